@@ -1,0 +1,2 @@
+//! The h2ws program.
+fn main() {}

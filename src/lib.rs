@@ -1,0 +1,3 @@
+//! WebSockets over HTTP/2.
+pub mod frame;
+pub mod handshake;
