@@ -1,0 +1,300 @@
+//! From chunks of bytes to events (RFC 6455 §5 and §6.2).
+
+use std::mem;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::Role;
+use super::assemble::{Assembly, Piece};
+use super::close::CloseFrame;
+use super::error::ProtocolError;
+use super::header::{Header, OpCode};
+use super::limits::Limits;
+use super::mask;
+use super::message::{Event, Message};
+use super::text::Text;
+
+/// Takes chunks as they arrive, cut anywhere, and gives whole messages and control frames.
+///
+/// Between messages it holds no heap memory. What a client receives whole within a chunk is a
+/// slice of that chunk, not a copy: keeping a small message for long keeps the chunk's memory, so
+/// copy what is to stay.
+///
+/// ```
+/// use bytes::Bytes;
+/// use h2ws::frame::{Decoder, Event, Limits, Message, Role};
+///
+/// let mut decoder = Decoder::new(Role::Client, Limits::default());
+/// let mut chunk = Bytes::from_static(b"\x01\x03Hel");
+/// assert_eq!(decoder.decode(&mut chunk)?, None);
+/// let mut chunk = Bytes::from_static(b"\x80\x02lo");
+/// assert_eq!(decoder.decode(&mut chunk)?, Some(Event::Message(Message::text("Hello"))));
+/// # Ok::<_, h2ws::frame::ProtocolError>(())
+/// ```
+#[derive(Debug)]
+pub struct Decoder {
+    role: Role,
+    limits: Limits,
+    /// The first `head_len` bytes of a header that a chunk's end cut.
+    head: [u8; Header::MAX_LEN],
+    head_len: u8,
+    /// The frame whose payload is being received.
+    frame: Option<Frame>,
+    /// The payload of a control frame that a chunk's end cut.
+    control: Vec<u8>,
+    /// The message that the last chunks left unfinished. Compressed ones (RFC 7692) will be
+    /// inflated on their way into it.
+    message: Option<Box<Assembly>>,
+}
+
+/// What is left of a frame.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    missing: usize,
+    /// Turned so that its first byte is the one for the next byte of the payload.
+    mask: Option<[u8; 4]>,
+    opcode: OpCode,
+    fin: bool,
+}
+
+impl Frame {
+    fn advance(&mut self, count: usize) {
+        self.missing -= count;
+        if let Some(key) = &mut self.mask {
+            key.rotate_left(count % 4);
+        }
+    }
+}
+
+impl Decoder {
+    /// A decoder for what arrives at the end `role`.
+    #[must_use]
+    pub const fn new(role: Role, limits: Limits) -> Self {
+        Self {
+            role,
+            limits,
+            head: [0; Header::MAX_LEN],
+            head_len: 0,
+            frame: None,
+            control: Vec::new(),
+            message: None,
+        }
+    }
+
+    /// The end that this decoder receives for.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The limits it was made with.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes from the front of `input` up to the end of the next event; `None` when `input` is
+    /// used up.
+    ///
+    /// # Errors
+    /// Whatever the peer did wrong. The decoder has then lost its place in the stream: do not use
+    /// it again.
+    pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
+        loop {
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.header(input)? {
+                    Some(header) => self.admit(&header)?,
+                    None => return Ok(None),
+                },
+            };
+            if input.is_empty() && frame.missing > 0 {
+                self.frame = Some(frame);
+                return Ok(None);
+            }
+            let event = if frame.opcode.is_control() {
+                self.control(frame, input)?
+            } else {
+                self.data(frame, input)?
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Takes the next header, or keeps what there is of it.
+    #[inline]
+    fn header(&mut self, input: &mut Bytes) -> Result<Option<Header>, ProtocolError> {
+        if self.head_len == 0
+            && let Some((header, size)) = Header::parse(input)?
+        {
+            input.advance(size);
+            return Ok(Some(header));
+        }
+        self.cut_header(input)
+    }
+
+    fn cut_header(&mut self, input: &mut Bytes) -> Result<Option<Header>, ProtocolError> {
+        let known = usize::from(self.head_len);
+        let len = Header::MAX_LEN.min(known + input.len());
+        self.head[known..len].copy_from_slice(&input[..len - known]);
+        if let Some((header, size)) = Header::parse(&self.head[..len])? {
+            self.head_len = 0;
+            input.advance(size - known);
+            return Ok(Some(header));
+        }
+        self.head_len = len as u8;
+        input.advance(len - known);
+        Ok(None)
+    }
+
+    /// Holds the header against the connection: who may mask, which frame may follow which, and
+    /// how much is too much.
+    #[inline]
+    fn admit(&mut self, header: &Header) -> Result<Frame, ProtocolError> {
+        // Until an extension is negotiated that gives it a meaning (RFC 6455 §5.2).
+        if header.rsv1 {
+            return Err(ProtocolError::ReservedBit);
+        }
+        match (self.role, header.mask) {
+            (Role::Server, None) => return Err(ProtocolError::UnmaskedFrame),
+            (Role::Client, Some(_)) => return Err(ProtocolError::MaskedFrame),
+            _ => {}
+        }
+        if !header.opcode.is_control() {
+            let before = self.fragment(header.opcode)?;
+            self.check_size(before, header.payload_len)?;
+        }
+        Ok(Frame {
+            // Fits: a control frame is short, and data is within a limit of this type.
+            missing: header.payload_len as usize,
+            mask: header.mask,
+            opcode: header.opcode,
+            fin: header.fin,
+        })
+    }
+
+    /// Counts a data frame; returns the size of its message before it, in bytes.
+    #[inline]
+    fn fragment(&mut self, opcode: OpCode) -> Result<usize, ProtocolError> {
+        match (&mut self.message, opcode) {
+            (None, OpCode::Continuation) => Err(ProtocolError::UnexpectedContinuation),
+            (None, _) => Ok(0),
+            (Some(message), OpCode::Continuation) => {
+                let limit = self.limits.max_fragments;
+                if message.fragments >= limit {
+                    return Err(ProtocolError::TooManyFragments { limit });
+                }
+                message.fragments += 1;
+                Ok(message.len())
+            }
+            (Some(_), _) => Err(ProtocolError::InterleavedMessage),
+        }
+    }
+
+    #[inline]
+    fn check_size(&self, before: usize, size: u64) -> Result<(), ProtocolError> {
+        let Limits {
+            max_frame_size,
+            max_message_size,
+            ..
+        } = self.limits;
+        if size > max_frame_size as u64 {
+            return Err(ProtocolError::FrameTooLarge {
+                size,
+                limit: max_frame_size,
+            });
+        }
+        // No overflow: below 2^63 each.
+        let size = before as u64 + size;
+        if size > max_message_size as u64 {
+            return Err(ProtocolError::MessageTooLarge {
+                size,
+                limit: max_message_size,
+            });
+        }
+        Ok(())
+    }
+
+    fn control(
+        &mut self,
+        mut frame: Frame,
+        input: &mut Bytes,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let payload = if self.control.is_empty() && frame.missing <= input.len() {
+            take(&frame, input)
+        } else {
+            let start = self.control.len();
+            let count = frame.missing.min(input.len());
+            self.control.reserve_exact(frame.missing);
+            self.control.extend_from_slice(&input[..count]);
+            if let Some(key) = frame.mask {
+                mask::apply(key, 0, &mut self.control[start..]);
+            }
+            input.advance(count);
+            frame.advance(count);
+            if frame.missing > 0 {
+                self.frame = Some(frame);
+                return Ok(None);
+            }
+            mem::take(&mut self.control).into()
+        };
+        Ok(Some(match frame.opcode {
+            OpCode::Close => Event::Close(CloseFrame::parse(payload)?),
+            OpCode::Ping => Event::Ping(payload),
+            _ => Event::Pong(payload),
+        }))
+    }
+
+    #[inline]
+    fn data(&mut self, frame: Frame, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
+        if !(frame.fin && self.message.is_none() && frame.missing <= input.len()) {
+            return self.piece(frame, input);
+        }
+        let payload = take(&frame, input);
+        Ok(Some(Event::Message(if frame.opcode == OpCode::Text {
+            Message::Text(Text::try_from(payload)?)
+        } else {
+            Message::Binary(payload)
+        })))
+    }
+
+    fn piece(
+        &mut self,
+        mut frame: Frame,
+        input: &mut Bytes,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let mut message = self
+            .message
+            .take()
+            .unwrap_or_else(|| Box::new(Assembly::new(frame.opcode)));
+        let count = frame.missing.min(input.len());
+        message.push(&Piece {
+            bytes: &input[..count],
+            mask: frame.mask,
+            missing: frame.missing,
+            last: frame.fin,
+        })?;
+        input.advance(count);
+        frame.advance(count);
+        if frame.missing == 0 && frame.fin {
+            return Ok(Some(Event::Message(message.finish()?)));
+        }
+        self.message = Some(message);
+        self.frame = (frame.missing > 0).then_some(frame);
+        Ok(None)
+    }
+}
+
+/// The rest of a frame that lies whole in `input`: a slice of it, or an unmasked copy.
+#[inline]
+fn take(frame: &Frame, input: &mut Bytes) -> Bytes {
+    let Some(key) = frame.mask else {
+        return input.split_to(frame.missing);
+    };
+    let mut payload = BytesMut::with_capacity(frame.missing);
+    mask::extend(&mut payload, &input[..frame.missing], key, 0);
+    input.advance(frame.missing);
+    payload.freeze()
+}

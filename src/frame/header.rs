@@ -1,0 +1,208 @@
+//! The first 2 to 14 bytes of a frame (RFC 6455 §5.2).
+
+use bytes::{BufMut, BytesMut};
+
+use super::error::ProtocolError;
+
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2_RSV3: u8 = 0x30;
+const MASK: u8 = 0x80;
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
+
+/// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
+pub(super) const MAX_CONTROL: usize = 125;
+
+/// What a frame is (RFC 6455 §5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OpCode {
+    /// A further piece of a fragmented message.
+    Continuation,
+    /// A text message, or its first piece.
+    Text,
+    /// A binary message, or its first piece.
+    Binary,
+    /// The sender will send nothing more.
+    Close,
+    /// Asks for a pong.
+    Ping,
+    /// Answers a ping, or shows unasked that the sender is alive.
+    Pong,
+}
+
+impl OpCode {
+    /// Whether frames of this kind may stand between the fragments of a message, and may not be
+    /// fragmented themselves (RFC 6455 §5.5).
+    #[must_use]
+    pub const fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+
+    const fn from_bits(bits: u8) -> Result<Self, ProtocolError> {
+        match bits {
+            0x0 => Ok(Self::Continuation),
+            0x1 => Ok(Self::Text),
+            0x2 => Ok(Self::Binary),
+            0x8 => Ok(Self::Close),
+            0x9 => Ok(Self::Ping),
+            0xa => Ok(Self::Pong),
+            reserved => Err(ProtocolError::ReservedOpCode(reserved)),
+        }
+    }
+
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
+        }
+    }
+}
+
+/// The header of a frame (RFC 6455 §5.2).
+///
+/// ```
+/// use h2ws::frame::{Header, OpCode};
+///
+/// let bytes = [0x81, 0x05, b'H', b'e', b'l', b'l', b'o'];
+/// let (header, size) = Header::parse(&bytes)?.expect("a whole header");
+/// assert_eq!((header.opcode, header.payload_len, size), (OpCode::Text, 5, 2));
+/// # Ok::<_, h2ws::frame::ProtocolError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Whether this frame ends its message.
+    pub fin: bool,
+    /// The bit that permessage-deflate sets on the first frame of a compressed message
+    /// (RFC 7692 §6).
+    pub rsv1: bool,
+    /// What the frame is.
+    pub opcode: OpCode,
+    /// The key that masks the payload.
+    pub mask: Option<[u8; 4]>,
+    /// The length of the payload, in bytes; below 2^63.
+    pub payload_len: u64,
+}
+
+impl Header {
+    /// The size of the largest header, in bytes.
+    pub const MAX_LEN: usize = 14;
+
+    /// Reads the header at the start of `bytes`, and tells how many bytes it took; `None` when
+    /// `bytes` ends within it.
+    ///
+    /// # Errors
+    /// What is wrong with any frame, whoever sent it and whatever came before: RSV2 or RSV3 set, a
+    /// reserved opcode, a control frame that is long or fragmented, a length that is not minimal
+    /// or has its top bit set. Reported from the first byte that proves it. The meaning of RSV1
+    /// and of a mask depend on the connection: that is left to [`Decoder`](super::Decoder).
+    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
+        let Some((&first, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        if first & RSV2_RSV3 != 0 {
+            return Err(ProtocolError::ReservedBit);
+        }
+        let fin = first & FIN != 0;
+        let opcode = OpCode::from_bits(first & 0x0f)?;
+        if opcode.is_control() && !fin {
+            return Err(ProtocolError::FragmentedControl);
+        }
+        let Some((&second, rest)) = rest.split_first() else {
+            return Ok(None);
+        };
+        let short = second & !MASK;
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL {
+            return Err(ProtocolError::ControlTooLong);
+        }
+        let Some((payload_len, rest)) = parse_length(short, rest)? else {
+            return Ok(None);
+        };
+        let (mask, rest) = if second & MASK == 0 {
+            (None, rest)
+        } else {
+            let Some((&key, rest)) = rest.split_first_chunk::<4>() else {
+                return Ok(None);
+            };
+            (Some(key), rest)
+        };
+        let header = Self {
+            fin,
+            rsv1: first & RSV1 != 0,
+            opcode,
+            mask,
+            payload_len,
+        };
+        Ok(Some((header, bytes.len() - rest.len())))
+    }
+
+    /// The size of the encoded header, in bytes.
+    #[must_use]
+    pub const fn encoded_len(&self) -> usize {
+        let length = match self.payload_len {
+            0..=125 => 0,
+            126..=0xffff => 2,
+            _ => 8,
+        };
+        2 + length + if self.mask.is_some() { 4 } else { 0 }
+    }
+
+    /// Appends the header, its length in the shortest form.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let first = (u8::from(self.fin) * FIN) | (u8::from(self.rsv1) * RSV1) | self.opcode.bits();
+        let masked = u8::from(self.mask.is_some()) * MASK;
+        match self.payload_len {
+            // The commonest headers by far: a single store each.
+            short @ 0..=125 => {
+                let second = masked | short as u8;
+                match self.mask {
+                    None => return out.put_slice(&[first, second]),
+                    Some([a, b, c, d]) => return out.put_slice(&[first, second, a, b, c, d]),
+                }
+            }
+            medium @ 126..=0xffff => {
+                out.put_slice(&[first, masked | LENGTH_16]);
+                out.put_u16(medium as u16);
+            }
+            long => {
+                out.put_slice(&[first, masked | LENGTH_64]);
+                out.put_u64(long);
+            }
+        }
+        if let Some(key) = self.mask {
+            out.put_slice(&key);
+        }
+    }
+}
+
+type Length<'a> = Option<(u64, &'a [u8])>;
+
+/// The payload length, and what follows it.
+fn parse_length(short: u8, bytes: &[u8]) -> Result<Length<'_>, ProtocolError> {
+    let (length, least, rest) = match short {
+        LENGTH_16 => {
+            let Some((&length, rest)) = bytes.split_first_chunk() else {
+                return Ok(None);
+            };
+            (u64::from(u16::from_be_bytes(length)), 126, rest)
+        }
+        LENGTH_64 => {
+            if bytes.first().is_some_and(|top| top & 0x80 != 0) {
+                return Err(ProtocolError::LengthTopBit);
+            }
+            let Some((&length, rest)) = bytes.split_first_chunk() else {
+                return Ok(None);
+            };
+            (u64::from_be_bytes(length), 0x1_0000, rest)
+        }
+        short => return Ok(Some((u64::from(short), bytes))),
+    };
+    if length < least {
+        return Err(ProtocolError::NonMinimalLength);
+    }
+    Ok(Some((length, rest)))
+}

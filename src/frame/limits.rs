@@ -1,0 +1,75 @@
+//! What a peer may make us hold, and how we cut what we send.
+
+/// Limits on what arrives, and the size of the frames that leave.
+///
+/// ```
+/// use h2ws::frame::Limits;
+///
+/// let limits = Limits::default().max_message_size(64 * 1024);
+/// assert_eq!(limits.max_message_size, 65_536);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest payload of a single data frame that is accepted, in bytes. Default: 16 MiB;
+    /// `usize::MAX`: unlimited.
+    pub max_frame_size: usize,
+    /// The largest message that is accepted, in bytes. Default: 16 MiB; `usize::MAX`: unlimited.
+    pub max_message_size: usize,
+    /// The most frames that a message may come in. Default: 16,384; `usize::MAX`: unlimited.
+    pub max_fragments: usize,
+    /// The largest payload of a data frame that we send, in bytes: longer messages leave as
+    /// several frames, so that a ping or pong need not wait for all of a large message. Default:
+    /// 128 KiB; `usize::MAX`: every message in a single frame; zero counts as one.
+    pub fragment_size: usize,
+}
+
+impl Limits {
+    /// No limit on what arrives, and every message leaves in a single frame: for peers that are
+    /// trusted entirely.
+    pub const UNLIMITED: Self = Self {
+        max_frame_size: usize::MAX,
+        max_message_size: usize::MAX,
+        max_fragments: usize::MAX,
+        fragment_size: usize::MAX,
+    };
+
+    /// Sets [`max_frame_size`](Self#structfield.max_frame_size), in bytes.
+    #[must_use]
+    pub const fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.max_frame_size = bytes;
+        self
+    }
+
+    /// Sets [`max_message_size`](Self#structfield.max_message_size), in bytes.
+    #[must_use]
+    pub const fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Sets [`max_fragments`](Self#structfield.max_fragments), in frames.
+    #[must_use]
+    pub const fn max_fragments(mut self, frames: usize) -> Self {
+        self.max_fragments = frames;
+        self
+    }
+
+    /// Sets [`fragment_size`](Self#structfield.fragment_size), in bytes.
+    #[must_use]
+    pub const fn fragment_size(mut self, bytes: usize) -> Self {
+        self.fragment_size = bytes;
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame_size: 16 * 1024 * 1024,
+            max_message_size: 16 * 1024 * 1024,
+            max_fragments: 16_384,
+            fragment_size: 128 * 1024,
+        }
+    }
+}

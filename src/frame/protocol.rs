@@ -1,0 +1,312 @@
+//! One endpoint of a connection: what arrives, what is owed for it, and what may be sent.
+//!
+//! The closing handshake (RFC 6455 §7), seen from one end:
+//!
+//! ```text
+//!             close()                        write(), once the pending
+//!   open ───────────────► our Close queued ───────────────────────────► our Close sent
+//!    │                          │             fragments are out               │
+//!    │ peer's Close             │ peer's Close                                │ peer's Close
+//!    ▼                          ▼                                             ▼
+//!   echo owed ◄─────────────────┘             write()                      closed
+//!    └──────────────────────────────────────────────────────────────────────►
+//! ```
+//!
+//! The peer's breach of the protocol leads from anywhere to a Close that says so being owed,
+//! unless ours was sent already; nothing is received after it.
+
+use bytes::Bytes;
+
+use super::Role;
+use super::close::CloseFrame;
+use super::decoder::Decoder;
+use super::encoder::{Frame, Output};
+use super::error::{ProtocolError, SendError};
+use super::header::{MAX_CONTROL, OpCode};
+use super::limits::Limits;
+use super::message::{Event, Message};
+
+/// The state of one endpoint. See the [module](super) for an example.
+///
+/// Feed it with [`receive`](Self::receive) whatever arrives, and call [`write`](Self::write)
+/// whenever it [`owes`](Self::owes) an answer or [has](Self::has_pending) fragments to send. It
+/// never waits: when to write is the caller's choice, so that the transport's back-pressure
+/// bounds the buffers.
+#[derive(Debug)]
+pub struct Protocol {
+    decoder: Decoder,
+    /// The payload of the latest ping, not answered yet (RFC 6455 §5.5.3 lets the others go).
+    pong: Option<Bytes>,
+    pending: Option<Box<Pending>>,
+    closing: Option<Box<Closing>>,
+}
+
+/// What is left to send of a message.
+#[derive(Debug)]
+struct Pending {
+    opcode: OpCode,
+    rest: Bytes,
+}
+
+impl Pending {
+    /// Cuts off the next frame.
+    fn next(&mut self, size: usize) -> Frame {
+        let payload = self.rest.split_to(size.max(1).min(self.rest.len()));
+        let opcode = std::mem::replace(&mut self.opcode, OpCode::Continuation);
+        Frame {
+            fin: self.rest.is_empty(),
+            opcode,
+            payload,
+        }
+    }
+}
+
+/// What there is to know from the first sign of the end on.
+#[derive(Debug, Default)]
+struct Closing {
+    /// Our Close frame is written.
+    sent: bool,
+    /// What our Close frame says, while it is not sent.
+    ours: Option<CloseFrame>,
+    /// The peer's Close frame.
+    theirs: Option<Option<CloseFrame>>,
+    error: Option<ProtocolError>,
+}
+
+impl Protocol {
+    /// A connection that has just been opened.
+    #[must_use]
+    pub const fn new(role: Role, limits: Limits) -> Self {
+        Self {
+            decoder: Decoder::new(role, limits),
+            pong: None,
+            pending: None,
+            closing: None,
+        }
+    }
+
+    /// Which end this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.decoder.role()
+    }
+
+    /// The limits it was made with.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        self.decoder.limits()
+    }
+
+    /// Whether messages can be sent: nobody has begun to close, and the peer kept to the protocol.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.closing.is_none()
+    }
+
+    /// Whether our Close frame is written.
+    #[must_use]
+    pub fn close_sent(&self) -> bool {
+        self.closing.as_ref().is_some_and(|closing| closing.sent)
+    }
+
+    /// The peer's Close frame: `None` when there was none yet, `Some(None)` when it was empty.
+    #[must_use]
+    pub fn received_close(&self) -> Option<Option<&CloseFrame>> {
+        Some(self.closing.as_ref()?.theirs.as_ref()?.as_ref())
+    }
+
+    /// Whether both Close frames have passed: the end of the transport may follow (RFC 6455
+    /// §7.1.1).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.close_sent() && self.received_close().is_some()
+    }
+
+    /// How the peer broke the protocol, if it did.
+    #[must_use]
+    pub fn failed(&self) -> Option<&ProtocolError> {
+        self.closing.as_ref()?.error.as_ref()
+    }
+
+    /// Whether fragments of a message wait for [`write`](Self::write).
+    #[must_use]
+    pub const fn has_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Whether a pong or a Close frame waits for [`write`](Self::write).
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.pong.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.sent)
+    }
+
+    /// Takes from the front of `input` up to the end of the next event; `None` when `input` is
+    /// used up.
+    ///
+    /// For a ping it comes to owe a pong, in place of one that is owed already; for a Close frame
+    /// it owes one with the same code, if none was sent, and what was pending is dropped. What
+    /// comes after the peer's Close frame is ignored (RFC 6455 §5.5.1).
+    ///
+    /// # Errors
+    /// What the peer did wrong. A Close frame that says so is owed then, and all further calls
+    /// return the same error.
+    pub fn receive(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
+        if let Some(closing) = &self.closing {
+            if let Some(error) = &closing.error {
+                return Err(error.clone());
+            }
+            if closing.theirs.is_some() {
+                input.clear();
+                return Ok(None);
+            }
+        }
+        let event = self.decoder.decode(input);
+        match &event {
+            Ok(Some(Event::Ping(payload))) => self.received_ping(payload),
+            Ok(Some(Event::Close(frame))) => self.received_close_frame(frame),
+            Ok(_) => {}
+            Err(error) => self.fail(error),
+        }
+        event
+    }
+
+    /// Sends a message: a short one whole; of one longer than [`Limits::fragment_size`] the first
+    /// frame, the others being left to [`write`](Self::write). Pings and pongs may come between.
+    ///
+    /// `key` gives a fresh, unpredictable masking key per frame (RFC 6455 §5.3); a server does not
+    /// call it.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`], [`SendError::Busy`] while an earlier message
+    /// [is pending](Self::has_pending), [`SendError::ControlTooLong`]. Nothing is written then.
+    #[inline]
+    pub fn send(
+        &mut self,
+        message: Message,
+        mut key: impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) -> Result<(), SendError> {
+        if self.closing.is_some() {
+            return Err(SendError::Closed);
+        }
+        let opcode = match &message {
+            Message::Text(_) => OpCode::Text,
+            Message::Binary(_) => OpCode::Binary,
+            Message::Ping(_) => OpCode::Ping,
+            Message::Pong(_) => OpCode::Pong,
+        };
+        let payload = message.into_payload();
+        if opcode.is_control() {
+            if payload.len() > MAX_CONTROL {
+                return Err(SendError::ControlTooLong);
+            }
+        } else if self.pending.is_some() {
+            return Err(SendError::Busy);
+        } else if payload.len() > self.limits().fragment_size {
+            self.pending = Some(Box::new(Pending {
+                opcode,
+                rest: payload,
+            }));
+            self.write_fragment(&mut key, out);
+            return Ok(());
+        }
+        Frame::whole(opcode, payload).write(self.role(), &mut key, out);
+        Ok(())
+    }
+
+    /// Begins the closing handshake; no message can be sent after it. The Close frame is written
+    /// at once, or, when fragments of a message are pending, by the [`write`](Self::write) that
+    /// writes the last of them.
+    ///
+    /// # Errors
+    /// [`SendError::InvalidCloseFrame`]: nothing has happened. [`SendError::Closed`]: a Close
+    /// frame is sent or owed already, which stands.
+    pub fn close(
+        &mut self,
+        frame: Option<CloseFrame>,
+        mut key: impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) -> Result<(), SendError> {
+        if self.closing.is_some() {
+            return Err(SendError::Closed);
+        }
+        frame.as_ref().map_or(Ok(()), CloseFrame::check)?;
+        self.closing = Some(Box::new(Closing {
+            ours: frame,
+            ..Closing::default()
+        }));
+        if self.pending.is_none() {
+            self.write(&mut key, out);
+        }
+        Ok(())
+    }
+
+    /// Writes the control frames that are owed, and at most one pending fragment; tells whether
+    /// there was anything to write. Call it until it returns false, as the transport takes bytes.
+    ///
+    /// `key` is as in [`send`](Self::send).
+    pub fn write(&mut self, mut key: impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
+        let mut wrote = false;
+        if let Some(payload) = self.pong.take() {
+            Frame::whole(OpCode::Pong, payload).write(self.role(), &mut key, out);
+            wrote = true;
+        }
+        wrote |= self.write_fragment(&mut key, out);
+        if self.pending.is_none() {
+            wrote |= self.write_close(&mut key, out);
+        }
+        wrote
+    }
+
+    fn write_fragment(&mut self, key: &mut impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
+        let (role, size) = (self.role(), self.limits().fragment_size);
+        let Some(pending) = &mut self.pending else {
+            return false;
+        };
+        let frame = pending.next(size);
+        if frame.fin {
+            self.pending = None;
+        }
+        frame.write(role, key, out);
+        true
+    }
+
+    fn write_close(&mut self, key: &mut impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
+        let role = self.role();
+        let Some(closing) = self.closing.as_mut().filter(|closing| !closing.sent) else {
+            return false;
+        };
+        closing.sent = true;
+        let payload = closing
+            .ours
+            .take()
+            .map_or_else(Bytes::new, |frame| frame.payload());
+        Frame::whole(OpCode::Close, payload).write(role, key, out);
+        true
+    }
+
+    fn received_ping(&mut self, payload: &Bytes) {
+        // After our Close frame nothing may follow it (RFC 6455 §1.4).
+        if !self.close_sent() {
+            self.pong = Some(payload.clone());
+        }
+    }
+
+    fn received_close_frame(&mut self, frame: &Option<CloseFrame>) {
+        let closing = self.closing.get_or_insert_default();
+        if !closing.sent {
+            closing.ours = frame.as_ref().map(|frame| frame.code.into());
+        }
+        closing.theirs = Some(frame.clone());
+        self.pending = None;
+    }
+
+    fn fail(&mut self, error: &ProtocolError) {
+        let closing = self.closing.get_or_insert_default();
+        if !closing.sent {
+            closing.ours = Some(CloseFrame::new(error.close_code(), error.to_string()));
+        }
+        closing.error = Some(error.clone());
+        self.pending = None;
+    }
+}
