@@ -1,3 +1,30 @@
-//! WebSockets over HTTP/2.
+//! WebSockets over HTTP/2 (RFC 8441), with the HTTP/1.1 Upgrade (RFC 6455) as
+//! the fallback.
+
 pub mod frame;
 pub mod handshake;
+
+#[cfg(feature = "_net")]
+mod error;
+#[cfg(feature = "_net")]
+mod socket;
+#[cfg(feature = "_net")]
+mod transport;
+
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "server")]
+mod server;
+
+#[cfg(feature = "_net")]
+pub use self::error::{Error, Refusal, Timeout};
+pub use self::frame::{CloseCode, CloseFrame, Limits, Message, ProtocolError, Role, Text};
+#[cfg(feature = "_net")]
+pub use self::socket::{Config, Ending, ReuniteError, WebSocket, WebSocketReader, WebSocketWriter};
+#[cfg(feature = "_net")]
+pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
+
+#[cfg(feature = "client")]
+pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
+#[cfg(feature = "server")]
+pub use self::server::{Body, BodyError, Serve, Server, ServerBuilder, Upgrade};

@@ -1,2 +1,66 @@
-//! The h2ws program.
-fn main() {}
+//! The h2ws program: WebSockets over HTTP/2 from the command line.
+
+mod args;
+mod commands;
+mod log;
+mod signals;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Args, Command};
+
+/// What a command ends with when it fails; printed with its causes.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are no mistakes (exit 0), bad usage is (2).
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    log::init(args.verbose);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let done = runtime.block_on(async {
+        match args.command {
+            Command::Demo(args) => commands::demo::run(args).await,
+            Command::Serve(args) => commands::serve::run(args).await,
+            Command::Connect(args) => commands::connect::run(args).await,
+        }
+    });
+    // Reading stdin blocks a thread of the runtime for as long as a terminal
+    // is silent; the program need not wait for it.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    eprint!("h2ws: {failure}");
+    let mut said = failure.to_string();
+    let mut source = failure.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            eprint!(": {text}");
+            said = text;
+        }
+        source = cause.source();
+    }
+    eprintln!();
+    ExitCode::FAILURE
+}

@@ -1,0 +1,154 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+
+/// WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade as the fallback.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Log more to stderr (-v, -vv); RUST_LOG has the last word
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show it: many sockets over one connection, and what happened
+    Demo(DemoArgs),
+    /// Run an echo server, with a page for browsers
+    Serve(ServeArgs),
+    /// Send lines of stdin as text messages, print what comes back
+    Connect(ConnectArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// Sockets to open
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) sockets: u32,
+    /// Messages to echo on each
+    #[arg(long, default_value_t = 10)]
+    pub(crate) messages: u32,
+    /// Bytes of a message
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(crate) size: u32,
+    /// Leave the server running afterwards, with a page to open in a browser
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Take the server down after so many echoes, to see what becomes of the sockets
+    #[arg(long, value_name = "ECHOES", conflicts_with = "keep")]
+    pub(crate) cut_after: Option<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
+    #[arg(long, conflicts_with_all = ["cert", "key"])]
+    pub(crate) cleartext: bool,
+    /// Certificate chain, PEM; without it a self-signed one for localhost is made
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// Streams that a client may have open on one connection
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) max_streams: u32,
+    /// Do not take WebSockets over HTTP/2
+    #[arg(long)]
+    pub(crate) no_extended_connect: bool,
+    /// Origins whose pages may open sockets, such as https://*.example.com (repeatable)
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+    /// Subprotocols to agree to, where they are offered (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subprotocol: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ConnectArgs {
+    /// ws://, wss://, http:// or https://
+    pub(crate) url: String,
+    /// Header field to send (repeatable)
+    #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// Subprotocol to offer (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subprotocol: Vec<String>,
+    /// Origin to name, as a browser does
+    #[arg(long)]
+    pub(crate) origin: Option<String>,
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
+    /// Accept any certificate
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Seconds to wait for answers after the end of stdin, since the last one
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) wait: f64,
+}
+
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub(crate) struct VersionArgs {
+    /// HTTP/1.1 only
+    #[arg(long, conflicts_with = "http2")]
+    pub(crate) http1: bool,
+    /// HTTP/2 only; with ws:// by prior knowledge
+    #[arg(long)]
+    pub(crate) http2: bool,
+}
+
+impl VersionArgs {
+    pub(crate) fn version(self) -> h2ws::HttpVersion {
+        match self {
+            Self { http1: true, .. } => h2ws::HttpVersion::Http1,
+            Self { http2: true, .. } => h2ws::HttpVersion::Http2,
+            _ => h2ws::HttpVersion::Auto,
+        }
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("not of the form 'Name: value'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number")?;
+    if (0.0..=1e6).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("not between 0 and 1,000,000".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn header_fields_are_split_at_the_first_colon() {
+        assert_eq!(header("A: b:c"), Ok(("A".into(), "b:c".into())));
+        assert!(header("A").is_err());
+    }
+}

@@ -1,0 +1,304 @@
+//! `h2ws demo`: the main job in one command.
+//!
+//! A server and a client in one process, with real TLS and real TCP between
+//! them; every socket is a stream of one connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{Client, CloseCode, CloseFrame, ConnectionStats, Http2Config, Message, Server};
+use serde_json::json;
+use tokio::sync::Barrier;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::echo::echo;
+use super::page::Page;
+use crate::args::DemoArgs;
+use crate::tls::Identity;
+use crate::{Failure, signals};
+
+pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
+    let identity = Identity::self_signed()?;
+    let (address, server) = serve(&args, &identity).await?;
+    let url = format!("wss://localhost:{}/echo", address.port());
+    if !args.json {
+        println!("echo server on {url}, with a certificate made for this run");
+    }
+    let client = Client::builder().tls(identity.client_config()?).build()?;
+    let watch = Watch::new(args.cut_after, server);
+    let outcome = sockets(&args, &client, &url, &watch).await?;
+    let report = Report {
+        args: &args,
+        outcome: &outcome,
+        connections: client.connections(),
+    };
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        report.print();
+    }
+    report.verdict()?;
+    if args.keep {
+        println!(
+            "\nleft running: open https://localhost:{}/ in a browser",
+            address.port()
+        );
+        println!("(the certificate is self-signed; Ctrl-C ends it)");
+        signals::stop().await;
+    }
+    Ok(())
+}
+
+async fn serve(
+    args: &DemoArgs,
+    identity: &Identity,
+) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
+    let server = Server::builder()
+        .tls(identity.server_config()?)
+        .http2(Http2Config::default().max_concurrent_streams(args.sockets.max(100)))
+        .bind("127.0.0.1:0")
+        .await?;
+    let address = server.local_addr()?;
+    let serve = server.serve(|request| echo(request, &[])).fallback(Page);
+    let task = tokio::spawn(async move {
+        if let Err(error) = serve.await {
+            tracing::error!(%error, "server");
+        }
+    });
+    Ok((address, task))
+}
+
+/// Counts echoes, and takes the server down after as many as were asked for.
+struct Watch {
+    echoes: AtomicU64,
+    cut_after: Option<u64>,
+    server: JoinHandle<()>,
+}
+
+impl Watch {
+    fn new(cut_after: Option<u64>, server: JoinHandle<()>) -> Arc<Self> {
+        Arc::new(Self {
+            echoes: AtomicU64::new(0),
+            cut_after,
+            server,
+        })
+    }
+
+    fn echo(&self) {
+        let echoes = self.echoes.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.cut_after == Some(echoes) {
+            self.server.abort();
+        }
+    }
+}
+
+struct Outcome {
+    opened: u32,
+    over_http2: u32,
+    echoes: u64,
+    open_time: Duration,
+    talk_time: Duration,
+    /// Memory that the open sockets took, both ends together.
+    memory_kib: Option<u64>,
+    /// What the first socket that failed said, and how many did.
+    failure: Option<(String, u32)>,
+}
+
+/// Opens all sockets, lets them talk once all are open, and closes them.
+async fn sockets(
+    args: &DemoArgs,
+    client: &Client,
+    url: &str,
+    watch: &Arc<Watch>,
+) -> Result<Outcome, Failure> {
+    let barrier = Arc::new(Barrier::new(args.sockets as usize + 1));
+    let payload = Message::text("x".repeat(args.size as usize));
+    let before = resident_kib();
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..args.sockets {
+        let socket = OneSocket {
+            client: client.clone(),
+            url: url.to_owned(),
+            messages: args.messages,
+            payload: payload.clone(),
+            barrier: barrier.clone(),
+            watch: watch.clone(),
+        };
+        tasks.spawn(socket.run());
+    }
+    barrier.wait().await;
+    let open_time = began.elapsed();
+    let memory_kib = resident_kib()
+        .zip(before)
+        .map(|(now, then)| now.saturating_sub(then));
+    let began = Instant::now();
+    let mut outcome = Outcome {
+        opened: 0,
+        over_http2: 0,
+        echoes: 0,
+        open_time,
+        talk_time: Duration::ZERO,
+        memory_kib,
+        failure: None,
+    };
+    while let Some(done) = tasks.join_next().await {
+        let done = done?;
+        outcome.opened += u32::from(done.opened);
+        outcome.over_http2 += u32::from(done.over_http2);
+        outcome.echoes += u64::from(done.echoes);
+        if let Err(error) = done.result {
+            let failure = outcome
+                .failure
+                .get_or_insert_with(|| (error.to_string(), 0));
+            failure.1 += 1;
+        }
+    }
+    outcome.talk_time = began.elapsed();
+    Ok(outcome)
+}
+
+struct OneSocket {
+    client: Client,
+    url: String,
+    messages: u32,
+    payload: Message,
+    barrier: Arc<Barrier>,
+    watch: Arc<Watch>,
+}
+
+struct Done {
+    opened: bool,
+    over_http2: bool,
+    echoes: u32,
+    result: Result<(), Failure>,
+}
+
+impl OneSocket {
+    async fn run(self) -> Done {
+        let opened = self.client.connect(&self.url).await;
+        // Those that failed hold up nobody.
+        self.barrier.wait().await;
+        let mut done = Done {
+            opened: opened.is_ok(),
+            over_http2: false,
+            echoes: 0,
+            result: Ok(()),
+        };
+        done.result = match opened {
+            Ok(socket) => {
+                done.over_http2 = socket.transport().is_http2();
+                self.talk(socket, &mut done.echoes).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        done
+    }
+
+    async fn talk(&self, mut socket: h2ws::WebSocket, echoes: &mut u32) -> Result<(), Failure> {
+        for _ in 0..self.messages {
+            socket.send(self.payload.clone()).await?;
+            let Some(answer) = socket.next().await.transpose()? else {
+                return Err("the server closed the socket".into());
+            };
+            if answer != self.payload {
+                return Err("another message came back than was sent".into());
+            }
+            *echoes += 1;
+            self.watch.echo();
+        }
+        socket.close(CloseFrame::from(CloseCode::NORMAL)).await?;
+        Ok(())
+    }
+}
+
+struct Report<'a> {
+    args: &'a DemoArgs,
+    outcome: &'a Outcome,
+    connections: Vec<ConnectionStats>,
+}
+
+impl Report<'_> {
+    fn print(&self) {
+        let outcome = self.outcome;
+        let rate = rate(u64::from(outcome.opened), outcome.open_time);
+        println!(
+            "sockets opened       {:>9}   in {:.0?}, {rate}",
+            outcome.opened, outcome.open_time
+        );
+        println!("  over HTTP/2        {:>9}", outcome.over_http2);
+        let rate = self::rate(outcome.echoes, outcome.talk_time);
+        println!(
+            "messages echoed      {:>9}   in {:.0?}, {rate}",
+            outcome.echoes, outcome.talk_time
+        );
+        println!("TCP connections      {:>9}", self.connections.len());
+        for c in &self.connections {
+            println!("connection {}", c.connection);
+            println!("  streams opened     {:>9}", c.streams_opened);
+            println!("  DATA frames sent   {:>9}", c.data_frames_sent);
+            println!("  DATA frames recv'd {:>9}", c.data_frames_received);
+            println!("  bytes sent         {:>9}", c.bytes_sent);
+            println!("  bytes received     {:>9}", c.bytes_received);
+        }
+        if let Some(memory) = outcome.memory_kib {
+            println!(
+                "memory, both ends    {:>9} KiB, {:.1} KiB a socket",
+                memory,
+                memory as f64 / f64::from(self.args.sockets)
+            );
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let connections: Vec<_> = self
+            .connections
+            .iter()
+            .map(|c| {
+                json!({
+                    "connection": c.connection,
+                    "streams_opened": c.streams_opened,
+                    "data_frames_sent": c.data_frames_sent,
+                    "data_frames_received": c.data_frames_received,
+                    "bytes_sent": c.bytes_sent,
+                    "bytes_received": c.bytes_received,
+                })
+            })
+            .collect();
+        json!({
+            "sockets": self.args.sockets,
+            "opened": self.outcome.opened,
+            "over_http2": self.outcome.over_http2,
+            "messages": self.outcome.echoes,
+            "open_seconds": self.outcome.open_time.as_secs_f64(),
+            "talk_seconds": self.outcome.talk_time.as_secs_f64(),
+            "memory_kib": self.outcome.memory_kib,
+            "connections": connections,
+            "failure": self.outcome.failure.as_ref().map(|(text, _)| text),
+        })
+    }
+
+    fn verdict(&self) -> Result<(), Failure> {
+        if let Some((text, count)) = &self.outcome.failure {
+            return Err(format!("{count} of {} sockets failed: {text}", self.args.sockets).into());
+        }
+        Ok(())
+    }
+}
+
+fn rate(count: u64, time: Duration) -> String {
+    format!(
+        "{:.0} a second",
+        count as f64 / time.as_secs_f64().max(1e-9)
+    )
+}
+
+/// Memory of this process, where the system tells.
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,74 @@
+//! What the program's servers do with a socket.
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{Message, Transport, Upgrade, WebSocket};
+use serde_json::json;
+
+/// Sockets of this path are first told what carries them.
+pub(crate) const CARRIER: &str = "/carrier";
+
+/// Accepts a socket and sends back whatever comes, agreeing to the first
+/// offered subprotocol that is in `subprotocols`.
+pub(crate) async fn echo(mut request: Upgrade, subprotocols: &[String]) {
+    let agreed = request
+        .subprotocols()
+        .find(|offered| subprotocols.iter().any(|known| known == offered))
+        .map(str::to_owned);
+    if let Some(agreed) = agreed
+        && let Err(error) = request.subprotocol(&agreed)
+    {
+        tracing::warn!(%error, "subprotocol");
+    }
+    let tells = request.path() == CARRIER;
+    let mut socket = match request.accept().await {
+        Ok(socket) => socket,
+        Err(error) => return tracing::debug!(%error, "gone before the answer"),
+    };
+    tracing::debug!(transport = %socket.transport(), "socket open");
+    let done = serve(&mut socket, tells).await;
+    match done {
+        Ok(()) => {
+            let code = socket.close_code().map(u16::from);
+            tracing::debug!(transport = %socket.transport(), code, "socket closed");
+        }
+        Err(error) => tracing::debug!(transport = %socket.transport(), %error, "socket broke"),
+    }
+}
+
+async fn serve(socket: &mut WebSocket, tells: bool) -> Result<(), h2ws::Error> {
+    if tells {
+        let carrier = carrier(socket.transport()).to_string();
+        socket.send(Message::text(carrier)).await?;
+    }
+    while let Some(message) = socket.next().await {
+        match message? {
+            message @ (Message::Text(_) | Message::Binary(_)) => {
+                // Flushed when nothing more is there to be read at once.
+                socket.feed(message).await?;
+                while let Some(next) = futures_util::FutureExt::now_or_never(socket.next()) {
+                    match next.transpose()? {
+                        Some(message @ (Message::Text(_) | Message::Binary(_))) => {
+                            socket.feed(message).await?;
+                        }
+                        Some(_) => {}
+                        None => return Ok(()),
+                    }
+                }
+                socket.flush().await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What carries something, for pages.
+pub(crate) fn carrier(transport: Transport) -> serde_json::Value {
+    match transport {
+        Transport::Http2 { connection, stream } => {
+            json!({ "transport": "h2", "connection": connection, "stream": stream })
+        }
+        Transport::Http1 { connection } => json!({ "transport": "h1", "connection": connection }),
+        other => json!({ "transport": other.to_string() }),
+    }
+}

@@ -1,0 +1,56 @@
+//! `h2ws serve`: an echo server.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use h2ws::handshake::AllowedOrigins;
+use h2ws::{Http2Config, Server};
+
+use super::echo::echo;
+use super::page::Page;
+use crate::args::ServeArgs;
+use crate::tls::Identity;
+use crate::{Failure, signals};
+
+pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let mut builder = Server::builder()
+        .http2(Http2Config::default().max_concurrent_streams(args.max_streams))
+        .extended_connect(!args.no_extended_connect);
+    if !args.allow_origin.is_empty() {
+        builder = builder.allowed_origins(AllowedOrigins::parse(&args.allow_origin)?);
+    }
+    if !args.cleartext {
+        builder = builder.tls(identity(&args)?.server_config()?);
+    }
+    let server = builder
+        .bind(args.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let scheme = if args.cleartext { "ws" } else { "wss" };
+    announce(&format!("{scheme}://{}", server.local_addr()?))?;
+    let subprotocols: Arc<[String]> = args.subprotocol.into();
+    server
+        .serve(move |request| {
+            let subprotocols = subprotocols.clone();
+            async move { echo(request, &subprotocols).await }
+        })
+        .fallback(Page)
+        .with_graceful_shutdown(signals::stop())
+        .await?;
+    Ok(())
+}
+
+fn identity(args: &ServeArgs) -> Result<Identity, Failure> {
+    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
+        return Identity::load(cert, key);
+    }
+    eprintln!("h2ws: no --cert: using a self-signed certificate for localhost");
+    Identity::self_signed()
+}
+
+/// Tells, on the first line of stdout, where the program listens.
+fn announce(url: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "listening on {url}")?;
+    stdout.flush()
+}

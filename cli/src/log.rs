@@ -1,0 +1,41 @@
+//! Logs, on stderr.
+
+use std::io::IsTerminal;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Warnings always; more with each `-v`; `RUST_LOG` in their stead.
+pub(crate) fn init(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    // The libraries below are of use only to those who look for a bug in them.
+    let below = if verbose > 2 {
+        level
+    } else {
+        LevelFilter::WARN
+    };
+    let default = Targets::new()
+        .with_default(below)
+        .with_target("h2ws", level);
+    let filter = match std::env::var("RUST_LOG").map(|text| text.parse::<Targets>()) {
+        Ok(Ok(targets)) => targets,
+        Ok(Err(error)) => {
+            eprintln!("h2ws: RUST_LOG is not understood: {error}");
+            default
+        }
+        Err(_) => default,
+    };
+    let output = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(output)
+        .with(filter)
+        .init();
+}

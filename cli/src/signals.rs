@@ -1,0 +1,34 @@
+//! SIGINT and SIGTERM.
+
+/// Done at the first signal. A second one ends the program at once.
+pub(crate) async fn stop() {
+    one().await;
+    tokio::spawn(async {
+        one().await;
+        eprintln!("h2ws: stopped at once");
+        std::process::exit(1);
+    });
+}
+
+#[cfg(unix)]
+async fn one() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn one() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

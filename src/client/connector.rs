@@ -1,0 +1,99 @@
+//! Makes connections.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::HttpVersion;
+use super::builder::Settings;
+use crate::error::{Error, Timeout};
+use crate::handshake::Target;
+use crate::socket::Config;
+use crate::transport::h2::H2Client;
+use crate::transport::{BoxIo, dial, tls};
+
+pub(super) struct Connector {
+    tls: Arc<rustls::ClientConfig>,
+    pub(super) settings: Settings,
+    pub(super) socket: Arc<Config>,
+}
+
+/// A connection of either version.
+pub(super) enum Connection {
+    Http2(H2Client),
+    /// Ready for one Upgrade.
+    Http1(BoxIo),
+}
+
+impl Connector {
+    pub(super) fn new(tls: Arc<rustls::ClientConfig>, settings: Settings) -> Self {
+        Self {
+            tls,
+            socket: Arc::new(settings.socket.clone()),
+            settings,
+        }
+    }
+
+    /// Connects to `target`; with [`HttpVersion::Auto`], in the version that
+    /// the server picks.
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        version: HttpVersion,
+    ) -> Result<Connection, Error> {
+        let connect = self.connect_unbounded(target, version);
+        timeout(self.settings.connect_timeout, connect)
+            .await
+            .map_err(|_| Error::Timeout(Timeout::Connect))?
+    }
+
+    async fn connect_unbounded(
+        &self,
+        target: &Target,
+        version: HttpVersion,
+    ) -> Result<Connection, Error> {
+        let tcp = dial::tcp(target.host(), target.port())
+            .await
+            .map_err(|error| Error::Connect(Arc::new(error)))?;
+        let io: BoxIo = Box::new(tcp);
+        if !target.secure() {
+            return match version {
+                HttpVersion::Http2 => self.http2(io).await,
+                HttpVersion::Auto | HttpVersion::Http1 => Ok(Connection::Http1(io)),
+            };
+        }
+        let alpn: &[&[u8]] = match version {
+            HttpVersion::Auto => &[tls::H2, tls::HTTP1],
+            HttpVersion::Http1 => &[tls::HTTP1],
+            HttpVersion::Http2 => &[tls::H2],
+        };
+        let tls = tls::connect(&self.tls, alpn, target.host(), io)
+            .await
+            .map_err(|error| tls_error(error, version))?;
+        match (tls.is_http2, version) {
+            (true, _) => self.http2(tls.io).await,
+            (false, HttpVersion::Http2) => Err(Error::NoExtendedConnect),
+            (false, _) => Ok(Connection::Http1(tls.io)),
+        }
+    }
+
+    /// Starts HTTP/2 and waits for the server's SETTINGS.
+    async fn http2(&self, io: BoxIo) -> Result<Connection, Error> {
+        let (client, driver) = H2Client::handshake(io, &self.settings.http2).await?;
+        tokio::spawn(driver);
+        client.settings().await?;
+        Ok(Connection::Http2(client))
+    }
+}
+
+fn tls_error(error: io::Error, version: HttpVersion) -> Error {
+    let alert = error.get_ref().and_then(|inner| inner.downcast_ref());
+    if version == HttpVersion::Http2
+        && let Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) =
+            alert
+    {
+        return Error::NoExtendedConnect;
+    }
+    Error::Tls(Arc::new(error))
+}

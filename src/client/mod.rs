@@ -1,0 +1,133 @@
+//! The client: opens WebSockets, many to a connection.
+
+mod builder;
+mod connector;
+mod origin;
+mod request;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use self::builder::ClientBuilder;
+pub use self::request::RequestBuilder;
+
+use self::connector::Connector;
+use self::origin::Origin;
+use crate::error::Error;
+use crate::handshake::{OriginKey, Target};
+use crate::socket::WebSocket;
+use crate::transport::ConnectionStats;
+
+/// Which version of HTTP carries a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HttpVersion {
+    /// HTTP/2 where a `wss` server has RFC 8441, else HTTP/1.1. Servers at
+    /// `ws` URLs are spoken to in HTTP/1.1.
+    #[default]
+    Auto,
+    /// A connection of its own, upgraded from HTTP/1.1 (RFC 6455).
+    Http1,
+    /// A stream of an HTTP/2 connection (RFC 8441), or an error; at `ws` URLs
+    /// with prior knowledge (RFC 9113 §3.3).
+    Http2,
+}
+
+/// Opens WebSockets.
+///
+/// It owns the connections: sockets to one origin share them. Have one client
+/// in a program; clones are cheap and share it. A connection that carries no
+/// socket stays open for the next, until the last clone is dropped.
+///
+/// # Example
+///
+/// ```no_run
+/// use futures_util::{SinkExt, StreamExt};
+/// use h2ws::{Client, Message};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), h2ws::Error> {
+/// let client = Client::builder().build()?;
+/// let mut ws = client.connect("wss://example.com/chat").await?;
+/// ws.send(Message::text("hi")).await?;
+/// while let Some(message) = ws.next().await {
+///     println!("{:?}", message?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: Connector,
+    origins: Mutex<HashMap<OriginKey, Arc<Origin>>>,
+}
+
+impl Client {
+    /// Begins a configuration.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    fn new(connector: Connector) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                connector,
+                origins: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Opens a WebSocket. `ws`, `wss`, `http` and `https` URLs are taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if the server answers with something else than a
+    /// WebSocket; otherwise what went wrong on the way there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the attempt: a stream that was asked for
+    /// is cancelled. Other sockets are not disturbed.
+    pub async fn connect(&self, url: &str) -> Result<WebSocket, Error> {
+        self.request(url).connect().await
+    }
+
+    /// Begins an opening request, to add header fields, subprotocols and so on.
+    #[must_use]
+    pub fn request(&self, url: &str) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), url)
+    }
+
+    /// Figures of the HTTP/2 connections in use.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionStats> {
+        let origins: Vec<_> = self.origins().values().cloned().collect();
+        origins.iter().flat_map(|origin| origin.stats()).collect()
+    }
+
+    fn origins(&self) -> std::sync::MutexGuard<'_, HashMap<OriginKey, Arc<Origin>>> {
+        self.inner
+            .origins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn origin(&self, target: &Target) -> Arc<Origin> {
+        let key = target.origin().clone();
+        self.origins().entry(key).or_default().clone()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,135 @@
+//! What a client knows of one origin: its connections, and whether they can
+//! carry WebSockets.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, timeout};
+
+use super::HttpVersion;
+use super::connector::{Connection, Connector};
+use crate::error::{Error, Timeout};
+use crate::handshake::Target;
+use crate::transport::h2::{H2Client, Slot};
+use crate::transport::{BoxIo, ConnectionStats};
+
+#[derive(Default)]
+pub(super) struct Origin {
+    known: Mutex<Known>,
+    /// Held while a connection is made, so that all who come meanwhile share
+    /// it instead of making their own.
+    dialling: AsyncMutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    connections: Vec<H2Client>,
+    /// The server has no RFC 8441, as seen at this time.
+    http1_since: Option<Instant>,
+}
+
+/// Where a socket can be opened.
+pub(super) enum Route {
+    Http2(H2Client, Slot),
+    Http1(BoxIo),
+}
+
+impl Origin {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stats(&self) -> Vec<ConnectionStats> {
+        let known = self.known();
+        known.connections.iter().map(|c| c.hub().stats()).collect()
+    }
+
+    /// A stream on a connection that is there, or else a new connection.
+    pub(super) async fn route(
+        &self,
+        connector: &Connector,
+        target: &Target,
+        version: HttpVersion,
+    ) -> Result<Route, Error> {
+        let plain = version == HttpVersion::Http1
+            || (version == HttpVersion::Auto
+                && (!target.secure() || self.is_http1(connector.settings.forget_after)));
+        if plain {
+            return self.http1(connector, target).await;
+        }
+        loop {
+            if let Some(route) = self.claim() {
+                return Ok(route);
+            }
+            let dialling = self.dialling.lock().await;
+            if let Some(route) = self.claim() {
+                return Ok(route);
+            }
+            if version == HttpVersion::Auto && self.is_http1(connector.settings.forget_after) {
+                drop(dialling);
+                return self.http1(connector, target).await;
+            }
+            if let Some(full) = self.full(connector.settings.max_connections) {
+                drop(dialling);
+                timeout(connector.settings.connect_timeout, full.slot_freed())
+                    .await
+                    .map_err(|_| Error::Timeout(Timeout::Connect))?;
+                continue;
+            }
+            match connector.connect(target, version).await? {
+                Connection::Http2(client) if client.is_capable() => {
+                    self.known().connections.push(client);
+                }
+                Connection::Http1(io) => {
+                    self.known().http1_since = Some(Instant::now());
+                    return Ok(Route::Http1(io));
+                }
+                Connection::Http2(_) if version == HttpVersion::Http2 => {
+                    return Err(Error::NoExtendedConnect);
+                }
+                Connection::Http2(_) => {
+                    tracing::debug!(
+                        host = target.host(),
+                        "HTTP/2 without extended CONNECT: falling back to HTTP/1.1"
+                    );
+                    self.known().http1_since = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Takes a connection out of use, whatever it carries.
+    pub(super) fn retire(&self, client: &H2Client) {
+        self.known()
+            .connections
+            .retain(|known| !known.is_same(client));
+    }
+
+    async fn http1(&self, connector: &Connector, target: &Target) -> Result<Route, Error> {
+        match connector.connect(target, HttpVersion::Http1).await? {
+            Connection::Http1(io) => Ok(Route::Http1(io)),
+            Connection::Http2(_) => Err(Error::NoExtendedConnect),
+        }
+    }
+
+    fn is_http1(&self, forget_after: Duration) -> bool {
+        let since = self.known().http1_since;
+        since.is_some_and(|since| since.elapsed() < forget_after)
+    }
+
+    fn claim(&self) -> Option<Route> {
+        let mut known = self.known();
+        known.connections.retain(H2Client::is_open);
+        known
+            .connections
+            .iter()
+            .find_map(|client| Some(Route::Http2(client.clone(), client.claim()?)))
+    }
+
+    /// The connection to wait for where no further one may be made.
+    fn full(&self, max: usize) -> Option<H2Client> {
+        let known = self.known();
+        (known.connections.len() >= max).then(|| known.connections.first().cloned())?
+    }
+}

@@ -1,0 +1,263 @@
+//! One opening request: from a URL to a WebSocket.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, response};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::origin::Route;
+use super::{Client, HttpVersion};
+use crate::error::{Error, Refusal, Timeout};
+use crate::frame::Role;
+use crate::handshake::{Agreed, HandshakeError, Key, Offer, Target, extended_connect, upgrade};
+use crate::socket::{Agreement, WebSocket, nonce};
+use crate::transport::h1::{self, H1Answer};
+use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
+use crate::transport::{BoxIo, Stream};
+
+/// Requests that a server certainly has not seen are repeated this often: it
+/// may be going away, or refuse a stream for a moment (RFC 9113 §8.7).
+const REPEATS: usize = 3;
+
+/// An opening request being put together; see [`Client::request`].
+#[derive(Debug)]
+#[must_use = "nothing is sent before `connect`"]
+pub struct RequestBuilder {
+    client: Client,
+    url: String,
+    headers: HeaderMap,
+    offer: Offer,
+    version: Option<HttpVersion>,
+    error: Option<Error>,
+}
+
+impl RequestBuilder {
+    pub(super) fn new(client: Client, url: &str) -> Self {
+        Self {
+            client,
+            url: url.to_owned(),
+            headers: HeaderMap::new(),
+            offer: Offer::default(),
+            version: None,
+            error: None,
+        }
+    }
+
+    /// Adds a header field. The fields of the handshake itself cannot be set;
+    /// [`connect`](Self::connect) says so.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName, Error: Into<http::Error>>,
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        let name = name.try_into().map_err(Into::into);
+        let value = value.try_into().map_err(Into::into);
+        match name.and_then(|name| Ok((name, value?))) {
+            Ok((name, value)) => {
+                self.headers.append(name, value);
+            }
+            Err(error) => {
+                self.error.get_or_insert(Error::Header(Arc::new(error)));
+            }
+        }
+        self
+    }
+
+    /// Sets the `Origin` (RFC 6455 §4.1), as browsers do.
+    pub fn origin<V>(self, origin: V) -> Self
+    where
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        self.header(http::header::ORIGIN, origin)
+    }
+
+    /// Offers a subprotocol (RFC 6455 §1.9), in the order of preference.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.offer.subprotocols.push(name.into());
+        self
+    }
+
+    /// Which version of HTTP carries this socket, instead of the client's
+    /// [`version`](super::ClientBuilder::version).
+    pub fn version(mut self, version: HttpVersion) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Opens the WebSocket; see [`Client::connect`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::connect`]; [`Error::Handshake`] also for what was wrongly
+    /// put into this request.
+    pub async fn connect(self) -> Result<WebSocket, Error> {
+        Ok(self.connect_with_response().await?.0)
+    }
+
+    /// Opens the WebSocket and gives the server's answer too, for its header
+    /// fields.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with_response(self) -> Result<(WebSocket, Response<()>), Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let target: Target = self.url.parse().map_err(HandshakeError::Url)?;
+        let origin = self.client.origin(&target);
+        let connector = &self.client.inner.connector;
+        let version = self.version.unwrap_or(connector.settings.version);
+        let attempt = Attempt {
+            client: &self.client,
+            target: &target,
+            headers: &self.headers,
+            offer: &self.offer,
+        };
+        let mut repeats = 0;
+        loop {
+            let (client, slot) = match origin.route(connector, &target, version).await? {
+                Route::Http1(io) => return attempt.over_http1(io).await,
+                Route::Http2(client, slot) => (client, slot),
+            };
+            match attempt.over_http2(&client, slot).await {
+                Err(Failure::Unprocessed(error)) => {
+                    tracing::debug!(%error, "not processed by the server: trying again");
+                    if !client.is_open() {
+                        origin.retire(&client);
+                    }
+                    repeats += 1;
+                    if repeats > REPEATS {
+                        return Err(error);
+                    }
+                }
+                Err(Failure::Final(error)) => return Err(error),
+                Ok(opened) => return Ok(opened),
+            }
+        }
+    }
+}
+
+enum Failure {
+    /// The server certainly did not act on the request.
+    Unprocessed(Error),
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<HandshakeError> for Failure {
+    fn from(error: HandshakeError) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+struct Attempt<'a> {
+    client: &'a Client,
+    target: &'a Target,
+    headers: &'a HeaderMap,
+    offer: &'a Offer,
+}
+
+impl Attempt<'_> {
+    async fn over_http2(
+        &self,
+        client: &H2Client,
+        slot: Slot,
+    ) -> Result<(WebSocket, Response<()>), Failure> {
+        let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
+        match self.in_time(client.open(request, slot)).await? {
+            Ok(Opened::Accepted(parts, stream)) => {
+                let agreed = extended_connect::check_response(&parts, self.offer)?;
+                Ok(self.socket(Stream::H2(stream), agreed, parts))
+            }
+            Ok(Opened::Refused(parts, body)) => {
+                let body = self.refusal_body(H2Body::new(body)).await;
+                Err(refused(parts, body).into())
+            }
+            Err(OpenError {
+                error,
+                unprocessed: true,
+            }) => Err(Failure::Unprocessed(error.into())),
+            Err(OpenError { error, .. }) => Err(Failure::Final(error.into())),
+        }
+    }
+
+    async fn over_http1(&self, io: BoxIo) -> Result<(WebSocket, Response<()>), Error> {
+        let key = Key::new(nonce());
+        let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
+        let write_buffer = self.client.inner.connector.socket.write_buffer;
+        match self
+            .in_time(h1::upgrade(io, request, write_buffer))
+            .await??
+        {
+            H1Answer::Switched(parts, stream) => {
+                let agreed = upgrade::check_response(&parts, self.offer, &key)?;
+                Ok(self.socket(Stream::Io(Box::new(stream)), agreed, parts))
+            }
+            H1Answer::Refused(parts, body) => {
+                let body = self.refusal_body(body).await;
+                Err(refused(parts, body))
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
+        let limit = self.client.inner.connector.settings.handshake_timeout;
+        timeout(limit, answer)
+            .await
+            .map_err(|_| Error::Timeout(Timeout::Handshake))
+    }
+
+    fn socket(
+        &self,
+        stream: Stream,
+        agreed: Agreed,
+        parts: response::Parts,
+    ) -> (WebSocket, Response<()>) {
+        let agreement = Agreement {
+            subprotocol: agreed.subprotocol,
+        };
+        let config = self.client.inner.connector.socket.clone();
+        let socket = WebSocket::new(stream, Role::Client, config, agreement);
+        (socket, Response::from_parts(parts, ()))
+    }
+
+    /// As much of a refusal's body as the settings allow and as comes in time.
+    async fn refusal_body<B>(&self, body: B) -> Bytes
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let limit = self.client.inner.connector.settings.refusal_body;
+        let mut body = std::pin::pin!(body);
+        let mut kept = BytesMut::new();
+        let read = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                let Ok(data) = frame.into_data() else {
+                    continue;
+                };
+                kept.extend_from_slice(&data[..data.len().min(limit - kept.len())]);
+                if kept.len() == limit {
+                    break;
+                }
+            }
+        };
+        // What came until then is worth more than the timeout.
+        let _ = self.in_time(read).await;
+        kept.freeze()
+    }
+}
+
+fn refused(parts: response::Parts, body: Bytes) -> Error {
+    Error::Refused(Box::new(Refusal {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }))
+}

@@ -1,0 +1,189 @@
+//! What can go wrong, for those who call.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use crate::frame::{ProtocolError, SendError};
+use crate::handshake::HandshakeError;
+
+/// An error of a client, a server or a WebSocket.
+///
+/// A WebSocket that ends by the closing handshake is no error: its stream of
+/// messages ends.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL, a header or a subprotocol given by the caller is unusable, or
+    /// the server's answer breaks RFC 6455 §4 or RFC 8441 §5.
+    Handshake(HandshakeError),
+    /// A header field given by the caller is no header field.
+    Header(Arc<http::Error>),
+    /// The server answered, but not with a WebSocket.
+    Refused(Box<Refusal>),
+    /// The server speaks HTTP/2 without RFC 8441 (or not HTTP/2 at all), and
+    /// HTTP/2 was asked for.
+    NoExtendedConnect,
+    /// No connection to the server or proxy could be made.
+    Connect(Arc<io::Error>),
+    /// The TLS handshake failed.
+    Tls(Arc<io::Error>),
+    /// The configuration of TLS is unusable.
+    TlsConfig(rustls::Error),
+    /// Something took longer than its limit.
+    Timeout(Timeout),
+    /// The peer broke the protocol; it was told so with this error's
+    /// [close code](ProtocolError::close_code).
+    Protocol(ProtocolError),
+    /// The message cannot be sent (any more).
+    Send(SendError),
+    /// The stream was reset (RFC 9113 §6.4).
+    Reset {
+        /// The HTTP/2 error code (RFC 9113 §7).
+        code: u32,
+        /// Whether the peer did it.
+        by_peer: bool,
+    },
+    /// The connection ended with GOAWAY and an error code (RFC 9113 §6.8).
+    GoAway {
+        /// The HTTP/2 error code (RFC 9113 §7).
+        code: u32,
+        /// Whether the peer did it.
+        by_peer: bool,
+        /// What is known about it, with the peer's debug data.
+        text: Arc<str>,
+    },
+    /// The connection broke.
+    Io(Arc<io::Error>),
+    /// The stream ended without a Close frame: close code 1006 (RFC 6455
+    /// §7.1.5).
+    Abnormal,
+    /// The socket, connection, client or server is closed.
+    Closed,
+}
+
+/// What took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// Making the TCP or TLS connection.
+    Connect,
+    /// The answer to the opening handshake.
+    Handshake,
+    /// The peer's part of the closing handshake (RFC 6455 §7.1.1).
+    Close,
+}
+
+/// An answer to the opening handshake that is not a WebSocket.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The status, such as 403.
+    pub status: StatusCode,
+    /// The header fields, such as `www-authenticate` or `location`.
+    pub headers: HeaderMap,
+    /// The beginning of the body, as far as the configured limit.
+    pub body: Bytes,
+}
+
+impl Error {
+    /// Whether the WebSocket broke without a closing handshake: what RFC 6455
+    /// §7.1.5 calls close code 1006.
+    #[must_use]
+    pub fn is_abnormal_closure(&self) -> bool {
+        matches!(
+            self,
+            Self::Abnormal | Self::Reset { .. } | Self::GoAway { .. } | Self::Io(_)
+        )
+    }
+
+    /// The refusal, if the server answered with something else than a
+    /// WebSocket.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshake(error) => write!(f, "opening handshake: {error}"),
+            Self::Header(error) => write!(f, "header field: {error}"),
+            Self::Refused(refusal) => write!(f, "the server answered {}", refusal.status),
+            Self::NoExtendedConnect => {
+                f.write_str("the server does not take WebSockets over HTTP/2 (RFC 8441)")
+            }
+            Self::Connect(error) => write!(f, "cannot connect: {error}"),
+            Self::Tls(error) => write!(f, "TLS handshake: {error}"),
+            Self::TlsConfig(error) => write!(f, "TLS configuration: {error}"),
+            Self::Timeout(Timeout::Connect) => f.write_str("connecting took too long"),
+            Self::Timeout(Timeout::Handshake) => {
+                f.write_str("the server did not answer the opening handshake in time")
+            }
+            Self::Timeout(Timeout::Close) => f.write_str("the peer did not close its side in time"),
+            Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
+            Self::Send(error) => write!(f, "cannot send: {error}"),
+            Self::Reset { code, by_peer } => {
+                let who = if *by_peer { "the peer" } else { "this side" };
+                write!(f, "{who} reset the stream: {}", h2::Reason::from(*code))
+            }
+            Self::GoAway { text, .. } => write!(f, "the connection was given up: {text}"),
+            Self::Io(error) => write!(f, "the connection broke: {error}"),
+            Self::Abnormal => f.write_str("the stream ended without a Close frame (1006)"),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Handshake(error) => Some(error),
+            Self::Header(error) => Some(error),
+            Self::Connect(error) | Self::Tls(error) | Self::Io(error) => Some(error),
+            Self::TlsConfig(error) => Some(error),
+            Self::Protocol(error) => Some(error),
+            Self::Send(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<crate::transport::StreamError> for Error {
+    fn from(error: crate::transport::StreamError) -> Self {
+        use crate::transport::StreamError;
+        match error {
+            StreamError::Reset { code, by_peer } => Self::Reset { code, by_peer },
+            StreamError::GoAway {
+                code,
+                by_peer,
+                text,
+            } => Self::GoAway {
+                code,
+                by_peer,
+                text,
+            },
+            StreamError::Io(error) => Self::Io(error),
+            StreamError::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<HandshakeError> for Error {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}

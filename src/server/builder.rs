@@ -1,0 +1,136 @@
+//! Configuration of a [`Server`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, ToSocketAddrs};
+
+use super::Server;
+use crate::handshake::{AllowedAuthorities, AllowedOrigins};
+use crate::socket::Config;
+use crate::transport::{h2::Http2Config, tls};
+
+/// Configures a [`Server`]; every setting has a default.
+#[derive(Clone, Debug)]
+pub struct ServerBuilder {
+    settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) http2: Http2Config,
+    pub(super) socket: Arc<Config>,
+    pub(super) extended_connect: bool,
+    pub(super) origins: AllowedOrigins,
+    pub(super) authorities: AllowedAuthorities,
+    pub(super) handshake_timeout: Duration,
+    pub(super) max_connections: usize,
+}
+
+impl Default for ServerBuilder {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                tls: None,
+                http2: Http2Config::default(),
+                socket: Arc::default(),
+                extended_connect: true,
+                origins: AllowedOrigins::any(),
+                authorities: AllowedAuthorities::any(),
+                handshake_timeout: Duration::from_secs(20),
+                max_connections: 10_000,
+            },
+        }
+    }
+}
+
+impl ServerBuilder {
+    /// Serves TLS; without this, cleartext. ALPN `h2` and `http/1.1` are
+    /// offered unless the configuration names its own.
+    #[must_use]
+    pub fn tls(mut self, config: impl Into<Arc<rustls::ServerConfig>>) -> Self {
+        let mut config = config.into();
+        if config.alpn_protocols.is_empty() {
+            let config = Arc::make_mut(&mut config);
+            config.alpn_protocols = vec![tls::H2.to_vec(), tls::HTTP1.to_vec()];
+        }
+        self.settings.tls = Some(config);
+        self
+    }
+
+    /// Flow control and limits of HTTP/2 connections.
+    #[must_use]
+    pub fn http2(mut self, config: Http2Config) -> Self {
+        self.settings.http2 = config;
+        self
+    }
+
+    /// Limits and times of sockets.
+    #[must_use]
+    pub fn socket(mut self, config: Config) -> Self {
+        self.settings.socket = Arc::new(config);
+        self
+    }
+
+    /// Whether WebSockets over HTTP/2 are taken, and the setting that says so
+    /// (RFC 8441 §3) is sent. Default true. Off, clients use HTTP/1.1: some
+    /// TLS-inspecting middleboxes choke on the setting.
+    #[must_use]
+    pub fn extended_connect(mut self, enabled: bool) -> Self {
+        self.settings.extended_connect = enabled;
+        self
+    }
+
+    /// From which origins browsers may open sockets (RFC 6455 §10.2); others
+    /// are answered 403. Requests without `Origin`, which do not come from
+    /// browsers, are not affected. Default any.
+    #[must_use]
+    pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
+        self.settings.origins = origins;
+        self
+    }
+
+    /// Under which names this server is reached; WebSocket requests for others
+    /// are answered 421. It is the defence against DNS rebinding. Default any.
+    #[must_use]
+    pub fn allowed_authorities(mut self, authorities: AllowedAuthorities) -> Self {
+        self.settings.authorities = authorities;
+        self
+    }
+
+    /// How long a client may take for the TLS handshake, for HTTP/2's preface,
+    /// and for the head of an HTTP/1.1 request. Default 20 s.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.handshake_timeout = timeout;
+        self
+    }
+
+    /// TCP connections at a time; further ones wait to be accepted. Default
+    /// 10,000.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.max_connections = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Binds to an address; port 0 picks a free one.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be bound.
+    pub async fn bind(self, address: impl ToSocketAddrs) -> io::Result<Server> {
+        Ok(self.listener(TcpListener::bind(address).await?))
+    }
+
+    /// Serves on a listener that was bound elsewhere.
+    #[must_use]
+    pub fn listener(self, listener: TcpListener) -> Server {
+        Server {
+            listener,
+            settings: Arc::new(self.settings),
+        }
+    }
+}

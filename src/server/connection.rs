@@ -1,0 +1,191 @@
+//! One accepted connection: TLS, version, requests.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::Body;
+use super::builder::Settings;
+use super::ordinary;
+use super::serve::{Fallback, OnUpgrade, ResponseBody};
+use super::upgrade::{Answer, Upgrade};
+use crate::error::{Error, Timeout};
+use crate::handshake::{Opening, Rejection, Via, extended_connect, upgrade};
+use crate::transport::h2::{H2Incoming, H2Server};
+use crate::transport::{BoxIo, ConnectionId, Transport, h1, prefix, tls};
+
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    pub(super) settings: Arc<Settings>,
+    pub(super) on_upgrade: OnUpgrade,
+    pub(super) fallback: Option<Fallback>,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+impl Connection {
+    pub(super) async fn serve(self, tcp: TcpStream) -> Result<(), Error> {
+        let io = |error| Error::Io(Arc::new(error));
+        tcp.set_nodelay(true).map_err(io)?;
+        let tcp: BoxIo = Box::new(tcp);
+        let limit = self.settings.handshake_timeout;
+        let negotiated = match self.settings.tls.clone() {
+            Some(config) => timeout(limit, tls::accept(config, tcp)).await,
+            None => timeout(limit, prefix::sniff(tcp)).await,
+        };
+        let (is_http2, io) = negotiated
+            .map_err(|_| Error::Timeout(Timeout::Handshake))?
+            .map_err(|error| Error::Tls(Arc::new(error)))?;
+        if is_http2 {
+            self.serve_http2(io).await
+        } else {
+            self.serve_http1(io).await
+        }
+    }
+
+    async fn serve_http2(self, io: BoxIo) -> Result<(), Error> {
+        let settings = &self.settings;
+        let handshake = H2Server::handshake(io, &settings.http2, settings.extended_connect);
+        let server = timeout(settings.handshake_timeout, handshake)
+            .await
+            .map_err(|_| Error::Timeout(Timeout::Handshake))??;
+        let draining = self.draining.clone();
+        tracing::debug!(peer = %self.peer, connection = server.hub().id(), "HTTP/2 connection");
+        let connection = self;
+        let on_request = move |incoming| connection.on_http2(incoming);
+        Ok(server.run(on_request, draining).await?)
+    }
+
+    fn on_http2(&self, mut incoming: H2Incoming) {
+        let transport = incoming.transport();
+        incoming.parts.extensions.insert(transport);
+        if incoming.parts.method != Method::CONNECT {
+            if let Some(fallback) = self.fallback.clone() {
+                tokio::spawn(ordinary::answer(incoming, fallback));
+            } else {
+                ordinary::respond(incoming, not_found());
+            }
+            return;
+        }
+        let opening = extended_connect::check_request(&incoming.parts, incoming.protocol())
+            .and_then(|opening| self.admit(opening));
+        match opening {
+            Ok(_) if incoming.is_ended() => {
+                let response = Response::builder().status(StatusCode::BAD_REQUEST);
+                let body = Bytes::from_static(b"the stream was ended with its request\n");
+                if let Ok(response) = response.body(Full::new(body)) {
+                    ordinary::respond(incoming, response.map(boxed));
+                }
+            }
+            Ok(opening) => {
+                tracing::debug!(peer = %self.peer, uri = %incoming.parts.uri, "WebSocket over HTTP/2");
+                self.on_websocket(opening, Answer::Http2(Box::new(incoming)));
+            }
+            Err(rejection) if rejection.is_malformed() => {
+                tracing::debug!(peer = %self.peer, %rejection, "malformed request");
+                incoming.reset(Reason::PROTOCOL_ERROR);
+            }
+            Err(rejection) => {
+                tracing::debug!(peer = %self.peer, %rejection, "request refused");
+                let response = rejection.to_response(Via::Http2);
+                ordinary::respond(incoming, response.map(|body| boxed(Full::new(body))));
+            }
+        }
+    }
+
+    async fn serve_http1(self, io: BoxIo) -> Result<(), Error> {
+        let draining = self.draining.clone();
+        let header_timeout = Some(self.settings.handshake_timeout);
+        let connection = self;
+        let id = ConnectionId::next();
+        tracing::debug!(peer = %connection.peer, connection = id.get(), "HTTP/1.1 connection");
+        let service = service_fn(move |request| {
+            let connection = connection.clone();
+            async move { Ok::<_, Infallible>(connection.on_http1(request, id).await) }
+        });
+        Ok(h1::serve(io, service, header_timeout, draining).await?)
+    }
+
+    async fn on_http1(
+        &self,
+        request: Request<Incoming>,
+        id: ConnectionId,
+    ) -> Response<ResponseBody> {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(Transport::Http1 {
+            connection: id.get(),
+        });
+        if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
+            return match &self.fallback {
+                Some(fallback) => {
+                    let request = Request::from_parts(parts, Body::h1(body));
+                    ordinary::call(fallback, request).await
+                }
+                None => not_found(),
+            };
+        }
+        let opening = upgrade::check_request(&parts).and_then(|opening| self.admit(opening));
+        let opening = match opening {
+            Ok(opening) => opening,
+            Err(rejection) => {
+                tracing::debug!(peer = %self.peer, %rejection, "request refused");
+                let response = rejection.to_response(Via::Http1);
+                return response.map(|body| boxed(Full::new(body)));
+            }
+        };
+        tracing::debug!(peer = %self.peer, uri = %parts.uri, "WebSocket over HTTP/1.1");
+        let Some(on) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
+            return status(StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        let (respond, response) = oneshot::channel();
+        let answer = Answer::Http1 {
+            parts: Box::new(parts),
+            respond,
+            on,
+            id,
+        };
+        self.on_websocket(opening, answer);
+        // The handler dropped the request unanswered.
+        response
+            .await
+            .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    fn on_websocket(&self, opening: Opening, answer: Answer) {
+        let settings = self.settings.clone();
+        (self.on_upgrade)(Upgrade::new(self.peer, settings, opening, answer));
+    }
+
+    /// Who may open sockets here.
+    fn admit(&self, opening: Opening) -> Result<Opening, Rejection> {
+        let default_port = if self.settings.tls.is_some() { 443 } else { 80 };
+        opening.check_authority(&self.settings.authorities, default_port)?;
+        opening.check_origin(&self.settings.origins)?;
+        Ok(opening)
+    }
+}
+
+pub(super) fn boxed(body: Full<Bytes>) -> ResponseBody {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn status(status: StatusCode) -> Response<ResponseBody> {
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+fn not_found() -> Response<ResponseBody> {
+    status(StatusCode::NOT_FOUND)
+}

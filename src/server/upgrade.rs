@@ -1,0 +1,205 @@
+//! A request for a WebSocket, before it is answered.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, request};
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::sync::oneshot;
+
+use super::builder::Settings;
+use super::connection::boxed;
+use super::ordinary;
+use super::serve::ResponseBody;
+use crate::error::Error;
+use crate::frame::Role;
+use crate::handshake::{Agreed, HandshakeError, Opening, extended_connect, upgrade};
+use crate::socket::{Agreement, WebSocket};
+use crate::transport::h2::H2Incoming;
+use crate::transport::{ConnectionId, Stream, h1};
+
+/// A request for a WebSocket, over either version of HTTP.
+///
+/// Answer it by [`accept`](Self::accept) or [`reject`](Self::reject). Dropped
+/// unanswered, the client sees status 500 (HTTP/1.1) or a reset (HTTP/2).
+pub struct Upgrade {
+    peer: SocketAddr,
+    settings: Arc<Settings>,
+    opening: Opening,
+    answer: Answer,
+    agreed: Agreed,
+    headers: HeaderMap,
+}
+
+/// How the answer is given.
+pub(super) enum Answer {
+    Http2(Box<H2Incoming>),
+    Http1 {
+        parts: Box<request::Parts>,
+        respond: oneshot::Sender<Response<ResponseBody>>,
+        on: hyper::upgrade::OnUpgrade,
+        id: ConnectionId,
+    },
+}
+
+impl Upgrade {
+    pub(super) fn new(
+        peer: SocketAddr,
+        settings: Arc<Settings>,
+        opening: Opening,
+        answer: Answer,
+    ) -> Self {
+        Self {
+            peer,
+            settings,
+            opening,
+            answer,
+            agreed: Agreed::default(),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    fn parts(&self) -> &request::Parts {
+        match &self.answer {
+            Answer::Http2(incoming) => &incoming.parts,
+            Answer::Http1 { parts, .. } => parts,
+        }
+    }
+
+    /// What was asked for: path and query always, scheme and authority over
+    /// HTTP/2.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.parts().uri
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.parts().uri.path()
+    }
+
+    /// The request's header fields: cookies, authorization and so on.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts().headers
+    }
+
+    /// The version of HTTP that carries the request.
+    #[must_use]
+    pub fn version(&self) -> http::Version {
+        self.parts().version
+    }
+
+    /// The other end of the TCP connection.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether the connection is TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.settings.tls.is_some()
+    }
+
+    /// The page's origin, where the client is a browser (RFC 6455 §10.2).
+    #[must_use]
+    pub fn origin(&self) -> Option<&HeaderValue> {
+        self.opening.origin.as_ref()
+    }
+
+    /// The subprotocols that the client offers, in the order of its
+    /// preference (RFC 6455 §1.9).
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        self.opening.subprotocols.iter().map(String::as_str)
+    }
+
+    /// Agrees to one of the offered subprotocols. Without this the socket has
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// If it was not offered: the client would have to fail the connection
+    /// (RFC 6455 §4.1).
+    pub fn subprotocol(&mut self, name: &str) -> Result<(), Error> {
+        if !self.subprotocols().any(|offered| offered == name) {
+            let error = HandshakeError::UnofferedSubprotocol(name.to_owned());
+            return Err(Error::Handshake(error));
+        }
+        self.agreed.subprotocol = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// Adds a header field to the accepting answer, such as `set-cookie`.
+    pub fn header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.append(name, value);
+    }
+
+    /// Accepts the WebSocket.
+    ///
+    /// # Errors
+    ///
+    /// If the client has gone, or a [`header`](Self::header) that was added is one of the
+    /// handshake's own.
+    pub async fn accept(self) -> Result<WebSocket, Error> {
+        let agreement = Agreement {
+            subprotocol: self.agreed.subprotocol.clone(),
+        };
+        let config = self.settings.socket.clone();
+        let stream = match self.answer {
+            Answer::Http2(incoming) => {
+                let response =
+                    extended_connect::response(&self.opening, &self.agreed, self.headers)?;
+                Stream::H2(incoming.accept(response)?)
+            }
+            Answer::Http1 {
+                respond, on, id, ..
+            } => {
+                let response = upgrade::response(&self.opening, &self.agreed, self.headers)?;
+                let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+                if respond.send(response.map(|()| body)).is_err() {
+                    return Err(Error::Closed);
+                }
+                let stream = h1::switched(on, id, config.write_buffer).await?;
+                Stream::Io(Box::new(stream))
+            }
+        };
+        Ok(WebSocket::new(stream, Role::Server, config, agreement))
+    }
+
+    /// Refuses with a status.
+    pub fn reject(self, status: StatusCode) {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = status;
+        self.reject_with(response);
+    }
+
+    /// Refuses with a whole response, such as 401 with `www-authenticate`. A
+    /// status that would accept (101, or 2xx over HTTP/2) is replaced by 500.
+    pub fn reject_with(self, response: Response<Bytes>) {
+        let mut response = response.map(|body| boxed(Full::new(body)));
+        if response.status().is_success() || response.status().is_informational() {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        match self.answer {
+            Answer::Http2(incoming) => ordinary::respond(*incoming, response),
+            Answer::Http1 { respond, .. } => {
+                // A client that has gone needs no answer.
+                let _ = respond.send(response);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade")
+            .field("peer", &self.peer)
+            .field("uri", self.uri())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}

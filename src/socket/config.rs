@@ -1,0 +1,81 @@
+//! What a WebSocket may be told.
+
+use std::time::Duration;
+
+use crate::frame::Limits;
+
+/// Limits and times of a [`WebSocket`](crate::WebSocket).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Sizes of frames and messages.
+    pub limits: Limits,
+    /// How long the peer may take for its part of the closing handshake
+    /// (RFC 6455 §7.1.1) once our Close frame is on its way. Default 10 s.
+    pub close_timeout: Duration,
+    /// After both Close frames: how long the peer may take to end its side of
+    /// the stream before it is reset (HTTP/2) or the connection is closed
+    /// (HTTP/1.1). Happens behind the application's back. Default 300 ms: much
+    /// longer keeps streams of peers that never end theirs (Hypercorn,
+    /// Firefox) counting against their limit.
+    pub linger: Duration,
+    /// How a client ends a stream whose closing handshake is over.
+    pub ending: Ending,
+    /// Bytes that may wait to be sent before writers wait, where the socket
+    /// has a connection of its own; on HTTP/2 it is
+    /// [`Http2Config::write_buffer`](crate::Http2Config::write_buffer).
+    /// Default 128 KiB.
+    pub write_buffer: usize,
+}
+
+/// How a client ends an HTTP/2 stream after the closing handshake.
+///
+/// RFC 8441 §5 asks for END_STREAM from both sides; not every server survives
+/// a client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Ending {
+    /// Wait for the server's END_STREAM and answer it; cancel the stream when
+    /// it does not come within [`Config::linger`]. Works with every server
+    /// that we know.
+    #[default]
+    AfterPeer,
+    /// Send END_STREAM at once. Hypercorn (to 0.18) then drops the connection
+    /// with all its sockets, libwebsockets (to 4.1) ends it by GOAWAY.
+    AtOnce,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            close_timeout: Duration::from_secs(10),
+            linger: Duration::from_millis(300),
+            ending: Ending::default(),
+            write_buffer: 128 * 1024,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty),*) => {
+        impl Config {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, value: $type) -> Self {
+                    self.$name = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters!(
+    limits: Limits,
+    close_timeout: Duration,
+    linger: Duration,
+    ending: Ending,
+    write_buffer: usize
+);

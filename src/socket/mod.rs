@@ -1,0 +1,13 @@
+//! [`WebSocket`]: messages over a byte stream.
+
+mod config;
+mod keys;
+mod split;
+mod websocket;
+
+pub use self::config::{Config, Ending};
+#[cfg(feature = "client")]
+pub(crate) use self::keys::nonce;
+pub use self::split::{ReuniteError, WebSocketReader, WebSocketWriter};
+pub(crate) use self::websocket::Agreement;
+pub use self::websocket::WebSocket;

@@ -1,0 +1,150 @@
+//! Halves of a [`WebSocket`] for two tasks.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_sink::Sink;
+
+use super::WebSocket;
+use crate::error::Error;
+use crate::frame::{CloseCode, CloseFrame, Message};
+use crate::transport::Transport;
+
+/// The receiving half; see [`WebSocket::split`].
+///
+/// It answers pings and the peer's Close frame, so it has to be read for the
+/// socket to stay alive.
+pub struct WebSocketReader(Shared);
+
+/// The sending half; see [`WebSocket::split`].
+pub struct WebSocketWriter(Shared);
+
+/// Locked for the length of one poll, never across an await.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<WebSocket>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, WebSocket> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn split(socket: WebSocket) -> (WebSocketReader, WebSocketWriter) {
+    let shared = Shared(Arc::new(Mutex::new(socket)));
+    (WebSocketReader(shared.clone()), WebSocketWriter(shared))
+}
+
+/// The halves are of different sockets; gives them back.
+#[derive(Debug)]
+pub struct ReuniteError(pub WebSocketReader, pub WebSocketWriter);
+
+impl fmt::Display for ReuniteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the halves are of different sockets")
+    }
+}
+
+impl std::error::Error for ReuniteError {}
+
+impl WebSocketReader {
+    /// Puts the halves together again.
+    ///
+    /// # Errors
+    ///
+    /// If they are of different sockets.
+    pub fn reunite(self, writer: WebSocketWriter) -> Result<WebSocket, Box<ReuniteError>> {
+        if !Arc::ptr_eq(&self.0.0, &writer.0.0) {
+            return Err(Box::new(ReuniteError(self, writer)));
+        }
+        drop(self);
+        match Arc::try_unwrap(writer.0.0) {
+            Ok(mutex) => Ok(mutex.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Err(_) => unreachable!("there are two halves and both are here"),
+        }
+    }
+
+    /// What carries the socket.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.0.lock().transport()
+    }
+
+    /// See [`WebSocket::close_code`].
+    #[must_use]
+    pub fn close_code(&self) -> Option<CloseCode> {
+        self.0.lock().close_code()
+    }
+
+    /// See [`WebSocket::close_reason`].
+    #[must_use]
+    pub fn close_reason(&self) -> String {
+        self.0.lock().close_reason().to_owned()
+    }
+}
+
+impl WebSocketWriter {
+    /// Sends a Close frame behind what is queued. The closing handshake is
+    /// over when the reader's stream of messages ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Send`] if the code may not be sent (RFC 6455 §7.4); otherwise
+    /// what broke the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once the future was polled the Close frame is on its way.
+    pub async fn close(&mut self, frame: impl Into<Option<CloseFrame>>) -> Result<(), Error> {
+        let mut frame = Some(frame.into());
+        poll_fn(|cx| self.0.lock().poll_send_close(&mut frame, cx)).await
+    }
+}
+
+impl Stream for WebSocketReader {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.lock().poll_message(cx)
+    }
+}
+
+impl Sink<Message> for WebSocketWriter {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.lock().poll_ready_to_send(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        self.0.lock().start_message(message)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.lock().poll_flush_messages(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut frame = Some(Some(CloseFrame::from(CloseCode::NORMAL)));
+        self.0.lock().poll_send_close(&mut frame, cx)
+    }
+}
+
+impl fmt::Debug for WebSocketReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WebSocketReader")
+            .field(&*self.0.lock())
+            .finish()
+    }
+}
+
+impl fmt::Debug for WebSocketWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WebSocketWriter")
+            .field(&*self.0.lock())
+            .finish()
+    }
+}

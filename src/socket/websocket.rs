@@ -1,0 +1,427 @@
+//! The socket: drives [`Protocol`] over a byte stream.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use futures_sink::Sink;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use super::config::{Config, Ending};
+use super::keys::mask_key;
+use super::split::{self, WebSocketReader, WebSocketWriter};
+use crate::error::{Error, Timeout};
+use crate::frame::{CloseCode, CloseFrame, Event, Message, Output, Protocol, Role, SendError};
+use crate::transport::{self, Finish, IoStream, Outgoing, Transport};
+
+/// A WebSocket, whatever carries it.
+///
+/// It is a [`Stream`] of messages and a [`Sink`] for them. Pings are answered
+/// while it is read, and are not shown; Pongs are. The stream of messages ends
+/// (`None`) when the peer closed by the closing handshake, and with an error
+/// in every other case.
+///
+/// A send is done when the message is in the hands of the connection. It waits
+/// while more than the [write buffer](crate::Http2Config::write_buffer) has
+/// not left yet, so a slow peer slows the sender. Only [`close`](Self::close)
+/// says that the peer has seen everything.
+///
+/// Dropping the socket without closing it resets the stream (HTTP/2) or closes
+/// the connection: the peer sees close code 1006.
+///
+/// # Cancel safety
+///
+/// Receiving is cancel safe: no message is lost when the future of `next` is
+/// dropped. A dropped future of `send` may or may not have sent the message,
+/// never a part of it.
+///
+/// # Example
+///
+/// ```
+/// use futures_util::{SinkExt, StreamExt};
+/// use h2ws::{Config, Message, Role, WebSocket};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), h2ws::Error> {
+/// let (near, far) = tokio::io::duplex(4096);
+/// let mut client = WebSocket::from_stream(near, Role::Client, Config::default());
+/// let mut server = WebSocket::from_stream(far, Role::Server, Config::default());
+///
+/// client.send(Message::text("hello")).await?;
+/// let message = server.next().await.expect("the stream is open")?;
+/// assert_eq!(message.as_text(), Some("hello"));
+/// # Ok(())
+/// # }
+/// ```
+pub struct WebSocket {
+    /// `None` once it is let go.
+    stream: Option<transport::Stream>,
+    protocol: Protocol,
+    /// Received and not decoded.
+    chunk: Bytes,
+    config: Arc<Config>,
+    agreement: Option<Box<Agreement>>,
+    transport: Transport,
+    close_timer: Option<Pin<Box<Sleep>>>,
+    /// Ended without a closing handshake.
+    abnormal: bool,
+}
+
+/// What the opening handshake settled.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Agreement {
+    pub(crate) subprotocol: Option<String>,
+}
+
+impl WebSocket {
+    /// A WebSocket on a byte stream whose opening handshake is done.
+    pub fn from_stream<T>(io: T, role: Role, config: Config) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let write_buffer = config.write_buffer;
+        let stream = IoStream::new(Box::new(io), Bytes::new(), Transport::Io, write_buffer);
+        let stream = transport::Stream::Io(Box::new(stream));
+        Self::new(stream, role, Arc::new(config), Agreement::default())
+    }
+
+    pub(crate) fn new(
+        stream: transport::Stream,
+        role: Role,
+        config: Arc<Config>,
+        agreement: Agreement,
+    ) -> Self {
+        let agreement = agreement.subprotocol.is_some().then(|| Box::new(agreement));
+        Self {
+            transport: stream.transport(),
+            stream: Some(stream),
+            protocol: Protocol::new(role, config.limits),
+            chunk: Bytes::new(),
+            config,
+            agreement,
+            close_timer: None,
+            abnormal: false,
+        }
+    }
+
+    /// What carries the socket.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The subprotocol that both sides agreed on (RFC 6455 §1.9).
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.agreement.as_ref()?.subprotocol.as_deref()
+    }
+
+    /// How the peer closed: its code, [`CloseCode::NO_STATUS`] where its Close
+    /// frame had none, [`CloseCode::ABNORMAL`] where it sent no Close frame;
+    /// `None` while the socket is open (RFC 6455 §7.1.5).
+    #[must_use]
+    pub fn close_code(&self) -> Option<CloseCode> {
+        match self.protocol.received_close() {
+            Some(Some(frame)) => Some(frame.code),
+            Some(None) => Some(CloseCode::NO_STATUS),
+            None => self.abnormal.then_some(CloseCode::ABNORMAL),
+        }
+    }
+
+    /// The reason that the peer's Close frame gave; empty where it gave none.
+    #[must_use]
+    pub fn close_reason(&self) -> &str {
+        match self.protocol.received_close() {
+            Some(Some(frame)) => &frame.reason,
+            _ => "",
+        }
+    }
+
+    /// Splits into halves that two tasks can use.
+    #[must_use]
+    pub fn split(self) -> (WebSocketReader, WebSocketWriter) {
+        split::split(self)
+    }
+
+    /// Closes: sends what is queued and a Close frame, and waits for the
+    /// peer's. Messages that arrive meanwhile are dropped; receive until the
+    /// end first if they matter.
+    ///
+    /// Closing a socket that the peer has closed already is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if the peer's Close frame does not come within
+    /// [`Config::close_timeout`]; [`Error::Send`] if the code may not be sent
+    /// (RFC 6455 §7.4); otherwise what broke the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once the future was polled the Close frame is on its way; the wait can
+    /// be taken up by calling `close` again.
+    pub async fn close(&mut self, frame: impl Into<Option<CloseFrame>>) -> Result<(), Error> {
+        let mut frame = Some(frame.into());
+        poll_fn(|cx| {
+            if let Some(close) = frame.take() {
+                self.send_close(close)?;
+            }
+            self.poll_closed(cx)
+        })
+        .await
+    }
+
+    fn send_close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        let protocol = &mut self.protocol;
+        match stream.write(|out| protocol.close(frame, mask_key, &mut Out(out))) {
+            Ok(()) | Err(SendError::Closed) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Drives the closing handshake to its end.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.stream.is_some() {
+            // Not waited for: a peer that stopped reading may still close.
+            if let Poll::Ready(Err(error)) = self.poll_flush_messages(cx)
+                && !matches!(error, Error::Closed)
+            {
+                return Poll::Ready(Err(error));
+            }
+        }
+        loop {
+            match ready!(self.poll_message(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    pub(super) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, Error>>> {
+        loop {
+            if self.stream.is_none() {
+                return Poll::Ready(None);
+            }
+            match self.protocol.receive(&mut self.chunk) {
+                Ok(Some(event)) => {
+                    self.settle(cx);
+                    match event {
+                        Event::Message(message) => return Poll::Ready(Some(Ok(message))),
+                        Event::Pong(payload) => {
+                            return Poll::Ready(Some(Ok(Message::Pong(payload))));
+                        }
+                        Event::Close(_) => {
+                            self.let_go();
+                            return Poll::Ready(None);
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(None) => {
+                    self.settle(cx);
+                    match ready!(self.poll_chunk(cx)) {
+                        Ok(chunk) => self.chunk = chunk,
+                        Err(error) => return Poll::Ready(Some(Err(error))),
+                    }
+                }
+                Err(error) => {
+                    self.settle(cx);
+                    self.let_go();
+                    return Poll::Ready(Some(Err(Error::Protocol(error))));
+                }
+            }
+        }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        // One unit a chunk: a peer that sends without pause must not keep
+        // other tasks from running.
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        let ended = match stream.poll_chunk(cx) {
+            Poll::Ready(Ok(Some(chunk))) => {
+                budget.made_progress();
+                return Poll::Ready(Ok(chunk));
+            }
+            Poll::Ready(Ok(None)) => Error::Abnormal,
+            Poll::Ready(Err(error)) => error.into(),
+            Poll::Pending => {
+                ready!(self.poll_close_timer(cx));
+                Error::Timeout(Timeout::Close)
+            }
+        };
+        budget.made_progress();
+        self.abnormal = true;
+        self.let_go();
+        Poll::Ready(Err(ended))
+    }
+
+    /// Ready when the peer's Close frame is overdue.
+    fn poll_close_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.protocol.close_sent() {
+            return Poll::Pending;
+        }
+        let timeout = self.config.close_timeout;
+        self.close_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)))
+            .as_mut()
+            .poll(cx)
+    }
+
+    /// Writes the control frames that the protocol owes.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        if !self.protocol.owes() {
+            return;
+        }
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        // Pongs wait for room, of which a peer that pings and does not read
+        // leaves none; a Close frame is the last, so it may exceed it.
+        let closing = !self.protocol.is_open() && !self.protocol.has_pending();
+        if closing || stream.has_room(cx) {
+            let protocol = &mut self.protocol;
+            stream.write(|out| protocol.write(mask_key, &mut Out(out)));
+            // An error shows up in the next read or write.
+            let _ = stream.poll_flush(cx);
+        }
+    }
+
+    pub(super) fn poll_ready_to_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_pending(cx))?;
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        stream.poll_room(cx).map_err(Error::from)
+    }
+
+    pub(super) fn start_message(&mut self, message: Message) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Err(Error::Closed);
+        };
+        let protocol = &mut self.protocol;
+        stream.write(|out| protocol.send(message, mask_key, &mut Out(out)))?;
+        Ok(())
+    }
+
+    pub(super) fn poll_flush_messages(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_pending(cx))?;
+        match &mut self.stream {
+            Some(stream) => stream.poll_flush(cx).map_err(Error::from),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Writes the rest of a long message, frame by frame as there is room.
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while self.protocol.has_pending() {
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Err(Error::Closed));
+            };
+            ready!(stream.poll_room(cx))?;
+            let protocol = &mut self.protocol;
+            stream.write(|out| protocol.write(mask_key, &mut Out(out)));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends a Close frame without waiting for the peer's.
+    pub(super) fn poll_send_close(
+        &mut self,
+        frame: &mut Option<Option<CloseFrame>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if let Some(frame) = frame.take() {
+            self.send_close(frame)?;
+        }
+        self.poll_flush_messages(cx)
+    }
+
+    fn let_go(&mut self) {
+        self.chunk = Bytes::new();
+        self.close_timer = None;
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        let grace = self.config.linger;
+        let after_peer = self.config.ending == Ending::AfterPeer;
+        stream.finish(match self.protocol.role() {
+            _ if !self.protocol.close_sent() && !self.abnormal => Finish::Cancel,
+            Role::Client if after_peer && self.protocol.is_closed() => Finish::Await { grace },
+            _ => Finish::End { grace },
+        });
+    }
+}
+
+impl Stream for WebSocket {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_message(cx)
+    }
+}
+
+impl Sink<Message> for WebSocket {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.get_mut().poll_ready_to_send(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        self.get_mut().start_message(message)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.get_mut().poll_flush_messages(cx)
+    }
+
+    /// Sends a Close frame with code 1000, without waiting for the peer's;
+    /// that ends the stream of messages.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut frame = Some(Some(CloseFrame::from(CloseCode::NORMAL)));
+        self.get_mut().poll_send_close(&mut frame, cx)
+    }
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("transport", &self.transport)
+            .field("role", &self.protocol.role())
+            .field("close_code", &self.close_code())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Frames are encoded straight into the stream's outgoing buffer.
+struct Out<'a>(&'a mut Outgoing);
+
+impl Output for Out<'_> {
+    fn buffer(&mut self) -> &mut BytesMut {
+        self.0.buffer()
+    }
+
+    fn append(&mut self, payload: Bytes) {
+        self.0.append(payload);
+    }
+}

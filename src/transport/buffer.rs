@@ -1,0 +1,214 @@
+//! What a byte stream holds between the application and its carrier.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Chunks shorter than this are copied together when they have to wait, so
+/// that what is kept for a slow reader stays near the number of its bytes,
+/// however small the peer cuts them.
+const COALESCE: usize = 4 * 1024;
+
+/// Bytes on their way out: small ones in one growing buffer, large ones as
+/// they are, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// Before `tail`, with the buffers that were frozen to keep the order.
+    #[allow(
+        clippy::box_collection,
+        reason = "a pointer while idle, not four words"
+    )]
+    head: Option<Box<VecDeque<Bytes>>>,
+    head_len: usize,
+    tail: BytesMut,
+}
+
+impl Outgoing {
+    /// The buffer to append small pieces to.
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.tail
+    }
+
+    /// Appends without a copy.
+    pub(crate) fn append(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let head = self.head.get_or_insert_default();
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail).freeze();
+            self.head_len += tail.len();
+            head.push_back(tail);
+        }
+        self.head_len += bytes.len();
+        head.push_back(bytes);
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.head_len + self.tail.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Length in bytes of the piece that [`take`](Self::take) draws from.
+    pub(crate) fn front_len(&self) -> usize {
+        match self.head.as_ref().and_then(|head| head.front()) {
+            Some(front) => front.len(),
+            None => self.tail.len(),
+        }
+    }
+
+    /// Takes up to `max` bytes of the first piece. A buffer that is emptied is
+    /// given away with them: nothing is held while idle.
+    pub(crate) fn take(&mut self, max: usize) -> Bytes {
+        if let Some(head) = &mut self.head
+            && let Some(front) = head.front_mut()
+        {
+            let piece = front.split_to(max.min(front.len()));
+            self.head_len -= piece.len();
+            if front.is_empty() {
+                head.pop_front();
+            }
+            if head.is_empty() {
+                self.head = None;
+            }
+            return piece;
+        }
+        if max >= self.tail.len() {
+            return std::mem::take(&mut self.tail).freeze();
+        }
+        self.tail.split_to(max).freeze()
+    }
+
+    /// The first piece, for a carrier that copies.
+    pub(crate) fn chunk(&self) -> &[u8] {
+        match self.head.as_ref().and_then(|head| head.front()) {
+            Some(front) => front,
+            None => &self.tail,
+        }
+    }
+
+    /// Drops `n` bytes of the first piece.
+    pub(crate) fn advance(&mut self, n: usize) {
+        if self.head.is_some() || n == self.tail.len() {
+            drop(self.take(n));
+        } else {
+            self.tail.advance(n);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Bytes that arrived and that the application has not taken.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    front: Bytes,
+    #[allow(
+        clippy::box_collection,
+        reason = "a pointer while idle, not four words"
+    )]
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    chunks: VecDeque<Bytes>,
+    tail: BytesMut,
+}
+
+impl Incoming {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        if self.front.is_empty() && self.rest.is_none() {
+            self.front = chunk;
+            return;
+        }
+        let rest = self.rest.get_or_insert_default();
+        if chunk.len() < COALESCE {
+            rest.tail.extend_from_slice(&chunk);
+            return;
+        }
+        if !rest.tail.is_empty() {
+            let tail = std::mem::take(&mut rest.tail).freeze();
+            rest.chunks.push_back(tail);
+        }
+        rest.chunks.push_back(chunk);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        if !self.front.is_empty() {
+            return Some(std::mem::take(&mut self.front));
+        }
+        let rest = self.rest.as_mut()?;
+        let chunk = match rest.chunks.pop_front() {
+            Some(chunk) => chunk,
+            None => std::mem::take(&mut rest.tail).freeze(),
+        };
+        if rest.chunks.is_empty() && rest.tail.is_empty() {
+            self.rest = None;
+        }
+        Some(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outgoing_keeps_the_order_of_small_and_large_pieces() {
+        let mut out = Outgoing::default();
+        out.buffer().extend_from_slice(b"ab");
+        out.append(Bytes::from_static(b"LARGE"));
+        out.append(Bytes::new());
+        out.buffer().extend_from_slice(b"cd");
+        assert_eq!((out.len(), out.front_len()), (9, 2));
+        let mut got = Vec::new();
+        while !out.is_empty() {
+            assert_eq!(out.chunk().len(), out.front_len());
+            got.extend_from_slice(&out.take(2));
+        }
+        assert_eq!(got, b"abLARGEcd");
+    }
+
+    #[test]
+    fn outgoing_advances_through_pieces() {
+        let mut out = Outgoing::default();
+        out.append(Bytes::from_static(b"xyz"));
+        out.buffer().extend_from_slice(b"1234");
+        out.advance(2);
+        assert_eq!(out.chunk(), b"z");
+        out.advance(1);
+        out.advance(3);
+        assert_eq!((out.chunk(), out.len()), (&b"4"[..], 1));
+        out.advance(1);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn incoming_keeps_the_order_and_joins_small_chunks() {
+        let mut incoming = Incoming::default();
+        let mut expected = Vec::new();
+        for n in 0..100u32 {
+            let len = if n % 10 == 9 { COALESCE } else { 7 };
+            let chunk = vec![n as u8; len];
+            expected.extend_from_slice(&chunk);
+            incoming.push(chunk.into());
+        }
+        let mut got = Vec::new();
+        let mut chunks = 0;
+        while let Some(chunk) = incoming.pop() {
+            assert!(!chunk.is_empty());
+            got.extend_from_slice(&chunk);
+            chunks += 1;
+        }
+        assert_eq!(got, expected);
+        assert_eq!(chunks, 1 + 10 + 10, "the first, ten joined, ten large");
+        assert!(incoming.rest.is_none());
+    }
+}

@@ -1,0 +1,103 @@
+//! TCP connections to a host of several addresses: Happy Eyeballs (RFC 8305).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+/// Wait before the next address is tried beside those under way (RFC 8305 §8).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Connects to the first address of `host` that answers. Dropping the future
+/// abandons all attempts.
+pub(crate) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = tokio::net::lookup_host((host, port)).await?;
+    race(interleave(addresses), STAGGER).await
+}
+
+/// Alternates the families, beginning with that of the first address, which
+/// the resolver preferred (RFC 8305 §4).
+fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let all: Vec<_> = addresses.collect();
+    let Some(first) = all.first() else {
+        return all;
+    };
+    let (preferred, other): (Vec<_>, Vec<_>) = all
+        .iter()
+        .copied()
+        .partition(|a: &SocketAddr| a.is_ipv6() == first.is_ipv6());
+    let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
+    let mut ordered = Vec::with_capacity(all.len());
+    while ordered.len() < all.len() {
+        ordered.extend(preferred.next());
+        ordered.extend(other.next());
+    }
+    ordered
+}
+
+async fn race(addresses: Vec<SocketAddr>, stagger: Duration) -> io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last = None;
+    loop {
+        match addresses.next() {
+            Some(address) => {
+                attempts.spawn(TcpStream::connect(address));
+            }
+            None if attempts.is_empty() => {
+                return Err(last.unwrap_or_else(|| {
+                    io::Error::new(io::ErrorKind::NotFound, "the host has no address")
+                }));
+            }
+            None => {}
+        }
+        let next = async {
+            if addresses.len() == 0 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(stagger).await;
+        };
+        tokio::select! {
+            Some(done) = attempts.join_next() => match done {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = Some(error),
+                Err(error) => last = Some(io::Error::other(error)),
+            },
+            () = next => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn families_alternate_from_the_preferred_one() {
+        let addresses = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"].map(|a| a.parse().unwrap());
+        let ordered = interleave(addresses.into_iter());
+        assert_eq!(
+            ordered,
+            [addresses[0], addresses[3], addresses[1], addresses[2]]
+        );
+        assert!(interleave(std::iter::empty()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_keep_the_next_from_being_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = dead.local_addr().unwrap();
+        let stream = race(vec![dead, alive], Duration::from_secs(3600)).await;
+        assert_eq!(stream.unwrap().peer_addr().unwrap(), alive);
+        assert!(race(vec![dead], STAGGER).await.is_err());
+        assert!(race(vec![], STAGGER).await.is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! HTTP/1.1 connections, on hyper, up to their upgrade (RFC 9110 §7.8).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, response};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::{BoxIo, ConnectionId, IoStream, StreamError, Transport};
+
+/// What became of an Upgrade request.
+#[cfg(feature = "client")]
+pub(crate) enum H1Answer {
+    /// 101: the connection is the WebSocket's now.
+    Switched(response::Parts, IoStream),
+    Refused(response::Parts, Incoming),
+}
+
+/// Sends an Upgrade request on a connection of its own. Dropping the future
+/// closes the connection.
+#[cfg(feature = "client")]
+pub(crate) async fn upgrade(
+    io: BoxIo,
+    request: Request<()>,
+    write_buffer: usize,
+) -> Result<H1Answer, StreamError> {
+    let (mut send, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(io))
+        .await?;
+    // Ends by itself once the request handle and the body are dropped.
+    tokio::spawn(connection.with_upgrades());
+    let request = request.map(|()| Empty::<Bytes>::new());
+    let response = send.send_request(request).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (parts, body) = response.into_parts();
+        let on = hyper::upgrade::on(Response::from_parts(parts.clone(), body));
+        let stream = switched(on, ConnectionId::next(), write_buffer).await?;
+        return Ok(H1Answer::Switched(parts, stream));
+    }
+    let (parts, body) = response.into_parts();
+    Ok(H1Answer::Refused(parts, body))
+}
+
+/// Bytes of a request's or response's head.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The byte stream of an upgraded connection, with what the peer sent in one
+/// packet with its 101 in front.
+pub(crate) async fn switched(
+    on: OnUpgrade,
+    connection: ConnectionId,
+    write_buffer: usize,
+) -> Result<IoStream, StreamError> {
+    let upgraded = on.await?;
+    let parts = upgraded
+        .downcast::<TokioIo<BoxIo>>()
+        .map_err(|_| StreamError::Closed)?;
+    let transport = Transport::Http1 {
+        connection: connection.get(),
+    };
+    Ok(IoStream::new(
+        parts.io.into_inner(),
+        parts.read_buf,
+        transport,
+        write_buffer,
+    ))
+}
+
+/// Serves requests on an HTTP/1.1 connection until it ends or is upgraded.
+/// When `drain` turns true, the request under way is the last.
+#[cfg(feature = "server")]
+pub(crate) async fn serve<S, B>(
+    io: BoxIo,
+    service: S,
+    header_timeout: Option<Duration>,
+    mut drain: tokio::sync::watch::Receiver<bool>,
+) -> Result<(), StreamError>
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: std::error::Error + Send + Sync + 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        ended = &mut connection => return Ok(ended?),
+        Ok(_) = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+impl From<hyper::Error> for StreamError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Io(std::sync::Arc::new(std::io::Error::other(error)))
+    }
+}

@@ -1,0 +1,78 @@
+//! The body of an ordinary message, read from an HTTP/2 stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+
+/// A request's or refusal's body. Window is handed back as it is read, so a
+/// reader that is slow slows the peer.
+#[derive(Debug)]
+pub(crate) struct H2Body {
+    recv: RecvStream,
+    data_done: bool,
+    /// Bytes left of the announced length (RFC 9113 §8.1.1), which `h2`
+    /// enforces.
+    length: Option<u64>,
+}
+
+impl H2Body {
+    pub(crate) fn new(recv: RecvStream) -> Self {
+        Self {
+            recv,
+            data_done: false,
+            length: None,
+        }
+    }
+
+    /// With the `content-length` of `headers`.
+    pub(crate) fn with_length(recv: RecvStream, headers: &http::HeaderMap) -> Self {
+        let length = headers.get(http::header::CONTENT_LENGTH);
+        Self {
+            length: length.and_then(|n| n.to_str().ok()?.parse().ok()),
+            ..Self::new(recv)
+        }
+    }
+}
+
+impl Body for H2Body {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.data_done {
+            match ready!(self.recv.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    let _ = self.recv.flow_control().release_capacity(data.len());
+                    if let Some(length) = &mut self.length {
+                        *length = length.saturating_sub(data.len() as u64);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                // The peer has the answer and wants no more of the body
+                // (RFC 9113 §8.1).
+                Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => {
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.data_done = true,
+            }
+        }
+        let trailers = ready!(self.recv.poll_trailers(cx))?;
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.recv.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

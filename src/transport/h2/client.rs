@@ -1,0 +1,221 @@
+//! The client's end of an HTTP/2 connection.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::ext::Protocol;
+use h2::{Reason, RecvStream};
+use http::{Request, Response, response};
+use tokio::sync::watch;
+
+use super::driver::{self, Driver};
+use super::hub::{Hub, Side};
+use super::stream::H2Stream;
+use super::wire::Wire;
+use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS, WEBSOCKET};
+use crate::transport::{BoxIo, StreamError};
+
+/// Stands for "no SETTINGS yet": the first SETTINGS frame, an empty one too,
+/// makes `h2` replace it (RFC 9113 §6.5.2 knows no such value).
+const NO_SETTINGS: usize = usize::MAX - 1;
+
+/// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
+const PREFACE: usize = 24;
+
+/// Opens streams on one connection. Clones share it.
+#[derive(Clone)]
+pub(crate) struct H2Client {
+    send: SendRequest<Bytes>,
+    hub: Arc<Hub>,
+    /// The peer's limit of streams, once its SETTINGS have come.
+    limit: watch::Receiver<Option<usize>>,
+    /// The capability was seen. A server must not take it back (RFC 8441 §3),
+    /// and sockets do not end if it tries.
+    capable: Arc<AtomicBool>,
+}
+
+/// A stream that the server accepted or refused.
+pub(crate) enum Opened {
+    Accepted(response::Parts, H2Stream),
+    Refused(response::Parts, RecvStream),
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub(crate) struct OpenError {
+    pub(crate) error: StreamError,
+    /// The server has certainly not seen the request, so it may be repeated:
+    /// REFUSED_STREAM, or above a GOAWAY's last stream (RFC 9113 §8.7).
+    pub(crate) unprocessed: bool,
+}
+
+/// A claim to one of the streams that the peer allows at a time.
+pub(crate) struct Slot {
+    hub: Option<Arc<Hub>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(hub) = &self.hub {
+            hub.free_slot();
+        }
+    }
+}
+
+impl H2Client {
+    /// Starts HTTP/2 on `io`. The future moves the connection and has to be
+    /// polled for as long as it lasts; it ends when the connection does.
+    pub(crate) async fn handshake(
+        io: BoxIo,
+        config: &Http2Config,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
+        let wire = Wire::new(io, 0, PREFACE);
+        let (send, connection) = h2::client::Builder::new()
+            .initial_window_size(config.stream_window)
+            .initial_connection_window_size(config.connection_window)
+            .max_frame_size(config.max_frame_size)
+            .max_header_list_size(config.max_header_list_size)
+            .enable_push(false)
+            .initial_max_send_streams(NO_SETTINGS)
+            .data_frame_budget(DATA_FRAME_BUDGET)
+            .max_local_error_reset_streams(Some(LOCAL_RESETS))
+            .max_concurrent_reset_streams(1_000)
+            .handshake::<_, Bytes>(wire.clone())
+            .await?;
+        wire.gather();
+        let hub = Arc::new(Hub::new(
+            Side::Client,
+            wire.clone(),
+            config.release_step(config.max_concurrent_streams),
+            config.write_buffer,
+        ));
+        let (known, limit) = watch::channel(None);
+        let connection = ClientConnection { connection, known };
+        let driver = Driver::new(connection, hub.clone(), wire);
+        let id = hub.id;
+        let client = Self {
+            send,
+            hub,
+            limit,
+            capable: Arc::default(),
+        };
+        let driver = async move {
+            match driver.await {
+                Ok(()) => tracing::debug!(connection = id.get(), "connection ended"),
+                Err(driver::Error::H2(error)) => {
+                    tracing::debug!(connection = id.get(), %error, "connection failed");
+                }
+                Err(error) => tracing::debug!(connection = id.get(), ?error, "connection failed"),
+            }
+        };
+        Ok((client, driver))
+    }
+
+    /// Waits for the server's SETTINGS (RFC 9113 §3.4), which tell whether it
+    /// speaks RFC 8441. Fails if the connection ends first. Cancel safe.
+    pub(crate) async fn settings(&self) -> Result<(), StreamError> {
+        let mut limit = self.limit.clone();
+        match limit.wait_for(Option::is_some).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StreamError::Closed),
+        }
+    }
+
+    /// Whether the server has SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3),
+    /// as far as its SETTINGS went until now.
+    pub(crate) fn is_capable(&self) -> bool {
+        if self.send.is_extended_connect_protocol_enabled() {
+            self.capable.store(true, Ordering::Relaxed);
+        }
+        self.capable.load(Ordering::Relaxed)
+    }
+
+    /// Whether new streams can be opened, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.hub.is_open() && !self.hub.is_going_away()
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Claims a stream if the peer's limit allows one more now.
+    pub(crate) fn claim(&self) -> Option<Slot> {
+        let max = (*self.limit.borrow())?;
+        self.hub.claim_slot(max).then(|| Slot {
+            hub: Some(self.hub.clone()),
+        })
+    }
+
+    /// Waits until a stream may have ended. Cancel safe.
+    pub(crate) async fn slot_freed(&self) {
+        self.hub.slot_freed().await;
+    }
+
+    /// Whether both are handles of one connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.hub, &other.hub)
+    }
+
+    /// Sends an extended CONNECT request and waits for its answer. Dropping
+    /// the future cancels the stream.
+    pub(crate) async fn open(
+        &self,
+        mut request: Request<()>,
+        mut slot: Slot,
+    ) -> Result<Opened, OpenError> {
+        request
+            .extensions_mut()
+            .insert(Protocol::from_static(WEBSOCKET));
+        let mut send = self.send.clone();
+        // Before the request is out, nothing was processed.
+        let unsent = |error: h2::Error| OpenError {
+            error: error.into(),
+            unprocessed: true,
+        };
+        poll_fn(|cx| send.poll_ready(cx)).await.map_err(unsent)?;
+        let (response, stream) = send.send_request(request, false).map_err(unsent)?;
+        drop(send);
+        let response: Response<RecvStream> = response.await.map_err(OpenError::from)?;
+        let (parts, body) = response.into_parts();
+        if parts.status.is_success() {
+            // From here on the stream itself frees the slot.
+            slot.hub = None;
+            let stream = H2Stream::new(self.hub.clone(), stream, body);
+            return Ok(Opened::Accepted(parts, stream));
+        }
+        Ok(Opened::Refused(parts, body))
+    }
+}
+
+impl From<h2::Error> for OpenError {
+    fn from(error: h2::Error) -> Self {
+        let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+        Self {
+            unprocessed: error.is_remote() && (refused || error.is_go_away()),
+            error: error.into(),
+        }
+    }
+}
+
+struct ClientConnection {
+    connection: Connection<Wire, Bytes>,
+    known: watch::Sender<Option<usize>>,
+}
+
+impl driver::Connection for ClientConnection {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        let result = Pin::new(&mut self.connection).poll(cx);
+        let limit = self.connection.max_concurrent_send_streams();
+        if limit != NO_SETTINGS {
+            self.known
+                .send_if_modified(|known| known.replace(limit) != Some(limit));
+        }
+        result
+    }
+}

@@ -1,0 +1,254 @@
+//! The driver: the one task that moves an HTTP/2 connection.
+//!
+//! A turn delivers what arrived, feeds `h2` what the sockets wrote, and writes
+//! it out. Before it feeds and writes it goes once to the back of the
+//! runtime's queue: everybody who is ready writes first, and what would have
+//! been a system call and a DATA frame a message becomes few of both
+//! (ARCHITECTURE.md has the figures). A lone message pays one empty turn.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep};
+
+use super::hub::Hub;
+use super::stream::{Handles, Next, Shared};
+use super::wire::Wire;
+use crate::transport::StreamError;
+
+/// Frames that carry nothing (PING, SETTINGS, PRIORITY, unknown ones) that a
+/// peer may send beyond one for each frame of use.
+const IDLE_FRAMES: u64 = 10_000;
+
+/// The connection in `h2`, client or server.
+pub(super) trait Connection {
+    /// Reads, dispatches and writes frames. Ready when the connection is over.
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>>;
+
+    /// Tells the peer to calm down (RFC 9113 §7), after which the connection
+    /// ends by itself. False where `h2` has no way to say so.
+    fn calm(&mut self) -> bool {
+        false
+    }
+}
+
+pub(super) struct Driver<C> {
+    /// `None` only while being dropped.
+    connection: Option<C>,
+    hub: Arc<Hub>,
+    wire: Wire,
+    batch: Vec<Arc<Shared>>,
+    feed: Vec<Arc<Shared>>,
+    retired: Vec<Handles>,
+    timers: BinaryHeap<Reverse<Timer>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    yielded: bool,
+    calmed: bool,
+}
+
+struct Timer {
+    at: Instant,
+    stream: Arc<Shared>,
+}
+
+impl<C: Connection> Driver<C> {
+    pub(super) fn new(connection: C, hub: Arc<Hub>, wire: Wire) -> Self {
+        Self {
+            connection: Some(connection),
+            hub,
+            wire,
+            batch: Vec::new(),
+            feed: Vec::new(),
+            retired: Vec::new(),
+            timers: BinaryHeap::new(),
+            sleep: None,
+            yielded: false,
+            calmed: false,
+        }
+    }
+
+    pub(super) fn connection_mut(&mut self) -> Option<&mut C> {
+        self.connection.as_mut()
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.wire.begin_turn();
+        self.expire(cx);
+        if self.wire.is_blocked() {
+            let _ = self.wire.poll_flush_now(cx)?;
+        }
+        self.receive();
+        let feeding = self.yielded && !self.wire.is_blocked();
+        if feeding {
+            self.feed();
+        }
+        let connection = self.connection.as_mut().ok_or(Error::Ended)?;
+        if let Poll::Ready(result) = connection.poll_connection(cx) {
+            return Poll::Ready(result.map_err(Error::H2));
+        }
+        self.receive();
+        if feeding {
+            // Written to the wire by now, or lost with the connection.
+            self.retired.clear();
+        }
+        self.write(cx)?;
+        self.check_flood(cx)?;
+        if self.wire.turn_is_used_up() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Makes way for others the first time, writes the second.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if std::mem::take(&mut self.yielded) {
+            let _ = self.wire.poll_flush_now(cx)?;
+        }
+        if self.wire.is_blocked() {
+            // Woken when the peer reads on; what the sockets write until then
+            // packs behind what they wrote before.
+            return Ok(());
+        }
+        if !self.feed.is_empty() || self.wire.has_buffered() || !self.retired.is_empty() {
+            self.yielded = true;
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Delivers what `h2` received to the streams.
+    fn receive(&mut self) {
+        self.hub.take(&mut self.batch);
+        for stream in self.batch.drain(..) {
+            if let Some(grace) = stream.grace() {
+                self.timers.push(Reverse(Timer {
+                    at: Instant::now() + grace,
+                    stream: stream.clone(),
+                }));
+            }
+            match stream.receive() {
+                Next::Nothing => {}
+                Next::Feed => self.feed.push(stream),
+                Next::Over(handles) => self.retired.push(handles),
+            }
+        }
+    }
+
+    fn feed(&mut self) {
+        for stream in self.feed.drain(..) {
+            if let Next::Over(handles) = stream.feed() {
+                self.retired.push(handles);
+            }
+        }
+    }
+
+    /// Ends the streams whose grace is over.
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        while let Some(Reverse(timer)) = self.timers.peek() {
+            let at = timer.at;
+            if at <= Instant::now() {
+                if let Some(Reverse(timer)) = self.timers.pop() {
+                    timer.stream.expire();
+                }
+                continue;
+            }
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+        self.sleep = None;
+    }
+
+    fn check_flood(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let (received, _) = self.wire.counts();
+        let useful = received.data + received.headers;
+        if self.calmed || received.idle <= IDLE_FRAMES + useful {
+            return Ok(());
+        }
+        self.calmed = true;
+        if self.connection.as_mut().is_some_and(C::calm) {
+            cx.waker().wake_by_ref();
+            return Ok(());
+        }
+        Err(Error::Flood)
+    }
+}
+
+impl<C: Connection + Unpin> Future for Driver<C> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let driver = &mut *self;
+        driver.hub.enter(cx.waker());
+        let result = driver.turn(cx);
+        if driver.hub.leave() && result.is_pending() {
+            cx.waker().wake_by_ref();
+        }
+        result
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(super) enum Error {
+    H2(h2::Error),
+    Io(std::io::Error),
+    /// The peer sends frames that carry nothing, and no end of them.
+    Flood,
+    Ended,
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Whatever ends the driver, no stream waits for it any longer.
+impl<C> Drop for Driver<C> {
+    fn drop(&mut self) {
+        // First the connection: `h2` then tells every stream why.
+        self.connection = None;
+        let mut streams = std::mem::take(&mut self.feed);
+        self.hub.take(&mut self.batch);
+        streams.append(&mut self.batch);
+        for stream in &streams {
+            stream.receive();
+        }
+        streams.extend(self.hub.close());
+        streams.extend(self.timers.drain().map(|Reverse(timer)| timer.stream));
+        for stream in streams {
+            stream.fail(&StreamError::Closed);
+        }
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Timer {}

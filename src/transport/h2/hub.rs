@@ -1,0 +1,201 @@
+//! The meeting point of a connection's driver and its streams.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::Notify;
+
+use super::stream::Shared;
+use super::wire::Wire;
+use crate::transport::{ConnectionId, ConnectionStats};
+
+/// Which end of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// What all streams of a connection share with its driver.
+///
+/// Application tasks never touch `h2`: they leave bytes in their own stream
+/// and list it here; the driver, the only user of the lock inside `h2`, takes
+/// them from there. Received bytes go the other way.
+pub(crate) struct Hub {
+    ready: Mutex<Ready>,
+    driver: AtomicWaker,
+    /// The driver is in its turn and looks at the list before it sleeps.
+    driving: AtomicBool,
+    opened: AtomicU64,
+    open: AtomicU64,
+    pub(super) id: ConnectionId,
+    pub(super) side: Side,
+    /// Bytes of receive window handed back at a time.
+    pub(super) release_step: usize,
+    /// Bytes a stream's outgoing buffer may hold before writers wait.
+    pub(super) write_buffer: usize,
+    /// Streams that count against the peer's limit: asked for or open.
+    slots: AtomicUsize,
+    slot_freed: Notify,
+    wire: Wire,
+}
+
+#[derive(Default)]
+struct Ready {
+    streams: Vec<Arc<Shared>>,
+    closed: bool,
+}
+
+/// The driver has ended: nobody will look at the list again.
+pub(super) struct DriverGone;
+
+impl Hub {
+    pub(super) fn new(side: Side, wire: Wire, release_step: usize, write_buffer: usize) -> Self {
+        Self {
+            ready: Mutex::default(),
+            driver: AtomicWaker::new(),
+            driving: AtomicBool::new(false),
+            opened: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            id: ConnectionId::next(),
+            side,
+            release_step,
+            write_buffer,
+            slots: AtomicUsize::new(0),
+            slot_freed: Notify::new(),
+            wire,
+        }
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists a stream for the driver and wakes it where nobody else has.
+    pub(super) fn list(&self, stream: Arc<Shared>) -> Result<(), DriverGone> {
+        let first = {
+            let mut ready = self.ready();
+            if ready.closed {
+                return Err(DriverGone);
+            }
+            ready.streams.push(stream);
+            ready.streams.len() == 1
+        };
+        if first {
+            self.wake_driver();
+        }
+        Ok(())
+    }
+
+    pub(super) fn wake_driver(&self) {
+        // Pairs with the fence in `leave`: either the driver sees the list, or
+        // we see that it has left.
+        fence(Ordering::SeqCst);
+        if !self.driving.load(Ordering::SeqCst) {
+            self.driver.wake();
+        }
+    }
+
+    /// The driver's turn begins.
+    pub(super) fn enter(&self, waker: &Waker) {
+        self.driver.register(waker);
+        self.driving.store(true, Ordering::SeqCst);
+    }
+
+    /// The driver's turn ends. Returns whether streams were listed meanwhile.
+    pub(super) fn leave(&self) -> bool {
+        self.driving.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        !self.ready().streams.is_empty()
+    }
+
+    /// Swaps the listed streams for the empty `into`.
+    pub(super) fn take(&self, into: &mut Vec<Arc<Shared>>) {
+        debug_assert!(into.is_empty());
+        std::mem::swap(&mut self.ready().streams, into);
+    }
+
+    /// Nobody will look at the list again.
+    pub(super) fn close(&self) -> Vec<Arc<Shared>> {
+        let mut ready = self.ready();
+        ready.closed = true;
+        std::mem::take(&mut ready.streams)
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id.get()
+    }
+
+    pub(super) fn opened(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        if self.side == Side::Client {
+            self.free_slot();
+        }
+    }
+
+    /// Claims one of the `max` streams that the peer allows at a time.
+    pub(super) fn claim_slot(&self, max: usize) -> bool {
+        self.slots
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                (used < max).then_some(used + 1)
+            })
+            .is_ok()
+    }
+
+    pub(super) fn free_slot(&self) {
+        self.slots.fetch_sub(1, Ordering::AcqRel);
+        self.slot_freed.notify_one();
+    }
+
+    pub(super) async fn slot_freed(&self) {
+        self.slot_freed.notified().await;
+    }
+
+    /// WebSocket streams that have not ended.
+    pub(crate) fn open_streams(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.ready().closed
+    }
+
+    /// Whether the peer sent GOAWAY: no new stream will be taken.
+    pub(crate) fn is_going_away(&self) -> bool {
+        self.wire.counts().0.goaways > 0
+    }
+
+    pub(crate) fn stats(&self) -> ConnectionStats {
+        let (received, sent) = self.wire.counts();
+        ConnectionStats {
+            connection: self.id.get(),
+            is_open: self.is_open(),
+            streams_opened: self.opened.load(Ordering::Relaxed),
+            streams_open: self.open_streams(),
+            data_frames_sent: sent.data,
+            data_frames_received: received.data,
+            bytes_sent: sent.bytes,
+            bytes_received: received.bytes,
+            resets_sent: sent.resets,
+            resets_received: received.resets,
+            goaways_received: received.goaways,
+        }
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("id", &self.id)
+            .field("side", &self.side)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}

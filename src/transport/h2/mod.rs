@@ -1,0 +1,114 @@
+//! WebSocket streams on HTTP/2 connections, on the `h2` crate.
+//!
+//! One task, the [driver](driver), owns the connection and is the only one to
+//! use the lock inside `h2`. Each [stream] has a small buffer each way that
+//! the application and the driver share; the [hub] lists those that have
+//! something to do. Beneath `h2` the [wire] gathers writes.
+
+mod body;
+#[cfg(feature = "client")]
+mod client;
+mod driver;
+mod hub;
+mod scan;
+#[cfg(feature = "server")]
+mod server;
+mod stream;
+mod wire;
+
+pub(crate) use self::body::H2Body;
+#[cfg(feature = "client")]
+pub(crate) use self::client::{H2Client, OpenError, Opened, Slot};
+pub(crate) use self::hub::Hub;
+#[cfg(feature = "server")]
+pub(crate) use self::server::{H2Incoming, H2Server};
+pub(crate) use self::stream::H2Stream;
+
+/// The `:protocol` of RFC 8441 §5.
+pub(crate) const WEBSOCKET: &str = "websocket";
+
+/// Flow control and limits of an HTTP/2 connection.
+///
+/// Memory is bounded by it: a peer can make us hold at most
+/// [`stream_window`](Self::stream_window) unread bytes a stream, and
+/// [`max_concurrent_streams`](Self::max_concurrent_streams) streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Http2Config {
+    /// Bytes that the peer may send on one stream before the application
+    /// reads (RFC 9113 §6.9.2). Default 256 KiB.
+    pub stream_window: u32,
+    /// Bytes that the peer may send on all streams together. Default 2^31-1,
+    /// which leaves it to the streams: with less, one socket that nobody
+    /// reads stalls its siblings.
+    pub connection_window: u32,
+    /// Largest frame accepted, in bytes (RFC 9113 §4.2). Default 64 KiB.
+    pub max_frame_size: u32,
+    /// Streams that a client may have open at a time (RFC 9113 §5.1.2).
+    /// Default 1,000. For servers.
+    pub max_concurrent_streams: u32,
+    /// Bytes of a request's or response's header fields (RFC 9113 §6.5.2).
+    /// Default 64 KiB.
+    pub max_header_list_size: u32,
+    /// Bytes that a socket may have waiting to be sent before writers wait.
+    /// Default 128 KiB.
+    pub write_buffer: usize,
+}
+
+impl Default for Http2Config {
+    fn default() -> Self {
+        Self {
+            stream_window: 256 * 1024,
+            connection_window: (1 << 31) - 1,
+            max_frame_size: 64 * 1024,
+            max_concurrent_streams: 1_000,
+            max_header_list_size: 64 * 1024,
+            write_buffer: 128 * 1024,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty),*) => {
+        impl Http2Config {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, value: $type) -> Self {
+                    self.$name = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters!(
+    stream_window: u32,
+    connection_window: u32,
+    max_frame_size: u32,
+    max_concurrent_streams: u32,
+    max_header_list_size: u32,
+    write_buffer: usize
+);
+
+/// Short DATA frames that may sit in `h2` before the driver reads them, in
+/// bytes by which they fall short of 256. The driver reads after every turn
+/// and a turn is bounded, so this only has to exceed one turn's worth of the
+/// shortest frames; `h2`'s default of half a window is spent by a thousand
+/// sockets that say one word each.
+const DATA_FRAME_BUDGET: usize = 64 << 20;
+
+/// Resets that `h2` counts over a connection's whole life before it gives up
+/// on the peer. Closing sockets is ordinary here, so only a flood may end it.
+const LOCAL_RESETS: usize = 1 << 20;
+
+impl Http2Config {
+    /// Received bytes that are handed back to the peer's window at a time: a
+    /// quarter of the stream window, and less where very many streams, each
+    /// holding that much back, could use up the connection's window.
+    fn release_step(&self, streams: u32) -> usize {
+        let share = (self.connection_window / 2) / streams.max(1);
+        (self.stream_window / 4).min(share.max(1)) as usize
+    }
+}

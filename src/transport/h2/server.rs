@@ -1,0 +1,201 @@
+//! The server's end of an HTTP/2 connection.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{Response, request};
+use tokio::sync::watch;
+
+use super::driver::{self, Driver};
+use super::hub::{Hub, Side};
+use super::stream::H2Stream;
+use super::wire::Wire;
+use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS};
+use crate::transport::{BoxIo, StreamError, Transport};
+
+/// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
+const PREFACE: usize = 24;
+
+/// A server connection after its handshake.
+pub(crate) struct H2Server {
+    connection: Connection<Wire, Bytes>,
+    wire: Wire,
+    hub: Arc<Hub>,
+}
+
+/// A request that waits for its answer. Dropped without one, its stream is
+/// reset.
+pub(crate) struct H2Incoming {
+    pub(crate) parts: request::Parts,
+    pub(crate) body: RecvStream,
+    respond: SendResponse<Bytes>,
+    hub: Arc<Hub>,
+}
+
+impl H2Server {
+    /// Starts HTTP/2 on `io`, advertising RFC 8441 if `extended_connect`.
+    pub(crate) async fn handshake(
+        io: BoxIo,
+        config: &Http2Config,
+        extended_connect: bool,
+    ) -> Result<Self, StreamError> {
+        let wire = Wire::new(io, PREFACE, 0);
+        let mut builder = h2::server::Builder::new();
+        builder
+            .initial_window_size(config.stream_window)
+            .initial_connection_window_size(config.connection_window)
+            .max_frame_size(config.max_frame_size)
+            .max_concurrent_streams(config.max_concurrent_streams)
+            .max_header_list_size(config.max_header_list_size)
+            .data_frame_budget(DATA_FRAME_BUDGET)
+            .max_local_error_reset_streams(Some(LOCAL_RESETS))
+            .max_concurrent_reset_streams(config.max_concurrent_streams as usize);
+        if extended_connect {
+            builder.enable_connect_protocol();
+        }
+        let connection = builder.handshake(wire.clone()).await?;
+        wire.gather();
+        let hub = Arc::new(Hub::new(
+            Side::Server,
+            wire.clone(),
+            config.release_step(config.max_concurrent_streams),
+            config.write_buffer,
+        ));
+        Ok(Self {
+            connection,
+            wire,
+            hub,
+        })
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Moves the connection until it ends, handing each request to
+    /// `on_request`. When `drain` turns true, GOAWAY says that no new stream
+    /// is taken (RFC 9113 §6.8) and the connection ends with its last stream.
+    pub(crate) async fn run<F>(
+        self,
+        on_request: F,
+        mut drain: watch::Receiver<bool>,
+    ) -> Result<(), StreamError>
+    where
+        F: FnMut(H2Incoming) + Send + Unpin,
+    {
+        let connection = ServerConnection {
+            connection: self.connection,
+            on_request,
+            hub: self.hub.clone(),
+        };
+        let mut driver = Driver::new(connection, self.hub, self.wire);
+        let ended = tokio::select! {
+            biased;
+            ended = &mut driver => Some(ended),
+            Ok(_) = drain.wait_for(|drain| *drain) => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                if let Some(connection) = driver.connection_mut() {
+                    connection.connection.graceful_shutdown();
+                }
+                driver.await
+            }
+        };
+        ended.map_err(|error| match error {
+            driver::Error::H2(error) => error.into(),
+            driver::Error::Io(error) => StreamError::Io(Arc::new(error)),
+            driver::Error::Flood => StreamError::GoAway {
+                code: Reason::ENHANCE_YOUR_CALM.into(),
+                by_peer: false,
+                text: "too many frames that carry nothing".into(),
+            },
+            driver::Error::Ended => StreamError::Closed,
+        })
+    }
+}
+
+impl H2Incoming {
+    pub(crate) fn transport(&self) -> Transport {
+        Transport::Http2 {
+            connection: self.hub.id(),
+            stream: self.respond.stream_id().as_u32(),
+        }
+    }
+
+    /// The `:protocol` of an extended CONNECT (RFC 8441 §4).
+    pub(crate) fn protocol(&self) -> Option<&str> {
+        self.parts
+            .extensions
+            .get::<Protocol>()
+            .map(Protocol::as_str)
+    }
+
+    /// Whether the client ended the stream with its request.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    /// Answers with `response` and keeps the stream open for a WebSocket.
+    pub(crate) fn accept(mut self, response: Response<()>) -> Result<H2Stream, StreamError> {
+        let send = self.respond.send_response(response, false)?;
+        Ok(H2Stream::new(self.hub, send, self.body))
+    }
+
+    /// Answers an ordinary request. The response's body goes to the returned
+    /// half, unless `end` says there is none.
+    pub(crate) fn respond(
+        mut self,
+        response: Response<()>,
+        end: bool,
+    ) -> Result<SendStream<Bytes>, StreamError> {
+        Ok(self.respond.send_response(response, end)?)
+    }
+
+    /// Splits off the body of an ordinary request.
+    pub(crate) fn into_parts(self) -> (request::Parts, RecvStream, SendResponse<Bytes>) {
+        (self.parts, self.body, self.respond)
+    }
+
+    /// Ends the stream with an error code (RFC 9113 §5.4.2).
+    pub(crate) fn reset(mut self, reason: Reason) {
+        self.respond.send_reset(reason);
+    }
+}
+
+struct ServerConnection<F> {
+    connection: Connection<Wire, Bytes>,
+    on_request: F,
+    hub: Arc<Hub>,
+}
+
+impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    let (parts, body) = request.into_parts();
+                    (self.on_request)(H2Incoming {
+                        parts,
+                        body,
+                        respond,
+                        hub: self.hub.clone(),
+                    });
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn calm(&mut self) -> bool {
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        true
+    }
+}

@@ -1,0 +1,216 @@
+//! A byte stream on an I/O object of its own.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use atomic_waker::AtomicWaker;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
+
+/// Bytes of a read buffer, at first and at most.
+const READ: std::ops::RangeInclusive<usize> = 4 * 1024..=128 * 1024;
+
+pub(crate) struct IoStream {
+    io: BoxIo,
+    transport: Transport,
+    incoming: VecDeque<Bytes>,
+    read_size: usize,
+    outgoing: Outgoing,
+    write_buffer: usize,
+    error: Option<StreamError>,
+    ended: bool,
+    wakers: Arc<Wakers>,
+}
+
+/// An I/O object keeps one waker a direction, but here either of two tasks
+/// may move either direction: a reader answers pings. It is given a waker
+/// that wakes both.
+#[derive(Default)]
+struct Wakers {
+    read: AtomicWaker,
+    write: AtomicWaker,
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.read.wake();
+        self.write.wake();
+    }
+}
+
+impl IoStream {
+    /// `early`: bytes that were read from `io` already.
+    pub(crate) fn new(io: BoxIo, early: Bytes, transport: Transport, write_buffer: usize) -> Self {
+        Self {
+            io,
+            transport,
+            incoming: Some(early).into_iter().filter(|b| !b.is_empty()).collect(),
+            read_size: *READ.start(),
+            outgoing: Outgoing::default(),
+            write_buffer,
+            error: None,
+            ended: false,
+            wakers: Arc::default(),
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    pub(crate) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, StreamError>> {
+        if let Some(chunk) = self.incoming.pop_front() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        self.check()?;
+        self.wakers.read.register(cx.waker());
+        let waker = Waker::from(self.wakers.clone());
+        let cx = &mut Context::from_waker(&waker);
+        if !self.outgoing.is_empty() {
+            // Somebody has to move it while everyone only reads.
+            let _ = self.poll_write_out(cx)?;
+        }
+        let mut buffer = BytesMut::with_capacity(self.read_size);
+        let read = pin!(self.io.read_buf(&mut buffer)).poll(cx);
+        let read = ready!(read).map_err(|error| self.fail(error))?;
+        if read == 0 {
+            return Poll::Ready(Ok(None));
+        }
+        self.read_size = if read == self.read_size {
+            (read * 2).min(*READ.end())
+        } else {
+            (self.read_size / 2)
+                .max(read.next_power_of_two())
+                .max(*READ.start())
+        };
+        Poll::Ready(Ok(Some(buffer.freeze())))
+    }
+
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.check()?;
+        if self.ended {
+            return Poll::Ready(Err(StreamError::Closed));
+        }
+        if self.outgoing.len() >= self.write_buffer {
+            self.wakers.write.register(cx.waker());
+            let waker = Waker::from(self.wakers.clone());
+            ready!(self.poll_write_out(&mut Context::from_waker(&waker)))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.outgoing.len() >= self.write_buffer {
+            self.wakers.read.register(cx.waker());
+            let waker = Waker::from(self.wakers.clone());
+            // An error shows up in the next read or write.
+            let _ = self.poll_write_out(&mut Context::from_waker(&waker));
+        }
+        self.outgoing.len() < self.write_buffer
+    }
+
+    pub(crate) fn write<R>(&mut self, append: impl FnOnce(&mut Outgoing) -> R) -> R {
+        let result = append(&mut self.outgoing);
+        if self.ended || self.error.is_some() {
+            self.outgoing.clear();
+        }
+        result
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.check()?;
+        self.wakers.write.register(cx.waker());
+        let waker = Waker::from(self.wakers.clone());
+        let cx = &mut Context::from_waker(&waker);
+        ready!(self.poll_write_out(cx))?;
+        let flushed = ready!(Pin::new(&mut self.io).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| self.fail(error)))
+    }
+
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.check()?;
+        self.wakers.write.register(cx.waker());
+        let waker = Waker::from(self.wakers.clone());
+        let cx = &mut Context::from_waker(&waker);
+        ready!(self.poll_write_out(cx))?;
+        self.ended = true;
+        let ended = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+        Poll::Ready(ended.map_err(|error| self.fail(error)))
+    }
+
+    /// A connection that is dropped with unread bytes is reset, and the peer
+    /// may lose what was sent last: so it lingers, in a task of its own.
+    pub(crate) fn finish(mut self, finish: Finish) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let (grace, peer_first) = match finish {
+            Finish::End { grace } => (grace, false),
+            Finish::Await { grace } => (grace, true),
+            Finish::Cancel => return,
+        };
+        runtime.spawn(async move {
+            let _ = tokio::time::timeout(grace, async {
+                if peer_first {
+                    poll_fn(|cx| self.poll_flush(cx)).await?;
+                } else {
+                    poll_fn(|cx| self.poll_end(cx)).await?;
+                }
+                while poll_fn(|cx| self.poll_chunk(cx)).await?.is_some() {}
+                Ok::<_, StreamError>(())
+            })
+            .await;
+            if peer_first {
+                let _ = tokio::time::timeout(grace, poll_fn(|cx| self.poll_end(cx))).await;
+            }
+        });
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        while !self.outgoing.is_empty() {
+            let written = Pin::new(&mut self.io).poll_write(cx, self.outgoing.chunk());
+            match ready!(written) {
+                Ok(0) => return Poll::Ready(Err(self.fail(io::ErrorKind::WriteZero.into()))),
+                Ok(n) => self.outgoing.advance(n),
+                Err(error) => return Poll::Ready(Err(self.fail(error))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn check(&self) -> Result<(), StreamError> {
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, error: io::Error) -> StreamError {
+        let error = StreamError::Io(Arc::new(error));
+        self.error = Some(error.clone());
+        self.outgoing.clear();
+        error
+    }
+}
+
+impl fmt::Debug for IoStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoStream")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+//! One byte stream to one peer, whatever carries it.
+//!
+//! [`Stream`] is what everything above works on. Beneath it is either a stream
+//! of an HTTP/2 connection or an I/O object of its own (an upgraded HTTP/1.1
+//! connection, or what the user brought).
+
+mod buffer;
+pub(crate) mod h1;
+pub(crate) mod h2;
+mod io;
+pub(crate) mod prefix;
+mod stats;
+mod stream;
+pub(crate) mod tls;
+
+#[cfg(feature = "client")]
+pub(crate) mod dial;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub(crate) use self::buffer::Outgoing;
+pub(crate) use self::io::IoStream;
+pub(crate) use self::stats::ConnectionId;
+pub use self::stats::{ConnectionStats, Transport};
+pub(crate) use self::stream::{Finish, Stream, StreamError};
+
+/// An I/O object that a connection runs on.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Type-erased: one call through a table per system call costs nothing beside
+/// it, and `h2` and `hyper` are compiled once instead of once per transport.
+pub(crate) type BoxIo = Box<dyn Io>;

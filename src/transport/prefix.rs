@@ -1,0 +1,132 @@
+//! Tells HTTP/2 with prior knowledge from HTTP/1.1 by its first bytes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::BoxIo;
+
+/// The client's connection preface (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads until the first bytes are HTTP/2's preface or cannot become it.
+/// Returns which, and the I/O object with those bytes put back.
+pub(crate) async fn sniff(mut io: BoxIo) -> io::Result<(bool, BoxIo)> {
+    let mut read = BytesMut::with_capacity(PREFACE.len());
+    while PREFACE.starts_with(&read) && read.len() < PREFACE.len() {
+        let mut limited = (&mut io).take((PREFACE.len() - read.len()) as u64);
+        if limited.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let is_http2 = read == PREFACE;
+    Ok((
+        is_http2,
+        Box::new(Prefixed {
+            prefix: read.freeze(),
+            io,
+        }),
+    ))
+}
+
+/// An I/O object that first gives back bytes that were read from it.
+struct Prefixed {
+    prefix: Bytes,
+    io: BoxIo,
+}
+
+impl AsyncRead for Prefixed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let n = self.prefix.len().min(buf.remaining());
+        buf.put_slice(&self.prefix[..n]);
+        self.prefix.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Prefixed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    async fn sniffed(sent: &[u8], cut: usize) -> (bool, Vec<u8>) {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let (first, second) = sent.split_at(cut.min(sent.len()));
+        far.write_all(first).await.unwrap();
+        let sniff = tokio::spawn(sniff(Box::new(near)));
+        tokio::task::yield_now().await;
+        far.write_all(second).await.unwrap();
+        drop(far);
+        let (is_http2, mut io) = sniff.await.unwrap().unwrap();
+        let mut rest = Vec::new();
+        io.read_to_end(&mut rest).await.unwrap();
+        (is_http2, rest)
+    }
+
+    #[tokio::test]
+    async fn the_preface_is_told_from_a_request_and_put_back() {
+        let http2 = [PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat();
+        for cut in 1..http2.len() {
+            assert_eq!(sniffed(&http2, cut).await, (true, http2.clone()));
+        }
+        for request in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "PRI * HTTP/1.1\r\nhost: a\r\n\r\n",
+            "P\r\n",
+        ] {
+            for cut in 1..request.len() {
+                assert_eq!(
+                    sniffed(request.as_bytes(), cut).await,
+                    (false, request.into())
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_is_an_error() {
+        let (near, far) = tokio::io::duplex(1024);
+        drop(far);
+        assert!(sniff(Box::new(near)).await.is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! [`Stream`]: the one byte-stream type that the layers above know.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::h2::H2Stream;
+use super::{IoStream, Outgoing, Transport};
+
+/// How the application's end of a stream is brought to rest once it is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// End our side behind what is queued; where the peer has not ended its
+    /// own after `grace`, reset (HTTP/2) or close (otherwise).
+    End { grace: Duration },
+    /// Give the peer `grace` to end its side. When it does, end ours; when it
+    /// does not, cancel.
+    Await { grace: Duration },
+    /// Reset at once, dropping what is queued: what RFC 8441 §5 makes of a
+    /// TCP reset.
+    Cancel,
+}
+
+/// Why a stream broke before its end.
+#[derive(Clone, Debug)]
+pub(crate) enum StreamError {
+    /// RST_STREAM with this error code (RFC 9113 §6.4, §7).
+    Reset { code: u32, by_peer: bool },
+    /// The connection ended with GOAWAY and this error code (RFC 9113 §6.8).
+    GoAway {
+        code: u32,
+        by_peer: bool,
+        /// What `h2` says of it, with the peer's debug data.
+        text: Arc<str>,
+    },
+    /// The connection below broke.
+    Io(Arc<io::Error>),
+    /// The connection ended under the stream, or this side ended already.
+    Closed,
+}
+
+/// A byte stream to one peer with an outgoing buffer in front of it.
+///
+/// One task may read and another write: each direction keeps a waker of its
+/// own.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    H2(H2Stream),
+    Io(Box<IoStream>),
+}
+
+impl Stream {
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::H2(stream) => stream.transport(),
+            Self::Io(stream) => stream.transport(),
+        }
+    }
+
+    /// The next bytes, as they came; `None` at the orderly end.
+    ///
+    /// Cancel safe.
+    pub(crate) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, StreamError>> {
+        match self {
+            Self::H2(stream) => stream.poll_chunk(cx),
+            Self::Io(stream) => stream.poll_chunk(cx),
+        }
+    }
+
+    /// Waits until the outgoing buffer is below its limit.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        match self {
+            Self::H2(stream) => stream.poll_room(cx),
+            Self::Io(stream) => stream.poll_room(cx),
+        }
+    }
+
+    /// Whether there is room now, for a reader that has to answer something;
+    /// if not, it is woken as for a chunk when there is.
+    pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::H2(stream) => stream.has_room(cx),
+            Self::Io(stream) => stream.has_room(cx),
+        }
+    }
+
+    /// Appends to the outgoing buffer, whatever its limit.
+    pub(crate) fn write<R>(&mut self, append: impl FnOnce(&mut Outgoing) -> R) -> R {
+        match self {
+            Self::H2(stream) => stream.write(append),
+            Self::Io(stream) => stream.write(append),
+        }
+    }
+
+    /// Sets what was written on its way. Over HTTP/2 the connection's driver
+    /// takes it from here and this is always ready; otherwise it is ready once
+    /// the operating system has it all.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        match self {
+            Self::H2(stream) => {
+                stream.flush();
+                Poll::Ready(Ok(()))
+            }
+            Self::Io(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Ends our side behind what is queued (END_STREAM, FIN) while the peer's
+    /// may go on.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        match self {
+            Self::H2(stream) => {
+                stream.end();
+                Poll::Ready(Ok(()))
+            }
+            Self::Io(stream) => stream.poll_end(cx),
+        }
+    }
+
+    /// Lets go of the stream; what is left to do happens without the caller.
+    pub(crate) fn finish(self, finish: Finish) {
+        match self {
+            Self::H2(stream) => stream.finish(finish),
+            Self::Io(stream) => stream.finish(finish),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What goes over the wire, and what does not. One binary, so that the library
+//! is linked once.
+
+mod layers;
