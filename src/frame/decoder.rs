@@ -298,3 +298,6 @@ fn take(frame: &Frame, input: &mut Bytes) -> Bytes {
     input.advance(frame.missing);
     payload.freeze()
 }
+
+#[cfg(test)]
+mod tests;
