@@ -100,6 +100,7 @@ impl Header {
     /// reserved opcode, a control frame that is long or fragmented, a length that is not minimal
     /// or has its top bit set. Reported from the first byte that proves it. The meaning of RSV1
     /// and of a mask depend on the connection: that is left to [`Decoder`](super::Decoder).
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);
@@ -152,6 +153,7 @@ impl Header {
     }
 
     /// Appends the header, its length in the shortest form.
+    #[inline]
     pub fn encode(&self, out: &mut BytesMut) {
         let first = (u8::from(self.fin) * FIN) | (u8::from(self.rsv1) * RSV1) | self.opcode.bits();
         let masked = u8::from(self.mask.is_some()) * MASK;
@@ -182,6 +184,7 @@ impl Header {
 type Length<'a> = Option<(u64, &'a [u8])>;
 
 /// The payload length, and what follows it.
+#[inline]
 fn parse_length(short: u8, bytes: &[u8]) -> Result<Length<'_>, ProtocolError> {
     let (length, least, rest) = match short {
         LENGTH_16 => {
