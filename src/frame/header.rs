@@ -224,7 +224,8 @@ mod tests {
     /// RFC 6455 §5.7, the headers.
     #[test]
     fn examples_of_the_rfc() {
-        let table: [(&[u8], bool, OpCode, Option<[u8; 4]>, u64); 8] = [
+        type Row = (&'static [u8], bool, OpCode, Option<[u8; 4]>, u64);
+        let table: [Row; 8] = [
             (&[0x81, 0x05], true, OpCode::Text, None, 5),
             (
                 &[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d],

@@ -18,20 +18,21 @@ const BLOCK: usize = 8 * 1024;
 /// ```
 #[inline]
 pub fn apply(key: [u8; 4], offset: usize, buf: &mut [u8]) {
-    let pattern = pattern(rotate(key, offset));
+    let key = rotate(key, offset);
     let (wide, rest) = buf.as_chunks_mut::<WIDE>();
-    for bytes in wide {
-        *bytes = xor(bytes, &pattern);
+    if !wide.is_empty() {
+        let pattern = pattern(key);
+        for bytes in wide {
+            *bytes = xor(bytes, &pattern);
+        }
     }
-    let word = u64::from_ne_bytes([
-        pattern[0], pattern[1], pattern[2], pattern[3], pattern[4], pattern[5], pattern[6],
-        pattern[7],
-    ]);
+    let [a, b, c, d] = key;
+    let word = [a, b, c, d, a, b, c, d];
     let (words, tail) = rest.as_chunks_mut::<8>();
     for bytes in words {
-        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+        *bytes = (u64::from_ne_bytes(*bytes) ^ u64::from_ne_bytes(word)).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(pattern) {
+    for (byte, key) in tail.iter_mut().zip(word) {
         *byte ^= key;
     }
 }

@@ -4,6 +4,9 @@ use super::*;
 use crate::frame::CloseCode;
 use crate::frame::testing::{KEY, decode, decode_chunks, frame, key_to};
 
+/// First bytes and payloads.
+type Frames = Vec<(u8, Vec<u8>)>;
+
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
 fn limits() -> Limits {
@@ -46,7 +49,7 @@ fn examples_of_the_rfc() {
 fn violations() {
     use ProtocolError as E;
     let size = |size| E::FrameTooLarge { size, limit: 1000 };
-    let table: Vec<(Vec<(u8, Vec<u8>)>, E, CloseCode)> = vec![
+    let table: Vec<(Frames, E, CloseCode)> = vec![
         (
             vec![(0xc1, vec![])],
             E::ReservedBit,
