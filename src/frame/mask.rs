@@ -18,21 +18,16 @@ const BLOCK: usize = 8 * 1024;
 /// ```
 #[inline]
 pub fn apply(key: [u8; 4], offset: usize, buf: &mut [u8]) {
-    let key = rotate(key, offset);
+    let word = word(rotate(key, offset));
     let (wide, rest) = buf.as_chunks_mut::<WIDE>();
-    if !wide.is_empty() {
-        let pattern = pattern(key);
-        for bytes in wide {
-            *bytes = xor(bytes, &pattern);
-        }
+    for bytes in wide {
+        *bytes = xor(*bytes, word);
     }
-    let [a, b, c, d] = key;
-    let word = [a, b, c, d, a, b, c, d];
     let (words, tail) = rest.as_chunks_mut::<8>();
     for bytes in words {
-        *bytes = (u64::from_ne_bytes(*bytes) ^ u64::from_ne_bytes(word)).to_ne_bytes();
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(word) {
+    for (byte, key) in tail.iter_mut().zip(word.to_ne_bytes()) {
         *byte ^= key;
     }
 }
@@ -63,12 +58,15 @@ pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
 
 /// Reads and writes each byte once, where the cache would not hold them for a second pass.
 fn copy_large(src: &[u8], key: [u8; 4]) -> Bytes {
-    let pattern = pattern(key);
     let (wide, tail) = src.as_chunks::<WIDE>();
     let mut out = Vec::with_capacity(src.len().div_ceil(WIDE));
-    out.extend(wide.iter().map(|bytes| xor(bytes, &pattern)));
+    out.extend(wide.iter().map(|bytes| xor(*bytes, word(key))));
     let mut out = out.into_flattened();
-    out.extend(tail.iter().zip(pattern).map(|(byte, key)| byte ^ key));
+    out.extend(
+        tail.iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     out.into()
 }
 
@@ -80,14 +78,18 @@ pub(super) const fn rotate(key: [u8; 4], offset: usize) -> [u8; 4] {
         .to_le_bytes()
 }
 
+/// The key, twice, in the order of memory.
 #[inline]
-fn pattern(key: [u8; 4]) -> [u8; WIDE] {
-    std::array::from_fn(|index| key[index % 4])
+const fn word([a, b, c, d]: [u8; 4]) -> u64 {
+    u64::from_ne_bytes([a, b, c, d, a, b, c, d])
 }
 
 #[inline]
-fn xor(bytes: &[u8; WIDE], pattern: &[u8; WIDE]) -> [u8; WIDE] {
-    std::array::from_fn(|index| bytes[index] ^ pattern[index])
+fn xor(mut bytes: [u8; WIDE], word: u64) -> [u8; WIDE] {
+    for bytes in bytes.as_chunks_mut::<8>().0 {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+    }
+    bytes
 }
 
 #[cfg(test)]
