@@ -82,3 +82,51 @@ impl Assembly {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(bytes: &[u8], missing: usize, last: bool) -> Piece<'_> {
+        Piece {
+            bytes,
+            mask: None,
+            missing,
+            last,
+        }
+    }
+
+    #[test]
+    fn a_claim_alone_reserves_little() {
+        let mut message = Assembly::new(OpCode::Binary);
+        message.push(&piece(b"x", 1 << 40, true)).expect("binary");
+        assert_eq!(message.payload.capacity(), AHEAD);
+    }
+
+    #[test]
+    fn memory_follows_what_arrived_and_ends_exact() {
+        let total = 1_000_000;
+        let mut message = Assembly::new(OpCode::Binary);
+        let mut missing = total;
+        while missing > 0 {
+            let bytes = &[7; 1000];
+            message.push(&piece(bytes, missing, true)).expect("binary");
+            missing -= bytes.len();
+            assert!(message.payload.capacity() <= (2 * message.len()).max(AHEAD));
+        }
+        assert_eq!(message.payload.capacity(), total, "nothing is left over");
+        assert_eq!(message.finish(), Ok(Message::binary(vec![7; total])));
+    }
+
+    #[test]
+    fn many_small_fragments_grow_the_memory_seldom() {
+        let mut message = Assembly::new(OpCode::Binary);
+        let mut grown = 0;
+        for _ in 0..100_000 {
+            let before = message.payload.capacity();
+            message.push(&piece(b"x", 1, false)).expect("binary");
+            grown += usize::from(message.payload.capacity() != before);
+        }
+        assert!(grown < 20, "{grown} times");
+    }
+}

@@ -150,3 +150,67 @@ impl fmt::Display for CloseFrame {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(payload: &[u8]) -> Result<Option<CloseFrame>, ProtocolError> {
+        CloseFrame::parse(Bytes::copy_from_slice(payload))
+    }
+
+    /// RFC 6455 §7.4, every code there is, against ranges written by hand.
+    #[test]
+    fn every_code() {
+        for code in 0..=u16::MAX {
+            let allowed = match code {
+                0..=999 | 1004..=1006 | 1015..=2999 | 5000.. => false,
+                1000..=1003 | 1007..=1014 | 3000..=4999 => true,
+            };
+            let frame = CloseFrame::from(CloseCode::from(code));
+            assert_eq!(frame.code.is_sendable(), allowed, "{code}");
+            assert_eq!(frame.check().is_ok(), allowed, "{code}");
+            let expected = if allowed {
+                Ok(Some(frame))
+            } else {
+                Err(ProtocolError::InvalidCloseCode(code))
+            };
+            assert_eq!(parse(&code.to_be_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn payloads() {
+        assert_eq!(parse(b""), Ok(None));
+        assert_eq!(parse(&[3]), Err(ProtocolError::TruncatedCloseCode));
+        assert_eq!(
+            parse(b"\x03\xe8\xc3"),
+            Err(ProtocolError::InvalidCloseReason)
+        );
+        let frame = CloseFrame::new(CloseCode::from(4000), "später");
+        assert_eq!(
+            frame.payload(),
+            [&[0x0f, 0xa0][..], "später".as_bytes()].concat()
+        );
+        assert_eq!(parse(&frame.payload()), Ok(Some(frame)));
+    }
+
+    #[test]
+    fn a_reason_fits_a_control_frame() {
+        let reason = |len| CloseFrame::new(CloseCode::NORMAL, "x".repeat(len));
+        assert_eq!(reason(123).check(), Ok(()));
+        assert_eq!(reason(123).payload().len(), MAX_CONTROL);
+        assert_eq!(reason(124).check(), Err(SendError::InvalidCloseFrame));
+    }
+
+    #[test]
+    fn for_a_log() {
+        assert_eq!(CloseFrame::from(CloseCode::NORMAL).to_string(), "1000");
+        assert_eq!(
+            CloseFrame::new(CloseCode::NORMAL, "bye").to_string(),
+            "1000: bye"
+        );
+        assert_eq!(format!("{:?}", CloseCode::ABNORMAL), "CloseCode(1006)");
+        assert_eq!(u16::from(CloseCode::NO_STATUS), 1005);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::Role;
 use super::assemble::{Assembly, Piece};
@@ -61,7 +61,7 @@ impl Frame {
     fn advance(&mut self, count: usize) {
         self.missing -= count;
         if let Some(key) = &mut self.mask {
-            key.rotate_left(count % 4);
+            *key = mask::rotate(*key, count);
         }
     }
 }
@@ -293,8 +293,10 @@ fn take(frame: &Frame, input: &mut Bytes) -> Bytes {
     let Some(key) = frame.mask else {
         return input.split_to(frame.missing);
     };
-    let mut payload = BytesMut::with_capacity(frame.missing);
-    mask::extend(&mut payload, &input[..frame.missing], key, 0);
+    let payload = mask::copy(&input[..frame.missing], key);
     input.advance(frame.missing);
-    payload.freeze()
+    payload
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,3 +88,83 @@ impl Frame {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::testing::{KEY, frame};
+
+    /// Keeps apart what was copied and what was handed over.
+    #[derive(Default)]
+    struct Chain {
+        buffer: BytesMut,
+        parts: Vec<Bytes>,
+    }
+
+    impl Output for Chain {
+        fn buffer(&mut self) -> &mut BytesMut {
+            &mut self.buffer
+        }
+
+        fn append(&mut self, payload: Bytes) {
+            self.parts.push(self.buffer.split().freeze());
+            self.parts.push(payload);
+        }
+    }
+
+    fn no_key() -> [u8; 4] {
+        panic!("a server does not mask")
+    }
+
+    #[test]
+    fn a_large_payload_of_a_server_is_not_copied() {
+        let payload = Bytes::from(vec![7; LARGE]);
+        let mut chain = Chain::default();
+        Frame::whole(OpCode::Binary, payload.clone()).write(Role::Server, &mut no_key, &mut chain);
+        Frame::whole(OpCode::Binary, payload.slice(1..)).write(
+            Role::Server,
+            &mut no_key,
+            &mut chain,
+        );
+        let [head, tail] = &chain.parts[..] else {
+            panic!("{} parts", chain.parts.len())
+        };
+        assert_eq!(head.len(), 4 + HEAD, "header and payload together");
+        assert_eq!(tail.as_ptr(), payload[HEAD..].as_ptr(), "shared");
+        let expected = [
+            frame(0x82, None, &payload),
+            frame(0x82, None, &payload[1..]),
+        ]
+        .concat();
+        assert_eq!([&head[..], tail, &chain.buffer].concat(), expected);
+    }
+
+    #[test]
+    fn a_client_masks_every_frame_with_a_key_of_its_own() {
+        let other = [1, 2, 3, 4];
+        let mut keys = [KEY, other].into_iter();
+        let mut out = BytesMut::new();
+        for size in [5, LARGE] {
+            let payload = Bytes::from(vec![7; size]);
+            let mut key = || keys.next().expect("one a frame");
+            Frame::whole(OpCode::Text, payload).write(Role::Client, &mut key, &mut out);
+        }
+        let expected = [
+            frame(0x81, Some(KEY), &[7; 5]),
+            frame(0x81, Some(other), &[7; LARGE]),
+        ]
+        .concat();
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn appending_to_a_plain_buffer_copies() {
+        let payload = Bytes::from(vec![7; 3 * LARGE]);
+        let mut out = BytesMut::from("before");
+        Frame::whole(OpCode::Binary, payload.clone()).write(Role::Server, &mut no_key, &mut out);
+        assert_eq!(
+            out,
+            [b"before".to_vec(), frame(0x82, None, &payload)].concat()
+        );
+    }
+}

@@ -144,3 +144,58 @@ impl fmt::Display for SendError {
 }
 
 impl Error for SendError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_fit_a_close_frame() {
+        let limit = usize::MAX;
+        let errors = [
+            ProtocolError::ReservedBit,
+            ProtocolError::ReservedOpCode(15),
+            ProtocolError::FragmentedControl,
+            ProtocolError::ControlTooLong,
+            ProtocolError::NonMinimalLength,
+            ProtocolError::LengthTopBit,
+            ProtocolError::UnmaskedFrame,
+            ProtocolError::MaskedFrame,
+            ProtocolError::UnexpectedContinuation,
+            ProtocolError::InterleavedMessage,
+            ProtocolError::TruncatedCloseCode,
+            ProtocolError::InvalidCloseCode(u16::MAX),
+            ProtocolError::InvalidCloseReason,
+            ProtocolError::InvalidUtf8,
+            ProtocolError::FrameTooLarge {
+                size: u64::MAX,
+                limit,
+            },
+            ProtocolError::MessageTooLarge {
+                size: u64::MAX,
+                limit,
+            },
+            ProtocolError::TooManyFragments { limit },
+        ];
+        let mut seen = std::collections::HashSet::new();
+        for error in errors {
+            let sentence = error.to_string();
+            assert!(sentence.len() <= 123, "{sentence}");
+            assert!(error.close_code().is_sendable());
+            assert!(seen.insert(sentence), "{error:?} says the same as another");
+        }
+    }
+
+    #[test]
+    fn send_errors_say_what_to_do() {
+        let table = [
+            (SendError::Closed, "closing"),
+            (SendError::Busy, "earlier message"),
+            (SendError::ControlTooLong, "125"),
+            (SendError::InvalidCloseFrame, "123"),
+        ];
+        for (error, word) in table {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

@@ -100,6 +100,7 @@ impl Header {
     /// reserved opcode, a control frame that is long or fragmented, a length that is not minimal
     /// or has its top bit set. Reported from the first byte that proves it. The meaning of RSV1
     /// and of a mask depend on the connection: that is left to [`Decoder`](super::Decoder).
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);
@@ -152,6 +153,7 @@ impl Header {
     }
 
     /// Appends the header, its length in the shortest form.
+    #[inline]
     pub fn encode(&self, out: &mut BytesMut) {
         let first = (u8::from(self.fin) * FIN) | (u8::from(self.rsv1) * RSV1) | self.opcode.bits();
         let masked = u8::from(self.mask.is_some()) * MASK;
@@ -182,6 +184,7 @@ impl Header {
 type Length<'a> = Option<(u64, &'a [u8])>;
 
 /// The payload length, and what follows it.
+#[inline]
 fn parse_length(short: u8, bytes: &[u8]) -> Result<Length<'_>, ProtocolError> {
     let (length, least, rest) = match short {
         LENGTH_16 => {
@@ -205,4 +208,148 @@ fn parse_length(short: u8, bytes: &[u8]) -> Result<Length<'_>, ProtocolError> {
         return Err(ProtocolError::NonMinimalLength);
     }
     Ok(Some((length, rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::testing::KEY;
+
+    fn encoded(header: &Header) -> BytesMut {
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        out
+    }
+
+    /// RFC 6455 §5.7, the headers.
+    #[test]
+    fn examples_of_the_rfc() {
+        type Row = (&'static [u8], bool, OpCode, Option<[u8; 4]>, u64);
+        let table: [Row; 8] = [
+            (&[0x81, 0x05], true, OpCode::Text, None, 5),
+            (
+                &[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d],
+                true,
+                OpCode::Text,
+                Some(KEY),
+                5,
+            ),
+            (&[0x01, 0x03], false, OpCode::Text, None, 3),
+            (&[0x80, 0x02], true, OpCode::Continuation, None, 2),
+            (&[0x89, 0x05], true, OpCode::Ping, None, 5),
+            (
+                &[0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d],
+                true,
+                OpCode::Pong,
+                Some(KEY),
+                5,
+            ),
+            (&[0x82, 0x7e, 0x01, 0x00], true, OpCode::Binary, None, 256),
+            (
+                &[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0],
+                true,
+                OpCode::Binary,
+                None,
+                65_536,
+            ),
+        ];
+        for (bytes, fin, opcode, mask, payload_len) in table {
+            let header = Header {
+                fin,
+                rsv1: false,
+                opcode,
+                mask,
+                payload_len,
+            };
+            assert_eq!(Header::parse(bytes), Ok(Some((header, bytes.len()))));
+            assert_eq!(encoded(&header), bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_parses_and_no_prefix_does() {
+        let lengths = [
+            0,
+            1,
+            125,
+            126,
+            127,
+            65_535,
+            65_536,
+            u64::from(u32::MAX),
+            (1 << 63) - 1,
+        ];
+        let kinds = [
+            OpCode::Continuation,
+            OpCode::Text,
+            OpCode::Binary,
+            OpCode::Close,
+        ];
+        for payload_len in lengths {
+            for opcode in kinds {
+                for bits in 0..8 {
+                    let header = Header {
+                        fin: opcode.is_control() || bits & 1 != 0,
+                        rsv1: bits & 2 != 0,
+                        opcode,
+                        mask: (bits & 4 != 0).then_some(KEY),
+                        payload_len: if opcode.is_control() {
+                            payload_len % 126
+                        } else {
+                            payload_len
+                        },
+                    };
+                    let mut bytes = encoded(&header);
+                    assert_eq!(bytes.len(), header.encoded_len());
+                    for cut in 0..bytes.len() {
+                        assert_eq!(Header::parse(&bytes[..cut]), Ok(None));
+                    }
+                    bytes.extend_from_slice(b"payload");
+                    assert_eq!(
+                        Header::parse(&bytes),
+                        Ok(Some((header, header.encoded_len())))
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn violations_show_at_the_first_byte_that_proves_them() {
+        let table: [(&[u8], ProtocolError); 17] = [
+            (&[0xa1], ProtocolError::ReservedBit),
+            (&[0x91], ProtocolError::ReservedBit),
+            (&[0x83], ProtocolError::ReservedOpCode(3)),
+            (&[0x84], ProtocolError::ReservedOpCode(4)),
+            (&[0x87], ProtocolError::ReservedOpCode(7)),
+            (&[0x8b], ProtocolError::ReservedOpCode(11)),
+            (&[0x8f], ProtocolError::ReservedOpCode(15)),
+            (&[0x08], ProtocolError::FragmentedControl),
+            (&[0x09], ProtocolError::FragmentedControl),
+            (&[0x0a], ProtocolError::FragmentedControl),
+            (&[0x88, 126], ProtocolError::ControlTooLong),
+            (&[0x89, 127], ProtocolError::ControlTooLong),
+            (&[0x8a, 0xfe], ProtocolError::ControlTooLong),
+            (&[0x82, 126, 0, 125], ProtocolError::NonMinimalLength),
+            (
+                &[0x82, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+                ProtocolError::NonMinimalLength,
+            ),
+            (
+                &[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 0],
+                ProtocolError::NonMinimalLength,
+            ),
+            (&[0x82, 127, 0x80], ProtocolError::LengthTopBit),
+        ];
+        for (bytes, error) in table {
+            assert_eq!(Header::parse(bytes), Err(error), "{bytes:x?}");
+            for cut in 0..bytes.len() {
+                assert_eq!(
+                    Header::parse(&bytes[..cut]),
+                    Ok(None),
+                    "{bytes:x?} up to {cut}"
+                );
+            }
+        }
+    }
 }

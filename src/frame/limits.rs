@@ -73,3 +73,24 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setter_sets_its_own() {
+        let limits = Limits::default()
+            .max_frame_size(1)
+            .max_message_size(2)
+            .max_fragments(3)
+            .fragment_size(4);
+        let expected = Limits {
+            max_frame_size: 1,
+            max_message_size: 2,
+            max_fragments: 3,
+            fragment_size: 4,
+        };
+        assert_eq!(limits, expected);
+    }
+}

@@ -1,8 +1,12 @@
 //! The masking of payloads (RFC 6455 §5.3): each byte xor the key byte at its offset modulo 4.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+
+/// Bytes per round of the loops, which the compiler turns into vector instructions.
+const WIDE: usize = 32;
 
 /// Copied and masked at a time, so that the second pass finds the bytes in the first-level cache.
+/// A multiple of the key's length, so that every block begins with the same byte of it.
 const BLOCK: usize = 8 * 1024;
 
 /// Masks or unmasks `buf`, whose first byte is at `offset` within the payload.
@@ -13,14 +17,17 @@ const BLOCK: usize = 8 * 1024;
 /// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
 /// ```
 #[inline]
-pub fn apply(mut key: [u8; 4], offset: usize, buf: &mut [u8]) {
-    key.rotate_left(offset % 4);
-    let word = u32::from_ne_bytes(key);
-    let (words, tail) = buf.as_chunks_mut::<4>();
-    for bytes in words {
-        *bytes = (u32::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+pub fn apply(key: [u8; 4], offset: usize, buf: &mut [u8]) {
+    let word = word(rotate(key, offset));
+    let (wide, rest) = buf.as_chunks_mut::<WIDE>();
+    for bytes in wide {
+        *bytes = xor(*bytes, word);
     }
-    for (byte, key) in tail.iter_mut().zip(key) {
+    let (words, tail) = rest.as_chunks_mut::<8>();
+    for bytes in words {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(word.to_ne_bytes()) {
         *byte ^= key;
     }
 }
@@ -30,9 +37,111 @@ pub fn apply(mut key: [u8; 4], offset: usize, buf: &mut [u8]) {
 #[inline]
 pub fn extend(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
     out.reserve(src.len());
-    for (index, block) in src.chunks(BLOCK).enumerate() {
+    for block in src.chunks(BLOCK) {
         let start = out.len();
         out.extend_from_slice(block);
-        apply(key, offset + index * BLOCK, &mut out[start..]);
+        apply(key, offset, &mut out[start..]);
+    }
+}
+
+/// A masked or unmasked copy of `src`, the start of a payload.
+#[inline]
+pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
+    if src.len() >= BLOCK {
+        return copy_large(src, key);
+    }
+    // As large as it must be: `Bytes` would pay a further allocation for spare capacity.
+    let mut out = src.to_vec();
+    apply(key, 0, &mut out);
+    out.into()
+}
+
+/// Reads and writes each byte once, where the cache would not hold them for a second pass.
+fn copy_large(src: &[u8], key: [u8; 4]) -> Bytes {
+    let (wide, tail) = src.as_chunks::<WIDE>();
+    let mut out = Vec::with_capacity(src.len().div_ceil(WIDE));
+    out.extend(wide.iter().map(|bytes| xor(*bytes, word(key))));
+    let mut out = out.into_flattened();
+    out.extend(
+        tail.iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
+    out.into()
+}
+
+/// The key whose first byte is the one for the byte at `offset`.
+#[inline]
+pub(super) const fn rotate(key: [u8; 4], offset: usize) -> [u8; 4] {
+    u32::from_le_bytes(key)
+        .rotate_right(8 * (offset % 4) as u32)
+        .to_le_bytes()
+}
+
+/// The key, twice, in the order of memory.
+#[inline]
+const fn word([a, b, c, d]: [u8; 4]) -> u64 {
+    u64::from_ne_bytes([a, b, c, d, a, b, c, d])
+}
+
+#[inline]
+fn xor(mut bytes: [u8; WIDE], word: u64) -> [u8; WIDE] {
+    for bytes in bytes.as_chunks_mut::<8>().0 {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::testing::KEY;
+
+    fn by_the_letter(src: &[u8], offset: usize) -> Vec<u8> {
+        (offset..)
+            .zip(src)
+            .map(|(index, byte)| byte ^ KEY[index % 4])
+            .collect()
+    }
+
+    /// RFC 6455 §5.7: a single-frame masked text message.
+    #[test]
+    fn example_of_the_rfc() {
+        let mut out = BytesMut::from("before");
+        extend(&mut out, b"Hello", KEY, 0);
+        assert_eq!(out[6..], [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+    }
+
+    #[test]
+    fn every_length_offset_and_alignment() {
+        let src: Vec<u8> = (0..=255).collect();
+        for start in 0..8 {
+            for len in 0..130 {
+                for offset in [0, 1, 2, 3, 4, 7, 1 << 40, usize::MAX] {
+                    let src = &src[start..start + len];
+                    let expected = by_the_letter(src, offset % 4);
+                    let mut buf = [&[0; 8][..start], src].concat();
+                    apply(KEY, offset, &mut buf[start..]);
+                    assert_eq!(buf[start..], expected);
+                    let mut out = BytesMut::new();
+                    extend(&mut out, src, KEY, offset);
+                    assert_eq!(out, expected);
+                    assert_eq!(copy(src, KEY), by_the_letter(src, 0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_join_seamlessly() {
+        let src: Vec<u8> = (0..3 * BLOCK + 5).map(|index| (index * 7) as u8).collect();
+        for len in [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3, src.len()] {
+            for offset in 0..4 {
+                let mut out = BytesMut::new();
+                extend(&mut out, &src[..len], KEY, offset);
+                assert_eq!(out, by_the_letter(&src[..len], offset));
+            }
+            assert_eq!(copy(&src[..len], KEY), by_the_letter(&src[..len], 0));
+        }
     }
 }

@@ -156,3 +156,41 @@ pub enum Event {
     /// The peer's last frame; without code and reason when it was empty.
     Close(Option<CloseFrame>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_payloads() {
+        let table = [
+            (Message::text("data"), [true, false, false, false]),
+            (Message::binary("data"), [false, true, false, false]),
+            (Message::ping("data"), [false, false, true, false]),
+            (Message::pong("data"), [false, false, false, true]),
+        ];
+        for (message, [text, binary, ping, pong]) in table {
+            assert_eq!(message.is_text(), text);
+            assert_eq!(message.is_binary(), binary);
+            assert_eq!(message.is_ping(), ping);
+            assert_eq!(message.is_pong(), pong);
+            assert_eq!(message.as_text().is_some(), text);
+            assert_eq!((message.len(), message.is_empty()), (4, false));
+            assert_eq!(message.as_bytes(), b"data");
+            assert_eq!(message.into_payload(), "data");
+        }
+        assert!(Message::text("").is_empty());
+    }
+
+    #[test]
+    fn conversions() {
+        assert_eq!(Message::from("a"), Message::text("a"));
+        assert_eq!(Message::from("a".to_owned()), Message::text("a"));
+        assert_eq!(Message::from(Text::from("a")), Message::text("a"));
+        assert_eq!(Message::from(vec![1]), Message::binary(vec![1]));
+        assert_eq!(
+            Message::from(Bytes::from_static(b"a")),
+            Message::binary("a")
+        );
+    }
+}

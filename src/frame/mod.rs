@@ -38,6 +38,10 @@ mod limits;
 pub mod mask;
 mod message;
 mod protocol;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod utf8;
 

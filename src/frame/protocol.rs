@@ -310,3 +310,6 @@ impl Protocol {
         self.pending = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

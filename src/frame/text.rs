@@ -164,3 +164,40 @@ impl fmt::Debug for Text {
         fmt::Debug::fmt(self.as_str(), f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_text_it_was_made_from() {
+        let shared = Bytes::from_static("grüezi".as_bytes());
+        let text = Text::try_from(shared.clone()).expect("valid");
+        assert_eq!(text.as_bytes().as_ptr(), shared.as_ptr(), "no copy");
+        for text in [text, Text::from("grüezi"), Text::from("grüezi".to_owned())] {
+            assert_eq!(text, "grüezi");
+            assert_eq!(text, *"grüezi");
+            assert_eq!("grüezi", text);
+            assert_eq!(*"grüezi", text);
+            assert_ne!(text, "gruezi");
+            assert_eq!(text.as_str(), "grüezi");
+            assert_eq!(text.chars().count(), 6);
+            assert_eq!((text.len(), text.is_empty()), (7, false));
+            assert_eq!(AsRef::<str>::as_ref(&text), "grüezi");
+            assert_eq!(AsRef::<[u8]>::as_ref(&text), "grüezi".as_bytes());
+            assert_eq!(format!("{text} {text:?}"), r#"grüezi "grüezi""#);
+            assert_eq!(String::from(text.clone()), "grüezi");
+            assert_eq!(text.clone().into_bytes(), shared);
+            assert_eq!(Bytes::from(text), shared);
+        }
+        assert!(Text::new().is_empty());
+        assert_eq!(Text::default(), "");
+    }
+
+    #[test]
+    fn invalid_bytes_are_refused() {
+        for bytes in [&b"\xff"[..], b"cut \xe2\x82", b"\xed\xa0\x80"] {
+            assert_eq!(Text::try_from(Bytes::from_static(bytes)), Err(InvalidUtf8));
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What one end makes of bytes: the examples of the RFC, and every way to break it.
+
+use super::*;
+use crate::frame::CloseCode;
+use crate::frame::testing::{KEY, decode, decode_chunks, frame, key_to};
+
+/// First bytes and payloads.
+type Frames = Vec<(u8, Vec<u8>)>;
+
+const ROLES: [Role; 2] = [Role::Client, Role::Server];
+
+fn limits() -> Limits {
+    Limits::default()
+        .max_frame_size(1000)
+        .max_message_size(1500)
+        .max_fragments(3)
+}
+
+/// RFC 6455 §5.7, whole.
+#[test]
+fn examples_of_the_rfc() {
+    let hello = || Event::Message(Message::text("Hello"));
+    let ping = || Event::Ping(Bytes::from_static(b"Hello"));
+    let pong = || Event::Pong(Bytes::from_static(b"Hello"));
+    let binary = |len| Event::Message(Message::binary(vec![7; len]));
+    let large = |head: &[u8], len| [head, &vec![7; len]].concat();
+    let masked: &[u8] = &[0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+    let table = [
+        (Role::Client, b"\x81\x05Hello".to_vec(), hello()),
+        (Role::Server, [b"\x81\x85", masked].concat(), hello()),
+        (Role::Client, b"\x01\x03Hel\x80\x02lo".to_vec(), hello()),
+        (Role::Client, b"\x89\x05Hello".to_vec(), ping()),
+        (Role::Server, [b"\x8a\x85", masked].concat(), pong()),
+        (Role::Client, large(b"\x82\x7e\x01\x00", 256), binary(256)),
+        (
+            Role::Client,
+            large(b"\x82\x7f\0\0\0\0\0\x01\0\0", 65_536),
+            binary(65_536),
+        ),
+    ];
+    for (role, bytes, event) in table {
+        assert_eq!(decode(role, Limits::default(), &bytes), (vec![event], None));
+    }
+}
+
+/// Every rule, the error it gives and the code that answers it, at both ends and however the
+/// chunks are cut.
+#[test]
+fn violations() {
+    use ProtocolError as E;
+    let size = |size| E::FrameTooLarge { size, limit: 1000 };
+    let table: Vec<(Frames, E, CloseCode)> = vec![
+        (
+            vec![(0xc1, vec![])],
+            E::ReservedBit,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0xa1, vec![])],
+            E::ReservedBit,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x91, vec![])],
+            E::ReservedBit,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0xc9, vec![])],
+            E::ReservedBit,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x83, vec![])],
+            E::ReservedOpCode(3),
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x8b, vec![])],
+            E::ReservedOpCode(11),
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x09, vec![])],
+            E::FragmentedControl,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x89, vec![0; 126])],
+            E::ControlTooLong,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x88, vec![0; 126])],
+            E::ControlTooLong,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x80, vec![])],
+            E::UnexpectedContinuation,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x00, vec![1])],
+            E::UnexpectedContinuation,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x01, vec![]), (0x81, vec![])],
+            E::InterleavedMessage,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x02, vec![1]), (0x02, vec![1])],
+            E::InterleavedMessage,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x88, vec![3])],
+            E::TruncatedCloseCode,
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x88, vec![0x03, 0xed])],
+            E::InvalidCloseCode(1005),
+            CloseCode::PROTOCOL_ERROR,
+        ),
+        (
+            vec![(0x88, b"\x03\xe8\xff".to_vec())],
+            E::InvalidCloseReason,
+            CloseCode::INVALID_PAYLOAD,
+        ),
+        (
+            vec![(0x81, b"ab\xff".to_vec())],
+            E::InvalidUtf8,
+            CloseCode::INVALID_PAYLOAD,
+        ),
+        (
+            vec![(0x81, b"ab\xe2\x82".to_vec())],
+            E::InvalidUtf8,
+            CloseCode::INVALID_PAYLOAD,
+        ),
+        (
+            vec![(0x01, b"\xe2".to_vec()), (0x80, b"\x82".to_vec())],
+            E::InvalidUtf8,
+            CloseCode::INVALID_PAYLOAD,
+        ),
+        (
+            vec![(0x01, b"\xe2".to_vec()), (0x00, b"a".to_vec())],
+            E::InvalidUtf8,
+            CloseCode::INVALID_PAYLOAD,
+        ),
+        (
+            vec![(0x82, vec![0; 1001])],
+            size(1001),
+            CloseCode::MESSAGE_TOO_BIG,
+        ),
+        (
+            vec![(0x02, vec![0; 1000]), (0x00, vec![0; 501])],
+            E::MessageTooLarge {
+                size: 1501,
+                limit: 1500,
+            },
+            CloseCode::MESSAGE_TOO_BIG,
+        ),
+        (
+            vec![
+                (0x02, vec![]),
+                (0x00, vec![]),
+                (0x00, vec![]),
+                (0x80, vec![]),
+            ],
+            E::TooManyFragments { limit: 3 },
+            CloseCode::MESSAGE_TOO_BIG,
+        ),
+    ];
+    for (frames, error, code) in table {
+        for role in ROLES {
+            let bytes: Vec<u8> = frames
+                .iter()
+                .flat_map(|(first, payload)| frame(*first, key_to(role), payload))
+                .collect();
+            let expected = (vec![], Some(error.clone()));
+            assert_eq!(decode(role, limits(), &bytes), expected);
+            let mut decoder = Decoder::new(role, limits());
+            assert_eq!(decode_chunks(&mut decoder, bytes.chunks(1)), expected);
+            assert_eq!(error.close_code(), code);
+        }
+    }
+}
+
+#[test]
+fn masks_are_for_clients() {
+    for first in [0x81, 0x82, 0x89, 0x88] {
+        let bare = decode(Role::Server, limits(), &frame(first, None, b""));
+        assert_eq!(bare, (vec![], Some(ProtocolError::UnmaskedFrame)));
+        let masked = decode(Role::Client, limits(), &frame(first, Some(KEY), b""));
+        assert_eq!(masked, (vec![], Some(ProtocolError::MaskedFrame)));
+    }
+}
+
+#[test]
+fn limits_are_inclusive() {
+    for role in ROLES {
+        let bytes = [
+            frame(0x82, key_to(role), &[7; 1000]),
+            frame(0x02, key_to(role), &[7; 1000]),
+            frame(0x00, key_to(role), &[7; 500]),
+            frame(0x80, key_to(role), &[]),
+        ]
+        .concat();
+        let events = [1000, 1500]
+            .map(|len| Event::Message(Message::binary(vec![7; len])))
+            .to_vec();
+        assert_eq!(decode(role, limits(), &bytes), (events, None));
+    }
+}
+
+#[test]
+fn a_control_frame_passes_any_data_limit() {
+    let bytes = frame(0x89, None, &[7; 125]);
+    let tight = Limits::default().max_frame_size(0).max_message_size(0);
+    let expected = vec![Event::Ping(vec![7; 125].into())];
+    assert_eq!(decode(Role::Client, tight, &bytes), (expected, None));
+}
+
+#[test]
+fn too_large_is_known_from_the_header_alone() {
+    let header = [0x82, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255];
+    let (events, error) = decode(Role::Client, Limits::default(), &header);
+    assert!(events.is_empty());
+    let size = (1 << 63) - 1;
+    let limit = Limits::default().max_frame_size;
+    assert_eq!(error, Some(ProtocolError::FrameTooLarge { size, limit }));
+}
+
+#[test]
+fn an_enormous_claim_without_limits_costs_nothing() {
+    let mut decoder = Decoder::new(Role::Client, Limits::UNLIMITED);
+    let header: &[u8] = &[0x82, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255];
+    assert_eq!(decode_chunks(&mut decoder, [header]), (vec![], None));
+    assert!(
+        decoder.message.is_none(),
+        "nothing allocated before a byte of payload"
+    );
+    assert_eq!(decode_chunks(&mut decoder, [&b"x"[..]]), (vec![], None));
+    assert_eq!(decoder.message.map(|message| message.len()), Some(1));
+}
+
+#[test]
+fn bad_text_is_refused_before_its_frame_ends() {
+    for role in ROLES {
+        let bytes = frame(
+            0x81,
+            key_to(role),
+            &[b"good \xff"[..].to_vec(), vec![b'.'; 90]].concat(),
+        );
+        let upto = bytes.len() - 90;
+        let mut decoder = Decoder::new(role, limits());
+        assert_eq!(
+            decode_chunks(&mut decoder, [&bytes[..upto - 1]]),
+            (vec![], None)
+        );
+        let error = decode_chunks(&mut decoder, [&bytes[upto - 1..upto]]).1;
+        assert_eq!(error, Some(ProtocolError::InvalidUtf8));
+    }
+}
+
+#[test]
+fn a_client_gets_slices_of_the_chunk() {
+    let mut chunk = Bytes::from(frame(0x82, None, b"payload"));
+    let there = chunk[2..].as_ptr();
+    let mut decoder = Decoder::new(Role::Client, limits());
+    let Ok(Some(Event::Message(message))) = decoder.decode(&mut chunk) else {
+        panic!("no message");
+    };
+    assert_eq!(message.as_bytes().as_ptr(), there);
+}
+
+#[test]
+fn nothing_is_kept_between_messages() {
+    for role in ROLES {
+        let bytes = [
+            frame(0x01, key_to(role), b"frag"),
+            frame(0x89, key_to(role), b"ping"),
+            frame(0x80, key_to(role), b"ment"),
+        ]
+        .concat();
+        let mut decoder = Decoder::new(role, limits());
+        let (events, error) = decode_chunks(&mut decoder, bytes.chunks(1));
+        assert_eq!((events.len(), error), (2, None));
+        assert!(decoder.message.is_none() && decoder.frame.is_none());
+        assert_eq!((decoder.control.capacity(), decoder.head_len), (0, 0));
+    }
+}
