@@ -1,0 +1,389 @@
+//! Hosts and ports: what a client says it talks to, and which of these names are ours.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use super::Rejection;
+
+/// A host with an optional port, as in `Host` and `:authority` (RFC 3986 §3.2, no user info).
+///
+/// The host is lower case; an IPv6 address is in its canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    host: String,
+    port: Option<u16>,
+}
+
+impl HostPort {
+    /// A name or an address, the latter without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, if one is named.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Whether both name the same place, if `default_port` is meant where none is named.
+    #[must_use]
+    pub fn is_same(&self, other: &Self, default_port: u16) -> bool {
+        let port = |it: &Self| it.port.unwrap_or(default_port);
+        bare(&self.host) == bare(&other.host) && port(self) == port(other)
+    }
+
+    pub(super) fn without_port(mut self, default: u16) -> Self {
+        self.port = self.port.filter(|port| *port != default);
+        self
+    }
+}
+
+/// The host without the dot that ends a fully qualified name: it is the same host.
+fn bare(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+impl FromStr for HostPort {
+    type Err = InvalidHostPort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHostPort> {
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (address, port) = rest.split_once(']').ok_or(InvalidHostPort::Host)?;
+            let address: Ipv6Addr = address.parse().map_err(|_| InvalidHostPort::Host)?;
+            let port = match port.strip_prefix(':') {
+                None if !port.is_empty() => return Err(InvalidHostPort::Host),
+                port => port,
+            };
+            (address.to_string(), port)
+        } else {
+            let (host, port) = match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            };
+            if !is_name(host) {
+                return Err(InvalidHostPort::Host);
+            }
+            (host.to_ascii_lowercase(), port)
+        };
+        // "host:" is allowed and means the default port (RFC 3986 §3.2.3).
+        let port = port.filter(|port| !port.is_empty());
+        let port = port.map(parse_port).transpose()?;
+        Ok(Self { host, port })
+    }
+}
+
+/// A registered name or an IPv4 address (RFC 3986 §3.2.2), without percent-encoding, which no
+/// resolver takes, and without `*`, which stands for more than one host in lists of ours.
+fn is_name(host: &str) -> bool {
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+;=".contains(&byte);
+    !bare(host).is_empty() && host.bytes().all(is_name_byte)
+}
+
+fn parse_port(text: &str) -> Result<u16, InvalidHostPort> {
+    // `u16::from_str` takes a plus sign.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(port) if digits && port != 0 => Ok(port),
+        _ => Err(InvalidHostPort::Port),
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?;
+        } else {
+            f.write_str(&self.host)?;
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a text is no host with an optional port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidHostPort {
+    /// No host, or one with characters that no host has.
+    Host,
+    /// The port is not a number from 1 to 65535.
+    Port,
+}
+
+impl fmt::Display for InvalidHostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "the host is missing or invalid",
+            Self::Port => "the port is not a number from 1 to 65535",
+        })
+    }
+}
+
+impl std::error::Error for InvalidHostPort {}
+
+/// `example.com`, or `*.example.com` for every name below it, with rules for the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pattern {
+    below: bool,
+    host: String,
+    pub(super) port: PortPattern,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PortPattern {
+    /// None is named.
+    Unnamed,
+    /// `:*`
+    Any,
+    Only(u16),
+}
+
+impl Pattern {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidHostPort> {
+        let (text, any_port) = match text.strip_suffix(":*") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let (host, below) = match text.strip_prefix("*.") {
+            Some(host) => (host, true),
+            None => (text, false),
+        };
+        let parsed: HostPort = host.parse()?;
+        let port = match parsed.port {
+            Some(_) if any_port => return Err(InvalidHostPort::Port),
+            Some(port) => PortPattern::Only(port),
+            None if any_port => PortPattern::Any,
+            None => PortPattern::Unnamed,
+        };
+        if below && parsed.host.contains(':') {
+            return Err(InvalidHostPort::Host);
+        }
+        let host = bare(&parsed.host).to_owned();
+        Ok(Self { below, host, port })
+    }
+
+    pub(super) fn matches_host(&self, host: &str) -> bool {
+        let host = bare(host);
+        if !self.below {
+            return host == self.host;
+        }
+        // At least one label, then a dot: "*.example.com" is neither "example.com" nor
+        // "badexample.com".
+        let label = host.strip_suffix(self.host.as_str());
+        let label = label.and_then(|rest| rest.strip_suffix('.'));
+        label.is_some_and(|label| !label.is_empty())
+    }
+}
+
+/// The names a server answers to; a request for another is misdirected (421, RFC 9110 §15.5.20).
+///
+/// This is what stands against DNS rebinding: a page of `evil.example` whose name suddenly leads
+/// to 127.0.0.1 still sends `evil.example` as its authority.
+///
+/// ```
+/// use h2ws::handshake::AllowedAuthorities;
+///
+/// let ours = AllowedAuthorities::parse(["example.com", "*.example.com:8443", "[::1]"])?;
+/// assert!(ours.check(&"example.com:444".parse()?, 443).is_ok());
+/// assert!(ours.check(&"a.b.example.com:8443".parse()?, 443).is_ok());
+/// assert!(ours.check(&"a.example.com".parse()?, 443).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedAuthorities(Option<Vec<Pattern>>);
+
+impl AllowedAuthorities {
+    /// Every name: for servers that no browser reaches, or behind a proxy that checks.
+    #[must_use]
+    pub fn any() -> Self {
+        Self(None)
+    }
+
+    /// Those that match one of `patterns`: `host`, or `*.host` for all names below it, then
+    /// `:port` or nothing or `:*` for any port. `*` alone is [`AllowedAuthorities::any`].
+    ///
+    /// # Errors
+    /// If a pattern is none of these.
+    pub fn parse<I>(patterns: I) -> Result<Self, InvalidHostPort>
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        let mut parsed = Some(Vec::new());
+        for pattern in patterns {
+            match pattern.as_ref() {
+                "*" => parsed = None,
+                pattern => {
+                    let pattern = Pattern::parse(pattern)?;
+                    parsed
+                        .iter_mut()
+                        .for_each(|list| list.push(pattern.clone()));
+                }
+            }
+        }
+        Ok(Self(parsed))
+    }
+
+    /// Whether `authority` is one of ours; `default_port` is meant where it names none: 443 for
+    /// `https`, 80 for `http`.
+    ///
+    /// # Errors
+    /// [`Rejection::Authority`] if not.
+    pub fn check(&self, authority: &HostPort, default_port: u16) -> Result<(), Rejection> {
+        let Some(patterns) = &self.0 else {
+            return Ok(());
+        };
+        let port = authority.port.unwrap_or(default_port);
+        let matches = |pattern: &Pattern| {
+            let port = match pattern.port {
+                PortPattern::Only(only) => only == port,
+                PortPattern::Any | PortPattern::Unnamed => true,
+            };
+            port && pattern.matches_host(&authority.host)
+        };
+        if patterns.iter().any(matches) {
+            Ok(())
+        } else {
+            Err(Rejection::Authority)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3986_3_2_hosts_and_ports() {
+        for (text, host, port, shown) in [
+            ("example.com", "example.com", None, "example.com"),
+            (
+                "Example.COM:8443",
+                "example.com",
+                Some(8443),
+                "example.com:8443",
+            ),
+            ("example.com:", "example.com", None, "example.com"),
+            ("a_b.internal.", "a_b.internal.", None, "a_b.internal."),
+            ("127.0.0.1:80", "127.0.0.1", Some(80), "127.0.0.1:80"),
+            ("[::1]", "::1", None, "[::1]"),
+            ("[0:0::0:1]:65535", "::1", Some(65535), "[::1]:65535"),
+            ("[::1]:", "::1", None, "[::1]"),
+        ] {
+            let parsed: HostPort = text.parse().unwrap();
+            assert_eq!((parsed.host(), parsed.port()), (host, port), "{text}");
+            assert_eq!(parsed.to_string(), shown, "{text}");
+        }
+        for bad in [
+            "",
+            ".",
+            ":80",
+            "user@host",
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a,b",
+            "a%41",
+            "*",
+            "*.a",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1%25eth0]",
+            "[v1.x]",
+            "[]",
+            "[1.2.3.4]",
+            "ä",
+            "a\\b",
+        ] {
+            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
+        }
+        for bad in [
+            "a:0",
+            "a:65536",
+            "a:+80",
+            "a:-1",
+            "a:80:80",
+            "a:x",
+            "[::1]: 80",
+        ] {
+            assert_eq!(bad.parse::<HostPort>(), Err(InvalidHostPort::Port), "{bad}");
+        }
+        assert!(InvalidHostPort::Port.to_string().contains("65535"));
+        assert!(InvalidHostPort::Host.to_string().contains("host"));
+    }
+
+    #[test]
+    fn rfc9110_4_2_3_the_default_port_and_the_final_dot_make_no_difference() {
+        let is_same = |a: &str, b: &str, default| {
+            a.parse::<HostPort>()
+                .unwrap()
+                .is_same(&b.parse().unwrap(), default)
+        };
+        assert!(is_same("a:443", "A", 443));
+        assert!(is_same("a.", "a", 443));
+        assert!(!is_same("a:443", "a", 80));
+        assert!(!is_same("a", "b", 443));
+    }
+
+    #[test]
+    fn rfc9110_15_5_20_only_our_names() {
+        let list = [
+            "example.com",
+            "*.example.org",
+            "only.test:8443",
+            "any.test:*",
+            "[::1]",
+        ];
+        let ours = AllowedAuthorities::parse(list).unwrap();
+        for (authority, allowed) in [
+            ("example.com", true),
+            ("EXAMPLE.com.:9", true),
+            ("www.example.com", false),
+            ("badexample.com", false),
+            ("a.example.org", true),
+            ("a.b.example.org:9", true),
+            ("example.org", false),
+            (".example.org", false),
+            ("badexample.org", false),
+            ("only.test:8443", true),
+            ("only.test", false),
+            ("any.test:1", true),
+            ("[0::1]:443", true),
+            ("127.0.0.1", false),
+        ] {
+            let checked = ours.check(&authority.parse().unwrap(), 443);
+            let expected = if allowed {
+                Ok(())
+            } else {
+                Err(Rejection::Authority)
+            };
+            assert_eq!(checked, expected, "{authority}");
+        }
+        let only: HostPort = "only.test".parse().unwrap();
+        assert_eq!(
+            ours.check(&only, 8443),
+            Ok(()),
+            "the port that is meant counts"
+        );
+        let any = AllowedAuthorities::parse(["*", "example.com"]).unwrap();
+        assert_eq!(any, AllowedAuthorities::any());
+        assert_eq!(any.check(&only, 443), Ok(()));
+        let none = AllowedAuthorities::parse([""; 0]).unwrap();
+        assert_eq!(none.check(&only, 443), Err(Rejection::Authority));
+    }
+
+    #[test]
+    fn patterns_are_strict() {
+        for bad in [
+            "", "*.", "a.*.b", "**.a", "*a", "a:1:*", "*.[::1]", "http://a", "a:0", "*:*",
+        ] {
+            assert!(AllowedAuthorities::parse([bad]).is_err(), "{bad}");
+        }
+    }
+}

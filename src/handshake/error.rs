@@ -1,0 +1,132 @@
+//! Why a socket could not be asked for, or its answer not be taken.
+
+use std::error::Error;
+use std::fmt;
+
+use http::{HeaderName, StatusCode};
+
+use super::deflate::DeflateError;
+
+/// Why a URL names no WebSocket (RFC 6455 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// It is no URL.
+    Syntax,
+    /// The scheme is missing, or none of `ws`, `wss`, `http` and `https`.
+    Scheme,
+    /// It carries a user name or a password: these belong into an `authorization` field.
+    UserInfo,
+    /// It has a fragment; a `#` that belongs to the path is written `%23`.
+    Fragment,
+    /// The host is missing or invalid.
+    Host,
+    /// The port is not a number from 1 to 65535.
+    Port,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Syntax => "not a valid URL",
+            Self::Scheme => "the URL's scheme is none of ws, wss, http, https",
+            Self::UserInfo => "the URL carries user info; send an authorization field instead",
+            Self::Fragment => "the URL has a fragment; write # as %23 if it belongs to the path",
+            Self::Host => "the URL's host is missing or invalid",
+            Self::Port => "the URL's port is not a number from 1 to 65535",
+        })
+    }
+}
+
+impl Error for UrlError {}
+
+/// Why a handshake could not be written, or why a client must fail it (RFC 6455 §4.1).
+///
+/// A server that merely says no is no such error: its status and body are the caller's to report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The URL names no WebSocket.
+    Url(UrlError),
+    /// The caller set a field that is the handshake's own, or that belongs to one hop.
+    ReservedHeader(HeaderName),
+    /// A subprotocol is not a token (RFC 6455 §4.1).
+    InvalidSubprotocol(String),
+    /// A subprotocol is offered twice (RFC 6455 §4.1).
+    DuplicateSubprotocol(String),
+    /// The answer's status is not the one that accepts.
+    Status(StatusCode),
+    /// A 101 without `upgrade: websocket`.
+    Upgrade,
+    /// A 101 without `connection: upgrade`.
+    Connection,
+    /// A 101 without `sec-websocket-accept`, or with more than one.
+    MissingAccept,
+    /// A 101 whose `sec-websocket-accept` answers another key.
+    WrongAccept,
+    /// A field of the answer does not follow its grammar.
+    MalformedHeader(HeaderName),
+    /// The answer names more than one subprotocol.
+    SeveralSubprotocols,
+    /// The subprotocol was not offered.
+    UnofferedSubprotocol(String),
+    /// The extension was not offered.
+    UnofferedExtension(String),
+    /// The answer holds an extension twice.
+    RepeatedExtension(String),
+    /// The answer's permessage-deflate does not fit any offer (RFC 7692 §7.1).
+    Deflate(DeflateError),
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(_) => f.write_str("the URL cannot be opened as a WebSocket"),
+            Self::ReservedHeader(name) => {
+                write!(
+                    f,
+                    "the field {name} is the handshake's own and cannot be set"
+                )
+            }
+            Self::InvalidSubprotocol(name) => write!(f, "the subprotocol {name:?} is not a token"),
+            Self::DuplicateSubprotocol(name) => {
+                write!(f, "the subprotocol {name:?} is offered twice")
+            }
+            Self::Status(status) => write!(f, "the status {status} does not accept a WebSocket"),
+            Self::Upgrade => f.write_str("the answer lacks upgrade: websocket"),
+            Self::Connection => f.write_str("the answer lacks connection: upgrade"),
+            Self::MissingAccept => f.write_str("the answer lacks a single sec-websocket-accept"),
+            Self::WrongAccept => f.write_str("the sec-websocket-accept does not match the key"),
+            Self::MalformedHeader(name) => write!(f, "the answer's field {name} is malformed"),
+            Self::SeveralSubprotocols => f.write_str("the answer names several subprotocols"),
+            Self::UnofferedSubprotocol(name) => {
+                write!(f, "the subprotocol {name:?} was not offered")
+            }
+            Self::UnofferedExtension(name) => write!(f, "the extension {name:?} was not offered"),
+            Self::RepeatedExtension(name) => write!(f, "the extension {name:?} is there twice"),
+            Self::Deflate(_) => f.write_str("the answer's permessage-deflate fits no offer"),
+        }
+    }
+}
+
+impl Error for HandshakeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Url(error) => Some(error),
+            Self::Deflate(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<UrlError> for HandshakeError {
+    fn from(error: UrlError) -> Self {
+        Self::Url(error)
+    }
+}
+
+impl From<DeflateError> for HandshakeError {
+    fn from(error: DeflateError) -> Self {
+        Self::Deflate(error)
+    }
+}

@@ -1,0 +1,159 @@
+//! The extended CONNECT of HTTP/2 (RFC 8441 §4-5).
+//!
+//! `:protocol` is no part of [`http`]'s types: the caller adds it to a client's request, and
+//! passes it in with a server's.
+
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Version, request, response};
+
+use super::syntax::{self, Field};
+use super::{Agreed, HandshakeError, HostPort, Key, Offer, Opening, Rejection, Target, Via};
+use super::{headers as fields, upgrade};
+
+/// The `:protocol` of a WebSocket (RFC 8441 §5).
+pub const PROTOCOL: &str = "websocket";
+
+/// The client's request, to which the caller adds [`PROTOCOL`]; `headers` come after the
+/// handshake's own fields (RFC 8441 §5).
+///
+/// No key is sent: HTTP/2 needs none, and a gateway that adds its own would show its backend
+/// two.
+///
+/// # Errors
+/// If `headers` holds a [reserved](fields::is_reserved) field, or the offer is not valid.
+pub fn request(
+    target: &Target,
+    headers: HeaderMap,
+    offer: &Offer,
+) -> Result<Request<()>, HandshakeError> {
+    fields::check_own(&headers)?;
+    let mut request = Request::new(());
+    *request.method_mut() = Method::CONNECT;
+    *request.uri_mut() = target.http_uri();
+    *request.version_mut() = Version::HTTP_2;
+    let own = request.headers_mut();
+    offer.write(own)?;
+    own.extend(headers);
+    Ok(request)
+}
+
+/// Checks the server's answer, any 2xx, and says what was agreed (RFC 8441 §5).
+///
+/// A `sec-websocket-accept` means nothing here; some gateways pass on one of their backend's.
+///
+/// # Errors
+/// If the answer is no valid consent to just this request: the stream must be reset. Other
+/// statuses are refusals, which the caller had better report with their bodies before it comes
+/// here; those below 200 announce an answer that is yet to come.
+pub fn check_response(parts: &response::Parts, offer: &Offer) -> Result<Agreed, HandshakeError> {
+    if !parts.status.is_success() {
+        return Err(HandshakeError::Status(parts.status));
+    }
+    offer.answered(&parts.headers)
+}
+
+/// Checks a client's request with its `:protocol` (RFC 8441 §4-5, RFC 9113 §8.3.1).
+///
+/// That the stream is still open in the client's direction is for the caller to check.
+///
+/// # Errors
+/// What to answer instead of a 200, or that the stream is to be
+/// [reset](Rejection::is_malformed).
+pub fn check_request(parts: &request::Parts, protocol: Option<&str>) -> Result<Opening, Rejection> {
+    let Some(protocol) = protocol else {
+        let connect = parts.method == Method::CONNECT;
+        return Err(if connect {
+            Rejection::Connect
+        } else {
+            Rejection::NotWebSocket
+        });
+    };
+    if parts.method != Method::CONNECT {
+        return Err(Rejection::Malformed(":protocol without CONNECT"));
+    }
+    let authority = check_pseudo_fields(parts)?;
+    let headers = &parts.headers;
+    if fields::has_connection_specific(headers) {
+        return Err(Rejection::Malformed("fields that HTTP/2 forbids"));
+    }
+    if protocol != PROTOCOL {
+        return Err(Rejection::Protocol);
+    }
+    if headers.contains_key(CONTENT_LENGTH) {
+        return Err(Rejection::Body);
+    }
+    if !upgrade::is_version_13(headers) {
+        return Err(Rejection::Version);
+    }
+    Opening::read(Via::Http2, authority, accept(headers), headers)
+}
+
+/// Checks what the h2 crate lets through, and finds the host that the request is for.
+fn check_pseudo_fields(parts: &request::Parts) -> Result<HostPort, Rejection> {
+    // Either scheme, whatever the transport: TLS may end, or begin, on the way.
+    let default_port = match parts.uri.scheme_str() {
+        Some("https") => 443,
+        Some("http") => 80,
+        Some(_) => return Err(Rejection::Malformed(":scheme is neither http nor https")),
+        None => return Err(Rejection::Malformed(":scheme is missing")),
+    };
+    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if !path.starts_with('/') {
+        return Err(Rejection::Malformed(":path is no path"));
+    }
+    let Some(authority) = parts.uri.authority() else {
+        return Err(Rejection::Malformed(":authority is missing"));
+    };
+    // A `HostPort` has no user info (RFC 9113 §8.3.1).
+    let Ok(authority) = authority.as_str().parse::<HostPort>() else {
+        return Err(Rejection::Malformed(
+            ":authority is no host with an optional port",
+        ));
+    };
+    let host = match syntax::field(&parts.headers, HOST) {
+        Field::Absent => return Ok(authority),
+        Field::Once(host) => syntax::text(host).and_then(|host| host.parse::<HostPort>().ok()),
+        Field::Repeated => None,
+    };
+    if host.is_some_and(|host| host.is_same(&authority, default_port)) {
+        Ok(authority)
+    } else {
+        Err(Rejection::Malformed("host contradicts :authority"))
+    }
+}
+
+/// The answer to a key that HTTP/2 does not need; to one that is no key, there is none.
+fn accept(headers: &HeaderMap) -> Option<http::HeaderValue> {
+    match syntax::field(headers, SEC_WEBSOCKET_KEY) {
+        Field::Once(key) => Key::parse(key).ok().map(|key| key.accept()),
+        Field::Absent | Field::Repeated => None,
+    }
+}
+
+/// The server's 200, `headers` after the handshake's own fields (RFC 8441 §5). It must not end
+/// its stream, and gets no `content-length`.
+///
+/// # Errors
+/// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
+/// was not offered.
+pub fn response(
+    opening: &Opening,
+    agreed: &Agreed,
+    headers: HeaderMap,
+) -> Result<Response<()>, HandshakeError> {
+    fields::check_own(&headers)?;
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::OK;
+    *response.version_mut() = Version::HTTP_2;
+    let own = response.headers_mut();
+    own.extend(
+        opening
+            .accept
+            .clone()
+            .map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)),
+    );
+    agreed.write(opening, own)?;
+    own.extend(headers);
+    Ok(response)
+}

@@ -1,0 +1,198 @@
+//! Fields that belong to one hop, or to the handshake alone (RFC 9110 §7.6.1).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::HandshakeError;
+use super::syntax;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Fields about the connection, not about the request.
+const CONNECTION_SPECIFIC: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    HTTP2_SETTINGS,
+];
+
+/// Fields that the handshake writes or reads itself, or that would give it a body.
+const HANDSHAKE: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::SEC_WEBSOCKET_ACCEPT,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_VERSION,
+];
+
+/// Whether `name` is refused among the caller's own fields, because the handshake owns it or
+/// because it is about one connection.
+///
+/// Both transports refuse the same ones: a request that works over one works over the other.
+#[must_use]
+pub fn is_reserved(name: &HeaderName) -> bool {
+    HANDSHAKE.contains(name) || CONNECTION_SPECIFIC.contains(name)
+}
+
+/// Removes what is meant for this hop only, as an intermediary must (RFC 9110 §7.6.1): what
+/// `connection` names, the fields about the connection, and everything for proxies.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = syntax::elements(headers, header::CONNECTION)
+        .flatten()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    let proxy = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("proxy-"));
+    let proxy: Vec<HeaderName> = proxy.cloned().collect();
+    for name in named.iter().chain(&proxy).chain(&CONNECTION_SPECIFIC) {
+        headers.remove(name);
+    }
+}
+
+/// Removes every [reserved](is_reserved) field: what is left of a peer's request, or of its
+/// answer, can be passed on as a caller's own fields.
+pub fn remove_reserved(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    for name in &HANDSHAKE {
+        headers.remove(name);
+    }
+}
+
+/// Joins the `cookie` fields that HTTP/2 lets a client split, as HTTP/1.1 allows only one
+/// (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .into_iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    let mut joined = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+        .expect("valid values joined by visible ASCII are valid");
+    joined.set_sensitive(true);
+    headers.insert(header::COOKIE, joined);
+}
+
+/// Refuses fields of the caller's that would contradict the handshake.
+pub(super) fn check_own(headers: &HeaderMap) -> Result<(), HandshakeError> {
+    match headers.keys().find(|name| is_reserved(name)) {
+        Some(name) => Err(HandshakeError::ReservedHeader(name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Whether HTTP/2 forbids one of the fields (RFC 9113 §8.2.2).
+pub(super) fn has_connection_specific(headers: &HeaderMap) -> bool {
+    let forbidden = [
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TRANSFER_ENCODING,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+    ];
+    let other_te = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"trailers");
+    forbidden.iter().any(|name| headers.contains_key(name))
+        || headers.get_all(header::TE).iter().any(other_te)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields.iter().map(pair) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn rfc9110_7_6_1_hop_by_hop_fields_stay_behind() {
+        let mut headers = map(&[
+            ("connection", "Upgrade, X-Hop, not a name"),
+            ("connection", "x-other"),
+            ("upgrade", "websocket"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("http2-settings", "AAMAAABk"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("proxy-status", "x"),
+            ("origin", "https://example.com"),
+            ("authorization", "Bearer x"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "origin", "sec-websocket-key"]);
+        remove_reserved(&mut headers);
+        assert!(check_own(&headers).is_ok());
+        assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn rfc9113_8_2_3_cookie_crumbs_are_joined() {
+        let mut headers = map(&[("cookie", "a=b"), ("cookie", "c=d"), ("cookie", "e=f")]);
+        join_cookies(&mut headers);
+        let cookies: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=b; c=d; e=f"]);
+        assert!(cookies[0].is_sensitive());
+        let mut one = map(&[("cookie", "a=b")]);
+        join_cookies(&mut one);
+        assert_eq!(one, map(&[("cookie", "a=b")]));
+        let mut none = HeaderMap::new();
+        join_cookies(&mut none);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn rfc9113_8_2_2_connection_specific_fields() {
+        for name in [
+            "connection",
+            "upgrade",
+            "transfer-encoding",
+            "keep-alive",
+            "te",
+        ] {
+            assert!(has_connection_specific(&map(&[(name, "x")])), "{name}");
+        }
+        assert!(!has_connection_specific(&map(&[
+            ("te", "Trailers"),
+            ("x", "y")
+        ])));
+    }
+
+    #[test]
+    fn callers_may_not_write_the_handshake() {
+        for name in CONNECTION_SPECIFIC.iter().chain(&HANDSHAKE) {
+            let mut headers = map(&[("x-mine", "1")]);
+            headers.insert(name, HeaderValue::from_static("x"));
+            let refused = Err(HandshakeError::ReservedHeader(name.clone()));
+            assert_eq!(check_own(&headers), refused, "{name}");
+        }
+        assert!(!is_reserved(&header::ORIGIN));
+    }
+}

@@ -1,0 +1,196 @@
+//! What a server says to a request that it does not open.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+use super::Via;
+
+/// Why a server does not open a socket, each reason with the status that says so.
+///
+/// Over HTTP/2, see first whether the request [is malformed](Rejection::is_malformed): that
+/// ends its stream with `PROTOCOL_ERROR`, not with a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// A request that HTTP/2 itself forbids (RFC 9113 §8.1.1); why.
+    Malformed(&'static str),
+    /// It asks for no WebSocket.
+    NotWebSocket,
+    /// Not HTTP/1.1 (RFC 6455 §4.1): 1.0 knows no upgrade, 2 upgrades by extended CONNECT.
+    HttpVersion,
+    /// An upgrade by another method than GET (RFC 6455 §4.1).
+    Method,
+    /// `upgrade: websocket` without `connection: upgrade`.
+    Connection,
+    /// `host` is missing, repeated or invalid (RFC 9112 §3.2), or the request target is.
+    Host,
+    /// `sec-websocket-key` is missing, repeated or invalid (RFC 6455 §4.2.1).
+    Key,
+    /// `sec-websocket-version` is not 13 (RFC 6455 §4.4).
+    Version,
+    /// The request has a body, or announces one.
+    Body,
+    /// `sec-websocket-protocol` is no list of tokens.
+    Subprotocols,
+    /// `sec-websocket-extensions` does not follow RFC 6455 §9.1.
+    Extensions,
+    /// The page that asks may not (RFC 6455 §10.2).
+    Origin,
+    /// The request is for a host that is not served here (RFC 9110 §15.5.20).
+    Authority,
+    /// An extended CONNECT for another `:protocol` (RFC 8441 §4).
+    Protocol,
+    /// A CONNECT without `:protocol`: this is no forward proxy.
+    Connect,
+}
+
+impl Rejection {
+    /// Whether the request is malformed (RFC 9113 §8.1.1): its stream, and no other, is to be
+    /// reset with `PROTOCOL_ERROR`.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, Self::Malformed(_))
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self, via: Via) -> StatusCode {
+        match self {
+            Self::NotWebSocket | Self::Version => match via {
+                Via::Http1 => StatusCode::UPGRADE_REQUIRED,
+                // 426 must name an upgrade (RFC 9110 §15.5.22), and HTTP/2 has none.
+                Via::Http2 => StatusCode::BAD_REQUEST,
+            },
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Authority => StatusCode::MISDIRECTED_REQUEST,
+            Self::Protocol | Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::Malformed(_)
+            | Self::HttpVersion
+            | Self::Connection
+            | Self::Host
+            | Self::Key
+            | Self::Body
+            | Self::Subprotocols
+            | Self::Extensions => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The whole answer: status, the fields that go with it, and a line of text that says what
+    /// was wrong and holds nothing of what the peer sent.
+    #[must_use]
+    pub fn to_response(&self, via: Via) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from_static(self.reason().as_bytes()));
+        *response.status_mut() = self.status(via);
+        let headers = response.headers_mut();
+        let mut set = |name: HeaderName, value| {
+            headers.insert(name, HeaderValue::from_static(value));
+        };
+        set(CONTENT_TYPE, "text/plain; charset=utf-8");
+        if matches!(self, Self::NotWebSocket | Self::Version) {
+            set(SEC_WEBSOCKET_VERSION, "13");
+            if via == Via::Http1 {
+                set(UPGRADE, "websocket");
+                set(CONNECTION, "upgrade");
+            }
+        }
+        if *self == Self::Method {
+            set(ALLOW, "GET");
+        }
+        response
+    }
+
+    /// What was wrong, in a line.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(why) => why,
+            Self::NotWebSocket => "only WebSockets are served here",
+            Self::HttpVersion => "a WebSocket upgrade needs HTTP/1.1",
+            Self::Method => "a WebSocket upgrade is a GET",
+            Self::Connection => "upgrade: websocket needs connection: upgrade beside it",
+            Self::Host => "a single valid host field is needed",
+            Self::Key => "a single sec-websocket-key of sixteen bytes in base64 is needed",
+            Self::Version => "sec-websocket-version must be 13",
+            Self::Body => "a request for a WebSocket has no body",
+            Self::Subprotocols => "sec-websocket-protocol is malformed",
+            Self::Extensions => "sec-websocket-extensions is malformed",
+            Self::Origin => "this origin may not open a WebSocket here",
+            Self::Authority => "this host is not served here",
+            Self::Protocol => "the only protocol served by extended CONNECT is websocket",
+            Self::Connect => "CONNECT is served for WebSockets only",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_status() {
+        for (rejection, http1, http2) in [
+            (Rejection::Malformed("x"), 400, 400),
+            (Rejection::NotWebSocket, 426, 400),
+            (Rejection::HttpVersion, 400, 400),
+            (Rejection::Method, 405, 405),
+            (Rejection::Connection, 400, 400),
+            (Rejection::Host, 400, 400),
+            (Rejection::Key, 400, 400),
+            (Rejection::Version, 426, 400),
+            (Rejection::Body, 400, 400),
+            (Rejection::Subprotocols, 400, 400),
+            (Rejection::Extensions, 400, 400),
+            (Rejection::Origin, 403, 403),
+            (Rejection::Authority, 421, 421),
+            (Rejection::Protocol, 501, 501),
+            (Rejection::Connect, 501, 501),
+        ] {
+            for (via, status) in [(Via::Http1, http1), (Via::Http2, http2)] {
+                let response = rejection.to_response(via);
+                assert_eq!(response.status(), status, "{rejection:?} {via:?}");
+                assert_eq!(
+                    response.headers()[CONTENT_TYPE],
+                    "text/plain; charset=utf-8"
+                );
+                assert_eq!(response.body(), rejection.to_string().as_bytes());
+                assert!(!response.body().is_empty());
+            }
+            let malformed = matches!(rejection, Rejection::Malformed(_));
+            assert_eq!(rejection.is_malformed(), malformed);
+        }
+    }
+
+    #[test]
+    fn rfc6455_4_4_a_wrong_version_learns_the_right_one() {
+        for rejection in [Rejection::Version, Rejection::NotWebSocket] {
+            let http1 = rejection.to_response(Via::Http1);
+            assert_eq!(http1.headers()[SEC_WEBSOCKET_VERSION], "13");
+            assert_eq!(http1.headers()[UPGRADE], "websocket", "RFC 9110 §15.5.22");
+            assert_eq!(http1.headers()[CONNECTION], "upgrade", "RFC 9110 §7.8");
+            let http2 = rejection.to_response(Via::Http2);
+            assert_eq!(http2.headers()[SEC_WEBSOCKET_VERSION], "13");
+            assert!(!http2.headers().contains_key(UPGRADE), "RFC 9113 §8.2.2");
+            assert!(!http2.headers().contains_key(CONNECTION), "RFC 9113 §8.2.2");
+        }
+    }
+
+    #[test]
+    fn rfc9110_15_5_6_a_405_says_what_is_allowed() {
+        assert_eq!(
+            Rejection::Method.to_response(Via::Http1).headers()[ALLOW],
+            "GET"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! The few grammar rules of RFC 9110 that every handshake field is made of.
+
+use http::header::{AsHeaderName, HeaderMap, HeaderValue};
+
+/// Whether `text` is a `token` (RFC 9110 §5.6.2).
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Trims optional white space (RFC 9110 §5.6.3): spaces and tabs, nothing else.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+/// A field value without the white space around it; `None` if it is not visible ASCII.
+pub(super) fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok().map(trim)
+}
+
+/// The non-empty elements of a comma list that may be spread over several fields
+/// (RFC 9110 §5.6.1). An unreadable field is one unreadable element, `None`.
+///
+/// For lists whose elements hold no quoted strings.
+pub(super) fn elements<'a>(
+    headers: &'a HeaderMap,
+    name: impl AsHeaderName,
+) -> impl Iterator<Item = Option<&'a str>> {
+    headers.get_all(name).into_iter().flat_map(|value| {
+        let readable = value.to_str().ok();
+        let unreadable = readable.is_none().then_some(None);
+        let elements = readable.into_iter().flat_map(|text| text.split(','));
+        elements
+            .map(trim)
+            .filter(|element| !element.is_empty())
+            .map(Some)
+            .chain(unreadable)
+    })
+}
+
+/// Whether a list field holds `token`, in any case.
+pub(super) fn contains_token(headers: &HeaderMap, name: impl AsHeaderName, token: &str) -> bool {
+    elements(headers, name)
+        .flatten()
+        .any(|element| element.eq_ignore_ascii_case(token))
+}
+
+/// A field that may come once.
+pub(super) enum Field<'a> {
+    Absent,
+    Once(&'a HeaderValue),
+    Repeated,
+}
+
+pub(super) fn field(headers: &HeaderMap, name: impl AsHeaderName) -> Field<'_> {
+    let mut values = headers.get_all(name).into_iter();
+    match (values.next(), values.next()) {
+        (None, _) => Field::Absent,
+        (Some(value), None) => Field::Once(value),
+        (Some(_), Some(_)) => Field::Repeated,
+    }
+}
+
+/// Joins tokens into one field value.
+pub(super) fn join<T: std::fmt::Display>(items: &[T]) -> Option<HeaderValue> {
+    let list: Vec<String> = items.iter().map(ToString::to_string).collect();
+    HeaderValue::try_from(list.join(", ")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::{CONNECTION, UPGRADE};
+
+    #[test]
+    fn rfc9110_5_6_2_tokens() {
+        for good in ["a", "chat.v2", "x-y_z", "!#$%&'*+-.^_`|~09azAZ"] {
+            assert!(is_token(good), "{good}");
+        }
+        for bad in [
+            "", "a b", "a,b", "a;b", "a=b", "\"a\"", "a/b", "a@b", "ä", "a\t",
+        ] {
+            assert!(!is_token(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_5_6_1_lists_span_fields_and_have_holes() {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            CONNECTION,
+            HeaderValue::from_static("keep-alive, ,\tUpGrade ,"),
+        );
+        headers.append(CONNECTION, HeaderValue::from_static(""));
+        headers.append(CONNECTION, HeaderValue::from_bytes(b"\xff").unwrap());
+        headers.append(CONNECTION, HeaderValue::from_static("x"));
+        let elements: Vec<_> = elements(&headers, CONNECTION).collect();
+        assert_eq!(
+            elements,
+            [Some("keep-alive"), Some("UpGrade"), None, Some("x")]
+        );
+        assert!(contains_token(&headers, CONNECTION, "upgrade"));
+        assert!(!contains_token(&headers, CONNECTION, "grade"));
+        assert!(!contains_token(&headers, UPGRADE, "upgrade"));
+    }
+}

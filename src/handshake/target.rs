@@ -1,0 +1,300 @@
+//! What a WebSocket URL says (RFC 6455 §3).
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::HeaderValue;
+use http::uri::{PathAndQuery, Scheme, Uri};
+
+use super::UrlError;
+use super::authority::{HostPort, InvalidHostPort};
+
+/// Where a socket leads: parsed from `ws://` and `wss://` URLs, and from `http://` and
+/// `https://`, which mean the same.
+///
+/// ```
+/// use h2ws::handshake::Target;
+///
+/// let target: Target = "wss://[::1]:8443/chat?room=1".parse()?;
+/// assert!(target.secure());
+/// assert_eq!((target.host(), target.port()), ("::1", 8443));
+/// assert_eq!(target.authority(), "[::1]:8443");
+/// assert_eq!(target.path_and_query(), "/chat?room=1");
+/// # Ok::<(), h2ws::handshake::UrlError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    origin: OriginKey,
+    authority: String,
+    path: PathAndQuery,
+}
+
+/// What connections can be shared by: equal for targets that one connection may serve.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OriginKey {
+    /// Whether TLS is used.
+    pub secure: bool,
+    /// A lower-case name, or an address without brackets.
+    pub host: String,
+    /// The port, the default one filled in.
+    pub port: u16,
+}
+
+impl fmt::Display for OriginKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Target {
+    /// Whether the scheme asks for TLS.
+    #[must_use]
+    pub fn secure(&self) -> bool {
+        self.origin.secure
+    }
+
+    /// The host to dial, in lower case; an IPv6 address has no brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.origin.host
+    }
+
+    /// The port to dial: 443 or 80 if the URL names none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.origin.port
+    }
+
+    /// What goes into `Host` or `:authority`: the default port is left out.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What goes into the request line or `:path`; `/` if the URL ends after the authority.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        self.path.as_str()
+    }
+
+    /// The key that a pool of connections goes by.
+    #[must_use]
+    pub fn origin(&self) -> &OriginKey {
+        &self.origin
+    }
+
+    /// The URI in the schemes of HTTP, as an extended CONNECT needs it (RFC 8441 §5).
+    #[must_use]
+    pub fn http_uri(&self) -> Uri {
+        let scheme = if self.secure() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
+        Uri::builder()
+            .scheme(scheme)
+            .authority(self.authority())
+            .path_and_query(self.path.clone())
+            .build()
+            .expect("its parts were parsed")
+    }
+
+    pub(super) fn path_uri(&self) -> Uri {
+        Uri::from(self.path.clone())
+    }
+
+    pub(super) fn host_value(&self) -> HeaderValue {
+        HeaderValue::from_str(self.authority()).expect("a parsed authority is visible ASCII")
+    }
+}
+
+impl FromStr for Target {
+    type Err = UrlError;
+
+    fn from_str(url: &str) -> Result<Self, UrlError> {
+        // `Uri` drops a fragment in silence; RFC 6455 §3 forbids it.
+        if url.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        let uri: Uri = url.parse().map_err(|_| UrlError::Syntax)?;
+        Self::try_from(&uri)
+    }
+}
+
+/// As from text; a fragment, which [`Uri`] drops when it is made, cannot be noticed here.
+impl TryFrom<&Uri> for Target {
+    type Error = UrlError;
+
+    fn try_from(uri: &Uri) -> Result<Self, UrlError> {
+        let scheme = uri.scheme_str().ok_or(UrlError::Scheme)?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "ws" | "http" => false,
+            "wss" | "https" => true,
+            _ => return Err(UrlError::Scheme),
+        };
+        let authority = uri.authority().ok_or(UrlError::Host)?.as_str();
+        if authority.contains('@') {
+            return Err(UrlError::UserInfo);
+        }
+        let authority: HostPort = authority.parse().map_err(|error| match error {
+            InvalidHostPort::Host => UrlError::Host,
+            InvalidHostPort::Port => UrlError::Port,
+        })?;
+        let default_port = if secure { 443 } else { 80 };
+        let origin = OriginKey {
+            secure,
+            host: authority.host().to_owned(),
+            port: authority.port().unwrap_or(default_port),
+        };
+        let authority = authority.without_port(default_port).to_string();
+        let path = normal_path(uri.path_and_query().map_or("", PathAndQuery::as_str))?;
+        Ok(Self {
+            origin,
+            authority,
+            path,
+        })
+    }
+}
+
+/// Fills in the slash that a URL may lack, and percent-encodes what `Uri` lets through although
+/// RFC 3986 §2 does not.
+fn normal_path(path: &str) -> Result<PathAndQuery, UrlError> {
+    let mut normal = String::with_capacity(path.len() + 1);
+    if !path.starts_with('/') {
+        normal.push('/');
+    }
+    for byte in path.bytes() {
+        if byte.is_ascii() {
+            normal.push(char::from(byte));
+        } else {
+            normal.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    PathAndQuery::try_from(normal).map_err(|_| UrlError::Syntax)
+}
+
+/// The URL in its `ws` or `wss` form.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure() { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc6455_3_urls() {
+        for (url, secure, host, port, authority, path) in [
+            (
+                "ws://example.com",
+                false,
+                "example.com",
+                80,
+                "example.com",
+                "/",
+            ),
+            (
+                "wss://example.com/",
+                true,
+                "example.com",
+                443,
+                "example.com",
+                "/",
+            ),
+            (
+                "http://example.com:80/a",
+                false,
+                "example.com",
+                80,
+                "example.com",
+                "/a",
+            ),
+            (
+                "https://example.com:80/a",
+                true,
+                "example.com",
+                80,
+                "example.com:80",
+                "/a",
+            ),
+            (
+                "WSS://Example.COM:443/Chat",
+                true,
+                "example.com",
+                443,
+                "example.com",
+                "/Chat",
+            ),
+            ("ws://a:?x=1", false, "a", 80, "a", "/?x=1"),
+            ("ws://a/b?c=%23&d=/?", false, "a", 80, "a", "/b?c=%23&d=/?"),
+            (
+                "ws://[2001:DB8::1]:9/",
+                false,
+                "2001:db8::1",
+                9,
+                "[2001:db8::1]:9",
+                "/",
+            ),
+            (
+                "ws://127.0.0.1:8080",
+                false,
+                "127.0.0.1",
+                8080,
+                "127.0.0.1:8080",
+                "/",
+            ),
+            ("ws://a/\u{e4}", false, "a", 80, "a", "/%C3%A4"),
+        ] {
+            let target: Target = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!(target.secure(), secure, "{url}");
+            assert_eq!((target.host(), target.port()), (host, port), "{url}");
+            assert_eq!(target.authority(), authority, "{url}");
+            assert_eq!(target.path_and_query(), path, "{url}");
+            let again: Target = target.to_string().parse().unwrap();
+            assert_eq!(again, target, "{url}");
+            let http: Target = Target::try_from(&target.http_uri()).unwrap();
+            assert_eq!(http, target, "{url}");
+        }
+    }
+
+    #[test]
+    fn rfc6455_3_what_is_no_websocket_url() {
+        for (url, error) in [
+            ("", UrlError::Syntax),
+            ("ws://", UrlError::Syntax),
+            ("ws://a b/", UrlError::Syntax),
+            ("ws://a/\r\nHost: b", UrlError::Syntax),
+            ("/chat", UrlError::Scheme),
+            ("example.com", UrlError::Scheme),
+            ("ftp://example.com/", UrlError::Scheme),
+            ("wsx://example.com/", UrlError::Scheme),
+            ("ws://user@example.com/", UrlError::UserInfo),
+            ("ws://user:secret@example.com/", UrlError::UserInfo),
+            ("ws://example.com/#top", UrlError::Fragment),
+            ("ws://example.com/#", UrlError::Fragment),
+            ("ws://[::zz]/", UrlError::Host),
+            ("ws://a,b/", UrlError::Host),
+            ("ws://a:99999/", UrlError::Port),
+            ("ws://a:0/", UrlError::Port),
+        ] {
+            assert_eq!(url.parse::<Target>(), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn one_connection_serves_equal_origins() {
+        let origin = |url: &str| url.parse::<Target>().unwrap().origin().clone();
+        assert_eq!(origin("wss://A/x"), origin("https://a:443/y"));
+        assert_ne!(origin("wss://a/"), origin("ws://a:443/"));
+        assert_eq!(origin("wss://a/").to_string(), "wss://a:443");
+        assert_eq!(origin("ws://[::1]/").to_string(), "ws://[::1]:80");
+    }
+}

@@ -1,0 +1,179 @@
+//! The Upgrade of HTTP/1.1 (RFC 6455 §4).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Request, Response, StatusCode, Version, request, response};
+
+use super::headers as fields;
+use super::syntax::{self, Field};
+use super::{Agreed, HandshakeError, HostPort, Key, Offer, Opening, Rejection, Target, Via};
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// The client's request: a GET in origin form, `headers` after the handshake's own fields
+/// (RFC 6455 §4.1).
+///
+/// # Errors
+/// If `headers` holds a [reserved](fields::is_reserved) field, or the offer is not valid.
+pub fn request(
+    target: &Target,
+    headers: HeaderMap,
+    offer: &Offer,
+    key: &Key,
+) -> Result<Request<()>, HandshakeError> {
+    fields::check_own(&headers)?;
+    let mut request = Request::new(());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = target.path_uri();
+    *request.version_mut() = Version::HTTP_11;
+    let own = request.headers_mut();
+    own.insert(HOST, target.host_value());
+    own.insert(UPGRADE, WEBSOCKET);
+    own.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    own.insert(SEC_WEBSOCKET_KEY, key.to_value());
+    offer.write(own)?;
+    own.extend(headers);
+    Ok(request)
+}
+
+/// Checks the server's 101, and says what was agreed (RFC 6455 §4.1).
+///
+/// # Errors
+/// If the answer is no valid consent to just this request: the connection must be closed.
+/// Other statuses are refusals, which the caller had better report with their bodies before
+/// it comes here.
+pub fn check_response(
+    parts: &response::Parts,
+    offer: &Offer,
+    key: &Key,
+) -> Result<Agreed, HandshakeError> {
+    if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(HandshakeError::Status(parts.status));
+    }
+    let headers = &parts.headers;
+    // The server switches to what it names: to several at once, or to another, is not to ours.
+    let mut switched_to = syntax::elements(headers, UPGRADE).map(Option::unwrap_or_default);
+    let to_websocket = switched_to
+        .next()
+        .is_some_and(|to| to.eq_ignore_ascii_case("websocket"));
+    if !to_websocket || switched_to.next().is_some() {
+        return Err(HandshakeError::Upgrade);
+    }
+    if !syntax::contains_token(headers, CONNECTION, "upgrade") {
+        return Err(HandshakeError::Connection);
+    }
+    let Field::Once(accept) = syntax::field(headers, SEC_WEBSOCKET_ACCEPT) else {
+        return Err(HandshakeError::MissingAccept);
+    };
+    if syntax::text(accept).is_none_or(|accept| key.accept() != accept) {
+        return Err(HandshakeError::WrongAccept);
+    }
+    offer.answered(headers)
+}
+
+/// Whether a request asks for a WebSocket at all; one that does not is an ordinary request.
+///
+/// HTTP/1.0 cannot ask (RFC 9110 §7.8).
+#[must_use]
+pub fn is_upgrade(parts: &request::Parts) -> bool {
+    parts.version == Version::HTTP_11
+        && syntax::contains_token(&parts.headers, UPGRADE, "websocket")
+}
+
+/// Checks a client's request (RFC 6455 §4.2.1).
+///
+/// # Errors
+/// What to answer instead of a 101.
+pub fn check_request(parts: &request::Parts) -> Result<Opening, Rejection> {
+    let headers = &parts.headers;
+    if parts.version != Version::HTTP_11 {
+        return Err(Rejection::HttpVersion);
+    }
+    if !syntax::contains_token(headers, UPGRADE, "websocket") {
+        return Err(Rejection::NotWebSocket);
+    }
+    if parts.method != Method::GET {
+        return Err(Rejection::Method);
+    }
+    if !syntax::contains_token(headers, CONNECTION, "upgrade") {
+        return Err(Rejection::Connection);
+    }
+    let authority = authority(parts)?;
+    if has_body(headers) {
+        return Err(Rejection::Body);
+    }
+    // Before the key, which other versions might not have.
+    if !is_version_13(headers) {
+        return Err(Rejection::Version);
+    }
+    let key = match syntax::field(headers, SEC_WEBSOCKET_KEY) {
+        Field::Once(key) => Key::parse(key).map_err(|_| Rejection::Key)?,
+        Field::Absent | Field::Repeated => return Err(Rejection::Key),
+    };
+    Opening::read(Via::Http1, authority, Some(key.accept()), headers)
+}
+
+pub(super) fn is_version_13(headers: &HeaderMap) -> bool {
+    match syntax::field(headers, SEC_WEBSOCKET_VERSION) {
+        Field::Once(version) => syntax::text(version) == Some("13"),
+        Field::Absent | Field::Repeated => false,
+    }
+}
+
+/// The host that the request is for: a request target in absolute form outweighs the `host`
+/// field, which must be there once and valid all the same (RFC 9112 §3.2).
+fn authority(parts: &request::Parts) -> Result<HostPort, Rejection> {
+    let Field::Once(host) = syntax::field(&parts.headers, HOST) else {
+        return Err(Rejection::Host);
+    };
+    let host = syntax::text(host).and_then(|host| host.parse().ok());
+    let host = host.ok_or(Rejection::Host)?;
+    if !parts.uri.path().starts_with('/') {
+        return Err(Rejection::Host);
+    }
+    match parts.uri.authority() {
+        Some(authority) => authority.as_str().parse().map_err(|_| Rejection::Host),
+        None => Ok(host),
+    }
+}
+
+/// Bytes behind the request's head would be a body to one reader and frames to another
+/// (RFC 9931): nothing but an explicit absence of them is taken.
+fn has_body(headers: &HeaderMap) -> bool {
+    let announced = match syntax::field(headers, CONTENT_LENGTH) {
+        Field::Absent => false,
+        Field::Once(length) => length.as_bytes() != b"0",
+        Field::Repeated => true,
+    };
+    announced || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// The server's 101 (RFC 6455 §4.2.2), `headers` after the handshake's own fields.
+///
+/// # Errors
+/// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
+/// was not offered.
+pub fn response(
+    opening: &Opening,
+    agreed: &Agreed,
+    headers: HeaderMap,
+) -> Result<Response<()>, HandshakeError> {
+    fields::check_own(&headers)?;
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.version_mut() = Version::HTTP_11;
+    let own = response.headers_mut();
+    own.insert(UPGRADE, WEBSOCKET);
+    own.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    own.extend(
+        opening
+            .accept
+            .clone()
+            .map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)),
+    );
+    agreed.write(opening, own)?;
+    own.extend(headers);
+    Ok(response)
+}
