@@ -39,8 +39,7 @@ pub struct DeflateParams {
     /// The largest window the server compresses with; a decompressor may use a larger one.
     pub server_max_window_bits: WindowBits,
     /// The largest window the client compresses with; a decompressor may use a larger one.
-    /// A client that cannot compress with so little sends its messages uncompressed, as
-    /// RFC 7692 §6 allows for each.
+    /// It may be too small to compress with at all: see [`WindowBits::for_compressor`].
     pub client_max_window_bits: WindowBits,
 }
 

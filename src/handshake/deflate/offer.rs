@@ -37,6 +37,13 @@ impl WindowBits {
         self.0
     }
 
+    /// The window to compress with, if a compressor can keep to it. `None` for 8 bits, which
+    /// leaves but to send each message uncompressed, as RFC 7692 §6 allows.
+    #[must_use]
+    pub fn for_compressor(self) -> Option<u8> {
+        (self >= Self::MIN_COMPRESS).then_some(self.0)
+    }
+
     /// Digits without leading zeros (RFC 7692 §7.1.2.1).
     fn parse(text: &str) -> Option<Self> {
         let bits = Self::new(text.parse().ok()?)?;
@@ -212,6 +219,8 @@ mod tests {
         assert_eq!(WindowBits::new(7), None);
         assert_eq!(WindowBits::new(16), None);
         assert_eq!(WindowBits::default().get(), 15);
+        assert_eq!(WindowBits::MIN.for_compressor(), None);
+        assert_eq!(WindowBits::MIN_COMPRESS.for_compressor(), Some(9));
     }
 
     #[test]
