@@ -25,7 +25,7 @@ pub struct DeflateConfig {
     pub server_max_window_bits: WindowBits,
     /// The largest window the client compresses with. For a client's own compressor, 8 counts
     /// as [`WindowBits::MIN_COMPRESS`]. A server that sets less than 15 declines clients that
-    /// do not say they can be limited: Firefox and Safari then go uncompressed.
+    /// do not say they can be limited: their sockets go uncompressed.
     pub client_max_window_bits: WindowBits,
 }
 
