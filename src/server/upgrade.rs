@@ -7,16 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt, Empty, Full};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::builder::Settings;
 use super::connection::boxed;
+use super::open::Open;
 use super::ordinary;
 use super::serve::ResponseBody;
 use crate::error::Error;
 use crate::frame::Role;
 use crate::handshake::{Agreed, HandshakeError, Opening, extended_connect, upgrade};
-use crate::socket::{Agreement, WebSocket};
+use crate::socket::{Agreement, ByteStream, WebSocket};
 use crate::transport::h2::H2Incoming;
 use crate::transport::{ConnectionId, Stream, h1};
 
@@ -40,8 +41,15 @@ pub(super) enum Answer {
         parts: Box<request::Parts>,
         respond: oneshot::Sender<Response<ResponseBody>>,
         on: hyper::upgrade::OnUpgrade,
-        id: ConnectionId,
+        connection: UpgradedFrom,
     },
+}
+
+/// The connection that an upgraded socket takes over.
+pub(super) struct UpgradedFrom {
+    pub(super) id: ConnectionId,
+    pub(super) open: Arc<Open>,
+    pub(super) slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Upgrade {
@@ -145,29 +153,49 @@ impl Upgrade {
     /// If the client has gone, or a [`header`](Self::header) that was added is one of the
     /// handshake's own.
     pub async fn accept(self) -> Result<WebSocket, Error> {
+        let config = self.settings.socket.clone();
         let agreement = Agreement {
             subprotocol: self.agreed.subprotocol.clone(),
         };
+        let stream = self.answer().await?;
+        Ok(WebSocket::new(stream, Role::Server, config, agreement))
+    }
+
+    /// Accepts, and gives the bytes of the stream instead of a WebSocket: for
+    /// those who bring a framing of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    pub async fn accept_bytes(self) -> Result<ByteStream, Error> {
         let config = self.settings.socket.clone();
-        let stream = match self.answer {
+        Ok(ByteStream::new(self.answer().await?, config))
+    }
+
+    async fn answer(self) -> Result<Stream, Error> {
+        match self.answer {
             Answer::Http2(incoming) => {
                 let response =
                     extended_connect::response(&self.opening, &self.agreed, self.headers)?;
-                Stream::H2(incoming.accept(response)?)
+                Ok(Stream::H2(incoming.accept(response)?))
             }
             Answer::Http1 {
-                respond, on, id, ..
+                respond,
+                on,
+                connection,
+                ..
             } => {
                 let response = upgrade::response(&self.opening, &self.agreed, self.headers)?;
                 let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
                 if respond.send(response.map(|()| body)).is_err() {
                     return Err(Error::Closed);
                 }
-                let stream = h1::switched(on, id, config.write_buffer).await?;
-                Stream::Io(Box::new(stream))
+                let write_buffer = self.settings.socket.write_buffer;
+                let mut stream = h1::switched(on, connection.id, write_buffer).await?;
+                connection.open.upgraded(&mut stream, connection.slot);
+                Ok(Stream::Io(Box::new(stream)))
             }
-        };
-        Ok(WebSocket::new(stream, Role::Server, config, agreement))
+        }
     }
 
     /// Refuses with a status.

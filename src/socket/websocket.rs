@@ -230,6 +230,7 @@ impl WebSocket {
                 }
                 Ok(None) => {
                     self.settle(cx);
+                    self.heed_drain(cx)?;
                     match ready!(self.poll_chunk(cx)) {
                         Ok(chunk) => self.chunk = chunk,
                         Err(error) => return Poll::Ready(Some(Err(error))),
@@ -279,6 +280,22 @@ impl WebSocket {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)))
             .as_mut()
             .poll(cx)
+    }
+
+    /// Closes when this side is shutting down (RFC 6455 §7.4.1, code 1001).
+    fn heed_drain(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        if !stream.is_draining() || !self.protocol.is_open() {
+            return Ok(());
+        }
+        self.send_close(Some(CloseFrame::from(CloseCode::GOING_AWAY)))?;
+        if let Some(stream) = &mut self.stream {
+            // An error shows up in the next read or write.
+            let _ = stream.poll_flush(cx);
+        }
+        Ok(())
     }
 
     /// Writes the control frames that the protocol owes.
