@@ -26,6 +26,11 @@ use crate::transport::{self, Finish, IoStream, Outgoing, Transport};
 /// (`None`) when the peer closed by the closing handshake, and with an error
 /// in every other case.
 ///
+/// Messages that are [fed](https://docs.rs/futures-util/0.3/futures_util/sink/trait.SinkExt.html#method.feed)
+/// rather than sent share frames of HTTP/2 and system calls. They leave with
+/// the next flush, and at the latest when the socket is read and has to wait:
+/// an echo server need not flush.
+///
 /// A send is done when the message is in the hands of the connection. It waits
 /// while more than the [write buffer](crate::Http2Config::write_buffer) has
 /// not left yet, so a slow peer slows the sender. Only [`close`](Self::close)
