@@ -1,4 +1,5 @@
 // Node's own http2 with npm `ws` on the stream: node-h2.mjs TLS_PORT CLEAR_PORT CERT KEY
+import { createHash } from 'node:crypto';
 import http2 from 'node:http2';
 import { readFileSync } from 'node:fs';
 import { WebSocket, serve } from './echo.mjs';
@@ -10,8 +11,8 @@ function onStream(stream, headers) {
   stream.on('error', () => {});
   const url = headers[':path'] ?? '';
   if (headers[':protocol'] !== 'websocket') {
-    stream.respond({ ':status': headers[':method'] === 'GET' ? 200 : 501 });
-    return stream.end('an ordinary answer\n');
+    stream.respond({ ':status': headers[':method'] === 'GET' ? 200 : 501, 'content-type': 'text/html' });
+    return stream.end('<!doctype html><title>echo</title>an ordinary answer\n');
   }
   if (url.startsWith('/refuse')) {
     stream.respond({ ':status': 403, 'content-type': 'text/plain' });
@@ -21,9 +22,14 @@ function onStream(stream, headers) {
   const chosen = url.startsWith('/wrong-subprotocol') ? 'never-offered' : offered.find((p) => p.startsWith('echo'));
   const answer = { ':status': 200 };
   if (chosen) answer['sec-websocket-protocol'] = chosen;
+  const wsKey = headers['sec-websocket-key'];
+  if (wsKey) { // undici and niquests send one over h2, and want the answer
+    answer['sec-websocket-accept'] = createHash('sha1').update(`${wsKey}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  }
   stream.respond(answer);
   stream.setNoDelay = () => {};
-  const ws = new WebSocket(null, undefined, {});
+  // Without these two `ws` answers no Ping, and cuts its close handshake after 1 ms.
+  const ws = new WebSocket(null, undefined, { autoPong: true, closeTimeout: 30_000 });
   ws._isServer = true;
   ws.setSocket(stream, Buffer.alloc(0), { maxPayload: 1 << 27, skipUTF8Validation: false });
   const plain = Object.fromEntries(Object.entries(headers).filter(([name]) => typeof name === 'string'));

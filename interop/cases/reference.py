@@ -57,8 +57,9 @@ async def lacks_the_capability(turn: Turn):
         async with Connection.to(turn.served.tls) as connection:
             check(not connection.capable, "the peer sends ENABLE_CONNECT_PROTOCOL = 1")
             turn.note("h2 without the capability")
-    except (PeerError, ConnectionError) as error:
-        check("ALPN" in str(error), str(error))
+    except (PeerError, OSError) as error:
+        # No h2 in ALPN: a mere http/1.1, or the alert of RFC 7301 §3.2.
+        check("ALPN" in str(error) or "no application protocol" in str(error), str(error))
         turn.note(str(error))
 
 

@@ -22,6 +22,7 @@ class Turn:
     """
 
     peer: Peer
+    role: str
     served: Served
     stage: Stage
     quick: bool

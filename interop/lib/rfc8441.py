@@ -139,7 +139,9 @@ class Connection:
                 writer.close()
                 raise PeerError(f"ALPN chose {chosen!r}, not h2")
         self = cls(endpoint, reader, writer, strict)
-        self.h2.local_settings.update({
+        # Values that are there from the start: `update` would be applied when
+        # the peer acknowledges, and never be sent.
+        self.h2.local_settings = h2.settings.Settings(client=True, initial_values={
             h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: stream_window,
             h2.settings.SettingCodes.ENABLE_PUSH: 0,
         })
@@ -345,7 +347,8 @@ class Connection:
             raise PeerError("the peer did not send ENABLE_CONNECT_PROTOCOL = 1")
         fields = [("sec-websocket-version", "13"), *headers]
         if extensions:
-            fields.append(("sec-websocket-extensions", ", ".join(f"{e.name}; {e.offer()}" if isinstance(e.offer(), str) else e.name for e in extensions)))
+            offers = ", ".join(f"{extension.name}; {extension.offer()}" for extension in extensions)
+            fields.append(("sec-websocket-extensions", offers))
         stream = await self.request(self.connect_headers(path) + fields)
         status = await self.answer(stream, timeout)
         if status is None or not 200 <= status < 300:
@@ -372,11 +375,6 @@ class Ending:
     reason: str | None
     ended: bool
     reset: int | None
-
-    @property
-    def clean(self) -> bool:
-        """Close frame, then END_STREAM, and no reset by the peer."""
-        return self.code is not None and self.ended and self.reset is None
 
 
 class Socket:

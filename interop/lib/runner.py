@@ -66,7 +66,7 @@ class Runner:
 
     async def _case(self, case: Case, peer: Peer, version: str, served: Served, stage: Stage) -> None:
         started = time.monotonic()
-        turn = Turn(peer, served, stage, self.quick, self.h2ws)
+        turn = Turn(peer, case.role, served, stage, self.quick, self.h2ws)
         result = PASS
         if self.quick and not case.quick:
             result = SKIP

@@ -9,7 +9,7 @@ async def start(stage: Stage) -> Served:
     tls, clear = stage.port(), stage.port()
     child = await stage.spawn(
         PYTHON, "-m", "hypercorn", "asgi_echo:app", "--bind", f"127.0.0.1:{tls}",
-        "--insecure-bind", f"127.0.0.1:{clear}", "--websocket-max-size", 1 << 27,
+        "--insecure-bind", f"127.0.0.1:{clear}",
         "--certfile", stage.cert, "--keyfile", stage.key, name="hypercorn", cwd=INTEROP / "apps",
     )
     await stage.ready(child, tls, clear)
