@@ -6,9 +6,11 @@ import { WebSocket, serve } from './echo.mjs';
 
 const [tlsPort, clearPort, cert, key] = process.argv.slice(2);
 const settings = { enableConnectProtocol: true };
+// In MB; the default of 10 resets streams (INTERNAL_ERROR) at 500 sockets of 64 KiB.
+const room = { maxSessionMemory: 2000 };
 
 function onStream(stream, headers) {
-  stream.on('error', () => {});
+  stream.on('error', (error) => console.error(error.message));
   const url = headers[':path'] ?? '';
   if (headers[':protocol'] !== 'websocket') {
     stream.respond({ ':status': headers[':method'] === 'GET' ? 200 : 501, 'content-type': 'text/html' });
@@ -46,15 +48,15 @@ const upgrades = new WebSocket.Server({
   perMessageDeflate: false,
   handleProtocols: (offered) => [...offered].find((p) => p.startsWith('echo')) ?? false,
 });
-const secure = http2.createSecureServer({ cert: readFileSync(cert), key: readFileSync(key), allowHTTP1: true, settings });
+const secure = http2.createSecureServer({ cert: readFileSync(cert), key: readFileSync(key), allowHTTP1: true, settings, ...room });
 secure.on('upgrade', (request, socket, head) =>
   upgrades.handleUpgrade(request, socket, head, (ws) =>
     serve(ws, { version: request.httpVersion, path: request.url, headers: request.headers, subprotocol: ws.protocol }, () => socket.destroy())));
 secure.on('stream', onStream);
-secure.on('sessionError', () => {});
+secure.on('sessionError', (error) => console.error(error));
 secure.listen(Number(tlsPort), '127.0.0.1');
 
-const clear = http2.createServer({ settings });
+const clear = http2.createServer({ settings, ...room });
 clear.on('stream', onStream);
 clear.on('sessionError', () => {});
 clear.listen(Number(clearPort), '127.0.0.1');

@@ -246,6 +246,9 @@ class Connection:
 
     async def until(self, condition, what: str, timeout: float = 30) -> None:
         """Wait until the condition holds; a lost connection is an error."""
+        if condition():
+            return
+
         async def wait():
             while not condition():
                 if self.closed:
@@ -266,7 +269,8 @@ class Connection:
     async def request(self, headers: list[tuple[str, str]], end: bool = False) -> Stream:
         """Send HEADERS as they are, once the stream limit allows it."""
         room = lambda: self.h2.open_outbound_streams < self.stream_limit
-        await self.until(room, "room for a stream")
+        while not room():  # again, since a sibling may be faster
+            await self.until(room, "room for a stream")
         id = self.h2.get_next_available_stream_id()
         stream = self.streams[id] = Stream(id, sent_end=end)
         self.h2.send_headers(id, headers, end_stream=end)
@@ -304,6 +308,8 @@ class Connection:
                 self.h2.local_flow_control_window(stream.id),
                 self.h2.max_outbound_frame_size,
             )
+            if size <= 0:  # a sibling was faster; an empty DATA frame would count as an attack
+                continue
             last = end and size == len(view)
             self.h2.send_data(stream.id, bytes(view[:size]), end_stream=last)
             stream.sent_end |= last
