@@ -31,7 +31,7 @@ function onStream(stream, headers) {
   stream.respond(answer);
   stream.setNoDelay = () => {};
   // Without these two `ws` answers no Ping, and cuts its close handshake after 1 ms.
-  const ws = new WebSocket(null, undefined, { autoPong: true, closeTimeout: 30_000 });
+  const ws = new WebSocket(null, undefined, { autoPong: true, closeTimeout: 3_000 });
   ws._isServer = true;
   ws.setSocket(stream, Buffer.alloc(0), { maxPayload: 1 << 27, skipUTF8Validation: false });
   const plain = Object.fromEntries(Object.entries(headers).filter(([name]) => typeof name === 'string'));

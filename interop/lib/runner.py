@@ -62,7 +62,7 @@ class Runner:
             served = await program.serve(stage)
         else:
             served = await next(p for p in every() if p.name == "node").start(stage)
-        return await peer.start(stage, served) if peer.kind == "bridge" else served
+        return await peer.start(stage, served.tls) if peer.kind == "bridge" else served
 
     async def _case(self, case: Case, peer: Peer, version: str, served: Served, stage: Stage) -> None:
         started = time.monotonic()
