@@ -55,20 +55,45 @@ class Spoken:
         return f"exit {self.status}, stdout {self.out[-3:]!r:.200}, stderr {self.err[-300:]!r}"
 
 
-async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 20) -> Spoken:
-    """`h2ws connect` with these lines on stdin, to its end."""
-    process = await asyncio.create_subprocess_exec(
+async def _started(h2ws: Path, url: str, *options: str):
+    return await asyncio.create_subprocess_exec(
         str(h2ws), "connect", url, "--insecure", *options,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True, preexec_fn=_die_with_parent,
+        start_new_session=True, preexec_fn=_die_with_parent, limit=1 << 26,
     )
-    stdin = "".join(f"{line}\n" for line in lines).encode()
+
+
+async def _to_its_end(process, work, what: str, timeout: float):
+    """Whatever happens, the program is gone afterwards."""
     try:
-        out, err = await asyncio.wait_for(process.communicate(stdin), timeout)
+        return await asyncio.wait_for(work, timeout)
     except asyncio.TimeoutError:
-        raise AssertionError(f"h2ws connect {' '.join(options)} hung for {timeout:g} s") from None
+        raise AssertionError(f"h2ws connect {what} hung for {timeout:g} s") from None
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+
+
+async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 20) -> Spoken:
+    """`h2ws connect` with these lines on stdin, to its end."""
+    process = await _started(h2ws, url, *options)
+    stdin = "".join(f"{line}\n" for line in lines).encode()
+    out, err = await _to_its_end(process, process.communicate(stdin), " ".join(options), timeout)
+    return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
+
+
+async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout: float = 20) -> Spoken:
+    """One line and its answer; then, with stdin still open, something happens."""
+    process = await _started(h2ws, url, *options)
+
+    async def talk() -> tuple[bytes, bytes]:
+        process.stdin.write(f"{line}\n".encode())
+        await process.stdin.drain()
+        first = await process.stdout.readline()
+        then()
+        rest, err, _ = await asyncio.gather(process.stdout.read(), process.stderr.read(), process.wait())
+        return first + rest, err
+
+    out, err = await _to_its_end(process, talk(), "with open stdin", timeout)
     return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))

@@ -25,7 +25,10 @@ async def bare(endpoint: Endpoint, request: str, timeout: float = 10) -> tuple[i
     reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
     try:
         writer.write(request.replace("\n", "\r\n").encode())
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout)
+        try:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout)
+        except (asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
+            raise AssertionError(f"no answer to {request.splitlines()[0]}: {error!r}") from None
         lines = head.decode("latin-1").split("\r\n")
         headers = {}
         for line in lines[1:]:
