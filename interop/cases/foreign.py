@@ -172,7 +172,7 @@ async def node_sockets_share_a_connection(turn: Turn):
     """RFC 8441 §4: Node's http2.connect with npm ws on its streams."""
     for number, socket in enumerate(await shared(turn, 50, "node", INTEROP / "clients/node-h2.mjs")):
         equal((socket["status"], socket["echoed"]), (200, 4), "status, messages")
-        equal((socket["code"], socket["reason"]), (4000 + number, "bye"), "close")
+        equal(socket["code"], 4000 + number, "close code")
 
 
 @case("server", "reference", wants=named("niquests"), timeout=60)

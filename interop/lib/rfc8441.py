@@ -102,6 +102,18 @@ class Stream:
         return f"stream {self.id}: {', '.join(self.trace) or 'nothing received'}"
 
 
+class _Http2(h2.connection.H2Connection):
+    """`h2` takes any GOAWAY for the end; NO_ERROR is but a drain (RFC 9113 §6.8)."""
+
+    def _receive_goaway_frame(self, frame):
+        state, unsent = self.state_machine.state, self.data_to_send()
+        answer = super()._receive_goaway_frame(frame)
+        if frame.error_code == 0:
+            self.state_machine.state = state
+            self._data_to_send = bytearray(unsent)
+        return answer
+
+
 class Connection:
     """One HTTP/2 connection with any number of streams."""
 
@@ -115,7 +127,7 @@ class Connection:
             validate_outbound_headers=strict,
             normalize_outbound_headers=strict,
         )
-        self.h2 = h2.connection.H2Connection(config)
+        self.h2 = _Http2(config)
         self.streams: dict[int, Stream] = {}
         self.goaway: tuple[int, int] | None = None
         self.error: str | None = None
@@ -336,14 +348,14 @@ class Connection:
 
     # -- sockets ----------------------------------------------------------
 
-    def connect_headers(self, path: str | None = None, **pseudo: str | None) -> list[tuple[str, str]]:
-        """An extended CONNECT (RFC 8441 §4); `pseudo` replaces or removes fields."""
+    def connect_headers(self, **pseudo: str | None) -> list[tuple[str, str]]:
+        """An extended CONNECT (RFC 8441 §4); `pseudo` replaces fields, None removes them."""
         fields = {
             "method": "CONNECT",
             "protocol": "websocket",
             "scheme": self.endpoint.scheme,
             "authority": self.endpoint.authority,
-            "path": path or self.endpoint.path,
+            "path": self.endpoint.path,
         } | pseudo
         return [(f":{name}", value) for name, value in fields.items() if value is not None]
 
@@ -355,7 +367,7 @@ class Connection:
         if extensions:
             offers = ", ".join(f"{extension.name}; {extension.offer()}" for extension in extensions)
             fields.append(("sec-websocket-extensions", offers))
-        stream = await self.request(self.connect_headers(path) + fields)
+        stream = await self.request(self.connect_headers(path=path or self.endpoint.path) + fields)
         status = await self.answer(stream, timeout)
         if status is None or not 200 <= status < 300:
             raise PeerError(f"refused: {stream}")
