@@ -97,17 +97,15 @@ async def cleartext_with_prior_knowledge(turn: Turn):
         check(relay.first_bytes[0].startswith(PREFACE), f"first bytes: {relay.first_bytes[0]!r}")
 
 
-@case("client", wants=can("request"))
+@case("client", wants=lambda peer: peer.name == "ws")
 async def cleartext_is_http1_by_itself(turn: Turn):
     """DESIGN, contract: a ws:// URL without --http2 is an Upgrade."""
-    if turn.served.clear is None:
-        turn.note("no cleartext port: ws:// is not spoken here")
-        return
+    # Through a relay to a peer with HTTP/1.1 alone, which speaks only when spoken to.
     async with Relay(turn.served.clear.port) as relay:
         url = turn.served.clear.on(relay.port).ws_url()
-        # The peer's port may be h2 only; the first bytes are what counts.
-        await program.connect(turn.h2ws, url, ["hi"])
-        await relay.spoken_to()
+        spoken = await program.connect(turn.h2ws, url, ["hi"])
+        check(spoken.status == 0, f"wanted exit 0: {spoken}")
+        echoed(spoken, ["hi"])
         check(relay.first_bytes[0].startswith(b"GET "), f"first bytes: {relay.first_bytes[0]!r}")
 
 

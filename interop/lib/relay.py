@@ -33,16 +33,6 @@ class Relay:
         for writer in list(self._writers):
             writer.transport.abort()
 
-    async def spoken_to(self, timeout: float = 5) -> None:
-        """Wait for the first bytes of a client, which may be gone by then."""
-        async def wait() -> None:
-            while not self.first_bytes:
-                await asyncio.sleep(0.01)
-        try:
-            await asyncio.wait_for(wait(), timeout)
-        except asyncio.TimeoutError:
-            raise AssertionError("nothing came through the relay") from None
-
     async def _serve(self, reader, writer) -> None:
         self.accepted += 1
         task = asyncio.current_task()
