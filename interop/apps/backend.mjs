@@ -28,7 +28,8 @@ server.on('upgrade', (request, socket, head) => {
     serve(
       ws,
       { version: request.httpVersion, path: request.url, headers: request.headers, subprotocol: ws.protocol },
-      () => (socket.resetAndDestroy ? socket.resetAndDestroy() : socket.destroy()),
+      // A TLS socket cannot send a TCP reset; it ends without close_notify.
+      () => (socket.encrypted ? socket.destroy() : socket.resetAndDestroy()),
     ));
 });
 server.listen(Number(port), '127.0.0.1');

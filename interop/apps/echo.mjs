@@ -18,7 +18,7 @@ export function serve(ws, facts, terminate) {
         return ws.send(JSON.stringify(facts));
       case '?close': // ?close CODE REASON
         return ws.close(Number(rest[0]), rest.slice(1).join(' '));
-      case '?abort': // TCP reset, no Close frame
+      case '?abort': // an end without a Close frame
         return terminate();
       case '?ping': // answers when our Ping was answered
         ws.once('pong', (payload) => ws.send(`ponged ${payload}`));
