@@ -122,7 +122,7 @@ impl RequestBuilder {
     pub async fn open(self) -> Result<ByteStream, Error> {
         let config = self.client.inner.connector.socket.clone();
         let (stream, _, _) = self.accepted().await?;
-        Ok(ByteStream::new(stream, config))
+        Ok(ByteStream::new(stream, Role::Client, config))
     }
 
     async fn accepted(self) -> Result<Accepted, Error> {

@@ -169,7 +169,7 @@ impl Upgrade {
     /// As [`accept`](Self::accept).
     pub async fn accept_bytes(self) -> Result<ByteStream, Error> {
         let config = self.settings.socket.clone();
-        Ok(ByteStream::new(self.answer().await?, config))
+        Ok(ByteStream::new(self.answer().await?, Role::Server, config))
     }
 
     async fn answer(self) -> Result<Stream, Error> {

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::config::Config;
+use crate::frame::Role;
 use crate::transport::{Finish, Stream, StreamError, Transport};
 
 /// Bytes taken from one write.
@@ -25,16 +26,18 @@ pub struct ByteStream {
     /// `None` only while being dropped.
     stream: Option<Stream>,
     config: Arc<Config>,
+    role: Role,
     chunk: Bytes,
     ended: bool,
     peer_ended: bool,
 }
 
 impl ByteStream {
-    pub(crate) fn new(stream: Stream, config: Arc<Config>) -> Self {
+    pub(crate) fn new(stream: Stream, role: Role, config: Arc<Config>) -> Self {
         Self {
             stream: Some(stream),
             config,
+            role,
             chunk: Bytes::new(),
             ended: false,
             peer_ended: false,
@@ -122,7 +125,7 @@ impl Drop for ByteStream {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take() {
             stream.finish(if self.ended && self.peer_ended {
-                let grace = self.config.linger;
+                let grace = self.config.linger_as(self.role);
                 Finish::End { grace }
             } else {
                 Finish::Cancel

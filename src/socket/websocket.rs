@@ -378,7 +378,7 @@ impl WebSocket {
         let Some(stream) = self.stream.take() else {
             return;
         };
-        let grace = self.config.linger;
+        let grace = self.config.linger_as(self.protocol.role());
         let after_peer = self.config.ending == Ending::AfterPeer;
         stream.finish(match self.protocol.role() {
             _ if !self.protocol.close_sent() && !self.abnormal => Finish::Cancel,

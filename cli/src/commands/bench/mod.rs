@@ -125,7 +125,7 @@ pub(super) struct Measured {
 
 impl Measured {
     fn ended(&mut self, result: Result<Result<(), Failure>, JoinError>) {
-        if let Err(error) = result.map_err(Failure::from).flatten() {
+        if let Err(error) = result.map_err(Failure::from).and_then(|result| result) {
             self.failed += 1;
             self.failure.get_or_insert_with(|| error.to_string());
         }
