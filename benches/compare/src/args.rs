@@ -31,7 +31,9 @@ impl Args {
             if switches.contains(&name) {
                 values.insert(name.to_owned(), String::new());
             } else if names.contains(&name) {
-                let value = words.next().ok_or_else(|| format!("--{name} wants a value"))?;
+                let value = words
+                    .next()
+                    .ok_or_else(|| format!("--{name} wants a value"))?;
                 values.insert(name.to_owned(), value);
             } else {
                 let known = [names, switches].concat().join(" --");
@@ -65,7 +67,11 @@ impl Args {
     ///
     /// # Errors
     /// The value does not parse.
-    pub fn or<T: FromStr<Err: std::fmt::Display>>(&self, name: &str, default: T) -> Result<T, Error> {
+    pub fn or<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        name: &str,
+        default: T,
+    ) -> Result<T, Error> {
         Ok(self.find(name)?.unwrap_or(default))
     }
 }
@@ -75,7 +81,11 @@ mod tests {
     use super::*;
 
     pub(crate) fn parse(line: &str) -> Result<Args, Error> {
-        Args::parse(line.split_whitespace().map(str::to_owned), &["size", "mode"], &["frames"])
+        Args::parse(
+            line.split_whitespace().map(str::to_owned),
+            &["size", "mode"],
+            &["frames"],
+        )
     }
 
     #[test]

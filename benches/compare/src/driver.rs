@@ -60,7 +60,10 @@ impl Yielding {
     /// A trick that can be switched off.
     #[must_use]
     pub fn new(enabled: bool) -> Self {
-        Self { enabled, yielded: false }
+        Self {
+            enabled,
+            yielded: false,
+        }
     }
 
     /// Pending once per wake-up.
@@ -85,7 +88,11 @@ pub struct Driver<C> {
 impl<C: Connection> Driver<C> {
     /// `outlet` belongs to the connection's I/O, if that gathers.
     pub fn new(connection: C, outlet: Option<Outlet>, yields: bool) -> Self {
-        Self { connection, outlet, yielding: Yielding::new(yields) }
+        Self {
+            connection,
+            outlet,
+            yielding: Yielding::new(yields),
+        }
     }
 }
 

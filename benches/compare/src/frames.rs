@@ -13,7 +13,10 @@ impl Writer {
     /// `seed` starts the mask keys; predictable ones do no harm where both ends are ours.
     #[must_use]
     pub fn new(payload: Bytes, seed: u64) -> Self {
-        Self { payload, key: seed | 1 }
+        Self {
+            payload,
+            key: seed | 1,
+        }
     }
 
     /// Appends `count` frames.
@@ -103,7 +106,11 @@ impl Counter {
     }
 
     fn take_header<'a>(&mut self, data: &'a [u8]) -> Result<&'a [u8], Unexpected> {
-        let want = if self.filled < 2 { 2 } else { header_length(self.header[1]) };
+        let want = if self.filled < 2 {
+            2
+        } else {
+            header_length(self.header[1])
+        };
         let take = (want - self.filled).min(data.len());
         self.header[self.filled..self.filled + take].copy_from_slice(&data[..take]);
         self.filled += take;
@@ -131,7 +138,11 @@ fn header_length(second: u8) -> usize {
 }
 
 fn payload_length(header: &[u8; 14]) -> usize {
-    let big_endian = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    let big_endian = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    };
     match header[1] & 0x7f {
         126 => big_endian(&header[2..4]),
         127 => big_endian(&header[2..10]),

@@ -62,9 +62,18 @@ pub struct Outlet(Arc<Mutex<Pending<OwnedWriteHalf>>>);
 #[must_use]
 pub fn gather(stream: TcpStream) -> (GatheredIo, Outlet) {
     let (read, write) = stream.into_split();
-    let pending = Pending { io: write, buffer: BytesMut::with_capacity(LIMIT) };
+    let pending = Pending {
+        io: write,
+        buffer: BytesMut::with_capacity(LIMIT),
+    };
     let pending = Arc::new(Mutex::new(pending));
-    (GatheredIo { read, write: Arc::clone(&pending) }, Outlet(pending))
+    (
+        GatheredIo {
+            read,
+            write: Arc::clone(&pending),
+        },
+        Outlet(pending),
+    )
 }
 
 impl Outlet {
@@ -73,7 +82,10 @@ impl Outlet {
     /// # Errors
     /// The connection's.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().expect("no panic under the lock").poll_drain(cx)
+        self.0
+            .lock()
+            .expect("no panic under the lock")
+            .poll_drain(cx)
     }
 }
 
@@ -93,7 +105,10 @@ impl AsyncWrite for GatheredIo {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write.lock().expect("no panic under the lock").poll_write(cx, data)
+        self.write
+            .lock()
+            .expect("no panic under the lock")
+            .poll_write(cx, data)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -118,7 +133,10 @@ mod tests {
     use std::task::Waker;
 
     fn pending() -> Pending<Vec<u8>> {
-        Pending { io: Vec::new(), buffer: BytesMut::new() }
+        Pending {
+            io: Vec::new(),
+            buffer: BytesMut::new(),
+        }
     }
 
     #[test]
@@ -126,7 +144,10 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let mut out = pending();
         let mut sent = Vec::new();
-        for (i, size) in [1, LIMIT - 1, 1, LIMIT, LIMIT + 1, 3, 2 * LIMIT].into_iter().enumerate() {
+        for (i, size) in [1, LIMIT - 1, 1, LIMIT, LIMIT + 1, 3, 2 * LIMIT]
+            .into_iter()
+            .enumerate()
+        {
             let data = vec![u8::try_from(i).unwrap(); size];
             assert!(matches!(out.poll_write(&mut cx, &data), Poll::Ready(Ok(n)) if n == size));
             sent.extend_from_slice(&data);

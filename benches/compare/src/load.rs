@@ -101,7 +101,10 @@ impl Load {
     }
 
     fn total(&self) -> u64 {
-        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -142,7 +145,12 @@ impl Report {
     /// The server's process is not there.
     pub fn start(plan: &Plan) -> Result<Self, Error> {
         let before = Usage::now(plan.server)?;
-        Ok(Self { plan: plan.clone(), before, opening: Instant::now(), opened: None })
+        Ok(Self {
+            plan: plan.clone(),
+            before,
+            opening: Instant::now(),
+            opened: None,
+        })
     }
 
     /// Call when the last socket is open.
@@ -172,7 +180,11 @@ impl Report {
         wait(load, plan, WARM_UP).await;
         let (first, from, clock) = (load.total(), Usage::now(plan.server)?, Instant::now());
         wait(load, plan, 1.0).await;
-        let (messages, to, took) = (load.total() - first, Usage::now(plan.server)?, clock.elapsed());
+        let (messages, to, took) = (
+            load.total() - first,
+            Usage::now(plan.server)?,
+            clock.elapsed(),
+        );
         if messages == 0 {
             return Err("no message came back".into());
         }
@@ -187,10 +199,17 @@ impl Report {
         let plan = &self.plan;
         let [open, from, to, after] = usage;
         let seconds = took.as_secs_f64();
-        let per_second = if messages == 0 { 0.0 } else { messages as f64 / seconds };
+        let per_second = if messages == 0 {
+            0.0
+        } else {
+            messages as f64 / seconds
+        };
         let number = |value: Option<f64>| value.map_or("null".to_owned(), |v| format!("{v:.3}"));
         let bytes = |value: Option<u64>| value.map_or("null".to_owned(), |v| v.to_string());
-        let server_cpu = to.server_cpu.zip(from.server_cpu).map(|(to, from)| to - from);
+        let server_cpu = to
+            .server_cpu
+            .zip(from.server_cpu)
+            .map(|(to, from)| to - from);
         println!(
             "{{\"sockets\":{},\"connections\":{},\"in_flight\":{},\"size\":{},\
              \"messages\":{messages},\"seconds\":{seconds:.3},\

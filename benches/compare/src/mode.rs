@@ -32,16 +32,43 @@ impl FromStr for Mode {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let tuned =
-            Self { pack: true, yields: true, gather: true, shape: Shape::Tasks, wide: true };
+        let tuned = Self {
+            pack: true,
+            yields: true,
+            gather: true,
+            shape: Shape::Tasks,
+            wide: true,
+        };
         Ok(match word {
-            "naive" => Self { pack: false, yields: false, gather: false, wide: false, ..tuned },
-            "packed" => Self { yields: false, gather: false, ..tuned },
-            "yielding" => Self { gather: false, ..tuned },
-            "gathered" => Self { yields: false, ..tuned },
+            "naive" => Self {
+                pack: false,
+                yields: false,
+                gather: false,
+                wide: false,
+                ..tuned
+            },
+            "packed" => Self {
+                yields: false,
+                gather: false,
+                ..tuned
+            },
+            "yielding" => Self {
+                gather: false,
+                ..tuned
+            },
+            "gathered" => Self {
+                yields: false,
+                ..tuned
+            },
             "tuned" => tuned,
-            "driver" => Self { shape: Shape::Owned, ..tuned },
-            "inline" => Self { shape: Shape::Inline, ..tuned },
+            "driver" => Self {
+                shape: Shape::Owned,
+                ..tuned
+            },
+            "inline" => Self {
+                shape: Shape::Inline,
+                ..tuned
+            },
             other => {
                 return Err(format!(
                     "{other} is none of naive packed yielding gathered tuned driver inline"
@@ -69,7 +96,9 @@ impl Mode {
         builder.initial_connection_window_size(CONNECTION_WINDOW);
         builder.data_frame_budget(DATA_FRAME_BUDGET);
         if self.wide {
-            builder.initial_window_size(STREAM_WINDOW).max_frame_size(MAX_FRAME);
+            builder
+                .initial_window_size(STREAM_WINDOW)
+                .max_frame_size(MAX_FRAME);
         }
         builder
     }
@@ -82,7 +111,9 @@ impl Mode {
         builder.initial_connection_window_size(CONNECTION_WINDOW);
         builder.data_frame_budget(DATA_FRAME_BUDGET);
         if self.wide {
-            builder.initial_window_size(STREAM_WINDOW).max_frame_size(MAX_FRAME);
+            builder
+                .initial_window_size(STREAM_WINDOW)
+                .max_frame_size(MAX_FRAME);
         }
         builder
     }

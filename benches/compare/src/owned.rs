@@ -122,7 +122,12 @@ impl Handle {
 
     /// Queues data for the driver.
     pub fn send(&mut self, data: Bytes) {
-        self.0.buffers.lock().expect("no panic under the lock").sending.push(data);
+        self.0
+            .buffers
+            .lock()
+            .expect("no panic under the lock")
+            .sending
+            .push(data);
         self.0.ready(WRITABLE);
     }
 }
@@ -150,7 +155,12 @@ impl Attach {
         receive: RecvStream,
     ) -> Result<Handle, Error> {
         let (give, take) = tokio::sync::oneshot::channel();
-        self.0.tell(|state| state.new.push(Attached { send, receive, give }));
+        let stream = Attached {
+            send,
+            receive,
+            give,
+        };
+        self.0.tell(|state| state.new.push(stream));
         Ok(take.await?)
     }
 }
@@ -209,9 +219,18 @@ impl<C: Connection> OwningDriver<C> {
             why: AtomicU8::new(READABLE),
             buffers: Mutex::default(),
         });
-        let Attached { send, receive, give } = stream;
+        let Attached {
+            send,
+            receive,
+            give,
+        } = stream;
         let waker = Waker::from(Arc::clone(&socket));
-        self.slots[id] = Some(Slot { send, receive, socket: Arc::clone(&socket), waker });
+        self.slots[id] = Some(Slot {
+            send,
+            receive,
+            socket: Arc::clone(&socket),
+            waker,
+        });
         self.ready.push(id);
         let _ = give.send(Handle(socket));
     }
@@ -264,7 +283,11 @@ impl<C: Connection> OwningDriver<C> {
         let news = ended || !self.chunks.is_empty();
         buffers.received.append(&mut self.chunks);
         let reader = if news { buffers.reader.take() } else { None };
-        let out = if buffers.sending.is_empty() { None } else { Some(pack(&mut buffers.sending)) };
+        let out = if buffers.sending.is_empty() {
+            None
+        } else {
+            Some(pack(&mut buffers.sending))
+        };
         drop(buffers);
         if let Some(reader) = reader {
             reader.wake();
@@ -287,7 +310,11 @@ impl<C: Connection> Future for OwningDriver<C> {
         this.serve_ready();
         // What answers came meanwhile leaves too; more rounds than that could starve the sockets.
         for _ in 0..2 {
-            this.hub.state.lock().expect("no panic under the lock").connection = false;
+            this.hub
+                .state
+                .lock()
+                .expect("no panic under the lock")
+                .connection = false;
             let mut hub_cx = Context::from_waker(&this.hub_waker);
             let polled = this.connection.poll_connection(&mut hub_cx);
             if polled.is_ready() {

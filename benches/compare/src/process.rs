@@ -41,7 +41,11 @@ pub fn cpu_seconds(pid: u32) -> Result<f64, Error> {
     // The command's name stands in parentheses and may hold spaces.
     let rest = stat.rsplit_once(')').ok_or("malformed stat")?.1;
     let field = |index: usize| -> Result<f64, Error> {
-        Ok(rest.split_whitespace().nth(index).ok_or("short stat")?.parse()?)
+        Ok(rest
+            .split_whitespace()
+            .nth(index)
+            .ok_or("short stat")?
+            .parse()?)
     };
     Ok((field(11)? + field(12)?) / TICKS_PER_SECOND)
 }
@@ -52,7 +56,14 @@ pub fn cpu_seconds(pid: u32) -> Result<f64, Error> {
 /// There is no such process.
 pub fn resident_bytes(pid: u32) -> Result<u64, Error> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-    let kib: u64 = line.split_whitespace().nth(1).ok_or("short VmRSS")?.parse()?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .ok_or("no VmRSS")?;
+    let kib: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .ok_or("short VmRSS")?
+        .parse()?;
     Ok(kib * 1024)
 }

@@ -43,7 +43,11 @@ impl Stream {
                             break;
                         }
                     }
-                    if length > 0 || ended { Poll::Ready(length) } else { Poll::Pending }
+                    if length > 0 || ended {
+                        Poll::Ready(length)
+                    } else {
+                        Poll::Pending
+                    }
                 })
                 .await;
                 let _ = receive.flow_control().release_capacity(length);

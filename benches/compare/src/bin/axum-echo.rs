@@ -1,7 +1,7 @@
 //! Echo on axum's WebSockets over HTTP/2 (and HTTP/1.1).
 //!
 //! `--windows` gives it the settings of the tuned raw peer; otherwise it keeps hyper's, except for
-//! the limit of 200 streams, which the load exceeds.
+//! the limit of 200 streams, which the load exceeds. `--read-buffer` replaces tungstenite's 128 KiB.
 
 use axum::Router;
 use axum::extract::WebSocketUpgrade;
@@ -14,10 +14,17 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 
 fn main() -> Result<(), Error> {
-    let args = Args::from_env(&["listen", "runtime"], &["windows"])?;
+    let args = Args::from_env(&["listen", "runtime", "read-buffer"], &["windows"])?;
+    let read_buffer = args.find::<usize>("read-buffer")?;
     let windows = args.has("windows");
     let listen = args.or("listen", "127.0.0.1:0".to_owned())?;
     process::runtime(&args.or("runtime", "multi".to_owned())?)?.block_on(async move {
+        let upgrade = async move |mut request: WebSocketUpgrade| {
+            if let Some(bytes) = read_buffer {
+                request = request.read_buffer_size(bytes);
+            }
+            request.on_upgrade(echo)
+        };
         let app = Router::new().route("/echo", any(upgrade));
         let listener = process::listen(&listen).await?;
         loop {
@@ -38,7 +45,9 @@ fn main() -> Result<(), Error> {
 fn builder(windows: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     let mut http2 = builder.http2();
-    http2.enable_connect_protocol().max_concurrent_streams(1 << 20);
+    http2
+        .enable_connect_protocol()
+        .max_concurrent_streams(1 << 20);
     if windows {
         http2
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -46,10 +55,6 @@ fn builder(windows: bool) -> Builder<TokioExecutor> {
             .max_frame_size(MAX_FRAME);
     }
     builder
-}
-
-async fn upgrade(request: WebSocketUpgrade) -> axum::response::Response {
-    request.on_upgrade(echo)
 }
 
 /// As axum's own example does it: a message in, a message out.

@@ -74,7 +74,14 @@ where
                 connection,
                 accept: move |request, respond| {
                     if let Some((send, receive)) = accept(request, respond) {
-                        tokio::spawn(Stream::Direct { send, receive, pack: mode.pack }.echo());
+                        tokio::spawn(
+                            Stream::Direct {
+                                send,
+                                receive,
+                                pack: mode.pack,
+                            }
+                            .echo(),
+                        );
                     }
                 },
             };
@@ -106,7 +113,12 @@ where
         connection,
         accept: move |request, respond| {
             if let Some((send, receive)) = accept(request, respond) {
-                let echo = Stream::Direct { send, receive, pack: mode.pack }.echo();
+                let echo = Stream::Direct {
+                    send,
+                    receive,
+                    pack: mode.pack,
+                }
+                .echo();
                 let _ = queue.send(Box::pin(echo));
             }
         },

@@ -30,7 +30,8 @@ fn main() -> Result<(), Error> {
     let default = if frames { "yielding" } else { "tuned" };
     let mode: Mode = args.or("mode", default.parse()?)?;
     let plan = Plan::new(&args)?;
-    process::runtime(&args.or("runtime", "multi".to_owned())?)?.block_on(run(plan, mode, frames))?;
+    process::runtime(&args.or("runtime", "multi".to_owned())?)?
+        .block_on(run(plan, mode, frames))?;
     // The connections need no goodbye.
     std::process::exit(0);
 }
@@ -63,7 +64,11 @@ async fn run(plan: Plan, mode: Mode, frames: bool) -> Result<(), Error> {
                 let seed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 Talker::Frames(Writer::new(payload.clone(), seed), Counter::default())
             } else {
-                Talker::Bytes { block: block.clone(), size: plan.size, received: 0 }
+                Talker::Bytes {
+                    block: block.clone(),
+                    size: plan.size,
+                    received: 0,
+                }
             };
             tokio::spawn(talk(stream, talker, mode.pack, plan.in_flight, count, stop));
         }
@@ -101,7 +106,11 @@ impl Peer {
         while !requests.is_extended_connect_protocol_enabled() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok(Self { requests, attach, addr: addr.to_owned() })
+        Ok(Self {
+            requests,
+            attach,
+            addr: addr.to_owned(),
+        })
     }
 
     async fn plain<T>(io: T, mode: Mode) -> Result<SendRequest<Bytes>, Error>
@@ -132,7 +141,11 @@ impl Peer {
             let receive = response.into_body();
             streams.push(match &self.attach {
                 Some(attach) => Stream::Owned(attach.attach(send, receive).await?),
-                None => Stream::Direct { send, receive, pack: mode.pack },
+                None => Stream::Direct {
+                    send,
+                    receive,
+                    pack: mode.pack,
+                },
             });
         }
         Ok(streams)
@@ -150,7 +163,11 @@ fn spawn(driver: impl Future<Output = Result<(), Error>> + Send + 'static) {
 
 /// What a socket says, and how it counts the answers.
 enum Talker {
-    Bytes { block: Bytes, size: usize, received: usize },
+    Bytes {
+        block: Bytes,
+        size: usize,
+        received: usize,
+    },
     Frames(Writer, Counter),
 }
 
@@ -205,6 +222,10 @@ async fn talk(
         }
         let messages = chunks.drain(..).map(|chunk| talker.count(&chunk)).sum();
         count.fetch_add(messages as u64, Ordering::Relaxed);
-        due = if stop.load(Ordering::Relaxed) { 0 } else { messages };
+        due = if stop.load(Ordering::Relaxed) {
+            0
+        } else {
+            messages
+        };
     }
 }

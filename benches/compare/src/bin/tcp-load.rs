@@ -69,11 +69,16 @@ async fn talk(
     stop: Arc<AtomicBool>,
 ) -> Result<(), WebSocketError> {
     for _ in 0..in_flight {
-        socket.write_frame(Frame::binary(Payload::Borrowed(&payload))).await?;
+        socket
+            .write_frame(Frame::binary(Payload::Borrowed(&payload)))
+            .await?;
     }
     loop {
         let frame = socket.read_frame().await?;
-        if !matches!(frame.opcode, OpCode::Text | OpCode::Binary | OpCode::Continuation) {
+        if !matches!(
+            frame.opcode,
+            OpCode::Text | OpCode::Binary | OpCode::Continuation
+        ) {
             return Err(WebSocketError::ConnectionClosed);
         }
         if !frame.fin {
@@ -81,7 +86,9 @@ async fn talk(
         }
         count.fetch_add(1, Ordering::Relaxed);
         if !stop.load(Ordering::Relaxed) {
-            socket.write_frame(Frame::binary(Payload::Borrowed(&payload))).await?;
+            socket
+                .write_frame(Frame::binary(Payload::Borrowed(&payload)))
+                .await?;
         }
     }
 }
