@@ -11,7 +11,7 @@ use super::text::Text;
 /// use h2ws::frame::Message;
 ///
 /// let message = Message::text("hello");
-/// assert_eq!(message.as_text().map(|text| text.as_str()), Some("hello"));
+/// assert_eq!(message.as_text(), Some("hello"));
 /// assert_eq!(message.as_bytes(), b"hello");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

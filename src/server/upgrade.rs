@@ -25,7 +25,10 @@ use crate::transport::{ConnectionId, Stream, h1};
 ///
 /// Answer it by [`accept`](Self::accept) or [`reject`](Self::reject). Dropped
 /// unanswered, the client sees status 500 (HTTP/1.1) or a reset (HTTP/2).
-pub struct Upgrade {
+pub struct Upgrade(Box<Request>);
+
+/// Apart, because it is large and a handler lives long.
+struct Request {
     peer: SocketAddr,
     settings: Arc<Settings>,
     opening: Opening,
@@ -59,18 +62,18 @@ impl Upgrade {
         opening: Opening,
         answer: Answer,
     ) -> Self {
-        Self {
+        Self(Box::new(Request {
             peer,
             settings,
             opening,
             answer,
             agreed: Agreed::default(),
             headers: HeaderMap::new(),
-        }
+        }))
     }
 
     fn parts(&self) -> &request::Parts {
-        match &self.answer {
+        match &self.0.answer {
             Answer::Http2(incoming) => &incoming.parts,
             Answer::Http1 { parts, .. } => parts,
         }
@@ -104,25 +107,25 @@ impl Upgrade {
     /// The other end of the TCP connection.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        self.peer
+        self.0.peer
     }
 
     /// Whether the connection is TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {
-        self.settings.tls.is_some()
+        self.0.settings.tls.is_some()
     }
 
     /// The page's origin, where the client is a browser (RFC 6455 §10.2).
     #[must_use]
     pub fn origin(&self) -> Option<&HeaderValue> {
-        self.opening.origin.as_ref()
+        self.0.opening.origin.as_ref()
     }
 
     /// The subprotocols that the client offers, in the order of its
     /// preference (RFC 6455 §1.9).
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        self.opening.subprotocols.iter().map(String::as_str)
+        self.0.opening.subprotocols.iter().map(String::as_str)
     }
 
     /// Agrees to one of the offered subprotocols. Without this the socket has
@@ -137,13 +140,13 @@ impl Upgrade {
             let error = HandshakeError::UnofferedSubprotocol(name.to_owned());
             return Err(Error::Handshake(error));
         }
-        self.agreed.subprotocol = Some(name.to_owned());
+        self.0.agreed.subprotocol = Some(name.to_owned());
         Ok(())
     }
 
     /// Adds a header field to the accepting answer, such as `set-cookie`.
     pub fn header(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.append(name, value);
+        self.0.headers.append(name, value);
     }
 
     /// Accepts the WebSocket.
@@ -153,11 +156,11 @@ impl Upgrade {
     /// If the client has gone, or a [`header`](Self::header) that was added is one of the
     /// handshake's own.
     pub async fn accept(self) -> Result<WebSocket, Error> {
-        let config = self.settings.socket.clone();
+        let config = self.0.settings.socket.clone();
         let agreement = Agreement {
-            subprotocol: self.agreed.subprotocol.clone(),
+            subprotocol: self.0.agreed.subprotocol.clone(),
         };
-        let stream = self.answer().await?;
+        let stream = Box::pin(self.0.answer()).await?;
         Ok(WebSocket::new(stream, Role::Server, config, agreement))
     }
 
@@ -168,34 +171,12 @@ impl Upgrade {
     ///
     /// As [`accept`](Self::accept).
     pub async fn accept_bytes(self) -> Result<ByteStream, Error> {
-        let config = self.settings.socket.clone();
-        Ok(ByteStream::new(self.answer().await?, Role::Server, config))
-    }
-
-    async fn answer(self) -> Result<Stream, Error> {
-        match self.answer {
-            Answer::Http2(incoming) => {
-                let response =
-                    extended_connect::response(&self.opening, &self.agreed, self.headers)?;
-                Ok(Stream::H2(incoming.accept(response)?))
-            }
-            Answer::Http1 {
-                respond,
-                on,
-                connection,
-                ..
-            } => {
-                let response = upgrade::response(&self.opening, &self.agreed, self.headers)?;
-                let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-                if respond.send(response.map(|()| body)).is_err() {
-                    return Err(Error::Closed);
-                }
-                let write_buffer = self.settings.socket.write_buffer;
-                let mut stream = h1::switched(on, connection.id, write_buffer).await?;
-                connection.open.upgraded(&mut stream, connection.slot);
-                Ok(Stream::Io(Box::new(stream)))
-            }
-        }
+        let config = self.0.settings.socket.clone();
+        Ok(ByteStream::new(
+            Box::pin(self.0.answer()).await?,
+            Role::Server,
+            config,
+        ))
     }
 
     /// Refuses with a status.
@@ -212,7 +193,7 @@ impl Upgrade {
         if response.status().is_success() || response.status().is_informational() {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
-        match self.answer {
+        match self.0.answer {
             Answer::Http2(incoming) => ordinary::respond(*incoming, response),
             Answer::Http1 { respond, .. } => {
                 // A client that has gone needs no answer.
@@ -222,10 +203,42 @@ impl Upgrade {
     }
 }
 
+impl Request {
+    async fn answer(self) -> Result<Stream, Error> {
+        match self.answer {
+            Answer::Http2(incoming) => {
+                let response =
+                    extended_connect::response(&self.opening, &self.agreed, self.headers)?;
+                Ok(Stream::H2(incoming.accept(response)?))
+            }
+            // The wait for the upgrade, again, must not weigh on every handler.
+            Answer::Http1 {
+                respond,
+                on,
+                connection,
+                ..
+            } => {
+                Box::pin(async move {
+                    let response = upgrade::response(&self.opening, &self.agreed, self.headers)?;
+                    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+                    if respond.send(response.map(|()| body)).is_err() {
+                        return Err(Error::Closed);
+                    }
+                    let write_buffer = self.settings.socket.write_buffer;
+                    let mut stream = h1::switched(on, connection.id, write_buffer).await?;
+                    connection.open.upgraded(&mut stream, connection.slot);
+                    Ok(Stream::Io(Box::new(stream)))
+                })
+                .await
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upgrade")
-            .field("peer", &self.peer)
+            .field("peer", &self.0.peer)
             .field("uri", self.uri())
             .field("version", &self.version())
             .finish_non_exhaustive()

@@ -218,6 +218,14 @@ impl WebSocket {
             if self.stream.is_none() {
                 return Poll::Ready(None);
             }
+            if self.chunk.is_empty() {
+                self.settle(cx);
+                self.heed_drain(cx)?;
+                match ready!(self.poll_chunk(cx)) {
+                    Ok(chunk) => self.chunk = chunk,
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                }
+            }
             match self.protocol.receive(&mut self.chunk) {
                 Ok(Some(event)) => {
                     self.settle(cx);
@@ -233,14 +241,7 @@ impl WebSocket {
                         _ => {}
                     }
                 }
-                Ok(None) => {
-                    self.settle(cx);
-                    self.heed_drain(cx)?;
-                    match ready!(self.poll_chunk(cx)) {
-                        Ok(chunk) => self.chunk = chunk,
-                        Err(error) => return Poll::Ready(Some(Err(error))),
-                    }
-                }
+                Ok(None) => self.settle(cx),
                 Err(error) => {
                     self.settle(cx);
                     self.let_go();
