@@ -52,3 +52,46 @@ pub(crate) async fn echo(ws: &mut WebSocket, text: &str) {
 pub(crate) async fn no_stream_is_left(client: &Client) {
     until(|| client.connections().iter().all(|c| c.streams_open == 0)).await;
 }
+
+/// A client with one socket open on stream 1 of a raw server's connection,
+/// which has to live through whatever happens on stream 3.
+pub(crate) struct Beside {
+    pub(crate) client: Client,
+    pub(crate) listener: TcpListener,
+    pub(crate) peer: Raw,
+    pub(crate) sibling: WebSocket,
+    pub(crate) url: String,
+}
+
+impl Beside {
+    pub(crate) async fn new() -> Self {
+        Self::with(http2().build().unwrap()).await
+    }
+
+    pub(crate) async fn with(client: Client) -> Self {
+        let (listener, addr) = listen().await;
+        let url = format!("ws://{addr}/");
+        let (sibling, peer) = tokio::join!(client.connect(&url), async {
+            let mut peer = accept(&listener, &[]).await;
+            peer.take(1).await;
+            peer
+        });
+        Self {
+            client,
+            listener,
+            peer,
+            sibling: sibling.unwrap(),
+            url,
+        }
+    }
+
+    /// The sibling still works and closes, and no stream is left.
+    pub(crate) async fn unharmed(mut self) {
+        let (peer, sibling) = (&mut self.peer, &mut self.sibling);
+        tokio::join!(peer.answer(1), echo(sibling, "still here"));
+        let (closed, ()) = tokio::join!(sibling.close(None), peer.answer_close(1));
+        closed.unwrap();
+        no_stream_is_left(&self.client).await;
+        assert_eq!(self.client.connections().len(), 1);
+    }
+}

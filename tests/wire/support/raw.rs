@@ -26,7 +26,6 @@ pub(crate) const END_HEADERS: u8 = 0x4;
 
 /// Settings (RFC 9113 §6.5.2, RFC 8441 §3).
 pub(crate) const HEADER_TABLE_SIZE: u16 = 0x1;
-pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 0x4;
 pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
 
@@ -280,6 +279,19 @@ impl Raw {
             .await;
     }
 
+    /// As [`write`](Self::write), to a peer that may have gone: whether it has
+    /// not.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> bool {
+        within(self.io.write_all(bytes)).await.is_ok()
+    }
+
+    /// Drops what has come; whether that was something.
+    pub(crate) async fn read_now(&mut self) -> bool {
+        tokio::task::yield_now().await;
+        let mut bytes = [0; 64 * 1024];
+        self.io.try_read(&mut bytes).is_ok_and(|read| read > 0)
+    }
+
     /// The next frame of any kind; `None` where the connection ended.
     pub(crate) async fn read(&mut self) -> Option<Frame> {
         loop {
@@ -359,6 +371,8 @@ impl Raw {
             match frame.kind {
                 DATA if frame.payload.is_empty() && frame.ends() => return Seen::End,
                 DATA => {
+                    // The `h2` crate allows a connection a hundred in all.
+                    assert!(!frame.payload.is_empty(), "an empty DATA frame");
                     self.ended.insert(stream, frame.ends());
                     let parser = self.parsers.entry(stream).or_default();
                     parser.push(&frame.payload);
@@ -402,6 +416,67 @@ impl Raw {
         self.data(stream, &close).await;
         assert_eq!(self.close_then_end(stream).await, Some(1000));
         self.end(stream).await;
+    }
+
+    /// The request that a client opens `stream` with, accepted as a server.
+    pub(crate) async fn take(&mut self, stream: u32) {
+        self.request(stream).await;
+        self.headers(stream, &Fields::status("200"), 0).await;
+    }
+
+    /// The request on `stream`, unanswered.
+    pub(crate) async fn request(&mut self, stream: u32) {
+        let request = self.on(stream).await.expect("a request");
+        assert_eq!(request.kind, HEADERS, "{request:?}");
+        assert!(!request.ends(), "ended with its request");
+    }
+
+    /// Answers one message as an echoing server.
+    pub(crate) async fn answer(&mut self, stream: u32) {
+        let got = self.frame(stream).await;
+        assert!(got.masked, "a client masks (RFC 6455 §5.1)");
+        self.data(stream, &frames::frame(got.head, false, &got.payload))
+            .await;
+    }
+
+    /// Answers a client's Close frame, ends the stream, and expects the
+    /// client to end its side.
+    pub(crate) async fn answer_close(&mut self, stream: u32) {
+        let Seen::Frame(close, false) = self.seen(stream).await else {
+            panic!("no Close frame by itself");
+        };
+        assert_eq!(close.opcode(), frames::CLOSE);
+        self.data(stream, &frames::frame(0x88, false, &close.payload))
+            .await;
+        self.end(stream).await;
+        assert_eq!(self.seen(stream).await, Seen::End);
+    }
+
+    /// Waits until the peer has read everything, by a PING; frames that come
+    /// before its answer are kept.
+    pub(crate) async fn barrier(&mut self) {
+        self.send(PING, 0, 0, b"barrier!").await;
+        loop {
+            let frame = within(self.read()).await.expect("an answer to a PING");
+            match frame.kind {
+                PING if frame.flags & ACK != 0 => return,
+                SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]).await,
+                SETTINGS | PING | WINDOW_UPDATE => {}
+                _ => self.aside.push_back(frame),
+            }
+        }
+    }
+
+    /// Frames that came and were not asked for.
+    pub(crate) fn pending(&self) -> usize {
+        self.aside.len()
+    }
+
+    /// Says that streams above `last` are not taken (RFC 9113 §6.8).
+    pub(crate) async fn goaway(&mut self, last: u32, code: u32) {
+        let mut payload = last.to_be_bytes().to_vec();
+        payload.extend(code.to_be_bytes());
+        self.send(GOAWAY, 0, 0, &payload).await;
     }
 
     /// Everything that still comes, to the end of the connection.

@@ -1,9 +1,10 @@
 //! A server of ours, with what its handlers saw.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, Error, Message, Server, ServerBuilder, Upgrade, WebSocket};
+use h2ws::{CloseCode, Error, Message, Serve, Server, ServerBuilder, Upgrade, WebSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -41,6 +42,20 @@ impl Drop for Running {
     }
 }
 
+/// Runs what `serve` makes of a server.
+pub(crate) fn run(
+    server: Server,
+    serve: impl FnOnce(Server, mpsc::UnboundedSender<Ended>) -> Serve,
+) -> Running {
+    let addr = server.local_addr().unwrap();
+    let (sender, ended) = mpsc::unbounded_channel();
+    let serving = serve(server, sender).into_future();
+    let task = tokio::spawn(async move {
+        serving.await.unwrap();
+    });
+    Running { addr, ended, task }
+}
+
 /// Serves with a handler that gets a channel for its outcomes.
 pub(crate) async fn serve<H, F>(builder: ServerBuilder, handler: H) -> Running
 where
@@ -48,15 +63,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let server = builder.bind("127.0.0.1:0").await.unwrap();
-    let addr = server.local_addr().unwrap();
-    let (sender, ended) = mpsc::unbounded_channel();
-    let task = tokio::spawn(async move {
-        server
-            .serve(move |upgrade| handler(upgrade, sender.clone()))
-            .await
-            .unwrap();
-    });
-    Running { addr, ended, task }
+    run(server, |server, ended| {
+        server.serve(move |upgrade| handler(upgrade, ended.clone()))
+    })
 }
 
 /// Echoes until the socket ends.
@@ -80,16 +89,24 @@ pub(crate) async fn echo_socket(mut ws: WebSocket, path: String) -> Ended {
     }
 }
 
+/// A handler that echoes.
+pub(crate) fn echoing(
+    ended: mpsc::UnboundedSender<Ended>,
+) -> impl Fn(Upgrade) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    move |upgrade| {
+        let ended = ended.clone();
+        Box::pin(async move {
+            let path = upgrade.path().to_owned();
+            if let Ok(ws) = upgrade.accept().await {
+                let _: Result<_, _> = ended.send(echo_socket(ws, path).await);
+            }
+        })
+    }
+}
+
 /// An echo server.
 pub(crate) async fn echo(builder: ServerBuilder) -> Running {
-    serve(builder, |upgrade, ended| async move {
-        let path = upgrade.path().to_owned();
-        let Ok(ws) = upgrade.accept().await else {
-            return;
-        };
-        let _ = ended.send(echo_socket(ws, path).await);
-    })
-    .await
+    serve(builder, |upgrade, ended| echoing(ended)(upgrade)).await
 }
 
 /// A raw client's connection to an echo server with a socket open on stream
