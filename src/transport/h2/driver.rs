@@ -234,6 +234,9 @@ impl<C> Drop for Driver<C> {
     fn drop(&mut self) {
         // First the connection: `h2` then tells every stream why.
         self.connection = None;
+        // Sockets that are still held share the wire's counts, not its
+        // connection.
+        self.wire.hang_up();
         self.hub.take(&mut self.listed);
         let mut streams = std::mem::take(&mut self.listed);
         streams.append(&mut self.hungry);
