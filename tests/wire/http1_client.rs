@@ -122,7 +122,8 @@ async fn the_request_is_as_in_the_rfc() {
 async fn no_two_keys_are_alike() {
     let mut seen = std::collections::HashSet::new();
     for _ in 0..20 {
-        let (_, head, _) = against(|_| b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
+        let (_, head, _) =
+            against(|_| b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
         assert!(seen.insert(accept_value(&head)));
     }
 }
