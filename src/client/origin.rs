@@ -94,6 +94,10 @@ impl Origin {
                         "HTTP/2 without extended CONNECT: falling back to HTTP/1.1"
                     );
                     self.known().http1_since = Some(Instant::now());
+                    // Not by way of what was just noted: that may be set to be
+                    // forgotten sooner than a connection is made.
+                    drop(dialling);
+                    return self.http1(connector, target).await;
                 }
             }
         }

@@ -1,4 +1,17 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
+mod cancel;
+mod drain;
+mod ending_client;
+mod ending_server;
+mod fallback;
+mod flow;
+mod frames_server;
+mod http1;
+mod http1_client;
 mod layers;
+mod opening_client;
+mod opening_server;
+mod pool;
+mod support;

@@ -87,7 +87,7 @@ impl<C: Connection> Driver<C> {
             return Poll::Pending;
         }
         self.wire.begin_turn();
-        self.expire(cx);
+        self.expire();
         if self.wire.is_blocked() {
             let _ = self.wire.poll_flush_now(cx)?;
         }
@@ -107,6 +107,7 @@ impl<C: Connection> Driver<C> {
         self.service(false);
         let _ = self.wire.poll_flush_now(cx)?;
         self.check_flood(cx)?;
+        self.arm(cx);
         let more = !self.hungry.is_empty() || !self.retired.is_empty();
         if self.wire.turn_is_used_up() || (more && !self.wire.is_blocked()) {
             cx.waker().wake_by_ref();
@@ -153,26 +154,34 @@ impl<C: Connection> Driver<C> {
     }
 
     /// Ends the streams whose grace is over.
-    fn expire(&mut self, cx: &mut Context<'_>) {
+    fn expire(&mut self) {
         while let Some(Reverse(timer)) = self.timers.peek() {
-            let at = timer.at;
-            if at <= Instant::now() {
-                if let Some(Reverse(timer)) = self.timers.pop() {
-                    timer.stream.expire();
-                }
-                continue;
-            }
-            let sleep = self
-                .sleep
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            if sleep.deadline() != at {
-                sleep.as_mut().reset(at);
-            }
-            if sleep.as_mut().poll(cx).is_pending() {
+            if timer.at > Instant::now() {
                 return;
             }
+            if let Some(Reverse(timer)) = self.timers.pop() {
+                timer.stream.expire();
+            }
         }
-        self.sleep = None;
+    }
+
+    /// Sees to it that there is a turn when the next grace is over. Last in a
+    /// turn, because streams begin theirs within it.
+    fn arm(&mut self, cx: &mut Context<'_>) {
+        let Some(Reverse(timer)) = self.timers.peek() else {
+            self.sleep = None;
+            return;
+        };
+        let at = timer.at;
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
     }
 
     fn check_flood(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
@@ -225,6 +234,9 @@ impl<C> Drop for Driver<C> {
     fn drop(&mut self) {
         // First the connection: `h2` then tells every stream why.
         self.connection = None;
+        // Sockets that are still held share the wire's counts, not its
+        // connection.
+        self.wire.hang_up();
         self.hub.take(&mut self.listed);
         let mut streams = std::mem::take(&mut self.listed);
         streams.append(&mut self.hungry);

@@ -72,6 +72,13 @@ impl Wire {
         self.lock().gathers = true;
     }
 
+    /// Closes the I/O object, whoever still asks for the counts.
+    pub(super) fn hang_up(&self) {
+        let mut state = self.lock();
+        state.io = Box::new(tokio::io::empty());
+        state.out = BytesMut::new();
+    }
+
     /// Begins a turn of reading.
     pub(super) fn begin_turn(&self) {
         self.lock().turn = READ_TURN;

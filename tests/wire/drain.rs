@@ -1,0 +1,131 @@
+//! A server that shuts down (RFC 9113 §6.8, RFC 6455 §7.4.1).
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use h2ws::{CloseCode, Drained, Server};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::client::{echo, http1, http2};
+use crate::support::frames::{CLOSE, close, from_client};
+use crate::support::raw::{GOAWAY, NO_ERROR, Raw, Seen};
+use crate::support::{server, tasks, until, within};
+
+struct Draining {
+    addr: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<std::io::Result<Drained>>,
+}
+
+impl Draining {
+    /// An echo server, whose handler at `/stuck` never reads.
+    async fn start(grace: Duration) -> Self {
+        let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+        let addr = server.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let serve = server
+            .serve(|upgrade| async move {
+                let path = upgrade.path().to_owned();
+                let ws = upgrade.accept().await.unwrap();
+                if path == "/stuck" {
+                    std::future::pending::<()>().await;
+                }
+                server::echo_socket(ws, path).await;
+            })
+            .grace(grace)
+            .with_graceful_shutdown(async {
+                let _ = stopped.await;
+            });
+        Self {
+            addr,
+            stop,
+            done: tokio::spawn(serve.into_future()),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.addr)
+    }
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// RFC 6455 §7.4.1: open sockets are closed with 1001, idle ones too, in both
+/// versions; the server is done when they are.
+#[tokio::test]
+async fn a_drain_closes_sockets_with_1001() {
+    let draining = Draining::start(LONG).await;
+    let (h2, h1) = (http2().build().unwrap(), http1().build().unwrap());
+    let mut sockets = Vec::new();
+    for client in [&h2, &h2, &h1, &h1] {
+        let mut ws = within(client.connect(&draining.url("/"))).await.unwrap();
+        echo(&mut ws, "open").await;
+        sockets.push(ws);
+    }
+    draining.stop.send(()).unwrap();
+    for ws in &mut sockets {
+        assert!(within(ws.next()).await.is_none());
+        assert_eq!(ws.close_code(), Some(CloseCode::GOING_AWAY));
+    }
+    let drained = within(draining.done).await.unwrap().unwrap();
+    assert_eq!(drained, Drained::default());
+}
+
+/// RFC 9113 §6.8: GOAWAY, in which streams that are open are not given up.
+#[tokio::test]
+async fn a_drain_says_goaway() {
+    let before = tasks();
+    let draining = Draining::start(LONG).await;
+    let mut peer = Raw::connect(draining.addr).await;
+    peer.open(1, "/").await;
+    peer.echo(1, "open").await;
+    draining.stop.send(()).unwrap();
+    let goaway = peer.on(0).await.unwrap();
+    assert_eq!((goaway.kind, goaway.error_code()), (GOAWAY, NO_ERROR));
+    let Seen::Frame(got, false) = peer.seen(1).await else {
+        panic!("no Close frame by itself");
+    };
+    assert_eq!(got.code(), Some(1001));
+    peer.data(1, &from_client(CLOSE, &close(1001, ""))).await;
+    assert_eq!(peer.seen(1).await, Seen::End);
+    peer.end(1).await;
+    assert!(within(draining.done).await.unwrap().is_ok());
+    for frame in peer.rest().await {
+        assert_eq!((frame.kind, frame.error_code()), (GOAWAY, NO_ERROR));
+    }
+    until(|| tasks() <= before).await;
+}
+
+/// A drain takes so long and no longer: what is left is cut, and counted. Of
+/// these two sockets one has a handler that does not read, the other a client
+/// that does not.
+#[tokio::test]
+async fn a_drain_cuts_what_does_not_end() {
+    let draining = Draining::start(Duration::from_millis(50)).await;
+    let (h2, h1) = (http2().build().unwrap(), http1().build().unwrap());
+    let mut stuck = within(h2.connect(&draining.url("/stuck"))).await.unwrap();
+    let mut deaf = within(h1.connect(&draining.url("/"))).await.unwrap();
+    echo(&mut deaf, "open").await;
+    draining.stop.send(()).unwrap();
+    let drained = within(draining.done).await.unwrap().unwrap();
+    assert_eq!(drained.sockets_cut, 2);
+    let error = within(stuck.next()).await.unwrap().unwrap_err();
+    assert!(error.is_abnormal_closure(), "{error:?}");
+    assert_eq!(stuck.close_code(), Some(CloseCode::ABNORMAL));
+    assert!(within(deaf.next()).await.is_none());
+    assert_eq!(deaf.close_code(), Some(CloseCode::GOING_AWAY));
+}
+
+/// A connection without requests does not hold a drain up.
+#[tokio::test]
+async fn idle_connections_do_not_hold_a_drain_up() {
+    let draining = Draining::start(LONG).await;
+    let _h2 = Raw::connect(draining.addr).await;
+    let mut h2 = Raw::connect(draining.addr).await;
+    h2.barrier().await;
+    draining.stop.send(()).unwrap();
+    let goaway = h2.on(0).await.unwrap();
+    assert_eq!(goaway.kind, GOAWAY);
+    h2.rest().await;
+}

@@ -1,0 +1,278 @@
+//! Ordinary requests on the port of the sockets.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2ws::{Body, Server, Transport};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::client::{echo, http1, http2};
+use crate::support::server::Running;
+use crate::support::{h2peer, server, until, within};
+
+/// A service as `tower` has them. Counts the calls that are under way.
+#[derive(Clone, Default)]
+struct Pages {
+    under_way: Arc<AtomicUsize>,
+}
+
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl tower_service::Service<Request<Body>> for Pages {
+    type Response = Response<Full<Bytes>>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        let under_way = UnderWay(self.under_way.clone());
+        Box::pin(async move {
+            let _under_way = under_way;
+            let response = Response::builder().header("x-method", request.method().as_str());
+            let body = match request.uri().path() {
+                "/echo" => request
+                    .into_body()
+                    .collect()
+                    .await
+                    .map_err(std::io::Error::other)?
+                    .to_bytes(),
+                "/fail" => return Err(std::io::Error::other("as intended")),
+                "/never" => std::future::pending().await,
+                "/hop" => {
+                    return Ok(response
+                        .header("connection", "close, x-hop")
+                        .header("keep-alive", "timeout=5")
+                        .body(Full::from("hop"))
+                        .unwrap());
+                }
+                "/transport" => match request.extensions().get::<Transport>() {
+                    Some(Transport::Http2 { .. }) => Bytes::from_static(b"h2"),
+                    Some(Transport::Http1 { .. }) => Bytes::from_static(b"h1"),
+                    _ => Bytes::new(),
+                },
+                _ => Bytes::from_static(b"a page"),
+            };
+            Ok(response.body(Full::new(body)).unwrap())
+        })
+    }
+}
+
+async fn start(pages: Pages) -> Running {
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    server::run(server, |server, ended| {
+        server.serve(server::echoing(ended)).fallback(pages)
+    })
+}
+
+fn get(path: &str) -> Request<()> {
+    Request::builder()
+        .uri(format!("http://localhost{path}"))
+        .body(())
+        .unwrap()
+}
+
+/// RFC 9113 §8.1: requests and sockets side by side on one connection.
+#[tokio::test]
+async fn requests_and_sockets_share_an_http2_connection() {
+    let server = start(Pages::default()).await;
+    let client = h2peer::connect(server.addr).await;
+    let upgrade = h2peer::websocket("http://localhost/socket");
+    let (accepted, mut socket) = h2peer::ask(&client, upgrade, false).await;
+    assert_eq!(accepted.status(), 200);
+    let mut messages = accepted.into_body();
+    for _ in 0..10 {
+        let (response, _) = h2peer::ask(&client, get("/page"), true).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["x-method"], "GET");
+        assert_eq!(response.headers()["content-length"], "6");
+        assert_eq!(h2peer::body(response.into_body()).await, b"a page");
+        let text = crate::support::frames::from_client(1, b"beside");
+        socket.send_data(text.into(), false).unwrap();
+        let back = within(messages.data()).await.unwrap().unwrap();
+        assert_eq!(back, crate::support::frames::from_server(1, b"beside"));
+    }
+}
+
+/// RFC 9113 §8.1: a body larger than any window, there and back.
+#[tokio::test]
+async fn a_body_goes_both_ways_over_http2() {
+    let server = start(Pages::default()).await;
+    let client = h2peer::connect(server.addr).await;
+    let body: Vec<u8> = (0..1 << 20).map(|n: u32| (n >> 4) as u8).collect();
+    for length in [None, Some(body.len())] {
+        let mut request = Request::post("http://localhost/echo");
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let mut send = within(client.clone().ready()).await.unwrap();
+        let request = request.body(()).unwrap();
+        let (response, mut upload) = send.send_request(request, false).unwrap();
+        let sent = Bytes::from(body.clone());
+        tokio::spawn(async move {
+            h2peer::send_all(&mut upload, sent).await.unwrap();
+            upload.send_data(Bytes::new(), true).unwrap();
+        });
+        let response = within(response).await.unwrap();
+        assert_eq!(response.headers()["x-method"], "POST");
+        assert!(h2peer::body(response.into_body()).await == body);
+    }
+}
+
+/// RFC 9110 §9.3.2: HEAD is answered as GET without the content.
+#[tokio::test]
+async fn head_has_no_body_over_http2() {
+    let server = start(Pages::default()).await;
+    let client = h2peer::connect(server.addr).await;
+    let mut request = get("/page");
+    *request.method_mut() = Method::HEAD;
+    let (response, _) = h2peer::ask(&client, request, true).await;
+    assert_eq!(response.headers()["content-length"], "6");
+    assert!(h2peer::body(response.into_body()).await.is_empty());
+}
+
+/// RFC 9113 §8.2.2: fields that would make the response malformed stay away.
+#[tokio::test]
+async fn connection_specific_fields_do_not_reach_http2() {
+    let server = start(Pages::default()).await;
+    let client = h2peer::connect(server.addr).await;
+    let (response, _) = h2peer::ask(&client, get("/hop"), true).await;
+    assert!(!response.headers().contains_key("connection"));
+    assert!(!response.headers().contains_key("keep-alive"));
+    assert_eq!(h2peer::body(response.into_body()).await, b"hop");
+}
+
+/// A service that fails is a 500, for that request.
+#[tokio::test]
+async fn a_service_that_fails_is_500() {
+    let server = start(Pages::default()).await;
+    let client = h2peer::connect(server.addr).await;
+    let (response, _) = h2peer::ask(&client, get("/fail"), true).await;
+    assert_eq!(response.status(), 500);
+    let (response, _) = h2peer::ask(&client, get("/page"), true).await;
+    assert_eq!(response.status(), 200);
+}
+
+/// RFC 9113 §8.1: a request that the client takes back is no work any more.
+#[tokio::test]
+async fn a_cancelled_request_stops_its_service() {
+    let pages = Pages::default();
+    let under_way = pages.under_way.clone();
+    let server = start(pages).await;
+    let client = h2peer::connect(server.addr).await;
+    let mut send = within(client.clone().ready()).await.unwrap();
+    let (response, mut stream) = send.send_request(get("/never"), true).unwrap();
+    until(|| under_way.load(Ordering::SeqCst) == 1).await;
+    stream.send_reset(h2::Reason::CANCEL);
+    until(|| under_way.load(Ordering::SeqCst) == 0).await;
+    drop(response);
+}
+
+/// Without a fallback there is nothing to find, in either version, and the
+/// connection goes on.
+#[tokio::test]
+async fn without_a_fallback_everything_is_404() {
+    let server = server::echo(Server::builder()).await;
+    let client = h2peer::connect(server.addr).await;
+    for method in [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS] {
+        let mut request = get("/page");
+        *request.method_mut() = method;
+        let (response, _) = h2peer::ask(&client, request, true).await;
+        assert_eq!(response.status(), 404);
+    }
+    let mut io = TcpStream::connect(server.addr).await.unwrap();
+    for _ in 0..2 {
+        let (head, _) = http1_request(&mut io, "GET", "/page", b"").await;
+        assert!(head.starts_with("http/1.1 404 "), "{head}");
+    }
+    let mut ws = within(http2().build().unwrap().connect(&server.url("/page"))).await;
+    echo(ws.as_mut().unwrap(), "sockets are served").await;
+}
+
+/// Sends a request and reads its answer: the head in lower case, and the body.
+async fn http1_request(
+    io: &mut TcpStream,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> (String, Vec<u8>) {
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend(body);
+    within(io.write_all(&bytes)).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within(io.read_u8()).await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; if method == "HEAD" { 0 } else { length }];
+    within(io.read_exact(&mut body)).await.unwrap();
+    (head, body)
+}
+
+/// RFC 9112 §9.3: the same over HTTP/1.1, one after the other on a connection
+/// that stays.
+#[tokio::test]
+async fn requests_are_answered_over_http1() {
+    let server = start(Pages::default()).await;
+    let mut io = TcpStream::connect(server.addr).await.unwrap();
+    let (head, body) = http1_request(&mut io, "GET", "/page", b"").await;
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    assert_eq!(body, b"a page");
+    let (head, body) = http1_request(&mut io, "HEAD", "/page", b"").await;
+    assert!(head.contains("content-length: 6\r\n"), "{head}");
+    assert!(body.is_empty());
+    let upload = vec![7; 30_000];
+    let (_, body) = http1_request(&mut io, "POST", "/echo", &upload).await;
+    assert_eq!(body, upload);
+    let (_, body) = http1_request(&mut io, "GET", "/transport", b"").await;
+    assert_eq!(body, b"h1");
+    let (head, _) = http1_request(&mut io, "GET", "/fail", b"").await;
+    assert!(head.starts_with("http/1.1 500 "), "{head}");
+    let mut ws = within(http1().build().unwrap().connect(&server.url("/page"))).await;
+    echo(ws.as_mut().unwrap(), "beside them").await;
+}
+
+/// The request tells what carries it.
+#[tokio::test]
+async fn a_request_knows_its_transport() {
+    let server = start(Pages::default()).await;
+    let client = h2peer::connect(server.addr).await;
+    let (response, _) = h2peer::ask(&client, get("/transport"), true).await;
+    assert_eq!(h2peer::body(response.into_body()).await, b"h2");
+}
+
+/// RFC 9110 §7.8: an `upgrade` to something else is an ordinary request.
+#[tokio::test]
+async fn another_upgrade_is_for_the_fallback() {
+    let server = start(Pages::default()).await;
+    let mut io = TcpStream::connect(server.addr).await.unwrap();
+    let request =
+        "GET /page HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    within(io.write_all(request.as_bytes())).await.unwrap();
+    let mut bytes = vec![0; 12];
+    within(io.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(bytes, b"HTTP/1.1 200");
+}

@@ -1,0 +1,44 @@
+//! Peers that were not written with the library: RFC 6455 frames and HTTP/2
+//! frames by hand, the `h2` crate as it comes, text over TCP.
+
+pub(crate) mod client;
+pub(crate) mod frames;
+pub(crate) mod h2peer;
+pub(crate) mod raw;
+pub(crate) mod server;
+pub(crate) mod tls;
+
+use std::time::Duration;
+
+/// Long enough for any machine: it only turns a hang into a failure.
+const HANG: Duration = Duration::from_secs(30);
+
+/// Awaits what must happen; fails where it does not.
+#[track_caller]
+pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(HANG, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("hangs at {caller}"),
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub(crate) fn until(condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let mut condition = condition;
+    within(async move {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+}
+
+/// The tasks of this test's runtime that have not ended.
+pub(crate) fn tasks() -> usize {
+    tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks()
+}
