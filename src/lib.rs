@@ -18,7 +18,8 @@ mod server;
 
 #[cfg(feature = "_net")]
 pub use self::error::{Error, Refusal, Timeout};
-pub use self::frame::{CloseCode, CloseFrame, Limits, Message, ProtocolError, Role, Text};
+pub use self::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, ProtocolError, Role, Text};
+pub use self::handshake::DeflateConfig;
 #[cfg(feature = "_net")]
 pub use self::socket::{Config, Ending, ReuniteError, WebSocket, WebSocketReader, WebSocketWriter};
 #[cfg(feature = "_net")]

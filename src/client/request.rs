@@ -11,7 +11,9 @@ use super::origin::Route;
 use super::{Client, HttpVersion};
 use crate::error::{Error, Refusal, Timeout};
 use crate::frame::Role;
-use crate::handshake::{Agreed, HandshakeError, Key, Offer, Target, extended_connect, upgrade};
+use crate::handshake::{
+    Agreed, DeflateConfig, HandshakeError, Key, Offer, Target, extended_connect, upgrade,
+};
 use crate::socket::{Agreement, WebSocket, nonce};
 use crate::transport::h1::{self, H1Answer};
 use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
@@ -29,14 +31,17 @@ pub struct RequestBuilder {
     url: String,
     headers: HeaderMap,
     offer: Offer,
+    deflate: Option<DeflateConfig>,
     version: Option<HttpVersion>,
     error: Option<Error>,
 }
 
 impl RequestBuilder {
     pub(super) fn new(client: Client, url: &str) -> Self {
+        let deflate = client.inner.connector.settings.deflate;
         Self {
             client,
+            deflate,
             url: url.to_owned(),
             headers: HeaderMap::new(),
             offer: Offer::default(),
@@ -79,6 +84,14 @@ impl RequestBuilder {
         self
     }
 
+    /// Offers permessage-deflate for this socket, or with `None` does not,
+    /// instead of the client's [`deflate`](super::ClientBuilder::deflate).
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
+        self.deflate = config.into();
+        self
+    }
+
     /// Which version of HTTP carries this socket, instead of the client's
     /// [`version`](super::ClientBuilder::version).
     pub fn version(mut self, version: HttpVersion) -> Self {
@@ -110,11 +123,16 @@ impl RequestBuilder {
         let origin = self.client.origin(&target);
         let connector = &self.client.inner.connector;
         let version = self.version.unwrap_or(connector.settings.version);
+        let offer = match &self.deflate {
+            Some(config) => self.offer.deflate(config),
+            None => self.offer,
+        };
         let attempt = Attempt {
             client: &self.client,
             target: &target,
             headers: &self.headers,
-            offer: &self.offer,
+            offer: &offer,
+            deflate: self.deflate.unwrap_or_default(),
         };
         let mut repeats = 0;
         loop {
@@ -163,6 +181,7 @@ struct Attempt<'a> {
     target: &'a Target,
     headers: &'a HeaderMap,
     offer: &'a Offer,
+    deflate: DeflateConfig,
 }
 
 impl Attempt<'_> {
@@ -223,6 +242,9 @@ impl Attempt<'_> {
     ) -> (WebSocket, Response<()>) {
         let agreement = Agreement {
             subprotocol: agreed.subprotocol,
+            deflate: agreed
+                .deflate
+                .map(|params| self.deflate.at(Role::Client, &params)),
         };
         let config = self.client.inner.connector.socket.clone();
         let socket = WebSocket::new(stream, Role::Client, config, agreement);

@@ -15,7 +15,7 @@ use super::ordinary;
 use super::serve::ResponseBody;
 use crate::error::Error;
 use crate::frame::Role;
-use crate::handshake::{Agreed, HandshakeError, Opening, extended_connect, upgrade};
+use crate::handshake::{Agreed, DeflateConfig, HandshakeError, Opening, extended_connect, upgrade};
 use crate::socket::{Agreement, WebSocket};
 use crate::transport::h2::H2Incoming;
 use crate::transport::{ConnectionId, Stream, h1};
@@ -29,7 +29,8 @@ pub struct Upgrade {
     settings: Arc<Settings>,
     opening: Opening,
     answer: Answer,
-    agreed: Agreed,
+    subprotocol: Option<String>,
+    deflate: Option<DeflateConfig>,
     headers: HeaderMap,
 }
 
@@ -53,10 +54,11 @@ impl Upgrade {
     ) -> Self {
         Self {
             peer,
+            deflate: settings.deflate,
             settings,
             opening,
             answer,
-            agreed: Agreed::default(),
+            subprotocol: None,
             headers: HeaderMap::new(),
         }
     }
@@ -129,8 +131,16 @@ impl Upgrade {
             let error = HandshakeError::UnofferedSubprotocol(name.to_owned());
             return Err(Error::Handshake(error));
         }
-        self.agreed.subprotocol = Some(name.to_owned());
+        self.subprotocol = Some(name.to_owned());
         Ok(())
+    }
+
+    /// Takes up permessage-deflate for this socket, if the client offers it,
+    /// or with `None` does not, instead of the server's
+    /// [`deflate`](super::ServerBuilder::deflate).
+    #[cfg(feature = "deflate")]
+    pub fn deflate(&mut self, config: impl Into<Option<DeflateConfig>>) {
+        self.deflate = config.into();
     }
 
     /// Adds a header field to the accepting answer, such as `set-cookie`.
@@ -145,20 +155,19 @@ impl Upgrade {
     /// If the client has gone, or a [`header`](Self::header) that was added is one of the
     /// handshake's own.
     pub async fn accept(self) -> Result<WebSocket, Error> {
-        let agreement = Agreement {
-            subprotocol: self.agreed.subprotocol.clone(),
-        };
+        let mut agreed = self.opening.agree(&[""; 0], self.deflate.as_ref());
+        agreed.subprotocol = self.subprotocol;
+        let agreement = agreement(&agreed, self.deflate);
         let config = self.settings.socket.clone();
         let stream = match self.answer {
             Answer::Http2(incoming) => {
-                let response =
-                    extended_connect::response(&self.opening, &self.agreed, self.headers)?;
+                let response = extended_connect::response(&self.opening, &agreed, self.headers)?;
                 Stream::H2(incoming.accept(response)?)
             }
             Answer::Http1 {
                 respond, on, id, ..
             } => {
-                let response = upgrade::response(&self.opening, &self.agreed, self.headers)?;
+                let response = upgrade::response(&self.opening, &agreed, self.headers)?;
                 let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
                 if respond.send(response.map(|()| body)).is_err() {
                     return Err(Error::Closed);
@@ -191,6 +200,15 @@ impl Upgrade {
                 let _ = respond.send(response);
             }
         }
+    }
+}
+
+fn agreement(agreed: &Agreed, deflate: Option<DeflateConfig>) -> Agreement {
+    Agreement {
+        subprotocol: agreed.subprotocol.clone(),
+        deflate: deflate
+            .zip(agreed.deflate)
+            .map(|(config, params)| config.at(Role::Server, &params)),
     }
 }
 
