@@ -9,6 +9,10 @@ mod error;
 #[cfg(feature = "_net")]
 mod socket;
 #[cfg(feature = "_net")]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, unused_imports, reason = "each end uses a part of it")
+)]
 mod transport;
 
 #[cfg(feature = "client")]
@@ -21,11 +25,13 @@ pub use self::error::{Error, Refusal, Timeout};
 pub use self::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, ProtocolError, Role, Text};
 pub use self::handshake::DeflateConfig;
 #[cfg(feature = "_net")]
-pub use self::socket::{Config, Ending, ReuniteError, WebSocket, WebSocketReader, WebSocketWriter};
+pub use self::socket::{
+    ByteStream, Config, Ending, ReuniteError, WebSocket, WebSocketReader, WebSocketWriter,
+};
 #[cfg(feature = "_net")]
 pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
 
 #[cfg(feature = "client")]
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
 #[cfg(feature = "server")]
-pub use self::server::{Body, BodyError, Serve, Server, ServerBuilder, Upgrade};
+pub use self::server::{Body, BodyError, Drained, Serve, Server, ServerBuilder, Upgrade};

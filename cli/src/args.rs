@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Send lines of stdin as text messages, print what comes back
     Connect(ConnectArgs),
+    /// Load a server, and measure
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -98,6 +100,51 @@ pub(crate) struct ConnectArgs {
     /// Seconds to wait for answers after the end of stdin, since the last one
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) wait: f64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchArgs {
+    /// ws://, wss://, http:// or https:// URL of a server that echoes
+    pub(crate) url: String,
+    /// Sockets to open
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) sockets: u32,
+    /// HTTP/2 connections to spread them over, at least
+    #[arg(long, default_value_t = 1, value_name = "C", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: u32,
+    /// Bytes of a message
+    #[arg(long, default_value_t = 64, value_name = "B", value_parser = clap::value_parser!(u32).range(..=16_000_000))]
+    pub(crate) size: u32,
+    /// Messages on their way at a time, on each socket
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) in_flight: u32,
+    /// End after so many messages on each socket
+    #[arg(long, value_name = "M", conflicts_with = "duration")]
+    pub(crate) messages: Option<u64>,
+    /// End after so many seconds [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<f64>,
+    /// Send so many messages a second, all sockets together, whether or not
+    /// answers come; latency counts from when a message was due
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rate: Option<u64>,
+    /// Seconds of the run that are not counted, at its beginning [default: a tenth]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) warm_up: Option<f64>,
+    /// Process whose memory and CPU time is shown too: the server's, if it runs here
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+    /// Send text instead of binary messages
+    #[arg(long)]
+    pub(crate) text: bool,
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
+    /// Accept any certificate
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ClapArgs)]

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => commands::demo::run(args).await,
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Connect(args) => commands::connect::run(args).await,
+            Command::Bench(args) => commands::bench::run(args).await,
         }
     });
     // Reading stdin blocks a thread of the runtime for as long as a terminal

@@ -99,7 +99,6 @@ impl Client {
     }
 
     /// Begins an opening request, to add header fields, subprotocols and so on.
-    #[must_use]
     pub fn request(&self, url: &str) -> RequestBuilder {
         RequestBuilder::new(self.clone(), url)
     }

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, response};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use super::connector::Connector;
 use super::origin::Route;
 use super::{Client, HttpVersion};
 use crate::error::{Error, Refusal, Timeout};
@@ -14,7 +15,7 @@ use crate::frame::Role;
 use crate::handshake::{
     Agreed, DeflateConfig, HandshakeError, Key, Offer, Target, extended_connect, upgrade,
 };
-use crate::socket::{Agreement, WebSocket, nonce};
+use crate::socket::{Agreement, ByteStream, WebSocket, nonce};
 use crate::transport::h1::{self, H1Answer};
 use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
 use crate::transport::{BoxIo, Stream};
@@ -115,7 +116,36 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub async fn connect_with_response(self) -> Result<(WebSocket, Response<()>), Error> {
+    pub async fn connect_with_response(mut self) -> Result<(WebSocket, Response<()>), Error> {
+        let config = self.client.inner.connector.socket.clone();
+        let deflate = self.deflate.unwrap_or_default();
+        if let Some(config) = &self.deflate {
+            self.offer = self.offer.deflate(config);
+        }
+        let (stream, agreed, response) = self.accepted().await?;
+        let agreement = Agreement {
+            subprotocol: agreed.subprotocol,
+            deflate: agreed
+                .deflate
+                .map(|params| deflate.at(Role::Client, &params)),
+        };
+        let socket = WebSocket::new(stream, Role::Client, config, agreement);
+        Ok((socket, response))
+    }
+
+    /// Opens the stream and gives its bytes instead of a WebSocket: for those
+    /// who bring a framing of their own. permessage-deflate is not offered.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn open(self) -> Result<ByteStream, Error> {
+        let config = self.client.inner.connector.socket.clone();
+        let (stream, _, _) = self.accepted().await?;
+        Ok(ByteStream::new(stream, Role::Client, config))
+    }
+
+    async fn accepted(self) -> Result<Accepted, Error> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -123,16 +153,11 @@ impl RequestBuilder {
         let origin = self.client.origin(&target);
         let connector = &self.client.inner.connector;
         let version = self.version.unwrap_or(connector.settings.version);
-        let offer = match &self.deflate {
-            Some(config) => self.offer.deflate(config),
-            None => self.offer,
-        };
         let attempt = Attempt {
-            client: &self.client,
+            connector,
             target: &target,
             headers: &self.headers,
-            offer: &offer,
-            deflate: self.deflate.unwrap_or_default(),
+            offer: &self.offer,
         };
         let mut repeats = 0;
         loop {
@@ -152,11 +177,14 @@ impl RequestBuilder {
                     }
                 }
                 Err(Failure::Final(error)) => return Err(error),
-                Ok(opened) => return Ok(opened),
+                Ok(accepted) => return Ok(accepted),
             }
         }
     }
 }
+
+/// An accepted stream, what was agreed, and the answer.
+type Accepted = (Stream, Agreed, Response<()>);
 
 enum Failure {
     /// The server certainly did not act on the request.
@@ -177,24 +205,19 @@ impl From<HandshakeError> for Failure {
 }
 
 struct Attempt<'a> {
-    client: &'a Client,
+    connector: &'a Connector,
     target: &'a Target,
     headers: &'a HeaderMap,
     offer: &'a Offer,
-    deflate: DeflateConfig,
 }
 
 impl Attempt<'_> {
-    async fn over_http2(
-        &self,
-        client: &H2Client,
-        slot: Slot,
-    ) -> Result<(WebSocket, Response<()>), Failure> {
+    async fn over_http2(&self, client: &H2Client, slot: Slot) -> Result<Accepted, Failure> {
         let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
         match self.in_time(client.open(request, slot)).await? {
             Ok(Opened::Accepted(parts, stream)) => {
                 let agreed = extended_connect::check_response(&parts, self.offer)?;
-                Ok(self.socket(Stream::H2(stream), agreed, parts))
+                Ok((Stream::H2(stream), agreed, Response::from_parts(parts, ())))
             }
             Ok(Opened::Refused(parts, body)) => {
                 let body = self.refusal_body(H2Body::new(body)).await;
@@ -208,17 +231,18 @@ impl Attempt<'_> {
         }
     }
 
-    async fn over_http1(&self, io: BoxIo) -> Result<(WebSocket, Response<()>), Error> {
+    async fn over_http1(&self, io: BoxIo) -> Result<Accepted, Error> {
         let key = Key::new(nonce());
         let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
-        let write_buffer = self.client.inner.connector.socket.write_buffer;
+        let write_buffer = self.connector.socket.write_buffer;
         match self
             .in_time(h1::upgrade(io, request, write_buffer))
             .await??
         {
             H1Answer::Switched(parts, stream) => {
                 let agreed = upgrade::check_response(&parts, self.offer, &key)?;
-                Ok(self.socket(Stream::Io(Box::new(stream)), agreed, parts))
+                let stream = Stream::Io(Box::new(stream));
+                Ok((stream, agreed, Response::from_parts(parts, ())))
             }
             H1Answer::Refused(parts, body) => {
                 let body = self.refusal_body(body).await;
@@ -228,27 +252,10 @@ impl Attempt<'_> {
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
-        let limit = self.client.inner.connector.settings.handshake_timeout;
+        let limit = self.connector.settings.handshake_timeout;
         timeout(limit, answer)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))
-    }
-
-    fn socket(
-        &self,
-        stream: Stream,
-        agreed: Agreed,
-        parts: response::Parts,
-    ) -> (WebSocket, Response<()>) {
-        let agreement = Agreement {
-            subprotocol: agreed.subprotocol,
-            deflate: agreed
-                .deflate
-                .map(|params| self.deflate.at(Role::Client, &params)),
-        };
-        let config = self.client.inner.connector.socket.clone();
-        let socket = WebSocket::new(stream, Role::Client, config, agreement);
-        (socket, Response::from_parts(parts, ()))
     }
 
     /// As much of a refusal's body as the settings allow and as comes in time.
@@ -256,7 +263,7 @@ impl Attempt<'_> {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        let limit = self.client.inner.connector.settings.refusal_body;
+        let limit = self.connector.settings.refusal_body;
         let mut body = std::pin::pin!(body);
         let mut kept = BytesMut::new();
         let read = async {

@@ -130,3 +130,59 @@ impl From<DeflateError> for HandshakeError {
         Self::Deflate(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_what_is_wrong_and_their_source() {
+        let url = HandshakeError::from(UrlError::UserInfo);
+        assert_eq!(
+            url.source().unwrap().to_string(),
+            UrlError::UserInfo.to_string()
+        );
+        let deflate = HandshakeError::from(DeflateError::Missing("x"));
+        assert!(deflate.source().unwrap().to_string().contains('x'));
+        assert!(HandshakeError::Upgrade.source().is_none());
+
+        let name = HeaderName::from_static("x-name");
+        for (error, part) in [
+            (url, "URL"),
+            (deflate, "permessage-deflate"),
+            (HandshakeError::ReservedHeader(name.clone()), "x-name"),
+            (
+                HandshakeError::InvalidSubprotocol("a\nb".into()),
+                "\"a\\nb\"",
+            ),
+            (
+                HandshakeError::DuplicateSubprotocol("chat".into()),
+                "\"chat\"",
+            ),
+            (HandshakeError::Status(StatusCode::FORBIDDEN), "403"),
+            (HandshakeError::Upgrade, "upgrade: websocket"),
+            (HandshakeError::Connection, "connection: upgrade"),
+            (HandshakeError::MissingAccept, "lacks"),
+            (HandshakeError::WrongAccept, "does not match"),
+            (HandshakeError::MalformedHeader(name), "x-name"),
+            (HandshakeError::SeveralSubprotocols, "several"),
+            (
+                HandshakeError::UnofferedSubprotocol("chat".into()),
+                "\"chat\"",
+            ),
+            (HandshakeError::UnofferedExtension("x".into()), "\"x\""),
+            (HandshakeError::RepeatedExtension("x".into()), "twice"),
+        ] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        for (error, part) in [
+            (UrlError::Syntax, "valid"),
+            (UrlError::Scheme, "scheme"),
+            (UrlError::Fragment, "%23"),
+            (UrlError::Host, "host"),
+            (UrlError::Port, "65535"),
+        ] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}

@@ -60,7 +60,7 @@ impl Key {
     /// The field value of `Sec-WebSocket-Key`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(&self.0).expect("base64 is ASCII")
     }
 
     /// The `Sec-WebSocket-Accept` that answers this key (RFC 6455 §4.2.2).

@@ -87,10 +87,10 @@ impl Agreed {
         opening: &Opening,
         headers: &mut HeaderMap,
     ) -> Result<(), HandshakeError> {
-        if let Some(name) = &self.subprotocol {
-            if !opening.subprotocols.contains(name) {
-                return Err(HandshakeError::UnofferedSubprotocol(name.clone()));
-            }
+        if let Some(name) = &self.subprotocol
+            && !opening.subprotocols.contains(name)
+        {
+            return Err(HandshakeError::UnofferedSubprotocol(name.clone()));
         }
         check_offered(&self.extensions, &opening.extensions)?;
         let subprotocol = self.subprotocol.as_slice();

@@ -62,6 +62,9 @@ impl AllowedOrigins {
     }
 
     /// Pages of the host and port that the request is for, and no others.
+    ///
+    /// A page that rebinds its own name to this server is of that host, too: which hosts are
+    /// served is for [`AllowedAuthorities`](super::AllowedAuthorities) to say.
     #[must_use]
     pub fn same_host() -> Self {
         Self {
@@ -202,3 +205,135 @@ impl fmt::Display for InvalidOrigin {
 }
 
 impl std::error::Error for InvalidOrigin {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(allowed: &AllowedOrigins, origin: &'static str) -> bool {
+        let checked = allowed.check(Some(&HeaderValue::from_static(origin)));
+        assert!(matches!(checked, Ok(()) | Err(Rejection::Origin)));
+        checked.is_ok()
+    }
+
+    #[test]
+    fn rfc6455_10_2_listed_pages_only() {
+        let list = [
+            "https://example.com",
+            "https://*.example.org",
+            "http://localhost:*",
+            "https://port.test:8443",
+            "chrome-extension://abcdef",
+            "https://[::1]",
+        ];
+        let allowed = AllowedOrigins::parse(list).unwrap();
+        for (origin, expected) in [
+            ("https://example.com", true),
+            ("https://example.com:443", true),
+            ("HTTPS://Example.com", true),
+            ("https://example.com:8443", false),
+            ("http://example.com", false),
+            ("https://example.com.evil.test", false),
+            ("https://evil-example.com", false),
+            ("https://example.com/", false),
+            ("https://example.com@evil.test", false),
+            ("https://evil.test https://example.com", false),
+            ("https://a.example.org", true),
+            ("https://a.b.example.org", true),
+            ("https://example.org", false),
+            ("https://evilexample.org", false),
+            ("http://localhost", true),
+            ("http://localhost:3000", true),
+            ("https://port.test:8443", true),
+            ("https://port.test", false),
+            ("chrome-extension://abcdef", true),
+            ("chrome-extension://abcdef:1", false),
+            ("https://[::1]", true),
+            ("null", false),
+            ("", false),
+            ("example.com", false),
+            ("://example.com", false),
+            ("*", false),
+            ("https://*.example.org", false),
+        ] {
+            assert_eq!(check(&allowed, origin), expected, "{origin}");
+        }
+        assert_eq!(allowed.check(None), Ok(()), "no browser");
+        let latin = HeaderValue::from_bytes(b"https://example.com\xff").unwrap();
+        assert_eq!(allowed.check(Some(&latin)), Err(Rejection::Origin));
+        assert_eq!(AllowedOrigins::any().check(Some(&latin)), Ok(()));
+    }
+
+    #[test]
+    fn any_none_and_null() {
+        for origin in ["https://example.com", "null", ""] {
+            assert!(check(&AllowedOrigins::any(), origin), "{origin}");
+            assert!(!check(&AllowedOrigins::none(), origin), "{origin}");
+        }
+        let star = AllowedOrigins::parse(["*"]).unwrap();
+        assert_eq!(star, AllowedOrigins::any());
+        let null = AllowedOrigins::parse(["null"]).unwrap();
+        assert!(check(&null, "null"));
+        assert!(!check(&null, "https://example.com"));
+        assert_eq!(AllowedOrigins::none().check(None), Ok(()));
+    }
+
+    #[test]
+    fn the_page_of_the_same_host() {
+        let same = AllowedOrigins::same_host();
+        for (origin, authority, expected) in [
+            ("https://example.com", "example.com", true),
+            ("https://example.com", "example.com:443", true),
+            ("http://example.com:80", "example.com", true),
+            ("http://localhost:3000", "localhost:3000", true),
+            ("http://localhost:3000", "localhost", false),
+            ("https://example.com", "example.com:8443", false),
+            ("https://example.com", "other.example.com", false),
+            ("app://example.com", "example.com", false),
+            ("null", "example.com", false),
+        ] {
+            let origin_value = HeaderValue::from_static(origin);
+            let authority = authority.parse().unwrap();
+            let checked = same.check_for(Some(&origin_value), &authority);
+            assert_eq!(checked.is_ok(), expected, "{origin} {authority}");
+        }
+        assert!(
+            !check(&same, "https://example.com"),
+            "there is no host to compare with"
+        );
+        let both = AllowedOrigins::parse(["https://a.test"])
+            .unwrap()
+            .or_same_host();
+        let here = "b.test".parse().unwrap();
+        for (origin, expected) in [
+            ("https://a.test", true),
+            ("https://b.test", true),
+            ("https://c.test", false),
+        ] {
+            let checked = both.check_for(Some(&HeaderValue::from_static(origin)), &here);
+            assert_eq!(checked.is_ok(), expected, "{origin}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_strict() {
+        for bad in [
+            "",
+            "example.com",
+            "*.example.com",
+            "https://",
+            "https://*",
+            "https://a.*",
+            "://a",
+            "https://a/",
+            "1a://b",
+            "ht tp://a",
+            "https://a:0",
+            "*://a",
+            "https://*a",
+        ] {
+            let error = AllowedOrigins::parse([bad]).unwrap_err();
+            assert!(error.to_string().contains(&format!("{bad:?}")), "{bad}");
+        }
+    }
+}

@@ -25,10 +25,10 @@ pub(super) fn text(value: &HeaderValue) -> Option<&str> {
 /// (RFC 9110 §5.6.1). An unreadable field is one unreadable element, `None`.
 ///
 /// For lists whose elements hold no quoted strings.
-pub(super) fn elements<'a>(
-    headers: &'a HeaderMap,
+pub(super) fn elements(
+    headers: &HeaderMap,
     name: impl AsHeaderName,
-) -> impl Iterator<Item = Option<&'a str>> {
+) -> impl Iterator<Item = Option<&str>> {
     headers.get_all(name).into_iter().flat_map(|value| {
         let readable = value.to_str().ok();
         let unreadable = readable.is_none().then_some(None);

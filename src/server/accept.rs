@@ -1,51 +1,45 @@
-//! The accept loop.
+//! The accept loop, and the drain at its end.
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::Server;
 use super::connection::Connection;
+use super::open::Open;
 use super::serve::{Fallback, OnUpgrade};
+use super::{Drained, Server};
 
 /// Pause after an error of accepting, such as a lack of file descriptors,
 /// that another connection's end may mend.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes connections until `shutdown`, then waits for those it has.
+/// Takes connections until `shutdown`, then drains those it has.
 pub(super) async fn accept(
     server: Server,
     on_upgrade: OnUpgrade,
     fallback: Option<Fallback>,
     shutdown: impl Future<Output = ()>,
-) -> io::Result<()> {
+    grace: Duration,
+) -> io::Result<Drained> {
     let Server { listener, settings } = server;
     let slots = Arc::new(Semaphore::new(settings.max_connections));
     let (drain, draining) = watch::channel(false);
+    let open = Open::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let accepted = tokio::select! {
+        let (tcp, peer, slot) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
-            accepted = async {
-                let slot = slots.clone().acquire_owned().await;
-                (listener.accept().await, slot)
-            } => accepted,
-        };
-        let (tcp, peer) = match accepted.0 {
-            Ok(accepted) => accepted,
-            Err(error) if is_of_one_connection(&error) => continue,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
+            accepted = accept_one(&listener, &slots) => accepted,
         };
         let connection = Connection {
             peer,
@@ -53,19 +47,52 @@ pub(super) async fn accept(
             on_upgrade: on_upgrade.clone(),
             fallback: fallback.clone(),
             draining: draining.clone(),
+            open: open.clone(),
+            slot: Arc::new(slot),
         };
-        let slot = accepted.1;
         connections.spawn(async move {
             if let Err(error) = connection.serve(tcp).await {
                 tracing::debug!(%peer, %error, "connection failed");
             }
-            drop(slot);
         });
     }
     drop(listener);
     drain.send_replace(true);
-    while connections.join_next().await.is_some() {}
-    Ok(())
+    open.drain();
+    let ended = async {
+        while connections.join_next().await.is_some() {}
+        open.closed().await;
+    };
+    if timeout(grace, ended).await.is_ok() {
+        return Ok(Drained::default());
+    }
+    let drained = Drained {
+        sockets_cut: open.stop(),
+        connections_cut: connections.len(),
+    };
+    connections.shutdown().await;
+    Ok(drained)
+}
+
+/// The next connection, once there is a place for it.
+async fn accept_one(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            // Nobody closes the semaphore.
+            return std::future::pending().await;
+        };
+        match listener.accept().await {
+            Ok((tcp, peer)) => return (tcp, peer, slot),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

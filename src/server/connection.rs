@@ -11,14 +11,15 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
 
 use super::Body;
 use super::builder::Settings;
+use super::open::Open;
 use super::ordinary;
 use super::serve::{Fallback, OnUpgrade, ResponseBody};
-use super::upgrade::{Answer, Upgrade};
+use super::upgrade::{Answer, Upgrade, UpgradedFrom};
 use crate::error::{Error, Timeout};
 use crate::handshake::{Opening, Rejection, Via, extended_connect, upgrade};
 use crate::transport::h2::{H2Incoming, H2Server};
@@ -31,6 +32,9 @@ pub(super) struct Connection {
     pub(super) on_upgrade: OnUpgrade,
     pub(super) fallback: Option<Fallback>,
     pub(super) draining: watch::Receiver<bool>,
+    pub(super) open: Arc<Open>,
+    /// The place among the server's connections.
+    pub(super) slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -60,6 +64,7 @@ impl Connection {
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))??;
         let draining = self.draining.clone();
+        let _open = self.open.http2(server.hub().clone());
         tracing::debug!(peer = %self.peer, connection = server.hub().id(), "HTTP/2 connection");
         let connection = self;
         let on_request = move |incoming| connection.on_http2(incoming);
@@ -152,7 +157,11 @@ impl Connection {
             parts: Box::new(parts),
             respond,
             on,
-            id,
+            connection: UpgradedFrom {
+                id,
+                open: self.open.clone(),
+                slot: self.slot.clone(),
+            },
         };
         self.on_websocket(opening, answer);
         // The handler dropped the request unanswered.

@@ -4,6 +4,7 @@ mod accept;
 mod body;
 mod builder;
 mod connection;
+mod open;
 mod ordinary;
 mod serve;
 mod upgrade;
@@ -15,7 +16,7 @@ use tokio::net::TcpListener;
 
 pub use self::body::{Body, BodyError};
 pub use self::builder::ServerBuilder;
-pub use self::serve::Serve;
+pub use self::serve::{Drained, Serve};
 pub use self::upgrade::Upgrade;
 
 use self::builder::Settings;

@@ -5,6 +5,7 @@ use std::future::{IntoFuture, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -32,6 +33,7 @@ pub struct Serve {
     on_upgrade: OnUpgrade,
     fallback: Option<Fallback>,
     shutdown: Option<BoxFuture<()>>,
+    grace: Duration,
 }
 
 impl Serve {
@@ -47,6 +49,7 @@ impl Serve {
             }),
             fallback: None,
             shutdown: None,
+            grace: Duration::from_secs(30),
         }
     }
 
@@ -79,9 +82,11 @@ impl Serve {
         self
     }
 
-    /// Stops taking connections and streams when `signal` is done: HTTP/2
-    /// connections are told by GOAWAY (RFC 9113 §6.8), idle HTTP/1.1
-    /// connections are closed. The server is done when the last connection is.
+    /// Drains when `signal` is done: takes no more connections, tells HTTP/2
+    /// clients by GOAWAY (RFC 9113 §6.8), and closes the open sockets with
+    /// code 1001 (RFC 6455 §7.4.1) as their handlers read them. Ordinary
+    /// requests under way are answered. The server is done when the last
+    /// connection is, or after the [grace](Self::grace).
     pub fn with_graceful_shutdown(
         mut self,
         signal: impl Future<Output = ()> + Send + 'static,
@@ -89,11 +94,28 @@ impl Serve {
         self.shutdown = Some(Box::pin(signal));
         self
     }
+
+    /// How long a drain waits for clients and handlers before it cuts what is
+    /// left. Default 30 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Sockets that did not close in time and were cut.
+    pub sockets_cut: usize,
+    /// Connections that did not end in time and were cut.
+    pub connections_cut: usize,
 }
 
 impl IntoFuture for Serve {
-    type Output = io::Result<()>;
-    type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+    type Output = io::Result<Drained>;
+    type IntoFuture = BoxFuture<io::Result<Drained>>;
 
     fn into_future(self) -> Self::IntoFuture {
         let shutdown = self
@@ -104,6 +126,7 @@ impl IntoFuture for Serve {
             self.on_upgrade,
             self.fallback,
             shutdown,
+            self.grace,
         ))
     }
 }

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt, Empty, Full};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::builder::Settings;
 use super::connection::boxed;
+use super::open::Open;
 use super::ordinary;
 use super::serve::ResponseBody;
 use crate::error::Error;
 use crate::frame::Role;
 use crate::handshake::{Agreed, DeflateConfig, HandshakeError, Opening, extended_connect, upgrade};
-use crate::socket::{Agreement, WebSocket};
+use crate::socket::{Agreement, ByteStream, WebSocket};
 use crate::transport::h2::H2Incoming;
 use crate::transport::{ConnectionId, Stream, h1};
 
@@ -41,8 +42,15 @@ pub(super) enum Answer {
         parts: Box<request::Parts>,
         respond: oneshot::Sender<Response<ResponseBody>>,
         on: hyper::upgrade::OnUpgrade,
-        id: ConnectionId,
+        connection: UpgradedFrom,
     },
+}
+
+/// The connection that an upgraded socket takes over.
+pub(super) struct UpgradedFrom {
+    pub(super) id: ConnectionId,
+    pub(super) open: Arc<Open>,
+    pub(super) slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Upgrade {
@@ -155,28 +163,60 @@ impl Upgrade {
     /// If the client has gone, or a [`header`](Self::header) that was added is one of the
     /// handshake's own.
     pub async fn accept(self) -> Result<WebSocket, Error> {
-        let mut agreed = self.opening.agree(&[""; 0], self.deflate.as_ref());
-        agreed.subprotocol = self.subprotocol;
-        let agreement = agreement(&agreed, self.deflate);
         let config = self.settings.socket.clone();
-        let stream = match self.answer {
+        let deflate = self.deflate;
+        let mut agreed = self.opening.agree(&[""; 0], deflate.as_ref());
+        agreed.subprotocol.clone_from(&self.subprotocol);
+        let agreement = Agreement {
+            subprotocol: self.subprotocol.clone(),
+            deflate: deflate
+                .zip(agreed.deflate)
+                .map(|(config, params)| config.at(Role::Server, &params)),
+        };
+        let stream = self.answer(agreed).await?;
+        Ok(WebSocket::new(stream, Role::Server, config, agreement))
+    }
+
+    /// Accepts, and gives the bytes of the stream instead of a WebSocket: for
+    /// those who bring a framing of their own. permessage-deflate is not taken
+    /// up.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    pub async fn accept_bytes(self) -> Result<ByteStream, Error> {
+        let config = self.settings.socket.clone();
+        let agreed = Agreed {
+            subprotocol: self.subprotocol.clone(),
+            ..Agreed::default()
+        };
+        let stream = self.answer(agreed).await?;
+        Ok(ByteStream::new(stream, Role::Server, config))
+    }
+
+    async fn answer(self, agreed: Agreed) -> Result<Stream, Error> {
+        match self.answer {
             Answer::Http2(incoming) => {
                 let response = extended_connect::response(&self.opening, &agreed, self.headers)?;
-                Stream::H2(incoming.accept(response)?)
+                Ok(Stream::H2(incoming.accept(response)?))
             }
             Answer::Http1 {
-                respond, on, id, ..
+                respond,
+                on,
+                connection,
+                ..
             } => {
                 let response = upgrade::response(&self.opening, &agreed, self.headers)?;
                 let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
                 if respond.send(response.map(|()| body)).is_err() {
                     return Err(Error::Closed);
                 }
-                let stream = h1::switched(on, id, config.write_buffer).await?;
-                Stream::Io(Box::new(stream))
+                let write_buffer = self.settings.socket.write_buffer;
+                let mut stream = h1::switched(on, connection.id, write_buffer).await?;
+                connection.open.upgraded(&mut stream, connection.slot);
+                Ok(Stream::Io(Box::new(stream)))
             }
-        };
-        Ok(WebSocket::new(stream, Role::Server, config, agreement))
+        }
     }
 
     /// Refuses with a status.
@@ -200,15 +240,6 @@ impl Upgrade {
                 let _ = respond.send(response);
             }
         }
-    }
-}
-
-fn agreement(agreed: &Agreed, deflate: Option<DeflateConfig>) -> Agreement {
-    Agreement {
-        subprotocol: agreed.subprotocol.clone(),
-        deflate: deflate
-            .zip(agreed.deflate)
-            .map(|(config, params)| config.at(Role::Server, &params)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::frame::Limits;
+use crate::frame::{Limits, Role};
 
 /// Limits and times of a [`WebSocket`](crate::WebSocket).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,11 @@ pub struct Config {
     pub close_timeout: Duration,
     /// After both Close frames: how long the peer may take to end its side of
     /// the stream before it is reset (HTTP/2) or the connection is closed
-    /// (HTTP/1.1). Happens behind the application's back. Default 300 ms: much
-    /// longer keeps streams of peers that never end theirs (Hypercorn,
-    /// Firefox) counting against their limit.
-    pub linger: Duration,
+    /// (HTTP/1.1). Happens behind the application's back. `None`, the default,
+    /// is 300 ms for clients, because a stream of a server that never ends its
+    /// side (Hypercorn) goes on counting against that server's limit, and 5 s
+    /// for servers, because a client may be far away.
+    pub linger: Option<Duration>,
     /// How a client ends a stream whose closing handshake is over.
     pub ending: Ending,
     /// Bytes that may wait to be sent before writers wait, where the socket
@@ -50,10 +51,19 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             close_timeout: Duration::from_secs(10),
-            linger: Duration::from_millis(300),
+            linger: None,
             ending: Ending::default(),
             write_buffer: 128 * 1024,
         }
+    }
+}
+
+impl Config {
+    pub(crate) fn linger_as(&self, role: Role) -> Duration {
+        self.linger.unwrap_or(match role {
+            Role::Client => Duration::from_millis(300),
+            Role::Server => Duration::from_secs(5),
+        })
     }
 }
 
@@ -64,7 +74,7 @@ macro_rules! setters {
                 #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
                 #[must_use]
                 pub fn $name(mut self, value: $type) -> Self {
-                    self.$name = value;
+                    self.$name = value.into();
                     self
                 }
             )*
@@ -75,7 +85,7 @@ macro_rules! setters {
 setters!(
     limits: Limits,
     close_timeout: Duration,
-    linger: Duration,
+    linger: impl Into<Option<Duration>>,
     ending: Ending,
     write_buffer: usize
 );

@@ -1,10 +1,12 @@
 //! [`WebSocket`]: messages over a byte stream.
 
+mod bytes;
 mod config;
 mod keys;
 mod split;
 mod websocket;
 
+pub use self::bytes::ByteStream;
 pub use self::config::{Config, Ending};
 #[cfg(feature = "client")]
 pub(crate) use self::keys::nonce;

@@ -28,6 +28,11 @@ use crate::transport::{self, Finish, IoStream, Outgoing, Transport};
 /// (`None`) when the peer closed by the closing handshake, and with an error
 /// in every other case.
 ///
+/// Messages that are [fed](https://docs.rs/futures-util/0.3/futures_util/sink/trait.SinkExt.html#method.feed)
+/// rather than sent share frames of HTTP/2 and system calls. They leave with
+/// the next flush, and at the latest when the socket is read and has to wait:
+/// an echo server need not flush.
+///
 /// A send is done when the message is in the hands of the connection. It waits
 /// while more than the [write buffer](crate::Http2Config::write_buffer) has
 /// not left yet, so a slow peer slows the sender. Only [`close`](Self::close)
@@ -269,6 +274,7 @@ impl WebSocket {
                 }
                 Ok(None) => {
                     self.settle(cx);
+                    self.heed_drain(cx)?;
                     match ready!(self.poll_chunk(cx)) {
                         Ok(chunk) => self.chunk = chunk,
                         Err(error) => return Poll::Ready(Some(Err(error))),
@@ -318,6 +324,22 @@ impl WebSocket {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)))
             .as_mut()
             .poll(cx)
+    }
+
+    /// Closes when this side is shutting down (RFC 6455 §7.4.1, code 1001).
+    fn heed_drain(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        if !stream.is_draining() || !self.protocol.is_open() {
+            return Ok(());
+        }
+        self.send_close(Some(CloseFrame::from(CloseCode::GOING_AWAY)))?;
+        if let Some(stream) = &mut self.stream {
+            // An error shows up in the next read or write.
+            let _ = stream.poll_flush(cx);
+        }
+        Ok(())
     }
 
     /// Writes the control frames that the protocol owes.
@@ -395,7 +417,7 @@ impl WebSocket {
         let Some(stream) = self.stream.take() else {
             return;
         };
-        let grace = self.config.linger;
+        let grace = self.config.linger_as(self.protocol.role());
         let after_peer = self.config.ending == Ending::AfterPeer;
         stream.finish(match self.protocol.role() {
             _ if !self.protocol.close_sent() && !self.abnormal => Finish::Cancel,

@@ -53,14 +53,6 @@ impl Outgoing {
         self.len() == 0
     }
 
-    /// Length in bytes of the piece that [`take`](Self::take) draws from.
-    pub(crate) fn front_len(&self) -> usize {
-        match self.head.as_ref().and_then(|head| head.front()) {
-            Some(front) => front.len(),
-            None => self.tail.len(),
-        }
-    }
-
     /// Takes up to `max` bytes of the first piece. A buffer that is emptied is
     /// given away with them: nothing is held while idle.
     pub(crate) fn take(&mut self, max: usize) -> Bytes {
@@ -167,10 +159,9 @@ mod tests {
         out.append(Bytes::from_static(b"LARGE"));
         out.append(Bytes::new());
         out.buffer().extend_from_slice(b"cd");
-        assert_eq!((out.len(), out.front_len()), (9, 2));
+        assert_eq!((out.len(), out.chunk()), (9, &b"ab"[..]));
         let mut got = Vec::new();
         while !out.is_empty() {
-            assert_eq!(out.chunk().len(), out.front_len());
             got.extend_from_slice(&out.take(2));
         }
         assert_eq!(got, b"abLARGEcd");

@@ -5,7 +5,8 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use atomic_waker::AtomicWaker;
@@ -27,6 +28,8 @@ pub(crate) struct IoStream {
     error: Option<StreamError>,
     ended: bool,
     wakers: Arc<Wakers>,
+    /// Dropped with the stream: what counts it.
+    guard: Option<Box<dyn Send>>,
 }
 
 /// An I/O object keeps one waker a direction, but here either of two tasks
@@ -36,6 +39,36 @@ pub(crate) struct IoStream {
 struct Wakers {
     read: AtomicWaker,
     write: AtomicWaker,
+    order: AtomicU8,
+}
+
+/// What is asked of a stream from outside, in `Wakers::order`.
+const GO_ON: u8 = 0;
+const CLOSE: u8 = 1;
+const STOP: u8 = 2;
+
+/// Reaches a stream that an application owns.
+pub(crate) struct IoHandle(Weak<Wakers>);
+
+impl IoHandle {
+    /// Asks the socket to close.
+    pub(crate) fn drain(&self) {
+        self.order(CLOSE);
+    }
+
+    /// Ends the stream. Returns whether it was still there.
+    pub(crate) fn stop(&self) -> bool {
+        self.order(STOP)
+    }
+
+    fn order(&self, order: u8) -> bool {
+        let Some(wakers) = self.0.upgrade() else {
+            return false;
+        };
+        wakers.order.store(order, Ordering::SeqCst);
+        wakers.wake_by_ref();
+        true
+    }
 }
 
 impl Wake for Wakers {
@@ -62,7 +95,18 @@ impl IoStream {
             error: None,
             ended: false,
             wakers: Arc::default(),
+            guard: None,
         }
+    }
+
+    /// Keeps `guard` for as long as the stream lasts.
+    pub(crate) fn guarded_by(&mut self, guard: impl Send + 'static) -> IoHandle {
+        self.guard = Some(Box::new(guard));
+        IoHandle(Arc::downgrade(&self.wakers))
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.wakers.order.load(Ordering::SeqCst) != GO_ON
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -76,8 +120,8 @@ impl IoStream {
         if let Some(chunk) = self.incoming.pop_front() {
             return Poll::Ready(Ok(Some(chunk)));
         }
-        self.check()?;
         self.wakers.read.register(cx.waker());
+        self.check()?;
         let waker = Waker::from(self.wakers.clone());
         let cx = &mut Context::from_waker(&waker);
         if !self.outgoing.is_empty() {
@@ -195,6 +239,7 @@ impl IoStream {
     fn check(&self) -> Result<(), StreamError> {
         match &self.error {
             Some(error) => Err(error.clone()),
+            None if self.wakers.order.load(Ordering::SeqCst) == STOP => Err(StreamError::Closed),
             None => Ok(()),
         }
     }

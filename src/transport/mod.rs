@@ -19,7 +19,7 @@ pub(crate) mod dial;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::buffer::Outgoing;
-pub(crate) use self::io::IoStream;
+pub(crate) use self::io::{IoHandle, IoStream};
 pub(crate) use self::stats::ConnectionId;
 pub use self::stats::{ConnectionStats, Transport};
 pub(crate) use self::stream::{Finish, Stream, StreamError};

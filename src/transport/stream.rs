@@ -81,6 +81,15 @@ impl Stream {
         }
     }
 
+    /// Whether this side is shutting down and asks its sockets to close. Who
+    /// waits for a chunk is woken when it comes to that.
+    pub(crate) fn is_draining(&self) -> bool {
+        match self {
+            Self::H2(stream) => stream.is_draining(),
+            Self::Io(stream) => stream.is_draining(),
+        }
+    }
+
     /// Whether there is room now, for a reader that has to answer something;
     /// if not, it is woken as for a chunk when there is.
     pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {

@@ -20,13 +20,15 @@ const LAYERS: [(&str, &[&str]); 6] = [
 ];
 
 /// What protocol logic without I/O may not touch.
-const OUTSIDE: [&str; 7] = [
+const OUTSIDE: [&str; 9] = [
     "tokio",
     "h2::",
     "hyper",
     "rustls",
-    "std::net",
+    "std::io",
     "std::time",
+    "TcpStream",
+    "UdpSocket",
     "getrandom",
 ];
 

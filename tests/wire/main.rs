@@ -1,4 +1,6 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
+#[cfg(feature = "deflate")]
+mod deflate;
 mod layers;

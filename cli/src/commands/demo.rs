@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::echo::echo;
 use super::page::Page;
+use super::process;
 use crate::args::DemoArgs;
 use crate::tls::Identity;
 use crate::{Failure, signals};
@@ -116,7 +117,7 @@ async fn sockets(
 ) -> Result<Outcome, Failure> {
     let barrier = Arc::new(Barrier::new(args.sockets as usize + 1));
     let payload = Message::text("x".repeat(args.size as usize));
-    let before = resident_kib();
+    let before = process::resident_kib(None);
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..args.sockets {
@@ -132,7 +133,7 @@ async fn sockets(
     }
     barrier.wait().await;
     let open_time = began.elapsed();
-    let memory_kib = resident_kib()
+    let memory_kib = process::resident_kib(None)
         .zip(before)
         .map(|(now, then)| now.saturating_sub(then));
     let began = Instant::now();
@@ -294,11 +295,4 @@ fn rate(count: u64, time: Duration) -> String {
         "{:.0} a second",
         count as f64 / time.as_secs_f64().max(1e-9)
     )
-}
-
-/// Memory of this process, where the system tells.
-fn resident_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }

@@ -41,22 +41,10 @@ async fn serve(socket: &mut WebSocket, tells: bool) -> Result<(), h2ws::Error> {
         socket.send(Message::text(carrier)).await?;
     }
     while let Some(message) = socket.next().await {
-        match message? {
-            message @ (Message::Text(_) | Message::Binary(_)) => {
-                // Flushed when nothing more is there to be read at once.
-                socket.feed(message).await?;
-                while let Some(next) = futures_util::FutureExt::now_or_never(socket.next()) {
-                    match next.transpose()? {
-                        Some(message @ (Message::Text(_) | Message::Binary(_))) => {
-                            socket.feed(message).await?;
-                        }
-                        Some(_) => {}
-                        None => return Ok(()),
-                    }
-                }
-                socket.flush().await?;
-            }
-            _ => {}
+        let message = message?;
+        if message.is_text() || message.is_binary() {
+            // Leaves when there is nothing more to read for the moment.
+            socket.feed(message).await?;
         }
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
+pub(crate) mod bench;
 pub(crate) mod connect;
 pub(crate) mod demo;
 mod echo;
 mod page;
+mod process;
 pub(crate) mod serve;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{Http2Config, Server};
+use h2ws::{Drained, Http2Config, Server};
 
 use super::echo::echo;
 use super::page::Page;
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let scheme = if args.cleartext { "ws" } else { "wss" };
     announce(&format!("{scheme}://{}", server.local_addr()?))?;
     let subprotocols: Arc<[String]> = args.subprotocol.into();
-    server
+    let drained = server
         .serve(move |request| {
             let subprotocols = subprotocols.clone();
             async move { echo(request, &subprotocols).await }
@@ -37,6 +37,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         .fallback(Page)
         .with_graceful_shutdown(signals::stop())
         .await?;
+    if drained != Drained::default() {
+        eprintln!(
+            "h2ws: cut {} sockets and {} connections that did not close in time",
+            drained.sockets_cut, drained.connections_cut
+        );
+    }
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! The meeting point of a connection's driver and its streams.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
+use slab::Slab;
 use tokio::sync::Notify;
 
 use super::stream::Shared;
@@ -29,13 +30,15 @@ pub(crate) struct Hub {
     /// The driver is in its turn and looks at the list before it sleeps.
     driving: AtomicBool,
     opened: AtomicU64,
-    open: AtomicU64,
     pub(super) id: ConnectionId,
     pub(super) side: Side,
     /// Bytes of receive window handed back at a time.
     pub(super) release_step: usize,
     /// Bytes a stream's outgoing buffer may hold before writers wait.
     pub(super) write_buffer: usize,
+    /// All streams, so that a drain reaches those that nothing happens on.
+    streams: Mutex<Slab<Weak<Shared>>>,
+    draining: AtomicBool,
     /// Streams that count against the peer's limit: asked for or open.
     slots: AtomicUsize,
     slot_freed: Notify,
@@ -58,11 +61,12 @@ impl Hub {
             driver: AtomicWaker::new(),
             driving: AtomicBool::new(false),
             opened: AtomicU64::new(0),
-            open: AtomicU64::new(0),
             id: ConnectionId::next(),
             side,
             release_step,
             write_buffer,
+            streams: Mutex::default(),
+            draining: AtomicBool::new(false),
             slots: AtomicUsize::new(0),
             slot_freed: Notify::new(),
             wire,
@@ -128,13 +132,18 @@ impl Hub {
         self.id.get()
     }
 
-    pub(super) fn opened(&self) {
-        self.opened.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
+    fn streams(&self) -> MutexGuard<'_, Slab<Weak<Shared>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+    /// Takes a new stream in; the key is for [`closed`](Self::closed).
+    pub(super) fn opened(&self, stream: Weak<Shared>) -> usize {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.streams().insert(stream)
+    }
+
+    pub(super) fn closed(&self, key: usize) {
+        self.streams().try_remove(key);
         if self.side == Side::Client {
             self.free_slot();
         }
@@ -160,7 +169,20 @@ impl Hub {
 
     /// WebSocket streams that have not ended.
     pub(crate) fn open_streams(&self) -> u64 {
-        self.open.load(Ordering::Relaxed)
+        self.streams().len() as u64
+    }
+
+    /// Asks all sockets, present and future, to close.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        let streams: Vec<_> = self.streams().iter().map(|(_, s)| s.clone()).collect();
+        for stream in streams.iter().filter_map(Weak::upgrade) {
+            stream.wake_reader();
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -195,7 +217,7 @@ impl std::fmt::Debug for Hub {
         f.debug_struct("Hub")
             .field("id", &self.id)
             .field("side", &self.side)
-            .field("open", &self.open)
+            .field("open", &self.open_streams())
             .finish_non_exhaustive()
     }
 }

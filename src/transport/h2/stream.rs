@@ -32,6 +32,8 @@ pub(super) struct Handles {
 
 pub(super) struct Shared {
     hub: Arc<Hub>,
+    /// In the hub's list of all streams.
+    key: usize,
     /// In the hub's list already.
     listed: AtomicBool,
     /// `h2` has something to say about this stream.
@@ -91,6 +93,11 @@ impl Shared {
         }
     }
 
+    pub(super) fn wake_reader(&self) {
+        let reader = self.lock().read_waker.take();
+        wake(reader);
+    }
+
     /// When the stream must be over once the application has let go of it.
     pub(super) fn grace(&self) -> Option<std::time::Duration> {
         let mut state = self.lock();
@@ -133,7 +140,7 @@ impl Shared {
         let next = s.next();
         drop(state);
         if let Next::Over(_) = next {
-            self.hub.closed();
+            self.hub.closed(self.key);
         }
         wake(reader);
         wake(writer);
@@ -176,7 +183,7 @@ impl Shared {
         };
         drop(state);
         if let Next::Over(_) = next {
-            self.hub.closed();
+            self.hub.closed(self.key);
         }
         wake(writer);
         wake(reader);
@@ -194,7 +201,7 @@ impl Shared {
                 _ => Reason::CANCEL,
             });
             drop(state);
-            self.hub.closed();
+            self.hub.closed(self.key);
         }
     }
 
@@ -209,7 +216,7 @@ impl Shared {
             let wakers = (state.read_waker.take(), state.write_waker.take());
             drop(state);
             drop(handles);
-            self.hub.closed();
+            self.hub.closed(self.key);
             wake(wakers.0);
             wake(wakers.1);
         }
@@ -363,8 +370,8 @@ pub(crate) struct H2Stream {
 impl H2Stream {
     pub(super) fn new(hub: Arc<Hub>, send: SendStream<Bytes>, recv: RecvStream) -> Self {
         let id = send.stream_id().as_u32();
-        hub.opened();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|shared| Shared {
+            key: hub.opened(shared.clone()),
             hub,
             listed: AtomicBool::new(false),
             // The driver's first look registers with `h2`.
@@ -399,10 +406,6 @@ impl H2Stream {
         }
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.shared.hub
-    }
-
     pub(crate) fn poll_chunk(
         &mut self,
         cx: &mut Context<'_>,
@@ -428,6 +431,11 @@ impl H2Stream {
         drop(state);
         self.flush();
         Poll::Pending
+    }
+
+    /// Whether the connection asks its sockets to close.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.hub.is_draining()
     }
 
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {

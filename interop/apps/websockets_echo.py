@@ -1,0 +1,57 @@
+"""PyPI `websockets` as an HTTP/1.1-only echo server: PORT TLS_PORT CERT KEY"""
+
+import asyncio
+import json
+import ssl
+import sys
+from http import HTTPStatus
+
+from websockets.asyncio.server import serve
+
+
+def refuse(connection, request):
+    if request.path.startswith("/refuse"):
+        return connection.respond(HTTPStatus.FORBIDDEN, "not you\n")
+    return None
+
+
+def choose(connection, offered):
+    return next((name for name in offered if name.startswith("echo")), None)
+
+
+async def echo(ws):
+    async for message in ws:
+        if not isinstance(message, str) or not message.startswith("?"):
+            await ws.send(message)
+            continue
+        command, *rest = message.split(" ", 2)
+        if command == "?request":
+            await ws.send(json.dumps({
+                "version": "1.1",
+                "path": ws.request.path,
+                "headers": {name.lower(): value for name, value in ws.request.headers.raw_items()},
+                "subprotocol": ws.subprotocol or "",
+            }))
+        elif command == "?close":
+            await ws.close(int(rest[0]), rest[1] if len(rest) > 1 else "")
+        elif command == "?abort":
+            ws.transport.abort()
+        elif command == "?ping":
+            await (await ws.ping("are you there"))
+            await ws.send("ponged are you there")
+        elif command == "?fragments":
+            await ws.send(["frag", "men", "ted"])
+        else:
+            await ws.send(message)
+
+
+async def main(port, tls_port, cert, key):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    context.set_alpn_protocols(["http/1.1"])
+    options = {"max_size": None, "process_request": refuse, "select_subprotocol": choose}
+    async with serve(echo, "127.0.0.1", port, **options), serve(echo, "127.0.0.1", tls_port, ssl=context, **options):
+        await asyncio.get_running_loop().create_future()
+
+
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

@@ -1,0 +1,89 @@
+"""Real browsers on the page of `h2ws serve`, and on a foreign server's page.
+
+The relay's count of TCP connections is the evidence that sockets share the
+page's own h2 connection: over HTTP/1.1 each would bring its own.
+"""
+
+import asyncio
+import json
+
+from lib.browser import BROWSERS
+from lib.cases import Turn, case, check, equal
+from lib.relay import Relay
+
+SOCKETS = 50
+SCRIPT = """
+(async (count) => {
+  const one = (number) => new Promise((resolve) => {
+    const ws = new WebSocket(`wss://${location.host}/echo`);
+    ws.binaryType = 'arraybuffer';
+    const binary = new Uint8Array(70000).fill(number);
+    const messages = ['text ü', '', 'x'.repeat(65536), binary];
+    let next = 0, error = null;
+    const send = () => next < messages.length ? ws.send(messages[next]) : ws.close(4000 + number, 'bye');
+    ws.onopen = send;
+    ws.onerror = () => { error ??= 'error event'; };
+    ws.onmessage = ({data}) => {
+      const want = messages[next++];
+      const same = typeof want === 'string' ? data === want
+        : data.byteLength === want.length && new Uint8Array(data).every((byte, at) => byte === want[at]);
+      if (!same) error ??= `message ${next} came back differently`;
+      send();
+    };
+    ws.onclose = ({code, reason, wasClean}) =>
+      resolve({number, code, reason, wasClean, error, echoed: next, extensions: ws.extensions});
+  });
+  const sockets = await Promise.all(Array.from({length: count}, (_, number) => one(number)));
+  return {hop: performance.getEntriesByType('navigation')[0].nextHopProtocol, sockets};
+})(%d)
+"""
+
+
+def is_browser(peer) -> bool:
+    return peer.name in BROWSERS
+
+
+@case("server", "reference", wants=is_browser, timeout=90)
+async def sockets_50_on_the_pages_connection(turn: Turn):
+    """RFC 8441 §5: 50 sockets on the page's own h2 connection, text, binary, close codes."""
+    async with Relay(turn.served.tls.port) as relay, BROWSERS[turn.peer.name](turn.stage) as page:
+        await page.open(turn.served.tls.on(relay.port).http_url("/"))
+        before = relay.accepted
+        result = await page.evaluate(SCRIPT % SOCKETS)
+        turn.note(f"page over {result['hop']}, {before} connection(s) before and {relay.accepted} after {SOCKETS} sockets")
+        equal(result["hop"], "h2", "the page's protocol")
+        # A browser may open a spare connection, never one for each socket.
+        check(relay.accepted <= before + 1, f"{relay.accepted - before} connections for {SOCKETS} sockets")
+        for socket in result["sockets"]:
+            check(not socket["error"], f"socket {socket}")
+            # The peer echoes the code; the reason it may leave out (RFC 6455 §5.5.1).
+            equal((socket["echoed"], socket["code"], socket["wasClean"]),
+                  (4, 4000 + socket["number"], True), "messages, close")
+        turn.note(f"extensions: {result['sockets'][0]['extensions'] or 'none'}")
+        await page.picture(f"{turn.peer.name}-{turn.role}")
+
+
+@case("server", wants=is_browser, timeout=90)
+async def page_shows_what_carries_its_sockets(turn: Turn):
+    """RFC 8441 §5: the page of `serve` reports h2 for its sockets, on the page's own connection."""
+    async with BROWSERS[turn.peer.name](turn.stage) as page:
+        await page.open(turn.served.tls.http_url("/"))
+        shown = {}
+        for _ in range(200):
+            text = await page.evaluate("(document.getElementById('result') || {}).textContent || ''")
+            if text:
+                try:
+                    shown = json.loads(text)
+                except ValueError:
+                    shown = {}
+            if shown.get("done"):
+                break
+            await asyncio.sleep(0.1)
+        await page.picture(f"{turn.peer.name}-page")
+        check(shown.get("done"), f"no <pre id=\"result\"> with done in 20 s: {shown}")
+        sockets, mine = shown["sockets"], shown["page"]
+        turn.note(f"{len(sockets)} sockets")
+        check(sockets and all(s["ok"] for s in sockets), f"a socket failed: {shown}")
+        equal({s["transport"] for s in sockets}, {"h2"}, "transports of the sockets")
+        equal({s["connection"] for s in sockets}, {mine["connection"]}, "connections of the sockets")
+        equal(len({s["stream"] for s in sockets}), len(sockets), "distinct streams")

@@ -1,0 +1,82 @@
+"""The foreign client against the peer: is a failure the peer's or ours?"""
+
+from lib import rfc6455
+from lib.cases import Turn, case, check, equal
+from lib.rfc8441 import Connection, PeerError
+
+SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_000_000]
+
+
+def is_server(peer):
+    return peer.kind == "server"
+
+
+def headers(peer):
+    return [("sec-websocket-protocol", peer.subprotocol)] if peer.subprotocol else []
+
+
+@case("reference", wants=lambda peer: is_server(peer) and peer.capable)
+async def advertises_and_echoes_over_h2(turn: Turn):
+    """RFC 8441 §3-§5: the setting is 1, an extended CONNECT opens, messages come back."""
+    endpoints = [turn.served.tls] + [turn.served.clear] * turn.peer.clear_h2
+    for endpoint in endpoints:
+        async with Connection.to(endpoint) as connection:
+            for kind in ("text", "binary"):
+                socket = await connection.socket(headers=headers(turn.peer))
+                sizes = [n for n in SIZES if n <= turn.peer.largest]
+                if turn.peer.subprotocol:
+                    sizes = [n for n in sizes if n]
+                for size in sizes:
+                    if kind == "text":
+                        await socket.echo("x" * size)
+                    elif "binary" in turn.peer.can:
+                        await socket.echo(bytes(size))
+                ending = await socket.close(1000, "done", ending=turn.peer.ending)
+                equal(ending.code, 1000, "close code")
+        clothes = "TLS" if endpoint.tls else "cleartext"
+        turn.note(f"{clothes}: {socket.stream.trace[-1]}")
+    turn.note(f"stream limit {connection.stream_limit}")
+
+
+@case("reference", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
+async def shows_that_h2_carried_it(turn: Turn):
+    """RFC 8441 §4: what the client cases rely on to know which transport was used."""
+    import json
+    async with Connection.to(turn.served.tls) as connection:
+        socket = await connection.socket()
+        await socket.send("?request")
+        facts = json.loads(await socket.recv())
+        check(carried_by_h2(turn.peer, facts), f"no mark of h2 in {facts}")
+        await socket.close(ending=turn.peer.ending)
+
+
+@case("reference", wants=lambda peer: is_server(peer) and not peer.capable)
+async def lacks_the_capability(turn: Turn):
+    """RFC 8441 §3: h2 without the setting, or no h2 at all."""
+    try:
+        async with Connection.to(turn.served.tls) as connection:
+            check(not connection.capable, "the peer sends ENABLE_CONNECT_PROTOCOL = 1")
+            turn.note("h2 without the capability")
+    except (PeerError, OSError) as error:
+        # No h2 in ALPN: a mere http/1.1, or the alert of RFC 7301 §3.2.
+        check("ALPN" in str(error) or "no application protocol" in str(error), str(error))
+        turn.note(str(error))
+
+
+@case("reference", wants=lambda peer: is_server(peer) and peer.http1)
+async def echoes_over_http1(turn: Turn):
+    """RFC 6455 §4: the Upgrade handshake and echo over HTTP/1.1 with TLS."""
+    options = {"subprotocols": [turn.peer.subprotocol]} if turn.peer.subprotocol else {}
+    async with rfc6455.connect(turn.served.tls, **options) as ws:
+        for size in (1, 125, 126, 65_536):
+            if size <= turn.peer.largest:
+                await ws.send("x" * size)
+                equal(await ws.recv(), "x" * size, "echo")
+
+
+def carried_by_h2(peer, facts: dict) -> bool:
+    """Whether the backend saw the peer's mark of an HTTP/2 request."""
+    if peer.h2_mark:
+        name, value = peer.h2_mark
+        return facts["headers"].get(name, "").startswith(value)
+    return facts["version"].startswith("2")

@@ -1,0 +1,406 @@
+"""`h2ws serve` under an independent RFC 8441 client (python `h2` + `wsproto`).
+
+The cases marked "reference" run against Node's `http2` + `ws` as well: a case
+that a foreign server passes does not ask for more than the RFCs do.
+"""
+
+import asyncio
+import base64
+import hashlib
+import signal
+from dataclasses import dataclass, field
+
+from wsproto.extensions import PerMessageDeflate
+
+from lib import program
+from lib.cases import Turn, case, check, equal
+from lib.rfc8441 import Connection, Endpoint, PeerError, Socket
+
+SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_000_000]
+PROTOCOL_ERROR = 1
+
+
+def by_h2(peer) -> bool:
+    return peer.name == "python-h2"
+
+
+def both(size: int) -> list:
+    """A text and a binary message of so many bytes."""
+    return ["é" * (size // 2) + "x" * (size % 2), bytes(range(256)) * (size // 256) + bytes(size % 256)]
+
+
+def clean(turn: Turn, endings) -> None:
+    """Close from both, END_STREAM from the peer, and no RST_STREAM.
+
+    RST_STREAM(NO_ERROR) after END_STREAM, which RFC 9113 §8.1 allows and Node
+    sends, is forgiven to references and not to us.
+    """
+    forgiven = (None, 0) if turn.role == "reference" else (None,)
+    bad = [e for e in endings if e.code is None or not e.ended or e.reset not in forgiven]
+    check(not bad, f"{len(bad)} of {len(endings)} did not end with Close and END_STREAM: {bad[:1]}")
+
+
+async def sockets(connection: Connection, count: int) -> list[Socket]:
+    return await asyncio.gather(*(connection.socket() for _ in range(count)))
+
+
+async def many(turn: Turn, endpoint: Endpoint) -> None:
+    count = 500
+    async with Connection.to(endpoint) as connection:
+        opened = await sockets(connection, count)
+        for size in SIZES:
+            # A gigabyte each way through python takes minutes: the full run's.
+            some = opened[::10] if turn.quick and size == 1_000_000 else opened
+            at_once = 50 if size == 1_000_000 else len(some)
+            for message in both(size):
+                for first in range(0, len(some), at_once):
+                    await asyncio.gather(*(s.echo(message) for s in some[first:first + at_once]))
+        clean(turn, await asyncio.gather(*(s.close(4000 + n % 1000, "bye") for n, s in enumerate(opened))))
+        codes = {s.close_frame.code - 4000 for s in opened}
+        equal(len(codes), count, "distinct close codes that came back")
+        await connection.ping()
+
+
+@case("server", "reference", wants=by_h2, timeout=400)
+async def sockets_500_over_tls(turn: Turn):
+    """RFC 8441 §5: 500 sockets on one TLS connection, 0 to 1,000,000 bytes, clean ends."""
+    await many(turn, turn.served.tls)
+
+
+@case("server", wants=by_h2, timeout=400)
+async def sockets_500_over_cleartext(turn: Turn):
+    """RFC 9113 §3.3: the same with prior knowledge."""
+    await many(turn, turn.served.clear)
+
+
+@case("server", "reference", wants=by_h2)
+async def advertises_the_capability(turn: Turn):
+    """RFC 8441 §3: ENABLE_CONNECT_PROTOCOL = 1 over TLS and cleartext."""
+    for endpoint in turn.served.endpoints():
+        async with Connection.to(endpoint) as connection:
+            check(connection.capable, f"{endpoint.scheme}: the setting is missing")
+
+
+@case("server", "reference", wants=by_h2, timeout=60)
+async def sockets_130_in_a_row(turn: Turn):
+    """RFC 9113 §5.1: endings neither leak a stream nor kill the connection."""
+    async with Connection.to(turn.served.tls) as connection:
+        for number in range(130):
+            socket = await connection.socket()
+            await socket.echo(f"number {number}")
+            clean(turn, [await socket.close(1000)])
+        await connection.ping()
+
+
+@case("server", "reference", wants=by_h2)
+async def reset_harms_that_stream_alone(turn: Turn):
+    """RFC 8441 §5: RST_STREAM(CANCEL) from us ends one socket, siblings go on."""
+    async with Connection.to(turn.served.tls) as connection:
+        opened = await sockets(connection, 20)
+        for socket in opened[::2]:
+            await socket.send("cut in the mid" * 1000)
+            connection.reset(socket.stream)
+        await asyncio.gather(*(socket.echo("alive") for socket in opened[1::2]))
+        opened = opened[1::2] + await sockets(connection, 10)
+        clean(turn, await asyncio.gather(*(socket.close() for socket in opened)))
+
+
+@case("server", "reference", wants=by_h2)
+async def tcp_drop_harms_that_connection_alone(turn: Turn):
+    """RFC 9113 §5.4.1: a dropped TCP connection leaves other connections alone."""
+    async with Connection.to(turn.served.tls) as sibling:
+        survivors = await sockets(sibling, 5)
+        for _ in range(3):
+            async with Connection.to(turn.served.tls) as connection:
+                for socket in await sockets(connection, 10):
+                    await socket.send("unread")
+                await connection.abort()
+        await asyncio.gather(*(socket.echo("alive") for socket in survivors))
+        clean(turn, await asyncio.gather(*(socket.close() for socket in survivors)))
+
+
+@case("server", "reference", wants=by_h2)
+async def fragments_and_cut_bytes(turn: Turn):
+    """RFC 6455 §5.4: messages in many frames, and frames cut at every byte."""
+    async with Connection.to(turn.served.tls) as connection:
+        socket = await connection.socket()
+        for message in ["äöü" * 400, bytes(1000)]:
+            for fragments in (2, 7, 100):
+                await socket.echo(message, fragments)
+        frame = socket._framing.send(_text("split anywhere: ü€😀"))
+        for byte in frame:
+            await socket.raw(bytes([byte]))
+        equal(await socket.recv(), "split anywhere: ü€😀", "message sent byte by byte")
+        clean(turn, [await socket.close()])
+
+
+@case("server", "reference", wants=by_h2)
+async def pings_are_answered(turn: Turn):
+    """RFC 6455 §5.5.2-3: Pong with the same payload, also between fragments."""
+    async with Connection.to(turn.served.tls) as connection:
+        socket = await connection.socket()
+        for payload in (b"", b"x", bytes(range(125))):
+            await socket.ping(payload)
+            await socket.pong(payload)
+        await socket.raw(socket._framing.send(_text("first half, ", last=False)))
+        await socket.ping(b"in between")
+        await socket.pong(b"in between")
+        await socket.raw(socket._framing.send(_text("second half")))
+        equal(await socket.recv(), "first half, second half", "the interrupted message")
+        clean(turn, [await socket.close()])
+
+
+@case("server", "reference", wants=by_h2)
+async def ordinary_get_beside_sockets(turn: Turn):
+    """RFC 9113 §8: a page on the connection that carries sockets."""
+    async with Connection.to(turn.served.tls) as connection:
+        opened = await sockets(connection, 5)
+        for _ in range(3):
+            status, headers, body = await connection.get("/")
+            equal(status, 200, "status of GET /")
+            check(body, "GET / has an empty body")
+            await asyncio.gather(*(socket.echo("still here") for socket in opened))
+        turn.note(f"GET /: {headers.get('content-type')}, {len(body)} bytes")
+        clean(turn, await asyncio.gather(*(socket.close() for socket in opened)))
+
+
+@dataclass
+class Refusal:
+    """A request that must not open a socket, and the answers that are right."""
+
+    what: str
+    statuses: tuple[int, ...] = ()
+    resets: tuple[int, ...] = ()
+    pseudo: dict = field(default_factory=dict)
+    version: str | None = "13"
+    header: tuple[str, str] | None = None
+
+
+ANY_REFUSAL = tuple(range(400, 600))
+ANY_RESET = tuple(range(14))
+REFUSALS = [
+    Refusal("version 8 (RFC 6455 §4.4)", (400,), version="8", header=("sec-websocket-version", "13")),
+    Refusal("no version (RFC 6455 §4.2.1)", (400,), version=None),
+    Refusal("plain CONNECT (RFC 9113 §8.5)", ANY_REFUSAL, ANY_RESET,
+            {"protocol": None, "scheme": None, "path": None}, version=None),
+    Refusal("other :protocol (RFC 8441 §4)", (501,), pseudo={"protocol": "connect-udp"}),
+    Refusal("no :path (RFC 8441 §4)", (), (PROTOCOL_ERROR,), {"path": None}),
+    Refusal("no :scheme (RFC 8441 §4)", (), (PROTOCOL_ERROR,), {"scheme": None}),
+    Refusal("empty :path (RFC 9113 §8.3.1)", (400,), (PROTOCOL_ERROR,), {"path": ""}),
+    Refusal(":scheme wss (RFC 8441 §5)", (400,), (PROTOCOL_ERROR,), {"scheme": "wss"}),
+    Refusal(":protocol with GET (RFC 8441 §4)", (400,), (PROTOCOL_ERROR,), {"method": "GET"}),
+]
+
+
+@case("server", wants=by_h2, timeout=60)
+async def refusals(turn: Turn):
+    """RFC 8441 §4, RFC 9113 §8.1.1: the right status or stream error, that stream alone."""
+    wrong = []
+    for endpoint in turn.served.endpoints():
+        for refusal in REFUSALS:
+            async with Connection.to(endpoint, strict=False) as connection:
+                sibling = await connection.socket()
+                try:
+                    await refused(connection, refusal)
+                    await sibling.echo("the sibling")
+                    clean(turn, [await sibling.close()])
+                except (PeerError, AssertionError) as error:
+                    wrong.append(f"{refusal.what} over {endpoint.scheme}: {error}")
+    check(not wrong, "; ".join(wrong))
+
+
+async def refused(connection: Connection, refusal: Refusal) -> None:
+    version = [("sec-websocket-version", refusal.version)] if refusal.version else []
+    stream = await connection.request(connection.connect_headers(**refusal.pseudo) + version)
+    status = await connection.answer(stream, timeout=5)
+    if status is None:
+        check(stream.reset in refusal.resets, f"wanted {refusal.statuses or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
+        return
+    wanted = refusal.statuses if len(refusal.statuses) < 9 else "a refusal"
+    check(status in refusal.statuses, f"wanted {wanted or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
+    if refusal.header:
+        name, value = refusal.header
+        equal(stream.headers.get(name), value, name)
+    # The request's side is open still: the refusal must end the stream.
+    await connection.until(lambda: stream.over, "end of the refused stream", timeout=5)
+
+
+@case("server", "reference", wants=by_h2)
+async def key_and_accept(turn: Turn):
+    """RFC 8441 §5: no accept without a key; undici and niquests, which send one, want it right."""
+    async with Connection.to(turn.served.tls) as connection:
+        plain = await connection.socket()
+        check("sec-websocket-accept" not in plain.stream.headers, "an accept that nobody asked for")
+        key = base64.b64encode(bytes(range(16))).decode()
+        keyed = await connection.socket(headers=[("sec-websocket-key", key)])
+        guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        want = base64.b64encode(hashlib.sha1((key + guid).encode()).digest()).decode()
+        equal(keyed.stream.headers.get("sec-websocket-accept"), want, "sec-websocket-accept")
+        for socket in (plain, keyed):
+            check("content-length" not in socket.stream.headers, "content-length in the 200")
+            clean(turn, [await socket.close()])
+
+
+MASK = b"\1\2\3\4"
+
+
+def frame(first: int, payload: bytes, *, masked: bool = True, length: bytes | None = None) -> bytes:
+    """A client frame made by hand, right or wrong."""
+    bit = 0x80 if masked else 0
+    size = length if length is not None else bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
+    size = bytes([size[0] | bit]) + size[1:]
+    key = MASK if masked else b""
+    body = bytes(b ^ MASK[i % 4] for i, b in enumerate(payload)) if masked else payload
+    return bytes([first]) + size + key + body
+
+
+BAD_FRAMES = [
+    ("unmasked frame (§5.1)", frame(0x81, b"hi", masked=False), 1002),
+    ("RSV1 without an extension (§5.2)", frame(0xC1, b"hi"), 1002),
+    ("RSV2 (§5.2)", frame(0xA1, b"hi"), 1002),
+    ("RSV3 (§5.2)", frame(0x91, b"hi"), 1002),
+    ("reserved opcode 3 (§5.2)", frame(0x83, b"hi"), 1002),
+    ("reserved opcode 11 (§5.2)", frame(0x8B, b"hi"), 1002),
+    ("ping of 126 bytes (§5.5)", frame(0x89, bytes(126)), 1002),
+    ("fragmented ping (§5.5)", frame(0x09, b"hi"), 1002),
+    ("continuation without start (§5.4)", frame(0x80, b"hi"), 1002),
+    ("start within a message (§5.4)", frame(0x01, b"hi") + frame(0x81, b"hi"), 1002),
+    ("length not minimal, 16 bits (§5.2)", frame(0x81, b"hi", length=b"\x7e\0\2"), 1002),
+    ("length not minimal, 64 bits (§5.2)", frame(0x81, b"hi", length=b"\x7f" + bytes(7) + b"\2"), 1002),
+    ("length with the top bit (§5.2)", frame(0x82, b"", length=b"\x7f\x80" + bytes(7)), 1002),
+    ("close with 1 byte (§5.5.1)", frame(0x88, b"\3"), 1002),
+    ("close code 1005 (§7.4.1)", frame(0x88, (1005).to_bytes(2, "big")), 1002),
+    ("close code 1006 (§7.4.1)", frame(0x88, (1006).to_bytes(2, "big")), 1002),
+    ("close code 999 (§7.4.2)", frame(0x88, (999).to_bytes(2, "big")), 1002),
+    ("close code 5000 (§7.4.2)", frame(0x88, (5000).to_bytes(2, "big")), 1002),
+    ("text that is no UTF-8 (§8.1)", frame(0x81, b"\xff"), 1007),
+    ("overlong UTF-8 (§8.1)", frame(0x81, b"\xc0\xaf"), 1007),
+    ("a surrogate (§8.1)", frame(0x81, b"\xed\xa0\x80"), 1007),
+    ("UTF-8 cut at the message's end (§8.1)", frame(0x81, b"\xe2\x82"), 1007),
+    ("bad UTF-8 before the message is whole (§8.1)", frame(0x01, b"ok \xf8"), 1007),
+    ("close reason that is no UTF-8 (§5.5.1)", frame(0x88, b"\3\xe8\xff"), 1007),
+]
+
+
+@case("server", wants=by_h2, timeout=60)
+async def bad_frames(turn: Turn):
+    """RFC 6455 §7.1.7: fails with the right code, ends the stream, siblings unharmed."""
+    wrong = []
+    async with Connection.to(turn.served.tls) as connection:
+        sibling = await connection.socket()
+        for what, data, code in BAD_FRAMES:
+            try:
+                socket = await connection.socket()
+                await socket.raw(data)
+                close = await socket.closing(timeout=5)
+                equal(int(close.code), code, "close code")
+                await connection.send(socket.stream, b"", end=True)
+                await connection.until(lambda: socket.stream.over, "end of the failed stream", timeout=5)
+                await sibling.echo(what)
+            except (PeerError, AssertionError) as error:
+                wrong.append(f"{what}: {error}")
+        clean(turn, [await sibling.close()])
+    check(not wrong, "; ".join(wrong))
+    turn.note(f"{len(BAD_FRAMES)} frames")
+
+
+@case("server", wants=by_h2)
+async def deflate_if_agreed(turn: Turn):
+    """RFC 7692 §7: permessage-deflate where the server takes the offer."""
+    async with Connection.to(turn.served.tls) as connection:
+        deflate = PerMessageDeflate()
+        socket = await connection.socket(extensions=[deflate])
+        turn.note("agreed" if deflate.enabled() else "declined")
+        for size in (0, 1, 1000, 100_000):
+            for message in both(size):
+                await socket.echo(message)
+        await socket.echo("fragmented " * 100, fragments=3)
+        if deflate.enabled():
+            check(socket.stream.received < 100_000, f"{socket.stream.received} bytes came: not compressed")
+        clean(turn, [await socket.close()])
+
+
+@case("server", "reference", wants=by_h2, timeout=60)
+async def small_frames_at_once(turn: Turn):
+    """RFC 9113 §10.5: 500 sockets, each 16 DATA frames of 20 bytes at once: no ENHANCE_YOUR_CALM."""
+    async with Connection.to(turn.served.tls) as connection:
+        opened = await sockets(connection, 500)
+        for socket in opened:
+            for number in range(16):
+                # Unflushed while the window lasts: they stand in the server's way together.
+                data = socket._framing.send(_text(f"message {number:06}"))
+                if connection.h2.local_flow_control_window(socket.stream.id) >= len(data):
+                    connection.h2.send_data(socket.stream.id, data)
+                else:
+                    await socket.raw(data)
+        await connection.ping()
+        await asyncio.gather(*(expect_numbers(socket) for socket in opened))
+        await connection.ping()
+
+
+async def expect_numbers(socket: Socket) -> None:
+    for number in range(16):
+        equal(await socket.recv(), f"message {number:06}", "message")
+
+
+@case("server", "reference", wants=by_h2, timeout=60)
+async def unread_socket_stalls_nobody(turn: Turn):
+    """RFC 9113 §5.2: a socket whose window is full does not slow its siblings."""
+    async with Connection.to(turn.served.tls, stream_window=65_535) as connection:
+        stuck, *siblings = await sockets(connection, 100)
+        stuck.stream.hold = True
+        flood = asyncio.create_task(stuck.send(bytes(8 << 20), fragments=128))
+        try:
+            await connection.until(lambda: stuck.stream.received >= 65_535, "a full window")
+            for _ in range(5):
+                await asyncio.gather(*(socket.echo("x" * 1000) for socket in siblings))
+        finally:
+            flood.cancel()
+            await asyncio.gather(flood, return_exceptions=True)
+        clean(turn, await asyncio.gather(*(socket.close() for socket in siblings)))
+
+
+@case("server", wants=by_h2, timeout=60)
+async def client_that_never_ends_its_side(turn: Turn):
+    """RFC 9113 §8.1: after a clean close (Firefox) the server ends the stream by itself."""
+    async with Connection.to(turn.served.tls) as connection:
+        opened = await sockets(connection, 5)
+        for socket in opened:
+            await socket.raw(frame(0x88, b"\3\xe8"))
+            equal(int((await socket.closing()).code), 1000, "close code")
+        done = lambda: all(socket.stream.reset is not None for socket in opened)
+        await connection.until(done, "RST_STREAM(NO_ERROR) for the side left open", timeout=45)
+        equal({socket.stream.reset for socket in opened}, {0}, "reset codes")
+
+
+@case("server", "reference", wants=by_h2)
+async def end_stream_without_close(turn: Turn):
+    """RFC 8441 §5: END_STREAM is a FIN; the server ends its side too."""
+    async with Connection.to(turn.served.tls) as connection:
+        sibling = await connection.socket()
+        socket = await connection.socket()
+        await socket.echo("hi")
+        await socket.raw(b"", end=True)
+        await connection.until(lambda: socket.stream.over, "end of the stream", timeout=20)
+        await sibling.echo("alive")
+
+
+@case("server", wants=by_h2, timeout=60)
+async def drains_on_sigterm(turn: Turn):
+    """RFC 9113 §6.8, RFC 6455 §7.4.1: GOAWAY(NO_ERROR), Close 1001, END_STREAM, exit 0."""
+    endpoint, child = await program.serve_one(turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key)
+    async with Connection.to(endpoint) as connection:
+        opened = await sockets(connection, 10)
+        child.signal(signal.SIGTERM)
+        endings = await asyncio.gather(*(socket.answer_close() for socket in opened))
+        equal({ending.code for ending in endings}, {1001}, "close codes")
+        clean(turn, endings)
+        if not connection.goaway:
+            await connection.until(lambda: connection.goaway is not None, "GOAWAY", timeout=10)
+        equal(connection.goaway[0], 0, "GOAWAY's error code")
+    equal(await asyncio.wait_for(child.process.wait(), 20), 0, "exit status of h2ws serve")
+
+
+def _text(data: str, last: bool = True):
+    from wsproto.events import TextMessage
+    return TextMessage(data, message_finished=last)

@@ -1,0 +1,1 @@
+"""The harness: independent clients, processes, peers' stages, reports."""

@@ -1,0 +1,98 @@
+"""Getting the peers: Debian packages when root; PyPI and npm in exact versions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from .stage import INTEROP, NODE_MODULES, WORK, NotRun
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_updated = False
+
+
+def _installed(package: str) -> bool:
+    if not shutil.which("dpkg-query"):
+        return False
+    found = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${db:Status-Status}", package], capture_output=True, text=True)
+    return found.stdout == "installed"
+
+
+@contextlib.contextmanager
+def _services_stay_off():
+    """Packages may not start their daemons while this holds (Debian's policy layer)."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
+
+
+def _stop_services(package: str) -> None:
+    """Nothing that the package brought comes up with the next boot either."""
+    if not Path("/run/systemd/system").exists():
+        return
+    files = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True).stdout
+    units = [Path(f).name for f in files.splitlines() if f.startswith("/lib/systemd/system/") and f.endswith(".service")]
+    for unit in units:
+        subprocess.run(["systemctl", "disable", "--now", unit], capture_output=True)
+
+
+def debian(*packages: str) -> None:
+    """Install what is missing; NotRun when that cannot be."""
+    global _updated
+    missing = [package for package in packages if not _installed(package)]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise NotRun(f"needs Debian's {' '.join(missing)} (not root, so not installed)")
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    if not _updated:
+        subprocess.run(["apt-get", "update", "-q"], env=env, capture_output=True)
+        _updated = True
+    with _services_stay_off():
+        done = subprocess.run(
+            ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing],
+            env=env, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise NotRun(f"apt-get install {' '.join(missing)}: {' '.join(last)}")
+    for package in missing:
+        _stop_services(package)
+
+
+def npm() -> str | None:
+    """Install the pinned npm packages; says why if it cannot."""
+    if not shutil.which("npm"):
+        return "npm is not installed"
+    lock, stamp = INTEROP / "package-lock.json", WORK / "package-lock.json"
+    if NODE_MODULES.exists() and stamp.exists() and stamp.read_bytes() == lock.read_bytes():
+        return None
+    shutil.copy(INTEROP / "package.json", WORK)
+    shutil.copy(lock, WORK)
+    done = subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=WORK, capture_output=True, text=True)
+    return None if done.returncode == 0 else f"npm ci: {done.stderr.strip()[-200:]}"
+
+
+def h2ws() -> Path:
+    """The program under test: `H2WS`, or a release build of this repository."""
+    if given := os.environ.get("H2WS"):
+        path = Path(given).resolve()
+        if not os.access(path, os.X_OK):
+            raise NotRun(f"H2WS={given} is no program")
+        return path
+    root = INTEROP.parent
+    done = subprocess.run(["cargo", "build", "--release", "--locked"], cwd=root)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
+    path = target / "release/h2ws"
+    if done.returncode or not path.exists():
+        raise NotRun("h2ws does not build")
+    return path

@@ -1,0 +1,99 @@
+"""The program under test, by its command-line contract alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .peer import Served
+from .rfc8441 import Endpoint
+from .stage import NotRun, Stage, _die_with_parent
+
+
+class DoesNotServe(NotRun):
+    """`h2ws serve` does not start: our fault, a failure."""
+
+
+async def serve_one(stage: Stage, *options) -> tuple[Endpoint, object]:
+    """`h2ws serve` on a free port, once it says where it listens."""
+    name = f"h2ws-serve{len(stage._children)}"
+    try:
+        child = await stage.spawn(stage.h2ws, "serve", "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True)
+        line = await child.first_line()
+    except NotRun as error:
+        raise DoesNotServe(f"h2ws serve: {error}") from error
+    prefix = "listening on "
+    if not line.startswith(prefix):
+        raise DoesNotServe(f"h2ws serve: first line is {line!r}, not `listening on URL`")
+    url = urlsplit(line[len(prefix):].strip())
+    return Endpoint(url.port, url.scheme in ("wss", "https"), url.hostname), child
+
+
+async def serve(stage: Stage) -> Served:
+    """Two servers: one with TLS, one in cleartext."""
+    tls, child = await serve_one(stage, "--cert", stage.cert, "--key", stage.key)
+    clear, _ = await serve_one(stage, "--cleartext")
+    if not tls.tls or clear.tls:
+        raise DoesNotServe(f"h2ws serve: wrong URL schemes: {tls.ws_url()} {clear.ws_url()}")
+    return Served(tls, clear, child)
+
+
+@dataclass
+class Spoken:
+    """How `h2ws connect` ended."""
+
+    status: int
+    out: list[str]
+    err: str
+
+    def __str__(self) -> str:
+        return f"exit {self.status}, stdout {self.out[-3:]!r:.200}, stderr {self.err[-300:]!r}"
+
+
+async def _started(h2ws: Path, url: str, *options: str):
+    return await asyncio.create_subprocess_exec(
+        str(h2ws), "connect", url, "--insecure", *options,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, preexec_fn=_die_with_parent, limit=1 << 26,
+    )
+
+
+async def _to_its_end(process, work, what: str, timeout: float):
+    """Whatever happens, the program is gone afterwards."""
+    try:
+        return await asyncio.wait_for(work, timeout)
+    except asyncio.TimeoutError:
+        raise AssertionError(f"h2ws connect {what} hung for {timeout:g} s") from None
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 20) -> Spoken:
+    """`h2ws connect` with these lines on stdin, to its end."""
+    process = await _started(h2ws, url, *options)
+    stdin = "".join(f"{line}\n" for line in lines).encode()
+    out, err = await _to_its_end(process, process.communicate(stdin), " ".join(options), timeout)
+    return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
+
+
+async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout: float = 20) -> Spoken:
+    """One line and its answer; then, with stdin still open, something happens."""
+    process = await _started(h2ws, url, *options)
+
+    async def talk() -> tuple[bytes, bytes]:
+        process.stdin.write(f"{line}\n".encode())
+        await process.stdin.drain()
+        first = await process.stdout.readline()
+        then()
+        rest, err, _ = await asyncio.gather(process.stdout.read(), process.stderr.read(), process.wait())
+        return first + rest, err
+
+    out, err = await _to_its_end(process, talk(), "with open stdin", timeout)
+    return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))

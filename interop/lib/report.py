@@ -1,0 +1,71 @@
+"""The table of a run: on the terminal, as Markdown, as JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PASS, FAIL, SKIP, NOT_RUN, PEER = "pass", "FAIL", "skip", "not run", "peer's fault"
+
+
+@dataclass
+class Row:
+    peer: str
+    version: str
+    role: str
+    case: str
+    result: str
+    seconds: float
+    detail: str = ""
+    clause: str = ""
+
+    def cells(self) -> list[str]:
+        return [self.peer, self.version, self.role, self.case, self.result, f"{self.seconds:.1f}", self.detail]
+
+
+HEAD = ["peer", "version", "role", "case", "result", "s", "detail"]
+WIDTHS = [16, 10, 9, 30, 12, 5]
+
+
+def line(cells: list[str]) -> str:
+    """One line of the terminal's table."""
+    fixed = "  ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS))
+    return f"{fixed}  {cells[-1][:400]}".rstrip()
+
+
+def summary(rows: list[Row]) -> str:
+    passed = sum(row.result == PASS for row in rows)
+    failed = sum(row.result == FAIL for row in rows)
+    return f"{passed} passed, {failed} failed, {len(rows) - passed - failed} skipped"
+
+
+def markdown(rows: list[Row], command: str) -> str:
+    """The table, with what was run, where and when."""
+    escape = lambda text: text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    system = f"{platform.system()} {platform.machine()}"
+    lines = [
+        "# Interoperability results",
+        "",
+        f"`{command}` on {time.strftime('%Y-%m-%d', time.gmtime())} ({system}). {summary(rows)}.",
+        "",
+        "Roles: *reference*: a foreign client against the peer, or the peer against a foreign server; "
+        "*server*: the peer against `h2ws serve`; *client*: `h2ws connect` against the peer. "
+        "What each case proves is in [README.md](README.md).",
+        "",
+        "| " + " | ".join(HEAD) + " |",
+        "|" + "---|" * len(HEAD),
+    ]
+    lines += ["| " + " | ".join(map(escape, row.cells())) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write(rows: list[Row], command: str, where: Path, name: str) -> None:
+    where.mkdir(parents=True, exist_ok=True)
+    (where / f"{name}.md").write_text(markdown(rows, command))
+
+
+def write_json(rows: list[Row], path: Path) -> None:
+    path.write_text(json.dumps({"summary": summary(rows), "rows": [asdict(row) for row in rows]}, indent=1) + "\n")

@@ -1,0 +1,508 @@
+"""An RFC 8441 client that shares no code with h2ws: `h2` and `wsproto`.
+
+One `Connection` carries many sockets. It keeps to the peer's windows and
+stream limit, acknowledges what it reads, and remembers for every stream how
+it ended, so that a case can assert on END_STREAM and RST_STREAM and not only
+on what an application would have seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from dataclasses import dataclass, field
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+from wsproto.connection import Connection as Framing
+from wsproto.connection import ConnectionType
+from wsproto.events import (
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Pong,
+    TextMessage,
+)
+
+STREAM_WINDOW = 1 << 20
+CONNECTION_WINDOW = (1 << 31) - 1
+CAPABILITY = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
+
+
+class PeerError(Exception):
+    """The peer did something the protocol does not allow, or went away."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server listens, and in which clothes."""
+
+    port: int
+    tls: bool = True
+    host: str = "127.0.0.1"
+    path: str = "/echo"
+
+    @property
+    def authority(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+    def ws_url(self, path: str | None = None) -> str:
+        scheme = "wss" if self.tls else "ws"
+        return f"{scheme}://{self.authority}{path or self.path}"
+
+    def http_url(self, path: str = "/") -> str:
+        return f"{self.scheme}://{self.authority}{path}"
+
+    def on(self, port: int) -> Endpoint:
+        """The same endpoint behind another port (a relay)."""
+        return Endpoint(port, self.tls, self.host, self.path)
+
+
+def tls_context(alpn: list[str]) -> ssl.SSLContext:
+    """A client context that trusts anything: the peers are on loopback."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(alpn)
+    return context
+
+
+@dataclass
+class Stream:
+    """One HTTP/2 stream and what the peer did to it."""
+
+    id: int
+    headers: dict[str, str] | None = None
+    data: bytearray = field(default_factory=bytearray)
+    received: int = 0
+    ended: bool = False
+    reset: int | None = None
+    sent_end: bool = False
+    hold: bool = False
+    trace: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> int | None:
+        return int(self.headers[":status"]) if self.headers else None
+
+    @property
+    def over(self) -> bool:
+        return self.ended or self.reset is not None
+
+    def __str__(self) -> str:
+        return f"stream {self.id}: {', '.join(self.trace) or 'nothing received'}"
+
+
+class _Http2(h2.connection.H2Connection):
+    """`h2` takes any GOAWAY for the end; NO_ERROR is but a drain (RFC 9113 §6.8)."""
+
+    def _receive_goaway_frame(self, frame):
+        state, unsent = self.state_machine.state, self.data_to_send()
+        answer = super()._receive_goaway_frame(frame)
+        if frame.error_code == 0:
+            self.state_machine.state = state
+            self._data_to_send = bytearray(unsent)
+        return answer
+
+
+class Connection:
+    """One HTTP/2 connection with any number of streams."""
+
+    def __init__(self, endpoint: Endpoint, reader, writer, strict: bool):
+        self.endpoint = endpoint
+        self._reader, self._writer = reader, writer
+        config = h2.config.H2Configuration(
+            client_side=True,
+            header_encoding="utf-8",
+            # Cases send malformed requests on purpose.
+            validate_outbound_headers=strict,
+            normalize_outbound_headers=strict,
+        )
+        self.h2 = _Http2(config)
+        self.streams: dict[int, Stream] = {}
+        self.goaway: tuple[int, int] | None = None
+        self.error: str | None = None
+        self.closed = False
+        self.settings_seen = False
+        self._changed = asyncio.Event()
+        self._pump: asyncio.Task | None = None
+        self.pongs: list[bytes] = []
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def to(cls, endpoint: Endpoint, *, strict: bool = True, stream_window: int = STREAM_WINDOW):
+        """Connect, by ALPN `h2` or with prior knowledge, and wait for SETTINGS."""
+        context = tls_context(["h2"]) if endpoint.tls else None
+        reader, writer = await asyncio.open_connection(
+            endpoint.host, endpoint.port, ssl=context, limit=1 << 22
+        )
+        if context:
+            chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+            if chosen != "h2":
+                writer.close()
+                raise PeerError(f"ALPN chose {chosen!r}, not h2")
+        self = cls(endpoint, reader, writer, strict)
+        # Values that are there from the start: `update` would be applied when
+        # the peer acknowledges, and never be sent.
+        self.h2.local_settings = h2.settings.Settings(client=True, initial_values={
+            h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: stream_window,
+            h2.settings.SettingCodes.ENABLE_PUSH: 0,
+        })
+        self.h2.initiate_connection()
+        grow = CONNECTION_WINDOW - self.h2.inbound_flow_control_window
+        self.h2.increment_flow_control_window(grow)
+        self._flush()
+        self._pump = asyncio.create_task(self._read_forever())
+        try:
+            await self.until(lambda: self.settings_seen, "SETTINGS")
+            yield self
+        finally:
+            await self.close()
+
+    @property
+    def capable(self) -> bool:
+        return self.h2.remote_settings.enable_connect_protocol == 1
+
+    @property
+    def stream_limit(self) -> int:
+        return self.h2.remote_settings.max_concurrent_streams
+
+    async def close(self) -> None:
+        """GOAWAY and FIN."""
+        if not self.closed:
+            with contextlib.suppress(h2.exceptions.ProtocolError):
+                self.h2.close_connection()
+                self._flush()
+        await self._hang_up()
+
+    async def abort(self) -> None:
+        """Drop the TCP connection without a word."""
+        self._writer.transport.abort()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        if self._pump:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        self._writer.close()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._writer.wait_closed(), 2)
+        self._over("closed by us")
+
+    # -- reading ----------------------------------------------------------
+
+    async def _read_forever(self) -> None:
+        try:
+            while chunk := await self._reader.read(1 << 18):
+                for event in self.h2.receive_data(chunk):
+                    self._on(event)
+                self._flush()
+                self._wake()
+            self._over("the peer closed the TCP connection")
+        except h2.exceptions.ProtocolError as error:
+            self._flush()
+            self._over(f"the peer broke HTTP/2: {error!r}")
+        except (OSError, ssl.SSLError) as error:
+            self._over(f"TCP connection lost: {error!r}")
+
+    def _over(self, why: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self.error = why
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _on(self, event) -> None:
+        if isinstance(event, h2.events.RemoteSettingsChanged):
+            self.settings_seen = True
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self.goaway = (int(event.error_code), event.last_stream_id)
+            if event.error_code:
+                text = (event.additional_data or b"").decode("latin-1")
+                self._over(f"GOAWAY({event.error_code!r}) {text}")
+        elif isinstance(event, h2.events.PingAckReceived):
+            self.pongs.append(event.ping_data)
+        elif (stream := self.streams.get(getattr(event, "stream_id", None))) is not None:
+            self._on_stream(stream, event)
+
+    def _on_stream(self, stream: Stream, event) -> None:
+        if isinstance(event, h2.events.ResponseReceived):
+            stream.headers = dict(event.headers)
+            stream.trace.append(f"HEADERS {stream.status}")
+        elif isinstance(event, h2.events.DataReceived):
+            stream.data += event.data
+            stream.received += len(event.data)
+            if len(stream.trace) < 40:
+                stream.trace.append(f"DATA {len(event.data)}")
+            if not stream.hold and event.flow_controlled_length:
+                with contextlib.suppress(h2.exceptions.StreamClosedError):
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, stream.id)
+        elif isinstance(event, h2.events.StreamEnded):
+            stream.ended = True
+            stream.trace.append("END_STREAM")
+        elif isinstance(event, h2.events.StreamReset):
+            stream.reset = int(event.error_code)
+            stream.trace.append(f"RST_STREAM({event.error_code!r})")
+
+    async def until(self, condition, what: str, timeout: float = 30) -> None:
+        """Wait until the condition holds; a lost connection is an error."""
+        if condition():
+            return
+
+        async def wait():
+            while not condition():
+                if self.closed:
+                    raise PeerError(f"waiting for {what}: {self.error}")
+                await self._changed.wait()
+        try:
+            await asyncio.wait_for(wait(), timeout)
+        except asyncio.TimeoutError:
+            raise PeerError(f"no {what} within {timeout:g} s") from None
+
+    # -- writing ----------------------------------------------------------
+
+    def _flush(self) -> None:
+        data = self.h2.data_to_send()
+        if data and not self._writer.is_closing():
+            self._writer.write(data)
+
+    async def request(self, headers: list[tuple[str, str]], end: bool = False) -> Stream:
+        """Send HEADERS as they are, once the stream limit allows it."""
+        room = lambda: self.h2.open_outbound_streams < self.stream_limit
+        while not room():  # again, since a sibling may be faster
+            await self.until(room, "room for a stream")
+        id = self.h2.get_next_available_stream_id()
+        stream = self.streams[id] = Stream(id, sent_end=end)
+        self.h2.send_headers(id, headers, end_stream=end)
+        self._flush()
+        return stream
+
+    async def answer(self, stream: Stream, timeout: float = 30) -> int | None:
+        """The status, or None if the stream was reset instead."""
+        await self.until(lambda: stream.headers or stream.over, f"answer on stream {stream.id}", timeout)
+        return stream.status
+
+    async def get(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        """An ordinary request beside the sockets."""
+        stream = await self.request([
+            (":method", method),
+            (":scheme", self.endpoint.scheme),
+            (":authority", self.endpoint.authority),
+            (":path", path),
+        ], end=True)
+        await self.until(lambda: stream.over, f"end of {method} {path}")
+        if stream.reset is not None:
+            raise PeerError(str(stream))
+        return stream.status, stream.headers, bytes(stream.data)
+
+    async def send(self, stream: Stream, data: bytes, end: bool = False) -> None:
+        """Send as windows allow; waits for WINDOW_UPDATE, never overruns."""
+        view = memoryview(data)
+        while view:
+            room = lambda: stream.reset is not None or self.h2.local_flow_control_window(stream.id) > 0
+            await self.until(room, f"window on stream {stream.id}")
+            if stream.reset is not None:
+                raise PeerError(f"sending on {stream}")
+            size = min(
+                len(view),
+                self.h2.local_flow_control_window(stream.id),
+                self.h2.max_outbound_frame_size,
+            )
+            if size <= 0:  # a sibling was faster; an empty DATA frame would count as an attack
+                continue
+            last = end and size == len(view)
+            self.h2.send_data(stream.id, bytes(view[:size]), end_stream=last)
+            stream.sent_end |= last
+            view = view[size:]
+            self._flush()
+            await self._writer.drain()
+        if end and not stream.sent_end:
+            self.h2.end_stream(stream.id)
+            stream.sent_end = True
+            self._flush()
+
+    def reset(self, stream: Stream, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
+        """RST_STREAM from our side."""
+        with contextlib.suppress(h2.exceptions.StreamClosedError):
+            self.h2.reset_stream(stream.id, code)
+            self._flush()
+
+    async def ping(self) -> None:
+        """An HTTP/2 PING there and back: proves that the connection lives."""
+        token = len(self.pongs).to_bytes(8, "big")
+        self.h2.ping(token)
+        self._flush()
+        await self.until(lambda: token in self.pongs, "PING answer")
+
+    # -- sockets ----------------------------------------------------------
+
+    def connect_headers(self, **pseudo: str | None) -> list[tuple[str, str]]:
+        """An extended CONNECT (RFC 8441 §4); `pseudo` replaces fields, None removes them."""
+        fields = {
+            "method": "CONNECT",
+            "protocol": "websocket",
+            "scheme": self.endpoint.scheme,
+            "authority": self.endpoint.authority,
+            "path": self.endpoint.path,
+        } | pseudo
+        return [(f":{name}", value) for name, value in fields.items() if value is not None]
+
+    async def socket(self, path: str | None = None, *, headers=(), extensions=(), timeout: float = 30) -> Socket:
+        """Open a WebSocket; anything but a 2xx is an error."""
+        if not self.capable:
+            raise PeerError("the peer did not send ENABLE_CONNECT_PROTOCOL = 1")
+        fields = [("sec-websocket-version", "13"), *headers]
+        if extensions:
+            offers = ", ".join(f"{extension.name}; {extension.offer()}" for extension in extensions)
+            fields.append(("sec-websocket-extensions", offers))
+        stream = await self.request(self.connect_headers(path=path or self.endpoint.path) + fields)
+        status = await self.answer(stream, timeout)
+        if status is None or not 200 <= status < 300:
+            raise PeerError(f"refused: {stream}")
+        if stream.ended:
+            raise PeerError(f"END_STREAM on the 200: {stream}")
+        agreed = stream.headers.get("sec-websocket-extensions")
+        chosen = []
+        if agreed:
+            for extension in extensions:
+                if agreed.startswith(extension.name):
+                    extension.finalize(agreed)
+                    chosen.append(extension)
+            if not chosen:
+                raise PeerError(f"the peer chose an extension nobody offered: {agreed}")
+        return Socket(self, stream, chosen)
+
+
+@dataclass
+class Ending:
+    """How a socket ended, seen from the wire."""
+
+    code: int | None
+    reason: str | None
+    ended: bool
+    reset: int | None
+
+
+class Socket:
+    """A WebSocket over one stream: wsproto does the frames."""
+
+    def __init__(self, connection: Connection, stream: Stream, extensions=()):
+        self.connection, self.stream = connection, stream
+        self._framing = Framing(ConnectionType.CLIENT, list(extensions))
+        self._parts: list = []
+        self._ready: list = []
+        self.close_frame: CloseConnection | None = None
+        self.pongs: list[bytes] = []
+
+    async def send(self, message: str | bytes, fragments: int = 1) -> None:
+        """A message, cut into that many frames."""
+        event = TextMessage if isinstance(message, str) else BytesMessage
+        step = max(1, -(-len(message) // fragments))
+        parts = [message[i:i + step] for i in range(0, len(message), step)] or [message]
+        for number, part in enumerate(parts, 1):
+            await self.raw(self._framing.send(event(part, message_finished=number == len(parts))))
+
+    async def ping(self, payload: bytes = b"") -> None:
+        await self.raw(self._framing.send(Ping(payload)))
+
+    async def raw(self, data: bytes, end: bool = False) -> None:
+        """Bytes into the stream as they are."""
+        await self.connection.send(self.stream, data, end)
+
+    async def recv(self, timeout: float = 60) -> str | bytes:
+        """The next whole message; pings in between are answered."""
+        while not self._ready:
+            if self.close_frame:
+                raise PeerError(f"closed with {self.close_frame.code} {self.close_frame.reason!r}")
+            await self._more("message", timeout)
+        return self._ready.pop(0)
+
+    async def echo(self, message: str | bytes, fragments: int = 1) -> None:
+        """Send and expect the same back."""
+        _, answer = await asyncio.gather(self.send(message, fragments), self.recv())
+        if answer != message:
+            raise PeerError(f"echo differs: sent {_brief(message)}, got {_brief(answer)}; {self.stream}")
+
+    async def pong(self, payload: bytes, timeout: float = 30) -> None:
+        """Wait for the Pong that answers a Ping."""
+        while payload not in self.pongs:
+            await self._more("pong", timeout)
+
+    async def closing(self, timeout: float = 30) -> CloseConnection:
+        """Wait for the peer's Close frame; messages before it are dropped."""
+        while not self.close_frame:
+            await self._more("Close frame", timeout)
+        return self.close_frame
+
+    async def close(self, code: int = 1000, reason: str = "", *, ending: str = "end_stream") -> Ending:
+        """The closing handshake begun by us (RFC 6455 §7.1.2), then the stream's end."""
+        await self.raw(self._framing.send(CloseConnection(code, reason)))
+        await self.closing()
+        return await self._finish(ending)
+
+    async def answer_close(self, *, ending: str = "end_stream") -> Ending:
+        """The closing handshake begun by the peer."""
+        frame = await self.closing()
+        with contextlib.suppress(Exception):
+            await self.raw(self._framing.send(frame.response()))
+        return await self._finish(ending)
+
+    async def _finish(self, ending: str) -> Ending:
+        if ending == "cancel":
+            self.connection.reset(self.stream)
+            return self.ending()
+        if not self.stream.sent_end and self.stream.reset is None:
+            await self.connection.send(self.stream, b"", end=True)
+        await self.connection.until(lambda: self.stream.over, f"end of stream {self.stream.id}")
+        return self.ending()
+
+    def ending(self) -> Ending:
+        frame = self.close_frame
+        return Ending(
+            int(frame.code) if frame else None,
+            frame.reason if frame else None,
+            self.stream.ended,
+            self.stream.reset,
+        )
+
+    async def _more(self, what: str, timeout: float) -> None:
+        stream = self.stream
+        await self.connection.until(lambda: stream.data or stream.over, f"{what} on stream {stream.id}", timeout)
+        if not stream.data:
+            raise PeerError(f"no {what}: {stream}")
+        data = bytes(stream.data)
+        stream.data.clear()
+        self._framing.receive_data(data)
+        for event in self._framing.events():
+            await self._on(event)
+
+    async def _on(self, event) -> None:
+        if isinstance(event, (TextMessage, BytesMessage)):
+            self._parts.append(event.data)
+            if event.message_finished:
+                empty = "" if isinstance(event, TextMessage) else b""
+                self._ready.append(empty.join(self._parts))
+                self._parts.clear()
+        elif isinstance(event, Ping):
+            await self.raw(self._framing.send(event.response()))
+        elif isinstance(event, Pong):
+            self.pongs.append(bytes(event.payload))
+        elif isinstance(event, CloseConnection):
+            self.close_frame = event
+
+
+def _brief(message) -> str:
+    kind = "text" if isinstance(message, str) else "binary"
+    return f"{len(message)} {kind} {message[:24]!r}"

@@ -1,0 +1,96 @@
+"""Runs peers one after the other, and the cases on each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+from . import install, program, report
+from .cases import CASES, Case, Turn
+from .peer import Peer, Served, every
+from .report import FAIL, NOT_RUN, PASS, PEER, SKIP, Row
+from .stage import NotRun, Stage
+
+
+class Runner:
+    """One run; rows are printed as they come."""
+
+    def __init__(self, *, quick: bool, h2ws: Path | None, roles: set[str], only: str | None):
+        self.quick, self.h2ws, self.roles, self.only = quick, h2ws, roles, only
+        self.rows: list[Row] = []
+
+    def _row(self, *args, **kwargs) -> None:
+        row = Row(*args, **kwargs)
+        self.rows.append(row)
+        print(report.line(row.cells()), flush=True)
+
+    async def run(self, peers: list[Peer]) -> None:
+        print(report.line(report.HEAD), flush=True)
+        for peer in peers:
+            roles = ["reference", "client"] if peer.kind == "server" else ["reference", "server"]
+            for role in roles:
+                if role in self.roles and self._cases(peer, role):
+                    await self._play(peer, role)
+
+    def _cases(self, peer: Peer, role: str) -> list[Case]:
+        return [c for c in CASES if c.role == role and c.wants(peer) and self.only in (None, c.name)]
+
+    async def _play(self, peer: Peer, role: str) -> None:
+        """One peer in one role; what is not there is said once and not passed."""
+        version = "?"
+        async with Stage(f"{peer.name}-{role}", self.h2ws) as stage:
+            try:
+                install.debian(*peer.apt)
+                version = await peer.read_version()
+                if role != "reference" and not self.h2ws:
+                    raise NotRun("there is no h2ws to test")
+                served = await self._serve(peer, role, stage)
+            except (NotRun, OSError, AssertionError) as error:
+                ours = isinstance(error, program.DoesNotServe)
+                self._row(peer.name, version, role, "*", FAIL if ours else NOT_RUN, 0.0, str(error))
+                return
+            for case in self._cases(peer, role):
+                await self._case(case, peer, version, served, stage)
+
+    async def _serve(self, peer: Peer, role: str, stage: Stage) -> Served:
+        """Whatever listens for this peer and role (see `Turn.served`)."""
+        if peer.kind == "server":
+            return await peer.start(stage)
+        if role == "server":
+            served = await program.serve(stage)
+        else:
+            served = await next(p for p in every() if p.name == "node").start(stage)
+        return await peer.start(stage, served.tls) if peer.kind == "bridge" else served
+
+    async def _case(self, case: Case, peer: Peer, version: str, served: Served, stage: Stage) -> None:
+        started = time.monotonic()
+        turn = Turn(peer, case.role, served, stage, self.quick, self.h2ws)
+        result = PASS
+        if self.quick and not case.quick:
+            result = SKIP
+            turn.note("not in a quick run")
+        else:
+            try:
+                await asyncio.wait_for(case.run(turn), case.timeout)
+            except asyncio.TimeoutError:
+                result = FAIL
+                turn.note(f"hung: stopped after {case.timeout:g} s")
+            except NotRun as error:
+                result = NOT_RUN
+                turn.note(str(error))
+            except Exception as error:  # every failure of a case is a row
+                result = FAIL
+                turn.note(f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error))
+            if result == FAIL and case.name in peer.excused:
+                result = PEER
+                turn.note(peer.excused[case.name])
+            if result == FAIL and served.child is not None and not served.child.running:
+                turn.note(f"{served.child.name} exited with {served.child.process.returncode}: {served.child.tail()}")
+        detail = "; ".join(turn.notes).replace("\n", " ")
+        self._row(peer.name, version, case.role, case.name, result, time.monotonic() - started, detail, case.clause)
+        if served.child is not None and not served.child.running:
+            with contextlib.suppress(NotRun):
+                replaced = await self._serve(peer, case.role, stage)
+                served.__dict__.update(replaced.__dict__)

@@ -1,0 +1,212 @@
+"""Processes, ports and files of a run, and their end.
+
+Every child lives in a session of its own, so that its whole group can be
+killed, and dies with the harness even if that is killed outright.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+INTEROP = Path(__file__).resolve().parent.parent
+WORK = INTEROP / ".work"
+NODE_MODULES = WORK / "node_modules"
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NotRun(Exception):
+    """The peer cannot be had here: not installed, or it does not start."""
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Child:
+    """A running process, its log, and what it printed."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path):
+        self.name, self.process, self.log = name, process, log
+
+    @property
+    def running(self) -> bool:
+        return self.process.returncode is None
+
+    def tail(self, lines: int = 6) -> str:
+        with contextlib.suppress(OSError):
+            return " | ".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+    async def first_line(self, timeout: float = 15) -> str:
+        """The first line of a child that was started with `stdout=PIPE`."""
+        try:
+            line = await asyncio.wait_for(self.process.stdout.readline(), timeout)
+        except asyncio.TimeoutError:
+            raise NotRun(f"{self.name} printed nothing within {timeout:g} s: {self.tail()}") from None
+        if not line:
+            await self.process.wait()
+            raise NotRun(f"{self.name} exited with {self.process.returncode}: {self.tail()}")
+        return line.decode().strip()
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    async def stop(self, patience: float = 2) -> None:
+        if self.running:
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.process.wait(), patience)
+        # The leader may be gone and its workers not.
+        self.signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+class Stage:
+    """Where one peer plays: a directory, free ports, children to stop."""
+
+    def __init__(self, name: str, h2ws: Path | None = None):
+        self.name = name
+        self.h2ws = h2ws
+        self.dir = WORK / "stages" / name
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self._children: list[Child] = []
+        self._backend: int | None = None
+        self._exits = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Stage:
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        await self._exits.aclose()
+        for child in reversed(self._children):
+            await child.stop()
+
+    async def enter(self, context):
+        """Keep an async context open until the stage is left."""
+        return await self._exits.enter_async_context(context)
+
+    @property
+    def cert(self) -> Path:
+        return WORK / "cert.pem"
+
+    @property
+    def key(self) -> Path:
+        return WORK / "key.pem"
+
+    @property
+    def both(self) -> Path:
+        return WORK / "both.pem"
+
+    def port(self) -> int:
+        """A port that is free now on loopback."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.dir / name
+        path.write_text(text)
+        return path
+
+    async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, env: dict | None = None, cwd=None) -> Child:
+        """Start a child; its output goes to a log of the stage."""
+        name = name or Path(str(argv[0])).name
+        log = self.dir / f"{name}.log"
+        try:
+            with log.open("wb") as sink:
+                process = await asyncio.create_subprocess_exec(
+                    *map(str, argv),
+                    stdin=subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE if stdout_pipe else sink,
+                    stderr=sink,
+                    env=os.environ | (env or {}),
+                    cwd=cwd,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,
+                )
+        except OSError as error:
+            raise NotRun(f"{name} does not start: {error}") from error
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    async def ready(self, child: Child, *ports: int, timeout: float = 20) -> None:
+        """Wait until the child accepts connections."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        for port in ports:
+            while True:
+                if not child.running:
+                    raise NotRun(f"{child.name} exited with {child.process.returncode}: {child.tail()}")
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    break
+                if asyncio.get_running_loop().time() > deadline:
+                    raise NotRun(f"{child.name} does not listen: {child.tail()}")
+                await asyncio.sleep(0.05)
+
+    async def backend(self) -> int:
+        """The plain RFC 6455 echo backend for proxies (Node `ws`)."""
+        if self._backend is None:
+            port = self.port()
+            child = await self.spawn("node", INTEROP / "apps/backend.mjs", port, name="backend", env=node_env())
+            await self.ready(child, port)
+            self._backend = port
+        return self._backend
+
+
+def node_env() -> dict[str, str]:
+    """Tells our Node programs where the run's npm packages are."""
+    return {"INTEROP_NODE_MODULES": str(NODE_MODULES)}
+
+
+async def run(*argv, stdin: bytes | None = None, timeout: float = 60, env: dict | None = None) -> tuple[int, str, str]:
+    """Run a program to its end: status, stdout, stderr. A timeout kills it."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, argv),
+        stdin=subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | (env or {}),
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(stdin), timeout)
+    except asyncio.TimeoutError:
+        raise AssertionError(f"{Path(str(argv[0])).name} still ran after {timeout:g} s") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    return process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+def certificate() -> None:
+    """A self-signed certificate for localhost and 127.0.0.1."""
+    cert, key, both = (WORK / f"{name}.pem" for name in ("cert", "key", "both"))
+    if not both.exists():
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365",
+             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-keyout", key, "-out", cert],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        both.write_bytes(cert.read_bytes() + key.read_bytes())
+    # Peers that drop their privileges read these as another user.
+    for path in (cert, key, both):
+        path.chmod(0o644)
+
+
+PYTHON = sys.executable

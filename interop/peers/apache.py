@@ -1,0 +1,52 @@
+"""Apache httpd: mod_http2 with `H2WebSockets on` before an RFC 6455 backend."""
+
+from lib.peer import Peer, Served
+from lib.rfc8441 import Endpoint
+from lib.stage import Stage
+
+MODULES = ("mpm_event", "authz_core", "ssl", "http2", "headers", "proxy", "proxy_http", "proxy_wstunnel")
+CONFIG = """\
+ServerRoot {dir}
+DefaultRuntimeDir {dir}
+ServerName localhost
+PidFile {dir}/apache.pid
+ErrorLog {dir}/error.log
+LogLevel warn
+User www-data
+Group www-data
+{modules}
+Listen 127.0.0.1:{tls}
+Listen 127.0.0.1:{clear}
+H2WebSockets on
+RequestHeader set x-front-version "expr=%{{SERVER_PROTOCOL}}"
+ProxyPass / http://127.0.0.1:{backend}/ upgrade=websocket
+<VirtualHost 127.0.0.1:{tls}>
+    Protocols h2 http/1.1
+    SSLEngine on
+    SSLCertificateFile {cert}
+    SSLCertificateKeyFile {key}
+    RequestHeader set x-front-version "expr=%{{SERVER_PROTOCOL}}"
+    ProxyPass / http://127.0.0.1:{backend}/ upgrade=websocket
+</VirtualHost>
+<VirtualHost 127.0.0.1:{clear}>
+    Protocols h2c http/1.1
+    ProxyPass / http://127.0.0.1:{backend}/ upgrade=websocket
+</VirtualHost>
+"""
+
+
+async def start(stage: Stage) -> Served:
+    backend, tls, clear = await stage.backend(), stage.port(), stage.port()
+    modules = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in MODULES)
+    config = stage.write("apache.conf", CONFIG.format(
+        dir=stage.dir, modules=modules, tls=tls, clear=clear, backend=backend, cert=stage.cert, key=stage.key))
+    child = await stage.spawn("apache2", "-f", config, "-DFOREGROUND", name="apache2")
+    await stage.ready(child, tls, clear)
+    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+
+
+PEERS = [
+    Peer("apache", "server", start, apt=("apache2",), version=("apache2", "-v"),
+         capable=True, clear_h2=True, h2_mark=("x-front-version", "HTTP/2"),
+         note="stalls in silence at its 7th open socket on a connection"),
+]

@@ -1,0 +1,14 @@
+"""Foreign clients: they talk to `h2ws serve`, and to Node as the reference."""
+
+from lib.peer import Peer, npm, pypi
+
+PEERS = [
+    Peer("python-h2", "client", version=f"{pypi('h2')}+{pypi('wsproto')}"),
+    Peer("python-websockets", "client", version=pypi("websockets")),
+    Peer("nghttp", "client", apt=("nghttp2-client",), version=("nghttp", "--version")),
+    Peer("undici", "client", version=npm("undici")),
+    Peer("niquests", "client", version=pypi("niquests")),
+    Peer("node-client", "client", version=("node", "--version")),
+    Peer("chromium", "client", apt=("chromium",), version=("chromium", "--version")),
+    Peer("firefox", "client", apt=("firefox-esr",), version=("firefox-esr", "--version")),
+]

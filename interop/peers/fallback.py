@@ -1,0 +1,112 @@
+"""HTTP/2 without the capability: a client of ours must fall back by itself."""
+
+from lib.peer import FULL, Peer, Served, pypi
+from lib.rfc8441 import Endpoint
+from lib.stage import INTEROP, PYTHON, Stage
+
+H2O = """\
+listen:
+  host: 127.0.0.1
+  port: {tls}
+  ssl:
+    certificate-file: {cert}
+    key-file: {key}
+listen:
+  host: 127.0.0.1
+  port: {clear}
+user: root
+pid-file: {dir}/h2o.pid
+error-log: {dir}/error.log
+http2-reprioritize-blocking-assets: OFF
+hosts:
+  default:
+    paths:
+      "/":
+        proxy.reverse.url: http://127.0.0.1:{backend}/
+        proxy.websocket: ON
+"""
+NGINX = """\
+daemon off;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log;
+worker_processes 1;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    server {{
+        listen 127.0.0.1:{tls} ssl http2;
+        listen 127.0.0.1:{clear};
+        ssl_certificate {cert};
+        ssl_certificate_key {key};
+        location / {{
+            proxy_pass http://127.0.0.1:{backend};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host $host;
+        }}
+    }}
+}}
+"""
+CADDY = """\
+{{
+    admin off
+    auto_https off
+    skip_install_trust
+    servers {{
+        protocols h1 h2
+    }}
+}}
+https://127.0.0.1:{tls} {{
+    tls {cert} {key}
+    reverse_proxy 127.0.0.1:{backend}
+}}
+http://127.0.0.1:{clear} {{
+    reverse_proxy 127.0.0.1:{backend}
+}}
+"""
+
+
+async def proxy(stage: Stage, config: str, text: str, *argv) -> Served:
+    ports = {"tls": stage.port(), "clear": stage.port()}
+    path = stage.write(config, text.format(
+        dir=stage.dir, cert=stage.cert, key=stage.key, backend=await stage.backend(), **ports))
+    child = await stage.spawn(*argv, path, env={"HOME": str(stage.dir), "XDG_DATA_HOME": str(stage.dir)})
+    await stage.ready(child, *ports.values())
+    return Served(Endpoint(ports["tls"]), Endpoint(ports["clear"], tls=False), child)
+
+
+async def h2o(stage: Stage) -> Served:
+    return await proxy(stage, "h2o.yaml", H2O, "h2o", "-m", "worker", "-c")
+
+
+async def nginx(stage: Stage) -> Served:
+    return await proxy(stage, "nginx.conf", NGINX, "nginx", "-p", stage.dir, "-e", "stderr", "-c")
+
+
+async def caddy(stage: Stage) -> Served:
+    return await proxy(stage, "Caddyfile", CADDY, "caddy", "run", "--adapter", "caddyfile", "--config")
+
+
+async def granian(stage: Stage) -> Served:
+    tls = stage.port()
+    child = await stage.spawn(
+        PYTHON, "-m", "granian", "asgi_echo:app", "--interface", "asgi", "--http", "auto",
+        "--host", "127.0.0.1", "--port", tls, "--ssl-certificate", stage.cert, "--ssl-keyfile", stage.key,
+        name="granian", cwd=INTEROP / "apps")
+    await stage.ready(child, tls)
+    return Served(Endpoint(tls), child=child)
+
+
+PEERS = [
+    Peer("h2o", "server", h2o, apt=("h2o",), version=("h2o", "--version")),
+    Peer("nginx", "server", nginx, apt=("nginx-light",), version=("nginx", "-v")),
+    Peer("caddy", "server", caddy, apt=("caddy",), version=("caddy", "version")),
+    Peer("granian", "server", granian, version=pypi("granian"),
+         can=FULL - {"abort", "ping", "fragments"}),
+]

@@ -1,0 +1,55 @@
+"""HAProxy: a bridge to an RFC 6455 backend, and one into an RFC 8441 upstream."""
+
+from lib.peer import Peer, Served
+from lib.rfc8441 import Endpoint
+from lib.stage import Stage
+
+VERSION = ("haproxy", "-v")
+CONFIG = """\
+global
+    nbthread 1
+    tune.h2.max-concurrent-streams {streams}
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 60s
+frontend front
+{binds}
+    http-request set-header x-front-version %[req.ver]
+    default_backend back
+backend back
+    server s {server}
+"""
+
+
+async def run(stage: Stage, name: str, binds: str, server: str, *ports: int):
+    config = stage.write(f"{name}.cfg", CONFIG.format(binds=binds, server=server, streams=1000))
+    child = await stage.spawn("haproxy", "-db", "-f", config, name=name)
+    await stage.ready(child, *ports)
+    return child
+
+
+async def start(stage: Stage) -> Served:
+    backend, tls, clear = await stage.backend(), stage.port(), stage.port()
+    binds = (f"    bind 127.0.0.1:{tls} ssl crt {stage.both} alpn h2,http/1.1\n"
+             f"    bind 127.0.0.1:{clear} proto h2")
+    child = await run(stage, "haproxy", binds, f"127.0.0.1:{backend}", tls, clear)
+    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+
+
+async def before(stage: Stage, upstream: Endpoint) -> Served:
+    """HTTP/1.1 in front, RFC 8441 behind."""
+    clear = stage.port()
+    how = "ssl verify none alpn h2 ws h2" if upstream.tls else "proto h2 ws h2"
+    child = await run(stage, "haproxy-h1-to-h2", f"    bind 127.0.0.1:{clear}",
+                      f"{upstream.authority} {how}", clear)
+    return Served(clear=Endpoint(clear, tls=False), child=child)
+
+
+PEERS = [
+    Peer("haproxy", "server", start, apt=("haproxy",), version=VERSION,
+         capable=True, clear_h2=True, h2_mark=("x-front-version", "2.0")),
+    Peer("haproxy-bridge", "bridge", before, apt=("haproxy",), version=VERSION),
+]

@@ -1,0 +1,23 @@
+"""The libwebsockets test server: an origin with windows of 0 and small limits."""
+
+from lib.peer import Peer, Served
+from lib.rfc8441 import Endpoint
+from lib.stage import Stage
+
+
+async def start(stage: Stage) -> Served:
+    tls = stage.port()
+    child = await stage.spawn(
+        "libwebsockets-test-server", "-s", "-p", tls, "-i", "lo",
+        "-r", "/usr/share/libwebsockets-test-server", "-C", stage.cert, "-K", stage.key,
+    )
+    await stage.ready(child, tls)
+    return Served(Endpoint(tls, path="/"), child=child)
+
+
+PEERS = [
+    Peer("libwebsockets", "server", start, apt=("libwebsockets-test-server",),
+         version=("dpkg-query", "-W", "libwebsockets-test-server"), capable=True,
+         can=frozenset(), ending="cancel", subprotocol="lws-mirror-protocol", largest=4096,
+         note="mirrors what its 4,096-byte buffer holds: packed messages come back cut in two"),
+]

@@ -1,0 +1,41 @@
+"""lighttpd: mod_proxy with upgrades before an RFC 6455 backend."""
+
+from lib.peer import Peer, Served
+from lib.rfc8441 import Endpoint
+from lib.stage import Stage
+
+CONFIG = """\
+server.modules = ("mod_openssl", "mod_magnet", "mod_proxy")
+server.document-root = "{dir}"
+server.errorlog = "{dir}/error.log"
+server.bind = "127.0.0.1"
+server.port = {clear}
+server.feature-flags = ("server.h2proto" => "enable", "server.h2c" => "enable")
+$SERVER["socket"] == "127.0.0.1:{tls}" {{
+    ssl.engine = "enable"
+    ssl.pemfile = "{both}"
+}}
+magnet.attract-raw-url-to = ("{lua}")
+proxy.header = ("upgrade" => "enable")
+proxy.server = ("" => (("host" => "127.0.0.1", "port" => {backend})))
+"""
+LUA = """\
+lighty.r.req_header["x-front-version"] = lighty.r.req_attr["request.protocol"]
+"""
+
+
+async def start(stage: Stage) -> Served:
+    backend, tls, clear = await stage.backend(), stage.port(), stage.port()
+    lua = stage.write("version.lua", LUA)
+    config = stage.write("lighttpd.conf", CONFIG.format(
+        dir=stage.dir, tls=tls, clear=clear, both=stage.both, backend=backend, lua=lua))
+    child = await stage.spawn("lighttpd", "-D", "-f", config)
+    await stage.ready(child, tls, clear)
+    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+
+
+PEERS = [
+    Peer("lighttpd", "server", start, apt=("lighttpd", "lighttpd-mod-openssl", "lighttpd-modules-lua"),
+         version=("lighttpd", "-v"), capable=True, clear_h2=True,
+         h2_mark=("x-front-version", "HTTP/2"), ending="cancel"),
+]

@@ -1,0 +1,267 @@
+//! How permessage-deflate's parameters are written (RFC 7692 §7.1).
+
+use std::fmt;
+
+use super::NAME;
+use crate::handshake::Extension;
+
+pub(super) const SERVER_NO_CONTEXT_TAKEOVER: &str = "server_no_context_takeover";
+pub(super) const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
+pub(super) const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
+pub(super) const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
+
+/// The size of a compressor's LZ77 window, as its base-2 logarithm in bytes: 8 to 15
+/// (RFC 7692 §7.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WindowBits(u8);
+
+impl WindowBits {
+    /// 256 bytes: the smallest window there is.
+    pub const MIN: Self = Self(8);
+    /// 512 bytes: the smallest window that zlib and its kin can compress raw DEFLATE with.
+    pub const MIN_COMPRESS: Self = Self(9);
+    /// 32 KiB: what holds where nothing is said.
+    pub const MAX: Self = Self(15);
+
+    /// `bits` from 8 to 15.
+    #[must_use]
+    pub fn new(bits: u8) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0)
+            .contains(&bits)
+            .then_some(Self(bits))
+    }
+
+    /// The logarithm.
+    #[must_use]
+    pub fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The window to compress with, if a compressor can keep to it. `None` for 8 bits, which
+    /// leaves but to send each message uncompressed, as RFC 7692 §6 allows.
+    #[must_use]
+    pub fn for_compressor(self) -> Option<u8> {
+        (self >= Self::MIN_COMPRESS).then_some(self.0)
+    }
+
+    /// Digits without leading zeros (RFC 7692 §7.1.2.1).
+    fn parse(text: &str) -> Option<Self> {
+        let bits = Self::new(text.parse().ok()?)?;
+        (bits.to_string() == text).then_some(bits)
+    }
+}
+
+impl Default for WindowBits {
+    fn default() -> Self {
+        Self::MAX
+    }
+}
+
+impl fmt::Display for WindowBits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One offer of a client's (RFC 7692 §7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeflateOffer {
+    /// The server must forget its window after each message.
+    pub server_no_context_takeover: bool,
+    /// The client is going to forget its window after each message.
+    pub client_no_context_takeover: bool,
+    /// The server must not use a larger window.
+    pub server_max_window_bits: Option<WindowBits>,
+    /// Whether and how the client's window may be limited.
+    pub client_max_window_bits: Option<ClientWindow>,
+}
+
+/// What a client says of its own window (RFC 7692 §7.1.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientWindow {
+    /// The server may limit it.
+    Limitable,
+    /// The server may limit it, and the client does not use a larger one than this anyway.
+    AtMost(WindowBits),
+}
+
+impl DeflateOffer {
+    /// Reads an offer. An answer has the same parameters, and fewer liberties.
+    ///
+    /// # Errors
+    /// If a parameter is unknown, repeated, or has not the value it needs: a server declines
+    /// such an offer (RFC 7692 §7.1).
+    pub fn from_extension(extension: &Extension) -> Result<Self, DeflateError> {
+        let mut offer = Self::default();
+        let mut seen = Vec::new();
+        for (name, value) in extension.params() {
+            if seen.contains(&name) {
+                return Err(DeflateError::Repeated(name.to_owned()));
+            }
+            seen.push(name);
+            let invalid = || DeflateError::InvalidValue(name.to_owned());
+            let bits = |text| WindowBits::parse(text).ok_or_else(invalid);
+            match (name, value) {
+                (SERVER_NO_CONTEXT_TAKEOVER, None) => offer.server_no_context_takeover = true,
+                (CLIENT_NO_CONTEXT_TAKEOVER, None) => offer.client_no_context_takeover = true,
+                (SERVER_MAX_WINDOW_BITS, Some(text)) => {
+                    offer.server_max_window_bits = Some(bits(text)?);
+                }
+                (CLIENT_MAX_WINDOW_BITS, Some(text)) => {
+                    offer.client_max_window_bits = Some(ClientWindow::AtMost(bits(text)?));
+                }
+                (CLIENT_MAX_WINDOW_BITS, None) => {
+                    offer.client_max_window_bits = Some(ClientWindow::Limitable);
+                }
+                (
+                    SERVER_NO_CONTEXT_TAKEOVER
+                    | CLIENT_NO_CONTEXT_TAKEOVER
+                    | SERVER_MAX_WINDOW_BITS,
+                    _,
+                ) => return Err(invalid()),
+                _ => return Err(DeflateError::Unknown(name.to_owned())),
+            }
+        }
+        Ok(offer)
+    }
+
+    /// The offer as it is sent.
+    #[must_use]
+    pub fn to_extension(&self) -> Extension {
+        let mut params: Vec<(&str, Option<String>)> = Vec::new();
+        if self.server_no_context_takeover {
+            params.push((SERVER_NO_CONTEXT_TAKEOVER, None));
+        }
+        if self.client_no_context_takeover {
+            params.push((CLIENT_NO_CONTEXT_TAKEOVER, None));
+        }
+        if let Some(bits) = self.server_max_window_bits {
+            params.push((SERVER_MAX_WINDOW_BITS, Some(bits.to_string())));
+        }
+        match self.client_max_window_bits {
+            Some(ClientWindow::AtMost(bits)) => {
+                params.push((CLIENT_MAX_WINDOW_BITS, Some(bits.to_string())));
+            }
+            Some(ClientWindow::Limitable) => params.push((CLIENT_MAX_WINDOW_BITS, None)),
+            None => {}
+        }
+        let extension = Extension::new(NAME);
+        params
+            .iter()
+            .fold(extension, |extension, (name, value)| {
+                extension?.param(name, value.as_deref())
+            })
+            .expect("names and numbers are tokens")
+    }
+}
+
+/// Why an offer or an answer of permessage-deflate is not valid (RFC 7692 §7.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeflateError {
+    /// A parameter that permessage-deflate does not have.
+    Unknown(String),
+    /// A parameter that comes twice.
+    Repeated(String),
+    /// A parameter without the value it needs, with one it must not have, or out of range.
+    InvalidValue(String),
+    /// The answer lacks what the offer demanded.
+    Missing(&'static str),
+    /// The answer holds what the offer did not allow.
+    NotOffered(&'static str),
+    /// The answer exceeds the limit of the offer.
+    TooLarge(&'static str),
+}
+
+impl fmt::Display for DeflateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "unknown parameter {name}"),
+            Self::Repeated(name) => write!(f, "{name} is there twice"),
+            Self::InvalidValue(name) => write!(f, "{name} has an invalid value"),
+            Self::Missing(name) => write!(f, "{name} was demanded and not confirmed"),
+            Self::NotOffered(name) => write!(f, "{name} was not offered"),
+            Self::TooLarge(name) => write!(f, "{name} is above the offer's limit"),
+        }
+    }
+}
+
+impl std::error::Error for DeflateError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::deflate::{DeflateConfig, check_answer};
+    use crate::handshake::extensions;
+    use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
+
+    /// `text` is what follows the name.
+    fn extension(text: &str) -> Extension {
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::try_from(format!("{NAME}{text}")).unwrap();
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, value);
+        extensions::parse(&headers).unwrap().remove(0)
+    }
+
+    #[test]
+    fn rfc7692_7_1_2_1_window_bits_are_8_to_15_without_leading_zeros() {
+        for good in 8..=15 {
+            assert_eq!(
+                WindowBits::parse(&good.to_string()).map(WindowBits::get),
+                Some(good)
+            );
+        }
+        for bad in [
+            "", "0", "7", "16", "08", "010", "+8", "-8", "8.0", "x", "256", "264",
+        ] {
+            assert_eq!(WindowBits::parse(bad), None, "{bad}");
+        }
+        assert_eq!(WindowBits::new(7), None);
+        assert_eq!(WindowBits::new(16), None);
+        assert_eq!(WindowBits::default().get(), 15);
+        assert_eq!(WindowBits::MIN.for_compressor(), None);
+        assert_eq!(WindowBits::MIN_COMPRESS.for_compressor(), Some(9));
+    }
+
+    #[test]
+    fn rfc7692_7_1_what_is_no_offer() {
+        let value = |name: &str| DeflateError::InvalidValue(name.into());
+        for (text, error) in [
+            ("; foo", DeflateError::Unknown("foo".into())),
+            ("; foo=1", DeflateError::Unknown("foo".into())),
+            ("; server_max_window_bits", value("server_max_window_bits")),
+            (
+                "; server_max_window_bits=7",
+                value("server_max_window_bits"),
+            ),
+            (
+                "; client_max_window_bits=08",
+                value("client_max_window_bits"),
+            ),
+            (
+                "; server_no_context_takeover=1",
+                value("server_no_context_takeover"),
+            ),
+            (
+                "; client_no_context_takeover=true",
+                value("client_no_context_takeover"),
+            ),
+            (
+                "; client_max_window_bits; client_max_window_bits=10",
+                DeflateError::Repeated("client_max_window_bits".into()),
+            ),
+        ] {
+            let refused = DeflateOffer::from_extension(&extension(text));
+            assert_eq!(refused, Err(error.clone()), "{text}");
+            assert_eq!(
+                DeflateConfig::default().accept(&[extension(text)]),
+                None,
+                "{text}"
+            );
+            let answered = check_answer(&extension(text), &[extension("")]);
+            assert_eq!(answered, Err(error.clone()), "{text}");
+            let name = text[2..].split(['=', ';']).next().unwrap();
+            assert!(error.to_string().contains(name), "{text}");
+        }
+    }
+}

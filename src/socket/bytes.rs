@@ -1,0 +1,156 @@
+//! [`ByteStream`]: the stream itself, for those who bring a framing.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+
+use super::config::Config;
+use crate::frame::Role;
+use crate::transport::{Finish, Stream, StreamError, Transport};
+
+/// Bytes taken from one write.
+const PIECE: usize = 64 * 1024;
+
+/// The bytes of an opened stream, without WebSocket frames.
+///
+/// The opening handshake is done, and what comes after it is the caller's:
+/// another framing, or a tunnel. Over HTTP/2 shutting down sends END_STREAM,
+/// and dropping the stream before both sides have ended resets it with CANCEL
+/// (RFC 8441 §5).
+pub struct ByteStream {
+    /// `None` only while being dropped.
+    stream: Option<Stream>,
+    config: Arc<Config>,
+    role: Role,
+    chunk: Bytes,
+    ended: bool,
+    peer_ended: bool,
+}
+
+impl ByteStream {
+    pub(crate) fn new(stream: Stream, role: Role, config: Arc<Config>) -> Self {
+        Self {
+            stream: Some(stream),
+            config,
+            role,
+            chunk: Bytes::new(),
+            ended: false,
+            peer_ended: false,
+        }
+    }
+
+    /// What carries the stream.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.stream
+            .as_ref()
+            .map_or(Transport::Io, Stream::transport)
+    }
+
+    fn stream(&mut self) -> io::Result<&mut Stream> {
+        self.stream
+            .as_mut()
+            .ok_or(io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncRead for ByteStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let chunk = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let n = chunk.len().min(buf.remaining());
+        buf.put_slice(&chunk[..n]);
+        self.consume(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for ByteStream {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        while this.chunk.is_empty() && !this.peer_ended {
+            match ready!(this.stream()?.poll_chunk(cx))? {
+                Some(chunk) => this.chunk = chunk,
+                None => this.peer_ended = true,
+            }
+        }
+        Poll::Ready(Ok(&this.chunk))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        self.chunk.advance(amount);
+    }
+}
+
+impl AsyncWrite for ByteStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let stream = self.stream()?;
+        ready!(stream.poll_room(cx))?;
+        let n = buf.len().min(PIECE);
+        stream.write(|out| out.buffer().extend_from_slice(&buf[..n]));
+        // What was taken is on its way even if nobody flushes.
+        let _ = stream.poll_flush(cx)?;
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(cx).map_err(io::Error::from)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ended {
+            ready!(self.stream()?.poll_end(cx))?;
+            self.ended = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for ByteStream {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.finish(if self.ended && self.peer_ended {
+                let grace = self.config.linger_as(self.role);
+                Finish::End { grace }
+            } else {
+                Finish::Cancel
+            });
+        }
+    }
+}
+
+impl fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByteStream")
+            .field("transport", &self.transport())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        let kind = match &error {
+            StreamError::Io(error) => error.kind(),
+            StreamError::Reset { .. } | StreamError::GoAway { .. } => {
+                io::ErrorKind::ConnectionReset
+            }
+            StreamError::Closed => io::ErrorKind::NotConnected,
+        };
+        Self::new(kind, crate::Error::from(error))
+    }
+}
