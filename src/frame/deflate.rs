@@ -5,9 +5,10 @@
 //! boundary (`00 00 ff ff`, which is cut off on the way), so that a message can refer to those
 //! before it; "no context takeover" (§7.1.1) makes each a stream of its own.
 //!
-//! That is dear in memory, and so nothing is held that is not needed: a compressor (up to 370 KB)
-//! is made for the first message that is compressed, a decompressor (40 KB) for the first that
-//! arrives so, and without context takeover neither outlives its message.
+//! That is dear in memory, and so nothing is held that is not needed: a compressor (380 KB; 165 KB
+//! for 12 window bits, 138 KB for 9) is made for the first message that is compressed, a
+//! decompressor (48 KB) for the first that arrives so, and without context takeover neither
+//! outlives its message.
 
 #[cfg(not(feature = "deflate"))]
 mod absent;
@@ -59,8 +60,10 @@ pub struct Deflate {
 impl Deflate {
     /// The default [`threshold`](Self#structfield.threshold), in bytes.
     pub const THRESHOLD: usize = 64;
-    /// The default [`level`](Self#structfield.level).
-    pub const LEVEL: u8 = 3;
+    /// The default [`level`](Self#structfield.level): 1. What is small costs it a sixth of the time
+    /// of any other, as it needs no code tables: JSON of 1,000 bytes shrinks to 23 % in 2 µs, where
+    /// level 6 takes 20 µs and comes to 17 %.
+    pub const LEVEL: u8 = 1;
 
     /// Sets the window to compress with, and whether it is kept from message to message.
     #[must_use]

@@ -206,8 +206,9 @@ async fn accept(
     (Raw::Http2(send, receive, Vec::new()), offer)
 }
 
+/// Compresses everything, with the level that the RFC's examples come from.
 fn eager() -> DeflateConfig {
-    DeflateConfig::default().threshold(0)
+    DeflateConfig::default().threshold(0).level(6)
 }
 
 /// RFC 7692 §6, §7.2.1: the bit, the cut tail and the shared window.

@@ -10,6 +10,9 @@ use super::{Deflate, STEP, TAIL};
 /// The smallest window that compressors do, as its logarithm.
 const MIN_WINDOW_BITS: u8 = 9;
 
+/// From this size on, in bytes, a message that does not shrink is worth starting anew for.
+pub(super) const LARGE: usize = 16 * 1024;
+
 /// How far before its current position, beyond the window's size, a compressor does not look.
 const MARGIN: usize = 262;
 
@@ -49,11 +52,13 @@ impl Compressor {
             self.stream = Some(self.open(len));
         }
         let compressed = self.go_on(piece, piece.len() == len);
-        // With context takeover the compressor now counts on the peer to have seen the piece.
-        if self.settings.send_context_takeover || compressed.len() < piece.len() {
+        let shrinks = compressed.len() < piece.len();
+        // With context takeover the compressor now counts on the peer to have seen the piece; to
+        // send it another way is to lose the window.
+        if shrinks || (self.settings.send_context_takeover && piece.len() < LARGE) {
             return Some(compressed);
         }
-        self.stream = None;
+        self.forget();
         None
     }
 

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use zlib_rs::{Deflate as Stream, DeflateFlush};
 
+use super::compress::LARGE;
 use super::*;
 use crate::frame::testing::{KEY, decode_chunks, frame, key_to};
 use crate::frame::{CloseCode, Decoder, Event, Limits, Message, Protocol, ProtocolError, Role};
@@ -15,8 +16,9 @@ const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 /// "Hello" once more, seen from within the window (§7.2.3.2).
 const AGAIN: &[u8] = &[0xf2, 0x00, 0x11, 0x00, 0x00];
 
+/// Compresses everything, with the level that the RFC's examples come from.
 fn eager() -> Deflate {
-    Deflate::default().threshold(0)
+    Deflate::default().threshold(0).level(6)
 }
 
 fn decoder(role: Role, limits: Limits, deflate: Deflate) -> Decoder {
@@ -277,18 +279,31 @@ fn noise(len: usize) -> Vec<u8> {
 
 #[test]
 fn what_does_not_shrink_goes_as_it_is() {
-    let message = Message::binary(noise(10_000));
-    for limits in [Limits::default(), Limits::default().fragment_size(3000)] {
-        let apart = eager().send(15, false);
-        let bytes = encode(limits, apart, std::slice::from_ref(&message));
-        assert_eq!(bytes[0] & 0x40, 0);
-        // With context takeover it stays in the window, which pays when it comes again.
-        let twice = [message.clone(), message.clone()];
-        let bytes = encode(limits, eager(), &twice);
-        assert!(bytes.len() < 10_500, "{}", bytes.len());
-        let mut client = decoder(Role::Client, Limits::default(), eager());
-        let events = twice.map(Event::Message).to_vec();
-        assert_eq!(decode_chunks(&mut client, [&bytes[..]]), (events, None));
+    let text = || Message::text("Hello, Hello, Hello");
+    // With context takeover a small one stays in the window, which pays when it comes again; for a
+    // large one the window is given up.
+    for (takeover, len, compressed) in [
+        (false, 10_000, false),
+        (false, 100_000, false),
+        (true, 10_000, true),
+        (true, 100_000, false),
+    ] {
+        for level in [1, 6] {
+            for size in [7000, 50_000, usize::MAX] {
+                let limits = Limits::default().fragment_size(size);
+                let settings = eager().send(15, takeover).level(level);
+                let noise = Message::binary(noise(len));
+                let bytes = encode(limits, settings, std::slice::from_ref(&noise));
+                let small = size < LARGE && takeover;
+                assert_eq!(bytes[0] & 0x40 != 0, compressed || small, "{len} {size}");
+                // Before and after it, messages that shrink.
+                let messages = [text(), noise.clone(), text(), noise, text()];
+                let bytes = encode(limits, settings, &messages);
+                let mut client = decoder(Role::Client, Limits::default(), settings);
+                let events = messages.map(Event::Message).to_vec();
+                assert_eq!(decode_chunks(&mut client, [&bytes[..]]), (events, None));
+            }
+        }
     }
 }
 

@@ -3,12 +3,13 @@
 use super::{DeflateParams, WindowBits};
 use crate::frame::{Deflate, Role};
 
-/// What one side wants of permessage-deflate; the default is what compresses best.
+/// What one side wants of permessage-deflate; the default is full windows, kept from message to
+/// message.
 ///
 /// "Server" and "client" name who compresses: `server_…` is about messages from the server.
 ///
 /// Each direction of a socket keeps its window from message to message, unless that is given up:
-/// up to 370 KB for what is sent and 40 KB for what is received, from the first compressed message
+/// up to 380 KB for what is sent and 48 KB for what is received, from the first compressed message
 /// on. [`no_context_takeover`](Self::no_context_takeover) needs them only while a message passes.
 ///
 /// ```
