@@ -80,7 +80,8 @@ fn examples_of_the_rfc() {
     let two = [
         0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00,
     ];
-    let table: [(&[(u8, &[u8])], &[&str]); 7] = [
+    type Frames<'a> = &'a [(u8, &'a [u8])];
+    let table: [(Frames<'_>, &[&str]); 7] = [
         (&[(0xc1, HELLO)], &["Hello"]),
         (&[(0x41, &HELLO[..3]), (0x80, &HELLO[3..])], &["Hello"]),
         (&[(0xc1, HELLO), (0xc1, AGAIN)], &["Hello", "Hello"]),

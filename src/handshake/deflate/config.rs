@@ -106,3 +106,40 @@ impl DeflateConfig {
             .level(self.level)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc7692_7_1_each_end_compresses_as_its_name_says() {
+        let params = DeflateParams {
+            server_no_context_takeover: true,
+            client_no_context_takeover: false,
+            server_max_window_bits: WindowBits::MIN_COMPRESS,
+            client_max_window_bits: WindowBits::MIN,
+        };
+        let config = DeflateConfig::default().threshold(7).level(8);
+        let expected = Deflate::default().threshold(7).level(8);
+        let server = expected.send(9, false).receive(8, true);
+        let client = expected.send(8, true).receive(9, false);
+        assert_eq!(config.at(Role::Server, &params), server);
+        assert_eq!(config.at(Role::Client, &params), client);
+    }
+
+    #[test]
+    fn setters_set_both_directions() {
+        let bits = WindowBits::MIN_COMPRESS;
+        let config = DeflateConfig::default()
+            .no_context_takeover()
+            .max_window_bits(bits);
+        let expected = DeflateConfig {
+            server_no_context_takeover: true,
+            client_no_context_takeover: true,
+            server_max_window_bits: bits,
+            client_max_window_bits: bits,
+            ..DeflateConfig::default()
+        };
+        assert_eq!(config, expected);
+    }
+}
