@@ -262,25 +262,53 @@ impl Protocol {
             }
         } else if self.pending.is_some() {
             return Err(SendError::Busy);
-        } else if self.compressor.is_some() && self.send_compressed(opcode, &payload, &mut key, out)
-        {
+        } else if self.compressor.is_some() {
+            self.send_deflated(opcode, payload, &mut key, out);
             return Ok(());
-        } else if payload.len() > self.limits().fragment_size {
+        }
+        self.send_plain(opcode, payload, &mut key, out);
+        Ok(())
+    }
+
+    /// Sends a message as it is.
+    #[inline]
+    fn send_plain(
+        &mut self,
+        opcode: OpCode,
+        payload: Bytes,
+        key: &mut impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) {
+        if !opcode.is_control() && payload.len() > self.limits().fragment_size {
             self.pending = Some(Box::new(Pending {
                 opcode,
                 rest: payload,
                 compressed: false,
             }));
-            self.write_fragment(&mut key, out);
-            return Ok(());
+            self.write_fragment(key, out);
+            return;
         }
-        Frame::whole(opcode, payload).write(self.role(), &mut key, out);
-        Ok(())
+        Frame::whole(opcode, payload).write(self.role(), key, out);
     }
 
-    /// Sends a message as [`send`](Self::send) does, but compressed; false, and nothing is done,
-    /// if it had better go as it is. Each frame is compressed when it is its turn: a long message
-    /// takes neither the thread nor memory all at once.
+    /// Sends a message compressed, unless it had better go as it is.
+    // Not inlined, and by value: sockets without compression would pay for it.
+    #[inline(never)]
+    fn send_deflated(
+        &mut self,
+        opcode: OpCode,
+        payload: Bytes,
+        key: &mut impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) {
+        if !self.send_compressed(opcode, &payload, key, out) {
+            self.send_plain(opcode, payload, key, out);
+        }
+    }
+
+    /// The first frame of a compressed message; false, and nothing is done, if it had better go as
+    /// it is. Each frame is compressed when it is its turn: a long message takes neither the
+    /// thread nor memory all at once.
     fn send_compressed(
         &mut self,
         opcode: OpCode,
@@ -361,6 +389,7 @@ impl Protocol {
         wrote
     }
 
+    #[inline(never)]
     fn write_fragment(&mut self, key: &mut impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
         let (role, size) = (self.role(), self.limits().fragment_size);
         let Some(pending) = &mut self.pending else {
