@@ -1,6 +1,6 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
-#[cfg(feature = "deflate")]
+#[cfg(all(feature = "client", feature = "server", feature = "deflate"))]
 mod deflate;
 mod layers;
