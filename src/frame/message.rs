@@ -51,7 +51,7 @@ impl Message {
 
     /// The text, if that is what this is.
     #[must_use]
-    pub const fn as_text(&self) -> Option<&Text> {
+    pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,

@@ -15,7 +15,7 @@ use super::Body;
 use super::connection::status;
 use super::serve::{Fallback, ResponseBody};
 use crate::transport::StreamError;
-use crate::transport::h2::{H2Body, H2Incoming};
+use crate::transport::h2::{H2Body, H2Incoming, Piece};
 
 /// Bytes of a response that are handed to `h2` at a time.
 const PIECE: usize = 64 * 1024;
@@ -90,7 +90,7 @@ fn split(response: Response<ResponseBody>, is_head: bool) -> (Response<()>, Resp
 }
 
 /// Sends a body as fast as the client takes it.
-async fn send_body(mut send: SendStream<Bytes>, mut body: ResponseBody) {
+async fn send_body(mut send: SendStream<Piece>, mut body: ResponseBody) {
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
@@ -112,7 +112,7 @@ async fn send_body(mut send: SendStream<Bytes>, mut body: ResponseBody) {
                 return send.send_reset(Reason::INTERNAL_ERROR);
             }
             None => {
-                let _ = send.send_data(Bytes::new(), true);
+                let _ = send.send_data(Piece::empty(), true);
                 return;
             }
         };
@@ -122,7 +122,7 @@ async fn send_body(mut send: SendStream<Bytes>, mut body: ResponseBody) {
     }
 }
 
-async fn send_data(send: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), StreamError> {
+async fn send_data(send: &mut SendStream<Piece>, mut data: Bytes) -> Result<(), StreamError> {
     while data.has_remaining() {
         send.reserve_capacity(data.len().min(PIECE));
         while send.capacity() == 0 {
@@ -132,7 +132,7 @@ async fn send_data(send: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), 
             };
         }
         let piece = data.split_to(send.capacity().min(data.len()));
-        send.send_data(piece, false)?;
+        send.send_data(Piece::untracked(piece), false)?;
     }
     Ok(())
 }

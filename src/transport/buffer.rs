@@ -55,7 +55,7 @@ impl Outgoing {
 
     /// Takes up to `max` bytes of the first piece. A buffer that is emptied is
     /// given away with them: nothing is held while idle.
-    pub(crate) fn take(&mut self, max: usize) -> Bytes {
+    pub(crate) fn take(&mut self, max: usize) -> Payload {
         if let Some(head) = &mut self.head
             && let Some(front) = head.front_mut()
         {
@@ -67,12 +67,12 @@ impl Outgoing {
             if head.is_empty() {
                 self.head = None;
             }
-            return piece;
+            return Payload::Shared(piece);
         }
         if max >= self.tail.len() {
-            return std::mem::take(&mut self.tail).freeze();
+            return Payload::Own(std::mem::take(&mut self.tail));
         }
-        self.tail.split_to(max).freeze()
+        Payload::Own(self.tail.split_to(max))
     }
 
     /// The first piece, for a carrier that copies.
@@ -94,6 +94,34 @@ impl Outgoing {
 
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// A piece of the outgoing bytes, as it was built: freezing a buffer costs an
+/// allocation.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Own(BytesMut),
+    Shared(Bytes),
+}
+
+impl Payload {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    pub(crate) fn advance(&mut self, n: usize) {
+        match self {
+            Self::Own(bytes) => bytes.advance(n),
+            Self::Shared(bytes) => bytes.advance(n),
+        }
     }
 }
 
@@ -162,7 +190,7 @@ mod tests {
         assert_eq!((out.len(), out.chunk()), (9, &b"ab"[..]));
         let mut got = Vec::new();
         while !out.is_empty() {
-            got.extend_from_slice(&out.take(2));
+            got.extend_from_slice(out.take(2).as_slice());
         }
         assert_eq!(got, b"abLARGEcd");
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::ext::Protocol;
 use h2::{Reason, RecvStream};
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 
 use super::driver::{self, Driver};
 use super::hub::{Hub, Side};
+use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS, WEBSOCKET};
@@ -30,7 +30,7 @@ const PREFACE: usize = 24;
 /// Opens streams on one connection. Clones share it.
 #[derive(Clone)]
 pub(crate) struct H2Client {
-    send: SendRequest<Bytes>,
+    send: SendRequest<Piece>,
     hub: Arc<Hub>,
     /// The peer's limit of streams, once its SETTINGS have come.
     limit: watch::Receiver<Option<usize>>,
@@ -85,7 +85,7 @@ impl H2Client {
             .data_frame_budget(DATA_FRAME_BUDGET)
             .max_local_error_reset_streams(Some(LOCAL_RESETS))
             .max_concurrent_reset_streams(1_000)
-            .handshake::<_, Bytes>(wire.clone())
+            .handshake::<_, Piece>(wire.clone())
             .await?;
         wire.gather();
         let hub = Arc::new(Hub::new(
@@ -204,7 +204,7 @@ impl From<h2::Error> for OpenError {
 }
 
 struct ClientConnection {
-    connection: Connection<Wire, Bytes>,
+    connection: Connection<Wire, Piece>,
     known: watch::Sender<Option<usize>>,
 }
 

@@ -1,10 +1,10 @@
 //! The driver: the one task that moves an HTTP/2 connection.
 //!
-//! A turn delivers what arrived, feeds `h2` what the sockets wrote, and writes
-//! it out. Before it feeds and writes it goes once to the back of the
+//! A turn feeds `h2` what the sockets wrote, lets it read and write, and
+//! delivers what arrived. Before that it goes once to the back of the
 //! runtime's queue: everybody who is ready writes first, and what would have
 //! been a system call and a DATA frame a message becomes few of both
-//! (ARCHITECTURE.md has the figures). A lone message pays one empty turn.
+//! (ARCHITECTURE.md has the figures).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep};
 
 use super::hub::Hub;
-use super::stream::{Handles, Next, Shared};
+use super::stream::{Handles, Shared};
 use super::wire::Wire;
 use crate::transport::StreamError;
 
@@ -41,12 +41,17 @@ pub(super) struct Driver<C> {
     connection: Option<C>,
     hub: Arc<Hub>,
     wire: Wire,
-    batch: Vec<Arc<Shared>>,
-    feed: Vec<Arc<Shared>>,
+    /// Streams that have something to do.
+    listed: Vec<Arc<Shared>>,
+    /// Streams that have something for the peer and were not fed.
+    hungry: Vec<Arc<Shared>>,
     retired: Vec<Handles>,
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Made way for others already.
     yielded: bool,
+    /// Readers woken since streams were last fed.
+    woken_readers: usize,
     calmed: bool,
 }
 
@@ -61,12 +66,13 @@ impl<C: Connection> Driver<C> {
             connection: Some(connection),
             hub,
             wire,
-            batch: Vec::new(),
-            feed: Vec::new(),
+            listed: Vec::new(),
+            hungry: Vec::new(),
             retired: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
             yielded: false,
+            woken_readers: 0,
             calmed: false,
         }
     }
@@ -76,72 +82,72 @@ impl<C: Connection> Driver<C> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.hub.take(&mut self.listed);
+        if self.makes_way(cx) {
+            return Poll::Pending;
+        }
         self.wire.begin_turn();
         self.expire(cx);
         if self.wire.is_blocked() {
             let _ = self.wire.poll_flush_now(cx)?;
         }
-        self.receive();
-        let feeding = self.yielded && !self.wire.is_blocked();
-        if feeding {
-            self.feed();
-        }
+        let writing = !self.wire.is_blocked();
+        self.service(writing);
         let connection = self.connection.as_mut().ok_or(Error::Ended)?;
         if let Poll::Ready(result) = connection.poll_connection(cx) {
             return Poll::Ready(result.map_err(Error::H2));
         }
-        self.receive();
-        if feeding {
-            // Written to the wire by now, or lost with the connection.
+        if writing {
+            // On the wire by now, or lost with the connection.
             self.retired.clear();
         }
-        self.write(cx)?;
+        // What was read goes to the sockets; what they write meanwhile, on
+        // another processor, is for the next turn.
+        self.hub.take(&mut self.listed);
+        self.service(false);
+        let _ = self.wire.poll_flush_now(cx)?;
         self.check_flood(cx)?;
-        if self.wire.turn_is_used_up() {
+        let more = !self.hungry.is_empty() || !self.retired.is_empty();
+        if self.wire.turn_is_used_up() || (more && !self.wire.is_blocked()) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    /// Makes way for others the first time, writes the second.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if std::mem::take(&mut self.yielded) {
-            let _ = self.wire.poll_flush_now(cx)?;
+    /// Goes once to the back of the runtime's queue, if somebody may be about
+    /// to write. When all readers that were woken last have answered, nobody
+    /// is: a lone question and its answer lose no time.
+    fn makes_way(&mut self, cx: &mut Context<'_>) -> bool {
+        let writers = self.listed.len() + self.hungry.len();
+        let all_answered = self.woken_readers > 0 && writers >= self.woken_readers;
+        if writers == 0 || all_answered || self.yielded {
+            self.yielded = false;
+            return false;
         }
-        if self.wire.is_blocked() {
-            // Woken when the peer reads on; what the sockets write until then
-            // packs behind what they wrote before.
-            return Ok(());
-        }
-        if !self.feed.is_empty() || self.wire.has_buffered() || !self.retired.is_empty() {
-            self.yielded = true;
-            cx.waker().wake_by_ref();
-        }
-        Ok(())
+        self.yielded = true;
+        cx.waker().wake_by_ref();
+        true
     }
 
-    /// Delivers what `h2` received to the streams.
-    fn receive(&mut self) {
-        self.hub.take(&mut self.batch);
-        for stream in self.batch.drain(..) {
-            if let Some(grace) = stream.grace() {
+    /// Looks at the listed streams, and, to feed them, at those that were left
+    /// hungry.
+    fn service(&mut self, feed: bool) {
+        if feed {
+            self.woken_readers = 0;
+            self.listed.append(&mut self.hungry);
+        }
+        for stream in self.listed.drain(..) {
+            let serviced = stream.service(feed);
+            self.woken_readers += usize::from(serviced.woke_reader);
+            self.retired.extend(serviced.over);
+            if let Some(grace) = serviced.grace {
                 self.timers.push(Reverse(Timer {
                     at: Instant::now() + grace,
                     stream: stream.clone(),
                 }));
             }
-            match stream.receive() {
-                Next::Nothing => {}
-                Next::Feed => self.feed.push(stream),
-                Next::Over(handles) => self.retired.push(handles),
-            }
-        }
-    }
-
-    fn feed(&mut self) {
-        for stream in self.feed.drain(..) {
-            if let Next::Over(handles) = stream.feed() {
-                self.retired.push(handles);
+            if serviced.hungry {
+                self.hungry.push(stream);
             }
         }
     }
@@ -219,11 +225,11 @@ impl<C> Drop for Driver<C> {
     fn drop(&mut self) {
         // First the connection: `h2` then tells every stream why.
         self.connection = None;
-        let mut streams = std::mem::take(&mut self.feed);
-        self.hub.take(&mut self.batch);
-        streams.append(&mut self.batch);
+        self.hub.take(&mut self.listed);
+        let mut streams = std::mem::take(&mut self.listed);
+        streams.append(&mut self.hungry);
         for stream in &streams {
-            stream.receive();
+            stream.service(false);
         }
         streams.extend(self.hub.close());
         streams.extend(self.timers.drain().map(|Reverse(timer)| timer.stream));

@@ -115,10 +115,14 @@ impl Hub {
         !self.ready().streams.is_empty()
     }
 
-    /// Swaps the listed streams for the empty `into`.
+    /// Moves the listed streams to `into`.
     pub(super) fn take(&self, into: &mut Vec<Arc<Shared>>) {
-        debug_assert!(into.is_empty());
-        std::mem::swap(&mut self.ready().streams, into);
+        let mut ready = self.ready();
+        if into.is_empty() {
+            std::mem::swap(&mut ready.streams, into);
+        } else {
+            into.append(&mut ready.streams);
+        }
     }
 
     /// Nobody will look at the list again.

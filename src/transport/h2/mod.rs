@@ -10,6 +10,7 @@ mod body;
 mod client;
 mod driver;
 mod hub;
+mod piece;
 mod scan;
 #[cfg(feature = "server")]
 mod server;
@@ -20,6 +21,7 @@ pub(crate) use self::body::H2Body;
 #[cfg(feature = "client")]
 pub(crate) use self::client::{H2Client, OpenError, Opened, Slot};
 pub(crate) use self::hub::Hub;
+pub(crate) use self::piece::Piece;
 #[cfg(feature = "server")]
 pub(crate) use self::server::{H2Incoming, H2Server};
 pub(crate) use self::stream::H2Stream;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 
 use super::driver::{self, Driver};
 use super::hub::{Hub, Side};
+use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS};
@@ -22,7 +22,7 @@ const PREFACE: usize = 24;
 
 /// A server connection after its handshake.
 pub(crate) struct H2Server {
-    connection: Connection<Wire, Bytes>,
+    connection: Connection<Wire, Piece>,
     wire: Wire,
     hub: Arc<Hub>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct H2Server {
 pub(crate) struct H2Incoming {
     pub(crate) parts: request::Parts,
     pub(crate) body: RecvStream,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Piece>,
     hub: Arc<Hub>,
 }
 
@@ -57,7 +57,7 @@ impl H2Server {
         if extended_connect {
             builder.enable_connect_protocol();
         }
-        let connection = builder.handshake(wire.clone()).await?;
+        let connection = builder.handshake::<_, Piece>(wire.clone()).await?;
         wire.gather();
         let hub = Arc::new(Hub::new(
             Side::Server,
@@ -153,12 +153,12 @@ impl H2Incoming {
         mut self,
         response: Response<()>,
         end: bool,
-    ) -> Result<SendStream<Bytes>, StreamError> {
+    ) -> Result<SendStream<Piece>, StreamError> {
         Ok(self.respond.send_response(response, end)?)
     }
 
     /// Splits off the body of an ordinary request.
-    pub(crate) fn into_parts(self) -> (request::Parts, RecvStream, SendResponse<Bytes>) {
+    pub(crate) fn into_parts(self) -> (request::Parts, RecvStream, SendResponse<Piece>) {
         (self.parts, self.body, self.respond)
     }
 
@@ -169,7 +169,7 @@ impl H2Incoming {
 }
 
 struct ServerConnection<F> {
-    connection: Connection<Wire, Bytes>,
+    connection: Connection<Wire, Piece>,
     on_request: F,
     hub: Arc<Hub>,
 }

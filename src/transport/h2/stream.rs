@@ -2,31 +2,32 @@
 //! connection's driver have in common.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
 use super::hub::{Hub, Side};
+use super::piece::Piece;
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::{Finish, StreamError, Transport};
 
-/// Bytes asked of the peer's window at a time. More would be taken from the
-/// streams beside this one.
-const RESERVE: usize = 64 * 1024;
+/// Bytes of one stream in the hands of `h2`, at most. More would not leave
+/// sooner, and what is still here can be packed.
+const QUEUED: usize = 128 * 1024;
 
-/// A DATA frame shorter than this is not sent while more bytes wait for the
-/// peer's window: peers charge short frames against the connection.
-const SPLINTER: usize = 256;
+/// Bytes of one piece: what other streams wait for at most, on top of a frame.
+const PIECE: usize = 64 * 1024;
 
 /// Bytes after which writes are set on their way without a flush.
 const EAGER: usize = 16 * 1024;
 
 /// Both halves of the stream in `h2`.
 pub(super) struct Handles {
-    send: SendStream<Bytes>,
+    send: SendStream<Piece>,
     recv: RecvStream,
 }
 
@@ -34,10 +35,14 @@ pub(super) struct Shared {
     hub: Arc<Hub>,
     /// In the hub's list of all streams.
     key: usize,
-    /// In the hub's list already.
+    /// In the hub's list of those that have something to do.
     listed: AtomicBool,
-    /// `h2` has something to say about this stream.
+    /// `h2` has received something, or has something to say.
     woken: AtomicBool,
+    /// Bytes in the hands of `h2`.
+    queued: AtomicUsize,
+    /// There is more to send once `h2` has sent what it has.
+    more: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -53,13 +58,11 @@ struct State {
     unreleased: usize,
     end: End,
     finish: Option<Finish>,
-    /// Waiting in the driver to be fed to `h2`.
-    feeding: bool,
     timed: bool,
-    read_waker: Option<Waker>,
-    write_waker: Option<Waker>,
     /// The reader, too, waits for room to write.
     reader_wants_room: bool,
+    reader: Waiter,
+    writer: Waiter,
 }
 
 /// Our END_STREAM.
@@ -70,14 +73,45 @@ enum End {
     Sent,
 }
 
-/// What the driver does with a stream next.
-pub(super) enum Next {
-    Nothing,
-    /// Has something for the peer.
-    Feed,
+/// A task that waits. Its waker is kept: a task waits many times, and cloning
+/// a waker is an atomic operation.
+#[derive(Default)]
+struct Waiter {
+    waker: Option<Waker>,
+    waiting: bool,
+}
+
+impl Waiter {
+    fn register(&mut self, cx: &Context<'_>) {
+        self.waiting = true;
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Returns whether somebody waited.
+    fn wake(&mut self) -> bool {
+        let waiting = std::mem::take(&mut self.waiting);
+        if waiting && let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+        waiting
+    }
+}
+
+/// What came of a look at a stream.
+#[derive(Default)]
+pub(super) struct Serviced {
     /// The stream is over. The handles are kept until what they queued is
     /// written: `h2` drops the tail of a stream whose handles are gone.
-    Over(Handles),
+    pub(super) over: Option<Handles>,
+    /// Was not fed, and has something for the peer.
+    pub(super) hungry: bool,
+    /// A reader was woken, who may well answer.
+    pub(super) woke_reader: bool,
+    /// The stream must be over after this time.
+    pub(super) grace: Option<Duration>,
 }
 
 impl Shared {
@@ -93,114 +127,82 @@ impl Shared {
         }
     }
 
+    /// As [`list`](Self::list), from inside `h2`, whose locks are held. A
+    /// driver that is gone has failed all streams that `h2` knew.
+    fn list_from_h2(self: Arc<Self>) {
+        if !self.listed.swap(true, Ordering::AcqRel) {
+            let hub = self.hub.clone();
+            let _ = hub.list(self);
+        }
+    }
+
+    /// `h2` is done with a piece.
+    pub(super) fn piece_left(self: Arc<Self>, len: usize) {
+        self.queued.fetch_sub(len, Ordering::AcqRel);
+        if self.more.load(Ordering::Acquire) {
+            self.list_from_h2();
+        }
+    }
+
     pub(super) fn wake_reader(&self) {
-        let reader = self.lock().read_waker.take();
-        wake(reader);
+        self.lock().reader.wake();
     }
 
-    /// When the stream must be over once the application has let go of it.
-    pub(super) fn grace(&self) -> Option<std::time::Duration> {
-        let mut state = self.lock();
-        if state.timed || state.handles.is_none() {
-            return None;
-        }
-        match state.finish? {
-            Finish::End { grace } | Finish::Await { grace } => {
-                state.timed = true;
-                Some(grace)
-            }
-            Finish::Cancel => None,
-        }
-    }
-
-    /// Takes what `h2` received and hands window back.
-    pub(super) fn receive(self: &Arc<Self>) -> Next {
+    /// The driver's look at a stream: takes what `h2` received, hands window
+    /// back, and (if `feed`) gives it what the application wrote.
+    pub(super) fn service(self: &Arc<Self>, feed: bool) -> Serviced {
         self.listed.store(false, Ordering::Release);
         let woken = self.woken.swap(false, Ordering::AcqRel);
-        let mut reader = None;
-        let mut writer = None;
+        let mut serviced = Serviced::default();
         let mut state = self.lock();
         let s = &mut *state;
-        let Some(handles) = &mut s.handles else {
-            return Next::Nothing;
-        };
+        if s.handles.is_none() {
+            return serviced;
+        }
         if woken {
             let waker = Waker::from(self.clone());
-            let mut cx = Context::from_waker(&waker);
-            if s.receive_from(&mut cx, self.hub.release_step) {
-                reader = s.read_waker.take();
-            }
-            if matches!(s.received_end, Some(Err(_))) {
-                writer = s.write_waker.take();
-                reader = reader.or_else(|| s.read_waker.take());
-            }
-        } else {
-            handles.release(&mut s.unreleased, self.hub.release_step);
+            let news = s.receive(&mut Context::from_waker(&waker));
+            serviced.woke_reader = news && s.reader.wake();
         }
-        let next = s.next();
-        drop(state);
-        if let Next::Over(_) = next {
-            self.hub.closed(self.key);
-        }
-        wake(reader);
-        wake(writer);
-        next
-    }
-
-    /// Hands to `h2` what the application wrote, as far as the peer's window
-    /// goes, and the end of the stream behind it.
-    pub(super) fn feed(self: &Arc<Self>) -> Next {
-        let mut state = self.lock();
-        let s = &mut *state;
-        s.feeding = false;
-        if s.handles.is_none() {
-            return Next::Nothing;
-        }
-        let waker = Waker::from(self.clone());
-        let fed = s.feed(&mut Context::from_waker(&waker));
-        let mut writer = None;
-        let mut reader = None;
-        if fed.is_err() || s.outgoing.len() < self.hub.write_buffer {
-            writer = s.write_waker.take();
-            if std::mem::take(&mut s.reader_wants_room) {
-                reader = s.read_waker.take();
+        s.release(self.hub.release_step);
+        s.decide_end();
+        if s.wants_to_send() {
+            if feed {
+                s.feed(self);
+            } else {
+                serviced.hungry = true;
             }
         }
-        if let Err(error) = fed {
+        if matches!(s.received_end, Some(Err(_))) {
+            s.reader.wake();
+            s.writer.wake();
+        }
+        if s.is_over() {
             s.outgoing.clear();
-            if s.received_end.is_none() {
-                s.received_end = Some(Err(error));
-            }
-            s.end = End::Sent;
-        }
-        let next = match s.next() {
-            // What is left waits for the peer's window; `h2` will say.
-            Next::Feed => {
-                s.feeding = false;
-                Next::Nothing
-            }
-            next => next,
-        };
-        drop(state);
-        if let Next::Over(_) = next {
+            serviced.over = s.handles.take();
+            serviced.hungry = false;
+            drop(state);
             self.hub.closed(self.key);
+        } else if let Some(Finish::End { grace } | Finish::Await { grace }) = s.finish
+            && !std::mem::replace(&mut s.timed, true)
+        {
+            serviced.grace = Some(grace);
         }
-        wake(writer);
-        wake(reader);
-        next
+        serviced
     }
 
     /// The time after [`finish`](H2Stream::finish) is up.
     pub(super) fn expire(&self) {
         let mut state = self.lock();
         if let Some(mut handles) = state.handles.take() {
-            handles.send.send_reset(match self.hub.side {
+            let reason = match self.hub.side {
                 // Our answer was complete, the peer's leftovers are unwanted
                 // (RFC 9113 §8.1).
                 Side::Server if state.end == End::Sent => Reason::NO_ERROR,
                 _ => Reason::CANCEL,
-            });
+            };
             drop(state);
+            handles.send.send_reset(reason);
             self.hub.closed(self.key);
         }
     }
@@ -213,49 +215,29 @@ impl Shared {
             if state.received_end.is_none() {
                 state.received_end = Some(Err(error.clone()));
             }
-            let wakers = (state.read_waker.take(), state.write_waker.take());
+            state.reader.wake();
+            state.writer.wake();
             drop(state);
             drop(handles);
             self.hub.closed(self.key);
-            wake(wakers.0);
-            wake(wakers.1);
         }
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.woken.store(true, Ordering::Release);
+        self.list_from_h2();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        if !self.listed.swap(true, Ordering::AcqRel) {
-            // A driver that is gone has failed all streams that `h2` knew.
-            let _ = self.hub.list(self.clone());
-        }
-    }
-}
-
-impl Handles {
-    fn release(&mut self, unreleased: &mut usize, step: usize) {
-        if *unreleased >= step {
-            // Fails only for more than was received.
-            let _ = self.recv.flow_control().release_capacity(*unreleased);
-            *unreleased = 0;
-        }
+        self.clone().wake();
     }
 }
 
 impl State {
-    /// Returns whether there is something new for a reader.
-    fn receive_from(&mut self, cx: &mut Context<'_>, step: usize) -> bool {
+    /// Takes what `h2` has. Returns whether there is something new to read.
+    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(handles) = &mut self.handles else {
             return false;
         };
@@ -264,23 +246,15 @@ impl State {
             match handles.recv.poll_data(cx) {
                 Poll::Ready(Some(Ok(chunk))) if self.finish.is_some() => {
                     self.unreleased += chunk.len();
+                    continue;
                 }
-                Poll::Ready(Some(Ok(chunk))) => {
-                    self.incoming.push(chunk);
-                    news = true;
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    self.received_end = Some(Err(error.into()));
-                    news = true;
-                }
-                Poll::Ready(None) => {
-                    self.received_end = Some(Ok(()));
-                    news = true;
-                }
+                Poll::Ready(Some(Ok(chunk))) => self.incoming.push(chunk),
+                Poll::Ready(Some(Err(error))) => self.received_end = Some(Err(error.into())),
+                Poll::Ready(None) => self.received_end = Some(Ok(())),
                 Poll::Pending => break,
             }
+            news = true;
         }
-        handles.release(&mut self.unreleased, step);
         if matches!(self.received_end, Some(Ok(()))) && self.end != End::Sent {
             // Reading is over, so only this tells of a reset.
             if let Poll::Ready(reset) = handles.send.poll_reset(cx) {
@@ -295,67 +269,97 @@ impl State {
         news
     }
 
-    fn feed(&mut self, cx: &mut Context<'_>) -> Result<(), StreamError> {
+    fn release(&mut self, step: usize) {
+        if self.unreleased >= step
+            && let Some(handles) = &mut self.handles
+        {
+            // Fails only for more than was received.
+            let _ = handles
+                .recv
+                .flow_control()
+                .release_capacity(self.unreleased);
+            self.unreleased = 0;
+        }
+    }
+
+    /// Whether the finish that was asked for has come to our END_STREAM.
+    fn decide_end(&mut self) {
+        let peer_ended = self.received_end.is_some();
+        match self.finish {
+            Some(Finish::End { .. }) if self.end == End::Open => self.end = End::Wanted,
+            Some(Finish::Await { .. }) if self.end == End::Open && peer_ended => {
+                self.end = End::Wanted;
+            }
+            _ => {}
+        }
+    }
+
+    fn wants_to_send(&self) -> bool {
+        !self.outgoing.is_empty() || self.end == End::Wanted
+    }
+
+    /// Gives `h2` what there is to send, as long as it has little of it: what
+    /// waits here is packed.
+    ///
+    /// `h2` is not asked for capacity. It holds what the peer's window does
+    /// not take yet, and the pieces tell when they have left.
+    fn feed(&mut self, stream: &Arc<Shared>) {
+        if let Err(error) = self.try_feed(stream) {
+            self.outgoing.clear();
+            self.end = End::Sent;
+            if self.received_end.is_none() {
+                self.received_end = Some(Err(error));
+            }
+        }
+        if self.outgoing.len() < stream.hub.write_buffer {
+            self.writer.wake();
+            if std::mem::take(&mut self.reader_wants_room) {
+                self.reader.wake();
+            }
+        }
+    }
+
+    fn try_feed(&mut self, stream: &Arc<Shared>) -> Result<(), StreamError> {
         let Some(handles) = &mut self.handles else {
             return Ok(());
         };
+        stream.more.store(false, Ordering::Release);
         while !self.outgoing.is_empty() {
-            let want = self.outgoing.len().min(RESERVE);
-            handles.send.reserve_capacity(want);
-            // Edge-triggered: asked until there is enough or it is pending.
-            while handles.send.capacity() < want.min(SPLINTER) {
-                match handles.send.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(Some(Err(error))) => return Err(error.into()),
-                    Poll::Ready(None) => return Err(StreamError::Closed),
-                    Poll::Pending => return Ok(()),
+            let queued = stream.queued.load(Ordering::Acquire);
+            let fits = queued == 0 || (self.outgoing.len() >= EAGER && queued < QUEUED);
+            if !fits {
+                stream.more.store(true, Ordering::SeqCst);
+                if stream.queued.load(Ordering::SeqCst) == queued {
+                    return Ok(());
                 }
+                // It left between the two looks, and may not have seen us.
+                continue;
             }
-            let piece = self.outgoing.take(handles.send.capacity());
+            let payload = self.outgoing.take(PIECE);
+            stream.queued.fetch_add(payload.len(), Ordering::AcqRel);
+            let piece = Piece::new(payload, stream.clone());
             handles.send.send_data(piece, false)?;
         }
         if self.end == End::Wanted {
-            handles.send.send_data(Bytes::new(), true)?;
+            handles.send.send_data(Piece::empty(), true)?;
             self.end = End::Sent;
         }
         Ok(())
     }
 
-    fn next(&mut self) -> Next {
+    fn is_over(&mut self) -> bool {
         let Some(handles) = &mut self.handles else {
-            return Next::Nothing;
+            return false;
         };
         if matches!(self.received_end, Some(Err(_))) {
-            self.outgoing.clear();
-            return self.over();
+            return true;
         }
-        let ended = self.received_end.is_some();
-        match self.finish {
-            Some(Finish::Cancel) => {
-                if !(ended && self.end == End::Sent) {
-                    handles.send.send_reset(Reason::CANCEL);
-                }
-                return self.over();
-            }
-            Some(Finish::End { .. }) if self.end == End::Open => self.end = End::Wanted,
-            Some(Finish::Await { .. }) if self.end == End::Open && ended => self.end = End::Wanted,
-            _ => {}
+        let ended = self.received_end.is_some() && self.end == End::Sent;
+        if self.finish == Some(Finish::Cancel) && !ended {
+            handles.send.send_reset(Reason::CANCEL);
+            return true;
         }
-        if ended && self.end == End::Sent {
-            return self.over();
-        }
-        if !self.feeding && (!self.outgoing.is_empty() || self.end == End::Wanted) {
-            self.feeding = true;
-            return Next::Feed;
-        }
-        Next::Nothing
-    }
-
-    fn over(&mut self) -> Next {
-        match self.handles.take() {
-            Some(handles) => Next::Over(handles),
-            None => Next::Nothing,
-        }
+        ended
     }
 }
 
@@ -365,10 +369,13 @@ pub(crate) struct H2Stream {
     id: u32,
     /// Written to since it was last listed.
     dirty: bool,
+    /// Length of the outgoing buffer when it was last written to: it has only
+    /// shrunk since.
+    buffered: usize,
 }
 
 impl H2Stream {
-    pub(super) fn new(hub: Arc<Hub>, send: SendStream<Bytes>, recv: RecvStream) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, send: SendStream<Piece>, recv: RecvStream) -> Self {
         let id = send.stream_id().as_u32();
         let shared = Arc::new_cyclic(|shared| Shared {
             key: hub.opened(shared.clone()),
@@ -376,6 +383,8 @@ impl H2Stream {
             listed: AtomicBool::new(false),
             // The driver's first look registers with `h2`.
             woken: AtomicBool::new(true),
+            queued: AtomicUsize::new(0),
+            more: AtomicBool::new(false),
             state: Mutex::new(State {
                 handles: Some(Handles { send, recv }),
                 incoming: Incoming::default(),
@@ -384,11 +393,10 @@ impl H2Stream {
                 unreleased: 0,
                 end: End::Open,
                 finish: None,
-                feeding: false,
                 timed: false,
-                read_waker: None,
-                write_waker: None,
                 reader_wants_room: false,
+                reader: Waiter::default(),
+                writer: Waiter::default(),
             }),
         });
         shared.list();
@@ -396,6 +404,7 @@ impl H2Stream {
             shared,
             id,
             dirty: false,
+            buffered: 0,
         }
     }
 
@@ -427,7 +436,7 @@ impl H2Stream {
             Some(Err(error)) => return Poll::Ready(Err(error.clone())),
             None => {}
         }
-        register(&mut state.read_waker, cx);
+        state.reader.register(cx);
         drop(state);
         self.flush();
         Poll::Pending
@@ -439,6 +448,9 @@ impl H2Stream {
     }
 
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        if self.buffered < self.shared.hub.write_buffer {
+            return Poll::Ready(Ok(()));
+        }
         let mut state = self.shared.lock();
         if state.handles.is_none() || state.end != End::Open {
             return Poll::Ready(Err(match &state.received_end {
@@ -446,10 +458,11 @@ impl H2Stream {
                 _ => StreamError::Closed,
             }));
         }
-        if state.outgoing.len() < self.shared.hub.write_buffer {
+        self.buffered = state.outgoing.len();
+        if self.buffered < self.shared.hub.write_buffer {
             return Poll::Ready(Ok(()));
         }
-        register(&mut state.write_waker, cx);
+        state.writer.register(cx);
         drop(state);
         self.flush();
         Poll::Pending
@@ -460,7 +473,7 @@ impl H2Stream {
         let room = state.outgoing.len() < self.shared.hub.write_buffer;
         if !room {
             state.reader_wants_room = true;
-            register(&mut state.read_waker, cx);
+            state.reader.register(cx);
         }
         room
     }
@@ -469,11 +482,13 @@ impl H2Stream {
         let mut state = self.shared.lock();
         let result = append(&mut state.outgoing);
         if state.handles.is_none() || state.end != End::Open {
-            // `poll_room` reports it; nothing may pile up meanwhile.
+            // `poll_room` looks and reports it; nothing may pile up meanwhile.
             state.outgoing.clear();
+            self.buffered = usize::MAX;
             return result;
         }
-        let eager = state.outgoing.len() >= EAGER;
+        self.buffered = state.outgoing.len();
+        let eager = self.buffered >= EAGER;
         drop(state);
         self.dirty = true;
         if eager {
@@ -505,8 +520,8 @@ impl H2Stream {
 
     fn let_go(&self, finish: Finish) {
         let mut state = self.shared.lock();
-        state.read_waker = None;
-        state.write_waker = None;
+        state.reader = Waiter::default();
+        state.writer = Waiter::default();
         if state.finish.is_some() || state.handles.is_none() {
             return;
         }
@@ -526,13 +541,6 @@ impl H2Stream {
 impl Drop for H2Stream {
     fn drop(&mut self) {
         self.let_go(Finish::Cancel);
-    }
-}
-
-fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *slot = Some(cx.waker().clone()),
     }
 }
 

@@ -87,10 +87,6 @@ impl Wire {
         self.lock().blocked
     }
 
-    pub(super) fn has_buffered(&self) -> bool {
-        !self.lock().out.is_empty()
-    }
-
     /// Frames received and sent so far.
     pub(super) fn counts(&self) -> (FrameCounts, FrameCounts) {
         let state = self.lock();
@@ -230,7 +226,7 @@ mod tests {
         wire.write_all(b"one").await.unwrap();
         wire.write_all(b"two").await.unwrap();
         wire.flush().await.unwrap();
-        assert!(wire.has_buffered());
+        assert!(!wire.lock().out.is_empty());
         let mut buf = vec![0; 6];
         let mut read = Box::pin(far.read_exact(&mut buf));
         let mut cx = Context::from_waker(Waker::noop());
@@ -244,7 +240,7 @@ mod tests {
 
         wire.write_all(b"head").await.unwrap();
         wire.write_all(&vec![7; DIRECT]).await.unwrap();
-        assert!(!wire.has_buffered());
+        assert!(wire.lock().out.is_empty());
         let mut buf = vec![0; 4 + DIRECT];
         far.read_exact(&mut buf).await.unwrap();
         assert!(buf.starts_with(b"head\x07") && buf.ends_with(&[7]));

@@ -1,0 +1,94 @@
+//! Load over fastwebsockets' client, a TCP connection per socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
+use h2ws_compare::args::Args;
+use h2ws_compare::load::{Count, Load, NAMES, Plan, Report, SWITCHES};
+use h2ws_compare::{Error, process, upgrade};
+use tokio::net::TcpStream;
+
+/// Handshakes under way at once: more would overrun the listener's backlog.
+const OPENING: usize = 64;
+
+fn main() -> Result<(), Error> {
+    let args = Args::from_env(&NAMES, &SWITCHES)?;
+    let plan = Plan::new(&args)?;
+    process::runtime(&args.or("runtime", "multi".to_owned())?)?.block_on(run(plan))?;
+    // The connections need no goodbye.
+    std::process::exit(0);
+}
+
+async fn run(plan: Plan) -> Result<(), Error> {
+    let mut report = Report::start(&plan)?;
+    let workers = plan.sockets.min(OPENING);
+    let mut opening = Vec::new();
+    for worker in 0..workers {
+        let share = (plan.sockets - worker).div_ceil(workers);
+        let addr = plan.addr.clone();
+        opening.push(tokio::spawn(async move { open(addr, share).await }));
+    }
+    let mut sockets = Vec::with_capacity(plan.sockets);
+    for opened in opening {
+        sockets.extend(opened.await??);
+    }
+    report.opened().await?;
+    let mut load = Load::default();
+    if !plan.idle {
+        let payload: Arc<[u8]> = vec![b'x'; plan.size].into();
+        for socket in sockets.drain(..) {
+            let (count, stop) = load.socket();
+            let payload = Arc::clone(&payload);
+            tokio::spawn(async move {
+                let error = talk(socket, payload, plan.in_flight, count, stop).await;
+                eprintln!("a socket was closed: {error:?}");
+                std::process::exit(1);
+            });
+        }
+    }
+    report.finish(&load).await
+}
+
+async fn open(addr: String, count: usize) -> Result<Vec<WebSocket<TcpStream>>, Error> {
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let stream = upgrade::connect(&addr).await?;
+        let mut socket = WebSocket::after_handshake(stream, Role::Client);
+        socket.set_writev(true);
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+async fn talk(
+    mut socket: WebSocket<TcpStream>,
+    payload: Arc<[u8]>,
+    in_flight: usize,
+    count: Count,
+    stop: Arc<AtomicBool>,
+) -> Result<(), WebSocketError> {
+    for _ in 0..in_flight {
+        socket
+            .write_frame(Frame::binary(Payload::Borrowed(&payload)))
+            .await?;
+    }
+    loop {
+        let frame = socket.read_frame().await?;
+        if !matches!(
+            frame.opcode,
+            OpCode::Text | OpCode::Binary | OpCode::Continuation
+        ) {
+            return Err(WebSocketError::ConnectionClosed);
+        }
+        if !frame.fin {
+            continue;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        if !stop.load(Ordering::Relaxed) {
+            socket
+                .write_frame(Frame::binary(Payload::Borrowed(&payload)))
+                .await?;
+        }
+    }
+}

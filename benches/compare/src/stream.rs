@@ -1,0 +1,93 @@
+//! One echo stream, whichever design carries it.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+
+use crate::owned::Handle;
+
+/// A bidirectional stream of bytes.
+#[derive(Debug)]
+pub enum Stream {
+    /// The socket's task calls h2.
+    Direct {
+        /// The sending side.
+        send: SendStream<Bytes>,
+        /// The receiving side.
+        receive: RecvStream,
+        /// Take all that is readable, instead of one DATA frame.
+        pack: bool,
+    },
+    /// The connection's task calls h2.
+    Owned(Handle),
+}
+
+impl Stream {
+    /// Waits for data and appends it; false at the end.
+    pub async fn receive(&mut self, into: &mut Vec<Bytes>) -> bool {
+        match self {
+            Self::Owned(handle) => handle.receive(into).await,
+            Self::Direct { receive, pack, .. } => {
+                let length = poll_fn(|cx| {
+                    let (mut length, mut ended) = (0, false);
+                    while let Poll::Ready(next) = receive.poll_data(cx) {
+                        let Some(Ok(data)) = next else {
+                            ended = true;
+                            break;
+                        };
+                        length += data.len();
+                        into.push(data);
+                        if !*pack {
+                            break;
+                        }
+                    }
+                    if length > 0 || ended {
+                        Poll::Ready(length)
+                    } else {
+                        Poll::Pending
+                    }
+                })
+                .await;
+                let _ = receive.flow_control().release_capacity(length);
+                length > 0
+            }
+        }
+    }
+
+    /// Queues one DATA frame's worth of data.
+    ///
+    /// No capacity is awaited: a closed loop bounds what can be queued.
+    pub fn send(&mut self, data: Bytes) -> bool {
+        match self {
+            Self::Owned(handle) => {
+                handle.send(data);
+                true
+            }
+            Self::Direct { send, .. } => send.send_data(data, false).is_ok(),
+        }
+    }
+
+    /// Sends back what comes, until the end.
+    pub async fn echo(mut self) {
+        let mut chunks = Vec::new();
+        while self.receive(&mut chunks).await {
+            if !self.send(pack(&mut chunks)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Makes one piece of several; a lone one, however large, is not copied.
+pub fn pack(chunks: &mut Vec<Bytes>) -> Bytes {
+    if chunks.len() == 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    for chunk in chunks.drain(..) {
+        whole.extend_from_slice(&chunk);
+    }
+    whole.freeze()
+}

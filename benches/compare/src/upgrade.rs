@@ -1,0 +1,82 @@
+//! The HTTP/1.1 handshake of RFC 6455 §4, for peers that are given a bare TCP stream.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
+use sha1::{Digest, Sha1};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::Error;
+
+/// Opens as a client.
+///
+/// # Errors
+/// The connection fails, or the answer is not 101.
+pub async fn connect(addr: &str) -> Result<TcpStream, Error> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    let request = format!(
+        "GET /echo HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let head = read_head(&mut stream).await?;
+    if !head.starts_with("HTTP/1.1 101") {
+        return Err(format!("refused: {head}").into());
+    }
+    Ok(stream)
+}
+
+/// Accepts as a server.
+///
+/// # Errors
+/// The connection fails, or the request has no key.
+pub async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
+    stream.set_nodelay(true)?;
+    let head = read_head(stream).await?;
+    let key = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
+        .ok_or("no key")?
+        .1
+        .trim();
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        accept_of(key)
+    );
+    Ok(stream.write_all(answer.as_bytes()).await?)
+}
+
+/// RFC 6455 §4.2.2.
+fn accept_of(key: &str) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key);
+    hash.update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(hash.finalize())
+}
+
+/// Reads up to the empty line; neither peer here sends anything behind it unasked.
+async fn read_head(stream: &mut TcpStream) -> Result<String, Error> {
+    let mut head = BytesMut::with_capacity(512);
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err("closed during the handshake".into());
+        }
+    }
+    Ok(String::from_utf8(head.to_vec())?)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn accepts_as_in_the_rfc() {
+        // RFC 6455 §1.3.
+        assert_eq!(
+            super::accept_of("dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+}
