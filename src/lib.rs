@@ -22,7 +22,8 @@ mod server;
 
 #[cfg(feature = "_net")]
 pub use self::error::{Error, Refusal, Timeout};
-pub use self::frame::{CloseCode, CloseFrame, Limits, Message, ProtocolError, Role, Text};
+pub use self::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, ProtocolError, Role, Text};
+pub use self::handshake::DeflateConfig;
 #[cfg(feature = "_net")]
 pub use self::socket::{
     ByteStream, Config, Ending, ReuniteError, WebSocket, WebSocketReader, WebSocketWriter,

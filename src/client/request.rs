@@ -12,7 +12,9 @@ use super::origin::Route;
 use super::{Client, HttpVersion};
 use crate::error::{Error, Refusal, Timeout};
 use crate::frame::Role;
-use crate::handshake::{Agreed, HandshakeError, Key, Offer, Target, extended_connect, upgrade};
+use crate::handshake::{
+    Agreed, DeflateConfig, HandshakeError, Key, Offer, Target, extended_connect, upgrade,
+};
 use crate::socket::{Agreement, ByteStream, WebSocket, nonce};
 use crate::transport::h1::{self, H1Answer};
 use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
@@ -30,14 +32,17 @@ pub struct RequestBuilder {
     url: String,
     headers: HeaderMap,
     offer: Offer,
+    deflate: Option<DeflateConfig>,
     version: Option<HttpVersion>,
     error: Option<Error>,
 }
 
 impl RequestBuilder {
     pub(super) fn new(client: Client, url: &str) -> Self {
+        let deflate = client.inner.connector.settings.deflate;
         Self {
             client,
+            deflate,
             url: url.to_owned(),
             headers: HeaderMap::new(),
             offer: Offer::default(),
@@ -80,6 +85,14 @@ impl RequestBuilder {
         self
     }
 
+    /// Offers permessage-deflate for this socket, or with `None` does not,
+    /// instead of the client's [`deflate`](super::ClientBuilder::deflate).
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
+        self.deflate = config.into();
+        self
+    }
+
     /// Which version of HTTP carries this socket, instead of the client's
     /// [`version`](super::ClientBuilder::version).
     pub fn version(mut self, version: HttpVersion) -> Self {
@@ -103,18 +116,25 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub async fn connect_with_response(self) -> Result<(WebSocket, Response<()>), Error> {
+    pub async fn connect_with_response(mut self) -> Result<(WebSocket, Response<()>), Error> {
         let config = self.client.inner.connector.socket.clone();
+        let deflate = self.deflate.unwrap_or_default();
+        if let Some(config) = &self.deflate {
+            self.offer = self.offer.deflate(config);
+        }
         let (stream, agreed, response) = self.accepted().await?;
         let agreement = Agreement {
             subprotocol: agreed.subprotocol,
+            deflate: agreed
+                .deflate
+                .map(|params| deflate.at(Role::Client, &params)),
         };
         let socket = WebSocket::new(stream, Role::Client, config, agreement);
         Ok((socket, response))
     }
 
     /// Opens the stream and gives its bytes instead of a WebSocket: for those
-    /// who bring a framing of their own.
+    /// who bring a framing of their own. permessage-deflate is not offered.
     ///
     /// # Errors
     ///

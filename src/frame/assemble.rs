@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::deflate::Inflater;
+use super::error::ProtocolError;
 use super::header::OpCode;
 use super::mask;
 use super::message::Message;
@@ -11,12 +13,17 @@ use super::utf8::{InvalidUtf8, Utf8Validator};
 /// The most memory, in bytes, that a frame gets on its header's word alone.
 const AHEAD: usize = 64 * 1024;
 
+/// Unmasked at a time before it is inflated, in bytes.
+const UNMASKED: usize = 4096;
+
 /// What of a message has arrived.
 #[derive(Debug)]
 pub(super) struct Assembly {
     payload: Vec<u8>,
     /// Present in a text message.
     text: Option<Utf8Validator>,
+    /// Whether it arrives compressed: RSV1 is set on its first frame (RFC 7692 §6).
+    pub(super) compressed: bool,
     /// Frames so far, the one being received included.
     pub(super) fragments: usize,
 }
@@ -33,10 +40,11 @@ pub(super) struct Piece<'a> {
 }
 
 impl Assembly {
-    pub(super) fn new(opcode: OpCode) -> Self {
+    pub(super) fn new(opcode: OpCode, compressed: bool) -> Self {
         Self {
             payload: Vec::new(),
             text: (opcode == OpCode::Text).then(Utf8Validator::default),
+            compressed,
             fragments: 1,
         }
     }
@@ -44,6 +52,11 @@ impl Assembly {
     /// The size so far, in bytes.
     pub(super) const fn len(&self) -> usize {
         self.payload.len()
+    }
+
+    #[cfg(all(test, feature = "deflate"))]
+    pub(super) const fn capacity(&self) -> usize {
+        self.payload.capacity()
     }
 
     pub(super) fn push(&mut self, piece: &Piece<'_>) -> Result<(), InvalidUtf8> {
@@ -64,6 +77,54 @@ impl Assembly {
         };
         text.finish()?;
         Ok(Message::Text(Text::from_checked(payload)))
+    }
+
+    /// As [`push`](Self::push), of a compressed message that may inflate to `limit` bytes.
+    pub(super) fn inflate(
+        &mut self,
+        piece: &Piece<'_>,
+        inflater: &mut Inflater,
+        limit: usize,
+    ) -> Result<(), ProtocolError> {
+        let mut sink = |bytes: &[u8]| self.append(bytes, limit);
+        match piece.mask {
+            None => inflater.push(piece.bytes, &mut sink)?,
+            Some(key) => {
+                let mut unmasked = [0; UNMASKED];
+                // Each begins with the same byte of the key.
+                for bytes in piece.bytes.chunks(UNMASKED) {
+                    let unmasked = &mut unmasked[..bytes.len()];
+                    unmasked.copy_from_slice(bytes);
+                    mask::apply(key, 0, unmasked);
+                    inflater.push(unmasked, &mut sink)?;
+                }
+            }
+        }
+        if piece.last && piece.bytes.len() == piece.missing {
+            inflater.finish(&mut sink)?;
+            // Nothing told how large it would be.
+            self.payload.shrink_to_fit();
+        }
+        Ok(())
+    }
+
+    /// Takes inflated bytes, unless they are too many.
+    fn append(&mut self, bytes: &[u8], limit: usize) -> Result<(), ProtocolError> {
+        let len = self.payload.len() + bytes.len();
+        if len > limit {
+            let size = len as u64;
+            return Err(ProtocolError::MessageTooLarge { size, limit });
+        }
+        if len > self.payload.capacity() {
+            // Doubled, but never more than the limit.
+            let capacity = (2 * self.payload.capacity()).clamp(len, limit);
+            self.payload.reserve_exact(capacity - self.payload.len());
+        }
+        self.payload.extend_from_slice(bytes);
+        if let Some(text) = &mut self.text {
+            text.push(bytes)?;
+        }
+        Ok(())
     }
 
     /// Makes room for the piece and for some of what its frame still promises: a header must not
@@ -98,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_claim_alone_reserves_little() {
-        let mut message = Assembly::new(OpCode::Binary);
+        let mut message = Assembly::new(OpCode::Binary, false);
         message.push(&piece(b"x", 1 << 40, true)).expect("binary");
         assert_eq!(message.payload.capacity(), AHEAD);
     }
@@ -106,7 +167,7 @@ mod tests {
     #[test]
     fn memory_follows_what_arrived_and_ends_exact() {
         let total = 1_000_000;
-        let mut message = Assembly::new(OpCode::Binary);
+        let mut message = Assembly::new(OpCode::Binary, false);
         let mut missing = total;
         while missing > 0 {
             let bytes = &[7; 1000];
@@ -120,7 +181,7 @@ mod tests {
 
     #[test]
     fn many_small_fragments_grow_the_memory_seldom() {
-        let mut message = Assembly::new(OpCode::Binary);
+        let mut message = Assembly::new(OpCode::Binary, false);
         let mut grown = 0;
         for _ in 0..100_000 {
             let before = message.payload.capacity();

@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use super::Role;
 use super::assemble::{Assembly, Piece};
 use super::close::CloseFrame;
+use super::deflate::Inflater;
 use super::error::ProtocolError;
 use super::header::{Header, OpCode};
 use super::limits::Limits;
@@ -42,9 +43,10 @@ pub struct Decoder {
     frame: Option<Frame>,
     /// The payload of a control frame that a chunk's end cut.
     control: Vec<u8>,
-    /// The message that the last chunks left unfinished. Compressed ones (RFC 7692) will be
-    /// inflated on their way into it.
+    /// The message that the last chunks left unfinished.
     message: Option<Box<Assembly>>,
+    /// Present where permessage-deflate is in use (RFC 7692).
+    inflater: Option<Box<Inflater>>,
 }
 
 /// What is left of a frame.
@@ -55,6 +57,8 @@ struct Frame {
     mask: Option<[u8; 4]>,
     opcode: OpCode,
     fin: bool,
+    /// Whether it begins a compressed message.
+    rsv1: bool,
 }
 
 impl Frame {
@@ -78,6 +82,17 @@ impl Decoder {
             frame: None,
             control: Vec::new(),
             message: None,
+            inflater: None,
+        }
+    }
+
+    /// A decoder for messages some of which are compressed (RFC 7692).
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(role: Role, limits: Limits, deflate: &super::Deflate) -> Self {
+        Self {
+            inflater: Some(Box::new(Inflater::new(deflate))),
+            ..Self::new(role, limits)
         }
     }
 
@@ -91,6 +106,14 @@ impl Decoder {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How much memory an unfinished message takes, in bytes.
+    #[cfg(all(test, feature = "deflate"))]
+    pub(super) fn held(&self) -> usize {
+        self.message
+            .as_ref()
+            .map_or(0, |message| message.capacity())
     }
 
     /// Takes from the front of `input` up to the end of the next event; `None` when `input` is
@@ -153,8 +176,8 @@ impl Decoder {
     /// how much is too much.
     #[inline]
     fn admit(&mut self, header: &Header) -> Result<Frame, ProtocolError> {
-        // Until an extension is negotiated that gives it a meaning (RFC 6455 §5.2).
-        if header.rsv1 {
+        // It begins a compressed message, and means nothing elsewhere (RFC 7692 §6).
+        if header.rsv1 && (self.inflater.is_none() || !header.opcode.begins_message()) {
             return Err(ProtocolError::ReservedBit);
         }
         match (self.role, header.mask) {
@@ -163,7 +186,7 @@ impl Decoder {
             _ => {}
         }
         if !header.opcode.is_control() {
-            let before = self.fragment(header.opcode)?;
+            let before = self.fragment(header)?;
             self.check_size(before, header.payload_len)?;
         }
         Ok(Frame {
@@ -172,29 +195,31 @@ impl Decoder {
             mask: header.mask,
             opcode: header.opcode,
             fin: header.fin,
+            rsv1: header.rsv1,
         })
     }
 
-    /// Counts a data frame; returns the size of its message before it, in bytes.
+    /// Counts a data frame; returns the size of its message before it, in bytes, or `None` if
+    /// the message is compressed and the sizes of its frames say little about its own.
     #[inline]
-    fn fragment(&mut self, opcode: OpCode) -> Result<usize, ProtocolError> {
-        match (&mut self.message, opcode) {
+    fn fragment(&mut self, header: &Header) -> Result<Option<usize>, ProtocolError> {
+        match (&mut self.message, header.opcode) {
             (None, OpCode::Continuation) => Err(ProtocolError::UnexpectedContinuation),
-            (None, _) => Ok(0),
+            (None, _) => Ok((!header.rsv1).then_some(0)),
             (Some(message), OpCode::Continuation) => {
                 let limit = self.limits.max_fragments;
                 if message.fragments >= limit {
                     return Err(ProtocolError::TooManyFragments { limit });
                 }
                 message.fragments += 1;
-                Ok(message.len())
+                Ok((!message.compressed).then(|| message.len()))
             }
             (Some(_), _) => Err(ProtocolError::InterleavedMessage),
         }
     }
 
     #[inline]
-    fn check_size(&self, before: usize, size: u64) -> Result<(), ProtocolError> {
+    fn check_size(&self, before: Option<usize>, size: u64) -> Result<(), ProtocolError> {
         let Limits {
             max_frame_size,
             max_message_size,
@@ -206,6 +231,9 @@ impl Decoder {
                 limit: max_frame_size,
             });
         }
+        let Some(before) = before else {
+            return Ok(());
+        };
         // No overflow: below 2^63 each.
         let size = before as u64 + size;
         if size > max_message_size as u64 {
@@ -249,7 +277,8 @@ impl Decoder {
 
     #[inline]
     fn data(&mut self, frame: Frame, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
-        if !(frame.fin && self.message.is_none() && frame.missing <= input.len()) {
+        let whole = frame.fin && self.message.is_none() && frame.missing <= input.len();
+        if !whole || frame.rsv1 {
             return self.piece(frame, input);
         }
         let payload = take(&frame, input);
@@ -268,14 +297,20 @@ impl Decoder {
         let mut message = self
             .message
             .take()
-            .unwrap_or_else(|| Box::new(Assembly::new(frame.opcode)));
+            .unwrap_or_else(|| Box::new(Assembly::new(frame.opcode, frame.rsv1)));
         let count = frame.missing.min(input.len());
-        message.push(&Piece {
+        let piece = Piece {
             bytes: &input[..count],
             mask: frame.mask,
             missing: frame.missing,
             last: frame.fin,
-        })?;
+        };
+        match &mut self.inflater {
+            Some(inflater) if message.compressed => {
+                message.inflate(&piece, inflater, self.limits.max_message_size)?;
+            }
+            _ => message.push(&piece)?,
+        }
         input.advance(count);
         frame.advance(count);
         if frame.missing == 0 && frame.fin {

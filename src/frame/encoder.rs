@@ -37,6 +37,8 @@ impl Output for BytesMut {
 /// A frame to be sent.
 pub(super) struct Frame {
     pub(super) fin: bool,
+    /// The first frame of a compressed message (RFC 7692 §6).
+    pub(super) rsv1: bool,
     pub(super) opcode: OpCode,
     pub(super) payload: Bytes,
 }
@@ -45,6 +47,7 @@ impl Frame {
     pub(super) const fn whole(opcode: OpCode, payload: Bytes) -> Self {
         Self {
             fin: true,
+            rsv1: false,
             opcode,
             payload,
         }
@@ -65,8 +68,7 @@ impl Frame {
         };
         let header = Header {
             fin: self.fin,
-            // Set here once a message was deflated (RFC 7692 §6).
-            rsv1: false,
+            rsv1: self.rsv1,
             opcode: self.opcode,
             mask,
             payload_len: self.payload.len() as u64,

@@ -12,7 +12,8 @@ use super::utf8::InvalidUtf8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit is set that no negotiated extension gives a meaning (RFC 6455 §5.2).
+    /// A reserved bit is set that no negotiated extension gives a meaning in such a frame (RFC 6455
+    /// §5.2, RFC 7692 §6).
     ReservedBit,
     /// The opcode is one of 3-7 or 11-15 (RFC 6455 §5.2).
     ReservedOpCode(u8),
@@ -40,6 +41,8 @@ pub enum ProtocolError {
     InvalidCloseReason,
     /// A text message is not UTF-8 (RFC 6455 §8.1).
     InvalidUtf8,
+    /// A compressed message is not DEFLATE, or ends within a block (RFC 7692 §7.2.2).
+    InvalidDeflate,
     /// A frame's header announces more than [`Limits::max_frame_size`](super::Limits).
     FrameTooLarge {
         /// What the header announces, in bytes.
@@ -47,7 +50,7 @@ pub enum ProtocolError {
         /// What is allowed, in bytes.
         limit: usize,
     },
-    /// A message is, or is announced to become, larger than
+    /// A message is, or is announced or inflates to become, larger than
     /// [`Limits::max_message_size`](super::Limits).
     MessageTooLarge {
         /// The size that is known so far, in bytes.
@@ -67,7 +70,11 @@ impl ProtocolError {
     #[must_use]
     pub fn close_code(&self) -> CloseCode {
         match self {
-            Self::InvalidCloseReason | Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            // RFC 7692 names no code for bad DEFLATE data. The frames are in order, what they carry
+            // is not: that is "data not consistent with the type of the message".
+            Self::InvalidCloseReason | Self::InvalidUtf8 | Self::InvalidDeflate => {
+                CloseCode::INVALID_PAYLOAD
+            }
             Self::FrameTooLarge { .. }
             | Self::MessageTooLarge { .. }
             | Self::TooManyFragments { .. } => CloseCode::MESSAGE_TOO_BIG,
@@ -80,7 +87,7 @@ impl ProtocolError {
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReservedBit => f.write_str("reserved bit set without an extension"),
+            Self::ReservedBit => f.write_str("reserved bit set without a meaning"),
             Self::ReservedOpCode(code) => write!(f, "reserved opcode {code}"),
             Self::FragmentedControl => f.write_str("fragmented control frame"),
             Self::ControlTooLong => f.write_str("control frame longer than 125 bytes"),
@@ -94,6 +101,7 @@ impl fmt::Display for ProtocolError {
             Self::InvalidCloseCode(code) => write!(f, "close code {code} not allowed on the wire"),
             Self::InvalidCloseReason => f.write_str("close reason is not UTF-8"),
             Self::InvalidUtf8 => f.write_str("text message is not UTF-8"),
+            Self::InvalidDeflate => f.write_str("compressed message is not DEFLATE data"),
             Self::FrameTooLarge { size, limit } => {
                 write!(f, "frame of {size} bytes, {limit} allowed")
             }
@@ -167,6 +175,7 @@ mod tests {
             ProtocolError::InvalidCloseCode(u16::MAX),
             ProtocolError::InvalidCloseReason,
             ProtocolError::InvalidUtf8,
+            ProtocolError::InvalidDeflate,
             ProtocolError::FrameTooLarge {
                 size: u64::MAX,
                 limit,

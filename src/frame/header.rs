@@ -39,6 +39,12 @@ impl OpCode {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 
+    /// Whether it is the first frame of a message (RFC 6455 §5.4).
+    #[must_use]
+    pub(super) const fn begins_message(self) -> bool {
+        matches!(self, Self::Text | Self::Binary)
+    }
+
     const fn from_bits(bits: u8) -> Result<Self, ProtocolError> {
         match bits {
             0x0 => Ok(Self::Continuation),

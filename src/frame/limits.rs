@@ -14,13 +14,16 @@ pub struct Limits {
     /// The largest payload of a single data frame that is accepted, in bytes. Default: 16 MiB;
     /// `usize::MAX`: unlimited.
     pub max_frame_size: usize,
-    /// The largest message that is accepted, in bytes. Default: 16 MiB; `usize::MAX`: unlimited.
+    /// The largest message that is accepted, in bytes; of a compressed one (RFC 7692) it is what
+    /// it inflates to. Default: 16 MiB; `usize::MAX`: unlimited.
     pub max_message_size: usize,
     /// The most frames that a message may come in. Default: 16,384; `usize::MAX`: unlimited.
     pub max_fragments: usize,
     /// The largest payload of a data frame that we send, in bytes: longer messages leave as
     /// several frames, so that a ping or pong need not wait for all of a large message. Default:
-    /// 128 KiB; `usize::MAX`: every message in a single frame; zero counts as one.
+    /// 128 KiB; `usize::MAX`: every message in a single frame; zero counts as one. A message that is
+    /// compressed (RFC 7692) is cut before it: its frames are shorter, or, where it cannot be
+    /// compressed, longer by some bytes.
     pub fragment_size: usize,
 }
 

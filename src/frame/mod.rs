@@ -25,12 +25,14 @@
 //! ```
 //!
 //! How a byte travels: `header` reads the first bytes of a frame, [`mask`] uncovers its payload,
-//! `assemble` puts together what was cut, `utf8` checks text as it arrives, [`Decoder`] joins
-//! these into [`Event`]s, and [`Protocol`] adds the sending side and the closing handshake.
+//! `deflate` inflates it where it is compressed (RFC 7692), `assemble` puts together what was cut,
+//! `utf8` checks text as it arrives, [`Decoder`] joins these into [`Event`]s, and [`Protocol`] adds
+//! the sending side and the closing handshake.
 
 mod assemble;
 mod close;
 mod decoder;
+mod deflate;
 mod encoder;
 mod error;
 mod header;
@@ -47,6 +49,7 @@ mod utf8;
 
 pub use close::{CloseCode, CloseFrame};
 pub use decoder::Decoder;
+pub use deflate::Deflate;
 pub use encoder::Output;
 pub use error::{ProtocolError, SendError};
 pub use header::{Header, OpCode};

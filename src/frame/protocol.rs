@@ -20,6 +20,7 @@ use bytes::Bytes;
 use super::Role;
 use super::close::CloseFrame;
 use super::decoder::Decoder;
+use super::deflate::{Compressor, Deflate};
 use super::encoder::{Frame, Output};
 use super::error::{ProtocolError, SendError};
 use super::header::{MAX_CONTROL, OpCode};
@@ -38,6 +39,8 @@ pub struct Protocol {
     /// The payload of the latest ping, not answered yet (RFC 6455 §5.5.3 lets the others go).
     pong: Option<Bytes>,
     pending: Option<Box<Pending>>,
+    /// Present where permessage-deflate is in use (RFC 7692).
+    compressor: Option<Box<Compressor>>,
     closing: Option<Box<Closing>>,
 }
 
@@ -46,19 +49,32 @@ pub struct Protocol {
 struct Pending {
     opcode: OpCode,
     rest: Bytes,
+    /// Whether each frame is still to be compressed.
+    compressed: bool,
 }
 
 impl Pending {
     /// Cuts off the next frame.
-    fn next(&mut self, size: usize) -> Frame {
-        let payload = self.rest.split_to(size.max(1).min(self.rest.len()));
+    fn next(&mut self, size: usize, compressor: Option<&mut Compressor>) -> Frame {
+        let piece = cut(&mut self.rest, size);
         let opcode = std::mem::replace(&mut self.opcode, OpCode::Continuation);
+        let fin = self.rest.is_empty();
+        let payload = match compressor {
+            Some(compressor) if self.compressed => compressor.go_on(&piece, fin),
+            _ => piece,
+        };
         Frame {
-            fin: self.rest.is_empty(),
+            fin,
+            rsv1: false,
             opcode,
             payload,
         }
     }
+}
+
+/// The next `size` bytes, or what is left; at least one, so that it comes to an end.
+fn cut(rest: &mut Bytes, size: usize) -> Bytes {
+    rest.split_to(size.max(1).min(rest.len()))
 }
 
 /// What there is to know from the first sign of the end on.
@@ -81,7 +97,34 @@ impl Protocol {
             decoder: Decoder::new(role, limits),
             pong: None,
             pending: None,
+            compressor: None,
             closing: None,
+        }
+    }
+
+    /// A connection that has just been opened with permessage-deflate (RFC 7692).
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use h2ws::frame::{Deflate, Event, Limits, Message, Protocol, Role};
+    ///
+    /// let deflate = Deflate::default();
+    /// let mut server = Protocol::with_deflate(Role::Server, Limits::default(), deflate);
+    /// let mut client = Protocol::with_deflate(Role::Client, Limits::default(), deflate);
+    /// let mut wire = BytesMut::new();
+    /// let message = Message::text("row, row, row your boat, ".repeat(100));
+    /// server.send(message.clone(), || unreachable!("a server does not mask"), &mut wire)?;
+    /// assert!(wire.len() < 100);
+    /// assert_eq!(client.receive(&mut wire.freeze())?, Some(Event::Message(message)));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(role: Role, limits: Limits, deflate: Deflate) -> Self {
+        Self {
+            decoder: Decoder::with_deflate(role, limits, &deflate),
+            compressor: Some(Box::new(Compressor::new(deflate))),
+            ..Self::new(role, limits)
         }
     }
 
@@ -95,6 +138,23 @@ impl Protocol {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         self.decoder.limits()
+    }
+
+    /// How messages are compressed, where they are.
+    #[must_use]
+    pub fn deflate(&self) -> Option<&Deflate> {
+        Some(self.compressor.as_ref()?.settings())
+    }
+
+    /// Gives back the memory of a compressor that is kept for the next message (RFC 7692 §7.1.1),
+    /// which is then compressed without regard to earlier ones. Does nothing while a message
+    /// [is pending](Self::has_pending).
+    pub fn free_compressor(&mut self) {
+        if self.pending.is_none()
+            && let Some(compressor) = &mut self.compressor
+        {
+            compressor.forget();
+        }
     }
 
     /// Whether messages can be sent: nobody has begun to close, and the peer kept to the protocol.
@@ -202,16 +262,87 @@ impl Protocol {
             }
         } else if self.pending.is_some() {
             return Err(SendError::Busy);
-        } else if payload.len() > self.limits().fragment_size {
+        } else if self.compressor.is_some() {
+            self.send_deflated(opcode, payload, &mut key, out);
+            return Ok(());
+        }
+        self.send_plain(opcode, payload, &mut key, out);
+        Ok(())
+    }
+
+    /// Sends a message as it is.
+    #[inline]
+    fn send_plain(
+        &mut self,
+        opcode: OpCode,
+        payload: Bytes,
+        key: &mut impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) {
+        if !opcode.is_control() && payload.len() > self.limits().fragment_size {
             self.pending = Some(Box::new(Pending {
                 opcode,
                 rest: payload,
+                compressed: false,
             }));
-            self.write_fragment(&mut key, out);
-            return Ok(());
+            self.write_fragment(key, out);
+            return;
         }
-        Frame::whole(opcode, payload).write(self.role(), &mut key, out);
-        Ok(())
+        Frame::whole(opcode, payload).write(self.role(), key, out);
+    }
+
+    /// Sends a message compressed, unless it had better go as it is.
+    // Not inlined, and by value: sockets without compression would pay for it.
+    #[inline(never)]
+    fn send_deflated(
+        &mut self,
+        opcode: OpCode,
+        payload: Bytes,
+        key: &mut impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) {
+        if !self.send_compressed(opcode, &payload, key, out) {
+            self.send_plain(opcode, payload, key, out);
+        }
+    }
+
+    /// The first frame of a compressed message; false, and nothing is done, if it had better go as
+    /// it is. Each frame is compressed when it is its turn: a long message takes neither the
+    /// thread nor memory all at once.
+    fn send_compressed(
+        &mut self,
+        opcode: OpCode,
+        payload: &Bytes,
+        key: &mut impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) -> bool {
+        let (role, size) = (self.role(), self.limits().fragment_size);
+        let Some(compressor) = &mut self.compressor else {
+            return false;
+        };
+        if !compressor.wants(payload.len()) {
+            return false;
+        }
+        let mut rest = payload.clone();
+        let piece = cut(&mut rest, size);
+        let Some(compressed) = compressor.begin(&piece, payload.len()) else {
+            return false;
+        };
+        let frame = Frame {
+            fin: rest.is_empty(),
+            rsv1: true,
+            opcode,
+            payload: compressed,
+        };
+        if !frame.fin {
+            self.pending = Some(Box::new(Pending {
+                opcode: OpCode::Continuation,
+                rest,
+                compressed: true,
+            }));
+        }
+        frame.write(role, key, out);
+        true
     }
 
     /// Begins the closing handshake; no message can be sent after it. The Close frame is written
@@ -258,12 +389,13 @@ impl Protocol {
         wrote
     }
 
+    #[inline(never)]
     fn write_fragment(&mut self, key: &mut impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
         let (role, size) = (self.role(), self.limits().fragment_size);
         let Some(pending) = &mut self.pending else {
             return false;
         };
-        let frame = pending.next(size);
+        let frame = pending.next(size, self.compressor.as_deref_mut());
         if frame.fin {
             self.pending = None;
         }

@@ -16,7 +16,7 @@ use super::ordinary;
 use super::serve::ResponseBody;
 use crate::error::Error;
 use crate::frame::Role;
-use crate::handshake::{Agreed, HandshakeError, Opening, extended_connect, upgrade};
+use crate::handshake::{Agreed, DeflateConfig, HandshakeError, Opening, extended_connect, upgrade};
 use crate::socket::{Agreement, ByteStream, WebSocket};
 use crate::transport::h2::H2Incoming;
 use crate::transport::{ConnectionId, Stream, h1};
@@ -33,7 +33,8 @@ struct Request {
     settings: Arc<Settings>,
     opening: Opening,
     answer: Answer,
-    agreed: Agreed,
+    subprotocol: Option<String>,
+    deflate: Option<DeflateConfig>,
     headers: HeaderMap,
 }
 
@@ -64,10 +65,11 @@ impl Upgrade {
     ) -> Self {
         Self(Box::new(Request {
             peer,
+            deflate: settings.deflate,
             settings,
             opening,
             answer,
-            agreed: Agreed::default(),
+            subprotocol: None,
             headers: HeaderMap::new(),
         }))
     }
@@ -140,8 +142,16 @@ impl Upgrade {
             let error = HandshakeError::UnofferedSubprotocol(name.to_owned());
             return Err(Error::Handshake(error));
         }
-        self.0.agreed.subprotocol = Some(name.to_owned());
+        self.0.subprotocol = Some(name.to_owned());
         Ok(())
+    }
+
+    /// Takes up permessage-deflate for this socket, if the client offers it,
+    /// or with `None` does not, instead of the server's
+    /// [`deflate`](super::ServerBuilder::deflate).
+    #[cfg(feature = "deflate")]
+    pub fn deflate(&mut self, config: impl Into<Option<DeflateConfig>>) {
+        self.0.deflate = config.into();
     }
 
     /// Adds a header field to the accepting answer, such as `set-cookie`.
@@ -157,26 +167,34 @@ impl Upgrade {
     /// handshake's own.
     pub async fn accept(self) -> Result<WebSocket, Error> {
         let config = self.0.settings.socket.clone();
+        let deflate = self.0.deflate;
+        let mut agreed = self.0.opening.agree(&[""; 0], deflate.as_ref());
+        agreed.subprotocol.clone_from(&self.0.subprotocol);
         let agreement = Agreement {
-            subprotocol: self.0.agreed.subprotocol.clone(),
+            subprotocol: agreed.subprotocol.clone(),
+            deflate: deflate
+                .zip(agreed.deflate)
+                .map(|(config, params)| config.at(Role::Server, &params)),
         };
-        let stream = Box::pin(self.0.answer()).await?;
+        let stream = Box::pin(self.0.answer(agreed)).await?;
         Ok(WebSocket::new(stream, Role::Server, config, agreement))
     }
 
     /// Accepts, and gives the bytes of the stream instead of a WebSocket: for
-    /// those who bring a framing of their own.
+    /// those who bring a framing of their own. permessage-deflate is not taken
+    /// up.
     ///
     /// # Errors
     ///
     /// As [`accept`](Self::accept).
     pub async fn accept_bytes(self) -> Result<ByteStream, Error> {
         let config = self.0.settings.socket.clone();
-        Ok(ByteStream::new(
-            Box::pin(self.0.answer()).await?,
-            Role::Server,
-            config,
-        ))
+        let agreed = Agreed {
+            subprotocol: self.0.subprotocol.clone(),
+            ..Agreed::default()
+        };
+        let stream = Box::pin(self.0.answer(agreed)).await?;
+        Ok(ByteStream::new(stream, Role::Server, config))
     }
 
     /// Refuses with a status.
@@ -204,11 +222,10 @@ impl Upgrade {
 }
 
 impl Request {
-    async fn answer(self) -> Result<Stream, Error> {
+    async fn answer(self, agreed: Agreed) -> Result<Stream, Error> {
         match self.answer {
             Answer::Http2(incoming) => {
-                let response =
-                    extended_connect::response(&self.opening, &self.agreed, self.headers)?;
+                let response = extended_connect::response(&self.opening, &agreed, self.headers)?;
                 Ok(Stream::H2(incoming.accept(response)?))
             }
             // The wait for the upgrade, again, must not weigh on every handler.
@@ -219,7 +236,7 @@ impl Request {
                 ..
             } => {
                 Box::pin(async move {
-                    let response = upgrade::response(&self.opening, &self.agreed, self.headers)?;
+                    let response = upgrade::response(&self.opening, &agreed, self.headers)?;
                     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
                     if respond.send(response.map(|()| body)).is_err() {
                         return Err(Error::Closed);

@@ -16,7 +16,9 @@ use super::config::{Config, Ending};
 use super::keys::mask_key;
 use super::split::{self, WebSocketReader, WebSocketWriter};
 use crate::error::{Error, Timeout};
-use crate::frame::{CloseCode, CloseFrame, Event, Message, Output, Protocol, Role, SendError};
+use crate::frame::{
+    CloseCode, CloseFrame, Deflate, Event, Limits, Message, Output, Protocol, Role, SendError,
+};
 use crate::transport::{self, Finish, IoStream, Outgoing, Transport};
 
 /// A WebSocket, whatever carries it.
@@ -81,6 +83,7 @@ pub struct WebSocket {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<String>,
+    pub(crate) deflate: Option<Deflate>,
 }
 
 impl WebSocket {
@@ -89,10 +92,32 @@ impl WebSocket {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        Self::on(io, role, config, Agreement::default())
+    }
+
+    /// A WebSocket on a byte stream whose opening handshake is done and agreed to
+    /// permessage-deflate (RFC 7692);
+    /// [`DeflateConfig::at`](crate::handshake::DeflateConfig::at) tells what was agreed.
+    #[cfg(feature = "deflate")]
+    pub fn from_stream_with_deflate<T>(io: T, role: Role, config: Config, deflate: Deflate) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let agreement = Agreement {
+            deflate: Some(deflate),
+            ..Agreement::default()
+        };
+        Self::on(io, role, config, agreement)
+    }
+
+    fn on<T>(io: T, role: Role, config: Config, agreement: Agreement) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let write_buffer = config.write_buffer;
         let stream = IoStream::new(Box::new(io), Bytes::new(), Transport::Io, write_buffer);
         let stream = transport::Stream::Io(Box::new(stream));
-        Self::new(stream, role, Arc::new(config), Agreement::default())
+        Self::new(stream, role, Arc::new(config), agreement)
     }
 
     pub(crate) fn new(
@@ -101,11 +126,12 @@ impl WebSocket {
         config: Arc<Config>,
         agreement: Agreement,
     ) -> Self {
+        let protocol = protocol(role, config.limits, agreement.deflate);
         let agreement = agreement.subprotocol.is_some().then(|| Box::new(agreement));
         Self {
             transport: stream.transport(),
             stream: Some(stream),
-            protocol: Protocol::new(role, config.limits),
+            protocol,
             chunk: Bytes::new(),
             config,
             agreement,
@@ -124,6 +150,19 @@ impl WebSocket {
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.agreement.as_ref()?.subprotocol.as_deref()
+    }
+
+    /// How messages are compressed, if both sides agreed on permessage-deflate (RFC 7692).
+    #[must_use]
+    pub fn deflate(&self) -> Option<&Deflate> {
+        self.protocol.deflate()
+    }
+
+    /// Gives back the memory of a compressor that is kept for the next message (RFC 7692 §7.1.1),
+    /// such as when there will be nothing to say for a while. The next message is compressed as
+    /// the first was. Does nothing while a long message is on its way.
+    pub fn free_compressor(&mut self) {
+        self.protocol.free_compressor();
     }
 
     /// How the peer closed: its code, [`CloseCode::NO_STATUS`] where its Close
@@ -433,6 +472,14 @@ impl fmt::Debug for WebSocket {
             .field("role", &self.protocol.role())
             .field("close_code", &self.close_code())
             .finish_non_exhaustive()
+    }
+}
+
+fn protocol(role: Role, limits: Limits, deflate: Option<Deflate>) -> Protocol {
+    match deflate {
+        #[cfg(feature = "deflate")]
+        Some(deflate) => Protocol::with_deflate(role, limits, deflate),
+        _ => Protocol::new(role, limits),
     }
 }
 

@@ -2,6 +2,8 @@
 //! is linked once.
 
 mod cancel;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod drain;
 mod ending_client;
 mod ending_server;

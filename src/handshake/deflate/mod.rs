@@ -2,32 +2,16 @@
 //!
 //! Negotiation alone; the compressor that acts on it is elsewhere.
 
+mod config;
 mod offer;
 
 use super::Extension;
+pub use config::DeflateConfig;
 use offer::{CLIENT_MAX_WINDOW_BITS, SERVER_MAX_WINDOW_BITS, SERVER_NO_CONTEXT_TAKEOVER};
 pub use offer::{ClientWindow, DeflateError, DeflateOffer, WindowBits};
 
 /// The extension's registered name (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";
-
-/// What one side wants of permessage-deflate; the default is what compresses best.
-///
-/// "Server" and "client" name who compresses: `server_…` is about messages from the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeflateConfig {
-    /// The server forgets its window after each message: it keeps no memory, and compresses less.
-    pub server_no_context_takeover: bool,
-    /// The client forgets its window after each message.
-    pub client_no_context_takeover: bool,
-    /// The largest window the server compresses with. For a server's own compressor, 8 counts
-    /// as [`WindowBits::MIN_COMPRESS`].
-    pub server_max_window_bits: WindowBits,
-    /// The largest window the client compresses with. For a client's own compressor, 8 counts
-    /// as [`WindowBits::MIN_COMPRESS`]. A server that sets less than 15 declines clients that
-    /// do not say they can be limited: their sockets go uncompressed.
-    pub client_max_window_bits: WindowBits,
-}
 
 /// What both sides compress with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -416,6 +400,7 @@ mod tests {
                 client_no_context_takeover: client,
                 server_max_window_bits: bits(s),
                 client_max_window_bits: bits(c),
+                ..DeflateConfig::default()
             }
         }
     }

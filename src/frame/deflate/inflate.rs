@@ -1,0 +1,159 @@
+//! The receiving side.
+
+use std::fmt;
+
+use zlib_rs::{Inflate, InflateFlush, Status};
+
+use super::{Deflate, STEP, TAIL};
+use crate::frame::ProtocolError;
+
+/// [`TAIL`], and an empty block after it: where the first ends, a sound message does.
+const END: [u8; 9] = [0, 0, 0xff, 0xff, 0, 0, 0, 0xff, 0xff];
+
+/// Inflates the messages of one socket, piece by piece as they arrive.
+pub(in crate::frame) struct Inflater {
+    window_bits: u8,
+    takeover: bool,
+    /// Absent until a message needs it, and between messages without context takeover.
+    stream: Option<Inflate>,
+    at: At,
+}
+
+/// Where in a message it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Nothing of it was there yet.
+    Start,
+    Within,
+    /// Behind a block with BFINAL set: what may follow is a stream of its own (RFC 7692
+    /// §7.2.3.4).
+    Final,
+}
+
+/// How far a step got.
+struct Step {
+    read: usize,
+    written: usize,
+    status: Status,
+}
+
+impl Inflater {
+    pub(in crate::frame) fn new(settings: &Deflate) -> Self {
+        Self {
+            // What a peer compresses with 8 it may have compressed with 9, as zlib does.
+            window_bits: settings.receive_window_bits.clamp(9, 15),
+            takeover: settings.receive_context_takeover,
+            stream: None,
+            at: At::Start,
+        }
+    }
+
+    /// Inflates the next piece of a message into `sink`, in steps so small that the sink can end
+    /// it before much memory is used.
+    ///
+    /// # Errors
+    /// [`ProtocolError::InvalidDeflate`], or what the sink returns. The inflater is then of no
+    /// further use.
+    pub(in crate::frame) fn push(
+        &mut self,
+        mut input: &[u8],
+        sink: &mut impl FnMut(&[u8]) -> Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
+        let mut full = false;
+        // A full step may have left something behind, also if all input was taken.
+        while !input.is_empty() || full {
+            let step = self.step(input, InflateFlush::NoFlush, sink)?;
+            input = &input[step.read..];
+            full = step.written == STEP;
+            if step.status == Status::StreamEnd {
+                self.at = At::Final;
+                full = false;
+            } else if step.read == 0 && step.written == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the message: inflates what the sender cut off (RFC 7692 §7.2.2).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), also if the data does not end here.
+    pub(in crate::frame) fn finish(
+        &mut self,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
+        // A message without any data is an empty one: some peers send it so.
+        if self.at == At::Within {
+            let mut end = &END[..];
+            loop {
+                let step = self.step(end, InflateFlush::Block, sink)?;
+                end = &end[step.read..];
+                if step.status == Status::StreamEnd {
+                    return Err(ProtocolError::InvalidDeflate);
+                }
+                if step.written < STEP {
+                    break;
+                }
+            }
+            if end.len() != END.len() - TAIL.len() {
+                return Err(ProtocolError::InvalidDeflate);
+            }
+            // Bits that another block left in the last byte would spoil this one.
+            let step = self.step(end, InflateFlush::NoFlush, sink)?;
+            if step.written > 0 || step.status == Status::StreamEnd {
+                return Err(ProtocolError::InvalidDeflate);
+            }
+        }
+        if !self.takeover || self.at == At::Final {
+            self.stream = None;
+        }
+        self.at = At::Start;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) const fn is_idle(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    #[inline]
+    fn step(
+        &mut self,
+        input: &[u8],
+        flush: InflateFlush,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), ProtocolError>,
+    ) -> Result<Step, ProtocolError> {
+        let bits = self.window_bits;
+        let stream = self.stream.get_or_insert_with(|| Inflate::new(false, bits));
+        if self.at == At::Final {
+            stream.reset(false);
+        }
+        self.at = At::Within;
+        let mut out = [0; STEP];
+        let (read, written) = (stream.total_in(), stream.total_out());
+        let status = stream
+            .decompress(input, &mut out, flush)
+            .map_err(|_| ProtocolError::InvalidDeflate)?;
+        let step = Step {
+            read: (stream.total_in() - read) as usize,
+            written: (stream.total_out() - written) as usize,
+            status,
+        };
+        if step.written > 0 {
+            sink(&out[..step.written])?;
+        }
+        Ok(step)
+    }
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater")
+            .field("window_bits", &self.window_bits)
+            .field("takeover", &self.takeover)
+            .field("in_memory", &self.stream.is_some())
+            .field("at", &self.at)
+            .finish()
+    }
+}
