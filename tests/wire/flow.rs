@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use h2ws::{Client, Http2Config, Message, Server, WebSocket};
 
 use crate::support::client::{Beside as ClientBeside, echo, http1, http2};
-use crate::support::frames::{BINARY, PING, PONG, from_client};
+use crate::support::frames::{BINARY, PING, PONG, from_client, from_server};
 use crate::support::h2peer::EchoServer;
 use crate::support::raw::{self, ACK, DATA, ENHANCE_YOUR_CALM, GOAWAY, Raw};
 use crate::support::server::{self, Beside, Ended, Running};
@@ -363,4 +363,62 @@ async fn a_client_gives_up_a_server_that_floods() {
         peer
     });
     assert!(ws.is_ok());
+}
+
+/// RFC 9113 §6.9.1: what a dropped socket did not read is given back to the
+/// connection's window, or its siblings would starve in the end.
+#[tokio::test]
+async fn unread_bytes_of_dropped_sockets_are_given_back_by_a_client() {
+    let window = Http2Config::default().connection_window(100_000);
+    let mut beside = ClientBeside::with(http2().http2(window).build().unwrap()).await;
+    for stream in (3..43).step_by(2) {
+        let peer = &mut beside.peer;
+        let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), peer.take(stream));
+        let mut ws = ws.unwrap();
+        for _ in 0..3 {
+            peer.data(stream, &from_server(BINARY, &[0; 10_000])).await;
+        }
+        peer.barrier().await;
+        if stream % 4 == 3 {
+            within(ws.next()).await.unwrap().unwrap();
+        }
+        drop(ws);
+        // Late, when nobody is there any more.
+        peer.data(stream, &from_server(BINARY, &[0; 10_000])).await;
+        let reset = peer.on(stream).await.unwrap();
+        assert_eq!(reset.kind, raw::RST_STREAM);
+    }
+    beside.unharmed().await;
+}
+
+/// As above: a peer that keeps to the window would get GOAWAY for
+/// FLOW_CONTROL_ERROR otherwise.
+#[tokio::test]
+async fn unread_bytes_of_dropped_sockets_are_given_back_by_a_server() {
+    let window = Http2Config::default().connection_window(100_000);
+    let server = server::serve(
+        Server::builder().http2(window),
+        |upgrade, ended| async move {
+            let path = upgrade.path().to_owned();
+            let mut ws = upgrade.accept().await.unwrap();
+            if path == "/sibling" {
+                let _: Result<_, _> = ended.send(server::echo_socket(ws, path).await);
+            } else {
+                let _ = ws.next().await;
+            }
+        },
+    )
+    .await;
+    let mut beside = Beside::on(server).await;
+    for stream in (3..43).step_by(2) {
+        beside.peer.open(stream, "/drop").await;
+        for _ in 0..4 {
+            let bytes = from_client(BINARY, &[0; 10_000]);
+            beside.peer.data(stream, &bytes).await;
+        }
+        let reset = beside.peer.on(stream).await.unwrap();
+        assert_eq!(reset.kind, raw::RST_STREAM);
+        beside.peer.barrier().await;
+    }
+    beside.unharmed().await;
 }

@@ -11,7 +11,7 @@ use crate::support::client::{Beside, accept, echo, http2, listen, no_stream_is_l
 use crate::support::h2peer;
 use crate::support::raw::{
     CANCEL, DATA, ENABLE_CONNECT_PROTOCOL, END_STREAM, Fields, INITIAL_WINDOW_SIZE, NO_ERROR,
-    RST_STREAM, Raw, Seen,
+    PROTOCOL_ERROR, RST_STREAM, Raw, Seen,
 };
 use crate::support::{until, within};
 
@@ -152,6 +152,25 @@ async fn any_2xx_accepts_whatever_the_accept_field_says() {
     tokio::join!(peer.answer(3), echo(&mut ws, "accepted"));
     drop(ws);
     assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+    beside.unharmed().await;
+}
+
+/// RFC 9110 §9.3.6 has a client ignore `content-length` in an answer that
+/// accepts; the `h2` crate holds the server to it. It costs that stream alone.
+#[tokio::test]
+async fn a_content_length_in_the_accepting_answer_harms_no_sibling() {
+    let mut beside = Beside::new().await;
+    let peer = &mut beside.peer;
+    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        peer.request(3).await;
+        let answer = Fields::status("200").with("content-length", "0");
+        peer.headers(3, &answer, 0).await;
+    });
+    let mut ws = ws.unwrap();
+    beside.peer.data(3, &[0x81, 0]).await;
+    let error = within(ws.next()).await.unwrap().unwrap_err();
+    assert!(error.is_abnormal_closure(), "{error:?}");
+    assert_eq!(beside.peer.seen(3).await, Seen::Reset(PROTOCOL_ERROR));
     beside.unharmed().await;
 }
 
