@@ -256,3 +256,25 @@ async fn what_follows_a_close_frame_is_ignored() {
     assert!(beside.server.ended().await.error.is_none());
     beside.unharmed().await;
 }
+
+/// RFC 9113 §6.9.1: nor does what follows use up the connection's window,
+/// while the stream waits for the peer to end its side.
+#[tokio::test]
+async fn what_follows_a_close_frame_is_given_back_to_the_window() {
+    let builder = Server::builder()
+        .http2(h2ws::Http2Config::default().connection_window(100_000))
+        .socket(Config::default().linger(Duration::from_secs(600)));
+    let mut beside = Beside::with(builder).await;
+    beside.peer.open(3, "/").await;
+    beside
+        .peer
+        .data(3, &from_client(CLOSE, &close(1000, "")))
+        .await;
+    assert_eq!(beside.peer.close_then_end(3).await, Some(1000));
+    for _ in 0..10 {
+        beside.peer.data(3, &[0; 15_000]).await;
+        beside.peer.barrier().await;
+    }
+    beside.peer.end(3).await;
+    beside.unharmed().await;
+}

@@ -148,7 +148,8 @@ async fn no_two_masks_are_alike() {
 #[tokio::test]
 async fn a_wrong_answer_fails_the_connection() {
     type Bend = fn(String) -> String;
-    let table: [(Bend, fn(&HandshakeError) -> bool); 6] = [
+    type Expected = fn(&HandshakeError) -> bool;
+    let table: [(Bend, Expected); 6] = [
         (
             |answer| answer.replace("Upgrade: websocket", "Upgrade: h2c"),
             |e| matches!(e, HandshakeError::Upgrade),
