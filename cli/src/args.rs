@@ -83,20 +83,8 @@ pub(crate) struct ServeArgs {
 pub(crate) struct ConnectArgs {
     /// ws://, wss://, http:// or https://
     pub(crate) url: String,
-    /// Header field to send (repeatable)
-    #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
-    pub(crate) headers: Vec<(String, String)>,
-    /// Subprotocol to offer (repeatable)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) subprotocol: Vec<String>,
-    /// Origin to name, as a browser does
-    #[arg(long)]
-    pub(crate) origin: Option<String>,
     #[command(flatten)]
-    pub(crate) version: VersionArgs,
-    /// Accept any certificate
-    #[arg(long)]
-    pub(crate) insecure: bool,
+    pub(crate) request: RequestArgs,
     /// Seconds to wait for answers after the end of stdin, since the last one
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) wait: f64,
@@ -138,13 +126,29 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     pub(crate) text: bool,
     #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a client asks for, and how.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct RequestArgs {
+    /// Header field to send (repeatable)
+    #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// Subprotocol to offer (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subprotocol: Vec<String>,
+    /// Origin to name, as a browser does
+    #[arg(long)]
+    pub(crate) origin: Option<String>,
+    #[command(flatten)]
     pub(crate) version: VersionArgs,
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ClapArgs)]

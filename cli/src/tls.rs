@@ -8,6 +8,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::{ClientConfig, DigitallySignedStruct, KeyLogFile, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::Failure;
 
@@ -66,6 +67,15 @@ impl Identity {
     }
 }
 
+/// For a client that trusts what the operating system trusts.
+pub(crate) fn platform() -> Result<ClientConfig, Failure> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    Ok(logged(config))
+}
+
 /// For a client that accepts any certificate.
 pub(crate) fn insecure() -> Result<ClientConfig, Failure> {
     let verifier = Arc::new(AnyCertificate(provider()));
@@ -78,7 +88,7 @@ pub(crate) fn insecure() -> Result<ClientConfig, Failure> {
 }
 
 /// Honours `SSLKEYLOGFILE`.
-pub(crate) fn logged(mut config: ClientConfig) -> ClientConfig {
+fn logged(mut config: ClientConfig) -> ClientConfig {
     config.key_log = Arc::new(KeyLogFile::new());
     config
 }

@@ -110,6 +110,25 @@ impl Client {
         origins.iter().flat_map(|origin| origin.stats()).collect()
     }
 
+    /// Lets the connections end: each does with the last of its sockets, which
+    /// are not touched, and this waits for it. What closed sockets left to
+    /// send has reached the operating system then; a program should wait for
+    /// that before it exits.
+    ///
+    /// The client stays usable; sockets opened later use new connections.
+    ///
+    /// # Cancel safety
+    ///
+    /// The connections end all the same. To wait no longer than a given time,
+    /// use `tokio::time::timeout`.
+    pub async fn shutdown(&self) {
+        let origins: Vec<_> = self.origins().values().cloned().collect();
+        let hubs: Vec<_> = origins.iter().flat_map(|o| o.retire_all()).collect();
+        for hub in hubs {
+            hub.ended().await;
+        }
+    }
+
     fn origins(&self) -> std::sync::MutexGuard<'_, HashMap<OriginKey, Arc<Origin>>> {
         self.inner
             .origins

@@ -1,7 +1,7 @@
 //! What a client knows of one origin: its connections, and whether they can
 //! carry WebSockets.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -11,7 +11,7 @@ use super::HttpVersion;
 use super::connector::{Connection, Connector};
 use crate::error::{Error, Timeout};
 use crate::handshake::Target;
-use crate::transport::h2::{H2Client, Slot};
+use crate::transport::h2::{H2Client, Hub, Slot};
 use crate::transport::{BoxIo, ConnectionStats};
 
 #[derive(Default)]
@@ -108,6 +108,12 @@ impl Origin {
         self.known()
             .connections
             .retain(|known| !known.is_same(client));
+    }
+
+    /// Takes all connections out of use.
+    pub(super) fn retire_all(&self) -> Vec<Arc<Hub>> {
+        let connections = std::mem::take(&mut self.known().connections);
+        connections.iter().map(|c| c.hub().clone()).collect()
     }
 
     async fn http1(&self, connector: &Connector, target: &Target) -> Result<Route, Error> {

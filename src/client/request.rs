@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, response};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
@@ -160,6 +160,7 @@ impl RequestBuilder {
             offer: &self.offer,
         };
         let mut repeats = 0;
+        let mut redialled = false;
         loop {
             let (client, slot) = match origin.route(connector, &target, version).await? {
                 Route::Http1(io) => return attempt.over_http1(io).await,
@@ -175,6 +176,14 @@ impl RequestBuilder {
                     if repeats > REPEATS {
                         return Err(error);
                     }
+                }
+                // Not for this connection, says the server (RFC 9110
+                // §15.5.20): a new one may lead to where it is.
+                Err(Failure::Final(Error::Refused(refusal)))
+                    if refusal.status == StatusCode::MISDIRECTED_REQUEST && !redialled =>
+                {
+                    origin.retire(&client);
+                    redialled = true;
                 }
                 Err(Failure::Final(error)) => return Err(error),
                 Ok(accepted) => return Ok(accepted),

@@ -36,13 +36,20 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Ending {
-    /// Wait for the server's END_STREAM and answer it; cancel the stream when
-    /// it does not come within [`Config::linger`]. Works with every server
-    /// that we know.
+    /// By END_STREAM in answer to the server's; by RST_STREAM with CANCEL if
+    /// that does not come within [`linger`](Config::linger), or came in one
+    /// frame with the server's Close: libwebsockets (to 4.1), which does that,
+    /// takes an END_STREAM after it for an error of the whole connection.
+    /// Works with every server that we know.
     #[default]
     AfterPeer,
-    /// Send END_STREAM at once. Hypercorn (to 0.18) then drops the connection
-    /// with all its sockets, libwebsockets (to 4.1) ends it by GOAWAY.
+    /// By RST_STREAM with CANCEL, once the server has ended its side or
+    /// `linger` is over. Nothing is lost by it after both Close frames, but
+    /// servers may count it as an abort.
+    Cancel,
+    /// By END_STREAM at once, without waiting for the server. Hypercorn (to
+    /// 0.18) then drops the connection with all its sockets, libwebsockets
+    /// ends it by GOAWAY.
     AtOnce,
 }
 

@@ -419,10 +419,13 @@ impl WebSocket {
             return;
         };
         let grace = self.config.linger_as(self.protocol.role());
-        let after_peer = self.config.ending == Ending::AfterPeer;
+        let ending = self.config.ending;
         stream.finish(match self.protocol.role() {
             _ if !self.protocol.close_sent() && !self.abnormal => Finish::Cancel,
-            Role::Client if after_peer && self.protocol.is_closed() => Finish::Await { grace },
+            Role::Client if ending != Ending::AtOnce && self.protocol.is_closed() => {
+                let end = ending == Ending::AfterPeer;
+                Finish::Await { grace, end }
+            }
             _ => Finish::End { grace },
         });
     }

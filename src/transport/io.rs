@@ -204,7 +204,7 @@ impl IoStream {
         };
         let (grace, peer_first) = match finish {
             Finish::End { grace } => (grace, false),
-            Finish::Await { grace } => (grace, true),
+            Finish::Await { grace, .. } => (grace, true),
             Finish::Cancel => return,
         };
         runtime.spawn(async move {

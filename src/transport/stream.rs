@@ -16,9 +16,9 @@ pub(crate) enum Finish {
     /// End our side behind what is queued; where the peer has not ended its
     /// own after `grace`, reset (HTTP/2) or close (otherwise).
     End { grace: Duration },
-    /// Give the peer `grace` to end its side. When it does, end ours; when it
-    /// does not, cancel.
-    Await { grace: Duration },
+    /// Give the peer `grace` to end its side. When it does, by END_STREAM
+    /// alone and if `end`, end ours too; else cancel what is left.
+    Await { grace: Duration, end: bool },
     /// Reset at once, dropping what is queued: what RFC 8441 §5 makes of a
     /// TCP reset.
     Cancel,

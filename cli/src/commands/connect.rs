@@ -1,70 +1,74 @@
 //! `h2ws connect`: stdin to a socket, the socket to stdout.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, CloseCode, CloseFrame, Error, Message, WebSocket};
+use h2ws::{CloseCode, CloseFrame, Error, Message, WebSocket, WebSocketReader};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::request::shutdown;
 use crate::args::ConnectArgs;
-use crate::{Failure, signals, tls};
+use crate::{Failure, signals};
 
 pub(crate) async fn run(args: ConnectArgs) -> Result<(), Failure> {
-    let mut builder = Client::builder().version(args.version.version());
-    if args.insecure {
-        builder = builder.tls(tls::insecure()?);
-    }
-    let client = builder.build()?;
-    let mut request = client.request(&args.url);
-    for (name, value) in &args.headers {
-        request = request.header(name.as_str(), value.as_str());
-    }
-    for name in &args.subprotocol {
-        request = request.subprotocol(name);
-    }
-    if let Some(origin) = &args.origin {
-        request = request.origin(origin.as_str());
-    }
+    let client = args.request.client()?.build()?;
+    let request = args.request.request(&client, &args.url);
     let socket = request.connect().await.map_err(explain)?;
     eprintln!("h2ws: open over {}", socket.transport());
     if let Some(name) = socket.subprotocol() {
         eprintln!("h2ws: subprotocol {name}");
     }
-    talk(socket, Duration::from_secs_f64(args.wait)).await
+    let done = talk(socket, Duration::from_secs_f64(args.wait)).await;
+    shutdown(&client).await;
+    done
 }
 
 /// Sends lines and prints messages, until stdin has ended and as many
 /// messages have come as were sent (or none for `wait`), or the peer closes.
-async fn talk(mut socket: WebSocket, wait: Duration) -> Result<(), Failure> {
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let mut reading = true;
-    let (mut sent, mut received) = (0u64, 0u64);
+async fn talk(socket: WebSocket, wait: Duration) -> Result<(), Failure> {
+    // Read while a line is being sent: the peer may not take the rest of a
+    // long line before its echo of the beginning is taken.
+    let (mut reader, mut writer) = socket.split();
+    let sent = Cell::new(0u64);
+    let mut send = Box::pin(async {
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        while let Some(line) = lines.next_line().await? {
+            writer.send(Message::text(line)).await?;
+            sent.set(sent.get() + 1);
+        }
+        Ok::<_, Failure>(())
+    });
+    let mut sending = true;
+    let mut received = 0u64;
     let mut stop = std::pin::pin!(signals::stop());
     let code = loop {
-        if !reading && received >= sent {
+        if !sending && received >= sent.get() {
             break CloseCode::NORMAL;
         }
         let quiet = tokio::time::sleep(wait);
         tokio::select! {
-            message = socket.next() => match message {
+            message = reader.next() => match message {
                 Some(message) => received += u64::from(print(message?)?),
-                None => return ended(&socket),
+                None => return ended(&reader),
             },
-            line = lines.next_line(), if reading => match line? {
-                Some(line) => {
-                    socket.send(Message::text(line)).await?;
-                    sent += 1;
-                }
-                None => reading = false,
-            },
-            () = quiet, if !reading => {
-                eprintln!("h2ws: {received} messages for {sent} lines, and no more for {wait:?}");
+            done = &mut send, if sending => {
+                done?;
+                sending = false;
+            }
+            () = quiet, if !sending => {
+                eprintln!(
+                    "h2ws: {received} messages for {} lines, and no more for {wait:?}",
+                    sent.get()
+                );
                 break CloseCode::NORMAL;
             }
             () = &mut stop => break CloseCode::GOING_AWAY,
         }
     };
+    drop(send);
+    let mut socket = reader.reunite(writer)?;
     socket.close(CloseFrame::from(code)).await?;
     Ok(())
 }
@@ -83,7 +87,7 @@ fn print(message: Message) -> std::io::Result<bool> {
 }
 
 /// The peer closed by itself: no failure unless its code says so.
-fn ended(socket: &WebSocket) -> Result<(), Failure> {
+fn ended(socket: &WebSocketReader) -> Result<(), Failure> {
     let code = socket.close_code().unwrap_or(CloseCode::NO_STATUS);
     let reason = socket.close_reason();
     eprintln!("h2ws: closed by the peer: {} {reason}", u16::from(code));

@@ -6,4 +6,5 @@ pub(crate) mod demo;
 mod echo;
 mod page;
 mod process;
+mod request;
 pub(crate) mod serve;

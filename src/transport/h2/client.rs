@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use h2::client::{Connection, SendRequest};
 use h2::ext::Protocol;
-use h2::{Reason, RecvStream};
+use h2::{PingPong, Reason, RecvStream};
 use http::{Request, Response, response};
 use tokio::sync::watch;
 
@@ -217,5 +217,9 @@ impl driver::Connection for ClientConnection {
                 .send_if_modified(|known| known.replace(limit) != Some(limit));
         }
         result
+    }
+
+    fn ping_pong(&mut self) -> Option<PingPong> {
+        self.connection.ping_pong()
     }
 }

@@ -13,8 +13,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use h2::PingPong;
 use tokio::time::{Instant, Sleep};
 
+use super::budget::Budget;
 use super::hub::Hub;
 use super::stream::{Handles, Shared};
 use super::wire::Wire;
@@ -28,6 +30,9 @@ const IDLE_FRAMES: u64 = 10_000;
 pub(super) trait Connection {
     /// Reads, dispatches and writes frames. Ready when the connection is over.
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>>;
+
+    /// The connection's one handle for PING (RFC 9113 §6.7).
+    fn ping_pong(&mut self) -> Option<PingPong>;
 
     /// Tells the peer to calm down (RFC 9113 §7), after which the connection
     /// ends by itself. False where `h2` has no way to say so.
@@ -48,6 +53,7 @@ pub(super) struct Driver<C> {
     retired: Vec<Handles>,
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
+    budget: Budget,
     /// Made way for others already.
     yielded: bool,
     /// Readers woken since streams were last fed.
@@ -61,7 +67,8 @@ struct Timer {
 }
 
 impl<C: Connection> Driver<C> {
-    pub(super) fn new(connection: C, hub: Arc<Hub>, wire: Wire) -> Self {
+    pub(super) fn new(mut connection: C, hub: Arc<Hub>, wire: Wire) -> Self {
+        let budget = Budget::new(connection.ping_pong());
         Self {
             connection: Some(connection),
             hub,
@@ -71,6 +78,7 @@ impl<C: Connection> Driver<C> {
             retired: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
+            budget,
             yielded: false,
             woken_readers: 0,
             calmed: false,
@@ -91,11 +99,13 @@ impl<C: Connection> Driver<C> {
         if self.wire.is_blocked() {
             let _ = self.wire.poll_flush_now(cx)?;
         }
+        let (received, sent) = self.wire.counts();
+        self.budget.learn(&received, &sent);
         let writing = !self.wire.is_blocked();
         self.service(writing);
         let connection = self.connection.as_mut().ok_or(Error::Ended)?;
         if let Poll::Ready(result) = connection.poll_connection(cx) {
-            return Poll::Ready(result.map_err(Error::H2));
+            return Poll::Ready(result.map_err(|error| self.ended(error)));
         }
         if writing {
             // On the wire by now, or lost with the connection.
@@ -105,14 +115,31 @@ impl<C: Connection> Driver<C> {
         // another processor, is for the next turn.
         self.hub.take(&mut self.listed);
         self.service(false);
+        if self.budget.poll(cx) {
+            cx.waker().wake_by_ref();
+        }
         let _ = self.wire.poll_flush_now(cx)?;
         self.check_flood(cx)?;
         self.arm(cx);
-        let more = !self.hungry.is_empty() || !self.retired.is_empty();
+        let hungry = !self.hungry.is_empty() && !self.budget.is_holding();
+        let more = hungry || !self.retired.is_empty();
         if self.wire.turn_is_used_up() || (more && !self.wire.is_blocked()) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    fn ended(&self, error: h2::Error) -> Error {
+        if error.is_go_away() {
+            // `h2` tells no more about an error than by giving it away.
+            let reason = error.reason().map_or(0, u32::from);
+            self.hub.ends_by(StreamError::GoAway {
+                code: reason,
+                by_peer: error.is_remote(),
+                text: error.to_string().into(),
+            });
+        }
+        Error::H2(error)
     }
 
     /// Goes once to the back of the runtime's queue, if somebody may be about
@@ -138,7 +165,8 @@ impl<C: Connection> Driver<C> {
             self.listed.append(&mut self.hungry);
         }
         for stream in self.listed.drain(..) {
-            let serviced = stream.service(feed);
+            let budget = feed.then_some(&mut self.budget);
+            let serviced = stream.service(budget);
             self.woken_readers += usize::from(serviced.woke_reader);
             self.retired.extend(serviced.over);
             if let Some(grace) = serviced.grace {
@@ -241,7 +269,7 @@ impl<C> Drop for Driver<C> {
         let mut streams = std::mem::take(&mut self.listed);
         streams.append(&mut self.hungry);
         for stream in &streams {
-            stream.service(false);
+            stream.service(None);
         }
         streams.extend(self.hub.close());
         streams.extend(self.timers.drain().map(|Reverse(timer)| timer.stream));

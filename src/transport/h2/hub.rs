@@ -1,7 +1,7 @@
 //! The meeting point of a connection's driver and its streams.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::stream::Shared;
 use super::wire::Wire;
-use crate::transport::{ConnectionId, ConnectionStats};
+use crate::transport::{ConnectionId, ConnectionStats, StreamError};
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,10 @@ pub(crate) struct Hub {
     /// Streams that count against the peer's limit: asked for or open.
     slots: AtomicUsize,
     slot_freed: Notify,
+    ended: Notify,
     wire: Wire,
+    /// Why the connection ended, as far as its driver knows.
+    ending: OnceLock<StreamError>,
 }
 
 #[derive(Default)]
@@ -69,7 +72,22 @@ impl Hub {
             draining: AtomicBool::new(false),
             slots: AtomicUsize::new(0),
             slot_freed: Notify::new(),
+            ended: Notify::new(),
             wire,
+            ending: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn ends_by(&self, error: StreamError) {
+        let _ = self.ending.set(error);
+    }
+
+    /// What a stream's error comes from: `h2` tells the streams that the
+    /// connection broke, and only its driver that the peer's GOAWAY said why.
+    pub(super) fn why(&self, error: StreamError) -> StreamError {
+        match (error, self.ending.get()) {
+            (StreamError::Io(_) | StreamError::Closed, Some(ending)) => ending.clone(),
+            (error, _) => error,
         }
     }
 
@@ -129,7 +147,18 @@ impl Hub {
     pub(super) fn close(&self) -> Vec<Arc<Shared>> {
         let mut ready = self.ready();
         ready.closed = true;
+        self.ended.notify_waiters();
         std::mem::take(&mut ready.streams)
+    }
+
+    /// Waits for the end of the connection. Cancel safe.
+    pub(crate) async fn ended(&self) {
+        let mut ended = std::pin::pin!(self.ended.notified());
+        // Counted from here on, so that an end right after the look is seen.
+        ended.as_mut().enable();
+        if self.is_open() {
+            ended.await;
+        }
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -6,6 +6,7 @@
 //! something to do. Beneath `h2` the [wire] gathers writes.
 
 mod body;
+mod budget;
 #[cfg(feature = "client")]
 mod client;
 mod driver;

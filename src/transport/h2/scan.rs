@@ -15,7 +15,11 @@ pub(crate) struct FrameCounts {
     pub(crate) headers: u64,
     pub(crate) resets: u64,
     pub(crate) goaways: u64,
+    /// Payload of DATA frames, in bytes.
+    pub(crate) data_bytes: u64,
     pub(crate) window_updates: u64,
+    /// What WINDOW_UPDATE frames added to the connection's window, in bytes.
+    pub(crate) window: u64,
     /// PING, SETTINGS, PRIORITY and unknown frames: nothing that moves a
     /// message, so a flood of them is never useful.
     pub(crate) idle: u64,
@@ -28,6 +32,9 @@ pub(super) struct Scanner {
     header: [u8; HEADER],
     have: usize,
     skip: usize,
+    /// Bytes left of the increment of a WINDOW_UPDATE that is being read.
+    increment_left: usize,
+    increment: u32,
 }
 
 impl Scanner {
@@ -38,6 +45,8 @@ impl Scanner {
             header: [0; HEADER],
             have: 0,
             skip: preface,
+            increment_left: 0,
+            increment: 0,
         }
     }
 
@@ -49,6 +58,9 @@ impl Scanner {
         self.counts.bytes += bytes.len() as u64;
         loop {
             let skip = self.skip.min(bytes.len());
+            if self.increment_left > 0 {
+                self.read_increment(&bytes[..skip]);
+            }
             self.skip -= skip;
             bytes = &bytes[skip..];
             if bytes.is_empty() {
@@ -56,7 +68,8 @@ impl Scanner {
             }
             if self.have == 0 && bytes.len() >= HEADER {
                 let (header, rest) = bytes.split_at(HEADER);
-                self.frame([header[0], header[1], header[2]], header[3]);
+                self.header.copy_from_slice(header);
+                self.frame();
                 bytes = rest;
                 continue;
             }
@@ -66,22 +79,41 @@ impl Scanner {
             bytes = &bytes[take..];
             if self.have == HEADER {
                 self.have = 0;
-                let [a, b, c, kind, ..] = self.header;
-                self.frame([a, b, c], kind);
+                self.frame();
             }
         }
     }
 
-    fn frame(&mut self, [a, b, c]: [u8; 3], kind: u8) {
+    fn frame(&mut self) {
+        let [a, b, c, kind, _, stream @ ..] = self.header;
         self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
         let counts = &mut self.counts;
         match kind {
-            0x0 => counts.data += 1,
+            0x0 => {
+                counts.data += 1;
+                counts.data_bytes += self.skip as u64;
+            }
             0x1 | 0x9 => counts.headers += 1,
             0x3 => counts.resets += 1,
             0x7 => counts.goaways += 1,
-            0x8 => counts.window_updates += 1,
+            0x8 => {
+                counts.window_updates += 1;
+                if stream == [0; 4] {
+                    (self.increment_left, self.increment) = (4, 0);
+                }
+            }
             _ => counts.idle += 1,
+        }
+    }
+
+    /// RFC 9113 §6.9: four bytes, of which the first bit is reserved.
+    fn read_increment(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().take(self.increment_left) {
+            self.increment = self.increment << 8 | u32::from(*byte);
+            self.increment_left -= 1;
+        }
+        if self.increment_left == 0 {
+            self.counts.window += u64::from(self.increment & 0x7fff_ffff);
         }
     }
 }
@@ -99,6 +131,7 @@ mod tests {
     #[test]
     fn counts_do_not_depend_on_where_bytes_are_cut() {
         let mut bytes = vec![b'P'; 24];
+        bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0x81, 2, 3, 4]);
         for (kind, len) in [
             (4, 12),
             (1, 40),
@@ -119,10 +152,12 @@ mod tests {
             let expected = FrameCounts {
                 bytes: bytes.len() as u64,
                 data: 2,
+                data_bytes: 300,
+                window: 0x0102_0304,
                 headers: 1,
                 resets: 1,
                 goaways: 1,
-                window_updates: 1,
+                window_updates: 2,
                 idle: 2,
             };
             assert_eq!(scanner.counts(), expected, "chunks of {size}");

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use h2::ext::Protocol;
 use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::{Response, request};
 use tokio::sync::watch;
 
@@ -192,6 +192,10 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    fn ping_pong(&mut self) -> Option<PingPong> {
+        self.connection.ping_pong()
     }
 
     fn calm(&mut self) -> bool {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
+use super::budget::Budget;
 use super::hub::{Hub, Side};
 use super::piece::Piece;
 use crate::transport::buffer::{Incoming, Outgoing};
@@ -54,6 +55,8 @@ struct State {
     /// The peer's end: orderly, or with an error. Bytes that came before it
     /// are read first.
     received_end: Option<Result<(), StreamError>>,
+    /// The peer's END_STREAM came in a frame of its own.
+    ended_alone: bool,
     /// Bytes that the application took and the peer was not told of.
     unreleased: usize,
     end: End,
@@ -149,8 +152,9 @@ impl Shared {
     }
 
     /// The driver's look at a stream: takes what `h2` received, hands window
-    /// back, and (if `feed`) gives it what the application wrote.
-    pub(super) fn service(self: &Arc<Self>, feed: bool) -> Serviced {
+    /// back, and, if there is a `budget` to do so, gives it what the
+    /// application wrote.
+    pub(super) fn service(self: &Arc<Self>, budget: Option<&mut Budget>) -> Serviced {
         self.listed.store(false, Ordering::Release);
         let woken = self.woken.swap(false, Ordering::AcqRel);
         let mut serviced = Serviced::default();
@@ -161,29 +165,28 @@ impl Shared {
         }
         if woken {
             let waker = Waker::from(self.clone());
-            let news = s.receive(&mut Context::from_waker(&waker));
+            let news = s.receive(&mut Context::from_waker(&waker), &self.hub);
             serviced.woke_reader = news && s.reader.wake();
         }
         s.release(self.hub.release_step);
         s.decide_end();
         if s.wants_to_send() {
-            if feed {
-                s.feed(self);
-            } else {
-                serviced.hungry = true;
-            }
+            serviced.hungry = match budget {
+                Some(budget) => !s.feed(self, budget),
+                None => true,
+            };
         }
         if matches!(s.received_end, Some(Err(_))) {
             s.reader.wake();
             s.writer.wake();
         }
-        if s.is_over() {
+        if s.is_over(self) {
             s.outgoing.clear();
             serviced.over = s.handles.take();
             serviced.hungry = false;
             drop(state);
             self.hub.closed(self.key);
-        } else if let Some(Finish::End { grace } | Finish::Await { grace }) = s.finish
+        } else if let Some(Finish::End { grace } | Finish::Await { grace, .. }) = s.finish
             && !std::mem::replace(&mut s.timed, true)
         {
             serviced.grace = Some(grace);
@@ -237,19 +240,26 @@ impl Wake for Shared {
 
 impl State {
     /// Takes what `h2` has. Returns whether there is something new to read.
-    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+    fn receive(&mut self, cx: &mut Context<'_>, hub: &Hub) -> bool {
         let Some(handles) = &mut self.handles else {
             return false;
         };
         let mut news = false;
         while self.received_end.is_none() {
             match handles.recv.poll_data(cx) {
+                Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {
+                    // Only END_STREAM comes in a frame without bytes.
+                    self.ended_alone = true;
+                    continue;
+                }
                 Poll::Ready(Some(Ok(chunk))) if self.finish.is_some() => {
                     self.unreleased += chunk.len();
                     continue;
                 }
                 Poll::Ready(Some(Ok(chunk))) => self.incoming.push(chunk),
-                Poll::Ready(Some(Err(error))) => self.received_end = Some(Err(error.into())),
+                Poll::Ready(Some(Err(error))) => {
+                    self.received_end = Some(Err(hub.why(error.into())));
+                }
                 Poll::Ready(None) => self.received_end = Some(Ok(())),
                 Poll::Pending => break,
             }
@@ -287,7 +297,9 @@ impl State {
         let peer_ended = self.received_end.is_some();
         match self.finish {
             Some(Finish::End { .. }) if self.end == End::Open => self.end = End::Wanted,
-            Some(Finish::Await { .. }) if self.end == End::Open && peer_ended => {
+            Some(Finish::Await { end: true, .. })
+                if self.end == End::Open && peer_ended && self.ended_alone =>
+            {
                 self.end = End::Wanted;
             }
             _ => {}
@@ -302,26 +314,29 @@ impl State {
     /// waits here is packed.
     ///
     /// `h2` is not asked for capacity. It holds what the peer's window does
-    /// not take yet, and the pieces tell when they have left.
-    fn feed(&mut self, stream: &Arc<Shared>) {
-        if let Err(error) = self.try_feed(stream) {
+    /// not take yet, and the pieces tell when they have left. Returns false
+    /// where the budget held something back.
+    fn feed(&mut self, stream: &Arc<Shared>, budget: &mut Budget) -> bool {
+        let fed = self.try_feed(stream, budget).unwrap_or_else(|error| {
             self.outgoing.clear();
             self.end = End::Sent;
             if self.received_end.is_none() {
                 self.received_end = Some(Err(error));
             }
-        }
+            true
+        });
         if self.outgoing.len() < stream.hub.write_buffer {
             self.writer.wake();
             if std::mem::take(&mut self.reader_wants_room) {
                 self.reader.wake();
             }
         }
+        fed
     }
 
-    fn try_feed(&mut self, stream: &Arc<Shared>) -> Result<(), StreamError> {
+    fn try_feed(&mut self, stream: &Arc<Shared>, budget: &mut Budget) -> Result<bool, StreamError> {
         let Some(handles) = &mut self.handles else {
-            return Ok(());
+            return Ok(true);
         };
         stream.more.store(false, Ordering::Release);
         while !self.outgoing.is_empty() {
@@ -330,10 +345,13 @@ impl State {
             if !fits {
                 stream.more.store(true, Ordering::SeqCst);
                 if stream.queued.load(Ordering::SeqCst) == queued {
-                    return Ok(());
+                    return Ok(true);
                 }
                 // It left between the two looks, and may not have seen us.
                 continue;
+            }
+            if !budget.spend(self.outgoing.chunk().len().min(PIECE)) {
+                return Ok(false);
             }
             let payload = self.outgoing.take(PIECE);
             stream.queued.fetch_add(payload.len(), Ordering::AcqRel);
@@ -344,22 +362,32 @@ impl State {
             handles.send.send_data(Piece::empty(), true)?;
             self.end = End::Sent;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn is_over(&mut self) -> bool {
+    fn is_over(&mut self, stream: &Shared) -> bool {
         let Some(handles) = &mut self.handles else {
             return false;
         };
         if matches!(self.received_end, Some(Err(_))) {
             return true;
         }
-        let ended = self.received_end.is_some() && self.end == End::Sent;
-        if self.finish == Some(Finish::Cancel) && !ended {
+        let peer_ended = self.received_end.is_some();
+        let cancel = match self.finish {
+            Some(Finish::Cancel) => true,
+            Some(Finish::Await { .. }) if peer_ended && self.end == End::Open => {
+                // What was written last, the answer to a Close frame, has to
+                // leave first: a reset drops what is queued.
+                stream.more.store(true, Ordering::SeqCst);
+                self.outgoing.is_empty() && stream.queued.load(Ordering::SeqCst) == 0
+            }
+            _ => false,
+        };
+        let ended = peer_ended && self.end == End::Sent;
+        if cancel && !ended {
             handles.send.send_reset(Reason::CANCEL);
-            return true;
         }
-        ended
+        cancel || ended
     }
 }
 
@@ -390,6 +418,7 @@ impl H2Stream {
                 incoming: Incoming::default(),
                 outgoing: Outgoing::default(),
                 received_end: None,
+                ended_alone: false,
                 unreleased: 0,
                 end: End::Open,
                 finish: None,

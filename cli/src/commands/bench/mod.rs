@@ -14,8 +14,9 @@ use tokio::task::{JoinError, JoinSet};
 use self::report::Report;
 use self::socket::{Load, Tally};
 use super::process;
+use super::request::shutdown;
 use crate::args::BenchArgs;
-use crate::{Failure, signals, tls};
+use crate::{Failure, signals};
 
 /// Sockets being opened at a time.
 const OPENING: usize = 256;
@@ -43,6 +44,9 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let over_http2 = sockets.iter().filter(|s| s.transport().is_http2()).count();
 
     let measured = load(&args, sockets).await;
+    for client in &clients {
+        shutdown(client).await;
+    }
     let failed = measured.failed;
     let report = Report {
         args: &args,
@@ -74,12 +78,7 @@ fn difference(now: Option<u64>, then: Option<u64>) -> Option<u64> {
 /// allows.
 fn clients(args: &BenchArgs) -> Result<Vec<Client>, Failure> {
     let http2 = Http2Config::default().stream_window(1 << 20);
-    let mut builder = Client::builder()
-        .version(args.version.version())
-        .http2(http2);
-    if args.insecure {
-        builder = builder.tls(tls::insecure()?);
-    }
+    let builder = args.request.client()?.http2(http2);
     let build = |_| builder.clone().build().map_err(Failure::from);
     (0..args.connections).map(build).collect()
 }
@@ -90,7 +89,8 @@ async fn open(args: &BenchArgs, clients: &[Client]) -> Result<Vec<WebSocket>, Fa
     let mut tasks = JoinSet::new();
     for _ in 0..OPENING.min(args.sockets as usize) {
         let (next, clients) = (next.clone(), clients.to_vec());
-        let (url, total, progress) = (args.url.clone(), args.sockets, progress.clone());
+        let (total, progress) = (args.sockets, progress.clone());
+        let (args, url) = (args.request.clone(), args.url.clone());
         tasks.spawn(async move {
             let mut sockets = Vec::new();
             loop {
@@ -99,7 +99,7 @@ async fn open(args: &BenchArgs, clients: &[Client]) -> Result<Vec<WebSocket>, Fa
                     return Ok::<_, h2ws::Error>(sockets);
                 }
                 let client = &clients[n as usize % clients.len()];
-                sockets.push(client.connect(&url).await?);
+                sockets.push(args.request(client, &url).connect().await?);
                 progress.inc(1);
             }
         });

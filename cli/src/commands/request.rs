@@ -1,0 +1,42 @@
+//! Clients and requests as the command line asks for them.
+
+use std::time::Duration;
+
+use h2ws::{Client, ClientBuilder, RequestBuilder};
+
+use crate::args::RequestArgs;
+use crate::{Failure, tls};
+
+/// How long the program waits, before it exits, for its last frames to leave.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+
+/// Ends a client's connections in order.
+pub(crate) async fn shutdown(client: &Client) {
+    // Whoever holds out longer is cut off by the exit.
+    let _ = tokio::time::timeout(LAST_FRAMES, client.shutdown()).await;
+}
+
+impl RequestArgs {
+    pub(crate) fn client(&self) -> Result<ClientBuilder, Failure> {
+        let builder = Client::builder().version(self.version.version());
+        Ok(if self.insecure {
+            builder.tls(tls::insecure()?)
+        } else {
+            builder.tls(tls::platform()?)
+        })
+    }
+
+    pub(crate) fn request(&self, client: &Client, url: &str) -> RequestBuilder {
+        let mut request = client.request(url);
+        for (name, value) in &self.headers {
+            request = request.header(name.as_str(), value.as_str());
+        }
+        for name in &self.subprotocol {
+            request = request.subprotocol(name);
+        }
+        if let Some(origin) = &self.origin {
+            request = request.origin(origin.as_str());
+        }
+        request
+    }
+}

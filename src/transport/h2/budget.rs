@@ -1,0 +1,148 @@
+//! How many short DATA frames the peer may be sent at a time.
+//!
+//! Peers built on the `h2` crate (hyper, axum, we) count each DATA frame under
+//! 256 bytes that their application has not read against a budget of half the
+//! connection window they advertise, and give up the whole connection with
+//! ENHANCE_YOUR_CALM when it is spent. Packing helps a socket that says much,
+//! not a thousand sockets that say one word each. So short frames are counted
+//! here likewise, and before they could be too many a PING is sent: its answer
+//! shows that the peer has taken in all that came before it.
+
+use std::task::{Context, Poll};
+
+use h2::{Ping, PingPong};
+
+use super::scan::FrameCounts;
+
+/// A frame this long is not counted, and longer ones make good for short ones.
+const SHORT: usize = 256;
+
+/// The connection window before WINDOW_UPDATE (RFC 9113 §6.9.2), in bytes.
+const INITIAL_WINDOW: u64 = 65_535;
+
+/// The least budget that any peer is known to have.
+const LEAST: u64 = 25_600;
+
+pub(super) struct Budget {
+    ping: Option<PingPong>,
+    /// What may be spent until the peer answers.
+    limit: usize,
+    spent: usize,
+    /// What was spent before the PING that is under way.
+    marked: Option<usize>,
+    /// The largest connection window that the peer can be seen to have.
+    window: u64,
+    /// Something was held back.
+    held: bool,
+}
+
+impl Budget {
+    pub(super) fn new(ping: Option<PingPong>) -> Self {
+        let mut budget = Self {
+            ping,
+            limit: 0,
+            spent: 0,
+            marked: None,
+            window: 0,
+            held: false,
+        };
+        budget.widen(INITIAL_WINDOW);
+        budget
+    }
+
+    fn widen(&mut self, window: u64) {
+        self.window = window;
+        // A quarter stays in reserve: the peer may be in the middle of reading.
+        let budget = (window / 2).max(LEAST) / 4 * 3;
+        self.limit = usize::try_from(budget).unwrap_or(usize::MAX);
+    }
+
+    /// Learns the peer's connection window: it grows by WINDOW_UPDATE, of which
+    /// only as much as we sent gives back what was there before.
+    pub(super) fn learn(&mut self, received: &FrameCounts, sent: &FrameCounts) {
+        let window = (INITIAL_WINDOW + received.window).saturating_sub(sent.data_bytes);
+        if window > self.window {
+            self.widen(window);
+        }
+    }
+
+    /// Whether a frame of `len` bytes may be sent now; counts it if so.
+    pub(super) fn spend(&mut self, len: usize) -> bool {
+        if len >= SHORT {
+            self.spent = self.spent.saturating_sub(len - SHORT);
+            return true;
+        }
+        let cost = SHORT - len;
+        if self.ping.is_some() && self.spent + cost > self.limit {
+            self.held = true;
+            return false;
+        }
+        self.spent += cost;
+        true
+    }
+
+    /// Whether something waits for the peer's answer.
+    pub(super) fn is_holding(&self) -> bool {
+        self.held
+    }
+
+    /// Asks the peer in time, and takes its answer. Returns whether one came.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(ping) = &mut self.ping else {
+            return false;
+        };
+        let mut answered = false;
+        if let Some(marked) = self.marked
+            && let Poll::Ready(pong) = ping.poll_pong(cx)
+        {
+            // An error is the connection's, which ends by it.
+            answered = pong.is_ok();
+            self.spent = self.spent.saturating_sub(marked);
+            self.marked = None;
+            self.held = false;
+        }
+        if self.marked.is_none()
+            && self.spent > self.limit / 2
+            && ping.send_ping(Ping::opaque()).is_ok()
+        {
+            self.marked = Some(self.spent);
+            // Registers for the answer.
+            let _ = ping.poll_pong(cx);
+        }
+        answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_what_cannot_have_been_given_back() {
+        let mut budget = Budget::new(None);
+        assert_eq!(budget.limit, 32_767 / 4 * 3);
+        let counts = |window, data_bytes| FrameCounts {
+            window,
+            data_bytes,
+            ..FrameCounts::default()
+        };
+        // A megabyte more, and then half of what was sent handed back.
+        budget.learn(&counts(1 << 20, 0), &counts(0, 100));
+        let wide = budget.limit;
+        assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / 4 * 3);
+        budget.learn(&counts((1 << 20) + 5_000, 0), &counts(0, 10_000));
+        assert_eq!(budget.limit, wide);
+    }
+
+    #[test]
+    fn long_frames_make_good_for_short_ones() {
+        let mut budget = Budget::new(None);
+        assert!(budget.spend(6));
+        assert!(budget.spend(255));
+        assert_eq!(budget.spent, 251);
+        assert!(budget.spend(300));
+        assert_eq!(budget.spent, 207);
+        assert!(budget.spend(100_000));
+        assert_eq!(budget.spent, 0);
+    }
+}
