@@ -81,6 +81,35 @@ async fn everybody_talks_at_once(sockets: usize) {
     assert_eq!(client.connections().len(), 1, "the connection lives");
 }
 
+/// Where each socket says one word there is nothing to pack, and their Close
+/// frames, all at once, are short as well: PINGs show that they are read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_word_each_spares_it_too() {
+    let server = EchoServer::start(|_| {}).await;
+    let client = http2().build().unwrap();
+    let url = server.url("/");
+    let opens = (0..1000).map(|_| client.connect(&url));
+    let opened = within(futures_util::future::join_all(opens)).await;
+    let tasks: Vec<_> = opened
+        .into_iter()
+        .map(|ws| {
+            let mut ws = ws.unwrap();
+            tokio::spawn(async move {
+                for _ in 0..5 {
+                    ws.send(Message::text("word")).await?;
+                    assert_eq!(ws.next().await.expect("open")?, Message::text("word"));
+                }
+                ws.close(None).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        within(task).await.unwrap().unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+    assert_eq!(client.connections().len(), 1, "the connection lives");
+}
+
 #[tokio::test]
 async fn a_thousand_sockets_spare_the_peers_budget_of_short_frames() {
     everybody_talks_at_once(1000).await;

@@ -6,11 +6,15 @@
 //! ENHANCE_YOUR_CALM when it is spent. Packing helps a socket that says much,
 //! not a thousand sockets that say one word each. So short frames are counted
 //! here likewise, and before they could be too many a PING is sent: its answer
-//! shows that the peer has taken in all that came before it.
+//! shows that the peer has taken in all that came before it. Where the answer
+//! is far away, a moment is held to be enough; no peer that needs longer for
+//! so few frames can be served soundly.
 
-use std::task::{Context, Poll};
+use std::task::Context;
+use std::time::Duration;
 
 use h2::{Ping, PingPong};
+use tokio::time::Instant;
 
 use super::scan::FrameCounts;
 
@@ -20,6 +24,11 @@ const SHORT: usize = 256;
 /// The connection window before WINDOW_UPDATE (RFC 9113 §6.9.2), in bytes.
 const INITIAL_WINDOW: u64 = 65_535;
 
+/// How long an answer is waited for. It bounds what a long way to the peer
+/// costs: some 50 of the shortest frames in this time to a peer with default
+/// settings, while what waits is packed.
+const PATIENCE: Duration = Duration::from_millis(5);
+
 /// The least budget that any peer is known to have.
 const LEAST: u64 = 25_600;
 
@@ -28,8 +37,10 @@ pub(super) struct Budget {
     /// What may be spent until the peer answers.
     limit: usize,
     spent: usize,
-    /// What was spent before the PING that is under way.
-    marked: Option<usize>,
+    /// What was spent, and when, before an answer that is waited for.
+    asked: Option<(usize, Instant)>,
+    /// A PING is under way.
+    pinging: bool,
     /// The largest connection window that the peer can be seen to have.
     window: u64,
     /// Something was held back.
@@ -42,7 +53,8 @@ impl Budget {
             ping,
             limit: 0,
             spent: 0,
-            marked: None,
+            asked: None,
+            pinging: false,
             window: 0,
             held: false,
         };
@@ -52,8 +64,8 @@ impl Budget {
 
     fn widen(&mut self, window: u64) {
         self.window = window;
-        // A quarter stays in reserve: the peer may be in the middle of reading.
-        let budget = (window / 2).max(LEAST) / 4 * 3;
+        // The rest is for what the peer has taken in and not read yet.
+        let budget = (window / 2).max(LEAST) / 8 * 3;
         self.limit = usize::try_from(budget).unwrap_or(usize::MAX);
     }
 
@@ -86,30 +98,37 @@ impl Budget {
         self.held
     }
 
-    /// Asks the peer in time, and takes its answer. Returns whether one came.
+    /// When waiting for the answer is over, for what is held back.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let (_, at) = self.asked.filter(|_| self.held)?;
+        Some(at + PATIENCE)
+    }
+
+    /// Asks the peer in time, and takes its answer. Returns whether what was
+    /// held back may be sent now.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(ping) = &mut self.ping else {
             return false;
         };
-        let mut answered = false;
-        if let Some(marked) = self.marked
-            && let Poll::Ready(pong) = ping.poll_pong(cx)
+        // An error is the connection's, which ends by it.
+        let answered = self.pinging && ping.poll_pong(cx).is_ready();
+        self.pinging &= !answered;
+        let mut freed = false;
+        if let Some((spent, at)) = self.asked
+            && (answered || at.elapsed() >= PATIENCE)
         {
-            // An error is the connection's, which ends by it.
-            answered = pong.is_ok();
-            self.spent = self.spent.saturating_sub(marked);
-            self.marked = None;
-            self.held = false;
+            self.spent = self.spent.saturating_sub(spent);
+            self.asked = None;
+            freed = std::mem::take(&mut self.held);
         }
-        if self.marked.is_none()
-            && self.spent > self.limit / 2
-            && ping.send_ping(Ping::opaque()).is_ok()
-        {
-            self.marked = Some(self.spent);
-            // Registers for the answer.
-            let _ = ping.poll_pong(cx);
+        if self.asked.is_none() && self.spent > self.limit / 2 {
+            self.asked = Some((self.spent, Instant::now()));
+            if !self.pinging && ping.send_ping(Ping::opaque()).is_ok() {
+                // Registers for the answer.
+                self.pinging = ping.poll_pong(cx).is_pending();
+            }
         }
-        answered
+        freed
     }
 }
 
@@ -120,7 +139,7 @@ mod tests {
     #[test]
     fn the_window_is_what_cannot_have_been_given_back() {
         let mut budget = Budget::new(None);
-        assert_eq!(budget.limit, 32_767 / 4 * 3);
+        assert_eq!(budget.limit, 32_767 / 8 * 3);
         let counts = |window, data_bytes| FrameCounts {
             window,
             data_bytes,
@@ -129,7 +148,7 @@ mod tests {
         // A megabyte more, and then half of what was sent handed back.
         budget.learn(&counts(1 << 20, 0), &counts(0, 100));
         let wide = budget.limit;
-        assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / 4 * 3);
+        assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / 8 * 3);
         budget.learn(&counts((1 << 20) + 5_000, 0), &counts(0, 10_000));
         assert_eq!(budget.limit, wide);
     }

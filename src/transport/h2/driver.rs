@@ -193,14 +193,15 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    /// Sees to it that there is a turn when the next grace is over. Last in a
+    /// Sees to it that there is a turn when the next grace or the wait for a
+    /// PING's answer is over. Last in a
     /// turn, because streams begin theirs within it.
     fn arm(&mut self, cx: &mut Context<'_>) {
-        let Some(Reverse(timer)) = self.timers.peek() else {
+        let timer = self.timers.peek().map(|Reverse(timer)| timer.at);
+        let Some(at) = timer.into_iter().chain(self.budget.deadline()).min() else {
             self.sleep = None;
             return;
         };
-        let at = timer.at;
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
