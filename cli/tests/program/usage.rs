@@ -1,0 +1,45 @@
+//! Bad usage is told from failure by the exit status.
+
+use crate::process::run;
+
+#[test]
+fn bad_usage_exits_2() {
+    let wrong: [&[&str]; 10] = [
+        &[],
+        &["no-such-command"],
+        &["connect"],
+        &["connect", "ws://localhost", "--http1", "--http2"],
+        &["connect", "ws://localhost", "-H", "no colon"],
+        &["serve", "--listen", "not-an-address"],
+        &["serve", "--cert", "chain.pem"],
+        &["serve", "--cleartext", "--cert", "c.pem", "--key", "k.pem"],
+        &["demo", "--sockets", "0"],
+        &[
+            "bench",
+            "ws://localhost",
+            "--messages",
+            "1",
+            "--duration",
+            "1",
+        ],
+    ];
+    for args in wrong {
+        let ended = run(args);
+        ended.exited(2).says("--help");
+        assert_eq!(ended.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_mistakes() {
+    let ended = run(&["--help"]);
+    ended.exited(0);
+    for command in ["demo", "serve", "connect", "bench"] {
+        assert!(ended.stdout.contains(command), "{ended:?}");
+        let ended = run(&[command, "--help"]);
+        ended.exited(0);
+        assert!(ended.stdout.contains("Usage"), "{ended:?}");
+    }
+    let version = run(&["--version"]);
+    assert!(version.exited(0).stdout.contains(env!("CARGO_PKG_VERSION")));
+}
