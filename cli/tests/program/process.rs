@@ -89,6 +89,11 @@ impl Running {
         line
     }
 
+    /// Reads no more, as `head` does.
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
@@ -96,10 +101,12 @@ impl Running {
     }
 
     pub(crate) fn ended(mut self) -> Ended {
-        let mut stdout = self.stdout.take().expect("not taken before");
+        let stdout = self.stdout.take();
         let stdout = thread::spawn(move || {
             let mut text = String::new();
-            stdout.read_to_string(&mut text).expect("stdout is UTF-8");
+            if let Some(mut stdout) = stdout {
+                stdout.read_to_string(&mut text).expect("stdout is UTF-8");
+            }
             text
         });
         let began = Instant::now();

@@ -1,6 +1,6 @@
 //! Bad usage is told from failure by the exit status.
 
-use crate::process::run;
+use crate::process::{Running, Server, h2ws, run};
 
 #[test]
 fn bad_usage_exits_2() {
@@ -42,4 +42,19 @@ fn help_and_version_are_no_mistakes() {
     }
     let version = run(&["--version"]);
     assert!(version.exited(0).stdout.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_reader_that_leaves_is_a_failure_and_no_panic() {
+    let server = Server::start(&["--cleartext"]);
+    for args in [
+        &["demo", "--sockets", "2"][..],
+        &["demo", "--sockets", "2", "--json"],
+        &["bench", &server.url, "--messages", "1"],
+        &["bench", &server.url, "--messages", "1", "--json"],
+    ] {
+        let mut running = Running::start(&mut h2ws(args));
+        running.close_stdout();
+        running.ended().exited(1).says("Broken pipe");
+    }
 }
