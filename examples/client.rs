@@ -27,5 +27,8 @@ async fn main() -> Result<(), Error> {
     if let Some(answer) = socket.next().await {
         println!("{:?}", answer?);
     }
-    socket.close(CloseFrame::from(CloseCode::NORMAL)).await
+    socket.close(CloseFrame::from(CloseCode::NORMAL)).await?;
+    // The last frames are still on their way.
+    client.shutdown().await;
+    Ok(())
 }
