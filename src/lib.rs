@@ -1,5 +1,78 @@
 //! WebSockets over HTTP/2 (RFC 8441), with the HTTP/1.1 Upgrade (RFC 6455) as
 //! the fallback.
+//!
+//! [`Client`] opens sockets and keeps the connections that they share.
+//! [`Server`] takes sockets over both versions of HTTP, and ordinary requests,
+//! on one port. Either gives a [`WebSocket`], a `Stream` and `Sink` of
+//! [`Message`]s; [`WebSocket::transport`] tells what carries it.
+//!
+#![cfg_attr(all(feature = "client", feature = "server"), doc = "```")]
+#![cfg_attr(not(all(feature = "client", feature = "server")), doc = "```ignore")]
+//! use futures_util::{SinkExt, StreamExt};
+//! use h2ws::{Client, CloseCode, CloseFrame, HttpVersion, Message, Server, Upgrade};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder().bind("127.0.0.1:0").await?;
+//! let url = format!("ws://{}/", server.local_addr()?);
+//! tokio::spawn(server.serve(|request: Upgrade| async move {
+//!     let Ok(mut socket) = request.accept().await else { return };
+//!     while let Some(Ok(message)) = socket.next().await {
+//!         if socket.feed(message).await.is_err() {
+//!             break;
+//!         }
+//!     }
+//! }).into_future());
+//!
+//! // Without TLS there is no ALPN, so HTTP/2 is asked for; with `wss` it is
+//! // found out.
+//! let client = Client::builder().version(HttpVersion::Http2).build()?;
+//! let mut one = client.connect(&url).await?;
+//! let mut other = client.connect(&url).await?;
+//! assert_eq!(client.connections().len(), 1);
+//!
+//! one.send(Message::text("hello")).await?;
+//! assert_eq!(one.next().await.transpose()?, Some(Message::text("hello")));
+//! one.close(CloseFrame::from(CloseCode::NORMAL)).await?;
+//! other.close(None).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Rooms
+//!
+//! - [`Client`], [`ClientBuilder`], [`RequestBuilder`]: opening.
+//! - [`Server`], [`ServerBuilder`], [`Upgrade`], [`Serve`]: being opened to.
+//! - [`WebSocket`], its halves [`WebSocketReader`] and [`WebSocketWriter`], and
+//!   [`ByteStream`] for a framing of your own.
+//! - [`Limits`], [`Config`], [`Http2Config`]: what peers may do. The defaults
+//!   are for the open internet; ARCHITECTURE.md adds them up.
+//! - [`frame`] and [`handshake`]: the protocols without I/O, which is what is
+//!   left without the features `client` and `server`.
+//!
+//! # Errors
+//!
+//! A socket whose closing handshake was done ends its stream of messages with
+//! `None`. Whatever else ends it is an [`Error`], and
+//! [`Error::is_abnormal_closure`] tells those that RFC 6455 calls 1006.
+//!
+//! # Cancel safety
+//!
+//! Receiving is cancel safe. A dropped future of `send` has sent its message
+//! or has not, never a part. A dropped future of [`Client::connect`] cancels
+//! its own stream and disturbs no other.
+//!
+//! # Features
+//!
+//! `client` and `server` (both by default), and the cryptography behind
+//! rustls: `ring` (by default) or `aws-lc-rs`.
+#![cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "half of the names above are not there"
+    )
+)]
 
 pub mod frame;
 pub mod handshake;
@@ -35,3 +108,7 @@ pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
 #[cfg(feature = "server")]
 pub use self::server::{Body, BodyError, Drained, Serve, Server, ServerBuilder, Upgrade};
+
+#[cfg(all(doctest, feature = "client", feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

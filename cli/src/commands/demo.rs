@@ -3,6 +3,7 @@
 //! A server and a client in one process, with real TLS and real TCP between
 //! them; every socket is a stream of one connection.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,10 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let (address, server) = serve(&args, &identity).await?;
     let url = format!("wss://localhost:{}/echo", address.port());
     if !args.json {
-        println!("echo server on {url}, with a certificate made for this run");
+        writeln!(
+            io::stdout(),
+            "echo server on {url}, with a certificate made for this run"
+        )?;
     }
     let client = Client::builder().tls(identity.client_config()?).build()?;
     let watch = Watch::new(args.cut_after, server);
@@ -37,17 +41,18 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         connections: client.connections(),
     };
     if args.json {
-        println!("{}", report.json());
+        writeln!(io::stdout(), "{}", report.json())?;
     } else {
-        report.print();
+        report.print()?;
     }
     report.verdict()?;
     if args.keep {
-        println!(
-            "\nleft running: open https://localhost:{}/ in a browser",
+        writeln!(
+            io::stdout(),
+            "\nleft running: open https://localhost:{}/ in a browser\n\
+             (the certificate is self-signed; Ctrl-C ends it)",
             address.port()
-        );
-        println!("(the certificate is self-signed; Ctrl-C ends it)");
+        )?;
         signals::stop().await;
     }
     Ok(())
@@ -223,35 +228,40 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn print(&self) {
+    fn print(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
         let outcome = self.outcome;
         let rate = rate(u64::from(outcome.opened), outcome.open_time);
-        println!(
+        writeln!(
+            out,
             "sockets opened       {:>9}   in {:.0?}, {rate}",
             outcome.opened, outcome.open_time
-        );
-        println!("  over HTTP/2        {:>9}", outcome.over_http2);
+        )?;
+        writeln!(out, "  over HTTP/2        {:>9}", outcome.over_http2)?;
         let rate = self::rate(outcome.echoes, outcome.talk_time);
-        println!(
+        writeln!(
+            out,
             "messages echoed      {:>9}   in {:.0?}, {rate}",
             outcome.echoes, outcome.talk_time
-        );
-        println!("TCP connections      {:>9}", self.connections.len());
+        )?;
+        writeln!(out, "TCP connections      {:>9}", self.connections.len())?;
         for c in &self.connections {
-            println!("connection {}", c.connection);
-            println!("  streams opened     {:>9}", c.streams_opened);
-            println!("  DATA frames sent   {:>9}", c.data_frames_sent);
-            println!("  DATA frames recv'd {:>9}", c.data_frames_received);
-            println!("  bytes sent         {:>9}", c.bytes_sent);
-            println!("  bytes received     {:>9}", c.bytes_received);
+            writeln!(out, "connection {}", c.connection)?;
+            writeln!(out, "  streams opened     {:>9}", c.streams_opened)?;
+            writeln!(out, "  DATA frames sent   {:>9}", c.data_frames_sent)?;
+            writeln!(out, "  DATA frames recv'd {:>9}", c.data_frames_received)?;
+            writeln!(out, "  bytes sent         {:>9}", c.bytes_sent)?;
+            writeln!(out, "  bytes received     {:>9}", c.bytes_received)?;
         }
         if let Some(memory) = outcome.memory_kib {
-            println!(
+            writeln!(
+                out,
                 "memory, both ends    {:>9} KiB, {:.1} KiB a socket",
                 memory,
                 memory as f64 / f64::from(self.args.sockets)
-            );
+            )?;
         }
+        Ok(())
     }
 
     fn json(&self) -> serde_json::Value {

@@ -1,6 +1,6 @@
 //! WebSocket streams on HTTP/2 connections, on the `h2` crate.
 //!
-//! One task, the [driver](driver), owns the connection and is the only one to
+//! One task, the [driver], owns the connection and is the only one to
 //! use the lock inside `h2`. Each [stream] has a small buffer each way that
 //! the application and the driver share; the [hub] lists those that have
 //! something to do. Beneath `h2` the [wire] gathers writes.

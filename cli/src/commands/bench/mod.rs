@@ -3,6 +3,7 @@
 mod report;
 mod socket;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -58,9 +59,9 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
         measured,
     };
     if args.json {
-        println!("{}", report.json());
+        writeln!(std::io::stdout(), "{}", report.json())?;
     } else {
-        report.print();
+        report.print()?;
     }
     match &report.measured.failure {
         Some(failure) => {

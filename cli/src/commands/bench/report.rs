@@ -1,5 +1,6 @@
 //! What a run gave, for people and for programs.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use h2ws::Transport;
@@ -53,57 +54,68 @@ impl Report<'_> {
         (messages > 0).then_some(cpu?.as_secs_f64() * 1e6 / messages as f64)
     }
 
-    pub(super) fn print(&self) {
+    pub(super) fn print(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
         let (args, measured) = (self.args, &self.measured);
-        println!(
+        writeln!(
+            out,
             "{} sockets on {} connections ({} over HTTP/2), opened in {:.0?}: {:.0} a second",
             args.sockets,
             self.connections,
             self.over_http2,
             self.open_time,
             self.opened_per_second()
-        );
+        )?;
         let mode = args.rate.map_or_else(
             || format!("{} in flight on each", args.in_flight),
             |rate| format!("{rate} a second due"),
         );
-        println!(
+        writeln!(
+            out,
             "{} messages of {} bytes each way in {:.1?}, {mode}",
             measured.load.tally.messages(),
             args.size,
             measured.time
-        );
+        )?;
         let rate = self.messages_per_second();
-        println!(
+        writeln!(
+            out,
             "  {rate:.0} messages/s, {:.1} MB/s each way",
             rate * f64::from(args.size) / 1e6
-        );
+        )?;
         let tally = &measured.load.tally;
         let from = if args.rate.is_some() {
             "from when a message was due"
         } else {
             "closed loop"
         };
-        print!("  round trip, {from}:");
+        write!(out, "  round trip, {from}:")?;
         for (name, percentile) in PERCENTILES {
-            print!(" {name} {:.2?}", tally.latency(percentile));
+            write!(out, " {name} {:.2?}", tally.latency(percentile))?;
         }
-        println!();
-        self.print_process("client", self.client_kib, measured.cpu);
-        self.print_process("server", self.server_kib, measured.server_cpu);
+        writeln!(out)?;
+        self.print_process(&mut out, "client", self.client_kib, measured.cpu)?;
+        self.print_process(&mut out, "server", self.server_kib, measured.server_cpu)?;
         if let Some(failure) = &measured.failure {
-            println!("  {} sockets failed: {failure}", measured.failed);
+            writeln!(out, "  {} sockets failed: {failure}", measured.failed)?;
         }
+        Ok(())
     }
 
-    fn print_process(&self, name: &str, kib: Option<u64>, cpu: Option<Duration>) {
+    fn print_process(
+        &self,
+        out: &mut impl Write,
+        name: &str,
+        kib: Option<u64>,
+        cpu: Option<Duration>,
+    ) -> io::Result<()> {
         let Some(memory) = self.bytes_per_socket(kib) else {
-            return;
+            return Ok(());
         };
-        print!("  {name}: {memory:.0} bytes of memory an idle socket");
+        write!(out, "  {name}: {memory:.0} bytes of memory an idle socket")?;
         match self.micros_per_message(cpu) {
-            Some(micros) => println!(", {micros:.3} µs of CPU a message"),
-            None => println!(),
+            Some(micros) => writeln!(out, ", {micros:.3} µs of CPU a message"),
+            None => writeln!(out),
         }
     }
 

@@ -1,0 +1,71 @@
+//! `h2ws demo`.
+
+use serde_json::Value;
+
+use crate::process::{Running, h2ws, run};
+
+/// The number in the line that begins so.
+fn count(output: &str, label: &str) -> u64 {
+    let line = output.lines().map(str::trim).find(|l| l.starts_with(label));
+    let words = line.and_then(|line| line[label.len()..].split_whitespace().next());
+    let Some(number) = words.and_then(|word| word.parse().ok()) else {
+        panic!("no {label:?} in {output}");
+    };
+    number
+}
+
+#[test]
+fn a_thousand_sockets_share_one_connection() {
+    let ended = run(&["demo"]);
+    let out = &ended.exited(0).stdout;
+    assert_eq!(count(out, "sockets opened"), 1000);
+    assert_eq!(count(out, "over HTTP/2"), 1000);
+    assert_eq!(count(out, "messages echoed"), 10_000);
+    assert_eq!(count(out, "TCP connections"), 1);
+    assert_eq!(count(out, "streams opened"), 1000);
+    // Packing is a matter of luck; that frames were counted is not.
+    assert!(count(out, "DATA frames sent") >= 1000, "{out}");
+    assert!(count(out, "DATA frames recv'd") >= 1000, "{out}");
+}
+
+#[test]
+fn json_is_one_object_with_the_same_figures() {
+    let ended = run(&["demo", "--sockets", "20", "--messages", "3", "--json"]);
+    let demo: Value = serde_json::from_str(&ended.exited(0).stdout).expect("one object");
+    assert_eq!(demo["opened"], 20);
+    assert_eq!(demo["over_http2"], 20);
+    assert_eq!(demo["messages"], 60);
+    assert_eq!(demo["connections"].as_array().map(Vec::len), Some(1));
+    assert_eq!(demo["connections"][0]["streams_opened"], 20);
+    assert_eq!(demo["failure"], Value::Null);
+}
+
+#[test]
+fn a_server_that_dies_is_an_error_and_no_hang() {
+    let cut = ["demo", "--sockets", "200", "--cut-after", "500"];
+    let ended = run(&cut);
+    ended
+        .exited(1)
+        .says("h2ws: ")
+        .says("of 200 sockets failed: ");
+    assert!(count(&ended.stdout, "messages echoed") < 2000, "{ended:?}");
+
+    let ended = run(&[&cut[..], &["--json"]].concat());
+    let demo: Value = serde_json::from_str(&ended.exited(1).stdout).expect("one object");
+    assert!(demo["failure"].is_string(), "{demo}");
+}
+
+#[cfg(unix)]
+#[test]
+fn kept_running_until_a_signal() {
+    let mut demo = Running::start(&mut h2ws(&["demo", "--sockets", "2", "--keep"]));
+    loop {
+        let line = demo.line();
+        assert_ne!(line, "", "ended too early");
+        if line.starts_with("left running: open https://localhost:") {
+            break;
+        }
+    }
+    demo.signal("INT");
+    demo.ended().exited(0);
+}

@@ -1,0 +1,9 @@
+//! The program as people run it: its exit status, what it prints, and what it
+//! does on the wire. One binary, so that the library is linked once.
+
+mod bench;
+mod connect;
+mod demo;
+mod process;
+mod serve;
+mod usage;

@@ -1,0 +1,211 @@
+//! Runs the program, and never leaves it behind.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A program that takes longer hangs. Nothing here needs more than seconds.
+const HANGS: Duration = Duration::from_secs(90);
+
+pub(crate) fn h2ws(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_h2ws"));
+    command
+        .args(args)
+        .env_remove("RUST_LOG")
+        .env_remove("SSLKEYLOGFILE")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// What a program that has ended left.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn exited(&self, code: i32) -> &Self {
+        assert_eq!(self.status.code(), Some(code), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) -> &Self {
+        assert!(self.stderr.contains(text), "no {text:?}: {self:?}");
+        self
+    }
+}
+
+/// A program at work; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only for a program that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = child.stdout.take().map(BufReader::new);
+        let mut stderr = child.stderr.take().expect("stderr is piped");
+        // Read all the while: a full pipe would stop the program.
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).expect("stderr is UTF-8");
+            text
+        });
+        Self {
+            child,
+            stdout,
+            stderr: Some(stderr),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of stdout.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        let stdout = self.stdout.as_mut().expect("stdout is piped");
+        stdout.read_line(&mut line).expect("stdout is UTF-8");
+        line
+    }
+
+    /// Reads no more, as `head` does.
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    pub(crate) fn ended(mut self) -> Ended {
+        let stdout = self.stdout.take();
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            if let Some(mut stdout) = stdout {
+                stdout.read_to_string(&mut text).expect("stdout is UTF-8");
+            }
+            text
+        });
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("the program is ours") {
+                break status;
+            }
+            assert!(began.elapsed() < HANGS, "the program hangs");
+            thread::sleep(Duration::from_millis(5));
+        };
+        let stderr = self.stderr.take().expect("not taken before");
+        Ended {
+            status,
+            stdout: stdout.join().expect("no panic"),
+            stderr: stderr.join().expect("no panic"),
+        }
+    }
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(args: &[&str]) -> Ended {
+    Running::start(&mut h2ws(args)).ended()
+}
+
+/// Runs the program to its end with `input` as its stdin.
+pub(crate) fn run_with(command: &mut Command, input: &str) -> Ended {
+    let mut running = Running::start(command.stdin(Stdio::piped()));
+    let mut stdin = running.child.stdin.take().expect("stdin is piped");
+    // A program that fails before it reads closes its end.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    running.ended()
+}
+
+/// `h2ws serve` on a free port.
+pub(crate) struct Server {
+    pub(crate) running: Running,
+    /// As announced, such as `wss://127.0.0.1:40001`.
+    pub(crate) url: String,
+}
+
+impl Server {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_with(&mut h2ws(
+            &[&["serve", "--listen", "127.0.0.1:0"], args].concat(),
+        ))
+    }
+
+    pub(crate) fn start_with(command: &mut Command) -> Self {
+        let mut running = Running::start(command);
+        let line = running.line();
+        let Some(url) = line.trim_end().strip_prefix("listening on ") else {
+            panic!("announced {line:?}: {:?}", running.ended());
+        };
+        let url = url.to_owned();
+        Self { running, url }
+    }
+
+    /// The URL with the name that certificates are for.
+    pub(crate) fn localhost(&self) -> String {
+        self.url.replace("127.0.0.1", "localhost")
+    }
+
+    pub(crate) fn ended(self) -> Ended {
+        self.running.ended()
+    }
+}
+
+/// A directory of its own, removed in the end.
+pub(crate) struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "program-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).expect("a directory for this test");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        let path = self.0.join(name);
+        path.into_os_string().into_string().expect("UTF-8")
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("a file for this test");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left lies in cargo's target directory and harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

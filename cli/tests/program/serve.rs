@@ -1,0 +1,123 @@
+//! `h2ws serve`.
+
+use std::net::TcpListener;
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{Client, CloseCode, HttpVersion, Message};
+use tokio::io::AsyncReadExt;
+
+use crate::process::{Scratch, Server, h2ws, run, run_with};
+
+const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
+
+fn client(version: HttpVersion) -> Client {
+    let builder = Client::builder().version(version);
+    builder.build().expect("a client")
+}
+
+#[test]
+fn the_real_port_is_announced_first() {
+    for (args, scheme) in [(&[][..], "wss"), (&["--cleartext"], "ws")] {
+        let server = Server::start(args);
+        let port = server.url.strip_prefix(&format!("{scheme}://127.0.0.1:"));
+        let port: u16 = port.and_then(|port| port.parse().ok()).expect("a port");
+        assert_ne!(port, 0);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_a_failure() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let ended = run(&["serve", "--cleartext", "--listen", &address]);
+    ended.exited(1).says(&format!("cannot listen on {address}"));
+    assert_eq!(ended.stdout, "");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_self_signed_certificate_is_confessed() {
+    for (args, said) in [(&[][..], true), (&["--cleartext"], false)] {
+        let server = Server::start(args);
+        server.running.signal("TERM");
+        let ended = server.ended();
+        assert_eq!(ended.stderr.contains("self-signed"), said, "{ended:?}");
+    }
+}
+
+#[test]
+fn certificate_and_key_come_from_files_and_keys_are_logged() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+    let files = Scratch::new();
+    let cert = files.file("cert.pem", &made.cert.pem());
+    let key = files.file("key.pem", &made.signing_key.serialize_pem());
+    let (server_keys, client_keys) = (files.path("server.keylog"), files.path("client.keylog"));
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+
+    let server = Server::start_with(
+        h2ws(&listen)
+            .args(["--cert", &cert, "--key", &key])
+            .env("SSLKEYLOGFILE", &server_keys),
+    );
+    // Trusted by its file, so not `--insecure`: it is the one that was given.
+    let ended = run_with(
+        h2ws(&["connect", &server.localhost()])
+            .env("SSL_CERT_FILE", &cert)
+            .env("SSLKEYLOGFILE", &client_keys),
+        "trusted\n",
+    );
+    ended.exited(0).says("open over HTTP/2 connection");
+    assert_eq!(ended.stdout, "trusted\n");
+    let logged = |path| std::fs::read_to_string(path).expect("a key log");
+    let log = logged(&client_keys);
+    assert!(log.contains("CLIENT_TRAFFIC_SECRET_0 "), "{log}");
+    assert_eq!(sorted(&log), sorted(&logged(&server_keys)));
+
+    let run = |cert: &str, key: &str| run(&[&listen[..], &["--cert", cert, "--key", key]].concat());
+    run(&cert, &files.path("nowhere.pem"))
+        .exited(1)
+        .says("nowhere.pem");
+    run(&files.file("empty.pem", ""), &key)
+        .exited(1)
+        .says("empty.pem");
+}
+
+fn sorted(log: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = log.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_closes_sockets_with_1001() {
+    for version in VERSIONS {
+        let server = Server::start(&["--cleartext"]);
+        let mut socket = client(version).connect(&server.url).await.expect("open");
+        socket.send(Message::text("in")).await.expect("sent");
+        let echo = socket.next().await.expect("an echo").expect("no error");
+        assert_eq!(echo, Message::text("in"));
+        server.running.signal("TERM");
+        assert!(socket.next().await.is_none(), "{version:?}");
+        assert_eq!(socket.close_code(), Some(CloseCode::GOING_AWAY));
+        drop(socket);
+        server.ended().exited(0);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sigint_stops_at_once() {
+    for version in VERSIONS {
+        let server = Server::start(&["--cleartext"]);
+        let request = client(version).request(&server.url);
+        // Bytes only: nobody answers the Close frame, so the drain waits.
+        let mut stream = request.open().await.expect("open");
+        server.running.signal("INT");
+        let mut close = [0; 4];
+        stream.read_exact(&mut close).await.expect("a Close frame");
+        assert_eq!((close[0], &close[2..]), (0x88, &1001_u16.to_be_bytes()[..]));
+        server.running.signal("INT");
+        server.ended().exited(1).says("stopped at once");
+    }
+}

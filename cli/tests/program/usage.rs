@@ -1,0 +1,60 @@
+//! Bad usage is told from failure by the exit status.
+
+use crate::process::{Running, Server, h2ws, run};
+
+#[test]
+fn bad_usage_exits_2() {
+    let wrong: [&[&str]; 10] = [
+        &[],
+        &["no-such-command"],
+        &["connect"],
+        &["connect", "ws://localhost", "--http1", "--http2"],
+        &["connect", "ws://localhost", "-H", "no colon"],
+        &["serve", "--listen", "not-an-address"],
+        &["serve", "--cert", "chain.pem"],
+        &["serve", "--cleartext", "--cert", "c.pem", "--key", "k.pem"],
+        &["demo", "--sockets", "0"],
+        &[
+            "bench",
+            "ws://localhost",
+            "--messages",
+            "1",
+            "--duration",
+            "1",
+        ],
+    ];
+    for args in wrong {
+        let ended = run(args);
+        ended.exited(2).says("--help");
+        assert_eq!(ended.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_mistakes() {
+    let ended = run(&["--help"]);
+    ended.exited(0);
+    for command in ["demo", "serve", "connect", "bench"] {
+        assert!(ended.stdout.contains(command), "{ended:?}");
+        let ended = run(&[command, "--help"]);
+        ended.exited(0);
+        assert!(ended.stdout.contains("Usage"), "{ended:?}");
+    }
+    let version = run(&["--version"]);
+    assert!(version.exited(0).stdout.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_reader_that_leaves_is_a_failure_and_no_panic() {
+    let server = Server::start(&["--cleartext"]);
+    for args in [
+        &["demo", "--sockets", "2"][..],
+        &["demo", "--sockets", "2", "--json"],
+        &["bench", &server.url, "--messages", "1"],
+        &["bench", &server.url, "--messages", "1", "--json"],
+    ] {
+        let mut running = Running::start(&mut h2ws(args));
+        running.close_stdout();
+        running.ended().exited(1).says("Broken pipe");
+    }
+}

@@ -1,0 +1,55 @@
+//! A thousand sockets over one TCP connection, told by the connection's own
+//! figures. Client and server in one process, without TLS.
+//!
+//! `cargo run --release --example many_sockets`
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{Client, CloseCode, CloseFrame, Error, HttpVersion, Message, Server, Upgrade};
+use tokio::task::JoinSet;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let server = Server::builder().bind("127.0.0.1:0").await?;
+    let url = format!("ws://{}/", server.local_addr()?);
+    tokio::spawn(server.serve(echo).into_future());
+
+    // Without TLS there is no ALPN: HTTP/2 by prior knowledge.
+    let client = Client::builder().version(HttpVersion::Http2).build()?;
+    let mut sockets = JoinSet::new();
+    for n in 0..1000 {
+        sockets.spawn(converse(client.clone(), url.clone(), n));
+    }
+    while let Some(done) = sockets.join_next().await {
+        done??;
+    }
+    for connection in client.connections() {
+        println!(
+            "connection {}: {} sockets, {} DATA frames out, {} in",
+            connection.connection,
+            connection.streams_opened,
+            connection.data_frames_sent,
+            connection.data_frames_received
+        );
+    }
+    Ok(())
+}
+
+async fn converse(client: Client, url: String, n: u32) -> Result<(), Error> {
+    let mut socket = client.connect(&url).await?;
+    let message = Message::text(format!("I am number {n}"));
+    socket.send(message.clone()).await?;
+    let answer = socket.next().await.ok_or(Error::Closed)??;
+    assert_eq!(answer, message);
+    socket.close(CloseFrame::from(CloseCode::NORMAL)).await
+}
+
+async fn echo(request: Upgrade) {
+    let Ok(mut socket) = request.accept().await else {
+        return;
+    };
+    while let Some(Ok(message)) = socket.next().await {
+        if socket.feed(message).await.is_err() {
+            return;
+        }
+    }
+}
