@@ -13,6 +13,9 @@ const LARGE: usize = 16 * 1024;
 /// under 256 bytes against a budget, and a header alone would make such a frame.
 const HEAD: usize = 1024;
 
+/// The least memory, in bytes, that is asked for at a time: some short messages fit.
+const FIRST: usize = 256;
+
 /// Where encoded bytes go. Their order is that of the calls.
 pub trait Output {
     /// The end of what was written so far: frames are appended here.
@@ -79,7 +82,7 @@ impl Frame {
             None
         };
         let buffer = out.buffer();
-        buffer.reserve(header.encoded_len() + self.payload.len());
+        reserve(buffer, header.encoded_len() + self.payload.len());
         header.encode(buffer);
         match mask {
             Some(key) => mask::extend(buffer, &self.payload, key, 0),
@@ -89,6 +92,22 @@ impl Frame {
             out.append(rest);
         }
     }
+}
+
+/// Makes room for `count` bytes.
+#[inline]
+fn reserve(buffer: &mut BytesMut, count: usize) {
+    if buffer.capacity() == 0 {
+        // What grows from nothing costs more than what is made so.
+        *buffer = BytesMut::with_capacity(count.max(FIRST));
+    } else if buffer.capacity() - buffer.len() < count {
+        grow(buffer, count);
+    }
+}
+
+#[cold]
+fn grow(buffer: &mut BytesMut, count: usize) {
+    buffer.reserve(count.max(FIRST));
 }
 
 #[cfg(test)]

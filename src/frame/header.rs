@@ -1,6 +1,6 @@
 //! The first 2 to 14 bytes of a frame (RFC 6455 §5.2).
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::error::ProtocolError;
 
@@ -10,6 +10,9 @@ const RSV2_RSV3: u8 = 0x30;
 const MASK: u8 = 0x80;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
+
+/// The longest payload whose length fits the second byte of a header.
+const MAX_SHORT: usize = 125;
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(super) const MAX_CONTROL: usize = 125;
@@ -168,22 +171,60 @@ impl Header {
             short @ 0..=125 => {
                 let second = masked | short as u8;
                 match self.mask {
-                    None => return out.put_slice(&[first, second]),
-                    Some([a, b, c, d]) => return out.put_slice(&[first, second, a, b, c, d]),
+                    None => out.extend_from_slice(&[first, second]),
+                    Some([a, b, c, d]) => out.extend_from_slice(&[first, second, a, b, c, d]),
                 }
             }
             medium @ 126..=0xffff => {
-                out.put_slice(&[first, masked | LENGTH_16]);
-                out.put_u16(medium as u16);
+                let [high, low] = (medium as u16).to_be_bytes();
+                out.extend_from_slice(&[first, masked | LENGTH_16, high, low]);
+                out.extend_from_slice(self.mask.as_ref().map_or(&[], <[u8; 4]>::as_slice));
             }
             long => {
-                out.put_slice(&[first, masked | LENGTH_64]);
-                out.put_u64(long);
+                out.extend_from_slice(&[first, masked | LENGTH_64]);
+                out.extend_from_slice(&long.to_be_bytes());
+                out.extend_from_slice(self.mask.as_ref().map_or(&[], <[u8; 4]>::as_slice));
             }
         }
-        if let Some(key) = self.mask {
-            out.put_slice(&key);
+    }
+}
+
+/// A whole message in a frame as short as most are.
+pub(super) struct Short<'a> {
+    pub(super) text: bool,
+    pub(super) mask: Option<[u8; 4]>,
+    pub(super) payload: &'a [u8],
+}
+
+impl<'a> Short<'a> {
+    /// Reads what [`Header::parse`] reads of such a frame, with fewer questions; `None` for any
+    /// other frame, for a wrong one, and for one that `bytes` ends within.
+    #[inline]
+    pub(super) fn parse(bytes: &'a [u8], masked: bool) -> Option<Self> {
+        const TEXT: u8 = FIN | OpCode::Text.bits();
+        const BINARY: u8 = FIN | OpCode::Binary.bits();
+        let (&[first, second], rest) = bytes.split_first_chunk()?;
+        let len = usize::from(second & !MASK);
+        if !matches!(first, TEXT | BINARY) || (second & MASK != 0) != masked || len > MAX_SHORT {
+            return None;
         }
+        let (mask, rest) = if masked {
+            let (&key, rest) = rest.split_first_chunk()?;
+            (Some(key), rest)
+        } else {
+            (None, rest)
+        };
+        Some(Self {
+            text: first == TEXT,
+            mask,
+            payload: rest.get(..len)?,
+        })
+    }
+
+    /// The size of the header, in bytes.
+    #[inline]
+    pub(super) const fn header_len(&self) -> usize {
+        if self.mask.is_some() { 6 } else { 2 }
     }
 }
 

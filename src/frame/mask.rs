@@ -7,7 +7,7 @@ const WIDE: usize = 32;
 
 /// Copied and masked at a time, so that the second pass finds the bytes in the first-level cache.
 /// A multiple of the key's length, so that every block begins with the same byte of it.
-const BLOCK: usize = 8 * 1024;
+pub(super) const BLOCK: usize = 8 * 1024;
 
 /// Masks or unmasks `buf`, whose first byte is at `offset` within the payload.
 ///
@@ -36,11 +36,19 @@ pub fn apply(key: [u8; 4], offset: usize, buf: &mut [u8]) {
 /// payload.
 #[inline]
 pub fn extend(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
+    if src.len() > BLOCK {
+        return extend_large(out, src, key, offset);
+    }
+    let start = out.len();
+    out.extend_from_slice(src);
+    apply(key, offset, &mut out[start..]);
+}
+
+#[inline(never)]
+fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
     out.reserve(src.len());
     for block in src.chunks(BLOCK) {
-        let start = out.len();
-        out.extend_from_slice(block);
-        apply(key, offset, &mut out[start..]);
+        extend(out, block, key, offset);
     }
 }
 
