@@ -9,7 +9,7 @@ use super::assemble::{Assembly, Piece};
 use super::close::CloseFrame;
 use super::deflate::Inflater;
 use super::error::ProtocolError;
-use super::header::{Header, OpCode, Short};
+use super::header::{Header, OpCode, Whole};
 use super::limits::Limits;
 use super::mask;
 use super::message::{Event, Message};
@@ -124,35 +124,35 @@ impl Decoder {
     /// it again.
     #[inline]
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
-        match self.short(input) {
+        match self.whole(input) {
             Some(message) => Ok(Some(Event::Message(message))),
             None => self.decode_any(input),
         }
     }
 
-    /// Takes a short message that lies whole at the front of `input`, with none under way; takes
-    /// nothing if anything is unusual or wrong: [`decode_any`](Self::decode_any) will find what.
+    /// Takes a message that lies whole at the front of `input`, with none under way; takes nothing
+    /// if anything is unusual or wrong: [`decode_any`](Self::decode_any) will find what.
     #[inline]
-    pub(super) fn short(&self, input: &mut Bytes) -> Option<Message> {
+    pub(super) fn whole(&self, input: &mut Bytes) -> Option<Message> {
         if self.head_len != 0 || self.frame.is_some() || self.message.is_some() {
             return None;
         }
-        let short = Short::parse(input, self.role == Role::Server)?;
-        let len = short.payload.len();
+        let frame = Whole::parse(input, self.role == Role::Server)?;
+        let len = frame.payload.len();
         if len > self.limits.max_frame_size || len > self.limits.max_message_size {
             return None;
         }
-        let (text, header) = (short.text, short.header_len());
+        let (text, header) = (frame.text, frame.header);
         let valid = |bytes: &[u8]| !text || simdutf8::basic::from_utf8(bytes).is_ok();
-        let payload = if let Some(key) = short.mask {
-            let payload = mask::copy(short.payload, key);
+        let payload = if let Some(key) = frame.mask {
+            let payload = mask::copy(frame.payload, key);
             if !valid(&payload) {
                 return None;
             }
             input.advance(header + len);
             payload
         } else {
-            if !valid(short.payload) {
+            if !valid(frame.payload) {
                 return None;
             }
             input.advance(header);
@@ -165,7 +165,7 @@ impl Decoder {
         })
     }
 
-    /// As [`decode`](Self::decode), but without a hope for short messages.
+    /// As [`decode`](Self::decode), without the hope for a whole message.
     #[inline(never)]
     pub(super) fn decode_any(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         loop {

@@ -60,7 +60,7 @@ impl Frame {
     /// pass that copies it.
     #[inline]
     pub(super) fn write(
-        mut self,
+        self,
         role: Role,
         key: &mut impl FnMut() -> [u8; 4],
         out: &mut impl Output,
@@ -69,27 +69,37 @@ impl Frame {
             Role::Client => Some(key()),
             Role::Server => None,
         };
-        let header = Header {
-            fin: self.fin,
-            rsv1: self.rsv1,
-            opcode: self.opcode,
-            mask,
-            payload_len: self.payload.len() as u64,
-        };
-        let rest = if mask.is_none() && self.payload.len() >= LARGE {
-            Some(self.payload.split_off(HEAD))
-        } else {
-            None
-        };
+        if mask.is_none() && self.payload.len() >= LARGE {
+            return self.write_large(out);
+        }
+        let header = self.header(mask);
         let buffer = out.buffer();
-        reserve(buffer, header.encoded_len() + self.payload.len());
+        reserve(buffer, Header::MAX_LEN + self.payload.len());
         header.encode(buffer);
         match mask {
             Some(key) => mask::extend(buffer, &self.payload, key, 0),
             None => buffer.extend_from_slice(&self.payload),
         }
-        if let Some(rest) = rest {
-            out.append(rest);
+    }
+
+    #[inline(never)]
+    fn write_large(mut self, out: &mut impl Output) {
+        let header = self.header(None);
+        let rest = self.payload.split_off(HEAD);
+        let buffer = out.buffer();
+        reserve(buffer, Header::MAX_LEN + HEAD);
+        header.encode(buffer);
+        buffer.extend_from_slice(&self.payload);
+        out.append(rest);
+    }
+
+    const fn header(&self, mask: Option<[u8; 4]>) -> Header {
+        Header {
+            fin: self.fin,
+            rsv1: self.rsv1,
+            opcode: self.opcode,
+            mask,
+            payload_len: self.payload.len() as u64,
         }
     }
 }
@@ -97,17 +107,19 @@ impl Frame {
 /// Makes room for `count` bytes.
 #[inline]
 fn reserve(buffer: &mut BytesMut, count: usize) {
-    if buffer.capacity() == 0 {
-        // What grows from nothing costs more than what is made so.
-        *buffer = BytesMut::with_capacity(count.max(FIRST));
-    } else if buffer.capacity() - buffer.len() < count {
-        grow(buffer, count);
+    if buffer.capacity() - buffer.len() < count {
+        grow(buffer, count.max(FIRST));
     }
 }
 
-#[cold]
+#[inline(never)]
 fn grow(buffer: &mut BytesMut, count: usize) {
-    buffer.reserve(count.max(FIRST));
+    if buffer.capacity() == 0 {
+        // To grow from nothing takes many more steps.
+        *buffer = BytesMut::with_capacity(count);
+    } else {
+        buffer.reserve(count);
+    }
 }
 
 #[cfg(test)]

@@ -151,6 +151,7 @@ impl Header {
     }
 
     /// The size of the encoded header, in bytes.
+    #[inline]
     #[must_use]
     pub const fn encoded_len(&self) -> usize {
         let length = match self.payload_len {
@@ -176,9 +177,14 @@ impl Header {
                 }
             }
             medium @ 126..=0xffff => {
-                let [high, low] = (medium as u16).to_be_bytes();
-                out.extend_from_slice(&[first, masked | LENGTH_16, high, low]);
-                out.extend_from_slice(self.mask.as_ref().map_or(&[], <[u8; 4]>::as_slice));
+                let second = masked | LENGTH_16;
+                let [x, y] = (medium as u16).to_be_bytes();
+                match self.mask {
+                    None => out.extend_from_slice(&[first, second, x, y]),
+                    Some([a, b, c, d]) => {
+                        out.extend_from_slice(&[first, second, x, y, a, b, c, d]);
+                    }
+                }
             }
             long => {
                 out.extend_from_slice(&[first, masked | LENGTH_64]);
@@ -189,42 +195,54 @@ impl Header {
     }
 }
 
-/// A whole message in a frame as short as most are.
-pub(super) struct Short<'a> {
+/// A whole message in one frame of less than 64 KiB.
+pub(super) struct Whole<'a> {
     pub(super) text: bool,
     pub(super) mask: Option<[u8; 4]>,
     pub(super) payload: &'a [u8],
+    /// The size of the header, in bytes.
+    pub(super) header: usize,
 }
 
-impl<'a> Short<'a> {
+impl<'a> Whole<'a> {
     /// Reads what [`Header::parse`] reads of such a frame, with fewer questions; `None` for any
     /// other frame, for a wrong one, and for one that `bytes` ends within.
     #[inline]
     pub(super) fn parse(bytes: &'a [u8], masked: bool) -> Option<Self> {
         const TEXT: u8 = FIN | OpCode::Text.bits();
         const BINARY: u8 = FIN | OpCode::Binary.bits();
-        let (&[first, second], rest) = bytes.split_first_chunk()?;
-        let len = usize::from(second & !MASK);
-        if !matches!(first, TEXT | BINARY) || (second & MASK != 0) != masked || len > MAX_SHORT {
+        let (&[first, second], mut rest) = bytes.split_first_chunk()?;
+        if !matches!(first, TEXT | BINARY) || (second & MASK != 0) != masked {
             return None;
         }
-        let (mask, rest) = if masked {
-            let (&key, rest) = rest.split_first_chunk()?;
-            (Some(key), rest)
-        } else {
-            (None, rest)
+        let mut header = 2;
+        let len = match second & !MASK {
+            LENGTH_64 => return None,
+            LENGTH_16 => {
+                let (&length, after) = rest.split_first_chunk()?;
+                rest = after;
+                header += 2;
+                let length = usize::from(u16::from_be_bytes(length));
+                if length <= MAX_SHORT {
+                    return None;
+                }
+                length
+            }
+            short => usize::from(short),
         };
+        let mut mask = None;
+        if masked {
+            let (&key, after) = rest.split_first_chunk()?;
+            rest = after;
+            header += 4;
+            mask = Some(key);
+        }
         Some(Self {
             text: first == TEXT,
             mask,
             payload: rest.get(..len)?,
+            header,
         })
-    }
-
-    /// The size of the header, in bytes.
-    #[inline]
-    pub(super) const fn header_len(&self) -> usize {
-        if self.mask.is_some() { 6 } else { 2 }
     }
 }
 

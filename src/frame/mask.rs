@@ -2,6 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// From this size on, in bytes, reading and writing each byte once is worth a further allocation.
+const ONE_PASS: usize = 1024;
+
 /// Bytes per round of the loops, which the compiler turns into vector instructions.
 const WIDE: usize = 32;
 
@@ -55,7 +58,7 @@ fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
 /// A masked or unmasked copy of `src`, the start of a payload.
 #[inline]
 pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
-    if src.len() >= BLOCK {
+    if src.len() >= ONE_PASS {
         return copy_large(src, key);
     }
     // As large as it must be: `Bytes` would pay a further allocation for spare capacity.

@@ -213,7 +213,7 @@ impl Protocol {
     #[inline]
     pub fn receive(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         if self.closing.is_none()
-            && let Some(message) = self.decoder.short(input)
+            && let Some(message) = self.decoder.whole(input)
         {
             return Ok(Some(Event::Message(message)));
         }

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use h2ws::frame::{self, Event, Limits, Output, Protocol};
 
-use crate::wire::{Batch, CHUNK, Kind, Memory};
+use crate::wire::{Batch, CHUNK, Drain, Kind, Memory};
 
 /// One batch; returns a number of bytes, which is checked.
 pub(crate) type Work = Box<dyn FnMut() -> usize>;
@@ -90,11 +90,10 @@ impl Crate {
     }
 }
 
-/// As the socket over HTTP/2 does: large payloads are handed on, not copied.
-#[derive(Default)]
+/// As the socket does it: large payloads are handed on, not copied.
 struct Sink {
     buffer: BytesMut,
-    appended: usize,
+    drain: Drain,
 }
 
 impl Output for Sink {
@@ -103,7 +102,10 @@ impl Output for Sink {
     }
 
     fn append(&mut self, payload: Bytes) {
-        self.appended += payload.len();
+        // What is before it leaves before it.
+        self.drain.copy(&self.buffer);
+        self.buffer.clear();
+        self.drain.copy(&payload);
     }
 }
 
@@ -118,11 +120,17 @@ fn h2ws(task: Task, batch: Batch) -> Work {
     let mut protocol = Protocol::new(role, limits);
     if task.decodes() {
         let frames = batch.frames(task.masked());
+        let mut reader = BytesMut::new();
         return Box::new(move || {
             let mut total = 0;
+            if batch.rests {
+                reader = BytesMut::new();
+            }
             for chunk in frames.chunks(CHUNK) {
                 // Reading is a copy for the peers as well.
-                let mut chunk = Bytes::copy_from_slice(chunk);
+                reader.reserve(chunk.len());
+                reader.extend_from_slice(chunk);
+                let mut chunk = reader.split().freeze();
                 while let Some(event) = protocol.receive(&mut chunk).expect("valid") {
                     let Event::Message(message) = event else {
                         panic!("not a message");
@@ -138,18 +146,24 @@ fn h2ws(task: Task, batch: Batch) -> Work {
     } else {
         h2ws::Message::text(h2ws::Text::try_from(batch.payload).expect("text"))
     };
-    let mut sink = Sink::default();
+    let mut sink = Sink {
+        buffer: BytesMut::new(),
+        drain: Drain::new(),
+    };
     Box::new(move || {
-        sink.appended = 0;
+        sink.drain.written = 0;
         for _ in 0..batch.count {
             // The generator that two of the peers use; the socket's own is the system's, buffered.
             protocol
                 .send(message.clone(), rand::random, &mut sink)
                 .expect("open");
         }
-        let total = sink.appended + sink.buffer.len();
+        sink.drain.copy(&sink.buffer);
         sink.buffer.clear();
-        total
+        if batch.rests {
+            sink.buffer = BytesMut::new();
+        }
+        sink.drain.written
     })
 }
 
@@ -230,12 +244,12 @@ fn tungstenite(task: Task, batch: Batch) -> Work {
         Message::Text(batch.payload.try_into().expect("text"))
     };
     Box::new(move || {
-        socket.get_mut().written = 0;
+        socket.get_mut().drain.written = 0;
         for _ in 0..batch.count {
             socket.write(message.clone()).expect("open");
         }
         socket.flush().expect("open");
-        socket.get_ref().written
+        socket.get_ref().drain.written
     })
 }
 
@@ -269,13 +283,13 @@ fn tokio_websockets(task: Task, batch: Batch) -> Work {
         Message::text(batch.payload)
     };
     Box::new(move || {
-        socket.get_mut().written = 0;
+        socket.get_mut().drain.written = 0;
         now(async {
             for _ in 0..batch.count {
                 socket.feed(message.clone()).await.expect("open");
             }
             socket.flush().await.expect("open");
         });
-        socket.get_ref().written
+        socket.get_ref().drain.written
     })
 }

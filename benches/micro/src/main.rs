@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release` prints, per message, the nanoseconds of each crate and the ratio of the
 //! fastest peer's to ours. The crates take turns, and each figure is a median: what disturbs the
-//! machine disturbs all of them alike. `-- count CRATE TASK KIND SIZE BATCHES` does that work and
+//! machine disturbs all of them alike. `-- count CRATE TASK KIND SIZE MESSAGES BATCHES` does that work and
 //! nothing else: for callgrind (see `./instructions`).
 
 mod crates;
@@ -35,23 +35,25 @@ fn main() {
         }
         ["table"] => table::print(),
         ["parts"] => parts::print(),
-        ["count", name, task, kind, size, batches] => count(name, task, kind, size, batches),
+        ["count", name, task, kind, size, messages, batches] => {
+            count(name, task, kind, size, messages, batches);
+        }
         _ => {
-            eprintln!("usage: [table | parts | count CRATE TASK KIND SIZE BATCHES]");
+            eprintln!("usage: [table | parts | count CRATE TASK KIND SIZE MESSAGES BATCHES]");
             std::process::exit(2);
         }
     }
 }
 
-fn count(name: &str, task: &str, kind: &str, size: &str, batches: &str) {
+fn count(name: &str, task: &str, kind: &str, size: &str, messages: &str, batches: &str) {
     let number = |word: &str| word.parse().expect("a number");
     let by = Crate::ALL.into_iter().find(|by| by.name() == name);
     let task = Task::ALL.into_iter().find(|known| known.name() == task);
     let kind = Kind::ALL.into_iter().find(|known| known.name() == kind);
     let task = task.expect("a task");
     let mut batch = Batch::new(kind.expect("a kind"), number(size));
-    // Few and fixed, so that what a chunk costs is shared by as many messages in every run.
-    batch.count = 100;
+    batch.count = number(messages);
+    batch.rests = batch.count == 1;
     let expected = expected(task, &batch);
     let mut work = by.expect("a crate").work(task, &batch);
     for _ in 0..number(batches) {

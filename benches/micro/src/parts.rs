@@ -15,7 +15,10 @@ pub(crate) fn print() {
     println!("| bytes | h2ws | fastwebsockets | ratio |\n|--:|--:|--:|--:|");
     for size in SIZES {
         let [ours, theirs] = medians(&mut masks(size), CALLS, CALLS * size);
-        println!("| {size} | {ours:.1} | {theirs:.1} | {:.2} |", theirs / ours);
+        println!(
+            "| {size} | {ours:.1} | {theirs:.1} | {:.2} |",
+            theirs / ours
+        );
     }
     println!("\nUTF-8, in nanoseconds:\n");
     println!("| kind | bytes | h2ws | simdutf8 | std |\n|---|--:|--:|--:|--:|");

@@ -27,7 +27,11 @@ pub(crate) fn print() {
                 ratios.push(row(task, &Batch::new(kind, size)));
             }
         }
-        println!("| {} | geometric mean | | | | | | {:.2} |", task.name(), mean(&ratios));
+        println!(
+            "| {} | geometric mean | | | | | | {:.2} |",
+            task.name(),
+            mean(&ratios)
+        );
         all.extend(ratios);
     }
     let least = all.iter().copied().fold(f64::INFINITY, f64::min);
@@ -39,7 +43,12 @@ fn row(task: Task, batch: &Batch) -> f64 {
     let nanos = medians(&mut works, batch.count, expected(task, batch));
     let peers = nanos[1..].iter().copied().fold(f64::INFINITY, f64::min);
     let ratio = peers / nanos[0];
-    print!("| {} | {} | {} |", task.name(), batch.kind.name(), batch.payload.len());
+    print!(
+        "| {} | {} | {} |",
+        task.name(),
+        batch.kind.name(),
+        batch.payload.len()
+    );
     for nanos in nanos {
         print!(" {nanos:.1} |");
     }

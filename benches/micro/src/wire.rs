@@ -50,6 +50,8 @@ pub(crate) struct Batch {
     pub(crate) kind: Kind,
     pub(crate) payload: Bytes,
     pub(crate) count: usize,
+    /// Whether a buffer of ours is new for each batch, as it is where a socket rests in between.
+    pub(crate) rests: bool,
 }
 
 impl Batch {
@@ -59,6 +61,7 @@ impl Batch {
             kind,
             payload: kind.payload(size),
             count: (CHUNK / size).clamp(1, 512),
+            rests: false,
         }
     }
 
@@ -68,7 +71,11 @@ impl Batch {
 
     /// The frames, written by the letter of RFC 6455 §5.2, without any of the crates.
     pub(crate) fn frames(&self, masked: bool) -> Vec<u8> {
-        let first = if self.kind == Kind::Binary { 0x82 } else { 0x81 };
+        let first = if self.kind == Kind::Binary {
+            0x82
+        } else {
+            0x81
+        };
         let mask = u8::from(masked) << 7;
         let mut out = Vec::new();
         for index in 0..self.count {
@@ -96,20 +103,43 @@ impl Batch {
     }
 }
 
-/// Gives the same bytes for ever, and counts what is written, but keeps nothing of it.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    source: Vec<u8>,
-    position: usize,
+/// Takes what is written as a kernel does: by a copy.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    scratch: Vec<u8>,
     pub(crate) written: usize,
 }
 
+impl Drain {
+    pub(crate) fn new() -> Self {
+        Self {
+            scratch: vec![0; CHUNK],
+            written: 0,
+        }
+    }
+
+    pub(crate) fn copy(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(CHUNK) {
+            self.scratch[..piece.len()].copy_from_slice(piece);
+        }
+        self.written += bytes.len();
+    }
+}
+
+/// Gives the same bytes for ever, and drains what is written.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    source: Vec<u8>,
+    position: usize,
+    pub(crate) drain: Drain,
+}
+
 impl Memory {
-    pub(crate) const fn new(source: Vec<u8>) -> Self {
+    pub(crate) fn new(source: Vec<u8>) -> Self {
         Self {
             source,
             position: 0,
-            written: 0,
+            drain: Drain::new(),
         }
     }
 
@@ -131,14 +161,13 @@ impl Read for Memory {
 
 impl Write for Memory {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.written += buf.len();
+        self.drain.copy(buf);
         Ok(buf.len())
     }
 
     fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let count = bufs.iter().map(|buf| buf.len()).sum();
-        self.written += count;
-        Ok(count)
+        bufs.iter().for_each(|buf| self.drain.copy(buf));
+        Ok(bufs.iter().map(|buf| buf.len()).sum())
     }
 
     fn flush(&mut self) -> io::Result<()> {
