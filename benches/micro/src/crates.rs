@@ -96,6 +96,13 @@ struct Sink {
     drain: Drain,
 }
 
+impl Sink {
+    fn flush(&mut self) {
+        self.drain.copy(&self.buffer);
+        self.buffer.clear();
+    }
+}
+
 impl Output for Sink {
     fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
@@ -103,8 +110,7 @@ impl Output for Sink {
 
     fn append(&mut self, payload: Bytes) {
         // What is before it leaves before it.
-        self.drain.copy(&self.buffer);
-        self.buffer.clear();
+        self.flush();
         self.drain.copy(&payload);
     }
 }
@@ -157,9 +163,11 @@ fn h2ws(task: Task, batch: Batch) -> Work {
             protocol
                 .send(message.clone(), rand::random, &mut sink)
                 .expect("open");
+            if sink.buffer.len() >= CHUNK {
+                sink.flush();
+            }
         }
-        sink.drain.copy(&sink.buffer);
-        sink.buffer.clear();
+        sink.flush();
         if batch.rests {
             sink.buffer = BytesMut::new();
         }

@@ -7,8 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a read gives at most, in bytes: the frame size that h2ws offers to HTTP/2 peers.
-pub(crate) const CHUNK: usize = 64 * 1024;
+/// What a read gives or a write takes at most, in bytes: a DATA frame of most HTTP/2 peers.
+pub(crate) const CHUNK: usize = 16 * 1024;
+
+/// What makes it worth a look at the clock, in bytes.
+const BATCH: usize = 64 * 1024;
 
 /// What a message carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +58,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// As many messages as make it worth a look at the clock.
     pub(crate) fn new(kind: Kind, size: usize) -> Self {
         Self {
             kind,
             payload: kind.payload(size),
-            count: (CHUNK / size).clamp(1, 512),
+            count: (BATCH / size).clamp(1, 512),
             rests: false,
         }
     }
