@@ -200,4 +200,18 @@ mod tests {
             [b"before".to_vec(), frame(0x82, None, &payload)].concat()
         );
     }
+
+    #[test]
+    fn short_frames_share_memory_and_long_ones_get_what_they_take() {
+        for (size, least) in [(0, FIRST), (64, FIRST), (LARGE - 1, LARGE)] {
+            let mut out = BytesMut::new();
+            let payload = Bytes::from(vec![7; size]);
+            Frame::whole(OpCode::Binary, payload).write(Role::Server, &mut no_key, &mut out);
+            assert!((least..least + Header::MAX_LEN).contains(&out.capacity()));
+        }
+        let mut out = BytesMut::with_capacity(8);
+        let payload = Bytes::from_static(b"longer than there is room");
+        Frame::whole(OpCode::Binary, payload).write(Role::Server, &mut no_key, &mut out);
+        assert_eq!(out[2..], b"longer than there is room"[..]);
+    }
 }

@@ -146,7 +146,16 @@ mod tests {
     #[test]
     fn blocks_join_seamlessly() {
         let src: Vec<u8> = (0..3 * BLOCK + 5).map(|index| (index * 7) as u8).collect();
-        for len in [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3, src.len()] {
+        for len in [
+            ONE_PASS - 1,
+            ONE_PASS,
+            ONE_PASS + 9,
+            BLOCK - 1,
+            BLOCK,
+            BLOCK + 1,
+            2 * BLOCK + 3,
+            src.len(),
+        ] {
             for offset in 0..4 {
                 let mut out = BytesMut::new();
                 extend(&mut out, &src[..len], KEY, offset);
