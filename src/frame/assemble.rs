@@ -61,13 +61,20 @@ impl Assembly {
 
     pub(super) fn push(&mut self, piece: &Piece<'_>) -> Result<(), InvalidUtf8> {
         self.reserve(piece);
-        let start = self.payload.len();
-        self.payload.extend_from_slice(piece.bytes);
-        let bytes = &mut self.payload[start..];
-        if let Some(key) = piece.mask {
-            mask::apply(key, 0, bytes);
+        // A block at a time, so that each pass finds it in the first-level cache.
+        for block in piece.bytes.chunks(mask::BLOCK) {
+            let start = self.payload.len();
+            self.payload.extend_from_slice(block);
+            let bytes = &mut self.payload[start..];
+            if let Some(key) = piece.mask {
+                // Each begins with the same byte of the key.
+                mask::apply(key, 0, bytes);
+            }
+            if let Some(text) = &mut self.text {
+                text.push(bytes)?;
+            }
         }
-        self.text.as_mut().map_or(Ok(()), |text| text.push(bytes))
+        Ok(())
     }
 
     pub(super) fn finish(self) -> Result<Message, InvalidUtf8> {

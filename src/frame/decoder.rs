@@ -9,7 +9,7 @@ use super::assemble::{Assembly, Piece};
 use super::close::CloseFrame;
 use super::deflate::Inflater;
 use super::error::ProtocolError;
-use super::header::{Header, OpCode};
+use super::header::{Header, OpCode, Whole};
 use super::limits::Limits;
 use super::mask;
 use super::message::{Event, Message};
@@ -122,7 +122,52 @@ impl Decoder {
     /// # Errors
     /// Whatever the peer did wrong. The decoder has then lost its place in the stream: do not use
     /// it again.
+    #[inline]
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
+        match self.whole(input) {
+            Some(message) => Ok(Some(Event::Message(message))),
+            None => self.decode_any(input),
+        }
+    }
+
+    /// Takes a message that lies whole at the front of `input`, with none under way; takes nothing
+    /// if anything is unusual or wrong: [`decode_any`](Self::decode_any) will find what.
+    #[inline]
+    pub(super) fn whole(&self, input: &mut Bytes) -> Option<Message> {
+        if self.head_len != 0 || self.frame.is_some() || self.message.is_some() {
+            return None;
+        }
+        let frame = Whole::parse(input, self.role == Role::Server)?;
+        let len = frame.payload.len();
+        if len > self.limits.max_frame_size || len > self.limits.max_message_size {
+            return None;
+        }
+        let (text, header) = (frame.text, frame.header);
+        let valid = |bytes: &[u8]| !text || simdutf8::basic::from_utf8(bytes).is_ok();
+        let payload = if let Some(key) = frame.mask {
+            let payload = mask::copy(frame.payload, key);
+            if !valid(&payload) {
+                return None;
+            }
+            input.advance(header + len);
+            payload
+        } else {
+            if !valid(frame.payload) {
+                return None;
+            }
+            input.advance(header);
+            input.split_to(len)
+        };
+        Some(if text {
+            Message::Text(Text::from_checked(payload))
+        } else {
+            Message::Binary(payload)
+        })
+    }
+
+    /// As [`decode`](Self::decode), without the hope for a whole message.
+    #[inline(never)]
+    pub(super) fn decode_any(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         loop {
             let frame = match self.frame.take() {
                 Some(frame) => frame,

@@ -13,6 +13,9 @@ const LARGE: usize = 16 * 1024;
 /// under 256 bytes against a budget, and a header alone would make such a frame.
 const HEAD: usize = 1024;
 
+/// The least memory, in bytes, that is asked for at a time: some short messages fit.
+const FIRST: usize = 256;
+
 /// Where encoded bytes go. Their order is that of the calls.
 pub trait Output {
     /// The end of what was written so far: frames are appended here.
@@ -57,7 +60,7 @@ impl Frame {
     /// pass that copies it.
     #[inline]
     pub(super) fn write(
-        mut self,
+        self,
         role: Role,
         key: &mut impl FnMut() -> [u8; 4],
         out: &mut impl Output,
@@ -66,28 +69,56 @@ impl Frame {
             Role::Client => Some(key()),
             Role::Server => None,
         };
-        let header = Header {
-            fin: self.fin,
-            rsv1: self.rsv1,
-            opcode: self.opcode,
-            mask,
-            payload_len: self.payload.len() as u64,
-        };
-        let rest = if mask.is_none() && self.payload.len() >= LARGE {
-            Some(self.payload.split_off(HEAD))
-        } else {
-            None
-        };
+        if mask.is_none() && self.payload.len() >= LARGE {
+            return self.write_large(out);
+        }
+        let header = self.header(mask);
         let buffer = out.buffer();
-        buffer.reserve(header.encoded_len() + self.payload.len());
+        reserve(buffer, Header::MAX_LEN + self.payload.len());
         header.encode(buffer);
         match mask {
             Some(key) => mask::extend(buffer, &self.payload, key, 0),
             None => buffer.extend_from_slice(&self.payload),
         }
-        if let Some(rest) = rest {
-            out.append(rest);
+    }
+
+    #[inline(never)]
+    fn write_large(mut self, out: &mut impl Output) {
+        let header = self.header(None);
+        let rest = self.payload.split_off(HEAD);
+        let buffer = out.buffer();
+        reserve(buffer, Header::MAX_LEN + HEAD);
+        header.encode(buffer);
+        buffer.extend_from_slice(&self.payload);
+        out.append(rest);
+    }
+
+    const fn header(&self, mask: Option<[u8; 4]>) -> Header {
+        Header {
+            fin: self.fin,
+            rsv1: self.rsv1,
+            opcode: self.opcode,
+            mask,
+            payload_len: self.payload.len() as u64,
         }
+    }
+}
+
+/// Makes room for `count` bytes.
+#[inline]
+fn reserve(buffer: &mut BytesMut, count: usize) {
+    if buffer.capacity() - buffer.len() < count {
+        grow(buffer, count.max(FIRST));
+    }
+}
+
+#[inline(never)]
+fn grow(buffer: &mut BytesMut, count: usize) {
+    if buffer.capacity() == 0 {
+        // To grow from nothing takes many more steps.
+        *buffer = BytesMut::with_capacity(count);
+    } else {
+        buffer.reserve(count);
     }
 }
 
@@ -168,5 +199,19 @@ mod tests {
             out,
             [b"before".to_vec(), frame(0x82, None, &payload)].concat()
         );
+    }
+
+    #[test]
+    fn short_frames_share_memory_and_long_ones_get_what_they_take() {
+        for (size, least) in [(0, FIRST), (64, FIRST), (LARGE - 1, LARGE)] {
+            let mut out = BytesMut::new();
+            let payload = Bytes::from(vec![7; size]);
+            Frame::whole(OpCode::Binary, payload).write(Role::Server, &mut no_key, &mut out);
+            assert!((least..least + Header::MAX_LEN).contains(&out.capacity()));
+        }
+        let mut out = BytesMut::with_capacity(8);
+        let payload = Bytes::from_static(b"longer than there is room");
+        Frame::whole(OpCode::Binary, payload).write(Role::Server, &mut no_key, &mut out);
+        assert_eq!(out[2..], b"longer than there is room"[..]);
     }
 }

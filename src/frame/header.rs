@@ -1,6 +1,6 @@
 //! The first 2 to 14 bytes of a frame (RFC 6455 §5.2).
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::error::ProtocolError;
 
@@ -10,6 +10,9 @@ const RSV2_RSV3: u8 = 0x30;
 const MASK: u8 = 0x80;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
+
+/// The longest payload whose length fits the second byte of a header.
+const MAX_SHORT: usize = 125;
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(super) const MAX_CONTROL: usize = 125;
@@ -148,6 +151,7 @@ impl Header {
     }
 
     /// The size of the encoded header, in bytes.
+    #[inline]
     #[must_use]
     pub const fn encoded_len(&self) -> usize {
         let length = match self.payload_len {
@@ -168,22 +172,77 @@ impl Header {
             short @ 0..=125 => {
                 let second = masked | short as u8;
                 match self.mask {
-                    None => return out.put_slice(&[first, second]),
-                    Some([a, b, c, d]) => return out.put_slice(&[first, second, a, b, c, d]),
+                    None => out.extend_from_slice(&[first, second]),
+                    Some([a, b, c, d]) => out.extend_from_slice(&[first, second, a, b, c, d]),
                 }
             }
             medium @ 126..=0xffff => {
-                out.put_slice(&[first, masked | LENGTH_16]);
-                out.put_u16(medium as u16);
+                let second = masked | LENGTH_16;
+                let [x, y] = (medium as u16).to_be_bytes();
+                match self.mask {
+                    None => out.extend_from_slice(&[first, second, x, y]),
+                    Some([a, b, c, d]) => {
+                        out.extend_from_slice(&[first, second, x, y, a, b, c, d]);
+                    }
+                }
             }
             long => {
-                out.put_slice(&[first, masked | LENGTH_64]);
-                out.put_u64(long);
+                out.extend_from_slice(&[first, masked | LENGTH_64]);
+                out.extend_from_slice(&long.to_be_bytes());
+                out.extend_from_slice(self.mask.as_ref().map_or(&[], <[u8; 4]>::as_slice));
             }
         }
-        if let Some(key) = self.mask {
-            out.put_slice(&key);
+    }
+}
+
+/// A whole message in one frame of less than 64 KiB.
+pub(super) struct Whole<'a> {
+    pub(super) text: bool,
+    pub(super) mask: Option<[u8; 4]>,
+    pub(super) payload: &'a [u8],
+    /// The size of the header, in bytes.
+    pub(super) header: usize,
+}
+
+impl<'a> Whole<'a> {
+    /// Reads what [`Header::parse`] reads of such a frame, with fewer questions; `None` for any
+    /// other frame, for a wrong one, and for one that `bytes` ends within.
+    #[inline]
+    pub(super) fn parse(bytes: &'a [u8], masked: bool) -> Option<Self> {
+        const TEXT: u8 = FIN | OpCode::Text.bits();
+        const BINARY: u8 = FIN | OpCode::Binary.bits();
+        let (&[first, second], mut rest) = bytes.split_first_chunk()?;
+        if !matches!(first, TEXT | BINARY) || (second & MASK != 0) != masked {
+            return None;
         }
+        let mut header = 2;
+        let len = match second & !MASK {
+            LENGTH_64 => return None,
+            LENGTH_16 => {
+                let (&length, after) = rest.split_first_chunk()?;
+                rest = after;
+                header += 2;
+                let length = usize::from(u16::from_be_bytes(length));
+                if length <= MAX_SHORT {
+                    return None;
+                }
+                length
+            }
+            short => usize::from(short),
+        };
+        let mut mask = None;
+        if masked {
+            let (&key, after) = rest.split_first_chunk()?;
+            rest = after;
+            header += 4;
+            mask = Some(key);
+        }
+        Some(Self {
+            text: first == TEXT,
+            mask,
+            payload: rest.get(..len)?,
+            header,
+        })
     }
 }
 

@@ -2,12 +2,15 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// From this size on, in bytes, reading and writing each byte once is worth a further allocation.
+const ONE_PASS: usize = 1024;
+
 /// Bytes per round of the loops, which the compiler turns into vector instructions.
 const WIDE: usize = 32;
 
 /// Copied and masked at a time, so that the second pass finds the bytes in the first-level cache.
 /// A multiple of the key's length, so that every block begins with the same byte of it.
-const BLOCK: usize = 8 * 1024;
+pub(super) const BLOCK: usize = 8 * 1024;
 
 /// Masks or unmasks `buf`, whose first byte is at `offset` within the payload.
 ///
@@ -36,18 +39,26 @@ pub fn apply(key: [u8; 4], offset: usize, buf: &mut [u8]) {
 /// payload.
 #[inline]
 pub fn extend(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
+    if src.len() > BLOCK {
+        return extend_large(out, src, key, offset);
+    }
+    let start = out.len();
+    out.extend_from_slice(src);
+    apply(key, offset, &mut out[start..]);
+}
+
+#[inline(never)]
+fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
     out.reserve(src.len());
     for block in src.chunks(BLOCK) {
-        let start = out.len();
-        out.extend_from_slice(block);
-        apply(key, offset, &mut out[start..]);
+        extend(out, block, key, offset);
     }
 }
 
 /// A masked or unmasked copy of `src`, the start of a payload.
 #[inline]
 pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
-    if src.len() >= BLOCK {
+    if src.len() >= ONE_PASS {
         return copy_large(src, key);
     }
     // As large as it must be: `Bytes` would pay a further allocation for spare capacity.
@@ -135,7 +146,16 @@ mod tests {
     #[test]
     fn blocks_join_seamlessly() {
         let src: Vec<u8> = (0..3 * BLOCK + 5).map(|index| (index * 7) as u8).collect();
-        for len in [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3, src.len()] {
+        for len in [
+            ONE_PASS - 1,
+            ONE_PASS,
+            ONE_PASS + 9,
+            BLOCK - 1,
+            BLOCK,
+            BLOCK + 1,
+            2 * BLOCK + 3,
+            src.len(),
+        ] {
             for offset in 0..4 {
                 let mut out = BytesMut::new();
                 extend(&mut out, &src[..len], KEY, offset);

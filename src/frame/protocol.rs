@@ -210,7 +210,18 @@ impl Protocol {
     /// # Errors
     /// What the peer did wrong. A Close frame that says so is owed then, and all further calls
     /// return the same error.
+    #[inline]
     pub fn receive(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
+        if self.closing.is_none()
+            && let Some(message) = self.decoder.whole(input)
+        {
+            return Ok(Some(Event::Message(message)));
+        }
+        self.receive_any(input)
+    }
+
+    #[inline(never)]
+    fn receive_any(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         if let Some(closing) = &self.closing {
             if let Some(error) = &closing.error {
                 return Err(error.clone());
@@ -220,7 +231,7 @@ impl Protocol {
                 return Ok(None);
             }
         }
-        let event = self.decoder.decode(input);
+        let event = self.decoder.decode_any(input);
         match &event {
             Ok(Some(Event::Ping(payload))) => self.received_ping(payload),
             Ok(Some(Event::Close(frame))) => self.received_close_frame(frame),

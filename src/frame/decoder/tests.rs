@@ -293,3 +293,58 @@ fn nothing_is_kept_between_messages() {
         assert_eq!((decoder.control.capacity(), decoder.head_len), (0, 0));
     }
 }
+
+#[test]
+fn whole_messages_take_the_short_way_and_others_leave_it_untouched() {
+    for role in ROLES {
+        let key = key_to(role);
+        let other = if key.is_none() { Some(KEY) } else { None };
+        let bare = |first| frame(first, key, b"text");
+        let non_minimal = [
+            vec![0x82, if key.is_some() { 0xfe } else { 126 }],
+            vec![0; 129],
+        ]
+        .concat();
+        let table: [(Vec<u8>, bool); 14] = [
+            (bare(0x81), true),
+            (bare(0x82), true),
+            (frame(0x82, key, &[7; 125]), true),
+            (frame(0x82, key, &[7; 126]), true),
+            (frame(0x82, key, &[7; 1000]), true),
+            (frame(0x82, key, &[7; 1001]), false),
+            (frame(0x82, key, &[7; 70_000]), false),
+            (frame(0x81, key, b"\xff"), false),
+            (frame(0x82, other, b"text"), false),
+            (bare(0x01), false),
+            (bare(0xc1), false),
+            (bare(0x89), false),
+            (non_minimal, false),
+            (vec![0x82], false),
+        ];
+        for (bytes, taken) in table {
+            let decoder = Decoder::new(role, limits());
+            let mut input = Bytes::from(bytes.clone());
+            assert_eq!(decoder.whole(&mut input).is_some(), taken);
+            assert_eq!(input.len(), if taken { 0 } else { bytes.len() });
+            let mut cut = Bytes::copy_from_slice(&bytes[..bytes.len() - 1]);
+            assert_eq!(decoder.whole(&mut cut), None);
+            assert_eq!(cut.len(), bytes.len() - 1);
+        }
+        // Not while something is under way.
+        for before in [
+            &frame(0x02, key, b"x")[..],
+            &bare(0x82)[..1],
+            &bare(0x82)[..5],
+        ] {
+            let mut decoder = Decoder::new(role, limits());
+            decode_chunks(&mut decoder, [before]);
+            let mut input = Bytes::from(bare(0x82));
+            assert_eq!(decoder.whole(&mut input), None);
+        }
+    }
+}
+
+#[test]
+fn an_event_is_cheap_to_hand_up() {
+    assert!(size_of::<Result<Option<Event>, ProtocolError>>() <= 48);
+}

@@ -1,0 +1,303 @@
+//! What is measured: the same work done by each crate.
+
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use h2ws::frame::{self, Event, Limits, Output, Protocol};
+
+use crate::wire::{Batch, CHUNK, Drain, Kind, Memory};
+
+/// One batch; returns a number of bytes, which is checked.
+pub(crate) type Work = Box<dyn FnMut() -> usize>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crate {
+    H2ws,
+    Fastwebsockets,
+    Tungstenite,
+    TokioWebsockets,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Receive as a server: parse, unmask, check UTF-8.
+    DecodeMasked,
+    /// Receive as a client.
+    DecodeBare,
+    /// Send as a client: draw a key, mask.
+    EncodeMasked,
+    /// Send as a server.
+    EncodeBare,
+}
+
+impl Task {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::DecodeMasked,
+        Self::DecodeBare,
+        Self::EncodeMasked,
+        Self::EncodeBare,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::DecodeMasked => "decode+unmask",
+            Self::DecodeBare => "decode",
+            Self::EncodeMasked => "encode+mask",
+            Self::EncodeBare => "encode",
+        }
+    }
+
+    pub(crate) const fn masked(self) -> bool {
+        matches!(self, Self::DecodeMasked | Self::EncodeMasked)
+    }
+
+    pub(crate) const fn decodes(self) -> bool {
+        matches!(self, Self::DecodeMasked | Self::DecodeBare)
+    }
+
+    /// Whether this end is the client.
+    const fn client(self) -> bool {
+        matches!(self, Self::DecodeBare | Self::EncodeMasked)
+    }
+}
+
+impl Crate {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::H2ws,
+        Self::Fastwebsockets,
+        Self::Tungstenite,
+        Self::TokioWebsockets,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::H2ws => "h2ws",
+            Self::Fastwebsockets => "fastwebsockets",
+            Self::Tungstenite => "tungstenite",
+            Self::TokioWebsockets => "tokio-websockets",
+        }
+    }
+
+    pub(crate) fn work(self, task: Task, batch: &Batch) -> Work {
+        let batch = batch.clone();
+        match self {
+            Self::H2ws => h2ws(task, batch),
+            Self::Fastwebsockets => fastwebsockets(task, batch),
+            Self::Tungstenite => tungstenite(task, batch),
+            Self::TokioWebsockets => tokio_websockets(task, batch),
+        }
+    }
+}
+
+/// As the socket does it: large payloads are handed on, not copied.
+struct Sink {
+    buffer: BytesMut,
+    drain: Drain,
+}
+
+impl Sink {
+    fn flush(&mut self) {
+        self.drain.copy(&self.buffer);
+        self.buffer.clear();
+    }
+}
+
+impl Output for Sink {
+    fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    fn append(&mut self, payload: Bytes) {
+        // What is before it leaves before it.
+        self.flush();
+        self.drain.copy(&payload);
+    }
+}
+
+fn h2ws(task: Task, batch: Batch) -> Work {
+    let role = if task.client() {
+        frame::Role::Client
+    } else {
+        frame::Role::Server
+    };
+    // The peers send a message in one frame.
+    let limits = Limits::default().fragment_size(usize::MAX);
+    let mut protocol = Protocol::new(role, limits);
+    if task.decodes() {
+        let frames = batch.frames(task.masked());
+        let mut reader = BytesMut::new();
+        return Box::new(move || {
+            let mut total = 0;
+            if batch.rests {
+                reader = BytesMut::new();
+            }
+            for chunk in frames.chunks(CHUNK) {
+                // Reading is a copy for the peers as well.
+                reader.reserve(chunk.len());
+                reader.extend_from_slice(chunk);
+                let mut chunk = reader.split().freeze();
+                while let Some(event) = protocol.receive(&mut chunk).expect("valid") {
+                    let Event::Message(message) = event else {
+                        panic!("not a message");
+                    };
+                    total += message.len();
+                }
+            }
+            total
+        });
+    }
+    let message = if batch.kind == Kind::Binary {
+        h2ws::Message::binary(batch.payload)
+    } else {
+        h2ws::Message::text(h2ws::Text::try_from(batch.payload).expect("text"))
+    };
+    let mut sink = Sink {
+        buffer: BytesMut::new(),
+        drain: Drain::new(),
+    };
+    Box::new(move || {
+        sink.drain.written = 0;
+        for _ in 0..batch.count {
+            // The generator that two of the peers use; the socket's own is the system's, buffered.
+            protocol
+                .send(message.clone(), rand::random, &mut sink)
+                .expect("open");
+            if sink.buffer.len() >= CHUNK {
+                sink.flush();
+            }
+        }
+        sink.flush();
+        if batch.rests {
+            sink.buffer = BytesMut::new();
+        }
+        sink.drain.written
+    })
+}
+
+/// Memory is always ready.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let future = std::pin::pin!(future);
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("memory is always ready"),
+    }
+}
+
+fn fastwebsockets(task: Task, batch: Batch) -> Work {
+    use fastwebsockets::{Frame, Payload, Role, WebSocket};
+    let role = if task.client() {
+        Role::Client
+    } else {
+        Role::Server
+    };
+    let memory = Memory::new(batch.frames(task.masked()));
+    if task.decodes() {
+        let mut socket = WebSocket::after_handshake(memory, role);
+        return Box::new(move || {
+            now(async {
+                let mut total = 0;
+                for _ in 0..batch.count {
+                    total += socket.read_frame().await.expect("valid").payload.len();
+                }
+                total
+            })
+        });
+    }
+    // A frame lives as long as its socket, and borrows its payload: what is sent is leaked, once.
+    let payload: &'static [u8] = batch.payload.to_vec().leak();
+    // The socket keeps to itself what it wrote.
+    let len = frame_len(&batch, task.masked());
+    let mut socket = WebSocket::after_handshake(memory, role);
+    Box::new(move || {
+        now(async {
+            for _ in 0..batch.count {
+                let payload = Payload::Borrowed(payload);
+                let frame = if batch.kind == Kind::Binary {
+                    Frame::binary(payload)
+                } else {
+                    Frame::text(payload)
+                };
+                socket.write_frame(frame).await.expect("open");
+            }
+        });
+        batch.count * len
+    })
+}
+
+/// One frame of the batch, header included, in bytes.
+pub(crate) fn frame_len(batch: &Batch, masked: bool) -> usize {
+    batch.frames(masked).len() / batch.count
+}
+
+fn tungstenite(task: Task, batch: Batch) -> Work {
+    use tungstenite::protocol::{Message, Role, WebSocket};
+    let role = if task.client() {
+        Role::Client
+    } else {
+        Role::Server
+    };
+    let memory = Memory::new(batch.frames(task.masked()));
+    let mut socket = WebSocket::from_raw_socket(memory, role, None);
+    if task.decodes() {
+        return Box::new(move || {
+            (0..batch.count)
+                .map(|_| socket.read().expect("valid").len())
+                .sum()
+        });
+    }
+    let message = if batch.kind == Kind::Binary {
+        Message::Binary(batch.payload)
+    } else {
+        Message::Text(batch.payload.try_into().expect("text"))
+    };
+    Box::new(move || {
+        socket.get_mut().drain.written = 0;
+        for _ in 0..batch.count {
+            socket.write(message.clone()).expect("open");
+        }
+        socket.flush().expect("open");
+        socket.get_ref().drain.written
+    })
+}
+
+fn tokio_websockets(task: Task, batch: Batch) -> Work {
+    use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder};
+    let memory = Memory::new(batch.frames(task.masked()));
+    let config = Config::default().frame_size(usize::MAX);
+    let limits = Limits::unlimited();
+    let mut socket = if task.client() {
+        let builder = ClientBuilder::new().config(config).limits(limits);
+        builder.take_over(memory)
+    } else {
+        let builder = ServerBuilder::new().config(config).limits(limits);
+        builder.serve(memory)
+    };
+    if task.decodes() {
+        return Box::new(move || {
+            now(async {
+                let mut total = 0;
+                for _ in 0..batch.count {
+                    let message = socket.next().await.expect("endless").expect("valid");
+                    total += message.as_payload().len();
+                }
+                total
+            })
+        });
+    }
+    let message = if batch.kind == Kind::Binary {
+        Message::binary(batch.payload)
+    } else {
+        Message::text(batch.payload)
+    };
+    Box::new(move || {
+        socket.get_mut().drain.written = 0;
+        now(async {
+            for _ in 0..batch.count {
+                socket.feed(message.clone()).await.expect("open");
+            }
+            socket.flush().await.expect("open");
+        });
+        socket.get_ref().drain.written
+    })
+}
