@@ -20,11 +20,11 @@ class DoesNotServe(NotRun):
     """`h2ws serve` does not start: our fault, a failure."""
 
 
-async def serve_one(stage: Stage, *options) -> tuple[Endpoint, object]:
+async def serve_one(stage: Stage, *options, env: dict | None = None) -> tuple[Endpoint, object]:
     """`h2ws serve` on a free port, once it says where it listens."""
     name = f"h2ws-serve{len(stage._children)}"
     try:
-        child = await stage.spawn(stage.h2ws, "serve", "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True)
+        child = await stage.spawn(stage.h2ws, "serve", "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
         line = await child.first_line()
     except NotRun as error:
         raise DoesNotServe(f"h2ws serve: {error}") from error

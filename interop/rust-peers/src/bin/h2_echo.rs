@@ -119,10 +119,12 @@ async fn echo(mut body: RecvStream, mut stream: SendStream<Bytes>, facts: &str) 
                 (0x89, _) => put(&mut out, 0x8a, &payload),
                 (0x8a, b"are you there") => put(&mut out, 0x81, b"ponged are you there"),
                 (0x8a, _) => {}
-                (0x88, _) if closing => {}
                 (0x88, _) => {
-                    put(&mut out, 0x88, &payload);
-                    closing = true;
+                    if !closing {
+                        put(&mut out, 0x88, &payload);
+                    }
+                    send(&mut stream, out.freeze()).await?;
+                    return stream.send_data(Bytes::new(), true);
                 }
                 _ => put(&mut out, first, &payload),
             }
