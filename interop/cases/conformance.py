@@ -1,9 +1,8 @@
 """The conformance table against `h2ws serve`, and against peers whose faults it must find.
 
 What a peer is known to do otherwise is listed, with the clause, in
-`deviations.json`. A deviation
-that is not in the list fails the case, and so does a listed one that the
-suite does not see: it would have gone blind.
+`deviations.json`. A deviation that is not in the list fails the case, and so
+does a listed one that the suite does not see: it would have gone blind.
 """
 
 import json
