@@ -33,7 +33,12 @@ async fn main() -> Result<(), Failure> {
         .tls(trusting(cert)?)
         .version(HttpVersion::Http2)
         .build()?;
-    let mut driver = Driver { client, url, subprotocol, sockets: Vec::new() };
+    let mut driver = Driver {
+        client,
+        url,
+        subprotocol,
+        sockets: Vec::new(),
+    };
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(order) = lines.next_line().await? {
         println!("{}", driver.obey(&order).await?);
@@ -85,7 +90,13 @@ impl Outcome {
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let said = self.said.iter().cloned().collect::<Vec<_>>().join("; ");
-        write!(f, "{}/{} {} {said}", self.done, self.asked, self.connections.len())
+        write!(
+            f,
+            "{}/{} {} {said}",
+            self.done,
+            self.asked,
+            self.connections.len()
+        )
     }
 }
 
@@ -94,7 +105,8 @@ impl Driver {
         let mut outcome = Outcome::default();
         match order.split_once(' ').unwrap_or((order, "0")) {
             ("open", count) => {
-                let opening = (0..count.parse()?).map(|_| open(&self.client, &self.url, &self.subprotocol));
+                let opening =
+                    (0..count.parse()?).map(|_| open(&self.client, &self.url, &self.subprotocol));
                 for result in join_all(opening).await {
                     outcome.count(result.map(|socket| {
                         let transport = socket.transport();
@@ -141,7 +153,11 @@ impl Driver {
     }
 }
 
-async fn open(client: &Client, url: &str, subprotocol: &Option<String>) -> Result<WebSocket, Failure> {
+async fn open(
+    client: &Client,
+    url: &str,
+    subprotocol: &Option<String>,
+) -> Result<WebSocket, Failure> {
     let mut request = client.request(url);
     if let Some(name) = subprotocol {
         request = request.subprotocol(name);
@@ -177,7 +193,11 @@ async fn end(mut socket: WebSocket) -> (Transport, String) {
             Some(Ok(_)) => {}
             Some(Err(error)) if error.is_abnormal_closure() => break format!("1006 {error}"),
             Some(Err(error)) => break format!("error {error}"),
-            None => break socket.close_code().map_or_else(|| "no code".into(), |code| u16::from(code).to_string()),
+            None => {
+                break socket
+                    .close_code()
+                    .map_or_else(|| "no code".into(), |code| u16::from(code).to_string());
+            }
         }
     };
     (socket.transport(), how)

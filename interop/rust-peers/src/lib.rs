@@ -45,7 +45,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let port: u16 = port.parse().expect("a port");
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .await
+        .expect("a free port");
     loop {
         let (tcp, _) = listener.accept().await.expect("accept");
         tcp.set_nodelay(true).ok();
@@ -72,7 +74,12 @@ pub fn facts(parts: &Parts, subprotocol: &str) -> String {
     let headers: serde_json::Map<_, _> = parts
         .headers
         .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into(),
+            )
+        })
         .collect();
     serde_json::json!({
         "version": if parts.version == http::Version::HTTP_2 { "2" } else { "1.1" },

@@ -14,7 +14,10 @@ use hyper_util::service::TowerToHyperService;
 async fn main() {
     let app = Router::new()
         .route("/", any(async || "an ordinary answer\n"))
-        .route("/refuse", any(async || (StatusCode::FORBIDDEN, "not you\n")))
+        .route(
+            "/refuse",
+            any(async || (StatusCode::FORBIDDEN, "not you\n")),
+        )
         .fallback(any(upgrade));
     interop_peers::listen(&["h2", "http/1.1"], move |io| {
         let app = app.clone();
@@ -22,7 +25,10 @@ async fn main() {
             let mut builder = Builder::new(TokioExecutor::new());
             builder.http2().enable_connect_protocol();
             let service = TowerToHyperService::new(app);
-            if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(io), service).await {
+            if let Err(error) = builder
+                .serve_connection_with_upgrades(TokioIo::new(io), service)
+                .await
+            {
                 eprintln!("connection: {error:?}");
             }
         }
@@ -54,11 +60,16 @@ async fn echo(mut socket: WebSocket, facts: String) -> Result<(), axum::Error> {
             Message::Text(text) if text.as_str() == "?request" => Message::text(facts.clone()),
             Message::Text(text) if text.starts_with("?close ") => {
                 let mut words = text.splitn(3, ' ').skip(1);
-                let code = words.next().and_then(|code| code.parse().ok()).unwrap_or(1000);
+                let code = words
+                    .next()
+                    .and_then(|code| code.parse().ok())
+                    .unwrap_or(1000);
                 let reason = words.next().unwrap_or_default().into();
                 Message::Close(Some(CloseFrame { code, reason }))
             }
-            Message::Text(text) if text.as_str() == "?ping" => Message::Ping("are you there".into()),
+            Message::Text(text) if text.as_str() == "?ping" => {
+                Message::Ping("are you there".into())
+            }
             Message::Pong(payload) => {
                 Message::text(format!("ponged {}", String::from_utf8_lossy(payload)))
             }

@@ -31,9 +31,13 @@ async fn main() {
     .await;
 }
 
-async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+async fn answer(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Result<(), h2::Error> {
     let (parts, body) = request.into_parts();
-    let is_socket = parts.method == Method::CONNECT && parts.extensions.get::<h2::ext::Protocol>().is_some();
+    let is_socket =
+        parts.method == Method::CONNECT && parts.extensions.get::<h2::ext::Protocol>().is_some();
     let (status, text) = match (is_socket, parts.uri.path()) {
         (false, _) => (200, "an ordinary answer\n"),
         (true, "/refuse") => (403, "not you\n"),
@@ -61,8 +65,14 @@ struct Frame {
 fn take(buffer: &mut BytesMut) -> Option<Frame> {
     let (&first, &second) = (buffer.first()?, buffer.get(1)?);
     let (length, at) = match second & 0x7f {
-        126 => (usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?)), 4),
-        127 => (u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?) as usize, 10),
+        126 => (
+            usize::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?)),
+            4,
+        ),
+        127 => (
+            u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?) as usize,
+            10,
+        ),
         short => (usize::from(short), 2),
     };
     let key: [u8; 4] = buffer.get(at..at + 4)?.try_into().ok()?;
@@ -73,7 +83,10 @@ fn take(buffer: &mut BytesMut) -> Option<Frame> {
     for (n, byte) in frame.iter_mut().enumerate() {
         *byte ^= key[n % 4];
     }
-    Some(Frame { first, payload: frame.freeze() })
+    Some(Frame {
+        first,
+        payload: frame.freeze(),
+    })
 }
 
 fn put(out: &mut BytesMut, first: u8, payload: &[u8]) {
@@ -92,7 +105,11 @@ fn put(out: &mut BytesMut, first: u8, payload: &[u8]) {
     out.put_slice(payload);
 }
 
-async fn echo(mut body: RecvStream, mut stream: SendStream<Bytes>, facts: &str) -> Result<(), h2::Error> {
+async fn echo(
+    mut body: RecvStream,
+    mut stream: SendStream<Bytes>,
+    facts: &str,
+) -> Result<(), h2::Error> {
     let (mut buffer, mut closing) = (BytesMut::new(), false);
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
@@ -139,7 +156,9 @@ async fn echo(mut body: RecvStream, mut stream: SendStream<Bytes>, facts: &str) 
 /// `?close CODE REASON` as the payload of a Close frame.
 fn close(text: &[u8]) -> Vec<u8> {
     let mut words = text.splitn(3, |&byte| byte == b' ').skip(1);
-    let code = words.next().and_then(|code| std::str::from_utf8(code).ok()?.parse::<u16>().ok());
+    let code = words
+        .next()
+        .and_then(|code| std::str::from_utf8(code).ok()?.parse::<u16>().ok());
     let mut payload = code.unwrap_or(1000).to_be_bytes().to_vec();
     payload.extend_from_slice(words.next().unwrap_or_default());
     payload
