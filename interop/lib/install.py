@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -96,3 +97,30 @@ def h2ws() -> Path:
     if done.returncode or not path.exists():
         raise NotRun("h2ws does not build")
     return path
+
+
+@functools.cache
+def rust_peers() -> Path:
+    """The directory of the peers that are built from crates."""
+    return _cargo(INTEROP / "rust-peers", "--locked")
+
+
+@functools.cache
+def driver() -> Path:
+    """A client of this repository's library that opens sockets as it is told."""
+    manifest = INTEROP / "driver"
+    # What the program under test was built with, without a second lock to keep.
+    shutil.copy(INTEROP.parent / "Cargo.lock", manifest)
+    return _cargo(manifest) / "interop-driver"
+
+
+def _cargo(package: Path, *options: str) -> Path:
+    if not shutil.which("cargo"):
+        raise NotRun("cargo is not installed")
+    target = WORK / package.name
+    done = subprocess.run(
+        ["cargo", "build", "--release", *options], cwd=package, capture_output=True, text=True,
+        env=os.environ | {"CARGO_TARGET_DIR": str(target)})
+    if done.returncode:
+        raise NotRun(f"{package.name} does not build: {done.stderr.strip()[-300:]}")
+    return target / "release"

@@ -49,6 +49,10 @@ class Peer:
     # Speaks HTTP/1.1 WebSockets on its TLS port.
     http1: bool = True
     can: frozenset[str] = FULL
+    # SETTINGS_MAX_CONCURRENT_STREAMS that it sends, if any.
+    streams: int | None = None
+    # Built or started at a cost that a quick run does not pay.
+    quick: bool = True
     # How the reference client ends a stream here: PROTOCOL.md, "Ending it".
     ending: str = "end_stream"
     # Header that the peer sets for its backend, and what it holds over h2.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from . import install
 from .peer import Served
 from .rfc8441 import Endpoint
 from .stage import NotRun, Stage, _die_with_parent
@@ -19,11 +20,11 @@ class DoesNotServe(NotRun):
     """`h2ws serve` does not start: our fault, a failure."""
 
 
-async def serve_one(stage: Stage, *options) -> tuple[Endpoint, object]:
+async def serve_one(stage: Stage, *options, env: dict | None = None) -> tuple[Endpoint, object]:
     """`h2ws serve` on a free port, once it says where it listens."""
     name = f"h2ws-serve{len(stage._children)}"
     try:
-        child = await stage.spawn(stage.h2ws, "serve", "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True)
+        child = await stage.spawn(stage.h2ws, "serve", "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
         line = await child.first_line()
     except NotRun as error:
         raise DoesNotServe(f"h2ws serve: {error}") from error
@@ -97,3 +98,41 @@ async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout
 
     out, err = await _to_its_end(process, talk(), "with open stdin", timeout)
     return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
+
+
+@dataclass
+class Obeyed:
+    """The driver's answer to an order: see `driver/src/main.rs`."""
+
+    done: int
+    asked: int
+    connections: int
+    said: str
+
+
+class Driver:
+    """Many sockets of one `h2ws::Client`, opened and closed as it is told."""
+
+    def __init__(self, process, child):
+        self._process, self._child = process, child
+
+    @classmethod
+    async def start(cls, turn, endpoint: Endpoint) -> Driver:
+        """Over HTTP/2 to this endpoint; it ends with the stage."""
+        stage, path = turn.stage, await asyncio.to_thread(install.driver)
+        options = [turn.peer.subprotocol] if turn.peer.subprotocol else []
+        child = await stage.spawn(path, stage.cert, endpoint.ws_url(), *options, stdout_pipe=True, stdin_pipe=True)
+        return cls(child.process, child)
+
+    async def order(self, line: str, timeout: float = 30) -> Obeyed:
+        self._process.stdin.write(f"{line}\n".encode())
+        await self._process.stdin.drain()
+        try:
+            answer = (await asyncio.wait_for(self._process.stdout.readline(), timeout)).decode().strip()
+        except asyncio.TimeoutError:
+            raise AssertionError(f"the client hung at `{line}` for {timeout:g} s") from None
+        if not answer:
+            raise AssertionError(f"the client ended at `{line}`: {self._child.tail()}")
+        done, _, rest = answer.partition("/")
+        asked, connections, said = (rest + " ").split(" ", 2)
+        return Obeyed(int(done), int(asked), int(connections), said.strip())

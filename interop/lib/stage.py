@@ -118,7 +118,7 @@ class Stage:
         path.write_text(text)
         return path
 
-    async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, env: dict | None = None, cwd=None) -> Child:
+    async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, stdin_pipe: bool = False, env: dict | None = None, cwd=None) -> Child:
         """Start a child; its output goes to a log of the stage."""
         name = name or Path(str(argv[0])).name
         log = self.dir / f"{name}.log"
@@ -126,7 +126,7 @@ class Stage:
             with log.open("wb") as sink:
                 process = await asyncio.create_subprocess_exec(
                     *map(str, argv),
-                    stdin=subprocess.DEVNULL,
+                    stdin=asyncio.subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE if stdout_pipe else sink,
                     stderr=sink,
                     env=os.environ | (env or {}),
@@ -195,15 +195,18 @@ async def run(*argv, stdin: bytes | None = None, timeout: float = 60, env: dict 
 
 def certificate() -> None:
     """A self-signed certificate for localhost and 127.0.0.1."""
-    cert, key, both = (WORK / f"{name}.pem" for name in ("cert", "key", "both"))
-    if not both.exists():
+    cert, key, both, version = (WORK / f"{name}.pem" for name in ("cert", "key", "both", "not-a-ca"))
+    if not version.exists():
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365",
              "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             # A CA's own certificate is refused as a server's by those who verify it.
+             "-addext", "basicConstraints=critical,CA:FALSE",
              "-keyout", key, "-out", cert],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         both.write_bytes(cert.read_bytes() + key.read_bytes())
+        version.touch()
     # Peers that drop their privileges read these as another user.
     for path in (cert, key, both):
         path.chmod(0o644)

@@ -24,8 +24,11 @@ backend back
 """
 
 
+STREAMS = 100  # HAProxy's default, spelled out
+
+
 async def run(stage: Stage, name: str, binds: str, server: str, *ports: int):
-    config = stage.write(f"{name}.cfg", CONFIG.format(binds=binds, server=server, streams=1000))
+    config = stage.write(f"{name}.cfg", CONFIG.format(binds=binds, server=server, streams=STREAMS))
     child = await stage.spawn("haproxy", "-db", "-f", config, name=name)
     await stage.ready(child, *ports)
     return child
@@ -50,6 +53,6 @@ async def before(stage: Stage, upstream: Endpoint) -> Served:
 
 PEERS = [
     Peer("haproxy", "server", start, apt=("haproxy",), version=VERSION,
-         capable=True, clear_h2=True, h2_mark=("x-front-version", "2.0")),
+         capable=True, clear_h2=True, h2_mark=("x-front-version", "2.0"), streams=STREAMS),
     Peer("haproxy-bridge", "bridge", before, apt=("haproxy",), version=VERSION),
 ]

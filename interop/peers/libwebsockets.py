@@ -18,6 +18,6 @@ async def start(stage: Stage) -> Served:
 PEERS = [
     Peer("libwebsockets", "server", start, apt=("libwebsockets-test-server",),
          version=("dpkg-query", "-W", "libwebsockets-test-server"), capable=True,
-         can=frozenset(), ending="cancel", subprotocol="lws-mirror-protocol", largest=4096,
+         can=frozenset(), ending="cancel", subprotocol="lws-mirror-protocol", largest=4096, streams=24,
          note="mirrors what its 4,096-byte buffer holds: packed messages come back cut in two"),
 ]

@@ -37,5 +37,5 @@ async def start(stage: Stage) -> Served:
 PEERS = [
     Peer("lighttpd", "server", start, apt=("lighttpd", "lighttpd-mod-openssl", "lighttpd-modules-lua"),
          version=("lighttpd", "-v"), capable=True, clear_h2=True,
-         h2_mark=("x-front-version", "HTTP/2"), ending="cancel"),
+         h2_mark=("x-front-version", "HTTP/2"), ending="cancel", streams=8),
 ]

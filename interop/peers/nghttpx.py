@@ -8,7 +8,11 @@ VERSION = ("nghttpx", "--version")
 
 
 async def start(stage: Stage) -> Served:
-    backend, tls, clear = await stage.backend(), stage.port(), stage.port()
+    return await start_on(stage, stage.port(), stage.port())
+
+
+async def start_on(stage: Stage, tls: int, clear: int) -> Served:
+    backend = await stage.backend()
     child = await stage.spawn(
         "nghttpx", "--conf=/dev/null", "--workers=1",
         f"-f127.0.0.1,{tls}", f"-f127.0.0.1,{clear};no-tls",
@@ -33,6 +37,6 @@ async def before(stage: Stage, upstream: Endpoint) -> Served:
 
 PEERS = [
     Peer("nghttpx", "server", start, apt=("nghttp2-proxy",), version=VERSION,
-         capable=True, clear_h2=True, h2_mark=("via", "2 nghttpx")),
+         capable=True, clear_h2=True, h2_mark=("via", "2 nghttpx"), streams=100),
     Peer("nghttpx-bridge", "bridge", before, apt=("nghttp2-proxy",), version=VERSION),
 ]

@@ -1,0 +1,54 @@
+"""The conformance table against `h2ws serve`, and against peers whose faults it must find.
+
+What a peer is known to do otherwise is listed, with the clause, in
+`deviations.json`. A deviation that is not in the list fails the case, and so
+does a listed one that the suite does not see: it would have gone blind.
+"""
+
+import json
+
+from lib.cases import Turn, case, check
+from lib.conformance import FAIL, LAX, NA, OK, Target, judge
+from lib.rfc8441 import Endpoint
+from lib.stage import INTEROP
+
+# "PEER over VERSION" to clause to verdict and reason.
+DEVIATIONS = json.loads((INTEROP / "deviations.json").read_text())
+
+
+async def conforms(turn: Turn, endpoint: Endpoint, http2: bool) -> None:
+    # A foreign server's silence is known by its list; ours must not be waited for too briefly.
+    patience = 2 if turn.role == "reference" else 20
+    verdicts = await judge(Target(endpoint, http2, turn.peer.subprotocol, patience))
+    known = DEVIATIONS[f"{turn.peer.name} over {'HTTP/2' if http2 else 'HTTP/1.1'}"] if turn.role == "reference" else {}
+    seen = {v.name: v for v in verdicts if v.result in (LAX, FAIL)}
+    new = [f"{v.section} {v.name}: {v.result} {v.detail}" for v in seen.values()
+           if v.result != known.get(v.name, [""])[0]]
+    blind = [name for name in known if name not in seen]
+    turn.note(", ".join(f"{sum(v.result == kind for v in verdicts)} {kind}" for kind in (OK, LAX, FAIL, NA)))
+    check(not new, f"{len(new)} not in the list: " + "; ".join(new[:8]))
+    check(not blind, f"no longer seen: {blind}")
+
+
+@case("server", wants=lambda peer: peer.name == "python-h2", timeout=400)
+async def conforms_over_http2(turn: Turn):
+    """RFC 6455, 7692, 8441: every clause of `interop/conformance` over HTTP/2; none broken, none lax."""
+    await conforms(turn, turn.served.tls, True)
+
+
+@case("server", wants=lambda peer: peer.name == "python-websockets", timeout=400)
+async def conforms_over_http1(turn: Turn):
+    """RFC 6455, 7692: every clause of `interop/conformance` over HTTP/1.1; none broken, none lax."""
+    await conforms(turn, turn.served.tls, False)
+
+
+@case("reference", wants=lambda peer: peer.name in ("hypercorn", "node"), timeout=400, quick=False)
+async def deviates_over_http2_as_known(turn: Turn):
+    """RFC 6455, 8441: the suite finds this peer's deviations over HTTP/2, and no others."""
+    await conforms(turn, turn.served.tls, True)
+
+
+@case("reference", wants=lambda peer: peer.name in ("websockets", "ws"), timeout=400, quick=False)
+async def deviates_over_http1_as_known(turn: Turn):
+    """RFC 6455, 7692: the suite finds this peer's deviations over HTTP/1.1, and no others."""
+    await conforms(turn, turn.served.tls, False)

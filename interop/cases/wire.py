@@ -1,0 +1,101 @@
+"""What tshark, which nobody here wrote, makes of our traffic."""
+
+import asyncio
+
+from lib import program, wire
+from lib.cases import Turn, case, check, equal
+from lib.rfc8441 import Connection
+from lib.stage import run
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+LINES = ["hello", "hello", "ü€😀", "x" * 125, "x" * 126, "y" * 70_000]
+
+
+async def judge(turn: Turn, file, keys, port: int, sockets: int) -> list[tuple[int, list[wire.Message]]]:
+    """What holds for every tunnel; returns the WebSocket frames of each."""
+    seen = await wire.dissect(file, keys, port)
+    check(not seen.complaints, f"tshark on HTTP/2: {seen.complaints[:3]}")
+    tunnels = seen.tunnels()
+    equal(len(tunnels), sockets, "CONNECT requests with :protocol websocket")
+    we_are_client = turn.role == "client"
+    # RST_STREAM(NO_ERROR) is how some servers answer an END_STREAM; ours has no need of it.
+    resets = [f for f in seen.frames if f.type == wire.RST_STREAM and f.from_client == we_are_client]
+    check(not resets, "RST_STREAM in a clean close")
+    result, keys_seen = [], []
+    for stream in tunnels:
+        request = dict(seen.of(stream, wire.HEADERS, True)[0].headers)
+        equal((request[":method"], request[":scheme"]), ("CONNECT", "https"), "method and scheme")
+        answer = dict(seen.of(stream, wire.HEADERS, False)[0].headers)
+        equal(answer[":status"], "200", "status")
+        ended = any(f.flags & wire.END_STREAM for f in seen.of(stream, wire.DATA, we_are_client))
+        if we_are_client and not ended:
+            turn.note("h2ws connect left without END_STREAM")
+        else:
+            check(ended, f"stream {stream}: no END_STREAM")
+        messages, complaints = await wire.websocket(seen, stream, turn.stage.dir / f"tunnel-{stream}.pcap")
+        check(not complaints, f"tshark on WebSocket: {complaints[:3]}")
+        ours = [m for m in messages if m.from_client]
+        check(ours and all(m.masked for m in ours), "a client frame without a mask (RFC 6455 §5.1)")
+        check(not any(m.masked for m in messages if not m.from_client), "a masked server frame (RFC 6455 §5.1)")
+        check(all(m.rsv == 0 for m in messages), "a reserved bit without an extension (RFC 6455 §5.2)")
+        for from_client in (True, False):
+            last = [m for m in messages if m.from_client == from_client][-1]
+            equal(last.opcode, CLOSE, "opcode of the last frame")
+        keys_seen += [m.key for m in ours]
+        result.append((stream, messages))
+    equal(len(set(keys_seen)), len(keys_seen), "distinct masking keys (RFC 6455 §5.3)")
+    turn.note(f"{len(seen.frames)} HTTP/2 frames, {sum(len(m) for _, m in result)} WebSocket frames")
+    return result
+
+
+def texts(messages: list[wire.Message], from_client: bool) -> list[bytes]:
+    """Whole text messages one way; control frames may stand between fragments."""
+    whole, parts = [], []
+    for message in messages:
+        if message.from_client == from_client and message.opcode in (0, TEXT, BINARY):
+            parts.append(message.payload)
+            if message.fin:
+                whole.append(b"".join(parts))
+                parts = []
+    return whole
+
+
+@case("client", wants=lambda peer: peer.name in ("node", "h2-crate"), timeout=120)
+async def dissected_by_tshark(turn: Turn):
+    """RFC 8441 §4-§5, RFC 6455 §5.2-3: CONNECT with :protocol, masks, a new key each frame, no RST_STREAM."""
+    endpoint, keys = turn.served.tls, turn.stage.dir / "client.keylog"
+    keys.unlink(missing_ok=True)
+    async with wire.capture(turn.stage, endpoint.port) as file:
+        lines = "".join(f"{line}\n" for line in LINES).encode()
+        status, out, err = await run(
+            turn.h2ws, "connect", endpoint.ws_url(), "--insecure", "--http2", stdin=lines, env={"SSLKEYLOGFILE": str(keys)})
+        check(status == 0 and out.splitlines() == LINES, f"exit {status}: {err[-200:]}")
+    [(_, messages)] = await judge(turn, file, keys, endpoint.port, 1)
+    want = [line.encode() for line in LINES]
+    check(texts(messages, True) == want, "the client's messages as tshark unmasks them differ from what was sent")
+    check(texts(messages, False) == want, "the peer's messages differ")
+
+
+@case("server", wants=lambda peer: peer.name == "python-h2", timeout=120)
+async def dissected_by_tshark_too(turn: Turn):
+    """RFC 8441 §5, RFC 6455 §5.1: our server's frames of 10 sockets: unmasked, whole, END_STREAM, no RST_STREAM."""
+    keys = turn.stage.dir / "server.keylog"
+    keys.unlink(missing_ok=True)
+    endpoint, child = await program.serve_one(
+        turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key, env={"SSLKEYLOGFILE": str(keys)})
+    async with wire.capture(turn.stage, endpoint.port) as file:
+        async with Connection.to(endpoint) as connection:
+            sockets = await asyncio.gather(*(connection.socket() for _ in range(10)))
+            for line in LINES:
+                await asyncio.gather(*(socket.echo(line) for socket in sockets))
+            for socket in sockets:
+                await socket.ping(b"are you there")
+                await socket.pong(b"are you there")
+            await asyncio.gather(*(socket.close(4000 + n, "bye") for n, socket in enumerate(sockets)))
+    await child.stop()
+    for number, (_, messages) in enumerate(await judge(turn, file, keys, endpoint.port, 10)):
+        check(texts(messages, False) == [line.encode() for line in LINES], "the server's messages differ")
+        pongs = [m.payload for m in messages if not m.from_client and m.opcode == PONG]
+        equal(pongs, [b"are you there"], "Pongs")
+        close = [m.payload for m in messages if not m.from_client and m.opcode == CLOSE][0]
+        equal(int.from_bytes(close[:2], "big"), 4000 + number, "close code")
