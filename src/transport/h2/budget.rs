@@ -6,9 +6,8 @@
 //! ENHANCE_YOUR_CALM when it is spent. Packing helps a socket that says much,
 //! not a thousand sockets that say one word each. So short frames are counted
 //! here likewise, and before they could be too many a PING is sent: its answer
-//! shows that the peer has taken in all that came before it. Where the answer
-//! is far away, a moment is held to be enough; no peer that needs longer for
-//! so few frames can be served soundly.
+//! shows that the peer has taken in all that came before it. Where the peer is
+//! far away, a moment is held to be enough.
 
 use std::task::Context;
 use std::time::Duration;
@@ -24,10 +23,11 @@ const SHORT: usize = 256;
 /// The connection window before WINDOW_UPDATE (RFC 9113 §6.9.2), in bytes.
 const INITIAL_WINDOW: u64 = 65_535;
 
-/// How long an answer is waited for. It bounds what a long way to the peer
-/// costs: some 50 of the shortest frames in this time to a peer with default
-/// settings, while what waits is packed.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long an answer from afar is waited for. It bounds what a long way to the
+/// peer costs: some 30 of the shortest frames in this time to a peer with
+/// default settings, while what waits is packed. From nearby the answer itself
+/// is waited for, however long it takes: the peer is busy then.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The least budget that any peer is known to have.
 const LEAST: u64 = 25_600;
@@ -39,8 +39,10 @@ pub(super) struct Budget {
     spent: usize,
     /// What was spent, and when, before an answer that is waited for.
     asked: Option<(usize, Instant)>,
-    /// A PING is under way.
-    pinging: bool,
+    /// When the PING that is under way was sent.
+    pinging: Option<Instant>,
+    /// The shortest time that an answer took.
+    distance: Option<Duration>,
     /// The largest connection window that the peer can be seen to have.
     window: u64,
     /// Something was held back.
@@ -54,7 +56,8 @@ impl Budget {
             limit: 0,
             spent: 0,
             asked: None,
-            pinging: false,
+            pinging: None,
+            distance: None,
             window: 0,
             held: false,
         };
@@ -65,7 +68,7 @@ impl Budget {
     fn widen(&mut self, window: u64) {
         self.window = window;
         // The rest is for what the peer has taken in and not read yet.
-        let budget = (window / 2).max(LEAST) / 8 * 3;
+        let budget = (window / 2).max(LEAST) / 4;
         self.limit = usize::try_from(budget).unwrap_or(usize::MAX);
     }
 
@@ -100,32 +103,45 @@ impl Budget {
 
     /// When waiting for the answer is over, for what is held back.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let (_, at) = self.asked.filter(|_| self.held)?;
+        let (_, at) = self.asked.filter(|_| self.held && self.is_far())?;
         Some(at + PATIENCE)
+    }
+
+    fn is_far(&self) -> bool {
+        self.distance.is_some_and(|distance| distance > PATIENCE)
     }
 
     /// Asks the peer in time, and takes its answer. Returns whether what was
     /// held back may be sent now.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_far = self.is_far();
         let Some(ping) = &mut self.ping else {
             return false;
         };
-        // An error is the connection's, which ends by it.
-        let answered = self.pinging && ping.poll_pong(cx).is_ready();
-        self.pinging &= !answered;
+        let mut answered = false;
+        if let Some(sent) = self.pinging
+            // An error is the connection's, which ends by it.
+            && ping.poll_pong(cx).is_ready()
+        {
+            answered = true;
+            self.pinging = None;
+            let took = sent.elapsed();
+            self.distance = Some(self.distance.map_or(took, |known| known.min(took)));
+        }
         let mut freed = false;
         if let Some((spent, at)) = self.asked
-            && (answered || at.elapsed() >= PATIENCE)
+            && (answered || (is_far && at.elapsed() >= PATIENCE))
         {
             self.spent = self.spent.saturating_sub(spent);
             self.asked = None;
             freed = std::mem::take(&mut self.held);
         }
         if self.asked.is_none() && self.spent > self.limit / 2 {
-            self.asked = Some((self.spent, Instant::now()));
-            if !self.pinging && ping.send_ping(Ping::opaque()).is_ok() {
+            let now = Instant::now();
+            self.asked = Some((self.spent, now));
+            if self.pinging.is_none() && ping.send_ping(Ping::opaque()).is_ok() {
                 // Registers for the answer.
-                self.pinging = ping.poll_pong(cx).is_pending();
+                self.pinging = ping.poll_pong(cx).is_pending().then_some(now);
             }
         }
         freed
@@ -139,7 +155,7 @@ mod tests {
     #[test]
     fn the_window_is_what_cannot_have_been_given_back() {
         let mut budget = Budget::new(None);
-        assert_eq!(budget.limit, 32_767 / 8 * 3);
+        assert_eq!(budget.limit, 32_767 / 4);
         let counts = |window, data_bytes| FrameCounts {
             window,
             data_bytes,
@@ -148,7 +164,7 @@ mod tests {
         // A megabyte more, and then half of what was sent handed back.
         budget.learn(&counts(1 << 20, 0), &counts(0, 100));
         let wide = budget.limit;
-        assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / 8 * 3);
+        assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / 4);
         budget.learn(&counts((1 << 20) + 5_000, 0), &counts(0, 10_000));
         assert_eq!(budget.limit, wide);
     }
