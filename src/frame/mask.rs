@@ -2,9 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// From this size on, in bytes, reading and writing each byte once is worth a further allocation.
-const ONE_PASS: usize = 1024;
-
 /// Bytes per round of the loops, which the compiler turns into vector instructions.
 const WIDE: usize = 32;
 
@@ -58,7 +55,7 @@ fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
 /// A masked or unmasked copy of `src`, the start of a payload.
 #[inline]
 pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
-    if src.len() >= ONE_PASS {
+    if src.len() >= BLOCK {
         return copy_large(src, key);
     }
     // As large as it must be: `Bytes` would pay a further allocation for spare capacity.
@@ -146,16 +143,7 @@ mod tests {
     #[test]
     fn blocks_join_seamlessly() {
         let src: Vec<u8> = (0..3 * BLOCK + 5).map(|index| (index * 7) as u8).collect();
-        for len in [
-            ONE_PASS - 1,
-            ONE_PASS,
-            ONE_PASS + 9,
-            BLOCK - 1,
-            BLOCK,
-            BLOCK + 1,
-            2 * BLOCK + 3,
-            src.len(),
-        ] {
+        for len in [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3, src.len()] {
             for offset in 0..4 {
                 let mut out = BytesMut::new();
                 extend(&mut out, &src[..len], KEY, offset);

@@ -83,7 +83,7 @@ impl Crate {
         let batch = batch.clone();
         match self {
             Self::H2ws => h2ws(task, batch),
-            Self::Fastwebsockets => fastwebsockets(task, batch),
+            Self::Fastwebsockets => fastwebsockets(task, &batch),
             Self::Tungstenite => tungstenite(task, batch),
             Self::TokioWebsockets => tokio_websockets(task, batch),
         }
@@ -184,20 +184,21 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn fastwebsockets(task: Task, batch: Batch) -> Work {
+fn fastwebsockets(task: Task, batch: &Batch) -> Work {
     use fastwebsockets::{Frame, Payload, Role, WebSocket};
     let role = if task.client() {
         Role::Client
     } else {
         Role::Server
     };
+    let (kind, count) = (batch.kind, batch.count);
     let memory = Memory::new(batch.frames(task.masked()));
     if task.decodes() {
         let mut socket = WebSocket::after_handshake(memory, role);
         return Box::new(move || {
             now(async {
                 let mut total = 0;
-                for _ in 0..batch.count {
+                for _ in 0..count {
                     total += socket.read_frame().await.expect("valid").payload.len();
                 }
                 total
@@ -207,13 +208,13 @@ fn fastwebsockets(task: Task, batch: Batch) -> Work {
     // A frame lives as long as its socket, and borrows its payload: what is sent is leaked, once.
     let payload: &'static [u8] = batch.payload.to_vec().leak();
     // The socket keeps to itself what it wrote.
-    let len = frame_len(&batch, task.masked());
+    let len = frame_len(batch, task.masked());
     let mut socket = WebSocket::after_handshake(memory, role);
     Box::new(move || {
         now(async {
-            for _ in 0..batch.count {
+            for _ in 0..count {
                 let payload = Payload::Borrowed(payload);
-                let frame = if batch.kind == Kind::Binary {
+                let frame = if kind == Kind::Binary {
                     Frame::binary(payload)
                 } else {
                     Frame::text(payload)
@@ -221,7 +222,7 @@ fn fastwebsockets(task: Task, batch: Batch) -> Work {
                 socket.write_frame(frame).await.expect("open");
             }
         });
-        batch.count * len
+        count * len
     })
 }
 
