@@ -259,6 +259,7 @@ impl WebSocket {
             }
             if self.chunk.is_empty() {
                 self.settle(cx);
+                self.go_on(cx);
                 self.heed_drain(cx)?;
                 match ready!(self.poll_chunk(cx)) {
                     Ok(chunk) => self.chunk = chunk,
@@ -359,6 +360,21 @@ impl WebSocket {
             stream.write(|out| protocol.write(mask_key, &mut Out(out)));
             // An error shows up in the next read or write.
             let _ = stream.poll_flush(cx);
+        }
+    }
+
+    /// Writes the rest of a long message as far as there is room, on behalf of
+    /// who fed it and only reads now. The reader is woken when there is more.
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        while self.protocol.has_pending() {
+            let Some(stream) = &mut self.stream else {
+                return;
+            };
+            if !stream.has_room(cx) {
+                return;
+            }
+            let protocol = &mut self.protocol;
+            stream.write(|out| protocol.write(mask_key, &mut Out(out)));
         }
     }
 

@@ -52,6 +52,18 @@ fn lines_go_out_and_messages_come_back() {
         .says("HTTP/2");
 }
 
+/// The server feeds its echo and reads on; longer messages leave in pieces.
+#[test]
+fn a_long_line_comes_back_whole() {
+    let server = Server::start(&["--cleartext"]);
+    let line = "x".repeat(1_000_000) + "\n";
+    for version in ["--http1", "--http2"] {
+        let ended = connect(&server.url, &[version, "--wait", "60"], &line);
+        ended.exited(0);
+        assert!(ended.stdout == line, "{} bytes", ended.stdout.len());
+    }
+}
+
 #[test]
 fn a_server_without_the_capability_is_spoken_to_in_http1() {
     let server = Server::start(&["--no-extended-connect"]);
