@@ -73,7 +73,8 @@ async def sockets_130_in_a_row_from_us(turn: Turn):
         row = await driver.order("row 130", timeout=80)
         check(row.done == 130, f"{row.done} of 130 went well: {row.said}")
         turn.note(f"130 sockets on {relay.accepted} TCP connection(s)")
-        equal(relay.accepted, 1, "TCP connections")
+        if not turn.peer.hangs_up:
+            equal(relay.accepted, 1, "TCP connections")
 
 
 @case("client", wants=lambda peer: peer.name == "nghttpx", timeout=60)

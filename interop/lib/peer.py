@@ -51,6 +51,8 @@ class Peer:
     can: frozenset[str] = FULL
     # SETTINGS_MAX_CONCURRENT_STREAMS that it sends, if any.
     streams: int | None = None
+    # Closes the TCP connection once its last stream has ended.
+    hangs_up: bool = False
     # Built or started at a cost that a quick run does not pay.
     quick: bool = True
     # How the reference client ends a stream here: PROTOCOL.md, "Ending it".

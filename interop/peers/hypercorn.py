@@ -18,5 +18,6 @@ async def start(stage: Stage) -> Served:
 
 PEERS = [
     Peer("hypercorn", "server", start, version=pypi("hypercorn"), capable=True, clear_h2=True,
-         can=frozenset({"request", "close", "refuse", "subprotocol", "binary"}), ending="cancel", streams=100),
+         can=frozenset({"request", "close", "refuse", "subprotocol", "binary"}), ending="cancel", streams=100,
+         hangs_up=True),
 ]
