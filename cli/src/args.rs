@@ -68,6 +68,9 @@ pub(crate) struct ServeArgs {
     /// Streams that a client may have open on one connection
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_streams: u32,
+    /// Take compression (permessage-deflate) where it is offered
+    #[arg(long)]
+    pub(crate) deflate: bool,
     /// Do not take WebSockets over HTTP/2
     #[arg(long)]
     pub(crate) no_extended_connect: bool,
@@ -146,6 +149,9 @@ pub(crate) struct RequestArgs {
     pub(crate) origin: Option<String>,
     #[command(flatten)]
     pub(crate) version: VersionArgs,
+    /// Offer compression (permessage-deflate)
+    #[arg(long)]
+    pub(crate) deflate: bool,
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,

@@ -51,7 +51,9 @@ impl Default for ClientBuilder {
 
 impl ClientBuilder {
     /// TLS as configured here, instead of trusting what the operating system
-    /// trusts. ALPN is set by the client.
+    /// trusts. That is looked up when the first `wss` URL is opened, which
+    /// fails with [`Error::TlsConfig`] where there is none. ALPN is set by the
+    /// client.
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {
         self.tls = Some(config.into());
@@ -141,12 +143,12 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::TlsConfig`] if the operating system's trust cannot be used.
+    /// [`Error::TlsConfig`] if there is no cryptography: neither a
+    /// configuration here, nor one of the features `ring` and `aws-lc-rs`.
     pub fn build(self) -> Result<Client, Error> {
-        let tls = match self.tls {
-            Some(tls) => tls,
-            None => Arc::new(tls::platform().map_err(Error::TlsConfig)?),
-        };
-        Ok(Client::new(Connector::new(tls, self.settings)))
+        if self.tls.is_none() && tls::provider().is_none() {
+            return Err(Error::TlsConfig(tls::no_provider()));
+        }
+        Ok(Client::new(Connector::new(self.tls, self.settings)))
     }
 }

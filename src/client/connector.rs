@@ -1,7 +1,7 @@
 //! Makes connections.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::time::timeout;
 
@@ -14,7 +14,8 @@ use crate::transport::h2::H2Client;
 use crate::transport::{BoxIo, dial, tls};
 
 pub(super) struct Connector {
-    tls: Arc<rustls::ClientConfig>,
+    /// The platform's, unless configured, once it is needed.
+    tls: OnceLock<Arc<rustls::ClientConfig>>,
     pub(super) settings: Settings,
     pub(super) socket: Arc<Config>,
 }
@@ -27,9 +28,9 @@ pub(super) enum Connection {
 }
 
 impl Connector {
-    pub(super) fn new(tls: Arc<rustls::ClientConfig>, settings: Settings) -> Self {
+    pub(super) fn new(tls: Option<Arc<rustls::ClientConfig>>, settings: Settings) -> Self {
         Self {
-            tls,
+            tls: tls.map(OnceLock::from).unwrap_or_default(),
             socket: Arc::new(settings.socket.clone()),
             settings,
         }
@@ -68,7 +69,7 @@ impl Connector {
             HttpVersion::Http1 => &[tls::HTTP1],
             HttpVersion::Http2 => &[tls::H2],
         };
-        let tls = tls::connect(&self.tls, alpn, target.host(), io)
+        let tls = tls::connect(self.tls()?, alpn, target.host(), io)
             .await
             .map_err(|error| tls_error(error, version))?;
         match (tls.is_http2, version) {
@@ -76,6 +77,14 @@ impl Connector {
             (false, HttpVersion::Http2) => Err(Error::NoExtendedConnect),
             (false, _) => Ok(Connection::Http1(tls.io)),
         }
+    }
+
+    fn tls(&self) -> Result<&Arc<rustls::ClientConfig>, Error> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let platform = tls::platform().map_err(Error::TlsConfig)?;
+        Ok(self.tls.get_or_init(|| Arc::new(platform)))
     }
 
     /// Starts HTTP/2 and waits for the server's SETTINGS.

@@ -42,7 +42,7 @@ pub(crate) fn platform() -> Result<rustls::ClientConfig, rustls::Error> {
 }
 
 #[cfg(feature = "client")]
-fn no_provider() -> rustls::Error {
+pub(crate) fn no_provider() -> rustls::Error {
     rustls::Error::General(
         "no cryptography: enable the feature `ring` or `aws-lc-rs`, or install a CryptoProvider"
             .into(),

@@ -13,7 +13,7 @@ use crate::args::ConnectArgs;
 use crate::{Failure, signals};
 
 pub(crate) async fn run(args: ConnectArgs) -> Result<(), Failure> {
-    let client = args.request.client()?.build()?;
+    let client = args.request.client(&args.url)?.build()?;
     let request = args.request.request(&client, &args.url);
     let socket = request.connect().await.map_err(explain)?;
     eprintln!("h2ws: open over {}", socket.transport());

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use h2ws::{Client, ClientBuilder, RequestBuilder};
+use h2ws::handshake::Target;
+use h2ws::{Client, ClientBuilder, DeflateConfig, RequestBuilder};
 
 use crate::args::RequestArgs;
 use crate::{Failure, tls};
@@ -17,12 +18,18 @@ pub(crate) async fn shutdown(client: &Client) {
 }
 
 impl RequestArgs {
-    pub(crate) fn client(&self) -> Result<ClientBuilder, Failure> {
-        let builder = Client::builder().version(self.version.version());
-        Ok(if self.insecure {
-            builder.tls(tls::insecure()?)
-        } else {
-            builder.tls(tls::platform()?)
+    /// For requests to `url`.
+    pub(crate) fn client(&self, url: &str) -> Result<ClientBuilder, Failure> {
+        let mut builder = Client::builder().version(self.version.version());
+        if self.deflate {
+            builder = builder.deflate(DeflateConfig::default());
+        }
+        // Cleartext works on a machine that trusts nobody.
+        let secure = url.parse::<Target>().is_ok_and(|target| target.secure());
+        Ok(match (self.insecure, secure) {
+            (true, _) => builder.tls(tls::insecure()?),
+            (false, true) => builder.tls(tls::platform()?),
+            (false, false) => builder,
         })
     }
 

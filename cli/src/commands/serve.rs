@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{Drained, Http2Config, Server};
+use h2ws::{DeflateConfig, Drained, Http2Config, Server};
 
 use super::echo::echo;
 use super::page::Page;
@@ -16,6 +16,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let mut builder = Server::builder()
         .http2(Http2Config::default().max_concurrent_streams(args.max_streams))
         .extended_connect(!args.no_extended_connect);
+    if args.deflate {
+        builder = builder.deflate(DeflateConfig::default());
+    }
     if !args.allow_origin.is_empty() {
         builder = builder.allowed_origins(AllowedOrigins::parse(&args.allow_origin)?);
     }

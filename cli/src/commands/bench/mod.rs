@@ -79,7 +79,7 @@ fn difference(now: Option<u64>, then: Option<u64>) -> Option<u64> {
 /// allows.
 fn clients(args: &BenchArgs) -> Result<Vec<Client>, Failure> {
     let http2 = Http2Config::default().stream_window(1 << 20);
-    let builder = args.request.client()?.http2(http2);
+    let builder = args.request.client(&args.url)?.http2(http2);
     let build = |_| builder.clone().build().map_err(Failure::from);
     (0..args.connections).map(build).collect()
 }
