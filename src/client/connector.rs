@@ -53,10 +53,7 @@ impl Connector {
         target: &Target,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        let tcp = dial::tcp(target.host(), target.port())
-            .await
-            .map_err(|error| Error::Connect(Arc::new(error)))?;
-        let io: BoxIo = Box::new(tcp);
+        let io = self.reach(target).await?;
         if !target.secure() {
             return match version {
                 HttpVersion::Http2 => self.http2(io).await,
@@ -76,6 +73,19 @@ impl Connector {
             (false, HttpVersion::Http2) => Err(Error::NoExtendedConnect),
             (false, _) => Ok(Connection::Http1(tls.io)),
         }
+    }
+
+    /// A byte stream to the target's host, through a proxy or without.
+    async fn reach(&self, target: &Target) -> Result<BoxIo, Error> {
+        let (host, port) = (target.host(), target.port());
+        if let Some(proxy) = self.settings.proxy.proxy(target) {
+            let body = self.settings.refusal_body;
+            return Ok(proxy.tunnel(&self.tls, host, port, body).await?);
+        }
+        let tcp = dial::tcp(host, port)
+            .await
+            .map_err(|error| Error::Connect(Arc::new(error)))?;
+        Ok(Box::new(tcp))
     }
 
     /// Starts HTTP/2 and waits for the server's SETTINGS.

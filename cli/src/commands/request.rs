@@ -19,6 +19,11 @@ pub(crate) async fn shutdown(client: &Client) {
 impl RequestArgs {
     pub(crate) fn client(&self) -> Result<ClientBuilder, Failure> {
         let builder = Client::builder().version(self.version.version());
+        let builder = match &self.proxy {
+            Some(proxy) => builder.proxy(&proxy.0),
+            None if self.no_proxy => builder.no_proxy(),
+            None => builder.proxy_from_env(),
+        };
         Ok(if self.insecure {
             builder.tls(tls::insecure()?)
         } else {
