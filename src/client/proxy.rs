@@ -22,7 +22,12 @@ impl Policy {
     }
 
     pub(super) fn from_env() -> Result<Self, ProxyError> {
-        let environment = Environment::read(|name| std::env::var(name).ok())?;
+        // Not `var`: a value that is no Unicode would go unnoticed, and the
+        // proxy with it.
+        let environment = Environment::read(|name| {
+            let value = std::env::var_os(name)?;
+            Some(value.to_string_lossy().into_owned())
+        })?;
         Ok(Self::Environment(Arc::new(environment)))
     }
 
