@@ -9,6 +9,8 @@ use http::{HeaderMap, StatusCode};
 
 use crate::frame::{ProtocolError, SendError};
 use crate::handshake::HandshakeError;
+#[cfg(feature = "client")]
+use crate::transport::proxy::ProxyError;
 
 /// An error of a client, a server or a WebSocket.
 ///
@@ -27,8 +29,11 @@ pub enum Error {
     /// The server speaks HTTP/2 without RFC 8441 (or not HTTP/2 at all), and
     /// HTTP/2 was asked for.
     NoExtendedConnect,
-    /// No connection to the server or proxy could be made.
+    /// No connection to the server could be made.
     Connect(Arc<io::Error>),
+    /// There is no tunnel to the server through the proxy.
+    #[cfg(feature = "client")]
+    Proxy(ProxyError),
     /// The TLS handshake failed.
     Tls(Arc<io::Error>),
     /// The configuration of TLS is unusable.
@@ -121,6 +126,8 @@ impl fmt::Display for Error {
                 f.write_str("the server does not take WebSockets over HTTP/2 (RFC 8441)")
             }
             Self::Connect(error) => write!(f, "cannot connect: {error}"),
+            #[cfg(feature = "client")]
+            Self::Proxy(error) => write!(f, "proxy: {error}"),
             Self::Tls(error) => write!(f, "TLS handshake: {error}"),
             Self::TlsConfig(error) => write!(f, "TLS configuration: {error}"),
             Self::Timeout(Timeout::Connect) => f.write_str("connecting took too long"),
@@ -148,6 +155,8 @@ impl std::error::Error for Error {
             Self::Handshake(error) => Some(error),
             Self::Header(error) => Some(error),
             Self::Connect(error) | Self::Tls(error) | Self::Io(error) => Some(error),
+            #[cfg(feature = "client")]
+            Self::Proxy(error) => Some(error),
             Self::TlsConfig(error) => Some(error),
             Self::Protocol(error) => Some(error),
             Self::Send(error) => Some(error),
@@ -173,6 +182,13 @@ impl From<crate::transport::StreamError> for Error {
             StreamError::Io(error) => Self::Io(error),
             StreamError::Closed => Self::Closed,
         }
+    }
+}
+
+#[cfg(feature = "client")]
+impl From<ProxyError> for Error {
+    fn from(error: ProxyError) -> Self {
+        Self::Proxy(error)
     }
 }
 

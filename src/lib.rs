@@ -108,6 +108,8 @@ pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
 #[cfg(feature = "server")]
 pub use self::server::{Body, BodyError, Drained, Serve, Server, ServerBuilder, Upgrade};
+#[cfg(feature = "client")]
+pub use self::transport::proxy::{ProxyError, ProxyUrlError};
 
 #[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -155,6 +156,29 @@ pub(crate) struct RequestArgs {
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Go through this proxy: http://, https:// or socks5://, with user:password@ if it wants
+    /// that; otherwise as https_proxy, http_proxy, all_proxy and no_proxy say
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<ProxyUrl>,
+    /// Go directly, whatever the environment says
+    #[arg(long, conflicts_with = "proxy")]
+    pub(crate) no_proxy: bool,
+}
+
+/// Not to be shown: there may be a password in it.
+#[derive(Clone)]
+pub(crate) struct ProxyUrl(pub(crate) String);
+
+impl From<&str> for ProxyUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyUrl(..)")
+    }
 }
 
 #[derive(Clone, Copy, Debug, ClapArgs)]

@@ -4,22 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connector::Connector;
+use super::proxy::Policy;
 use super::{Client, HttpVersion};
 use crate::error::Error;
 use crate::handshake::DeflateConfig;
 use crate::socket::Config;
-use crate::transport::{h2::Http2Config, tls};
+use crate::transport::{h2::Http2Config, proxy::ProxyError, tls};
 
 /// Configures a [`Client`]; every setting has a default.
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) settings: Settings,
+    /// Of the proxy asked for last: `build` says so.
+    error: Option<Error>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) http2: Http2Config,
+    pub(super) proxy: Policy,
     pub(super) socket: Config,
     pub(super) deflate: Option<DeflateConfig>,
     pub(super) version: HttpVersion,
@@ -36,6 +40,7 @@ impl Default for ClientBuilder {
             tls: None,
             settings: Settings {
                 http2: Http2Config::default(),
+                proxy: Policy::default(),
                 socket: Config::default(),
                 deflate: None,
                 version: HttpVersion::Auto,
@@ -45,6 +50,7 @@ impl Default for ClientBuilder {
                 refusal_body: 64 * 1024,
                 forget_after: Duration::from_secs(600),
             },
+            error: None,
         }
     }
 }
@@ -98,7 +104,69 @@ impl ClientBuilder {
         self
     }
 
-    /// How long name resolution, TCP, TLS and HTTP/2's SETTINGS may take
+    /// Reaches every server through this proxy, also those on this machine.
+    /// Default: none, whatever the environment says.
+    ///
+    /// `http://` and `https://` proxies are asked by CONNECT (RFC 9110
+    /// §9.3.6), `socks5://` and `socks5h://` ones by SOCKS5 (RFC 1928), and
+    /// either resolves the server's name itself. A user name and a password
+    /// in the URL, percent-encoded where they have to be, are sent as Basic
+    /// `Proxy-Authorization` (RFC 7617) or by RFC 1929. Ports not named are
+    /// 80, 443 and 1080. TLS to an `https://` proxy is configured as that to
+    /// servers, client certificates included.
+    ///
+    /// All that the client says to a server, the choice of HTTP's version as
+    /// well, goes through the tunnel, which the sockets of an HTTP/2
+    /// connection share. Asking is part of
+    /// [`connect_timeout`](Self::connect_timeout). What goes wrong is
+    /// [`Error::Proxy`], for a URL that is none from [`build`](Self::build).
+    ///
+    /// ```
+    /// use h2ws::Client;
+    ///
+    /// let client = Client::builder().proxy("http://me:s%40crt@proxy.example:3128").build()?;
+    /// assert!(Client::builder().proxy("gopher://proxy.example").build().is_err());
+    /// # Ok::<_, h2ws::Error>(())
+    /// ```
+    #[must_use]
+    pub fn proxy(self, url: &str) -> Self {
+        self.policy(Policy::always(url))
+    }
+
+    /// Reaches servers through the proxies that the environment names now:
+    /// `https_proxy` or `HTTPS_PROXY` for `wss`, `http_proxy` (lower case
+    /// alone, as in curl) for `ws`, and `all_proxy` or `ALL_PROXY` where these
+    /// are not set. Values are as for [`proxy`](Self::proxy), with `http://`
+    /// for those without a scheme.
+    ///
+    /// Excepted are `localhost`, loopback addresses, and what `no_proxy` or
+    /// `NO_PROXY` lists between commas or blanks: names (`example.com` and
+    /// `.example.com` both mean the name and all below it), addresses,
+    /// networks (`10.0.0.0/8`), any of these but networks with `:port`, and
+    /// `*` for everything.
+    #[must_use]
+    pub fn proxy_from_env(self) -> Self {
+        self.policy(Policy::from_env())
+    }
+
+    /// Reaches servers directly, as is the default.
+    #[must_use]
+    pub fn no_proxy(self) -> Self {
+        self.policy(Ok(Policy::Direct))
+    }
+
+    fn policy(mut self, policy: Result<Policy, ProxyError>) -> Self {
+        match policy {
+            Ok(policy) => {
+                self.settings.proxy = policy;
+                self.error = None;
+            }
+            Err(error) => self.error = Some(error.into()),
+        }
+        self
+    }
+
+    /// How long name resolution, a proxy's answer, TCP, TLS and HTTP/2's SETTINGS may take
     /// together. Default 20 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -144,8 +212,12 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::TlsConfig`] if there is no cryptography: neither a
-    /// configuration here, nor one of the features `ring` and `aws-lc-rs`.
+    /// configuration here, nor one of the features `ring` and `aws-lc-rs`;
+    /// [`Error::Proxy`] if the proxy asked for last is none.
     pub fn build(self) -> Result<Client, Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
         if self.tls.is_none() && tls::provider().is_none() {
             return Err(Error::TlsConfig(tls::no_provider()));
         }

@@ -54,10 +54,7 @@ impl Connector {
         target: &Target,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        let tcp = dial::tcp(target.host(), target.port())
-            .await
-            .map_err(|error| Error::Connect(Arc::new(error)))?;
-        let io: BoxIo = Box::new(tcp);
+        let io = self.reach(target).await?;
         if !target.secure() {
             return match version {
                 HttpVersion::Http2 => self.http2(io).await,
@@ -85,6 +82,24 @@ impl Connector {
         }
         let platform = tls::platform().map_err(Error::TlsConfig)?;
         Ok(self.tls.get_or_init(|| Arc::new(platform)))
+    }
+
+    /// A byte stream to the target's host, through a proxy or without.
+    async fn reach(&self, target: &Target) -> Result<BoxIo, Error> {
+        let (host, port) = (target.host(), target.port());
+        if let Some(proxy) = self.settings.proxy.proxy(target) {
+            let body = self.settings.refusal_body;
+            let tls = if proxy.is_secure() {
+                Some(self.tls()?)
+            } else {
+                None
+            };
+            return Ok(proxy.tunnel(tls, host, port, body).await?);
+        }
+        let tcp = dial::tcp(host, port)
+            .await
+            .map_err(|error| Error::Connect(Arc::new(error)))?;
+        Ok(Box::new(tcp))
     }
 
     /// Starts HTTP/2 and waits for the server's SETTINGS.

@@ -3,6 +3,7 @@
 mod builder;
 mod connector;
 mod origin;
+mod proxy;
 mod request;
 
 use std::collections::HashMap;

@@ -46,7 +46,7 @@ pub(crate) async fn upgrade(
 }
 
 /// Bytes of a request's or response's head.
-const MAX_HEAD: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// The byte stream of an upgraded connection, with what the peer sent in one
 /// packet with its 101 in front.

@@ -15,6 +15,8 @@ pub(crate) mod tls;
 
 #[cfg(feature = "client")]
 pub(crate) mod dial;
+#[cfg(feature = "client")]
+pub(crate) mod proxy;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

@@ -23,13 +23,15 @@ pub(crate) async fn sniff(mut io: BoxIo) -> io::Result<(bool, BoxIo)> {
         }
     }
     let is_http2 = read == PREFACE;
-    Ok((
-        is_http2,
-        Box::new(Prefixed {
-            prefix: read.freeze(),
-            io,
-        }),
-    ))
+    Ok((is_http2, put_back(read.freeze(), io)))
+}
+
+/// An I/O object to which bytes that were read from it are given back.
+pub(crate) fn put_back(prefix: Bytes, io: BoxIo) -> BoxIo {
+    if prefix.is_empty() {
+        return io;
+    }
+    Box::new(Prefixed { prefix, io })
 }
 
 /// An I/O object that first gives back bytes that were read from it.

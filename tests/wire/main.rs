@@ -16,4 +16,5 @@ mod layers;
 mod opening_client;
 mod opening_server;
 mod pool;
+mod proxy;
 mod support;

@@ -24,6 +24,11 @@ impl RequestArgs {
         if self.deflate {
             builder = builder.deflate(DeflateConfig::default());
         }
+        builder = match &self.proxy {
+            Some(proxy) => builder.proxy(&proxy.0),
+            None if self.no_proxy => builder.no_proxy(),
+            None => builder.proxy_from_env(),
+        };
         // Cleartext works on a machine that trusts nobody.
         let secure = url.parse::<Target>().is_ok_and(|target| target.secure());
         Ok(match (self.insecure, secure) {

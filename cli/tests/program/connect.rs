@@ -155,6 +155,30 @@ fn what_cannot_be_reached_is_a_failure() {
 }
 
 #[test]
+fn proxies_are_taken_from_the_environment_and_the_command_line() {
+    // Nobody listens at port 1.
+    let nobody = "http://me:hunter2@127.0.0.1:1";
+    let with = |args: &[&str], url: &str| {
+        let mut command = h2ws(&["-vv", "connect", url]);
+        let ended = run_with(command.args(args).env("http_proxy", nobody), "hello\n");
+        assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+        ended
+    };
+    let server = Server::start(&["--cleartext"]);
+    with(&[], "ws://origin.test/")
+        .exited(1)
+        .says("proxy: cannot connect");
+    with(&[], &server.url).exited(0);
+    with(&["--proxy", nobody], &server.url)
+        .exited(1)
+        .says("proxy: cannot connect");
+    with(&["--no-proxy"], &server.url).exited(0);
+    with(&["--proxy", "gopher://me:hunter2@a"], &server.url)
+        .exited(1)
+        .says("proxy: the URL's scheme");
+}
+
+#[test]
 fn an_unknown_certificate_is_refused() {
     let server = Server::start(&[]);
     connect(&server.localhost(), &[], "secret\n")

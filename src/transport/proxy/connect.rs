@@ -1,0 +1,130 @@
+//! CONNECT (RFC 9110 §9.3.6), on hyper.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use super::{ProxyError, authority};
+use crate::transport::{BoxIo, h1, prefix};
+
+/// How long a refusal's body is waited for. The status says most of it.
+const BODY_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) async fn tunnel(
+    io: BoxIo,
+    host: &str,
+    port: u16,
+    authorization: Option<HeaderValue>,
+    refusal_body: usize,
+) -> Result<BoxIo, ProxyError> {
+    let request = request(host, port, authorization)?;
+    let (mut send, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(h1::MAX_HEAD)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(broken)?;
+    // Ends by itself once the request handle and the body are dropped.
+    tokio::spawn(connection.with_upgrades());
+    let response = send.send_request(request).await.map_err(broken)?;
+    if !response.status().is_success() {
+        let (parts, body) = response.into_parts();
+        let body = beginning(body, refusal_body).await;
+        let answer = Response::from_parts(parts, body);
+        return Err(ProxyError::Refused(Box::new(answer)));
+    }
+    let parts = hyper::upgrade::on(response)
+        .await
+        .map_err(broken)?
+        .downcast::<TokioIo<BoxIo>>()
+        .map_err(|_| ProxyError::broken("no tunnel"))?;
+    // What the server said first may have come with the proxy's answer.
+    Ok(prefix::put_back(parts.read_buf, parts.io.into_inner()))
+}
+
+fn request(
+    host: &str,
+    port: u16,
+    authorization: Option<HeaderValue>,
+) -> Result<Request<Empty<Bytes>>, ProxyError> {
+    let authority = authority(host, port);
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .uri(authority.as_str())
+        .header(HOST, authority.as_str());
+    if let Some(authorization) = authorization {
+        request = request.header(PROXY_AUTHORIZATION, authorization);
+    }
+    request
+        .body(Empty::new())
+        .map_err(|error| ProxyError::Protocol(Arc::new(io::Error::other(error))))
+}
+
+/// As much of the body as `limit` allows and as comes in time.
+async fn beginning(mut body: Incoming, limit: usize) -> Bytes {
+    let mut kept = BytesMut::new();
+    let read = async {
+        while kept.len() < limit
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            if let Ok(data) = frame.into_data() {
+                kept.extend_from_slice(&data[..data.len().min(limit - kept.len())]);
+            }
+        }
+    };
+    // What came until then is worth more than the timeout.
+    let _ = tokio::time::timeout(BODY_WAIT, read).await;
+    kept.freeze()
+}
+
+fn broken(error: hyper::Error) -> ProxyError {
+    ProxyError::Protocol(Arc::new(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn rfc9110_9_3_6_the_request_names_host_and_port_alone() {
+        for (host, port, line) in [
+            ("example.com", 443, "example.com:443"),
+            ("::1", 80, "[::1]:80"),
+        ] {
+            let request = request(host, port, None).unwrap();
+            assert_eq!(request.uri().to_string(), line);
+            assert_eq!(request.headers()[HOST], line);
+            assert_eq!(request.headers().len(), 1);
+        }
+    }
+
+    /// A server that speaks first is heard from its first byte.
+    #[tokio::test]
+    async fn bytes_behind_the_answer_are_the_tunnels() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let tunnel = tokio::spawn(tunnel(Box::new(near), "a", 1, None, 0));
+        let mut head = [0; 1024];
+        let n = far.read(&mut head).await.unwrap();
+        assert!(head[..n].starts_with(b"CONNECT a:1 HTTP/1.1\r\n"));
+        far.write_all(b"HTTP/1.1 200 OK\r\n\r\nfirst")
+            .await
+            .unwrap();
+        let mut io = tunnel.await.unwrap().unwrap();
+        far.write_all(b", second").await.unwrap();
+        io.write_all(b"back").await.unwrap();
+        io.flush().await.unwrap();
+        let mut heard = [0; 13];
+        io.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"first, second");
+        let mut back = [0; 4];
+        far.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"back");
+    }
+}
