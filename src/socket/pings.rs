@@ -29,7 +29,8 @@ pub(super) struct Pings {
     /// Made with the first wait: a socket may be made outside a runtime.
     sleep: Option<Pin<Box<Sleep>>>,
     heard: bool,
-    asked: bool,
+    /// Until when the peer may answer, where it was asked.
+    patience: Option<Instant>,
     sent: u32,
 }
 
@@ -41,7 +42,7 @@ impl Pings {
             timeout: config.ping_timeout,
             sleep: None,
             heard: false,
-            asked: false,
+            patience: None,
             sent: 0,
         }))
     }
@@ -66,24 +67,31 @@ impl Pings {
                 .sleep
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep(interval)));
             ready!(sleep.as_mut().poll(cx));
-            let heard = std::mem::take(&mut self.heard);
-            if !heard && self.asked {
-                return Poll::Ready(Silence::Dead);
-            }
-            self.asked = !heard;
-            let wait = if heard { self.interval } else { self.timeout };
             let now = Instant::now();
-            let day = Duration::from_secs(24 * 60 * 60);
+            let next = later(now, self.interval);
+            let (ask, patience) = match self.patience {
+                _ if std::mem::take(&mut self.heard) => (false, None),
+                None => (true, Some(later(now, self.timeout))),
+                Some(end) if end <= now => return Poll::Ready(Silence::Dead),
+                waiting => (false, waiting),
+            };
+            self.patience = patience;
             sleep
                 .as_mut()
-                .reset(now.checked_add(wait).unwrap_or_else(|| now + day));
-            if !heard {
+                .reset(patience.map_or(next, |end| end.min(next)));
+            if ask {
                 self.sent = self.sent.wrapping_add(1);
                 let payload = [*MARK, self.sent.to_be_bytes()].concat();
                 return Poll::Ready(Silence::Ping(payload.into()));
             }
         }
     }
+}
+
+/// A time too far away to be told is a day away.
+fn later(now: Instant, duration: Duration) -> Instant {
+    let day = Duration::from_secs(24 * 60 * 60);
+    now.checked_add(duration).unwrap_or_else(|| now + day)
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ async fn connecting_never_meets_a_connection_that_goes_idle() {
         let mut ws = within(client.connect(&server.url("/"))).await.unwrap();
         echo(&mut ws, "hello").await;
         within(ws.close(None)).await.unwrap();
-        tokio::time::sleep(Duration::from_micros(250 * (wait % 30))).await;
+        tokio::time::sleep(Duration::from_micros(500 * (wait % 40))).await;
     }
     assert!(server.connections() > 1, "none went idle");
     until(|| client.connections().iter().all(|c| !c.is_open)).await;

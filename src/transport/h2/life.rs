@@ -41,7 +41,8 @@ struct KeepAlive {
     at: Instant,
     /// Bytes received when this was looked at last.
     bytes: u64,
-    asked: bool,
+    /// Until when the peer may answer, where it was asked.
+    patience: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Life {
                 timeout: config.keep_alive_timeout,
                 at: now.checked_add(interval)?,
                 bytes: 0,
-                asked: false,
+                patience: None,
             })
         });
         let idle = idle.and_then(|time| {
@@ -105,17 +106,18 @@ impl KeepAlive {
     fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
         let silent = received.bytes == self.bytes;
         self.bytes = received.bytes;
-        if !silent || !used {
-            self.asked = false;
-            self.at = later(now, self.interval);
-            return Verdict::GoOn;
-        }
-        if self.asked {
-            return Verdict::Dead;
-        }
-        self.asked = true;
-        self.at = later(now, self.timeout);
-        Verdict::Ask
+        let next = later(now, self.interval);
+        let (verdict, patience) = match self.patience {
+            _ if !silent || !used => (Verdict::GoOn, None),
+            None => (Verdict::Ask, Some(later(now, self.timeout))),
+            Some(end) if end <= now => return Verdict::Dead,
+            // The answer may come any time: where it does, the next silence is
+            // counted from about there.
+            waiting => (Verdict::GoOn, waiting),
+        };
+        self.patience = patience;
+        self.at = patience.map_or(next, |end| end.min(next));
+        verdict
     }
 }
 
