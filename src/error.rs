@@ -80,6 +80,10 @@ pub enum Timeout {
     Handshake,
     /// The peer's part of the closing handshake (RFC 6455 §7.1.1).
     Close,
+    /// Any sign of life from the peer, which was asked for one: by PING of
+    /// HTTP/2 ([`Http2Config::keep_alive_timeout`](crate::Http2Config::keep_alive_timeout))
+    /// or by Ping of WebSocket ([`Config::ping_timeout`](crate::Config::ping_timeout)).
+    KeepAlive,
 }
 
 /// An answer to the opening handshake that is not a WebSocket.
@@ -101,7 +105,11 @@ impl Error {
     pub fn is_abnormal_closure(&self) -> bool {
         matches!(
             self,
-            Self::Abnormal | Self::Reset { .. } | Self::GoAway { .. } | Self::Io(_)
+            Self::Abnormal
+                | Self::Reset { .. }
+                | Self::GoAway { .. }
+                | Self::Io(_)
+                | Self::Timeout(Timeout::KeepAlive)
         )
     }
 
@@ -135,6 +143,7 @@ impl fmt::Display for Error {
                 f.write_str("the server did not answer the opening handshake in time")
             }
             Self::Timeout(Timeout::Close) => f.write_str("the peer did not close its side in time"),
+            Self::Timeout(Timeout::KeepAlive) => f.write_str("the peer gives no sign of life"),
             Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
             Self::Send(error) => write!(f, "cannot send: {error}"),
             Self::Reset { code, by_peer } => {
@@ -179,6 +188,7 @@ impl From<crate::transport::StreamError> for Error {
                 by_peer,
                 text,
             },
+            StreamError::KeepAlive => Self::Timeout(Timeout::KeepAlive),
             StreamError::Io(error) => Self::Io(error),
             StreamError::Closed => Self::Closed,
         }

@@ -30,6 +30,7 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) max_connections: usize,
+    pub(super) idle_timeout: Option<Duration>,
     pub(super) refusal_body: usize,
     pub(super) forget_after: Duration,
 }
@@ -47,6 +48,7 @@ impl Default for ClientBuilder {
                 connect_timeout: Duration::from_secs(20),
                 handshake_timeout: Duration::from_secs(20),
                 max_connections: 64,
+                idle_timeout: Some(Duration::from_secs(90)),
                 refusal_body: 64 * 1024,
                 forget_after: Duration::from_secs(600),
             },
@@ -189,6 +191,15 @@ impl ClientBuilder {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections.max(1);
+        self
+    }
+
+    /// How long an HTTP/2 connection without sockets is kept for the next one;
+    /// it may take a quarter more. `None` is for as long as there is a client.
+    /// Default 90 s.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.idle_timeout = timeout.into();
         self
     }
 

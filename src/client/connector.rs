@@ -104,7 +104,8 @@ impl Connector {
 
     /// Starts HTTP/2 and waits for the server's SETTINGS.
     async fn http2(&self, io: BoxIo) -> Result<Connection, Error> {
-        let (client, driver) = H2Client::handshake(io, &self.settings.http2).await?;
+        let (client, driver) =
+            H2Client::handshake(io, &self.settings.http2, self.settings.idle_timeout).await?;
         tokio::spawn(driver);
         client.settings().await?;
         Ok(Connection::Http2(client))

@@ -39,7 +39,8 @@ pub enum HttpVersion {
 ///
 /// It owns the connections: sockets to one origin share them. Have one client
 /// in a program; clones are cheap and share it. A connection that carries no
-/// socket stays open for the next, until the last clone is dropped.
+/// socket stays open for the next, for the [idle time](ClientBuilder::idle_timeout)
+/// or until the last clone is dropped.
 ///
 /// # Example
 ///

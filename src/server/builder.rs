@@ -28,6 +28,7 @@ pub(super) struct Settings {
     pub(super) authorities: AllowedAuthorities,
     pub(super) handshake_timeout: Duration,
     pub(super) max_connections: usize,
+    pub(super) idle_timeout: Option<Duration>,
 }
 
 impl Default for ServerBuilder {
@@ -43,6 +44,7 @@ impl Default for ServerBuilder {
                 authorities: AllowedAuthorities::any(),
                 handshake_timeout: Duration::from_secs(20),
                 max_connections: 10_000,
+                idle_timeout: Some(Duration::from_secs(300)),
             },
         }
     }
@@ -118,6 +120,17 @@ impl ServerBuilder {
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long an HTTP/2 connection may be without streams before it is ended
+    /// (GOAWAY, RFC 9113 §6.8); it may take a quarter more. A connection with a
+    /// socket or a request is never cut by it. `None` is off. Default 5 minutes,
+    /// which is longer than clients keep theirs: who ends a connection last sees
+    /// no request cross its end.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.idle_timeout = timeout.into();
         self
     }
 

@@ -59,7 +59,12 @@ impl Connection {
 
     async fn serve_http2(self, io: BoxIo) -> Result<(), Error> {
         let settings = &self.settings;
-        let handshake = H2Server::handshake(io, &settings.http2, settings.extended_connect);
+        let handshake = H2Server::handshake(
+            io,
+            &settings.http2,
+            settings.extended_connect,
+            settings.idle_timeout,
+        );
         let server = timeout(settings.handshake_timeout, handshake)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))??;

@@ -149,6 +149,7 @@ impl From<StreamError> for io::Error {
             StreamError::Reset { .. } | StreamError::GoAway { .. } => {
                 io::ErrorKind::ConnectionReset
             }
+            StreamError::KeepAlive => io::ErrorKind::TimedOut,
             StreamError::Closed => io::ErrorKind::NotConnected,
         };
         Self::new(kind, crate::Error::from(error))

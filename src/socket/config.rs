@@ -27,6 +27,18 @@ pub struct Config {
     /// [`Http2Config::write_buffer`](crate::Http2Config::write_buffer).
     /// Default 128 KiB.
     pub write_buffer: usize,
+    /// After how long a silence of the peer it is sent a Ping (RFC 6455
+    /// §5.5.2), for as long as the socket is read; anything that comes counts.
+    /// The silence may be noticed up to one interval late. It finds an
+    /// application that is gone behind a proxy that is not, and dead peers over
+    /// HTTP/1.1; on HTTP/2 dead connections are found by
+    /// [`Http2Config::keep_alive_interval`](crate::Http2Config::keep_alive_interval),
+    /// once for all their sockets. Default `None`: no Pings.
+    pub ping_interval: Option<Duration>,
+    /// How long the peer may take to answer such a Ping, by anything. After it
+    /// the socket fails with [`Timeout::KeepAlive`](crate::Timeout::KeepAlive)
+    /// (close code 1006). Default 20 s.
+    pub ping_timeout: Duration,
 }
 
 /// How a client ends an HTTP/2 stream after the closing handshake.
@@ -61,6 +73,8 @@ impl Default for Config {
             linger: None,
             ending: Ending::default(),
             write_buffer: 128 * 1024,
+            ping_interval: None,
+            ping_timeout: Duration::from_secs(20),
         }
     }
 }
@@ -94,5 +108,7 @@ setters!(
     close_timeout: Duration,
     linger: impl Into<Option<Duration>>,
     ending: Ending,
-    write_buffer: usize
+    write_buffer: usize,
+    ping_interval: impl Into<Option<Duration>>,
+    ping_timeout: Duration
 );

@@ -3,6 +3,7 @@
 mod bytes;
 mod config;
 mod keys;
+mod pings;
 mod split;
 mod websocket;
 

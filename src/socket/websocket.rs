@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 
 use super::config::{Config, Ending};
 use super::keys::mask_key;
+use super::pings::{Pings, Silence};
 use super::split::{self, WebSocketReader, WebSocketWriter};
 use crate::error::{Error, Timeout};
 use crate::frame::{
@@ -75,6 +76,7 @@ pub struct WebSocket {
     agreement: Option<Box<Agreement>>,
     transport: Transport,
     close_timer: Option<Pin<Box<Sleep>>>,
+    pings: Option<Box<Pings>>,
     /// Ended without a closing handshake.
     abnormal: bool,
 }
@@ -133,6 +135,7 @@ impl WebSocket {
             stream: Some(stream),
             protocol,
             chunk: Bytes::new(),
+            pings: Pings::new(&config),
             config,
             agreement,
             close_timer: None,
@@ -271,6 +274,8 @@ impl WebSocket {
                     self.settle(cx);
                     match event {
                         Event::Message(message) => return Poll::Ready(Some(Ok(message))),
+                        Event::Pong(payload)
+                            if self.pings.as_ref().is_some_and(|p| p.is_answer(&payload)) => {}
                         Event::Pong(payload) => {
                             return Poll::Ready(Some(Ok(Message::Pong(payload))));
                         }
@@ -301,11 +306,21 @@ impl WebSocket {
         let ended = match stream.poll_chunk(cx) {
             Poll::Ready(Ok(Some(chunk))) => {
                 budget.made_progress();
+                if let Some(pings) = &mut self.pings {
+                    pings.heard();
+                }
                 return Poll::Ready(Ok(chunk));
             }
             Poll::Ready(Ok(None)) => Error::Abnormal,
             Poll::Ready(Err(error)) => error.into(),
             Poll::Pending => {
+                if self.poll_silence(cx).is_ready() {
+                    budget.made_progress();
+                    // Before it counts as ended: there is nobody to end it with.
+                    self.let_go();
+                    self.abnormal = true;
+                    return Poll::Ready(Err(Error::Timeout(Timeout::KeepAlive)));
+                }
                 ready!(self.poll_close_timer(cx));
                 Error::Timeout(Timeout::Close)
             }
@@ -314,6 +329,33 @@ impl WebSocket {
         self.abnormal = true;
         self.let_go();
         Poll::Ready(Err(ended))
+    }
+
+    /// Pings a silent peer; ready when that was in vain.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (Some(pings), Some(stream)) = (&mut self.pings, &mut self.stream) else {
+                return Poll::Pending;
+            };
+            if !self.protocol.is_open() {
+                // From here on it is the close timeout's business.
+                return Poll::Pending;
+            }
+            match ready!(pings.poll(cx)) {
+                Silence::Dead => return Poll::Ready(()),
+                // Without room the peer has been asked by what fills it.
+                Silence::Ping(payload) => {
+                    if stream.has_room(cx) {
+                        let protocol = &mut self.protocol;
+                        let ping = Message::Ping(payload);
+                        // Cannot fail: it is short, and the socket open.
+                        let _ = stream.write(|out| protocol.send(ping, mask_key, &mut Out(out)));
+                        // An error shows up in the next read.
+                        let _ = stream.poll_flush(cx);
+                    }
+                }
+            }
+        }
     }
 
     /// Ready when the peer's Close frame is overdue.

@@ -36,6 +36,8 @@ pub(crate) enum StreamError {
         /// What `h2` says of it, with the peer's debug data.
         text: Arc<str>,
     },
+    /// The peer gave no sign of life in time.
+    KeepAlive,
     /// The connection below broke.
     Io(Arc<io::Error>),
     /// The connection ended under the stream, or this side ended already.

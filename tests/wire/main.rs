@@ -13,6 +13,7 @@ mod frames_server;
 mod http1;
 mod http1_client;
 mod layers;
+mod life;
 mod opening_client;
 mod opening_server;
 mod pool;

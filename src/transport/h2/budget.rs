@@ -12,9 +12,9 @@
 use std::task::Context;
 use std::time::Duration;
 
-use h2::{Ping, PingPong};
 use tokio::time::Instant;
 
+use super::ping::{NEAR, Pings};
 use super::scan::FrameCounts;
 
 /// A frame this long is not counted, and longer ones make good for short ones.
@@ -27,37 +27,37 @@ const INITIAL_WINDOW: u64 = 65_535;
 /// peer costs: some 30 of the shortest frames in this time to a peer with
 /// default settings, while what waits is packed. From nearby the answer itself
 /// is waited for, however long it takes: the peer is busy then.
-const PATIENCE: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = NEAR;
 
 /// The least budget that any peer is known to have.
 const LEAST: u64 = 25_600;
 
 pub(super) struct Budget {
-    ping: Option<PingPong>,
     /// What may be spent until the peer answers.
     limit: usize,
     spent: usize,
-    /// What was spent, and when, before an answer that is waited for.
-    asked: Option<(usize, Instant)>,
-    /// When the PING that is under way was sent.
-    pinging: Option<Instant>,
-    /// The shortest time that an answer took.
-    distance: Option<Duration>,
+    asked: Option<Asked>,
     /// The largest connection window that the peer can be seen to have.
     window: u64,
     /// Something was held back.
     held: bool,
 }
 
+/// An answer that is waited for.
+struct Asked {
+    /// What was spent before.
+    spent: usize,
+    at: Instant,
+    /// The number of the PING.
+    ping: u64,
+}
+
 impl Budget {
-    pub(super) fn new(ping: Option<PingPong>) -> Self {
+    pub(super) fn new() -> Self {
         let mut budget = Self {
-            ping,
             limit: 0,
             spent: 0,
             asked: None,
-            pinging: None,
-            distance: None,
             window: 0,
             held: false,
         };
@@ -88,7 +88,7 @@ impl Budget {
             return true;
         }
         let cost = SHORT - len;
-        if self.ping.is_some() && self.spent + cost > self.limit {
+        if self.spent + cost > self.limit {
             self.held = true;
             return false;
         }
@@ -102,47 +102,29 @@ impl Budget {
     }
 
     /// When waiting for the answer is over, for what is held back.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let (_, at) = self.asked.filter(|_| self.held && self.is_far())?;
-        Some(at + PATIENCE)
+    pub(super) fn deadline(&self, pings: &Pings) -> Option<Instant> {
+        let waiting = self.asked.as_ref().filter(|_| self.held && pings.is_far());
+        Some(waiting?.at + PATIENCE)
     }
 
-    fn is_far(&self) -> bool {
-        self.distance.is_some_and(|distance| distance > PATIENCE)
-    }
-
-    /// Asks the peer in time, and takes its answer. Returns whether what was
+    /// Asks the peer in time, and heeds its answer. Returns whether what was
     /// held back may be sent now.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let is_far = self.is_far();
-        let Some(ping) = &mut self.ping else {
-            return false;
-        };
-        let mut answered = false;
-        if let Some(sent) = self.pinging
-            // An error is the connection's, which ends by it.
-            && ping.poll_pong(cx).is_ready()
-        {
-            answered = true;
-            self.pinging = None;
-            let took = sent.elapsed();
-            self.distance = Some(self.distance.map_or(took, |known| known.min(took)));
-        }
+    pub(super) fn poll(&mut self, pings: &mut Pings, cx: &mut Context<'_>) -> bool {
         let mut freed = false;
-        if let Some((spent, at)) = self.asked
-            && (answered || (is_far && at.elapsed() >= PATIENCE))
+        if let Some(asked) = &self.asked
+            && (pings.is_answered(asked.ping) || (pings.is_far() && asked.at.elapsed() >= PATIENCE))
         {
-            self.spent = self.spent.saturating_sub(spent);
+            self.spent = self.spent.saturating_sub(asked.spent);
             self.asked = None;
             freed = std::mem::take(&mut self.held);
         }
         if self.asked.is_none() && self.spent > self.limit / 2 {
-            let now = Instant::now();
-            self.asked = Some((self.spent, now));
-            if self.pinging.is_none() && ping.send_ping(Ping::opaque()).is_ok() {
-                // Registers for the answer.
-                self.pinging = ping.poll_pong(cx).is_pending().then_some(now);
-            }
+            let at = Instant::now();
+            self.asked = Some(Asked {
+                spent: self.spent,
+                at,
+                ping: pings.ask(cx, at),
+            });
         }
         freed
     }
@@ -154,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_window_is_what_cannot_have_been_given_back() {
-        let mut budget = Budget::new(None);
+        let mut budget = Budget::new();
         assert_eq!(budget.limit, 32_767 / 4);
         let counts = |window, data_bytes| FrameCounts {
             window,
@@ -171,7 +153,7 @@ mod tests {
 
     #[test]
     fn long_frames_make_good_for_short_ones() {
-        let mut budget = Budget::new(None);
+        let mut budget = Budget::new();
         assert!(budget.spend(6));
         assert!(budget.spend(255));
         assert_eq!(budget.spent, 251);

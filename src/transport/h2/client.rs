@@ -2,18 +2,21 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use h2::client::{Connection, SendRequest};
 use h2::ext::Protocol;
 use h2::{PingPong, Reason, RecvStream};
 use http::{Request, Response, response};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::driver::{self, Driver};
 use super::hub::{Hub, Side};
+use super::life::Life;
 use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
@@ -30,13 +33,24 @@ const PREFACE: usize = 24;
 /// Opens streams on one connection. Clones share it.
 #[derive(Clone)]
 pub(crate) struct H2Client {
-    send: SendRequest<Piece>,
+    send: Arc<Sender>,
     hub: Arc<Hub>,
     /// The peer's limit of streams, once its SETTINGS have come.
     limit: watch::Receiver<Option<usize>>,
     /// The capability was seen. A server must not take it back (RFC 8441 §3),
     /// and sockets do not end if it tries.
     capable: Arc<AtomicBool>,
+}
+
+/// `h2` ends the connection when nobody can open streams any more: when the
+/// last [`H2Client`] is gone, or when an idle connection's driver has emptied
+/// this.
+struct Sender(Mutex<Option<SendRequest<Piece>>>);
+
+impl Sender {
+    fn lock(&self) -> MutexGuard<'_, Option<SendRequest<Piece>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A stream that the server accepted or refused.
@@ -69,10 +83,12 @@ impl Drop for Slot {
 
 impl H2Client {
     /// Starts HTTP/2 on `io`. The future moves the connection and has to be
-    /// polled for as long as it lasts; it ends when the connection does.
+    /// polled for as long as it lasts; it ends when the connection does, which
+    /// is at the latest when it was without streams for the `idle` time.
     pub(crate) async fn handshake(
         io: BoxIo,
         config: &Http2Config,
+        idle: Option<Duration>,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
         let wire = Wire::new(io, 0, PREFACE);
         let (send, connection) = h2::client::Builder::new()
@@ -95,8 +111,15 @@ impl H2Client {
             config.write_buffer,
         ));
         let (known, limit) = watch::channel(None);
-        let connection = ClientConnection { connection, known };
-        let driver = Driver::new(connection, hub.clone(), wire);
+        let send = Arc::new(Sender(Mutex::new(Some(send))));
+        let connection = ClientConnection {
+            connection,
+            known,
+            hub: hub.clone(),
+            send: Arc::downgrade(&send),
+        };
+        let life = Life::new(config, idle, Instant::now());
+        let driver = Driver::new(connection, hub.clone(), wire, life);
         let id = hub.id;
         let client = Self {
             send,
@@ -129,7 +152,11 @@ impl H2Client {
     /// Whether the server has SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3),
     /// as far as its SETTINGS went until now.
     pub(crate) fn is_capable(&self) -> bool {
-        if self.send.is_extended_connect_protocol_enabled() {
+        let send = self.send.lock();
+        if send
+            .as_ref()
+            .is_some_and(SendRequest::is_extended_connect_protocol_enabled)
+        {
             self.capable.store(true, Ordering::Relaxed);
         }
         self.capable.load(Ordering::Relaxed)
@@ -137,7 +164,7 @@ impl H2Client {
 
     /// Whether new streams can be opened, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
-        self.hub.is_open() && !self.hub.is_going_away()
+        self.hub.is_open() && !self.hub.is_going_away() && !self.hub.is_retired()
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -172,16 +199,27 @@ impl H2Client {
         request
             .extensions_mut()
             .insert(Protocol::from_static(WEBSOCKET));
-        let mut send = self.send.clone();
         // Before the request is out, nothing was processed.
-        let unsent = |error: h2::Error| OpenError {
-            error: error.into(),
+        let unsent = |error: StreamError| OpenError {
+            error: self.hub.why(error),
             unprocessed: true,
         };
-        poll_fn(|cx| send.poll_ready(cx)).await.map_err(unsent)?;
-        let (response, stream) = send.send_request(request, false).map_err(unsent)?;
+        let send = self.send.lock().clone();
+        let mut send = send.ok_or_else(|| unsent(StreamError::Closed))?;
+        poll_fn(|cx| send.poll_ready(cx))
+            .await
+            .map_err(|error| unsent(error.into()))?;
+        let (response, stream) = send
+            .send_request(request, false)
+            .map_err(|error| unsent(error.into()))?;
         drop(send);
-        let response: Response<RecvStream> = response.await.map_err(OpenError::from)?;
+        let response: Response<RecvStream> = response.await.map_err(|error| {
+            let error = OpenError::from(error);
+            OpenError {
+                error: self.hub.why(error.error),
+                ..error
+            }
+        })?;
         let (parts, body) = response.into_parts();
         if parts.status.is_success() {
             // From here on the stream itself frees the slot.
@@ -206,6 +244,9 @@ impl From<h2::Error> for OpenError {
 struct ClientConnection {
     connection: Connection<Wire, Piece>,
     known: watch::Sender<Option<usize>>,
+    hub: Arc<Hub>,
+    /// Not to keep the connection in use.
+    send: Weak<Sender>,
 }
 
 impl driver::Connection for ClientConnection {
@@ -221,5 +262,17 @@ impl driver::Connection for ClientConnection {
 
     fn ping_pong(&mut self) -> Option<PingPong> {
         self.connection.ping_pong()
+    }
+
+    fn is_used(&self) -> bool {
+        self.hub.is_claimed()
+    }
+
+    fn retire(&mut self) -> bool {
+        let retired = self.hub.retire();
+        if retired && let Some(send) = self.send.upgrade() {
+            *send.lock() = None;
+        }
+        retired
     }
 }

@@ -12,19 +12,26 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use h2::PingPong;
 use tokio::time::{Instant, Sleep};
 
 use super::budget::Budget;
 use super::hub::Hub;
+use super::life::{Life, Verdict};
+use super::ping::Pings;
 use super::stream::{Handles, Shared};
 use super::wire::Wire;
 use crate::transport::StreamError;
 
 /// Frames that carry nothing (PING, SETTINGS, PRIORITY, unknown ones) that a
-/// peer may send beyond one for each frame of use.
+/// peer may send beyond one for each frame of use, within [`FLOOD`].
 const IDLE_FRAMES: u64 = 10_000;
+
+/// What comes slower is no flood: a connection that only keeps itself alive
+/// must be able to do so for ever.
+const FLOOD: Duration = Duration::from_secs(60);
 
 /// The connection in `h2`, client or server.
 pub(super) trait Connection {
@@ -33,6 +40,13 @@ pub(super) trait Connection {
 
     /// The connection's one handle for PING (RFC 9113 §6.7).
     fn ping_pong(&mut self) -> Option<PingPong>;
+
+    /// Whether streams are open or asked for.
+    fn is_used(&self) -> bool;
+
+    /// Begins to end a connection that is not used. Returns false, and does
+    /// nothing, if it has come into use meanwhile.
+    fn retire(&mut self) -> bool;
 
     /// Tells the peer to calm down (RFC 9113 §7), after which the connection
     /// ends by itself. False where `h2` has no way to say so.
@@ -54,11 +68,19 @@ pub(super) struct Driver<C> {
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
     budget: Budget,
+    pings: Pings,
+    life: Life,
+    /// The timer rang: something may be due.
+    rang: bool,
+    retiring: bool,
     /// Made way for others already.
     yielded: bool,
     /// Readers woken since streams were last fed.
     woken_readers: usize,
     calmed: bool,
+    /// Frames that carry nothing, beyond the useful ones, which were forgiven
+    /// because they had taken their time; and since when others are counted.
+    forgiven: (u64, Instant),
 }
 
 struct Timer {
@@ -67,8 +89,8 @@ struct Timer {
 }
 
 impl<C: Connection> Driver<C> {
-    pub(super) fn new(mut connection: C, hub: Arc<Hub>, wire: Wire) -> Self {
-        let budget = Budget::new(connection.ping_pong());
+    pub(super) fn new(mut connection: C, hub: Arc<Hub>, wire: Wire, life: Life) -> Self {
+        let pings = Pings::new(connection.ping_pong());
         Self {
             connection: Some(connection),
             hub,
@@ -78,10 +100,15 @@ impl<C: Connection> Driver<C> {
             retired: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
-            budget,
+            budget: Budget::new(),
+            pings,
+            life,
+            rang: false,
+            retiring: false,
             yielded: false,
             woken_readers: 0,
             calmed: false,
+            forgiven: (0, Instant::now()),
         }
     }
 
@@ -115,11 +142,15 @@ impl<C: Connection> Driver<C> {
         // another processor, is for the next turn.
         self.hub.take(&mut self.listed);
         self.service(false);
-        if self.budget.poll(cx) {
+        self.pings.poll(cx);
+        if self.budget.poll(&mut self.pings, cx) {
             cx.waker().wake_by_ref();
         }
         let _ = self.wire.poll_flush_now(cx)?;
         self.check_flood(cx)?;
+        if std::mem::take(&mut self.rang) {
+            self.check_life(cx)?;
+        }
         self.arm(cx);
         let hungry = !self.hungry.is_empty() && !self.budget.is_holding();
         let more = hungry || !self.retired.is_empty();
@@ -193,12 +224,14 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    /// Sees to it that there is a turn when the next grace or the wait for a
-    /// PING's answer is over. Last in a
+    /// Sees to it that there is a turn when the next grace, the wait for a
+    /// PING's answer, or a time of the connection's life is over. Last in a
     /// turn, because streams begin theirs within it.
     fn arm(&mut self, cx: &mut Context<'_>) {
         let timer = self.timers.peek().map(|Reverse(timer)| timer.at);
-        let Some(at) = timer.into_iter().chain(self.budget.deadline()).min() else {
+        let budget = self.budget.deadline(&self.pings);
+        let life = self.life.deadline();
+        let Some(at) = timer.into_iter().chain(budget).chain(life).min() else {
             self.sleep = None;
             return;
         };
@@ -209,14 +242,47 @@ impl<C: Connection> Driver<C> {
             sleep.as_mut().reset(at);
         }
         if sleep.as_mut().poll(cx).is_ready() {
+            self.rang = true;
             cx.waker().wake_by_ref();
         }
+    }
+
+    /// Finds out, after everything that came was read, whether the peer still
+    /// lives and whether the connection is still of use.
+    fn check_life(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        let (received, _) = self.wire.counts();
+        let now = Instant::now();
+        match self.life.look(now, &received, connection.is_used()) {
+            Verdict::GoOn => {}
+            Verdict::Ask => {
+                self.pings.ask(cx, now);
+            }
+            Verdict::Dead => {
+                self.hub.ends_by(StreamError::KeepAlive);
+                return Err(Error::KeepAlive);
+            }
+            // The peer had as long again to take our farewell.
+            Verdict::Idle if self.retiring => return Err(Error::Ended),
+            Verdict::Idle => {
+                self.retiring = connection.retire();
+                cx.waker().wake_by_ref();
+            }
+        }
+        Ok(())
     }
 
     fn check_flood(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let (received, _) = self.wire.counts();
         let useful = received.data + received.headers;
-        if self.calmed || received.idle <= IDLE_FRAMES + useful {
+        let (forgiven, since) = self.forgiven;
+        if self.calmed || received.idle <= IDLE_FRAMES + useful + forgiven {
+            return Ok(());
+        }
+        if since.elapsed() > FLOOD {
+            self.forgiven = (received.idle.saturating_sub(useful), Instant::now());
             return Ok(());
         }
         self.calmed = true;
@@ -249,6 +315,8 @@ pub(super) enum Error {
     Io(std::io::Error),
     /// The peer sends frames that carry nothing, and no end of them.
     Flood,
+    /// The peer gives no sign of life.
+    KeepAlive,
     Ended,
 }
 

@@ -54,6 +54,10 @@ struct Ready {
     closed: bool,
 }
 
+/// In the place of the number of slots: none will be given. No peer's limit is
+/// larger.
+const RETIRED: usize = usize::MAX;
+
 /// The driver has ended: nobody will look at the list again.
 pub(super) struct DriverGone;
 
@@ -180,6 +184,24 @@ impl Hub {
         if self.side == Side::Client {
             self.free_slot();
         }
+    }
+
+    /// Whether a stream is asked for or open. For clients.
+    pub(super) fn is_claimed(&self) -> bool {
+        !matches!(self.slots.load(Ordering::Acquire), 0 | RETIRED)
+    }
+
+    /// Takes a client's connection out of use, unless it is in use.
+    pub(super) fn retire(&self) -> bool {
+        let retired = self
+            .slots
+            .compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Acquire);
+        retired.is_ok()
+    }
+
+    /// Whether new streams are not to be opened any more.
+    pub(super) fn is_retired(&self) -> bool {
+        self.slots.load(Ordering::Acquire) == RETIRED
     }
 
     /// Claims one of the `max` streams that the peer allows at a time.

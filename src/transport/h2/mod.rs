@@ -5,13 +5,17 @@
 //! the application and the driver share; the [hub] lists those that have
 //! something to do. Beneath `h2` the [wire] gathers writes.
 
+use std::time::Duration;
+
 mod body;
 mod budget;
 #[cfg(feature = "client")]
 mod client;
 mod driver;
 mod hub;
+mod life;
 mod piece;
+mod ping;
 mod scan;
 #[cfg(feature = "server")]
 mod server;
@@ -56,6 +60,18 @@ pub struct Http2Config {
     /// Bytes that a socket may have waiting to be sent before writers wait.
     /// Default 128 KiB.
     pub write_buffer: usize,
+    /// After how long a silence of the peer it is asked for a sign of life by
+    /// PING (RFC 9113 §6.7), while the connection carries streams. Any byte
+    /// from the peer counts, so a connection that is in use sends none. It
+    /// finds peers that are gone without a word, and keeps the paths of
+    /// address translators open, which forget a silent connection after a
+    /// minute or more. The silence may be noticed up to one interval late.
+    /// `None` is off. Default 30 s.
+    pub keep_alive_interval: Option<Duration>,
+    /// How long the peer may take for that sign. After it the connection is
+    /// given up, and its sockets fail with
+    /// [`Timeout::KeepAlive`](crate::Timeout::KeepAlive). Default 20 s.
+    pub keep_alive_timeout: Duration,
 }
 
 impl Default for Http2Config {
@@ -67,6 +83,8 @@ impl Default for Http2Config {
             max_concurrent_streams: 1_000,
             max_header_list_size: 64 * 1024,
             write_buffer: 128 * 1024,
+            keep_alive_interval: Some(Duration::from_secs(30)),
+            keep_alive_timeout: Duration::from_secs(20),
         }
     }
 }
@@ -78,7 +96,7 @@ macro_rules! setters {
                 #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
                 #[must_use]
                 pub fn $name(mut self, value: $type) -> Self {
-                    self.$name = value;
+                    self.$name = value.into();
                     self
                 }
             )*
@@ -92,7 +110,9 @@ setters!(
     max_frame_size: u32,
     max_concurrent_streams: u32,
     max_header_list_size: u32,
-    write_buffer: usize
+    write_buffer: usize,
+    keep_alive_interval: impl Into<Option<Duration>>,
+    keep_alive_timeout: Duration
 );
 
 /// Short DATA frames that may sit in `h2` before the driver reads them, in

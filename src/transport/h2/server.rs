@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use h2::ext::Protocol;
 use h2::server::{Connection, SendResponse};
 use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::{Response, request};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::driver::{self, Driver};
 use super::hub::{Hub, Side};
+use super::life::Life;
 use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
@@ -25,6 +28,7 @@ pub(crate) struct H2Server {
     connection: Connection<Wire, Piece>,
     wire: Wire,
     hub: Arc<Hub>,
+    life: Life,
 }
 
 /// A request that waits for its answer. Dropped without one, its stream is
@@ -37,11 +41,13 @@ pub(crate) struct H2Incoming {
 }
 
 impl H2Server {
-    /// Starts HTTP/2 on `io`, advertising RFC 8441 if `extended_connect`.
+    /// Starts HTTP/2 on `io`, advertising RFC 8441 if `extended_connect`. The
+    /// connection ends when it was without streams for the `idle` time.
     pub(crate) async fn handshake(
         io: BoxIo,
         config: &Http2Config,
         extended_connect: bool,
+        idle: Option<Duration>,
     ) -> Result<Self, StreamError> {
         let wire = Wire::new(io, PREFACE, 0);
         let mut builder = h2::server::Builder::new();
@@ -69,6 +75,7 @@ impl H2Server {
             connection,
             wire,
             hub,
+            life: Life::new(config, idle, Instant::now()),
         })
     }
 
@@ -92,7 +99,7 @@ impl H2Server {
             on_request,
             hub: self.hub.clone(),
         };
-        let mut driver = Driver::new(connection, self.hub, self.wire);
+        let mut driver = Driver::new(connection, self.hub, self.wire, self.life);
         let ended = tokio::select! {
             biased;
             ended = &mut driver => Some(ended),
@@ -115,6 +122,7 @@ impl H2Server {
                 by_peer: false,
                 text: "too many frames that carry nothing".into(),
             },
+            driver::Error::KeepAlive => StreamError::KeepAlive,
             driver::Error::Ended => StreamError::Closed,
         })
     }
@@ -196,6 +204,16 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
 
     fn ping_pong(&mut self) -> Option<PingPong> {
         self.connection.ping_pong()
+    }
+
+    fn is_used(&self) -> bool {
+        self.connection.has_streams()
+    }
+
+    /// Cuts nothing, whatever comes meanwhile (RFC 9113 §6.8).
+    fn retire(&mut self) -> bool {
+        self.connection.graceful_shutdown();
+        true
     }
 
     fn calm(&mut self) -> bool {

@@ -216,7 +216,7 @@ impl Shared {
         if let Some(handles) = state.handles.take() {
             state.outgoing.clear();
             if state.received_end.is_none() {
-                state.received_end = Some(Err(error.clone()));
+                state.received_end = Some(Err(self.hub.why(error.clone())));
             }
             state.reader.wake();
             state.writer.wake();

@@ -1,0 +1,141 @@
+//! Pings of our own, which find a peer that is gone (RFC 6455 §5.5.2).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep};
+
+use super::config::Config;
+
+/// Begins the payload of our Pings, so that their Pongs are not taken for
+/// answers to the application's.
+const MARK: &[u8; 4] = b"h2ws";
+
+/// What is to be done about a silent peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    Ping(Bytes),
+    Dead,
+}
+
+/// Looks once an interval whether anything came; between that nothing but a
+/// flag is touched.
+pub(super) struct Pings {
+    interval: Duration,
+    timeout: Duration,
+    /// Made with the first wait: a socket may be made outside a runtime.
+    sleep: Option<Pin<Box<Sleep>>>,
+    heard: bool,
+    /// Until when the peer may answer, where it was asked.
+    patience: Option<Instant>,
+    sent: u32,
+}
+
+impl Pings {
+    pub(super) fn new(config: &Config) -> Option<Box<Self>> {
+        let interval = config.ping_interval?;
+        Some(Box::new(Self {
+            interval,
+            timeout: config.ping_timeout,
+            sleep: None,
+            heard: false,
+            patience: None,
+            sent: 0,
+        }))
+    }
+
+    /// Something came from the peer.
+    pub(super) fn heard(&mut self) {
+        self.heard = true;
+    }
+
+    /// Whether a Pong answers one of our Pings.
+    pub(super) fn is_answer(&self, payload: &[u8]) -> bool {
+        let number = payload.strip_prefix(MARK).map(<[u8; 4]>::try_from);
+        matches!(number, Some(Ok(number)) if u32::from_be_bytes(number) <= self.sent)
+    }
+
+    /// To be called when all that has come was read; ready when the peer was
+    /// silent for too long.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Silence> {
+        loop {
+            let interval = self.interval;
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(interval)));
+            ready!(sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            let next = later(now, self.interval);
+            let (ask, patience) = match self.patience {
+                _ if std::mem::take(&mut self.heard) => (false, None),
+                None => (true, Some(later(now, self.timeout))),
+                Some(end) if end <= now => return Poll::Ready(Silence::Dead),
+                waiting => (false, waiting),
+            };
+            self.patience = patience;
+            sleep
+                .as_mut()
+                .reset(patience.map_or(next, |end| end.min(next)));
+            if ask {
+                self.sent = self.sent.wrapping_add(1);
+                let payload = [*MARK, self.sent.to_be_bytes()].concat();
+                return Poll::Ready(Silence::Ping(payload.into()));
+            }
+        }
+    }
+}
+
+/// A time too far away to be told is a day away.
+fn later(now: Instant, duration: Duration) -> Instant {
+    let day = Duration::from_secs(24 * 60 * 60);
+    now.checked_add(duration).unwrap_or_else(|| now + day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn pings() -> Box<Pings> {
+        Pings::new(&Config::default().ping_interval(INTERVAL)).expect("on")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_asked_about_and_then_deadly() {
+        let mut pings = pings();
+        let Silence::Ping(payload) = poll_fn(|cx| pings.poll(cx)).await else {
+            panic!("dead at once");
+        };
+        assert!(pings.is_answer(&payload));
+        pings.heard();
+        let again = poll_fn(|cx| pings.poll(cx)).await;
+        assert!(matches!(again, Silence::Ping(next) if next != payload));
+        assert_eq!(poll_fn(|cx| pings.poll(cx)).await, Silence::Dead);
+    }
+
+    #[tokio::test]
+    async fn only_our_own_are_answers() {
+        let mut pings = pings();
+        pings.sent = 1;
+        let cases: [(&[u8], bool); 5] = [
+            (b"h2ws\0\0\0\x01", true),
+            (b"h2ws\0\0\0\x02", false),
+            (b"h2ws", false),
+            (b"", false),
+            (b"h2ws\0\0\0\x01\0", false),
+        ];
+        for (payload, ours) in cases {
+            assert_eq!(pings.is_answer(payload), ours, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn off_unless_asked_for() {
+        assert!(Pings::new(&Config::default()).is_none());
+    }
+}

@@ -1,0 +1,86 @@
+//! The connection's PINGs (RFC 9113 §6.7): `h2` has one handle for them and
+//! lets one be under way at a time, and two ask: the [budget](super::budget)
+//! and the [keep-alive](super::life).
+
+use std::task::Context;
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use tokio::time::Instant;
+
+/// An answer that takes longer than this comes from afar.
+pub(super) const NEAR: Duration = Duration::from_millis(10);
+
+pub(super) struct Pings {
+    handle: Option<PingPong>,
+    /// When the PING that is under way was sent.
+    under_way: Option<Instant>,
+    /// Somebody asked while one was under way, whose answer comes too early.
+    again: bool,
+    sent: u64,
+    answered: u64,
+    /// The shortest time that an answer took.
+    distance: Option<Duration>,
+}
+
+impl Pings {
+    pub(super) fn new(handle: Option<PingPong>) -> Self {
+        Self {
+            handle,
+            under_way: None,
+            again: false,
+            sent: 0,
+            answered: 0,
+            distance: None,
+        }
+    }
+
+    /// Asks the peer for a sign of life. Returns the number of the PING whose
+    /// answer shows that the peer has read all that was sent before this call.
+    pub(super) fn ask(&mut self, cx: &mut Context<'_>, now: Instant) -> u64 {
+        if self.under_way.is_some() {
+            self.again = true;
+            return self.sent + 1;
+        }
+        self.send(cx, now);
+        self.sent
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, now: Instant) {
+        self.again = false;
+        self.sent += 1;
+        if let Some(handle) = &mut self.handle
+            && handle.send_ping(Ping::opaque()).is_ok()
+        {
+            // Registers for the answer. An error is the connection's, which
+            // ends by it.
+            self.under_way = handle.poll_pong(cx).is_pending().then_some(now);
+        }
+    }
+
+    /// Takes the answer, if it has come.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        let (Some(handle), Some(sent)) = (&mut self.handle, self.under_way) else {
+            return;
+        };
+        if handle.poll_pong(cx).is_pending() {
+            return;
+        }
+        let took = sent.elapsed();
+        self.under_way = None;
+        self.answered = self.sent;
+        self.distance = Some(self.distance.map_or(took, |known| known.min(took)));
+        if self.again {
+            self.send(cx, sent + took);
+        }
+    }
+
+    pub(super) fn is_answered(&self, number: u64) -> bool {
+        self.answered >= number
+    }
+
+    /// Whether the quickest answer until now took longer than [`NEAR`].
+    pub(super) fn is_far(&self) -> bool {
+        self.distance.is_some_and(|distance| distance > NEAR)
+    }
+}
