@@ -166,7 +166,7 @@ mod tests {
     fn a_silent_peer_is_asked_and_then_dead() {
         let start = Instant::now();
         let mut life = keep_alive(start);
-        let mut at = |life: &mut Life, second: u32, bytes| {
+        let at = |life: &mut Life, second: u32, bytes| {
             life.look(start + second * SECOND, &counts(bytes, 0), true)
         };
         assert_eq!(at(&mut life, 9, 0), Verdict::GoOn);

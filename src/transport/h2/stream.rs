@@ -471,6 +471,10 @@ impl H2Stream {
         Poll::Pending
     }
 
+    pub(crate) fn wake_reader(&self) {
+        self.shared.wake_reader();
+    }
+
     /// Whether the connection asks its sockets to close.
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.hub.is_draining()
