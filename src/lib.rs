@@ -95,11 +95,13 @@ mod server;
 
 #[cfg(feature = "_net")]
 pub use self::error::{Error, Refusal, Timeout};
+pub use self::frame::Prepared as PreparedMessage;
 pub use self::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, ProtocolError, Role, Text};
 pub use self::handshake::DeflateConfig;
 #[cfg(feature = "_net")]
 pub use self::socket::{
-    ByteStream, Config, Ending, ReuniteError, WebSocket, WebSocketReader, WebSocketWriter,
+    Broadcast, ByteStream, Config, Delivery, Ending, Member, ReuniteError, Slow, WebSocket,
+    WebSocketReader, WebSocketWriter,
 };
 #[cfg(feature = "_net")]
 pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};

@@ -7,7 +7,7 @@ use super::header::{Header, OpCode};
 use super::mask;
 
 /// Payloads of this size and more, in bytes, go out without a copy where they need no mask.
-const LARGE: usize = 16 * 1024;
+pub(super) const LARGE: usize = 16 * 1024;
 
 /// How much of a large payload, in bytes, stays with its header: HTTP/2 peers count DATA frames
 /// under 256 bytes against a budget, and a header alone would make such a frame.

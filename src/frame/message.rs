@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::close::CloseFrame;
+use super::header::OpCode;
 use super::text::Text;
 
 /// What an application sends or receives. Payloads are shared memory: a clone copies nothing.
@@ -86,6 +87,15 @@ impl Message {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
+    }
+
+    pub(super) const fn opcode(&self) -> OpCode {
+        match self {
+            Self::Text(_) => OpCode::Text,
+            Self::Binary(_) => OpCode::Binary,
+            Self::Ping(_) => OpCode::Ping,
+            Self::Pong(_) => OpCode::Pong,
+        }
     }
 
     /// Whether this is a text message.

@@ -39,6 +39,7 @@ mod header;
 mod limits;
 pub mod mask;
 mod message;
+mod prepared;
 mod protocol;
 #[cfg(test)]
 mod testing;
@@ -55,6 +56,7 @@ pub use error::{ProtocolError, SendError};
 pub use header::{Header, OpCode};
 pub use limits::Limits;
 pub use message::{Event, Message};
+pub use prepared::Prepared;
 pub use protocol::Protocol;
 pub use text::Text;
 pub use utf8::{InvalidUtf8, Utf8Validator};

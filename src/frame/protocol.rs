@@ -21,11 +21,12 @@ use super::Role;
 use super::close::CloseFrame;
 use super::decoder::Decoder;
 use super::deflate::{Compressor, Deflate};
-use super::encoder::{Frame, Output};
+use super::encoder::{Frame, LARGE, Output};
 use super::error::{ProtocolError, SendError};
 use super::header::{MAX_CONTROL, OpCode};
 use super::limits::Limits;
 use super::message::{Event, Message};
+use super::prepared::Prepared;
 
 /// The state of one endpoint. See the [module](super) for an example.
 ///
@@ -260,12 +261,7 @@ impl Protocol {
         if self.closing.is_some() {
             return Err(SendError::Closed);
         }
-        let opcode = match &message {
-            Message::Text(_) => OpCode::Text,
-            Message::Binary(_) => OpCode::Binary,
-            Message::Ping(_) => OpCode::Ping,
-            Message::Pong(_) => OpCode::Pong,
-        };
+        let opcode = message.opcode();
         let payload = message.into_payload();
         if opcode.is_control() {
             if payload.len() > MAX_CONTROL {
@@ -279,6 +275,39 @@ impl Protocol {
         }
         self.send_plain(opcode, payload, &mut key, out);
         Ok(())
+    }
+
+    /// Sends a message that was [prepared](Prepared); as [`send`](Self::send), but uncompressed and
+    /// whole, whatever [`Limits::fragment_size`]: nothing is won by holding back what is shared.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_prepared(
+        &mut self,
+        message: &Prepared,
+        mut key: impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) -> Result<(), SendError> {
+        let opcode = message.opcode();
+        if self.closing.is_some() {
+            return Err(SendError::Closed);
+        }
+        if !opcode.is_control() && self.pending.is_some() {
+            return Err(SendError::Busy);
+        }
+        if self.role() == Role::Server && message.len() < LARGE {
+            out.buffer().extend_from_slice(message.frame());
+        } else {
+            Frame::whole(opcode, message.payload()).write(self.role(), &mut key, out);
+        }
+        Ok(())
+    }
+
+    /// Forgets the fragments that [are pending](Self::has_pending). The message stays cut, so all
+    /// that may follow is a Close frame, which may stand there (RFC 6455 §5.4).
+    #[cfg(any(feature = "_net", test))]
+    pub(crate) fn abandon(&mut self) {
+        self.pending = None;
     }
 
     /// Sends a message as it is.

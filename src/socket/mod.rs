@@ -1,5 +1,6 @@
 //! [`WebSocket`]: messages over a byte stream.
 
+mod broadcast;
 mod bytes;
 mod config;
 mod keys;
@@ -7,6 +8,7 @@ mod pings;
 mod split;
 mod websocket;
 
+pub use self::broadcast::{Broadcast, Delivery, Member, Slow};
 pub use self::bytes::ByteStream;
 pub use self::config::{Config, Ending};
 #[cfg(feature = "client")]

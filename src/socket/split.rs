@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use futures_sink::Sink;
 
 use super::WebSocket;
 use crate::error::Error;
-use crate::frame::{CloseCode, CloseFrame, Message};
+use crate::frame::{CloseCode, CloseFrame, Message, Prepared};
 use crate::transport::Transport;
 
 /// The receiving half; see [`WebSocket::split`].
@@ -87,6 +87,54 @@ impl WebSocketReader {
 }
 
 impl WebSocketWriter {
+    /// See [`WebSocket::send_prepared`].
+    ///
+    /// # Errors
+    ///
+    /// What broke the stream; [`Error::Send`] after a Close frame.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have sent the message, never a part.
+    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        self.feed_prepared(message).await?;
+        poll_fn(|cx| self.0.lock().poll_flush_messages(cx)).await
+    }
+
+    /// See [`WebSocket::feed_prepared`].
+    ///
+    /// # Errors
+    ///
+    /// As [`send_prepared`](Self::send_prepared).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has not sent the message.
+    pub async fn feed_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        poll_fn(|cx| self.0.lock().poll_ready_to_send(cx)).await?;
+        self.0.lock().start_prepared(message)
+    }
+
+    /// Pending, and nothing was sent, where there is no room.
+    pub(super) fn poll_send_prepared(
+        &mut self,
+        message: &Prepared,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let mut socket = self.0.lock();
+        ready!(socket.poll_ready_to_send(cx))?;
+        socket.start_prepared(message)?;
+        // What is not written now is by the next message, or by the reader.
+        match socket.poll_flush_messages(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
+
+    pub(super) fn give_up(&mut self, frame: CloseFrame, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.0.lock().give_up(frame, cx)
+    }
+
     /// Sends a Close frame behind what is queued. The closing handshake is
     /// over when the reader's stream of messages ends.
     ///

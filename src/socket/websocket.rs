@@ -18,7 +18,8 @@ use super::pings::{Pings, Silence};
 use super::split::{self, WebSocketReader, WebSocketWriter};
 use crate::error::{Error, Timeout};
 use crate::frame::{
-    CloseCode, CloseFrame, Deflate, Event, Limits, Message, Output, Protocol, Role, SendError,
+    CloseCode, CloseFrame, Deflate, Event, Limits, Message, Output, Prepared, Protocol, Role,
+    SendError,
 };
 use crate::transport::{self, Finish, IoStream, Outgoing, Transport};
 
@@ -222,13 +223,47 @@ impl WebSocket {
         .await
     }
 
+    /// Sends a message that was prepared for many sockets, as `send` does one
+    /// of its own.
+    ///
+    /// # Errors
+    ///
+    /// What broke the stream; [`Error::Send`] after a Close frame.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have sent the message, never a part.
+    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        self.feed_prepared(message).await?;
+        poll_fn(|cx| self.poll_flush_messages(cx)).await
+    }
+
+    /// As [`send_prepared`](Self::send_prepared), to leave with the next flush.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_prepared`](Self::send_prepared).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has not sent the message.
+    pub async fn feed_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_ready_to_send(cx)).await?;
+        self.start_prepared(message)
+    }
+
     fn send_close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
         let protocol = &mut self.protocol;
         match stream.write(|out| protocol.close(frame, mask_key, &mut Out(out))) {
-            Ok(()) | Err(SendError::Closed) => Ok(()),
+            Ok(()) => {
+                // It has to wait for the peer's Close with a limit from now on.
+                stream.wake_reader();
+                Ok(())
+            }
+            Err(SendError::Closed) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -435,6 +470,26 @@ impl WebSocket {
         let protocol = &mut self.protocol;
         stream.write(|out| protocol.send(message, mask_key, &mut Out(out)))?;
         Ok(())
+    }
+
+    pub(super) fn start_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Err(Error::Closed);
+        };
+        let protocol = &mut self.protocol;
+        stream.write(|out| protocol.send_prepared(message, mask_key, &mut Out(out)))?;
+        Ok(())
+    }
+
+    /// Closes for a peer that does not read: behind what is queued, but in
+    /// place of what is left of a long message, which could wait for ever.
+    pub(super) fn give_up(&mut self, frame: CloseFrame, cx: &mut Context<'_>) -> Result<(), Error> {
+        self.protocol.abandon();
+        self.send_close(Some(frame))?;
+        match self.poll_flush_messages(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
     }
 
     pub(super) fn poll_flush_messages(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -105,6 +105,10 @@ impl IoStream {
         IoHandle(Arc::downgrade(&self.wakers))
     }
 
+    pub(crate) fn wake_reader(&self) {
+        self.wakers.read.wake();
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.wakers.order.load(Ordering::SeqCst) != GO_ON
     }

@@ -83,6 +83,14 @@ impl Stream {
         }
     }
 
+    /// Wakes who waits for a chunk: something else is to be waited for too.
+    pub(crate) fn wake_reader(&self) {
+        match self {
+            Self::H2(stream) => stream.wake_reader(),
+            Self::Io(stream) => stream.wake_reader(),
+        }
+    }
+
     /// Whether this side is shutting down and asks its sockets to close. Who
     /// waits for a chunk is woken when it comes to that.
     pub(crate) fn is_draining(&self) -> bool {

@@ -1,0 +1,184 @@
+//! One message to many sockets, of which some do not keep up.
+
+use futures_util::StreamExt;
+use h2ws::{Broadcast, CloseCode, Config, Error, Http2Config, Message, PreparedMessage, Role};
+use h2ws::{Server, Slow, Timeout, WebSocket};
+use tokio::sync::mpsc;
+
+use crate::support::client::http2;
+use crate::support::{server, within};
+
+/// A server whose handlers hand their sockets out.
+async fn sockets(config: Http2Config) -> (server::Running, mpsc::UnboundedReceiver<WebSocket>) {
+    let (sender, accepted) = mpsc::unbounded_channel();
+    let builder = Server::builder().http2(config);
+    let server = server::serve(builder, move |upgrade, _| {
+        let sender = sender.clone();
+        async move {
+            let _: Result<_, _> = sender.send(upgrade.accept().await.unwrap());
+        }
+    })
+    .await;
+    (server, accepted)
+}
+
+/// A server's and a client's end, over 1000 bytes.
+fn pair(config: Config) -> (WebSocket, WebSocket) {
+    let (near, far) = tokio::io::duplex(1000);
+    (
+        WebSocket::from_stream(near, Role::Server, config),
+        WebSocket::from_stream(far, Role::Client, Config::default()),
+    )
+}
+
+/// Fills a socket whose peer does not read, until it is too slow.
+async fn fill(group: &mut Broadcast, message: &PreparedMessage) -> h2ws::Delivery {
+    for _ in 0..1000 {
+        let delivery = within(group.send(message)).await;
+        if delivery.sent == 0 {
+            return delivery;
+        }
+    }
+    panic!("never full");
+}
+
+/// Short, packed and long messages, over HTTP/2, to each the same.
+#[tokio::test]
+async fn all_get_the_same() {
+    let (server, mut accepted) = sockets(Http2Config::default()).await;
+    let client = http2().build().unwrap();
+    let mut group = Broadcast::new(Slow::Wait);
+    let (mut clients, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        clients.push(client.connect(&server.url("/")).await.unwrap());
+        let (reader, writer) = within(accepted.recv()).await.unwrap().split();
+        group.join(writer);
+        readers.push(reader);
+    }
+    let messages = [0, 1, 125, 126, 16_383, 16_384, 70_000, 300_000].map(|len| {
+        let bytes: Vec<u8> = (0..len as u32).map(|n| n as u8).collect();
+        Message::binary(bytes)
+    });
+    let expected = messages.clone();
+    let send = async {
+        for message in messages {
+            let message = PreparedMessage::new(message).unwrap();
+            let delivery = within(group.send(&message)).await;
+            assert_eq!(delivery.sent, 50, "{delivery:?}");
+        }
+    };
+    let read = async {
+        let all = clients.iter_mut().map(async |ws| {
+            for expected in &expected {
+                let got = within(ws.next()).await.expect("open").unwrap();
+                assert!(got == *expected, "another message");
+            }
+        });
+        futures_util::future::join_all(all).await;
+    };
+    let serve = futures_util::future::join_all(readers.iter_mut().map(StreamExt::next));
+    tokio::select! {
+        ((), ()) = async { tokio::join!(send, read) } => {}
+        _ = serve => panic!("a socket ended"),
+    }
+}
+
+/// A socket that does not keep up misses messages; the others do not.
+#[tokio::test]
+async fn a_slow_socket_is_skipped() {
+    let mut group = Broadcast::new(Slow::Skip);
+    let config = Config::default().write_buffer(2000);
+    let (slow, _unread) = pair(config.clone());
+    let (fast, mut client) = pair(config);
+    let ((mut slow_reader, slow), (mut reader, fast)) = (slow.split(), fast.split());
+    // As always: the readers move what could not be written at once.
+    let _reading = tokio::spawn(async move { reader.next().await });
+    let _slow_reading = tokio::spawn(async move { slow_reader.next().await });
+    group.join(slow);
+    group.join(fast);
+    let message = PreparedMessage::new(vec![7; 500]).unwrap();
+    let mut skipped = 0;
+    for _ in 0..50 {
+        let delivery = within(group.send(&message)).await;
+        skipped += delivery.skipped;
+        let got = within(client.next()).await.expect("open").unwrap();
+        assert_eq!(got.len(), 500);
+    }
+    assert!((30..50).contains(&skipped), "{skipped}");
+    assert_eq!(group.len(), 2);
+}
+
+/// A socket that does not keep up is closed behind what it was sent.
+#[tokio::test]
+async fn a_slow_socket_is_closed() {
+    let mut group = Broadcast::new(Slow::Close);
+    let (slow, mut client) = pair(Config::default().write_buffer(2000));
+    let (mut reader, writer) = slow.split();
+    let member = group.join(writer);
+    let message = PreparedMessage::new(vec![7; 500]).unwrap();
+    let delivery = fill(&mut group, &message).await;
+    assert!(matches!(&delivery.left[..], [(left, None)] if *left == member));
+    assert!(group.is_empty());
+    let (read, closed) = tokio::join!(within(reader.next()), async {
+        while let Some(message) = within(client.next()).await {
+            assert_eq!(message.unwrap().len(), 500);
+        }
+        client.close_code()
+    });
+    assert!(read.is_none(), "{read:?}");
+    assert_eq!(closed, Some(CloseCode::TRY_AGAIN_LATER));
+}
+
+/// One that never reads again ends as well: its reader, which waits already,
+/// waits for the Close frame no longer than it should.
+#[tokio::test]
+async fn a_closed_socket_whose_peer_is_silent_ends() {
+    let mut group = Broadcast::new(Slow::Close);
+    let config = Config::default()
+        .write_buffer(2000)
+        .close_timeout(std::time::Duration::from_millis(10));
+    let (slow, _unread) = pair(config);
+    let (mut reader, writer) = slow.split();
+    group.join(writer);
+    let read = tokio::spawn(async move { reader.next().await });
+    tokio::task::yield_now().await;
+    let message = PreparedMessage::new(vec![7; 300_000]).unwrap();
+    fill(&mut group, &message).await;
+    let ended = within(read).await.unwrap().expect("an error");
+    assert!(
+        matches!(ended, Err(Error::Timeout(Timeout::Close))),
+        "{ended:?}"
+    );
+}
+
+/// Who has ended leaves, and harms nobody.
+#[tokio::test]
+async fn an_ended_socket_leaves_the_group() {
+    let mut group = Broadcast::new(Slow::Skip);
+    let (gone, client) = pair(Config::default());
+    let (stays, mut other) = pair(Config::default());
+    let (mut gone_reader, gone) = gone.split();
+    let (_reader, stays) = stays.split();
+    let gone = group.join(gone);
+    let stays = group.join(stays);
+    drop(client);
+    assert!(within(gone_reader.next()).await.expect("an error").is_err());
+    let message = PreparedMessage::new("news").unwrap();
+    let delivery = within(group.send(&message)).await;
+    assert_eq!((delivery.sent, delivery.left.len()), (1, 1));
+    assert!(matches!(delivery.left[0], (left, Some(_)) if left == gone));
+    let got = within(other.next()).await.expect("open").unwrap();
+    assert_eq!(got.as_text(), Some("news"));
+    assert!(group.leave(stays).is_some());
+    assert!(group.leave(stays).is_none());
+}
+
+/// RFC 6455 §5.1: a client masks what was prepared, too.
+#[tokio::test]
+async fn a_client_masks() {
+    let (mut server, mut client) = pair(Config::default());
+    let message = PreparedMessage::new("from a client").unwrap();
+    within(client.send_prepared(&message)).await.unwrap();
+    let got = within(server.next()).await.expect("open").unwrap();
+    assert_eq!(got.as_text(), Some("from a client"));
+}
