@@ -70,7 +70,7 @@ async def capture(stage: Stage, port: int):
     file = stage.dir / "capture.pcapng"
     file.unlink(missing_ok=True)
     file.touch()
-    child = await stage.spawn("tshark", "-q", "-i", "lo", "-f", f"tcp port {port}", "-w", file)
+    child = await stage.spawn("tshark", "-q", "-B", "64", "-i", "lo", "-f", f"tcp port {port}", "-w", file)
     for _ in range(600):
         if "Capture started" in child.log.read_text() or not child.running:
             break
