@@ -32,6 +32,12 @@ const PATIENCE: Duration = NEAR;
 /// The least budget that any peer is known to have.
 const LEAST: u64 = 25_600;
 
+/// The part of the peer's budget that is spent before an answer: the rest is
+/// for what the peer has taken in and its application has not read yet. A
+/// thousand tasks may stand before the one that a frame has woken, and the
+/// peer answers many PINGs until that one has its turn.
+const PART: u64 = 16;
+
 pub(super) struct Budget {
     /// What may be spent until the peer answers.
     limit: usize,
@@ -41,6 +47,7 @@ pub(super) struct Budget {
     window: u64,
     /// Something was held back.
     held: bool,
+    far: bool,
 }
 
 /// An answer that is waited for.
@@ -60,6 +67,7 @@ impl Budget {
             asked: None,
             window: 0,
             held: false,
+            far: false,
         };
         budget.widen(INITIAL_WINDOW);
         budget
@@ -67,8 +75,7 @@ impl Budget {
 
     fn widen(&mut self, window: u64) {
         self.window = window;
-        // The rest is for what the peer has taken in and not read yet.
-        let budget = (window / 2).max(LEAST) / 4;
+        let budget = (window / 2).max(LEAST) / PART;
         self.limit = usize::try_from(budget).unwrap_or(usize::MAX);
     }
 
@@ -88,12 +95,18 @@ impl Budget {
             return true;
         }
         let cost = SHORT - len;
-        if self.spent + cost > self.limit {
+        if self.spent + cost > self.limit() {
             self.held = true;
             return false;
         }
         self.spent += cost;
         true
+    }
+
+    /// From afar an answer gives applications time to read meanwhile.
+    fn limit(&self) -> usize {
+        let times = if self.far { 4 } else { 1 };
+        self.limit.saturating_mul(times)
     }
 
     /// Whether something waits for the peer's answer.
@@ -118,7 +131,8 @@ impl Budget {
             self.asked = None;
             freed = std::mem::take(&mut self.held);
         }
-        if self.asked.is_none() && self.spent > self.limit / 2 {
+        self.far = pings.is_far();
+        if self.asked.is_none() && self.spent > self.limit() / 2 {
             let at = Instant::now();
             self.asked = Some(Asked {
                 spent: self.spent,
@@ -137,7 +151,7 @@ mod tests {
     #[test]
     fn the_window_is_what_cannot_have_been_given_back() {
         let mut budget = Budget::new();
-        assert_eq!(budget.limit, 32_767 / 4);
+        assert_eq!(budget.limit, 32_767 / PART as usize);
         let counts = |window, data_bytes| FrameCounts {
             window,
             data_bytes,
@@ -146,7 +160,7 @@ mod tests {
         // A megabyte more, and then half of what was sent handed back.
         budget.learn(&counts(1 << 20, 0), &counts(0, 100));
         let wide = budget.limit;
-        assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / 4);
+        assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / PART as usize);
         budget.learn(&counts((1 << 20) + 5_000, 0), &counts(0, 10_000));
         assert_eq!(budget.limit, wide);
     }
