@@ -88,6 +88,8 @@ mod socket;
 )]
 mod transport;
 
+#[cfg(feature = "bridge")]
+mod bridge;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "server")]
@@ -100,12 +102,14 @@ pub use self::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, ProtocolE
 pub use self::handshake::DeflateConfig;
 #[cfg(feature = "_net")]
 pub use self::socket::{
-    Broadcast, ByteStream, Config, Delivery, Ending, Member, ReuniteError, Slow, WebSocket,
-    WebSocketReader, WebSocketWriter,
+    Broadcast, ByteStream, Config, Delivery, Ending, Member, MessageStream, ReuniteError, Slow,
+    WebSocket, WebSocketReader, WebSocketWriter,
 };
 #[cfg(feature = "_net")]
 pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
 
+#[cfg(feature = "bridge")]
+pub use self::bridge::{Bridge, BridgeBuilder, BridgeError, Bridged};
 #[cfg(feature = "client")]
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
 #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
 //! Makes connections.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use tokio::time::timeout;
@@ -36,14 +37,15 @@ impl Connector {
         }
     }
 
-    /// Connects to `target`; with [`HttpVersion::Auto`], in the version that
-    /// the server picks.
+    /// Connects to `target`, at `address` if that is known already; with
+    /// [`HttpVersion::Auto`], in the version that the server picks.
     pub(super) async fn connect(
         &self,
         target: &Target,
+        address: Option<SocketAddr>,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        let connect = self.connect_unbounded(target, version);
+        let connect = self.connect_unbounded(target, address, version);
         timeout(self.settings.connect_timeout, connect)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?
@@ -52,9 +54,10 @@ impl Connector {
     async fn connect_unbounded(
         &self,
         target: &Target,
+        address: Option<SocketAddr>,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        let io = self.reach(target).await?;
+        let io = self.reach(target, address).await?;
         if !target.secure() {
             return match version {
                 HttpVersion::Http2 => self.http2(io).await,
@@ -85,8 +88,14 @@ impl Connector {
     }
 
     /// A byte stream to the target's host, through a proxy or without.
-    async fn reach(&self, target: &Target) -> Result<BoxIo, Error> {
+    async fn reach(&self, target: &Target, address: Option<SocketAddr>) -> Result<BoxIo, Error> {
         let (host, port) = (target.host(), target.port());
+        if let Some(address) = address {
+            let tcp = dial::address(address)
+                .await
+                .map_err(|error| Error::Connect(Arc::new(error)))?;
+            return Ok(Box::new(tcp));
+        }
         if let Some(proxy) = self.settings.proxy.proxy(target) {
             let body = self.settings.refusal_body;
             let tls = if proxy.is_secure() {

@@ -8,9 +8,12 @@ mod request;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::builder::ClientBuilder;
+#[cfg(feature = "bridge")]
+pub(crate) use self::request::Accepted;
 pub use self::request::RequestBuilder;
 
 use self::connector::Connector;
@@ -64,9 +67,12 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
+/// By what their connections can be shared.
+type Origins = HashMap<(OriginKey, Option<SocketAddr>), Arc<Origin>>;
+
 struct Inner {
     connector: Connector,
-    origins: Mutex<HashMap<OriginKey, Arc<Origin>>>,
+    origins: Mutex<Origins>,
 }
 
 impl Client {
@@ -131,16 +137,18 @@ impl Client {
         }
     }
 
-    fn origins(&self) -> std::sync::MutexGuard<'_, HashMap<OriginKey, Arc<Origin>>> {
+    fn origins(&self) -> std::sync::MutexGuard<'_, Origins> {
         self.inner
             .origins
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn origin(&self, target: &Target) -> Arc<Origin> {
-        let key = target.origin().clone();
-        self.origins().entry(key).or_default().clone()
+    fn origin(&self, target: &Target, address: Option<SocketAddr>) -> Arc<Origin> {
+        let key = (target.origin().clone(), address);
+        let mut origins = self.origins();
+        let origin = origins.entry(key).or_insert_with(|| Origin::at(address));
+        origin.clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a client knows of one origin: its connections, and whether they can
 //! carry WebSockets.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::transport::{BoxIo, ConnectionStats};
 
 #[derive(Default)]
 pub(super) struct Origin {
+    /// Where it is, if the caller knows better than the resolver.
+    address: Option<SocketAddr>,
     known: Mutex<Known>,
     /// Held while a connection is made, so that all who come meanwhile share
     /// it instead of making their own.
@@ -36,6 +39,13 @@ pub(super) enum Route {
 }
 
 impl Origin {
+    pub(super) fn at(address: Option<SocketAddr>) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            ..Self::default()
+        })
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,7 +87,7 @@ impl Origin {
                     .map_err(|_| Error::Timeout(Timeout::Connect))?;
                 continue;
             }
-            match connector.connect(target, version).await? {
+            match connector.connect(target, self.address, version).await? {
                 Connection::Http2(client) if client.is_capable() => {
                     self.known().connections.push(client);
                 }
@@ -117,7 +127,10 @@ impl Origin {
     }
 
     async fn http1(&self, connector: &Connector, target: &Target) -> Result<Route, Error> {
-        match connector.connect(target, HttpVersion::Http1).await? {
+        match connector
+            .connect(target, self.address, HttpVersion::Http1)
+            .await?
+        {
             Connection::Http1(io) => Ok(Route::Http1(io)),
             Connection::Http2(_) => Err(Error::NoExtendedConnect),
         }

@@ -1,5 +1,6 @@
 //! One opening request: from a URL to a WebSocket.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use super::{Client, HttpVersion};
 use crate::error::{Error, Refusal, Timeout};
 use crate::frame::Role;
 use crate::handshake::{
-    Agreed, DeflateConfig, HandshakeError, Key, Offer, Target, extended_connect, upgrade,
+    Agreed, DeflateConfig, HandshakeError, HostPort, Key, Offer, Target, extended_connect, upgrade,
 };
 use crate::socket::{Agreement, ByteStream, WebSocket, nonce};
 use crate::transport::h1::{self, H1Answer};
@@ -34,6 +35,8 @@ pub struct RequestBuilder {
     offer: Offer,
     deflate: Option<DeflateConfig>,
     version: Option<HttpVersion>,
+    authority: Option<HostPort>,
+    address: Option<SocketAddr>,
     error: Option<Error>,
 }
 
@@ -47,6 +50,8 @@ impl RequestBuilder {
             headers: HeaderMap::new(),
             offer: Offer::default(),
             version: None,
+            authority: None,
+            address: None,
             error: None,
         }
     }
@@ -100,6 +105,32 @@ impl RequestBuilder {
         self
     }
 
+    /// What the server is told that it is called (`Host`, `:authority`),
+    /// instead of the URL's host and port. Which server that is, and the name
+    /// that its certificate is for, the URL still says.
+    pub fn authority(mut self, authority: HostPort) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// Connects to this address, without a proxy, instead of where the name of
+    /// the URL leads to; nothing else about the request changes. Connections
+    /// to one address are not shared with those to another.
+    pub fn address(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Passes on what somebody else asked for: these fields, this offer, and
+    /// nothing of the client's own.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn on_behalf(mut self, headers: HeaderMap, offer: Offer) -> Self {
+        self.headers = headers;
+        self.offer = offer;
+        self.deflate = None;
+        self
+    }
+
     /// Opens the WebSocket; see [`Client::connect`].
     ///
     /// # Errors
@@ -145,12 +176,16 @@ impl RequestBuilder {
         Ok(ByteStream::new(stream, Role::Client, config))
     }
 
-    async fn accepted(self) -> Result<Accepted, Error> {
+    /// Sends the request; repeats it where it certainly was not acted on.
+    pub(crate) async fn accepted(self) -> Result<Accepted, Error> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let target: Target = self.url.parse().map_err(HandshakeError::Url)?;
-        let origin = self.client.origin(&target);
+        let mut target: Target = self.url.parse().map_err(HandshakeError::Url)?;
+        if let Some(authority) = &self.authority {
+            target = target.called(authority);
+        }
+        let origin = self.client.origin(&target, self.address);
         let connector = &self.client.inner.connector;
         let version = self.version.unwrap_or(connector.settings.version);
         let attempt = Attempt {
@@ -193,7 +228,7 @@ impl RequestBuilder {
 }
 
 /// An accepted stream, what was agreed, and the answer.
-type Accepted = (Stream, Agreed, Response<()>);
+pub(crate) type Accepted = (Stream, Agreed, Response<()>);
 
 enum Failure {
     /// The server certainly did not act on the request.

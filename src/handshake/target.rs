@@ -76,6 +76,24 @@ impl Target {
         &self.authority
     }
 
+    /// The same target, told that it is called `authority`: a proxy passes on the name that its
+    /// own client knows.
+    ///
+    /// ```
+    /// use h2ws::handshake::Target;
+    ///
+    /// let target: Target = "ws://10.0.0.7:9000/chat".parse()?;
+    /// let target = target.called(&"example.com".parse()?);
+    /// assert_eq!((target.host(), target.authority()), ("10.0.0.7", "example.com"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn called(mut self, authority: &HostPort) -> Self {
+        let default_port = if self.secure() { 443 } else { 80 };
+        self.authority = authority.clone().without_port(default_port).to_string();
+        self
+    }
+
     /// What goes into the request line or `:path`; `/` if the URL ends after the authority.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
@@ -286,6 +304,26 @@ mod tests {
             ("ws://a:0/", UrlError::Port),
         ] {
             assert_eq!(url.parse::<Target>(), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn rfc9112_3_2_a_target_can_be_called_by_another_name() {
+        for (authority, shown) in [
+            ("Example.com", "example.com"),
+            ("example.com:443", "example.com"),
+            ("example.com:80", "example.com:80"),
+            ("[::1]:8443", "[::1]:8443"),
+            // All that a `HostPort` can hold, a URI can.
+            ("a-._~!$&'()+;=b:9", "a-._~!$&'()+;=b:9"),
+        ] {
+            let target: Target = "wss://10.0.0.7:9/a?b".parse().unwrap();
+            let called = target.clone().called(&authority.parse().unwrap());
+            assert_eq!(called.authority(), shown);
+            assert_eq!(called.host_value(), shown);
+            assert_eq!(called.http_uri().authority().unwrap().as_str(), shown);
+            assert_eq!(called.origin(), target.origin());
+            assert_eq!(called.path_and_query(), "/a?b");
         }
     }
 

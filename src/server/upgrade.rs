@@ -16,10 +16,14 @@ use super::ordinary;
 use super::serve::ResponseBody;
 use crate::error::Error;
 use crate::frame::Role;
-use crate::handshake::{Agreed, DeflateConfig, HandshakeError, Opening, extended_connect, upgrade};
+use crate::handshake::{
+    Agreed, DeflateConfig, HandshakeError, HostPort, Opening, extended_connect, upgrade,
+};
+#[cfg(feature = "bridge")]
+use crate::socket::Config;
 use crate::socket::{Agreement, ByteStream, WebSocket};
 use crate::transport::h2::H2Incoming;
-use crate::transport::{ConnectionId, Stream, h1};
+use crate::transport::{ConnectionId, Stream, Transport, h1};
 
 /// A request for a WebSocket, over either version of HTTP.
 ///
@@ -88,6 +92,19 @@ impl Upgrade {
         &self.parts().uri
     }
 
+    /// The host, and the port if it named one, that the client asked.
+    #[must_use]
+    pub fn authority(&self) -> &HostPort {
+        &self.0.opening.authority
+    }
+
+    /// What carries the request, and will carry the socket.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        let transport = self.parts().extensions.get().copied();
+        transport.unwrap_or(Transport::Io)
+    }
+
     /// The path.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -98,6 +115,15 @@ impl Upgrade {
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.parts().headers
+    }
+
+    /// The request's header fields, to be changed before the request is passed
+    /// on. What the handshake made of them stays as it is.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        match &mut self.0.answer {
+            Answer::Http2(incoming) => &mut incoming.parts.headers,
+            Answer::Http1 { parts, .. } => &mut parts.headers,
+        }
     }
 
     /// The version of HTTP that carries the request.
@@ -157,6 +183,39 @@ impl Upgrade {
     /// Adds a header field to the accepting answer, such as `set-cookie`.
     pub fn header(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.headers.append(name, value);
+    }
+
+    /// Waits until the client has given up, while something has to be found
+    /// out before the answer. Cancel safe.
+    pub async fn closed(&mut self) {
+        match &mut self.0.answer {
+            Answer::Http2(incoming) => incoming.reset_by_client().await,
+            Answer::Http1 { respond, .. } => respond.closed().await,
+        }
+    }
+
+    /// What was asked for.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn opening(&self) -> &Opening {
+        &self.0.opening
+    }
+
+    /// How long what is left of a socket may take.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.0.settings.socket
+    }
+
+    /// Accepts what somebody else agreed to, with these fields, and gives the
+    /// bytes that follow.
+    #[cfg(feature = "bridge")]
+    pub(crate) async fn accept_as(
+        mut self,
+        agreed: Agreed,
+        headers: HeaderMap,
+    ) -> Result<Stream, Error> {
+        self.0.headers = headers;
+        Box::pin(self.0.answer(agreed)).await
     }
 
     /// Accepts the WebSocket.

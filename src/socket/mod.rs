@@ -4,6 +4,7 @@ mod broadcast;
 mod bytes;
 mod config;
 mod keys;
+mod messages;
 mod pings;
 mod split;
 mod websocket;
@@ -13,6 +14,7 @@ pub use self::bytes::ByteStream;
 pub use self::config::{Config, Ending};
 #[cfg(feature = "client")]
 pub(crate) use self::keys::nonce;
+pub use self::messages::MessageStream;
 pub use self::split::{ReuniteError, WebSocketReader, WebSocketWriter};
 pub(crate) use self::websocket::Agreement;
 pub use self::websocket::WebSocket;

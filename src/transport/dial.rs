@@ -17,6 +17,13 @@ pub(crate) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     race(interleave(addresses), STAGGER).await
 }
 
+/// Connects to this address.
+pub(crate) async fn address(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// Alternates the families, beginning with that of the first address, which
 /// the resolver preferred (RFC 8305 §4).
 fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with those that it may use.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("frame", &[]),
     ("handshake", &["frame"]),
     ("transport", &[]),
@@ -16,6 +16,18 @@ const LAYERS: [(&str, &[&str]); 6] = [
     (
         "server",
         &["error", "frame", "handshake", "transport", "socket"],
+    ),
+    (
+        "bridge",
+        &[
+            "error",
+            "frame",
+            "handshake",
+            "transport",
+            "socket",
+            "client",
+            "server",
+        ],
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! The server's end of an HTTP/2 connection.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -142,6 +143,12 @@ impl H2Incoming {
             .extensions
             .get::<Protocol>()
             .map(Protocol::as_str)
+    }
+
+    /// Waits until the client has reset the stream, or is gone. Cancel safe.
+    pub(crate) async fn reset_by_client(&mut self) {
+        // An error is the connection's, and as final.
+        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
     }
 
     /// Whether the client ended the stream with its request.

@@ -1,0 +1,208 @@
+//! Configuration of a [`Bridge`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::route::{Route, Routes, Timeouts};
+use super::upstream::Upstream;
+use super::{Bridge, Inner};
+use crate::client::{Client, ClientBuilder, HttpVersion};
+use crate::error::Error;
+use crate::handshake::{AllowedOrigins, UrlError};
+
+/// Configures a [`Bridge`]; every setting but the upstream has a default.
+#[derive(Clone, Debug)]
+pub struct BridgeBuilder {
+    to: String,
+    client: Option<Client>,
+    version: HttpVersion,
+    origins: Option<AllowedOrigins>,
+    trusts_forwarded: bool,
+    upstream_host: bool,
+    timeouts: Timeouts,
+    max_sockets: usize,
+}
+
+/// Why there is no bridge of this configuration.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum BridgeError {
+    /// The upstream's URL is none.
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        error: UrlError,
+    },
+    /// A `tcp` upstream without a word on who may use it: any page in the
+    /// world could, from the browser of whoever can reach the bridge.
+    OriginsRequired,
+    /// There is no client for the upstream.
+    Client(Error),
+}
+
+impl fmt::Display for BridgeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url { url, error } => write!(f, "upstream {url}: {error}"),
+            Self::OriginsRequired => f.write_str(
+                "a tcp upstream needs allowed origins, or the word that any origin is allowed",
+            ),
+            Self::Client(_) => f.write_str("no client for the upstream"),
+        }
+    }
+}
+
+impl std::error::Error for BridgeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Url { error, .. } => Some(error),
+            Self::OriginsRequired => None,
+            Self::Client(error) => Some(error),
+        }
+    }
+}
+
+impl BridgeBuilder {
+    pub(super) fn new(to: &str) -> Self {
+        Self {
+            to: to.to_owned(),
+            client: None,
+            version: HttpVersion::Auto,
+            origins: None,
+            trusts_forwarded: false,
+            upstream_host: false,
+            timeouts: Timeouts {
+                connect: Duration::from_secs(10),
+                handshake: Duration::from_secs(20),
+                idle: None,
+            },
+            max_sockets: 100_000,
+        }
+    }
+
+    /// Asks upstreams by this client: its TLS, its proxies, its limits on
+    /// connections. The default trusts what the operating system trusts, uses
+    /// no proxy, and makes up to 1,024 HTTP/2 connections to an upstream.
+    #[must_use]
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Which version of HTTP carries sockets to the upstream. Default
+    /// [`HttpVersion::Auto`]: HTTP/2 where a `wss` upstream has RFC 8441, else
+    /// HTTP/1.1.
+    #[must_use]
+    pub fn upstream_version(mut self, version: HttpVersion) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// From which origins browsers may open sockets (RFC 6455 §10.2); others
+    /// are answered 403. Requests without `Origin`, which do not come from
+    /// browsers, are not affected.
+    ///
+    /// Without this, any origin may for a WebSocket upstream, which is told
+    /// and can decide; for a `tcp` upstream it has to be called, with
+    /// [`AllowedOrigins::any`] if need be.
+    #[must_use]
+    pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
+        self.origins = Some(origins);
+        self
+    }
+
+    /// Whether clients are trusted to tell who stands behind them, because
+    /// they are proxies of one's own: their `Forwarded`, `X-Forwarded-*` and
+    /// `X-Real-IP` then pass, with this hop added. Default false: these fields
+    /// are dropped, and written anew.
+    #[must_use]
+    pub fn trust_forwarded(mut self, trust: bool) -> Self {
+        self.trusts_forwarded = trust;
+        self
+    }
+
+    /// Whether the upstream is told its own name (`Host`, `:authority`), that
+    /// of its URL, instead of the one that the client asked for. Default
+    /// false, as in Caddy, HAProxy and Envoy: upstreams compare `Origin` with
+    /// it, and make links of it. An upstream that serves several sites needs
+    /// true.
+    #[must_use]
+    pub fn upstream_host(mut self, own: bool) -> Self {
+        self.upstream_host = own;
+        self
+    }
+
+    /// How long a connection to the upstream may take. Default 10 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.connect = timeout;
+        self
+    }
+
+    /// How long the upstream may take to answer, once there is a connection;
+    /// after it the client is answered 504. Default 20 s.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.handshake = timeout;
+        self
+    }
+
+    /// After how long without a byte in either direction a socket is closed,
+    /// with code 1001. It may be noticed as late again. Default `None`: never.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.idle = timeout.into();
+        self
+    }
+
+    /// Sockets at a time; further ones are answered 503. Default 100,000.
+    #[must_use]
+    pub fn max_sockets(mut self, sockets: usize) -> Self {
+        self.max_sockets = sockets.min(Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Builds the bridge.
+    ///
+    /// # Errors
+    ///
+    /// See [`BridgeError`].
+    pub fn build(self) -> Result<Bridge, BridgeError> {
+        let upstream: Upstream = self.to.parse().map_err(|error| BridgeError::Url {
+            url: self.to.clone(),
+            error,
+        })?;
+        let upstream = upstream.over(self.version);
+        if upstream.is_tcp() && self.origins.is_none() {
+            return Err(BridgeError::OriginsRequired);
+        }
+        let client = match self.client {
+            Some(client) => client,
+            None => client(self.timeouts).build().map_err(BridgeError::Client)?,
+        };
+        let routes = Routes::only(Route {
+            name: upstream.to_string(),
+            upstream: Arc::new(upstream),
+            origins: self.origins.unwrap_or_else(AllowedOrigins::any),
+            trusts_forwarded: self.trusts_forwarded,
+            upstream_host: self.upstream_host,
+            timeouts: self.timeouts,
+            sockets: Arc::new(Semaphore::new(self.max_sockets)),
+        });
+        Ok(Bridge {
+            inner: Arc::new(Inner { client, routes }),
+        })
+    }
+}
+
+/// A client for upstreams.
+fn client(timeouts: Timeouts) -> ClientBuilder {
+    Client::builder()
+        .connect_timeout(timeouts.connect)
+        .handshake_timeout(timeouts.handshake)
+        .max_connections(1024)
+}

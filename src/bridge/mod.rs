@@ -1,0 +1,134 @@
+//! The bridge: from clients of either version of HTTP to WebSocket and TCP
+//! servers behind it.
+
+mod access;
+mod builder;
+mod exchange;
+mod frames;
+mod headers;
+mod refusal;
+mod route;
+mod silence;
+mod splice;
+mod tcp;
+mod upstream;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use self::builder::{BridgeBuilder, BridgeError};
+
+use self::access::Access;
+use self::route::Routes;
+use crate::client::Client;
+use crate::server::Upgrade;
+
+/// Takes sockets on to a server behind it.
+///
+/// Clients speak RFC 8441 or RFC 6455, whatever the [`Server`](crate::Server)
+/// in front takes. The upstream speaks RFC 6455 (`ws://`, `wss://`), RFC 8441,
+/// where many sockets share few connections, or plain TCP (`tcp://`), where
+/// binary messages are what is sent and received.
+///
+/// # What passes
+///
+/// Between WebSockets, bytes: payloads are not looked at, subprotocols and
+/// extensions are agreed on between client and upstream. The headers of frames
+/// are followed, to see when a socket is closed, and to say 1001 in between
+/// when the server drains.
+///
+/// The request's fields pass, cookies, authorization and `Origin` among them,
+/// and the client's name for the server
+/// ([`upstream_host`](BridgeBuilder::upstream_host) changes that). Fields of
+/// one hop do not (RFC 9110 §7.6.1). `Forwarded` (RFC 7239), `X-Forwarded-For`,
+/// `-Proto` and `-Host` are written anew.
+///
+/// # What clients are told
+///
+/// | the upstream | the client gets |
+/// |---|---|
+/// | refuses with 3xx, 4xx, 5xx | the same, with its fields and the first 64 KiB of its body |
+/// | cannot be reached, or answers what is no WebSocket | 502 |
+/// | is slow to connect or to answer | 504 |
+/// | has no place, by [`max_sockets`](BridgeBuilder::max_sockets) | 503 and `Retry-After` |
+/// | ends a socket by Close | the same Close frame |
+/// | ends its stream without one | the end, without one: 1006 |
+/// | is cut off | a reset, or the end of the connection: 1006 |
+///
+/// # Example
+///
+/// ```no_run
+/// use h2ws::{Bridge, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bridge = Bridge::to("ws://127.0.0.1:9000").build()?;
+/// let server = Server::builder().bind("127.0.0.1:8080").await?;
+/// server.serve(bridge.handler()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Bridge {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    routes: Routes,
+}
+
+/// The life of one bridged socket.
+pub type Bridged = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Bridge {
+    /// Begins a configuration: a bridge to one upstream, whose URL is
+    /// `ws://…`, `wss://…` (requests' paths are put behind its own) or
+    /// `tcp://host:port`.
+    #[must_use]
+    pub fn to(url: &str) -> BridgeBuilder {
+        BridgeBuilder::new(url)
+    }
+
+    /// A handler for [`Server::serve`](crate::Server::serve).
+    pub fn handler(&self) -> impl Fn(Upgrade) -> Bridged + Clone + Send + Sync + use<> {
+        let bridge = self.clone();
+        move |request| {
+            let bridge = bridge.clone();
+            Box::pin(async move { bridge.pass(request).await })
+        }
+    }
+
+    /// Answers a request by its upstream, and carries the socket until it is
+    /// over. For handlers that look at requests first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cuts the socket on both sides.
+    pub async fn pass(&self, request: Upgrade) {
+        let mut access = Box::new(Access::begin(&request));
+        // Apart, because it is large and the socket lives long.
+        let opened = Box::pin(exchange::open(&self.inner, request, &mut access)).await;
+        let closed = match opened {
+            Ok(socket) => socket.run(&mut access).await,
+            Err(closed) => closed,
+        };
+        access.end(closed);
+    }
+
+    /// The client that asks upstreams: for its figures, and to wait at the end
+    /// for what closed sockets have left to send.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+}
+
+impl fmt::Debug for Bridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bridge")
+            .field("routes", &self.inner.routes)
+            .finish_non_exhaustive()
+    }
+}

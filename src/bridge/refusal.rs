@@ -1,0 +1,67 @@
+//! What a client is told where there is no socket.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
+use http::{Response, StatusCode};
+
+use super::headers;
+use crate::error::{Error, Refusal};
+use crate::handshake::Via;
+
+/// A refusal of the bridge's own.
+pub(super) fn own(status: StatusCode, text: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(text.as_bytes()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// 503, and when to try again (RFC 9110 §15.6.4).
+pub(super) fn saturated(retry_after: Duration) -> Response<Bytes> {
+    let mut response = own(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no more sockets are taken now\n",
+    );
+    let seconds = retry_after.as_secs().max(1);
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
+}
+
+/// What became of the request at the upstream.
+pub(super) fn upstream(error: Error, via: Via) -> Response<Bytes> {
+    match error {
+        Error::Refused(refusal) if passes(refusal.status) => pass(*refusal, via),
+        Error::Timeout(_) => own(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the upstream did not answer in time\n",
+        ),
+        Error::Refused(_) | Error::Handshake(_) | Error::NoExtendedConnect => own(
+            StatusCode::BAD_GATEWAY,
+            "the upstream did not answer as a WebSocket server\n",
+        ),
+        _ => own(StatusCode::BAD_GATEWAY, "the upstream cannot be reached\n"),
+    }
+}
+
+/// Whether a status refuses a socket and nothing else: 2xx to an Upgrade is
+/// neither a socket nor a refusal, and would be a socket over HTTP/2.
+fn passes(status: StatusCode) -> bool {
+    status.is_redirection() || status.is_client_error() || status.is_server_error()
+}
+
+fn pass(refusal: Refusal, via: Via) -> Response<Bytes> {
+    let mut response = Response::new(refusal.body);
+    *response.status_mut() = refusal.status;
+    let fields = response.headers_mut();
+    *fields = headers::refusal(refusal.headers);
+    if refusal.status == StatusCode::UPGRADE_REQUIRED && via == Via::Http1 {
+        // Of the hop that it came over, and just as due on the next
+        // (RFC 9110 §15.5.22).
+        fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    response
+}

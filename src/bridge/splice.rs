@@ -1,0 +1,352 @@
+//! Two byte streams joined: what comes from one goes to the other.
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::access::{Closed, Party};
+use super::frames::Frames;
+use super::silence::Silence;
+use crate::frame::{CloseCode, Role};
+use crate::transport::{Finish, Stream, StreamError};
+
+/// Chunks shorter than this are copied together: what is kept for a slow
+/// reader stays near the number of its bytes, and many leave as one.
+const COPIED: usize = 8 * 1024;
+
+/// A Close frame with code 1001 as a server sends it (RFC 6455 §5.5.1).
+const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
+
+/// The times of a splice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// After how long a silence of both sides the client is asked to close.
+    pub(super) idle: Option<Duration>,
+    /// How long both may be silent once the socket has begun to end.
+    pub(super) close: Duration,
+    /// How long the client may take to end its side afterwards.
+    pub(super) client_linger: Duration,
+    /// How long the upstream may.
+    pub(super) upstream_linger: Duration,
+}
+
+/// Moves the bytes of one socket until it is over.
+///
+/// One task moves both directions. Neither is read while the other side has no
+/// room, so what is held is bounded by one outgoing buffer and one receive
+/// window a direction; a splice that is idle holds nothing.
+///
+/// Ends go across as RFC 8441 §5 maps them: an orderly end (FIN, END_STREAM)
+/// behind what was sent before it, while the other direction goes on; a reset
+/// resets. Only what follows a Close frame does not go across at once: the
+/// stream stays open for the other side's Close, because there are peers that
+/// lose theirs otherwise (Firefox, lighttpd), or all their sockets (Hypercorn).
+/// When both Close frames have passed, each side is ended as an endpoint of
+/// this library would end it.
+pub(super) struct Splice {
+    client: Stream,
+    upstream: Stream,
+    /// From the client to the upstream.
+    up: Flow,
+    /// From the upstream to the client.
+    down: Flow,
+    times: Times,
+    silence: Silence,
+    leave: Leave,
+    first: Option<Party>,
+}
+
+/// Whether the bridge itself asks the client to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    No,
+    /// At the end of the frame that is on its way.
+    Wanted,
+    Asked,
+}
+
+/// What a splice did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spliced {
+    /// Bytes of frames from the client.
+    pub(super) up: u64,
+    /// Bytes of frames to the client.
+    pub(super) down: u64,
+    pub(super) closed: Closed,
+}
+
+struct Flow {
+    frames: Frames,
+    state: State,
+    bytes: u64,
+    /// Written and not flushed.
+    dirty: bool,
+    /// The receiver is gone, and what the sender has still to say matters only
+    /// for its Close frame.
+    deaf: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Ended without a Close frame, which the receiver has still to be told.
+    Ending,
+    Ended,
+    /// The Close frame has passed.
+    Closed,
+}
+
+/// Which stream broke.
+enum Broken {
+    Sender(StreamError),
+    Receiver(StreamError),
+}
+
+impl Splice {
+    pub(super) fn new(client: Stream, upstream: Stream, times: Times) -> Self {
+        Self {
+            client,
+            upstream,
+            up: Flow::from(Role::Client),
+            down: Flow::from(Role::Server),
+            times,
+            silence: Silence::default(),
+            leave: Leave::No,
+            first: None,
+        }
+    }
+
+    /// Moves bytes until the socket is over, and lets go of both streams; what
+    /// is left to do for them happens without the caller.
+    ///
+    /// Dropping the future cuts both.
+    pub(super) async fn run(mut self) -> Spliced {
+        let closed = std::future::poll_fn(|cx| self.poll_over(cx)).await;
+        let spliced = Spliced {
+            up: self.up.bytes,
+            down: self.down.bytes,
+            closed,
+        };
+        self.finish();
+        spliced
+    }
+
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        loop {
+            if self.leave == Leave::No && self.client.is_draining() {
+                self.leave = Leave::Wanted;
+                self.silence.restart();
+            }
+            // What an upstream said before it broke is worth more than an
+            // error of writing to it.
+            let down =
+                self.down
+                    .poll_move(&mut self.upstream, &mut self.client, &mut self.silence, cx);
+            self.note(Party::Upstream, |splice| &splice.down);
+            self.ask_to_close();
+            let up = self
+                .up
+                .poll_move(&mut self.client, &mut self.upstream, &mut self.silence, cx);
+            self.note(Party::Client, |splice| &splice.up);
+            let down = down.and_then(|()| self.down.poll_out(&mut self.client, cx));
+            let up = up.and_then(|()| self.up.poll_out(&mut self.upstream, cx));
+            if let Err(broken) = down {
+                return Poll::Ready(self.broken(broken, Party::Upstream, Party::Client));
+            }
+            match up {
+                // It has closed, and waits for no answer.
+                Err(Broken::Receiver(_)) if self.down.state == State::Closed && !self.up.deaf => {
+                    self.up.deaf = true;
+                    continue;
+                }
+                Err(broken) => {
+                    return Poll::Ready(self.broken(broken, Party::Client, Party::Upstream));
+                }
+                Ok(()) => {}
+            }
+            if self.up.is_over() && self.down.is_over() {
+                return Poll::Ready(self.closed());
+            }
+            let limit = if self.is_ending() {
+                Some(self.times.close)
+            } else {
+                self.times.idle
+            };
+            ready!(self.silence.poll(limit, cx));
+            if self.is_ending() {
+                return Poll::Ready(Closed::Silence);
+            }
+            self.leave = Leave::Wanted;
+        }
+    }
+
+    fn note(&mut self, party: Party, flow: impl Fn(&Self) -> &Flow) {
+        if self.first.is_none() && flow(self).state != State::Open {
+            self.first = Some(party);
+            self.silence.restart();
+        }
+    }
+
+    /// Whether the socket has begun to end.
+    fn is_ending(&self) -> bool {
+        self.first.is_some() || self.leave != Leave::No
+    }
+
+    /// Sends the client a Close frame, if that is wanted and fits here. Its
+    /// answer goes to the upstream like all that it sends, and closes there.
+    fn ask_to_close(&mut self) {
+        if self.leave != Leave::Wanted {
+            return;
+        }
+        if self.down.state != State::Open {
+            self.leave = Leave::Asked;
+        } else if self.down.frames.is_between() {
+            self.client
+                .write(|out| out.buffer().extend_from_slice(&GOING_AWAY));
+            self.down.dirty = true;
+            self.down.frames.pass(&GOING_AWAY);
+            self.down.state = State::Closed;
+            self.leave = Leave::Asked;
+            self.first = Some(Party::Bridge);
+            self.silence.restart();
+        }
+    }
+
+    fn broken(&self, broken: Broken, sender: Party, receiver: Party) -> Closed {
+        let (party, error) = match broken {
+            Broken::Sender(error) => (sender, error),
+            Broken::Receiver(error) => (receiver, error),
+        };
+        tracing::debug!(?party, ?error, "socket broke");
+        Closed::Broken(party)
+    }
+
+    fn closed(&self) -> Closed {
+        let party = self.first.unwrap_or(Party::Client);
+        let code = match party {
+            Party::Client => self.up.frames.code(),
+            Party::Upstream | Party::Bridge => self.down.frames.code(),
+        };
+        Closed::By(party, code.unwrap_or(CloseCode::ABNORMAL))
+    }
+
+    /// Lets go of both streams, each as its peer is owed.
+    fn finish(self) {
+        let Times {
+            client_linger,
+            upstream_linger,
+            ..
+        } = self.times;
+        // As a server: ends behind what was sent.
+        self.client.finish(match self.down.state {
+            State::Open => Finish::Cancel,
+            _ => Finish::End {
+                grace: client_linger,
+            },
+        });
+        // As a client: after a Close frame the server goes first.
+        self.upstream.finish(match self.up.state {
+            State::Open => Finish::Cancel,
+            State::Closed => Finish::Await {
+                grace: upstream_linger,
+                end: true,
+            },
+            State::Ending | State::Ended => Finish::End {
+                grace: upstream_linger,
+            },
+        });
+    }
+}
+
+impl Flow {
+    fn from(sender: Role) -> Self {
+        Self {
+            frames: Frames::of(sender),
+            state: State::Open,
+            bytes: 0,
+            dirty: false,
+            deaf: false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Ended | State::Closed)
+    }
+
+    /// Moves what there is, as far as there is room for it.
+    fn poll_move(
+        &mut self,
+        from: &mut Stream,
+        to: &mut Stream,
+        silence: &mut Silence,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Broken> {
+        while self.state == State::Open {
+            if !self.deaf {
+                match to.poll_room(cx) {
+                    Poll::Ready(room) => room.map_err(Broken::Receiver)?,
+                    Poll::Pending => break,
+                }
+            }
+            // One unit a chunk: a socket that is never silent must not keep
+            // others from their turn.
+            let Poll::Ready(budget) = tokio::task::coop::poll_proceed(cx) else {
+                break;
+            };
+            let Poll::Ready(chunk) = from.poll_chunk(cx) else {
+                break;
+            };
+            budget.made_progress();
+            match chunk.map_err(Broken::Sender)? {
+                Some(chunk) => {
+                    silence.broken();
+                    self.carry(chunk, to);
+                }
+                None => self.state = State::Ending,
+            }
+        }
+        Ok(())
+    }
+
+    fn carry(&mut self, mut chunk: Bytes, to: &mut Stream) {
+        chunk.truncate(self.frames.pass(&chunk));
+        self.bytes += chunk.len() as u64;
+        if self.frames.is_closed() {
+            self.state = State::Closed;
+        }
+        if self.deaf {
+            return;
+        }
+        self.dirty = true;
+        to.write(|out| {
+            if chunk.len() < COPIED {
+                out.buffer().extend_from_slice(&chunk);
+            } else {
+                out.append(chunk);
+            }
+        });
+    }
+
+    /// Sets what was moved on its way, and the end behind it.
+    fn poll_out(&mut self, to: &mut Stream, cx: &mut Context<'_>) -> Result<(), Broken> {
+        if self.deaf {
+            if self.state == State::Ending {
+                self.state = State::Ended;
+            }
+            return Ok(());
+        }
+        if self.state == State::Ending {
+            if let Poll::Ready(ended) = to.poll_end(cx) {
+                ended.map_err(Broken::Receiver)?;
+                self.state = State::Ended;
+            }
+        } else if self.dirty
+            && let Poll::Ready(flushed) = to.poll_flush(cx)
+        {
+            flushed.map_err(Broken::Receiver)?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+}

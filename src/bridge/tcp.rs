@@ -1,0 +1,228 @@
+//! A socket whose binary messages are the bytes of a TCP connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::access::{Closed, Party};
+use super::silence::Silence;
+use crate::error::Error;
+use crate::frame::{CloseCode, CloseFrame};
+use crate::server::Upgrade;
+use crate::socket::{MessageStream, WebSocket};
+use crate::transport::dial as net;
+
+/// Bytes read from the target at a time, and so of a message at most.
+const READ: usize = 32 * 1024;
+
+/// How long the target may take to end its side after the client's Close, for
+/// what was sent last is lost where a connection is dropped with unread bytes.
+const LINGER: Duration = Duration::from_secs(5);
+
+pub(super) async fn dial(
+    host: &str,
+    port: u16,
+    address: Option<SocketAddr>,
+) -> io::Result<TcpStream> {
+    match address {
+        Some(address) => net::address(address).await,
+        None => net::tcp(host, port).await,
+    }
+}
+
+/// Accepts a socket for bytes. As there is nobody behind the bridge who could
+/// choose a subprotocol, it takes `binary` where that is offered, as websockify
+/// does, and else the client's favourite: a browser that offered some fails
+/// without an answer.
+pub(super) async fn accept(mut request: Upgrade) -> Result<WebSocket, Error> {
+    let offered = |request: &Upgrade| {
+        let mut offered = request.subprotocols();
+        let binary = request.subprotocols().find(|name| *name == "binary");
+        binary.or_else(|| offered.next()).map(str::to_owned)
+    };
+    if let Some(name) = offered(&request) {
+        request.subprotocol(&name)?;
+    }
+    request.accept().await
+}
+
+/// Moves bytes between a socket and a TCP connection.
+///
+/// Neither side is read while the other has no room.
+///
+/// | what happens | the other side sees |
+/// |---|---|
+/// | the client closes | FIN |
+/// | the client vanishes, or breaks the protocol | RST |
+/// | the client sends text | RST; the client: Close 1003 |
+/// | the target ends its side | Close 1000 |
+/// | the target resets | Close 1011 |
+pub(super) struct Tunnel {
+    socket: MessageStream,
+    tcp: TcpStream,
+    idle: Option<Duration>,
+    silence: Silence,
+    up: u64,
+    down: u64,
+    /// The target has ended its side, and the client was told so.
+    target_ended: bool,
+}
+
+/// What a tunnel did.
+pub(super) struct Tunnelled {
+    /// Bytes to the target.
+    pub(super) up: u64,
+    /// Bytes from it.
+    pub(super) down: u64,
+    pub(super) closed: Closed,
+}
+
+/// What ends a tunnel.
+enum End {
+    ClientClosed,
+    ClientBroke(io::Error),
+    TargetBroke(io::Error),
+    Idle,
+}
+
+impl Tunnel {
+    pub(super) fn new(socket: WebSocket, tcp: TcpStream, idle: Option<Duration>) -> Self {
+        Self {
+            socket: socket.into_bytes(),
+            tcp,
+            idle,
+            silence: Silence::default(),
+            up: 0,
+            down: 0,
+            target_ended: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Tunnelled {
+        let end = poll_fn(|cx| self.poll_end(cx)).await;
+        let (up, down) = (self.up, self.down);
+        // Large, and over in a moment: not to weigh on an open socket.
+        let closed = Box::pin(self.finish(end)).await;
+        Tunnelled { up, down, closed }
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Poll::Ready(end) = self.poll_up(cx) {
+            return Poll::Ready(end);
+        }
+        if !self.target_ended
+            && let Poll::Ready(error) = self.poll_down(cx)
+        {
+            return Poll::Ready(End::TargetBroke(error));
+        }
+        self.silence.poll(self.idle, cx).map(|()| End::Idle)
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let socket = Pin::new(&mut self.socket);
+            let bytes = match ready!(socket.poll_fill_buf(cx)) {
+                Ok([]) => return Poll::Ready(End::ClientClosed),
+                Ok(bytes) => bytes,
+                Err(error) => return Poll::Ready(End::ClientBroke(error)),
+            };
+            match ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes)) {
+                Ok(written) => {
+                    Pin::new(&mut self.socket).consume(written);
+                    self.up += written as u64;
+                    self.silence.broken();
+                }
+                Err(error) => return Poll::Ready(End::TargetBroke(error)),
+            }
+        }
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            if ready!(self.socket.poll_room(cx)).is_err() {
+                // Reading tells how the client's side ended.
+                return Poll::Pending;
+            }
+            if let Err(error) = ready!(self.tcp.poll_read_ready(cx)) {
+                return Poll::Ready(error);
+            }
+            let mut bytes = BytesMut::with_capacity(READ);
+            match self.tcp.try_read_buf(&mut bytes) {
+                Ok(0) => {
+                    self.target_ended = true;
+                    // An error shows up where the client is read.
+                    let _ = Pin::new(&mut self.socket).poll_shutdown(cx);
+                    return Poll::Pending;
+                }
+                Ok(read) => {
+                    self.down += read as u64;
+                    self.silence.broken();
+                    let _ = self.socket.send(bytes.freeze(), cx);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(error),
+            }
+        }
+    }
+
+    async fn finish(mut self, end: End) -> Closed {
+        match end {
+            End::ClientClosed => {
+                let _ = timeout(LINGER, end_in_order(&mut self.tcp)).await;
+                let code = self.socket.get_ref().close_code();
+                let first = if self.target_ended {
+                    Party::Upstream
+                } else {
+                    Party::Client
+                };
+                Closed::By(first, code.unwrap_or(CloseCode::NO_STATUS))
+            }
+            End::ClientBroke(error) => {
+                tracing::debug!(%error, "the client broke");
+                reset(self.tcp);
+                // Where it was told why, its Close frame is waited for.
+                let _ = self.socket.get_mut().close(None).await;
+                Closed::Broken(Party::Client)
+            }
+            End::TargetBroke(error) => {
+                tracing::debug!(%error, "the target broke");
+                drop(self.tcp);
+                let why = CloseFrame::new(CloseCode::INTERNAL_ERROR, "the target reset");
+                let _ = self.socket.get_mut().close(why).await;
+                Closed::Broken(Party::Upstream)
+            }
+            End::Idle => {
+                let why = CloseFrame::new(CloseCode::GOING_AWAY, "idle");
+                let _ = self.socket.get_mut().close(why).await;
+                let _ = timeout(LINGER, end_in_order(&mut self.tcp)).await;
+                Closed::By(Party::Bridge, CloseCode::GOING_AWAY)
+            }
+        }
+    }
+}
+
+/// FIN, and what the target still says, unheard.
+async fn end_in_order(tcp: &mut TcpStream) -> io::Result<()> {
+    tcp.shutdown().await?;
+    let mut unheard = BytesMut::with_capacity(READ);
+    while tcp.read_buf(&mut unheard).await? > 0 {
+        unheard.clear();
+    }
+    Ok(())
+}
+
+/// RST instead of FIN: a target must not take a cut for the end of what was to
+/// be sent.
+fn reset(tcp: TcpStream) {
+    if let Err(error) = tcp.set_zero_linger() {
+        tracing::debug!(%error, "no reset");
+    }
+}
