@@ -1,6 +1,9 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
+mod bridge_handshake;
+mod bridge_splice;
+mod bridge_tcp;
 mod broadcast;
 mod cancel;
 #[cfg(feature = "deflate")]

@@ -1,11 +1,13 @@
 //! Peers that were not written with the library: RFC 6455 frames and HTTP/2
 //! frames by hand, the `h2` crate as it comes, text over TCP.
 
+pub(crate) mod bridge;
 pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod h2peer;
 pub(crate) mod raw;
 pub(crate) mod server;
+pub(crate) mod text;
 pub(crate) mod tls;
 
 use std::time::Duration;

@@ -461,7 +461,8 @@ impl Raw {
             match frame.kind {
                 PING if frame.flags & ACK != 0 => return,
                 SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]).await,
-                SETTINGS | PING | WINDOW_UPDATE => {}
+                PING => self.send(PING, ACK, 0, &frame.payload).await,
+                SETTINGS | WINDOW_UPDATE => {}
                 _ => self.aside.push_back(frame),
             }
         }

@@ -1,0 +1,271 @@
+//! Sockets whose binary messages are the bytes of a TCP connection.
+
+use std::time::Duration;
+
+use h2ws::handshake::AllowedOrigins;
+use h2ws::{Bridge, BridgeBuilder, BridgeError, HttpVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::bridge::{Bridging, to};
+use crate::support::client::listen;
+use crate::support::frames::{BINARY, CLOSE, PING, PONG, TEXT, close, from_client};
+use crate::support::raw::{CANCEL, Fields, Raw, Seen};
+use crate::support::text::{Over, Text};
+use crate::support::{h2peer, tasks, until, within};
+
+fn builder(addr: std::net::SocketAddr) -> BridgeBuilder {
+    to("tcp", addr, HttpVersion::Auto).allowed_origins(AllowedOrigins::any())
+}
+
+/// A client with a socket on stream 1, and the target's end of it.
+struct Tunnel {
+    _bridging: Bridging,
+    _listener: TcpListener,
+    client: Raw,
+    target: TcpStream,
+}
+
+impl Tunnel {
+    async fn open() -> Self {
+        let (listener, addr) = listen().await;
+        let bridging = Bridging::start(builder(addr)).await;
+        let mut client = Raw::connect(bridging.addr).await;
+        let ((), (target, _)) = tokio::join!(client.open(1, "/"), async {
+            within(listener.accept()).await.unwrap()
+        });
+        Self {
+            _bridging: bridging,
+            _listener: listener,
+            client,
+            target,
+        }
+    }
+
+    async fn send(&mut self, opcode: u8, payload: &[u8]) {
+        self.client.data(1, &from_client(opcode, payload)).await;
+    }
+
+    async fn read(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        within(self.target.read_exact(&mut bytes)).await.unwrap();
+        bytes
+    }
+
+    /// Expects nothing more from the bridge but this.
+    async fn target_sees(&mut self, over: Over) {
+        let mut rest = Vec::new();
+        let ended = match within(self.target.read_to_end(&mut rest)).await {
+            Ok(_) => Over::End,
+            Err(_) => Over::Reset,
+        };
+        assert_eq!((ended, &rest[..]), (over, &[][..]));
+    }
+
+    async fn client_sees_close(&mut self, code: u16) {
+        let Seen::Frame(close, false) = self.client.seen(1).await else {
+            panic!("no Close frame by itself");
+        };
+        assert_eq!(close.code(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn binary_messages_are_bytes() {
+    let mut tunnel = Tunnel::open().await;
+    tunnel.send(BINARY, b"PI").await;
+    tunnel.send(PING, b"?").await;
+    tunnel.send(BINARY, b"").await;
+    tunnel.send(BINARY, b"NG\r\n").await;
+    assert_eq!(tunnel.read(6).await, b"PING\r\n");
+    assert_eq!(tunnel.client.frame(1).await.opcode(), PONG);
+    tunnel.target.write_all(b"+PONG\r\n").await.unwrap();
+    let mut bytes = Vec::new();
+    while bytes.len() < 7 {
+        let frame = tunnel.client.frame(1).await;
+        assert_eq!((frame.head, frame.masked), (0x80 | BINARY, false));
+        bytes.extend(frame.payload);
+    }
+    assert_eq!(bytes, b"+PONG\r\n");
+}
+
+/// Bytes without end in both directions at once: neither waits for the other.
+#[tokio::test]
+async fn a_large_transfer_is_whole() {
+    let (listener, addr) = listen().await;
+    let bridging = Bridging::start(builder(addr)).await;
+    tokio::spawn(async move {
+        let (target, _) = listener.accept().await.unwrap();
+        let (mut read, mut write) = target.into_split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+    });
+    let client = crate::support::client::http2().build().unwrap();
+    let socket = within(client.connect(&bridging.url())).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(socket.into_bytes());
+    let bytes: Vec<u8> = (0..8_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let (written, echoed) = tokio::join!(within(write.write_all(&bytes)), async {
+        let mut echoed = vec![0; bytes.len()];
+        within(read.read_exact(&mut echoed)).await.unwrap();
+        echoed
+    });
+    written.unwrap();
+    assert!(echoed == bytes);
+}
+
+/// As websockify: text has no place among bytes.
+#[tokio::test]
+async fn text_is_refused_with_1003_and_is_no_end_for_the_target() {
+    let mut tunnel = Tunnel::open().await;
+    tunnel.send(TEXT, b"hello").await;
+    tunnel.client_sees_close(1003).await;
+    tunnel.target_sees(Over::Reset).await;
+    tunnel.send(CLOSE, &close(1003, "")).await;
+    assert_eq!(tunnel.client.seen(1).await, Seen::End);
+}
+
+#[tokio::test]
+async fn the_targets_end_is_a_close_with_1000() {
+    let mut tunnel = Tunnel::open().await;
+    tunnel.target.shutdown().await.unwrap();
+    tunnel.client_sees_close(1000).await;
+    // What was on its way still arrives.
+    tunnel.send(BINARY, b"last").await;
+    tunnel.send(CLOSE, &close(1000, "")).await;
+    assert_eq!(tunnel.read(4).await, b"last");
+    tunnel.target_sees(Over::End).await;
+    assert_eq!(tunnel.client.seen(1).await, Seen::End);
+}
+
+#[tokio::test]
+async fn the_targets_reset_is_a_close_with_1011() {
+    let tunnel = Tunnel::open().await;
+    tunnel.target.set_zero_linger().unwrap();
+    let Tunnel {
+        mut client, target, ..
+    } = tunnel;
+    drop(target);
+    assert_eq!(client.frame(1).await.code(), Some(1011));
+    client.data(1, &from_client(CLOSE, &close(1011, ""))).await;
+    assert_eq!(client.seen(1).await, Seen::End);
+}
+
+/// Its end for the target, and a cut is none.
+#[tokio::test]
+async fn a_clients_close_is_fin_and_its_cut_is_rst() {
+    let mut tunnel = Tunnel::open().await;
+    tunnel.send(BINARY, b"last").await;
+    tunnel.send(CLOSE, &close(1000, "")).await;
+    tunnel.client_sees_close(1000).await;
+    assert_eq!(tunnel.read(4).await, b"last");
+    tunnel.target_sees(Over::End).await;
+
+    let mut tunnel = Tunnel::open().await;
+    tunnel.client.reset(1, CANCEL).await;
+    tunnel.target_sees(Over::Reset).await;
+
+    let mut tunnel = Tunnel::open().await;
+    tunnel.client.end(1).await;
+    tunnel.target_sees(Over::Reset).await;
+}
+
+#[tokio::test]
+async fn an_idle_tunnel_is_closed_with_1001() {
+    let (listener, addr) = listen().await;
+    let builder = builder(addr).idle_timeout(Duration::from_millis(30));
+    let bridging = Bridging::start(builder).await;
+    let before = tasks();
+    let mut client = Raw::connect(bridging.addr).await;
+    client.open(1, "/").await;
+    assert_eq!(client.frame(1).await.code(), Some(1001));
+    client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
+    assert_eq!(client.seen(1).await, Seen::End);
+    drop((client, listener));
+    until(|| tasks() <= before).await;
+}
+
+/// A browser that offered subprotocols fails without an answer.
+#[tokio::test]
+async fn a_subprotocol_is_taken_where_some_are_offered() {
+    let (_listener, addr) = listen().await;
+    let bridging = Bridging::start(builder(addr)).await;
+    for (offer, taken) in [
+        ("Sec-WebSocket-Protocol: base64, binary\r\n", Some("binary")),
+        ("Sec-WebSocket-Protocol: mqtt\r\n", Some("mqtt")),
+        ("", None),
+    ] {
+        let mut client = Text::ask(bridging.addr, "/", offer).await;
+        client.read_head().await;
+        assert!(client.head.starts_with("HTTP/1.1 101 "), "{}", client.head);
+        assert_eq!(client.field("sec-websocket-protocol"), taken);
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_there_is_502() {
+    let (listener, addr) = listen().await;
+    drop(listener);
+    let bridging = Bridging::start(builder(addr)).await;
+    let mut client = Raw::connect(bridging.addr).await;
+    client.headers(1, &Fields::websocket("/"), 0).await;
+    assert_eq!(client.status(1).await, 502);
+}
+
+/// Any page in the world could reach the target from the browser of whoever
+/// can reach the bridge: the operator has to say who may.
+#[tokio::test]
+async fn a_target_needs_a_word_on_origins() {
+    let built = Bridge::to("tcp://127.0.0.1:1").build();
+    assert!(matches!(built, Err(BridgeError::OriginsRequired)));
+    let (listener, addr) = listen().await;
+    let origins = AllowedOrigins::parse(["https://page.example"]).unwrap();
+    let bridging = Bridging::start(builder(addr).allowed_origins(origins)).await;
+    for (origin, status) in [
+        ("Origin: https://evil.example\r\n", "403"),
+        ("Origin: https://page.example\r\n", "101"),
+    ] {
+        let mut client = Text::ask(bridging.addr, "/", origin).await;
+        client.read_head().await;
+        assert_eq!(&client.head[9..12], status);
+    }
+    drop(listener);
+}
+
+/// Nothing that a request says leads elsewhere than the operator did: not its
+/// authority, its path, its fields, and no CONNECT of the old kind.
+#[tokio::test]
+async fn no_request_reaches_a_target_that_was_not_configured() {
+    let (listener, addr) = listen().await;
+    let (other, elsewhere) = listen().await;
+    let bridging = Bridging::start(builder(addr)).await;
+    let send = h2peer::connect(bridging.addr).await;
+    for uri in [
+        format!("http://{elsewhere}/"),
+        format!("http://{addr}/?target={elsewhere}&token={elsewhere}"),
+        format!("http://{addr}/tcp://{elsewhere}"),
+    ] {
+        let mut request = h2peer::websocket(&uri);
+        for name in ["x-forwarded-host", "forwarded", "x-target", "destination"] {
+            let value = elsewhere.to_string().parse().unwrap();
+            request.headers_mut().insert(name, value);
+        }
+        let (response, _stream) = h2peer::ask(&send, request, false).await;
+        assert_eq!(response.status(), 200);
+        // The one that was configured.
+        within(listener.accept()).await.unwrap();
+    }
+    let connect = http::Request::builder()
+        .method("CONNECT")
+        .uri(elsewhere.to_string())
+        .body(())
+        .unwrap();
+    let (response, _stream) = h2peer::ask(&send, connect, false).await;
+    assert_eq!(response.status(), 501);
+    let mut text = TcpStream::connect(bridging.addr).await.unwrap();
+    let connect = format!("CONNECT {elsewhere} HTTP/1.1\r\nHost: {elsewhere}\r\n\r\n");
+    text.write_all(connect.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    within(text.read_exact(&mut head)).await.unwrap();
+    assert!(head.starts_with(b"HTTP/1.1 4") || head.starts_with(b"HTTP/1.1 5"));
+    let reached = tokio::time::timeout(Duration::from_millis(50), other.accept()).await;
+    assert!(reached.is_err(), "a request reached {elsewhere}");
+}

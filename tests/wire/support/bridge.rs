@@ -1,0 +1,157 @@
+//! A bridge before a backend by hand.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use h2ws::{Bridge, BridgeBuilder, Client, Config, Drained, HttpVersion, Server};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::client::listen;
+use super::frames::{self, TEXT, from_client};
+use super::raw::{Raw, Seen};
+use super::text::Text;
+use super::{tasks, tls, until, within};
+
+pub(crate) struct Bridging {
+    pub(crate) addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<std::io::Result<Drained>>,
+}
+
+impl Bridging {
+    /// Runs what was configured, with times for the closing of sockets that
+    /// tests can wait for.
+    pub(crate) async fn start(builder: BridgeBuilder) -> Self {
+        let config = Config::default()
+            .close_timeout(Duration::from_millis(200))
+            .linger(Duration::from_millis(50));
+        Self::with(builder, config).await
+    }
+
+    pub(crate) async fn with(builder: BridgeBuilder, config: Config) -> Self {
+        let bridge = builder.build().unwrap();
+        let server = Server::builder().socket(config);
+        let server = server.bind("127.0.0.1:0").await.unwrap();
+        let addr = server.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = server
+            .serve(bridge.handler())
+            .grace(Duration::from_secs(600))
+            .with_graceful_shutdown(async {
+                if stopped.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            });
+        Self {
+            addr,
+            stop: Some(stop),
+            task: tokio::spawn(serve.into_future()),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/", self.addr)
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    pub(crate) async fn drained(&mut self) -> Drained {
+        within(&mut self.task).await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Bridging {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A client for upstreams.
+fn client(version: HttpVersion) -> Client {
+    let builder = Client::builder().tls(tls::none()).version(version);
+    builder.build().unwrap()
+}
+
+/// A configuration of a bridge to a backend on this machine.
+pub(crate) fn to(scheme: &str, addr: SocketAddr, version: HttpVersion) -> BridgeBuilder {
+    Bridge::to(&format!("{scheme}://{addr}"))
+        .client(client(version))
+        .upstream_version(version)
+}
+
+/// A bridge to an RFC 6455 backend by hand.
+pub(crate) async fn to_text() -> (Bridging, TcpListener) {
+    let (listener, addr) = listen().await;
+    let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
+    (bridging, listener)
+}
+
+/// An HTTP/2 client before a bridge and the RFC 6455 backend behind it, with a
+/// socket on stream 1 that has to live through whatever happens on stream 3.
+pub(crate) struct Beside {
+    _bridging: Bridging,
+    pub(crate) listener: TcpListener,
+    pub(crate) client: Raw,
+    sibling: Text,
+    idle: usize,
+}
+
+impl Beside {
+    pub(crate) async fn new() -> Self {
+        let (bridging, listener) = to_text().await;
+        Self::on(bridging, listener).await
+    }
+
+    pub(crate) async fn on(bridging: Bridging, listener: TcpListener) -> Self {
+        let mut client = Raw::connect(bridging.addr).await;
+        let ((), sibling) = tokio::join!(client.open(1, "/sibling"), Text::accept(&listener));
+        let mut beside = Self {
+            _bridging: bridging,
+            listener,
+            client,
+            sibling,
+            idle: 0,
+        };
+        beside.echo().await;
+        beside.idle = tasks();
+        beside
+    }
+
+    async fn echo(&mut self) {
+        let message = from_client(TEXT, b"sibling");
+        self.client.data(1, &message).await;
+        let (_, back) = tokio::join!(self.sibling.answer(), self.client.frame(1));
+        assert_eq!((back.head, &back.payload[..]), (0x81, &b"sibling"[..]));
+    }
+
+    /// Opens stream 3; returns the backend's end.
+    pub(crate) async fn open(&mut self) -> Text {
+        let (listener, client) = (&self.listener, &mut self.client);
+        tokio::join!(client.open(3, "/"), Text::accept(listener)).1
+    }
+
+    pub(crate) async fn send(&mut self, opcode: u8, payload: &[u8]) {
+        self.client.data(3, &from_client(opcode, payload)).await;
+    }
+
+    pub(crate) async fn seen(&mut self) -> Seen {
+        self.client.seen(3).await
+    }
+
+    /// The sibling works, and nothing is left of the other socket.
+    pub(crate) async fn unharmed(mut self) {
+        self.echo().await;
+        let idle = self.idle;
+        until(|| tasks() <= idle).await;
+        let close = frames::close(1000, "");
+        self.client
+            .data(1, &from_client(frames::CLOSE, &close))
+            .await;
+        self.sibling.answer().await;
+        assert_eq!(self.client.close_then_end(1).await, Some(1000));
+    }
+}
