@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Run an echo server, with a page for browsers
     Serve(ServeArgs),
+    /// Take sockets on to a server behind: RFC 6455, RFC 8441 or TCP
+    Bridge(BridgeArgs),
     /// Send lines of stdin as text messages, print what comes back
     Connect(ConnectArgs),
     /// Load a server, and measure
@@ -54,18 +56,8 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
-    pub(crate) listen: SocketAddr,
-    /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
-    #[arg(long, conflicts_with_all = ["cert", "key"])]
-    pub(crate) cleartext: bool,
-    /// Certificate chain, PEM; without it a self-signed one for localhost is made
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub(crate) cert: Option<PathBuf>,
-    /// Private key, PEM
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    pub(crate) key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
     /// Streams that a client may have open on one connection
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_streams: u32,
@@ -81,6 +73,80 @@ pub(crate) struct ServeArgs {
     /// Subprotocols to agree to, where they are offered (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(crate) subprotocol: Vec<String>,
+}
+
+/// Where a server listens.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ListenArgs {
+    /// Address to listen on; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
+    #[arg(long, conflicts_with_all = ["cert", "key"])]
+    pub(crate) cleartext: bool,
+    /// Certificate chain, PEM; without it a self-signed one for localhost is made
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BridgeArgs {
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    /// Where sockets go: ws://, wss:// (a path is put before theirs), or tcp://host:port
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Origins whose pages may open sockets, such as https://*.example.com (repeatable);
+    /// without one, any may for ws:// and wss://
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+    /// Pages of any origin may open sockets, to a tcp:// target too
+    #[arg(long, conflicts_with = "allow_origin")]
+    pub(crate) allow_any_origin: bool,
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamVersionArgs,
+    /// Tell the upstream its own name (Host, :authority), not the one that the client asked for
+    #[arg(long)]
+    pub(crate) upstream_host: bool,
+    /// Accept any certificate of the upstream
+    #[arg(long)]
+    pub(crate) upstream_insecure: bool,
+    /// Believe the Forwarded and X-Forwarded-* fields of clients, which are proxies of one's own
+    #[arg(long)]
+    pub(crate) trust_forwarded: bool,
+    /// Close sockets after so many seconds without a byte in either direction
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) idle_timeout: Option<f64>,
+    /// Sockets at a time; further ones are answered 503
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(crate) max_sockets: usize,
+    /// Streams that a client may have open on one connection
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub(crate) max_streams: u32,
+}
+
+/// What is spoken to an upstream.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub(crate) struct UpstreamVersionArgs {
+    /// HTTP/1.1 only, to the upstream
+    #[arg(long, conflicts_with = "upstream_http2")]
+    upstream_http1: bool,
+    /// HTTP/2 only, to the upstream; with ws:// by prior knowledge
+    #[arg(long)]
+    upstream_http2: bool,
+}
+
+impl UpstreamVersionArgs {
+    pub(crate) fn version(self) -> h2ws::HttpVersion {
+        let Self {
+            upstream_http1: http1,
+            upstream_http2: http2,
+        } = self;
+        VersionArgs { http1, http2 }.version()
+    }
 }
 
 #[derive(Debug, ClapArgs)]

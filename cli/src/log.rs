@@ -7,8 +7,12 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Warnings always; more with each `-v`; `RUST_LOG` in their stead.
-pub(crate) fn init(verbose: u8) {
+/// The target of a bridge's access lines.
+const ACCESS: &str = "h2ws::access";
+
+/// Warnings always; more with each `-v`; `RUST_LOG` in their stead. `access`
+/// adds a line for each socket that a bridge has carried.
+pub(crate) fn init(verbose: u8, access: bool) {
     let level = match verbose {
         0 => LevelFilter::WARN,
         1 => LevelFilter::DEBUG,
@@ -22,7 +26,8 @@ pub(crate) fn init(verbose: u8) {
     };
     let default = Targets::new()
         .with_default(below)
-        .with_target("h2ws", level);
+        .with_target("h2ws", level)
+        .with_target(ACCESS, if access { LevelFilter::INFO } else { level });
     let filter = match std::env::var("RUST_LOG").map(|text| text.parse::<Targets>()) {
         Ok(Ok(targets)) => targets,
         Ok(Err(error)) => {

@@ -15,6 +15,25 @@ use self::args::{Args, Command};
 /// What a command ends with when it fails; printed with its causes.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What the command line says cannot be meant, although its form is right.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl Usage {
+    /// What is wrong with this option.
+    pub(crate) fn of(option: &str, error: &dyn std::fmt::Display) -> Self {
+        Self(format!("{option}: {error}"))
+    }
+}
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -28,7 +47,10 @@ fn main() -> ExitCode {
             };
         }
     };
-    log::init(args.verbose);
+    log::init(args.verbose, matches!(args.command, Command::Bridge(_)));
+    // Every socket over HTTP/1.1 takes a descriptor, at each end of it. Where
+    // more are not allowed, what fails says so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -37,6 +59,7 @@ fn main() -> ExitCode {
         match args.command {
             Command::Demo(args) => commands::demo::run(args).await,
             Command::Serve(args) => commands::serve::run(args).await,
+            Command::Bridge(args) => commands::bridge::run(args).await,
             Command::Connect(args) => commands::connect::run(args).await,
             Command::Bench(args) => commands::bench::run(args).await,
         }
@@ -46,6 +69,10 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<Usage>() => {
+            fail(&failure);
+            ExitCode::from(2)
+        }
         Err(failure) => fail(&failure),
     }
 }

@@ -1,7 +1,8 @@
 //! `h2ws demo`: the main job in one command.
 //!
-//! A server and a client in one process, with real TLS and real TCP between
-//! them; every socket is a stream of one connection.
+//! A client, a bridge and a backend in one process, with real TLS and real TCP
+//! between them: for the client every socket is a stream of one connection, for
+//! the backend each is a connection of its own, upgraded as in RFC 6455.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -10,12 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, CloseCode, CloseFrame, ConnectionStats, Http2Config, Message, Server};
+use h2ws::{
+    Bridge, Client, CloseCode, CloseFrame, ConnectionStats, Http2Config, Message, Serve, Server,
+};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::echo::echo;
+use super::echo::{echo, tell_carrier};
 use super::page::Page;
 use super::process;
 use crate::args::DemoArgs;
@@ -24,12 +27,15 @@ use crate::{Failure, signals};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let identity = Identity::self_signed()?;
-    let (address, server) = serve(&args, &identity).await?;
+    let backend = Backend::start(&args).await?;
+    let (address, server) = bridge(&args, &identity, &backend).await?;
     let url = format!("wss://localhost:{}/echo", address.port());
     if !args.json {
         writeln!(
             io::stdout(),
-            "echo server on {url}, with a certificate made for this run"
+            "echo server on {}, RFC 6455 alone\n\
+             bridge on {url}, with a certificate made for this run",
+            backend.url()
         )?;
     }
     let client = Client::builder().tls(identity.client_config()?).build()?;
@@ -39,6 +45,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         args: &args,
         outcome: &outcome,
         connections: client.connections(),
+        upgraded: backend.upgraded.load(Ordering::Relaxed),
     };
     if args.json {
         writeln!(io::stdout(), "{}", report.json())?;
@@ -58,23 +65,71 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(
+/// An echo server that knows HTTP/1.1 alone.
+struct Backend {
+    address: SocketAddr,
+    /// Connections that became sockets.
+    upgraded: Arc<AtomicU64>,
+}
+
+impl Backend {
+    async fn start(args: &DemoArgs) -> Result<Self, Failure> {
+        let server = Server::builder()
+            .extended_connect(false)
+            .max_connections(connections(args))
+            .bind("127.0.0.1:0")
+            .await?;
+        let address = server.local_addr()?;
+        let upgraded = Arc::new(AtomicU64::new(0));
+        let count = upgraded.clone();
+        let serve = server.serve(move |request| {
+            if request.version() == http::Version::HTTP_11 {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            echo(request, &[])
+        });
+        run_server(serve);
+        Ok(Self { address, upgraded })
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+}
+
+/// A place for every socket, and some for those that are just ending.
+fn connections(args: &DemoArgs) -> usize {
+    args.sockets as usize + 100
+}
+
+async fn bridge(
     args: &DemoArgs,
     identity: &Identity,
+    backend: &Backend,
 ) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
+    let bridge = Bridge::to(&backend.url())
+        .max_sockets(connections(args))
+        .build()?;
     let server = Server::builder()
         .tls(identity.server_config()?)
         .http2(Http2Config::default().max_concurrent_streams(args.sockets.max(100)))
         .bind("127.0.0.1:0")
         .await?;
     let address = server.local_addr()?;
-    let serve = server.serve(|request| echo(request, &[])).fallback(Page);
-    let task = tokio::spawn(async move {
+    let serve = server.serve(move |mut request| {
+        tell_carrier(&mut request);
+        let bridge = bridge.clone();
+        async move { bridge.pass(request).await }
+    });
+    Ok((address, run_server(serve.fallback(Page))))
+}
+
+fn run_server(serve: Serve) -> JoinHandle<()> {
+    tokio::spawn(async move {
         if let Err(error) = serve.await {
             tracing::error!(%error, "server");
         }
-    });
-    Ok((address, task))
+    })
 }
 
 /// Counts echoes, and takes the server down after as many as were asked for.
@@ -107,7 +162,7 @@ struct Outcome {
     echoes: u64,
     open_time: Duration,
     talk_time: Duration,
-    /// Memory that the open sockets took, both ends together.
+    /// Memory that the open sockets took: client, bridge and backend.
     memory_kib: Option<u64>,
     /// What the first socket that failed said, and how many did.
     failure: Option<(String, u32)>,
@@ -225,6 +280,7 @@ struct Report<'a> {
     args: &'a DemoArgs,
     outcome: &'a Outcome,
     connections: Vec<ConnectionStats>,
+    upgraded: u64,
 }
 
 impl Report<'_> {
@@ -253,10 +309,15 @@ impl Report<'_> {
             writeln!(out, "  bytes sent         {:>9}", c.bytes_sent)?;
             writeln!(out, "  bytes received     {:>9}", c.bytes_received)?;
         }
+        writeln!(
+            out,
+            "backend connections  {:>9}   a TCP connection a socket",
+            self.upgraded
+        )?;
         if let Some(memory) = outcome.memory_kib {
             writeln!(
                 out,
-                "memory, both ends    {:>9} KiB, {:.1} KiB a socket",
+                "memory, all of it    {:>9} KiB, {:.1} KiB a socket",
                 memory,
                 memory as f64 / f64::from(self.args.sockets)
             )?;
@@ -288,6 +349,7 @@ impl Report<'_> {
             "talk_seconds": self.outcome.talk_time.as_secs_f64(),
             "memory_kib": self.outcome.memory_kib,
             "connections": connections,
+            "backend_connections": self.upgraded,
             "failure": self.outcome.failure.as_ref().map(|(text, _)| text),
         })
     }

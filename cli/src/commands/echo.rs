@@ -2,10 +2,23 @@
 
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{Message, Transport, Upgrade, WebSocket};
+use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
 /// Sockets of this path are first told what carries them.
 pub(crate) const CARRIER: &str = "/carrier";
+
+/// The field by which a bridge tells what carries a socket before it. It is
+/// there to be shown: nothing is decided by it.
+const CARRIED_BY: HeaderName = HeaderName::from_static("h2ws-carried-by");
+
+/// Adds to a request what carries it, for those behind a bridge.
+pub(crate) fn tell_carrier(request: &mut Upgrade) {
+    let carrier = carrier(request.transport()).to_string();
+    if let Ok(carrier) = HeaderValue::try_from(carrier) {
+        request.headers_mut().insert(CARRIED_BY, carrier);
+    }
+}
 
 /// Accepts a socket and sends back whatever comes, agreeing to the first
 /// offered subprotocol that is in `subprotocols`.
@@ -20,12 +33,17 @@ pub(crate) async fn echo(mut request: Upgrade, subprotocols: &[String]) {
         tracing::warn!(%error, "subprotocol");
     }
     let tells = request.path() == CARRIER;
+    let before = request.headers().get(CARRIED_BY).cloned();
     let mut socket = match request.accept().await {
         Ok(socket) => socket,
         Err(error) => return tracing::debug!(%error, "gone before the answer"),
     };
     tracing::debug!(transport = %socket.transport(), "socket open");
-    let done = serve(&mut socket, tells).await;
+    let carrier = match before.as_ref().map(HeaderValue::to_str) {
+        Some(Ok(before)) => before.to_owned(),
+        _ => carrier(socket.transport()).to_string(),
+    };
+    let done = serve(&mut socket, tells.then_some(carrier)).await;
     match done {
         Ok(()) => {
             let code = socket.close_code().map(u16::from);
@@ -35,9 +53,8 @@ pub(crate) async fn echo(mut request: Upgrade, subprotocols: &[String]) {
     }
 }
 
-async fn serve(socket: &mut WebSocket, tells: bool) -> Result<(), h2ws::Error> {
-    if tells {
-        let carrier = carrier(socket.transport()).to_string();
+async fn serve(socket: &mut WebSocket, carrier: Option<String>) -> Result<(), h2ws::Error> {
+    if let Some(carrier) = carrier {
         socket.send(Message::text(carrier)).await?;
     }
     while let Some(message) = socket.next().await {

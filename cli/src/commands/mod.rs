@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
 pub(crate) mod bench;
+pub(crate) mod bridge;
 pub(crate) mod connect;
 pub(crate) mod demo;
 mod echo;
+mod listen;
 mod page;
 mod process;
 mod request;

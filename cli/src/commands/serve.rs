@@ -1,15 +1,14 @@
 //! `h2ws serve`: an echo server.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{DeflateConfig, Drained, Http2Config, Server};
+use h2ws::{DeflateConfig, Http2Config, Server};
 
 use super::echo::echo;
+use super::listen;
 use super::page::Page;
 use crate::args::ServeArgs;
-use crate::tls::Identity;
 use crate::{Failure, signals};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -22,15 +21,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if !args.allow_origin.is_empty() {
         builder = builder.allowed_origins(AllowedOrigins::parse(&args.allow_origin)?);
     }
-    if !args.cleartext {
-        builder = builder.tls(identity(&args)?.server_config()?);
-    }
-    let server = builder
-        .bind(args.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
-    let scheme = if args.cleartext { "ws" } else { "wss" };
-    announce(&format!("{scheme}://{}", server.local_addr()?))?;
+    let server = listen::bind(builder, &args.listen).await?;
     let subprotocols: Arc<[String]> = args.subprotocol.into();
     let drained = server
         .serve(move |request| {
@@ -40,26 +31,6 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         .fallback(Page)
         .with_graceful_shutdown(signals::stop())
         .await?;
-    if drained != Drained::default() {
-        eprintln!(
-            "h2ws: cut {} sockets and {} connections that did not close in time",
-            drained.sockets_cut, drained.connections_cut
-        );
-    }
+    listen::report(drained);
     Ok(())
-}
-
-fn identity(args: &ServeArgs) -> Result<Identity, Failure> {
-    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-        return Identity::load(cert, key);
-    }
-    eprintln!("h2ws: no --cert: using a self-signed certificate for localhost");
-    Identity::self_signed()
-}
-
-/// Tells, on the first line of stdout, where the program listens.
-fn announce(url: &str) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "listening on {url}")?;
-    stdout.flush()
 }

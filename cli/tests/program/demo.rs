@@ -23,6 +23,7 @@ fn a_thousand_sockets_share_one_connection() {
     assert_eq!(count(out, "messages echoed"), 10_000);
     assert_eq!(count(out, "TCP connections"), 1);
     assert_eq!(count(out, "streams opened"), 1000);
+    assert_eq!(count(out, "backend connections"), 1000);
     // Packing is a matter of luck; that frames were counted is not.
     assert!(count(out, "DATA frames sent") >= 1000, "{out}");
     assert!(count(out, "DATA frames recv'd") >= 1000, "{out}");
@@ -37,6 +38,7 @@ fn json_is_one_object_with_the_same_figures() {
     assert_eq!(demo["messages"], 60);
     assert_eq!(demo["connections"].as_array().map(Vec::len), Some(1));
     assert_eq!(demo["connections"][0]["streams_opened"], 20);
+    assert_eq!(demo["backend_connections"], 20);
     assert_eq!(demo["failure"], Value::Null);
 }
 

@@ -2,6 +2,7 @@
 //! does on the wire. One binary, so that the library is linked once.
 
 mod bench;
+mod bridge;
 mod connect;
 mod demo;
 mod process;

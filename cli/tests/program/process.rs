@@ -155,6 +155,13 @@ impl Server {
         ))
     }
 
+    /// `h2ws bridge` on a free port.
+    pub(crate) fn bridge(args: &[&str]) -> Self {
+        Self::start_with(&mut h2ws(
+            &[&["bridge", "--listen", "127.0.0.1:0"], args].concat(),
+        ))
+    }
+
     pub(crate) fn start_with(command: &mut Command) -> Self {
         let mut running = Running::start(command);
         let line = running.line();

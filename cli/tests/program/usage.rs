@@ -4,7 +4,7 @@ use crate::process::{Running, Server, h2ws, run};
 
 #[test]
 fn bad_usage_exits_2() {
-    let wrong: [&[&str]; 10] = [
+    let wrong: [&[&str]; 12] = [
         &[],
         &["no-such-command"],
         &["connect"],
@@ -14,6 +14,14 @@ fn bad_usage_exits_2() {
         &["serve", "--cert", "chain.pem"],
         &["serve", "--cleartext", "--cert", "c.pem", "--key", "k.pem"],
         &["demo", "--sockets", "0"],
+        &["bridge"],
+        &[
+            "bridge",
+            "--to",
+            "ws://a",
+            "--upstream-http1",
+            "--upstream-http2",
+        ],
         &[
             "bench",
             "ws://localhost",
@@ -34,7 +42,7 @@ fn bad_usage_exits_2() {
 fn help_and_version_are_no_mistakes() {
     let ended = run(&["--help"]);
     ended.exited(0);
-    for command in ["demo", "serve", "connect", "bench"] {
+    for command in ["demo", "serve", "bridge", "connect", "bench"] {
         assert!(ended.stdout.contains(command), "{ended:?}");
         let ended = run(&[command, "--help"]);
         ended.exited(0);
