@@ -94,6 +94,10 @@ pub(super) async fn open(
     }
 }
 
+#[allow(
+    clippy::result_large_err,
+    reason = "once a socket, and handed on at once"
+)]
 fn admit(
     bridge: &Inner,
     request: &Upgrade,

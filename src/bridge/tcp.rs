@@ -219,10 +219,11 @@ async fn end_in_order(tcp: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// RST instead of FIN: a target must not take a cut for the end of what was to
-/// be sent.
+/// Ends a connection by RST instead of FIN: a target must not take a cut for
+/// the end of what was to be sent.
 fn reset(tcp: TcpStream) {
     if let Err(error) = tcp.set_zero_linger() {
         tracing::debug!(%error, "no reset");
     }
+    drop(tcp);
 }
