@@ -120,8 +120,9 @@ impl Splice {
     /// Moves bytes until the socket is over, and lets go of both streams; what
     /// is left to do for them happens without the caller.
     ///
-    /// Dropping the future cuts both.
-    pub(super) async fn run(mut self) -> Spliced {
+    /// Dropping the future cuts both. Boxed, for it is what an open socket
+    /// weighs.
+    pub(super) async fn run(mut self: Box<Self>) -> Spliced {
         let closed = std::future::poll_fn(|cx| self.poll_over(cx)).await;
         let spliced = Spliced {
             up: self.up.bytes,

@@ -106,7 +106,8 @@ impl Tunnel {
         }
     }
 
-    pub(super) async fn run(mut self) -> Tunnelled {
+    /// Moves bytes until the socket is over. Dropping the future cuts it.
+    pub(super) async fn run(mut self: Box<Self>) -> Tunnelled {
         let end = poll_fn(|cx| self.poll_end(cx)).await;
         let (up, down) = (self.up, self.down);
         // Large, and over in a moment: not to weigh on an open socket.
