@@ -140,6 +140,7 @@ async fn a_backend_that_closes_and_is_gone_still_closes_in_order() {
             beside.send(BINARY, &[0; 1000]).await;
             beside.client.barrier().await;
         }
+        assert_eq!(beside.client.pending(), 0, "ended before the client closed");
         beside.send(CLOSE, &close(1000, "")).await;
         assert_eq!(beside.seen().await, Seen::End);
         beside.client.end(3).await;
