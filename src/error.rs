@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::frame::{ProtocolError, SendError};
 use crate::handshake::HandshakeError;
+use crate::metrics::{Handshake, SocketEnd};
 #[cfg(feature = "client")]
 use crate::transport::proxy::ProxyError;
 
@@ -111,6 +112,29 @@ impl Error {
                 | Self::Io(_)
                 | Self::Timeout(Timeout::KeepAlive)
         )
+    }
+
+    /// What a handshake that fails by this is counted as.
+    pub(crate) fn handshake(&self) -> Handshake {
+        match self {
+            Self::Refused(refusal) => Handshake::Refused(refusal.status),
+            Self::Timeout(_) => Handshake::Timeout,
+            _ => Handshake::Failed,
+        }
+    }
+
+    /// What a socket that ends by this is counted as.
+    pub(crate) fn socket_end(&self) -> SocketEnd {
+        match self {
+            Self::Protocol(error) => SocketEnd::Failed(error.close_code()),
+            Self::Abnormal => SocketEnd::Abnormal,
+            Self::Reset { code, by_peer } => SocketEnd::Reset {
+                code: *code,
+                by_peer: *by_peer,
+            },
+            Self::Timeout(_) => SocketEnd::Timeout,
+            _ => SocketEnd::ConnectionLost,
+        }
     }
 
     /// The refusal, if the server answered with something else than a

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
+use tracing::{Instrument, Span, field};
 
 use super::connector::Connector;
 use super::origin::Route;
@@ -15,10 +16,11 @@ use crate::frame::Role;
 use crate::handshake::{
     Agreed, DeflateConfig, HandshakeError, Key, Offer, Target, extended_connect, upgrade,
 };
+use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection, SocketMeter};
 use crate::socket::{Agreement, ByteStream, WebSocket, nonce};
 use crate::transport::h1::{self, H1Answer};
 use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
-use crate::transport::{BoxIo, Stream};
+use crate::transport::{BoxIo, Stream, Transport};
 
 /// Requests that a server certainly has not seen are repeated this often: it
 /// may be going away, or refuse a stream for a moment (RFC 9113 §8.7).
@@ -122,14 +124,19 @@ impl RequestBuilder {
         if let Some(config) = &self.deflate {
             self.offer = self.offer.deflate(config);
         }
-        let (stream, agreed, response) = self.accepted().await?;
+        let Accepted {
+            stream,
+            agreed,
+            response,
+            meter,
+        } = self.accepted().await?;
         let agreement = Agreement {
             subprotocol: agreed.subprotocol,
             deflate: agreed
                 .deflate
                 .map(|params| deflate.at(Role::Client, &params)),
         };
-        let socket = WebSocket::new(stream, Role::Client, config, agreement);
+        let socket = WebSocket::new(stream, Role::Client, config, agreement, meter);
         Ok((socket, response))
     }
 
@@ -141,8 +148,8 @@ impl RequestBuilder {
     /// As [`connect`](Self::connect).
     pub async fn open(self) -> Result<ByteStream, Error> {
         let config = self.client.inner.connector.socket.clone();
-        let (stream, _, _) = self.accepted().await?;
-        Ok(ByteStream::new(stream, Role::Client, config))
+        let Accepted { stream, meter, .. } = self.accepted().await?;
+        Ok(ByteStream::new(stream, Role::Client, config, meter))
     }
 
     async fn accepted(self) -> Result<Accepted, Error> {
@@ -162,11 +169,29 @@ impl RequestBuilder {
         let mut repeats = 0;
         let mut redialled = false;
         loop {
-            let (client, slot) = match origin.route(connector, &target, version).await? {
-                Route::Http1(io) => return attempt.over_http1(io).await,
-                Route::Http2(client, slot) => (client, slot),
+            let observer = connector.settings.observer.clone();
+            let mut handshaking = Handshaking::new(observer, Role::Client, None);
+            let (client, slot) = match origin.route(connector, &target, version).await {
+                Ok(Route::Http2(client, slot)) => (client, slot),
+                Ok(Route::Http1(io)) => {
+                    handshaking.on(Version::HTTP_11);
+                    let accepted = attempt.over_http1(io).await;
+                    handshaking.done(result(&accepted));
+                    return accepted;
+                }
+                Err(error) => {
+                    handshaking.done(error.handshake());
+                    return Err(error);
+                }
             };
-            match attempt.over_http2(&client, slot).await {
+            handshaking.on(Version::HTTP_2);
+            let accepted = attempt.over_http2(&client, slot).await;
+            handshaking.done(match &accepted {
+                Ok(_) => Handshake::Accepted,
+                Err(Failure::Unprocessed(_)) => Handshake::Unprocessed,
+                Err(Failure::Final(error)) => error.handshake(),
+            });
+            match accepted {
                 Err(Failure::Unprocessed(error)) => {
                     tracing::debug!(%error, "not processed by the server: trying again");
                     if !client.is_open() {
@@ -192,8 +217,19 @@ impl RequestBuilder {
     }
 }
 
-/// An accepted stream, what was agreed, and the answer.
-type Accepted = (Stream, Agreed, Response<()>);
+/// An accepted stream, what was agreed, the answer, and who looks at it.
+struct Accepted {
+    stream: Stream,
+    agreed: Agreed,
+    response: Response<()>,
+    meter: Option<Box<SocketMeter>>,
+}
+
+fn result(accepted: &Result<Accepted, Error>) -> Handshake {
+    accepted
+        .as_ref()
+        .map_or_else(Error::handshake, |_| Handshake::Accepted)
+}
 
 enum Failure {
     /// The server certainly did not act on the request.
@@ -222,6 +258,26 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn over_http2(&self, client: &H2Client, slot: Slot) -> Result<Accepted, Failure> {
+        let observed = client.hub().observed();
+        let span = self.span(observed);
+        let opened = self.extended_connect(client, slot);
+        let (stream, agreed, response) = opened.instrument(span.clone()).await?;
+        if let Transport::Http2 { stream, .. } = stream.transport() {
+            span.record("stream", stream);
+        }
+        Ok(Accepted {
+            stream,
+            agreed,
+            response,
+            meter: SocketMeter::new(observed, span),
+        })
+    }
+
+    async fn extended_connect(
+        &self,
+        client: &H2Client,
+        slot: Slot,
+    ) -> Result<(Stream, Agreed, Response<()>), Failure> {
         let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
         match self.in_time(client.open(request, slot)).await? {
             Ok(Opened::Accepted(parts, stream)) => {
@@ -241,14 +297,32 @@ impl Attempt<'_> {
     }
 
     async fn over_http1(&self, io: BoxIo) -> Result<Accepted, Error> {
+        let observed = self.connector.observed(self.target, Version::HTTP_11);
+        let span = self.span(&observed);
+        let open = OpenConnection::new(observed.clone());
+        let upgraded = self.upgrade(io, open).instrument(span.clone()).await;
+        let (stream, agreed, response) = upgraded?;
+        Ok(Accepted {
+            stream,
+            agreed,
+            response,
+            meter: SocketMeter::new(&observed, span),
+        })
+    }
+
+    async fn upgrade(
+        &self,
+        io: BoxIo,
+        open: OpenConnection,
+    ) -> Result<(Stream, Agreed, Response<()>), Error> {
         let key = Key::new(nonce());
         let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
         let write_buffer = self.connector.socket.write_buffer;
-        match self
-            .in_time(h1::upgrade(io, request, write_buffer))
-            .await??
-        {
-            H1Answer::Switched(parts, stream) => {
+        let id = open.observed().info.id;
+        let answer = self.in_time(h1::upgrade(io, request, id, write_buffer));
+        match answer.await?.inspect_err(|_| open.broke())? {
+            H1Answer::Switched(parts, mut stream) => {
+                stream.guarded_by(open);
                 let agreed = upgrade::check_response(&parts, self.offer, &key)?;
                 let stream = Stream::Io(Box::new(stream));
                 Ok((stream, agreed, Response::from_parts(parts, ())))
@@ -258,6 +332,21 @@ impl Attempt<'_> {
                 Err(refused(parts, body))
             }
         }
+    }
+
+    /// The span of a socket to be, which follows from its connection's.
+    fn span(&self, observed: &Observed) -> Span {
+        let span = tracing::debug_span!(
+            "socket",
+            connection = observed.info.id,
+            stream = field::Empty,
+            peer = %self.target.authority(),
+            origin = self.headers.get(http::header::ORIGIN).map(field::debug),
+            version = ?observed.info.version,
+            path = path(self.target.path_and_query()),
+        );
+        span.follows_from(observed.span.id());
+        span
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
@@ -290,6 +379,11 @@ impl Attempt<'_> {
         let _ = self.in_time(read).await;
         kept.freeze()
     }
+}
+
+/// Without the query, which may carry secrets.
+fn path(path_and_query: &str) -> &str {
+    path_and_query.split('?').next().unwrap_or_default()
 }
 
 fn refused(parts: response::Parts, body: Bytes) -> Error {

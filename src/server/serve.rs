@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower_service::Service;
+use tracing::Instrument;
 
 use super::accept::accept;
 use super::{Body, Server, Upgrade};
@@ -45,7 +46,14 @@ impl Serve {
         Self {
             server,
             on_upgrade: Arc::new(move |upgrade| {
-                tokio::spawn(handler(upgrade));
+                let span = upgrade.span().clone();
+                let task = span.in_scope(|| handler(upgrade));
+                // Bare where nobody looks: a span in each task is memory.
+                if span.is_disabled() {
+                    tokio::spawn(task);
+                } else {
+                    tokio::spawn(task.instrument(span));
+                }
             }),
             fallback: None,
             shutdown: None,

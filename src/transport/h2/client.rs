@@ -13,6 +13,7 @@ use h2::{PingPong, Reason, RecvStream};
 use http::{Request, Response, response};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::driver::{self, Driver};
 use super::hub::{Hub, Side};
@@ -21,6 +22,7 @@ use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS, WEBSOCKET};
+use crate::metrics::Observed;
 use crate::transport::{BoxIo, StreamError};
 
 /// Stands for "no SETTINGS yet": the first SETTINGS frame, an empty one too,
@@ -89,6 +91,7 @@ impl H2Client {
         io: BoxIo,
         config: &Http2Config,
         idle: Option<Duration>,
+        observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
         let wire = Wire::new(io, 0, PREFACE);
         let (send, connection) = h2::client::Builder::new()
@@ -105,6 +108,7 @@ impl H2Client {
             .await?;
         wire.gather();
         let hub = Arc::new(Hub::new(
+            observed,
             Side::Client,
             wire.clone(),
             config.release_step(config.max_concurrent_streams),
@@ -120,7 +124,7 @@ impl H2Client {
         };
         let life = Life::new(config, idle, Instant::now());
         let driver = Driver::new(connection, hub.clone(), wire, life);
-        let id = hub.id;
+        let span = hub.observed.span.clone();
         let client = Self {
             send,
             hub,
@@ -129,14 +133,14 @@ impl H2Client {
         };
         let driver = async move {
             match driver.await {
-                Ok(()) => tracing::debug!(connection = id.get(), "connection ended"),
+                Ok(()) => tracing::debug!("connection ended"),
                 Err(driver::Error::H2(error)) => {
-                    tracing::debug!(connection = id.get(), %error, "connection failed");
+                    tracing::debug!(%error, "connection failed");
                 }
-                Err(error) => tracing::debug!(connection = id.get(), ?error, "connection failed"),
+                Err(error) => tracing::debug!(?error, "connection failed"),
             }
         };
-        Ok((client, driver))
+        Ok((client, driver.instrument(span)))
     }
 
     /// Waits for the server's SETTINGS (RFC 9113 §3.4), which tell whether it

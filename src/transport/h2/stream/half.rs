@@ -64,7 +64,7 @@ impl H2Stream {
 
     pub(crate) fn transport(&self) -> Transport {
         Transport::Http2 {
-            connection: self.shared.hub.id.get(),
+            connection: self.shared.hub.id(),
             stream: self.id,
         }
     }
@@ -205,7 +205,7 @@ impl Drop for H2Stream {
 impl fmt::Debug for H2Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("H2Stream")
-            .field("connection", &self.shared.hub.id)
+            .field("connection", &self.shared.hub.id())
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
