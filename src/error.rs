@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::frame::{ProtocolError, SendError};
+use crate::frame::{Message, ProtocolError, SendError};
 use crate::handshake::HandshakeError;
-use crate::metrics::{Handshake, SocketEnd};
+#[cfg(feature = "client")]
+use crate::metrics::Handshake;
+use crate::metrics::SocketEnd;
 #[cfg(feature = "client")]
 use crate::transport::proxy::ProxyError;
 
@@ -97,6 +99,9 @@ pub struct Refusal {
     pub headers: HeaderMap,
     /// The beginning of the body, as far as the configured limit.
     pub body: Bytes,
+    /// The [early messages](crate::RequestBuilder::early) of the request,
+    /// which no application has taken.
+    pub unsent: Vec<Message>,
 }
 
 impl Error {
@@ -115,6 +120,7 @@ impl Error {
     }
 
     /// What a handshake that fails by this is counted as.
+    #[cfg(feature = "client")]
     pub(crate) fn handshake(&self) -> Handshake {
         match self {
             Self::Refused(refusal) => Handshake::Refused(refusal.status),

@@ -1,6 +1,8 @@
 //! One opening request: from a URL to a WebSocket.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response};
@@ -12,12 +14,12 @@ use super::connector::Connector;
 use super::origin::Route;
 use super::{Client, HttpVersion};
 use crate::error::{Error, Refusal, Timeout};
-use crate::frame::Role;
+use crate::frame::{Message, Role};
 use crate::handshake::{
     Agreed, DeflateConfig, HandshakeError, Key, Offer, Target, extended_connect, upgrade,
 };
 use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection, SocketMeter};
-use crate::socket::{Agreement, ByteStream, WebSocket, nonce};
+use crate::socket::{Agreement, ByteStream, Early, WebSocket, nonce};
 use crate::transport::h1::{self, H1Answer};
 use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
 use crate::transport::{BoxIo, Stream, Transport};
@@ -36,6 +38,7 @@ pub struct RequestBuilder {
     offer: Offer,
     deflate: Option<DeflateConfig>,
     version: Option<HttpVersion>,
+    early: Early,
     error: Option<Error>,
 }
 
@@ -49,6 +52,7 @@ impl RequestBuilder {
             headers: HeaderMap::new(),
             offer: Offer::default(),
             version: None,
+            early: Early::default(),
             error: None,
         }
     }
@@ -92,6 +96,39 @@ impl RequestBuilder {
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
         self.deflate = config.into();
+        self
+    }
+
+    /// Sends a message right behind the request, before the server has
+    /// answered it, which saves a round trip. Several are sent in the order of
+    /// the calls.
+    ///
+    /// This is off unless asked for: RFC 6455 §4.1 has clients wait for the
+    /// answer, and a server that refuses has then read what was not for it.
+    /// Over HTTP/2 the bytes cannot leave their stream. Over HTTP/1.1 they
+    /// could be taken for a request (RFC 9931), so there they are sent once
+    /// the server has switched protocols, never before. They are not
+    /// compressed, and must make sense whichever of the offered subprotocols
+    /// the server picks, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`connect`](Self::connect) gives them back with a refusal, as
+    /// [`Refusal::unsent`]. [`Error::Connect`], [`Error::Proxy`],
+    /// [`Error::Tls`] and [`Error::NoExtendedConnect`] mean that they have not
+    /// left; a request that was certainly not processed (RFC 9113 §8.7) is
+    /// repeated with them. After any other error, as with all that is sent,
+    /// nobody knows.
+    ///
+    /// ```no_run
+    /// # async fn example(client: h2ws::Client) -> Result<(), h2ws::Error> {
+    /// let request = client.request("wss://example.com/news");
+    /// let mut ws = request.early(r#"{"subscribe":"all"}"#).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn early(mut self, message: impl Into<Message>) -> Self {
+        self.early.push(message.into());
         self
     }
 
@@ -152,10 +189,26 @@ impl RequestBuilder {
         Ok(ByteStream::new(stream, Role::Client, config, meter))
     }
 
-    async fn accepted(self) -> Result<Accepted, Error> {
-        if let Some(error) = self.error {
+    async fn accepted(mut self) -> Result<Accepted, Error> {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
+        let mut accepted = self.attempts().await;
+        match &mut accepted {
+            Ok(Accepted {
+                meter: Some(meter), ..
+            }) => {
+                let (messages, bytes) = self.early.size();
+                meter.sent(messages, bytes);
+            }
+            Err(Error::Refused(refusal)) => refusal.unsent = self.early.into_messages(),
+            _ => {}
+        }
+        accepted
+    }
+
+    /// Attempts until one is answered.
+    async fn attempts(&self) -> Result<Accepted, Error> {
         let target: Target = self.url.parse().map_err(HandshakeError::Url)?;
         let origin = self.client.origin(&target);
         let connector = &self.client.inner.connector;
@@ -165,6 +218,7 @@ impl RequestBuilder {
             target: &target,
             headers: &self.headers,
             offer: &self.offer,
+            early: &self.early,
         };
         let mut repeats = 0;
         let mut redialled = false;
@@ -254,6 +308,7 @@ struct Attempt<'a> {
     target: &'a Target,
     headers: &'a HeaderMap,
     offer: &'a Offer,
+    early: &'a Early,
 }
 
 impl Attempt<'_> {
@@ -279,7 +334,8 @@ impl Attempt<'_> {
         slot: Slot,
     ) -> Result<(Stream, Agreed, Response<()>), Failure> {
         let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
-        match self.in_time(client.open(request, slot)).await? {
+        let opening = client.open(request, slot, self.early()?);
+        match self.in_time(opening).await? {
             Ok(Opened::Accepted(parts, stream)) => {
                 let agreed = extended_connect::check_response(&parts, self.offer)?;
                 Ok((Stream::H2(stream), agreed, Response::from_parts(parts, ())))
@@ -315,6 +371,7 @@ impl Attempt<'_> {
         io: BoxIo,
         open: OpenConnection,
     ) -> Result<(Stream, Agreed, Response<()>), Error> {
+        let early = self.early()?;
         let key = Key::new(nonce());
         let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
         let write_buffer = self.connector.socket.write_buffer;
@@ -324,7 +381,8 @@ impl Attempt<'_> {
             H1Answer::Switched(parts, mut stream) => {
                 stream.guarded_by(open);
                 let agreed = upgrade::check_response(&parts, self.offer, &key)?;
-                let stream = Stream::Io(Box::new(stream));
+                let mut stream = Stream::Io(Box::new(stream));
+                send_at_once(&mut stream, early).await;
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
             H1Answer::Refused(parts, body) => {
@@ -332,6 +390,10 @@ impl Attempt<'_> {
                 Err(refused(parts, body))
             }
         }
+    }
+
+    fn early(&self) -> Result<Bytes, Error> {
+        Ok(self.early.frames(self.connector.socket.limits)?)
     }
 
     /// The span of a socket to be, which follows from its connection's.
@@ -381,6 +443,20 @@ impl Attempt<'_> {
     }
 }
 
+/// As much as the operating system takes; the rest leaves as the socket is used.
+async fn send_at_once(stream: &mut Stream, bytes: Bytes) {
+    if bytes.is_empty() {
+        return;
+    }
+    stream.write(|out| out.append(bytes));
+    poll_fn(|cx| {
+        // An error shows up in the next read or write.
+        let _ = stream.poll_flush(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 /// Without the query, which may carry secrets.
 fn path(path_and_query: &str) -> &str {
     path_and_query.split('?').next().unwrap_or_default()
@@ -391,5 +467,6 @@ fn refused(parts: response::Parts, body: Bytes) -> Error {
         status: parts.status,
         headers: parts.headers,
         body,
+        unsent: Vec::new(),
     }))
 }

@@ -6,6 +6,7 @@ mod cancel;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod drain;
+mod early;
 mod ending_client;
 mod ending_server;
 mod fallback;

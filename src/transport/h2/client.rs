@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::ext::Protocol;
-use h2::{PingPong, Reason, RecvStream};
+use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::{Request, Response, response};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -59,6 +60,13 @@ impl Sender {
 pub(crate) enum Opened {
     Accepted(response::Parts, H2Stream),
     Refused(response::Parts, RecvStream),
+}
+
+/// A stream whose request is out.
+enum Asked {
+    Bare(SendStream<Piece>),
+    /// Bytes follow it before there is an answer.
+    Talking(H2Stream),
 }
 
 /// Why no answer came.
@@ -193,12 +201,14 @@ impl H2Client {
         Arc::ptr_eq(&self.hub, &other.hub)
     }
 
-    /// Sends an extended CONNECT request and waits for its answer. Dropping
-    /// the future cancels the stream.
+    /// Sends an extended CONNECT request, with these bytes behind it if there
+    /// are any, and waits for its answer. Dropping the future cancels the
+    /// stream.
     pub(crate) async fn open(
         &self,
         mut request: Request<()>,
         mut slot: Slot,
+        early: Bytes,
     ) -> Result<Opened, OpenError> {
         request
             .extensions_mut()
@@ -217,6 +227,16 @@ impl H2Client {
             .send_request(request, false)
             .map_err(|error| unsent(error.into()))?;
         drop(send);
+        let stream = if early.is_empty() {
+            Asked::Bare(stream)
+        } else {
+            // From here on the stream itself frees the slot.
+            slot.hub = None;
+            let mut stream = H2Stream::new(self.hub.clone(), stream, None);
+            stream.write(|out| out.append(early));
+            stream.flush();
+            Asked::Talking(stream)
+        };
         let response: Response<RecvStream> = response.await.map_err(|error| {
             let error = OpenError::from(error);
             OpenError {
@@ -226,10 +246,20 @@ impl H2Client {
         })?;
         let (parts, body) = response.into_parts();
         if parts.status.is_success() {
-            // From here on the stream itself frees the slot.
-            slot.hub = None;
-            let stream = H2Stream::new(self.hub.clone(), stream, body);
+            let stream = match stream {
+                Asked::Bare(stream) => {
+                    slot.hub = None;
+                    H2Stream::new(self.hub.clone(), stream, body)
+                }
+                Asked::Talking(stream) => {
+                    stream.answered(body);
+                    stream
+                }
+            };
             return Ok(Opened::Accepted(parts, stream));
+        }
+        if let Asked::Talking(stream) = stream {
+            stream.disown();
         }
         Ok(Opened::Refused(parts, body))
     }
