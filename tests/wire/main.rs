@@ -1,6 +1,7 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
+mod axum_router;
 mod broadcast;
 mod cancel;
 #[cfg(feature = "deflate")]
