@@ -7,8 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::frame::{ProtocolError, SendError};
+use crate::frame::{Message, ProtocolError, SendError};
 use crate::handshake::HandshakeError;
+#[cfg(feature = "client")]
+use crate::metrics::Handshake;
+use crate::metrics::SocketEnd;
 #[cfg(feature = "client")]
 use crate::transport::proxy::ProxyError;
 
@@ -96,6 +99,9 @@ pub struct Refusal {
     pub headers: HeaderMap,
     /// The beginning of the body, as far as the configured limit.
     pub body: Bytes,
+    /// The [early messages](crate::RequestBuilder::early) of the request,
+    /// which no application has taken.
+    pub unsent: Vec<Message>,
 }
 
 impl Error {
@@ -111,6 +117,30 @@ impl Error {
                 | Self::Io(_)
                 | Self::Timeout(Timeout::KeepAlive)
         )
+    }
+
+    /// What a handshake that fails by this is counted as.
+    #[cfg(feature = "client")]
+    pub(crate) fn handshake(&self) -> Handshake {
+        match self {
+            Self::Refused(refusal) => Handshake::Refused(refusal.status),
+            Self::Timeout(_) => Handshake::Timeout,
+            _ => Handshake::Failed,
+        }
+    }
+
+    /// What a socket that ends by this is counted as.
+    pub(crate) fn socket_end(&self) -> SocketEnd {
+        match self {
+            Self::Protocol(error) => SocketEnd::Failed(error.close_code()),
+            Self::Abnormal => SocketEnd::Abnormal,
+            Self::Reset { code, by_peer } => SocketEnd::Reset {
+                code: *code,
+                by_peer: *by_peer,
+            },
+            Self::Timeout(_) => SocketEnd::Timeout,
+            _ => SocketEnd::ConnectionLost,
+        }
     }
 
     /// The refusal, if the server answered with something else than a

@@ -45,6 +45,7 @@
 //! - [`Server`], [`ServerBuilder`], [`Upgrade`], [`Serve`]: being opened to.
 //! - [`WebSocket`], its halves [`WebSocketReader`] and [`WebSocketWriter`], and
 //!   [`ByteStream`] for a framing of your own.
+//! - [`metrics`]: figures for whoever runs it; spans and events go to `tracing`.
 //! - [`Limits`], [`Config`], [`Http2Config`]: what peers may do. The defaults
 //!   are for the open internet; ARCHITECTURE.md adds them up.
 //! - [`frame`] and [`handshake`]: the protocols without I/O, which is what is
@@ -79,6 +80,12 @@ pub mod handshake;
 
 #[cfg(feature = "_net")]
 mod error;
+#[cfg(feature = "_net")]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, unused_imports, reason = "each end uses a part of it")
+)]
+pub mod metrics;
 #[cfg(feature = "_net")]
 mod socket;
 #[cfg(feature = "_net")]

@@ -9,6 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::access::{Access, Closed};
+use super::meters::Meters;
 use super::route::{Lease, Permit, Route};
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
@@ -242,16 +243,24 @@ async fn accept(
     };
     let carrier = match answered {
         Answered::WebSocket(accepted) => {
-            let (upstream, agreed, response) = *accepted;
-            let fields = headers::acceptance(response.into_parts().0.headers);
-            let client = request.accept_as(agreed, fields).await.map_err(gone)?;
+            let fields = headers::acceptance(accepted.response.into_parts().0.headers);
+            let (client, meter) = request
+                .accept_as(accepted.agreed, fields)
+                .await
+                .map_err(gone)?;
+            let meters = Meters::new(meter, accepted.meter);
             let times = Times {
                 idle: route.timeouts.idle,
                 close: config.close_timeout,
                 client_linger: config.linger_as(Role::Server),
                 upstream_linger: config.linger_as(Role::Client),
             };
-            Carrier::Splice(Box::new(Splice::new(client, upstream, times)))
+            Carrier::Splice(Box::new(Splice::new(
+                client,
+                accepted.stream,
+                times,
+                meters,
+            )))
         }
         Answered::Tcp(tcp) => {
             let socket = tcp::accept(request).await.map_err(gone)?;

@@ -6,6 +6,7 @@ mod builder;
 mod exchange;
 mod frames;
 mod headers;
+mod meters;
 mod refusal;
 mod route;
 mod silence;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::access::{Closed, Party};
 use super::frames::Frames;
+use super::meters::Meters;
 use super::silence::Silence;
 use crate::frame::{CloseCode, Role};
 use crate::transport::{Finish, Stream, StreamError};
@@ -53,6 +54,7 @@ pub(super) struct Splice {
     down: Flow,
     times: Times,
     silence: Silence,
+    meters: Meters,
     leave: Leave,
     first: Option<Party>,
 }
@@ -104,7 +106,7 @@ enum Broken {
 }
 
 impl Splice {
-    pub(super) fn new(client: Stream, upstream: Stream, times: Times) -> Self {
+    pub(super) fn new(client: Stream, upstream: Stream, times: Times, meters: Meters) -> Self {
         Self {
             client,
             upstream,
@@ -112,6 +114,7 @@ impl Splice {
             down: Flow::from(Role::Server),
             times,
             silence: Silence::default(),
+            meters,
             leave: Leave::No,
             first: None,
         }
@@ -123,7 +126,14 @@ impl Splice {
     /// Dropping the future cuts both. Boxed, for it is what an open socket
     /// weighs.
     pub(super) async fn run(mut self: Box<Self>) -> Spliced {
-        let closed = std::future::poll_fn(|cx| self.poll_over(cx)).await;
+        let closed = std::future::poll_fn(|cx| {
+            let over = self.poll_over(cx);
+            let (up, down) = (self.up.bytes, self.down.bytes);
+            self.meters.pause(up, down);
+            over
+        })
+        .await;
+        self.meters.ends(closed);
         let spliced = Spliced {
             up: self.up.bytes,
             down: self.down.bytes,

@@ -8,6 +8,7 @@ use super::proxy::Policy;
 use super::{Client, HttpVersion};
 use crate::error::Error;
 use crate::handshake::DeflateConfig;
+use crate::metrics::{Metrics, Observer};
 use crate::socket::Config;
 use crate::transport::{h2::Http2Config, proxy::ProxyError, tls};
 
@@ -33,6 +34,7 @@ pub(super) struct Settings {
     pub(super) idle_timeout: Option<Duration>,
     pub(super) refusal_body: usize,
     pub(super) forget_after: Duration,
+    pub(super) observer: Observer,
 }
 
 impl Default for ClientBuilder {
@@ -51,6 +53,7 @@ impl Default for ClientBuilder {
                 idle_timeout: Some(Duration::from_secs(90)),
                 refusal_body: 64 * 1024,
                 forget_after: Duration::from_secs(600),
+                observer: Observer::default(),
             },
             error: None,
         }
@@ -215,6 +218,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn forget_after(mut self, duration: Duration) -> Self {
         self.settings.forget_after = duration;
+        self
+    }
+
+    /// Whom to tell what connections, handshakes and sockets do. Default
+    /// nobody.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.settings.observer = Observer::new(metrics);
         self
     }
 

@@ -4,15 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use http::Version;
 use tokio::time::timeout;
 
 use super::HttpVersion;
 use super::builder::Settings;
 use crate::error::{Error, Timeout};
+use crate::frame::Role;
 use crate::handshake::Target;
+use crate::metrics::Observed;
 use crate::socket::Config;
 use crate::transport::h2::H2Client;
-use crate::transport::{BoxIo, dial, tls};
+use crate::transport::{BoxIo, ConnectionId, dial, tls};
 
 pub(super) struct Connector {
     /// The platform's, unless configured, once it is needed.
@@ -60,7 +63,7 @@ impl Connector {
         let io = self.reach(target, address).await?;
         if !target.secure() {
             return match version {
-                HttpVersion::Http2 => self.http2(io).await,
+                HttpVersion::Http2 => self.http2(target, io).await,
                 HttpVersion::Auto | HttpVersion::Http1 => Ok(Connection::Http1(io)),
             };
         }
@@ -73,7 +76,7 @@ impl Connector {
             .await
             .map_err(|error| tls_error(error, version))?;
         match (tls.is_http2, version) {
-            (true, _) => self.http2(tls.io).await,
+            (true, _) => self.http2(target, tls.io).await,
             (false, HttpVersion::Http2) => Err(Error::NoExtendedConnect),
             (false, _) => Ok(Connection::Http1(tls.io)),
         }
@@ -112,12 +115,29 @@ impl Connector {
     }
 
     /// Starts HTTP/2 and waits for the server's SETTINGS.
-    async fn http2(&self, io: BoxIo) -> Result<Connection, Error> {
+    async fn http2(&self, target: &Target, io: BoxIo) -> Result<Connection, Error> {
+        let settings = &self.settings;
+        let observed = self.observed(target, Version::HTTP_2);
         let (client, driver) =
-            H2Client::handshake(io, &self.settings.http2, self.settings.idle_timeout).await?;
+            H2Client::handshake(io, &settings.http2, settings.idle_timeout, observed).await?;
         tokio::spawn(driver);
         client.settings().await?;
         Ok(Connection::Http2(client))
+    }
+
+    /// A new connection to `target`, for whoever looks at it. Its span has no
+    /// parent: it outlives who asked for it.
+    pub(super) fn observed(&self, target: &Target, version: Version) -> Observed {
+        let id = ConnectionId::next().get();
+        let span = tracing::debug_span!(
+            parent: None,
+            "connection",
+            connection = id,
+            peer = %target.authority(),
+            ?version,
+        );
+        let observer = self.settings.observer.clone();
+        Observed::new(id, Role::Client, version, observer, span)
     }
 }
 

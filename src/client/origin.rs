@@ -11,7 +11,9 @@ use tokio::time::{Instant, timeout};
 use super::HttpVersion;
 use super::connector::{Connection, Connector};
 use crate::error::{Error, Timeout};
+use crate::frame::Role;
 use crate::handshake::Target;
+use crate::metrics::Handshake;
 use crate::transport::h2::{H2Client, Hub, Slot};
 use crate::transport::{BoxIo, ConnectionStats};
 
@@ -92,6 +94,7 @@ impl Origin {
                     self.known().connections.push(client);
                 }
                 Connection::Http1(io) => {
+                    fell_back(connector);
                     self.known().http1_since = Some(Instant::now());
                     return Ok(Route::Http1(io));
                 }
@@ -103,6 +106,7 @@ impl Origin {
                         host = target.host(),
                         "HTTP/2 without extended CONNECT: falling back to HTTP/1.1"
                     );
+                    fell_back(connector);
                     self.known().http1_since = Some(Instant::now());
                     // Not by way of what was just noted: that may be set to be
                     // forgotten sooner than a connection is made.
@@ -155,4 +159,10 @@ impl Origin {
         let known = self.known();
         (known.connections.len() >= max).then(|| known.connections.first().cloned())?
     }
+}
+
+fn fell_back(connector: &Connector) {
+    let version = Some(http::Version::HTTP_2);
+    let observer = &connector.settings.observer;
+    observer.tell(|m| m.handshake(Role::Client, version, Handshake::Fallback));
 }

@@ -1,25 +1,29 @@
 //! One opening request: from a URL to a WebSocket.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
+use tracing::{Instrument, Span, field};
 
 use super::connector::Connector;
 use super::origin::Route;
 use super::{Client, HttpVersion};
 use crate::error::{Error, Refusal, Timeout};
-use crate::frame::Role;
+use crate::frame::{Message, Role};
 use crate::handshake::{
     Agreed, DeflateConfig, HandshakeError, HostPort, Key, Offer, Target, extended_connect, upgrade,
 };
-use crate::socket::{Agreement, ByteStream, WebSocket, nonce};
+use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection, SocketMeter};
+use crate::socket::{Agreement, ByteStream, Early, WebSocket, nonce};
 use crate::transport::h1::{self, H1Answer};
 use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
-use crate::transport::{BoxIo, Stream};
+use crate::transport::{BoxIo, Stream, Transport};
 
 /// Requests that a server certainly has not seen are repeated this often: it
 /// may be going away, or refuse a stream for a moment (RFC 9113 §8.7).
@@ -37,6 +41,7 @@ pub struct RequestBuilder {
     version: Option<HttpVersion>,
     authority: Option<HostPort>,
     address: Option<SocketAddr>,
+    early: Early,
     error: Option<Error>,
 }
 
@@ -52,6 +57,7 @@ impl RequestBuilder {
             version: None,
             authority: None,
             address: None,
+            early: Early::default(),
             error: None,
         }
     }
@@ -95,6 +101,39 @@ impl RequestBuilder {
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
         self.deflate = config.into();
+        self
+    }
+
+    /// Sends a message right behind the request, before the server has
+    /// answered it, which saves a round trip. Several are sent in the order of
+    /// the calls.
+    ///
+    /// This is off unless asked for: RFC 6455 §4.1 has clients wait for the
+    /// answer, and a server that refuses has then read what was not for it.
+    /// Over HTTP/2 the bytes cannot leave their stream. Over HTTP/1.1 they
+    /// could be taken for a request (RFC 9931), so there they are sent once
+    /// the server has switched protocols, never before. They are not
+    /// compressed, and must make sense whichever of the offered subprotocols
+    /// the server picks, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`connect`](Self::connect) gives them back with a refusal, as
+    /// [`Refusal::unsent`]. [`Error::Connect`], [`Error::Proxy`],
+    /// [`Error::Tls`] and [`Error::NoExtendedConnect`] mean that they have not
+    /// left; a request that was certainly not processed (RFC 9113 §8.7) is
+    /// repeated with them. After any other error, as with all that is sent,
+    /// nobody knows.
+    ///
+    /// ```no_run
+    /// # async fn example(client: h2ws::Client) -> Result<(), h2ws::Error> {
+    /// let request = client.request("wss://example.com/news");
+    /// let mut ws = request.early(r#"{"subscribe":"all"}"#).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn early(mut self, message: impl Into<Message>) -> Self {
+        self.early.push(message.into());
         self
     }
 
@@ -153,14 +192,19 @@ impl RequestBuilder {
         if let Some(config) = &self.deflate {
             self.offer = self.offer.deflate(config);
         }
-        let (stream, agreed, response) = self.accepted().await?;
+        let Accepted {
+            stream,
+            agreed,
+            response,
+            meter,
+        } = self.accepted().await?;
         let agreement = Agreement {
             subprotocol: agreed.subprotocol,
             deflate: agreed
                 .deflate
                 .map(|params| deflate.at(Role::Client, &params)),
         };
-        let socket = WebSocket::new(stream, Role::Client, config, agreement);
+        let socket = WebSocket::new(stream, Role::Client, config, agreement, meter);
         Ok((socket, response))
     }
 
@@ -172,15 +216,31 @@ impl RequestBuilder {
     /// As [`connect`](Self::connect).
     pub async fn open(self) -> Result<ByteStream, Error> {
         let config = self.client.inner.connector.socket.clone();
-        let (stream, _, _) = self.accepted().await?;
-        Ok(ByteStream::new(stream, Role::Client, config))
+        let Accepted { stream, meter, .. } = self.accepted().await?;
+        Ok(ByteStream::new(stream, Role::Client, config, meter))
     }
 
     /// Sends the request; repeats it where it certainly was not acted on.
-    pub(crate) async fn accepted(self) -> Result<Accepted, Error> {
-        if let Some(error) = self.error {
+    pub(crate) async fn accepted(mut self) -> Result<Accepted, Error> {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
+        let mut accepted = self.attempts().await;
+        match &mut accepted {
+            Ok(Accepted {
+                meter: Some(meter), ..
+            }) => {
+                let (messages, bytes) = self.early.size();
+                meter.sent(messages, bytes);
+            }
+            Err(Error::Refused(refusal)) => refusal.unsent = self.early.into_messages(),
+            _ => {}
+        }
+        accepted
+    }
+
+    /// Attempts until one is answered.
+    async fn attempts(&self) -> Result<Accepted, Error> {
         let mut target: Target = self.url.parse().map_err(HandshakeError::Url)?;
         if let Some(authority) = &self.authority {
             target = target.called(authority);
@@ -193,15 +253,34 @@ impl RequestBuilder {
             target: &target,
             headers: &self.headers,
             offer: &self.offer,
+            early: &self.early,
         };
         let mut repeats = 0;
         let mut redialled = false;
         loop {
-            let (client, slot) = match origin.route(connector, &target, version).await? {
-                Route::Http1(io) => return attempt.over_http1(io).await,
-                Route::Http2(client, slot) => (client, slot),
+            let observer = connector.settings.observer.clone();
+            let mut handshaking = Handshaking::new(observer, Role::Client, None);
+            let (client, slot) = match origin.route(connector, &target, version).await {
+                Ok(Route::Http2(client, slot)) => (client, slot),
+                Ok(Route::Http1(io)) => {
+                    handshaking.on(Version::HTTP_11);
+                    let accepted = attempt.over_http1(io).await;
+                    handshaking.done(result(&accepted));
+                    return accepted;
+                }
+                Err(error) => {
+                    handshaking.done(error.handshake());
+                    return Err(error);
+                }
             };
-            match attempt.over_http2(&client, slot).await {
+            handshaking.on(Version::HTTP_2);
+            let accepted = attempt.over_http2(&client, slot).await;
+            handshaking.done(match &accepted {
+                Ok(_) => Handshake::Accepted,
+                Err(Failure::Unprocessed(_)) => Handshake::Unprocessed,
+                Err(Failure::Final(error)) => error.handshake(),
+            });
+            match accepted {
                 Err(Failure::Unprocessed(error)) => {
                     tracing::debug!(%error, "not processed by the server: trying again");
                     if !client.is_open() {
@@ -227,8 +306,19 @@ impl RequestBuilder {
     }
 }
 
-/// An accepted stream, what was agreed, and the answer.
-pub(crate) type Accepted = (Stream, Agreed, Response<()>);
+/// An accepted stream, what was agreed, the answer, and who looks at it.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    pub(crate) agreed: Agreed,
+    pub(crate) response: Response<()>,
+    pub(crate) meter: Option<Box<SocketMeter>>,
+}
+
+fn result(accepted: &Result<Accepted, Error>) -> Handshake {
+    accepted
+        .as_ref()
+        .map_or_else(Error::handshake, |_| Handshake::Accepted)
+}
 
 enum Failure {
     /// The server certainly did not act on the request.
@@ -253,12 +343,34 @@ struct Attempt<'a> {
     target: &'a Target,
     headers: &'a HeaderMap,
     offer: &'a Offer,
+    early: &'a Early,
 }
 
 impl Attempt<'_> {
     async fn over_http2(&self, client: &H2Client, slot: Slot) -> Result<Accepted, Failure> {
+        let observed = client.hub().observed();
+        let span = self.span(observed);
+        let opened = self.extended_connect(client, slot);
+        let (stream, agreed, response) = opened.instrument(span.clone()).await?;
+        if let Transport::Http2 { stream, .. } = stream.transport() {
+            span.record("stream", stream);
+        }
+        Ok(Accepted {
+            stream,
+            agreed,
+            response,
+            meter: SocketMeter::new(observed, span),
+        })
+    }
+
+    async fn extended_connect(
+        &self,
+        client: &H2Client,
+        slot: Slot,
+    ) -> Result<(Stream, Agreed, Response<()>), Failure> {
         let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
-        match self.in_time(client.open(request, slot)).await? {
+        let opening = client.open(request, slot, self.early()?);
+        match self.in_time(opening).await? {
             Ok(Opened::Accepted(parts, stream)) => {
                 let agreed = extended_connect::check_response(&parts, self.offer)?;
                 Ok((Stream::H2(stream), agreed, Response::from_parts(parts, ())))
@@ -276,16 +388,36 @@ impl Attempt<'_> {
     }
 
     async fn over_http1(&self, io: BoxIo) -> Result<Accepted, Error> {
+        let observed = self.connector.observed(self.target, Version::HTTP_11);
+        let span = self.span(&observed);
+        let open = OpenConnection::new(observed.clone());
+        let upgraded = self.upgrade(io, open).instrument(span.clone()).await;
+        let (stream, agreed, response) = upgraded?;
+        Ok(Accepted {
+            stream,
+            agreed,
+            response,
+            meter: SocketMeter::new(&observed, span),
+        })
+    }
+
+    async fn upgrade(
+        &self,
+        io: BoxIo,
+        open: OpenConnection,
+    ) -> Result<(Stream, Agreed, Response<()>), Error> {
+        let early = self.early()?;
         let key = Key::new(nonce());
         let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
         let write_buffer = self.connector.socket.write_buffer;
-        match self
-            .in_time(h1::upgrade(io, request, write_buffer))
-            .await??
-        {
-            H1Answer::Switched(parts, stream) => {
+        let id = open.observed().info.id;
+        let answer = self.in_time(h1::upgrade(io, request, id, write_buffer));
+        match answer.await?.inspect_err(|_| open.broke())? {
+            H1Answer::Switched(parts, mut stream) => {
+                stream.guarded_by(open);
                 let agreed = upgrade::check_response(&parts, self.offer, &key)?;
-                let stream = Stream::Io(Box::new(stream));
+                let mut stream = Stream::Io(Box::new(stream));
+                send_at_once(&mut stream, early).await;
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
             H1Answer::Refused(parts, body) => {
@@ -293,6 +425,25 @@ impl Attempt<'_> {
                 Err(refused(parts, body))
             }
         }
+    }
+
+    fn early(&self) -> Result<Bytes, Error> {
+        Ok(self.early.frames(self.connector.socket.limits)?)
+    }
+
+    /// The span of a socket to be, which follows from its connection's.
+    fn span(&self, observed: &Observed) -> Span {
+        let span = tracing::debug_span!(
+            "socket",
+            connection = observed.info.id,
+            stream = field::Empty,
+            peer = %self.target.authority(),
+            origin = self.headers.get(http::header::ORIGIN).map(field::debug),
+            version = ?observed.info.version,
+            path = path(self.target.path_and_query()),
+        );
+        span.follows_from(observed.span.id());
+        span
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
@@ -327,10 +478,30 @@ impl Attempt<'_> {
     }
 }
 
+/// As much as the operating system takes; the rest leaves as the socket is used.
+async fn send_at_once(stream: &mut Stream, bytes: Bytes) {
+    if bytes.is_empty() {
+        return;
+    }
+    stream.write(|out| out.append(bytes));
+    poll_fn(|cx| {
+        // An error shows up in the next read or write.
+        let _ = stream.poll_flush(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Without the query, which may carry secrets.
+fn path(path_and_query: &str) -> &str {
+    path_and_query.split('?').next().unwrap_or_default()
+}
+
 fn refused(parts: response::Parts, body: Bytes) -> Error {
     Error::Refused(Box::new(Refusal {
         status: parts.status,
         headers: parts.headers,
         body,
+        unsent: Vec::new(),
     }))
 }

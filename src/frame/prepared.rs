@@ -1,26 +1,89 @@
 //! A message that is encoded once and sent many times.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use bytes::{Bytes, BytesMut};
 
-use super::encoder::Frame;
+use super::deflate::Compressor;
+use super::encoder::{Frame, LARGE, Output};
 use super::error::SendError;
 use super::header::{Header, MAX_CONTROL, OpCode};
 use super::{Message, Role};
 
-/// A message for many sockets: checked and framed once, its bytes shared by all.
+/// The windows that compressors have, from 9 bits to 15 (RFC 7692 §7.1.2).
+const WINDOWS: std::ops::RangeInclusive<u8> = 9..=15;
+
+/// A message for many sockets: checked, framed and compressed once, its bytes shared by all.
 ///
 /// A server sends the frame as it is: a short one is copied into the socket's outgoing buffer,
 /// where it is packed with others; of one of 16 KiB and more only the beginning is copied. A client
-/// has to mask with a fresh key each time (RFC 6455 §5.3), so there only the payload is shared. It
-/// goes uncompressed, also where permessage-deflate is on (RFC 7692 §6 leaves that to the sender).
+/// has to mask with a fresh key each time (RFC 6455 §5.3), so there only the payload is shared.
+///
+/// Sockets with permessage-deflate (RFC 7692) get it compressed, if it is as long as their
+/// [`threshold`](super::Deflate::threshold) and shrinks. It is compressed without regard to what
+/// any socket said before, so that one result fits all with a window as large; there are seven
+/// sizes of windows at most, and to a short message all are the same. The first socket that needs
+/// a result waits for it, and its [`level`](super::Deflate::level) decides. What the socket says
+/// next refers to nothing before this message: where such messages and others take turns, the
+/// others shrink less.
 ///
 /// Clones share it and cost nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Prepared {
+    plain: Form,
+    /// For each of the [`WINDOWS`], as far as it was asked for; `None` in it where the message
+    /// does not shrink.
+    deflated: Arc<[OnceLock<Option<Form>>; 7]>,
+}
+
+/// A whole frame, unmasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Form {
     opcode: OpCode,
-    /// The whole frame, unmasked.
+    rsv1: bool,
     frame: Bytes,
     header_len: usize,
+}
+
+impl Form {
+    fn new(opcode: OpCode, rsv1: bool, payload: Bytes) -> Self {
+        let len = payload.len();
+        let mut bytes = BytesMut::with_capacity(Header::MAX_LEN + len);
+        let frame = Frame {
+            rsv1,
+            ..Frame::whole(opcode, payload)
+        };
+        // A server asks for no key.
+        frame.write(Role::Server, &mut || [0; 4], &mut bytes);
+        Self {
+            opcode,
+            rsv1,
+            header_len: bytes.len() - len,
+            frame: bytes.freeze(),
+        }
+    }
+
+    fn payload(&self) -> Bytes {
+        self.frame.slice(self.header_len..)
+    }
+
+    pub(super) fn write(
+        &self,
+        role: Role,
+        key: &mut impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) {
+        if role == Role::Server && self.frame.len() - self.header_len < LARGE {
+            out.buffer().extend_from_slice(&self.frame);
+            return;
+        }
+        let frame = Frame {
+            rsv1: self.rsv1,
+            ..Frame::whole(self.opcode, self.payload())
+        };
+        frame.write(role, key, out);
+    }
 }
 
 impl Prepared {
@@ -35,40 +98,69 @@ impl Prepared {
         if opcode.is_control() && payload.len() > MAX_CONTROL {
             return Err(SendError::ControlTooLong);
         }
-        let len = payload.len();
-        let mut frame = BytesMut::with_capacity(Header::MAX_LEN + len);
-        // A server asks for no key.
-        Frame::whole(opcode, payload).write(Role::Server, &mut || [0; 4], &mut frame);
         Ok(Self {
-            opcode,
-            header_len: frame.len() - len,
-            frame: frame.freeze(),
+            plain: Form::new(opcode, false, payload),
+            deflated: Arc::default(),
         })
     }
 
     pub(super) const fn opcode(&self) -> OpCode {
-        self.opcode
+        self.plain.opcode
     }
 
-    /// The frame as a server sends it.
-    pub(super) fn frame(&self) -> &[u8] {
-        &self.frame
+    /// The form for a socket that compresses so, if it does.
+    pub(super) fn form(&self, compressor: Option<&mut Compressor>) -> &Form {
+        let compressed = compressor.and_then(|compressor| {
+            let form = self.deflated(compressor)?;
+            compressor.step_aside();
+            Some(form)
+        });
+        compressed.unwrap_or(&self.plain)
     }
 
-    pub(super) fn payload(&self) -> Bytes {
-        self.frame.slice(self.header_len..)
+    fn deflated(&self, compressor: &Compressor) -> Option<&Form> {
+        let opcode = self.opcode();
+        if opcode.is_control() || !compressor.wants(self.len()) {
+            return None;
+        }
+        let window = compressor.window_for(self.len());
+        let form = self
+            .deflated
+            .get(usize::from(window.checked_sub(*WINDOWS.start())?))?;
+        form.get_or_init(|| {
+            let payload = compressor.alone(&self.plain.payload())?;
+            Some(Form::new(opcode, true, payload))
+        })
+        .as_ref()
     }
 
     /// Bytes of payload.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.frame.len() - self.header_len
+        self.plain.frame.len() - self.plain.header_len
     }
 
     /// Whether there is no payload.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl PartialEq for Prepared {
+    fn eq(&self, other: &Self) -> bool {
+        self.plain == other.plain
+    }
+}
+
+impl Eq for Prepared {}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("opcode", &self.plain.opcode)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,5 +228,168 @@ mod tests {
         assert!(protocol.close_sent());
         let closed = protocol.send_prepared(&prepared, key, &mut out);
         assert_eq!(closed, Err(SendError::Closed));
+    }
+}
+
+#[cfg(all(test, feature = "deflate"))]
+mod deflate_tests {
+    use super::*;
+    use crate::frame::{Deflate, Event, Limits, Protocol};
+    use miniz_oxide::inflate::stream::{InflateState, inflate};
+    use miniz_oxide::{DataFormat, MZFlush};
+    use proptest::prelude::*;
+
+    fn no_key() -> [u8; 4] {
+        panic!("a server does not mask")
+    }
+
+    /// Another implementation's decompressor, with one window for all messages.
+    struct Other(Box<InflateState>);
+
+    impl Other {
+        fn new() -> Self {
+            Self(InflateState::new_boxed(DataFormat::Raw))
+        }
+
+        /// The payload of the one compressed, unmasked frame in `wire`.
+        fn message(&mut self, wire: &[u8]) -> Vec<u8> {
+            let (head, len) = (wire[0], wire[1]);
+            assert_eq!(head & 0xf0, 0xc0, "FIN and RSV1");
+            let start = match len {
+                126 => 4,
+                127 => 10,
+                _ => 2,
+            };
+            let mut input = wire[start..].to_vec();
+            input.extend([0, 0, 0xff, 0xff]);
+            let mut rest = &input[..];
+            let mut message = Vec::new();
+            loop {
+                let mut step = [0; 1000];
+                let result = inflate(&mut self.0, rest, &mut step, MZFlush::Sync);
+                result.status.expect("DEFLATE");
+                rest = &rest[result.bytes_consumed..];
+                message.extend(&step[..result.bytes_written]);
+                if rest.is_empty() && result.bytes_written < step.len() {
+                    return message;
+                }
+            }
+        }
+    }
+
+    fn text(words: usize) -> Message {
+        let words = (0..words).map(|n| format!("word {} ", n % 17));
+        Message::text(words.collect::<String>())
+    }
+
+    fn slots(message: &Prepared) -> usize {
+        let slots = message.deflated.iter();
+        slots.filter(|slot| slot.get().is_some()).count()
+    }
+
+    #[test]
+    fn is_compressed_once_for_each_window() {
+        let long = Prepared::new(text(1000)).unwrap();
+        let short = Prepared::new(text(20)).unwrap();
+        let mut sent = Vec::new();
+        for (bits, takeover) in [(15, true), (15, false), (10, true), (10, false), (15, true)] {
+            let deflate = Deflate::default().send(bits, takeover);
+            let mut server = Protocol::with_deflate(Role::Server, Limits::default(), deflate);
+            let mut out = BytesMut::new();
+            server.send_prepared(&long, no_key, &mut out).unwrap();
+            server.send_prepared(&short, no_key, &mut out).unwrap();
+            sent.push(out);
+        }
+        assert_eq!((slots(&long), slots(&short)), (2, 1));
+        assert_eq!(slots(&long.clone()), 2, "clones share it");
+        assert!(sent[0] == sent[1] && sent[0] == sent[4]);
+        assert!(sent[2] == sent[3] && sent[0] != sent[2]);
+        assert!(sent[0].len() < long.len() / 4);
+    }
+
+    #[test]
+    fn goes_as_it_is_where_that_is_better() {
+        let deflate = Deflate::default().threshold(100);
+        let noise: Vec<u8> = (0..300u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let never = Deflate::default().send(8, true);
+        for (deflate, message) in [
+            (deflate, Message::text("a".repeat(99))),
+            (deflate, Message::ping("a".repeat(100))),
+            (deflate, Message::binary(noise)),
+            (never, Message::text("a".repeat(1000))),
+        ] {
+            let prepared = Prepared::new(message.clone()).unwrap();
+            let (mut plain, mut shared) = (BytesMut::new(), BytesMut::new());
+            let mut protocol = Protocol::new(Role::Server, Limits::default());
+            protocol.send(message, no_key, &mut plain).unwrap();
+            let mut protocol = Protocol::with_deflate(Role::Server, Limits::default(), deflate);
+            protocol
+                .send_prepared(&prepared, no_key, &mut shared)
+                .unwrap();
+            assert_eq!(plain, shared);
+        }
+    }
+
+    /// What one socket was sent alone must not be referred to over the head of
+    /// what all were sent: the distances would be others.
+    #[test]
+    fn the_windows_stay_in_step() {
+        let mut server =
+            Protocol::with_deflate(Role::Server, Limits::default(), Deflate::default());
+        let mut other = Other::new();
+        let own = Message::text("only for you, only for you, and only once more for you".repeat(3));
+        let news = Prepared::new(text(50)).unwrap();
+        let mut out = BytesMut::new();
+        for _ in 0..3 {
+            server.send(own.clone(), no_key, &mut out).unwrap();
+            assert_eq!(other.message(&out.split()), own.clone().into_payload());
+            for _ in 0..2 {
+                server.send_prepared(&news, no_key, &mut out).unwrap();
+                assert_eq!(other.message(&out.split()), text(50).into_payload());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(50))]
+
+        /// In any order, with any window, from either end: the peer reads the
+        /// same, and so does another implementation.
+        #[test]
+        fn is_read_among_other_messages(
+            order in prop::collection::vec((any::<bool>(), 0..4usize), 1..12),
+            bits in 9..=15u8,
+            takeover: bool,
+            client: bool,
+        ) {
+            let messages = [20, 100, 3000, 9_000].map(text);
+            let prepared = messages.clone().map(|m| Prepared::new(m).unwrap());
+            let (role, peer) = match client {
+                true => (Role::Client, Role::Server),
+                false => (Role::Server, Role::Client),
+            };
+            let limits = Limits::default().fragment_size(usize::MAX);
+            let deflate = Deflate::default().send(bits, takeover).threshold(0);
+            let mut near = Protocol::with_deflate(role, limits, deflate);
+            let theirs = Deflate::default().receive(bits, takeover);
+            let mut far = Protocol::with_deflate(peer, limits, theirs);
+            let mut other = Other::new();
+            for (is_prepared, n) in order {
+                let mut out = BytesMut::new();
+                let key = || [1, 2, 3, 4];
+                match is_prepared {
+                    true => near.send_prepared(&prepared[n], key, &mut out).unwrap(),
+                    false => near.send(messages[n].clone(), key, &mut out).unwrap(),
+                }
+                if role == Role::Server {
+                    let payload = messages[n].clone().into_payload();
+                    prop_assert_eq!(other.message(&out), payload);
+                }
+                let event = far.receive(&mut out.freeze()).unwrap();
+                prop_assert_eq!(event, Some(Event::Message(messages[n].clone())));
+            }
+        }
     }
 }

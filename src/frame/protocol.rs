@@ -21,7 +21,7 @@ use super::Role;
 use super::close::CloseFrame;
 use super::decoder::Decoder;
 use super::deflate::{Compressor, Deflate};
-use super::encoder::{Frame, LARGE, Output};
+use super::encoder::{Frame, Output};
 use super::error::{ProtocolError, SendError};
 use super::header::{MAX_CONTROL, OpCode};
 use super::limits::Limits;
@@ -277,8 +277,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// Sends a message that was [prepared](Prepared); as [`send`](Self::send), but uncompressed and
-    /// whole, whatever [`Limits::fragment_size`]: nothing is won by holding back what is shared.
+    /// Sends a message that was [prepared](Prepared); as [`send`](Self::send), but whole, whatever [`Limits::fragment_size`]: nothing is won by holding back what is shared.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -295,11 +294,8 @@ impl Protocol {
         if !opcode.is_control() && self.pending.is_some() {
             return Err(SendError::Busy);
         }
-        if self.role() == Role::Server && message.len() < LARGE {
-            out.buffer().extend_from_slice(message.frame());
-        } else {
-            Frame::whole(opcode, message.payload()).write(self.role(), &mut key, out);
-        }
+        let form = message.form(self.compressor.as_deref_mut());
+        form.write(self.role(), &mut key, out);
         Ok(())
     }
 

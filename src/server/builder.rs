@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 
 use super::Server;
 use crate::handshake::{AllowedAuthorities, AllowedOrigins, DeflateConfig};
+use crate::metrics::{Metrics, Observer};
 use crate::socket::Config;
 use crate::transport::{h2::Http2Config, tls};
 
@@ -29,6 +30,7 @@ pub(super) struct Settings {
     pub(super) handshake_timeout: Duration,
     pub(super) max_connections: usize,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) observer: Observer,
 }
 
 impl Default for ServerBuilder {
@@ -45,6 +47,7 @@ impl Default for ServerBuilder {
                 handshake_timeout: Duration::from_secs(20),
                 max_connections: 10_000,
                 idle_timeout: Some(Duration::from_secs(300)),
+                observer: Observer::default(),
             },
         }
     }
@@ -139,6 +142,14 @@ impl ServerBuilder {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Whom to tell what connections, handshakes and sockets do. Default
+    /// nobody.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.settings.observer = Observer::new(metrics);
         self
     }
 

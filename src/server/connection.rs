@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::Body;
 use super::builder::Settings;
@@ -21,7 +22,9 @@ use super::ordinary;
 use super::serve::{Fallback, OnUpgrade, ResponseBody};
 use super::upgrade::{Answer, Upgrade, UpgradedFrom};
 use crate::error::{Error, Timeout};
+use crate::frame::Role;
 use crate::handshake::{Opening, Rejection, Via, extended_connect, upgrade};
+use crate::metrics::{Handshake, Observed, OpenConnection};
 use crate::transport::h2::{H2Incoming, H2Server};
 use crate::transport::{BoxIo, ConnectionId, Transport, h1, prefix, tls};
 
@@ -59,21 +62,41 @@ impl Connection {
 
     async fn serve_http2(self, io: BoxIo) -> Result<(), Error> {
         let settings = &self.settings;
+        let observed = self.observed(Version::HTTP_2);
+        let span = observed.span.clone();
         let handshake = H2Server::handshake(
             io,
             &settings.http2,
             settings.extended_connect,
             settings.idle_timeout,
+            observed,
         );
         let server = timeout(settings.handshake_timeout, handshake)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))??;
         let draining = self.draining.clone();
         let _open = self.open.http2(server.hub().clone());
-        tracing::debug!(peer = %self.peer, connection = server.hub().id(), "HTTP/2 connection");
         let connection = self;
         let on_request = move |incoming| connection.on_http2(incoming);
-        Ok(server.run(on_request, draining).await?)
+        let serving = async {
+            tracing::debug!("HTTP/2 connection");
+            server.run(on_request, draining).await
+        };
+        Ok(serving.instrument(span).await?)
+    }
+
+    /// This connection, for whoever looks at it.
+    fn observed(&self, version: Version) -> Observed {
+        let id = ConnectionId::next().get();
+        let span = tracing::debug_span!("connection", connection = id, peer = %self.peer, ?version);
+        let observer = self.settings.observer.clone();
+        Observed::new(id, Role::Server, version, observer, span)
+    }
+
+    /// A request was refused before any handler saw it.
+    fn refused(&self, version: Version, result: Handshake) {
+        let observer = &self.settings.observer;
+        observer.tell(|m| m.handshake(Role::Server, Some(version), result));
     }
 
     fn on_http2(&self, mut incoming: H2Incoming) {
@@ -93,21 +116,23 @@ impl Connection {
             Ok(_) if incoming.is_ended() => {
                 let response = Response::builder().status(StatusCode::BAD_REQUEST);
                 let body = Bytes::from_static(b"the stream was ended with its request\n");
+                self.refused(Version::HTTP_2, Handshake::Refused(StatusCode::BAD_REQUEST));
                 if let Ok(response) = response.body(Full::new(body)) {
                     ordinary::respond(incoming, response.map(boxed));
                 }
             }
             Ok(opening) => {
-                tracing::debug!(peer = %self.peer, uri = %incoming.parts.uri, "WebSocket over HTTP/2");
                 self.on_websocket(opening, Answer::Http2(Box::new(incoming)));
             }
             Err(rejection) if rejection.is_malformed() => {
-                tracing::debug!(peer = %self.peer, %rejection, "malformed request");
+                tracing::debug!(%rejection, "malformed request");
+                self.refused(Version::HTTP_2, Handshake::Failed);
                 incoming.reset(Reason::PROTOCOL_ERROR);
             }
             Err(rejection) => {
-                tracing::debug!(peer = %self.peer, %rejection, "request refused");
+                tracing::debug!(%rejection, "request refused");
                 let response = rejection.to_response(Via::Http2);
+                self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
                 ordinary::respond(incoming, response.map(|body| boxed(Full::new(body))));
             }
         }
@@ -117,23 +142,30 @@ impl Connection {
         let draining = self.draining.clone();
         let header_timeout = Some(self.settings.handshake_timeout);
         let connection = self;
-        let id = ConnectionId::next();
-        tracing::debug!(peer = %connection.peer, connection = id.get(), "HTTP/1.1 connection");
+        let observed = connection.observed(Version::HTTP_11);
+        let span = observed.span.clone();
+        let open = Arc::new(OpenConnection::new(observed));
+        let counted = open.clone();
         let service = service_fn(move |request| {
-            let connection = connection.clone();
-            async move { Ok::<_, Infallible>(connection.on_http1(request, id).await) }
+            let (connection, open) = (connection.clone(), open.clone());
+            async move { Ok::<_, Infallible>(connection.on_http1(request, open).await) }
         });
-        Ok(h1::serve(io, service, header_timeout, draining).await?)
+        let serving = async {
+            tracing::debug!("HTTP/1.1 connection");
+            h1::serve(io, service, header_timeout, draining).await
+        };
+        let served = serving.instrument(span).await;
+        Ok(served.inspect_err(|_| counted.broke())?)
     }
 
     async fn on_http1(
         &self,
         request: Request<Incoming>,
-        id: ConnectionId,
+        open: Arc<OpenConnection>,
     ) -> Response<ResponseBody> {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(Transport::Http1 {
-            connection: id.get(),
+            connection: open.observed().info.id,
         });
         if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
             return match &self.fallback {
@@ -148,12 +180,12 @@ impl Connection {
         let opening = match opening {
             Ok(opening) => opening,
             Err(rejection) => {
-                tracing::debug!(peer = %self.peer, %rejection, "request refused");
+                tracing::debug!(%rejection, "request refused");
                 let response = rejection.to_response(Via::Http1);
+                self.refused(Version::HTTP_11, Handshake::Refused(response.status()));
                 return response.map(|body| boxed(Full::new(body)));
             }
         };
-        tracing::debug!(peer = %self.peer, uri = %parts.uri, "WebSocket over HTTP/1.1");
         let Some(on) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
             return status(StatusCode::INTERNAL_SERVER_ERROR);
         };
@@ -162,10 +194,10 @@ impl Connection {
             parts: Box::new(parts),
             respond,
             on,
-            connection: UpgradedFrom {
-                id,
-                open: self.open.clone(),
-                slot: self.slot.clone(),
+            open: self.open.clone(),
+            from: UpgradedFrom {
+                connection: open,
+                _slot: self.slot.clone(),
             },
         };
         self.on_websocket(opening, answer);

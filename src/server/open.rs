@@ -4,8 +4,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
+use super::upgrade::UpgradedFrom;
 use crate::transport::h2::Hub;
 use crate::transport::{IoHandle, IoStream};
 
@@ -37,7 +38,7 @@ impl Drop for Http2Guard {
 struct UpgradedGuard {
     open: Arc<Open>,
     key: usize,
-    _slot: Arc<OwnedSemaphorePermit>,
+    _kept: UpgradedFrom,
 }
 
 impl Drop for UpgradedGuard {
@@ -70,19 +71,15 @@ impl Open {
         }
     }
 
-    /// `slot` is the stream's place among the server's connections.
-    pub(super) fn upgraded(
-        self: &Arc<Self>,
-        stream: &mut IoStream,
-        slot: Arc<OwnedSemaphorePermit>,
-    ) {
+    /// `from` is the stream's place among the server's connections.
+    pub(super) fn upgraded(self: &Arc<Self>, stream: &mut IoStream, from: UpgradedFrom) {
         let mut state = self.lock();
         let draining = state.draining;
         let entry = state.upgraded.vacant_entry();
         let handle = stream.guarded_by(UpgradedGuard {
             open: self.clone(),
             key: entry.key(),
-            _slot: slot,
+            _kept: from,
         });
         if draining {
             handle.drain();

@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower_service::Service;
+use tracing::Instrument;
 
 use super::accept::accept;
 use super::{Body, Server, Upgrade};
@@ -45,7 +46,14 @@ impl Serve {
         Self {
             server,
             on_upgrade: Arc::new(move |upgrade| {
-                tokio::spawn(handler(upgrade));
+                let span = upgrade.span().clone();
+                let task = span.in_scope(|| handler(upgrade));
+                // Bare where nobody looks: a span in each task is memory.
+                if span.is_disabled() {
+                    tokio::spawn(task);
+                } else {
+                    tokio::spawn(task.instrument(span));
+                }
             }),
             fallback: None,
             shutdown: None,
@@ -58,6 +66,24 @@ impl Serve {
     ///
     /// What carries a request is among its extensions, as
     /// [`Transport`](crate::Transport).
+    /// Bodies stream both ways: a client that does not read makes the response's
+    /// body wait, and a service that does not read makes the client wait, at
+    /// [`stream_window`](crate::Http2Config::stream_window) over HTTP/2.
+    ///
+    /// ```no_run
+    /// use axum::{Router, routing::get};
+    /// use h2ws::{Server, Upgrade};
+    ///
+    /// # async fn example() -> std::io::Result<()> {
+    /// let pages = Router::new().route("/", get(|| async { "the page of the sockets" }));
+    /// let server = Server::builder().bind("127.0.0.1:8080").await?;
+    /// server
+    ///     .serve(|request: Upgrade| async { drop(request.accept().await) })
+    ///     .fallback(pages)
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fallback<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::{Span, field};
 
 use super::builder::Settings;
 use super::connection::boxed;
@@ -19,11 +20,12 @@ use crate::frame::Role;
 use crate::handshake::{
     Agreed, DeflateConfig, HandshakeError, HostPort, Opening, extended_connect, upgrade,
 };
+use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection, SocketMeter};
 #[cfg(feature = "bridge")]
 use crate::socket::Config;
 use crate::socket::{Agreement, ByteStream, WebSocket};
 use crate::transport::h2::H2Incoming;
-use crate::transport::{ConnectionId, Stream, Transport, h1};
+use crate::transport::{Stream, Transport, h1};
 
 /// A request for a WebSocket, over either version of HTTP.
 ///
@@ -40,6 +42,9 @@ struct Request {
     subprotocol: Option<String>,
     deflate: Option<DeflateConfig>,
     headers: HeaderMap,
+    /// Until there is an answer.
+    handshaking: Option<Handshaking>,
+    span: Span,
 }
 
 /// How the answer is given.
@@ -49,15 +54,16 @@ pub(super) enum Answer {
         parts: Box<request::Parts>,
         respond: oneshot::Sender<Response<ResponseBody>>,
         on: hyper::upgrade::OnUpgrade,
-        connection: UpgradedFrom,
+        open: Arc<Open>,
+        from: UpgradedFrom,
     },
 }
 
 /// The connection that an upgraded socket takes over.
 pub(super) struct UpgradedFrom {
-    pub(super) id: ConnectionId,
-    pub(super) open: Arc<Open>,
-    pub(super) slot: Arc<OwnedSemaphorePermit>,
+    pub(super) connection: Arc<OpenConnection>,
+    /// Its place among the server's connections.
+    pub(super) _slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Upgrade {
@@ -67,7 +73,13 @@ impl Upgrade {
         opening: Opening,
         answer: Answer,
     ) -> Self {
+        let observed = answer.observed();
+        let (observer, version) = (observed.observer.clone(), observed.info.version);
+        let handshaking = Handshaking::new(observer, Role::Server, Some(version));
+        let span = span(peer, &opening, &answer);
         Self(Box::new(Request {
+            handshaking: Some(handshaking),
+            span,
             peer,
             deflate: settings.deflate,
             settings,
@@ -79,10 +91,12 @@ impl Upgrade {
     }
 
     fn parts(&self) -> &request::Parts {
-        match &self.0.answer {
-            Answer::Http2(incoming) => &incoming.parts,
-            Answer::Http1 { parts, .. } => parts,
-        }
+        self.0.answer.parts()
+    }
+
+    /// What its handler runs in.
+    pub(super) fn span(&self) -> &Span {
+        &self.0.span
     }
 
     /// What was asked for: path and query always, scheme and authority over
@@ -213,9 +227,9 @@ impl Upgrade {
         mut self,
         agreed: Agreed,
         headers: HeaderMap,
-    ) -> Result<Stream, Error> {
+    ) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
         self.0.headers = headers;
-        Box::pin(self.0.answer(agreed)).await
+        Box::pin(self.0.accept(agreed)).await
     }
 
     /// Accepts the WebSocket.
@@ -235,8 +249,9 @@ impl Upgrade {
                 .zip(agreed.deflate)
                 .map(|(config, params)| config.at(Role::Server, &params)),
         };
-        let stream = Box::pin(self.0.answer(agreed)).await?;
-        Ok(WebSocket::new(stream, Role::Server, config, agreement))
+        let (stream, meter) = Box::pin(self.0.accept(agreed)).await?;
+        let role = Role::Server;
+        Ok(WebSocket::new(stream, role, config, agreement, meter))
     }
 
     /// Accepts, and gives the bytes of the stream instead of a WebSocket: for
@@ -252,8 +267,8 @@ impl Upgrade {
             subprotocol: self.0.subprotocol.clone(),
             ..Agreed::default()
         };
-        let stream = Box::pin(self.0.answer(agreed)).await?;
-        Ok(ByteStream::new(stream, Role::Server, config))
+        let (stream, meter) = Box::pin(self.0.accept(agreed)).await?;
+        Ok(ByteStream::new(stream, Role::Server, config, meter))
     }
 
     /// Refuses with a status.
@@ -265,10 +280,13 @@ impl Upgrade {
 
     /// Refuses with a whole response, such as 401 with `www-authenticate`. A
     /// status that would accept (101, or 2xx over HTTP/2) is replaced by 500.
-    pub fn reject_with(self, response: Response<Bytes>) {
+    pub fn reject_with(mut self, response: Response<Bytes>) {
         let mut response = response.map(|body| boxed(Full::new(body)));
         if response.status().is_success() || response.status().is_informational() {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        if let Some(handshaking) = self.0.handshaking.take() {
+            handshaking.done(Handshake::Refused(response.status()));
         }
         match self.0.answer {
             Answer::Http2(incoming) => ordinary::respond(*incoming, response),
@@ -280,7 +298,37 @@ impl Upgrade {
     }
 }
 
+impl Answer {
+    fn parts(&self) -> &request::Parts {
+        match self {
+            Self::Http2(incoming) => &incoming.parts,
+            Self::Http1 { parts, .. } => parts,
+        }
+    }
+
+    fn observed(&self) -> &Observed {
+        match self {
+            Self::Http2(incoming) => incoming.observed(),
+            Self::Http1 { from, .. } => from.connection.observed(),
+        }
+    }
+}
+
 impl Request {
+    async fn accept(mut self, agreed: Agreed) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
+        let handshaking = self.handshaking.take();
+        let observed = self.answer.observed().clone();
+        let span = self.span.clone();
+        let stream = self.answer(agreed).await;
+        if let Some(handshaking) = handshaking {
+            handshaking.done(match &stream {
+                Ok(_) => Handshake::Accepted,
+                Err(_) => Handshake::Failed,
+            });
+        }
+        Ok((stream?, SocketMeter::new(&observed, span)))
+    }
+
     async fn answer(self, agreed: Agreed) -> Result<Stream, Error> {
         match self.answer {
             Answer::Http2(incoming) => {
@@ -291,7 +339,8 @@ impl Request {
             Answer::Http1 {
                 respond,
                 on,
-                connection,
+                open,
+                from,
                 ..
             } => {
                 Box::pin(async move {
@@ -301,8 +350,9 @@ impl Request {
                         return Err(Error::Closed);
                     }
                     let write_buffer = self.settings.socket.write_buffer;
-                    let mut stream = h1::switched(on, connection.id, write_buffer).await?;
-                    connection.open.upgraded(&mut stream, connection.slot);
+                    let id = from.connection.observed().info.id;
+                    let mut stream = h1::switched(on, id, write_buffer).await?;
+                    open.upgraded(&mut stream, from);
                     Ok(Stream::Io(Box::new(stream)))
                 })
                 .await
@@ -319,4 +369,27 @@ impl fmt::Debug for Upgrade {
             .field("version", &self.version())
             .finish_non_exhaustive()
     }
+}
+
+/// The span of a socket to be, inside its connection's.
+fn span(peer: SocketAddr, opening: &Opening, answer: &Answer) -> Span {
+    let observed = answer.observed();
+    let span = tracing::debug_span!(
+        parent: &observed.span,
+        "socket",
+        connection = observed.info.id,
+        stream = field::Empty,
+        %peer,
+        origin = opening.origin.as_ref().map(field::debug),
+        authority = %opening.authority,
+        version = ?observed.info.version,
+        // Without the query, which may carry secrets.
+        path = answer.parts().uri.path(),
+    );
+    if let Answer::Http2(incoming) = answer
+        && let Transport::Http2 { stream, .. } = incoming.transport()
+    {
+        span.record("stream", stream);
+    }
+    span
 }

@@ -10,7 +10,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::config::Config;
-use crate::frame::Role;
+use crate::frame::{CloseCode, Role};
+use crate::metrics::{SocketEnd, SocketMeter};
 use crate::transport::{Finish, Stream, StreamError, Transport};
 
 /// Bytes taken from one write.
@@ -30,10 +31,16 @@ pub struct ByteStream {
     chunk: Bytes,
     ended: bool,
     peer_ended: bool,
+    meter: Option<Box<SocketMeter>>,
 }
 
 impl ByteStream {
-    pub(crate) fn new(stream: Stream, role: Role, config: Arc<Config>) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        role: Role,
+        config: Arc<Config>,
+        meter: Option<Box<SocketMeter>>,
+    ) -> Self {
         Self {
             stream: Some(stream),
             config,
@@ -41,6 +48,7 @@ impl ByteStream {
             chunk: Bytes::new(),
             ended: false,
             peer_ended: false,
+            meter,
         }
     }
 
@@ -56,6 +64,18 @@ impl ByteStream {
         self.stream
             .as_mut()
             .ok_or(io::ErrorKind::NotConnected.into())
+    }
+
+    fn look(&mut self, at: impl FnOnce(&mut SocketMeter)) {
+        if let Some(meter) = &mut self.meter {
+            at(meter);
+        }
+    }
+
+    fn broke(&mut self, error: StreamError) -> io::Error {
+        let end = crate::Error::from(error.clone()).socket_end();
+        self.look(|meter| meter.ends(end));
+        error.into()
     }
 }
 
@@ -77,9 +97,17 @@ impl AsyncBufRead for ByteStream {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         while this.chunk.is_empty() && !this.peer_ended {
-            match ready!(this.stream()?.poll_chunk(cx))? {
-                Some(chunk) => this.chunk = chunk,
-                None => this.peer_ended = true,
+            match this.stream()?.poll_chunk(cx) {
+                Poll::Ready(Ok(Some(chunk))) => {
+                    this.look(|meter| meter.received(0, chunk.len()));
+                    this.chunk = chunk;
+                }
+                Poll::Ready(Ok(None)) => this.peer_ended = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(this.broke(error))),
+                Poll::Pending => {
+                    this.look(SocketMeter::pause);
+                    return Poll::Pending;
+                }
             }
         }
         Poll::Ready(Ok(&this.chunk))
@@ -100,11 +128,18 @@ impl AsyncWrite for ByteStream {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let stream = self.stream()?;
-        ready!(stream.poll_room(cx))?;
+        let room = ready!(stream.poll_room(cx));
+        room.map_err(|error| self.broke(error))?;
         let n = buf.len().min(PIECE);
+        let stream = self.stream()?;
         stream.write(|out| out.buffer().extend_from_slice(&buf[..n]));
         // What was taken is on its way even if nobody flushes.
-        let _ = stream.poll_flush(cx)?;
+        let flushed = stream.poll_flush(cx);
+        let _ = flushed.map_err(|error| self.broke(error))?;
+        self.look(|meter| {
+            meter.sent(0, n);
+            meter.pause();
+        });
         Poll::Ready(Ok(n))
     }
 
@@ -123,8 +158,12 @@ impl AsyncWrite for ByteStream {
 
 impl Drop for ByteStream {
     fn drop(&mut self) {
+        let ended = self.ended && self.peer_ended;
+        if ended {
+            self.look(|meter| meter.ends(SocketEnd::Closed(CloseCode::NO_STATUS)));
+        }
         if let Some(stream) = self.stream.take() {
-            stream.finish(if self.ended && self.peer_ended {
+            stream.finish(if ended {
                 let grace = self.config.linger_as(self.role);
                 Finish::End { grace }
             } else {

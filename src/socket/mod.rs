@@ -3,6 +3,8 @@
 mod broadcast;
 mod bytes;
 mod config;
+#[cfg(feature = "client")]
+mod early;
 mod keys;
 mod messages;
 mod pings;
@@ -12,6 +14,8 @@ mod websocket;
 pub use self::broadcast::{Broadcast, Delivery, Member, Slow};
 pub use self::bytes::ByteStream;
 pub use self::config::{Config, Ending};
+#[cfg(feature = "client")]
+pub(crate) use self::early::Early;
 #[cfg(feature = "client")]
 pub(crate) use self::keys::nonce;
 pub use self::messages::MessageStream;

@@ -21,7 +21,8 @@ use crate::frame::{
     CloseCode, CloseFrame, Deflate, Event, Limits, Message, Output, Prepared, Protocol, Role,
     SendError,
 };
-use crate::transport::{self, Finish, IoStream, Outgoing, Transport};
+use crate::metrics::{SocketEnd, SocketMeter};
+use crate::transport::{self, Finish, IoStream, Outgoing, StreamError, Transport};
 
 /// A WebSocket, whatever carries it.
 ///
@@ -78,6 +79,7 @@ pub struct WebSocket {
     transport: Transport,
     close_timer: Option<Pin<Box<Sleep>>>,
     pings: Option<Box<Pings>>,
+    meter: Option<Box<SocketMeter>>,
     /// Ended without a closing handshake.
     abnormal: bool,
 }
@@ -120,7 +122,7 @@ impl WebSocket {
         let write_buffer = config.write_buffer;
         let stream = IoStream::new(Box::new(io), Bytes::new(), Transport::Io, write_buffer);
         let stream = transport::Stream::Io(Box::new(stream));
-        Self::new(stream, role, Arc::new(config), agreement)
+        Self::new(stream, role, Arc::new(config), agreement, None)
     }
 
     pub(crate) fn new(
@@ -128,6 +130,7 @@ impl WebSocket {
         role: Role,
         config: Arc<Config>,
         agreement: Agreement,
+        meter: Option<Box<SocketMeter>>,
     ) -> Self {
         let protocol = protocol(role, config.limits, agreement.deflate);
         let agreement = agreement.subprotocol.is_some().then(|| Box::new(agreement));
@@ -140,6 +143,7 @@ impl WebSocket {
             config,
             agreement,
             close_timer: None,
+            meter,
             abnormal: false,
         }
     }
@@ -299,22 +303,32 @@ impl WebSocket {
                 self.settle(cx);
                 self.go_on(cx);
                 self.heed_drain(cx)?;
-                match ready!(self.poll_chunk(cx)) {
-                    Ok(chunk) => self.chunk = chunk,
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                match self.poll_chunk(cx) {
+                    Poll::Ready(Ok(chunk)) => self.chunk = chunk,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Pending => {
+                        self.pause();
+                        return Poll::Pending;
+                    }
                 }
             }
             match self.protocol.receive(&mut self.chunk) {
                 Ok(Some(event)) => {
                     self.settle(cx);
                     match event {
-                        Event::Message(message) => return Poll::Ready(Some(Ok(message))),
+                        Event::Message(message) => {
+                            self.count_received(message.len());
+                            return Poll::Ready(Some(Ok(message)));
+                        }
                         Event::Pong(payload)
                             if self.pings.as_ref().is_some_and(|p| p.is_answer(&payload)) => {}
                         Event::Pong(payload) => {
+                            self.count_received(payload.len());
                             return Poll::Ready(Some(Ok(Message::Pong(payload))));
                         }
                         Event::Close(_) => {
+                            let code = self.close_code().unwrap_or(CloseCode::NO_STATUS);
+                            self.ends(SocketEnd::Closed(code));
                             self.let_go();
                             return Poll::Ready(None);
                         }
@@ -324,8 +338,10 @@ impl WebSocket {
                 Ok(None) => self.settle(cx),
                 Err(error) => {
                     self.settle(cx);
+                    let error = Error::Protocol(error);
+                    self.ends(error.socket_end());
                     self.let_go();
-                    return Poll::Ready(Some(Err(Error::Protocol(error))));
+                    return Poll::Ready(Some(Err(error)));
                 }
             }
         }
@@ -351,6 +367,7 @@ impl WebSocket {
             Poll::Pending => {
                 if self.poll_silence(cx).is_ready() {
                     budget.made_progress();
+                    self.ends(SocketEnd::Timeout);
                     // Before it counts as ended: there is nobody to end it with.
                     self.let_go();
                     self.abnormal = true;
@@ -362,6 +379,7 @@ impl WebSocket {
         };
         budget.made_progress();
         self.abnormal = true;
+        self.ends(ended.socket_end());
         self.let_go();
         Poll::Ready(Err(ended))
     }
@@ -460,7 +478,8 @@ impl WebSocket {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(Error::Closed));
         };
-        stream.poll_room(cx).map_err(Error::from)
+        let room = stream.poll_room(cx);
+        room.map_err(|error| self.broke(error))
     }
 
     pub(super) fn start_message(&mut self, message: Message) -> Result<(), Error> {
@@ -468,7 +487,9 @@ impl WebSocket {
             return Err(Error::Closed);
         };
         let protocol = &mut self.protocol;
+        let len = message.len();
         stream.write(|out| protocol.send(message, mask_key, &mut Out(out)))?;
+        self.count_sent(len);
         Ok(())
     }
 
@@ -478,6 +499,7 @@ impl WebSocket {
         };
         let protocol = &mut self.protocol;
         stream.write(|out| protocol.send_prepared(message, mask_key, &mut Out(out)))?;
+        self.count_sent(message.len());
         Ok(())
     }
 
@@ -494,9 +516,43 @@ impl WebSocket {
 
     pub(super) fn poll_flush_messages(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         ready!(self.poll_pending(cx))?;
-        match &mut self.stream {
-            Some(stream) => stream.poll_flush(cx).map_err(Error::from),
-            None => Poll::Ready(Ok(())),
+        self.pause();
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(()));
+        };
+        let flushed = stream.poll_flush(cx);
+        flushed.map_err(|error| self.broke(error))
+    }
+
+    /// An error of writing; who drops the socket for it need not read again.
+    fn broke(&mut self, error: StreamError) -> Error {
+        let error = Error::from(error);
+        self.ends(error.socket_end());
+        error
+    }
+
+    fn count_sent(&mut self, len: usize) {
+        if let Some(meter) = &mut self.meter {
+            meter.sent(1, len);
+        }
+    }
+
+    fn count_received(&mut self, len: usize) {
+        if let Some(meter) = &mut self.meter {
+            meter.received(1, len);
+        }
+    }
+
+    /// There is nothing to do for the moment.
+    fn pause(&mut self) {
+        if let Some(meter) = &mut self.meter {
+            meter.pause();
+        }
+    }
+
+    fn ends(&mut self, end: SocketEnd) {
+        if let Some(meter) = &mut self.meter {
+            meter.ends(end);
         }
     }
 
@@ -528,6 +584,7 @@ impl WebSocket {
     fn let_go(&mut self) {
         self.chunk = Bytes::new();
         self.close_timer = None;
+        self.meter = None;
         let Some(stream) = self.stream.take() else {
             return;
         };

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::{BoxIo, ConnectionId, IoStream, StreamError, Transport};
+use super::{BoxIo, IoStream, StreamError, Transport};
 
 /// What became of an Upgrade request.
 #[cfg(feature = "client")]
@@ -25,6 +25,7 @@ pub(crate) enum H1Answer {
 pub(crate) async fn upgrade(
     io: BoxIo,
     request: Request<()>,
+    id: u64,
     write_buffer: usize,
 ) -> Result<H1Answer, StreamError> {
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
@@ -38,7 +39,7 @@ pub(crate) async fn upgrade(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (parts, body) = response.into_parts();
         let on = hyper::upgrade::on(Response::from_parts(parts.clone(), body));
-        let stream = switched(on, ConnectionId::next(), write_buffer).await?;
+        let stream = switched(on, id, write_buffer).await?;
         return Ok(H1Answer::Switched(parts, stream));
     }
     let (parts, body) = response.into_parts();
@@ -52,16 +53,14 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// packet with its 101 in front.
 pub(crate) async fn switched(
     on: OnUpgrade,
-    connection: ConnectionId,
+    connection: u64,
     write_buffer: usize,
 ) -> Result<IoStream, StreamError> {
     let upgraded = on.await?;
     let parts = upgraded
         .downcast::<TokioIo<BoxIo>>()
         .map_err(|_| StreamError::Closed)?;
-    let transport = Transport::Http1 {
-        connection: connection.get(),
-    };
+    let transport = Transport::Http1 { connection };
     Ok(IoStream::new(
         parts.io.into_inner(),
         parts.read_buf,

@@ -83,6 +83,8 @@ pub struct ConnectionStats {
     pub resets_sent: u64,
     /// RST_STREAM frames received.
     pub resets_received: u64,
-    /// GOAWAY frames received (RFC 9113 §6.8).
+    /// GOAWAY frames sent (RFC 9113 §6.8).
+    pub goaways_sent: u64,
+    /// GOAWAY frames received.
     pub goaways_received: u64,
 }

@@ -182,3 +182,52 @@ async fn a_client_masks() {
     let got = within(server.next()).await.expect("open").unwrap();
     assert_eq!(got.as_text(), Some("from a client"));
 }
+
+/// Compressed where that was agreed on, as it is elsewhere; what a socket is
+/// told alone in between does not confuse it.
+#[cfg(feature = "deflate")]
+#[tokio::test]
+async fn each_gets_the_form_that_it_agreed_on() {
+    use h2ws::DeflateConfig;
+
+    let (sender, mut accepted) = mpsc::unbounded_channel();
+    let builder = Server::builder().deflate(DeflateConfig::default());
+    let server = server::serve(builder, move |upgrade, _| {
+        let sender = sender.clone();
+        async move {
+            let _: Result<_, _> = sender.send(upgrade.accept().await.unwrap());
+        }
+    })
+    .await;
+    let text = "news of the world, ".repeat(500);
+    let news = PreparedMessage::new(text.clone()).unwrap();
+    let mut group = Broadcast::new(Slow::Wait);
+    let mut clients = Vec::new();
+    for deflate in [None, Some(DeflateConfig::default())] {
+        let client = http2().deflate(deflate).build().unwrap();
+        let ws = client.connect(&server.url("/")).await.unwrap();
+        assert_eq!(ws.deflate().is_some(), deflate.is_some());
+        let (reader, mut writer) = within(accepted.recv()).await.unwrap().split();
+        let own = Message::text(text.clone() + "for you");
+        futures_util::SinkExt::send(&mut writer, own).await.unwrap();
+        group.join(writer);
+        clients.push((client, ws, reader));
+    }
+    for _ in 0..10 {
+        assert_eq!(within(group.send(&news)).await.sent, 2);
+    }
+    let mut bytes = Vec::new();
+    for (client, ws, _reader) in &mut clients {
+        let own = within(ws.next()).await.expect("open").unwrap();
+        assert!(own.as_text().is_some_and(|own| own.ends_with("for you")));
+        for _ in 0..10 {
+            let got = within(ws.next()).await.expect("open").unwrap();
+            assert_eq!(got.as_text(), Some(&*text));
+        }
+        bytes.push(client.connections()[0].bytes_received as usize);
+    }
+    assert!(
+        bytes[0] > 11 * text.len() && bytes[1] < text.len(),
+        "{bytes:?}"
+    );
+}

@@ -19,7 +19,7 @@ use crate::support::frames::{self, CLOSE, Parser, TEXT, close, from_server};
 use crate::support::{h2peer, tasks, tls, until, within};
 
 /// A request's head as it came.
-async fn head(io: &mut (impl AsyncRead + Unpin)) -> String {
+pub(super) async fn head(io: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(within(io.read_u8()).await.unwrap());
@@ -43,7 +43,7 @@ fn accept_value(head: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(sha1.finalize())
 }
 
-fn switching(head: &str) -> String {
+pub(super) fn switching(head: &str) -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n",

@@ -4,18 +4,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with those that it may use.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("frame", &[]),
     ("handshake", &["frame"]),
-    ("transport", &[]),
-    ("socket", &["error", "frame", "transport"]),
+    ("metrics", &["frame"]),
+    ("transport", &["metrics"]),
+    ("socket", &["error", "frame", "metrics", "transport"]),
     (
         "client",
-        &["error", "frame", "handshake", "transport", "socket"],
+        &[
+            "error",
+            "frame",
+            "handshake",
+            "metrics",
+            "transport",
+            "socket",
+        ],
     ),
     (
         "server",
-        &["error", "frame", "handshake", "transport", "socket"],
+        &[
+            "error",
+            "frame",
+            "handshake",
+            "metrics",
+            "transport",
+            "socket",
+        ],
     ),
     (
         "bridge",
@@ -25,6 +40,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "handshake",
             "transport",
             "socket",
+            "metrics",
             "client",
             "server",
         ],

@@ -1,6 +1,7 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
+mod axum_router;
 mod bridge_handshake;
 mod bridge_splice;
 mod bridge_tcp;
@@ -9,6 +10,7 @@ mod cancel;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod drain;
+mod early;
 mod ending_client;
 mod ending_server;
 mod fallback;
@@ -18,8 +20,10 @@ mod http1;
 mod http1_client;
 mod layers;
 mod life;
+mod metrics;
 mod opening_client;
 mod opening_server;
 mod pool;
 mod proxy;
+mod spans;
 mod support;

@@ -76,6 +76,31 @@ impl Compressor {
         compressed.into()
     }
 
+    /// Compresses a message by itself, for any socket whose window is no
+    /// smaller; `None` if that does not shrink it.
+    pub(in crate::frame) fn alone(&self, payload: &[u8]) -> Option<Bytes> {
+        let mut stream = open(self.window_for(payload.len()), self.settings.level);
+        let mut compressed = flush(&mut stream, payload);
+        compressed.truncate(compressed.len() - TAIL.len());
+        (compressed.len() < payload.len()).then(|| compressed.into())
+    }
+
+    /// The window, as its logarithm, in which a message by itself is compressed.
+    pub(in crate::frame) fn window_for(&self, len: usize) -> u8 {
+        window_for(len).min(self.settings.send_window_bits)
+    }
+
+    /// The peer is sent a message that was compressed [by itself](Self::alone): its window moves
+    /// on by that message, and ours does not. So we refer to nothing before it (RFC 7692 §7.2.3.2
+    /// allows to, and asks nobody to). The memory is kept: it is for the next message.
+    pub(in crate::frame) fn step_aside(&mut self) {
+        if let Some(stream) = &mut self.stream
+            && stream.total_in() > 0
+        {
+            stream.reset();
+        }
+    }
+
     /// Gives the memory back. The next message is the beginning of a new stream, which a peer
     /// cannot tell from one that happens not to refer to earlier messages.
     pub(in crate::frame) fn forget(&mut self) {
@@ -94,15 +119,20 @@ impl Compressor {
         } else {
             window_for(len).min(agreed)
         };
-        zlib_rs::Deflate::new_with_config(DeflateConfig {
-            // Negative: without zlib's header.
-            window_bits: -i32::from(bits),
-            level: i32::from(self.settings.level.clamp(1, 9)),
-            // Blocks in proportion to the window: 8, the usual, for the largest.
-            mem_level: i32::from(bits) - 7,
-            ..DeflateConfig::default()
-        })
+        open(bits, self.settings.level)
     }
+}
+
+fn open(window_bits: u8, level: u8) -> zlib_rs::Deflate {
+    let bits = i32::from(window_bits);
+    zlib_rs::Deflate::new_with_config(DeflateConfig {
+        // Negative: without zlib's header.
+        window_bits: -bits,
+        level: i32::from(level.clamp(1, 9)),
+        // Blocks in proportion to the window: 8, the usual, for the largest.
+        mem_level: bits - 7,
+        ..DeflateConfig::default()
+    })
 }
 
 impl fmt::Debug for Compressor {

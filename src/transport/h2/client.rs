@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::ext::Protocol;
-use h2::{PingPong, Reason, RecvStream};
+use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::{Request, Response, response};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::driver::{self, Driver};
 use super::hub::{Hub, Side};
@@ -21,6 +23,7 @@ use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS, WEBSOCKET};
+use crate::metrics::Observed;
 use crate::transport::{BoxIo, StreamError};
 
 /// Stands for "no SETTINGS yet": the first SETTINGS frame, an empty one too,
@@ -59,6 +62,13 @@ pub(crate) enum Opened {
     Refused(response::Parts, RecvStream),
 }
 
+/// A stream whose request is out.
+enum Asked {
+    Bare(SendStream<Piece>),
+    /// Bytes follow it before there is an answer.
+    Talking(H2Stream),
+}
+
 /// Why no answer came.
 #[derive(Debug)]
 pub(crate) struct OpenError {
@@ -89,6 +99,7 @@ impl H2Client {
         io: BoxIo,
         config: &Http2Config,
         idle: Option<Duration>,
+        observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
         let wire = Wire::new(io, 0, PREFACE);
         let (send, connection) = h2::client::Builder::new()
@@ -105,6 +116,7 @@ impl H2Client {
             .await?;
         wire.gather();
         let hub = Arc::new(Hub::new(
+            observed,
             Side::Client,
             wire.clone(),
             config.release_step(config.max_concurrent_streams),
@@ -120,7 +132,7 @@ impl H2Client {
         };
         let life = Life::new(config, idle, Instant::now());
         let driver = Driver::new(connection, hub.clone(), wire, life);
-        let id = hub.id;
+        let span = hub.observed.span.clone();
         let client = Self {
             send,
             hub,
@@ -129,14 +141,14 @@ impl H2Client {
         };
         let driver = async move {
             match driver.await {
-                Ok(()) => tracing::debug!(connection = id.get(), "connection ended"),
+                Ok(()) => tracing::debug!("connection ended"),
                 Err(driver::Error::H2(error)) => {
-                    tracing::debug!(connection = id.get(), %error, "connection failed");
+                    tracing::debug!(%error, "connection failed");
                 }
-                Err(error) => tracing::debug!(connection = id.get(), ?error, "connection failed"),
+                Err(error) => tracing::debug!(?error, "connection failed"),
             }
         };
-        Ok((client, driver))
+        Ok((client, driver.instrument(span)))
     }
 
     /// Waits for the server's SETTINGS (RFC 9113 §3.4), which tell whether it
@@ -189,12 +201,14 @@ impl H2Client {
         Arc::ptr_eq(&self.hub, &other.hub)
     }
 
-    /// Sends an extended CONNECT request and waits for its answer. Dropping
-    /// the future cancels the stream.
+    /// Sends an extended CONNECT request, with these bytes behind it if there
+    /// are any, and waits for its answer. Dropping the future cancels the
+    /// stream.
     pub(crate) async fn open(
         &self,
         mut request: Request<()>,
         mut slot: Slot,
+        early: Bytes,
     ) -> Result<Opened, OpenError> {
         request
             .extensions_mut()
@@ -213,6 +227,16 @@ impl H2Client {
             .send_request(request, false)
             .map_err(|error| unsent(error.into()))?;
         drop(send);
+        let stream = if early.is_empty() {
+            Asked::Bare(stream)
+        } else {
+            // From here on the stream itself frees the slot.
+            slot.hub = None;
+            let mut stream = H2Stream::new(self.hub.clone(), stream, None);
+            stream.write(|out| out.append(early));
+            stream.flush();
+            Asked::Talking(stream)
+        };
         let response: Response<RecvStream> = response.await.map_err(|error| {
             let error = OpenError::from(error);
             OpenError {
@@ -222,10 +246,20 @@ impl H2Client {
         })?;
         let (parts, body) = response.into_parts();
         if parts.status.is_success() {
-            // From here on the stream itself frees the slot.
-            slot.hub = None;
-            let stream = H2Stream::new(self.hub.clone(), stream, body);
+            let stream = match stream {
+                Asked::Bare(stream) => {
+                    slot.hub = None;
+                    H2Stream::new(self.hub.clone(), stream, body)
+                }
+                Asked::Talking(stream) => {
+                    stream.answered(body);
+                    stream
+                }
+            };
             return Ok(Opened::Accepted(parts, stream));
+        }
+        if let Asked::Talking(stream) = stream {
+            stream.disown();
         }
         Ok(Opened::Refused(parts, body))
     }

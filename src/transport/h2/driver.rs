@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::budget::Budget;
 use super::hub::Hub;
 use super::life::{Life, Verdict};
+use super::meter::Meter;
 use super::ping::Pings;
 use super::stream::{Handles, Shared};
 use super::wire::Wire;
@@ -70,6 +71,7 @@ pub(super) struct Driver<C> {
     budget: Budget,
     pings: Pings,
     life: Life,
+    meter: Option<Meter>,
     /// The timer rang: something may be due.
     rang: bool,
     retiring: bool,
@@ -93,6 +95,7 @@ impl<C: Connection> Driver<C> {
         let pings = Pings::new(connection.ping_pong());
         Self {
             connection: Some(connection),
+            meter: Meter::new(&hub),
             hub,
             wire,
             listed: Vec::new(),
@@ -142,7 +145,9 @@ impl<C: Connection> Driver<C> {
         // another processor, is for the next turn.
         self.hub.take(&mut self.listed);
         self.service(false);
-        self.pings.poll(cx);
+        if let (Some(took), Some(meter)) = (self.pings.poll(cx), &self.meter) {
+            meter.round_trip(took);
+        }
         if self.budget.poll(&mut self.pings, cx) {
             cx.waker().wake_by_ref();
         }
@@ -253,7 +258,10 @@ impl<C: Connection> Driver<C> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
         };
-        let (received, _) = self.wire.counts();
+        let (received, sent) = self.wire.counts();
+        if let Some(meter) = &mut self.meter {
+            meter.report(&received, &sent);
+        }
         let now = Instant::now();
         match self.life.look(now, &received, connection.is_used()) {
             Verdict::GoOn => {}
@@ -301,6 +309,9 @@ impl<C: Connection + Unpin> Future for Driver<C> {
         let driver = &mut *self;
         driver.hub.enter(cx.waker());
         let result = driver.turn(cx);
+        if let (Poll::Ready(result), Some(meter)) = (&result, &mut driver.meter) {
+            meter.ends(result.as_ref().copied());
+        }
         if driver.hub.leave() && result.is_pending() {
             cx.waker().wake_by_ref();
         }
@@ -344,6 +355,10 @@ impl<C> Drop for Driver<C> {
         streams.extend(self.timers.drain().map(|Reverse(timer)| timer.stream));
         for stream in streams {
             stream.fail(&StreamError::Closed);
+        }
+        if let Some(meter) = self.meter.take() {
+            let (received, sent) = self.wire.counts();
+            meter.close(&received, &sent);
         }
     }
 }

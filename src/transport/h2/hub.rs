@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 
 use super::stream::Shared;
 use super::wire::Wire;
-use crate::transport::{ConnectionId, ConnectionStats, StreamError};
+use crate::metrics::Observed;
+use crate::transport::{ConnectionStats, StreamError};
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(crate) struct Hub {
     /// The driver is in its turn and looks at the list before it sleeps.
     driving: AtomicBool,
     opened: AtomicU64,
-    pub(super) id: ConnectionId,
+    pub(super) observed: Observed,
     pub(super) side: Side,
     /// Bytes of receive window handed back at a time.
     pub(super) release_step: usize,
@@ -62,13 +63,19 @@ const RETIRED: usize = usize::MAX;
 pub(super) struct DriverGone;
 
 impl Hub {
-    pub(super) fn new(side: Side, wire: Wire, release_step: usize, write_buffer: usize) -> Self {
+    pub(super) fn new(
+        observed: Observed,
+        side: Side,
+        wire: Wire,
+        release_step: usize,
+        write_buffer: usize,
+    ) -> Self {
         Self {
             ready: Mutex::default(),
             driver: AtomicWaker::new(),
             driving: AtomicBool::new(false),
             opened: AtomicU64::new(0),
-            id: ConnectionId::next(),
+            observed,
             side,
             release_step,
             write_buffer,
@@ -166,7 +173,12 @@ impl Hub {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.id.get()
+        self.observed.info.id
+    }
+
+    /// Who looks at this connection.
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.observed
     }
 
     fn streams(&self) -> MutexGuard<'_, Slab<Weak<Shared>>> {
@@ -252,7 +264,7 @@ impl Hub {
     pub(crate) fn stats(&self) -> ConnectionStats {
         let (received, sent) = self.wire.counts();
         ConnectionStats {
-            connection: self.id.get(),
+            connection: self.id(),
             is_open: self.is_open(),
             streams_opened: self.opened.load(Ordering::Relaxed),
             streams_open: self.open_streams(),
@@ -262,6 +274,7 @@ impl Hub {
             bytes_received: received.bytes,
             resets_sent: sent.resets,
             resets_received: received.resets,
+            goaways_sent: sent.goaways,
             goaways_received: received.goaways,
         }
     }
@@ -270,7 +283,7 @@ impl Hub {
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hub")
-            .field("id", &self.id)
+            .field("id", &self.id())
             .field("side", &self.side)
             .field("open", &self.open_streams())
             .finish_non_exhaustive()

@@ -14,6 +14,7 @@ mod client;
 mod driver;
 mod hub;
 mod life;
+mod meter;
 mod piece;
 mod ping;
 mod scan;

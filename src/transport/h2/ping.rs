@@ -58,13 +58,11 @@ impl Pings {
         }
     }
 
-    /// Takes the answer, if it has come.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        let (Some(handle), Some(sent)) = (&mut self.handle, self.under_way) else {
-            return;
-        };
+    /// Takes the answer, if it has come; returns the time that it took.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Duration> {
+        let (handle, sent) = (self.handle.as_mut()?, self.under_way?);
         if handle.poll_pong(cx).is_pending() {
-            return;
+            return None;
         }
         let took = sent.elapsed();
         self.under_way = None;
@@ -73,6 +71,7 @@ impl Pings {
         if self.again {
             self.send(cx, sent + took);
         }
+        Some(took)
     }
 
     pub(super) fn is_answered(&self, number: u64) -> bool {

@@ -19,6 +19,7 @@ use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS};
+use crate::metrics::Observed;
 use crate::transport::{BoxIo, StreamError, Transport};
 
 /// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
@@ -49,6 +50,7 @@ impl H2Server {
         config: &Http2Config,
         extended_connect: bool,
         idle: Option<Duration>,
+        observed: Observed,
     ) -> Result<Self, StreamError> {
         let wire = Wire::new(io, PREFACE, 0);
         let mut builder = h2::server::Builder::new();
@@ -67,6 +69,7 @@ impl H2Server {
         let connection = builder.handshake::<_, Piece>(wire.clone()).await?;
         wire.gather();
         let hub = Arc::new(Hub::new(
+            observed,
             Side::Server,
             wire.clone(),
             config.release_step(config.max_concurrent_streams),
@@ -130,6 +133,11 @@ impl H2Server {
 }
 
 impl H2Incoming {
+    /// Who looks at the connection.
+    pub(crate) fn observed(&self) -> &Observed {
+        self.hub.observed()
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         Transport::Http2 {
             connection: self.hub.id(),

@@ -31,7 +31,8 @@ const EAGER: usize = 16 * 1024;
 /// Both halves of the stream in `h2`.
 pub(super) struct Handles {
     send: SendStream<Piece>,
-    recv: RecvStream,
+    /// `None` until the peer has answered.
+    recv: Option<RecvStream>,
 }
 
 pub(super) struct Shared {
@@ -243,12 +244,16 @@ impl Wake for Shared {
 impl State {
     /// Takes what `h2` has. Returns whether there is something new to read.
     fn receive(&mut self, cx: &mut Context<'_>, hub: &Hub) -> bool {
-        let Some(handles) = &mut self.handles else {
+        let Some(Handles {
+            send,
+            recv: Some(recv),
+        }) = &mut self.handles
+        else {
             return false;
         };
         let mut news = false;
         while self.received_end.is_none() {
-            match handles.recv.poll_data(cx) {
+            match recv.poll_data(cx) {
                 Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {
                     // Only END_STREAM comes in a frame without bytes.
                     self.ended_alone = true;
@@ -269,7 +274,7 @@ impl State {
         }
         if matches!(self.received_end, Some(Ok(()))) && self.end != End::Sent {
             // Reading is over, so only this tells of a reset.
-            if let Poll::Ready(reset) = handles.send.poll_reset(cx) {
+            if let Poll::Ready(reset) = send.poll_reset(cx) {
                 let reset = reset.map_or_else(StreamError::from, |reason| StreamError::Reset {
                     code: reason.into(),
                     by_peer: true,
@@ -283,13 +288,12 @@ impl State {
 
     fn release(&mut self, step: usize) {
         if self.unreleased >= step
-            && let Some(handles) = &mut self.handles
+            && let Some(Handles {
+                recv: Some(recv), ..
+            }) = &mut self.handles
         {
             // Fails only for more than was received.
-            let _ = handles
-                .recv
-                .flow_control()
-                .release_capacity(self.unreleased);
+            let _ = recv.flow_control().release_capacity(self.unreleased);
             self.unreleased = 0;
         }
     }

@@ -1,6 +1,8 @@
 //! The application's half of a stream.
 
 use std::fmt;
+#[cfg(feature = "client")]
+use std::sync::atomic::Ordering;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -27,8 +29,9 @@ impl H2Stream {
     pub(in crate::transport::h2) fn new(
         hub: Arc<Hub>,
         send: SendStream<Piece>,
-        recv: RecvStream,
+        recv: impl Into<Option<RecvStream>>,
     ) -> Self {
+        let recv = recv.into();
         let id = send.stream_id().as_u32();
         let shared = Arc::new_cyclic(|shared| Shared {
             key: hub.opened(shared.clone()),
@@ -62,9 +65,32 @@ impl H2Stream {
         }
     }
 
+    /// The peer has answered the request of a stream that was made without.
+    #[cfg(feature = "client")]
+    pub(in crate::transport::h2) fn answered(&self, recv: RecvStream) {
+        if let Some(handles) = &mut self.shared.lock().handles {
+            handles.recv = Some(recv);
+        }
+        self.shared.woken.store(true, Ordering::Release);
+        self.shared.list();
+    }
+
+    /// Leaves the stream to whoever reads the rest of it, with what was
+    /// written unsent.
+    #[cfg(feature = "client")]
+    pub(in crate::transport::h2) fn disown(self) {
+        let mut state = self.shared.lock();
+        let handles = state.handles.take();
+        state.outgoing.clear();
+        drop(state);
+        if handles.is_some() {
+            self.shared.hub.closed(self.shared.key);
+        }
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         Transport::Http2 {
-            connection: self.shared.hub.id.get(),
+            connection: self.shared.hub.id(),
             stream: self.id,
         }
     }
@@ -205,7 +231,7 @@ impl Drop for H2Stream {
 impl fmt::Debug for H2Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("H2Stream")
-            .field("connection", &self.shared.hub.id)
+            .field("connection", &self.shared.hub.id())
             .field("id", &self.id)
             .finish_non_exhaustive()
     }

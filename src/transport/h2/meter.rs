@@ -1,0 +1,88 @@
+//! Tells the metrics what a connection carried and how it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::driver::Error;
+use super::hub::Hub;
+use super::scan::FrameCounts;
+use crate::metrics::{ConnectionEnd, ConnectionTraffic};
+
+pub(super) struct Meter {
+    hub: Arc<Hub>,
+    told: ConnectionTraffic,
+    end: ConnectionEnd,
+}
+
+impl Meter {
+    /// `None` where nobody looks.
+    pub(super) fn new(hub: &Arc<Hub>) -> Option<Self> {
+        let observed = hub.observed();
+        observed
+            .observer
+            .tell(|m| m.connection_opened(&observed.info));
+        observed.observer.is_on().then(|| Self {
+            hub: hub.clone(),
+            told: ConnectionTraffic::default(),
+            end: ConnectionEnd::Cut,
+        })
+    }
+
+    pub(super) fn round_trip(&self, time: Duration) {
+        let observed = self.hub.observed();
+        observed
+            .observer
+            .tell(|m| m.round_trip(&observed.info, time));
+    }
+
+    /// What passed since this was called last.
+    pub(super) fn report(&mut self, received: &FrameCounts, sent: &FrameCounts) {
+        let now = ConnectionTraffic {
+            bytes_sent: sent.bytes,
+            bytes_received: received.bytes,
+            data_frames_sent: sent.data,
+            data_frames_received: received.data,
+            resets_sent: sent.resets,
+            resets_received: received.resets,
+            goaways_sent: sent.goaways,
+            goaways_received: received.goaways,
+        };
+        if now != self.told {
+            let traffic = now.since(&self.told);
+            self.told = now;
+            let observed = self.hub.observed();
+            observed
+                .observer
+                .tell(|m| m.connection_traffic(&observed.info, &traffic));
+        }
+    }
+
+    /// How the driver ended, which is told when it is dropped.
+    pub(super) fn ends(&mut self, result: Result<(), &Error>) {
+        self.end = match result {
+            Ok(()) | Err(Error::Ended) => ConnectionEnd::Clean,
+            Err(Error::KeepAlive) => ConnectionEnd::Timeout,
+            Err(Error::Io(_)) => ConnectionEnd::Broken,
+            Err(Error::Flood) => ConnectionEnd::GoAway {
+                code: h2::Reason::ENHANCE_YOUR_CALM.into(),
+                by_peer: false,
+            },
+            Err(Error::H2(error)) => match error.reason().map(u32::from) {
+                Some(0) => ConnectionEnd::Clean,
+                Some(code) if error.is_go_away() => ConnectionEnd::GoAway {
+                    code,
+                    by_peer: error.is_remote(),
+                },
+                _ => ConnectionEnd::Broken,
+            },
+        };
+    }
+
+    pub(super) fn close(mut self, received: &FrameCounts, sent: &FrameCounts) {
+        self.report(received, sent);
+        let observed = self.hub.observed();
+        observed
+            .observer
+            .tell(|m| m.connection_closed(&observed.info, self.end));
+    }
+}

@@ -1,0 +1,272 @@
+//! An axum `Router` for the ordinary requests: bodies stream both ways, and
+//! who is slow slows the other end, not memory.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use h2ws::Server;
+use http::Response;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::support::server::Running;
+use crate::support::{h2peer, server, until, within};
+
+/// One chunk of a response, in bytes.
+const CHUNK: usize = 16 * 1024;
+/// More than any buffer between the two ends.
+const LARGE: usize = 64 << 20;
+
+/// What the handlers did.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// Bytes of responses that were asked of a handler's body.
+    produced: Arc<AtomicUsize>,
+    /// Bytes of requests that a handler read.
+    consumed: Arc<AtomicUsize>,
+    read: Arc<Notify>,
+}
+
+/// A body of [`LARGE`] bytes that counts.
+struct Counted(Arc<AtomicUsize>);
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.0.load(Ordering::SeqCst) == LARGE {
+            return Poll::Ready(None);
+        }
+        self.0.fetch_add(CHUNK, Ordering::SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[7; CHUNK])))))
+    }
+}
+
+async fn page(Path(name): Path<String>) -> String {
+    format!("page {name}")
+}
+
+async fn large(State(seen): State<Seen>) -> Response<Body> {
+    Response::new(Body::new(Counted(seen.produced)))
+}
+
+async fn echo(request: Request) -> Response<Body> {
+    Response::new(request.into_body())
+}
+
+/// Reads the request's body once it is told to.
+async fn read(State(seen): State<Seen>, request: Request) -> String {
+    seen.read.notified().await;
+    let mut body = request.into_body();
+    while let Some(Ok(frame)) = body.frame().await {
+        let len = frame.data_ref().map_or(0, Bytes::len);
+        seen.consumed.fetch_add(len, Ordering::SeqCst);
+    }
+    seen.consumed.load(Ordering::SeqCst).to_string()
+}
+
+async fn start() -> (Running, Seen) {
+    let seen = Seen::default();
+    let router = Router::new()
+        .route("/page/{name}", get(page))
+        .route("/large", get(large))
+        .route("/echo", post(echo))
+        .route("/read", post(read))
+        .with_state(seen.clone());
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let running = server::run(server, |server, ended| {
+        server.serve(server::echoing(ended)).fallback(router)
+    });
+    (running, seen)
+}
+
+fn get_request(path: &str) -> http::Request<()> {
+    let request = http::Request::get(format!("http://localhost{path}"));
+    request.body(()).unwrap()
+}
+
+fn post_request(path: &str) -> http::Request<()> {
+    let request = http::Request::post(format!("http://localhost{path}"));
+    request.body(()).unwrap()
+}
+
+/// Waits until a figure has stood still for a while.
+async fn still(figure: impl Fn() -> usize) -> usize {
+    let (mut last, mut same) = (0, 0);
+    until(|| {
+        let now = figure();
+        same = if now == last && now > 0 { same + 1 } else { 0 };
+        last = now;
+        same == 50
+    })
+    .await;
+    last
+}
+
+async fn http1(addr: SocketAddr, head: &str) -> TcpStream {
+    let mut io = TcpStream::connect(addr).await.unwrap();
+    let request = format!("{head}\r\nHost: localhost\r\n\r\n");
+    io.write_all(request.as_bytes()).await.unwrap();
+    io
+}
+
+/// Routes are found over both versions of HTTP.
+#[tokio::test]
+async fn a_router_answers_over_both_versions() {
+    let (server, _) = start().await;
+    let client = h2peer::connect(server.addr).await;
+    let (response, _) = h2peer::ask(&client, get_request("/page/one"), true).await;
+    assert_eq!(h2peer::body(response.into_body()).await, b"page one");
+    let (response, _) = h2peer::ask(&client, get_request("/nowhere"), true).await;
+    assert_eq!(response.status(), 404);
+    let mut io = http1(server.addr, "GET /page/two HTTP/1.1\r\nConnection: close").await;
+    let mut text = String::new();
+    within(io.read_to_string(&mut text)).await.unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.ends_with("page two"),
+        "{text}"
+    );
+}
+
+/// The response begins while the request goes on.
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    let (server, _) = start().await;
+    let client = h2peer::connect(server.addr).await;
+    let (response, mut send) = h2peer::ask(&client, post_request("/echo"), false).await;
+    let mut recv = response.into_body();
+    for n in 0..10_u8 {
+        send.send_data(Bytes::from(vec![n; 100]), n == 9).unwrap();
+        assert_eq!(within(recv.data()).await.unwrap().unwrap(), vec![n; 100]);
+    }
+    assert!(h2peer::body(recv).await.is_empty(), "and no more");
+
+    let head = "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close";
+    let mut io = http1(server.addr, head).await;
+    let mut text = String::new();
+    for part in ["one", "two", "three"] {
+        let chunk = format!("{:x}\r\n{part}\r\n", part.len());
+        io.write_all(chunk.as_bytes()).await.unwrap();
+        while !text.contains(part) {
+            let mut bytes = [0; 1000];
+            let n = within(io.read(&mut bytes)).await.unwrap();
+            assert!(n > 0, "ended: {text}");
+            text.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+        }
+    }
+    io.write_all(b"0\r\n\r\n").await.unwrap();
+    within(io.read_to_string(&mut text)).await.unwrap();
+}
+
+/// A client that does not read stops the handler's body: at one window over
+/// HTTP/2.
+#[tokio::test]
+async fn an_unread_response_stops_its_handler_over_http2() {
+    let (server, seen) = start().await;
+    let client = h2peer::connect(server.addr).await;
+    let (response, _) = h2peer::ask(&client, get_request("/large"), true).await;
+    let mut recv = response.into_body();
+    let produced = still(|| seen.produced.load(Ordering::SeqCst)).await;
+    // The h2 crate's window of 65,535 bytes, and the chunk that has to wait.
+    assert!(produced <= 65_535 + 2 * CHUNK, "{produced}");
+    // It goes on with the reader, to the end.
+    let mut got = 0;
+    while let Some(chunk) = within(recv.data()).await {
+        let len = chunk.unwrap().len();
+        got += len;
+        assert!(seen.produced.load(Ordering::SeqCst) <= got + 65_535 + 2 * CHUNK);
+        recv.flow_control().release_capacity(len).unwrap();
+    }
+    assert_eq!(got, LARGE);
+}
+
+/// Over HTTP/1.1 at what the system's buffers hold.
+#[tokio::test]
+async fn an_unread_response_stops_its_handler_over_http1() {
+    let (server, seen) = start().await;
+    let head = "GET /large HTTP/1.1\r\nConnection: close";
+    let mut io = http1(server.addr, head).await;
+    let produced = still(|| seen.produced.load(Ordering::SeqCst)).await;
+    assert!(produced < LARGE / 2, "{produced}");
+    let mut bytes = vec![0; 1 << 20];
+    let mut got = 0;
+    loop {
+        match within(io.read(&mut bytes)).await.unwrap() {
+            0 => break,
+            n => got += n,
+        }
+    }
+    assert!(got > LARGE, "with head and sizes of chunks");
+}
+
+/// A handler that does not read stops the client: at one window over HTTP/2.
+#[tokio::test]
+async fn an_unread_request_stops_its_client_over_http2() {
+    let (server, seen) = start().await;
+    let client = h2peer::connect(server.addr).await;
+    let mut client = within(client.ready()).await.unwrap();
+    let (response, mut send) = client.send_request(post_request("/read"), false).unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    tokio::spawn(async move {
+        while count.load(Ordering::SeqCst) < LARGE {
+            h2peer::send_all(&mut send, Bytes::from_static(&[7; CHUNK]))
+                .await
+                .unwrap();
+            count.fetch_add(CHUNK, Ordering::SeqCst);
+        }
+        send.send_data(Bytes::new(), true).unwrap();
+    });
+    let held = still(|| sent.load(Ordering::SeqCst)).await;
+    // `Http2Config::stream_window`.
+    assert!(held <= 256 * 1024, "{held}");
+    assert_eq!(seen.consumed.load(Ordering::SeqCst), 0);
+    seen.read.notify_one();
+    let response = within(response).await.unwrap();
+    let body = h2peer::body(response.into_body()).await;
+    assert_eq!(body, LARGE.to_string().as_bytes());
+}
+
+/// Over HTTP/1.1 at what the system's buffers hold.
+#[tokio::test]
+async fn an_unread_request_stops_its_client_over_http1() {
+    let (server, seen) = start().await;
+    let head = format!("POST /read HTTP/1.1\r\nConnection: close\r\nContent-Length: {LARGE}");
+    let io = http1(server.addr, &head).await;
+    let (mut recv, mut send) = io.into_split();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    // Kept to the end: hyper takes the end of a client's side for the end of
+    // the connection.
+    let sending = tokio::spawn(async move {
+        while count.load(Ordering::SeqCst) < LARGE {
+            send.write_all(&[7; CHUNK]).await.unwrap();
+            count.fetch_add(CHUNK, Ordering::SeqCst);
+        }
+        send
+    });
+    let held = still(|| sent.load(Ordering::SeqCst)).await;
+    assert!(held < LARGE / 2, "{held}");
+    assert_eq!(seen.consumed.load(Ordering::SeqCst), 0);
+    seen.read.notify_one();
+    let mut text = String::new();
+    within(recv.read_to_string(&mut text)).await.unwrap();
+    assert!(text.ends_with(&LARGE.to_string()), "{text}");
+    drop(sending.await.unwrap());
+}

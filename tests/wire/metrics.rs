@@ -1,0 +1,347 @@
+//! What is told to whoever counts, beside what peers by hand did.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::metrics::{
+    ConnectionEnd, ConnectionInfo, ConnectionTraffic, Handshake, Metrics, SocketEnd, SocketTraffic,
+};
+use h2ws::{Client, CloseCode, HttpVersion, Message, Role, Server};
+use http::{StatusCode, Version};
+
+use crate::support::client::{Beside, accept, echo, http1, http2, listen};
+use crate::support::frames::{self, TEXT};
+use crate::support::raw::{CANCEL, ENHANCE_YOUR_CALM, Fields, REFUSED_STREAM, Raw};
+use crate::support::{server, tls, until, within};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+/// Remembers all that it is told.
+#[derive(Debug, Default)]
+struct Record(Mutex<Told>);
+
+#[derive(Clone, Debug, Default)]
+struct Told {
+    opened: Vec<ConnectionInfo>,
+    closed: Vec<(u64, ConnectionEnd)>,
+    frames: ConnectionTraffic,
+    round_trips: Vec<Duration>,
+    handshakes: Vec<(Role, Option<Version>, Handshake)>,
+    sockets: Vec<u64>,
+    ends: Vec<SocketEnd>,
+    messages: SocketTraffic,
+}
+
+impl Record {
+    fn told(&self) -> Told {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits until `condition` holds.
+    async fn until(&self, condition: impl Fn(&Told) -> bool) -> Told {
+        until(|| condition(&self.0.lock().unwrap())).await;
+        self.told()
+    }
+}
+
+impl Metrics for Record {
+    fn connection_opened(&self, on: &ConnectionInfo) {
+        self.0.lock().unwrap().opened.push(*on);
+    }
+
+    fn connection_closed(&self, on: &ConnectionInfo, end: ConnectionEnd) {
+        self.0.lock().unwrap().closed.push((on.id, end));
+    }
+
+    fn connection_traffic(&self, _: &ConnectionInfo, traffic: &ConnectionTraffic) {
+        let sum = &mut self.0.lock().unwrap().frames;
+        sum.bytes_sent += traffic.bytes_sent;
+        sum.bytes_received += traffic.bytes_received;
+        sum.data_frames_sent += traffic.data_frames_sent;
+        sum.data_frames_received += traffic.data_frames_received;
+        sum.resets_sent += traffic.resets_sent;
+        sum.resets_received += traffic.resets_received;
+        sum.goaways_sent += traffic.goaways_sent;
+        sum.goaways_received += traffic.goaways_received;
+    }
+
+    fn round_trip(&self, _: &ConnectionInfo, time: Duration) {
+        self.0.lock().unwrap().round_trips.push(time);
+    }
+
+    fn handshake(&self, role: Role, version: Option<Version>, result: Handshake) {
+        let told = &mut self.0.lock().unwrap();
+        told.handshakes.push((role, version, result));
+    }
+
+    fn socket_opened(&self, on: &ConnectionInfo) {
+        self.0.lock().unwrap().sockets.push(on.id);
+    }
+
+    fn socket_closed(&self, _: &ConnectionInfo, end: SocketEnd) {
+        self.0.lock().unwrap().ends.push(end);
+    }
+
+    fn socket_traffic(&self, _: &ConnectionInfo, traffic: &SocketTraffic) {
+        let sum = &mut self.0.lock().unwrap().messages;
+        sum.messages_sent += traffic.messages_sent;
+        sum.messages_received += traffic.messages_received;
+        sum.bytes_sent += traffic.bytes_sent;
+        sum.bytes_received += traffic.bytes_received;
+    }
+}
+
+/// Each way for a socket to end, by a client's hand; and the connection's.
+#[tokio::test]
+async fn a_server_tells_how_sockets_end() {
+    let record = Arc::new(Record::default());
+    let server = server::echo(Server::builder().metrics(record.clone())).await;
+    let mut peer = Raw::connect(server.addr).await;
+    for stream in [1, 3, 5, 7] {
+        peer.open(stream, "/").await;
+    }
+    peer.echo(1, "hello").await;
+    peer.echo(1, "you").await;
+    peer.close(1).await;
+    record.until(|told| told.ends.len() == 1).await;
+    peer.reset(3, CANCEL).await;
+    record.until(|told| told.ends.len() == 2).await;
+    peer.end(5).await;
+    record.until(|told| told.ends.len() == 3).await;
+    // Unmasked: a client must not (RFC 6455 §5.1).
+    peer.data(7, &frames::from_server(TEXT, b"bare")).await;
+    let told = record.until(|told| told.ends.len() == 4).await;
+    let reset = SocketEnd::Reset {
+        code: CANCEL,
+        by_peer: true,
+    };
+    let expected = [
+        SocketEnd::Closed(CloseCode::NORMAL),
+        reset,
+        SocketEnd::Abnormal,
+        SocketEnd::Failed(CloseCode::PROTOCOL_ERROR),
+    ];
+    assert_eq!(told.ends, expected);
+    assert_eq!(told.messages.messages_received, 2, "{told:?}");
+    assert_eq!(told.messages.bytes_received, 8);
+    assert_eq!(told.messages.messages_sent, 2);
+    assert_eq!(told.messages.bytes_sent, 8);
+    assert_eq!(told.opened.len(), 1);
+    let connection = told.opened[0];
+    assert_eq!(
+        (connection.role, connection.version),
+        (Role::Server, Version::HTTP_2)
+    );
+    assert_eq!(told.sockets, [connection.id; 4]);
+    assert!(told.closed.is_empty());
+    peer.end(7).await;
+    // What is unread when it closes would make it a reset of TCP.
+    peer.barrier().await;
+    drop(peer);
+    let told = record.until(|told| !told.closed.is_empty()).await;
+    assert_eq!(told.closed, [(connection.id, ConnectionEnd::Clean)]);
+    assert_eq!(told.frames.resets_received, 1);
+    assert!(told.frames.data_frames_received >= 6, "{told:?}");
+}
+
+/// Statuses, of the server's own rules and of its handler, and who goes
+/// unanswered.
+#[tokio::test]
+async fn a_server_tells_how_handshakes_end() {
+    let record = Arc::new(Record::default());
+    let builder = Server::builder().metrics(record.clone());
+    let server = server::serve(builder, |upgrade, _| async move {
+        match upgrade.path() {
+            "/no" => upgrade.reject(StatusCode::FORBIDDEN),
+            "/yes" => drop(upgrade.accept().await),
+            _ => drop(upgrade),
+        }
+    })
+    .await;
+    let mut peer = Raw::connect(server.addr).await;
+    for (stream, path, version) in [(1, "/no", "13"), (3, "/yes", "13"), (5, "/", "8")] {
+        let fields = Fields::websocket(path).with("sec-websocket-version", version);
+        peer.headers(stream, &fields, 0).await;
+        record
+            .until(|told| told.handshakes.len() as u32 == stream.div_ceil(2))
+            .await;
+    }
+    peer.headers(7, &Fields::websocket("/drop"), 0).await;
+    let told = record.until(|told| told.handshakes.len() == 4).await;
+    let results: Vec<_> = told
+        .handshakes
+        .iter()
+        .map(|(_, _, result)| *result)
+        .collect();
+    let expected = [
+        Handshake::Refused(StatusCode::FORBIDDEN),
+        Handshake::Accepted,
+        Handshake::Refused(StatusCode::UPGRADE_REQUIRED),
+        Handshake::Dropped,
+    ];
+    // 426 has no place in HTTP/2.
+    assert_eq!(results[0..2], expected[0..2]);
+    assert!(matches!(results[2], Handshake::Refused(_)), "{told:?}");
+    assert_eq!(results[3], expected[3]);
+    assert!(
+        told.handshakes
+            .iter()
+            .all(|h| h.0 == Role::Server && h.1 == Some(Version::HTTP_2))
+    );
+    let told = record.until(|told| !told.ends.is_empty()).await;
+    assert_eq!(told.ends, [SocketEnd::Dropped]);
+}
+
+/// A server by hand that refuses in every way; GOAWAY and PING, too.
+#[tokio::test]
+async fn a_client_tells_what_servers_answer() {
+    let record = Arc::new(Record::default());
+    let config = h2ws::Http2Config::default().keep_alive_interval(SHORT);
+    let builder = http2().metrics(record.clone()).http2(config);
+    let client = builder.handshake_timeout(SHORT).build().unwrap();
+    let mut beside = Beside::with(client).await;
+    let (peer, url) = (&mut beside.peer, &beside.url);
+    let refuse = async |peer: &mut Raw| {
+        peer.request(3).await;
+        peer.headers(3, &Fields::status("403"), 1).await;
+        // Not processed, and asked for again.
+        peer.request(5).await;
+        peer.reset(5, REFUSED_STREAM).await;
+        peer.request(7).await;
+        peer.reset(7, CANCEL).await;
+        // No answer.
+        peer.request(9).await;
+    };
+    let ask = async {
+        for _ in 0..3 {
+            assert!(beside.client.connect(url).await.is_err());
+        }
+    };
+    within(async { tokio::join!(ask, refuse(peer)) }).await;
+    let told = record.told();
+    let results: Vec<_> = told.handshakes.iter().map(|h| h.2).collect();
+    let expected = [
+        Handshake::Accepted,
+        Handshake::Refused(StatusCode::FORBIDDEN),
+        Handshake::Unprocessed,
+        Handshake::Failed,
+        Handshake::Timeout,
+    ];
+    assert_eq!(results, expected);
+    assert_eq!(
+        told.handshakes[0],
+        (Role::Client, Some(Version::HTTP_2), Handshake::Accepted)
+    );
+    // The peer answers PINGs while it reads.
+    let told = tokio::select! {
+        told = record.until(|told| !told.round_trips.is_empty()) => told,
+        frame = peer.on(99) => panic!("{frame:?}"),
+    };
+    assert!(told.round_trips[0] < Duration::from_secs(30));
+    peer.goaway(u32::MAX >> 1, ENHANCE_YOUR_CALM).await;
+    drop(beside.peer);
+    let ended = within(beside.sibling.next()).await.expect("an error");
+    assert!(ended.is_err());
+    let told = record.until(|told| !told.closed.is_empty()).await;
+    assert_eq!(told.ends, [SocketEnd::ConnectionLost]);
+    assert_eq!(told.frames.goaways_received, 1);
+    // The one without an answer, at least.
+    assert!(told.frames.resets_sent >= 1, "{told:?}");
+    assert_eq!(told.frames.resets_received, 2);
+    let id = told.opened[0].id;
+    let by_peer = true;
+    let code = ENHANCE_YOUR_CALM;
+    assert_eq!(told.closed, [(id, ConnectionEnd::GoAway { code, by_peer })]);
+}
+
+/// Over HTTP/1.1 the connection is the socket's, and ends with it.
+#[tokio::test]
+async fn an_upgraded_connection_is_told_of_by_both_ends() {
+    let (near, far) = (Arc::new(Record::default()), Arc::new(Record::default()));
+    let server = server::echo(Server::builder().metrics(far.clone())).await;
+    let client = http1().metrics(near.clone()).build().unwrap();
+    let mut ws = client.connect(&server.url("/")).await.unwrap();
+    echo(&mut ws, "hello").await;
+    assert!(near.told().closed.is_empty() && far.told().closed.is_empty());
+    within(ws.close(None)).await.unwrap();
+    drop(ws);
+    for (record, code) in [(near, CloseCode::NO_STATUS), (far, CloseCode::NO_STATUS)] {
+        let told = record.until(|told| told.closed.len() == 1).await;
+        assert_eq!(told.opened.len(), 1);
+        assert_eq!(told.opened[0].version, Version::HTTP_11);
+        assert_eq!(told.closed, [(told.opened[0].id, ConnectionEnd::Clean)]);
+        assert_eq!(told.sockets, [told.opened[0].id]);
+        assert_eq!(told.ends, [SocketEnd::Closed(code)]);
+        assert_eq!(told.messages.messages_sent, 1);
+        assert_eq!(told.messages.messages_received, 1);
+        let (_, version, result) = told.handshakes[0];
+        assert_eq!(
+            (version, result),
+            (Some(Version::HTTP_11), Handshake::Accepted)
+        );
+    }
+}
+
+/// No RFC 8441 at the server, or nobody there at all.
+#[tokio::test]
+async fn a_client_tells_of_fallbacks_and_of_nobody() {
+    let record = Arc::new(Record::default());
+    let (server_tls, client_tls) = tls::pair();
+    let builder = Server::builder().tls(server_tls).extended_connect(false);
+    let server = server::echo(builder).await;
+    let client = Client::builder().tls(client_tls).metrics(record.clone());
+    let client = client.version(HttpVersion::Auto).build().unwrap();
+    let port = server.addr.port();
+    let url = format!("wss://localhost:{port}/");
+    drop(within(client.connect(&url)).await.unwrap());
+    let (listener, addr) = listen().await;
+    drop(listener);
+    assert!(
+        within(client.connect(&format!("ws://{addr}/")))
+            .await
+            .is_err()
+    );
+    let told: Vec<_> = record
+        .told()
+        .handshakes
+        .iter()
+        .map(|h| (h.1, h.2))
+        .collect();
+    let expected = [
+        (Some(Version::HTTP_2), Handshake::Fallback),
+        (Some(Version::HTTP_11), Handshake::Accepted),
+        (None, Handshake::Failed),
+    ];
+    assert_eq!(told, expected);
+}
+
+/// Who is open for long is counted before it ends.
+#[tokio::test]
+async fn a_socket_that_stays_tells_what_it_said() {
+    let record = Arc::new(Record::default());
+    let (listener, addr) = listen().await;
+    let client = http2().metrics(record.clone()).build().unwrap();
+    let url = format!("ws://{addr}/");
+    let (ws, mut peer) = tokio::join!(client.connect(&url), async {
+        let mut peer = accept(&listener, &[]).await;
+        peer.take(1).await;
+        peer.window(0, 1 << 30).await;
+        peer.window(1, 1 << 30).await;
+        peer
+    });
+    let mut ws = ws.unwrap();
+    let told = within(async {
+        loop {
+            ws.send(Message::text("again")).await.unwrap();
+            peer.frame(1).await;
+            let told = record.told();
+            if told.messages.messages_sent > 0 {
+                return told;
+            }
+        }
+    })
+    .await;
+    assert!(told.ends.is_empty());
+    assert_eq!(told.messages.bytes_sent, 5 * told.messages.messages_sent);
+}
