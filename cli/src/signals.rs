@@ -1,28 +1,35 @@
 //! SIGINT and SIGTERM.
 
-/// Done at the first signal. A second one ends the program at once.
-pub(crate) async fn stop() {
-    one().await;
-    tokio::spawn(async {
-        one().await;
-        eprintln!("h2ws: stopped at once");
-        std::process::exit(1);
-    });
+/// Done at the first signal since this was called. A second one ends the
+/// program at once.
+pub(crate) fn stop() -> impl Future<Output = ()> + Send {
+    let first = one();
+    async {
+        first.await;
+        let second = one();
+        tokio::spawn(async {
+            second.await;
+            eprintln!("h2ws: stopped at once");
+            std::process::exit(1);
+        });
+    }
 }
 
+/// One signal that comes after this was called.
 #[cfg(unix)]
-async fn one() {
+fn one() -> impl Future<Output = ()> + Send {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let interrupt = signal(SignalKind::interrupt());
+    let terminate = signal(SignalKind::terminate());
+    async {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 

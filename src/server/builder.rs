@@ -1,10 +1,11 @@
 //! Configuration of a [`Server`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
 
 use super::Server;
 use crate::handshake::{AllowedAuthorities, AllowedOrigins, DeflateConfig};
@@ -159,7 +160,14 @@ impl ServerBuilder {
     ///
     /// If the address cannot be bound.
     pub async fn bind(self, address: impl ToSocketAddrs) -> io::Result<Server> {
-        Ok(self.listener(TcpListener::bind(address).await?))
+        let mut last = None;
+        for address in tokio::net::lookup_host(address).await? {
+            match listen(address) {
+                Ok(listener) => return Ok(self.listener(listener)),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
 
     /// Serves on a listener that was bound elsewhere.
@@ -170,4 +178,22 @@ impl ServerBuilder {
             settings: Arc::new(self.settings),
         }
     }
+}
+
+/// Connections that wait to be accepted, where the operating system allows as
+/// many. A connection beyond them takes a second longer, for its client sends
+/// its SYN again only then; a thousand at once are nothing unusual.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // Elsewhere it means that another may listen here too.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

@@ -54,13 +54,14 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
     report.verdict()?;
     if args.keep {
+        let stop = signals::stop();
         writeln!(
             io::stdout(),
             "\nleft running: open https://localhost:{}/ in a browser\n\
              (the certificate is self-signed; Ctrl-C ends it)",
             address.port()
         )?;
-        signals::stop().await;
+        stop.await;
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if !args.allow_origin.is_empty() {
         builder = builder.allowed_origins(AllowedOrigins::parse(&args.allow_origin)?);
     }
+    // Before anybody is told that the program is there.
+    let stop = signals::stop();
     let server = listen::bind(builder, &args.listen).await?;
     let subprotocols: Arc<[String]> = args.subprotocol.into();
     let drained = server
@@ -29,7 +31,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
             async move { echo(request, &subprotocols).await }
         })
         .fallback(Page)
-        .with_graceful_shutdown(signals::stop())
+        .with_graceful_shutdown(stop)
         .await?;
     listen::report(drained);
     Ok(())

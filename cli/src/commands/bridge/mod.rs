@@ -19,10 +19,12 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let builder = Server::builder()
         .http2(http2)
         .max_connections(args.max_sockets);
+    // Before anybody is told that the program is there.
+    let stop = signals::stop();
     let server = listen::bind(builder, &args.listen).await?;
     let drained = server
         .serve(bridge.handler())
-        .with_graceful_shutdown(signals::stop())
+        .with_graceful_shutdown(stop)
         .await?;
     listen::report(drained);
     shutdown(bridge.client()).await;
