@@ -83,7 +83,7 @@ impl Connector {
         if let Some(tls) = self.tls.get() {
             return Ok(tls);
         }
-        let platform = tls::platform().map_err(Error::TlsConfig)?;
+        let platform = tls::client_config(tls::Trust::Platform, None).map_err(Error::TlsConfig)?;
         Ok(self.tls.get_or_init(|| Arc::new(platform)))
     }
 

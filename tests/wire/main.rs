@@ -1,6 +1,9 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
+#![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+
+mod admission;
 mod axum_router;
 mod broadcast;
 mod cancel;
@@ -24,3 +27,5 @@ mod pool;
 mod proxy;
 mod spans;
 mod support;
+mod tls_client;
+mod tls_server;

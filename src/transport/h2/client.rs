@@ -157,7 +157,7 @@ impl H2Client {
         let mut limit = self.limit.clone();
         match limit.wait_for(Option::is_some).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(StreamError::Closed),
+            Err(_) => Err(self.hub.why(StreamError::Closed)),
         }
     }
 

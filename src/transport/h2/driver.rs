@@ -312,6 +312,13 @@ impl<C: Connection + Unpin> Future for Driver<C> {
         if let (Poll::Ready(result), Some(meter)) = (&result, &mut driver.meter) {
             meter.ends(result.as_ref().copied());
         }
+        if let Poll::Ready(Err(error)) = &result
+            && let Some(io) = error.io()
+        {
+            // For those whom `h2` does not tell: who waits for SETTINGS.
+            let io = std::io::Error::new(io.kind(), io.to_string());
+            driver.hub.ends_by(StreamError::Io(Arc::new(io)));
+        }
         if driver.hub.leave() && result.is_pending() {
             cx.waker().wake_by_ref();
         }
@@ -329,6 +336,16 @@ pub(super) enum Error {
     /// The peer gives no sign of life.
     KeepAlive,
     Ended,
+}
+
+impl Error {
+    fn io(&self) -> Option<&std::io::Error> {
+        match self {
+            Self::H2(error) => error.get_io(),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl From<std::io::Error> for Error {

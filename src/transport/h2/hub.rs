@@ -97,6 +97,7 @@ impl Hub {
     /// connection broke, and only its driver that the peer's GOAWAY said why.
     pub(super) fn why(&self, error: StreamError) -> StreamError {
         match (error, self.ending.get()) {
+            (StreamError::Io(error), Some(StreamError::Io(_))) => StreamError::Io(error),
             (StreamError::Io(_) | StreamError::Closed, Some(ending)) => ending.clone(),
             (error, _) => error,
         }

@@ -29,7 +29,7 @@ pub(crate) use self::client::{H2Client, OpenError, Opened, Slot};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::piece::Piece;
 #[cfg(feature = "server")]
-pub(crate) use self::server::{H2Incoming, H2Server};
+pub(crate) use self::server::{H2Incoming, H2Responder, H2Server};
 pub(crate) use self::stream::H2Stream;
 
 /// The `:protocol` of RFC 8441 §5.

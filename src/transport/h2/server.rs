@@ -32,11 +32,15 @@ pub(crate) struct H2Server {
     life: Life,
 }
 
-/// A request that waits for its answer. Dropped without one, its stream is
-/// reset.
+/// A request that waits for its answer.
 pub(crate) struct H2Incoming {
     pub(crate) parts: request::Parts,
-    pub(crate) body: RecvStream,
+    pub(crate) responder: H2Responder,
+}
+
+/// Answers a request. Dropped before, the request's stream is reset.
+pub(crate) struct H2Responder {
+    body: RecvStream,
     respond: SendResponse<Piece>,
     hub: Arc<Hub>,
 }
@@ -133,15 +137,9 @@ impl H2Server {
 
 impl H2Incoming {
     /// Who looks at the connection.
-    pub(crate) fn observed(&self) -> &Observed {
-        self.hub.observed()
-    }
 
     pub(crate) fn transport(&self) -> Transport {
-        Transport::Http2 {
-            connection: self.hub.id(),
-            stream: self.respond.stream_id().as_u32(),
-        }
+        self.responder.transport()
     }
 
     /// The `:protocol` of an extended CONNECT (RFC 8441 §4).
@@ -154,7 +152,25 @@ impl H2Incoming {
 
     /// Whether the client ended the stream with its request.
     pub(crate) fn is_ended(&self) -> bool {
-        self.body.is_end_stream()
+        self.responder.body.is_end_stream()
+    }
+}
+
+impl H2Responder {
+    pub(crate) fn observed(&self) -> &Observed {
+        self.hub.observed()
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        Transport::Http2 {
+            connection: self.hub.id(),
+            stream: self.respond.stream_id().as_u32(),
+        }
+    }
+
+    /// Ready when nobody waits for the answer any more.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.respond.poll_reset(cx).map(|_| ())
     }
 
     /// Answers with `response` and keeps the stream open for a WebSocket.
@@ -174,8 +190,8 @@ impl H2Incoming {
     }
 
     /// Splits off the body of an ordinary request.
-    pub(crate) fn into_parts(self) -> (request::Parts, RecvStream, SendResponse<Piece>) {
-        (self.parts, self.body, self.respond)
+    pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<Piece>) {
+        (self.body, self.respond)
     }
 
     /// Ends the stream with an error code (RFC 9113 §5.4.2).
@@ -196,12 +212,12 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let (parts, body) = request.into_parts();
-                    (self.on_request)(H2Incoming {
-                        parts,
+                    let responder = H2Responder {
                         body,
                         respond,
                         hub: self.hub.clone(),
-                    });
+                    };
+                    (self.on_request)(H2Incoming { parts, responder });
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
