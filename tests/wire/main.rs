@@ -20,6 +20,7 @@ mod http1;
 mod http1_client;
 mod layers;
 mod life;
+mod memory;
 mod metrics;
 mod opening_client;
 mod opening_server;

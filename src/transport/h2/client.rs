@@ -115,13 +115,7 @@ impl H2Client {
             .handshake::<_, Piece>(wire.clone())
             .await?;
         wire.gather();
-        let hub = Arc::new(Hub::new(
-            observed,
-            Side::Client,
-            wire.clone(),
-            config.release_step(config.max_concurrent_streams),
-            config.write_buffer,
-        ));
+        let hub = Arc::new(Hub::new(observed, Side::Client, wire.clone(), config));
         let (known, limit) = watch::channel(None);
         let send = Arc::new(Sender(Mutex::new(Some(send))));
         let connection = ClientConnection {

@@ -71,13 +71,7 @@ impl H2Server {
         }
         let connection = builder.handshake::<_, Piece>(wire.clone()).await?;
         wire.gather();
-        let hub = Arc::new(Hub::new(
-            observed,
-            Side::Server,
-            wire.clone(),
-            config.release_step(config.max_concurrent_streams),
-            config.write_buffer,
-        ));
+        let hub = Arc::new(Hub::new(observed, Side::Server, wire.clone(), config));
         Ok(Self {
             connection,
             wire,
