@@ -58,14 +58,21 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
     /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
-    #[arg(long, conflicts_with_all = ["cert", "key"])]
+    #[arg(long, conflicts_with_all = ["cert", "key", "client_ca"])]
     pub(crate) cleartext: bool,
-    /// Certificate chain, PEM; without it a self-signed one for localhost is made
+    /// Certificate chain, PEM (repeatable: each is shown for its names, the first for all others);
+    /// without it a self-signed one for localhost is made. SIGHUP reads the files again
     #[arg(long, value_name = "FILE", requires = "key")]
-    pub(crate) cert: Option<PathBuf>,
-    /// Private key, PEM
+    pub(crate) cert: Vec<PathBuf>,
+    /// Private key, PEM (one for each --cert, in the same order)
     #[arg(long, value_name = "FILE", requires = "cert")]
-    pub(crate) key: Option<PathBuf>,
+    pub(crate) key: Vec<PathBuf>,
+    /// Let only clients in that have a certificate signed by one of these, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca: Option<PathBuf>,
+    /// Let clients without a certificate in, too
+    #[arg(long, requires = "client_ca")]
+    pub(crate) client_cert_optional: bool,
     /// Streams that a client may have open on one connection
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_streams: u32,
@@ -78,6 +85,10 @@ pub(crate) struct ServeArgs {
     /// Origins whose pages may open sockets, such as https://*.example.com (repeatable)
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
+    /// Hosts that the server is reached as, such as example.com or *.example.com:8443
+    /// (repeatable); requests for others are answered 421
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow_host: Vec<String>,
     /// Subprotocols to agree to, where they are offered (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(crate) subprotocol: Vec<String>,
@@ -156,6 +167,15 @@ pub(crate) struct RequestArgs {
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Trust servers with a certificate signed by one of these, PEM, and no others
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Certificate chain to show to servers that ask, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
     /// Go through this proxy: http://, https:// or socks5://, with user:password@ if it wants
     /// that; otherwise as https_proxy, http_proxy, all_proxy and no_proxy say
     #[arg(long, value_name = "URL")]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use h2ws::tls::{Certificates, ClientAuth, Identity};
 use h2ws::{Client, CloseCode, CloseFrame, ConnectionStats, Http2Config, Message, Server};
 use serde_json::json;
 use tokio::sync::Barrier;
@@ -19,11 +20,11 @@ use super::echo::echo;
 use super::page::Page;
 use super::process;
 use crate::args::DemoArgs;
-use crate::tls::Identity;
+use crate::tls;
 use crate::{Failure, signals};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    let identity = Identity::self_signed()?;
+    let identity = tls::self_signed()?;
     let (address, server) = serve(&args, &identity).await?;
     let url = format!("wss://localhost:{}/echo", address.port());
     if !args.json {
@@ -32,7 +33,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
             "echo server on {url}, with a certificate made for this run"
         )?;
     }
-    let client = Client::builder().tls(identity.client_config()?).build()?;
+    let client = Client::builder().tls(tls::trusting(&identity)?).build()?;
     let watch = Watch::new(args.cut_after, server);
     let outcome = sockets(&args, &client, &url, &watch).await?;
     let report = Report {
@@ -63,7 +64,10 @@ async fn serve(
     identity: &Identity,
 ) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
     let server = Server::builder()
-        .tls(identity.server_config()?)
+        .tls(tls::server_config(
+            Certificates::new(identity.clone())?,
+            ClientAuth::None,
+        )?)
         .http2(Http2Config::default().max_concurrent_streams(args.sockets.max(100)))
         .bind("127.0.0.1:0")
         .await?;

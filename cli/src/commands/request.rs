@@ -31,11 +31,18 @@ impl RequestArgs {
         };
         // Cleartext works on a machine that trusts nobody.
         let secure = url.parse::<Target>().is_ok_and(|target| target.secure());
-        Ok(match (self.insecure, secure) {
-            (true, _) => builder.tls(tls::insecure()?),
-            (false, true) => builder.tls(tls::platform()?),
-            (false, false) => builder,
-        })
+        if !secure && !self.insecure && self.cacert.is_none() {
+            return Ok(builder);
+        }
+        let identity = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some(tls::identity(cert, key)?),
+            _ => None,
+        };
+        Ok(builder.tls(if self.insecure {
+            tls::insecure(identity)?
+        } else {
+            tls::client_config(self.cacert.as_deref(), identity)?
+        }))
     }
 
     pub(crate) fn request(&self, client: &Client, url: &str) -> RequestBuilder {

@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use h2ws::handshake::AllowedOrigins;
+use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
+use h2ws::tls::ServerTls;
 use h2ws::{DeflateConfig, Drained, Http2Config, Server};
 
 use super::echo::echo;
 use super::page::Page;
 use crate::args::ServeArgs;
-use crate::tls::Identity;
+use crate::tls::ServerFiles;
 use crate::{Failure, signals};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -22,8 +23,16 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if !args.allow_origin.is_empty() {
         builder = builder.allowed_origins(AllowedOrigins::parse(&args.allow_origin)?);
     }
+    if !args.allow_host.is_empty() {
+        builder = builder.allowed_authorities(AllowedAuthorities::parse(&args.allow_host)?);
+    }
     if !args.cleartext {
-        builder = builder.tls(identity(&args)?.server_config()?);
+        let files = files(&args)?;
+        let tls = ServerTls::new(files.load()?);
+        builder = builder.tls(tls.clone());
+        if files.is_any() {
+            signals::on_hangup(move || reload(&files, &tls));
+        }
     }
     let server = builder
         .bind(args.listen)
@@ -49,12 +58,34 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn identity(args: &ServeArgs) -> Result<Identity, Failure> {
-    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-        return Identity::load(cert, key);
+fn files(args: &ServeArgs) -> Result<ServerFiles, Failure> {
+    if args.cert.len() != args.key.len() {
+        return Err("each --cert needs its --key".into());
     }
-    eprintln!("h2ws: no --cert: using a self-signed certificate for localhost");
-    Identity::self_signed()
+    if args.cert.is_empty() {
+        eprintln!("h2ws: no --cert: using a self-signed certificate for localhost");
+    }
+    Ok(ServerFiles {
+        pairs: args
+            .cert
+            .iter()
+            .cloned()
+            .zip(args.key.iter().cloned())
+            .collect(),
+        client_ca: args.client_ca.clone(),
+        client_cert_optional: args.client_cert_optional,
+    })
+}
+
+/// New connections get what the files hold now, if it is good.
+fn reload(files: &ServerFiles, tls: &ServerTls) {
+    match files.load() {
+        Ok(config) => {
+            tls.replace(config);
+            eprintln!("h2ws: certificates reloaded");
+        }
+        Err(error) => eprintln!("h2ws: certificates not reloaded, the old stay in use: {error}"),
+    }
 }
 
 /// Tells, on the first line of stdout, where the program listens.

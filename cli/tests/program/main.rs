@@ -6,4 +6,5 @@ mod connect;
 mod demo;
 mod process;
 mod serve;
+mod tls;
 mod usage;
