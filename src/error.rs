@@ -143,6 +143,7 @@ impl Error {
                 code: *code,
                 by_peer: *by_peer,
             },
+            Self::Overloaded => SocketEnd::Overloaded,
             Self::Timeout(_) => SocketEnd::Timeout,
             _ => SocketEnd::ConnectionLost,
         }
