@@ -109,7 +109,7 @@ impl Decoder {
     }
 
     /// How much memory an unfinished message takes, in bytes.
-    #[cfg(any(feature = "_net", test))]
+    #[cfg(any(feature = "_net", all(test, feature = "deflate")))]
     pub(super) fn held(&self) -> usize {
         self.message
             .as_ref()

@@ -130,8 +130,6 @@ impl H2Server {
 }
 
 impl H2Incoming {
-    /// Who looks at the connection.
-
     pub(crate) fn transport(&self) -> Transport {
         self.responder.transport()
     }
@@ -151,6 +149,7 @@ impl H2Incoming {
 }
 
 impl H2Responder {
+    /// Who looks at the connection.
     pub(crate) fn observed(&self) -> &Observed {
         self.hub.observed()
     }
