@@ -78,7 +78,20 @@ pub(crate) fn platform() -> Result<ClientConfig, Failure> {
 
 /// For a client that accepts any certificate.
 pub(crate) fn insecure() -> Result<ClientConfig, Failure> {
-    let verifier = Arc::new(AnyCertificate(provider()));
+    verified_by(verifier(true)?)
+}
+
+/// Who says whether a certificate is good: nobody, or the operating system.
+pub(crate) fn verifier(insecure: bool) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
+    Ok(if insecure {
+        Arc::new(AnyCertificate(provider()))
+    } else {
+        Arc::new(rustls_platform_verifier::Verifier::new(provider())?)
+    })
+}
+
+/// For a client that leaves certificates to `verifier`.
+pub(crate) fn verified_by(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, Failure> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
