@@ -89,8 +89,9 @@ pub(super) enum Finding {
     Silent(Step),
     /// ALPN's answer, and with it no HTTP/2.
     Alpn(Option<String>),
-    /// What came in answer to the preface of HTTP/2.
-    NotHttp2(String),
+    /// What came in answer to the preface of HTTP/2, which was no more than
+    /// tried where there is no ALPN.
+    NotHttp2 { answer: String, tried: bool },
     FirstFrame(u8),
     NoCapability,
     LateCapability,
@@ -111,8 +112,10 @@ pub(super) enum Finding {
     BrokenHttp2(Reason),
     /// The connection ended where it should not have.
     Lost(String),
-    /// No HTTP/1.1 answer.
-    BrokenHttp1(String),
+    /// No HTTP/1.1 answer, in a version that ALPN picked or that was tried.
+    BrokenHttp1 { text: String, tried: bool },
+    /// No HTTP/1.1 by ALPN.
+    OnlyHttp2,
     Frames(ProtocolError),
     /// The stream, or connection, ended without a Close frame.
     NoClose,
@@ -133,6 +136,9 @@ impl Finding {
                 | Self::LateCapability
                 | Self::Refused(..)
                 | Self::HungUp
+                | Self::OnlyHttp2
+                | Self::NotHttp2 { tried: true, .. }
+                | Self::BrokenHttp1 { tried: true, .. }
         ) && self.party() != Party::Probe
     }
 
@@ -153,16 +159,18 @@ impl Finding {
     pub(super) fn clause(&self) -> Option<&'static str> {
         Some(match self {
             Self::Certificate(_) => "RFC 9110 §4.3.4",
-            Self::Alpn(_) => "RFC 7301 §3.2",
-            Self::NotHttp2(_) | Self::FirstFrame(_) | Self::Silent(Step::Settings) => {
+            Self::Alpn(_) | Self::OnlyHttp2 => "RFC 7301 §3.2",
+            Self::NotHttp2 { .. } | Self::FirstFrame(_) | Self::Silent(Step::Settings) => {
                 "RFC 9113 §3.4"
             }
             Self::NoCapability
             | Self::LateCapability
             | Self::CapabilityValue(_)
             | Self::CapabilityTakenBack
-            | Self::Unserved(_)
-            | Self::NotOpened(_) => "RFC 8441 §3",
+            | Self::Unserved(_) => "RFC 8441 §3",
+            // A request that was not processed, and may be repeated.
+            Self::NotOpened(Reason::REFUSED_STREAM) => "RFC 9113 §8.7",
+            Self::NotOpened(_) => "RFC 8441 §3",
             Self::EndedWithAnswer(_) => "RFC 8441 §5",
             Self::ContentLength => "RFC 9110 §9.3.6",
             Self::Handshake(error) => return Some(handshake_clause(error)),
@@ -181,7 +189,7 @@ impl Finding {
             | Self::Silent(_)
             | Self::Refused(..)
             | Self::Lost(_)
-            | Self::BrokenHttp1(_)
+            | Self::BrokenHttp1 { .. }
             | Self::HungUp => return None,
         })
     }
@@ -242,7 +250,7 @@ impl fmt::Display for Finding {
             Self::Silent(step) => write!(f, "waited for {} in vain", step.name()),
             Self::Alpn(Some(picked)) => write!(f, "ALPN picked {picked}: no HTTP/2"),
             Self::Alpn(None) => f.write_str("no answer to ALPN: no HTTP/2"),
-            Self::NotHttp2(text) => write!(f, "answered HTTP/2's preface with {text}"),
+            Self::NotHttp2 { answer, .. } => write!(f, "answered HTTP/2's preface with {answer}"),
             Self::FirstFrame(kind) => write!(f, "the first frame is no SETTINGS but type {kind}"),
             Self::NoCapability => {
                 f.write_str("HTTP/2 without ENABLE_CONNECT_PROTOCOL: extended CONNECT not tried")
@@ -293,7 +301,8 @@ impl fmt::Display for Finding {
                 reason_name(*reason)
             ),
             Self::Lost(text) => write!(f, "the connection ended: {text}"),
-            Self::BrokenHttp1(text) => write!(f, "no HTTP/1.1 answer: {text}"),
+            Self::BrokenHttp1 { text, .. } => write!(f, "no HTTP/1.1 answer: {text}"),
+            Self::OnlyHttp2 => f.write_str("takes no http/1.1 by ALPN: HTTP/2 only"),
             Self::Frames(error) => write!(f, "{error}"),
             Self::NoClose => f.write_str("the socket ended without a Close frame (1006)"),
             Self::NotEnded(Place::Http1) => {

@@ -18,7 +18,7 @@ use super::http2::{note, opening, refused};
 use super::socket::{Depth, Talk, random};
 
 /// How long the server may take to close the connection of a closed socket.
-const ENDING: Duration = Duration::from_secs(1);
+const ENDING: Duration = Duration::from_secs(2);
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -51,7 +51,10 @@ async fn open(
     ask: &Ask<'_>,
     socket: &mut Socket,
 ) -> Result<(Carrier, Agreed), Finding> {
-    let broken = |error: hyper::Error| Finding::BrokenHttp1(with_causes(&error));
+    let broken = |error: hyper::Error| Finding::BrokenHttp1 {
+        text: with_causes(&error),
+        tried: !ask.target.secure(),
+    };
     let silent = |_| Finding::Silent(Step::Answer);
     let key = Key::new(random());
     let request = upgrade::request(ask.target, ask.headers.clone(), ask.offer, &key)

@@ -23,7 +23,7 @@ use super::socket::{Depth, Talk};
 /// How long a later SETTINGS frame may bring the capability.
 const LATER: Duration = Duration::from_secs(1);
 /// How long the server may take to end the stream of a closed socket.
-const ENDING: Duration = Duration::from_secs(1);
+const ENDING: Duration = Duration::from_secs(2);
 /// How long our last frames may take to leave.
 const LAST_FRAMES: Duration = Duration::from_millis(500);
 const SETTINGS: u8 = 4;
@@ -40,7 +40,11 @@ pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
             let lost = blame(&error, &seen.borrow());
             return facts.findings.push(lost.at(Place::Http2));
         }
-        Err(_) => return silent(facts),
+        // The preface fits into any socket's buffer.
+        Err(_) => {
+            let finding = Finding::Silent(Step::Settings);
+            return facts.findings.push(finding.at(Place::Http2));
+        }
     };
     let ping = connection.ping_pong();
     // Its errors reach the streams and the observer.
@@ -59,11 +63,6 @@ pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
     }
 }
 
-fn silent(facts: &mut Facts) {
-    let finding = Finding::Silent(Step::Settings);
-    facts.findings.push(finding.at(Place::Http2));
-}
-
 struct Session<'a> {
     send: SendRequest<Bytes>,
     ping: Option<PingPong>,
@@ -75,7 +74,10 @@ impl Session<'_> {
     async fn run(&mut self, facts: &mut Facts) {
         match self.settings().await {
             Ok(capability) => facts.http2.capability = capability,
-            Err(finding) => return facts.findings.push(finding.at(Place::Http2)),
+            Err(finding) => {
+                let finding = self.tried(finding);
+                return facts.findings.push(finding.at(Place::Http2));
+            }
         }
         match facts.http2.capability {
             Capability::First => {}
@@ -95,17 +97,17 @@ impl Session<'_> {
         let in_time = self.wait(self.ask.timeout, came).await;
         let start = self.seen.borrow().start.clone();
         if start.starts_with(b"HTTP/") {
-            let line = start[..].split(|byte| *byte == b'\r').next().unwrap_or(&start);
+            let line = start[..]
+                .split(|byte| *byte == b'\r')
+                .next()
+                .unwrap_or(&start);
             let line = String::from_utf8_lossy(line).into_owned();
-            return Err(Finding::NotHttp2(format!("{line:?}")));
+            return Err(not_http2(format!("{line:?}")));
         }
         if self.seen.borrow().settings.is_empty() {
             let closed = self.seen.borrow().closed.clone();
             return Err(match closed {
-                Some(_) if start.is_empty() => {
-                    Finding::NotHttp2("the end of the connection".into())
-                }
-                Some(why) if in_time => Finding::Lost(why),
+                Some(why) if in_time => not_http2(format!("the end of the connection, {why}")),
                 _ => Finding::Silent(Step::Settings),
             });
         }
@@ -120,6 +122,20 @@ impl Session<'_> {
         let seen = self.seen.borrow();
         let late = seen.settings.iter().find(|s| s.list.contains(&(CAPABILITY, 1)));
         Ok(late.map_or(Capability::Absent, |s| Capability::Later(s.after)))
+    }
+
+    /// Without ALPN the server never said that it speaks HTTP/2.
+    fn tried(&self, finding: Finding) -> Finding {
+        let answer = match finding {
+            _ if self.ask.target.secure() => return finding,
+            Finding::NotHttp2 { answer, .. } => answer,
+            Finding::Silent(_) => "silence".to_owned(),
+            finding => return finding,
+        };
+        Finding::NotHttp2 {
+            answer,
+            tried: true,
+        }
     }
 
     /// Whether it comes to be so in time. Keeps no lock on what is seen.
@@ -325,6 +341,13 @@ impl Session<'_> {
         if works && gone && !told {
             facts.findings.push(Finding::HungUp.at(Place::Http2));
         }
+    }
+}
+
+fn not_http2(answer: String) -> Finding {
+    Finding::NotHttp2 {
+        answer,
+        tried: false,
     }
 }
 

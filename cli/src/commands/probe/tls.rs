@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use super::connect::{BoxIo, Way, with_causes};
+use super::connect::{BoxIo, HTTP1, Way, with_causes};
 use super::facts::{Certificate, Tls, Trust};
 use super::finding::{Finding, Step};
 
@@ -46,7 +46,7 @@ pub(super) async fn handshake(
     }
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(explain(&error)),
+        Ok(Err(error)) => return Err(explain(&error, alpn)),
         Err(_) => return Err(Finding::Silent(Step::Tls)),
     };
     tls.time = Some(began.elapsed());
@@ -69,8 +69,8 @@ fn describe(stream: &TlsStream<BoxIo>, tls: &mut Tls) {
         .map(str::to_owned);
 }
 
-/// Tells a bad certificate and a refused ALPN from all else.
-fn explain(error: &io::Error) -> Finding {
+/// Tells a bad certificate and a refusal of HTTP/1.1 from all else.
+fn explain(error: &io::Error, alpn: &[&str]) -> Finding {
     let inner = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -78,8 +78,10 @@ fn explain(error: &io::Error) -> Finding {
         Some(rustls::Error::InvalidCertificate(error)) => {
             Finding::Certificate(certificate_error(error))
         }
-        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-            Finding::Tls("no protocol that was offered by ALPN suits the server".into())
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol))
+            if alpn == [HTTP1] =>
+        {
+            Finding::OnlyHttp2
         }
         _ => Finding::Tls(with_causes(error)),
     }
