@@ -54,7 +54,10 @@ impl Connector {
         self.in_time(self.reach(target)).await
     }
 
-    async fn in_time<T>(&self, connect: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn in_time<T>(
+        &self,
+        connect: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         timeout(self.settings.connect_timeout, connect)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?

@@ -2,8 +2,11 @@
 //! does on the wire. One binary, so that the library is linked once.
 
 mod bench;
+mod blame;
 mod connect;
 mod demo;
+mod probe;
 mod process;
+mod raw;
 mod serve;
 mod usage;

@@ -34,7 +34,7 @@ fn bad_usage_exits_2() {
 fn help_and_version_are_no_mistakes() {
     let ended = run(&["--help"]);
     ended.exited(0);
-    for command in ["demo", "serve", "connect", "bench"] {
+    for command in ["demo", "serve", "connect", "probe", "bench"] {
         assert!(ended.stdout.contains(command), "{ended:?}");
         let ended = run(&[command, "--help"]);
         ended.exited(0);

@@ -2,7 +2,7 @@
 //! connection.
 
 use bytes::{Bytes, BytesMut};
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,12 +79,14 @@ impl Carrier {
 /// Who made the `h2` crate fail.
 pub(super) fn blame(error: &h2::Error, seen: &Seen) -> Finding {
     match error.reason() {
-        Some(reason) if error.is_remote() && error.is_reset() => Finding::Reset(reason),
-        Some(reason) if error.is_remote() && error.is_go_away() => {
-            let debug = seen.goaway.as_ref().map(|goaway| goaway.debug.clone());
-            Finding::GoAway(reason, debug.unwrap_or_default())
-        }
-        Some(reason) if error.is_library() => Finding::BrokenHttp2(reason),
+        Some(reason) if error.is_remote() && error.is_reset() => return Finding::Reset(reason),
+        Some(reason) if error.is_library() => return Finding::BrokenHttp2(reason),
+        _ => {}
+    }
+    // A GOAWAY lets this stream live, as the end of the connection does not:
+    // it tells why that comes.
+    match &seen.goaway {
+        Some(goaway) if goaway.reason != Reason::NO_ERROR => goaway.finding(),
         _ => Finding::Lost(seen.closed.clone().unwrap_or_else(|| error.to_string())),
     }
 }

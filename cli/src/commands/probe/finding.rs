@@ -29,8 +29,8 @@ impl Party {
     }
 }
 
-/// Where a finding was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a finding was made, in the order of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// TCP, a proxy, TLS.
     Connection,
@@ -91,7 +91,10 @@ pub(super) enum Finding {
     Alpn(Option<String>),
     /// What came in answer to the preface of HTTP/2, which was no more than
     /// tried where there is no ALPN.
-    NotHttp2 { answer: String, tried: bool },
+    NotHttp2 {
+        answer: String,
+        tried: bool,
+    },
     FirstFrame(u8),
     NoCapability,
     LateCapability,
@@ -113,7 +116,10 @@ pub(super) enum Finding {
     /// The connection ended where it should not have.
     Lost(String),
     /// No HTTP/1.1 answer, in a version that ALPN picked or that was tried.
-    BrokenHttp1 { text: String, tried: bool },
+    BrokenHttp1 {
+        text: String,
+        tried: bool,
+    },
     /// No HTTP/1.1 by ALPN.
     OnlyHttp2,
     Frames(ProtocolError),
@@ -163,15 +169,14 @@ impl Finding {
             Self::NotHttp2 { .. } | Self::FirstFrame(_) | Self::Silent(Step::Settings) => {
                 "RFC 9113 §3.4"
             }
+            // A request that was not processed, and may be repeated.
+            Self::NotOpened(Reason::REFUSED_STREAM) => "RFC 9113 §8.7",
             Self::NoCapability
             | Self::LateCapability
             | Self::CapabilityValue(_)
             | Self::CapabilityTakenBack
-            | Self::Unserved(_) => "RFC 8441 §3",
-            // A request that was not processed, and may be repeated.
-            Self::NotOpened(Reason::REFUSED_STREAM) => "RFC 9113 §8.7",
-            Self::NotOpened(_) => "RFC 8441 §3",
-            Self::EndedWithAnswer(_) => "RFC 8441 §5",
+            | Self::Unserved(_)
+            | Self::NotOpened(_) => "RFC 8441 §3",
             Self::ContentLength => "RFC 9110 §9.3.6",
             Self::Handshake(error) => return Some(handshake_clause(error)),
             Self::GoAway(..) => "RFC 9113 §6.8",
@@ -180,7 +185,7 @@ impl Finding {
             Self::NoClose | Self::Reset(_) => "RFC 6455 §7.1.5",
             Self::Silent(Step::Pong) => "RFC 6455 §5.5.2",
             Self::Silent(Step::Close) | Self::NotEnded(Place::Http1) => "RFC 6455 §5.5.1",
-            Self::NotEnded(_) => "RFC 8441 §5",
+            Self::EndedWithAnswer(_) | Self::NotEnded(_) => "RFC 8441 §5",
             Self::Silent(Step::Window) => "RFC 9113 §6.9",
             Self::Resolve(_)
             | Self::Unreachable(_)
@@ -288,7 +293,11 @@ impl fmt::Display for Finding {
                 reason_name(*reason)
             ),
             Self::GoAway(reason, debug) => {
-                write!(f, "ended the connection by GOAWAY, {}", reason_name(*reason))?;
+                write!(
+                    f,
+                    "ended the connection by GOAWAY, {}",
+                    reason_name(*reason)
+                )?;
                 if debug.is_empty() {
                     Ok(())
                 } else {

@@ -46,11 +46,7 @@ pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
     facts.http1 = Some(socket);
 }
 
-async fn open(
-    io: BoxIo,
-    ask: &Ask<'_>,
-    socket: &mut Socket,
-) -> Result<(Carrier, Agreed), Finding> {
+async fn open(io: BoxIo, ask: &Ask<'_>, socket: &mut Socket) -> Result<(Carrier, Agreed), Finding> {
     let broken = |error: hyper::Error| Finding::BrokenHttp1 {
         text: with_causes(&error),
         tried: !ask.target.secure(),

@@ -17,7 +17,7 @@ use super::carrier::{Carrier, blame};
 use super::connect::BoxIo;
 use super::facts::{Capability, Echo, Ending, Facts, Opening, Socket};
 use super::finding::{Finding, Found, Place, Step};
-use super::observe::{CAPABILITY, EndStream, MAX_STREAMS, Observed, Seen};
+use super::observe::{CAPABILITY, EndStream, GoAway, MAX_STREAMS, Observed, Seen};
 use super::socket::{Depth, Talk};
 
 /// How long a later SETTINGS frame may bring the capability.
@@ -114,14 +114,18 @@ impl Session<'_> {
         if let Some(kind) = start.get(3).filter(|kind| **kind != SETTINGS) {
             return Err(Finding::FirstFrame(*kind));
         }
-        if self.seen.borrow().capability() == Some(1) {
-            return Ok(Capability::First);
-        }
         let has = |seen: &Seen| seen.capability() == Some(1) || seen.is_ending();
         self.wait(self.ask.timeout.min(LATER), has).await;
         let seen = self.seen.borrow();
-        let late = seen.settings.iter().find(|s| s.list.contains(&(CAPABILITY, 1)));
-        Ok(late.map_or(Capability::Absent, |s| Capability::Later(s.after)))
+        let with = seen
+            .settings
+            .iter()
+            .position(|frame| frame.list.contains(&(CAPABILITY, 1)));
+        Ok(match with {
+            None => Capability::Absent,
+            Some(0) => Capability::First,
+            Some(later) => Capability::Later(seen.settings[later].after),
+        })
     }
 
     /// Without ALPN the server never said that it speaks HTTP/2.
@@ -170,8 +174,14 @@ impl Session<'_> {
         // The second stays open while the third is opened and used.
         if let Some((mut carrier, agreed)) = opened {
             self.whole(&mut third, depth, facts).await;
-            self.talk(&mut second, &mut carrier, &agreed, depth, &mut facts.findings)
-                .await;
+            self.talk(
+                &mut second,
+                &mut carrier,
+                &agreed,
+                depth,
+                &mut facts.findings,
+            )
+            .await;
             facts.http2.sockets.extend([second, third]);
             Ok(())
         } else {
@@ -218,9 +228,8 @@ impl Session<'_> {
         findings: &mut Vec<Found>,
     ) -> Result<(Carrier, Agreed), Finding> {
         let ask = self.ask;
-        let mut request =
-            extended_connect::request(ask.target, ask.headers.clone(), ask.offer)
-                .map_err(Finding::Handshake)?;
+        let mut request = extended_connect::request(ask.target, ask.headers.clone(), ask.offer)
+            .map_err(Finding::Handshake)?;
         let protocol = h2::ext::Protocol::from_static(extended_connect::PROTOCOL);
         request.extensions_mut().insert(protocol);
         let seen = self.seen.clone();
@@ -275,10 +284,9 @@ impl Session<'_> {
             socket.ending = Some(ending);
             match ending {
                 Ending::Nothing => findings.push(Finding::NotEnded(place).at(place)),
-                Ending::GoAway(reason) => {
-                    let debug = self.seen.borrow().goaway.clone().map(|goaway| goaway.debug);
-                    let finding = Finding::GoAway(reason, debug.unwrap_or_default());
-                    findings.push(finding.at(place));
+                Ending::GoAway(_) => {
+                    let finding = self.seen.borrow().goaway.as_ref().map(GoAway::finding);
+                    findings.extend(finding.map(|finding| finding.at(place)));
                 }
                 _ => {}
             }
@@ -322,22 +330,25 @@ impl Session<'_> {
         let seen = self.seen.borrow();
         facts.http2.settings.clone_from(&seen.settings);
         facts.http2.goaway = seen.goaway.as_ref().map(|goaway| goaway.reason);
-        let mut advertised = false;
-        for value in seen.values(CAPABILITY) {
-            if value > 1 {
-                let finding = Finding::CapabilityValue(value);
-                facts.findings.push(finding.at(Place::Http2));
-            } else if value == 0 && advertised {
-                let finding = Finding::CapabilityTakenBack;
-                facts.findings.push(finding.at(Place::Http2));
-            }
-            advertised |= value == 1;
+        let values: Vec<_> = seen.values(CAPABILITY).collect();
+        if let Some(value) = values.iter().find(|value| **value > 1) {
+            let finding = Finding::CapabilityValue(*value);
+            facts.findings.push(finding.at(Place::Http2));
+        }
+        if values
+            .iter()
+            .skip_while(|value| **value != 1)
+            .any(|value| *value == 0)
+        {
+            let finding = Finding::CapabilityTakenBack;
+            facts.findings.push(finding.at(Place::Http2));
         }
         let works = facts.http2.sockets.first().is_some_and(|first| first.works);
         let gone = seen.closed.is_some() || facts.http2.goaway == Some(Reason::NO_ERROR);
-        let told = facts.findings.iter().any(|found| {
-            matches!(found.finding, Finding::Lost(_) | Finding::GoAway(..))
-        });
+        let told = facts
+            .findings
+            .iter()
+            .any(|found| matches!(found.finding, Finding::Lost(_) | Finding::GoAway(..)));
         if works && gone && !told {
             facts.findings.push(Finding::HungUp.at(Place::Http2));
         }

@@ -76,7 +76,8 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
             offer: &offer,
             timeout,
         };
-        let facts = probe(&way, &ask).await;
+        let mut facts = probe(&way, &ask).await;
+        facts.findings.sort_by_key(|found| found.place);
         worst = worst.max(facts.verdict());
         if args.json {
             results.push(json::report(&facts, &offer));

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
 use super::connect::BoxIo;
+use super::finding::Finding;
 
 /// Length of a frame header, in bytes (RFC 9113 §4.1).
 const HEADER: usize = 9;
@@ -79,6 +80,12 @@ pub(super) struct GoAway {
     pub(super) debug: String,
 }
 
+impl GoAway {
+    pub(super) fn finding(&self) -> Finding {
+        Finding::GoAway(self.reason, self.debug.clone())
+    }
+}
+
 impl Seen {
     /// The capability as it stands: the value sent last.
     pub(super) fn capability(&self) -> Option<u32> {
@@ -88,7 +95,9 @@ impl Seen {
     /// Every value that a setting was given.
     pub(super) fn values(&self, id: u16) -> impl Iterator<Item = u32> {
         let lists = self.settings.iter().flat_map(|settings| &settings.list);
-        lists.filter(move |(known, _)| *known == id).map(|(_, v)| *v)
+        lists
+            .filter(move |(known, _)| *known == id)
+            .map(|(_, v)| *v)
     }
 
     pub(super) fn end(&self, stream: u32) -> End {
@@ -222,7 +231,7 @@ impl Observed {
         (Self { io, scanner, seen }, receiver)
     }
 
-    fn closed(&self, why: impl ToString) {
+    fn closed(&self, why: &dyn ToString) {
         self.seen.send_if_modified(|seen| {
             let first = seen.closed.is_none();
             seen.closed.get_or_insert_with(|| why.to_string());
@@ -243,10 +252,9 @@ impl AsyncRead for Observed {
         match &read {
             Ok(()) if buf.filled().len() > before => {
                 let new = &buf.filled()[before..];
-                this.seen
-                    .send_modify(|seen| this.scanner.scan(new, seen));
+                this.seen.send_modify(|seen| this.scanner.scan(new, seen));
             }
-            Ok(()) => this.closed("closed by the peer"),
+            Ok(()) => this.closed(&"closed by the peer"),
             Err(error) => this.closed(error),
         }
         Poll::Ready(read)

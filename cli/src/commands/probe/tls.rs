@@ -35,7 +35,11 @@ pub(super) async fn handshake(
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
     let began = Instant::now();
-    let shaken = timeout(way.timeout, TlsConnector::from(Arc::new(config)).connect(name, io)).await;
+    let shaken = timeout(
+        way.timeout,
+        TlsConnector::from(Arc::new(config)).connect(name, io),
+    )
+    .await;
     if let Some((certificate, error)) = witness.take() {
         tls.certificate = certificate;
         tls.trust = match error {
@@ -122,9 +126,9 @@ impl ServerCertVerifier for Witness {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified =
-            self.verifier
-                .verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        let verified = self
+            .verifier
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now);
         let error = verified.as_ref().err().map(|error| match error {
             rustls::Error::InvalidCertificate(error) => certificate_error(error),
             error => error.to_string(),
