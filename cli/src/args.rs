@@ -102,7 +102,7 @@ const PROBE_STATUS: &str = "\
 Exit status: 0 a WebSocket over HTTP/2 works, 3 only over HTTP/1.1, 1 neither, 2 bad usage.
 Of several URLs the worst decides: neither, then HTTP/1.1, then HTTP/2.
 
-At most two connections are made to a server, with five short-lived sockets and a few messages.";
+At most two connections are made to a server, for four sockets in all and a few messages on each.";
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ProbeArgs {
