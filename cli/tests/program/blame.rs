@@ -456,6 +456,15 @@ const HTTP1: &[Wrong] = &[
         found: &["server|HTTP/1.1|RFC 6455 §7.1.5|…without a Close frame"],
     },
     Wrong {
+        what: "messages without end, and nothing else",
+        quirk: |peer, event| on_text(event, |s| while peer.say(s, TEXT, b"tick") {}),
+        status: 0,
+        found: &[
+            "server|HTTP/1.1|RFC 6455 §5.5.2|waited for a Pong",
+            "server|HTTP/1.1|RFC 6455 §5.5.1|waited for a Close frame",
+        ],
+    },
+    Wrong {
         what: "a connection that is left open",
         quirk: |peer, event| {
             if let Event::Frame(stream, CLOSE, payload) = event {

@@ -294,3 +294,22 @@ fn a_server_that_pushes_and_does_not_echo_is_not_wrong() {
         { "result": "other", "kind": "text", "bytes": 1, "beginning": "1" });
     assert_eq!(socket["echo"], echo);
 }
+
+/// The `h2` crate's defaults would end the connection.
+#[test]
+fn a_thousand_short_messages_at_once_are_not_wrong() {
+    let server = Raw::http2(|peer, event| {
+        if let Event::Frame(stream, TEXT, _) = event {
+            for _ in 0..1000 {
+                peer.say(*stream, TEXT, b"tick");
+            }
+        }
+        false
+    });
+    let (report, status) = json(&[&server.url()]);
+    assert_eq!((status, findings(&report)), (Some(0), Vec::new()));
+    for socket in report["http2"]["sockets"].as_array().expect("a list") {
+        assert_eq!(socket["messages_unasked"], 1000);
+        assert_eq!(socket["echo"]["result"], "same");
+    }
+}

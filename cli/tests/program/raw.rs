@@ -224,20 +224,26 @@ impl Peer {
                 self.switch(&[("sec-websocket-accept", &accept)]);
             }
             Event::Request(stream) => self.answer(stream, &[(":status", "200")], 0),
-            Event::Frame(stream, PING, payload) => self.say(stream, PONG, &payload),
+            Event::Frame(stream, PING, payload) => {
+                self.say(stream, PONG, &payload);
+            }
             Event::Frame(stream, CLOSE, payload) => {
                 self.say(stream, CLOSE, &payload);
                 self.end(stream);
             }
-            Event::Frame(stream, opcode, payload) => self.say(stream, opcode, &payload),
+            Event::Frame(stream, opcode, payload) => {
+                self.say(stream, opcode, &payload);
+            }
         }
     }
 
-    /// A whole WebSocket frame, as a server sends it.
-    pub(crate) fn say(&mut self, stream: u32, opcode: u8, payload: &[u8]) {
+    /// A whole WebSocket frame, as a server sends it. Returns whether anybody
+    /// is there to get it.
+    pub(crate) fn say(&mut self, stream: u32, opcode: u8, payload: &[u8]) -> bool {
         let len = u8::try_from(payload.len()).ok().filter(|len| *len < 126);
         let len = len.expect("a short frame");
         self.bytes(stream, &[&[0x80 | opcode, len], payload].concat());
+        !self.gone
     }
 
     /// Bytes on a socket.

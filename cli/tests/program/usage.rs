@@ -52,6 +52,8 @@ fn a_reader_that_leaves_is_a_failure_and_no_panic() {
         &["demo", "--sockets", "2", "--json"],
         &["bench", &server.url, "--messages", "1"],
         &["bench", &server.url, "--messages", "1", "--json"],
+        &["probe", &server.url],
+        &["probe", &server.url, "--json"],
     ] {
         let mut running = Running::start(&mut h2ws(args));
         running.close_stdout();

@@ -156,7 +156,8 @@ impl Finding {
                 ProtocolError::FrameTooLarge { .. }
                 | ProtocolError::MessageTooLarge { .. }
                 | ProtocolError::TooManyFragments { .. },
-            ) => Party::Probe,
+            )
+            | Self::BrokenHttp2(Reason::ENHANCE_YOUR_CALM) => Party::Probe,
             _ => Party::Server,
         }
     }
@@ -180,6 +181,7 @@ impl Finding {
             Self::ContentLength => "RFC 9110 §9.3.6",
             Self::Handshake(error) => return Some(handshake_clause(error)),
             Self::GoAway(..) => "RFC 9113 §6.8",
+            Self::BrokenHttp2(Reason::ENHANCE_YOUR_CALM) => return None,
             Self::BrokenHttp2(_) => "RFC 9113 §5.4.1",
             Self::Frames(error) => return frames_clause(error),
             Self::NoClose | Self::Reset(_) => "RFC 6455 §7.1.5",
@@ -303,6 +305,9 @@ impl fmt::Display for Finding {
                 } else {
                     write!(f, ", {debug:?}")
                 }
+            }
+            Self::BrokenHttp2(Reason::ENHANCE_YOUR_CALM) => {
+                f.write_str("sent more frames without content than the probe takes")
             }
             Self::BrokenHttp2(reason) => write!(
                 f,

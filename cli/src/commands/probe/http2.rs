@@ -27,12 +27,22 @@ const ENDING: Duration = Duration::from_secs(2);
 /// How long our last frames may take to leave.
 const LAST_FRAMES: Duration = Duration::from_millis(500);
 const SETTINGS: u8 = 4;
+/// Bytes unread of all sockets: enough for three that are flooded.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of an answer's head.
+const MAX_HEADERS: u32 = 64 * 1024;
+/// A server may send as many short messages as the windows let it: by default
+/// the `h2` crate gives up at a hundred and some.
+const FRAME_BUDGET: usize = 64 << 20;
 
 /// Looks at the HTTP/2 end of `io`, and fills in `facts`.
 pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
     let (io, seen) = Observed::new(io);
     let handshake = h2::client::Builder::new()
         .enable_push(false)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADERS)
+        .data_frame_budget(FRAME_BUDGET)
         .handshake::<_, Bytes>(io);
     let (send, mut connection) = match timeout(ask.timeout, handshake).await {
         Ok(Ok(made)) => made,

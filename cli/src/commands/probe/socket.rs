@@ -191,7 +191,8 @@ impl<'a> Talk<'a> {
     /// The next thing that the server says, with what it is owed for it sent;
     /// nothing if that takes longer.
     async fn next(&mut self, deadline: Instant) -> Result<Option<Event>, Finding> {
-        loop {
+        // Looked at by ourselves: who never stops sending is never waited for.
+        while Instant::now() < deadline {
             let event = self.protocol.receive(&mut self.input);
             let mut out = BytesMut::new();
             let closing = self.protocol.close_sent();
@@ -218,9 +219,10 @@ impl<'a> Talk<'a> {
                 Ok(Ok(Some(bytes))) => self.input = bytes,
                 Ok(Ok(None)) => return Err(Finding::NoClose),
                 Ok(Err(finding)) => return Err(finding),
-                Err(_) => return Ok(None),
+                Err(_) => break,
             }
         }
+        Ok(None)
     }
 
     async fn write(&mut self, out: BytesMut) -> Result<(), Finding> {
