@@ -336,6 +336,18 @@ const FRAMES: &[Wrong] = &[
         found: &["server|HTTP/2 socket 1|RFC 6455 §7.1.5|…CANCEL (8)"],
     },
     Wrong {
+        what: "a reset after an echo",
+        quirk: |peer, event| {
+            if let Event::Frame(stream, PING, _) = event {
+                peer.reset(*stream, 2);
+                return true;
+            }
+            false
+        },
+        status: 3,
+        found: &["server|HTTP/2 socket 1|RFC 6455 §7.1.5|…INTERNAL_ERROR (2)"],
+    },
+    Wrong {
         what: "GOAWAY for an open socket",
         quirk: |peer, event| {
             on_text(event, |_| {

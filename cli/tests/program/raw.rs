@@ -246,6 +246,13 @@ impl Peer {
         !self.gone
     }
 
+    /// The same short text in so many DATA frames, all written at once.
+    pub(crate) fn say_often(&mut self, stream: u32, text: &[u8], times: usize) {
+        let len = u8::try_from(text.len()).expect("a short text");
+        let frame = [&[0x80 | TEXT, len], text].concat();
+        self.write(&frame_bytes(DATA, 0, stream, &frame).repeat(times));
+    }
+
     /// Bytes on a socket.
     pub(crate) fn bytes(&mut self, stream: u32, bytes: &[u8]) {
         if self.http1 {
@@ -272,12 +279,7 @@ impl Peer {
 
     /// An HTTP/2 frame.
     pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let len = u32::try_from(payload.len()).expect("a short frame");
-        let mut bytes = len.to_be_bytes()[1..].to_vec();
-        bytes.extend([kind, flags]);
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend(payload);
-        self.write(&bytes);
+        self.write(&frame_bytes(kind, flags, stream, payload));
     }
 
     pub(crate) fn settings(&mut self, settings: &[(u16, u32)]) {
@@ -337,4 +339,13 @@ impl Peer {
             self.gone = true;
         }
     }
+}
+
+fn frame_bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).expect("a short frame");
+    let mut bytes = len.to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
 }
