@@ -69,7 +69,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
     };
     let mut worst = Verdict::Http2;
     let mut results = Vec::new();
-    for target in &args.targets {
+    for (index, target) in args.targets.iter().enumerate() {
         let ask = Ask {
             target,
             headers: &headers,
@@ -82,8 +82,9 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
         if args.json {
             results.push(json::report(&facts, &offer));
         } else {
+            let apart = if index > 0 { "\n" } else { "" };
             let report = text::report(&facts, &offer);
-            std::io::stdout().write_all(report.as_bytes())?;
+            write!(std::io::stdout(), "{apart}{report}")?;
         }
     }
     if args.json {

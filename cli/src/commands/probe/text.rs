@@ -40,7 +40,6 @@ pub(super) fn report(facts: &Facts, offer: &Offer) -> String {
     }
     out.title("verdict");
     out.line(&verdict(facts), "");
-    out.0.push('\n');
     out.0
 }
 
