@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use h2ws::handshake::{Target, UrlError};
 
 /// WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade as the fallback.
 #[derive(Debug, Parser)]
@@ -26,6 +27,9 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Send lines of stdin as text messages, print what comes back
     Connect(ConnectArgs),
+    /// Tell what a server can do, and what it does wrong
+    #[command(after_help = PROBE_STATUS)]
+    Probe(ProbeArgs),
     /// Load a server, and measure
     Bench(BenchArgs),
 }
@@ -105,6 +109,28 @@ pub(crate) struct ConnectArgs {
     pub(crate) wait: f64,
 }
 
+const PROBE_STATUS: &str = "\
+Exit status: 0 a WebSocket over HTTP/2 works, 3 only over HTTP/1.1, 1 neither, 2 bad usage.
+Of several URLs the worst decides: neither, then HTTP/1.1, then HTTP/2.
+
+At most two connections are made to a server, for four sockets in all and a few messages on each.";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProbeArgs {
+    /// ws://, wss://, http:// or https:// URLs, looked at one after the other; ws:// ones in HTTP/2
+    /// by prior knowledge as well
+    #[arg(required = true, value_name = "URL", value_parser = target)]
+    pub(crate) targets: Vec<Target>,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
+    /// Seconds that each step may take
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct BenchArgs {
     /// ws://, wss://, http:// or https:// URL of a server that echoes
@@ -147,9 +173,21 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 }
 
-/// What a client asks for, and how.
+/// What a client asks for, and in which version of HTTP.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct RequestArgs {
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
+    /// Offer compression (permessage-deflate)
+    #[arg(long)]
+    pub(crate) deflate: bool,
+}
+
+/// What every client says, and the way to the server.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct WayArgs {
     /// Header field to send (repeatable)
     #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
@@ -159,11 +197,6 @@ pub(crate) struct RequestArgs {
     /// Origin to name, as a browser does
     #[arg(long)]
     pub(crate) origin: Option<String>,
-    #[command(flatten)]
-    pub(crate) version: VersionArgs,
-    /// Offer compression (permessage-deflate)
-    #[arg(long)]
-    pub(crate) deflate: bool,
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -219,6 +252,10 @@ impl VersionArgs {
             _ => h2ws::HttpVersion::Auto,
         }
     }
+}
+
+fn target(text: &str) -> Result<Target, UrlError> {
+    text.parse()
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

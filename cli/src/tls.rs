@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, Trust};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, KeyLogFile, RootCertStore, ServerConfig};
@@ -84,19 +85,6 @@ pub(crate) fn server_config(
     Ok(config)
 }
 
-/// For a client that trusts the certificates of this file, or else what the
-/// operating system trusts.
-pub(crate) fn client_config(
-    cacert: Option<&Path>,
-    identity: Option<Identity>,
-) -> Result<ClientConfig, Failure> {
-    let trust = match cacert {
-        Some(path) => Trust::Only(roots(path)?),
-        None => Trust::Platform,
-    };
-    Ok(logged(tls::client_config(trust, identity)?))
-}
-
 /// For a client that trusts this identity and nothing else.
 pub(crate) fn trusting(identity: &Identity) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
@@ -106,13 +94,30 @@ pub(crate) fn trusting(identity: &Identity) -> Result<ClientConfig, Failure> {
     Ok(logged(tls::client_config(Trust::Only(roots), None)?))
 }
 
-/// For a client that accepts any certificate.
-pub(crate) fn insecure(identity: Option<Identity>) -> Result<ClientConfig, Failure> {
+/// Who says whether a certificate is good: nobody, the certificates of this
+/// file, or the operating system.
+pub(crate) fn verifier(
+    insecure: bool,
+    cacert: Option<&Path>,
+) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
+    let provider = tls::provider().ok_or("no cryptography was built in")?;
+    Ok(match cacert {
+        _ if insecure => Arc::new(AnyCertificate(provider)),
+        Some(path) => {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(path)?), provider).build()?
+        }
+        None => Arc::new(rustls_platform_verifier::Verifier::new(provider)?),
+    })
+}
+
+/// For a client that leaves certificates to `verifier`, and shows its own if
+/// it is asked.
+pub(crate) fn verified_by(
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, Failure> {
     let mut config = tls::client_config(Trust::Only(RootCertStore::empty()), identity)?;
-    let verifier = AnyCertificate(config.crypto_provider().clone());
-    config
-        .dangerous()
-        .set_certificate_verifier(Arc::new(verifier));
+    config.dangerous().set_certificate_verifier(verifier);
     Ok(logged(config))
 }
 

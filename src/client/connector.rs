@@ -46,7 +46,18 @@ impl Connector {
         target: &Target,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        let connect = self.connect_unbounded(target, version);
+        self.in_time(self.connect_unbounded(target, version)).await
+    }
+
+    /// What a connection to `target` would run on.
+    pub(super) async fn dial(&self, target: &Target) -> Result<BoxIo, Error> {
+        self.in_time(self.reach(target)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        connect: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         timeout(self.settings.connect_timeout, connect)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?

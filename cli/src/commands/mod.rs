@@ -5,6 +5,7 @@ pub(crate) mod connect;
 pub(crate) mod demo;
 mod echo;
 mod page;
+pub(crate) mod probe;
 mod process;
 mod request;
 pub(crate) mod serve;
