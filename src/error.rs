@@ -64,6 +64,11 @@ pub enum Error {
         /// What is known about it, with the peer's debug data.
         text: Arc<str>,
     },
+    /// The sockets of the HTTP/2 connection held more than
+    /// [`Http2Config::connection_buffer`](crate::Http2Config::connection_buffer)
+    /// of what the peer sent, and this one most of it: it was closed with
+    /// [`CloseCode::TRY_AGAIN_LATER`](crate::CloseCode::TRY_AGAIN_LATER) (1013).
+    Overloaded,
     /// The connection broke.
     Io(Arc<io::Error>),
     /// The stream ended without a Close frame: close code 1006 (RFC 6455
@@ -138,6 +143,7 @@ impl Error {
                 code: *code,
                 by_peer: *by_peer,
             },
+            Self::Overloaded => SocketEnd::Overloaded,
             Self::Timeout(_) => SocketEnd::Timeout,
             _ => SocketEnd::ConnectionLost,
         }
@@ -181,6 +187,9 @@ impl fmt::Display for Error {
                 write!(f, "{who} reset the stream: {}", h2::Reason::from(*code))
             }
             Self::GoAway { text, .. } => write!(f, "the connection was given up: {text}"),
+            Self::Overloaded => {
+                f.write_str("the connection's sockets held too much unread, this one most of it")
+            }
             Self::Io(error) => write!(f, "the connection broke: {error}"),
             Self::Abnormal => f.write_str("the stream ended without a Close frame (1006)"),
             Self::Closed => f.write_str("closed"),
@@ -219,6 +228,7 @@ impl From<crate::transport::StreamError> for Error {
                 text,
             },
             StreamError::KeepAlive => Self::Timeout(Timeout::KeepAlive),
+            StreamError::Overloaded => Self::Overloaded,
             StreamError::Io(error) => Self::Io(error),
             StreamError::Closed => Self::Closed,
         }

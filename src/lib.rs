@@ -102,6 +102,18 @@ mod client;
 #[cfg(feature = "server")]
 mod server;
 
+/// TLS: what there is to say for most users in a call or two. Whoever needs
+/// more builds a `rustls::ServerConfig` or `rustls::ClientConfig`, which
+/// [`ServerBuilder::tls`] and [`ClientBuilder::tls`] take as well.
+#[cfg(feature = "_net")]
+pub mod tls {
+    #[cfg(feature = "server")]
+    pub use crate::transport::tls::{Certificates, ClientAuth, ServerTls, TlsInfo, server_config};
+    pub use crate::transport::tls::{Identity, provider, roots_from_pem};
+    #[cfg(feature = "client")]
+    pub use crate::transport::tls::{Trust, client_config};
+}
+
 #[cfg(feature = "_net")]
 pub use self::error::{Error, Refusal, Timeout};
 pub use self::frame::Prepared as PreparedMessage;
@@ -120,7 +132,7 @@ pub use self::bridge::{Bridge, BridgeBuilder, BridgeError, Bridged};
 #[cfg(feature = "client")]
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
 #[cfg(feature = "server")]
-pub use self::server::{Body, BodyError, Drained, Serve, Server, ServerBuilder, Upgrade};
+pub use self::server::{Body, BodyError, Drained, Peer, Serve, Server, ServerBuilder, Upgrade};
 #[cfg(feature = "client")]
 pub use self::transport::proxy::{ProxyError, ProxyUrlError};
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use h2ws::handshake::{Target, UrlError};
 
 /// WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade as the fallback.
 #[derive(Debug, Parser)]
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     Bridge(BridgeArgs),
     /// Send lines of stdin as text messages, print what comes back
     Connect(ConnectArgs),
+    /// Tell what a server can do, and what it does wrong
+    #[command(after_help = PROBE_STATUS)]
+    Probe(ProbeArgs),
     /// Load a server, and measure
     Bench(BenchArgs),
 }
@@ -70,6 +74,10 @@ pub(crate) struct ServeArgs {
     /// Origins whose pages may open sockets, such as https://*.example.com (repeatable)
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
+    /// Hosts that the server is reached as, such as example.com or *.example.com:8443
+    /// (repeatable); requests for others are answered 421
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow_host: Vec<String>,
     /// Subprotocols to agree to, where they are offered (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(crate) subprotocol: Vec<String>,
@@ -82,14 +90,21 @@ pub(crate) struct ListenArgs {
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
     /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
-    #[arg(long, conflicts_with_all = ["cert", "key"])]
+    #[arg(long, conflicts_with_all = ["cert", "key", "client_ca"])]
     pub(crate) cleartext: bool,
-    /// Certificate chain, PEM; without it a self-signed one for localhost is made
+    /// Certificate chain, PEM (repeatable: each is shown for its names, the first for all others);
+    /// without it a self-signed one for localhost is made. SIGHUP reads the files again
     #[arg(long, value_name = "FILE", requires = "key")]
-    pub(crate) cert: Option<PathBuf>,
-    /// Private key, PEM
+    pub(crate) cert: Vec<PathBuf>,
+    /// Private key, PEM (one for each --cert, in the same order)
     #[arg(long, value_name = "FILE", requires = "cert")]
-    pub(crate) key: Option<PathBuf>,
+    pub(crate) key: Vec<PathBuf>,
+    /// Let only clients in that have a certificate signed by one of these, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca: Option<PathBuf>,
+    /// Let clients without a certificate in, too
+    #[arg(long, requires = "client_ca")]
+    pub(crate) client_cert_optional: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -160,6 +175,28 @@ pub(crate) struct ConnectArgs {
     pub(crate) wait: f64,
 }
 
+const PROBE_STATUS: &str = "\
+Exit status: 0 a WebSocket over HTTP/2 works, 3 only over HTTP/1.1, 1 neither, 2 bad usage.
+Of several URLs the worst decides: neither, then HTTP/1.1, then HTTP/2.
+
+At most two connections are made to a server, for four sockets in all and a few messages on each.";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProbeArgs {
+    /// ws://, wss://, http:// or https:// URLs, looked at one after the other; ws:// ones in HTTP/2
+    /// by prior knowledge as well
+    #[arg(required = true, value_name = "URL", value_parser = target)]
+    pub(crate) targets: Vec<Target>,
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
+    /// Seconds that each step may take
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct BenchArgs {
     /// ws://, wss://, http:// or https:// URL of a server that echoes
@@ -202,9 +239,21 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 }
 
-/// What a client asks for, and how.
+/// What a client asks for, and in which version of HTTP.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct RequestArgs {
+    #[command(flatten)]
+    pub(crate) way: WayArgs,
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
+    /// Offer compression (permessage-deflate)
+    #[arg(long)]
+    pub(crate) deflate: bool,
+}
+
+/// What every client says, and the way to the server.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct WayArgs {
     /// Header field to send (repeatable)
     #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
     pub(crate) headers: Vec<(String, String)>,
@@ -214,14 +263,18 @@ pub(crate) struct RequestArgs {
     /// Origin to name, as a browser does
     #[arg(long)]
     pub(crate) origin: Option<String>,
-    #[command(flatten)]
-    pub(crate) version: VersionArgs,
-    /// Offer compression (permessage-deflate)
-    #[arg(long)]
-    pub(crate) deflate: bool,
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
+    /// Trust servers with a certificate signed by one of these, PEM, and no others
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Certificate chain to show to servers that ask, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
     /// Go through this proxy: http://, https:// or socks5://, with user:password@ if it wants
     /// that; otherwise as https_proxy, http_proxy, all_proxy and no_proxy say
     #[arg(long, value_name = "URL")]
@@ -265,6 +318,10 @@ impl VersionArgs {
             _ => h2ws::HttpVersion::Auto,
         }
     }
+}
+
+fn target(text: &str) -> Result<Target, UrlError> {
+    text.parse()
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

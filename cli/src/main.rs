@@ -56,19 +56,22 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let done = runtime.block_on(async {
-        match args.command {
+        let done = match args.command {
             Command::Demo(args) => commands::demo::run(args).await,
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Bridge(args) => commands::bridge::run(args).await,
             Command::Connect(args) => commands::connect::run(args).await,
+            // Its status says what was found.
+            Command::Probe(args) => return commands::probe::run(args).await,
             Command::Bench(args) => commands::bench::run(args).await,
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     });
     // Reading stdin blocks a thread of the runtime for as long as a terminal
     // is silent; the program need not wait for it.
     runtime.shutdown_background();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(failure) if failure.is::<Usage>() => {
             fail(&failure);
             ExitCode::from(2)

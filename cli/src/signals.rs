@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM.
+//! SIGINT, SIGTERM and SIGHUP.
 
 /// Done at the first signal since this was called. A second one ends the
 /// program at once.
@@ -14,6 +14,26 @@ pub(crate) fn stop() -> impl Future<Output = ()> + Send {
         });
     }
 }
+
+/// Calls `then` at each SIGHUP. Where this is not called, SIGHUP ends the
+/// program, as usual.
+#[cfg(unix)]
+pub(crate) fn on_hangup(then: impl Fn() + Send + 'static) {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            then();
+        }
+    });
+}
+
+/// There is no such signal.
+#[cfg(not(unix))]
+pub(crate) fn on_hangup(_: impl Fn() + Send + 'static) {}
 
 /// One signal that comes after this was called.
 #[cfg(unix)]

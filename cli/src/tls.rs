@@ -1,89 +1,123 @@
 //! Certificates and TLS configurations of the program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use h2ws::tls::{self, Certificates, ClientAuth, Identity, Trust};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, KeyLogFile, RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::Failure;
 
-/// A certificate chain and its key.
-pub(crate) struct Identity {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+/// A certificate chain and its key, from PEM files.
+pub(crate) fn identity(cert: &Path, key: &Path) -> Result<Identity, Failure> {
+    let (chain, pem) = (read(cert)?, read(key)?);
+    Identity::from_pem(&chain, &pem)
+        .map_err(|error| format!("{} and {}: {error}", cert.display(), key.display()).into())
 }
 
-impl Identity {
-    /// From PEM files.
-    pub(crate) fn load(cert: &Path, key: &Path) -> Result<Self, Failure> {
-        let named = |path: &Path, error: rustls_pki_types::pem::Error| {
-            Failure::from(format!("{}: {error}", path.display()))
+/// A new one for this machine's own names, that nobody trusts.
+pub(crate) fn self_signed() -> Result<Identity, Failure> {
+    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
+    let made = rcgen::generate_simple_self_signed(names)?;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    Ok(Identity::new(vec![made.cert.der().clone()], key))
+}
+
+/// Whom to trust, from a PEM file.
+fn roots(path: &Path) -> Result<RootCertStore, Failure> {
+    tls::roots_from_pem(&read(path)?).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// The files that a server's TLS is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerFiles {
+    /// Certificates with their keys, the default one first.
+    pub(crate) pairs: Vec<(PathBuf, PathBuf)>,
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) client_cert_optional: bool,
+}
+
+impl ServerFiles {
+    /// As the files are now.
+    pub(crate) fn load(&self) -> Result<ServerConfig, Failure> {
+        let mut certificates: Option<Certificates> = None;
+        for (cert, key) in &self.pairs {
+            let identity = identity(cert, key)?;
+            let added = match certificates.take() {
+                None => Certificates::new(identity),
+                Some(certificates) => certificates.with(identity),
+            };
+            let named = |error| format!("{} and {}: {error}", cert.display(), key.display());
+            certificates = Some(added.map_err(named)?);
+        }
+        let certificates = match certificates {
+            Some(certificates) => certificates,
+            None => Certificates::new(self_signed()?)?,
         };
-        let chain = CertificateDer::pem_file_iter(cert)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| named(cert, error))?;
-        if chain.is_empty() {
-            return Err(format!("{}: no certificate in it", cert.display()).into());
-        }
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, error))?;
-        Ok(Self { chain, key })
+        let clients = match &self.client_ca {
+            None => ClientAuth::None,
+            Some(path) if self.client_cert_optional => ClientAuth::Optional(roots(path)?),
+            Some(path) => ClientAuth::Required(roots(path)?),
+        };
+        server_config(certificates, clients)
     }
 
-    /// A new one for this machine's own names, that nobody trusts.
-    pub(crate) fn self_signed() -> Result<Self, Failure> {
-        let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-        let made = rcgen::generate_simple_self_signed(names)?;
-        Ok(Self {
-            chain: vec![made.cert.der().clone()],
-            key: PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()),
-        })
-    }
-
-    pub(crate) fn server_config(&self) -> Result<ServerConfig, Failure> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())?;
-        config.key_log = Arc::new(KeyLogFile::new());
-        Ok(config)
-    }
-
-    /// For a client that trusts this identity and nothing else.
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, Failure> {
-        let mut roots = RootCertStore::empty();
-        for certificate in &self.chain {
-            roots.add(certificate.clone())?;
-        }
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(logged(config))
+    /// Whether there is something that may change.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.pairs.is_empty() || self.client_ca.is_some()
     }
 }
 
-/// For a client that trusts what the operating system trusts.
-pub(crate) fn platform() -> Result<ClientConfig, Failure> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    Ok(logged(config))
+pub(crate) fn server_config(
+    certificates: Certificates,
+    clients: ClientAuth,
+) -> Result<ServerConfig, Failure> {
+    let mut config = tls::server_config(certificates, clients)?;
+    config.key_log = Arc::new(KeyLogFile::new());
+    Ok(config)
 }
 
-/// For a client that accepts any certificate.
-pub(crate) fn insecure() -> Result<ClientConfig, Failure> {
-    let verifier = Arc::new(AnyCertificate(provider()));
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+/// For a client that trusts this identity and nothing else.
+pub(crate) fn trusting(identity: &Identity) -> Result<ClientConfig, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in identity.chain() {
+        roots.add(certificate.clone())?;
+    }
+    Ok(logged(tls::client_config(Trust::Only(roots), None)?))
+}
+
+/// Who says whether a certificate is good: nobody, the certificates of this
+/// file, or the operating system.
+pub(crate) fn verifier(
+    insecure: bool,
+    cacert: Option<&Path>,
+) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
+    let provider = tls::provider().ok_or("no cryptography was built in")?;
+    Ok(match cacert {
+        _ if insecure => Arc::new(AnyCertificate(provider)),
+        Some(path) => {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(path)?), provider).build()?
+        }
+        None => Arc::new(rustls_platform_verifier::Verifier::new(provider)?),
+    })
+}
+
+/// For a client that leaves certificates to `verifier`, and shows its own if
+/// it is asked.
+pub(crate) fn verified_by(
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, Failure> {
+    let mut config = tls::client_config(Trust::Only(RootCertStore::empty()), identity)?;
+    config.dangerous().set_certificate_verifier(verifier);
     Ok(logged(config))
 }
 
@@ -91,10 +125,6 @@ pub(crate) fn insecure() -> Result<ClientConfig, Failure> {
 fn logged(mut config: ClientConfig) -> ClientConfig {
     config.key_log = Arc::new(KeyLogFile::new());
     config
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
 }
 
 /// What `--insecure` stands for. Signatures are still checked, so that a

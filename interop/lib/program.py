@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -69,7 +70,7 @@ async def _to_its_end(process, work, what: str, timeout: float):
     try:
         return await asyncio.wait_for(work, timeout)
     except asyncio.TimeoutError:
-        raise AssertionError(f"h2ws connect {what} hung for {timeout:g} s") from None
+        raise AssertionError(f"{what} hung for {timeout:g} s") from None
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -136,3 +137,31 @@ class Driver:
         done, _, rest = answer.partition("/")
         asked, connections, said = (rest + " ").split(" ", 2)
         return Obeyed(int(done), int(asked), int(connections), said.strip())
+
+
+@dataclass
+class Probed:
+    """How `h2ws probe --json` ended, and what it said of the one URL."""
+
+    status: int
+    said: dict
+    err: str
+
+    def clauses(self) -> list[str]:
+        """`party clause` of every fault."""
+        return [f"{f['party']} {f['clause']}" for f in self.said["findings"] if f["fault"]]
+
+
+async def probe(h2ws: Path, url: str, *options: str, timeout: float = 25) -> Probed:
+    """`h2ws probe --json` of one URL, to its end."""
+    process = await asyncio.create_subprocess_exec(
+        str(h2ws), "probe", url, "--json", "--insecure", *options,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, preexec_fn=_die_with_parent, limit=1 << 26,
+    )
+    out, err = await _to_its_end(process, process.communicate(), f"of {url}", timeout)
+    try:
+        said = json.loads(out)
+    except ValueError:
+        raise AssertionError(f"h2ws probe: exit {process.returncode}, no JSON but {out[-200:]!r}, stderr {err[-300:]!r}") from None
+    return Probed(process.returncode, said["results"][0], err.decode(errors="replace"))

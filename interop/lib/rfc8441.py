@@ -139,9 +139,10 @@ class Connection:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def to(cls, endpoint: Endpoint, *, strict: bool = True, stream_window: int = STREAM_WINDOW):
+    async def to(cls, endpoint: Endpoint, *, strict: bool = True, stream_window: int = STREAM_WINDOW, context: ssl.SSLContext | None = None):
         """Connect, by ALPN `h2` or with prior knowledge, and wait for SETTINGS."""
-        context = tls_context(["h2"]) if endpoint.tls else None
+        if context is None and endpoint.tls:
+            context = tls_context(["h2"])
         reader, writer = await asyncio.open_connection(
             endpoint.host, endpoint.port, ssl=context, limit=1 << 22
         )

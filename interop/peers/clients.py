@@ -6,6 +6,7 @@ PEERS = [
     Peer("python-h2", "client", version=f"{pypi('h2')}+{pypi('wsproto')}"),
     Peer("python-websockets", "client", version=pypi("websockets")),
     Peer("nghttp", "client", apt=("nghttp2-client",), version=("nghttp", "--version")),
+    Peer("curl", "client", apt=("curl",), version=("curl", "--version")),
     Peer("undici", "client", version=npm("undici")),
     Peer("niquests", "client", version=pypi("niquests")),
     Peer("node-client", "client", version=("node", "--version")),

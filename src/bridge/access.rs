@@ -86,6 +86,7 @@ pub(super) struct Access {
     pub(super) status: Option<StatusCode>,
     pub(super) up: u64,
     pub(super) down: u64,
+    closed: Closed,
 }
 
 impl Access {
@@ -101,10 +102,24 @@ impl Access {
             status: None,
             up: 0,
             down: 0,
+            closed: Closed::Gone,
         }
     }
 
-    pub(super) fn end(&self, closed: Closed) {
+    /// There is a socket; if nothing is heard of its end, it was cut.
+    pub(super) fn opened(&mut self) {
+        self.closed = Closed::Broken(Party::Bridge);
+    }
+
+    pub(super) fn end(mut self: Box<Self>, closed: Closed) {
+        self.closed = closed;
+    }
+}
+
+/// A request whose client has gone is dropped by the server, before its answer.
+impl Drop for Access {
+    fn drop(&mut self) {
+        let closed = self.closed;
         tracing::info!(
             target: "h2ws::access",
             peer = %self.peer,

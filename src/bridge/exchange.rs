@@ -34,11 +34,7 @@ pub(super) enum Carrier {
 }
 
 /// What the client is told instead.
-enum No {
-    Refused(Response<Bytes>),
-    /// Nobody is there to be told.
-    Gone,
-}
+struct No(Response<Bytes>);
 
 impl Socket {
     pub(super) async fn run(self, access: &mut Access) -> Closed {
@@ -60,17 +56,13 @@ impl Socket {
 /// Opens both sides of a socket, or answers the request otherwise.
 pub(super) async fn open(
     bridge: &Inner,
-    mut request: Upgrade,
+    request: Upgrade,
     access: &mut Access,
 ) -> Result<Socket, Closed> {
     let no = match admit(bridge, &request, access) {
         Ok((route, permit)) => {
-            let asked = tokio::select! {
-                biased;
-                asked = ask(bridge, &route, Asked::of(&request, &route), access) => asked,
-                () = request.closed() => Err(No::Gone),
-            };
-            match asked {
+            let asked = Asked::of(&request, &route);
+            match ask(bridge, &route, asked, access).await {
                 Ok((answered, lease)) => {
                     return accept(&route, request, answered, access)
                         .await
@@ -83,16 +75,12 @@ pub(super) async fn open(
                 Err(no) => no,
             }
         }
-        Err(response) => No::Refused(response),
+        Err(response) => No(response),
     };
-    match no {
-        No::Refused(response) => {
-            access.status = Some(response.status());
-            request.reject_with(response);
-            Err(Closed::Refused)
-        }
-        No::Gone => Err(Closed::Gone),
-    }
+    let No(response) = no;
+    access.status = Some(response.status());
+    request.reject_with(response);
+    Err(Closed::Refused)
 }
 
 #[allow(
@@ -166,7 +154,7 @@ async fn ask(
 ) -> Result<(Answered, Lease), No> {
     let lease = route
         .pick(&asked.fields, asked.peer.ip())
-        .map_err(|none| No::Refused(refusal::saturated(none.retry_after)))?;
+        .map_err(|none| No(refusal::saturated(none.retry_after)))?;
     let via = asked.via;
     let upstream = lease.upstream();
     access.upstream = Some(upstream.to_string());
@@ -183,7 +171,7 @@ async fn ask(
                     lease.failed();
                 }
             }
-            Err(No::Refused(refusal::upstream(error, via)))
+            Err(No(refusal::upstream(error, via)))
         }
     }
 }

@@ -92,7 +92,9 @@ impl Bridge {
         BridgeBuilder::new(url)
     }
 
-    /// A handler for [`Server::serve`](crate::Server::serve).
+    /// A handler for [`Server::serve`](crate::Server::serve). The server's
+    /// [`answer_timeout`](crate::ServerBuilder::answer_timeout) should be longer
+    /// than the bridge's timeouts together, or its 503 comes before the 504.
     pub fn handler(&self) -> impl Fn(Upgrade) -> Bridged + Clone + Send + Sync + use<> {
         let bridge = self.clone();
         move |request| {
@@ -112,7 +114,10 @@ impl Bridge {
         // Apart, because it is large and the socket lives long.
         let opened = Box::pin(exchange::open(&self.inner, request, &mut access)).await;
         let closed = match opened {
-            Ok(socket) => socket.run(&mut access).await,
+            Ok(socket) => {
+                access.opened();
+                socket.run(&mut access).await
+            }
             Err(closed) => closed,
         };
         access.end(closed);

@@ -48,7 +48,19 @@ impl Connector {
         address: Option<SocketAddr>,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        let connect = self.connect_unbounded(target, address, version);
+        self.in_time(self.connect_unbounded(target, address, version))
+            .await
+    }
+
+    /// What a connection to `target` would run on.
+    pub(super) async fn dial(&self, target: &Target) -> Result<BoxIo, Error> {
+        self.in_time(self.reach(target, None)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        connect: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         timeout(self.settings.connect_timeout, connect)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?
@@ -86,7 +98,7 @@ impl Connector {
         if let Some(tls) = self.tls.get() {
             return Ok(tls);
         }
-        let platform = tls::platform().map_err(Error::TlsConfig)?;
+        let platform = tls::client_config(tls::Trust::Platform, None).map_err(Error::TlsConfig)?;
         Ok(self.tls.get_or_init(|| Arc::new(platform)))
     }
 

@@ -11,6 +11,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 pub use self::builder::ClientBuilder;
 #[cfg(feature = "bridge")]
 pub(crate) use self::request::Accepted;
@@ -19,7 +21,7 @@ pub use self::request::RequestBuilder;
 use self::connector::Connector;
 use self::origin::Origin;
 use crate::error::Error;
-use crate::handshake::{OriginKey, Target};
+use crate::handshake::{HandshakeError, OriginKey, Target};
 use crate::socket::WebSocket;
 use crate::transport::ConnectionStats;
 
@@ -109,6 +111,39 @@ impl Client {
     /// Begins an opening request, to add header fields, subprotocols and so on.
     pub fn request(&self, url: &str) -> RequestBuilder {
         RequestBuilder::new(self.clone(), url)
+    }
+
+    /// The proxy on the way to the server of `url`, as a URL without what it
+    /// is told; `None` where that server is reached directly.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Handshake`] if the URL names no WebSocket.
+    pub fn proxy_for(&self, url: &str) -> Result<Option<String>, Error> {
+        let target: Target = url.parse().map_err(HandshakeError::Url)?;
+        let proxy = self.inner.connector.settings.proxy.proxy(&target);
+        Ok(proxy.map(ToString::to_string))
+    }
+
+    /// Opens what a connection to the server of `url` would run on: TCP, or
+    /// a tunnel through the proxy. TLS and HTTP inside are left to the caller,
+    /// who wants to see more of them than a socket shows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connect`], [`Error::Proxy`], [`Error::Timeout`] after the
+    /// [`connect_timeout`](ClientBuilder::connect_timeout);
+    /// [`Error::Handshake`] if the URL names no WebSocket.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the attempt.
+    pub async fn dial(
+        &self,
+        url: &str,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
+        let target: Target = url.parse().map_err(HandshakeError::Url)?;
+        self.inner.connector.dial(&target).await
     }
 
     /// Figures of the HTTP/2 connections in use.

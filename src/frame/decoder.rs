@@ -109,11 +109,17 @@ impl Decoder {
     }
 
     /// How much memory an unfinished message takes, in bytes.
-    #[cfg(all(test, feature = "deflate"))]
+    #[cfg(any(feature = "_net", all(test, feature = "deflate")))]
     pub(super) fn held(&self) -> usize {
         self.message
             .as_ref()
             .map_or(0, |message| message.capacity())
+    }
+
+    /// Gives the memory of an unfinished message back. Do not decode any more.
+    #[cfg(feature = "_net")]
+    pub(super) fn forget(&mut self) {
+        self.message = None;
     }
 
     /// Takes from the front of `input` up to the end of the next event; `None` when `input` is

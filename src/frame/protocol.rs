@@ -306,6 +306,18 @@ impl Protocol {
         self.pending = None;
     }
 
+    /// How much memory a message takes that is not complete yet, in bytes.
+    #[cfg(feature = "_net")]
+    pub(crate) fn held(&self) -> usize {
+        self.decoder.held()
+    }
+
+    /// Gives back the memory of a message that is not complete, of which no more is read.
+    #[cfg(feature = "_net")]
+    pub(crate) fn forget_received(&mut self) {
+        self.decoder.forget();
+    }
+
     /// Sends a message as it is.
     #[inline]
     fn send_plain(

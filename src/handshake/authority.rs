@@ -4,7 +4,11 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use http::header::HOST;
+use http::{Version, request};
+
 use super::Rejection;
+use super::syntax::{self, Field};
 
 /// A host with an optional port, as in `Host` and `:authority` (RFC 3986 §3.2, no user info).
 ///
@@ -251,6 +255,36 @@ impl AllowedAuthorities {
             Err(Rejection::Authority)
         }
     }
+
+    /// As [`check`](Self::check), of any request: pages, too, are what DNS rebinding is after.
+    ///
+    /// # Errors
+    /// [`Rejection::Authority`] if it is for a host that is not ours, [`Rejection::Host`] if it
+    /// does not tell for which.
+    pub fn check_request(
+        &self,
+        request: &request::Parts,
+        default_port: u16,
+    ) -> Result<(), Rejection> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        let host = match syntax::field(&request.headers, HOST) {
+            Field::Absent => None,
+            Field::Once(host) => Some(syntax::text(host).ok_or(Rejection::Host)?),
+            Field::Repeated => return Err(Rejection::Host),
+        };
+        // HTTP/1.1 wants the field whatever the target says (RFC 9112 §3.2).
+        if host.is_none() && request.version < Version::HTTP_2 {
+            return Err(Rejection::Host);
+        }
+        let target = request.uri.authority().map(http::uri::Authority::as_str);
+        let named = target.or(host).ok_or(Rejection::Host)?;
+        let named = named
+            .parse()
+            .map_err(|_: InvalidHostPort| Rejection::Host)?;
+        self.check(&named, default_port)
+    }
 }
 
 #[cfg(test)]
@@ -376,6 +410,50 @@ mod tests {
         assert_eq!(any.check(&only, 443), Ok(()));
         let none = AllowedAuthorities::parse([""; 0]).unwrap();
         assert_eq!(none.check(&only, 443), Err(Rejection::Authority));
+    }
+
+    #[test]
+    fn rfc9112_3_2_the_host_of_any_request() {
+        let ours = AllowedAuthorities::parse(["example.com"]).unwrap();
+        let request = |version, target: &str, hosts: &[&str]| {
+            let mut request = http::Request::builder().version(version).uri(target);
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            request.body(()).unwrap().into_parts().0
+        };
+        let (h1, h2) = (Version::HTTP_11, Version::HTTP_2);
+        for (version, target, hosts, expected) in [
+            (h1, "/", &["example.com"][..], Ok(())),
+            (h1, "/", &["evil.example"], Err(Rejection::Authority)),
+            (h1, "/", &[], Err(Rejection::Host)),
+            (h1, "/", &["a b"], Err(Rejection::Host)),
+            (
+                h1,
+                "/",
+                &["example.com", "example.com"],
+                Err(Rejection::Host),
+            ),
+            (h1, "http://example.com/", &["evil.example"], Ok(())),
+            (h1, "http://example.com/", &[], Err(Rejection::Host)),
+            (
+                h1,
+                "http://evil.example/",
+                &["example.com"],
+                Err(Rejection::Authority),
+            ),
+            (h2, "http://example.com/", &[], Ok(())),
+            (h2, "http://user@example.com/", &[], Err(Rejection::Host)),
+            (h2, "http://evil.example/", &[], Err(Rejection::Authority)),
+            (h2, "/", &["example.com"], Ok(())),
+            (h2, "/", &[], Err(Rejection::Host)),
+        ] {
+            let request = request(version, target, hosts);
+            let checked = ours.check_request(&request, 80);
+            assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
+            let any = AllowedAuthorities::any().check_request(&request, 80);
+            assert_eq!(any, Ok(()));
+        }
     }
 
     #[test]

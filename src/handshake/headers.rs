@@ -82,6 +82,21 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     headers.insert(header::COOKIE, joined);
 }
 
+/// The value of the first cookie of this name (RFC 6265 §4.2.1), in however many `cookie` fields
+/// they came; without the quotes that may be around it.
+#[must_use]
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let fields = headers.get_all(header::COOKIE).into_iter();
+    let mut pairs = fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(';'))
+        .filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(known, _)| known.trim() == name)?;
+    let value = value.trim();
+    let unquoted = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+    Some(unquoted.unwrap_or(value))
+}
+
 /// Refuses fields of the caller's that would contradict the handshake.
 pub(super) fn check_own(headers: &HeaderMap) -> Result<(), HandshakeError> {
     match headers.keys().find(|name| is_reserved(name)) {
@@ -149,6 +164,26 @@ mod tests {
         remove_reserved(&mut headers);
         assert!(check_own(&headers).is_ok());
         assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn rfc6265_4_2_1_cookies_by_name() {
+        let headers = map(&[
+            ("cookie", "a=1; b=\"two\"; a=no;c = x=y ;d"),
+            ("cookie", "e="),
+        ]);
+        for (name, value) in [
+            ("a", Some("1")),
+            ("b", Some("two")),
+            ("c", Some("x=y")),
+            ("d", None),
+            ("e", Some("")),
+            ("A", None),
+            ("", None),
+        ] {
+            assert_eq!(cookie(&headers, name), value, "{name}");
+        }
+        assert_eq!(cookie(&HeaderMap::new(), "a"), None);
     }
 
     #[test]

@@ -186,6 +186,9 @@ pub enum SocketEnd {
     ConnectionLost,
     /// The peer gave no sign of life, or sent no Close frame in time.
     Timeout,
+    /// The connection's sockets held too much of what the peer sent, and this
+    /// one most of it ([`Error::Overloaded`](crate::Error::Overloaded)).
+    Overloaded,
     /// The application let go of it before it had ended.
     Dropped,
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::open::Open;
 use super::serve::{Fallback, OnUpgrade};
-use super::{Drained, Server};
+use super::{Drained, Peer, Server};
 
 /// Pause after an error of accepting, such as a lack of file descriptors,
 /// that another connection's end may mend.
@@ -42,7 +42,10 @@ pub(super) async fn accept(
             accepted = accept_one(&listener, &slots) => accepted,
         };
         let connection = Connection {
-            peer,
+            peer: Peer {
+                addr: peer,
+                tls: None,
+            },
             settings: settings.clone(),
             on_upgrade: on_upgrade.clone(),
             fallback: fallback.clone(),

@@ -11,7 +11,7 @@ use super::Server;
 use crate::handshake::{AllowedAuthorities, AllowedOrigins, DeflateConfig};
 use crate::metrics::{Metrics, Observer};
 use crate::socket::Config;
-use crate::transport::{h2::Http2Config, tls};
+use crate::transport::{h2::Http2Config, tls::ServerTls};
 
 /// Configures a [`Server`]; every setting has a default.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct ServerBuilder {
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) tls: Option<ServerTls>,
     pub(super) http2: Http2Config,
     pub(super) socket: Arc<Config>,
     pub(super) deflate: Option<DeflateConfig>,
@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) origins: AllowedOrigins,
     pub(super) authorities: AllowedAuthorities,
     pub(super) handshake_timeout: Duration,
+    pub(super) answer_timeout: Duration,
     pub(super) max_connections: usize,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) observer: Observer,
@@ -46,6 +47,7 @@ impl Default for ServerBuilder {
                 origins: AllowedOrigins::any(),
                 authorities: AllowedAuthorities::any(),
                 handshake_timeout: Duration::from_secs(20),
+                answer_timeout: Duration::from_secs(15),
                 max_connections: 10_000,
                 idle_timeout: Some(Duration::from_secs(300)),
                 observer: Observer::default(),
@@ -55,16 +57,14 @@ impl Default for ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Serves TLS; without this, cleartext. ALPN `h2` and `http/1.1` are
-    /// offered unless the configuration names its own.
+    /// Serves TLS; without this, cleartext. It takes a [`ServerTls`], whose
+    /// configuration can be replaced while the server runs, or a
+    /// `rustls::ServerConfig`, for instance from
+    /// [`tls::server_config`](crate::tls::server_config). ALPN `h2` and
+    /// `http/1.1` are offered unless the configuration names its own.
     #[must_use]
-    pub fn tls(mut self, config: impl Into<Arc<rustls::ServerConfig>>) -> Self {
-        let mut config = config.into();
-        if config.alpn_protocols.is_empty() {
-            let config = Arc::make_mut(&mut config);
-            config.alpn_protocols = vec![tls::H2.to_vec(), tls::HTTP1.to_vec()];
-        }
-        self.settings.tls = Some(config);
+    pub fn tls(mut self, config: impl Into<ServerTls>) -> Self {
+        self.settings.tls = Some(config.into());
         self
     }
 
@@ -111,8 +111,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Under which names this server is reached; WebSocket requests for others
-    /// are answered 421. It is the defence against DNS rebinding. Default any.
+    /// Under which names this server is reached; requests for others, ordinary
+    /// ones as well, are answered 421, and those that name none 400. It is the
+    /// defence against DNS rebinding: a page whose own name suddenly leads to
+    /// this server would be of the same origin. Default any.
     #[must_use]
     pub fn allowed_authorities(mut self, authorities: AllowedAuthorities) -> Self {
         self.settings.authorities = authorities;
@@ -124,6 +126,15 @@ impl ServerBuilder {
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long the handler may take to answer a request for a WebSocket. After
+    /// it the client is answered 503, and the handler's future is dropped.
+    /// Default 15 s, less than clients use to wait.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.answer_timeout = timeout;
         self
     }
 

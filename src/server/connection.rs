@@ -1,12 +1,11 @@
 //! One accepted connection: TLS, version, requests.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,22 +14,24 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::Body;
+use super::answer::{Answer, UpgradedFrom};
 use super::builder::Settings;
 use super::open::Open;
 use super::ordinary;
 use super::serve::{Fallback, OnUpgrade, ResponseBody};
-use super::upgrade::{Answer, Upgrade, UpgradedFrom};
+use super::upgrade::Upgrade;
+use super::{Body, Peer};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
-use crate::handshake::{Opening, Rejection, Via, extended_connect, upgrade};
+use crate::handshake::{Opening, Rejection, Via, extended_connect, headers, upgrade};
 use crate::metrics::{Handshake, Observed, OpenConnection};
 use crate::transport::h2::{H2Incoming, H2Server};
-use crate::transport::{BoxIo, ConnectionId, Transport, h1, prefix, tls};
+use crate::transport::tls::{self, ServerTls};
+use crate::transport::{BoxIo, ConnectionId, Transport, h1, prefix};
 
 #[derive(Clone)]
 pub(super) struct Connection {
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) settings: Arc<Settings>,
     pub(super) on_upgrade: OnUpgrade,
     pub(super) fallback: Option<Fallback>,
@@ -41,16 +42,23 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn serve(self, tcp: TcpStream) -> Result<(), Error> {
+    pub(super) async fn serve(mut self, tcp: TcpStream) -> Result<(), Error> {
         let io = |error| Error::Io(Arc::new(error));
         tcp.set_nodelay(true).map_err(io)?;
         let tcp: BoxIo = Box::new(tcp);
         let limit = self.settings.handshake_timeout;
-        let negotiated = match self.settings.tls.clone() {
-            Some(config) => timeout(limit, tls::accept(config, tcp)).await,
-            None => timeout(limit, prefix::sniff(tcp)).await,
-        };
+        let tls = self.settings.tls.as_ref().map(ServerTls::current);
+        let negotiated = timeout(limit, async {
+            let Some(config) = tls else {
+                return prefix::sniff(tcp).await;
+            };
+            let (tls, io) = tls::accept(config, tcp).await?;
+            let is_http2 = tls.is_http2();
+            self.peer.tls = Some(tls);
+            Ok((is_http2, io))
+        });
         let (is_http2, io) = negotiated
+            .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))?
             .map_err(|error| Error::Tls(Arc::new(error)))?;
         if is_http2 {
@@ -88,7 +96,8 @@ impl Connection {
     /// This connection, for whoever looks at it.
     fn observed(&self, version: Version) -> Observed {
         let id = ConnectionId::next().get();
-        let span = tracing::debug_span!("connection", connection = id, peer = %self.peer, ?version);
+        let span =
+            tracing::debug_span!("connection", connection = id, peer = %self.peer.addr, ?version);
         let observer = self.settings.observer.clone();
         Observed::new(id, Role::Server, version, observer, span)
     }
@@ -102,7 +111,11 @@ impl Connection {
     fn on_http2(&self, mut incoming: H2Incoming) {
         let transport = incoming.transport();
         incoming.parts.extensions.insert(transport);
+        headers::join_cookies(&mut incoming.parts.headers);
         if incoming.parts.method != Method::CONNECT {
+            if let Err(rejection) = self.admit_ordinary(&mut incoming.parts) {
+                return ordinary::respond(incoming, refusal(rejection, Via::Http2));
+            }
             if let Some(fallback) = self.fallback.clone() {
                 tokio::spawn(ordinary::answer(incoming, fallback));
             } else {
@@ -122,18 +135,18 @@ impl Connection {
                 }
             }
             Ok(opening) => {
-                self.on_websocket(opening, Answer::Http2(Box::new(incoming)));
+                let H2Incoming { parts, responder } = incoming;
+                self.on_websocket(parts, opening, Answer::Http2(responder));
             }
             Err(rejection) if rejection.is_malformed() => {
                 tracing::debug!(%rejection, "malformed request");
                 self.refused(Version::HTTP_2, Handshake::Failed);
-                incoming.reset(Reason::PROTOCOL_ERROR);
+                incoming.responder.reset(Reason::PROTOCOL_ERROR);
             }
             Err(rejection) => {
-                tracing::debug!(%rejection, "request refused");
-                let response = rejection.to_response(Via::Http2);
+                let response = refusal(rejection, Via::Http2);
                 self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
-                ordinary::respond(incoming, response.map(|body| boxed(Full::new(body))));
+                ordinary::respond(incoming, response);
             }
         }
     }
@@ -168,6 +181,9 @@ impl Connection {
             connection: open.observed().info.id,
         });
         if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
+            if let Err(rejection) = self.admit_ordinary(&mut parts) {
+                return refusal(rejection, Via::Http1);
+            }
             return match &self.fallback {
                 Some(fallback) => {
                     let request = Request::from_parts(parts, Body::h1(body));
@@ -180,10 +196,9 @@ impl Connection {
         let opening = match opening {
             Ok(opening) => opening,
             Err(rejection) => {
-                tracing::debug!(%rejection, "request refused");
-                let response = rejection.to_response(Via::Http1);
+                let response = refusal(rejection, Via::Http1);
                 self.refused(Version::HTTP_11, Handshake::Refused(response.status()));
-                return response.map(|body| boxed(Full::new(body)));
+                return response;
             }
         };
         let Some(on) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
@@ -191,7 +206,6 @@ impl Connection {
         };
         let (respond, response) = oneshot::channel();
         let answer = Answer::Http1 {
-            parts: Box::new(parts),
             respond,
             on,
             open: self.open.clone(),
@@ -200,25 +214,42 @@ impl Connection {
                 _slot: self.slot.clone(),
             },
         };
-        self.on_websocket(opening, answer);
+        self.on_websocket(parts, opening, answer);
         // The handler dropped the request unanswered.
         response
             .await
             .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    fn on_websocket(&self, opening: Opening, answer: Answer) {
-        let settings = self.settings.clone();
-        (self.on_upgrade)(Upgrade::new(self.peer, settings, opening, answer));
+    fn on_websocket(&self, parts: request::Parts, opening: Opening, answer: Answer) {
+        let (peer, settings) = (self.peer.clone(), self.settings.clone());
+        (self.on_upgrade)(Upgrade::new(peer, settings, parts, opening, answer));
     }
 
     /// Who may open sockets here.
     fn admit(&self, opening: Opening) -> Result<Opening, Rejection> {
-        let default_port = if self.settings.tls.is_some() { 443 } else { 80 };
-        opening.check_authority(&self.settings.authorities, default_port)?;
+        opening.check_authority(&self.settings.authorities, self.default_port())?;
         opening.check_origin(&self.settings.origins)?;
         Ok(opening)
     }
+
+    /// Which ordinary requests reach the fallback, and what they bring along.
+    fn admit_ordinary(&self, parts: &mut request::Parts) -> Result<(), Rejection> {
+        let authorities = &self.settings.authorities;
+        authorities.check_request(parts, self.default_port())?;
+        parts.extensions.insert(self.peer.clone());
+        Ok(())
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.peer.tls.is_some() { 443 } else { 80 }
+    }
+}
+
+fn refusal(rejection: Rejection, via: Via) -> Response<ResponseBody> {
+    tracing::debug!(%rejection, "request refused");
+    let response = rejection.to_response(via);
+    response.map(|body| boxed(Full::new(body)))
 }
 
 pub(super) fn boxed(body: Full<Bytes>) -> ResponseBody {

@@ -1,11 +1,13 @@
 //! The server: WebSockets and ordinary requests on one port.
 
 mod accept;
+mod answer;
 mod body;
 mod builder;
 mod connection;
 mod open;
 mod ordinary;
+mod peer;
 mod serve;
 mod upgrade;
 
@@ -16,6 +18,7 @@ use tokio::net::TcpListener;
 
 pub use self::body::{Body, BodyError};
 pub use self::builder::ServerBuilder;
+pub use self::peer::Peer;
 pub use self::serve::{Drained, Serve};
 pub use self::upgrade::Upgrade;
 
@@ -73,6 +76,14 @@ impl Server {
 
     /// Serves: each WebSocket request is given to `handler`, in a task of its
     /// own. What it returns has to be awaited.
+    ///
+    /// The handler is also where access is controlled, see [`Upgrade`]: it may
+    /// wait before it answers, and holds up no other request by it. Until the
+    /// request is answered its future is dropped when the client gives up or
+    /// [`answer_timeout`](ServerBuilder::answer_timeout) is over; from then on
+    /// it runs to its end. Requests under way at a time are bounded by
+    /// [`max_concurrent_streams`](crate::Http2Config::max_concurrent_streams) a
+    /// connection.
     pub fn serve<H, F>(self, handler: H) -> Serve
     where
         H: Fn(Upgrade) -> F + Send + Sync + 'static,

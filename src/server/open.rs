@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use slab::Slab;
 use tokio::sync::watch;
 
-use super::upgrade::UpgradedFrom;
+use super::answer::UpgradedFrom;
 use crate::transport::h2::Hub;
 use crate::transport::{IoHandle, IoStream};
 

@@ -15,7 +15,7 @@ use super::Body;
 use super::connection::status;
 use super::serve::{Fallback, ResponseBody};
 use crate::transport::StreamError;
-use crate::transport::h2::{H2Body, H2Incoming, Piece};
+use crate::transport::h2::{H2Body, H2Incoming, H2Responder, Piece};
 
 /// Bytes of a response that are handed to `h2` at a time.
 const PIECE: usize = 64 * 1024;
@@ -40,7 +40,8 @@ pub(super) async fn call(fallback: &Fallback, request: Request<Body>) -> Respons
 
 /// Answers a request over HTTP/2 by the fallback.
 pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
-    let (parts, body, mut respond) = incoming.into_parts();
+    let H2Incoming { parts, responder } = incoming;
+    let (body, mut respond) = responder.into_parts();
     let is_head = parts.method == Method::HEAD;
     let body = Body::h2(H2Body::with_length(body, &parts.headers));
     let request = Request::from_parts(parts, body);
@@ -60,8 +61,13 @@ pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
 /// Answers a request over HTTP/2.
 pub(super) fn respond(incoming: H2Incoming, response: Response<ResponseBody>) {
     let is_head = incoming.parts.method == Method::HEAD;
+    send(incoming.responder, response, is_head);
+}
+
+/// Answers a request over HTTP/2; a HEAD by the head alone.
+pub(super) fn send(responder: H2Responder, response: Response<ResponseBody>, is_head: bool) {
     let (head, body, end) = split(response, is_head);
-    match incoming.respond(head, end) {
+    match responder.respond(head, end) {
         Ok(_) if end => {}
         Ok(send) => {
             tokio::spawn(send_body(send, body));

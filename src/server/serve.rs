@@ -15,6 +15,7 @@ use tower_service::Service;
 use tracing::Instrument;
 
 use super::accept::accept;
+use super::answer::attend;
 use super::{Body, Server, Upgrade};
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -47,7 +48,8 @@ impl Serve {
             server,
             on_upgrade: Arc::new(move |upgrade| {
                 let span = upgrade.span().clone();
-                let task = span.in_scope(|| handler(upgrade));
+                let (pending, limit) = (upgrade.pending(), upgrade.settings().answer_timeout);
+                let task = attend(pending, limit, span.in_scope(|| handler(upgrade)));
                 // Bare where nobody looks: a span in each task is memory.
                 if span.is_disabled() {
                     tokio::spawn(task);
@@ -65,7 +67,11 @@ impl Serve {
     /// types, such as an axum router. Without one they are answered 404.
     ///
     /// What carries a request is among its extensions, as
-    /// [`Transport`](crate::Transport).
+    /// [`Transport`](crate::Transport), and who sent it, as
+    /// [`Peer`](crate::Peer). Requests for other hosts than
+    /// [`allowed_authorities`](super::ServerBuilder::allowed_authorities) do not
+    /// reach the service.
+    ///
     /// Bodies stream both ways: a client that does not read makes the response's
     /// body wait, and a service that does not read makes the client wait, at
     /// [`stream_window`](crate::Http2Config::stream_window) over HTTP/2.

@@ -5,93 +5,123 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt, Empty, Full};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{Span, field};
 
+use super::Peer;
+use super::answer::{Answer, Pending};
 use super::builder::Settings;
 use super::connection::boxed;
-use super::open::Open;
-use super::ordinary;
-use super::serve::ResponseBody;
-use crate::error::Error;
+use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{
-    Agreed, DeflateConfig, HandshakeError, HostPort, Opening, extended_connect, upgrade,
+    Agreed, DeflateConfig, HandshakeError, HostPort, Opening, extended_connect, headers, upgrade,
 };
-use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection, SocketMeter};
+use crate::metrics::{Handshake, SocketMeter};
 #[cfg(feature = "bridge")]
 use crate::socket::Config;
 use crate::socket::{Agreement, ByteStream, WebSocket};
-use crate::transport::h2::H2Incoming;
+use crate::transport::tls::TlsInfo;
 use crate::transport::{Stream, Transport, h1};
 
 /// A request for a WebSocket, over either version of HTTP.
 ///
-/// Answer it by [`accept`](Self::accept) or [`reject`](Self::reject). Dropped
-/// unanswered, the client sees status 500 (HTTP/1.1) or a reset (HTTP/2).
+/// Answer it by [`accept`](Self::accept) or [`reject`](Self::reject), after
+/// looking at it for as long as that takes: nobody else waits for it. Dropped
+/// unanswered, the client sees status 500 (HTTP/1.1) or a reset (HTTP/2); not
+/// answered within
+/// [`answer_timeout`](super::ServerBuilder::answer_timeout), 503.
+///
+/// # Example
+///
+/// Access control is what a handler does before it accepts:
+///
+/// ```
+/// use h2ws::{Upgrade, WebSocket};
+/// use http::{HeaderValue, Response, header};
+///
+/// /// The user that a session belongs to; a look into a database, say.
+/// async fn user(session: &str) -> Option<String> {
+/// #   let _ = session;
+/// #   None
+/// }
+///
+/// async fn admit(mut request: Upgrade) -> Option<(String, WebSocket)> {
+///     let user = match request.cookie("session") {
+///         Some(session) => user(session).await,
+///         None => None,
+///     };
+///     let Some(user) = user else {
+///         let mut refusal = Response::new("who are you?\n".into());
+///         *refusal.status_mut() = http::StatusCode::UNAUTHORIZED;
+///         let challenge = HeaderValue::from_static("Bearer realm=\"chat\"");
+///         refusal.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+///         request.reject_with(refusal);
+///         return None;
+///     };
+///     if request.subprotocols().any(|offered| offered == "chat.v2") {
+///         request.subprotocol("chat.v2").ok()?;
+///     }
+///     Some((user, request.accept().await.ok()?))
+/// }
+/// ```
 pub struct Upgrade(Box<Request>);
 
 /// Apart, because it is large and a handler lives long.
 struct Request {
-    peer: SocketAddr,
+    peer: Peer,
     settings: Arc<Settings>,
+    parts: request::Parts,
     opening: Opening,
-    answer: Answer,
+    unanswered: Unanswered,
     subprotocol: Option<String>,
     deflate: Option<DeflateConfig>,
     headers: HeaderMap,
-    /// Until there is an answer.
-    handshaking: Option<Handshaking>,
     span: Span,
 }
 
-/// How the answer is given.
-pub(super) enum Answer {
-    Http2(Box<H2Incoming>),
-    Http1 {
-        parts: Box<request::Parts>,
-        respond: oneshot::Sender<Response<ResponseBody>>,
-        on: hyper::upgrade::OnUpgrade,
-        open: Arc<Open>,
-        from: UpgradedFrom,
-    },
-}
+/// Gives the right to answer up when it is dropped.
+struct Unanswered(Arc<Pending>);
 
-/// The connection that an upgraded socket takes over.
-pub(super) struct UpgradedFrom {
-    pub(super) connection: Arc<OpenConnection>,
-    /// Its place among the server's connections.
-    pub(super) _slot: Arc<OwnedSemaphorePermit>,
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
 }
 
 impl Upgrade {
     pub(super) fn new(
-        peer: SocketAddr,
+        peer: Peer,
         settings: Arc<Settings>,
+        parts: request::Parts,
         opening: Opening,
         answer: Answer,
     ) -> Self {
-        let observed = answer.observed();
-        let (observer, version) = (observed.observer.clone(), observed.info.version);
-        let handshaking = Handshaking::new(observer, Role::Server, Some(version));
-        let span = span(peer, &opening, &answer);
+        let span = span(peer.addr, &parts, &opening, &answer);
         Self(Box::new(Request {
-            handshaking: Some(handshaking),
             span,
             peer,
             deflate: settings.deflate,
             settings,
+            parts,
             opening,
-            answer,
+            unanswered: Unanswered(Pending::new(answer)),
             subprotocol: None,
             headers: HeaderMap::new(),
         }))
     }
 
+    pub(super) fn pending(&self) -> Arc<Pending> {
+        self.0.unanswered.0.clone()
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
     fn parts(&self) -> &request::Parts {
-        self.0.answer.parts()
+        &self.0.parts
     }
 
     /// What its handler runs in.
@@ -99,17 +129,17 @@ impl Upgrade {
         &self.0.span
     }
 
+    /// The method: CONNECT over HTTP/2, GET over HTTP/1.1.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.parts().method
+    }
+
     /// What was asked for: path and query always, scheme and authority over
     /// HTTP/2.
     #[must_use]
     pub fn uri(&self) -> &Uri {
         &self.parts().uri
-    }
-
-    /// The host, and the port if it named one, that the client asked.
-    #[must_use]
-    pub fn authority(&self) -> &HostPort {
-        &self.0.opening.authority
     }
 
     /// What carries the request, and will carry the socket.
@@ -125,6 +155,19 @@ impl Upgrade {
         self.parts().uri.path()
     }
 
+    /// What follows `?`, if anything does.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.parts().uri.query()
+    }
+
+    /// The host, and port if named, that the request is for: from `:authority`
+    /// or `host`.
+    #[must_use]
+    pub fn authority(&self) -> &HostPort {
+        &self.0.opening.authority
+    }
+
     /// The request's header fields: cookies, authorization and so on.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
@@ -134,10 +177,13 @@ impl Upgrade {
     /// The request's header fields, to be changed before the request is passed
     /// on. What the handshake made of them stays as it is.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        match &mut self.0.answer {
-            Answer::Http2(incoming) => &mut incoming.parts.headers,
-            Answer::Http1 { parts, .. } => &mut parts.headers,
-        }
+        &mut self.0.parts.headers
+    }
+
+    /// The value of a cookie (RFC 6265 §4.2.1), of the first one of this name.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        headers::cookie(self.headers(), name)
     }
 
     /// The version of HTTP that carries the request.
@@ -149,13 +195,20 @@ impl Upgrade {
     /// The other end of the TCP connection.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        self.0.peer
+        self.0.peer.addr
     }
 
     /// Whether the connection is TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {
-        self.0.settings.tls.is_some()
+        self.tls().is_some()
+    }
+
+    /// What the TLS handshake settled: the client's certificate, the name that
+    /// it asked for, ALPN. `None` without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.0.peer.tls.as_ref()
     }
 
     /// The page's origin, where the client is a browser (RFC 6455 §10.2).
@@ -199,15 +252,6 @@ impl Upgrade {
         self.0.headers.append(name, value);
     }
 
-    /// Waits until the client has given up, while something has to be found
-    /// out before the answer. Cancel safe.
-    pub async fn closed(&mut self) {
-        match &mut self.0.answer {
-            Answer::Http2(incoming) => incoming.reset_by_client().await,
-            Answer::Http1 { respond, .. } => respond.closed().await,
-        }
-    }
-
     /// What was asked for.
     #[cfg(feature = "bridge")]
     pub(crate) fn opening(&self) -> &Opening {
@@ -236,8 +280,10 @@ impl Upgrade {
     ///
     /// # Errors
     ///
-    /// If the client has gone, or a [`header`](Self::header) that was added is one of the
-    /// handshake's own.
+    /// [`Error::Timeout`] if it was answered by 503 already, after
+    /// [`answer_timeout`](super::ServerBuilder::answer_timeout), or the client
+    /// has gone; [`Error::Handshake`] if a [`header`](Self::header) that was
+    /// added is one of the handshake's own.
     pub async fn accept(self) -> Result<WebSocket, Error> {
         let config = self.0.settings.socket.clone();
         let deflate = self.0.deflate;
@@ -280,60 +326,37 @@ impl Upgrade {
 
     /// Refuses with a whole response, such as 401 with `www-authenticate`. A
     /// status that would accept (101, or 2xx over HTTP/2) is replaced by 500.
-    pub fn reject_with(mut self, response: Response<Bytes>) {
+    pub fn reject_with(self, response: Response<Bytes>) {
         let mut response = response.map(|body| boxed(Full::new(body)));
         if response.status().is_success() || response.status().is_informational() {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
-        if let Some(handshaking) = self.0.handshaking.take() {
+        if let Some((answer, handshaking)) = self.0.unanswered.0.take() {
             handshaking.done(Handshake::Refused(response.status()));
-        }
-        match self.0.answer {
-            Answer::Http2(incoming) => ordinary::respond(*incoming, response),
-            Answer::Http1 { respond, .. } => {
-                // A client that has gone needs no answer.
-                let _ = respond.send(response);
-            }
-        }
-    }
-}
-
-impl Answer {
-    fn parts(&self) -> &request::Parts {
-        match self {
-            Self::Http2(incoming) => &incoming.parts,
-            Self::Http1 { parts, .. } => parts,
-        }
-    }
-
-    fn observed(&self) -> &Observed {
-        match self {
-            Self::Http2(incoming) => incoming.observed(),
-            Self::Http1 { from, .. } => from.connection.observed(),
+            answer.refuse(response);
         }
     }
 }
 
 impl Request {
-    async fn accept(mut self, agreed: Agreed) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
-        let handshaking = self.handshaking.take();
-        let observed = self.answer.observed().clone();
+    async fn accept(self, agreed: Agreed) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
+        let unanswered = self.unanswered.0.take();
+        let (answer, handshaking) = unanswered.ok_or(Error::Timeout(Timeout::Handshake))?;
+        let observed = answer.observed().clone();
         let span = self.span.clone();
-        let stream = self.answer(agreed).await;
-        if let Some(handshaking) = handshaking {
-            handshaking.done(match &stream {
-                Ok(_) => Handshake::Accepted,
-                Err(_) => Handshake::Failed,
-            });
-        }
+        let stream = self.answer(answer, agreed).await;
+        handshaking.done(match &stream {
+            Ok(_) => Handshake::Accepted,
+            Err(_) => Handshake::Failed,
+        });
         Ok((stream?, SocketMeter::new(&observed, span)))
     }
 
-    async fn answer(self, agreed: Agreed) -> Result<Stream, Error> {
-        match self.answer {
-            Answer::Http2(incoming) => {
+    async fn answer(self, answer: Answer, agreed: Agreed) -> Result<Stream, Error> {
+        match answer {
+            Answer::Http2(responder) => {
                 let response = extended_connect::response(&self.opening, &agreed, self.headers)?;
-                Ok(Stream::H2(incoming.accept(response)?))
+                Ok(Stream::H2(responder.accept(response)?))
             }
             // The wait for the upgrade, again, must not weigh on every handler.
             Answer::Http1 {
@@ -341,7 +364,6 @@ impl Request {
                 on,
                 open,
                 from,
-                ..
             } => {
                 Box::pin(async move {
                     let response = upgrade::response(&self.opening, &agreed, self.headers)?;
@@ -364,7 +386,7 @@ impl Request {
 impl fmt::Debug for Upgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upgrade")
-            .field("peer", &self.0.peer)
+            .field("peer", &self.0.peer.addr)
             .field("uri", self.uri())
             .field("version", &self.version())
             .finish_non_exhaustive()
@@ -372,7 +394,7 @@ impl fmt::Debug for Upgrade {
 }
 
 /// The span of a socket to be, inside its connection's.
-fn span(peer: SocketAddr, opening: &Opening, answer: &Answer) -> Span {
+fn span(peer: SocketAddr, parts: &request::Parts, opening: &Opening, answer: &Answer) -> Span {
     let observed = answer.observed();
     let span = tracing::debug_span!(
         parent: &observed.span,
@@ -384,10 +406,10 @@ fn span(peer: SocketAddr, opening: &Opening, answer: &Answer) -> Span {
         authority = %opening.authority,
         version = ?observed.info.version,
         // Without the query, which may carry secrets.
-        path = answer.parts().uri.path(),
+        path = parts.uri.path(),
     );
-    if let Answer::Http2(incoming) = answer
-        && let Transport::Http2 { stream, .. } = incoming.transport()
+    if let Answer::Http2(responder) = answer
+        && let Transport::Http2 { stream, .. } = responder.transport()
     {
         span.record("stream", stream);
     }

@@ -189,6 +189,7 @@ impl From<StreamError> for io::Error {
                 io::ErrorKind::ConnectionReset
             }
             StreamError::KeepAlive => io::ErrorKind::TimedOut,
+            StreamError::Overloaded => io::ErrorKind::OutOfMemory,
             StreamError::Closed => io::ErrorKind::NotConnected,
         };
         Self::new(kind, crate::Error::from(error))

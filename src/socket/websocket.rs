@@ -312,7 +312,11 @@ impl WebSocket {
                     }
                 }
             }
-            match self.protocol.receive(&mut self.chunk) {
+            let received = self.protocol.receive(&mut self.chunk);
+            if let Some(stream) = &mut self.stream {
+                stream.hold(self.protocol.held());
+            }
+            match received {
                 Ok(Some(event)) => {
                     self.settle(cx);
                     match event {
@@ -363,6 +367,15 @@ impl WebSocket {
                 return Poll::Ready(Ok(chunk));
             }
             Poll::Ready(Ok(None)) => Error::Abnormal,
+            Poll::Ready(Err(StreamError::Overloaded)) => {
+                budget.made_progress();
+                self.ends(SocketEnd::Overloaded);
+                self.protocol.forget_received();
+                // Fails where it was closing anyway.
+                let _ = self.give_up(CloseFrame::from(CloseCode::TRY_AGAIN_LATER), cx);
+                self.let_go();
+                return Poll::Ready(Err(Error::Overloaded));
+            }
             Poll::Ready(Err(error)) => error.into(),
             Poll::Pending => {
                 if self.poll_silence(cx).is_ready() {

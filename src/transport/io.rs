@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use atomic_waker::AtomicWaker;
@@ -19,7 +19,6 @@ use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
 const READ: std::ops::RangeInclusive<usize> = 4 * 1024..=128 * 1024;
 
 pub(crate) struct IoStream {
-    io: BoxIo,
     transport: Transport,
     incoming: VecDeque<Bytes>,
     read_size: usize,
@@ -27,51 +26,85 @@ pub(crate) struct IoStream {
     write_buffer: usize,
     error: Option<StreamError>,
     ended: bool,
-    wakers: Arc<Wakers>,
+    shared: Arc<Shared>,
     /// Dropped with the stream: what counts it.
     guard: Option<Box<dyn Send>>,
 }
 
+/// What an application's stream has in common with its [`IoHandle`].
+///
 /// An I/O object keeps one waker a direction, but here either of two tasks
 /// may move either direction: a reader answers pings. It is given a waker
 /// that wakes both.
-#[derive(Default)]
-struct Wakers {
+struct Shared {
     read: AtomicWaker,
     write: AtomicWaker,
     order: AtomicU8,
+    /// `None` once it is [stopped](IoHandle::stop): an application that does
+    /// not touch its stream would keep the connection open for ever.
+    io: Mutex<Option<BoxIo>>,
 }
 
-/// What is asked of a stream from outside, in `Wakers::order`.
+/// What is asked of a stream from outside, in `Shared::order`.
 const GO_ON: u8 = 0;
 const CLOSE: u8 = 1;
 const STOP: u8 = 2;
 
 /// Reaches a stream that an application owns.
-pub(crate) struct IoHandle(Weak<Wakers>);
+pub(crate) struct IoHandle(Weak<Shared>);
 
 impl IoHandle {
     /// Asks the socket to close.
     pub(crate) fn drain(&self) {
-        self.order(CLOSE);
+        if let Some(shared) = self.0.upgrade() {
+            shared.order(CLOSE);
+        }
     }
 
-    /// Ends the stream. Returns whether it was still there.
+    /// Ends the stream and closes what it runs on, whether or not somebody
+    /// looks. Returns whether it was still there.
     pub(crate) fn stop(&self) -> bool {
-        self.order(STOP)
-    }
-
-    fn order(&self, order: u8) -> bool {
-        let Some(wakers) = self.0.upgrade() else {
+        let Some(shared) = self.0.upgrade() else {
             return false;
         };
-        wakers.order.store(order, Ordering::SeqCst);
-        wakers.wake_by_ref();
+        drop(shared.io().take());
+        shared.order(STOP);
         true
     }
 }
 
-impl Wake for Wakers {
+impl Shared {
+    fn new(io: BoxIo) -> Self {
+        Self {
+            read: AtomicWaker::new(),
+            write: AtomicWaker::new(),
+            order: AtomicU8::new(GO_ON),
+            io: Mutex::new(Some(io)),
+        }
+    }
+
+    /// Locked by the application's tasks for one poll, and once by `stop`.
+    fn io(&self) -> MutexGuard<'_, Option<BoxIo>> {
+        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_io<T>(
+        &self,
+        poll: impl FnOnce(Pin<&mut BoxIo>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut *self.io() {
+            Some(io) => poll(Pin::new(io)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn order(self: &Arc<Self>, order: u8) {
+        self.order.store(order, Ordering::SeqCst);
+        self.wake_by_ref();
+    }
+}
+
+impl Wake for Shared {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -86,7 +119,6 @@ impl IoStream {
     /// `early`: bytes that were read from `io` already.
     pub(crate) fn new(io: BoxIo, early: Bytes, transport: Transport, write_buffer: usize) -> Self {
         Self {
-            io,
             transport,
             incoming: Some(early).into_iter().filter(|b| !b.is_empty()).collect(),
             read_size: *READ.start(),
@@ -94,7 +126,7 @@ impl IoStream {
             write_buffer,
             error: None,
             ended: false,
-            wakers: Arc::default(),
+            shared: Arc::new(Shared::new(io)),
             guard: None,
         }
     }
@@ -102,15 +134,15 @@ impl IoStream {
     /// Keeps `guard` for as long as the stream lasts.
     pub(crate) fn guarded_by(&mut self, guard: impl Send + 'static) -> IoHandle {
         self.guard = Some(Box::new(guard));
-        IoHandle(Arc::downgrade(&self.wakers))
+        IoHandle(Arc::downgrade(&self.shared))
     }
 
     pub(crate) fn wake_reader(&self) {
-        self.wakers.read.wake();
+        self.shared.read.wake();
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.wakers.order.load(Ordering::SeqCst) != GO_ON
+        self.shared.order.load(Ordering::SeqCst) != GO_ON
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -124,16 +156,18 @@ impl IoStream {
         if let Some(chunk) = self.incoming.pop_front() {
             return Poll::Ready(Ok(Some(chunk)));
         }
-        self.wakers.read.register(cx.waker());
+        self.shared.read.register(cx.waker());
         self.check()?;
-        let waker = Waker::from(self.wakers.clone());
+        let waker = Waker::from(self.shared.clone());
         let cx = &mut Context::from_waker(&waker);
         if !self.outgoing.is_empty() {
             // Somebody has to move it while everyone only reads.
             let _ = self.poll_write_out(cx)?;
         }
         let mut buffer = BytesMut::with_capacity(self.read_size);
-        let read = pin!(self.io.read_buf(&mut buffer)).poll(cx);
+        let read = self
+            .shared
+            .poll_io(|mut io| pin!(io.read_buf(&mut buffer)).poll(cx));
         let read = ready!(read).map_err(|error| self.fail(error))?;
         if read == 0 {
             return Poll::Ready(Ok(None));
@@ -154,8 +188,8 @@ impl IoStream {
             return Poll::Ready(Err(StreamError::Closed));
         }
         if self.outgoing.len() >= self.write_buffer {
-            self.wakers.write.register(cx.waker());
-            let waker = Waker::from(self.wakers.clone());
+            self.shared.write.register(cx.waker());
+            let waker = Waker::from(self.shared.clone());
             ready!(self.poll_write_out(&mut Context::from_waker(&waker)))?;
         }
         Poll::Ready(Ok(()))
@@ -163,8 +197,8 @@ impl IoStream {
 
     pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
         if self.outgoing.len() >= self.write_buffer {
-            self.wakers.read.register(cx.waker());
-            let waker = Waker::from(self.wakers.clone());
+            self.shared.read.register(cx.waker());
+            let waker = Waker::from(self.shared.clone());
             // An error shows up in the next read or write.
             let _ = self.poll_write_out(&mut Context::from_waker(&waker));
         }
@@ -181,22 +215,22 @@ impl IoStream {
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.check()?;
-        self.wakers.write.register(cx.waker());
-        let waker = Waker::from(self.wakers.clone());
+        self.shared.write.register(cx.waker());
+        let waker = Waker::from(self.shared.clone());
         let cx = &mut Context::from_waker(&waker);
         ready!(self.poll_write_out(cx))?;
-        let flushed = ready!(Pin::new(&mut self.io).poll_flush(cx));
+        let flushed = ready!(self.shared.poll_io(|io| io.poll_flush(cx)));
         Poll::Ready(flushed.map_err(|error| self.fail(error)))
     }
 
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.check()?;
-        self.wakers.write.register(cx.waker());
-        let waker = Waker::from(self.wakers.clone());
+        self.shared.write.register(cx.waker());
+        let waker = Waker::from(self.shared.clone());
         let cx = &mut Context::from_waker(&waker);
         ready!(self.poll_write_out(cx))?;
         self.ended = true;
-        let ended = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+        let ended = ready!(self.shared.poll_io(|io| io.poll_shutdown(cx)));
         Poll::Ready(ended.map_err(|error| self.fail(error)))
     }
 
@@ -230,7 +264,8 @@ impl IoStream {
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         while !self.outgoing.is_empty() {
-            let written = Pin::new(&mut self.io).poll_write(cx, self.outgoing.chunk());
+            let chunk = self.outgoing.chunk();
+            let written = self.shared.poll_io(|io| io.poll_write(cx, chunk));
             match ready!(written) {
                 Ok(0) => return Poll::Ready(Err(self.fail(io::ErrorKind::WriteZero.into()))),
                 Ok(n) => self.outgoing.advance(n),
@@ -243,7 +278,7 @@ impl IoStream {
     fn check(&self) -> Result<(), StreamError> {
         match &self.error {
             Some(error) => Err(error.clone()),
-            None if self.wakers.order.load(Ordering::SeqCst) == STOP => Err(StreamError::Closed),
+            None if self.shared.order.load(Ordering::SeqCst) == STOP => Err(StreamError::Closed),
             None => Ok(()),
         }
     }

@@ -38,6 +38,8 @@ pub(crate) enum StreamError {
     },
     /// The peer gave no sign of life in time.
     KeepAlive,
+    /// The connection's streams hold too much, and this one most of it.
+    Overloaded,
     /// The connection below broke.
     Io(Arc<io::Error>),
     /// The connection ended under the stream, or this side ended already.
@@ -97,6 +99,14 @@ impl Stream {
         match self {
             Self::H2(stream) => stream.is_draining(),
             Self::Io(stream) => stream.is_draining(),
+        }
+    }
+
+    /// Tells how many bytes of what was read are kept for a message that is not
+    /// complete. A connection of its own is bounded by the one message.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        if let Self::H2(stream) = self {
+            stream.hold(bytes);
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use h2ws::{CloseCode, Drained, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -115,6 +117,27 @@ async fn a_drain_cuts_what_does_not_end() {
     assert_eq!(stuck.close_code(), Some(CloseCode::ABNORMAL));
     assert!(within(deaf.next()).await.is_none());
     assert_eq!(deaf.close_code(), Some(CloseCode::GOING_AWAY));
+}
+
+/// A handler that never looks at its socket cannot keep the connection either,
+/// over HTTP/1.1, where it alone has it.
+#[tokio::test]
+async fn a_drain_cuts_the_connection_of_a_handler_that_hangs() {
+    let draining = Draining::start(Duration::from_millis(50)).await;
+    let mut tcp = TcpStream::connect(draining.addr).await.unwrap();
+    let request = "GET /stuck HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
+        connection: upgrade\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(within(tcp.read_u8()).await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    draining.stop.send(()).unwrap();
+    let drained = within(draining.done).await.unwrap().unwrap();
+    assert_eq!(drained.sockets_cut, 1);
+    assert_eq!(within(tcp.read(&mut [0])).await.unwrap(), 0, "the end");
 }
 
 /// A connection without requests does not hold a drain up.

@@ -1,6 +1,9 @@
 //! What goes over the wire, and what does not. One binary, so that the library
 //! is linked once.
 
+#![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
+
+mod admission;
 mod axum_router;
 mod bridge_handshake;
 mod bridge_splice;
@@ -20,6 +23,7 @@ mod http1;
 mod http1_client;
 mod layers;
 mod life;
+mod memory;
 mod metrics;
 mod opening_client;
 mod opening_server;
@@ -27,3 +31,5 @@ mod pool;
 mod proxy;
 mod spans;
 mod support;
+mod tls_client;
+mod tls_server;

@@ -465,3 +465,31 @@ async fn the_proxy_set_last_counts_and_is_not_shown() {
     let mut ws = within(client.connect(&server.url("/"))).await.unwrap();
     echo(&mut ws, "directly").await;
 }
+
+/// What is dialled is the bare stream, with a proxy and without.
+#[tokio::test]
+async fn dialling_leads_where_connecting_would() {
+    let server = server::echo(Server::builder()).await;
+    let manner = Manner::Connect(Some("Basic bWU6c2VjcmV0"));
+    let proxy = Proxy::start(manner, server.addr).await;
+    let through = proxy.url("http://me:secret@");
+    let through = http1().proxy(&through).build().unwrap();
+    let shown = through.proxy_for("ws://origin.test/").unwrap();
+    assert_eq!(shown, Some(format!("http://{}", proxy.addr)));
+    let direct = http1().build().unwrap();
+    assert_eq!(direct.proxy_for("ws://origin.test/").unwrap(), None);
+    for (client, url) in [
+        (through, "ws://origin.test/".to_owned()),
+        (direct, server.url("/")),
+    ] {
+        let mut io = within(client.dial(&url)).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        within(io.write_all(request)).await.unwrap();
+        let mut answer = [0; 9];
+        within(io.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 ");
+        let not_websocket = client.dial("ftp://origin.test/").await.err();
+        assert!(matches!(not_websocket, Some(Error::Handshake(_))));
+    }
+    assert_eq!(proxy.asked(), ["CONNECT origin.test:80 HTTP/1.1"]);
+}

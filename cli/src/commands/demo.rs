@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use h2ws::tls::{Certificates, ClientAuth, Identity};
 use h2ws::{
     Bridge, Client, CloseCode, CloseFrame, ConnectionStats, Http2Config, Message, Serve, Server,
 };
@@ -22,11 +23,11 @@ use super::echo::{echo, tell_carrier};
 use super::page::Page;
 use super::process;
 use crate::args::DemoArgs;
-use crate::tls::Identity;
+use crate::tls;
 use crate::{Failure, signals};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    let identity = Identity::self_signed()?;
+    let identity = tls::self_signed()?;
     let backend = Backend::start(&args).await?;
     let (address, server) = bridge(&args, &identity, &backend).await?;
     let url = format!("wss://localhost:{}/echo", address.port());
@@ -38,7 +39,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
             backend.url()
         )?;
     }
-    let client = Client::builder().tls(identity.client_config()?).build()?;
+    let client = Client::builder().tls(tls::trusting(&identity)?).build()?;
     let watch = Watch::new(args.cut_after, server);
     let outcome = sockets(&args, &client, &url, &watch).await?;
     let report = Report {
@@ -112,7 +113,10 @@ async fn bridge(
         .max_sockets(connections(args))
         .build()?;
     let server = Server::builder()
-        .tls(identity.server_config()?)
+        .tls(tls::server_config(
+            Certificates::new(identity.clone())?,
+            ClientAuth::None,
+        )?)
         .http2(Http2Config::default().max_concurrent_streams(args.sockets.max(100)))
         .bind("127.0.0.1:0")
         .await?;

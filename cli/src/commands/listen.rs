@@ -1,36 +1,63 @@
-//! Where the program's servers listen, and how they end.
+//! Where the program's servers listen, by which certificates, and how they end.
 
 use std::io::Write;
 
+use h2ws::tls::ServerTls;
 use h2ws::{Drained, Server, ServerBuilder};
 
-use crate::Failure;
 use crate::args::ListenArgs;
-use crate::tls::Identity;
+use crate::tls::ServerFiles;
+use crate::{Failure, signals};
 
 /// Binds as the command line says, and tells so on the first line of stdout.
-pub(crate) async fn bind(builder: ServerBuilder, args: &ListenArgs) -> Result<Server, Failure> {
-    let (builder, scheme) = if args.cleartext {
-        (builder, "ws")
-    } else {
-        (builder.tls(identity(args)?.server_config()?), "wss")
-    };
+pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Result<Server, Failure> {
+    if !args.cleartext {
+        let files = files(args)?;
+        let tls = ServerTls::new(files.load()?);
+        builder = builder.tls(tls.clone());
+        if files.is_any() {
+            signals::on_hangup(move || reload(&files, &tls));
+        }
+    }
     let server = builder
         .bind(args.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let scheme = if args.cleartext { "ws" } else { "wss" };
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening on {scheme}://{}", server.local_addr()?)?;
     stdout.flush()?;
     Ok(server)
 }
 
-fn identity(args: &ListenArgs) -> Result<Identity, Failure> {
-    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-        return Identity::load(cert, key);
+fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
+    if args.cert.len() != args.key.len() {
+        return Err("each --cert needs its --key".into());
     }
-    eprintln!("h2ws: no --cert: using a self-signed certificate for localhost");
-    Identity::self_signed()
+    if args.cert.is_empty() {
+        eprintln!("h2ws: no --cert: using a self-signed certificate for localhost");
+    }
+    Ok(ServerFiles {
+        pairs: args
+            .cert
+            .iter()
+            .cloned()
+            .zip(args.key.iter().cloned())
+            .collect(),
+        client_ca: args.client_ca.clone(),
+        client_cert_optional: args.client_cert_optional,
+    })
+}
+
+/// New connections get what the files hold now, if it is good.
+fn reload(files: &ServerFiles, tls: &ServerTls) {
+    match files.load() {
+        Ok(config) => {
+            tls.replace(config);
+            eprintln!("h2ws: certificates reloaded");
+        }
+        Err(error) => eprintln!("h2ws: certificates not reloaded, the old stay in use: {error}"),
+    }
 }
 
 /// Tells of what had to be cut.

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 mod echo;
 mod listen;
 mod page;
+pub(crate) mod probe;
 mod process;
 mod request;
 pub(crate) mod serve;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use h2ws::handshake::AllowedOrigins;
+use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
 use h2ws::{DeflateConfig, Http2Config, Server};
 
 use super::echo::echo;
@@ -20,6 +20,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     if !args.allow_origin.is_empty() {
         builder = builder.allowed_origins(AllowedOrigins::parse(&args.allow_origin)?);
+    }
+    if !args.allow_host.is_empty() {
+        builder = builder.allowed_authorities(AllowedAuthorities::parse(&args.allow_host)?);
     }
     // Before anybody is told that the program is there.
     let stop = signals::stop();

@@ -2,9 +2,13 @@
 //! does on the wire. One binary, so that the library is linked once.
 
 mod bench;
+mod blame;
 mod bridge;
 mod connect;
 mod demo;
+mod probe;
 mod process;
+mod raw;
 mod serve;
+mod tls;
 mod usage;

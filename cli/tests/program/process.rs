@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,9 @@ impl Ended {
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<()>>,
+    /// All of stderr so far.
+    said: Arc<Mutex<String>>,
 }
 
 impl Drop for Running {
@@ -63,17 +66,22 @@ impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().map(BufReader::new);
-        let mut stderr = child.stderr.take().expect("stderr is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let said = Arc::new(Mutex::new(String::new()));
+        let text = said.clone();
         // Read all the while: a full pipe would stop the program.
         let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).expect("stderr is UTF-8");
-            text
+            for line in BufReader::new(stderr).lines() {
+                let mut text = text.lock().expect("no panic");
+                *text += &line.expect("stderr is UTF-8");
+                *text += "\n";
+            }
         });
         Self {
             child,
             stdout,
             stderr: Some(stderr),
+            said,
         }
     }
 
@@ -87,6 +95,15 @@ impl Running {
         let stdout = self.stdout.as_mut().expect("stdout is piped");
         stdout.read_line(&mut line).expect("stdout is UTF-8");
         line
+    }
+
+    /// Waits until stderr has said so.
+    pub(crate) fn says(&self, text: &str) {
+        let began = Instant::now();
+        while !self.said.lock().expect("no panic").contains(text) {
+            assert!(began.elapsed() < HANGS, "never said {text:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Reads no more, as `head` does.
@@ -118,10 +135,12 @@ impl Running {
             thread::sleep(Duration::from_millis(5));
         };
         let stderr = self.stderr.take().expect("not taken before");
+        stderr.join().expect("no panic");
+        let stderr = std::mem::take(&mut *self.said.lock().expect("no panic"));
         Ended {
             status,
             stdout: stdout.join().expect("no panic"),
-            stderr: stderr.join().expect("no panic"),
+            stderr,
         }
     }
 }

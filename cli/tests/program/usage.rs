@@ -42,7 +42,7 @@ fn bad_usage_exits_2() {
 fn help_and_version_are_no_mistakes() {
     let ended = run(&["--help"]);
     ended.exited(0);
-    for command in ["demo", "serve", "bridge", "connect", "bench"] {
+    for command in ["demo", "serve", "bridge", "connect", "probe", "bench"] {
         assert!(ended.stdout.contains(command), "{ended:?}");
         let ended = run(&[command, "--help"]);
         ended.exited(0);
@@ -60,6 +60,8 @@ fn a_reader_that_leaves_is_a_failure_and_no_panic() {
         &["demo", "--sockets", "2", "--json"],
         &["bench", &server.url, "--messages", "1"],
         &["bench", &server.url, "--messages", "1", "--json"],
+        &["probe", &server.url],
+        &["probe", &server.url, "--json"],
     ] {
         let mut running = Running::start(&mut h2ws(args));
         running.close_stdout();

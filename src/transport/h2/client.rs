@@ -115,13 +115,7 @@ impl H2Client {
             .handshake::<_, Piece>(wire.clone())
             .await?;
         wire.gather();
-        let hub = Arc::new(Hub::new(
-            observed,
-            Side::Client,
-            wire.clone(),
-            config.release_step(config.max_concurrent_streams),
-            config.write_buffer,
-        ));
+        let hub = Arc::new(Hub::new(observed, Side::Client, wire.clone(), config));
         let (known, limit) = watch::channel(None);
         let send = Arc::new(Sender(Mutex::new(Some(send))));
         let connection = ClientConnection {
@@ -157,7 +151,7 @@ impl H2Client {
         let mut limit = self.limit.clone();
         match limit.wait_for(Option::is_some).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(StreamError::Closed),
+            Err(_) => Err(self.hub.why(StreamError::Closed)),
         }
     }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::budget::Budget;
 use super::hub::Hub;
 use super::life::{Life, Verdict};
+use super::memory;
 use super::meter::Meter;
 use super::ping::Pings;
 use super::stream::{Handles, Shared};
@@ -88,6 +89,16 @@ pub(super) struct Driver<C> {
 struct Timer {
     at: Instant,
     stream: Arc<Shared>,
+    rings: Rings,
+}
+
+/// What a stream's time is over for.
+#[derive(Clone, Copy)]
+enum Rings {
+    /// Its peer's end.
+    Finish,
+    /// Its reader, to close it because it holds too much.
+    Overload,
 }
 
 impl<C: Connection> Driver<C> {
@@ -145,6 +156,7 @@ impl<C: Connection> Driver<C> {
         // another processor, is for the next turn.
         self.hub.take(&mut self.listed);
         self.service(false);
+        self.relieve();
         if let (Some(took), Some(meter)) = (self.pings.poll(cx), &self.meter) {
             meter.round_trip(took);
         }
@@ -209,6 +221,7 @@ impl<C: Connection> Driver<C> {
                 self.timers.push(Reverse(Timer {
                     at: Instant::now() + grace,
                     stream: stream.clone(),
+                    rings: Rings::Finish,
                 }));
             }
             if serviced.hungry {
@@ -224,8 +237,26 @@ impl<C: Connection> Driver<C> {
                 return;
             }
             if let Some(Reverse(timer)) = self.timers.pop() {
-                timer.stream.expire();
+                match timer.rings {
+                    Rings::Finish => timer.stream.expire(),
+                    Rings::Overload => timer.stream.expire_overloaded(),
+                }
             }
+        }
+    }
+
+    /// Ends those who hold most, for as long as all together hold too much.
+    fn relieve(&mut self) {
+        while self.hub.held.is_over() {
+            let Some(stream) = self.hub.largest_holder() else {
+                return;
+            };
+            stream.overload();
+            self.timers.push(Reverse(Timer {
+                at: Instant::now() + memory::GRACE,
+                stream,
+                rings: Rings::Overload,
+            }));
         }
     }
 
@@ -312,6 +343,13 @@ impl<C: Connection + Unpin> Future for Driver<C> {
         if let (Poll::Ready(result), Some(meter)) = (&result, &mut driver.meter) {
             meter.ends(result.as_ref().copied());
         }
+        if let Poll::Ready(Err(error)) = &result
+            && let Some(io) = error.io()
+        {
+            // For those whom `h2` does not tell: who waits for SETTINGS.
+            let io = std::io::Error::new(io.kind(), io.to_string());
+            driver.hub.ends_by(StreamError::Io(Arc::new(io)));
+        }
         if driver.hub.leave() && result.is_pending() {
             cx.waker().wake_by_ref();
         }
@@ -329,6 +367,16 @@ pub(super) enum Error {
     /// The peer gives no sign of life.
     KeepAlive,
     Ended,
+}
+
+impl Error {
+    fn io(&self) -> Option<&std::io::Error> {
+        match self {
+            Self::H2(error) => error.get_io(),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl From<std::io::Error> for Error {

@@ -8,6 +8,8 @@ use atomic_waker::AtomicWaker;
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::Http2Config;
+use super::memory::Held;
 use super::stream::Shared;
 use super::wire::Wire;
 use crate::metrics::Observed;
@@ -35,6 +37,8 @@ pub(crate) struct Hub {
     pub(super) side: Side,
     /// Bytes of receive window handed back at a time.
     pub(super) release_step: usize,
+    /// What the streams hold of what was received.
+    pub(super) held: Held,
     /// Bytes a stream's outgoing buffer may hold before writers wait.
     pub(super) write_buffer: usize,
     /// All streams, so that a drain reaches those that nothing happens on.
@@ -63,13 +67,7 @@ const RETIRED: usize = usize::MAX;
 pub(super) struct DriverGone;
 
 impl Hub {
-    pub(super) fn new(
-        observed: Observed,
-        side: Side,
-        wire: Wire,
-        release_step: usize,
-        write_buffer: usize,
-    ) -> Self {
+    pub(super) fn new(observed: Observed, side: Side, wire: Wire, config: &Http2Config) -> Self {
         Self {
             ready: Mutex::default(),
             driver: AtomicWaker::new(),
@@ -77,8 +75,9 @@ impl Hub {
             opened: AtomicU64::new(0),
             observed,
             side,
-            release_step,
-            write_buffer,
+            release_step: config.release_step(config.max_concurrent_streams),
+            held: Held::new(config.connection_buffer),
+            write_buffer: config.write_buffer,
             streams: Mutex::default(),
             draining: AtomicBool::new(false),
             slots: AtomicUsize::new(0),
@@ -97,6 +96,7 @@ impl Hub {
     /// connection broke, and only its driver that the peer's GOAWAY said why.
     pub(super) fn why(&self, error: StreamError) -> StreamError {
         match (error, self.ending.get()) {
+            (StreamError::Io(error), Some(StreamError::Io(_))) => StreamError::Io(error),
             (StreamError::Io(_) | StreamError::Closed, Some(ending)) => ending.clone(),
             (error, _) => error,
         }
@@ -237,6 +237,16 @@ impl Hub {
     /// WebSocket streams that have not ended.
     pub(crate) fn open_streams(&self) -> u64 {
         self.streams().len() as u64
+    }
+
+    /// The stream that holds most.
+    pub(super) fn largest_holder(&self) -> Option<Arc<Shared>> {
+        let streams: Vec<_> = self.streams().iter().map(|(_, s)| s.clone()).collect();
+        let holders = streams.iter().filter_map(Weak::upgrade);
+        let (held, largest) = holders
+            .map(|stream| (stream.held(), stream))
+            .max_by_key(|(held, _)| *held)?;
+        (held > 0).then_some(largest)
     }
 
     /// Asks all sockets, present and future, to close.

@@ -14,6 +14,7 @@ mod client;
 mod driver;
 mod hub;
 mod life;
+mod memory;
 mod meter;
 mod piece;
 mod ping;
@@ -29,7 +30,7 @@ pub(crate) use self::client::{H2Client, OpenError, Opened, Slot};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::piece::Piece;
 #[cfg(feature = "server")]
-pub(crate) use self::server::{H2Incoming, H2Server};
+pub(crate) use self::server::{H2Incoming, H2Responder, H2Server};
 pub(crate) use self::stream::H2Stream;
 
 /// The `:protocol` of RFC 8441 §5.
@@ -38,8 +39,10 @@ pub(crate) const WEBSOCKET: &str = "websocket";
 /// Flow control and limits of an HTTP/2 connection.
 ///
 /// Memory is bounded by it: a peer can make us hold at most
-/// [`stream_window`](Self::stream_window) unread bytes a stream, and
-/// [`max_concurrent_streams`](Self::max_concurrent_streams) streams.
+/// [`stream_window`](Self::stream_window) unread bytes a stream,
+/// [`max_concurrent_streams`](Self::max_concurrent_streams) streams, and
+/// [`connection_buffer`](Self::connection_buffer) in all, half messages
+/// included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Http2Config {
@@ -50,6 +53,14 @@ pub struct Http2Config {
     /// which leaves it to the streams: with less, one socket that nobody
     /// reads stalls its siblings.
     pub connection_window: u32,
+    /// Bytes that all streams together may hold of what the peer sent: unread,
+    /// and in messages that are not complete; counted to within 16 KiB a
+    /// stream. Beyond it the socket that holds most is closed with
+    /// [`Error::Overloaded`](crate::Error::Overloaded) and code 1013, or reset
+    /// with ENHANCE_YOUR_CALM (RFC 9113 §7) where nobody reads it; the others
+    /// go on. `usize::MAX` is unlimited. Default 256 MiB: the unread bytes of a
+    /// thousand streams, or sixteen messages of the largest size.
+    pub connection_buffer: usize,
     /// Largest frame accepted, in bytes (RFC 9113 §4.2). Default 64 KiB.
     pub max_frame_size: u32,
     /// Streams that a client may have open at a time (RFC 9113 §5.1.2).
@@ -80,6 +91,7 @@ impl Default for Http2Config {
         Self {
             stream_window: 256 * 1024,
             connection_window: (1 << 31) - 1,
+            connection_buffer: 256 * 1024 * 1024,
             max_frame_size: 64 * 1024,
             max_concurrent_streams: 1_000,
             max_header_list_size: 64 * 1024,
@@ -108,6 +120,7 @@ macro_rules! setters {
 setters!(
     stream_window: u32,
     connection_window: u32,
+    connection_buffer: usize,
     max_frame_size: u32,
     max_concurrent_streams: u32,
     max_header_list_size: u32,

@@ -1,6 +1,5 @@
 //! The server's end of an HTTP/2 connection.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -33,11 +32,15 @@ pub(crate) struct H2Server {
     life: Life,
 }
 
-/// A request that waits for its answer. Dropped without one, its stream is
-/// reset.
+/// A request that waits for its answer.
 pub(crate) struct H2Incoming {
     pub(crate) parts: request::Parts,
-    pub(crate) body: RecvStream,
+    pub(crate) responder: H2Responder,
+}
+
+/// Answers a request. Dropped before, the request's stream is reset.
+pub(crate) struct H2Responder {
+    body: RecvStream,
     respond: SendResponse<Piece>,
     hub: Arc<Hub>,
 }
@@ -68,13 +71,7 @@ impl H2Server {
         }
         let connection = builder.handshake::<_, Piece>(wire.clone()).await?;
         wire.gather();
-        let hub = Arc::new(Hub::new(
-            observed,
-            Side::Server,
-            wire.clone(),
-            config.release_step(config.max_concurrent_streams),
-            config.write_buffer,
-        ));
+        let hub = Arc::new(Hub::new(observed, Side::Server, wire.clone(), config));
         Ok(Self {
             connection,
             wire,
@@ -133,6 +130,25 @@ impl H2Server {
 }
 
 impl H2Incoming {
+    pub(crate) fn transport(&self) -> Transport {
+        self.responder.transport()
+    }
+
+    /// The `:protocol` of an extended CONNECT (RFC 8441 §4).
+    pub(crate) fn protocol(&self) -> Option<&str> {
+        self.parts
+            .extensions
+            .get::<Protocol>()
+            .map(Protocol::as_str)
+    }
+
+    /// Whether the client ended the stream with its request.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.responder.body.is_end_stream()
+    }
+}
+
+impl H2Responder {
     /// Who looks at the connection.
     pub(crate) fn observed(&self) -> &Observed {
         self.hub.observed()
@@ -145,23 +161,9 @@ impl H2Incoming {
         }
     }
 
-    /// The `:protocol` of an extended CONNECT (RFC 8441 §4).
-    pub(crate) fn protocol(&self) -> Option<&str> {
-        self.parts
-            .extensions
-            .get::<Protocol>()
-            .map(Protocol::as_str)
-    }
-
-    /// Waits until the client has reset the stream, or is gone. Cancel safe.
-    pub(crate) async fn reset_by_client(&mut self) {
-        // An error is the connection's, and as final.
-        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
-    }
-
-    /// Whether the client ended the stream with its request.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.body.is_end_stream()
+    /// Ready when nobody waits for the answer any more.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.respond.poll_reset(cx).map(|_| ())
     }
 
     /// Answers with `response` and keeps the stream open for a WebSocket.
@@ -181,8 +183,8 @@ impl H2Incoming {
     }
 
     /// Splits off the body of an ordinary request.
-    pub(crate) fn into_parts(self) -> (request::Parts, RecvStream, SendResponse<Piece>) {
-        (self.parts, self.body, self.respond)
+    pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<Piece>) {
+        (self.body, self.respond)
     }
 
     /// Ends the stream with an error code (RFC 9113 §5.4.2).
@@ -203,12 +205,12 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let (parts, body) = request.into_parts();
-                    (self.on_request)(H2Incoming {
-                        parts,
+                    let responder = H2Responder {
                         body,
                         respond,
                         hub: self.hub.clone(),
-                    });
+                    };
+                    (self.on_request)(H2Incoming { parts, responder });
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),

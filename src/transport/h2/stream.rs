@@ -12,6 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::budget::Budget;
 use super::hub::{Hub, Side};
+use super::memory::Share;
 use super::piece::Piece;
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::{Finish, StreamError};
@@ -54,6 +55,9 @@ struct State {
     /// `None` once the stream is over.
     handles: Option<Handles>,
     incoming: Incoming,
+    share: Share,
+    /// Picked out because the connection's streams hold too much.
+    overloaded: bool,
     outgoing: Outgoing,
     /// The peer's end: orderly, or with an error. Bytes that came before it
     /// are read first.
@@ -185,6 +189,7 @@ impl Shared {
         }
         if s.is_over(self) {
             s.outgoing.clear();
+            s.share.except(&self.hub.held);
             serviced.over = s.handles.take();
             serviced.hungry = false;
             drop(state);
@@ -197,10 +202,39 @@ impl Shared {
         serviced
     }
 
+    /// Bytes of what was received, as far as they are counted.
+    pub(super) fn held(&self) -> usize {
+        self.lock().share.counted()
+    }
+
+    /// Drops what was received, now and from here on. The reader is told, and
+    /// closes; the writer is not held up by it.
+    pub(super) fn overload(&self) {
+        let mut state = self.lock();
+        state.overloaded = true;
+        state.share.except(&self.hub.held);
+        state.drop_incoming();
+        state.reader.wake();
+        state.writer.wake();
+    }
+
+    /// Nobody closed an overloaded stream.
+    pub(super) fn expire_overloaded(&self) {
+        let mut state = self.lock();
+        if state.finish.is_none()
+            && let Some(mut handles) = state.handles.take()
+        {
+            drop(state);
+            handles.send.send_reset(Reason::ENHANCE_YOUR_CALM);
+            self.hub.closed(self.key);
+        }
+    }
+
     /// The time after [`finish`](H2Stream::finish) is up.
     pub(super) fn expire(&self) {
         let mut state = self.lock();
         if let Some(mut handles) = state.handles.take() {
+            state.share.except(&self.hub.held);
             let reason = match self.hub.side {
                 // Our answer was complete, the peer's leftovers are unwanted
                 // (RFC 9113 §8.1).
@@ -218,6 +252,7 @@ impl Shared {
         let mut state = self.lock();
         if let Some(handles) = state.handles.take() {
             state.outgoing.clear();
+            state.share.except(&self.hub.held);
             if state.received_end.is_none() {
                 state.received_end = Some(Err(self.hub.why(error.clone())));
             }
@@ -259,11 +294,14 @@ impl State {
                     self.ended_alone = true;
                     continue;
                 }
-                Poll::Ready(Some(Ok(chunk))) if self.finish.is_some() => {
+                Poll::Ready(Some(Ok(chunk))) if self.finish.is_some() || self.overloaded => {
                     self.unreleased += chunk.len();
                     continue;
                 }
-                Poll::Ready(Some(Ok(chunk))) => self.incoming.push(chunk),
+                Poll::Ready(Some(Ok(chunk))) => {
+                    self.share.received(chunk.len());
+                    self.incoming.push(chunk);
+                }
                 Poll::Ready(Some(Err(error))) => {
                     self.received_end = Some(Err(hub.why(error.into())));
                 }
@@ -272,6 +310,7 @@ impl State {
             }
             news = true;
         }
+        self.share.settle(&hub.held);
         if matches!(self.received_end, Some(Ok(()))) && self.end != End::Sent {
             // Reading is over, so only this tells of a reset.
             if let Poll::Ready(reset) = send.poll_reset(cx) {
@@ -284,6 +323,14 @@ impl State {
             }
         }
         news
+    }
+
+    /// Drops what nobody will read; the peer gets its window back.
+    fn drop_incoming(&mut self) {
+        while let Some(chunk) = self.incoming.pop() {
+            self.share.taken(chunk.len());
+            self.unreleased += chunk.len();
+        }
     }
 
     fn release(&mut self, step: usize) {

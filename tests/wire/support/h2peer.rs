@@ -19,8 +19,15 @@ use super::within;
 
 /// Connects as a client.
 pub(crate) async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
-    let io = TcpStream::connect(addr).await.unwrap();
-    let (send, connection) = h2::client::handshake(io).await.unwrap();
+    over(TcpStream::connect(addr).await.unwrap()).await
+}
+
+/// As [`connect`], on an I/O object of the caller's.
+pub(crate) async fn over<T>(io: T) -> SendRequest<Bytes>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (send, connection) = within(h2::client::handshake(io)).await.unwrap();
     tokio::spawn(async move {
         let _ = connection.await;
     });

@@ -1,9 +1,20 @@
 //! TLS with a certificate made for the test.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use h2ws::tls::Identity;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, SignatureAlgorithm,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::within;
 
 /// A server's configuration without ALPN, and that of a client which trusts
 /// it as `localhost`.
@@ -35,6 +46,61 @@ fn trusting(roots: RootCertStore) -> ClientConfig {
         .with_no_client_auth()
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+fn provider() -> Arc<CryptoProvider> {
+    h2ws::tls::provider().expect("a cryptography")
+}
+
+/// An authority that signs certificates.
+pub(crate) struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        Self {
+            certificate,
+            issuer,
+        }
+    }
+
+    pub(crate) fn roots(&self) -> RootCertStore {
+        h2ws::tls::roots_from_pem(self.certificate.pem().as_bytes()).unwrap()
+    }
+
+    /// A certificate for these names.
+    pub(crate) fn sign(&self, names: &[&str]) -> Identity {
+        self.sign_as(names, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    pub(crate) fn sign_as(
+        &self,
+        names: &[&str],
+        algorithm: &'static SignatureAlgorithm,
+    ) -> Identity {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (chain, key) = (certificate.pem(), key.serialize_pem());
+        Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
+    }
+}
+
+/// A TLS session of a plain rustls client, which asks for `name` and `alpn`.
+pub(crate) async fn connect(
+    addr: SocketAddr,
+    name: &str,
+    alpn: &[u8],
+    mut config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let tcp = within(TcpStream::connect(addr)).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    within(TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
 }

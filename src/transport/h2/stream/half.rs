@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
-use super::{EAGER, End, Handles, Hub, Piece, Shared, State, Waiter};
+use super::{EAGER, End, Handles, Hub, Piece, Share, Shared, State, Waiter};
 use crate::transport::buffer::{Incoming, Outgoing};
+use crate::transport::h2::memory;
 use crate::transport::{Finish, StreamError, Transport};
 
 /// The application's half.
@@ -23,6 +24,8 @@ pub(crate) struct H2Stream {
     /// Length of the outgoing buffer when it was last written to: it has only
     /// shrunk since.
     buffered: usize,
+    /// Bytes of a message that is not complete, as far as the connection knows.
+    held: usize,
 }
 
 impl H2Stream {
@@ -44,6 +47,8 @@ impl H2Stream {
             state: Mutex::new(State {
                 handles: Some(Handles { send, recv }),
                 incoming: Incoming::default(),
+                share: Share::default(),
+                overloaded: false,
                 outgoing: Outgoing::default(),
                 received_end: None,
                 ended_alone: false,
@@ -62,6 +67,7 @@ impl H2Stream {
             id,
             dirty: false,
             buffered: 0,
+            held: 0,
         }
     }
 
@@ -102,6 +108,8 @@ impl H2Stream {
         let mut state = self.shared.lock();
         if let Some(chunk) = state.incoming.pop() {
             state.unreleased += chunk.len();
+            state.share.taken(chunk.len());
+            state.share.settle(&self.shared.hub.held);
             let release = state.handles.is_some()
                 && state.received_end.is_none()
                 && state.unreleased >= self.shared.hub.release_step;
@@ -110,6 +118,9 @@ impl H2Stream {
                 self.shared.list();
             }
             return Poll::Ready(Ok(Some(chunk)));
+        }
+        if state.overloaded {
+            return Poll::Ready(Err(StreamError::Overloaded));
         }
         match &state.received_end {
             Some(Ok(())) => return Poll::Ready(Ok(None)),
@@ -120,6 +131,22 @@ impl H2Stream {
         drop(state);
         self.flush();
         Poll::Pending
+    }
+
+    /// Tells how many bytes of what was read are kept for a message that is not
+    /// complete.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        if !memory::is_notable(self.held, bytes) {
+            return;
+        }
+        self.held = bytes;
+        let mut state = self.shared.lock();
+        state.share.assembled(bytes);
+        state.share.settle(&self.shared.hub.held);
+        drop(state);
+        if self.shared.hub.held.is_over() {
+            self.shared.hub.wake_driver();
+        }
     }
 
     pub(crate) fn wake_reader(&self) {
@@ -136,6 +163,9 @@ impl H2Stream {
             return Poll::Ready(Ok(()));
         }
         let mut state = self.shared.lock();
+        if state.overloaded {
+            return Poll::Ready(Err(StreamError::Overloaded));
+        }
         if state.handles.is_none() || state.end != End::Open {
             return Poll::Ready(Err(match &state.received_end {
                 Some(Err(error)) => error.clone(),
@@ -212,9 +242,8 @@ impl H2Stream {
         state.finish = Some(finish);
         // Unread bytes go back to the peer's window: the stream may live on
         // for as long as its grace.
-        while let Some(chunk) = state.incoming.pop() {
-            state.unreleased += chunk.len();
-        }
+        state.drop_incoming();
+        state.share.except(&self.shared.hub.held);
         drop(state);
         self.shared.list();
     }

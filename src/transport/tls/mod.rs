@@ -1,4 +1,14 @@
-//! TLS on rustls: which configuration, which ALPN (RFC 7301).
+//! TLS on rustls: which cryptography, which configuration, which ALPN (RFC 7301).
+
+#[cfg(feature = "server")]
+mod certificates;
+#[cfg(feature = "client")]
+mod client;
+mod identity;
+#[cfg(feature = "server")]
+mod info;
+#[cfg(feature = "server")]
+mod server;
 
 use std::io;
 use std::sync::Arc;
@@ -11,13 +21,30 @@ use tokio_rustls::TlsConnector;
 
 use super::BoxIo;
 
+#[cfg(feature = "server")]
+pub use self::certificates::Certificates;
+#[cfg(feature = "client")]
+pub use self::client::{Trust, client_config};
+pub use self::identity::{Identity, roots_from_pem};
+#[cfg(feature = "server")]
+pub use self::info::TlsInfo;
+#[cfg(feature = "server")]
+pub use self::server::{ClientAuth, ServerTls, server_config};
+
 /// ALPN of HTTP/2 over TLS (RFC 9113 §3.2).
 pub(crate) const H2: &[u8] = b"h2";
 /// ALPN of HTTP/1.1.
 pub(crate) const HTTP1: &[u8] = b"http/1.1";
 
-/// The cryptography that the features chose, or the process's own choice.
-pub(crate) fn provider() -> Option<Arc<CryptoProvider>> {
+/// The cryptography that this crate uses where it is not given a
+/// configuration: the process's default, if one was installed, else that of
+/// the feature `aws-lc-rs`, else that of `ring`. `None` without any of these.
+///
+/// For those who build configurations with rustls alone: its own `builder()`
+/// panics in a program in which both features are on, as any dependency may
+/// cause; `builder_with_provider` with this does not.
+#[must_use]
+pub fn provider() -> Option<Arc<CryptoProvider>> {
     if let Some(provider) = CryptoProvider::get_default() {
         return Some(provider.clone());
     }
@@ -29,24 +56,19 @@ pub(crate) fn provider() -> Option<Arc<CryptoProvider>> {
     None
 }
 
-/// A client configuration that trusts what the operating system trusts.
-#[cfg(feature = "client")]
-pub(crate) fn platform() -> Result<rustls::ClientConfig, rustls::Error> {
-    use rustls_platform_verifier::BuilderVerifierExt;
-
-    let provider = provider().ok_or_else(no_provider)?;
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth())
+fn required_provider() -> Result<Arc<CryptoProvider>, rustls::Error> {
+    provider().ok_or_else(no_provider)
 }
 
-#[cfg(feature = "client")]
 pub(crate) fn no_provider() -> rustls::Error {
-    rustls::Error::General(
-        "no cryptography: enable the feature `ring` or `aws-lc-rs`, or install a CryptoProvider"
-            .into(),
+    general(
+        "no cryptography: enable the feature `ring` or `aws-lc-rs`, or install a CryptoProvider",
     )
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn general(text: impl ToString) -> rustls::Error {
+    rustls::Error::General(text.to_string())
 }
 
 /// A TLS session and what it settled on.
@@ -78,13 +100,13 @@ pub(crate) async fn connect(
     })
 }
 
-/// Shakes hands with a client. Returns whether it chose HTTP/2.
+/// Shakes hands with a client.
 #[cfg(feature = "server")]
 pub(crate) async fn accept(
     config: Arc<rustls::ServerConfig>,
     io: BoxIo,
-) -> io::Result<(bool, BoxIo)> {
+) -> io::Result<(TlsInfo, BoxIo)> {
     let tls = tokio_rustls::TlsAcceptor::from(config).accept(io).await?;
-    let is_http2 = tls.get_ref().1.alpn_protocol() == Some(H2);
-    Ok((is_http2, Box::new(tls)))
+    let info = TlsInfo::of(tls.get_ref().1);
+    Ok((info, Box::new(tls)))
 }

@@ -1,0 +1,263 @@
+//! What is said on an open socket, whatever carries it: a message, a few pings,
+//! a Close frame.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use h2ws::frame::{Event, Protocol};
+use h2ws::handshake::{Agreed, DeflateConfig};
+use h2ws::{CloseCode, CloseFrame, Limits, Message, Role};
+
+use super::carrier::Carrier;
+use super::facts::{Close, Echo, Socket};
+use super::finding::{Finding, Step};
+
+/// How long an echo is waited for: a server that does not echo owes nothing.
+const ECHO: Duration = Duration::from_secs(2);
+/// Round trips measured on the first socket.
+const PINGS: u32 = 5;
+/// Bytes shown of a message that is no echo.
+const BEGINNING: usize = 60;
+
+/// How closely a socket is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// An echo, round trips, the closing handshake.
+    Full,
+    /// An echo, or else one ping, and the closing handshake.
+    Short { echoes: bool },
+}
+
+/// A socket at work.
+pub(super) struct Talk<'a> {
+    carrier: &'a mut Carrier,
+    protocol: Protocol,
+    input: Bytes,
+    socket: &'a mut Socket,
+    timeout: Duration,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(
+        carrier: &'a mut Carrier,
+        agreed: &Agreed,
+        socket: &'a mut Socket,
+        timeout: Duration,
+    ) -> Self {
+        let limits = Limits::default();
+        let protocol = match &agreed.deflate {
+            Some(params) => {
+                let deflate = DeflateConfig::default().at(Role::Client, params);
+                Protocol::with_deflate(Role::Client, limits, deflate)
+            }
+            None => Protocol::new(Role::Client, limits),
+        };
+        Self {
+            carrier,
+            protocol,
+            input: Bytes::new(),
+            socket,
+            timeout,
+            findings: Vec::new(),
+        }
+    }
+
+    /// From the first message to the second Close frame. Returns what was
+    /// amiss; whether the closing handshake was done is in the socket.
+    pub(super) async fn run(mut self, depth: Depth) -> Vec<Finding> {
+        let open = self.exchange(depth).await;
+        let broke = open.is_err();
+        self.findings.extend(open.err());
+        // Nothing more can be said to one who closed, or on what broke.
+        if !broke && self.socket.close.is_none() {
+            let closed = self.close().await;
+            self.findings.extend(closed.err());
+        }
+        let heard = matches!(self.socket.echo, Echo::Same(_) | Echo::Other { .. })
+            || !self.socket.pings.is_empty()
+            || self.socket.close.is_some();
+        self.socket.works = heard && !broke;
+        self.findings
+    }
+
+    async fn exchange(&mut self, depth: Depth) -> Result<(), Finding> {
+        let pings = match depth {
+            Depth::Full => PINGS,
+            Depth::Short { echoes } => u32::from(!echoes),
+        };
+        if depth != (Depth::Short { echoes: false }) {
+            self.echo().await?;
+        }
+        for _ in 0..pings {
+            if !self.ping().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn echo(&mut self) -> Result<(), Finding> {
+        // Long enough to be compressed where that was agreed on, and nobody
+        // else's.
+        let text = format!(
+            "h2ws probe {}: a message that comes back as it went, if this server echoes",
+            token()
+        );
+        let sent = Message::text(text);
+        let began = Instant::now();
+        self.send(sent.clone()).await?;
+        let deadline = began + self.timeout.min(ECHO);
+        self.socket.echo = Echo::Nothing;
+        while let Some(event) = self.next(deadline).await? {
+            match event {
+                Event::Message(message) if message == sent => {
+                    self.socket.echo = Echo::Same(began.elapsed());
+                    break;
+                }
+                Event::Message(message) => self.pushed(&message),
+                Event::Close(_) => break,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A message that nobody asked for.
+    fn pushed(&mut self, message: &Message) {
+        self.socket.pushed += 1;
+        if self.socket.echo == Echo::Nothing {
+            let bytes = message.as_bytes();
+            let beginning = &bytes[..bytes.len().min(BEGINNING)];
+            self.socket.echo = Echo::Other {
+                kind: if message.is_text() { "text" } else { "binary" },
+                len: bytes.len(),
+                beginning: String::from_utf8_lossy(beginning).into_owned(),
+            };
+        }
+    }
+
+    /// Returns whether there was a Pong.
+    async fn ping(&mut self) -> Result<bool, Finding> {
+        if self.socket.close.is_some() {
+            return Ok(false);
+        }
+        let payload = Bytes::from(token());
+        let began = Instant::now();
+        self.send(Message::ping(payload.clone())).await?;
+        self.socket.pings_sent += 1;
+        while let Some(event) = self.next(began + self.timeout).await? {
+            match event {
+                Event::Pong(pong) if pong == payload => {
+                    self.socket.pings.push(began.elapsed());
+                    return Ok(true);
+                }
+                Event::Message(message) => self.pushed(&message),
+                Event::Close(_) => return Ok(false),
+                _ => {}
+            }
+        }
+        self.findings.push(Finding::Silent(Step::Pong));
+        Ok(false)
+    }
+
+    async fn close(&mut self) -> Result<(), Finding> {
+        let mut out = BytesMut::new();
+        let frame = CloseFrame::from(CloseCode::NORMAL);
+        // Refused only to who has closed before.
+        if self.protocol.close(Some(frame), key, &mut out).is_err() {
+            return Ok(());
+        }
+        self.write(out).await?;
+        let deadline = Instant::now() + self.timeout;
+        while let Some(event) = self.next(deadline).await? {
+            if let Event::Close(_) = event {
+                return Ok(());
+            }
+        }
+        Err(Finding::Silent(Step::Close))
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Finding> {
+        let mut out = BytesMut::new();
+        // Refused only to who has closed before, which callers look at.
+        if self.protocol.send(message, key, &mut out).is_ok() {
+            self.write(out).await?;
+        }
+        Ok(())
+    }
+
+    /// The next thing that the server says, with what it is owed for it sent;
+    /// nothing if that takes longer.
+    async fn next(&mut self, deadline: Instant) -> Result<Option<Event>, Finding> {
+        // Looked at by ourselves: who never stops sending is never waited for.
+        while Instant::now() < deadline {
+            let event = self.protocol.receive(&mut self.input);
+            let mut out = BytesMut::new();
+            let closing = self.protocol.close_sent();
+            while self.protocol.write(key, &mut out) {}
+            let answered = self.write(out).await;
+            match event {
+                Ok(None) => answered?,
+                Ok(Some(Event::Close(frame))) => {
+                    self.socket.close = Some(Close {
+                        code: frame.as_ref().map(|frame| frame.code.into()),
+                        reason: frame.map_or(String::new(), |frame| frame.reason.to_string()),
+                        by_server: !closing,
+                    });
+                    return Ok(Some(Event::Close(None)));
+                }
+                Ok(event) => {
+                    answered?;
+                    return Ok(event);
+                }
+                Err(error) => return Err(Finding::Frames(error)),
+            }
+            let read = tokio::time::timeout_at(deadline.into(), self.carrier.read());
+            match read.await {
+                Ok(Ok(Some(bytes))) => self.input = bytes,
+                Ok(Ok(None)) => return Err(Finding::NoClose),
+                Ok(Err(finding)) => return Err(finding),
+                Err(_) => break,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn write(&mut self, out: BytesMut) -> Result<(), Finding> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let written = self.carrier.write(out.freeze());
+        match tokio::time::timeout(self.timeout, written).await {
+            Ok(done) => done,
+            Err(_) => Err(Finding::Silent(Step::Window)),
+        }
+    }
+}
+
+/// Sixteen characters that were never sent before.
+fn token() -> String {
+    let mut text = String::with_capacity(16);
+    for byte in random::<8>() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn key() -> [u8; 4] {
+    random()
+}
+
+/// From the operating system, for keys must be unpredictable (RFC 6455 §10.3).
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        // No socket can be opened without; this is no machine to probe from.
+        eprintln!("h2ws: no randomness: {error}");
+        std::process::exit(1);
+    }
+    bytes
+}

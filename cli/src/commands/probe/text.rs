@@ -1,0 +1,390 @@
+//! The report for people: short aligned lines, what is amiss, a verdict.
+
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
+use h2ws::handshake::Offer;
+
+use super::facts::{
+    Capability, Close, Echo, Ending, Facts, Http2, Link, Opening, Socket, Tls, Trust, Verdict,
+};
+use super::finding::{Found, Place, reason_name};
+use super::observe::Settings;
+
+/// Columns of the names.
+const NAME: usize = 13;
+
+pub(super) fn report(facts: &Facts, offer: &Offer) -> String {
+    let mut out = Lines(format!("{}\n", facts.target));
+    way(&mut out, facts);
+    if let Some(first) = &facts.first {
+        link(&mut out, first, true);
+    }
+    if !facts.http2.settings.is_empty() {
+        out.title("HTTP/2");
+        http2(&mut out, &facts.http2, offer);
+    }
+    if let Some(socket) = &facts.http1 {
+        out.title("HTTP/1.1");
+        if let Some(second) = &facts.second {
+            link(&mut out, second, false);
+        }
+        closely(&mut out, socket, offer);
+    }
+    out.title("findings");
+    for found in &facts.findings {
+        finding(&mut out, found);
+    }
+    if facts.findings.is_empty() {
+        out.line("none", "");
+    }
+    out.title("verdict");
+    out.line(&verdict(facts), "");
+    out.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn title(&mut self, name: &str) {
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(self.0, "{name}");
+    }
+
+    /// A name and what is to be said of it; what came from outside cannot
+    /// move a terminal's cursor.
+    fn line(&mut self, name: &str, text: impl Display) {
+        let text = clean(&text.to_string());
+        if text.is_empty() {
+            let _ = writeln!(self.0, "  {name}");
+        } else {
+            let _ = writeln!(self.0, "  {name:NAME$} {text}");
+        }
+    }
+}
+
+fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+fn way(out: &mut Lines, facts: &Facts) {
+    if let Some(proxy) = &facts.proxy {
+        out.line("proxy", proxy);
+    }
+    let peer = facts.first.as_ref().and_then(|first| first.peer);
+    if facts.addresses.len() > 1 || peer.is_none() && !facts.addresses.is_empty() {
+        let addresses: Vec<_> = facts.addresses.iter().map(ToString::to_string).collect();
+        out.line("addresses", addresses.join(", "));
+    }
+}
+
+fn link(out: &mut Lines, link: &Link, first: bool) {
+    let connect = time(link.connect);
+    match link.peer {
+        Some(peer) => out.line("TCP", format!("{peer} in {connect}")),
+        // Not reached, or reached by a proxy.
+        None if link.connect.is_zero() => {}
+        None => out.line("tunnel", format!("in {connect}")),
+    }
+    if let Some(tls) = &link.tls {
+        session(out, tls);
+        if first {
+            certificate(out, tls);
+        }
+    }
+}
+
+fn session(out: &mut Lines, tls: &Tls) {
+    let Some(took) = tls.time else {
+        return;
+    };
+    let unknown = || "unknown".to_owned();
+    out.line(
+        "TLS",
+        format!(
+            "{}, {}, ALPN {}, in {}",
+            tls.version.clone().unwrap_or_else(unknown),
+            tls.cipher.clone().unwrap_or_else(unknown),
+            tls.alpn.as_deref().unwrap_or("unanswered"),
+            time(took)
+        ),
+    );
+}
+
+fn certificate(out: &mut Lines, tls: &Tls) {
+    let trust = match &tls.trust {
+        Trust::Unknown => return,
+        Trust::NotChecked => "not checked (--insecure)".to_owned(),
+        Trust::Trusted => "trusted".to_owned(),
+        Trust::Refused(why) => format!("not trusted: {why}"),
+    };
+    let Some(certificate) = &tls.certificate else {
+        return out.line("certificate", format!("not understood, {trust}"));
+    };
+    let by = if certificate.issuer == certificate.subject {
+        "itself"
+    } else {
+        &certificate.issuer
+    };
+    out.line("certificate", &certificate.subject);
+    out.line("", format!("issued by {by}"));
+    out.line(
+        "",
+        format!("{} to {}, {trust}", certificate.from, certificate.until),
+    );
+}
+
+fn http2(out: &mut Lines, http2: &Http2, offer: &Offer) {
+    for (index, frame) in http2.settings.iter().enumerate() {
+        settings(out, frame, index == 0);
+    }
+    let capability = match http2.capability {
+        Capability::Unknown | Capability::Absent => "none: no ENABLE_CONNECT_PROTOCOL".to_owned(),
+        Capability::First => "ENABLE_CONNECT_PROTOCOL in the first SETTINGS".to_owned(),
+        Capability::Later(after) => {
+            let after = time(after);
+            format!("ENABLE_CONNECT_PROTOCOL in later SETTINGS, after {after}")
+        }
+    };
+    out.line("capability", capability);
+    for socket in &http2.sockets {
+        if socket.place == Place::Socket(1) {
+            closely(out, socket, offer);
+        } else {
+            briefly(out, socket);
+        }
+    }
+    if let Some(why) = http2.stopped {
+        out.line("more sockets", format!("not tried: {why}"));
+    }
+    if let Some(reason) = http2.goaway {
+        out.line("GOAWAY", reason_name(reason));
+    }
+}
+
+fn settings(out: &mut Lines, frame: &Settings, first: bool) {
+    let name = if first { "SETTINGS" } else { "and later" };
+    out.line(name, format!("after {}", time(frame.after)));
+    for (id, value) in &frame.list {
+        out.line("", format!("{id:#x} {} = {value}", setting(*id)));
+    }
+    if frame.list.is_empty() {
+        out.line("", "empty");
+    }
+}
+
+/// The names of RFC 9113 §6.5.2, RFC 8441 §3 and RFC 9218 §2.1.
+pub(super) fn setting(id: u16) -> &'static str {
+    match id {
+        1 => "HEADER_TABLE_SIZE",
+        2 => "ENABLE_PUSH",
+        3 => "MAX_CONCURRENT_STREAMS",
+        4 => "INITIAL_WINDOW_SIZE",
+        5 => "MAX_FRAME_SIZE",
+        6 => "MAX_HEADER_LIST_SIZE",
+        8 => "ENABLE_CONNECT_PROTOCOL",
+        9 => "NO_RFC7540_PRIORITIES",
+        _ => "unknown",
+    }
+}
+
+fn closely(out: &mut Lines, socket: &Socket, offer: &Offer) {
+    let Some(opening) = &socket.opening else {
+        return out.line(handshake(socket), "no answer");
+    };
+    let stream = socket.stream.map(|stream| format!(", stream {stream}"));
+    out.line(
+        handshake(socket),
+        format!(
+            "{} in {}{}",
+            opening.status,
+            time(opening.time),
+            stream.unwrap_or_default()
+        ),
+    );
+    let accepted = opening.status.is_success() || opening.status.as_u16() == 101;
+    for (name, value) in &opening.headers {
+        if accepted && APART.contains(&name.as_str()) {
+            continue;
+        }
+        let value = String::from_utf8_lossy(value.as_bytes());
+        out.line("", format!("{name}: {value}"));
+    }
+    if !accepted {
+        return;
+    }
+    if !offer.subprotocols.is_empty() || opening.subprotocol.is_some() {
+        let none = || "none of those offered".to_owned();
+        out.line(
+            "subprotocol",
+            opening.subprotocol.clone().unwrap_or_else(none),
+        );
+    }
+    out.line("extensions", extensions(opening));
+    out.line("echo", echo(socket));
+    if socket.pings_sent > 0 {
+        out.line("ping", pings(socket));
+    }
+    out.line("close", close(socket));
+}
+
+fn handshake(socket: &Socket) -> &'static str {
+    if socket.place == Place::Http1 {
+        "Upgrade"
+    } else {
+        "CONNECT"
+    }
+}
+
+fn extensions(opening: &Opening) -> String {
+    if opening.extensions.is_empty() {
+        "none (permessage-deflate offered)".to_owned()
+    } else {
+        opening.extensions.join(", ")
+    }
+}
+
+fn echo(socket: &Socket) -> String {
+    let mut text = match &socket.echo {
+        Echo::NotTried => "not tried".to_owned(),
+        Echo::Same(took) => format!("yes, in {}", time(*took)),
+        Echo::Nothing => "none".to_owned(),
+        Echo::Other {
+            kind,
+            len,
+            beginning,
+        } => format!("none; first came {kind} of {len} bytes: {beginning:?}"),
+    };
+    if socket.pushed > 0 {
+        let _ = write!(text, "; {} messages unasked", socket.pushed);
+    }
+    text
+}
+
+fn pings(socket: &Socket) -> String {
+    let mut text = format!("{} of {} answered", socket.pings.len(), socket.pings_sent);
+    if let Some(median) = socket.ping_median() {
+        let _ = write!(text, ", median {}", time(median));
+    }
+    text
+}
+
+fn close(socket: &Socket) -> String {
+    let Some(close) = &socket.close else {
+        return "not done".to_owned();
+    };
+    let who = if close.by_server {
+        "by the server"
+    } else {
+        "answered"
+    };
+    format!("{who}, {}; then {}", code(close), ending(socket))
+}
+
+fn code(close: &Close) -> String {
+    let code = close
+        .code
+        .map_or_else(|| "without a code".to_owned(), |code| code.to_string());
+    if close.reason.is_empty() {
+        code
+    } else {
+        format!("{code} {:?}", close.reason)
+    }
+}
+
+fn ending(socket: &Socket) -> String {
+    match socket.ending {
+        None | Some(Ending::Nothing) => "nothing".to_owned(),
+        Some(Ending::EndStream) => "END_STREAM".to_owned(),
+        Some(Ending::EndStreamWithData) => "END_STREAM, in the frame of the Close".to_owned(),
+        Some(Ending::Reset(reason)) => format!("RST_STREAM {}", reason_name(reason)),
+        Some(Ending::GoAway(reason)) => format!("GOAWAY {}", reason_name(reason)),
+        Some(Ending::Disconnected) => "the connection closed".to_owned(),
+    }
+}
+
+/// A line for sockets that need only work.
+fn briefly(out: &mut Lines, socket: &Socket) {
+    let (name, when) = match socket.place {
+        Place::Socket(2) => ("socket 2", "after the first"),
+        _ => ("socket 3", "beside the second"),
+    };
+    let Some(opening) = &socket.opening else {
+        return out.line(name, format!("{when}: no answer"));
+    };
+    let mut text = format!("{when}: {} in {}", opening.status, time(opening.time));
+    if let Echo::Same(took) = socket.echo {
+        let _ = write!(text, ", echo in {}", time(took));
+    }
+    if let Some(median) = socket.ping_median() {
+        let _ = write!(text, ", ping {}", time(median));
+    }
+    let _ = write!(text, ", close {}", close(socket));
+    out.line(name, text);
+}
+
+fn finding(out: &mut Lines, found: &Found) {
+    let finding = &found.finding;
+    let name = if finding.is_fault() {
+        finding.party().name()
+    } else {
+        "remark"
+    };
+    let clause = finding.clause().map(|clause| format!(" ({clause})"));
+    out.line(
+        name,
+        format!("{}: {finding}{}", found.place, clause.unwrap_or_default()),
+    );
+}
+
+pub(super) fn verdict(facts: &Facts) -> String {
+    let verdict = match facts.verdict() {
+        Verdict::Http2 => "a WebSocket over HTTP/2 works",
+        Verdict::Http1 => "a WebSocket works over HTTP/1.1 only",
+        Verdict::None => "no WebSocket works",
+    };
+    if facts.verdict() != Verdict::Http2 {
+        return verdict.to_owned();
+    }
+    let too = facts.http1.as_ref().is_some_and(|socket| socket.works);
+    let other = if too { "too" } else { "not" };
+    format!("{verdict}, over HTTP/1.1 {other}")
+}
+
+/// Fields that are shown taken apart, or that say nothing of the server.
+const APART: [&str; 6] = [
+    "connection",
+    "date",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+    "upgrade",
+];
+
+fn time(time: Duration) -> String {
+    if time < Duration::from_millis(1) {
+        format!("{time:.0?}")
+    } else {
+        format!("{time:.1?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_cannot_write_to_the_terminal() {
+        let mut out = Lines(String::new());
+        out.line("name", "a\u{1b}[2Jb\r\u{9b}c");
+        assert_eq!(out.0, "  name          a\\u{1b}[2Jb\\r\\u{9b}c\n");
+    }
+}

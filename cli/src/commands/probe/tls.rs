@@ -1,0 +1,207 @@
+//! TLS, with a look at the certificate whether it is trusted or not.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{AlertDescription, CertificateError, DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+
+use super::connect::{BoxIo, HTTP1, Way, with_causes};
+use super::facts::{Certificate, Tls, Trust};
+use super::finding::{Finding, Step};
+
+/// Shakes hands, offering `alpn`.
+pub(super) async fn handshake(
+    way: &Way,
+    host: &str,
+    alpn: &[&str],
+    io: BoxIo,
+    tls: &mut Tls,
+) -> Result<BoxIo, Finding> {
+    let failed = |text: String| Finding::Tls(text);
+    let witness = Arc::new(Witness {
+        verifier: way.verifier.clone(),
+        shown: Mutex::default(),
+    });
+    let mut config = way.tls.clone();
+    config.dangerous().set_certificate_verifier(witness.clone());
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+    let began = Instant::now();
+    let shaken = timeout(
+        way.timeout,
+        TlsConnector::from(Arc::new(config)).connect(name, io),
+    )
+    .await;
+    if let Some((certificate, error)) = witness.take() {
+        tls.certificate = certificate;
+        tls.trust = match error {
+            Some(error) => Trust::Refused(error),
+            None if way.insecure => Trust::NotChecked,
+            None => Trust::Trusted,
+        };
+    }
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(explain(&error, alpn)),
+        Err(_) => return Err(Finding::Silent(Step::Tls)),
+    };
+    tls.time = Some(began.elapsed());
+    describe(&stream, tls);
+    Ok(Box::new(stream))
+}
+
+fn describe(stream: &TlsStream<BoxIo>, tls: &mut Tls) {
+    let (_, session) = stream.get_ref();
+    tls.alpn = session
+        .alpn_protocol()
+        .map(|name| String::from_utf8_lossy(name).into_owned());
+    tls.version = session
+        .protocol_version()
+        .and_then(|version| version.as_str())
+        .map(|name| name.replace("TLSv1_", "TLS 1."));
+    tls.cipher = session
+        .negotiated_cipher_suite()
+        .and_then(|suite| suite.suite().as_str())
+        .map(str::to_owned);
+}
+
+/// Tells a bad certificate and a refusal of HTTP/1.1 from all else.
+fn explain(error: &io::Error, alpn: &[&str]) -> Finding {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(error)) => {
+            Finding::Certificate(certificate_error(error))
+        }
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol))
+            if alpn == [HTTP1] =>
+        {
+            Finding::OnlyHttp2
+        }
+        _ => Finding::Tls(with_causes(error)),
+    }
+}
+
+fn certificate_error(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => "its issuer is unknown here".into(),
+        error => error.to_string(),
+    }
+}
+
+/// Lets another verifier decide, and remembers.
+#[derive(Debug)]
+struct Witness {
+    verifier: Arc<dyn ServerCertVerifier>,
+    shown: Mutex<Option<Shown>>,
+}
+
+/// The certificate, if it can be read, and what was held against it.
+type Shown = (Option<Certificate>, Option<String>);
+
+impl Witness {
+    fn take(&self) -> Option<Shown> {
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self
+            .verifier
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        let error = verified.as_ref().err().map(|error| match error {
+            rustls::Error::InvalidCertificate(error) => certificate_error(error),
+            error => error.to_string(),
+        });
+        let shown = (read(end_entity), error);
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn read(der: &CertificateDer<'_>) -> Option<Certificate> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    Some(Certificate {
+        subject: name(certificate.subject()),
+        issuer: name(certificate.issuer()),
+        from: day(validity.not_before),
+        until: day(validity.not_after),
+    })
+}
+
+fn name(name: &x509_parser::x509::X509Name<'_>) -> String {
+    let text = name.to_string();
+    if text.is_empty() {
+        "(no name)".to_owned()
+    } else {
+        text
+    }
+}
+
+fn day(time: ASN1Time) -> String {
+    time.to_datetime().date().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_read() {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let mut who = rcgen::DistinguishedName::new();
+        who.push(rcgen::DnType::CommonName, "example");
+        who.push(rcgen::DnType::OrganizationName, "Example Ltd");
+        params.distinguished_name = who;
+        params.not_before = rcgen::date_time_ymd(2025, 1, 31);
+        params.not_after = rcgen::date_time_ymd(2026, 2, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = params.self_signed(&key).unwrap();
+        let read = read(made.der()).expect("a certificate");
+        assert_eq!(read.subject, "CN=example, O=Example Ltd");
+        assert_eq!(read.issuer, read.subject);
+        assert_eq!((&*read.from, &*read.until), ("2025-01-31", "2026-02-01"));
+    }
+}

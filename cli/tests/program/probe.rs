@@ -1,0 +1,319 @@
+//! `h2ws probe`: what it says of servers, and with which exit status.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+
+use crate::process::{Ended, Server, run};
+use crate::raw::{Event, Raw, TEXT};
+
+fn probe(args: &[&str]) -> Ended {
+    run(&[&["probe"], args].concat())
+}
+
+/// The report on one URL, and the exit status.
+pub(crate) fn json(args: &[&str]) -> (Value, Option<i32>) {
+    let ended = probe(&[args, &["--json"]].concat());
+    let all: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
+    let status = ended.status.code();
+    assert_eq!(all["exit_status"].as_i64(), status.map(i64::from));
+    (all["results"][0].clone(), status)
+}
+
+/// Findings as `party|place|clause|text`, the party being `remark` where
+/// nobody is at fault.
+pub(crate) fn findings(report: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let list = report["findings"].as_array().expect("a list");
+    list.iter()
+        .map(|found| {
+            let fault = found["fault"].as_bool().expect("a truth value");
+            let party = if fault {
+                text(&found["party"])
+            } else {
+                "remark".to_owned()
+            };
+            let rest = ["place", "clause", "text"].map(|key| text(&found[key]));
+            format!("{party}|{}", rest.join("|"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_good_server_is_found_good() {
+    let server = Server::start(&["--deflate", "--subprotocol", "chat"]);
+    let asked = [&server.url, "--insecure", "--subprotocol", "chat"];
+    let (report, status) = json(&asked);
+    assert_eq!(status, Some(0), "{report:#}");
+    assert_eq!(findings(&report), [""; 0]);
+    assert_eq!(report["verdict"], "http2");
+
+    let address = server.url.strip_prefix("wss://").expect("TLS");
+    assert_eq!(report["addresses"], serde_json::json!([address]));
+    assert_eq!(report["connection"]["peer"], address);
+    let tls = &report["connection"]["tls"];
+    assert_eq!(tls["version"], "TLS 1.3");
+    assert_eq!(tls["alpn"], "h2");
+    assert_eq!(tls["trust"], "not checked");
+    let subject = tls["certificate"]["subject"].as_str().expect("a subject");
+    assert!(subject.starts_with("CN="), "{subject}");
+
+    let http2 = &report["http2"];
+    assert_eq!(http2["enable_connect_protocol"], "first");
+    let capability = serde_json::json!({ "id": 8, "name": "ENABLE_CONNECT_PROTOCOL", "value": 1 });
+    let settings = http2["settings_frames"][0]["settings"].as_array();
+    assert!(settings.expect("a list").contains(&capability), "{http2:#}");
+    let sockets = http2["sockets"].as_array().expect("a list");
+    let streams: Vec<_> = sockets.iter().map(|s| s["stream"].as_u64()).collect();
+    assert_eq!(streams, [Some(1), Some(3), Some(5)]);
+    for socket in sockets {
+        assert_eq!(socket["opening"]["status"], 200);
+        assert_eq!(socket["ending"]["how"], "end_stream");
+    }
+    for socket in sockets.iter().chain([&report["http1"]["socket"]]) {
+        assert_eq!(socket["works"], true);
+        assert_eq!(socket["echo"]["result"], "same");
+        assert_eq!(socket["opening"]["subprotocol"], "chat");
+        assert_eq!(socket["opening"]["extensions"][0], "permessage-deflate");
+        assert_eq!(socket["close"]["code"], 1000);
+        assert_eq!(socket["close"]["begun_by"], "probe");
+    }
+    assert_eq!(sockets[0]["pings_answered"], 5);
+    assert_eq!(report["http1"]["socket"]["opening"]["status"], 101);
+    assert_eq!(report["http1"]["socket"]["ending"]["how"], "disconnected");
+}
+
+#[test]
+fn the_text_has_the_facts_and_a_verdict() {
+    let server = Server::start(&[]);
+    let ended = probe(&[&server.url, "--insecure"]);
+    ended.exited(0);
+    for fact in [
+        server.url.as_str(),
+        "TLS 1.3",
+        "ALPN h2",
+        "not checked (--insecure)",
+        "0x8 ENABLE_CONNECT_PROTOCOL = 1",
+        "200 OK",
+        "none (permessage-deflate offered)",
+        "5 of 5 answered",
+        "1000; then END_STREAM",
+        "101 Switching Protocols",
+        "findings\n  none\n",
+        "verdict\n  a WebSocket over HTTP/2 works, over HTTP/1.1 too\n",
+    ] {
+        assert!(ended.stdout.contains(fact), "no {fact:?}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn without_the_capability_http1_is_what_works() {
+    let server = Server::start(&["--no-extended-connect"]);
+    let (report, status) = json(&[&server.url, "--insecure"]);
+    assert_eq!(status, Some(3));
+    assert_eq!(report["verdict"], "http1");
+    assert_eq!(report["http2"]["enable_connect_protocol"], "absent");
+    assert_eq!(report["http2"]["sockets"], Value::Array(Vec::new()));
+    let [found] = &findings(&report)[..] else {
+        panic!("{report:#}");
+    };
+    assert!(found.starts_with("remark|HTTP/2|RFC 8441 §3|"), "{found}");
+}
+
+#[test]
+fn the_worst_of_several_urls_decides() {
+    let good = Server::start(&["--cleartext"]);
+    let less = Server::start(&["--cleartext", "--no-extended-connect"]);
+    let none = "ws://127.0.0.1:1/";
+    probe(&[&good.url, &good.url]).exited(0);
+    probe(&[&less.url, &good.url]).exited(3);
+    let ended = probe(&[none, &less.url, &good.url, "--json"]);
+    ended.exited(1);
+    let all: Value = serde_json::from_str(&ended.stdout).expect("one object");
+    let results = all["results"].as_array().expect("a list");
+    let verdicts: Vec<_> = results.iter().map(|result| &result["verdict"]).collect();
+    assert_eq!(verdicts, ["none", "http1", "http2"]);
+    let [found] = &findings(&results[0])[..] else {
+        panic!("{all:#}");
+    };
+    assert!(found.starts_with("network|connection|-|no TCP"), "{found}");
+}
+
+#[test]
+fn bad_usage_exits_2() {
+    let url = "ws://localhost/";
+    let wrong: [&[&str]; 7] = [
+        &[],
+        &["ftp://localhost/"],
+        &["ws://localhost/#fragment"],
+        &[url, "-H", "no colon"],
+        &[url, "-H", "Sec-WebSocket-Key: mine"],
+        &[url, "--subprotocol", "not a token"],
+        &[url, "--timeout", "soon"],
+    ];
+    for args in wrong {
+        let ended = probe(args);
+        ended.exited(2).says("--help");
+        assert_eq!(ended.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_shown_and_blamed() {
+    let server = Server::start(&[]);
+    let (report, status) = json(&[&server.localhost()]);
+    assert_eq!(status, Some(1));
+    let tls = &report["connection"]["tls"];
+    assert_eq!(tls["trust"], "refused");
+    assert!(tls["certificate"]["subject"].is_string(), "{tls}");
+    let [found] = &findings(&report)[..] else {
+        panic!("{report:#}");
+    };
+    let blamed = "server|connection|RFC 9110 §4.3.4|";
+    assert!(found.starts_with(blamed), "{found}");
+}
+
+/// A server of one version only.
+fn server_with_alpn(alpn: &str) -> (tokio::runtime::Runtime, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = rustls::crypto::ring::default_provider();
+    let mut config = rustls::ServerConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("a pair");
+    config.alpn_protocols = vec![alpn.into()];
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let address = runtime.block_on(async {
+        let server = h2ws::Server::builder().tls(config).bind("127.0.0.1:0");
+        let server = server.await.expect("a free port");
+        let address = server.local_addr().expect("an address");
+        let echo = |request: h2ws::Upgrade| async move {
+            let Ok(mut socket) = request.accept().await else {
+                return;
+            };
+            while let Some(Ok(message)) = socket.next().await {
+                let _ = socket.feed(message).await;
+            }
+        };
+        tokio::spawn(server.serve(echo).into_future());
+        address
+    });
+    (runtime, format!("wss://{address}/"))
+}
+
+#[test]
+fn what_alpn_picks_is_no_fault() {
+    for (alpn, status, remark) in [
+        (
+            "http/1.1",
+            3,
+            "remark|HTTP/2|RFC 7301 §3.2|ALPN picked http/1.1: no HTTP/2",
+        ),
+        (
+            "h2",
+            0,
+            "remark|HTTP/1.1|RFC 7301 §3.2|takes no http/1.1 by ALPN: HTTP/2 only",
+        ),
+    ] {
+        let (_runtime, url) = server_with_alpn(alpn);
+        let (report, exited) = json(&[&url, "--insecure"]);
+        assert_eq!(exited, Some(status), "{report:#}");
+        assert_eq!(findings(&report), [remark]);
+        assert_eq!(report["connection"]["tls"]["alpn"], alpn);
+        // The first connection serves where it can.
+        assert_eq!(report["http1"]["connection"], Value::Null);
+    }
+}
+
+#[test]
+fn header_fields_and_origin_reach_the_server() {
+    let server = Server::start(&["--cleartext", "--allow-origin", "https://ok.example"]);
+    let from = |origin| json(&[&server.url, "--origin", origin]);
+    assert_eq!(from("https://ok.example").1, Some(0));
+    let (report, status) = from("https://evil.example");
+    assert_eq!(status, Some(1));
+    let found = findings(&report);
+    let text = "refused this opening request with 403 Forbidden";
+    let expected = ["HTTP/2 socket 1", "HTTP/1.1"].map(|place| format!("remark|{place}|-|{text}"));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_proxy_is_asked_and_blamed() {
+    let server = Server::start(&["--cleartext"]);
+    let (report, status) = json(&[&server.url, "--proxy", "http://me:hunter2@127.0.0.1:1"]);
+    assert_eq!(status, Some(1));
+    assert_eq!(report["proxy"], "http://127.0.0.1:1");
+    let found = findings(&report);
+    assert!(found[0].starts_with("proxy|connection|-|"), "{found:?}");
+}
+
+#[test]
+fn what_a_server_says_cannot_move_the_cursor() {
+    let server = Raw::http2(|peer, event| match event {
+        Event::Frame(stream, TEXT, _) => {
+            peer.say(*stream, TEXT, b"\x1b[2J");
+            true
+        }
+        _ => false,
+    });
+    let ended = probe(&[&server.url()]);
+    assert!(
+        ended
+            .exited(0)
+            .stdout
+            .contains("first came text of 4 bytes")
+    );
+    assert!(!ended.stdout.contains('\u{1b}'), "{ended:?}");
+}
+
+#[test]
+fn two_connections_are_all_that_is_made() {
+    let server = Raw::http2(|_, _| false);
+    let (report, status) = json(&[&server.url()]);
+    assert_eq!((status, findings(&report)), (Some(0), Vec::new()));
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn a_server_that_pushes_and_does_not_echo_is_not_wrong() {
+    let server = Raw::http2(|peer, event| match event {
+        Event::Request(stream) => {
+            peer.answer(*stream, &[(":status", "200")], 0);
+            peer.say(*stream, TEXT, b"1");
+            peer.say(*stream, TEXT, b"2");
+            true
+        }
+        Event::Frame(_, TEXT, _) => true,
+        _ => false,
+    });
+    let (report, status) = json(&[&server.url()]);
+    assert_eq!((status, findings(&report)), (Some(0), Vec::new()));
+    let socket = &report["http2"]["sockets"][0];
+    assert_eq!(socket["messages_unasked"], 2);
+    let echo = serde_json::json!(
+        { "result": "other", "kind": "text", "bytes": 1, "beginning": "1" });
+    assert_eq!(socket["echo"], echo);
+}
+
+/// They sit unread at the second socket while the third is looked at, where
+/// the `h2` crate's defaults end the connection.
+#[test]
+fn thousands_of_short_messages_at_once_are_not_wrong() {
+    let server = Raw::http2(|peer, event| {
+        let Event::Request(stream) = event else {
+            return false;
+        };
+        peer.answer(*stream, &[(":status", "200")], 0);
+        peer.say_often(*stream, b"tick", 8000);
+        true
+    });
+    let (report, status) = json(&[&server.url()]);
+    assert_eq!((status, findings(&report)), (Some(0), Vec::new()));
+    for socket in report["http2"]["sockets"].as_array().expect("a list") {
+        assert_eq!(socket["messages_unasked"], 8000);
+        assert_eq!(socket["echo"]["result"], "same");
+    }
+}

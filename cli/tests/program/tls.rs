@@ -1,0 +1,128 @@
+//! Certificates on the command line.
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::tls::{self, Trust};
+use h2ws::{Client, Message};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use crate::process::{Ended, Scratch, Server, h2ws, run, run_with};
+
+/// Writes a self-signed pair for these names to files, whose paths it returns.
+fn pair(files: &Scratch, name: &str, names: &[&str]) -> (String, String) {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).expect("a pair");
+    let cert = files.file(&format!("{name}.pem"), &made.cert.pem());
+    let key = made.signing_key.serialize_pem();
+    (cert, files.file(&format!("{name}.key"), &key))
+}
+
+fn connect(url: &str, args: &[&str]) -> Ended {
+    run_with(h2ws(&["connect", url]).args(args), "hello\n")
+}
+
+#[test]
+fn clients_show_certificates_to_servers_that_ask() {
+    let files = Scratch::new();
+    let mut params = CertificateParams::new([]).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().expect("a key");
+    let ca = params.self_signed(&ca_key).expect("an authority");
+    let issuer = Issuer::new(params, ca_key);
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(["me".to_owned()]).expect("a name");
+    let signed = params.signed_by(&key, &issuer).expect("a certificate");
+    let ca = files.file("ca.pem", &ca.pem());
+    let cert = files.file("me.pem", &signed.pem());
+    let key = files.file("me.key", &key.serialize_pem());
+    let shown = ["--insecure", "--cert", &cert, "--key", &key];
+    let (stranger, stranger_key) = pair(&files, "stranger", &["me"]);
+    let strange = ["--insecure", "--cert", &stranger, "--key", &stranger_key];
+
+    let required = Server::start(&["--client-ca", &ca]);
+    connect(&required.url, &shown).exited(0);
+    connect(&required.url, &["--insecure"])
+        .exited(1)
+        .says("CertificateRequired");
+    connect(&required.url, &strange).exited(1);
+
+    let optional = Server::start(&["--client-ca", &ca, "--client-cert-optional"]);
+    connect(&optional.url, &shown).exited(0);
+    connect(&optional.url, &["--insecure"]).exited(0);
+    connect(&optional.url, &strange).exited(1);
+}
+
+#[test]
+fn each_name_has_its_certificate() {
+    let files = Scratch::new();
+    let (first, first_key) = pair(&files, "first", &["127.0.0.1", "first.test"]);
+    let (second, second_key) = pair(&files, "second", &["localhost"]);
+    let server = Server::start(&[
+        "--cert",
+        &first,
+        "--key",
+        &first_key,
+        "--cert",
+        &second,
+        "--key",
+        &second_key,
+    ]);
+    // Clients ask for no name where the URL has an address.
+    connect(&server.url, &["--cacert", &first]).exited(0);
+    connect(&server.url, &["--cacert", &second]).exited(1);
+    connect(&server.localhost(), &["--cacert", &second]).exited(0);
+    connect(&server.localhost(), &["--cacert", &first])
+        .exited(1)
+        .says("certificate");
+
+    run(&[
+        "serve", "--cert", &first, "--cert", &second, "--key", &first_key,
+    ])
+    .exited(1)
+    .says("each --cert needs its --key");
+    let crossed = ["serve", "--cert", &first, "--key", &second_key];
+    run(&crossed).exited(1).says("first.pem");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_certificates_again() {
+    let files = Scratch::new();
+    let (cert, key) = pair(&files, "server", &["localhost"]);
+    let old = files.file("old.pem", &std::fs::read_to_string(&cert).expect("written"));
+    let server = Server::start(&["--cert", &cert, "--key", &key]);
+    let url = server.localhost();
+    let trust = tls::roots_from_pem(&std::fs::read(&old).expect("written")).expect("a root");
+    let config = tls::client_config(Trust::Only(trust), None).expect("a configuration");
+    let client = Client::builder().tls(config).build().expect("a client");
+    let mut socket = client.connect(&url).await.expect("open");
+
+    pair(&files, "server", &["localhost"]);
+    server.running.signal("HUP");
+    server.running.says("certificates reloaded");
+    connect(&url, &["--cacert", &cert]).exited(0);
+    connect(&url, &["--cacert", &old]).exited(1);
+
+    let new = files.file("new.pem", &std::fs::read_to_string(&cert).expect("written"));
+    files.file("server.pem", "no certificate");
+    server.running.signal("HUP");
+    server.running.says("not reloaded, the old stay in use");
+    server.running.says("server.pem");
+    connect(&url, &["--cacert", &new]).exited(0);
+
+    socket
+        .send(Message::text("still here"))
+        .await
+        .expect("sent");
+    let echo = socket.next().await.expect("open").expect("no error");
+    assert_eq!(echo, Message::text("still here"));
+}
+
+#[test]
+fn other_hosts_are_misdirected() {
+    let server = Server::start(&["--cleartext", "--allow-host", "localhost"]);
+    for version in ["--http1", "--http2"] {
+        connect(&server.localhost(), &[version]).exited(0);
+        connect(&server.url, &[version]).exited(1).says("421");
+    }
+    run(&["serve", "--allow-host", "http://a"]).exited(1);
+}

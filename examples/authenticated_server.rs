@@ -1,0 +1,115 @@
+//! Who is let in: the handler is the hook. It sees the whole request, client
+//! certificate included, may look elsewhere for as long as it needs (within
+//! `ServerBuilder::answer_timeout`), and accepts or refuses. Certificates are
+//! read again on SIGHUP.
+//!
+//! ```sh
+//! for who in server me; do
+//!     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
+//!         -subj /CN=$who -addext subjectAltName=DNS:localhost \
+//!         -addext basicConstraints=critical,CA:FALSE -keyout $who.key -out $who.pem
+//! done
+//! cargo run --example authenticated_server -- server.pem server.key me.pem
+//! h2ws connect --cacert server.pem wss://localhost:8443/ </dev/null    # 401
+//! h2ws connect --cacert server.pem -H 'Authorization: Bearer sesame' wss://localhost:8443/
+//! h2ws connect --cacert server.pem --cert me.pem --key me.key wss://localhost:8443/
+//! ```
+
+use std::fs;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use h2ws::tls::{self, Certificates, ClientAuth, Identity, ServerTls};
+use h2ws::{Message, Server, Upgrade};
+use http::{Response, StatusCode, header};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let files: Vec<_> = std::env::args().skip(1).collect();
+    let [cert, key, client_ca] = files.try_into().map_err(|_| "CERT KEY CLIENT_CA")?;
+    let load = move || {
+        let identity = Identity::from_pem(&fs::read(&cert)?, &fs::read(&key)?)?;
+        let clients = ClientAuth::Optional(tls::roots_from_pem(&fs::read(&client_ca)?)?);
+        Ok::<_, Failure>(tls::server_config(Certificates::new(identity)?, clients)?)
+    };
+    let tls = ServerTls::new(load()?);
+    let builder = Server::builder().tls(tls.clone());
+    let server = builder.bind("127.0.0.1:8443").await?;
+    println!("listening on wss://{}", server.local_addr()?);
+    let reloading = reload_on_sighup(move || match load() {
+        Ok(config) => tls.replace(config),
+        Err(error) => eprintln!("the old certificates stay in use: {error}"),
+    });
+    tokio::spawn(reloading);
+    server.serve(admit).await?;
+    Ok(())
+}
+
+/// Lets in whom it knows.
+async fn admit(request: Upgrade) {
+    let Some(user) = user(&request).await else {
+        let refusal = Response::builder()
+            .status(StatusCode::UNAUTHORIZED)
+            .header(header::WWW_AUTHENTICATE, "Bearer realm=\"echo\"")
+            .body(Bytes::from_static(
+                b"a client certificate or a token, please\n",
+            ));
+        return match refusal {
+            Ok(refusal) => request.reject_with(refusal),
+            Err(_) => request.reject(StatusCode::UNAUTHORIZED),
+        };
+    };
+    let Ok(mut socket) = request.accept().await else {
+        return;
+    };
+    println!("{user} is in, over {}", socket.transport());
+    let greeting = Message::text(format!("hello, {user}"));
+    if socket.feed(greeting).await.is_err() {
+        return;
+    }
+    while let Some(Ok(message)) = socket.next().await {
+        if socket.feed(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Who asks. That a certificate leads to the authority was checked already; a
+/// token, or the session in a cookie, is looked up where such things are kept.
+async fn user(request: &Upgrade) -> Option<String> {
+    let certificates = request.tls()?.client_certificates();
+    if let Some(certificate) = certificates.first() {
+        return Some(format!(
+            "bearer of a certificate of {} bytes",
+            certificate.len()
+        ));
+    }
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let token = match authorization.and_then(|value| value.to_str().ok()) {
+        Some(value) => value.strip_prefix("Bearer ")?,
+        None => request.cookie("session")?,
+    };
+    look_up(token).await
+}
+
+/// A query to a database, say.
+async fn look_up(token: &str) -> Option<String> {
+    (token == "sesame").then(|| "bearer of the token".to_owned())
+}
+
+#[cfg(unix)]
+async fn reload_on_sighup(reload: impl Fn()) {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        reload();
+    }
+}
+
+#[cfg(not(unix))]
+async fn reload_on_sighup(_: impl Fn()) {}

@@ -1,0 +1,171 @@
+"""`h2ws probe` against every server peer: does it print what that peer does?
+
+What the peers do is known from the reference cases, from their documentation
+and from other people's programs (`nghttp -nv`); nothing here is read off h2ws.
+"""
+
+from dataclasses import dataclass, field
+
+from lib import program
+from lib.cases import Turn, case, check, equal
+from lib.relay import Relay
+
+from .reference import is_server
+from .server import by_h2
+
+NO_END = "server RFC 8441 §5"
+ENDED = {"end_stream", "end_stream_with_data"}
+
+
+@dataclass
+class Known:
+    """What a peer is known to do with TLS."""
+
+    # SETTINGS by their ids; none for those without HTTP/2.
+    settings: dict[int, int] | None
+    # How it ends the stream of a closed socket, before the client does.
+    endings: set[str] = field(default_factory=lambda: ENDED)
+    # Faults, each as often as it is found.
+    faults: list[str] = field(default_factory=list)
+    # permessage-deflate over HTTP/2, over HTTP/1.1.
+    deflate: tuple[bool, bool] = (False, False)
+    # A field of its answers.
+    field: str = ""
+
+
+# Apache and Hypercorn leave streams open until the client ends them: the
+# reference cases find 6 and 100 sockets to be their limit then.
+KNOWN = {
+    "nghttpx": Known({3: 100, 4: 65_535, 9: 1, 8: 1}, field="via"),
+    "haproxy": Known({8: 1, 3: 100}),
+    "apache": Known({3: 100, 8: 1}, {"nothing"}, [NO_END] * 3),
+    "lighttpd": Known({3: 8, 4: 65_536, 6: 65_535, 8: 1, 9: 1}, field="server"),
+    "libwebsockets": Known({1: 65_536, 2: 0, 3: 24, 4: 0, 6: 4096, 8: 1}, {"end_stream_with_data"}),
+    "hypercorn": Known({1: 4096, 2: 0, 3: 100, 4: 65_535, 5: 16_384, 6: 65_536, 8: 1},
+                       {"nothing"}, [NO_END] * 3, (True, True), "server"),
+    "node": Known({8: 1}),
+    "axum": Known({3: 200, 4: 1 << 20, 5: 16_384, 6: 16_384, 8: 1}),
+    "h2-crate": Known({8: 1}),
+    "h2o": Known({3: 100, 4: 1 << 24}),
+    "nginx": Known({3: 128, 4: 65_536, 5: 16_777_215}),
+    "caddy": Known({3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896}),
+    "granian": Known({3: 200, 4: 1 << 20, 5: 16_384, 6: 1 << 24}),
+    "websockets": Known(None, deflate=(False, True)),
+    "ws": Known(None, deflate=(False, True)),
+}
+
+
+def offers(peer) -> list[str]:
+    return ["--subprotocol", peer.subprotocol] if peer.subprotocol else []
+
+
+def remarks(probed: program.Probed) -> list[str]:
+    return [f["text"] for f in probed.said["findings"] if not f["fault"]]
+
+
+def worked(socket: dict, status: int, subprotocol: str | None) -> None:
+    """A socket that was opened, spoken on and closed."""
+    check(socket["works"], f"does not work: {socket}")
+    equal(socket["opening"]["status"], status, "status")
+    equal(socket["opening"]["subprotocol"], subprotocol, "subprotocol")
+    equal(socket["echo"]["result"], "same", "echo")
+    equal(socket["pings_answered"], socket["pings_sent"], "pings answered")
+    equal(socket["close"], {"code": 1000, "reason": socket["close"]["reason"], "begun_by": "probe"}, "close")
+
+
+def over_http2(said: dict, known: Known, subprotocol: str | None, deflate: bool) -> None:
+    http2 = said["http2"]
+    equal(http2["enable_connect_protocol"], "first", "capability")
+    equal([s["stream"] for s in http2["sockets"]], [1, 3, 5], "streams")
+    for socket in http2["sockets"]:
+        worked(socket, 200, subprotocol)
+        check(socket["ending"]["how"] in known.endings, f"ended by {socket['ending']}, known are {known.endings}")
+        equal(bool(socket["opening"]["extensions"]), deflate, "compression")
+        names = {name for name, _ in socket["opening"]["headers"]}
+        check(not known.field or known.field in names, f"no {known.field} in {names}")
+    equal(http2["sockets"][0]["pings_sent"], 5, "pings")
+
+
+def settings(said: dict) -> dict[int, int]:
+    return {s["id"]: s["value"] for frame in said["http2"]["settings_frames"] for s in frame["settings"]}
+
+
+@case("client", wants=is_server, timeout=60)
+async def probe_tells_what_the_peer_does(turn: Turn):
+    """DESIGN, contract: exit status, capability, SETTINGS, sockets, endings; two connections at most."""
+    known = KNOWN[turn.peer.name]
+    async with Relay(turn.served.tls.port) as relay:
+        url = turn.served.tls.on(relay.port).ws_url()
+        probed = await program.probe(turn.h2ws, url, *offers(turn.peer))
+        check(relay.accepted <= 2, f"{relay.accepted} connections")
+    said = probed.said
+    equal(probed.status, 0 if turn.peer.capable else 3, "exit status")
+    equal(said["verdict"], "http2" if turn.peer.capable else "http1", "verdict")
+    equal(probed.clauses(), known.faults, "faults")
+    tls = said["connection"]["tls"]
+    check(tls["version"].startswith("TLS 1."), f"TLS: {tls}")
+    check("localhost" in tls["certificate"]["subject"], f"certificate: {tls}")
+    equal(tls["alpn"], "h2" if known.settings else "http/1.1", "ALPN")
+    if known.settings:
+        equal(settings(said), known.settings, "SETTINGS")
+    if turn.peer.capable:
+        over_http2(said, known, turn.peer.subprotocol, known.deflate[0])
+    elif known.settings:
+        equal(said["http2"]["enable_connect_protocol"], "absent", "capability")
+        equal(said["http2"]["sockets"], [], "sockets without the capability")
+    if turn.peer.http1:
+        socket = said["http1"]["socket"]
+        worked(socket, 101, turn.peer.subprotocol)
+        equal(socket["ending"]["how"], "disconnected", "end of the HTTP/1.1 connection")
+        equal(bool(socket["opening"]["extensions"]), known.deflate[1], "compression over HTTP/1.1")
+    else:
+        equal(said["http1"], None, "HTTP/1.1")
+    turn.note(f"{said['verdict_text']}; {len(probed.clauses())} faults")
+
+
+@case("client", wants=lambda peer: is_server(peer) and peer.name not in ("libwebsockets", "granian", "hypercorn"))
+async def probe_in_cleartext(turn: Turn):
+    """RFC 9113 §3.3: HTTP/2 by prior knowledge where the peer has it, HTTP/1.1 otherwise."""
+    probed = await program.probe(turn.h2ws, turn.served.clear.ws_url(), *offers(turn.peer))
+    equal(probed.said["connection"]["tls"], None, "TLS")
+    equal(probed.status, 0 if turn.peer.clear_h2 else 3, "exit status")
+    equal(probed.clauses(), KNOWN[turn.peer.name].faults, "faults")
+    turn.note("; ".join(remarks(probed)))
+
+
+@case("client", wants=lambda peer: is_server(peer) and "refuse" in peer.can)
+async def probe_tells_refusals(turn: Turn):
+    """DESIGN, contract: a path where the peer answers 403 is exit 1, and nobody's fault."""
+    probed = await program.probe(turn.h2ws, turn.served.tls.ws_url("/refuse"))
+    both = turn.peer.name != "node"  # whose Upgrade refuses no path
+    equal(probed.status, 1 if both else 3, "exit status")
+    equal(probed.clauses(), [], "faults")
+    said = [text for text in remarks(probed) if "403" in text]
+    equal(len(said), int(turn.peer.capable) + int(both), "refusals told")
+
+
+@case("client", wants=lambda peer: peer.name == "node")
+async def probe_blames_an_unoffered_subprotocol(turn: Turn):
+    """RFC 6455 §4.1: a subprotocol that was not offered is the server's fault."""
+    probed = await program.probe(turn.h2ws, turn.served.tls.ws_url("/wrong-subprotocol"))
+    equal(probed.clauses(), ["server RFC 6455 §4.1"], "faults")
+    equal(probed.status, 3, "exit status")  # its Upgrade does no such thing
+
+
+@case("client", wants=lambda peer: peer.name == "libwebsockets")
+async def probe_blames_silence(turn: Turn):
+    """RFC 8441 §4: an extended CONNECT that is never answered is told, and does not hang."""
+    probed = await program.probe(turn.h2ws, turn.served.tls.ws_url(), "--subprotocol", "unknown.example", "--timeout", "2")
+    check(probed.status != 0, "a socket that was never opened works")
+    texts = [f["text"] for f in probed.said["findings"] if f["place"] == "HTTP/2 socket 1"]
+    equal(texts, ["waited for an answer to the opening request in vain"], "findings")
+
+
+@case("server", wants=by_h2)
+async def probe_finds_nothing_wrong_with_serve(turn: Turn):
+    """DESIGN, contract: our own server is probed like any other."""
+    for endpoint in (turn.served.tls, turn.served.clear):
+        probed = await program.probe(turn.h2ws, endpoint.ws_url())
+        equal((probed.status, probed.said["findings"]), (0, []), "exit status and findings")
+        over_http2(probed.said, Known(None, {"end_stream"}), None, False)
+        worked(probed.said["http1"]["socket"], 101, None)

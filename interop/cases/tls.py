@@ -1,0 +1,152 @@
+"""Certificates of `h2ws serve` and of its clients, seen by OpenSSL: python's
+`ssl`, `openssl s_client`, curl.
+"""
+
+import asyncio
+import re
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib import program
+from lib.cases import Turn, case, check, equal
+from lib.rfc8441 import Connection, PeerError, tls_context
+from lib.stage import run
+
+
+def by_h2(peer) -> bool:
+    return peer.name == "python-h2"
+
+
+def by_curl(peer) -> bool:
+    return peer.name == "curl"
+
+
+@dataclass
+class Pair:
+    cert: Path
+    key: Path
+
+    def options(self) -> tuple:
+        return "--cert", self.cert, "--key", self.key
+
+
+async def openssl(*arguments) -> str:
+    status, out, err = await run("openssl", *arguments)
+    equal(status, 0, f"exit status of openssl {arguments[0]} ({err[-200:]})")
+    return out
+
+
+async def pair(turn: Turn, name: str, *names: str, issuer: Pair | None = None, ca: bool = False) -> Pair:
+    """A certificate with the common name `name`, by itself or by an authority."""
+    made = Pair(turn.stage.dir / f"{name}.pem", turn.stage.dir / f"{name}.key")
+    by = ("-CA", issuer.cert, "-CAkey", issuer.key) if issuer else ()
+    alternatives = ",".join(f"DNS:{n}" for n in names or (name,))
+    await openssl(
+        "req", "-x509", *by, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+        "-days", "30", "-subj", f"/CN={name}", "-addext", f"subjectAltName={alternatives}",
+        "-addext", f"basicConstraints=critical,CA:{'TRUE' if ca else 'FALSE'}",
+        "-keyout", made.key, "-out", made.cert,
+    )
+    return made
+
+
+async def shown(endpoint, name: str | None) -> str:
+    """The common name of the certificate that OpenSSL is shown for this name."""
+    sni = ("-servername", name) if name else ("-noservername",)
+    _, out, err = await run("openssl", "s_client", "-connect", endpoint.authority, *sni, stdin=b"")
+    found = re.search(r"subject=.*CN ?= ?([\w.-]+)", out)
+    check(found, f"no certificate in what s_client said: {err[-200:]}")
+    return found[1]
+
+
+@case("server", wants=by_h2)
+async def certificates_by_name(turn: Turn):
+    """RFC 6066 §3: several certificates by SNI, the first for unknown names and none."""
+    first, second = await pair(turn, "first.test"), await pair(turn, "second.test", "second.test", "*.second.test")
+    endpoint, _ = await program.serve_one(turn.stage, *first.options(), *second.options())
+    for name, subject in [
+        ("first.test", "first.test"), ("second.test", "second.test"), ("a.second.test", "second.test"),
+        ("SECOND.test", "second.test"), ("a.b.second.test", "first.test"), ("other.test", "first.test"),
+        (None, "first.test"),
+    ]:
+        equal(await shown(endpoint, name), subject, f"certificate for {name}")
+
+
+@case("server", wants=by_h2)
+async def certificates_are_reloaded(turn: Turn):
+    """SIGHUP: new handshakes get the new certificate, bad files none, and open sockets go on."""
+    old, new = await pair(turn, "old.test"), await pair(turn, "new.test")
+    used = Pair(turn.stage.dir / "used.pem", turn.stage.dir / "used.key")
+
+    def put(files: Pair) -> None:
+        shutil.copy(files.cert, used.cert)
+        shutil.copy(files.key, used.key)
+
+    put(old)
+    endpoint, child = await program.serve_one(turn.stage, *used.options())
+    async with Connection.to(endpoint) as connection:
+        socket = await connection.socket()
+        equal(await shown(endpoint, None), "old.test", "certificate")
+        put(new)
+        child.signal(signal.SIGHUP)
+        while await shown(endpoint, None) != "new.test":
+            await asyncio.sleep(0.05)
+        used.cert.write_text("no certificate\n")
+        child.signal(signal.SIGHUP)
+        while "not reloaded" not in child.log.read_text():
+            await asyncio.sleep(0.05)
+        equal(await shown(endpoint, None), "new.test", "certificate after a bad reload")
+        await socket.echo("still open")
+        await socket.close(1000, "")
+
+
+async def authority(turn: Turn) -> tuple[Pair, Pair, Pair]:
+    """An authority, a certificate that it signed, and one of another's."""
+    ca = await pair(turn, "ca", ca=True)
+    other = await pair(turn, "other-ca", ca=True)
+    return ca, await pair(turn, "me", issuer=ca), await pair(turn, "stranger", issuer=other)
+
+
+@case("server", wants=by_h2)
+async def client_certificates(turn: Turn):
+    """RFC 8446 §4.3.2: sockets for clients with a certificate of the authority, and for no others."""
+    ca, me, stranger = await authority(turn)
+    for optional in (False, True):
+        options = ("--client-cert-optional",) if optional else ()
+        endpoint, _ = await program.serve_one(turn.stage, "--client-ca", ca.cert, *options)
+        for who, let_in in [(me, True), (None, optional), (stranger, False)]:
+            context = tls_context(["h2"])
+            if who:
+                context.load_cert_chain(who.cert, who.key)
+            try:
+                async with Connection.to(endpoint, context=context) as connection:
+                    await (await connection.socket()).echo("hello")
+                    opened = True
+            except (PeerError, OSError):
+                opened = False
+            equal(opened, let_in, f"{who and who.cert.name} let in ({options})")
+
+
+@case("server", wants=by_curl)
+async def curl_shows_its_certificate(turn: Turn):
+    """RFC 8446 §4.3.2: pages for curl with a certificate of the authority, and for no other."""
+    ca, me, stranger = await authority(turn)
+    server = await pair(turn, "server", "localhost")
+    endpoint, _ = await program.serve_one(turn.stage, *server.options(), "--client-ca", ca.cert, "--allow-host", "localhost")
+    url = f"https://localhost:{endpoint.port}/"
+    connect = f"localhost:{endpoint.port}:127.0.0.1"
+    for version in ("--http2", "--http1.1"):
+        async def status(*options) -> tuple[int, str]:
+            ended, out, _ = await run(
+                "curl", "-sS", version, "--cacert", server.cert, "--resolve", connect,
+                "-o", "/dev/null", "-w", "%{http_code}", *options, url,
+            )
+            return ended, out
+
+        equal(await status(*me.options()), (0, "200"), "exit status and answer")
+        equal(await status(*me.options(), "-H", "Host: evil.test"), (0, "421"), "exit status and answer")
+        for options in ((), stranger.options()):
+            ended, out = await status(*options)
+            check(ended != 0 and out == "000", f"{options}: exit {ended}, status {out}")

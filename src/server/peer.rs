@@ -1,0 +1,37 @@
+//! Who is at the other end of a connection.
+
+use std::net::SocketAddr;
+
+use crate::transport::tls::TlsInfo;
+
+/// The client at the other end of a connection: its address, and what its TLS
+/// handshake told. It is among the extensions of ordinary requests, beside
+/// [`Transport`](crate::Transport):
+///
+/// ```
+/// use h2ws::{Body, Peer};
+///
+/// fn is_known(request: &http::Request<Body>) -> bool {
+///     let tls = request.extensions().get::<Peer>().and_then(Peer::tls);
+///     tls.is_some_and(|tls| !tls.client_certificates().is_empty())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(super) addr: SocketAddr,
+    pub(super) tls: Option<TlsInfo>,
+}
+
+impl Peer {
+    /// The other end of the TCP connection: the client, or a proxy before it.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What the TLS handshake settled; `None` without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
+    }
+}

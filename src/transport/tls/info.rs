@@ -1,0 +1,95 @@
+//! What a TLS handshake told about a client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
+
+use super::H2;
+
+/// What the TLS handshake of a client's connection settled. Cheap to clone.
+///
+/// [`Upgrade::tls`](crate::Upgrade::tls) gives it for requests for a
+/// WebSocket; [`Peer::tls`](crate::Peer::tls), among the extensions, for
+/// ordinary ones.
+#[derive(Clone)]
+pub struct TlsInfo(Arc<Settled>);
+
+struct Settled {
+    server_name: Option<String>,
+    alpn: Option<Vec<u8>>,
+    version: Option<ProtocolVersion>,
+    cipher: Option<CipherSuite>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl TlsInfo {
+    pub(super) fn of(tls: &ServerConnection) -> Self {
+        let certificates = tls.peer_certificates().unwrap_or_default();
+        Self(Arc::new(Settled {
+            server_name: tls.server_name().map(str::to_owned),
+            alpn: tls.alpn_protocol().map(<[u8]>::to_vec),
+            version: tls.protocol_version(),
+            cipher: tls.negotiated_cipher_suite().map(|suite| suite.suite()),
+            certificates: certificates
+                .iter()
+                .map(|certificate| certificate.clone().into_owned())
+                .collect(),
+        }))
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.alpn() == Some(H2)
+    }
+
+    /// The name that the client asked for (SNI, RFC 6066 §3); `None` where it
+    /// asked for none, as for an address. The requests on the connection may
+    /// name others: what they name is in their URI or `host`, and for
+    /// [`allowed_authorities`](crate::ServerBuilder::allowed_authorities) to
+    /// check.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.0.server_name.as_deref()
+    }
+
+    /// The protocol that was agreed on by ALPN (RFC 7301), such as `h2`.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.0.alpn.as_deref()
+    }
+
+    /// The version of TLS.
+    #[must_use]
+    pub fn version(&self) -> Option<ProtocolVersion> {
+        self.0.version
+    }
+
+    /// The cipher suite.
+    #[must_use]
+    pub fn cipher_suite(&self) -> Option<CipherSuite> {
+        self.0.cipher
+    }
+
+    /// The client's certificate and what it sent to lead to a root, as DER.
+    /// Empty where it showed none; otherwise the server's configuration
+    /// ([`ClientAuth`](super::ClientAuth)) has found the first to be good, and
+    /// the client to have its key.
+    #[must_use]
+    pub fn client_certificates(&self) -> &[CertificateDer<'static>] {
+        &self.0.certificates
+    }
+}
+
+impl fmt::Debug for TlsInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let alpn = self.alpn().map(String::from_utf8_lossy);
+        f.debug_struct("TlsInfo")
+            .field("server_name", &self.server_name())
+            .field("alpn", &alpn)
+            .field("version", &self.version())
+            .field("cipher_suite", &self.cipher_suite())
+            .field("client_certificates", &self.client_certificates().len())
+            .finish()
+    }
+}

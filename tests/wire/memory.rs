@@ -1,0 +1,167 @@
+//! What one connection can make a server hold: unread bytes, half messages.
+
+use h2ws::{Error, Http2Config, Server};
+
+use crate::support::frames::{self, CLOSE, Frame, close, from_client};
+use crate::support::raw::{ENHANCE_YOUR_CALM, Raw, Seen};
+use crate::support::server::{self, Beside};
+use crate::support::{tasks, until};
+
+const MIB: usize = 1 << 20;
+
+/// Windows that do not get in the way, and so many bytes for all sockets.
+fn config(connection_buffer: usize) -> Http2Config {
+    Http2Config::default()
+        .stream_window(8 << 20)
+        .connection_buffer(connection_buffer)
+}
+
+/// An echo server, but at `/stuck` nobody reads.
+async fn start(connection_buffer: usize) -> Beside {
+    let builder = Server::builder().http2(config(connection_buffer));
+    let server = server::serve(builder, |upgrade, ended| async move {
+        if upgrade.path() == "/stuck" {
+            let _socket = upgrade.accept().await.unwrap();
+            return std::future::pending().await;
+        }
+        server::echoing(ended)(upgrade).await;
+    })
+    .await;
+    Beside::on(server).await
+}
+
+/// A binary message of a client, all of it.
+fn message(len: usize) -> Vec<u8> {
+    from_client(frames::BINARY, &vec![7; len])
+}
+
+async fn send(peer: &mut Raw, stream: u32, bytes: &[u8]) {
+    for piece in bytes.chunks(32 * 1024) {
+        peer.data(stream, piece).await;
+    }
+}
+
+/// A socket with a window for everything that comes back.
+async fn open(peer: &mut Raw, stream: u32, path: &str) {
+    peer.open(stream, path).await;
+    for stream in [0, stream] {
+        peer.window(stream, 16 << 20).await;
+    }
+}
+
+/// A message that comes back in however many frames.
+async fn whole(peer: &mut Raw, stream: u32) -> usize {
+    let mut len = 0;
+    loop {
+        let Frame { head, payload, .. } = peer.frame(stream).await;
+        len += payload.len();
+        if head & 0x80 != 0 {
+            return len;
+        }
+    }
+}
+
+/// Of two half messages that are too much together, the larger one's socket is
+/// closed with 1013; the smaller one's message comes to its end.
+#[tokio::test]
+async fn the_socket_with_the_largest_half_message_is_closed() {
+    let mut beside = start(MIB).await;
+    let peer = &mut beside.peer;
+    let (small, large) = (message(MIB / 4), message(4 * MIB));
+    open(peer, 3, "/small").await;
+    open(peer, 5, "/large").await;
+    send(peer, 3, &small[..MIB / 8]).await;
+    send(peer, 5, &large[..2 * MIB]).await;
+    let closed = peer.frame(5).await;
+    assert_eq!(closed.code(), Some(1013));
+    assert_eq!(peer.seen(5).await, Seen::End);
+    peer.data(5, &from_client(CLOSE, &close(1013, ""))).await;
+    peer.end(5).await;
+    send(peer, 3, &small[MIB / 8..]).await;
+    assert_eq!(whole(peer, 3).await, MIB / 4);
+    peer.close(3).await;
+    let ended = beside.server.ended().await;
+    assert_eq!(ended.path, "/large");
+    assert!(matches!(ended.error, Some(Error::Overloaded)), "{ended:?}");
+    beside.unharmed().await;
+}
+
+/// Many sockets may hold as much as is allowed in all, one after the other:
+/// what was complete does not count any more.
+#[tokio::test]
+async fn complete_messages_do_not_count() {
+    let mut beside = start(MIB).await;
+    let peer = &mut beside.peer;
+    let message = message(MIB / 2);
+    for stream in (3..23).step_by(2) {
+        open(peer, stream, "/").await;
+        send(peer, stream, &message).await;
+        assert_eq!(whole(peer, stream).await, MIB / 2);
+    }
+    for stream in (3..23).step_by(2) {
+        peer.close(stream).await;
+    }
+    beside.unharmed().await;
+}
+
+/// Unread bytes count as well. Where nobody reads, nobody closes: that stream
+/// is reset, as a connection's would be that causes too much load (RFC 9113
+/// §7); the others go on.
+#[tokio::test]
+async fn the_socket_with_the_most_unread_bytes_is_reset() {
+    let mut beside = start(MIB).await;
+    let peer = &mut beside.peer;
+    let message = message(MIB);
+    peer.open(3, "/stuck").await;
+    peer.open(5, "/stuck").await;
+    send(peer, 3, &message[..MIB / 2]).await;
+    send(peer, 5, &message[..MIB - MIB / 4]).await;
+    assert_eq!(peer.seen(5).await, Seen::Reset(ENHANCE_YOUR_CALM));
+    peer.echo(1, "meanwhile").await;
+    peer.barrier().await;
+    assert_eq!(peer.pending(), 0, "the other one is open");
+}
+
+/// A socket that was let go does not count, whatever it had not read.
+#[tokio::test]
+async fn what_is_let_go_does_not_count() {
+    let builder = Server::builder().http2(config(MIB));
+    let server = server::serve(builder, |upgrade, ended| async move {
+        if upgrade.path() == "/drop" {
+            // Not before there is something unread.
+            let mut socket = upgrade.accept().await.unwrap();
+            let _ = futures_util::StreamExt::next(&mut socket).await;
+            return;
+        }
+        server::echoing(ended)(upgrade).await;
+    })
+    .await;
+    let mut beside = Beside::on(server).await;
+    let before = tasks();
+    let bytes = [message(1), message(MIB - 1000)].concat();
+    for stream in (3..23).step_by(2) {
+        beside.peer.open(stream, "/drop").await;
+        send(&mut beside.peer, stream, &bytes).await;
+        assert!(matches!(beside.peer.seen(stream).await, Seen::Reset(_)));
+        until(|| tasks() <= before).await;
+    }
+    beside.unharmed().await;
+}
+
+/// `usize::MAX` is no limit.
+#[tokio::test]
+async fn without_a_limit_all_half_messages_are_kept() {
+    let mut beside = start(usize::MAX).await;
+    let peer = &mut beside.peer;
+    let message = message(4 * MIB);
+    for stream in [3, 5, 7] {
+        open(peer, stream, "/").await;
+        send(peer, stream, &message[..3 * MIB]).await;
+    }
+    for stream in [3, 5, 7] {
+        send(peer, stream, &message[3 * MIB..]).await;
+        assert_eq!(whole(peer, stream).await, 4 * MIB);
+        peer.close(stream).await;
+    }
+    beside.unharmed().await;
+}
