@@ -291,6 +291,14 @@ impl IoStream {
     }
 }
 
+/// The I/O object holds wakers that hold it: without this, a stream that is
+/// dropped while somebody waits on it would keep its connection open for ever.
+impl Drop for IoStream {
+    fn drop(&mut self) {
+        drop(self.shared.io().take());
+    }
+}
+
 impl fmt::Debug for IoStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IoStream")
