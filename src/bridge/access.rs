@@ -111,7 +111,7 @@ impl Access {
         self.closed = Closed::Broken(Party::Bridge);
     }
 
-    pub(super) fn end(mut self: Box<Self>, closed: Closed) {
+    pub(super) fn end(mut self, closed: Closed) {
         self.closed = closed;
     }
 }
