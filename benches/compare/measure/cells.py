@@ -51,9 +51,15 @@ def client_command(row, peer, seconds, address, pid):
              "--duration", str(0.2 if quiet else 5 * seconds if row.kind == "million" else seconds),
              "--rest", str(REST if row.kind in ("memory", "million") else 0), "--server-pid", str(pid)]
     if peer.bench:
-        words += ["--opening", "64" if "--http1" in peer.client else "1000", "--json", *row.extra]
+        words += ["--opening", opening(row, peer), "--json", *row.extra]
         return [*program(peer.client), address, *words] + (["--threads", "1"] if row.pinned else [])
     return [*program(peer.client), "--url", address, *words] + (["--runtime", "current"] if row.pinned else [])
+
+
+def opening(row, peer):
+    """At a time. Many handshakes at once leave room behind, which would be taken for the sockets' memory; a
+    thousand TCP ones would overrun the listener's backlog."""
+    return "64" if row.kind == "memory" or "--http1" in peer.client else "1000"
 
 
 def program(words):

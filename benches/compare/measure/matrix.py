@@ -72,7 +72,7 @@ ROWS = [
     Row("cpu-100x1", "100 sockets, server's CPU", 100, kind="cpu", peers=CPU),
     Row("cpu-1000x1", "1,000 sockets, server's CPU", 1000, kind="cpu", peers=CPU),
     Row("open", "opening on a warm connection", 10_000, kind="open"),
-    Row("memory", "10,000 sockets, memory", 10_000, kind="memory", peers=("h2ws", RAW, FAST, AXUM)),
+    Row("memory", "10,000 sockets, memory", 10_000, kind="memory", peers=("h2ws", RAW, FAST, "axum-windows+frames")),
     *[Row(f"grow-{n}", f"{n:,} sockets on one connection", n, kind="grow", peers=("h2ws", RAW))
       for n in (10, 100, 1_000, 10_000, 100_000)],
     Row("quiet-alone", "a quiet socket, 1,000 messages/s", ONE, kind="p99", peers=("h2ws",),

@@ -12,11 +12,12 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use h2ws::{Client, Http2Config, Transport, WebSocket};
+use h2ws::{Client, Http2Config, Transport};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::report::Report;
 use self::run::Measured;
+use self::socket::Socket;
 use self::usage::Usage;
 use super::request::shutdown;
 use crate::args::BenchArgs;
@@ -94,8 +95,8 @@ struct Carriers {
 }
 
 impl Carriers {
-    fn of(sockets: &[WebSocket]) -> Self {
-        let transports = || sockets.iter().map(WebSocket::transport);
+    fn of(sockets: &[Socket]) -> Self {
+        let transports = || sockets.iter().map(|socket| socket.transport());
         let connections: HashSet<_> = transports().filter_map(report::connection).collect();
         Self {
             connections: connections.len(),
@@ -111,7 +112,7 @@ async fn rested(args: &BenchArgs) -> Usage {
     Usage::now(args.server_pid)
 }
 
-async fn ping(args: &BenchArgs, sockets: &mut [WebSocket]) -> Result<Option<Duration>, Failure> {
+async fn ping(args: &BenchArgs, sockets: &mut [Socket]) -> Result<Option<Duration>, Failure> {
     if !args.ping {
         return Ok(None);
     }

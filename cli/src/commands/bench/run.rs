@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use h2ws::{Message, WebSocket};
+use h2ws::Message;
 use tokio::task::{JoinError, JoinSet};
 
 use super::bar;
 use super::load::Load;
 use super::pace::Pace;
-use super::socket::talk;
+use super::socket::{Socket, talk};
 use super::usage::Usage;
 use crate::Failure;
 use crate::args::BenchArgs;
@@ -35,8 +35,8 @@ pub(super) struct Measured {
 /// Lets the talkers among `sockets` talk, beside the `bulk`, and puts them back.
 pub(super) async fn run(
     args: &BenchArgs,
-    sockets: &mut Vec<WebSocket>,
-    bulk: &mut Vec<WebSocket>,
+    sockets: &mut Vec<Socket>,
+    bulk: &mut Vec<Socket>,
     stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Measured, Failure> {
     let payload = |size| {
@@ -95,15 +95,15 @@ pub(super) async fn run(
 /// Sockets that talk, a task each.
 struct Crowd {
     load: Arc<Load>,
-    tasks: JoinSet<Result<WebSocket, Failure>>,
+    tasks: JoinSet<Result<Socket, Failure>>,
     /// Those that are done.
-    done: Vec<WebSocket>,
+    done: Vec<Socket>,
     failed: u32,
     failure: Option<String>,
 }
 
 impl Crowd {
-    fn start(load: Load, sockets: Vec<WebSocket>) -> Result<Self, Failure> {
+    fn start(load: Load, sockets: Vec<Socket>) -> Result<Self, Failure> {
         let load = Arc::new(load);
         let mut tasks = JoinSet::new();
         let done = Vec::with_capacity(sockets.len());
@@ -158,7 +158,7 @@ impl Crowd {
     }
 
     /// Waits for the answers that are due, and puts the sockets back.
-    async fn end(&mut self, sockets: &mut Vec<WebSocket>) {
+    async fn end(&mut self, sockets: &mut Vec<Socket>) {
         self.load.stop.store(true, Ordering::Relaxed);
         let deadline = tokio::time::Instant::now() + TAIL;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await
@@ -174,7 +174,7 @@ impl Crowd {
         sockets.append(&mut self.done);
     }
 
-    fn ended(&mut self, result: Result<Result<WebSocket, Failure>, JoinError>) {
+    fn ended(&mut self, result: Result<Result<Socket, Failure>, JoinError>) {
         match result.map_err(Failure::from).and_then(|result| result) {
             Ok(socket) => self.done.push(socket),
             Err(error) => {

@@ -12,15 +12,20 @@ use h2ws::{Message, WebSocket};
 use super::load::Load;
 use crate::Failure;
 
-/// Values that a socket keeps before it adds them to the tally.
-const KEPT: usize = 64;
+/// Values that a socket keeps before it adds them to the tally. Few, for they
+/// would be taken for the socket's memory.
+const KEPT: usize = 16;
+
+/// Moved about without leaving a socket's room behind in each place, which would
+/// be taken for its memory too.
+pub(super) type Socket = Box<WebSocket>;
 
 /// Talks until the load is over.
 pub(super) async fn talk(
     load: &Load,
-    mut socket: WebSocket,
+    mut socket: Socket,
     number: usize,
-) -> Result<WebSocket, Failure> {
+) -> Result<Socket, Failure> {
     let mut talk = Talk {
         load,
         socket: &mut socket,

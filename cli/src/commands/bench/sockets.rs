@@ -8,6 +8,7 @@ use h2ws::{Client, CloseCode, CloseFrame, Message, WebSocket};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
+use super::socket::Socket;
 use crate::Failure;
 use crate::args::BenchArgs;
 
@@ -20,7 +21,7 @@ pub(super) async fn open(
     clients: &[Client],
     count: u32,
     progress: &ProgressBar,
-) -> Result<Vec<WebSocket>, Failure> {
+) -> Result<Vec<Socket>, Failure> {
     let next = Arc::new(AtomicU64::new(0));
     // One for all tasks: what their own would leave behind when they grow would
     // be taken for the sockets' memory.
@@ -38,7 +39,7 @@ pub(super) async fn open(
                 let client = &clients[n as usize % clients.len()];
                 let socket = request.request(client, &url).connect().await?;
                 let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
-                sockets.push(socket);
+                sockets.push(Box::new(socket));
                 progress.inc(1);
             }
         });
@@ -51,7 +52,7 @@ pub(super) async fn open(
 }
 
 /// Asks every socket for a Pong.
-pub(super) async fn ping(sockets: &mut [WebSocket], progress: &ProgressBar) -> Result<(), Failure> {
+pub(super) async fn ping(sockets: &mut [Socket], progress: &ProgressBar) -> Result<(), Failure> {
     let asked = stream::iter(sockets).map(async |socket| {
         socket.send(Message::ping("bench")).await?;
         while let Some(message) = socket.next().await {
@@ -72,10 +73,11 @@ pub(super) async fn ping(sockets: &mut [WebSocket], progress: &ProgressBar) -> R
 /// Closes every socket, and tells how many did not close in order, and what
 /// the first of them said.
 pub(super) async fn close(
-    sockets: &mut Vec<WebSocket>,
+    sockets: &mut Vec<Socket>,
     progress: &ProgressBar,
 ) -> (u32, Option<String>) {
     let closing = stream::iter(sockets.drain(..)).map(async |mut socket| {
+        let socket: &mut WebSocket = &mut socket;
         let closed = socket.close(CloseFrame::from(CloseCode::NORMAL)).await;
         progress.inc(1);
         closed
