@@ -25,10 +25,18 @@ class Aim:
         return [self.what, self.text, number(value), "reached" if reached else "**missed**"]
 
 
+def by_cell(cells):
+    return {(row, peer): cell for row, peers in cells.items() for peer, cell in peers.items()}
+
+
+def unmeasured(cells):
+    return [aim for aim in AIMS if aim.value(by_cell(cells)) is None]
+
+
 def number(value):
     if value >= 1e6:
         return f"{value / 1e6:.2f} M"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 10 else f"{value:.2f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def median(results, row, peer, key="figure"):

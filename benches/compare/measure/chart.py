@@ -7,8 +7,9 @@ from .document import KINDS, human, ours
 # In this order, where they took part.
 PEERS = {
     "h2ws": ("h2ws", "ours"), "h2ws+frames": ("h2ws server, same client", "ours"),
-    "raw-tuned": ("h2 crate alone", "raw"), "raw-tuned+frames": ("h2 crate alone", "raw"),
-    "axum+frames": ("axum over HTTP/2", "axum"), "fastws": ("fastwebsockets, TCP each", "tcp"),
+    "raw-tuned": ("h2 alone, no frames", "raw"), "raw-tuned+frames": ("h2 alone, no frames", "raw"),
+    "axum+frames": ("axum over HTTP/2", "axum"), "axum-windows+frames": ("axum, wide windows", "axum"),
+    "fastws": ("fastwebsockets, TCP each", "tcp"),
 }
 ROWS = {
     "1x1": ("h2ws", "raw-tuned", "fastws"),
@@ -18,15 +19,15 @@ ROWS = {
     "100x4-4KiB": ("h2ws", "raw-tuned", "axum+frames", "fastws"),
     "cpu-1000x1": ("h2ws+frames", "raw-tuned+frames", "axum+frames"),
     "open": ("h2ws", "raw-tuned", "fastws"),
-    "memory": ("h2ws", "raw-tuned", "axum+frames", "fastws"),
+    "memory": ("h2ws", "raw-tuned", "axum-windows+frames", "fastws"),
 }
 STYLE = """
 text{font:11px system-ui,-apple-system,"Segoe UI",sans-serif;fill:#1f2937}
-.title{font-size:16px;font-weight:600}.row{font-size:12px;font-weight:600}.peer{text-anchor:end}
+.title{font-size:16px;font-weight:600}.row{font-size:12px;font-weight:600;paint-order:stroke;stroke:#fff;stroke-width:4px}.peer{text-anchor:end}
 .axis{text-anchor:middle;fill:#6b7280}.note{fill:#6b7280}.grid{stroke:#d1d5db}
 .page{fill:#fff}.ours{fill:#c2410c}.raw{fill:#64748b}.axum{fill:#6366f1}.tcp{fill:#0f766e}
 @media(prefers-color-scheme:dark){text{fill:#e5e7eb}.axis,.note{fill:#9ca3af}.grid{stroke:#374151}
-.page{fill:#0d1117}.ours{fill:#fb923c}.raw{fill:#94a3b8}.axum{fill:#a5b4fc}.tcp{fill:#5eead4}}
+.page{fill:#0d1117}.row{stroke:#0d1117}.ours{fill:#fb923c}.raw{fill:#94a3b8}.axum{fill:#a5b4fc}.tcp{fill:#5eead4}}
 """
 WIDTH, LEFT, BARS, BAR = 820, 190, 430, 15
 
@@ -44,9 +45,10 @@ def chart(report):
     env = report["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     notes = [
-        f'{env["cpu"]}, {env["cores"]} cores shared by both ends, {env["memory_gib"]} GiB, Linux {env["kernel"]}; '
-        f'cleartext; medians of {report["runs"]} alternating runs; {env["date"]}, commit {env["commit"]}',
-        f'{versions}; {report["command"]}',
+        f'{env["cpu"]}, {env["cores"]} cores shared by both ends, {env["memory_gib"]} GiB, Linux {env["kernel"]}, {env["rustc"]}',
+        versions,
+        f'{report["command"]}: medians of {report["runs"]} alternating runs; cleartext; {env["date"]}, commit {env["commit"]}',
+        "h2 alone echoes bytes on the h2 crate with every trick that we know and without WebSocket frames: the ceiling",
     ]
     for note in notes:
         y += 14

@@ -1,6 +1,6 @@
 """The report as Markdown."""
 
-from .aims import AIMS
+from .aims import AIMS, by_cell
 from .matrix import PEERS, ROWS
 
 NOTES = {peer.name: peer.note for peer in PEERS}
@@ -14,10 +14,6 @@ def human(value):
         if value >= limit:
             return f"{value / limit:.3g} {suffix}" if value < 1e3 * limit else f"{value / limit:.0f} {suffix}"
     return f"{value:.3g}"
-
-
-def results(report):
-    return {(row, peer): cell for row, cells in report["cells"].items() for peer, cell in cells.items()}
 
 
 def table(head, lines):
@@ -38,7 +34,7 @@ def markdown(report):
     parts = ["# h2ws beside its peers", "", machine(report), ""]
     if report["quick"]:
         parts += ["**A quick run, to see that everything works: no figure here means anything.**", ""]
-    cells = results(report)
+    cells = by_cell(report["cells"])
     lines = [line for line in (aim.line(cells) for aim in AIMS) if line[3] != "not measured"]
     reached = sum(line[3] == "reached" for line in lines)
     if lines and not report["quick"]:
