@@ -100,7 +100,10 @@ def sampled(said):
 
 
 def figure(row, sample):
-    both = sample["server_cpu_seconds"] + sample["client_cpu_seconds"]
+    server = sample["server_cpu_seconds"]
+    both = server + sample["client_cpu_seconds"]
+    if row.kind in ("core", "cpu", "grow") and not (server and sample["messages"]):
+        raise RuntimeError("too short a run: no CPU time was seen")
     return {
         "rate": lambda: sample["messages_per_second"],
         # A message there and back counts once, the time of both processes in full.
