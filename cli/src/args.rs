@@ -187,7 +187,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.threads.threads,
             Self::Bench(args) => args.threads.threads,
-            Self::Demo(_) | Self::Connect(_) => None,
+            _ => None,
         }
     }
 }
