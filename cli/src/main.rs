@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod files;
 mod log;
 mod signals;
 mod tls;
@@ -9,6 +10,7 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 
 use self::args::{Args, Command};
 
@@ -29,7 +31,8 @@ fn main() -> ExitCode {
         }
     };
     log::init(args.verbose);
-    let runtime = match tokio::runtime::Runtime::new() {
+    files::allow_all();
+    let runtime = match runtime(args.command.threads()) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
@@ -51,6 +54,17 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(failure) => fail(&failure),
     }
+}
+
+fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.into());
+    }
+    builder.enable_all().build()
 }
 
 fn fail(failure: &Failure) -> ExitCode {
