@@ -65,6 +65,14 @@ pub(crate) struct ServeArgs {
     /// Streams that a client may have open on one connection
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_streams: u32,
+    /// TCP connections at a time; further ones wait to be accepted
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) max_connections: usize,
+    /// Bytes that a client may send on one HTTP/2 socket before they are read
+    #[arg(long, default_value_t = 256 * 1024, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..1 << 31))]
+    pub(crate) stream_window: u32,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArgs,
     /// Take compression (permessage-deflate) where it is offered
     #[arg(long)]
     pub(crate) deflate: bool,
@@ -223,6 +231,24 @@ pub(crate) struct BenchArgs {
     /// answers come; latency counts from when a message was due
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rate: Option<u64>,
+    /// Sockets that talk; the others stay open and silent [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) talkers: Option<u32>,
+    /// Ping every socket before the load, and wait for its Pong
+    #[arg(long)]
+    pub(crate) ping: bool,
+    /// Further sockets, uncounted, that move large messages meanwhile
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) bulk: u32,
+    /// Bytes of these messages
+    #[arg(long, default_value_t = 1 << 20, value_name = "B", value_parser = clap::value_parser!(u32).range(..=16_000_000))]
+    pub(crate) bulk_size: u32,
+    /// Let silent sockets rest so long before and after the load, then look at the memory
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) rest: f64,
+    /// Sockets to be opened at a time
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) opening: u32,
     /// Seconds of the run that are not counted, at its beginning [default: a tenth]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) warm_up: Option<f64>,
@@ -234,9 +260,28 @@ pub(crate) struct BenchArgs {
     pub(crate) text: bool,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArgs,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ClapArgs)]
+pub(crate) struct ThreadsArgs {
+    /// Threads that do the work; 1 does without their coordination [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+impl Command {
+    pub(crate) fn threads(&self) -> Option<u16> {
+        match self {
+            Self::Serve(args) => args.threads.threads,
+            Self::Bench(args) => args.threads.threads,
+            _ => None,
+        }
+    }
 }
 
 /// What a client asks for, and in which version of HTTP.

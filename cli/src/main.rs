@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod files;
 mod log;
 mod signals;
 mod tls;
@@ -9,6 +10,7 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 
 use self::args::{Args, Command};
 
@@ -48,10 +50,8 @@ fn main() -> ExitCode {
         }
     };
     log::init(args.verbose, matches!(args.command, Command::Bridge(_)));
-    // Every socket over HTTP/1.1 takes a descriptor, at each end of it. Where
-    // more are not allowed, what fails says so.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let runtime = match tokio::runtime::Runtime::new() {
+    files::allow_all();
+    let runtime = match runtime(args.command.threads()) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
@@ -78,6 +78,17 @@ fn main() -> ExitCode {
         }
         Err(failure) => fail(&failure),
     }
+}
+
+fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.into());
+    }
+    builder.enable_all().build()
 }
 
 fn fail(failure: &Failure) -> ExitCode {

@@ -11,6 +11,7 @@
 //! | [`stream`] | one echo stream, whichever design carries it |
 //! | [`frames`] | RFC 6455 frames as a client writes and counts them |
 //! | [`upgrade`] | the HTTP/1.1 handshake of RFC 6455 §4, for peers that have none |
+//! | [`tls`] | TLS with a certificate that nobody checks |
 //! | [`load`] | the closed loop's bookkeeping and its JSON report |
 
 pub mod args;
@@ -22,6 +23,7 @@ pub mod mode;
 pub mod owned;
 pub mod process;
 pub mod stream;
+pub mod tls;
 pub mod upgrade;
 
 /// Any failure ends a benchmark program; nobody matches on it.

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::process::{cpu_seconds, resident_bytes};
 
 /// The arguments that every load client takes, with a value.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "url",
     "addr",
     "sockets",
@@ -21,9 +21,10 @@ pub const NAMES: [&str; 11] = [
     "runtime",
     "server-pid",
     "mode",
+    "rest",
 ];
 /// The switches that every load client takes.
-pub const SWITCHES: [&str; 2] = ["frames", "idle"];
+pub const SWITCHES: [&str; 2] = ["frames", "tls"];
 
 /// A share of the measured time that goes by uncounted, so that caches and windows settle.
 const WARM_UP: f64 = 0.1;
@@ -45,8 +46,10 @@ pub struct Plan {
     pub duration: Duration,
     /// How many messages to wait for, instead of a duration.
     pub messages: Option<u64>,
-    /// Open only; then rest for `duration`.
-    pub idle: bool,
+    /// How long silent sockets rest before their memory is looked at.
+    pub rest: Duration,
+    /// TLS, for clients that know it.
+    pub tls: bool,
     /// The server's process, to read its CPU time and memory.
     pub server: Option<u32>,
 }
@@ -70,7 +73,8 @@ impl Plan {
             size: args.or("size", 64)?,
             duration: Duration::from_secs_f64(args.or("duration", 2.0)?),
             messages: args.find("messages")?,
-            idle: args.has("idle"),
+            rest: Duration::from_secs_f64(args.or("rest", 0.0)?),
+            tls: args.has("tls"),
             server: args.find("server-pid")?,
         })
     }
@@ -159,9 +163,7 @@ impl Report {
     /// The server's process is gone.
     pub async fn opened(&mut self) -> Result<(), Error> {
         let took = self.opening.elapsed();
-        if self.plan.idle {
-            tokio::time::sleep(self.plan.duration).await;
-        }
+        tokio::time::sleep(self.plan.rest).await;
         self.opened = Some((took, Usage::now(self.plan.server)?));
         Ok(())
     }
@@ -173,10 +175,6 @@ impl Report {
     pub async fn finish(self, load: &Load) -> Result<(), Error> {
         let (opening, open) = self.opened.ok_or("finish before opened")?;
         let plan = &self.plan;
-        if plan.idle {
-            self.print(0, Duration::ZERO, opening, [open, open, open, open]);
-            return Ok(());
-        }
         wait(load, plan, WARM_UP).await;
         let (first, from, clock) = (load.total(), Usage::now(plan.server)?, Instant::now());
         wait(load, plan, 1.0).await;
@@ -189,7 +187,7 @@ impl Report {
             return Err("no message came back".into());
         }
         load.stop.store(true, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(plan.rest).await;
         let after = Usage::now(plan.server)?;
         self.print(messages, took, opening, [open, from, to, after]);
         Ok(())
@@ -199,11 +197,7 @@ impl Report {
         let plan = &self.plan;
         let [open, from, to, after] = usage;
         let seconds = took.as_secs_f64();
-        let per_second = if messages == 0 {
-            0.0
-        } else {
-            messages as f64 / seconds
-        };
+        let per_second = messages as f64 / seconds;
         let number = |value: Option<f64>| value.map_or("null".to_owned(), |v| format!("{v:.3}"));
         let bytes = |value: Option<u64>| value.map_or("null".to_owned(), |v| v.to_string());
         let server_cpu = to

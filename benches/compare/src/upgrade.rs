@@ -1,11 +1,10 @@
-//! The HTTP/1.1 handshake of RFC 6455 §4, for peers that are given a bare TCP stream.
+//! The HTTP/1.1 handshake of RFC 6455 §4, for peers that are given a bare stream.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
 use sha1::{Digest, Sha1};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::Error;
 
@@ -13,27 +12,30 @@ use crate::Error;
 ///
 /// # Errors
 /// The connection fails, or the answer is not 101.
-pub async fn connect(addr: &str) -> Result<TcpStream, Error> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
+pub async fn connect<T>(stream: &mut T, addr: &str) -> Result<(), Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let request = format!(
         "GET /echo HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
-    let head = read_head(&mut stream).await?;
+    let head = read_head(stream).await?;
     if !head.starts_with("HTTP/1.1 101") {
         return Err(format!("refused: {head}").into());
     }
-    Ok(stream)
+    Ok(())
 }
 
 /// Accepts as a server.
 ///
 /// # Errors
 /// The connection fails, or the request has no key.
-pub async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
-    stream.set_nodelay(true)?;
+pub async fn accept<T>(stream: &mut T) -> Result<(), Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let head = read_head(stream).await?;
     let key = head
         .lines()
@@ -59,7 +61,7 @@ fn accept_of(key: &str) -> String {
 }
 
 /// Reads up to the empty line; neither peer here sends anything behind it unasked.
-async fn read_head(stream: &mut TcpStream) -> Result<String, Error> {
+async fn read_head<T: AsyncRead + Unpin>(stream: &mut T) -> Result<String, Error> {
     let mut head = BytesMut::with_capacity(512);
     while !head.ends_with(b"\r\n\r\n") {
         if stream.read_buf(&mut head).await? == 0 {

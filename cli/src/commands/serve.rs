@@ -12,8 +12,12 @@ use crate::args::ServeArgs;
 use crate::{Failure, signals};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let http2 = Http2Config::default()
+        .max_concurrent_streams(args.max_streams)
+        .stream_window(args.stream_window);
     let mut builder = Server::builder()
-        .http2(Http2Config::default().max_concurrent_streams(args.max_streams))
+        .http2(http2)
+        .max_connections(args.max_connections)
         .extended_connect(!args.no_extended_connect);
     if args.deflate {
         builder = builder.deflate(DeflateConfig::default());

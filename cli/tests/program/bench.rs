@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use crate::process::{Server, run};
+use crate::process::{Ended, Server, run};
+
+fn object(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.exited(0).stdout).expect("one object")
+}
 
 #[test]
 fn json_is_one_object_with_the_figures() {
@@ -21,7 +25,7 @@ fn json_is_one_object_with_the_figures() {
         &pid,
         "--json",
     ]);
-    let bench: Value = serde_json::from_str(&ended.exited(0).stdout).expect("one object");
+    let bench = object(&ended);
     for (figure, value) in [
         ("sockets", 20),
         ("connections", 2),
@@ -30,6 +34,7 @@ fn json_is_one_object_with_the_figures() {
         ("in_flight", 4),
         ("messages", 200),
         ("failed", 0),
+        ("unclosed", 0),
     ] {
         assert_eq!(bench[figure], value, "{figure}: {bench}");
     }
@@ -51,6 +56,12 @@ fn json_is_one_object_with_the_figures() {
         for figure in [
             "client_bytes_per_idle_socket",
             "server_bytes_per_idle_socket",
+            "client_bytes_per_socket_after",
+            "server_bytes_per_socket_after",
+            "client_memory",
+            "server_memory",
+            "client_cpu_seconds",
+            "server_cpu_seconds",
         ] {
             assert!(bench[figure].is_number(), "{figure}: {bench}");
         }
@@ -67,7 +78,7 @@ fn http1_sockets_have_a_connection_each() {
         "--messages=2",
         "--json",
     ];
-    let bench: Value = serde_json::from_str(&run(&args).exited(0).stdout).expect("one object");
+    let bench = object(&run(&args));
     assert_eq!(
         (&bench["connections"], &bench["over_http2"]),
         (&3.into(), &0.into())
@@ -79,4 +90,73 @@ fn a_server_that_is_not_there_is_a_failure() {
     run(&["bench", "ws://127.0.0.1:1", "--messages=1"])
         .exited(1)
         .says("cannot connect");
+}
+
+#[test]
+fn some_talk_at_a_rate_while_others_are_silent_and_all_answer_a_ping() {
+    let server = Server::start(&["--cleartext", "--threads=1"]);
+    let bench = object(&run(&[
+        "bench",
+        &server.url,
+        "--http2",
+        "--threads=1",
+        "--sockets=50",
+        "--talkers=5",
+        "--ping",
+        "--rate=1000",
+        "--messages=20",
+        "--json",
+    ]));
+    // Every message that was due is counted, however late its answer.
+    assert_eq!(bench["messages"], 100, "{bench}");
+    assert_eq!(
+        (&bench["talkers"], &bench["unclosed"]),
+        (&5.into(), &0.into())
+    );
+    // The last of a hundred messages is due after 99 ms.
+    assert!(bench["seconds"].as_f64() >= Some(0.099), "{bench}");
+    assert!(bench["ping_seconds"].as_f64() > Some(0.0), "{bench}");
+}
+
+#[test]
+fn messages_that_do_not_fit_into_the_windows_come_back() {
+    let server = Server::start(&["--cleartext"]);
+    let bench = object(&run(&[
+        "bench",
+        &server.url,
+        "--http2",
+        "--sockets=2",
+        "--size=1000000",
+        "--in-flight=16",
+        "--messages=20",
+        "--json",
+    ]));
+    assert_eq!(
+        (&bench["messages"], &bench["failed"]),
+        (&40.into(), &0.into())
+    );
+}
+
+#[test]
+fn bulk_moves_beside_and_is_not_counted() {
+    let server = Server::start(&["--cleartext"]);
+    let ended = run(&[
+        "bench",
+        &server.url,
+        "--http2",
+        "--sockets=1",
+        "--bulk=3",
+        "--bulk-size=300000",
+        "--duration=0.5",
+        "--json",
+    ]);
+    let bench = object(&ended);
+    assert_eq!(
+        (&bench["sockets"], &bench["connections"]),
+        (&1.into(), &1.into())
+    );
+    assert!(
+        bench["bulk_bytes_per_second"].as_f64() > Some(0.0),
+        "{bench}"
+    );
 }

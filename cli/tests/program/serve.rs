@@ -1,6 +1,8 @@
 //! `h2ws serve`.
 
 use std::net::TcpListener;
+#[cfg(target_os = "linux")]
+use std::process::{Command, Stdio};
 
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{Client, CloseCode, HttpVersion, Message};
@@ -120,4 +122,48 @@ async fn a_second_sigint_stops_at_once() {
         server.running.signal("INT");
         server.ended().exited(1).says("stopped at once");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_are_as_many_as_asked_for() {
+    let threads = |args: &[&str]| {
+        let server = Server::start(args);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.running.pid()));
+        let status = status.expect("a process");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Threads:"));
+        line.expect("a number")
+            .trim()
+            .parse::<usize>()
+            .expect("a number")
+    };
+    assert_eq!(threads(&["--cleartext", "--threads=1"]), 1);
+    // The main thread only waits for the others.
+    assert_eq!(threads(&["--cleartext", "--threads=3"]), 4);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn as_many_files_as_the_administrator_allows() {
+    let program = env!("CARGO_BIN_EXE_h2ws");
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "ulimit -Sn 100; ulimit -Hn 500; exec \"$0\" serve --cleartext --listen 127.0.0.1:0",
+            program,
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let server = Server::start_with(&mut shell);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.running.pid()));
+    let limits = limits.expect("a process");
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.expect("a limit").split_whitespace().next();
+    assert_eq!(soft, Some("500"));
 }

@@ -1,19 +1,23 @@
-//! Echo on fastwebsockets, a TCP connection per socket.
+//! Echo on fastwebsockets, a TCP connection per socket; `--tls` for TLS on it.
 
-use fastwebsockets::{OpCode, Role, WebSocket, WebSocketError};
-use h2ws_compare::{Error, args::Args, process, upgrade};
-use tokio::net::TcpStream;
+use fastwebsockets::{OpCode, Role, WebSocket};
+use h2ws_compare::{Error, args::Args, process, tls, upgrade};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 fn main() -> Result<(), Error> {
-    let args = Args::from_env(&["listen", "runtime"], &[])?;
+    let args = Args::from_env(&["listen", "runtime"], &["tls"])?;
+    let acceptor = args.has("tls").then(tls::acceptor).transpose()?;
     let listen = args.or("listen", "127.0.0.1:0".to_owned())?;
     process::runtime(&args.or("runtime", "multi".to_owned())?)?.block_on(async move {
         let listener = process::listen(&listen).await?;
         loop {
-            let (mut stream, _) = listener.accept().await?;
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                if upgrade::accept(&mut stream).await.is_ok() {
-                    let _ = echo(stream).await;
+                match acceptor {
+                    None => serve(stream).await,
+                    Some(acceptor) => serve(acceptor.accept(stream).await?).await,
                 }
             });
         }
@@ -21,7 +25,11 @@ fn main() -> Result<(), Error> {
 }
 
 /// As the crate's own example does it.
-async fn echo(stream: TcpStream) -> Result<(), WebSocketError> {
+async fn serve<T>(mut stream: T) -> Result<(), Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    upgrade::accept(&mut stream).await?;
     let mut socket = WebSocket::after_handshake(stream, Role::Server);
     socket.set_writev(true);
     loop {

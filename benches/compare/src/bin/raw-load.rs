@@ -55,23 +55,21 @@ async fn run(plan: Plan, mode: Mode, frames: bool) -> Result<(), Error> {
     }
     report.opened().await?;
     let mut load = Load::default();
-    if !plan.idle {
-        let payload = Bytes::from(vec![b'x'; plan.size]);
-        let block = Bytes::from(vec![b'x'; plan.size * plan.in_flight]);
-        for (index, stream) in streams.drain(..).enumerate() {
-            let (count, stop) = load.socket();
-            let talker = if frames {
-                let seed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                Talker::Frames(Writer::new(payload.clone(), seed), Counter::default())
-            } else {
-                Talker::Bytes {
-                    block: block.clone(),
-                    size: plan.size,
-                    received: 0,
-                }
-            };
-            tokio::spawn(talk(stream, talker, mode.pack, plan.in_flight, count, stop));
-        }
+    let payload = Bytes::from(vec![b'x'; plan.size]);
+    let block = Bytes::from(vec![b'x'; plan.size * plan.in_flight]);
+    for (index, stream) in streams.into_iter().enumerate() {
+        let (count, stop) = load.socket();
+        let talker = if frames {
+            let seed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            Talker::Frames(Writer::new(payload.clone(), seed), Counter::default())
+        } else {
+            Talker::Bytes {
+                block: block.clone(),
+                size: plan.size,
+                received: 0,
+            }
+        };
+        tokio::spawn(talk(stream, talker, mode.pack, plan.in_flight, count, stop));
     }
     report.finish(&load).await
 }

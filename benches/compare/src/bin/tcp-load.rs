@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use h2ws_compare::args::Args;
 use h2ws_compare::load::{Count, Load, NAMES, Plan, Report, SWITCHES};
-use h2ws_compare::{Error, process, upgrade};
+use h2ws_compare::{Error, process, tls, upgrade};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 /// Handshakes under way at once: more would overrun the listener's backlog.
 const OPENING: usize = 64;
@@ -21,13 +24,16 @@ fn main() -> Result<(), Error> {
 }
 
 async fn run(plan: Plan) -> Result<(), Error> {
+    let connector = plan.tls.then(tls::connector).transpose()?;
     let mut report = Report::start(&plan)?;
     let workers = plan.sockets.min(OPENING);
     let mut opening = Vec::new();
     for worker in 0..workers {
         let share = (plan.sockets - worker).div_ceil(workers);
-        let addr = plan.addr.clone();
-        opening.push(tokio::spawn(async move { open(addr, share).await }));
+        let (addr, connector) = (plan.addr.clone(), connector.clone());
+        opening.push(tokio::spawn(
+            async move { open(addr, share, connector).await },
+        ));
     }
     let mut sockets = Vec::with_capacity(plan.sockets);
     for opened in opening {
@@ -35,25 +41,36 @@ async fn run(plan: Plan) -> Result<(), Error> {
     }
     report.opened().await?;
     let mut load = Load::default();
-    if !plan.idle {
-        let payload: Arc<[u8]> = vec![b'x'; plan.size].into();
-        for socket in sockets.drain(..) {
-            let (count, stop) = load.socket();
-            let payload = Arc::clone(&payload);
-            tokio::spawn(async move {
-                let error = talk(socket, payload, plan.in_flight, count, stop).await;
-                eprintln!("a socket was closed: {error:?}");
-                std::process::exit(1);
-            });
-        }
+    let payload: Arc<[u8]> = vec![b'x'; plan.size].into();
+    for socket in sockets {
+        let (count, stop) = load.socket();
+        let payload = Arc::clone(&payload);
+        tokio::spawn(async move {
+            let error = talk(socket, payload, plan.in_flight, count, stop).await;
+            eprintln!("a socket was closed: {error:?}");
+            std::process::exit(1);
+        });
     }
     report.finish(&load).await
 }
 
-async fn open(addr: String, count: usize) -> Result<Vec<WebSocket<TcpStream>>, Error> {
+/// What carries a socket.
+type Io = Either<TcpStream, TlsStream<TcpStream>>;
+
+async fn open(
+    addr: String,
+    count: usize,
+    connector: Option<TlsConnector>,
+) -> Result<Vec<WebSocket<Io>>, Error> {
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
-        let stream = upgrade::connect(&addr).await?;
+        let stream = TcpStream::connect(&addr).await?;
+        stream.set_nodelay(true)?;
+        let mut stream = match &connector {
+            None => Io::Left(stream),
+            Some(connector) => Io::Right(connector.connect(tls::name()?, stream).await?),
+        };
+        upgrade::connect(&mut stream, &addr).await?;
         let mut socket = WebSocket::after_handshake(stream, Role::Client);
         socket.set_writev(true);
         sockets.push(socket);
@@ -62,7 +79,7 @@ async fn open(addr: String, count: usize) -> Result<Vec<WebSocket<TcpStream>>, E
 }
 
 async fn talk(
-    mut socket: WebSocket<TcpStream>,
+    mut socket: WebSocket<Io>,
     payload: Arc<[u8]>,
     in_flight: usize,
     count: Count,

@@ -1,14 +1,15 @@
 //! Echo on tokio-tungstenite, a TCP connection per socket.
 //!
-//! `--read-buffer` replaces its 128 KiB.
+//! `--read-buffer` replaces its 128 KiB; `--tls` puts TLS below.
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws_compare::{Error, args::Args, process};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::{self, protocol::WebSocketConfig};
+use h2ws_compare::{Error, args::Args, process, tls};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 fn main() -> Result<(), Error> {
-    let args = Args::from_env(&["listen", "runtime", "read-buffer"], &[])?;
+    let args = Args::from_env(&["listen", "runtime", "read-buffer"], &["tls"])?;
+    let acceptor = args.has("tls").then(tls::acceptor).transpose()?;
     let read_buffer = args.find::<usize>("read-buffer")?;
     let listen = args.or("listen", "127.0.0.1:0".to_owned())?;
     let mut config = WebSocketConfig::default();
@@ -20,14 +21,21 @@ fn main() -> Result<(), Error> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let _ = echo(stream, config).await;
+                match acceptor {
+                    None => echo(stream, config).await,
+                    Some(acceptor) => echo(acceptor.accept(stream).await?, config).await,
+                }
             });
         }
     })
 }
 
-async fn echo(stream: TcpStream, config: WebSocketConfig) -> Result<(), tungstenite::Error> {
+async fn echo<T>(stream: T, config: WebSocketConfig) -> Result<(), Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let mut socket = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await?;
     while let Some(message) = socket.next().await {
         let message = message?;

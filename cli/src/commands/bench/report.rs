@@ -6,17 +6,21 @@ use std::time::Duration;
 use h2ws::Transport;
 use serde_json::{Value, json};
 
-use super::Measured;
+use super::Carriers;
+use super::run::Measured;
+use super::usage::{Process, Usage};
 use crate::args::BenchArgs;
 
 pub(super) struct Report<'a> {
     pub(super) args: &'a BenchArgs,
     pub(super) open_time: Duration,
-    pub(super) over_http2: usize,
-    pub(super) connections: usize,
-    /// Memory that the open, silent sockets took.
-    pub(super) client_kib: Option<u64>,
-    pub(super) server_kib: Option<u64>,
+    pub(super) ping_time: Option<Duration>,
+    pub(super) close_time: Duration,
+    pub(super) carriers: Carriers,
+    /// Before the sockets were opened, after that, and after they fell silent.
+    pub(super) usage: [Usage; 3],
+    /// How many did not close in order.
+    pub(super) unclosed: u32,
     pub(super) measured: Measured,
 }
 
@@ -37,43 +41,49 @@ const PERCENTILES: [(&str, f64); 5] = [
 ];
 
 impl Report<'_> {
+    fn messages(&self) -> u64 {
+        self.measured.load.tally.messages()
+    }
+
     fn messages_per_second(&self) -> f64 {
-        self.measured.load.tally.messages() as f64 / self.measured.time.as_secs_f64().max(1e-9)
+        per_second(self.messages() as f64, self.measured.time)
     }
 
-    fn opened_per_second(&self) -> f64 {
-        f64::from(self.args.sockets) / self.open_time.as_secs_f64().max(1e-9)
-    }
-
-    fn bytes_per_socket(&self, kib: Option<u64>) -> Option<f64> {
-        Some(kib? as f64 * 1024.0 / f64::from(self.args.sockets))
-    }
-
-    fn micros_per_message(&self, cpu: Option<Duration>) -> Option<f64> {
-        let messages = self.measured.load.tally.messages();
-        (messages > 0).then_some(cpu?.as_secs_f64() * 1e6 / messages as f64)
+    /// What one end takes.
+    fn end(&self, process: fn(&Usage) -> Process) -> End {
+        let [before, open, after] = self.usage.each_ref().map(process);
+        let [from, to] = self.measured.usage.each_ref().map(process);
+        End {
+            bytes_open: open.bytes_since(before, self.args.sockets),
+            bytes_after: after.bytes_since(before, self.args.sockets),
+            memory: after.memory,
+            cpu: to.cpu_since(from),
+        }
     }
 
     pub(super) fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         let (args, measured) = (self.args, &self.measured);
+        let opened = per_second(args.sockets.into(), self.open_time);
         writeln!(
             out,
-            "{} sockets on {} connections ({} over HTTP/2), opened in {:.0?}: {:.0} a second",
-            args.sockets,
-            self.connections,
-            self.over_http2,
-            self.open_time,
-            self.opened_per_second()
+            "{} sockets on {} connections ({} over HTTP/2), opened in {:.1?}: {opened:.0} a second",
+            args.sockets, self.carriers.connections, self.carriers.over_http2, self.open_time,
         )?;
-        let mode = args.rate.map_or_else(
-            || format!("{} in flight on each", args.in_flight),
-            |rate| format!("{rate} a second due"),
-        );
+        if let Some(time) = self.ping_time {
+            writeln!(out, "each answered a ping, in {time:.1?}")?;
+        }
+        let talkers = args
+            .talkers
+            .map_or_else(String::new, |n| format!(" on {n} sockets"));
+        let mode = match args.rate {
+            Some(rate) => format!("{rate} a second due"),
+            None => format!("{} in flight on each", args.in_flight),
+        };
         writeln!(
             out,
-            "{} messages of {} bytes each way in {:.1?}, {mode}",
-            measured.load.tally.messages(),
+            "{} messages of {} bytes each way{talkers} in {:.1?}, {mode}",
+            self.messages(),
             args.size,
             measured.time
         )?;
@@ -83,74 +93,123 @@ impl Report<'_> {
             "  {rate:.0} messages/s, {:.1} MB/s each way",
             rate * f64::from(args.size) / 1e6
         )?;
-        let tally = &measured.load.tally;
-        let from = if args.rate.is_some() {
-            "from when a message was due"
-        } else {
-            "closed loop"
-        };
-        write!(out, "  round trip, {from}:")?;
-        for (name, percentile) in PERCENTILES {
-            write!(out, " {name} {:.2?}", tally.latency(percentile))?;
+        self.print_latency(&mut out)?;
+        if args.bulk > 0 {
+            let (bulk, rate) = (args.bulk, measured.bulk / 1e6);
+            writeln!(
+                out,
+                "  {bulk} sockets beside them moved {rate:.0} MB/s each way"
+            )?;
         }
-        writeln!(out)?;
-        self.print_process(&mut out, "client", self.client_kib, measured.cpu)?;
-        self.print_process(&mut out, "server", self.server_kib, measured.server_cpu)?;
+        self.end(|usage| usage.client)
+            .print(&mut out, "client", self.messages())?;
+        self.end(|usage| usage.server)
+            .print(&mut out, "server", self.messages())?;
+        writeln!(out, "closed in {:.1?}", self.close_time)?;
         if let Some(failure) = &measured.failure {
             writeln!(out, "  {} sockets failed: {failure}", measured.failed)?;
         }
         Ok(())
     }
 
-    fn print_process(
-        &self,
-        out: &mut impl Write,
-        name: &str,
-        kib: Option<u64>,
-        cpu: Option<Duration>,
-    ) -> io::Result<()> {
-        let Some(memory) = self.bytes_per_socket(kib) else {
-            return Ok(());
+    fn print_latency(&self, out: &mut impl Write) -> io::Result<()> {
+        let from = if self.args.rate.is_some() {
+            "from when a message was due"
+        } else {
+            "closed loop"
         };
-        write!(out, "  {name}: {memory:.0} bytes of memory an idle socket")?;
-        match self.micros_per_message(cpu) {
-            Some(micros) => writeln!(out, ", {micros:.3} µs of CPU a message"),
-            None => writeln!(out),
+        write!(out, "  round trip, {from}:")?;
+        for (name, percentile) in PERCENTILES {
+            write!(
+                out,
+                " {name} {:.2?}",
+                self.measured.load.tally.latency(percentile)
+            )?;
         }
+        writeln!(out)
     }
 
     pub(super) fn json(&self) -> Value {
-        let measured = &self.measured;
+        let (args, measured) = (self.args, &self.measured);
         let latency: serde_json::Map<_, _> = PERCENTILES
             .iter()
             .map(|(name, percentile)| {
+                let latency = measured.load.tally.latency(*percentile);
                 let name = format!("{}_us", name.replace('.', ""));
-                (
-                    name,
-                    json!(measured.load.tally.latency(*percentile).as_micros() as u64),
-                )
+                (name, json!(latency.as_micros() as u64))
             })
             .collect();
+        let (client, server) = (
+            self.end(|usage| usage.client),
+            self.end(|usage| usage.server),
+        );
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         json!({
-            "sockets": self.args.sockets,
-            "connections": self.connections,
-            "over_http2": self.over_http2,
-            "size": self.args.size,
-            "in_flight": self.args.in_flight,
-            "rate": self.args.rate,
+            "sockets": args.sockets,
+            "connections": self.carriers.connections,
+            "over_http2": self.carriers.over_http2,
+            "talkers": args.talkers.unwrap_or(args.sockets),
+            "size": args.size,
+            "in_flight": args.in_flight,
+            "rate": args.rate,
             "open_seconds": self.open_time.as_secs_f64(),
-            "opened_per_second": self.opened_per_second(),
+            "opened_per_second": per_second(args.sockets.into(), self.open_time),
+            "ping_seconds": seconds(self.ping_time),
             "seconds": measured.time.as_secs_f64(),
-            "messages": measured.load.tally.messages(),
+            "messages": self.messages(),
             "messages_per_second": self.messages_per_second(),
-            "bytes_per_second": self.messages_per_second() * f64::from(self.args.size),
+            "bytes_per_second": self.messages_per_second() * f64::from(args.size),
             "latency": latency,
-            "client_bytes_per_idle_socket": self.bytes_per_socket(self.client_kib),
-            "server_bytes_per_idle_socket": self.bytes_per_socket(self.server_kib),
-            "client_cpu_seconds": measured.cpu.map(|d| d.as_secs_f64()),
-            "server_cpu_seconds": measured.server_cpu.map(|d| d.as_secs_f64()),
+            "bulk_bytes_per_second": measured.bulk,
+            "client_bytes_per_idle_socket": client.bytes_open,
+            "server_bytes_per_idle_socket": server.bytes_open,
+            "client_bytes_per_socket_after": client.bytes_after,
+            "server_bytes_per_socket_after": server.bytes_after,
+            "client_memory": client.memory,
+            "server_memory": server.memory,
+            "client_cpu_seconds": seconds(client.cpu),
+            "server_cpu_seconds": seconds(server.cpu),
+            "close_seconds": self.close_time.as_secs_f64(),
+            "unclosed": self.unclosed,
             "failed": measured.failed,
             "failure": measured.failure,
         })
+    }
+}
+
+fn per_second(count: f64, time: Duration) -> f64 {
+    count / time.as_secs_f64().max(1e-9)
+}
+
+struct End {
+    /// Memory of a socket that has been silent so far.
+    bytes_open: Option<f64>,
+    /// And of one that fell silent.
+    bytes_after: Option<f64>,
+    /// Resident bytes in the end, before the sockets closed.
+    memory: Option<u64>,
+    cpu: Option<Duration>,
+}
+
+impl End {
+    fn print(&self, out: &mut impl Write, name: &str, messages: u64) -> io::Result<()> {
+        let (Some(open), Some(after), Some(memory)) =
+            (self.bytes_open, self.bytes_after, self.memory)
+        else {
+            return Ok(());
+        };
+        write!(
+            out,
+            "  {name}: {open:.0} bytes of memory a socket before its first message, \
+             {after:.0} after its last, {:.0} MB in all",
+            memory as f64 / 1e6
+        )?;
+        match self.cpu {
+            Some(cpu) if messages > 0 => {
+                let micros = cpu.as_secs_f64() * 1e6 / messages as f64;
+                writeln!(out, "; {micros:.3} µs of CPU a message")
+            }
+            _ => writeln!(out),
+        }
     }
 }

@@ -1,0 +1,1 @@
+"""What `benches/compare/run` does, a file a step: matrix, cells, aims, document, chart."""

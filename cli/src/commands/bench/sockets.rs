@@ -1,0 +1,94 @@
+//! Opening, asking and closing very many sockets.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{SinkExt, StreamExt, stream};
+use h2ws::{Client, CloseCode, CloseFrame, Message, WebSocket};
+use indicatif::ProgressBar;
+use tokio::task::JoinSet;
+
+use super::socket::Socket;
+use crate::Failure;
+use crate::args::BenchArgs;
+
+/// Pings, or closing handshakes, under way at a time.
+const AT_A_TIME: usize = 1_000;
+
+/// Opens `count` sockets, spread over the clients.
+pub(super) async fn open(
+    args: &BenchArgs,
+    clients: &[Client],
+    count: u32,
+    progress: &ProgressBar,
+) -> Result<Vec<Socket>, Failure> {
+    let next = Arc::new(AtomicU64::new(0));
+    // One for all tasks: what their own would leave behind when they grow would
+    // be taken for the sockets' memory.
+    let sockets = Arc::new(Mutex::new(Vec::with_capacity(count as usize)));
+    let mut tasks = JoinSet::new();
+    for _ in 0..args.opening.min(count) {
+        let (next, clients, sockets) = (next.clone(), clients.to_vec(), sockets.clone());
+        let (request, url, progress) = (args.request.clone(), args.url.clone(), progress.clone());
+        tasks.spawn(async move {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= u64::from(count) {
+                    return Ok::<_, h2ws::Error>(());
+                }
+                let client = &clients[n as usize % clients.len()];
+                let socket = request.request(client, &url).connect().await?;
+                let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+                sockets.push(Box::new(socket));
+                progress.inc(1);
+            }
+        });
+    }
+    while let Some(opened) = tasks.join_next().await {
+        opened??;
+    }
+    let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::take(&mut *sockets))
+}
+
+/// Asks every socket for a Pong.
+pub(super) async fn ping(sockets: &mut [Socket], progress: &ProgressBar) -> Result<(), Failure> {
+    let asked = stream::iter(sockets).map(async |socket| {
+        socket.send(Message::ping("bench")).await?;
+        while let Some(message) = socket.next().await {
+            if matches!(message?, Message::Pong(payload) if payload == "bench") {
+                progress.inc(1);
+                return Ok(());
+            }
+        }
+        Err("the server closed the socket instead of answering its Ping".into())
+    });
+    let mut asked = asked.buffer_unordered(AT_A_TIME);
+    while let Some(answered) = asked.next().await {
+        answered.map_err(|error: Failure| error)?;
+    }
+    Ok(())
+}
+
+/// Closes every socket, and tells how many did not close in order, and what
+/// the first of them said.
+pub(super) async fn close(
+    sockets: &mut Vec<Socket>,
+    progress: &ProgressBar,
+) -> (u32, Option<String>) {
+    let closing = stream::iter(sockets.drain(..)).map(async |mut socket| {
+        let socket: &mut WebSocket = &mut socket;
+        let closed = socket.close(CloseFrame::from(CloseCode::NORMAL)).await;
+        progress.inc(1);
+        closed
+    });
+    let mut closing = closing.buffer_unordered(AT_A_TIME);
+    let (mut failed, mut failure) = (0, None);
+    while let Some(closed) = closing.next().await {
+        if let Err(error) = closed {
+            failed += 1;
+            failure.get_or_insert_with(|| error.to_string());
+        }
+    }
+    (failed, failure)
+}
