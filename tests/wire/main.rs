@@ -3,6 +3,7 @@
 
 mod axum_router;
 mod bridge_handshake;
+mod bridge_routes;
 mod bridge_splice;
 mod bridge_tcp;
 mod broadcast;
