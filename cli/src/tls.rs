@@ -1,10 +1,12 @@
 //! Certificates and TLS configurations of the program.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, KeyLogFile, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -44,6 +46,13 @@ impl Identity {
         })
     }
 
+    /// Checked: the key is the certificate's.
+    pub(crate) fn certified(&self) -> Result<Arc<CertifiedKey>, Failure> {
+        let key = self.key.clone_key();
+        let certified = CertifiedKey::from_der(self.chain.clone(), key, &provider())?;
+        Ok(Arc::new(certified))
+    }
+
     pub(crate) fn server_config(&self) -> Result<ServerConfig, Failure> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
@@ -64,6 +73,38 @@ impl Identity {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(logged(config))
+    }
+}
+
+/// A certificate that can be replaced while connections are made.
+#[derive(Debug)]
+pub(crate) struct Certificate(RwLock<Arc<CertifiedKey>>);
+
+impl Certificate {
+    pub(crate) fn new(identity: &Identity) -> Result<Self, Failure> {
+        Ok(Self(RwLock::new(identity.certified()?)))
+    }
+
+    pub(crate) fn replace(&self, identity: &Identity) -> Result<(), Failure> {
+        let certified = identity.certified()?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+        Ok(())
+    }
+
+    pub(crate) fn server_config(self: Arc<Self>) -> Result<ServerConfig, Failure> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(self);
+        config.key_log = Arc::new(KeyLogFile::new());
+        Ok(config)
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let certified = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Some(certified.clone())
     }
 }
 

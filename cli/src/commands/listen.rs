@@ -1,6 +1,7 @@
 //! Where the program's servers listen, and how they end.
 
 use std::io::Write;
+use std::net::SocketAddr;
 
 use h2ws::{Drained, Server, ServerBuilder};
 
@@ -15,17 +16,20 @@ pub(crate) async fn bind(builder: ServerBuilder, args: &ListenArgs) -> Result<Se
     } else {
         (builder.tls(identity(args)?.server_config()?), "wss")
     };
-    let server = builder
-        .bind(args.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let address = args.listen.unwrap_or(ListenArgs::DEFAULT);
+    let server = bound(builder, address).await?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening on {scheme}://{}", server.local_addr()?)?;
     stdout.flush()?;
     Ok(server)
 }
 
-fn identity(args: &ListenArgs) -> Result<Identity, Failure> {
+pub(crate) async fn bound(builder: ServerBuilder, address: SocketAddr) -> Result<Server, Failure> {
+    let bound = builder.bind(address).await;
+    Ok(bound.map_err(|error| format!("cannot listen on {address}: {error}"))?)
+}
+
+pub(crate) fn identity(args: &ListenArgs) -> Result<Identity, Failure> {
     if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
         return Identity::load(cert, key);
     }

@@ -3,6 +3,9 @@
 
 mod bench;
 mod bridge;
+mod bridge_config;
+#[cfg(unix)]
+mod bridge_operation;
 mod connect;
 mod demo;
 mod process;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,8 @@ impl Ended {
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
-    stderr: Option<JoinHandle<String>>,
+    said: Arc<Mutex<String>>,
+    stderr: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
@@ -63,14 +65,19 @@ impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().map(BufReader::new);
-        let mut stderr = child.stderr.take().expect("stderr is piped");
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         // Read all the while: a full pipe would stop the program.
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
         let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).expect("stderr is UTF-8");
-            text
+            let mut line = String::new();
+            while stderr.read_line(&mut line).expect("stderr is UTF-8") > 0 {
+                heard.lock().expect("no panic").push_str(&line);
+                line.clear();
+            }
         });
         Self {
+            said,
             child,
             stdout,
             stderr: Some(stderr),
@@ -92,6 +99,20 @@ impl Running {
     /// Reads no more, as `head` does.
     pub(crate) fn close_stdout(&mut self) {
         self.stdout = None;
+    }
+
+    /// What stderr says so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    /// Waits until stderr has said this.
+    pub(crate) fn says(&self, text: &str) {
+        let began = Instant::now();
+        while !self.said().contains(text) {
+            assert!(began.elapsed() < HANGS, "no {text:?}: {}", self.said());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -118,10 +139,11 @@ impl Running {
             thread::sleep(Duration::from_millis(5));
         };
         let stderr = self.stderr.take().expect("not taken before");
+        stderr.join().expect("no panic");
         Ended {
             status,
             stdout: stdout.join().expect("no panic"),
-            stderr: stderr.join().expect("no panic"),
+            stderr: self.said(),
         }
     }
 }
