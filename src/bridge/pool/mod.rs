@@ -235,7 +235,7 @@ fn mint(candidates: &[Arc<Member>]) -> Option<(String, usize)> {
     keys.min_by_key(|(_, at)| candidates.get(*at).map(|member| member.open()))
 }
 
-/// What is known of a server; see [`Routes::upstreams`](crate::Routes::upstreams).
+/// What is known of a server; see [`Route::upstreams`](crate::Route::upstreams).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamStatus {
