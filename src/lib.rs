@@ -43,6 +43,8 @@
 //!
 //! - [`Client`], [`ClientBuilder`], [`RequestBuilder`]: opening.
 //! - [`Server`], [`ServerBuilder`], [`Upgrade`], [`Serve`]: being opened to.
+//! - [`Bridge`], [`Routes`], [`Route`], [`Upstream`]: sockets taken on to
+//!   servers behind.
 //! - [`WebSocket`], its halves [`WebSocketReader`] and [`WebSocketWriter`], and
 //!   [`ByteStream`] for a framing of your own.
 //! - [`metrics`]: figures for whoever runs it; spans and events go to `tracing`.
@@ -128,7 +130,13 @@ pub use self::socket::{
 pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
 
 #[cfg(feature = "bridge")]
-pub use self::bridge::{Bridge, BridgeBuilder, BridgeError, Bridged};
+pub use self::bridge::{
+    Access, Affinity, Bridge, BridgeBuilder, BridgeError, BridgeLimits, BridgeObserver, Bridged,
+    Check, Closed, Ejection, HeaderRules, InvalidAffinity, InvalidCheck, InvalidHeaderRule,
+    InvalidPattern, InvalidRoute, InvalidUpstream, Lease, Limit, NoUpstream, Party, Permit, Route,
+    RouteBuilder, RouteConflict, Routes, RoutesBuilder, Saturated, Scheme, Timeouts, Upstream,
+    UpstreamStatus,
+};
 #[cfg(feature = "client")]
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
 #[cfg(feature = "server")]

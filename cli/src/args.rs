@@ -1,10 +1,10 @@
 //! The command line.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use h2ws::handshake::{Target, UrlError};
 
 /// WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade as the fallback.
@@ -34,6 +34,26 @@ pub(crate) enum Command {
     Probe(ProbeArgs),
     /// Load a server, and measure
     Bench(BenchArgs),
+}
+
+impl Command {
+    /// How logs are written, and whether a service has more to tell than
+    /// warnings.
+    pub(crate) fn logs(&self) -> (LogFormat, bool) {
+        match self {
+            Self::Bridge(args) => (args.log_format, true),
+            _ => (LogFormat::Text, false),
+        }
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -92,11 +112,11 @@ pub(crate) struct ServeArgs {
 }
 
 /// Where a server listens.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ListenArgs {
-    /// Address to listen on; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
-    pub(crate) listen: SocketAddr,
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
     #[arg(long, conflicts_with_all = ["cert", "key", "client_ca"])]
     pub(crate) cleartext: bool,
@@ -115,51 +135,68 @@ pub(crate) struct ListenArgs {
     pub(crate) client_cert_optional: bool,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("where").required(true))]
 pub(crate) struct BridgeArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
     /// Where sockets go: ws://, wss:// (a path is put before theirs), or tcp://host:port
-    #[arg(long, value_name = "URL")]
-    pub(crate) to: String,
+    #[arg(long, value_name = "URL", group = "where")]
+    pub(crate) to: Option<String>,
+    /// Routes and more, in TOML (see examples/bridge.toml); read again at SIGHUP
+    #[arg(long, value_name = "FILE", group = "where")]
+    pub(crate) config: Option<PathBuf>,
+    /// Look for mistakes in the file, tell them all, and end
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) check: bool,
     /// Origins whose pages may open sockets, such as https://*.example.com (repeatable);
     /// without one, any may for ws:// and wss://
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", conflicts_with = "config")]
     pub(crate) allow_origin: Vec<String>,
     /// Pages of any origin may open sockets, to a tcp:// target too
-    #[arg(long, conflicts_with = "allow_origin")]
+    #[arg(long, conflicts_with_all = ["allow_origin", "config"])]
     pub(crate) allow_any_origin: bool,
     #[command(flatten)]
     pub(crate) upstream: UpstreamVersionArgs,
     /// Tell the upstream its own name (Host, :authority), not the one that the client asked for
-    #[arg(long)]
+    #[arg(long, conflicts_with = "config")]
     pub(crate) upstream_host: bool,
     /// Accept any certificate of the upstream
     #[arg(long)]
     pub(crate) upstream_insecure: bool,
     /// Believe the Forwarded and X-Forwarded-* fields of clients, which are proxies of one's own
-    #[arg(long)]
+    #[arg(long, conflicts_with = "config")]
     pub(crate) trust_forwarded: bool,
     /// Close sockets after so many seconds without a byte in either direction
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "config")]
     pub(crate) idle_timeout: Option<f64>,
-    /// Sockets at a time; further ones are answered 503
-    #[arg(long, default_value_t = 100_000, value_name = "N")]
-    pub(crate) max_sockets: usize,
-    /// Streams that a client may have open on one connection
-    #[arg(long, default_value_t = 1000, value_name = "N")]
-    pub(crate) max_streams: u32,
+    /// Sockets at a time; further ones are answered 503 [default: 100000]
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    pub(crate) max_sockets: Option<usize>,
+    /// Streams that a client may have open on one connection [default: 1000]
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    pub(crate) max_streams: Option<u32>,
+    /// Serve figures for Prometheus at /metrics there, and /healthz and /readyz
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// How logs are written, among them a line for each socket at its end
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// What is spoken to an upstream.
 #[derive(Clone, Copy, Debug, ClapArgs)]
 pub(crate) struct UpstreamVersionArgs {
     /// HTTP/1.1 only, to the upstream
-    #[arg(long, conflicts_with = "upstream_http2")]
+    #[arg(long, conflicts_with_all = ["upstream_http2", "config"])]
     upstream_http1: bool,
     /// HTTP/2 only, to the upstream; with ws:// by prior knowledge
-    #[arg(long)]
+    #[arg(long, conflicts_with = "config")]
     upstream_http2: bool,
+}
+
+impl ListenArgs {
+    pub(crate) const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 }
 
 impl UpstreamVersionArgs {

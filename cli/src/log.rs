@@ -3,17 +3,18 @@
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The target of a bridge's access lines.
-const ACCESS: &str = "h2ws::access";
+use crate::args::LogFormat;
 
-/// Warnings always; more with each `-v`; `RUST_LOG` in their stead. `access`
-/// adds a line for each socket that a bridge has carried.
-pub(crate) fn init(verbose: u8, access: bool) {
+/// Warnings always, and what a service has to tell; more with each `-v`;
+/// `RUST_LOG` in their stead.
+pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
     let level = match verbose {
+        0 if is_service => LevelFilter::INFO,
         0 => LevelFilter::WARN,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
@@ -26,8 +27,7 @@ pub(crate) fn init(verbose: u8, access: bool) {
     };
     let default = Targets::new()
         .with_default(below)
-        .with_target("h2ws", level)
-        .with_target(ACCESS, if access { LevelFilter::INFO } else { level });
+        .with_target("h2ws", level);
     let filter = match std::env::var("RUST_LOG").map(|text| text.parse::<Targets>()) {
         Ok(Ok(targets)) => targets,
         Ok(Err(error)) => {
@@ -36,9 +36,11 @@ pub(crate) fn init(verbose: u8, access: bool) {
         }
         Err(_) => default,
     };
-    let output = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let output = match format {
+        LogFormat::Text => output.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => output.json().flatten_event(true).boxed(),
+    };
     tracing_subscriber::registry()
         .with(output)
         .with(filter)

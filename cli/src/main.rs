@@ -22,6 +22,11 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Usage(String);
 
 impl Usage {
+    /// All that is wrong with a file.
+    pub(crate) fn all(mistakes: &dyn std::fmt::Display) -> Self {
+        Self(mistakes.to_string())
+    }
+
     /// What is wrong with this option.
     pub(crate) fn of(option: &str, error: &dyn std::fmt::Display) -> Self {
         Self(format!("{option}: {error}"))
@@ -49,7 +54,8 @@ fn main() -> ExitCode {
             };
         }
     };
-    log::init(args.verbose, matches!(args.command, Command::Bridge(_)));
+    let (format, is_service) = args.command.logs();
+    log::init(args.verbose, format, is_service);
     files::allow_all();
     let runtime = match runtime(args.command.threads()) {
         Ok(runtime) => runtime,

@@ -59,3 +59,37 @@ async fn one() {
         std::future::pending::<()>().await;
     }
 }
+
+/// SIGHUP, as often as it comes.
+#[cfg(unix)]
+pub(crate) struct Reloads(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Reloads {
+    /// From now on, it is not the end of the program.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next; false if there is none any more.
+    pub(crate) async fn next(&mut self) -> bool {
+        self.0.recv().await.is_some()
+    }
+}
+
+/// There is no such signal.
+#[cfg(not(unix))]
+pub(crate) struct Reloads;
+
+#[cfg(not(unix))]
+impl Reloads {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(crate) async fn next(&mut self) -> bool {
+        false
+    }
+}

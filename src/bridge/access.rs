@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -10,11 +11,33 @@ use crate::frame::CloseCode;
 use crate::server::Upgrade;
 use crate::transport::Transport;
 
+/// Is told of each request for a socket, to be counted; see
+/// [`Bridge::observe`](crate::Bridge::observe).
+///
+/// Called from the tasks that move bytes: add to an atomic or two and return.
+pub trait BridgeObserver: Send + Sync + 'static {
+    /// The client was answered: both sides are open, or it was refused, as the
+    /// [status](Access::status) says.
+    fn answered(&self, access: &Access) {
+        let _ = access;
+    }
+
+    /// It is over, and [`Access::closed`] says how. Told of refused requests,
+    /// too.
+    fn ended(&self, access: &Access) {
+        let _ = access;
+    }
+}
+
 /// Who did something to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Party {
+#[non_exhaustive]
+pub enum Party {
+    /// Who asked for it.
     Client,
+    /// Whom it was led to.
     Upstream,
+    /// The bridge in between.
     Bridge,
 }
 
@@ -28,9 +51,10 @@ impl fmt::Display for Party {
     }
 }
 
-/// How a socket ended.
+/// How a request for a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
+#[non_exhaustive]
+pub enum Closed {
     /// Who ended it first, and with which code: 1005 where the Close frame had
     /// none, 1006 where there was none (RFC 6455 §7.1.5).
     By(Party, CloseCode),
@@ -45,7 +69,9 @@ pub(super) enum Closed {
 }
 
 impl Closed {
-    fn by(self) -> Party {
+    /// Who ended it.
+    #[must_use]
+    pub fn by(self) -> Party {
         match self {
             Self::By(party, _) | Self::Broken(party) => party,
             Self::Gone => Party::Client,
@@ -53,7 +79,9 @@ impl Closed {
         }
     }
 
-    fn code(self) -> Option<u16> {
+    /// The close code, 1006 where there was a socket without a Close frame.
+    #[must_use]
+    pub fn code(self) -> Option<u16> {
         match self {
             Self::By(_, code) => Some(code.into()),
             Self::Broken(_) | Self::Silence => Some(CloseCode::ABNORMAL.into()),
@@ -61,7 +89,9 @@ impl Closed {
         }
     }
 
-    fn how(self) -> &'static str {
+    /// In one word.
+    #[must_use]
+    pub fn how(self) -> &'static str {
         match self {
             Self::By(_, CloseCode::ABNORMAL) => "end",
             Self::By(..) => "close",
@@ -73,8 +103,9 @@ impl Closed {
     }
 }
 
-/// What is told of a socket; the target of the line is `h2ws::access`.
-pub(super) struct Access {
+/// What is told of a request for a socket, in a line of the target
+/// `h2ws::access` and to a [`BridgeObserver`].
+pub struct Access {
     began: Instant,
     peer: SocketAddr,
     transport: Transport,
@@ -83,14 +114,17 @@ pub(super) struct Access {
     path: String,
     pub(super) route: Option<String>,
     pub(super) upstream: Option<String>,
+    pub(super) address: Option<SocketAddr>,
     pub(super) status: Option<StatusCode>,
     pub(super) up: u64,
     pub(super) down: u64,
-    closed: Closed,
+    is_open: bool,
+    closed: Option<Closed>,
+    observer: Option<Arc<dyn BridgeObserver>>,
 }
 
 impl Access {
-    pub(super) fn begin(request: &Upgrade) -> Self {
+    pub(super) fn begin(request: &Upgrade, observer: Option<Arc<dyn BridgeObserver>>) -> Self {
         Self {
             began: Instant::now(),
             peer: request.peer_addr(),
@@ -99,27 +133,87 @@ impl Access {
             path: request.path().to_owned(),
             route: None,
             upstream: None,
+            address: None,
             status: None,
             up: 0,
             down: 0,
-            closed: Closed::Gone,
+            is_open: false,
+            closed: None,
+            observer,
         }
     }
 
-    /// There is a socket; if nothing is heard of its end, it was cut.
-    pub(super) fn opened(&mut self) {
-        self.closed = Closed::Broken(Party::Bridge);
+    /// The other end of the client's connection.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The name of the route that it took, if there was one.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        self.route.as_deref()
+    }
+
+    /// The URL of the upstream that was asked last.
+    #[must_use]
+    pub fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref()
+    }
+
+    /// What the client was answered, if it was there to be.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// Bytes from the client to the upstream; 0 until it has ended.
+    #[must_use]
+    pub fn bytes_up(&self) -> u64 {
+        self.up
+    }
+
+    /// Bytes from the upstream to the client; 0 until it has ended.
+    #[must_use]
+    pub fn bytes_down(&self) -> u64 {
+        self.down
+    }
+
+    /// Since the request came.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// How it ended, once it has.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed> {
+        self.closed
+    }
+
+    /// There is a socket now, or there will be none.
+    pub(super) fn answered(&mut self, is_open: bool) {
+        self.is_open = is_open;
+        if let Some(observer) = &self.observer {
+            observer.answered(self);
+        }
     }
 
     pub(super) fn end(mut self, closed: Closed) {
-        self.closed = closed;
+        self.closed = Some(closed);
     }
 }
 
-/// A request whose client has gone is dropped by the server, before its answer.
+/// The server drops a request whose client has gone, and cuts sockets at the
+/// end of a drain.
 impl Drop for Access {
     fn drop(&mut self) {
-        let closed = self.closed;
+        let unsaid = if self.is_open {
+            Closed::Broken(Party::Bridge)
+        } else {
+            Closed::Gone
+        };
+        let closed = *self.closed.get_or_insert(unsaid);
         tracing::info!(
             target: "h2ws::access",
             peer = %self.peer,
@@ -128,6 +222,7 @@ impl Drop for Access {
             path = self.path,
             route = self.route,
             upstream = self.upstream,
+            address = self.address.map(tracing::field::display),
             status = self.status.map(|status| status.as_u16()),
             bytes_up = self.up,
             bytes_down = self.down,
@@ -137,5 +232,21 @@ impl Drop for Access {
             code = closed.code(),
             "socket"
         );
+        if let Some(observer) = &self.observer {
+            observer.ended(self);
+        }
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access")
+            .field("peer", &self.peer)
+            .field("authority", &self.authority)
+            .field("path", &self.path)
+            .field("upstream", &self.upstream)
+            .field("status", &self.status)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }

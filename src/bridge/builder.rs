@@ -1,17 +1,14 @@
 //! Configuration of a [`Bridge`].
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
-use super::route::{Route, Routes, Timeouts};
-use super::upstream::Upstream;
-use super::{Bridge, Inner};
+use super::routes::{BridgeLimits, InvalidRoute, Route, RouteBuilder};
+use super::upstream::{InvalidUpstream, Upstream};
+use super::{Bridge, Routes, Timeouts};
 use crate::client::{Client, ClientBuilder, HttpVersion};
 use crate::error::Error;
-use crate::handshake::{AllowedOrigins, UrlError};
+use crate::handshake::AllowedOrigins;
 
 /// Configures a [`Bridge`]; every setting but the upstream has a default.
 #[derive(Clone, Debug)]
@@ -35,11 +32,13 @@ pub enum BridgeError {
         /// What was given.
         url: String,
         /// What is wrong with it.
-        error: UrlError,
+        error: InvalidUpstream,
     },
     /// A `tcp` upstream without a word on who may use it: any page in the
     /// world could, from the browser of whoever can reach the bridge.
     OriginsRequired,
+    /// The route to the upstream is none.
+    Route(InvalidRoute),
     /// There is no client for the upstream.
     Client(Error),
 }
@@ -48,9 +47,8 @@ impl fmt::Display for BridgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url { url, error } => write!(f, "upstream {url}: {error}"),
-            Self::OriginsRequired => f.write_str(
-                "a tcp upstream needs allowed origins, or the word that any origin is allowed",
-            ),
+            Self::OriginsRequired => InvalidRoute::TcpWithoutOrigins.fmt(f),
+            Self::Route(error) => error.fmt(f),
             Self::Client(_) => f.write_str("no client for the upstream"),
         }
     }
@@ -61,6 +59,7 @@ impl std::error::Error for BridgeError {
         match self {
             Self::Url { error, .. } => Some(error),
             Self::OriginsRequired => None,
+            Self::Route(error) => Some(error),
             Self::Client(error) => Some(error),
         }
     }
@@ -75,11 +74,7 @@ impl BridgeBuilder {
             origins: None,
             trusts_forwarded: false,
             upstream_host: false,
-            timeouts: Timeouts {
-                connect: Duration::from_secs(10),
-                handshake: Duration::from_secs(20),
-                idle: None,
-            },
+            timeouts: Timeouts::default(),
             max_sockets: 100_000,
         }
     }
@@ -162,7 +157,7 @@ impl BridgeBuilder {
     /// Sockets at a time; further ones are answered 503. Default 100,000.
     #[must_use]
     pub fn max_sockets(mut self, sockets: usize) -> Self {
-        self.max_sockets = sockets.min(Semaphore::MAX_PERMITS);
+        self.max_sockets = sockets;
         self
     }
 
@@ -176,26 +171,30 @@ impl BridgeBuilder {
             url: self.to.clone(),
             error,
         })?;
-        let upstream = upstream.over(self.version);
-        if upstream.is_tcp() && self.origins.is_none() {
-            return Err(BridgeError::OriginsRequired);
-        }
+        let route = self.route(upstream).map_err(|error| match error {
+            InvalidRoute::TcpWithoutOrigins => BridgeError::OriginsRequired,
+            error => BridgeError::Route(error),
+        })?;
+        let limits = BridgeLimits::default().sockets(self.max_sockets);
         let client = match self.client {
             Some(client) => client,
             None => client(self.timeouts).build().map_err(BridgeError::Client)?,
         };
-        let routes = Routes::only(Route {
-            name: upstream.to_string(),
-            upstream: Arc::new(upstream),
-            origins: self.origins.unwrap_or_else(AllowedOrigins::any),
-            trusts_forwarded: self.trusts_forwarded,
-            upstream_host: self.upstream_host,
-            timeouts: self.timeouts,
-            sockets: Arc::new(Semaphore::new(self.max_sockets)),
-        });
-        Ok(Bridge {
-            inner: Arc::new(Inner { client, routes }),
-        })
+        Ok(Bridge::new(client, Routes::only(route, limits)))
+    }
+
+    fn route(&self, upstream: Upstream) -> Result<Route, InvalidRoute> {
+        let route = RouteBuilder::any()
+            .name(upstream.to_string())
+            .upstream(upstream.version(self.version))
+            .timeouts(self.timeouts)
+            .trust_forwarded(self.trusts_forwarded)
+            .upstream_host(self.upstream_host);
+        match self.origins.clone() {
+            Some(origins) => route.allowed_origins(origins),
+            None => route,
+        }
+        .build()
     }
 }
 

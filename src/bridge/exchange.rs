@@ -5,16 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::SET_COOKIE;
 use http::{HeaderMap, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::access::{Access, Closed};
 use super::meters::Meters;
-use super::route::{Lease, Permit, Route};
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
-use super::upstream::{self, Kind, Upstream};
-use super::{Inner, headers, refusal};
+use super::{Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, headers, refusal};
 use crate::client::Accepted;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
@@ -62,15 +61,15 @@ pub(super) async fn open(
     let no = match admit(bridge, &request, access) {
         Ok((route, permit)) => {
             let asked = Asked::of(&request, &route);
-            match ask(bridge, &route, asked, access).await {
+            match ask(bridge, &route, &asked, access).await {
                 Ok((answered, lease)) => {
-                    return accept(&route, request, answered, access)
-                        .await
-                        .map(|carrier| Socket {
+                    return accept(&route, &lease, request, answered, access).await.map(
+                        |carrier| Socket {
                             carrier,
                             _lease: lease,
                             _permit: permit,
-                        });
+                        },
+                    );
                 }
                 Err(no) => no,
             }
@@ -92,17 +91,17 @@ fn admit(
     request: &Upgrade,
     access: &mut Access,
 ) -> Result<(Arc<Route>, Permit), Response<Bytes>> {
-    let Some(route) = bridge.routes.find(request.authority(), request.path()) else {
+    let Some(route) = bridge.routes().find(request.authority(), request.path()) else {
         return Err(refusal::own(StatusCode::NOT_FOUND, "nothing is here\n"));
     };
-    access.route = Some(route.name.clone());
+    access.route = Some(route.name().to_owned());
     let opening = request.opening();
     opening
-        .check_origin(&route.origins)
+        .check_origin(route.origins())
         .map_err(|rejection| rejection.to_response(opening.via))?;
     let permit = route
         .admit(request.peer_addr().ip())
-        .map_err(|saturated| refusal::saturated(saturated.retry_after))?;
+        .map_err(refusal::saturated)?;
     Ok((route, permit))
 }
 
@@ -126,12 +125,13 @@ impl Asked {
             client: request.peer_addr().ip(),
             secure: request.is_secure(),
             host: request.authority(),
-            trusted: route.trusts_forwarded,
+            trusted: route.trusts_forwarded(),
         };
         let path = request.uri().path_and_query();
+        let path = path.map_or("/", |path| path.as_str());
         Self {
             peer: request.peer_addr(),
-            path: path.map_or("/", |path| path.as_str()).to_owned(),
+            path: route.path_for_upstream(path).to_owned(),
             authority: request.authority().clone(),
             fields: headers::request(request.headers().clone(), from),
             offer,
@@ -146,80 +146,114 @@ enum Answered {
     Tcp(tokio::net::TcpStream),
 }
 
+/// Servers that are tried for a request.
+const TRIES: usize = 3;
+
 async fn ask(
     bridge: &Inner,
     route: &Route,
-    asked: Asked,
+    asked: &Asked,
     access: &mut Access,
 ) -> Result<(Answered, Lease), No> {
-    let lease = route
-        .pick(&asked.fields, asked.peer.ip())
-        .map_err(|none| No(refusal::saturated(none.retry_after)))?;
-    let via = asked.via;
-    let upstream = lease.upstream();
-    access.upstream = Some(upstream.to_string());
-    match ask_one(bridge, route, upstream, asked).await {
-        Ok(answered) => {
-            lease.succeeded();
-            Ok((answered, lease))
-        }
-        Err(error) => {
-            match &error {
-                Error::Refused(_) => lease.succeeded(),
-                error => {
-                    tracing::warn!(%upstream, %error, "no socket from an upstream");
-                    lease.failed();
-                }
+    let mut tried = Vec::new();
+    let mut last = None;
+    for _ in 0..TRIES {
+        let lease = match route.pick_other(&asked.fields, asked.peer.ip(), &tried) {
+            Ok(lease) => lease,
+            Err(none) => {
+                let refusal = last.unwrap_or_else(|| refusal::no_upstream(none));
+                return Err(No(refusal));
             }
-            Err(No(refusal::upstream(error, via)))
+        };
+        let upstream = lease.upstream();
+        access.upstream = Some(upstream.to_string());
+        access.address = upstream.address();
+        let error = match ask_one(bridge, route, upstream, asked).await {
+            Ok(answered) => {
+                lease.succeeded();
+                return Ok((answered, lease));
+            }
+            Err(error) => error,
+        };
+        if is_healthy(&error) {
+            lease.succeeded();
+        } else {
+            tracing::warn!(%upstream, %error, "no socket from an upstream");
+            lease.failed();
         }
+        let unseen = is_unseen(&error);
+        let mut refusal = refusal::upstream(error, asked.via);
+        route.response_headers().apply(refusal.headers_mut());
+        if !unseen {
+            return Err(No(refusal));
+        }
+        last = Some(refusal);
+        tried.push(lease);
     }
+    let refusal = last.unwrap_or_else(|| refusal::no_upstream(NoUpstream));
+    Err(No(refusal))
+}
+
+/// Whether an upstream that answers so works.
+fn is_healthy(error: &Error) -> bool {
+    let broken = [
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    matches!(error, Error::Refused(refusal) if !broken.contains(&refusal.status))
+}
+
+/// Whether the upstream certainly has not seen the request: another one may be
+/// asked.
+fn is_unseen(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Connect(_) | Error::Tls(_) | Error::Proxy(_) | Error::Timeout(Timeout::Connect)
+    )
 }
 
 async fn ask_one(
     bridge: &Inner,
     route: &Route,
     upstream: &Upstream,
-    asked: Asked,
+    asked: &Asked,
 ) -> Result<Answered, Error> {
-    match &upstream.kind {
-        Kind::Tcp { host, port } => {
-            let dial = tcp::dial(host, *port, upstream.address);
-            let tcp = timeout(route.timeouts.connect, dial)
-                .await
-                .map_err(|_| Error::Timeout(Timeout::Connect))?;
-            Ok(Answered::Tcp(
-                tcp.map_err(|error| Error::Connect(Arc::new(error)))?,
-            ))
-        }
-        Kind::WebSocket { target, version } => {
-            let request = bridge
-                .client
-                .request(&upstream::url(target, &asked.path))
-                .version(*version)
-                .on_behalf(asked.fields, asked.offer);
-            let request = if route.upstream_host {
-                request
-            } else {
-                request.authority(asked.authority)
-            };
-            let request = match upstream.address {
-                Some(address) => request.address(address),
-                None => request,
-            };
-            let limit = route.timeouts.connect + route.timeouts.handshake;
-            let accepted = timeout(limit, request.accepted())
-                .await
-                .map_err(|_| Error::Timeout(Timeout::Handshake))??;
-            Ok(Answered::WebSocket(Box::new(accepted)))
-        }
+    let timeouts = route.timeouts();
+    if upstream.scheme() == Scheme::Tcp {
+        let dial = tcp::dial(upstream.host(), upstream.port(), upstream.address());
+        let tcp = timeout(timeouts.connect, dial)
+            .await
+            .map_err(|_| Error::Timeout(Timeout::Connect))?;
+        return Ok(Answered::Tcp(
+            tcp.map_err(|error| Error::Connect(Arc::new(error)))?,
+        ));
     }
+    let mut fields = asked.fields.clone();
+    route.request_headers().apply(&mut fields);
+    let request = bridge
+        .client
+        .request(&upstream.url(&asked.path))
+        .version(upstream.http_version())
+        .within(timeouts.connect, timeouts.handshake)
+        .on_behalf(fields, asked.offer.clone());
+    let request = if route.names_upstream() {
+        request
+    } else {
+        request.authority(asked.authority.clone())
+    };
+    let request = match upstream.address() {
+        Some(address) => request.address(address),
+        None => request,
+    };
+    Ok(Answered::WebSocket(Box::new(request.accepted().await?)))
 }
 
 /// Tells the client what its upstream agreed to.
 async fn accept(
     route: &Route,
-    request: Upgrade,
+    lease: &Lease,
+    mut request: Upgrade,
     answered: Answered,
     access: &mut Access,
 ) -> Result<Carrier, Closed> {
@@ -231,14 +265,18 @@ async fn accept(
     };
     let carrier = match answered {
         Answered::WebSocket(accepted) => {
-            let fields = headers::acceptance(accepted.response.into_parts().0.headers);
+            let mut fields = headers::acceptance(accepted.response.into_parts().0.headers);
+            route.response_headers().apply(&mut fields);
+            if let Some(cookie) = lease.set_cookie() {
+                fields.append(SET_COOKIE, cookie.clone());
+            }
             let (client, meter) = request
                 .accept_as(accepted.agreed, fields)
                 .await
                 .map_err(gone)?;
             let meters = Meters::new(meter, accepted.meter);
             let times = Times {
-                idle: route.timeouts.idle,
+                idle: route.timeouts().idle,
                 close: config.close_timeout,
                 client_linger: config.linger_as(Role::Server),
                 upstream_linger: config.linger_as(Role::Client),
@@ -251,8 +289,11 @@ async fn accept(
             )))
         }
         Answered::Tcp(tcp) => {
+            if let Some(cookie) = lease.set_cookie() {
+                request.header(SET_COOKIE, cookie.clone());
+            }
             let socket = tcp::accept(request).await.map_err(gone)?;
-            Carrier::Tcp(Box::new(Tunnel::new(socket, tcp, route.timeouts.idle)))
+            Carrier::Tcp(Box::new(Tunnel::new(socket, tcp, route.timeouts().idle)))
         }
     };
     access.status = Some(match via {

@@ -7,8 +7,9 @@ mod exchange;
 mod frames;
 mod headers;
 mod meters;
+mod pool;
 mod refusal;
-mod route;
+mod routes;
 mod silence;
 mod splice;
 mod tcp;
@@ -16,12 +17,21 @@ mod upstream;
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use tokio::task::JoinSet;
+
+pub use self::access::{Access, BridgeObserver, Closed, Party};
 pub use self::builder::{BridgeBuilder, BridgeError};
+pub use self::pool::{
+    Affinity, Check, Ejection, InvalidAffinity, InvalidCheck, Lease, NoUpstream, UpstreamStatus,
+};
+pub use self::routes::{
+    BridgeLimits, HeaderRules, InvalidHeaderRule, InvalidPattern, InvalidRoute, Limit, Permit,
+    Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Saturated, Timeouts,
+};
+pub use self::upstream::{InvalidUpstream, Scheme, Upstream};
 
-use self::access::Access;
-use self::route::Routes;
 use crate::client::Client;
 use crate::server::Upgrade;
 
@@ -77,7 +87,29 @@ pub struct Bridge {
 
 struct Inner {
     client: Client,
-    routes: Routes,
+    table: RwLock<Table>,
+    observer: OnceLock<Arc<dyn BridgeObserver>>,
+}
+
+/// The table in force, and those who look after its servers.
+struct Table {
+    routes: Arc<Routes>,
+    _tasks: JoinSet<()>,
+}
+
+impl Table {
+    fn new(routes: Routes, client: &Client) -> Self {
+        let _tasks = routes.start(client);
+        let routes = Arc::new(routes);
+        Self { routes, _tasks }
+    }
+}
+
+impl Inner {
+    fn routes(&self) -> Arc<Routes> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.routes.clone()
+    }
 }
 
 /// The life of one bridged socket.
@@ -90,6 +122,53 @@ impl Bridge {
     #[must_use]
     pub fn to(url: &str) -> BridgeBuilder {
         BridgeBuilder::new(url)
+    }
+
+    /// A bridge by a table of routes. The client asks upstreams; its timeouts
+    /// hold beside those of the routes.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, which it needs to look after the servers.
+    #[must_use]
+    pub fn new(client: Client, routes: Routes) -> Self {
+        let table = RwLock::new(Table::new(routes, &client));
+        Self {
+            inner: Arc::new(Inner {
+                client,
+                table,
+                observer: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Goes by another table from now on. Sockets that are open stay as they
+    /// are, and are counted by the new table's limits. What was learned of
+    /// servers that it has, too, in routes of the same name, is kept.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, which it needs to look after the servers.
+    pub fn replace(&self, routes: Routes) {
+        let mut table = self
+            .inner
+            .table
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let routes = routes.inherit(&table.routes);
+        *table = Table::new(routes, &self.inner.client);
+    }
+
+    /// Tells `observer` of each request from now on. There is one at most: the
+    /// first.
+    pub fn observe(&self, observer: Arc<dyn BridgeObserver>) {
+        let _ = self.inner.observer.set(observer);
+    }
+
+    /// The table in force, for the figures of its routes.
+    #[must_use]
+    pub fn routes(&self) -> Arc<Routes> {
+        self.inner.routes()
     }
 
     /// A handler for [`Server::serve`](crate::Server::serve). The server's
@@ -110,14 +189,13 @@ impl Bridge {
     ///
     /// Dropping the future cuts the socket on both sides.
     pub async fn pass(&self, request: Upgrade) {
-        let mut access = Box::new(Access::begin(&request));
+        let observer = self.inner.observer.get().cloned();
+        let mut access = Box::new(Access::begin(&request, observer));
         // Apart, because it is large and the socket lives long.
         let opened = Box::pin(exchange::open(&self.inner, request, &mut access)).await;
+        access.answered(opened.is_ok());
         let closed = match opened {
-            Ok(socket) => {
-                access.opened();
-                socket.run(&mut access).await
-            }
+            Ok(socket) => socket.run(&mut access).await,
             Err(closed) => closed,
         };
         access.end(closed);
@@ -134,7 +212,7 @@ impl Bridge {
 impl fmt::Debug for Bridge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bridge")
-            .field("routes", &self.inner.routes)
+            .field("routes", &self.routes())
             .finish_non_exhaustive()
     }
 }

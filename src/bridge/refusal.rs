@@ -1,12 +1,10 @@
 //! What a client is told where there is no socket.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{Response, StatusCode};
 
-use super::headers;
+use super::{NoUpstream, Saturated, headers};
 use crate::error::{Error, Refusal};
 use crate::handshake::Via;
 
@@ -20,14 +18,18 @@ pub(super) fn own(status: StatusCode, text: &'static str) -> Response<Bytes> {
 }
 
 /// 503, and when to try again (RFC 9110 §15.6.4).
-pub(super) fn saturated(retry_after: Duration) -> Response<Bytes> {
+pub(super) fn saturated(saturated: Saturated) -> Response<Bytes> {
     let mut response = own(
         StatusCode::SERVICE_UNAVAILABLE,
         "no more sockets are taken now\n",
     );
-    let seconds = retry_after.as_secs().max(1);
-    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    let retry_after = saturated.to_header();
+    response.headers_mut().insert(RETRY_AFTER, retry_after);
     response
+}
+
+pub(super) fn no_upstream(_: NoUpstream) -> Response<Bytes> {
+    own(StatusCode::BAD_GATEWAY, "there is no upstream\n")
 }
 
 /// What became of the request at the upstream.

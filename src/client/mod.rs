@@ -18,15 +18,19 @@ pub use self::builder::ClientBuilder;
 pub(crate) use self::request::Accepted;
 pub use self::request::RequestBuilder;
 
+#[cfg(feature = "bridge")]
+use self::connector::Connection;
 use self::connector::Connector;
 use self::origin::Origin;
 use crate::error::Error;
 use crate::handshake::{HandshakeError, OriginKey, Target};
 use crate::socket::WebSocket;
+#[cfg(feature = "bridge")]
+use crate::transport::BoxIo;
 use crate::transport::ConnectionStats;
 
 /// Which version of HTTP carries a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum HttpVersion {
     /// HTTP/2 where a `wss` server has RFC 8441, else HTTP/1.1. Servers at
@@ -172,6 +176,25 @@ impl Client {
         }
     }
 
+    /// A connection that speaks HTTP/1.1, for a request that is no opening.
+    #[cfg(feature = "bridge")]
+    pub(crate) async fn http1(
+        &self,
+        target: &Target,
+        address: Option<SocketAddr>,
+    ) -> Result<BoxIo, Error> {
+        let version = HttpVersion::Http1;
+        match self
+            .inner
+            .connector
+            .connect(target, address, version)
+            .await?
+        {
+            Connection::Http1(io) => Ok(io),
+            Connection::Http2(_) => Err(Error::Closed),
+        }
+    }
+
     fn origins(&self) -> std::sync::MutexGuard<'_, Origins> {
         self.inner
             .origins
@@ -182,6 +205,12 @@ impl Client {
     fn origin(&self, target: &Target, address: Option<SocketAddr>) -> Arc<Origin> {
         let key = (target.origin().clone(), address);
         let mut origins = self.origins();
+        if address.is_some() && !origins.contains_key(&key) {
+            // Addresses come and go with the servers of a name.
+            origins.retain(|(_, address), origin| {
+                address.is_none() || Arc::strong_count(origin) > 1 || origin.is_connected()
+            });
+        }
         let origin = origins.entry(key).or_insert_with(|| Origin::at(address));
         origin.clone()
     }
@@ -192,5 +221,34 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("connections", &self.connections())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_nothing_leads_to_are_forgotten() {
+        let client = Client::builder().build().unwrap();
+        let target: Target = "ws://example.com".parse().unwrap();
+        let address = |last| Some(SocketAddr::from(([10, 0, 0, last], 80)));
+        let named = client.origin(&target, None);
+        let in_use = client.origin(&target, address(0));
+        for last in 1..=100 {
+            drop(client.origin(&target, address(last)));
+        }
+        assert_eq!(
+            client.origins().len(),
+            3,
+            "the name, the one in use, the last"
+        );
+        drop(named);
+        assert!(Arc::ptr_eq(&in_use, &client.origin(&target, address(0))));
+        assert!(
+            client
+                .origins()
+                .contains_key(&(target.origin().clone(), None))
+        );
     }
 }

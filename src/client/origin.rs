@@ -52,6 +52,11 @@ impl Origin {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a connection that could carry sockets.
+    pub(super) fn is_connected(&self) -> bool {
+        self.known().connections.iter().any(H2Client::is_open)
+    }
+
     pub(super) fn stats(&self) -> Vec<ConnectionStats> {
         let known = self.known();
         known.connections.iter().map(|c| c.hub().stats()).collect()

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response};
@@ -42,6 +43,8 @@ pub struct RequestBuilder {
     authority: Option<HostPort>,
     address: Option<SocketAddr>,
     early: Early,
+    /// For the connection and for the answer, where others than the client's.
+    limits: Option<(Duration, Duration)>,
     error: Option<Error>,
 }
 
@@ -58,6 +61,7 @@ impl RequestBuilder {
             authority: None,
             address: None,
             early: Early::default(),
+            limits: None,
             error: None,
         }
     }
@@ -160,6 +164,14 @@ impl RequestBuilder {
         self
     }
 
+    /// How long a connection and the answer may take, beside what the client
+    /// says of it.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn within(mut self, connect: Duration, handshake: Duration) -> Self {
+        self.limits = Some((connect, handshake));
+        self
+    }
+
     /// Passes on what somebody else asked for: these fields, this offer, and
     /// nothing of the client's own.
     #[cfg(feature = "bridge")]
@@ -248,7 +260,12 @@ impl RequestBuilder {
         let origin = self.client.origin(&target, self.address);
         let connector = &self.client.inner.connector;
         let version = self.version.unwrap_or(connector.settings.version);
+        let settings = &connector.settings;
+        let (connect, handshake) = self
+            .limits
+            .unwrap_or((Duration::MAX, settings.handshake_timeout));
         let attempt = Attempt {
+            handshake: handshake.min(settings.handshake_timeout),
             connector,
             target: &target,
             headers: &self.headers,
@@ -260,7 +277,9 @@ impl RequestBuilder {
         loop {
             let observer = connector.settings.observer.clone();
             let mut handshaking = Handshaking::new(observer, Role::Client, None);
-            let (client, slot) = match origin.route(connector, &target, version).await {
+            let route = timeout(connect, origin.route(connector, &target, version)).await;
+            let route = route.unwrap_or(Err(Error::Timeout(Timeout::Connect)));
+            let (client, slot) = match route {
                 Ok(Route::Http2(client, slot)) => (client, slot),
                 Ok(Route::Http1(io)) => {
                     handshaking.on(Version::HTTP_11);
@@ -339,6 +358,8 @@ impl From<HandshakeError> for Failure {
 }
 
 struct Attempt<'a> {
+    /// How long the answer may take.
+    handshake: Duration,
     connector: &'a Connector,
     target: &'a Target,
     headers: &'a HeaderMap,
@@ -447,8 +468,7 @@ impl Attempt<'_> {
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
-        let limit = self.connector.settings.handshake_timeout;
-        timeout(limit, answer)
+        timeout(self.handshake, answer)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))
     }

@@ -46,6 +46,22 @@ pub(crate) async fn upgrade(
     Ok(H1Answer::Refused(parts, body))
 }
 
+/// Sends a request without a body on a connection of its own, for the status
+/// alone.
+#[cfg(feature = "bridge")]
+pub(crate) async fn status(io: BoxIo, request: Request<()>) -> Result<StatusCode, StreamError> {
+    let (mut send, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(io))
+        .await?;
+    let request = request.map(|()| Empty::<Bytes>::new());
+    // Both in this future, so that nothing is left of it when it is dropped.
+    tokio::select! {
+        response = send.send_request(request) => Ok(response?.status()),
+        Err(error) = connection => Err(error.into()),
+    }
+}
+
 /// Bytes of a request's or response's head.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 

@@ -1,6 +1,7 @@
 //! Where the program's servers listen, by which certificates, and how they end.
 
 use std::io::Write;
+use std::net::SocketAddr;
 
 use h2ws::tls::ServerTls;
 use h2ws::{Drained, Server, ServerBuilder};
@@ -19,10 +20,7 @@ pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Resul
             signals::on_hangup(move || reload(&files, &tls));
         }
     }
-    let server = builder
-        .bind(args.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let server = bound(builder, args.listen.unwrap_or(ListenArgs::DEFAULT)).await?;
     let scheme = if args.cleartext { "ws" } else { "wss" };
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening on {scheme}://{}", server.local_addr()?)?;
@@ -30,7 +28,13 @@ pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Resul
     Ok(server)
 }
 
-fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
+pub(crate) async fn bound(builder: ServerBuilder, address: SocketAddr) -> Result<Server, Failure> {
+    let bound = builder.bind(address).await;
+    Ok(bound.map_err(|error| format!("cannot listen on {address}: {error}"))?)
+}
+
+/// The files that the command line names; none for a self-signed certificate.
+pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
     if args.cert.len() != args.key.len() {
         return Err("each --cert needs its --key".into());
     }

@@ -4,6 +4,9 @@
 mod bench;
 mod blame;
 mod bridge;
+mod bridge_config;
+#[cfg(unix)]
+mod bridge_operation;
 mod connect;
 mod demo;
 mod probe;

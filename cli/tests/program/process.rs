@@ -49,9 +49,8 @@ impl Ended {
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
-    stderr: Option<JoinHandle<()>>,
-    /// All of stderr so far.
     said: Arc<Mutex<String>>,
+    stderr: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
@@ -66,22 +65,22 @@ impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().map(BufReader::new);
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let said = Arc::new(Mutex::new(String::new()));
-        let text = said.clone();
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         // Read all the while: a full pipe would stop the program.
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
         let stderr = thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
-                let mut text = text.lock().expect("no panic");
-                *text += &line.expect("stderr is UTF-8");
-                *text += "\n";
+            let mut line = String::new();
+            while stderr.read_line(&mut line).expect("stderr is UTF-8") > 0 {
+                heard.lock().expect("no panic").push_str(&line);
+                line.clear();
             }
         });
         Self {
+            said,
             child,
             stdout,
             stderr: Some(stderr),
-            said,
         }
     }
 
@@ -97,18 +96,23 @@ impl Running {
         line
     }
 
-    /// Waits until stderr has said so.
-    pub(crate) fn says(&self, text: &str) {
-        let began = Instant::now();
-        while !self.said.lock().expect("no panic").contains(text) {
-            assert!(began.elapsed() < HANGS, "never said {text:?}");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
     /// Reads no more, as `head` does.
     pub(crate) fn close_stdout(&mut self) {
         self.stdout = None;
+    }
+
+    /// What stderr says so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    /// Waits until stderr has said this.
+    pub(crate) fn says(&self, text: &str) {
+        let began = Instant::now();
+        while !self.said().contains(text) {
+            assert!(began.elapsed() < HANGS, "no {text:?}: {}", self.said());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -136,11 +140,10 @@ impl Running {
         };
         let stderr = self.stderr.take().expect("not taken before");
         stderr.join().expect("no panic");
-        let stderr = std::mem::take(&mut *self.said.lock().expect("no panic"));
         Ended {
             status,
             stdout: stdout.join().expect("no panic"),
-            stderr,
+            stderr: self.said(),
         }
     }
 }

@@ -68,7 +68,9 @@ pub fn server_config(
 /// use h2ws::Server;
 /// use h2ws::tls::{self, Certificates, ClientAuth, ServerTls};
 ///
-/// let config = || tls::server_config(Certificates::new(read()?)?, ClientAuth::None);
+/// let config = || -> Result<_, rustls::Error> {
+///     tls::server_config(Certificates::new(read()?)?, ClientAuth::None)
+/// };
 /// let tls = ServerTls::new(config()?);
 /// let server = Server::builder().tls(tls.clone());
 /// // Later, such as on a signal; if the new files are bad, the old stay in use.
@@ -76,7 +78,7 @@ pub fn server_config(
 ///     Ok(config) => tls.replace(config),
 ///     Err(error) => eprintln!("certificates not reloaded: {error}"),
 /// }
-/// # Ok::<_, rustls::Error>(())
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct ServerTls(Arc<RwLock<Arc<ServerConfig>>>);

@@ -1,0 +1,407 @@
+//! The configuration file of `h2ws bridge`.
+
+mod mistakes;
+mod reader;
+mod route;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use h2ws::{BridgeLimits, Routes};
+use rustls::ServerConfig;
+use toml::de::DeTable;
+
+use self::mistakes::Gathered;
+use self::reader::{Section, Span};
+use crate::tls::ServerFiles;
+
+pub(super) use self::mistakes::Mistakes;
+
+/// What a file says. What it does not say is `None`, or the default.
+pub(super) struct Config {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) metrics: Option<SocketAddr>,
+    pub(super) cleartext: Option<bool>,
+    pub(super) tls: Option<ServerConfig>,
+    pub(super) drain_grace: Option<Duration>,
+    pub(super) max_connections: Option<usize>,
+    pub(super) max_streams: Option<u32>,
+    pub(super) routes: Routes,
+}
+
+impl Config {
+    /// Reads a file.
+    pub(super) fn load(path: &Path) -> Result<Self, Mistakes> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
+        let mistakes = RefCell::new(Gathered::new(path, text));
+        // What can be read of a broken file is read, for the mistakes in it.
+        let (root, broken) = DeTable::parse_recoverable(text);
+        for error in &broken {
+            let span = error.span().unwrap_or_default();
+            mistakes.borrow_mut().add(&span, error.message().trim_end());
+        }
+        let config = Self::read(path, reader::table(&root, &mistakes));
+        mistakes.into_inner().result(config)
+    }
+
+    fn read(path: &Path, mut root: Section<'_>) -> Option<Self> {
+        let listen = root.parsed("listen", address);
+        let metrics = root.parsed("metrics", address);
+        let drain_grace = root.duration("drain_grace");
+        let (cleartext, tls) = tls(path, &mut root);
+        let mut max_connections = None;
+        let mut max_streams = None;
+        let mut limits = BridgeLimits::default();
+        if let Some(mut section) = root.section("limits") {
+            max_connections = section.integer("connections", 1..COUNT);
+            max_streams = section.integer("streams_per_connection", 1..1 << 31);
+            if let Some(sockets) = section.integer("sockets", 0..COUNT) {
+                limits = limits.sockets(sockets as usize);
+            }
+            if let Some(sockets) = section.integer("sockets_per_client", 0..COUNT) {
+                limits = limits.sockets_per_client(sockets as usize);
+            }
+            if let Some(retry_after) = section.duration("retry_after") {
+                limits = limits.retry_after(retry_after);
+            }
+            section.finish();
+        }
+        let routes = routes(&mut root, limits);
+        root.finish();
+        Some(Self {
+            listen,
+            metrics,
+            cleartext,
+            tls,
+            drain_grace,
+            max_connections: max_connections.map(|number| number as usize),
+            max_streams: max_streams.map(|number| number as u32),
+            routes: routes?,
+        })
+    }
+}
+
+/// More is a mistake of typing.
+const COUNT: u64 = 1_000_000_001;
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let invalid = |_| format!("{text:?} is no address such as 0.0.0.0:443 or [::]:443");
+    text.parse().map_err(invalid)
+}
+
+/// Whether there is TLS, and by which certificate.
+fn tls(path: &Path, root: &mut Section<'_>) -> (Option<bool>, Option<ServerConfig>) {
+    let cleartext = root.boolean("cleartext");
+    let Some(mut section) = root.section("tls") else {
+        return (cleartext, None);
+    };
+    if cleartext == Some(true) {
+        root.mistake(
+            &section.span,
+            "[tls] and cleartext = true exclude each other",
+        );
+    }
+    let beside = |(name, span): (&str, Span)| {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        (directory.join(name), span)
+    };
+    let cert = section.string("cert").map(beside);
+    let key = section.string("key").map(beside);
+    let config = match (cert, key) {
+        (Some(cert), Some(key)) => server_config(&section, cert, key),
+        (cert, key) => {
+            for (there, name) in [(cert.is_some(), "cert"), (key.is_some(), "key")] {
+                if !there {
+                    section.mistake(&section.span, format_args!("[tls] needs {name}"));
+                }
+            }
+            None
+        }
+    };
+    section.finish();
+    (cleartext, config)
+}
+
+fn server_config(
+    section: &Section<'_>,
+    (cert, cert_span): (PathBuf, Span),
+    (key, key_span): (PathBuf, Span),
+) -> Option<ServerConfig> {
+    let mut readable = true;
+    for (file, span) in [(&cert, &cert_span), (&key, &key_span)] {
+        if let Err(error) = std::fs::read(file) {
+            section.mistake(span, format_args!("{}: {error}", file.display()));
+            readable = false;
+        }
+    }
+    if !readable {
+        return None;
+    }
+    let files = ServerFiles {
+        pairs: vec![(cert, key)],
+        client_ca: None,
+        client_cert_optional: false,
+    };
+    files
+        .load()
+        .map_err(|error| section.mistake(&cert_span, error))
+        .ok()
+}
+
+fn routes(root: &mut Section<'_>, limits: BridgeLimits) -> Option<Routes> {
+    let sections = root.sections("route");
+    if sections.is_empty() {
+        // Not on top of a mistake in the word itself.
+        if root.item("route").is_none() {
+            root.mistake(&(0..0), "there is no [[route]]");
+        }
+        return None;
+    }
+    let mut table = Some(Routes::builder().limits(limits));
+    let mut places = HashMap::new();
+    let mut names = HashMap::new();
+    for section in sections {
+        let span = section.span.clone();
+        let line = root.line(&span);
+        let Some(route) = route::read(section) else {
+            table = None;
+            continue;
+        };
+        let place = (route.host(), route.path());
+        if let Some(first) = places.insert(place, line) {
+            let what = format!("the route on line {first} is for the same host and path");
+            root.mistake(&span, what);
+            table = None;
+        } else if let Some(first) = names.insert(route.name().to_owned(), line) {
+            let what = format!(
+                "the route on line {first} has the same name, {}",
+                route.name()
+            );
+            root.mistake(&span, what);
+            table = None;
+        }
+        table = table.map(|table| table.route(route));
+    }
+    // Conflicts were told above, with their lines.
+    table?.build().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../../../examples/bridge.toml");
+
+    fn parse(text: &str) -> Result<Config, Vec<String>> {
+        let parsed = Config::parse(Path::new("f"), text);
+        parsed.map_err(|mistakes| mistakes.lines().collect())
+    }
+
+    #[track_caller]
+    fn mistakes(text: &str) -> Vec<String> {
+        match parse(text) {
+            Ok(_) => panic!("no mistake in {text}"),
+            Err(mistakes) => mistakes,
+        }
+    }
+
+    #[track_caller]
+    fn names(route: &str, line: usize, what: &str) {
+        let text = format!("[[route]]\nto = \"ws://a\"\n{route}");
+        let found = mistakes(&text);
+        let place = format!("f:{line}: ");
+        let told = |mistake: &String| mistake.starts_with(&place) && mistake.contains(what);
+        assert!(
+            found.iter().any(told),
+            "no {what:?} on line {line}: {found:?}"
+        );
+    }
+
+    #[test]
+    fn the_example_is_without_mistakes_and_means_what_it_says() {
+        let config = parse(EXAMPLE).expect("no mistakes");
+        assert_eq!(config.listen, Some(([127, 0, 0, 1], 8443).into()));
+        assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9443).into()));
+        assert_eq!(config.cleartext, Some(true));
+        assert_eq!(config.drain_grace, Some(Duration::from_secs(30)));
+        assert_eq!(config.max_streams, Some(1000));
+        let names: Vec<_> = config.routes.iter().map(|route| route.name()).collect();
+        assert_eq!(names, ["chat", "pods.example.com/*", "*/redis"]);
+        let host = "eu.example.com".parse().expect("a host");
+        let chat = config.routes.find(&host, "/chat/room").expect("a route");
+        assert_eq!(chat.path_for_upstream("/chat/room?x"), "/room?x");
+        assert_eq!(chat.timeouts().idle, Some(Duration::from_secs(3600)));
+        assert_eq!(chat.upstreams().len(), 2);
+    }
+
+    /// What the example shows as commented out, and its defaults.
+    #[test]
+    fn every_key_is_in_the_example() {
+        let wrong = "nothing = 1\n[tls]\nnothing = 1\n[limits]\nnothing = 1\n[[route]]\n\
+                     to = \"ws://a\"\nnothing = 1\n[route.timeouts]\nnothing = 1\n\
+                     [route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
+                     [route.check]\ntcp = true\nnothing = 1\n[route.request_headers]\nnothing = 1\n";
+        let told = mistakes(wrong).join("\n");
+        let known = told
+            .lines()
+            .filter_map(|line| line.split_once("there are "));
+        let known: Vec<_> = known.flat_map(|(_, keys)| keys.split(", ")).collect();
+        assert!(known.len() > 40, "{told}");
+        for key in known {
+            let shown = |line: &str| {
+                let line = line.trim_start_matches(['#', ' ', '[']);
+                let rest = line.strip_prefix("Or ").unwrap_or(line);
+                let rest = rest.strip_prefix("route.").unwrap_or(rest);
+                let rest = rest.strip_prefix("request_headers.").unwrap_or(rest);
+                rest.strip_prefix(key)
+                    .is_some_and(|rest| rest.starts_with([' ', ']', '.']))
+            };
+            assert!(EXAMPLE.lines().any(shown), "{key} is not in the example");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_lines() {
+        names("host = \"a:1\"", 3, "\"a:1\" is no host");
+        names("path = \"chat\"", 3, "\"chat\" is no path");
+        names("path = 1", 3, "path must be a string, not a whole number");
+        names(
+            "allowed_origins = [\n\"https://a\",\n\"b\"]",
+            5,
+            "\"b\" is no origin",
+        );
+        names("version = \"h3\"", 3, "none of auto");
+        names("max_sockets = -1", 3, "from 0 to");
+        names(
+            "max_sockets = 1.5",
+            3,
+            "a whole number, not a number with a point",
+        );
+        names("strip_prefix = \"yes\"", 3, "true or false, not a string");
+        names("resolve_every = \"10\"", 3, "no duration");
+        names("timeout = \"1s\"", 3, "unknown key \"timeout\"");
+        names("timeouts = 1", 3, "timeouts must be a table");
+        names("[route.timeouts]\nidle = \"0s\"", 4, "more than nothing");
+        names(
+            "[route.affinity]\ncookie = \"a b\"",
+            4,
+            "no name of a cookie",
+        );
+        names("[route.affinity]\n\n", 3, "goes by one of");
+        names(
+            "[route.affinity]\ncookie = \"a\"\nclient = true",
+            3,
+            "goes by one of",
+        );
+        names("[route.affinity]\nheader = \"a b\"", 4, "header: ");
+        names(
+            "[route.affinity]\nclient = true\nattributes = \"\"",
+            5,
+            "of a cookie",
+        );
+        names(
+            "[route.ejection]\nfailures = \"3\"",
+            4,
+            "a whole number, not a string",
+        );
+        names(
+            "[route.check]\ntcp = true\nexpect = 200",
+            5,
+            "for checks by http",
+        );
+        names(
+            "[route.check]\nhttp = \"/\"\nexpect = \"299-200\"",
+            5,
+            "must be a status",
+        );
+        names("[route.check]\nhttp = \"x\"", 4, "is no path");
+        names("[route.check]\ninterval = \"1s\"", 3, "is one of");
+        names(
+            "[route.request_headers.set]\nhost = \"a\"",
+            4,
+            "own business",
+        );
+        names(
+            "[route.response_headers]\nremove = [\"a b\"]",
+            4,
+            "no name of a header",
+        );
+        names(
+            "[route.response_headers]\nremove = [1]",
+            4,
+            "must be strings",
+        );
+        names(
+            "[route.request_headers.set]\na = 1",
+            4,
+            "a must be a string",
+        );
+    }
+
+    #[test]
+    fn routes_need_an_upstream_and_a_place_of_their_own() {
+        let told = |text: &str, line: usize, what: &str| {
+            let found = mistakes(text);
+            let place = format!("f:{line}: ");
+            let told = |one: &String| one.starts_with(&place) && one.contains(what);
+            assert!(
+                found.iter().any(told),
+                "no {what:?} on line {line}: {found:?}"
+            );
+        };
+        told("", 1, "there is no [[route]]");
+        told("[route]\nto = \"ws://a\"", 1, "[[route]]");
+        told("[[route]]\n", 1, "needs an upstream");
+        told("[[route]]\nto = []", 2, "no upstream");
+        told("[[route]]\nto = \"ftp://a\"", 2, "scheme must be");
+        told(
+            "[[route]]\nto = [\"ws://a\",\n\"tcp://b\"]",
+            3,
+            "needs a port",
+        );
+        told("[[route]]\nto = [\"ws://a\", \"ws://a\"]", 1, "named twice");
+        told("[[route]]\nto = \"tcp://a:1\"", 1, "allowed origins");
+        told(
+            "[[route]]\nto = \"ws://a\"\n[[route]]\nto = \"ws://b\"",
+            3,
+            "line 1 is for the same",
+        );
+        told(
+            "[[route]]\nname = \"*/b\"\nto = \"ws://a\"\n[[route]]\npath = \"/b\"\nto = \"ws://b\"",
+            4,
+            "same name",
+        );
+        told(
+            "listen = \"a\"\n[[route]]\nto = \"ws://a\"",
+            1,
+            "no address",
+        );
+        told("[tls]\n[[route]]\nto = \"ws://a\"", 1, "[tls] needs cert");
+        told(
+            "[tls]\ncert = \"none.pem\"\nkey = \"none.key\"\n[[route]]\nto = \"ws://a\"",
+            3,
+            "none.key: No such file",
+        );
+    }
+
+    #[test]
+    fn broken_toml_does_not_hide_other_mistakes() {
+        let found = mistakes("listen = \n[[route]]\nto = \"ftp://a\"\nx = [1\n");
+        assert!(
+            found.iter().any(|one| one.starts_with("f:1: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|one| one.starts_with("f:3: ")),
+            "{found:?}"
+        );
+    }
+}

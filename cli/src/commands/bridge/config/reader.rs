@@ -1,0 +1,313 @@
+//! Tables of TOML, read key by key: wrong types, wrong values and keys that
+//! nobody asked for become mistakes, each with its line, and reading goes on.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistakes::Gathered;
+
+pub(super) type Span = Range<usize>;
+
+/// A table being read. Dropped by [`finish`](Self::finish), which tells of the
+/// keys that are left.
+pub(super) struct Section<'a> {
+    table: &'a DeTable<'a>,
+    pub(super) span: Span,
+    mistakes: &'a RefCell<Gathered>,
+    known: BTreeSet<&'static str>,
+}
+
+/// A value that may be of several types.
+pub(super) struct Item<'a> {
+    value: &'a DeValue<'a>,
+    pub(super) span: Span,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(table: &'a DeTable<'a>, span: Span, mistakes: &'a RefCell<Gathered>) -> Self {
+        Self {
+            table,
+            span,
+            mistakes,
+            known: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn mistake(&self, span: &Span, what: impl Display) {
+        self.mistakes.borrow_mut().add(span, what);
+    }
+
+    pub(super) fn line(&self, span: &Span) -> usize {
+        self.mistakes.borrow().line(span)
+    }
+
+    pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.known.insert(key);
+        let value = self.table.get(key)?;
+        Some(Item {
+            value: value.get_ref(),
+            span: value.span(),
+        })
+    }
+
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<(T, Span)> {
+        let Item { value, span } = self.item(key)?;
+        let read = read(value);
+        if read.is_none() {
+            let what = format!("{key} must be {wanted}, not {}", kind(value));
+            self.mistake(&span, what);
+        }
+        read.map(|read| (read, span))
+    }
+
+    pub(super) fn string(&mut self, key: &'static str) -> Option<(&'a str, Span)> {
+        self.typed(key, "a string", as_str)
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let read = |value: &DeValue<'_>| match value {
+            DeValue::Boolean(boolean) => Some(*boolean),
+            _ => None,
+        };
+        self.typed(key, "true or false", read).map(|(read, _)| read)
+    }
+
+    pub(super) fn integer(&mut self, key: &'static str, range: Range<u64>) -> Option<u64> {
+        let read = |value: &DeValue<'_>| as_integer(value);
+        let (text, span) = self.typed(key, "a whole number", read)?;
+        match text {
+            Some(number) if range.contains(&number) => Some(number),
+            _ => {
+                let last = range.end - 1;
+                let what = format!("{key} must be from {} to {last}", range.start);
+                self.mistake(&span, what);
+                None
+            }
+        }
+    }
+
+    /// A string that `read` makes something of.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&'a str) -> Result<T, E>,
+    ) -> Option<T> {
+        let (text, span) = self.string(key)?;
+        match read(text) {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.mistake(&span, format_args!("{key}: {error}"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        self.parsed(key, duration)
+    }
+
+    /// Strings, each with its place; a single one may stand alone.
+    pub(super) fn strings(&mut self, key: &'static str) -> Vec<(&'a str, Span)> {
+        let Some(Item { value, span }) = self.item(key) else {
+            return Vec::new();
+        };
+        let mut read = Vec::new();
+        match value {
+            DeValue::String(text) => read.push((&**text, span)),
+            DeValue::Array(items) => {
+                for item in items {
+                    match as_str(item.get_ref()) {
+                        Some(text) => read.push((text, item.span())),
+                        None => {
+                            let kind = kind(item.get_ref());
+                            let what = format!("{key} must be strings, not {kind}");
+                            self.mistake(&item.span(), what);
+                        }
+                    }
+                }
+            }
+            value => {
+                let kind = kind(value);
+                let what = format!("{key} must be a string or several in brackets, not {kind}");
+                self.mistake(&span, what);
+            }
+        }
+        read
+    }
+
+    /// Keys and strings of a table that may have any keys.
+    pub(super) fn pairs(&mut self, key: &'static str) -> Vec<(&'a str, &'a str, Span)> {
+        let Some((table, _)) = self.typed(key, "a table", as_table) else {
+            return Vec::new();
+        };
+        let mut read = Vec::new();
+        for (name, value) in table {
+            match as_str(value.get_ref()) {
+                Some(text) => read.push((name.get_ref().as_ref(), text, name.span())),
+                None => {
+                    let kind = kind(value.get_ref());
+                    let what = format!("{} must be a string, not {kind}", name.get_ref());
+                    self.mistake(&value.span(), what);
+                }
+            }
+        }
+        read
+    }
+
+    pub(super) fn section(&mut self, key: &'static str) -> Option<Self> {
+        let (table, span) = self.typed(key, "a table", as_table)?;
+        // Where its head is: the span of `[a.b]` may be that of its keys.
+        let head = self.table.get_key_value(key);
+        let span = head.map_or(span, |(key, _)| key.span());
+        Some(Self::new(table, span, self.mistakes))
+    }
+
+    /// `[[key]]` as often as it is there.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        let read = |value: &'a DeValue<'a>| match value {
+            DeValue::Array(items) => Some(items),
+            _ => None,
+        };
+        let wanted = format!("written as [[{key}]]");
+        let Some((items, _)) = self.typed(key, &wanted, read) else {
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for item in items {
+            match as_table(item.get_ref()) {
+                Some(table) => sections.push(Self::new(table, item.span(), self.mistakes)),
+                None => self.mistake(&item.span(), format_args!("{key} must be {wanted}")),
+            }
+        }
+        sections
+    }
+
+    /// Tells of keys that nobody asked for.
+    pub(super) fn finish(self) {
+        for key in self.table.keys() {
+            let name: &Cow<'_, str> = key.get_ref();
+            if self.known.contains(&**name) {
+                continue;
+            }
+            let known: Vec<_> = self.known.iter().copied().collect();
+            let what = format!("unknown key {name:?}; there are {}", known.join(", "));
+            self.mistake(&key.span(), what);
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    pub(super) fn as_str(&self) -> Option<&'a str> {
+        as_str(self.value)
+    }
+
+    /// Whether it is `[]`.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.value, DeValue::Array(items) if items.is_empty())
+    }
+
+    /// `None` if it is no integer, `Some(None)` if one that is out of range.
+    pub(super) fn as_integer(&self) -> Option<Option<u64>> {
+        as_integer(self.value)
+    }
+}
+
+fn as_str<'a>(value: &'a DeValue<'_>) -> Option<&'a str> {
+    match value {
+        DeValue::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn as_table<'a>(value: &'a DeValue<'a>) -> Option<&'a DeTable<'a>> {
+    match value {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+fn as_integer(value: &DeValue<'_>) -> Option<Option<u64>> {
+    match value {
+        DeValue::Integer(number) => Some(u64::from_str_radix(number.as_str(), number.radix()).ok()),
+        _ => None,
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "several values in brackets",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The text behind a value and its place.
+pub(super) fn table<'a>(
+    root: &'a Spanned<DeTable<'a>>,
+    mistakes: &'a RefCell<Gathered>,
+) -> Section<'a> {
+    Section::new(root.get_ref(), root.span(), mistakes)
+}
+
+const UNITS: [(&str, u64); 5] = [
+    // Before those that its end is one of.
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+
+/// Such as `250ms`, `10s`, `5m`, `1h`, `1d`; not nothing.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("{text:?} is no duration such as 250ms, 10s, 5m, 1h or 1d");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = UNITS.iter().find(|(name, _)| *name == unit.trim_start());
+    let (_, milliseconds) = unit.ok_or_else(invalid)?;
+    let number: u64 = number.parse().map_err(|_| invalid())?;
+    match number.checked_mul(*milliseconds) {
+        Some(0) => Err("must be more than nothing".to_owned()),
+        Some(total) if total <= 86_400_000 * 365 => Ok(Duration::from_millis(total)),
+        _ => Err(format!("{text:?} is more than a year")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, milliseconds) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("5 m", 300_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "10 sec", "1s1s", "0s", "366d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        let huge = format!("{}d", u64::MAX);
+        assert!(duration(&huge).is_err());
+    }
+}

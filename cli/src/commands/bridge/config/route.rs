@@ -1,0 +1,283 @@
+//! A `[[route]]` of the file.
+
+use std::fmt::Display;
+
+use h2ws::handshake::AllowedOrigins;
+use h2ws::{
+    Affinity, Check, Ejection, HeaderRules, HttpVersion, Route, RouteBuilder, Timeouts, Upstream,
+};
+
+use super::reader::{Section, Span};
+
+/// Reads a route; `None` if there is a mistake that it cannot be without.
+pub(super) fn read(mut section: Section<'_>) -> Option<Route> {
+    let place = place(&mut section);
+    let upstreams = upstreams(&mut section);
+    let origins = origins(&mut section);
+    // All of it is read, for its mistakes, before anything is given up.
+    let complete = place.is_some();
+    let route = match place {
+        Some(route) => route,
+        None => Route::builder("*", "/*").ok()?,
+    };
+    let route = settings(&mut section, route);
+    let route = timeouts(&mut section, route);
+    let route = headers(&mut section, route);
+    let route = affinity(&mut section, route);
+    let route = ejection(&mut section, route);
+    let route = check(&mut section, route);
+    let built = upstreams.zip(origins).and_then(|(upstreams, origins)| {
+        let route = match origins {
+            Some(origins) => route.allowed_origins(origins),
+            None => route,
+        };
+        let route = upstreams.into_iter().fold(route, RouteBuilder::upstream);
+        kept(&section, &section.span, route.build())
+    });
+    section.finish();
+    built.filter(|_| complete)
+}
+
+fn place(section: &mut Section<'_>) -> Option<RouteBuilder> {
+    let host = section.string("host");
+    let path = section.string("path");
+    let mut fits = true;
+    // Each alone first, so that each mistake is told.
+    for (host, path, place) in [
+        (host.as_ref().map_or("*", |(host, _)| host), "/*", &host),
+        ("*", path.as_ref().map_or("/*", |(path, _)| path), &path),
+    ] {
+        if let (Err(error), Some((_, span))) = (Route::builder(host, path), place) {
+            section.mistake(span, error);
+            fits = false;
+        }
+    }
+    let host = host.map_or("*", |(host, _)| host);
+    let path = path.map_or("/*", |(path, _)| path);
+    Route::builder(host, path).ok().filter(|_| fits)
+}
+
+/// The upstreams, if all can be read.
+fn upstreams(section: &mut Section<'_>) -> Option<Vec<Upstream>> {
+    let version = section.parsed("version", |version| match version {
+        "auto" => Ok(HttpVersion::Auto),
+        "http1" => Ok(HttpVersion::Http1),
+        "http2" => Ok(HttpVersion::Http2),
+        other => Err(format!("{other:?} is none of auto, http1, http2")),
+    });
+    let there = section.item("to");
+    let urls = section.strings("to");
+    if let Some(item) = there.as_ref().filter(|item| item.is_empty()) {
+        section.mistake(&item.span, "the route has no upstream");
+    }
+    if there.is_none() {
+        section.mistake(
+            &section.span,
+            "the route needs an upstream: to = \"ws://…\"",
+        );
+    }
+    let mut upstreams = Vec::new();
+    let all = urls.len();
+    for (url, span) in urls {
+        match url.parse::<Upstream>() {
+            Ok(upstream) => upstreams.push(upstream.version(version.unwrap_or_default())),
+            Err(error) => section.mistake(&span, format_args!("{url}: {error}")),
+        }
+    }
+    (upstreams.len() == all && all > 0).then_some(upstreams)
+}
+
+/// `None` for a mistake, `Some(None)` for nothing said.
+fn origins(section: &mut Section<'_>) -> Option<Option<AllowedOrigins>> {
+    if section.item("allowed_origins").is_none() {
+        return Some(None);
+    }
+    let mut valid = Vec::new();
+    let mut same_host = false;
+    let mut fits = true;
+    for (origin, span) in section.strings("allowed_origins") {
+        if origin == "same-host" {
+            same_host = true;
+        } else if let Err(error) = AllowedOrigins::parse([origin]) {
+            section.mistake(&span, error);
+            fits = false;
+        } else {
+            valid.push(origin);
+        }
+    }
+    let origins = AllowedOrigins::parse(valid).ok().filter(|_| fits)?;
+    Some(Some(if same_host {
+        origins.or_same_host()
+    } else {
+        origins
+    }))
+}
+
+fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder {
+    if let Some((name, _)) = section.string("name") {
+        route = route.name(name);
+    }
+    if let Some(strip) = section.boolean("strip_prefix") {
+        route = route.strip_prefix(strip);
+    }
+    if let Some(own) = section.boolean("upstream_host") {
+        route = route.upstream_host(own);
+    }
+    if let Some(trust) = section.boolean("trust_forwarded") {
+        route = route.trust_forwarded(trust);
+    }
+    if let Some(sockets) = section.integer("max_sockets", 0..super::COUNT) {
+        route = route.max_sockets(sockets as usize);
+    }
+    if let Some(interval) = section.duration("resolve_every") {
+        route = route.resolve_every(interval);
+    }
+    route
+}
+
+fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
+    let Some(mut section) = section.section("timeouts") else {
+        return route;
+    };
+    let mut timeouts = Timeouts::default();
+    if let Some(connect) = section.duration("connect") {
+        timeouts = timeouts.connect(connect);
+    }
+    if let Some(handshake) = section.duration("handshake") {
+        timeouts = timeouts.handshake(handshake);
+    }
+    if let Some(idle) = section.duration("idle") {
+        timeouts = timeouts.idle(idle);
+    }
+    section.finish();
+    route.timeouts(timeouts)
+}
+
+fn headers(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
+    let request = rules(section, "request_headers");
+    let response = rules(section, "response_headers");
+    route.request_headers(request).response_headers(response)
+}
+
+fn rules(section: &mut Section<'_>, key: &'static str) -> HeaderRules {
+    let mut rules = HeaderRules::default();
+    let Some(mut section) = section.section(key) else {
+        return rules;
+    };
+    for (name, span) in section.strings("remove") {
+        rules = kept(&section, &span, rules.clone().remove(name)).unwrap_or(rules);
+    }
+    for (name, value, span) in section.pairs("set") {
+        rules = kept(&section, &span, rules.clone().set(name, value)).unwrap_or(rules);
+    }
+    section.finish();
+    rules
+}
+
+/// The value, or the mistake.
+fn kept<T, E: Display>(section: &Section<'_>, span: &Span, read: Result<T, E>) -> Option<T> {
+    read.map_err(|error| section.mistake(span, error)).ok()
+}
+
+fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
+    let Some(mut section) = section.section("affinity") else {
+        return route;
+    };
+    let cookie = section.string("cookie");
+    let attributes = section.string("attributes");
+    let header = section.parsed("header", str::parse::<http::HeaderName>);
+    let client = section.boolean("client");
+    let ways = [cookie.is_some(), header.is_some(), client == Some(true)];
+    if ways.into_iter().filter(|way| *way).count() != 1 {
+        let what = "[route.affinity] goes by one of: cookie, header, client = true";
+        section.mistake(&section.span, what);
+    }
+    if let (Some((_, span)), None) = (&attributes, &cookie) {
+        section.mistake(span, "attributes are of a cookie");
+    }
+    let affinity = match (cookie, header) {
+        (Some((name, span)), _) => {
+            let affinity = match attributes {
+                Some((attributes, _)) => Affinity::cookie_with(name, attributes),
+                None => Affinity::cookie(name),
+            };
+            kept(&section, &span, affinity)
+        }
+        (None, Some(name)) => Some(Affinity::header(name)),
+        (None, None) => client.unwrap_or_default().then(Affinity::client),
+    };
+    section.finish();
+    route.affinity(affinity)
+}
+
+fn ejection(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
+    let Some(mut section) = section.section("ejection") else {
+        return route;
+    };
+    let mut ejection = Ejection::default();
+    if let Some(failures) = section.integer("failures", 0..1_000_001) {
+        ejection = ejection.failures(failures as u32);
+    }
+    if let Some(first) = section.duration("first") {
+        ejection = ejection.first(first);
+    }
+    if let Some(longest) = section.duration("longest") {
+        ejection = ejection.longest(longest);
+    }
+    section.finish();
+    route.ejection(ejection)
+}
+
+fn check(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
+    let Some(mut section) = section.section("check") else {
+        return route;
+    };
+    let http = section.parsed("http", Check::http);
+    let tcp = section.boolean("tcp") == Some(true);
+    // Asked for a second time: there may be one that cannot be read.
+    let asks = section.item("http").is_some();
+    if asks == tcp {
+        let what = "[route.check] is one of: http = \"/path\", tcp = true";
+        section.mistake(&section.span, what);
+    }
+    let mut check = http.unwrap_or_else(Check::tcp);
+    if let Some(item) = section.item("expect") {
+        match expect(&item) {
+            Some((first, last)) if asks => check = check.expect(first..=last),
+            Some(_) => section.mistake(&item.span, "expect is for checks by http"),
+            None => {
+                let what = "expect must be a status such as 204, or several such as \"200-299\"";
+                section.mistake(&item.span, what);
+            }
+        }
+    }
+    if let Some(interval) = section.duration("interval") {
+        check = check.interval(interval);
+    }
+    if let Some(timeout) = section.duration("timeout") {
+        check = check.timeout(timeout);
+    }
+    if let Some(checks) = section.integer("healthy_after", 1..1_001) {
+        check = check.healthy_after(checks as u32);
+    }
+    if let Some(checks) = section.integer("unhealthy_after", 1..1_001) {
+        check = check.unhealthy_after(checks as u32);
+    }
+    section.finish();
+    route.check(check)
+}
+
+fn expect(item: &super::reader::Item<'_>) -> Option<(u16, u16)> {
+    let status = |number: u64| {
+        let number = u16::try_from(number).ok()?;
+        (100..=599).contains(&number).then_some(number)
+    };
+    if let Some(number) = item.as_integer() {
+        let number = status(number?)?;
+        return Some((number, number));
+    }
+    let (first, last) = item.as_str()?.split_once('-')?;
+    let bound = |text: &str| status(text.trim().parse().ok()?);
+    let (first, last) = (bound(first)?, bound(last)?);
+    (first <= last).then_some((first, last))
+}

@@ -1,0 +1,363 @@
+//! Figures of the bridge, in the text format of OpenMetrics, which Prometheus
+//! reads; and whether it is alive and takes sockets.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2ws::{Access, Body, Bridge, BridgeObserver, Server, UpstreamStatus};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tower_service::Service;
+
+use crate::Failure;
+
+#[derive(Clone)]
+pub(super) struct Metrics {
+    registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    draining: Arc<AtomicBool>,
+}
+
+/// What is counted as it happens.
+pub(super) struct Counters {
+    answered: Family<Answered, Counter>,
+    open: Family<OfRoute, Gauge>,
+    closed: Family<ClosedBy, Counter>,
+    bytes: Family<Bytewise, Counter>,
+    answer_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
+    socket_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRoute {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: String,
+    /// `none` where the client did not wait.
+    status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClosedBy {
+    route: String,
+    by: String,
+    how: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Bytewise {
+    route: String,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfUpstream {
+    route: String,
+    upstream: String,
+    address: String,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            answered: Family::default(),
+            open: Family::default(),
+            closed: Family::default(),
+            bytes: Family::default(),
+            // From a millisecond to 16 s.
+            answer_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 4.0, 8))
+            }),
+            // From 0.1 s to a day and more.
+            socket_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.1, 4.0, 11))
+            }),
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "requests",
+            "Requests for a socket that were answered, or whose client left (status none)",
+            self.answered.clone(),
+        );
+        registry.register("sockets", "Sockets that are open", self.open.clone());
+        registry.register(
+            "sockets_closed",
+            "Sockets that have ended, by whom and how",
+            self.closed.clone(),
+        );
+        registry.register(
+            "bytes",
+            "Bytes of sockets that have ended, up to the upstream and down from it",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "answer_seconds",
+            "From a request for a socket to its answer",
+            self.answer_seconds.clone(),
+        );
+        registry.register(
+            "socket_seconds",
+            "From a request to the end of its socket",
+            self.socket_seconds.clone(),
+        );
+    }
+}
+
+/// Whether there was a socket: 101 over HTTP/1.1, 200 over HTTP/2.
+fn is_open(access: &Access) -> bool {
+    let opened = |status: StatusCode| status.is_success() || status.is_informational();
+    access.status().is_some_and(opened)
+}
+
+fn of_route(access: &Access) -> String {
+    access.route().unwrap_or_default().to_owned()
+}
+
+impl BridgeObserver for Counters {
+    fn answered(&self, access: &Access) {
+        let route = of_route(access);
+        let status = access.status();
+        self.answered
+            .get_or_create(&Answered {
+                route: route.clone(),
+                status: status.map_or_else(|| "none".into(), |status| status.as_str().to_owned()),
+            })
+            .inc();
+        let of_route = OfRoute { route };
+        if status.is_some() {
+            let seconds = access.elapsed().as_secs_f64();
+            self.answer_seconds
+                .get_or_create(&of_route)
+                .observe(seconds);
+        }
+        if is_open(access) {
+            self.open.get_or_create(&of_route).inc();
+        }
+    }
+
+    fn ended(&self, access: &Access) {
+        let Some(closed) = access.closed().filter(|_| is_open(access)) else {
+            return;
+        };
+        let route = of_route(access);
+        for (direction, bytes) in [("up", access.bytes_up()), ("down", access.bytes_down())] {
+            let route = route.clone();
+            let label = Bytewise { route, direction };
+            self.bytes.get_or_create(&label).inc_by(bytes);
+        }
+        self.closed
+            .get_or_create(&ClosedBy {
+                route: route.clone(),
+                by: closed.by().to_string(),
+                how: closed.how().to_owned(),
+            })
+            .inc();
+        let of_route = OfRoute { route };
+        self.open.get_or_create(&of_route).dec();
+        let seconds = access.elapsed().as_secs_f64();
+        self.socket_seconds
+            .get_or_create(&of_route)
+            .observe(seconds);
+    }
+}
+
+/// What is looked up when somebody asks.
+struct Present {
+    bridge: Bridge,
+    draining: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Present {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Present").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Present {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let connections = self.bridge.client().connections().len();
+        let draining = self.draining.load(Ordering::Relaxed);
+        for (name, help, value) in [
+            (
+                "upstream_http2_connections",
+                "HTTP/2 connections to upstreams, each of many sockets",
+                connections as i64,
+            ),
+            (
+                "draining",
+                "1 once the bridge takes no more sockets",
+                draining.into(),
+            ),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let help = "1 if an upstream is given sockets, 0 if it fails or its checks do";
+        self.upstreams(&mut encoder, "upstream_fit", help, |status| {
+            status.is_fit.into()
+        })?;
+        let help = "Sockets that lead to an upstream";
+        self.upstreams(&mut encoder, "upstream_sockets", help, |status| {
+            status.sockets as i64
+        })
+    }
+}
+
+impl Present {
+    fn upstreams(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        figure: fn(&UpstreamStatus) -> i64,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for route in self.bridge.routes().iter() {
+            for status in route.upstreams() {
+                let address = status.upstream.address();
+                let label = OfUpstream {
+                    route: route.name().to_owned(),
+                    upstream: status.upstream.to_string(),
+                    address: address.map(|at| at.to_string()).unwrap_or_default(),
+                };
+                ConstGauge::new(figure(&status)).encode(family.encode_family(&label)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Metrics {
+    pub(super) fn new(bridge: Bridge) -> Self {
+        let counters = Arc::new(Counters::new());
+        let draining = Arc::new(AtomicBool::new(false));
+        let mut registry = Registry::with_prefix("h2ws_bridge");
+        counters.register(&mut registry);
+        registry.register_collector(Box::new(Present {
+            bridge,
+            draining: draining.clone(),
+        }));
+        Self {
+            registry: Arc::new(registry),
+            counters,
+            draining,
+        }
+    }
+
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Not ready from now on.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers whoever asks at `address`, for as long as the program runs.
+    pub(super) async fn serve(&self, address: SocketAddr) -> Result<Admin, Failure> {
+        let server = Server::builder()
+            .bind(address)
+            .await
+            .map_err(|error| format!("cannot listen on {address} for metrics: {error}"))?;
+        let address = server.local_addr()?;
+        let service = self.clone();
+        let refuse = |request: h2ws::Upgrade| async { request.reject(StatusCode::NOT_FOUND) };
+        let task = tokio::spawn(server.serve(refuse).fallback(service).into_future());
+        Ok(Admin { address, task })
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        const PLAIN: &str = "text/plain; charset=utf-8";
+        let (status, kind, body) = match path {
+            _ if !matches!(*method, Method::GET | Method::HEAD) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                PLAIN,
+                "GET or HEAD only\n".to_owned(),
+            ),
+            "/metrics" => {
+                let mut text = String::new();
+                match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+                    Ok(()) => (StatusCode::OK, OPENMETRICS, text),
+                    Err(error) => (
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        PLAIN,
+                        format!("{error}\n"),
+                    ),
+                }
+            }
+            "/healthz" => (StatusCode::OK, PLAIN, "alive\n".to_owned()),
+            "/readyz" if self.draining.load(Ordering::Relaxed) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                PLAIN,
+                "draining\n".to_owned(),
+            ),
+            "/readyz" => (StatusCode::OK, PLAIN, "ready\n".to_owned()),
+            _ => (
+                StatusCode::NOT_FOUND,
+                PLAIN,
+                "/metrics, /healthz, /readyz\n".to_owned(),
+            ),
+        };
+        let mut response = Response::new(Full::new(body.into()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl Service<Request<Body>> for Metrics {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        ready(Ok(self.answer(request.method(), request.uri().path())))
+    }
+}
+
+/// The listener for figures; it ends when this is dropped.
+pub(super) struct Admin {
+    address: SocketAddr,
+    task: JoinHandle<std::io::Result<h2ws::Drained>>,
+}
+
+impl Admin {
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

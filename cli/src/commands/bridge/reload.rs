@@ -1,0 +1,93 @@
+//! SIGHUP: the file is read again, and open sockets do not notice.
+
+use std::path::PathBuf;
+
+use h2ws::Bridge;
+use h2ws::tls::ServerTls;
+use rustls::ServerConfig;
+
+use super::config::Config;
+use super::listener::Fixed;
+use crate::args::BridgeArgs;
+use crate::commands::listen;
+use crate::signals::Reloads;
+
+pub(super) struct Reload {
+    signals: Reloads,
+    args: BridgeArgs,
+    fixed: Fixed,
+    bridge: Bridge,
+    tls: Option<ServerTls>,
+}
+
+impl Reload {
+    /// From now on, SIGHUP does not end the program.
+    pub(super) fn new(
+        args: &BridgeArgs,
+        fixed: &Fixed,
+        bridge: &Bridge,
+        tls: Option<ServerTls>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            signals: Reloads::new()?,
+            args: args.clone(),
+            fixed: fixed.clone(),
+            bridge: bridge.clone(),
+            tls,
+        })
+    }
+
+    pub(super) async fn run(mut self) {
+        while self.signals.next().await {
+            match self.args.config.clone() {
+                Some(file) => self.file(file).await,
+                None => self.renew(None),
+            }
+        }
+    }
+
+    async fn file(&self, file: PathBuf) {
+        // Files may be far away, and sockets are not to wait for them.
+        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let config = match read {
+            Ok(Ok(config)) => config,
+            Ok(Err(mistakes)) => {
+                for mistake in mistakes.lines() {
+                    tracing::error!("{mistake}");
+                }
+                tracing::error!("not reloaded: the old configuration is kept");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "not reloaded: the old configuration is kept");
+                return;
+            }
+        };
+        if Fixed::of(&self.args, Some(&config)) != self.fixed {
+            tracing::warn!(
+                "listeners, drain_grace, connections and streams_per_connection change with the \
+                 next start"
+            );
+        }
+        self.renew(config.tls);
+        self.bridge.replace(config.routes);
+        tracing::info!(routes = self.bridge.routes().iter().count(), "reloaded");
+    }
+
+    /// Certificates are renewed, too. The command line has the last word.
+    fn renew(&self, by_file: Option<ServerConfig>) {
+        let Some(tls) = &self.tls else {
+            return;
+        };
+        let config = if self.args.listen.cert.is_empty() {
+            Ok(by_file)
+        } else {
+            listen::files(&self.args.listen).and_then(|files| files.load().map(Some))
+        };
+        match config {
+            Ok(Some(config)) => tls.replace(config),
+            Ok(None) => {}
+            Err(error) => tracing::error!(error, "the old certificate is kept"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the bridge leads to, and how it is spoken to.
+
+use std::time::Duration;
+
+use h2ws::handshake::AllowedOrigins;
+use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme};
+
+use crate::args::BridgeArgs;
+use crate::{Failure, Usage, tls};
+
+/// HTTP/2 connections to one upstream.
+const CONNECTIONS: usize = 1024;
+
+/// The times of the routes hold; those of the client and server around them are longer than any.
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A client for the upstreams of a file.
+pub(super) fn client(args: &BridgeArgs, routes: &Routes) -> Result<Client, Failure> {
+    let mut upstreams = routes.iter().flat_map(|route| route.upstreams());
+    let secure = upstreams.any(|status| status.upstream.scheme() == Scheme::Wss);
+    let mut builder = Client::builder()
+        .connect_timeout(LONGEST)
+        .handshake_timeout(LONGEST)
+        .max_connections(CONNECTIONS);
+    if let Some(config) = upstream_tls(args, secure)? {
+        builder = builder.tls(config);
+    }
+    Ok(builder.build()?)
+}
+
+/// The bridge of a command line, to one upstream.
+pub(super) fn only(args: &BridgeArgs) -> Result<Bridge, Failure> {
+    let to = args.to.as_deref().unwrap_or_default();
+    let scheme = scheme(to);
+    let mut builder = Bridge::to(to)
+        .upstream_version(args.upstream.version())
+        .upstream_host(args.upstream_host)
+        .trust_forwarded(args.trust_forwarded)
+        .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64));
+    if let Some(sockets) = args.max_sockets {
+        builder = builder.max_sockets(sockets);
+    }
+    builder = origins(builder, args, &scheme)?;
+    let secure = matches!(&*scheme, "wss" | "https");
+    if let Some(config) = upstream_tls(args, secure)? {
+        let client = Client::builder().tls(config).max_connections(CONNECTIONS);
+        builder = builder.client(client.build()?);
+    }
+    Ok(builder.build().map_err(|error| Usage::of("--to", &error))?)
+}
+
+fn scheme(url: &str) -> String {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    scheme.to_ascii_lowercase()
+}
+
+fn origins(
+    builder: BridgeBuilder,
+    args: &BridgeArgs,
+    scheme: &str,
+) -> Result<BridgeBuilder, Failure> {
+    if args.allow_any_origin {
+        return Ok(builder.allowed_origins(AllowedOrigins::any()));
+    }
+    if args.allow_origin.is_empty() {
+        if scheme == "tcp" {
+            let text = "whose pages may open sockets to a tcp target? --allow-origin ORIGIN says it, \
+                        --allow-any-origin if any may";
+            return Err(Usage::of("--to", &text).into());
+        }
+        return Ok(builder);
+    }
+    let origins = AllowedOrigins::parse(&args.allow_origin)
+        .map_err(|error| Usage::of("--allow-origin", &error))?;
+    Ok(builder.allowed_origins(origins))
+}
+
+/// How TLS to the upstream goes; `None` where there is none, for cleartext
+/// works on a machine that trusts nobody.
+fn upstream_tls(args: &BridgeArgs, secure: bool) -> Result<Option<rustls::ClientConfig>, Failure> {
+    if !secure {
+        return Ok(None);
+    }
+    let verifier = tls::verifier(args.upstream_insecure, None)?;
+    Ok(Some(tls::verified_by(verifier, None)?))
+}

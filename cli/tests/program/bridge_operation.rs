@@ -1,0 +1,347 @@
+//! `h2ws bridge` at work: reloading, draining, figures, access lines.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{Client, CloseCode, HttpVersion, Message, WebSocket};
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::task::JoinSet;
+
+use crate::process::{Scratch, Server};
+
+/// An echo server that agrees to this subprotocol, to be told from others.
+fn backend(name: &str) -> Server {
+    Server::start(&["--cleartext", "--subprotocol", name])
+}
+
+fn client(version: HttpVersion) -> Client {
+    let builder = Client::builder().version(version);
+    builder.build().expect("a client")
+}
+
+async fn open(client: &Client, url: &str) -> WebSocket {
+    let request = client.request(url).subprotocol("one").subprotocol("two");
+    request.connect().await.expect("open")
+}
+
+async fn echo(socket: &mut WebSocket, text: &'static str) {
+    socket.send(Message::text(text)).await.expect("sent");
+    let back = socket.next().await.expect("an echo").expect("no error");
+    assert_eq!(back, Message::text(text));
+}
+
+/// A bridge by a file that can be written again.
+struct Bridge {
+    files: Scratch,
+    server: Server,
+}
+
+impl Bridge {
+    fn start(routes: &str, args: &[&str]) -> Self {
+        let files = Scratch::new();
+        let file = files.file("bridge.toml", &Self::text(routes));
+        let server = Server::bridge(&[&["--config", &file], args].concat());
+        Self { files, server }
+    }
+
+    fn text(routes: &str) -> String {
+        format!("cleartext = true\n{routes}")
+    }
+
+    fn reload(&self, routes: &str) {
+        self.files.file("bridge.toml", &Self::text(routes));
+        self.server.running.signal("HUP");
+    }
+
+    fn url(&self) -> &str {
+        &self.server.url
+    }
+}
+
+fn to(backend: &Server) -> String {
+    format!("[[route]]\nto = \"{}\"\n", backend.url)
+}
+
+/// The status and the body of a GET.
+fn get(url: &str) -> (u16, String) {
+    let rest = url.strip_prefix("http://").expect("a URL");
+    let (address, path) = rest.split_once('/').expect("a path");
+    let mut tcp = TcpStream::connect(address).expect("a connection");
+    let request = format!("GET /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).expect("an answer");
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.expect("a status"), body.to_owned())
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_sockets_do_not_notice_a_reload_and_new_ones_go_by_it() {
+    let (one, two) = (backend("one"), backend("two"));
+    for version in [HttpVersion::Http1, HttpVersion::Http2] {
+        let bridge = Bridge::start(&to(&one), &[]);
+        let client = client(version);
+        let mut old = open(&client, bridge.url()).await;
+        assert_eq!(old.subprotocol(), Some("one"));
+        bridge.reload(&to(&two));
+        bridge.server.running.says("reloaded");
+        let mut new = open(&client, bridge.url()).await;
+        assert_eq!(new.subprotocol(), Some("two"));
+        echo(&mut old, "still").await;
+        echo(&mut new, "here").await;
+
+        bridge.reload("[[route]]\nto = \"gopher://a\"\nhots = \"b\"\n");
+        bridge.server.running.says("the old configuration is kept");
+        let said = bridge.server.running.said();
+        for mistake in ["bridge.toml:3: gopher://a", "bridge.toml:4: unknown key"] {
+            assert!(said.contains(mistake), "{said}");
+        }
+        let kept = open(&client, bridge.url()).await;
+        assert_eq!(kept.subprotocol(), Some("two"));
+        echo(&mut old, "still").await;
+        old.close(None).await.expect("closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_renewed_by_a_reload() {
+    let one = backend("one");
+    let files = Scratch::new();
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+        files.file("cert.pem", &made.cert.pem());
+        files.file("key.pem", &made.signing_key.serialize_pem());
+        made.cert.der().clone()
+    };
+    let trusting = |certificate| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate).expect("a certificate");
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let builder = Client::builder().tls(config.with_no_client_auth());
+        builder.build().expect("a client")
+    };
+    let first = write();
+    let text = format!(
+        "[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n{}",
+        to(&one)
+    );
+    let file = files.file("bridge.toml", &text);
+    let bridge = Server::bridge(&["--config", &file]);
+    let old = trusting(first);
+    let mut socket = open(&old, &bridge.localhost()).await;
+    let renewed = trusting(write());
+    assert!(renewed.connect(&bridge.localhost()).await.is_err());
+    bridge.running.signal("HUP");
+    bridge.running.says("reloaded");
+    let mut new = open(&renewed, &bridge.localhost()).await;
+    echo(&mut new, "new").await;
+    echo(&mut socket, "old").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
+    let one = backend("one");
+    let routes = format!(
+        "metrics = \"127.0.0.1:0\"\n{}name = \"chat\"\npath = \"/chat\"\n",
+        to(&one)
+    );
+    let mut bridge = Bridge::start(&routes, &[]);
+    let line = bridge.server.running.line();
+    let metrics = line.trim_end().strip_prefix("metrics at ");
+    let metrics = metrics.expect("where the figures are").to_owned();
+    let admin = metrics.strip_suffix("/metrics").expect("their path");
+    assert_eq!(get(&format!("{admin}/healthz")).0, 200);
+    assert_eq!(get(&format!("{admin}/readyz")).0, 200);
+    assert_eq!(get(&format!("{admin}/other")).0, 404);
+
+    let client = client(HttpVersion::Http2);
+    let chat = format!("{}/chat", bridge.url());
+    let mut socket = open(&client, &chat).await;
+    echo(&mut socket, "hello").await;
+    let refused = client.connect(bridge.url()).await;
+    assert_eq!(
+        refused
+            .expect_err("no route")
+            .refusal()
+            .expect("an answer")
+            .status,
+        404
+    );
+    let has = |line: &str| {
+        let (status, text) = get(&metrics);
+        assert_eq!(status, 200);
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        text.lines().any(|one| one == line)
+    };
+    let server = one.url.clone();
+    for line in [
+        "h2ws_bridge_sockets{route=\"chat\"} 1",
+        "h2ws_bridge_requests_total{route=\"chat\",status=\"200\"} 1",
+        "h2ws_bridge_requests_total{route=\"\",status=\"404\"} 1",
+        "h2ws_bridge_answer_seconds_count{route=\"chat\"} 1",
+        &format!("h2ws_bridge_upstream_fit{{route=\"chat\",upstream=\"{server}\",address=\"\"}} 1"),
+        &format!(
+            "h2ws_bridge_upstream_sockets{{route=\"chat\",upstream=\"{server}\",address=\"\"}} 1"
+        ),
+        "h2ws_bridge_draining 0",
+    ] {
+        assert!(has(line), "no {line}: {}", get(&metrics).1);
+    }
+    socket.close(None).await.expect("closed");
+    until(|| has("h2ws_bridge_sockets{route=\"chat\"} 0")).await;
+    for line in [
+        "h2ws_bridge_sockets_closed_total{route=\"chat\",by=\"client\",how=\"close\"} 1",
+        "h2ws_bridge_socket_seconds_count{route=\"chat\"} 1",
+        // A masked frame of five bytes and a Close frame; an unmasked one, and one.
+        "h2ws_bridge_bytes_total{route=\"chat\",direction=\"up\"} 17",
+        "h2ws_bridge_bytes_total{route=\"chat\",direction=\"down\"} 9",
+    ] {
+        assert!(has(line), "no {line}: {}", get(&metrics).1);
+    }
+
+    // Bytes only: nobody answers the Close frame, so the drain waits.
+    let mut held = client.request(&chat).open().await.expect("open");
+    bridge.server.running.signal("TERM");
+    let mut close = [0; 4];
+    held.read_exact(&mut close).await.expect("a Close frame");
+    assert_eq!(close[2..], 1001_u16.to_be_bytes());
+    until(|| get(&format!("{admin}/readyz")) == (503, "draining\n".to_owned())).await;
+    assert_eq!(get(&format!("{admin}/healthz")).0, 200);
+    assert!(has("h2ws_bridge_draining 1"));
+    drop(held);
+    bridge.server.ended().exited(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_lines_are_json_that_tells_who_where_and_how() {
+    let one = backend("one");
+    let routes = format!("{}name = \"chat\"\npath = \"/chat/*\"\n", to(&one));
+    let bridge = Bridge::start(&routes, &["--log-format", "json"]);
+    let client = client(HttpVersion::Http2);
+    let mut socket = open(&client, &format!("{}/chat/room?token=secret", bridge.url())).await;
+    echo(&mut socket, "hello").await;
+    socket.close(None).await.expect("closed");
+    assert!(
+        client
+            .connect(&format!("{}/other", bridge.url()))
+            .await
+            .is_err()
+    );
+    bridge.server.running.signal("TERM");
+    let server = one.url.clone();
+    let authority = bridge.url().replace("ws://", "");
+    let ended = bridge.server.ended();
+    ended.exited(0);
+    assert!(!ended.stderr.contains("secret"), "{ended:?}");
+    let lines: Vec<Value> = ended
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|line: &Value| line["target"] == "h2ws::access")
+        .collect();
+    let [closed, refused] = &lines[..] else {
+        panic!("not two lines: {lines:?}");
+    };
+    for (key, value) in [
+        ("level", "INFO"),
+        ("authority", &authority),
+        ("path", "/chat/room"),
+        ("route", "chat"),
+        ("upstream", &server),
+        ("closed", "close"),
+        ("closed_by", "client"),
+    ] {
+        assert_eq!(closed[key], value, "{closed}");
+    }
+    for (key, value) in [
+        ("status", 200),
+        ("bytes_up", 17),
+        ("bytes_down", 9),
+        ("code", 1005),
+    ] {
+        assert_eq!(closed[key], value, "{closed}");
+    }
+    assert!(
+        closed["peer"]
+            .as_str()
+            .is_some_and(|peer| peer.starts_with("127.0.0.1:"))
+    );
+    assert!(closed["milliseconds"].is_u64() && closed["timestamp"].is_string());
+    assert_eq!(refused["status"], 404, "{refused}");
+    assert_eq!(refused["closed"], "refused", "{refused}");
+    assert_eq!(refused["route"], Value::Null, "{refused}");
+}
+
+/// Sockets that talk all the while: none loses a message by reloads, and a
+/// drain ends each between two messages, with 1001.
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_and_a_drain_under_load_lose_nothing() {
+    const SOCKETS: usize = 20;
+    const AHEAD: u64 = 8;
+    let (one, two) = (backend("one"), backend("two"));
+    let bridge = Bridge::start(&to(&one), &[]);
+    let echoes = Arc::new(AtomicU64::new(0));
+    let mut talks = JoinSet::new();
+    for version in [HttpVersion::Http1, HttpVersion::Http2] {
+        let client = client(version);
+        for _ in 0..SOCKETS / 2 {
+            let mut socket = open(&client, bridge.url()).await;
+            let echoes = echoes.clone();
+            talks.spawn(async move {
+                let (mut sent, mut received) = (0_u64, 0_u64);
+                let closed = loop {
+                    while sent < received + AHEAD {
+                        // Not any more, once the Close frame is there.
+                        let message = Message::text(sent.to_string());
+                        if socket.feed(message).await.is_err() {
+                            break;
+                        }
+                        sent += 1;
+                    }
+                    let _ = socket.flush().await;
+                    match socket.next().await {
+                        Some(Ok(echo)) => assert_eq!(echo, Message::text(received.to_string())),
+                        closed => break closed,
+                    }
+                    received += 1;
+                    echoes.fetch_add(1, Ordering::Relaxed);
+                };
+                assert!(closed.is_none(), "{closed:?}");
+                (received, socket.close_code())
+            });
+        }
+    }
+    let progress = async || {
+        let enough = echoes.load(Ordering::Relaxed) + 50 * SOCKETS as u64;
+        until(|| echoes.load(Ordering::Relaxed) >= enough).await;
+    };
+    for reload in 1..=4 {
+        progress().await;
+        bridge.reload(&to(if reload % 2 == 0 { &one } else { &two }));
+        let reloads = || bridge.server.running.said().matches("reloaded").count();
+        until(|| reloads() == reload).await;
+    }
+    progress().await;
+    bridge.server.running.signal("TERM");
+    while let Some(talk) = talks.join_next().await {
+        let (received, code) = talk.expect("no message is lost");
+        assert!(received > 0);
+        assert_eq!(code, Some(CloseCode::GOING_AWAY));
+    }
+    bridge.server.ended().exited(0);
+}

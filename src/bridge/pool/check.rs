@@ -1,0 +1,311 @@
+//! Checks: asking servers, time and again, whether they work.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{Request, StatusCode};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::health::Thresholds;
+use super::{Member, Pool};
+use crate::bridge::upstream::Upstream;
+use crate::client::Client;
+use crate::error::Error;
+use crate::handshake::{HandshakeError, Target};
+use crate::transport::{dial, h1};
+
+/// Checks at a time, of one pool.
+const AT_ONCE: usize = 64;
+
+/// Asks every server of a route, time and again, whether it works. One that
+/// does not gets no sockets, until it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    question: Question,
+    interval: Duration,
+    timeout: Duration,
+    thresholds: Thresholds,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Question {
+    Tcp,
+    Http {
+        path: String,
+        expect: RangeInclusive<u16>,
+    },
+}
+
+impl Check {
+    /// Works who accepts a TCP connection.
+    #[must_use]
+    pub fn tcp() -> Self {
+        Self {
+            question: Question::Tcp,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            thresholds: Thresholds {
+                healthy: 2,
+                unhealthy: 3,
+            },
+        }
+    }
+
+    /// Works who answers GET for `path` with a status of 200 to 299. Asked over
+    /// HTTP/1.1, by TLS where the upstream is `wss`. What is put before the
+    /// path of requests is not put before this one.
+    ///
+    /// # Errors
+    ///
+    /// If it is no path.
+    pub fn http(path: &str) -> Result<Self, InvalidCheck> {
+        let valid = path.starts_with('/') && PathAndQuery::try_from(path).is_ok();
+        if !valid || path.contains('#') {
+            return Err(InvalidCheck(path.to_owned()));
+        }
+        Ok(Self {
+            question: Question::Http {
+                path: path.to_owned(),
+                expect: 200..=299,
+            },
+            ..Self::tcp()
+        })
+    }
+
+    /// Which statuses an HTTP check takes for an answer of one who works.
+    #[must_use]
+    pub fn expect(mut self, statuses: RangeInclusive<u16>) -> Self {
+        if let Question::Http { expect, .. } = &mut self.question {
+            *expect = statuses;
+        }
+        self
+    }
+
+    /// From one check to the next. Default 10 s.
+    #[must_use]
+    pub fn interval(self, interval: Duration) -> Self {
+        let interval = interval.max(Duration::from_millis(1));
+        Self { interval, ..self }
+    }
+
+    /// How long the answer may take. Default 5 s.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Good answers in a row that bring a server back. Default 2. The first
+    /// check of a server decides alone.
+    #[must_use]
+    pub fn healthy_after(mut self, checks: u32) -> Self {
+        self.thresholds.healthy = checks.max(1);
+        self
+    }
+
+    /// Bad answers in a row that take a server out. Default 3.
+    #[must_use]
+    pub fn unhealthy_after(mut self, checks: u32) -> Self {
+        self.thresholds.unhealthy = checks.max(1);
+        self
+    }
+
+    async fn passes(&self, client: &Client, upstream: &Upstream) -> bool {
+        match timeout(self.timeout, self.ask(client, upstream)).await {
+            Ok(Ok(passes)) => passes,
+            Ok(Err(error)) => {
+                tracing::debug!(%upstream, %error, "check failed");
+                false
+            }
+            Err(_) => {
+                tracing::debug!(%upstream, "check timed out");
+                false
+            }
+        }
+    }
+
+    async fn ask(&self, client: &Client, upstream: &Upstream) -> Result<bool, Error> {
+        let (path, expect) = match &self.question {
+            Question::Tcp => return reach(upstream).await.map(|()| true),
+            Question::Http { path, expect } => (path, expect),
+        };
+        let status = status(client, upstream, path).await?;
+        let expected = expect.contains(&status.as_u16());
+        if !expected {
+            tracing::debug!(%upstream, %status, "check answered");
+        }
+        Ok(expected)
+    }
+
+    pub(crate) fn is_http(&self) -> bool {
+        matches!(self.question, Question::Http { .. })
+    }
+}
+
+async fn reach(upstream: &Upstream) -> Result<(), Error> {
+    let reached = match upstream.address() {
+        Some(address) => dial::address(address).await,
+        None => dial::tcp(upstream.host(), upstream.port()).await,
+    };
+    reached
+        .map(drop)
+        .map_err(|error| Error::Connect(Arc::new(error)))
+}
+
+async fn status(client: &Client, upstream: &Upstream, path: &str) -> Result<StatusCode, Error> {
+    let url = format!("{}{path}", upstream.origin());
+    let target: Target = url.parse().map_err(HandshakeError::Url)?;
+    let io = client.http1(&target, upstream.address()).await?;
+    let request = Request::get(target.path_and_query())
+        .header(HOST, target.authority())
+        .body(())
+        .map_err(|error| Error::Header(Arc::new(error)))?;
+    Ok(h1::status(io, request).await?)
+}
+
+impl Pool {
+    /// Checks all servers, for ever.
+    pub(crate) async fn check(self: Arc<Self>, client: Client) {
+        let Some(check) = self.settings.check.clone().map(Arc::new) else {
+            return;
+        };
+        let mut ticks = interval(check.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.check_once(&check, &client).await;
+        }
+    }
+
+    async fn check_once(&self, check: &Arc<Check>, client: &Client) {
+        let members = self.members().all.clone();
+        let mut asked = JoinSet::new();
+        for member in members {
+            if asked.len() >= AT_ONCE {
+                asked.join_next().await;
+            }
+            let (check, client, route) = (check.clone(), client.clone(), self.route.clone());
+            asked.spawn(async move {
+                let passes = check.passes(&client, &member.upstream).await;
+                note(&route, &member, passes, check.thresholds);
+            });
+        }
+        while asked.join_next().await.is_some() {}
+    }
+}
+
+fn note(route: &str, member: &Member, passes: bool, thresholds: Thresholds) {
+    let change = member.health().checked(passes, thresholds);
+    if let Some(change) = change {
+        Pool::changed(route, member, change);
+    }
+}
+
+/// A path that nothing can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidCheck(String);
+
+impl fmt::Display for InvalidCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no path such as /health", self.0)
+    }
+}
+
+impl std::error::Error for InvalidCheck {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers each connection with `answer`.
+    async fn server(answer: &'static str) -> Upstream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/prefix", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        let Ok(byte) = tcp.read_u8().await else {
+                            return;
+                        };
+                        head.push(byte);
+                    }
+                    let head = String::from_utf8(head).unwrap();
+                    let answer = match head.starts_with("GET /health?deep HTTP/1.1\r\n") {
+                        true => answer,
+                        false => "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n",
+                    };
+                    let _ = tcp.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        url.parse().unwrap()
+    }
+
+    async fn passes(check: &Check, upstream: &Upstream) -> bool {
+        let client = Client::builder().build().unwrap();
+        check.passes(&client, upstream).await
+    }
+
+    const OK: &str = "HTTP/1.1 204 Fine\r\n\r\n";
+    const BROKEN: &str = "HTTP/1.1 503 Broken\r\ncontent-length: 0\r\n\r\n";
+
+    #[tokio::test]
+    async fn the_status_decides() {
+        let check = Check::http("/health?deep").unwrap();
+        let (up, down) = (server(OK).await, server(BROKEN).await);
+        assert!(passes(&check, &up).await);
+        assert!(!passes(&check, &down).await);
+        assert!(passes(&check.clone().expect(500..=599), &down).await);
+        assert!(!passes(&Check::http("/other").unwrap(), &up).await);
+        assert!(!passes(&check, &server("nonsense\r\n\r\n").await).await);
+        assert!(passes(&Check::tcp(), &down).await, "it listens");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_does_not_pass() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", silent.local_addr().unwrap());
+        let upstream: Upstream = url.parse().unwrap();
+        let check = Check::http("/").unwrap().timeout(Duration::from_millis(20));
+        assert!(!passes(&check, &upstream).await);
+        drop(silent);
+        assert!(!passes(&Check::tcp(), &upstream).await, "nobody listens");
+    }
+
+    #[tokio::test]
+    async fn a_checked_pool_leaves_out_who_is_down() {
+        let (up, down) = (server(OK).await, server(BROKEN).await);
+        let check = Check::http("/health?deep").unwrap();
+        let settings = crate::bridge::pool::Settings {
+            check: Some(check.interval(Duration::from_millis(5))),
+            ..Default::default()
+        };
+        let pool = Arc::new(Pool::new("route".into(), vec![up.clone(), down], settings));
+        let task = tokio::spawn(pool.clone().check(Client::builder().build().unwrap()));
+        while pool.statuses().iter().all(|status| status.is_fit) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let headers = http::HeaderMap::new();
+        for _ in 0..4 {
+            let lease = pool.pick(&headers, [127, 0, 0, 1].into(), &[]).unwrap();
+            assert_eq!(*lease.upstream(), up);
+        }
+        task.abort();
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for path in ["", "health", "http://a/", "/a b", "/a#b"] {
+            assert!(Check::http(path).is_err(), "{path}");
+        }
+    }
+}

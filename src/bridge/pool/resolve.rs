@@ -1,0 +1,117 @@
+//! Names of several servers, resolved time and again: what a headless service
+//! of Kubernetes is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::Pool;
+use crate::bridge::upstream::Upstream;
+
+/// How long an answer may take; it is asked again anyway.
+const LIMIT: Duration = Duration::from_secs(10);
+
+impl Pool {
+    /// Resolves the names, for ever.
+    pub(crate) async fn resolve(self: Arc<Self>) {
+        let Some(every) = self.settings.resolve else {
+            return;
+        };
+        let named: Vec<_> = self
+            .targets
+            .iter()
+            .filter(|t| t.is_named())
+            .cloned()
+            .collect();
+        if named.is_empty() {
+            return;
+        }
+        let mut ticks = interval(every.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for target in &named {
+                self.answered(target, lookup(target).await);
+            }
+        }
+    }
+
+    /// A failure keeps what there is: servers do not end with their resolver.
+    fn answered(&self, target: &Upstream, answer: io::Result<Vec<SocketAddr>>) {
+        match answer {
+            Ok(addresses) if !addresses.is_empty() => {
+                let mut addresses = addresses;
+                addresses.sort_unstable();
+                addresses.dedup();
+                self.resolved(target, &addresses);
+            }
+            Ok(_) => {
+                tracing::warn!(upstream = %target, "the name has no address: kept the old ones");
+            }
+            Err(error) => {
+                tracing::warn!(upstream = %target, %error, "cannot resolve: kept the old addresses");
+            }
+        }
+    }
+}
+
+async fn lookup(target: &Upstream) -> io::Result<Vec<SocketAddr>> {
+    let answer = lookup_host((target.host(), target.port()));
+    Ok(timeout(LIMIT, answer).await??.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::pool::Settings;
+
+    fn pool(url: &str) -> Arc<Pool> {
+        let settings = Settings {
+            resolve: Some(Duration::from_secs(30)),
+            ..Settings::default()
+        };
+        let targets = vec![url.parse().unwrap()];
+        Arc::new(Pool::new("route".into(), targets, settings))
+    }
+
+    fn addresses(pool: &Pool) -> Vec<Option<SocketAddr>> {
+        let statuses = pool.statuses().into_iter();
+        statuses.map(|status| status.upstream.address()).collect()
+    }
+
+    #[test]
+    fn a_failure_or_an_empty_answer_keeps_the_addresses() {
+        let pool = pool("ws://chat.internal");
+        let target = pool.targets[0].clone();
+        assert_eq!(addresses(&pool), [None], "usable before it is resolved");
+        let [one, two] = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
+        pool.answered(&target, Ok(vec![two, one, two]));
+        assert_eq!(addresses(&pool), [Some(one), Some(two)]);
+        pool.answered(&target, Err(io::Error::other("no resolver")));
+        pool.answered(&target, Ok(vec![]));
+        assert_eq!(addresses(&pool), [Some(one), Some(two)]);
+        pool.answered(&target, Ok(vec![two]));
+        assert_eq!(addresses(&pool), [Some(two)]);
+    }
+
+    #[tokio::test]
+    async fn names_are_resolved_and_addresses_left_alone() {
+        let named = pool("ws://localhost:9");
+        let task = tokio::spawn(named.clone().resolve());
+        while addresses(&named).contains(&None) {
+            tokio::task::yield_now().await;
+        }
+        let is_loopback = |address: &Option<SocketAddr>| {
+            address.is_some_and(|address| address.ip().is_loopback() && address.port() == 9)
+        };
+        assert!(addresses(&named).iter().all(is_loopback));
+        task.abort();
+        let literal = pool("ws://127.0.0.1:9");
+        literal.clone().resolve().await;
+        assert_eq!(addresses(&literal), [None]);
+    }
+}

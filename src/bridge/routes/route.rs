@@ -1,0 +1,494 @@
+//! One route: which requests, where to, and what they may.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::limits::{BridgeLimits, Counts, Permit, Saturated};
+use super::pattern::{HostPattern, InvalidPattern, PathPattern, behind};
+use super::rules::HeaderRules;
+use crate::bridge::pool::{
+    Affinity, Check, Ejection, Lease, NoUpstream, Pool, Settings, UpstreamStatus,
+};
+use crate::bridge::upstream::{Scheme, Upstream};
+use crate::handshake::AllowedOrigins;
+
+/// Where requests for some hosts and paths are led, and how; made by
+/// [`Route::builder`], put into [`Routes`](crate::Routes).
+#[derive(Debug)]
+pub struct Route {
+    name: Arc<str>,
+    pub(super) host: HostPattern,
+    pub(super) path: PathPattern,
+    strip: usize,
+    scheme: Scheme,
+    origins: AllowedOrigins,
+    request: HeaderRules,
+    response: HeaderRules,
+    timeouts: Timeouts,
+    upstream_host: bool,
+    trust_forwarded: bool,
+    max_sockets: Option<usize>,
+    pool: Arc<Pool>,
+    admission: OnceLock<(BridgeLimits, Arc<Counts>)>,
+}
+
+/// How long things may take on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// For a connection to an upstream: name resolution, TCP, TLS and HTTP/2's
+    /// SETTINGS. Default 10 s.
+    pub connect: Duration,
+    /// For the upstream's answer to the opening request. Default 20 s.
+    pub handshake: Duration,
+    /// Without a byte in either direction, after which a socket is ended.
+    /// Default none: peers that keep silent are found by
+    /// [keep-alive](crate::Http2Config::keep_alive_interval).
+    pub idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            handshake: Duration::from_secs(20),
+            idle: None,
+        }
+    }
+}
+
+impl Timeouts {
+    /// Sets [`connect`](Self::connect).
+    #[must_use]
+    pub fn connect(self, connect: Duration) -> Self {
+        Self { connect, ..self }
+    }
+
+    /// Sets [`handshake`](Self::handshake).
+    #[must_use]
+    pub fn handshake(self, handshake: Duration) -> Self {
+        Self { handshake, ..self }
+    }
+
+    /// Sets [`idle`](Self::idle).
+    #[must_use]
+    pub fn idle(self, idle: impl Into<Option<Duration>>) -> Self {
+        let idle = idle.into();
+        Self { idle, ..self }
+    }
+}
+
+impl Route {
+    /// Begins a route for a host (a name or an address, `*.name` for all names
+    /// below it, or `*`) and a path (`/chat` alone, `/chat/*` for `/chat` and
+    /// all below it, `/*` for all).
+    ///
+    /// # Errors
+    ///
+    /// If one of the patterns is none of these.
+    pub fn builder(host: &str, path: &str) -> Result<RouteBuilder, InvalidPattern> {
+        Ok(RouteBuilder {
+            host: host.parse()?,
+            path: path.parse()?,
+            ..RouteBuilder::any()
+        })
+    }
+
+    /// What logs and metrics call it: as given, or its host and path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The pattern of its hosts, as [`builder`](Self::builder) takes it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// The pattern of its paths, as [`builder`](Self::builder) takes it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.path.to_string()
+    }
+
+    /// What is spoken to its upstreams.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Whose pages may open sockets.
+    #[must_use]
+    pub fn origins(&self) -> &AllowedOrigins {
+        &self.origins
+    }
+
+    /// What is changed in requests on their way to the upstream.
+    #[must_use]
+    pub fn request_headers(&self) -> &HeaderRules {
+        &self.request
+    }
+
+    /// What is changed in answers on their way to the client.
+    #[must_use]
+    pub fn response_headers(&self) -> &HeaderRules {
+        &self.response
+    }
+
+    /// How long things may take.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// Whether the upstream is called by its own name.
+    #[must_use]
+    pub fn names_upstream(&self) -> bool {
+        self.upstream_host
+    }
+
+    /// Whether clients are believed what they say of those behind them.
+    #[must_use]
+    pub fn trusts_forwarded(&self) -> bool {
+        self.trust_forwarded
+    }
+
+    /// Finds a place for a socket of `peer`.
+    ///
+    /// # Errors
+    ///
+    /// If one of the limits is reached.
+    pub fn admit(&self, peer: IpAddr) -> Result<Permit, Saturated> {
+        // One that is in no table has the defaults, and nobody beside it.
+        let (limits, counts) = self.admission.get_or_init(Default::default);
+        counts.admit(limits, &self.name, self.max_sockets, peer)
+    }
+
+    /// Picks a server for a request, by the request's affinity or where the
+    /// fewest sockets are.
+    ///
+    /// # Errors
+    ///
+    /// If the route has none.
+    pub fn pick(&self, request: &HeaderMap, peer: IpAddr) -> Result<Lease, NoUpstream> {
+        self.pool.pick(request, peer, &[])
+    }
+
+    /// Picks another server than those that were tried for this request.
+    ///
+    /// # Errors
+    ///
+    /// If all were tried.
+    pub fn pick_other(
+        &self,
+        request: &HeaderMap,
+        peer: IpAddr,
+        tried: &[Lease],
+    ) -> Result<Lease, NoUpstream> {
+        self.pool.pick(request, peer, tried)
+    }
+
+    /// The request's path and query as the upstream is asked for it, without
+    /// [the prefix](RouteBuilder::strip_prefix) where that is cut off.
+    #[must_use]
+    pub fn path_for_upstream<'a>(&self, path_and_query: &'a str) -> &'a str {
+        behind(path_and_query, self.strip)
+    }
+
+    /// What is known of its servers.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<UpstreamStatus> {
+        self.pool.statuses()
+    }
+
+    /// Sockets that are open, those of earlier tables included.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        let counts = self.admission.get();
+        counts.map_or(0, |(_, counts)| counts.of_route(&self.name))
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Counts by `limits`, once.
+    pub(super) fn limited(&self, limits: &BridgeLimits, counts: &Arc<Counts>) {
+        let _ = self.admission.set((limits.clone(), counts.clone()));
+    }
+}
+
+/// A route being put together; see [`Route::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a route does nothing before it is in a table"]
+pub struct RouteBuilder {
+    host: HostPattern,
+    path: PathPattern,
+    name: Option<String>,
+    upstreams: Vec<Upstream>,
+    strip_prefix: bool,
+    origins: Option<AllowedOrigins>,
+    request: HeaderRules,
+    response: HeaderRules,
+    timeouts: Timeouts,
+    upstream_host: bool,
+    trust_forwarded: bool,
+    max_sockets: Option<usize>,
+    pool: Settings,
+}
+
+impl RouteBuilder {
+    /// For every host and path.
+    pub(in crate::bridge) fn any() -> Self {
+        Self {
+            host: HostPattern::Any,
+            path: PathPattern::Prefix(String::new()),
+            name: None,
+            upstreams: Vec::new(),
+            strip_prefix: false,
+            origins: None,
+            request: HeaderRules::default(),
+            response: HeaderRules::default(),
+            timeouts: Timeouts::default(),
+            upstream_host: false,
+            trust_forwarded: false,
+            max_sockets: None,
+            pool: Settings::default(),
+        }
+    }
+
+    /// What logs and metrics call it. Default its host and path. Tables that
+    /// replace each other know their routes by it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Adds an upstream; sockets go where the fewest are.
+    pub fn upstream(mut self, upstream: Upstream) -> Self {
+        self.upstreams.push(upstream);
+        self
+    }
+
+    /// Whether the path of the route is cut off before the upstream is asked:
+    /// with it, `/chat/*` asks for `/room` where the client asks for
+    /// `/chat/room`. Default false.
+    pub fn strip_prefix(mut self, strip: bool) -> Self {
+        self.strip_prefix = strip;
+        self
+    }
+
+    /// Whose pages may open sockets (RFC 6455 §10.2). Default any, which a
+    /// `tcp` route has to be told.
+    pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
+        self.origins = Some(origins);
+        self
+    }
+
+    /// What is changed in requests on their way to the upstream.
+    pub fn request_headers(mut self, rules: HeaderRules) -> Self {
+        self.request = rules;
+        self
+    }
+
+    /// What is changed in answers on their way to the client.
+    pub fn response_headers(mut self, rules: HeaderRules) -> Self {
+        self.response = rules;
+        self
+    }
+
+    /// How long things may take.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Whether the upstream is told its own name (`Host`, `:authority`) instead
+    /// of the one that the client knows. Default false.
+    pub fn upstream_host(mut self, own: bool) -> Self {
+        self.upstream_host = own;
+        self
+    }
+
+    /// Whether `Forwarded` and `X-Forwarded-*` of clients are believed and
+    /// added to, as behind a load balancer, instead of replaced. Default false.
+    pub fn trust_forwarded(mut self, trust: bool) -> Self {
+        self.trust_forwarded = trust;
+        self
+    }
+
+    /// Sockets of this route at a time. Default as many as the table allows.
+    pub fn max_sockets(mut self, sockets: impl Into<Option<usize>>) -> Self {
+        self.max_sockets = sockets.into();
+        self
+    }
+
+    /// Leads requests that belong together to the same server. Default none.
+    pub fn affinity(mut self, affinity: impl Into<Option<Affinity>>) -> Self {
+        self.pool.affinity = affinity.into();
+        self
+    }
+
+    /// When a server that fails is left out.
+    pub fn ejection(mut self, ejection: Ejection) -> Self {
+        self.pool.ejection = ejection;
+        self
+    }
+
+    /// Checks the servers. Default not.
+    pub fn check(mut self, check: impl Into<Option<Check>>) -> Self {
+        self.pool.check = check.into();
+        self
+    }
+
+    /// Resolves the names of upstreams this often, and takes each address for a
+    /// server of its own: sockets are balanced over them, and one that is gone
+    /// gets no more, while those it has go on. Default off: a name is one
+    /// server, resolved when a connection is made.
+    pub fn resolve_every(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.pool.resolve = interval.into();
+        self
+    }
+
+    /// Builds the route.
+    ///
+    /// # Errors
+    ///
+    /// If it leads nowhere, or two ways at once, or would let any page open
+    /// TCP connections without having been told to.
+    pub fn build(self) -> Result<Route, InvalidRoute> {
+        let first = self.upstreams.first().ok_or(InvalidRoute::NoUpstream)?;
+        let scheme = first.scheme();
+        let is_tcp = |upstream: &Upstream| upstream.scheme() == Scheme::Tcp;
+        if self
+            .upstreams
+            .iter()
+            .any(|one| is_tcp(one) != is_tcp(first))
+        {
+            return Err(InvalidRoute::TcpAmongOthers);
+        }
+        for (at, upstream) in self.upstreams.iter().enumerate() {
+            if self.upstreams[..at].contains(upstream) {
+                return Err(InvalidRoute::UpstreamTwice(upstream.to_string()));
+            }
+        }
+        if is_tcp(first) && self.origins.is_none() {
+            return Err(InvalidRoute::TcpWithoutOrigins);
+        }
+        if is_tcp(first) && self.pool.check.as_ref().is_some_and(Check::is_http) {
+            return Err(InvalidRoute::HttpCheckOfTcp);
+        }
+        let name = self
+            .name
+            .unwrap_or_else(|| format!("{}{}", self.host, self.path));
+        let name: Arc<str> = name.into();
+        let strip = match &self.path {
+            PathPattern::Prefix(path) | PathPattern::Exact(path) if self.strip_prefix => {
+                path.matches('/').count()
+            }
+            _ => 0,
+        };
+        Ok(Route {
+            pool: Arc::new(Pool::new(name.clone(), self.upstreams.clone(), self.pool)),
+            name,
+            host: self.host,
+            path: self.path,
+            strip,
+            scheme,
+            origins: self.origins.unwrap_or_else(AllowedOrigins::any),
+            request: self.request,
+            response: self.response,
+            timeouts: self.timeouts,
+            upstream_host: self.upstream_host,
+            trust_forwarded: self.trust_forwarded,
+            max_sockets: self.max_sockets,
+            admission: OnceLock::new(),
+        })
+    }
+}
+
+/// A route that cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidRoute {
+    /// It has no upstream.
+    NoUpstream,
+    /// The same upstream twice.
+    UpstreamTwice(String),
+    /// `tcp` and WebSocket upstreams in one pool.
+    TcpAmongOthers,
+    /// A `tcp` route that was not told whose pages may open it.
+    TcpWithoutOrigins,
+    /// A `tcp` upstream that would be asked for a page.
+    HttpCheckOfTcp,
+}
+
+impl fmt::Display for InvalidRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUpstream => f.write_str("the route has no upstream"),
+            Self::UpstreamTwice(url) => write!(f, "{url} is named twice"),
+            Self::TcpAmongOthers => {
+                f.write_str("tcp and WebSocket upstreams cannot stand for each other")
+            }
+            Self::HttpCheckOfTcp => f.write_str("a tcp upstream answers no HTTP check"),
+            Self::TcpWithoutOrigins => f.write_str(
+                "a tcp route needs allowed origins, or any page could use it (\"*\" waives this)",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidRoute {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(upstreams: &[&str]) -> RouteBuilder {
+        let builder = Route::builder("*", "/chat/*").unwrap();
+        upstreams.iter().fold(builder, |builder, url| {
+            builder.upstream(url.parse().unwrap())
+        })
+    }
+
+    #[test]
+    fn what_leads_nowhere_or_two_ways_is_refused() {
+        use InvalidRoute::*;
+        let tcp = "tcp://127.0.0.1:1";
+        let any = AllowedOrigins::any;
+        for (route, error) in [
+            (build(&[]), NoUpstream),
+            (
+                build(&["ws://a", "http://a:80/"]),
+                UpstreamTwice("ws://a:80".into()),
+            ),
+            (build(&["ws://a", tcp]), TcpAmongOthers),
+            (build(&[tcp, "ws://a"]), TcpAmongOthers),
+            (build(&[tcp]), TcpWithoutOrigins),
+            (
+                build(&[tcp])
+                    .allowed_origins(any())
+                    .check(Check::http("/").unwrap()),
+                HttpCheckOfTcp,
+            ),
+        ] {
+            assert_eq!(route.build().unwrap_err(), error);
+        }
+        assert!(build(&[tcp]).allowed_origins(any()).build().is_ok());
+        assert!(build(&["ws://a", "wss://a"]).build().is_ok());
+    }
+
+    #[test]
+    fn the_prefix_is_kept_or_cut_off() {
+        let route = |strip| build(&["ws://a"]).strip_prefix(strip).build().unwrap();
+        assert_eq!(route(false).path_for_upstream("/chat/a?b"), "/chat/a?b");
+        assert_eq!(route(true).path_for_upstream("/%63hat/a?b"), "/a?b");
+        assert_eq!(route(true).path_for_upstream("/chat?b"), "?b");
+    }
+}

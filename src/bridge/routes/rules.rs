@@ -1,0 +1,145 @@
+//! What a bridge changes in header fields that it passes on.
+
+use std::fmt;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Fields of connections and of the handshake: the bridge's own business.
+const NOT_TO_BE_CHANGED: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_LENGTH,
+    header::TE,
+    header::TRAILER,
+    header::HOST,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Header fields to remove and to set, in one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderRules {
+    /// Sets a field, in the place of those of its name.
+    ///
+    /// # Errors
+    ///
+    /// If it is no field, or one of the connection's or the handshake's own.
+    pub fn set(mut self, name: &str, value: &str) -> Result<Self, InvalidHeaderRule> {
+        let name = changeable(name)?;
+        let value =
+            HeaderValue::try_from(value).map_err(|_| InvalidHeaderRule::Value(value.to_owned()))?;
+        self.set.push((name, value));
+        Ok(self)
+    }
+
+    /// Removes all fields of a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn remove(mut self, name: &str) -> Result<Self, InvalidHeaderRule> {
+        self.remove.push(changeable(name)?);
+        Ok(self)
+    }
+
+    /// Changes `headers`: first removes, then sets.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+fn changeable(name: &str) -> Result<HeaderName, InvalidHeaderRule> {
+    let parsed =
+        HeaderName::try_from(name).map_err(|_| InvalidHeaderRule::Name(name.to_owned()))?;
+    let of_handshake = parsed.as_str().starts_with("sec-websocket-");
+    if of_handshake || NOT_TO_BE_CHANGED.contains(&parsed) {
+        return Err(InvalidHeaderRule::Reserved(parsed));
+    }
+    Ok(parsed)
+}
+
+/// A rule that cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidHeaderRule {
+    /// Not the name of a field.
+    Name(String),
+    /// Not the value of a field.
+    Value(String),
+    /// A field of the connection or of the handshake.
+    Reserved(HeaderName),
+}
+
+impl fmt::Display for InvalidHeaderRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name:?} is no name of a header field"),
+            Self::Value(value) => write!(f, "{value:?} is no value of a header field"),
+            Self::Reserved(name) => write!(f, "{name} is the bridge's own business"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidHeaderRule {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_removed_and_then_set() {
+        let rules = HeaderRules::default()
+            .remove("cookie")
+            .and_then(|rules| rules.set("X-Bridge", "1"))
+            .and_then(|rules| rules.remove("x-bridge"))
+            .unwrap();
+        let name = HeaderName::from_static;
+        let value = HeaderValue::from_static;
+        let mut headers: HeaderMap = [
+            (name("cookie"), value("a=b")),
+            (name("cookie"), value("c=d")),
+            (name("x-bridge"), value("0")),
+            (name("x-bridge"), value("forged")),
+            (name("accept"), value("*/*")),
+        ]
+        .into_iter()
+        .collect();
+        rules.apply(&mut headers);
+        let left: HeaderMap = [
+            (name("accept"), value("*/*")),
+            (name("x-bridge"), value("1")),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(headers, left);
+    }
+
+    #[test]
+    fn the_handshake_is_not_to_be_changed() {
+        let rules = HeaderRules::default;
+        for name in ["Connection", "sec-websocket-key", "Sec-WebSocket-X", "host"] {
+            assert!(matches!(
+                rules().set(name, "x"),
+                Err(InvalidHeaderRule::Reserved(_))
+            ));
+            assert!(rules().remove(name).is_err());
+        }
+        assert!(matches!(
+            rules().remove("a b"),
+            Err(InvalidHeaderRule::Name(_))
+        ));
+        let smuggled = rules().set("x", "a\r\ny: z");
+        assert!(matches!(smuggled, Err(InvalidHeaderRule::Value(_))));
+    }
+}
