@@ -291,10 +291,23 @@ impl WebSocket {
         }
     }
 
+    #[inline]
     pub(super) fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
+        match self.protocol.receive_whole(&mut self.chunk) {
+            Some(message) => {
+                self.count_received(message.len());
+                Poll::Ready(Some(Ok(message)))
+            }
+            None => self.poll_event(cx),
+        }
+    }
+
+    /// As [`poll_message`](Self::poll_message), apart from the common case.
+    #[inline(never)]
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         loop {
             if self.stream.is_none() {
                 return Poll::Ready(None);
@@ -547,12 +560,14 @@ impl WebSocket {
         error
     }
 
+    #[inline]
     fn count_sent(&mut self, len: usize) {
         if let Some(meter) = &mut self.meter {
             meter.sent(1, len);
         }
     }
 
+    #[inline]
     fn count_received(&mut self, len: usize) {
         if let Some(meter) = &mut self.meter {
             meter.received(1, len);
@@ -628,6 +643,7 @@ impl WebSocket {
 impl Stream for WebSocket {
     type Item = Result<Message, Error>;
 
+    #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_message(cx)
     }

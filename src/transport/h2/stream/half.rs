@@ -209,10 +209,16 @@ impl H2Stream {
         self.shared.hub.is_draining()
     }
 
+    #[inline]
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         if self.unsent.len() < self.shared.hub.write_buffer {
             return Poll::Ready(Ok(()));
         }
+        self.wait_for_room(cx)
+    }
+
+    #[inline(never)]
+    fn wait_for_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.flush();
         let mut state = self.shared.lock();
         if state.overloaded {
