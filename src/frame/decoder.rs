@@ -15,11 +15,14 @@ use super::mask;
 use super::message::{Event, Message};
 use super::text::Text;
 
+/// Messages shorter than this, in bytes, that came together are unmasked in one allocation.
+const SHORT: usize = 1024;
+
 /// Takes chunks as they arrive, cut anywhere, and gives whole messages and control frames.
 ///
 /// Between messages it holds no heap memory. What a client receives whole within a chunk is a
-/// slice of that chunk, not a copy: keeping a small message for long keeps the chunk's memory, so
-/// copy what is to stay.
+/// slice of that chunk, not a copy; a server's short messages that came in one chunk share one
+/// copy of it. So keeping a small message for long keeps the chunk's memory: copy what is to stay.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -143,26 +146,34 @@ impl Decoder {
         if self.head_len != 0 || self.frame.is_some() || self.message.is_some() {
             return None;
         }
-        let frame = Whole::parse(input, self.role == Role::Server)?;
+        let masked = self.role == Role::Server;
+        let mut frame = Whole::parse(input, masked)?;
         let len = frame.payload.len();
         if len > self.limits.max_frame_size || len > self.limits.max_message_size {
             return None;
         }
         let (text, header) = (frame.text, frame.header);
         let valid = |bytes: &[u8]| !text || simdutf8::basic::from_utf8(bytes).is_ok();
-        let payload = if let Some(key) = frame.mask {
-            let payload = mask::copy(frame.payload, key);
-            if !valid(&payload) {
-                return None;
+        if frame.is_masked() && len < SHORT && input.len() > header + len {
+            unmask_run(input, header + len);
+            frame = Whole::parse(input, masked)?;
+        }
+        let payload = match frame.mask {
+            Some(key) if frame.is_masked() => {
+                let payload = mask::copy(frame.payload, key);
+                if !valid(&payload) {
+                    return None;
+                }
+                input.advance(header + len);
+                payload
             }
-            input.advance(header + len);
-            payload
-        } else {
-            if !valid(frame.payload) {
-                return None;
+            _ => {
+                if !valid(frame.payload) {
+                    return None;
+                }
+                input.advance(header);
+                input.split_to(len)
             }
-            input.advance(header);
-            input.split_to(len)
         };
         Some(if text {
             Message::Text(Text::from_checked(payload))
@@ -371,6 +382,27 @@ impl Decoder {
         self.frame = (frame.missing > 0).then_some(frame);
         Ok(None)
     }
+}
+
+/// Where a second frame lies whole behind the first, which has `first` bytes: replaces `input` by
+/// a copy in which all whole frames are unmasked, and masked with zero. So messages that came
+/// together take one allocation, not one each, and `input` means what it meant before.
+#[inline(never)]
+fn unmask_run(input: &mut Bytes, first: usize) {
+    if Whole::masked(&input[first..]).is_none() {
+        return;
+    }
+    let mut copy = input.to_vec();
+    let mut rest = &mut copy[..];
+    while let Some((header, len)) = Whole::masked(rest) {
+        let (frame, after) = rest.split_at_mut(header + len);
+        let (head, payload) = frame.split_at_mut(header);
+        if let Some(key) = head.last_chunk_mut() {
+            mask::apply(mem::take(key), 0, payload);
+        }
+        rest = after;
+    }
+    *input = copy.into();
 }
 
 /// The rest of a frame that lies whole in `input`: a slice of it, or an unmasked copy.

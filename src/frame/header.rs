@@ -205,6 +205,29 @@ pub(super) struct Whole<'a> {
 }
 
 impl<'a> Whole<'a> {
+    /// The sizes, in bytes, of the header and of the payload of a masked frame of any kind, right
+    /// or wrong, that `bytes` begins with; `None` for one of 64 KiB or more, and for one that
+    /// `bytes` ends within.
+    #[inline]
+    pub(super) fn masked(bytes: &[u8]) -> Option<(usize, usize)> {
+        let second = *bytes.get(1)?;
+        let (header, len) = match second & !MASK {
+            LENGTH_64 => return None,
+            LENGTH_16 => (
+                8,
+                usize::from(u16::from_be_bytes(*bytes[2..].first_chunk()?)),
+            ),
+            short => (6, usize::from(short)),
+        };
+        (second & MASK != 0 && bytes.len() >= header + len).then_some((header, len))
+    }
+
+    /// Whether the payload has to be unmasked: the key zero changes nothing.
+    #[inline]
+    pub(super) fn is_masked(&self) -> bool {
+        self.mask.is_some_and(|key| key != [0; 4])
+    }
+
     /// Reads what [`Header::parse`] reads of such a frame, with fewer questions; `None` for any
     /// other frame, for a wrong one, and for one that `bytes` ends within.
     #[inline]

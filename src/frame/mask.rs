@@ -88,8 +88,9 @@ pub(super) const fn rotate(key: [u8; 4], offset: usize) -> [u8; 4] {
 
 /// The key, twice, in the order of memory.
 #[inline]
-const fn word([a, b, c, d]: [u8; 4]) -> u64 {
-    u64::from_ne_bytes([a, b, c, d, a, b, c, d])
+const fn word(key: [u8; 4]) -> u64 {
+    let key = u32::from_ne_bytes(key) as u64;
+    key | key << 32
 }
 
 #[inline]

@@ -213,16 +213,28 @@ impl Protocol {
     /// return the same error.
     #[inline]
     pub fn receive(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
-        if self.closing.is_none()
-            && let Some(message) = self.decoder.whole(input)
-        {
-            return Ok(Some(Event::Message(message)));
+        match self.receive_whole(input) {
+            Some(message) => Ok(Some(Event::Message(message))),
+            None => self.receive_any(input),
         }
-        self.receive_any(input)
     }
 
+    /// Takes a message that lies whole at the front of `input`, where nothing else is to be done;
+    /// takes nothing otherwise.
+    #[inline]
+    pub(crate) fn receive_whole(&self, input: &mut Bytes) -> Option<Message> {
+        match self.closing {
+            None => self.decoder.whole(input),
+            Some(_) => None,
+        }
+    }
+
+    /// As [`receive`](Self::receive), without the hope for a whole message.
     #[inline(never)]
-    fn receive_any(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
+    pub(crate) fn receive_any(
+        &mut self,
+        input: &mut Bytes,
+    ) -> Result<Option<Event>, ProtocolError> {
         if let Some(closing) = &self.closing {
             if let Some(error) = &closing.error {
                 return Err(error.clone());

@@ -150,11 +150,11 @@ impl TryFrom<&Uri> for Target {
 
     fn try_from(uri: &Uri) -> Result<Self, UrlError> {
         let scheme = uri.scheme_str().ok_or(UrlError::Scheme)?;
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "ws" | "http" => false,
-            "wss" | "https" => true,
-            _ => return Err(UrlError::Scheme),
-        };
+        let is_one_of = |names: [&str; 2]| names.iter().any(|n| scheme.eq_ignore_ascii_case(n));
+        let secure = is_one_of(["wss", "https"]);
+        if !secure && !is_one_of(["ws", "http"]) {
+            return Err(UrlError::Scheme);
+        }
         let authority = uri.authority().ok_or(UrlError::Host)?.as_str();
         if authority.contains('@') {
             return Err(UrlError::UserInfo);
@@ -170,13 +170,20 @@ impl TryFrom<&Uri> for Target {
             port: authority.port().unwrap_or(default_port),
         };
         let authority = authority.without_port(default_port).to_string();
-        let path = normal_path(uri.path_and_query().map_or("", PathAndQuery::as_str))?;
+        let path = match uri.path_and_query() {
+            Some(path) if is_normal(path.as_str()) => path.clone(),
+            path => normal_path(path.map_or("", PathAndQuery::as_str))?,
+        };
         Ok(Self {
             origin,
             authority,
             path,
         })
     }
+}
+
+fn is_normal(path: &str) -> bool {
+    path.starts_with('/') && path.is_ascii()
 }
 
 /// Fills in the slash that a URL may lack, and percent-encodes what `Uri` lets through although

@@ -291,10 +291,23 @@ impl WebSocket {
         }
     }
 
+    #[inline]
     pub(super) fn poll_message(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
+        match self.protocol.receive_whole(&mut self.chunk) {
+            Some(message) => {
+                self.count_received(message.len());
+                Poll::Ready(Some(Ok(message)))
+            }
+            None => self.poll_event(cx),
+        }
+    }
+
+    /// As [`poll_message`](Self::poll_message), apart from the common case.
+    #[inline(never)]
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         loop {
             if self.stream.is_none() {
                 return Poll::Ready(None);
@@ -317,13 +330,13 @@ impl WebSocket {
                 stream.hold(self.protocol.held());
             }
             match received {
+                Ok(Some(Event::Message(message))) => {
+                    self.count_received(message.len());
+                    return Poll::Ready(Some(Ok(message)));
+                }
                 Ok(Some(event)) => {
                     self.settle(cx);
                     match event {
-                        Event::Message(message) => {
-                            self.count_received(message.len());
-                            return Poll::Ready(Some(Ok(message)));
-                        }
                         Event::Pong(payload)
                             if self.pings.as_ref().is_some_and(|p| p.is_answer(&payload)) => {}
                         Event::Pong(payload) => {
@@ -339,7 +352,8 @@ impl WebSocket {
                         _ => {}
                     }
                 }
-                Ok(None) => self.settle(cx),
+                // What is owed is written before the next chunk is waited for.
+                Ok(None) => {}
                 Err(error) => {
                     self.settle(cx);
                     let error = Error::Protocol(error);
@@ -486,6 +500,7 @@ impl WebSocket {
         }
     }
 
+    #[inline]
     pub(super) fn poll_ready_to_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         ready!(self.poll_pending(cx))?;
         let Some(stream) = &mut self.stream else {
@@ -495,6 +510,7 @@ impl WebSocket {
         room.map_err(|error| self.broke(error))
     }
 
+    #[inline]
     pub(super) fn start_message(&mut self, message: Message) -> Result<(), Error> {
         let Some(stream) = &mut self.stream else {
             return Err(Error::Closed);
@@ -544,12 +560,14 @@ impl WebSocket {
         error
     }
 
+    #[inline]
     fn count_sent(&mut self, len: usize) {
         if let Some(meter) = &mut self.meter {
             meter.sent(1, len);
         }
     }
 
+    #[inline]
     fn count_received(&mut self, len: usize) {
         if let Some(meter) = &mut self.meter {
             meter.received(1, len);
@@ -569,8 +587,16 @@ impl WebSocket {
         }
     }
 
-    /// Writes the rest of a long message, frame by frame as there is room.
+    #[inline]
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.protocol.has_pending() {
+            return self.poll_fragments(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the rest of a long message, frame by frame as there is room.
+    fn poll_fragments(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while self.protocol.has_pending() {
             let Some(stream) = &mut self.stream else {
                 return Poll::Ready(Err(Error::Closed));
@@ -617,6 +643,7 @@ impl WebSocket {
 impl Stream for WebSocket {
     type Item = Result<Message, Error>;
 
+    #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_message(cx)
     }
@@ -625,10 +652,12 @@ impl Stream for WebSocket {
 impl Sink<Message> for WebSocket {
     type Error = Error;
 
+    #[inline]
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.get_mut().poll_ready_to_send(cx)
     }
 
+    #[inline]
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
         self.get_mut().start_message(message)
     }

@@ -9,6 +9,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// however small the peer cuts them.
 const COALESCE: usize = 4 * 1024;
 
+/// A buffer shorter than this is copied behind another one.
+const JOIN: usize = 16 * 1024;
+
 /// Bytes on their way out: small ones in one growing buffer, large ones as
 /// they are, in order.
 #[derive(Debug, Default)]
@@ -42,6 +45,31 @@ impl Outgoing {
         }
         self.head_len += bytes.len();
         head.push_back(bytes);
+    }
+
+    /// Appends what `other` holds, and empties it. Short bytes are copied
+    /// together, to leave as one piece.
+    pub(crate) fn append_all(&mut self, other: &mut Self) {
+        if self.is_empty() {
+            std::mem::swap(self, other);
+            return;
+        }
+        let Self { head, tail, .. } = std::mem::take(other);
+        for piece in head.into_iter().flat_map(|head| *head) {
+            self.append(piece);
+        }
+        if tail.len() < JOIN {
+            self.tail.extend_from_slice(&tail);
+        } else {
+            self.append(tail.freeze());
+        }
+    }
+
+    /// Makes room for `count` bytes that are likely to come, if there is none.
+    pub(crate) fn expect(&mut self, count: usize) {
+        if self.tail.capacity() == 0 {
+            self.tail = BytesMut::with_capacity(count);
+        }
     }
 
     /// Length in bytes.
@@ -193,6 +221,33 @@ mod tests {
             got.extend_from_slice(out.take(2).as_slice());
         }
         assert_eq!(got, b"abLARGEcd");
+    }
+
+    #[test]
+    fn what_is_appended_stays_in_order_and_is_joined_where_it_is_short() {
+        let short = |out: &mut Outgoing, bytes: &[u8]| {
+            let mut more = Outgoing::default();
+            more.buffer().extend_from_slice(bytes);
+            out.append_all(&mut more);
+            assert!(more.is_empty());
+        };
+        let mut out = Outgoing::default();
+        short(&mut out, b"ab");
+        short(&mut out, b"cd");
+        assert_eq!(out.chunk(), b"abcd", "one piece");
+        let mut more = Outgoing::default();
+        more.buffer().extend_from_slice(b"ef");
+        more.append(Bytes::from_static(b"LARGE"));
+        more.buffer().extend_from_slice(&[b'x'; JOIN]);
+        out.append_all(&mut more);
+        short(&mut out, b"gh");
+        assert_eq!((more.len(), out.len()), (0, 4 + 2 + 5 + JOIN + 2));
+        let mut pieces = Vec::new();
+        while !out.is_empty() {
+            pieces.push(out.take(2 * JOIN).as_slice().to_vec());
+        }
+        let large = vec![b'x'; JOIN];
+        assert_eq!(pieces, [&b"abcd"[..], b"ef", b"LARGE", &large, b"gh"]);
     }
 
     #[test]

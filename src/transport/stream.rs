@@ -78,6 +78,7 @@ impl Stream {
     }
 
     /// Waits until the outgoing buffer is below its limit.
+    #[inline]
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match self {
             Self::H2(stream) => stream.poll_room(cx),

@@ -277,6 +277,45 @@ fn a_client_gets_slices_of_the_chunk() {
     assert_eq!(message.as_bytes().as_ptr(), there);
 }
 
+/// Messages that came together are unmasked together, whatever stands between them and wherever
+/// the chunk ends.
+#[test]
+fn short_messages_of_one_chunk_share_a_copy_of_it() {
+    let other = Some([9, 8, 7, 6]);
+    let frames = [
+        frame(0x82, Some(KEY), b"one"),
+        frame(0x89, other, b"ping"),
+        frame(0x81, other, "zwölf".as_bytes()),
+        frame(0x82, Some(KEY), &[7; 300]),
+        frame(0x82, Some([0; 4]), b"bare"),
+        frame(0x82, Some(KEY), b"cut by the end"),
+    ];
+    let bytes = frames.concat();
+    let one_by_one = {
+        let mut decoder = Decoder::new(Role::Server, Limits::default());
+        decode_chunks(&mut decoder, frames.iter().map(Vec::as_slice))
+    };
+    assert_eq!(one_by_one.0.len(), frames.len());
+    for end in 0..=bytes.len() {
+        let mut decoder = Decoder::new(Role::Server, Limits::default());
+        let together = decode_chunks(&mut decoder, [&bytes[..end], &bytes[end..]]);
+        assert_eq!(together, one_by_one);
+    }
+
+    let mut chunk = Bytes::from(bytes);
+    let mut decoder = Decoder::new(Role::Server, Limits::default());
+    let mut places = Vec::new();
+    while let Ok(Some(event)) = decoder.decode(&mut chunk) {
+        if let Event::Message(message) = event {
+            places.push(message.as_bytes().as_ptr() as usize);
+        }
+    }
+    let [first, text, ..] = places[..] else {
+        panic!("{} messages", places.len())
+    };
+    assert_eq!(text - first, 3 + 6 + 4 + 6, "one allocation");
+}
+
 #[test]
 fn nothing_is_kept_between_messages() {
     for role in ROLES {

@@ -15,17 +15,66 @@ use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::h2::memory;
 use crate::transport::{Finish, StreamError, Transport};
 
+/// Handed over at a time, in bytes, from which on as much is expected again:
+/// the encoder asks for less than this by itself.
+const BURST: usize = 256;
+
+/// Room behind a burst, in bytes: the longest header is made room for.
+const SLACK: usize = 16;
+
 /// The application's half.
 pub(crate) struct H2Stream {
     shared: Arc<Shared>,
     id: u32,
-    /// Written to since it was last listed.
-    dirty: bool,
-    /// Length of the outgoing buffer when it was last written to: it has only
-    /// shrunk since.
-    buffered: usize,
+    unsent: Unsent,
     /// Bytes of a message that is not complete, as far as the connection knows.
     held: usize,
+}
+
+/// What the application wrote and the driver has not been given: however many
+/// messages, they are handed over in one turn of the lock.
+#[derive(Default)]
+struct Unsent {
+    own: Outgoing,
+    /// Length of the shared buffer when it was last looked at: it has only
+    /// shrunk since.
+    behind: usize,
+    /// Bytes handed over last.
+    burst: usize,
+}
+
+impl Unsent {
+    /// Bytes between the application and `h2`, at most.
+    fn len(&self) -> usize {
+        self.behind.saturating_add(self.own.len())
+    }
+
+    /// To be written to. The next burst is expected to be like the last: a
+    /// buffer that grows is copied again and again.
+    #[inline]
+    fn buffer(&mut self) -> &mut Outgoing {
+        if self.burst >= BURST && self.own.is_empty() {
+            self.own.expect(self.burst + SLACK);
+        }
+        &mut self.own
+    }
+
+    /// Returns whether there is something for the driver.
+    fn hand_over(&mut self, state: &mut State) -> bool {
+        if self.own.is_empty() {
+            return false;
+        }
+        if state.handles.is_none() || state.end != End::Open {
+            // `poll_room` looks and reports it; nothing may pile up meanwhile.
+            self.own.clear();
+            self.behind = usize::MAX;
+            return false;
+        }
+        self.burst = self.own.len().min(EAGER);
+        state.outgoing.append_all(&mut self.own);
+        self.behind = state.outgoing.len();
+        true
+    }
 }
 
 impl H2Stream {
@@ -65,8 +114,7 @@ impl H2Stream {
         Self {
             shared,
             id,
-            dirty: false,
-            buffered: 0,
+            unsent: Unsent::default(),
             held: 0,
         }
     }
@@ -128,8 +176,11 @@ impl H2Stream {
             None => {}
         }
         state.reader.register(cx);
+        let written = self.unsent.hand_over(&mut state);
         drop(state);
-        self.flush();
+        if written {
+            self.shared.list();
+        }
         Poll::Pending
     }
 
@@ -158,10 +209,17 @@ impl H2Stream {
         self.shared.hub.is_draining()
     }
 
+    #[inline]
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
-        if self.buffered < self.shared.hub.write_buffer {
+        if self.unsent.len() < self.shared.hub.write_buffer {
             return Poll::Ready(Ok(()));
         }
+        self.wait_for_room(cx)
+    }
+
+    #[inline(never)]
+    fn wait_for_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.flush();
         let mut state = self.shared.lock();
         if state.overloaded {
             return Poll::Ready(Err(StreamError::Overloaded));
@@ -172,19 +230,20 @@ impl H2Stream {
                 _ => StreamError::Closed,
             }));
         }
-        self.buffered = state.outgoing.len();
-        if self.buffered < self.shared.hub.write_buffer {
+        self.unsent.behind = state.outgoing.len();
+        if self.unsent.behind < self.shared.hub.write_buffer {
             return Poll::Ready(Ok(()));
         }
         state.writer.register(cx);
-        drop(state);
-        self.flush();
         Poll::Pending
     }
 
     pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.unsent.len() < self.shared.hub.write_buffer {
+            return true;
+        }
         let mut state = self.shared.lock();
-        let room = state.outgoing.len() < self.shared.hub.write_buffer;
+        let room = state.outgoing.len() + self.unsent.own.len() < self.shared.hub.write_buffer;
         if !room {
             state.reader_wants_room = true;
             state.reader.register(cx);
@@ -192,48 +251,38 @@ impl H2Stream {
         room
     }
 
+    #[inline]
     pub(crate) fn write<R>(&mut self, append: impl FnOnce(&mut Outgoing) -> R) -> R {
-        let mut state = self.shared.lock();
-        let result = append(&mut state.outgoing);
-        if state.handles.is_none() || state.end != End::Open {
-            // `poll_room` looks and reports it; nothing may pile up meanwhile.
-            state.outgoing.clear();
-            self.buffered = usize::MAX;
-            return result;
-        }
-        self.buffered = state.outgoing.len();
-        let eager = self.buffered >= EAGER;
-        drop(state);
-        self.dirty = true;
-        if eager {
+        let result = append(self.unsent.buffer());
+        if self.unsent.own.len() >= EAGER {
             self.flush();
         }
         result
     }
 
     pub(crate) fn flush(&mut self) {
-        if self.dirty {
-            self.dirty = false;
+        if !self.unsent.own.is_empty() && self.unsent.hand_over(&mut self.shared.lock()) {
             self.shared.list();
         }
     }
 
     pub(crate) fn end(&mut self) {
         let mut state = self.shared.lock();
+        self.unsent.hand_over(&mut state);
         if state.end == End::Open {
             state.end = End::Wanted;
             drop(state);
-            self.dirty = false;
             self.shared.list();
         }
     }
 
-    pub(crate) fn finish(self, finish: Finish) {
+    pub(crate) fn finish(mut self, finish: Finish) {
         self.let_go(finish);
     }
 
-    fn let_go(&self, finish: Finish) {
+    fn let_go(&mut self, finish: Finish) {
         let mut state = self.shared.lock();
+        self.unsent.hand_over(&mut state);
         state.reader = Waiter::default();
         state.writer = Waiter::default();
         if state.finish.is_some() || state.handles.is_none() {
