@@ -1,4 +1,4 @@
-"""Many sockets of one `h2ws` client: load, limits, endings, and peers that restart.
+"""Many sockets of one `h2ws` client: load, limits and endings.
 
 How many TCP connections they took is counted by a relay.
 """
@@ -6,7 +6,6 @@ How many TCP connections they took is counted by a relay.
 import asyncio
 import json
 import math
-import signal
 
 from lib.cases import Turn, case, check, equal
 from lib.program import Driver
@@ -75,63 +74,3 @@ async def sockets_130_in_a_row_from_us(turn: Turn):
         turn.note(f"130 sockets on {relay.accepted} TCP connection(s)")
         if not turn.peer.hangs_up:
             equal(relay.accepted, 1, "TCP connections")
-
-
-@case("client", wants=lambda peer: peer.name == "nghttpx", timeout=60)
-async def peer_is_killed_and_restarted(turn: Turn):
-    """RFC 6455 §7.1.5: sockets of a peer that is gone end with 1006; new ones reach its successor."""
-    first, driver = await _beginning(turn)
-    first.child.signal(signal.SIGKILL)
-    await first.child.process.wait()
-    gone = await driver.order("ends")
-    check(gone.done == 20 and gone.said.startswith("1006"), f"wanted 20 sockets with 1006: {gone}")
-    refused = await driver.order("open 1")
-    equal(refused.done, 0, "sockets opened while nobody listens")
-    await _again(turn, first)
-    check((await driver.order("open 20")).done == 20, "no new sockets")
-    check((await driver.order("echo")).done == 20, "no echo from the successor")
-    check((await driver.order("close")).done == 20, "no clean close")
-    turn.note(gone.said[:100])
-
-
-@case("client", wants=lambda peer: peer.name == "nghttpx", timeout=60)
-async def peer_drains_and_restarts(turn: Turn):
-    """RFC 9113 §6.8: after GOAWAY open sockets go on, new ones reach the successor."""
-    first, driver = await _beginning(turn)
-    first.child.signal(signal.SIGQUIT)
-    await _refuses(first.tls.port)
-    await _again(turn, first)
-    more = await driver.order("open 10")
-    check(more.done == 10, f"new sockets: {more}")
-    echoed = await driver.order("echo")
-    check(echoed.done == 30 and echoed.connections == 2, f"wanted 30 echoes over 2 connections: {echoed}")
-    check((await driver.order("close")).done == 30, "no clean close")
-    # Its last socket closed, the old process may go.
-    equal(await asyncio.wait_for(first.child.process.wait(), 30), 0, "exit status of the drained nghttpx")
-
-
-async def _beginning(turn: Turn):
-    """A peer of the case's own, and 20 sockets there."""
-    from peers.nghttpx import start_on
-    served = await start_on(turn.stage, turn.stage.port(), turn.stage.port())
-    driver = await Driver.start(turn, served.tls)
-    opened = await driver.order("open 20")
-    check(opened.done == 20, f"first sockets: {opened}")
-    check((await driver.order("echo")).done == 20, "no echo")
-    return served, driver
-
-
-async def _again(turn: Turn, first) -> None:
-    from peers.nghttpx import start_on
-    await start_on(turn.stage, first.tls.port, first.clear.port)
-
-
-async def _refuses(port: int) -> None:
-    """Wait until nobody listens there."""
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return
-        writer.close()
-        await asyncio.sleep(0.05)

@@ -107,11 +107,11 @@ def rust_peers() -> Path:
 
 @functools.cache
 def driver() -> Path:
-    """A client of this repository's library that opens sockets as it is told."""
+    """The directory of `driver/`'s programs, on this repository's library."""
     manifest = INTEROP / "driver"
     # What the program under test was built with, without a second lock to keep.
     shutil.copy(INTEROP.parent / "Cargo.lock", manifest)
-    return _cargo(manifest) / "interop-driver"
+    return _cargo(manifest)
 
 
 def _cargo(package: Path, *options: str) -> Path:

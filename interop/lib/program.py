@@ -26,14 +26,32 @@ async def serve_one(stage: Stage, *options, env: dict | None = None) -> tuple[En
     name = f"h2ws-serve{len(stage._children)}"
     try:
         child = await stage.spawn(stage.h2ws, "serve", "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
-        line = await child.first_line()
+        return await _listening(child), child
+    except DoesNotServe:
+        raise
     except NotRun as error:
         raise DoesNotServe(f"h2ws serve: {error}") from error
+
+
+async def _listening(child) -> Endpoint:
+    """Where its first line says that it listens."""
+    line = await child.first_line()
     prefix = "listening on "
     if not line.startswith(prefix):
-        raise DoesNotServe(f"h2ws serve: first line is {line!r}, not `listening on URL`")
+        raise DoesNotServe(f"{child.name}: first line is {line!r}, not `listening on URL`")
     url = urlsplit(line[len(prefix):].strip())
-    return Endpoint(url.port, url.scheme in ("wss", "https"), url.hostname), child
+    return Endpoint(url.port, url.scheme in ("wss", "https"), url.hostname)
+
+
+async def obedient(stage: Stage) -> Served:
+    """Our library as a server that obeys the messages of `apps/echo.mjs`."""
+    programs = await asyncio.to_thread(install.driver)
+    served = []
+    for options in ([stage.cert, stage.key], ["--cleartext"]):
+        child = await stage.spawn(programs / "interop-server", *options,
+                                  name=f"interop-server{len(stage._children)}", stdout_pipe=True)
+        served.append(await _listening(child))
+    return Served(*served, child)
 
 
 async def serve(stage: Stage) -> Served:
@@ -103,12 +121,17 @@ async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout
 
 @dataclass
 class Obeyed:
-    """The driver's answer to an order: see `driver/src/main.rs`."""
+    """The answer to an order: see `driver/src/bin/client/main.rs`."""
 
     done: int
     asked: int
     connections: int
     said: str
+
+    def times(self, beginning: str) -> int:
+        """How many times something that begins so was said."""
+        parts = [part.split(" x ", 1) for part in self.said.split(" | ") if " x " in part]
+        return sum(int(times) for times, what in parts if what.startswith(beginning))
 
 
 class Driver:
@@ -118,11 +141,13 @@ class Driver:
         self._process, self._child = process, child
 
     @classmethod
-    async def start(cls, turn, endpoint: Endpoint) -> Driver:
-        """Over HTTP/2 to this endpoint; it ends with the stage."""
-        stage, path = turn.stage, await asyncio.to_thread(install.driver)
-        options = [turn.peer.subprotocol] if turn.peer.subprotocol else []
-        child = await stage.spawn(path, stage.cert, endpoint.ws_url(), *options, stdout_pipe=True, stdin_pipe=True)
+    async def start(cls, turn, endpoint: Endpoint, *options: str, name: str = "interop-client") -> Driver:
+        """Over HTTP/2 to this endpoint, unless an option says otherwise; it ends with the stage."""
+        stage, programs = turn.stage, await asyncio.to_thread(install.driver)
+        if turn.peer.subprotocol:
+            options = ("--subprotocol", turn.peer.subprotocol, *options)
+        child = await stage.spawn(programs / "interop-client", *options, stage.cert, endpoint.ws_url(),
+                                  name=name, stdout_pipe=True, stdin_pipe=True)
         return cls(child.process, child)
 
     async def order(self, line: str, timeout: float = 30) -> Obeyed:
@@ -138,6 +163,12 @@ class Driver:
         asked, connections, said = (rest + " ").split(" ", 2)
         return Obeyed(int(done), int(asked), int(connections), said.strip())
 
+    async def all(self, line: str, count: int, timeout: float = 30) -> Obeyed:
+        """An order that has to go well on so many sockets."""
+        obeyed = await self.order(line, timeout)
+        if obeyed.done != count or obeyed.asked != count:
+            raise AssertionError(f"`{line}` went well on {obeyed.done} of {count} sockets: {obeyed.said[:300]}")
+        return obeyed
 
 @dataclass
 class Probed:

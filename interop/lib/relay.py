@@ -10,9 +10,10 @@ class Relay:
     """Forwards to a port; remembers how many connections came, and cuts them."""
 
     def __init__(self, target: int):
-        self._target = target
+        self.target = target
         self.accepted = 0
         self.first_bytes: list[bytes] = []
+        self.bytes = 0
         self._writers: set = set()
         self._tasks: set[asyncio.Task] = set()
 
@@ -39,7 +40,11 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            try:
+                up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            except OSError:
+                writer.transport.abort()
+                raise
             pair = {writer, up_writer}
             self._writers |= pair
             try:
@@ -58,6 +63,7 @@ class Relay:
                 if first:
                     self.first_bytes.append(chunk[:24])
                     first = False
+                self.bytes += len(chunk)
                 writer.write(chunk)
                 await writer.drain()
             if writer.can_write_eof():

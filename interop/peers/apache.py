@@ -9,7 +9,7 @@ CONFIG = """\
 ServerRoot {dir}
 DefaultRuntimeDir {dir}
 ServerName localhost
-PidFile {dir}/apache.pid
+PidFile {dir}/apache-{tls}.pid
 ErrorLog {dir}/error.log
 LogLevel warn
 User www-data
@@ -38,7 +38,7 @@ ProxyPass / http://127.0.0.1:{backend}/ upgrade=websocket
 async def start(stage: Stage) -> Served:
     backend, tls, clear = await stage.backend(), stage.port(), stage.port()
     modules = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in MODULES)
-    config = stage.write("apache.conf", CONFIG.format(
+    config = stage.write(f"apache-{tls}.conf", CONFIG.format(
         dir=stage.dir, modules=modules, tls=tls, clear=clear, backend=backend, cert=stage.cert, key=stage.key))
     child = await stage.spawn("apache2", "-f", config, "-DFOREGROUND", name="apache2")
     await stage.ready(child, tls, clear)

@@ -1,0 +1,149 @@
+"""Peers that end and come back, under the open sockets of one `h2ws` client.
+
+Every socket is accounted for: those that were open say how they ended, and
+those that are opened meanwhile either work or say why not.
+"""
+
+import asyncio
+import os
+import signal
+
+from lib.cases import Turn, case, check, equal
+from lib.program import Driver, Obeyed
+from lib.relay import Relay
+
+from .load import capable
+
+SOCKETS = 200
+
+
+def by_nghttpx(peer) -> bool:
+    return peer.name == "nghttpx"
+
+
+@case("client", wants=capable, timeout=90)
+async def peer_is_killed_and_restarted(turn: Turn):
+    """RFC 6455 §7.1.5: sockets of a peer that is gone end with 1006; new ones reach its successor."""
+    first = await turn.peer.start(turn.stage)
+    async with Relay(first.tls.port) as relay:
+        driver = await Driver.start(turn, first.tls.on(relay.port))
+        count = 5  # Apache stalls at the 7th
+        await driver.all(f"open {count}", count)
+        first.child.signal(signal.SIGKILL)
+        await first.child.process.wait()
+        gone = await driver.order("ends")
+        check(gone.asked == count and gone.times("1006") == count, f"wanted {count} sockets with 1006: {gone}")
+        equal((await driver.order("open 1")).done, 0, "sockets opened while nobody listens")
+        relay.target = (await turn.peer.start(turn.stage)).tls.port
+        await driver.all(f"open {count}", count)
+        if not turn.peer.subprotocol:  # libwebsockets' mirror answers to everybody
+            await driver.all("echo", count)
+        await driver.all("close", count)
+        turn.note(gone.said[:100])
+
+
+@case("client", wants=by_nghttpx, timeout=90)
+async def killed_under_200_sockets(turn: Turn):
+    """RFC 6455 §7.1.5: SIGKILL: 200 talking sockets end with 1006, new ones work again, none hangs or is lost."""
+    await _under_sockets(turn, signal.SIGKILL)
+
+
+@case("client", wants=by_nghttpx, timeout=90)
+async def stopped_under_200_sockets(turn: Turn):
+    """RFC 6455 §7.1.5: SIGTERM: the same, where the peer ends its connections itself."""
+    await _under_sockets(turn, signal.SIGTERM)
+
+
+async def _under_sockets(turn: Turn, number: int) -> None:
+    first, driver = await _talking(turn)
+    first.child.signal(number)
+    await first.child.process.wait()
+    await _start_on(turn, first)
+    await driver.all("row 20", 20)
+    new = _accounted(turn, await driver.order("churned"))
+    check(new.done >= 20, f"{new.done} of {new.asked} new sockets went well")
+    ends = await driver.order("ends")
+    equal(ends.asked, SOCKETS, "sockets whose end is known")
+    equal(ends.times("1006") + ends.times("1001"), SOCKETS, f"sockets that ended with 1006 or 1001 ({ends.said[:300]})")
+    turn.note(f"old: {ends.said[:120]}")
+
+
+@case("client", wants=by_nghttpx, timeout=90)
+async def replaced_under_200_sockets(turn: Turn):
+    """RFC 9113 §6.8: a successor takes the port over and the old one drains: old sockets go on, no new one fails."""
+    first, driver = await _talking(turn)
+    old = first.child.process.pid
+    os.kill(old, signal.SIGUSR2)  # executes nghttpx anew, on the same listening sockets
+    await _log_says(first.child, "Created worker thread", 2)
+    os.kill(old, signal.SIGQUIT)
+    await driver.all("row 50", 50)
+    new = _accounted(turn, await driver.order("churned"))
+    equal(new.done, new.asked, f"new sockets that went well ({new.said[:300]})")
+    # They talked all the while, and do so until their own end.
+    await driver.all("hush", SOCKETS)
+    await driver.all("echo", SOCKETS)
+    await driver.all("close", SOCKETS)
+    equal(await asyncio.wait_for(first.child.process.wait(), 30), 0, "exit status of the drained nghttpx")
+
+
+@case("client", wants=by_nghttpx, timeout=60)
+async def peer_drains_and_restarts(turn: Turn):
+    """RFC 9113 §6.8: after GOAWAY open sockets go on, new ones reach the successor."""
+    first, driver = await _beginning(turn, 20)
+    first.child.signal(signal.SIGQUIT)
+    await _refuses(first.tls.port)
+    await _start_on(turn, first)
+    await driver.all("open 10", 10)
+    echoed = await driver.all("echo", 30)
+    equal(echoed.connections, 2, "connections of 30 sockets")
+    await driver.all("close", 30)
+    # Its last socket closed, the old process may go.
+    equal(await asyncio.wait_for(first.child.process.wait(), 30), 0, "exit status of the drained nghttpx")
+
+
+async def _talking(turn: Turn):
+    """200 sockets that talk without a pause, while new ones are opened all the time."""
+    first, driver = await _beginning(turn, SOCKETS)
+    await driver.order("churn 10")
+    await driver.all("chat", SOCKETS)
+    await driver.all("row 20", 20)
+    return first, driver
+
+
+async def _beginning(turn: Turn, count: int):
+    """A peer of the case's own, and sockets there."""
+    from peers.nghttpx import start_on
+    served = await start_on(turn.stage, turn.stage.port(), turn.stage.port())
+    driver = await Driver.start(turn, served.tls)
+    await driver.all(f"open {count}", count)
+    await driver.all("echo", count)
+    return served, driver
+
+
+async def _start_on(turn: Turn, first) -> None:
+    from peers.nghttpx import start_on
+    await start_on(turn.stage, first.tls.port, first.clear.port)
+
+
+def _accounted(turn: Turn, new: Obeyed) -> Obeyed:
+    """Of those opened in the meantime none hung, and each that failed said why."""
+    equal(new.times("HUNG"), 0, "calls that hung")
+    equal(new.times(""), new.asked - new.done, "new sockets that say why they failed")
+    turn.note(f"new: {new.done} of {new.asked} work {new.said[:160]}")
+    return new
+
+
+async def _log_says(child, words: str, times: int) -> None:
+    while child.log.read_text().count(words) < times:
+        await asyncio.sleep(0.05)
+
+
+async def _refuses(port: int) -> None:
+    """Wait until nobody listens there."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0.05)

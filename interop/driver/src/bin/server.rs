@@ -1,0 +1,32 @@
+//! An `h2ws::Server` whose echo does what cases ask of any peer: `interop-server --cleartext`, or
+//! `interop-server CERT KEY`.
+//!
+//! The first line of stdout says where it listens, as that of `h2ws serve` does.
+
+use std::path::Path;
+
+use h2ws::Server;
+use interop_driver::{Failure, echo, identity};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (builder, scheme) = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--cleartext"] => (Server::builder(), "ws"),
+        [cert, key] => {
+            let tls = identity(Path::new(cert), Path::new(key))?;
+            (Server::builder().tls(tls), "wss")
+        }
+        _ => return Err("wanted --cleartext or CERT KEY".into()),
+    };
+    let server = builder.bind("127.0.0.1:0").await?;
+    println!("listening on {scheme}://{}", server.local_addr()?);
+    server
+        .serve(|request| async move {
+            if let Err(error) = echo::answer(request).await {
+                eprintln!("{error}");
+            }
+        })
+        .await?;
+    Ok(())
+}

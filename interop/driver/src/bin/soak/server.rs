@@ -1,0 +1,97 @@
+//! The server's process: `interop-soak --serve`, and its handle.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use h2ws::{Http2Config, Server};
+use interop_driver::{Failure, echo, identity};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::figures::Figures;
+
+/// Few for a connection, so that there are many connections, and one that is cut takes few along.
+const STREAMS: u32 = 100;
+
+/// Handlers that have not returned.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Serves until stdin ends; answers each line of it with the figures.
+pub async fn run(cert: &Path, key: &Path, idle: Duration) -> Result<(), Failure> {
+    let server = Server::builder()
+        .tls(identity(cert, key)?)
+        .http2(Http2Config::default().max_concurrent_streams(STREAMS))
+        .idle_timeout(idle)
+        .bind("127.0.0.1:0")
+        .await?;
+    println!("{}", server.local_addr()?);
+    let orders = async {
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        while let Ok(Some(_)) = lines.next_line().await {
+            println!("{}", Figures::now(OPEN.load(Ordering::Relaxed)).line());
+        }
+    };
+    let serving = server.serve(|request| async move {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        // How sockets end is what the client tells: here each end is as good as another.
+        let _ = echo::answer(request).await;
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    });
+    serving.with_graceful_shutdown(orders).await?;
+    Ok(())
+}
+
+pub struct ServerProcess {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+    pub address: SocketAddr,
+}
+
+impl ServerProcess {
+    pub async fn start(cert: &str, key: &str) -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--serve", cert, key])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        let mut stdout = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+        let address = stdout
+            .next_line()
+            .await?
+            .ok_or("the server does not start")?
+            .parse()?;
+        Ok(Self {
+            child,
+            stdin,
+            stdout,
+            address,
+        })
+    }
+
+    pub async fn figures(&mut self) -> Result<Figures, Failure> {
+        use tokio::io::AsyncWriteExt;
+        self.stdin.write_all(b"\n").await?;
+        self.stdout
+            .next_line()
+            .await?
+            .ok_or("the server is gone")?
+            .parse()
+    }
+
+    /// It drains, and has to end well.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        drop(self.stdin);
+        let status = self.child.wait().await?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("the server ended with {status}").into())
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! An echo that does what cases ask of any peer, by the messages of `apps/echo.mjs`.
+//!
+//! It agrees to the first subprotocol offered whose name begins with `echo`, answers 403 with a body
+//! to `/refuse`, and compresses where the path has a query, as that says (see [`crate::deflate`]).
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{CloseCode, CloseFrame, Error, Message, Upgrade, WebSocket};
+use http::header::SEC_WEBSOCKET_EXTENSIONS;
+use http::{StatusCode, Version};
+
+use crate::{Failure, deflate};
+
+/// Answers the request, and serves the socket to its end.
+pub async fn answer(mut request: Upgrade) -> Result<(), Failure> {
+    if request.path().starts_with("/refuse") {
+        let mut refusal = http::Response::new("not you\n".into());
+        *refusal.status_mut() = StatusCode::FORBIDDEN;
+        request.reject_with(refusal);
+        return Ok(());
+    }
+    let chosen = request
+        .subprotocols()
+        .find(|name| name.starts_with("echo"))
+        .map(str::to_owned);
+    if let Some(name) = &chosen {
+        request.subprotocol(name)?;
+    }
+    if let Some(parameters) = request.uri().query() {
+        request.deflate(deflate(parameters)?);
+    }
+    let facts = facts(&request);
+    let mut socket = request.accept().await?;
+    while let Some(message) = socket.next().await {
+        let message = message?;
+        match &message {
+            Message::Text(order) if order.as_str().starts_with('?') => {
+                if !obey(&mut socket, order.as_str(), &facts).await? {
+                    return Ok(());
+                }
+            }
+            Message::Text(_) | Message::Binary(_) => socket.feed(message).await?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a message that begins with `?` asks for. Returns whether the socket goes on.
+pub async fn obey(socket: &mut WebSocket, order: &str, facts: &str) -> Result<bool, Error> {
+    let mut words = order.splitn(3, ' ');
+    match words.next().unwrap_or_default() {
+        "?close" => {
+            let code = words.next().and_then(|code| code.parse::<u16>().ok());
+            let code = code.map_or(CloseCode::NORMAL, CloseCode::from);
+            let reason = words.next().unwrap_or_default().to_owned();
+            socket.close(CloseFrame::new(code, reason)).await?;
+            Ok(false)
+        }
+        "?request" => {
+            socket.send(Message::text(facts.to_owned())).await?;
+            Ok(true)
+        }
+        // Dropped without a Close frame: RST_STREAM(CANCEL), or the end of the connection.
+        "?abort" => Ok(false),
+        "?ping" => {
+            socket.send(Message::ping("are you there")).await?;
+            while let Some(message) = socket.next().await {
+                if let Message::Pong(payload) = message? {
+                    let payload = String::from_utf8_lossy(&payload).into_owned();
+                    socket
+                        .send(Message::text(format!("ponged {payload}")))
+                        .await?;
+                    break;
+                }
+            }
+            Ok(true)
+        }
+        _ => {
+            socket.send(Message::text(order.to_owned())).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// How the request came, as JSON.
+fn facts(request: &Upgrade) -> String {
+    let version = if request.version() == Version::HTTP_2 {
+        "2"
+    } else {
+        "1.1"
+    };
+    let offered = request.headers().get(SEC_WEBSOCKET_EXTENSIONS);
+    let offered = offered
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    format!(
+        r#"{{"version":"{version}","path":"{}","extensions":"{offered}"}}"#,
+        request.path()
+    )
+}
