@@ -5,18 +5,36 @@ import json
 import ssl
 import sys
 from http import HTTPStatus
+from urllib.parse import parse_qsl, urlsplit
 
 from websockets.asyncio.server import serve
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 
 def refuse(connection, request):
     if request.path.startswith("/refuse"):
         return connection.respond(HTTPStatus.FORBIDDEN, "not you\n")
-    return None
+    return compress(connection, request)
+
+
+def compress(connection, request):
+    """As the query wishes: permessage-deflate's parameters, or `deflate` for no wishes."""
+    query = urlsplit(request.path).query
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    bits = {name: int(value) for name, value in parameters.items() if value}
+    wishes = {name: True for name, value in parameters.items() if not value and name != "deflate"}
+    if query:
+        connection.protocol.available_extensions = [ServerPerMessageDeflateFactory(**bits, **wishes)]
 
 
 def choose(connection, offered):
     return next((name for name in offered if name.startswith("echo")), None)
+
+
+def agreed(extensions):
+    """Whether server and client forget their windows, and the size of both."""
+    return [(e.local_no_context_takeover, e.remote_no_context_takeover, e.local_max_window_bits,
+             e.remote_max_window_bits) for e in extensions][0] if extensions else None
 
 
 async def echo(ws):
@@ -31,6 +49,7 @@ async def echo(ws):
                 "path": ws.request.path,
                 "headers": {name.lower(): value for name, value in ws.request.headers.raw_items()},
                 "subprotocol": ws.subprotocol or "",
+                "deflate": agreed(ws.protocol.extensions),
             }))
         elif command == "?close":
             await ws.close(int(rest[0]), rest[1] if len(rest) > 1 else "")

@@ -7,6 +7,7 @@ page's own h2 connection: over HTTP/1.1 each would bring its own.
 import asyncio
 import json
 
+from lib import program, wire
 from lib.browser import BROWSERS
 from lib.cases import Turn, case, check, equal
 from lib.relay import Relay
@@ -87,3 +88,31 @@ async def page_shows_what_carries_its_sockets(turn: Turn):
         equal({s["transport"] for s in sockets}, {"h2"}, "transports of the sockets")
         equal({s["connection"] for s in sockets}, {mine["connection"]}, "connections of the sockets")
         equal(len({s["stream"] for s in sockets}), len(sockets), "distinct streams")
+
+
+@case("server", wants=is_browser, timeout=120)
+async def page_compresses(turn: Turn):
+    """RFC 7692 §6.1: with `serve --deflate` the page's sockets compress, as it and tshark say; both ends set RSV1."""
+    keys = turn.stage.dir / "deflate.keylog"
+    keys.unlink(missing_ok=True)
+    endpoint, child = await program.serve_one(
+        turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key, "--deflate", env={"SSLKEYLOGFILE": str(keys)})
+    async with wire.capture(turn.stage, endpoint.port) as file:
+        async with BROWSERS[turn.peer.name](turn.stage) as page:
+            # The page of "/" opens sockets of its own.
+            await page.open(endpoint.http_url("/absent"))
+            result = await page.evaluate(SCRIPT % 2)
+    await child.stop()
+    for socket in result["sockets"]:
+        equal((socket["error"], socket["echoed"], socket["code"]), (None, 4, 4000 + socket["number"]), "messages, close")
+        check("permessage-deflate" in socket["extensions"], f"the page's extensions: {socket['extensions']!r}")
+    seen = await wire.dissect(file, keys, endpoint.port)
+    compressed = 0
+    for stream in seen.tunnels():
+        messages, _ = await wire.websocket(seen, stream, turn.stage.dir / f"tunnel-{stream}.pcap")
+        for from_client in (True, False):
+            if any(m.rsv == 4 for m in messages if m.from_client == from_client):
+                compressed += 1
+        offer, answer = (dict(seen.of(stream, wire.HEADERS, way)[0].headers)["sec-websocket-extensions"] for way in (True, False))
+    check(compressed >= 4, f"RSV1 in {compressed} directions of {len(seen.tunnels())} sockets, not in all 4 and more")
+    turn.note(f"offered {offer}; agreed {answer}; RSV1 both ways")

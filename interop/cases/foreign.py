@@ -17,8 +17,8 @@ from lib.rfc8441 import Connection, Endpoint
 from lib.stage import INTEROP, PYTHON, node_env, run
 
 
-def named(name: str):
-    return lambda peer: peer.name == name
+def named(*names: str):
+    return lambda peer: peer.name in names
 
 
 def is_bridge(peer) -> bool:

@@ -3,11 +3,18 @@
 import asyncio
 import functools
 
-from lib import program, wire
+from wsproto.extensions import PerMessageDeflate
+
+from lib import program, rfc6455, wire
 from lib.cases import Turn, case, check, equal
 from lib.rfc8441 import Connection
 from lib.stage import run
 
+from .foreign import named
+
+RSV1 = 4
+# `Deflate::THRESHOLD`, in bytes.
+THRESHOLD = 64
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 LINES = ["hello", "hello", "ü€😀", "x" * 125, "x" * 126, "y" * 70_000]
 
@@ -33,9 +40,10 @@ async def judge(turn: Turn, file, keys, port: int, sockets: int) -> list[tuple[i
     tunnels = seen.tunnels()
     equal(len(tunnels), sockets, "CONNECT requests with :protocol websocket")
     we_are_client = turn.role == "client"
-    # RST_STREAM(NO_ERROR) is how some servers answer an END_STREAM; ours has no need of it.
+    # RST_STREAM(NO_ERROR) is how some servers answer an END_STREAM; ours has no need of it, and our
+    # client only where the server leaves its side open.
     resets = [f for f in seen.frames if f.type == wire.RST_STREAM and f.from_client == we_are_client]
-    check(not resets, "RST_STREAM in a clean close")
+    check(not resets or (we_are_client and turn.peer.ending == "cancel"), "RST_STREAM in a clean close")
     result, keys_seen = [], []
     for stream in tunnels:
         request = dict(seen.of(stream, wire.HEADERS, True)[0].headers)
@@ -52,7 +60,8 @@ async def judge(turn: Turn, file, keys, port: int, sockets: int) -> list[tuple[i
         ours = [m for m in messages if m.from_client]
         check(ours and all(m.masked for m in ours), "a client frame without a mask (RFC 6455 §5.1)")
         check(not any(m.masked for m in messages if not m.from_client), "a masked server frame (RFC 6455 §5.1)")
-        check(all(m.rsv == 0 for m in messages), "a reserved bit without an extension (RFC 6455 §5.2)")
+        if "sec-websocket-extensions" not in answer:
+            check(all(m.rsv == 0 for m in messages), "a reserved bit without an extension (RFC 6455 §5.2)")
         for from_client in (True, False):
             last = [m for m in messages if m.from_client == from_client][-1]
             equal(last.opcode, CLOSE, "opcode of the last frame")
@@ -116,3 +125,66 @@ async def dissected_by_tshark_too(turn: Turn):
         equal(pongs, [b"are you there"], "Pongs")
         close = [m.payload for m in messages if not m.from_client and m.opcode == CLOSE][0]
         equal(int.from_bytes(close[:2], "big"), 4000 + number, "close code")
+
+
+async def upgraded_or_judged(turn: Turn, file, keys, endpoint, over_h2: bool) -> list[wire.Message]:
+    """The WebSocket frames of one socket, over either version."""
+    if over_h2:
+        [(_, messages)] = await judge(turn, file, keys, endpoint.port, 1)
+        return messages
+    messages, complaints = await wire.upgraded(file, endpoint.port)
+    check(not complaints, f"tshark on WebSocket: {complaints[:3]}")
+    return messages
+
+
+def compressed(turn: Turn, messages: list[wire.Message], from_client: bool) -> None:
+    """RSV1 on the first frame of each message that we compressed, and on no other; tshark inflates."""
+    ours = [m for m in messages if m.from_client == from_client]
+    marked = [m for m in ours if m.rsv == RSV1]
+    check(all(m.rsv in (0, RSV1) for m in ours), "RSV2 or RSV3 (RFC 6455 §5.2)")
+    check(all(m.opcode in (TEXT, BINARY) for m in marked), "RSV1 on a control frame or a continuation (RFC 7692 §6.1)")
+    # What is shorter than the threshold goes as it is.
+    equal(len(marked), sum(len(line.encode()) >= THRESHOLD for line in LINES), "messages with RSV1")
+    check(texts(messages, from_client) == [line.encode() for line in LINES], "what tshark inflates is not what was sent")
+    turn.note(f"{len(marked)} of {len(LINES)} messages with RSV1")
+
+
+@case("client", wants=named("websockets", "hypercorn"), timeout=120)
+@twice
+async def compressed_by_us_for_tshark(turn: Turn):
+    """RFC 7692 §6.1: what our client compresses has RSV1, and tshark reads it, over both versions of HTTP."""
+    keys = turn.stage.dir / "deflate.keylog"
+    keys.unlink(missing_ok=True)
+    over_h2 = turn.peer.capable
+    endpoint = turn.served.tls if over_h2 else turn.served.clear
+    async with wire.capture(turn.stage, endpoint.port) as file:
+        lines = "".join(f"{line}\n" for line in LINES).encode()
+        version = "--http2" if over_h2 else "--http1"
+        status, out, err = await run(turn.h2ws, "connect", endpoint.ws_url(), "--insecure", version, "--deflate",
+                                     stdin=lines, env={"SSLKEYLOGFILE": str(keys)})
+        check(status == 0 and out.splitlines() == LINES, f"exit {status}: {err[-200:]}")
+    compressed(turn, await upgraded_or_judged(turn, file, keys, endpoint, over_h2), True)
+
+
+@case("server", wants=named("python-websockets", "python-h2"), timeout=120)
+@twice
+async def compressed_by_us_for_tshark_too(turn: Turn):
+    """RFC 7692 §6.1: what our server compresses has RSV1, and tshark reads it, over both versions of HTTP."""
+    keys, over_h2 = turn.stage.dir / "deflate.keylog", turn.peer.name == "python-h2"
+    keys.unlink(missing_ok=True)
+    clothes = ["--cert", turn.stage.cert, "--key", turn.stage.key] if over_h2 else ["--cleartext"]
+    endpoint, child = await program.serve_one(turn.stage, *clothes, "--deflate", env={"SSLKEYLOGFILE": str(keys)})
+    async with wire.capture(turn.stage, endpoint.port) as file:
+        if over_h2:
+            async with Connection.to(endpoint) as connection:
+                socket = await connection.socket(extensions=[PerMessageDeflate()])
+                for line in LINES:
+                    await socket.echo(line)
+                await socket.close()
+        else:
+            async with rfc6455.connect(endpoint, compression="deflate") as ws:
+                for line in LINES:
+                    await ws.send(line)
+                    equal(await ws.recv(), line, "echo")
+    await child.stop()
+    compressed(turn, await upgraded_or_judged(turn, file, keys, endpoint, over_h2), False)

@@ -170,6 +170,9 @@ class Driver:
             raise AssertionError(f"`{line}` went well on {obeyed.done} of {count} sockets: {obeyed.said[:300]}")
         return obeyed
 
+    async def stop(self) -> None:
+        await self._child.stop()
+
 @dataclass
 class Probed:
     """How `h2ws probe --json` ended, and what it said of the one URL."""

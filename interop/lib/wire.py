@@ -147,21 +147,39 @@ def _show(element, name: str) -> str:
     return found.get("show") if found is not None else ""
 
 
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+REQUEST = (
+    "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\nSec-WebSocket-Version: 13\r\n"
 )
+ANSWER = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+def _handshake(seen: Seen, stream: int, from_client: bool) -> bytes:
+    """One half of an Upgrade, with the extensions of the tunnel's: tshark inflates by them."""
+    headers = dict(seen.of(stream, HEADERS, from_client)[0].headers)
+    extensions = headers.get("sec-websocket-extensions")
+    line = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
+    return f"{REQUEST if from_client else ANSWER}{line}\r\n".encode()
 
 
 async def websocket(seen: Seen, stream: int, scratch: Path) -> tuple[list[Message], list[str]]:
     """The WebSocket frames of one tunnel, and complaints."""
     tunnel = [(f.from_client, f.data) for f in seen.of(stream, DATA) if f.data]
-    scratch.write_bytes(_pcap([(True, HANDSHAKE[0]), (False, HANDSHAKE[1]), *tunnel]))
+    handshake = [(from_client, _handshake(seen, stream, from_client)) for from_client in (True, False)]
+    scratch.write_bytes(_pcap([*handshake, *tunnel]))
+    return _messages(await _pdml(scratch, "-d", "tcp.port==8080,http", "-Y", "websocket"), 8080)
+
+
+async def upgraded(file: Path, port: int) -> tuple[list[Message], list[str]]:
+    """The WebSocket frames of a capture in cleartext, after an HTTP/1.1 Upgrade."""
+    return _messages(await _pdml(file, "-d", f"tcp.port=={port},http", "-Y", "websocket"), port)
+
+
+def _messages(packets: list, port: int) -> tuple[list[Message], list[str]]:
     messages, complaints = [], []
-    for packet in await _pdml(scratch, "-d", "tcp.port==8080,http", "-Y", "websocket"):
+    for packet in packets:
         complaints += _complaints(packet)
-        from_client = _number(packet, "tcp.dstport") == 8080
+        from_client = _number(packet, "tcp.dstport") == port
         for frame in packet.iterfind("proto[@name='websocket']"):
             # The parts of the payload, unmasked: a text, or a close code and its reason.
             parts = frame.findall("field[@name='websocket.payload']//field")

@@ -14,7 +14,7 @@ pub mod messages;
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// permessage-deflate's parameters as `NAME&NAME=VALUE`, in a query or an argument; those of
-/// RFC 7692 §7.1, and `threshold=BYTES`.
+/// RFC 7692 §7.1, and `deflate` for nothing in particular.
 pub fn deflate(text: &str) -> Result<DeflateConfig, Failure> {
     let mut config = DeflateConfig::default();
     for parameter in text.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -28,7 +28,7 @@ pub fn deflate(text: &str) -> Result<DeflateConfig, Failure> {
             "client_no_context_takeover" => config.client_no_context_takeover = true,
             "server_max_window_bits" => config.server_max_window_bits = bits()?,
             "client_max_window_bits" => config.client_max_window_bits = bits()?,
-            "threshold" => config.threshold = value.parse()?,
+            "deflate" => {}
             _ => return Err(format!("no parameter of permessage-deflate: {parameter}").into()),
         }
     }

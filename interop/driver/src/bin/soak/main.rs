@@ -60,8 +60,8 @@ impl Soak {
             .idle_timeout(IDLE)
             .http2(Http2Config::default())
             .build()?;
-        // The query, an empty one, asks the server to compress where that is offered.
-        let url = format!("wss://{}/echo?", relay.address);
+        // The query has the server compress where that is offered.
+        let url = format!("wss://{}/echo?deflate", relay.address);
         Ok(Self {
             client,
             server,

@@ -1,0 +1,209 @@
+"""permessage-deflate with PyPI `websockets` (HTTP/1.1) and `wsproto` (HTTP/2), in both roles.
+
+Their inflater is zlib with the agreed window: what was compressed with a
+larger one, or across messages where that was given up, it cannot read.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+from dataclasses import dataclass
+
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from wsproto.extensions import PerMessageDeflate
+
+from lib import program, rfc6455
+from lib.cases import Turn, case, check, equal
+from lib.program import Driver
+from lib.rfc8441 import Connection, Endpoint
+
+from .foreign import named
+
+# zlib, which both are built on, compresses with 9 bits at least.
+BITS = [None, *range(9, 16)]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Those of RFC 7692 §7.1; None is a window that nobody speaks of."""
+
+    server_forgets: bool = False
+    client_forgets: bool = False
+    server_bits: int | None = None
+    client_bits: int | None = None
+
+    def __str__(self) -> str:
+        """As our programs, and the echo of `websockets`, take them in a query."""
+        parts = ["server_no_context_takeover"] * self.server_forgets + ["client_no_context_takeover"] * self.client_forgets
+        parts += [f"server_max_window_bits={self.server_bits}"] * bool(self.server_bits)
+        parts += [f"client_max_window_bits={self.client_bits}"] * bool(self.client_bits)
+        return "&".join(parts)
+
+    def facts(self) -> tuple:
+        """What has to be agreed if one side wants this, and the other nothing."""
+        return self.server_forgets, self.client_forgets, self.server_bits or 15, self.client_bits or 15
+
+
+ALL = [Parameters(*each) for each in itertools.product((False, True), (False, True), BITS, BITS)]
+# Each value of each parameter at least once.
+SOME = [Parameters(n % 2 > 0, n % 3 > 0, a, b) for n, (a, b) in enumerate(zip(BITS, BITS[3:] + BITS[:3]))]
+
+WORDS = ["window", "stream", "frame", "message", "ü€😀", "0123456789", '{"id":', "}, ", "\n", " " * 16, "z" * 28]
+
+
+def message(number: int) -> str | bytes:
+    """Mostly short, some of thousands of bytes, a few of up to 200,000; the same in every run."""
+    chance = random.Random(number)
+    at = chance.random()
+    size = 0 if at < 0.02 else int(chance.random() * (200_000 if at > 0.998 else 70_000 if at > 0.988 else 5_000 if at > 0.888 else 300))
+    text = ""
+    while len(text) < size:
+        text += "".join(chance.choices(WORDS, k=1 + size // 8))
+    if number % 2:
+        return text
+    data = bytearray(text.encode())
+    data[::7] = chance.randbytes(len(data[::7]))  # what does not compress, in the midst of what does
+    return bytes(data)
+
+
+async def talk(send, recv, messages) -> None:
+    """All of them there and back, the next ones underway before the first returns."""
+    async def sending():
+        for each in messages:
+            await send(each)
+
+    async def receiving():
+        for number, each in enumerate(messages):
+            got = await recv()
+            check(got == each, f"message {number} of {len(each)} came back as {len(got)} others")
+
+    await asyncio.gather(sending(), receiving())
+
+
+async def sweep(turn: Turn, one) -> None:
+    """Every combination, or a sample; what went wrong with each."""
+    some, count = (SOME, 500) if turn.quick else (ALL, 10_000)
+    messages, wrong, ran = [message(number) for number in range(count)], [], 0
+    for parameters in some:
+        try:
+            ran += bool(await one(parameters, messages))
+        except Exception as error:  # of one combination: the others are tried too
+            wrong.append(f"{parameters}: {error!r}")
+    check(not wrong, f"{len(wrong)} of {len(some)}: {'; '.join(wrong[:3])}")
+    check(ran, "no combination was agreed")
+    turn.note(f"{ran} combinations, {count} messages each way with each")
+
+
+def in_websockets(extension) -> tuple:
+    """What its client agreed to."""
+    return (extension.remote_no_context_takeover, extension.local_no_context_takeover,
+            extension.remote_max_window_bits, extension.local_max_window_bits)
+
+
+async def by_websockets(endpoint: Endpoint, path: str, offer: ClientPerMessageDeflateFactory, want: tuple, messages) -> bool:
+    async with rfc6455.connect(endpoint, path, extensions=[offer]) as ws:
+        check(ws.protocol.extensions, "declined")
+        equal(in_websockets(ws.protocol.extensions[0]), want, "agreed")
+        await talk(ws.send, ws.recv, messages)
+        await ws.close()
+    equal(ws.close_code, 1000, "close code")
+    return True
+
+
+@case("server", wants=named("python-websockets"), timeout=3600)
+async def deflate_as_websockets_offers(turn: Turn):
+    """RFC 7692 §7.1: every combination of parameters that a client may ask for, 10,000 messages each way."""
+    served = await program.obedient(turn.stage)
+
+    async def one(wanted: Parameters, messages) -> bool:
+        offer = ClientPerMessageDeflateFactory(
+            server_no_context_takeover=wanted.server_forgets, client_no_context_takeover=wanted.client_forgets,
+            server_max_window_bits=wanted.server_bits, client_max_window_bits=wanted.client_bits or True)
+        return await by_websockets(served.clear, "/echo?deflate", offer, wanted.facts(), messages)
+
+    await sweep(turn, one)
+
+
+@case("server", wants=named("python-websockets"), timeout=3600)
+async def deflate_as_our_server_wishes(turn: Turn):
+    """RFC 7692 §7.1: every combination that a server may answer with, to the same offer."""
+    served = await program.obedient(turn.stage)
+
+    async def one(wanted: Parameters, messages) -> bool:
+        offer = ClientPerMessageDeflateFactory(client_max_window_bits=True)
+        return await by_websockets(served.clear, f"/echo?{wanted}", offer, wanted.facts(), messages)
+
+    await sweep(turn, one)
+
+
+@case("server", wants=named("python-h2"), timeout=3600)
+async def deflate_as_wsproto_offers(turn: Turn):
+    """RFC 7692 §7.1 over HTTP/2: every combination that wsproto asks for, 10,000 messages each way."""
+    served = await program.obedient(turn.stage)
+
+    async with Connection.to(served.clear) as connection:
+        async def one(wanted: Parameters, messages) -> bool:
+            if None in (wanted.server_bits, wanted.client_bits):
+                return False  # wsproto always names both
+            deflate = PerMessageDeflate(wanted.client_forgets, wanted.client_bits, wanted.server_forgets, wanted.server_bits)
+            socket = await connection.socket("/echo?deflate", extensions=[deflate])
+            check(deflate.enabled(), "declined")
+            agreed = (deflate.server_no_context_takeover, deflate.client_no_context_takeover,
+                      deflate.server_max_window_bits, deflate.client_max_window_bits)
+            equal(agreed, wanted.facts(), "agreed")
+            await talk(socket.send, socket.recv, messages)
+            equal((await socket.close()).code, 1000, "close code")
+            return True
+
+        await sweep(turn, one)
+
+
+async def by_driver(turn: Turn, endpoint: Endpoint, path: str, wanted: Parameters, count: int, *options: str):
+    """Our client with these parameters exchanges so many messages; what the peer says was agreed."""
+    endpoint = Endpoint(endpoint.port, endpoint.tls, endpoint.host, path)
+    driver = await Driver.start(turn, endpoint, "--deflate", str(wanted), *options, name="interop-client-deflate")
+    try:
+        await driver.all("open 1", 1)
+        asked = (await driver.order("ask ?request")).said
+        await driver.all(f"talk {count}", 1, timeout=120)
+        await driver.all("close", 1)
+    finally:
+        await driver.stop()
+    return asked
+
+
+@case("client", wants=named("websockets"), timeout=3600)
+async def deflate_as_we_offer(turn: Turn):
+    """RFC 7692 §7.1: every combination that our client asks for, 10,000 messages each way, as the peer sees it."""
+    async def one(wanted: Parameters, messages) -> bool:
+        asked = await by_driver(turn, turn.served.clear, "/echo?deflate", wanted, len(messages), "--http1")
+        check(f'"deflate": {json.dumps(wanted.facts())}' in asked, f"agreed: {asked[:300]}")
+        return True
+
+    await sweep(turn, one)
+
+
+@case("client", wants=named("websockets"), timeout=3600)
+async def deflate_as_the_peer_wishes(turn: Turn):
+    """RFC 7692 §7.1: every combination that a server answers our one offer with."""
+    async def one(wanted: Parameters, messages) -> bool:
+        asked = await by_driver(turn, turn.served.clear, f"/echo?{wanted}", Parameters(), len(messages), "--http1")
+        check(f'"deflate": {json.dumps(wanted.facts())}' in asked, f"agreed: {asked[:300]}")
+        return True
+
+    await sweep(turn, one)
+
+
+@case("client", wants=named("hypercorn"), timeout=3600)
+async def deflate_as_we_offer_over_h2(turn: Turn):
+    """RFC 7692 §7.1 over HTTP/2: every combination that our client asks wsproto (in Hypercorn) for."""
+    async def one(wanted: Parameters, messages) -> bool:
+        asked = await by_driver(turn, turn.served.clear, "/echo", wanted, len(messages))
+        # 15 bits are what holds without a word; we say none.
+        for name in filter(None, str(wanted).split("&")):
+            check(name in asked or name.endswith("=15"), f"no {name} in the offer: {asked[:300]}")
+        return True
+
+    await sweep(turn, one)
+
