@@ -32,7 +32,8 @@ class Peer:
     """One third-party program.
 
     `kind` is "server" (our client talks to it), "client" (it talks to our
-    server) or "bridge" (it stands before our server and speaks HTTP/2 to it).
+    server), "bridge" (it stands before our server and speaks HTTP/2 to it) or
+    "proxy" (our client goes through it to other peers).
     """
 
     name: str

@@ -75,11 +75,11 @@ class Spoken:
         return f"exit {self.status}, stdout {self.out[-3:]!r:.200}, stderr {self.err[-300:]!r}"
 
 
-async def _started(h2ws: Path, url: str, *options: str):
+async def _started(h2ws: Path, url: str, *options: str, env: dict | None = None):
     return await asyncio.create_subprocess_exec(
         str(h2ws), "connect", url, "--insecure", *options,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True, preexec_fn=_die_with_parent, limit=1 << 26,
+        start_new_session=True, preexec_fn=_die_with_parent, limit=1 << 26, env=os.environ | (env or {}),
     )
 
 
@@ -95,9 +95,10 @@ async def _to_its_end(process, work, what: str, timeout: float):
             await process.wait()
 
 
-async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 20) -> Spoken:
+async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 20,
+                  env: dict | None = None) -> Spoken:
     """`h2ws connect` with these lines on stdin, to its end."""
-    process = await _started(h2ws, url, *options)
+    process = await _started(h2ws, url, *options, env=env)
     stdin = "".join(f"{line}\n" for line in lines).encode()
     out, err = await _to_its_end(process, process.communicate(stdin), " ".join(options), timeout)
     return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))

@@ -29,7 +29,7 @@ class Runner:
     async def run(self, peers: list[Peer]) -> None:
         print(report.line(report.HEAD), flush=True)
         for peer in peers:
-            roles = ["reference", "client"] if peer.kind == "server" else ["reference", "server"]
+            roles = ["reference", "client"] if peer.kind in ("server", "proxy") else ["reference", "server"]
             for role in roles:
                 if role in self.roles and self._cases(peer, role):
                     await self._play(peer, role)
@@ -59,7 +59,7 @@ class Runner:
 
     async def _serve(self, peer: Peer, role: str, stage: Stage) -> Served:
         """Whatever listens for this peer and role (see `Turn.served`)."""
-        if peer.kind == "server":
+        if peer.kind in ("server", "proxy"):
             return await peer.start(stage)
         if role == "server":
             served = await program.serve(stage)

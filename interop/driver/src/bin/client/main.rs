@@ -1,7 +1,7 @@
 //! One `h2ws::Client` under orders: `interop-client [OPTION…] CERT URL`.
 //!
 //! Options: `--subprotocol NAME`, `--deflate PARAMETERS` (see `interop_driver::deflate`), `--http1`
-//! (otherwise HTTP/2 alone).
+//! (otherwise HTTP/2 alone), `--proxy URL`.
 //!
 //! Each line of stdin is an order, and is answered by one line, an [`Outcome`]:
 //!
@@ -61,6 +61,7 @@ impl Driver {
             match arg.as_str() {
                 "--subprotocol" => subprotocol = Some(value()?),
                 "--deflate" => builder = builder.deflate(deflate(&value()?)?),
+                "--proxy" => builder = builder.proxy(&value()?),
                 "--http1" => version = HttpVersion::Http1,
                 _ => plain.push(arg),
             }

@@ -1,0 +1,107 @@
+"""Forward proxies with passwords: the way to a server that speaks RFC 8441 behind them."""
+
+import subprocess
+from dataclasses import dataclass
+
+from lib.peer import Peer, Served
+from lib.stage import NotRun, Stage
+
+from . import hypercorn, nghttpx
+
+USER, PASSWORD = "user", "pass-word"
+QUOTED = "pass%2Dword"  # the same in a URL, as one may write it
+
+TINYPROXY = """\
+Port {port}
+Listen 127.0.0.1
+Timeout 60
+MaxClients 100
+LogLevel Connect
+BasicAuth {user} {password}
+"""
+SQUID = """\
+http_port 127.0.0.1:{port}
+pid_filename none
+cache deny all
+memory_cache_shared off
+cache_log /dev/null
+access_log none
+pinger_enable off
+cache_effective_user nobody
+auth_param basic program /usr/lib/squid/basic_ncsa_auth {dir}/passwords
+acl known proxy_auth REQUIRED
+http_access allow known
+http_access deny all
+shutdown_lifetime 0 seconds
+"""
+DANTE = """\
+internal: 127.0.0.1 port = {port}
+external: lo
+socksmethod: none
+clientmethod: none
+user.privileged: root
+user.unprivileged: nobody
+client pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 }}
+socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 command: connect }}
+"""
+
+
+@dataclass
+class Proxied(Served):
+    """Servers behind a proxy."""
+
+    proxy: int = 0
+    scheme: str = "http"
+    # Whether it wants a password.
+    closed: bool = True
+    origin: Served | None = None
+
+    def url(self, port: int, password: str | None = QUOTED) -> str:
+        """Of the proxy, behind this port (a relay's)."""
+        login = f"{USER}:{password}@" if self.closed and password else ""
+        return f"{self.scheme}://{login}127.0.0.1:{port}"
+
+
+async def behind(stage: Stage, child, port: int, **kind) -> Proxied:
+    """nghttpx and Hypercorn behind a proxy that is starting."""
+    await stage.ready(child, port)
+    front, origin = await nghttpx.start(stage), await hypercorn.start(stage)
+    return Proxied(front.tls, front.clear, child, port, origin=origin, **kind)
+
+
+async def tinyproxy(stage: Stage) -> Served:
+    port = stage.port()
+    config = stage.write("tinyproxy.conf", TINYPROXY.format(port=port, user=USER, password=PASSWORD))
+    return await behind(stage, await stage.spawn("tinyproxy", "-d", "-c", config), port)
+
+
+async def squid(stage: Stage) -> Served:
+    port = stage.port()
+    hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True).stdout.strip()
+    if not hashed:
+        raise NotRun("openssl makes no password")
+    stage.write("passwords", f"{USER}:{hashed}\n")
+    config = stage.write("squid.conf", SQUID.format(port=port, dir=stage.dir))
+    return await behind(stage, await stage.spawn("squid", "-N", "-n", f"interop{port}", "-f", config), port)
+
+
+async def microsocks(stage: Stage) -> Served:
+    port = stage.port()
+    child = await stage.spawn("microsocks", "-i", "127.0.0.1", "-p", port, "-u", USER, "-P", PASSWORD)
+    return await behind(stage, child, port, scheme="socks5")
+
+
+async def dante(stage: Stage) -> Served:
+    port = stage.port()
+    config = stage.write("danted.conf", DANTE.format(port=port))
+    child = await stage.spawn("danted", "-f", config, "-p", stage.dir / "danted.pid")
+    return await behind(stage, child, port, scheme="socks5", closed=False)
+
+
+CURL = ("curl", "nghttp2-proxy")
+PEERS = [
+    Peer("tinyproxy", "proxy", tinyproxy, apt=("tinyproxy", *CURL), version=("tinyproxy", "-v")),
+    Peer("squid", "proxy", squid, apt=("squid", *CURL), version=("squid", "-v")),
+    Peer("microsocks", "proxy", microsocks, apt=("microsocks", *CURL), version=("dpkg-query", "-W", "microsocks")),
+    Peer("dante", "proxy", dante, apt=("dante-server", *CURL), version=("danted", "-v")),
+]
