@@ -49,9 +49,13 @@ const upgrades = new WebSocket.Server({
   handleProtocols: (offered) => [...offered].find((p) => p.startsWith('echo')) ?? false,
 });
 const secure = http2.createSecureServer({ cert: readFileSync(cert), key: readFileSync(key), allowHTTP1: true, settings, ...room });
-secure.on('upgrade', (request, socket, head) =>
+secure.on('upgrade', (request, socket, head) => {
+  if (request.url.startsWith('/refuse')) {
+    return socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 8\r\nConnection: close\r\n\r\nnot you\n');
+  }
   upgrades.handleUpgrade(request, socket, head, (ws) =>
-    serve(ws, { version: request.httpVersion, path: request.url, headers: request.headers, subprotocol: ws.protocol }, () => socket.destroy())));
+    serve(ws, { version: request.httpVersion, path: request.url, headers: request.headers, subprotocol: ws.protocol }, () => socket.destroy()));
+});
 secure.on('stream', onStream);
 secure.on('sessionError', (error) => console.error(error));
 secure.listen(Number(tlsPort), '127.0.0.1');

@@ -118,9 +118,11 @@ async def large_and_many_lines(turn: Turn):
 
 @case("client", wants=can("refuse"))
 async def refusal_is_reported(turn: Turn):
-    """RFC 8441 §4, RFC 6455 §4.1: a 403 ends with exit 1 and its status on stderr."""
+    """RFC 8441 §4, RFC 6455 §4.1: a 403 ends with exit 1, its status and its body on stderr."""
     spoken = await talk(turn, ["hi"], path="/refuse", status=1)
     check("403" in spoken.err, f"no 403 on stderr: {spoken}")
+    if turn.peer.refuses_with_body:
+        check("not you" in spoken.err, f"no body on stderr: {spoken}")
     equal(spoken.out, [], "stdout")
 
 

@@ -74,3 +74,30 @@ async def sockets_130_in_a_row_from_us(turn: Turn):
         turn.note(f"130 sockets on {relay.accepted} TCP connection(s)")
         if not turn.peer.hangs_up:
             equal(relay.accepted, 1, "TCP connections")
+
+
+@case("client", wants=lambda peer: capable(peer) and not peer.subprotocol, timeout=90)
+async def aborts_by_us_leave_siblings(turn: Turn):
+    """RFC 8441 §5: sockets that are dropped without a Close end alone; their siblings and new ones go on."""
+    async with Relay(turn.served.tls.port) as relay:
+        driver = await Driver.start(turn, turn.served.tls.on(relay.port))
+        await driver.all("open 5", 5)
+        for _ in range(10):
+            await driver.all("echo", 5)
+            await driver.all("abort 2", 2)
+            await driver.all("echo", 3)
+            await driver.all("open 2", 2)
+        await driver.all("close", 5)
+        if not turn.peer.hangs_up:
+            equal(relay.accepted, 1, "TCP connections")
+
+
+@case("client", wants=lambda peer: is_server(peer) and peer.largest > 4096, timeout=90)
+async def messages_of_4_mib(turn: Turn):
+    """RFC 6455 §5.2, RFC 9113 §5.2: 4 MiB each way on three sockets at once, in the window that the peer gives."""
+    options = [] if turn.peer.capable else ["--http1"]
+    driver = await Driver.start(turn, turn.served.tls, *options)
+    await driver.all("open 3", 3)
+    await driver.all(f"large {4 << 20}", 3, timeout=80)
+    await driver.all("echo", 3)
+    await driver.all("close", 3)

@@ -52,6 +52,8 @@ class Peer:
     can: frozenset[str] = FULL
     # SETTINGS_MAX_CONCURRENT_STREAMS that it sends, if any.
     streams: int | None = None
+    # Its answer to /refuse has the body `not you`.
+    refuses_with_body: bool = True
     # Closes the TCP connection once its last stream has ended.
     hangs_up: bool = False
     # Built or started at a cost that a quick run does not pay.

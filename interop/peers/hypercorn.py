@@ -19,5 +19,5 @@ async def start(stage: Stage) -> Served:
 PEERS = [
     Peer("hypercorn", "server", start, version=pypi("hypercorn"), capable=True, clear_h2=True,
          can=frozenset({"request", "close", "refuse", "subprotocol", "binary"}), ending="cancel", streams=100,
-         hangs_up=True),
+         hangs_up=True, refuses_with_body=False),
 ]

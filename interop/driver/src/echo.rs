@@ -3,17 +3,24 @@
 //! It agrees to the first subprotocol offered whose name begins with `echo`, answers 403 with a body
 //! to `/refuse`, and compresses where the path has a query, as that says (see [`crate::deflate`]).
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{CloseCode, CloseFrame, Error, Message, Upgrade, WebSocket};
-use http::header::SEC_WEBSOCKET_EXTENSIONS;
-use http::{StatusCode, Version};
+use http::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use tower_service::Service;
 
 use crate::{Failure, deflate};
 
 /// Answers the request, and serves the socket to its end.
 pub async fn answer(mut request: Upgrade) -> Result<(), Failure> {
     if request.path().starts_with("/refuse") {
-        let mut refusal = http::Response::new("not you\n".into());
+        let mut refusal = Response::new("not you\n".into());
         *refusal.status_mut() = StatusCode::FORBIDDEN;
         request.reject_with(refusal);
         return Ok(());
@@ -97,4 +104,26 @@ fn facts(request: &Upgrade) -> String {
         r#"{{"version":"{version}","path":"{}","extensions":"{offered}"}}"#,
         request.path()
     )
+}
+
+/// What ordinary requests get: a page, whose sockets may follow.
+#[derive(Clone)]
+pub struct Page;
+
+impl<B> Service<Request<B>> for Page {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        let mut answer =
+            Response::new("<!doctype html><title>echo</title>an ordinary answer\n".into());
+        let html = HeaderValue::from_static("text/html");
+        answer.headers_mut().insert(CONTENT_TYPE, html);
+        ready(Ok(answer))
+    }
 }

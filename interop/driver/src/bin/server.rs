@@ -27,6 +27,7 @@ async fn main() -> Result<(), Failure> {
                 eprintln!("{error}");
             }
         })
+        .fallback(echo::Page)
         .await?;
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! - `open N`: opens so many sockets at once and keeps them
 //! - `echo`: a message on each of them and back; `large BYTES`: one of that size;
 //!   `talk N`: so many of many sizes; `ask TEXT`: says what was answered
-//! - `close`: closes them all; `abort`: drops them without a word
+//! - `close`: closes them all; `abort N`: drops so many without a word
 //! - `ends`: waits until the peer has ended every one, and says how; what `chat` began too
 //! - `chat`: each of them echoes without a pause in the background until it ends, or all are told
 //!   to `hush`
@@ -104,7 +104,8 @@ impl Driver {
                 outcome.count_all(join_all(self.sockets.drain(..).map(sockets::close)).await)
             }
             "abort" => {
-                for socket in self.sockets.drain(..) {
+                let count = self.sockets.len().min(rest.parse()?);
+                for socket in self.sockets.drain(..count) {
                     outcome.count(Ok(socket.transport()));
                 }
             }

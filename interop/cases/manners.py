@@ -1,0 +1,127 @@
+"""Other people's clients where an echo is not enough: refusals, subprotocols, closes and aborts.
+
+Each case runs against Node's `http2` + `ws` as the reference, and against a
+server on our library that obeys the same messages.
+"""
+
+import json
+
+import websockets
+
+from lib import program, rfc6455
+from lib.browser import BROWSERS
+from lib.cases import Turn, case, check, equal
+from lib.peer import Served
+from lib.rfc8441 import Connection, PeerError
+from lib.stage import INTEROP, node_env, run
+
+from .browsers import is_browser
+from .foreign import named
+from .server import by_h2
+
+LARGE = 4 << 20
+SCRIPT = (INTEROP / "clients/manners.mjs").read_text()
+
+
+async def listener(turn: Turn) -> Served:
+    """Who obeys: the reference's server, or one on our library."""
+    return turn.served if turn.role == "reference" else await program.obedient(turn.stage)
+
+
+@case("server", "reference", wants=by_h2, timeout=60)
+async def refusal_subprotocol_close_abort(turn: Turn):
+    """RFC 8441 §5, RFC 6455 §4.2.2, §7: a 403 with its body, subprotocols, 4 MiB, ends from the server's side."""
+    served = await listener(turn)
+    async with Connection.to(served.tls) as connection:
+        sibling = await connection.socket()
+        refused = await connection.request(
+            connection.connect_headers(path="/refuse") + [("sec-websocket-version", "13")])
+        equal(await connection.answer(refused), 403, "status")
+        await connection.until(lambda: refused.over, "end of the refusal")
+        equal(bytes(refused.data), b"not you\n", "its body")
+        for offered, want in (("unknown.example, echo.example", "echo.example"), ("unknown.example", None)):
+            socket = await connection.socket(headers=[("sec-websocket-protocol", offered)])
+            equal(socket.stream.headers.get("sec-websocket-protocol"), want, f"subprotocol for {offered}")
+            await socket.echo("hello")
+        await socket.echo(bytes(range(256)) * (LARGE >> 8))
+        await socket.send("?ping")
+        equal(await socket.recv(), "ponged are you there", "what the server says of our Pong")
+        await socket.send("?close 4002 bye")
+        ending = await socket.answer_close()
+        equal((ending.code, ending.reason), (4002, "bye"), "the server's Close")
+        aborted = await connection.socket()
+        await aborted.send("?abort")
+        await connection.until(lambda: aborted.stream.over, "end of the aborted stream")
+        try:
+            await aborted.recv()
+            raise AssertionError("a message instead of an abort")
+        except PeerError as error:
+            turn.note(str(error))
+        check(aborted.close_frame is None, "a Close frame in an abort (RFC 6455 §7.1.5)")
+        await sibling.echo("unharmed")
+
+
+@case("server", "reference", wants=named("python-websockets"), timeout=60)
+async def refusal_subprotocol_close_abort_over_http1(turn: Turn):
+    """RFC 6455 §4.2.2, §7: the same over HTTP/1.1."""
+    served = await listener(turn)
+    try:
+        async with rfc6455.connect(served.tls, "/refuse"):
+            raise AssertionError("/refuse was not refused")
+    except websockets.InvalidStatus as error:
+        equal((error.response.status_code, error.response.body), (403, b"not you\n"), "refusal")
+    for offered, want in ((["unknown.example", "echo.example"], "echo.example"), (["unknown.example"], None)):
+        async with rfc6455.connect(served.tls, subprotocols=offered) as ws:
+            equal(ws.subprotocol, want, f"subprotocol for {offered}")
+            await ws.send(bytes(LARGE))
+            equal(await ws.recv(), bytes(LARGE), "4 MiB")
+            await ws.send("?close 4002 bye")
+            await ws.wait_closed()
+        equal((ws.close_code, ws.close_reason), (4002, "bye"), "the server's Close")
+    async with rfc6455.connect(served.tls) as ws:
+        await ws.send("?abort")
+        await ws.wait_closed()
+    equal(ws.close_code, 1006, "close code after an abort")
+
+
+def judge(turn: Turn, seen: dict) -> None:
+    """What `clients/manners.mjs` saw."""
+    def closed(name: str, code: int, messages: list, **more) -> None:
+        socket = seen[name]
+        wanted = {"opened": True, "messages": messages, "code": code, **more}
+        equal({key: socket[key] for key in wanted}, wanted, name)
+
+    if turn.peer.name == "undici" and seen["refused"]["code"] == "silence":
+        turn.note("undici tells nobody of a refusal")
+    else:
+        equal((seen["refused"]["opened"], seen["refused"]["code"]), (False, 1006), "refused")
+    closed("chosen", 4001, ["hello"], subprotocol="echo.example", wasClean=True)
+    closed("unchosen", 4001, ["hello"], subprotocol="", wasClean=True)
+    closed("closed", 4002, [], reason="bye", wasClean=True)
+    closed("aborted", 1006, [], wasClean=False)
+    closed("pinged", 4001, ["ponged are you there"])
+    closed("large", 4001, [LARGE], wasClean=True)
+    again, page = seen["after"]
+    equal(again["messages"], ["again"], "a socket after all that")
+    equal((seen["page"], page), (200, 200), "answers to GET between sockets and after them")
+
+
+@case("server", "reference", wants=named("undici"), timeout=60)
+async def undici_minds_its_manners(turn: Turn):
+    """RFC 6455 §7.1: undici sees refusals, subprotocols, closes, aborts, 4 MiB and pages between as a browser does."""
+    served = await listener(turn)
+    status, out, err = await run("node", INTEROP / "clients/undici-manners.mjs", served.tls.ws_url(), env=node_env(), timeout=50)
+    check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
+    judge(turn, json.loads(out.strip().splitlines()[-1]))
+
+
+@case("server", "reference", wants=is_browser, timeout=90)
+async def page_minds_its_manners(turn: Turn):
+    """RFC 6455 §7.1: the same in a page of a browser."""
+    served = await listener(turn)
+    async with BROWSERS[turn.peer.name](turn.stage) as page:
+        await page.open(served.tls.http_url("/page"))
+        function = SCRIPT[SCRIPT.index("export default "):].removeprefix("export default ")
+        judge(turn, await page.evaluate(
+            f"({function})((path, protocols) => new WebSocket(`wss://${{location.host}}${{path}}`, protocols), "
+            "async (path) => { const answer = await fetch(path); await answer.text(); return answer.status; })"))
