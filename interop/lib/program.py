@@ -174,6 +174,7 @@ class Driver:
     async def stop(self) -> None:
         await self._child.stop()
 
+
 @dataclass
 class Probed:
     """How `h2ws probe --json` ended, and what it said of the one URL."""

@@ -48,5 +48,8 @@ async def start(stage: Stage) -> Served:
 PEERS = [
     Peer("apache", "server", start, apt=("apache2",), version=("apache2", "-v"),
          capable=True, clear_h2=True, h2_mark=("x-front-version", "HTTP/2"),
+         excused={"aborts-by-us-leave-siblings":
+                  "Apache counts aborted sockets among the six of a connection: python h2, which resets two of five "
+                  "and opens two, gets no answer in its second round either"},
          note="stalls in silence at its 7th open socket on a connection"),
 ]

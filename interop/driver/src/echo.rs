@@ -41,7 +41,8 @@ pub async fn answer(mut request: Upgrade) -> Result<(), Failure> {
         let message = message?;
         match &message {
             Message::Text(order) if order.as_str().starts_with('?') => {
-                if !obey(&mut socket, order.as_str(), &facts).await? {
+                let goes_on = obey(&mut socket, order.as_str(), &facts).await?;
+                if !goes_on {
                     return Ok(());
                 }
             }

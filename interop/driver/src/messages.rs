@@ -55,7 +55,7 @@ pub fn numbered(number: usize) -> Message {
     while text.len() < size {
         text.push_str(WORDS[random.below(WORDS.len())]);
     }
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return Message::text(text);
     }
     let mut bytes = text.into_bytes();
