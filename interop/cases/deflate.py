@@ -132,7 +132,7 @@ async def deflate_as_our_server_wishes(turn: Turn):
 
     async def one(wanted: Parameters, messages) -> bool:
         offer = ClientPerMessageDeflateFactory(client_max_window_bits=True)
-        return await by_websockets(served.clear, f"/echo?{wanted}", offer, wanted.facts(), messages)
+        return await by_websockets(served.clear, f"/echo?deflate&{wanted}", offer, wanted.facts(), messages)
 
     await sweep(turn, one)
 
@@ -188,7 +188,7 @@ async def deflate_as_we_offer(turn: Turn):
 async def deflate_as_the_peer_wishes(turn: Turn):
     """RFC 7692 §7.1: every combination that a server answers our one offer with."""
     async def one(wanted: Parameters, messages) -> bool:
-        asked = await by_driver(turn, turn.served.clear, f"/echo?{wanted}", Parameters(), len(messages), "--http1")
+        asked = await by_driver(turn, turn.served.clear, f"/echo?deflate&{wanted}", Parameters(), len(messages), "--http1")
         check(f'"deflate": {json.dumps(wanted.facts())}' in asked, f"agreed: {asked[:300]}")
         return True
 
