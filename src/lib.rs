@@ -131,11 +131,11 @@ pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
 
 #[cfg(feature = "bridge")]
 pub use self::bridge::{
-    Access, Affinity, Bridge, BridgeBuilder, BridgeError, BridgeLimits, BridgeObserver, Bridged,
-    Check, Closed, Ejection, HeaderRules, InvalidAffinity, InvalidCheck, InvalidHeaderRule,
-    InvalidPattern, InvalidRoute, InvalidUpstream, Lease, Limit, NoUpstream, Party, Permit, Route,
-    RouteBuilder, RouteConflict, Routes, RoutesBuilder, Saturated, Scheme, Timeouts, Upstream,
-    UpstreamStatus,
+    Access, Affinity, Bridge, BridgeBody, BridgeBodyError, BridgeBuilder, BridgeError,
+    BridgeLimits, BridgeObserver, BridgeService, Bridged, Check, Closed, Ejection, HeaderRules,
+    InvalidAffinity, InvalidCheck, InvalidHeaderRule, InvalidPattern, InvalidRoute,
+    InvalidUpstream, Lease, Limit, NoUpstream, Party, Permit, Route, RouteBuilder, RouteConflict,
+    Routes, RoutesBuilder, Saturated, Scheme, Timeouts, Upstream, UpstreamStatus,
 };
 #[cfg(feature = "client")]
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};

@@ -164,6 +164,9 @@ pub(crate) struct BridgeArgs {
     /// Accept any certificate of the upstream
     #[arg(long)]
     pub(crate) upstream_insecure: bool,
+    /// Keep ordinary requests, such as for pages, from a ws:// or wss:// upstream
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) sockets_only: bool,
     /// Believe the Forwarded and X-Forwarded-* fields of clients, which are proxies of one's own
     #[arg(long, conflicts_with = "config")]
     pub(crate) trust_forwarded: bool,

@@ -1,22 +1,22 @@
-//! One line for each request for a socket, at its end.
+//! One line for each request, for a socket or an ordinary one, at its end.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{Method, StatusCode, request};
 
 use crate::frame::CloseCode;
-use crate::server::Upgrade;
+use crate::server::{Peer, Upgrade};
 use crate::transport::Transport;
 
-/// Is told of each request for a socket, to be counted; see
+/// Is told of each request, to be counted; see
 /// [`Bridge::observe`](crate::Bridge::observe).
 ///
 /// Called from the tasks that move bytes: add to an atomic or two and return.
 pub trait BridgeObserver: Send + Sync + 'static {
-    /// The client was answered: both sides are open, or it was refused, as the
+    /// A client that asked for a socket was answered: both sides are open, or it was refused, as the
     /// [status](Access::status) says.
     fn answered(&self, access: &Access) {
         let _ = access;
@@ -25,6 +25,12 @@ pub trait BridgeObserver: Send + Sync + 'static {
     /// It is over, and [`Access::closed`] says how. Told of refused requests,
     /// too.
     fn ended(&self, access: &Access) {
+        let _ = access;
+    }
+
+    /// An ordinary request is over, answered or not, as [`Access::closed`]
+    /// says.
+    fn passed(&self, access: &Access) {
         let _ = access;
     }
 }
@@ -51,7 +57,7 @@ impl fmt::Display for Party {
     }
 }
 
-/// How a request for a socket ended.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Closed {
@@ -62,9 +68,11 @@ pub enum Closed {
     Broken(Party),
     /// It had begun to end, and then nothing came.
     Silence,
-    /// There was no socket: the request was refused.
+    /// An ordinary request was answered by its upstream, to the end.
+    Answered,
+    /// The bridge refused the request, or the upstream a socket.
     Refused,
-    /// There was no socket: the client did not wait for the answer.
+    /// The client did not wait: for the answer, or for all of its body.
     Gone,
 }
 
@@ -75,6 +83,7 @@ impl Closed {
         match self {
             Self::By(party, _) | Self::Broken(party) => party,
             Self::Gone => Party::Client,
+            Self::Answered => Party::Upstream,
             Self::Silence | Self::Refused => Party::Bridge,
         }
     }
@@ -85,7 +94,7 @@ impl Closed {
         match self {
             Self::By(_, code) => Some(code.into()),
             Self::Broken(_) | Self::Silence => Some(CloseCode::ABNORMAL.into()),
-            Self::Refused | Self::Gone => None,
+            Self::Answered | Self::Refused | Self::Gone => None,
         }
     }
 
@@ -97,19 +106,22 @@ impl Closed {
             Self::By(..) => "close",
             Self::Broken(_) => "reset",
             Self::Silence => "silence",
+            Self::Answered => "answered",
             Self::Refused => "refused",
             Self::Gone => "gone",
         }
     }
 }
 
-/// What is told of a request for a socket, in a line of the target
+/// What is told of a request, in a line of the target
 /// `h2ws::access` and to a [`BridgeObserver`].
 pub struct Access {
     began: Instant,
     peer: SocketAddr,
     transport: Transport,
-    authority: String,
+    /// Of an ordinary request.
+    method: Option<Method>,
+    pub(super) authority: String,
     /// Without its query, which may hold secrets.
     path: String,
     pub(super) route: Option<String>,
@@ -125,12 +137,37 @@ pub struct Access {
 
 impl Access {
     pub(super) fn begin(request: &Upgrade, observer: Option<Arc<dyn BridgeObserver>>) -> Self {
+        let (peer, transport) = (request.peer_addr(), request.transport());
+        let mut access = Self::new(peer, transport, request.path(), observer);
+        access.authority = request.authority().to_string();
+        access
+    }
+
+    /// Of an ordinary request, whose authority is yet to be found out.
+    pub(super) fn of_ordinary(
+        parts: &request::Parts,
+        peer: &Peer,
+        observer: Option<Arc<dyn BridgeObserver>>,
+    ) -> Self {
+        let transport = parts.extensions.get().copied().unwrap_or(Transport::Io);
+        let mut access = Self::new(peer.addr(), transport, parts.uri.path(), observer);
+        access.method = Some(parts.method.clone());
+        access
+    }
+
+    fn new(
+        peer: SocketAddr,
+        transport: Transport,
+        path: &str,
+        observer: Option<Arc<dyn BridgeObserver>>,
+    ) -> Self {
         Self {
             began: Instant::now(),
-            peer: request.peer_addr(),
-            transport: request.transport(),
-            authority: request.authority().to_string(),
-            path: request.path().to_owned(),
+            peer,
+            transport,
+            method: None,
+            authority: String::new(),
+            path: path.to_owned(),
             route: None,
             upstream: None,
             address: None,
@@ -147,6 +184,12 @@ impl Access {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The method of an ordinary request; none for a socket.
+    #[must_use]
+    pub fn method(&self) -> Option<&Method> {
+        self.method.as_ref()
     }
 
     /// The name of the route that it took, if there was one.
@@ -229,11 +272,15 @@ impl Drop for Access {
             milliseconds = self.began.elapsed().as_millis() as u64,
             closed_by = %closed.by(),
             closed = closed.how(),
-            code = closed.code(),
-            "socket"
+            code = closed.code().filter(|_| self.method.is_none()),
+            method = self.method.as_ref().map(Method::as_str),
+            "{}",
+            if self.method.is_some() { "request" } else { "socket" },
         );
-        if let Some(observer) = &self.observer {
-            observer.ended(self);
+        match &self.observer {
+            Some(observer) if self.method.is_some() => observer.passed(self),
+            Some(observer) => observer.ended(self),
+            None => {}
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct BridgeBuilder {
     origins: Option<AllowedOrigins>,
     trusts_forwarded: bool,
     upstream_host: bool,
+    ordinary: Option<bool>,
     timeouts: Timeouts,
     max_sockets: usize,
 }
@@ -74,6 +75,7 @@ impl BridgeBuilder {
             origins: None,
             trusts_forwarded: false,
             upstream_host: false,
+            ordinary: None,
             timeouts: Timeouts::default(),
             max_sockets: 100_000,
         }
@@ -131,6 +133,14 @@ impl BridgeBuilder {
         self
     }
 
+    /// Whether the [service](Bridge::service) takes ordinary requests to the
+    /// upstream. Default true, which a `tcp` upstream cannot be.
+    #[must_use]
+    pub fn ordinary(mut self, ordinary: bool) -> Self {
+        self.ordinary = Some(ordinary);
+        self
+    }
+
     /// How long a connection to the upstream may take. Default 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -154,7 +164,7 @@ impl BridgeBuilder {
         self
     }
 
-    /// Sockets at a time; further ones are answered 503. Default 100,000.
+    /// Sockets at a time, with the ordinary requests under way; further ones are answered 503. Default 100,000.
     #[must_use]
     pub fn max_sockets(mut self, sockets: usize) -> Self {
         self.max_sockets = sockets;
@@ -190,6 +200,10 @@ impl BridgeBuilder {
             .timeouts(self.timeouts)
             .trust_forwarded(self.trusts_forwarded)
             .upstream_host(self.upstream_host);
+        let route = match self.ordinary {
+            Some(ordinary) => route.ordinary(ordinary),
+            None => route,
+        };
         match self.origins.clone() {
             Some(origins) => route.allowed_origins(origins),
             None => route,

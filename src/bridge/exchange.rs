@@ -147,7 +147,7 @@ enum Answered {
 }
 
 /// Servers that are tried for a request.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 async fn ask(
     bridge: &Inner,

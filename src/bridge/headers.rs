@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST as HOST_FIELD, HeaderMap,
+    HeaderName, HeaderValue, SET_COOKIE,
+};
 
 use crate::handshake::{HostPort, headers};
 
@@ -34,6 +37,43 @@ pub(super) fn request(mut fields: HeaderMap, from: From<'_>) -> HeaderMap {
         remove_forwarded(&mut fields);
     }
     add_forwarded(&mut fields, from);
+    fields
+}
+
+/// The fields of an ordinary request that its upstream is to see, and whether
+/// the client takes trailers. What frames the body is written anew, so that
+/// nobody else can read its length otherwise (RFC 9112 §11.2).
+pub(super) fn ordinary(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, bool) {
+    let takes_trailers = headers::keep_end_to_end(&mut fields);
+    // An expectation is met here: the server in front says 100 (Continue) once
+    // the upstream takes the body.
+    for name in [HOST_FIELD, CONTENT_LENGTH, EXPECT] {
+        fields.remove(name);
+    }
+    headers::join_cookies(&mut fields);
+    if !from.trusted {
+        remove_forwarded(&mut fields);
+    }
+    add_forwarded(&mut fields, from);
+    (fields, takes_trailers)
+}
+
+/// The fields of the answer to an ordinary request that its client is to see,
+/// without its length.
+pub(super) fn answer(mut fields: HeaderMap) -> HeaderMap {
+    headers::keep_end_to_end(&mut fields);
+    fields.remove(CONTENT_LENGTH);
+    fields
+}
+
+/// Of fields behind a body, those that mean no harm there: none of framing, of
+/// routing (RFC 9110 §6.5.1), or of where the request comes from.
+pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
+    headers::remove_reserved(&mut fields);
+    remove_forwarded(&mut fields);
+    for name in [AUTHORIZATION, COOKIE, SET_COOKIE] {
+        fields.remove(name);
+    }
     fields
 }
 
@@ -200,6 +240,45 @@ mod tests {
             );
             assert_eq!(fields["x-forwarded-for"], bare);
         }
+    }
+
+    #[test]
+    fn rfc9110_7_6_1_ordinary_messages_keep_what_is_end_to_end() {
+        let host = "a:8443".parse().unwrap();
+        let passed = [("origin", "https://a"), ("trailer", "x-sum")];
+        let stays = [
+            ("connection", "te, x-hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("expect", "100-continue"),
+            ("host", "b"),
+            ("x-forwarded-for", "10.0.0.1"),
+        ];
+        let fields = map(&[&passed[..], &stays].concat());
+        let (fields, takes_trailers) = ordinary(fields, from(&host, false));
+        assert!(takes_trailers);
+        assert_eq!(fields, map(&[&passed[..], &own()].concat()));
+        assert_eq!(
+            answer(map(&[&passed[..], &stays[..5]].concat())),
+            map(&passed)
+        );
+    }
+
+    #[test]
+    fn rfc9110_6_5_1_trailers_frame_route_and_claim_nothing() {
+        let harmless = [("x-sum", "1"), ("grpc-status", "0")];
+        let harmful = [
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("host", "b"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("authorization", "Bearer x"),
+            ("cookie", "a=b"),
+        ];
+        let fields = map(&[&harmless[..], &harmful].concat());
+        assert_eq!(trailers(fields), map(&harmless));
     }
 
     #[test]

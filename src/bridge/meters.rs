@@ -47,7 +47,9 @@ impl Meters {
             Closed::By(_, code) => SocketEnd::Closed(code),
             Closed::Broken(broken) if broken == party => SocketEnd::ConnectionLost,
             Closed::Silence => SocketEnd::Timeout,
-            Closed::Broken(_) | Closed::Refused | Closed::Gone => SocketEnd::Dropped,
+            Closed::Broken(_) | Closed::Answered | Closed::Refused | Closed::Gone => {
+                SocketEnd::Dropped
+            }
         };
         if let Some(meter) = &mut self.client {
             meter.ends(ends(Party::Client));

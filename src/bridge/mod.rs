@@ -7,6 +7,7 @@ mod exchange;
 mod frames;
 mod headers;
 mod meters;
+mod ordinary;
 mod pool;
 mod refusal;
 mod routes;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 
 pub use self::access::{Access, BridgeObserver, Closed, Party};
 pub use self::builder::{BridgeBuilder, BridgeError};
+pub use self::ordinary::{BridgeBody, BridgeBodyError, BridgeService};
 pub use self::pool::{
     Affinity, Check, Ejection, InvalidAffinity, InvalidCheck, Lease, NoUpstream, UpstreamStatus,
 };
@@ -32,6 +34,7 @@ pub use self::routes::{
 };
 pub use self::upstream::{InvalidUpstream, Scheme, Upstream};
 
+use self::ordinary::Connections;
 use crate::client::Client;
 use crate::server::Upgrade;
 
@@ -87,6 +90,7 @@ pub struct Bridge {
 
 struct Inner {
     client: Client,
+    connections: Arc<Connections>,
     table: RwLock<Table>,
     observer: OnceLock<Arc<dyn BridgeObserver>>,
 }
@@ -135,6 +139,7 @@ impl Bridge {
         let table = RwLock::new(Table::new(routes, &client));
         Self {
             inner: Arc::new(Inner {
+                connections: Connections::new(client.clone()),
                 client,
                 table,
                 observer: OnceLock::new(),
@@ -180,6 +185,50 @@ impl Bridge {
             let bridge = bridge.clone();
             Box::pin(async move { bridge.pass(request).await })
         }
+    }
+
+    /// A service for [`Serve::fallback`](crate::Serve::fallback): ordinary
+    /// requests, such as for the page that opens the sockets, go to the same
+    /// upstreams by the same routes. A browser has sockets over HTTP/2 where
+    /// its page came over HTTP/2, from the same place.
+    ///
+    /// Bodies stream both ways, a chunk at a time: who reads slowly is waited
+    /// for. Header fields pass as those of sockets do, trailers too; statuses
+    /// 1xx do not. HTTP/2 is spoken to the upstream where the route says so,
+    /// or ALPN chooses it.
+    ///
+    /// | what happens | the client gets |
+    /// |---|---|
+    /// | the upstream answers | its answer, whatever it is |
+    /// | no route, `TRACE`, a name that is [not allowed](crate::ServerBuilder::allowed_authorities) | 404, 501, 421 |
+    /// | a `tcp` route, or one of [sockets alone](RouteBuilder::ordinary) | 426 over HTTP/1.1, 400 over HTTP/2 |
+    /// | a [limit](BridgeLimits) is reached | 503 and `Retry-After` |
+    /// | no connection to an upstream, or no valid answer | 502 |
+    /// | no connection in [time](Timeouts::connect), or no head of an answer in [time](Timeouts::handshake) after the request | 504 |
+    /// | its own body does not come for as long | 408 |
+    /// | the upstream breaks off, or is [idle](Timeouts::idle) | a reset stream (HTTP/2), a cut connection (HTTP/1.1) |
+    ///
+    /// A client that goes away cancels the request at the upstream. What
+    /// certainly did not reach a server is tried at another; what may have
+    /// reached one is not, but for requests without a body that may be
+    /// repeated (RFC 9110 §9.2.2) on a connection that had been used before.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use h2ws::{Bridge, Server};
+    ///
+    /// let bridge = Bridge::to("ws://127.0.0.1:9000").build()?;
+    /// let server = Server::builder().bind("127.0.0.1:8080").await?;
+    /// server
+    ///     .serve(bridge.handler())
+    ///     .fallback(bridge.service())
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn service(&self) -> BridgeService {
+        BridgeService(self.inner.clone())
     }
 
     /// Answers a request by its upstream, and carries the socket until it is

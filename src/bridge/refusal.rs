@@ -21,7 +21,7 @@ pub(super) fn own(status: StatusCode, text: &'static str) -> Response<Bytes> {
 pub(super) fn saturated(saturated: Saturated) -> Response<Bytes> {
     let mut response = own(
         StatusCode::SERVICE_UNAVAILABLE,
-        "no more sockets are taken now\n",
+        "there is no place for more now\n",
     );
     let retry_after = saturated.to_header();
     response.headers_mut().insert(RETRY_AFTER, retry_after);
@@ -42,7 +42,7 @@ pub(super) fn upstream(error: Error, via: Via) -> Response<Bytes> {
         ),
         Error::Refused(_) | Error::Handshake(_) | Error::NoExtendedConnect => own(
             StatusCode::BAD_GATEWAY,
-            "the upstream did not answer as a WebSocket server\n",
+            "the upstream did not answer as it should\n",
         ),
         _ => own(StatusCode::BAD_GATEWAY, "the upstream cannot be reached\n"),
     }

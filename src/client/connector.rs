@@ -48,13 +48,30 @@ impl Connector {
         address: Option<SocketAddr>,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        self.in_time(self.connect_unbounded(target, address, version))
-            .await
+        self.in_time(async {
+            match self.negotiate(target, address, version).await? {
+                (true, io) => self.http2(target, io).await,
+                (false, io) => Ok(Connection::Http1(io)),
+            }
+        })
+        .await
     }
 
     /// What a connection to `target` would run on.
     pub(super) async fn dial(&self, target: &Target) -> Result<BoxIo, Error> {
         self.in_time(self.reach(target, None)).await
+    }
+
+    /// As [`connect`](Self::connect), without a word said. Tells whether the
+    /// words are to be of HTTP/2.
+    #[cfg(feature = "bridge")]
+    pub(super) async fn unspoken(
+        &self,
+        target: &Target,
+        address: Option<SocketAddr>,
+        version: HttpVersion,
+    ) -> Result<(bool, BoxIo), Error> {
+        self.in_time(self.negotiate(target, address, version)).await
     }
 
     async fn in_time<T>(
@@ -66,18 +83,15 @@ impl Connector {
             .map_err(|_| Error::Timeout(Timeout::Connect))?
     }
 
-    async fn connect_unbounded(
+    async fn negotiate(
         &self,
         target: &Target,
         address: Option<SocketAddr>,
         version: HttpVersion,
-    ) -> Result<Connection, Error> {
+    ) -> Result<(bool, BoxIo), Error> {
         let io = self.reach(target, address).await?;
         if !target.secure() {
-            return match version {
-                HttpVersion::Http2 => self.http2(target, io).await,
-                HttpVersion::Auto | HttpVersion::Http1 => Ok(Connection::Http1(io)),
-            };
+            return Ok((version == HttpVersion::Http2, io));
         }
         let alpn: &[&[u8]] = match version {
             HttpVersion::Auto => &[tls::H2, tls::HTTP1],
@@ -87,11 +101,10 @@ impl Connector {
         let tls = tls::connect(self.tls()?, alpn, target.host(), io)
             .await
             .map_err(|error| tls_error(error, version))?;
-        match (tls.is_http2, version) {
-            (true, _) => self.http2(target, tls.io).await,
-            (false, HttpVersion::Http2) => Err(Error::NoExtendedConnect),
-            (false, _) => Ok(Connection::Http1(tls.io)),
+        if version == HttpVersion::Http2 && !tls.is_http2 {
+            return Err(Error::NoExtendedConnect);
         }
+        Ok((tls.is_http2, tls.io))
     }
 
     fn tls(&self) -> Result<&Arc<rustls::ClientConfig>, Error> {

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "bridge")]
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -18,16 +20,14 @@ pub use self::builder::ClientBuilder;
 pub(crate) use self::request::Accepted;
 pub use self::request::RequestBuilder;
 
-#[cfg(feature = "bridge")]
-use self::connector::Connection;
 use self::connector::Connector;
 use self::origin::Origin;
 use crate::error::Error;
 use crate::handshake::{HandshakeError, OriginKey, Target};
 use crate::socket::WebSocket;
-#[cfg(feature = "bridge")]
-use crate::transport::BoxIo;
 use crate::transport::ConnectionStats;
+#[cfg(feature = "bridge")]
+use crate::transport::{BoxIo, h2::Http2Config};
 
 /// Which version of HTTP carries a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -176,23 +176,31 @@ impl Client {
         }
     }
 
-    /// A connection that speaks HTTP/1.1, for a request that is no opening.
+    /// A connection of its own, for requests that are no openings, and whether
+    /// HTTP/2 is to be spoken on it.
     #[cfg(feature = "bridge")]
-    pub(crate) async fn http1(
+    pub(crate) async fn reach(
         &self,
         target: &Target,
         address: Option<SocketAddr>,
-    ) -> Result<BoxIo, Error> {
-        let version = HttpVersion::Http1;
-        match self
-            .inner
+        version: HttpVersion,
+    ) -> Result<(bool, BoxIo), Error> {
+        self.inner
             .connector
-            .connect(target, address, version)
-            .await?
-        {
-            Connection::Http1(io) => Ok(io),
-            Connection::Http2(_) => Err(Error::Closed),
-        }
+            .unspoken(target, address, version)
+            .await
+    }
+
+    /// How its HTTP/2 connections are set up.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn http2_config(&self) -> &Http2Config {
+        &self.inner.connector.settings.http2
+    }
+
+    /// How long connections are kept unused.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.inner.connector.settings.idle_timeout
     }
 
     fn origins(&self) -> std::sync::MutexGuard<'_, Origins> {

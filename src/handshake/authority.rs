@@ -109,6 +109,32 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// The host that an ordinary request is for: `:authority`, or a request target in absolute form,
+/// outweighs `host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+///
+/// # Errors
+/// [`Rejection::Host`] if there is none or it is invalid, if HTTP/1.1's `host` does not come once
+/// (RFC 9112 §3.2), or if over HTTP/2 it says something else than `:authority`.
+pub fn of_request(parts: &request::Parts, default_port: u16) -> Result<HostPort, Rejection> {
+    let parse = |text: &str| text.parse::<HostPort>().map_err(|_| Rejection::Host);
+    let host = match syntax::field(&parts.headers, HOST) {
+        Field::Absent => None,
+        Field::Once(host) => Some(parse(syntax::text(host).ok_or(Rejection::Host)?)?),
+        Field::Repeated => return Err(Rejection::Host),
+    };
+    let target = parts.uri.authority();
+    let target = target.map(|target| parse(target.as_str())).transpose()?;
+    match (target, host) {
+        (Some(target), Some(host)) => {
+            let agree = parts.version != Version::HTTP_2 || host.is_same(&target, default_port);
+            agree.then_some(target).ok_or(Rejection::Host)
+        }
+        (Some(_), None) if parts.version == Version::HTTP_11 => Err(Rejection::Host),
+        (Some(only), None) | (None, Some(only)) => Ok(only),
+        (None, None) => Err(Rejection::Host),
+    }
+}
+
 /// Why a text is no host with an optional port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -290,6 +316,36 @@ impl AllowedAuthorities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc9112_3_2_a_request_is_for_one_host() {
+        let of = |version, uri: &str, hosts: &[&str]| {
+            let mut request = http::Request::builder().version(version).uri(uri);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let parts = request.body(()).unwrap().into_parts().0;
+            of_request(&parts, 80).ok().map(|host| host.to_string())
+        };
+        let (one, two) = (Version::HTTP_11, Version::HTTP_2);
+        for (version, uri, hosts, host) in [
+            (one, "/", &["A:8080"][..], Some("a:8080")),
+            (one, "/", &[], None),
+            (one, "/", &["a", "a"], None),
+            (one, "/", &["a b"], None),
+            (one, "/", &["a@b"], None),
+            (one, "http://b/", &["a"], Some("b")),
+            (one, "http://b/", &[], None),
+            (two, "http://b/", &[], Some("b")),
+            (two, "http://b/", &["b:80"], Some("b")),
+            (two, "http://b/", &["a"], None),
+            (two, "/", &["a"], Some("a")),
+            (two, "http://me@b/", &[], None),
+        ] {
+            let host = host.map(str::to_owned);
+            assert_eq!(of(version, uri, hosts), host, "{version:?} {uri} {hosts:?}");
+        }
+    }
 
     #[test]
     fn rfc3986_3_2_hosts_and_ports() {

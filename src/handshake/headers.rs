@@ -58,6 +58,22 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// As [`remove_hop_by_hop`], for a message that is passed on with its body: `trailer`, which
+/// tells what comes behind it, stays. Returns whether the sender takes trailers itself
+/// (`te: trailers`, RFC 9110 §10.1.4).
+pub fn keep_end_to_end(headers: &mut HeaderMap) -> bool {
+    let takes_trailers = syntax::contains_token(headers, header::TE, "trailers");
+    let mut trailer = Vec::new();
+    if !syntax::contains_token(headers, header::CONNECTION, "trailer") {
+        trailer.extend(headers.get_all(header::TRAILER).iter().cloned());
+    }
+    remove_hop_by_hop(headers);
+    for names in trailer {
+        headers.append(header::TRAILER, names);
+    }
+    takes_trailers
+}
+
 /// Removes every [reserved](is_reserved) field: what is left of a peer's request, or of its
 /// answer, can be passed on as a caller's own fields.
 pub fn remove_reserved(headers: &mut HeaderMap) {
@@ -184,6 +200,23 @@ mod tests {
             assert_eq!(cookie(&headers, name), value, "{name}");
         }
         assert_eq!(cookie(&HeaderMap::new(), "a"), None);
+    }
+
+    #[test]
+    fn rfc9110_6_6_2_what_is_said_of_trailers_stays_with_the_body() {
+        let mut headers = map(&[
+            ("te", "deflate, Trailers"),
+            ("trailer", "x-sum"),
+            ("trailer", "x-end"),
+            ("connection", "te, x-hop"),
+            ("x-hop", "1"),
+        ]);
+        assert!(keep_end_to_end(&mut headers));
+        assert_eq!(headers, map(&[("trailer", "x-sum"), ("trailer", "x-end")]));
+        assert!(!keep_end_to_end(&mut headers));
+        let mut hop = map(&[("trailer", "x"), ("connection", "trailer")]);
+        assert!(!keep_end_to_end(&mut hop));
+        assert!(hop.is_empty());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
     let H2Incoming { parts, responder } = incoming;
     let (body, mut respond) = responder.into_parts();
     let is_head = parts.method == Method::HEAD;
-    let body = Body::h2(H2Body::with_length(body, &parts.headers));
+    let body = Body::h2(H2Body::of_request(body, &parts.headers));
     let request = Request::from_parts(parts, body);
     let response = tokio::select! {
         response = call(&fallback, request) => response,
@@ -85,7 +85,7 @@ fn split(response: Response<ResponseBody>, is_head: bool) -> (Response<()>, Resp
     let end = is_head || body.is_end_stream();
     if let Some(length) = body.size_hint().exact()
         && !(parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT)
-        && !(is_head && length == 0)
+        && !(length == 0 && (is_head || parts.status == StatusCode::NOT_MODIFIED))
     {
         parts
             .headers

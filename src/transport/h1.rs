@@ -63,7 +63,7 @@ pub(crate) async fn status(io: BoxIo, request: Request<()>) -> Result<StatusCode
 }
 
 /// Bytes of a request's or response's head.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 /// The byte stream of an upgraded connection, with what the peer sent in one
 /// packet with its 101 in front.

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::health::Thresholds;
 use super::{Member, Pool};
 use crate::bridge::upstream::Upstream;
-use crate::client::Client;
+use crate::client::{Client, HttpVersion};
 use crate::error::Error;
 use crate::handshake::{HandshakeError, Target};
 use crate::transport::{dial, h1};
@@ -159,7 +159,8 @@ async fn reach(upstream: &Upstream) -> Result<(), Error> {
 async fn status(client: &Client, upstream: &Upstream, path: &str) -> Result<StatusCode, Error> {
     let url = format!("{}{path}", upstream.origin());
     let target: Target = url.parse().map_err(HandshakeError::Url)?;
-    let io = client.http1(&target, upstream.address()).await?;
+    let version = HttpVersion::Http1;
+    let (_, io) = client.reach(&target, upstream.address(), version).await?;
     let request = Request::get(target.path_and_query())
         .header(HOST, target.authority())
         .body(())

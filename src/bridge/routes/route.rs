@@ -31,6 +31,7 @@ pub struct Route {
     timeouts: Timeouts,
     upstream_host: bool,
     trust_forwarded: bool,
+    ordinary: bool,
     max_sockets: Option<usize>,
     pool: Arc<Pool>,
     admission: OnceLock<(BridgeLimits, Arc<Counts>)>,
@@ -158,7 +159,13 @@ impl Route {
         self.trust_forwarded
     }
 
-    /// Finds a place for a socket of `peer`.
+    /// Whether ordinary requests are taken on, too, and not sockets alone.
+    #[must_use]
+    pub fn takes_ordinary(&self) -> bool {
+        self.ordinary
+    }
+
+    /// Finds a place for a socket, or an ordinary request, of `peer`.
     ///
     /// # Errors
     ///
@@ -238,6 +245,7 @@ pub struct RouteBuilder {
     timeouts: Timeouts,
     upstream_host: bool,
     trust_forwarded: bool,
+    ordinary: Option<bool>,
     max_sockets: Option<usize>,
     pool: Settings,
 }
@@ -257,6 +265,7 @@ impl RouteBuilder {
             timeouts: Timeouts::default(),
             upstream_host: false,
             trust_forwarded: false,
+            ordinary: None,
             max_sockets: None,
             pool: Settings::default(),
         }
@@ -322,7 +331,17 @@ impl RouteBuilder {
         self
     }
 
-    /// Sockets of this route at a time. Default as many as the table allows.
+    /// Whether ordinary requests, such as for the page of the sockets, are
+    /// taken on to the upstreams, too. Without it they are answered as by a
+    /// WebSocket server that has nothing else: 426 over HTTP/1.1, 400 over
+    /// HTTP/2. Default true; `tcp` upstreams cannot be asked.
+    pub fn ordinary(mut self, ordinary: bool) -> Self {
+        self.ordinary = Some(ordinary);
+        self
+    }
+
+    /// Sockets of this route at a time, and ordinary requests under way with
+    /// them. Default as many as the table allows.
     pub fn max_sockets(mut self, sockets: impl Into<Option<usize>>) -> Self {
         self.max_sockets = sockets.into();
         self
@@ -383,6 +402,9 @@ impl RouteBuilder {
         if is_tcp(first) && self.pool.check.as_ref().is_some_and(Check::is_http) {
             return Err(InvalidRoute::HttpCheckOfTcp);
         }
+        if is_tcp(first) && self.ordinary == Some(true) {
+            return Err(InvalidRoute::OrdinaryToTcp);
+        }
         let name = self
             .name
             .unwrap_or_else(|| format!("{}{}", self.host, self.path));
@@ -406,6 +428,7 @@ impl RouteBuilder {
             timeouts: self.timeouts,
             upstream_host: self.upstream_host,
             trust_forwarded: self.trust_forwarded,
+            ordinary: self.ordinary.unwrap_or(scheme != Scheme::Tcp),
             max_sockets: self.max_sockets,
             admission: OnceLock::new(),
         })
@@ -426,6 +449,8 @@ pub enum InvalidRoute {
     TcpWithoutOrigins,
     /// A `tcp` upstream that would be asked for a page.
     HttpCheckOfTcp,
+    /// A `tcp` upstream that would be sent ordinary requests.
+    OrdinaryToTcp,
 }
 
 impl fmt::Display for InvalidRoute {
@@ -437,6 +462,7 @@ impl fmt::Display for InvalidRoute {
                 f.write_str("tcp and WebSocket upstreams cannot stand for each other")
             }
             Self::HttpCheckOfTcp => f.write_str("a tcp upstream answers no HTTP check"),
+            Self::OrdinaryToTcp => f.write_str("a tcp upstream takes no ordinary requests"),
             Self::TcpWithoutOrigins => f.write_str(
                 "a tcp route needs allowed origins, or any page could use it (\"*\" waives this)",
             ),
@@ -476,6 +502,10 @@ mod tests {
                     .allowed_origins(any())
                     .check(Check::http("/").unwrap()),
                 HttpCheckOfTcp,
+            ),
+            (
+                build(&[tcp]).allowed_origins(any()).ordinary(true),
+                OrdinaryToTcp,
             ),
         ] {
             assert_eq!(route.build().unwrap_err(), error);

@@ -13,24 +13,30 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) struct H2Body {
     recv: RecvStream,
     data_done: bool,
+    /// Whether RST_STREAM(NO_ERROR) is an end as good as any: of an answer's
+    /// body, not of a request's.
+    ends_by_reset: bool,
     /// Bytes left of the announced length (RFC 9113 §8.1.1), which `h2`
     /// enforces.
     length: Option<u64>,
 }
 
 impl H2Body {
+    /// An answer's.
     pub(crate) fn new(recv: RecvStream) -> Self {
         Self {
             recv,
             data_done: false,
+            ends_by_reset: true,
             length: None,
         }
     }
 
-    /// With the `content-length` of `headers`.
-    pub(crate) fn with_length(recv: RecvStream, headers: &http::HeaderMap) -> Self {
+    /// A request's, with the `content-length` of its `headers`.
+    pub(crate) fn of_request(recv: RecvStream, headers: &http::HeaderMap) -> Self {
         let length = headers.get(http::header::CONTENT_LENGTH);
         Self {
+            ends_by_reset: false,
             length: length.and_then(|n| n.to_str().ok()?.parse().ok()),
             ..Self::new(recv)
         }
@@ -54,9 +60,11 @@ impl Body for H2Body {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // The peer has the answer and wants no more of the body
-                // (RFC 9113 §8.1).
-                Some(Err(error)) if error.reason() == Some(h2::Reason::NO_ERROR) => {
+                // The server answered without the rest of the request (RFC 9113
+                // §8.1).
+                Some(Err(error))
+                    if self.ends_by_reset && error.reason() == Some(h2::Reason::NO_ERROR) =>
+                {
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),

@@ -42,6 +42,7 @@ pub(super) struct Counters {
     bytes: Family<Bytewise, Counter>,
     answer_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
     socket_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
+    passed: Family<Answered, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,6 +55,16 @@ struct Answered {
     route: String,
     /// `none` where the client did not wait.
     status: String,
+}
+
+impl Answered {
+    fn of(access: &Access) -> Self {
+        let status = access.status();
+        Self {
+            route: of_route(access),
+            status: status.map_or_else(|| "none".into(), |status| status.as_str().to_owned()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +102,7 @@ impl Counters {
             socket_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.1, 4.0, 11))
             }),
+            passed: Family::default(),
         }
     }
 
@@ -121,6 +133,11 @@ impl Counters {
             "From a request to the end of its socket",
             self.socket_seconds.clone(),
         );
+        registry.register(
+            "ordinary_requests",
+            "Ordinary requests that have ended, by the status of their answer",
+            self.passed.clone(),
+        );
     }
 }
 
@@ -138,12 +155,7 @@ impl BridgeObserver for Counters {
     fn answered(&self, access: &Access) {
         let route = of_route(access);
         let status = access.status();
-        self.answered
-            .get_or_create(&Answered {
-                route: route.clone(),
-                status: status.map_or_else(|| "none".into(), |status| status.as_str().to_owned()),
-            })
-            .inc();
+        self.answered.get_or_create(&Answered::of(access)).inc();
         let of_route = OfRoute { route };
         if status.is_some() {
             let seconds = access.elapsed().as_secs_f64();
@@ -154,6 +166,10 @@ impl BridgeObserver for Counters {
         if is_open(access) {
             self.open.get_or_create(&of_route).inc();
         }
+    }
+
+    fn passed(&self, access: &Access) {
+        self.passed.get_or_create(&Answered::of(access)).inc();
     }
 
     fn ended(&self, access: &Access) {
@@ -217,7 +233,7 @@ impl Collector for Present {
         self.upstreams(&mut encoder, "upstream_fit", help, |status| {
             status.is_fit.into()
         })?;
-        let help = "Sockets that lead to an upstream";
+        let help = "Sockets that lead to an upstream, and ordinary requests that it answers";
         self.upstreams(&mut encoder, "upstream_sockets", help, |status| {
             status.sockets as i64
         })

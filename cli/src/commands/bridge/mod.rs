@@ -52,6 +52,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let drained = listener
         .server
         .serve(bridge.handler())
+        .fallback(bridge.service())
         .grace(fixed.drain_grace)
         .with_graceful_shutdown(async move {
             stop.await;

@@ -40,6 +40,9 @@ pub(super) fn only(args: &BridgeArgs) -> Result<Bridge, Failure> {
     if let Some(sockets) = args.max_sockets {
         builder = builder.max_sockets(sockets);
     }
+    if args.sockets_only {
+        builder = builder.ordinary(false);
+    }
     builder = origins(builder, args, &scheme)?;
     let secure = matches!(&*scheme, "wss" | "https");
     if let Some(config) = upstream_tls(args, secure)? {

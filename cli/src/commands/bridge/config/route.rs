@@ -126,6 +126,9 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     if let Some(trust) = section.boolean("trust_forwarded") {
         route = route.trust_forwarded(trust);
     }
+    if let Some(ordinary) = section.boolean("ordinary") {
+        route = route.ordinary(ordinary);
+    }
     if let Some(sockets) = section.integer("max_sockets", 0..super::COUNT) {
         route = route.max_sockets(sockets as usize);
     }

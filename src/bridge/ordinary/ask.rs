@@ -1,0 +1,283 @@
+//! Which upstream is asked for an ordinary request, in which words.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::Ticket;
+use super::body::{Progress, Upload};
+use super::connections::{Connection, Place, Unsent};
+use crate::bridge::exchange::TRIES;
+use crate::bridge::{NoUpstream, Route, Upstream, headers, refusal};
+use crate::error::{Error, Timeout};
+use crate::handshake::{HandshakeError, HostPort, Target, Via};
+use crate::server::Peer;
+
+/// A client's request, as its upstream is to see it.
+pub(super) struct Asked {
+    method: Method,
+    path: String,
+    authority: HostPort,
+    client: IpAddr,
+    via: Via,
+    fields: HeaderMap,
+    takes_trailers: bool,
+    /// Whether it can be sent a second time (RFC 9110 §9.2.2).
+    is_repeatable: bool,
+}
+
+/// An answer, whose body is still to come.
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    pub(super) connection: Connection,
+}
+
+/// Why one upstream gave no answer.
+enum Failed {
+    Upstream(Error),
+    /// Nothing is left of the request to ask another one with.
+    Spent(Error),
+    /// The client did not send its body in time, or not to its end.
+    Client(StatusCode),
+}
+
+impl Asked {
+    pub(super) fn of(
+        parts: request::Parts,
+        upload: &Upload,
+        peer: &Peer,
+        route: &Route,
+        authority: HostPort,
+    ) -> Self {
+        let via = super::via(&parts);
+        let from = headers::From {
+            client: peer.addr().ip(),
+            secure: peer.tls().is_some(),
+            host: &authority,
+            trusted: route.trusts_forwarded(),
+        };
+        let (fields, takes_trailers) = headers::ordinary(parts.headers, from);
+        let path = parts.uri.path_and_query();
+        let path = path.map_or("/", |path| path.as_str());
+        Self {
+            path: route.path_for_upstream(path).to_owned(),
+            is_repeatable: parts.method.is_idempotent() && upload.is_empty(),
+            method: parts.method,
+            client: peer.addr().ip(),
+            authority,
+            via,
+            fields,
+            takes_trailers,
+        }
+    }
+
+    /// The request for one upstream, over HTTP/1.1 or HTTP/2.
+    fn request(
+        &self,
+        route: &Route,
+        target: &Target,
+        upload: Upload,
+        http2: bool,
+    ) -> Request<Upload> {
+        let mut fields = self.fields.clone();
+        route.request_headers().apply(&mut fields);
+        if self.takes_trailers {
+            fields.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        let uri = if http2 {
+            target.http_uri()
+        } else {
+            self.write_http1(&mut fields, target, &upload)
+        };
+        let mut request = Request::new(upload);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = fields;
+        request
+    }
+
+    /// What HTTP/1.1 says in fields.
+    fn write_http1(&self, fields: &mut HeaderMap, target: &Target, upload: &Upload) -> Uri {
+        if let Ok(host) = HeaderValue::from_str(target.authority()) {
+            fields.insert(HOST, host);
+        }
+        if self.takes_trailers {
+            fields.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+        if upload.is_empty() {
+            // Servers may insist (RFC 9110 §8.6).
+            if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
+                fields.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            }
+        } else if upload.size_hint().exact().is_none() {
+            // Said here because hyper takes GET and HEAD to have no body.
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        target.path_and_query().parse().unwrap_or_default()
+    }
+}
+
+/// Asks upstreams, one after the other as long as they cannot have seen the
+/// request.
+pub(super) async fn ask(
+    route: &Route,
+    asked: Asked,
+    upload: Upload,
+    ticket: &mut Ticket,
+) -> Result<Answered, Response<Bytes>> {
+    let mut upload = Some(upload);
+    let mut tried = Vec::new();
+    let mut last = None;
+    for _ in 0..TRIES {
+        let picked = route.pick_other(&asked.fields, asked.client, &tried);
+        let lease = match picked {
+            Ok(lease) => lease,
+            Err(none) => return Err(last.unwrap_or_else(|| refusal::no_upstream(none))),
+        };
+        let upstream = lease.upstream().clone();
+        ticket.access.upstream = Some(upstream.to_string());
+        ticket.access.address = upstream.address();
+        let failed = match ask_one(route, &upstream, &asked, &mut upload, ticket).await {
+            Ok(answered) => {
+                if is_broken(answered.response.status()) {
+                    lease.failed();
+                } else {
+                    lease.succeeded();
+                }
+                ticket.lease = Some(lease);
+                return Ok(answered);
+            }
+            Err(failed) => failed,
+        };
+        let (error, is_last) = match failed {
+            Failed::Client(status) => {
+                return Err(refusal::own(
+                    status,
+                    "the request did not come to its end\n",
+                ));
+            }
+            Failed::Upstream(error) => (error, false),
+            Failed::Spent(error) => (error, true),
+        };
+        tracing::warn!(%upstream, %error, "no answer from an upstream");
+        lease.failed();
+        let mut refusal = refusal::upstream(error, asked.via);
+        route.response_headers().apply(refusal.headers_mut());
+        if is_last {
+            return Err(refusal);
+        }
+        last = Some(refusal);
+        tried.push(lease);
+    }
+    Err(last.unwrap_or_else(|| refusal::no_upstream(NoUpstream)))
+}
+
+/// Whether it is the answer of a server that does not work.
+fn is_broken(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// Asks one upstream, a second time if a connection turns out to be used up.
+/// `upload` is left where nobody has seen it.
+async fn ask_one(
+    route: &Route,
+    upstream: &Upstream,
+    asked: &Asked,
+    upload: &mut Option<Upload>,
+    ticket: &Ticket,
+) -> Result<Answered, Failed> {
+    let target: Target = upstream
+        .url(&asked.path)
+        .parse()
+        .map_err(|error| Failed::Upstream(HandshakeError::Url(error).into()))?;
+    let target = if route.names_upstream() {
+        target
+    } else {
+        target.called(&asked.authority)
+    };
+    let place = Place::of(upstream, &target);
+    let mut anew = false;
+    loop {
+        let mut connection = connect(route, &place, &target, anew, ticket).await?;
+        let Some(body) = upload.take() else {
+            return Err(Failed::Spent(Error::Closed));
+        };
+        let request = asked.request(route, &target, body, connection.is_http2());
+        let limit = route.timeouts().handshake;
+        let sent = in_time(connection.send(request), &ticket.progress, limit).await?;
+        let Unsent { error, request } = match sent {
+            // Nobody asked it to switch protocols.
+            Ok(response) if response.status().is_informational() => {
+                let error = HandshakeError::Status(response.status());
+                return Err(Failed::Spent(error.into()));
+            }
+            Ok(response) => {
+                return Ok(Answered {
+                    response,
+                    connection,
+                });
+            }
+            Err(unsent) => unsent,
+        };
+        if ticket.progress.client_broke() {
+            return Err(Failed::Client(StatusCode::BAD_REQUEST));
+        }
+        *upload = request.map(Request::into_body);
+        if upload.is_none() && connection.is_reused && asked.is_repeatable {
+            *upload = Some(Upload::again(ticket.progress.clone()));
+        }
+        if upload.is_none() {
+            return Err(Failed::Spent(error));
+        }
+        if !connection.is_reused {
+            return Err(Failed::Upstream(error));
+        }
+        anew = true;
+    }
+}
+
+async fn connect(
+    route: &Route,
+    place: &Place,
+    target: &Target,
+    anew: bool,
+    ticket: &Ticket,
+) -> Result<Connection, Failed> {
+    let taken = ticket.bridge.connections.take(place, target, anew);
+    match timeout(route.timeouts().connect, taken).await {
+        Ok(taken) => taken.map_err(Failed::Upstream),
+        Err(_) => Err(Failed::Upstream(Error::Timeout(Timeout::Connect))),
+    }
+}
+
+/// Awaits an answer for as long as the request goes on, and then for the
+/// `limit`, which may be noticed as late again.
+async fn in_time<F: Future>(
+    sending: F,
+    progress: &Progress,
+    limit: Duration,
+) -> Result<F::Output, Failed> {
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        if let Ok(sent) = timeout(limit, &mut sending).await {
+            return Ok(sent);
+        }
+        if progress.has_moved() {
+            continue;
+        }
+        return Err(if progress.awaits_client() {
+            Failed::Client(StatusCode::REQUEST_TIMEOUT)
+        } else {
+            Failed::Spent(Error::Timeout(Timeout::Handshake))
+        });
+    }
+}

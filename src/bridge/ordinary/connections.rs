@@ -1,0 +1,354 @@
+//! Connections to upstreams, for ordinary requests.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::body::Upload;
+use crate::bridge::Upstream;
+use crate::client::{Client, HttpVersion};
+use crate::error::Error;
+use crate::handshake::{OriginKey, Target};
+use crate::transport::{BoxIo, StreamError, h1};
+
+/// Unused HTTP/1.1 connections that are kept to one server.
+const MAX_UNUSED: usize = 128;
+
+/// How long unused ones are kept where the client's [idle
+/// timeout](crate::ClientBuilder::idle_timeout) is off: servers end them first.
+const UNUSED: Duration = Duration::from_secs(90);
+
+/// How long a connection may take to be ready again after its answer: the rest
+/// of a request that the upstream did not wait for.
+const READY: Duration = Duration::from_secs(5);
+
+/// Keeps the connections of a bridge: HTTP/2's are shared, HTTP/1.1's are used
+/// again.
+pub(in crate::bridge) struct Connections {
+    client: Client,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    places: HashMap<Place, Known>,
+    /// Whether somebody looks after what is unused.
+    is_swept: bool,
+}
+
+/// What connections can be shared by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    origin: OriginKey,
+    address: Option<SocketAddr>,
+    version: HttpVersion,
+}
+
+/// What there is to a place.
+#[derive(Default)]
+struct Known {
+    unused: Vec<(Instant, Http1)>,
+    shared: Option<(Instant, http2::SendRequest<Upload>)>,
+    /// Held while a connection is made that others may share.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    speaks_http1: bool,
+}
+
+struct Http1 {
+    send: http1::SendRequest<Upload>,
+    task: AbortHandle,
+}
+
+/// A connection at work. Unless it [rests](Self::rest), dropping it cuts it,
+/// or cancels its stream of HTTP/2.
+pub(super) struct Connection {
+    carrier: Carrier,
+    /// Whether it has carried requests before, and so may have ended unnoticed.
+    pub(super) is_reused: bool,
+    home: Arc<Connections>,
+    place: Place,
+}
+
+enum Carrier {
+    Http1(Http1),
+    Http2(http2::SendRequest<Upload>),
+    Given,
+}
+
+impl Place {
+    pub(super) fn of(upstream: &Upstream, target: &Target) -> Self {
+        Self {
+            origin: target.origin().clone(),
+            address: upstream.address(),
+            version: upstream.http_version(),
+        }
+    }
+
+    /// Whether HTTP/2 may be what is spoken there.
+    fn may_be_shared(&self) -> bool {
+        match self.version {
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+            HttpVersion::Auto => self.origin.secure,
+        }
+    }
+}
+
+impl Connections {
+    pub(in crate::bridge) fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection to `place`, where `target` is: one that is there, or another
+    /// one, which it is always if `anew`.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        place: &Place,
+        target: &Target,
+        anew: bool,
+    ) -> Result<Connection, Error> {
+        if anew {
+            return self.make(place, target).await;
+        }
+        if let Some(connection) = self.known(place) {
+            return Ok(connection);
+        }
+        let _turn = match self.turn(place) {
+            Some(turn) => {
+                let turn = turn.lock_owned().await;
+                // Somebody else's, made meanwhile.
+                if let Some(connection) = self.known(place) {
+                    return Ok(connection);
+                }
+                self.turn(place).map(|_| turn)
+            }
+            None => None,
+        };
+        self.make(place, target).await
+    }
+
+    /// To be waited for where the connection of one may be that of all.
+    fn turn(self: &Arc<Self>, place: &Place) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        if !place.may_be_shared() {
+            return None;
+        }
+        let mut state = self.state();
+        let known = state.places.entry(place.clone()).or_default();
+        let turn = (!known.speaks_http1).then(|| known.turn.clone());
+        self.look_after(&mut state);
+        turn
+    }
+
+    /// One that is open, as far as one can tell.
+    fn known(self: &Arc<Self>, place: &Place) -> Option<Connection> {
+        let mut state = self.state();
+        let known = state.places.get_mut(place)?;
+        known.shared.take_if(|(_, shared)| shared.is_closed());
+        let carrier = if let Some((used, shared)) = &mut known.shared {
+            *used = Instant::now();
+            Carrier::Http2(shared.clone())
+        } else {
+            // The latest: its server is the least likely to be tired of it.
+            let mut unused = std::iter::from_fn(|| known.unused.pop());
+            let (_, http1) = unused.find(|(_, http1)| http1.send.is_ready())?;
+            Carrier::Http1(http1)
+        };
+        Some(self.at_work(place, carrier, true))
+    }
+
+    fn at_work(self: &Arc<Self>, place: &Place, carrier: Carrier, is_reused: bool) -> Connection {
+        Connection {
+            carrier,
+            is_reused,
+            home: self.clone(),
+            place: place.clone(),
+        }
+    }
+
+    async fn make(self: &Arc<Self>, place: &Place, target: &Target) -> Result<Connection, Error> {
+        let (is_http2, io) = self
+            .client
+            .reach(target, place.address, place.version)
+            .await?;
+        let carrier = if is_http2 {
+            Carrier::Http2(self.http2(place, io).await?)
+        } else {
+            Carrier::Http1(self.http1(place, io).await?)
+        };
+        Ok(self.at_work(place, carrier, false))
+    }
+
+    async fn http1(self: &Arc<Self>, place: &Place, io: BoxIo) -> Result<Http1, Error> {
+        let (send, connection) = http1::Builder::new()
+            .max_buf_size(h1::MAX_HEAD)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(StreamError::from)?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to an upstream broke");
+            }
+        });
+        if place.may_be_shared()
+            && let Some(known) = self.state().places.get_mut(place)
+        {
+            known.speaks_http1 = true;
+        }
+        Ok(Http1 {
+            send,
+            task: task.abort_handle(),
+        })
+    }
+
+    async fn http2(
+        self: &Arc<Self>,
+        place: &Place,
+        io: BoxIo,
+    ) -> Result<http2::SendRequest<Upload>, Error> {
+        let config = self.client.http2_config();
+        let (send, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(config.stream_window)
+            .initial_connection_window_size(config.connection_window)
+            .max_frame_size(config.max_frame_size)
+            .max_header_list_size(config.max_header_list_size)
+            .max_send_buf_size(config.write_buffer)
+            .keep_alive_interval(config.keep_alive_interval)
+            .keep_alive_timeout(config.keep_alive_timeout)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(StreamError::from)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to an upstream broke");
+            }
+        });
+        let mut state = self.state();
+        let known = state.places.entry(place.clone()).or_default();
+        known.shared = Some((Instant::now(), send.clone()));
+        self.look_after(&mut state);
+        Ok(send)
+    }
+
+    fn give_back(self: &Arc<Self>, place: Place, http1: Http1) {
+        let mut state = self.state();
+        let known = state.places.entry(place).or_default();
+        if known.unused.len() < MAX_UNUSED {
+            known.unused.push((Instant::now(), http1));
+        }
+        self.look_after(&mut state);
+    }
+
+    /// Ends what is unused for too long, for as long as there is any.
+    fn look_after(self: &Arc<Self>, state: &mut State) {
+        let limit = self.client.idle_timeout().unwrap_or(UNUSED);
+        if std::mem::replace(&mut state.is_swept, true) {
+            return;
+        }
+        let connections = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                sleep(limit).await;
+                let Some(connections) = connections.upgrade() else {
+                    return;
+                };
+                if !connections.sweep(limit) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Returns whether something is left to look after.
+    fn sweep(&self, limit: Duration) -> bool {
+        let mut state = self.state();
+        state.places.retain(|_, known| {
+            known
+                .unused
+                .retain(|(since, http1)| since.elapsed() < limit && !http1.send.is_closed());
+            // Its requests end first.
+            known.shared.take_if(|(used, _)| used.elapsed() >= limit);
+            let is_awaited = Arc::strong_count(&known.turn) > 1;
+            is_awaited || known.shared.is_some() || !known.unused.is_empty()
+        });
+        state.is_swept = !state.places.is_empty();
+        state.is_swept
+    }
+}
+
+impl Connection {
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.carrier, Carrier::Http2(_))
+    }
+
+    /// Sends a request, which comes back in the error if nothing of it was
+    /// sent. Dropping the future and then the connection cancels it.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, Unsent> {
+        let sent = match &mut self.carrier {
+            Carrier::Http2(send) => send.try_send_request(request).await,
+            Carrier::Http1(http1) => http1.send.try_send_request(request).await,
+            Carrier::Given => {
+                return Err(Unsent {
+                    error: Error::Closed,
+                    request: Some(request),
+                });
+            }
+        };
+        sent.map_err(|mut error| Unsent {
+            request: error.take_message(),
+            error: StreamError::from(error.into_error()).into(),
+        })
+    }
+
+    /// The answer was read to its end: the connection is for the next.
+    pub(super) fn rest(mut self) {
+        let carrier = std::mem::replace(&mut self.carrier, Carrier::Given);
+        let Carrier::Http1(mut http1) = carrier else {
+            return;
+        };
+        let (home, place) = (self.home.clone(), self.place.clone());
+        if http1.send.is_ready() {
+            return home.give_back(place, http1);
+        }
+        tokio::spawn(async move {
+            match timeout(READY, http1.send.ready()).await {
+                Ok(Ok(())) => home.give_back(place, http1),
+                Ok(Err(_)) => {}
+                Err(_) => http1.task.abort(),
+            }
+        });
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Carrier::Http1(http1) = &self.carrier {
+            http1.task.abort();
+        }
+    }
+}
+
+/// There was no answer.
+pub(super) struct Unsent {
+    pub(super) error: Error,
+    /// If nothing of it was sent.
+    pub(super) request: Option<Request<Upload>>,
+}
