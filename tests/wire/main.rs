@@ -6,6 +6,7 @@
 mod admission;
 mod axum_router;
 mod bridge_handshake;
+mod bridge_ordinary;
 mod bridge_routes;
 mod bridge_splice;
 mod bridge_tcp;

@@ -31,13 +31,17 @@ impl Bridging {
     }
 
     pub(crate) async fn with(builder: BridgeBuilder, config: Config) -> Self {
-        let bridge = builder.build().unwrap();
+        Self::of(&builder.build().unwrap(), config).await
+    }
+
+    pub(crate) async fn of(bridge: &Bridge, config: Config) -> Self {
         let server = Server::builder().socket(config);
         let server = server.bind("127.0.0.1:0").await.unwrap();
         let addr = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = server
             .serve(bridge.handler())
+            .fallback(bridge.service())
             .grace(Duration::from_secs(600))
             .with_graceful_shutdown(async {
                 if stopped.await.is_err() {

@@ -64,6 +64,20 @@ impl Text {
         text
     }
 
+    /// A client's end of a connection, with this written to it.
+    pub(crate) async fn client(addr: SocketAddr, request: &str) -> Self {
+        let mut text = Self::new(TcpStream::connect(addr).await.unwrap());
+        text.write(request).await;
+        text
+    }
+
+    /// So many bytes as text.
+    pub(crate) async fn take(&mut self, length: usize) -> String {
+        let mut bytes = vec![0; length];
+        within(self.io.read_exact(&mut bytes)).await.unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
     /// A client's end of an open socket.
     pub(crate) async fn open(addr: SocketAddr, path: &str) -> Self {
         let mut text = Self::ask(addr, path, "").await;
