@@ -70,6 +70,9 @@ use crate::server::Upgrade;
 /// | ends its stream without one | the end, without one: 1006 |
 /// | is cut off | a reset, or the end of the connection: 1006 |
 ///
+/// [`service`](Self::service) takes ordinary requests on, and says what becomes
+/// of them.
+///
 /// # Example
 ///
 /// ```no_run

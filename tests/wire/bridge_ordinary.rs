@@ -768,8 +768,11 @@ async fn streams_of_an_http2_upstream_are_reset_and_cancelled() {
     }
 }
 
+/// Status, end, bytes up and down.
+type Told = (Option<u16>, Closed, u64, u64);
+
 #[derive(Default)]
-struct Record(Mutex<Vec<(Option<u16>, Closed, u64, u64)>>);
+struct Record(Mutex<Vec<Told>>);
 
 impl BridgeObserver for Record {
     fn passed(&self, access: &Access) {

@@ -1,0 +1,102 @@
+//! Ordinary requests through `h2ws bridge`.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::ext::Protocol;
+use http::{Method, Request};
+
+use crate::process::{Scratch, Server, h2ws};
+
+/// An HTTP/2 connection that was not made with the library.
+async fn connect(bridge: &Server) -> SendRequest<Bytes> {
+    let addr = bridge.url.strip_prefix("ws://").expect("cleartext");
+    let addr: SocketAddr = addr.parse().expect("an address");
+    let io = tokio::net::TcpStream::connect(addr).await.expect("there");
+    let (send, connection) = h2::client::handshake(io).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    send.ready().await.expect("open")
+}
+
+/// Status and body.
+async fn get(client: &mut SendRequest<Bytes>, path: &str) -> (u16, String) {
+    let uri = format!("http://localhost{path}");
+    let request = Request::get(uri).body(()).expect("a request");
+    let (response, _) = client.send_request(request, true).expect("sent");
+    let response = response.await.expect("an answer");
+    let status = response.status().as_u16();
+    let mut recv = response.into_body();
+    let mut body = Vec::new();
+    while let Some(chunk) = recv.data().await {
+        let chunk = chunk.expect("whole");
+        recv.flow_control()
+            .release_capacity(chunk.len())
+            .expect("taken");
+        body.extend_from_slice(&chunk);
+    }
+    (status, String::from_utf8(body).expect("text"))
+}
+
+/// What a browser does: a page, and then its socket, on one connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_and_its_socket_come_over_one_connection() {
+    let backend = Server::start(&["--cleartext"]);
+    let files = Scratch::new();
+    let routes = format!("cleartext = true\n[[route]]\nto = \"{}\"\n", backend.url);
+    let file = files.file("bridge.toml", &routes);
+    for args in [
+        &["--cleartext", "--to", &backend.url][..],
+        &["--config", &file],
+    ] {
+        let bridge = Server::bridge(args);
+        let mut client = connect(&bridge).await;
+        let (status, page) = get(&mut client, "/").await;
+        assert_eq!(status, 200);
+        assert!(page.contains("new WebSocket("), "{page}");
+
+        let mut upgrade = Request::builder()
+            .method(Method::CONNECT)
+            .uri("http://localhost/echo")
+            .header("sec-websocket-version", "13")
+            .body(())
+            .expect("a request");
+        let websocket = Protocol::from_static("websocket");
+        upgrade.extensions_mut().insert(websocket);
+        let (response, mut send) = client.send_request(upgrade, false).expect("sent");
+        let response = response.await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        // "hi", masked with zeros.
+        let frame = Bytes::from_static(b"\x81\x82\0\0\0\0hi");
+        send.send_data(frame, false).expect("sent");
+        let back = response.into_body().data().await.expect("open");
+        assert_eq!(back.expect("no error"), &b"\x81\x02hi"[..]);
+
+        bridge.running.says("method=\"GET\"");
+    }
+}
+
+/// A route may keep them away; the file and the command line say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_alone_where_that_was_said() {
+    let backend = Server::start(&["--cleartext"]);
+    let files = Scratch::new();
+    let routes = format!(
+        "cleartext = true\n[[route]]\npath = \"/echo/*\"\nordinary = false\nto = \"{}\"\n",
+        backend.url
+    );
+    let file = files.file("bridge.toml", &routes);
+    let bridge = Server::bridge(&["--config", &file]);
+    let mut client = connect(&bridge).await;
+    assert_eq!(get(&mut client, "/echo").await.0, 400);
+    assert_eq!(get(&mut client, "/").await.0, 404);
+    let bridge = Server::bridge(&["--cleartext", "--sockets-only", "--to", &backend.url]);
+    let mut client = connect(&bridge).await;
+    assert_eq!(get(&mut client, "/").await.0, 400);
+
+    let tcp = "[[route]]\nto = \"tcp://127.0.0.1:1\"\nallowed_origins = \"*\"\nordinary = true\n";
+    let file = files.file("tcp.toml", tcp);
+    let checked =
+        crate::process::run_with(&mut h2ws(&["bridge", "--config", &file, "--check"]), "");
+    checked.exited(2).says("takes no ordinary requests");
+}
