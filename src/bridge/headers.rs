@@ -6,7 +6,7 @@ use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
 use crate::handshake::{HostPort, headers};
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
