@@ -7,6 +7,7 @@ mod bridge;
 mod bridge_config;
 #[cfg(unix)]
 mod bridge_operation;
+mod bridge_tls;
 mod connect;
 mod demo;
 mod probe;
