@@ -56,6 +56,7 @@ impl Asked {
         authority: HostPort,
     ) -> Self {
         let via = super::via(&parts);
+        let client = route.client(&parts.headers, peer.addr().ip());
         let from = headers::From {
             client: peer.addr().ip(),
             secure: peer.tls().is_some(),
@@ -69,7 +70,7 @@ impl Asked {
             path: route.path_for_upstream(path).to_owned(),
             is_repeatable: parts.method.is_idempotent() && upload.is_empty(),
             method: parts.method,
-            client: peer.addr().ip(),
+            client,
             authority,
             via,
             fields,

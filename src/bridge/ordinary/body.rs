@@ -280,7 +280,8 @@ impl Download {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence.broken();
                 if let Some(data) = frame.data_ref() {
-                    self.ticket.access.down += data.len() as u64;
+                    let (up, access) = (self.ticket.progress.bytes(), &mut self.ticket.access);
+                    access.moved(up, access.bytes_down() + data.len() as u64);
                 }
                 return Poll::Ready(Some(Ok(clean(frame))));
             }

@@ -75,7 +75,8 @@ impl Ticket {
             ..
         } = self;
         drop((lease, permit));
-        access.up = progress.bytes();
+        let down = access.bytes_down();
+        access.moved(progress.bytes(), down);
         access.end(closed);
     }
 }
@@ -150,7 +151,8 @@ fn admit(
     if !route.takes_ordinary() {
         return Err(no(Rejection::NotWebSocket));
     }
-    let permit = route.admit(peer.addr().ip()).map_err(refusal::saturated)?;
+    let client = route.client(&parts.headers, peer.addr().ip());
+    let permit = route.admit(client).map_err(refusal::saturated)?;
     ticket.permit = Some(permit);
     Ok((route, authority))
 }

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use super::limits::{BridgeLimits, Counts, Permit, Saturated};
 use super::pattern::{HostPattern, InvalidPattern, PathPattern, behind};
 use super::rules::HeaderRules;
+use crate::bridge::forwarded;
 use crate::bridge::pool::{
     Affinity, Check, Ejection, Lease, NoUpstream, Pool, Settings, UpstreamStatus,
 };
@@ -157,6 +158,15 @@ impl Route {
     #[must_use]
     pub fn trusts_forwarded(&self) -> bool {
         self.trust_forwarded
+    }
+
+    /// Whom a limit and an affinity by address count a request of `peer` to.
+    pub(in crate::bridge) fn client(&self, fields: &HeaderMap, peer: IpAddr) -> IpAddr {
+        if self.trust_forwarded {
+            forwarded::client(fields, peer)
+        } else {
+            peer
+        }
     }
 
     /// Whether ordinary requests are taken on, too, and not sockets alone.
@@ -325,7 +335,10 @@ impl RouteBuilder {
     }
 
     /// Whether `Forwarded` and `X-Forwarded-*` of clients are believed and
-    /// added to, as behind a load balancer, instead of replaced. Default false.
+    /// added to, as behind a load balancer, instead of replaced. The address
+    /// that the last proxy tells is then the client's, for
+    /// [`BridgeLimits::sockets_per_client`] and [`Affinity::client`]. Default
+    /// false.
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
         self.trust_forwarded = trust;
         self
