@@ -22,8 +22,9 @@ def named(name: str):
     return lambda peer: peer.name == name
 
 
-def path_of(number: int) -> str:
-    return f"/echo?socket={number}"
+def path_of(number: int, group: str) -> str:
+    """The server tells sockets apart by their paths, in all cases of its stage."""
+    return f"/{group}?socket={number}"
 
 
 @contextlib.asynccontextmanager
@@ -56,7 +57,7 @@ async def sockets_500_to_an_rfc6455_server(turn: Turn):
     count = 50 if turn.quick else 500
     async with bridged(turn.stage, "--to", turn.served.clear.ws_url("/")) as (connection, relay):
         opened = await asyncio.gather(*(
-            connection.socket(path_of(number), extensions=[PerMessageDeflate()] if number % 2 else ())
+            connection.socket(path_of(number, "sizes"), extensions=[PerMessageDeflate()] if number % 2 else ())
             for number in range(count)))
         for size in SIZES:
             some = opened[::9] if size == 1_000_000 and turn.quick else opened
@@ -77,7 +78,7 @@ async def _deflated(opened: list[Socket]) -> None:
     for number, socket in enumerate(opened[:2]):
         await socket.send("?request")
         seen = json.loads(await socket.recv())
-        equal((seen["version"], seen["path"]), ("1.1", path_of(number)), "what the server was asked")
+        equal((seen["version"], seen["path"]), ("1.1", path_of(number, "sizes")), "what the server was asked")
         offered = seen["headers"].get("sec-websocket-extensions", "")
         equal("permessage-deflate" in offered, bool(number % 2), f"deflate offered to the server ({offered!r})")
         before = socket.stream.received
@@ -91,7 +92,7 @@ async def close_codes_pass_both_ways(turn: Turn):
     """RFC 6455 §7.4: codes and reasons of either side reach the other, as the server too saw them."""
     reason = "bye ü " + "x" * 100
     async with bridged(turn.stage, "--to", turn.served.clear.ws_url("/")) as (connection, _):
-        opened = await asyncio.gather(*(connection.socket(path_of(number)) for number in range(60)))
+        opened = await asyncio.gather(*(connection.socket(path_of(number, "closes")) for number in range(60)))
 
         async def one(number: int, socket: Socket):
             if number % 2:
@@ -102,7 +103,7 @@ async def close_codes_pass_both_ways(turn: Turn):
         for number, ending in enumerate(await asyncio.gather(*(one(*pair) for pair in enumerate(opened)))):
             equal((ending.code, ending.reason), (4000 + number, reason), f"what client {number} was told")
             equal((ending.ended, ending.reset), (True, None), f"end of stream {number}")
-        for number, (code, why, _) in enumerate(await ended(connection, [path_of(n) for n in range(60)])):
+        for number, (code, why, _) in enumerate(await ended(connection, [path_of(n, "closes") for n in range(60)])):
             equal((code, why), (4000 + number, reason), f"what the server was told by client {number}")
         # Without a code, and by dropping the connection.
         bare = await connection.socket("/bare")
@@ -140,12 +141,16 @@ async def http1_sockets_share_upstream_connections(turn: Turn):
     count = 150 if turn.quick else 500
     most = -(-count // turn.peer.streams)
     async with Relay(turn.served.tls.port) as relay:
-        endpoint, _ = await program.bridge(
-            turn.stage, "--to", turn.served.tls.on(relay.port).ws_url("/"), "--upstream-insecure")
-        everyone = asyncio.Barrier(count)
+        # Cleartext in front: 500 TLS handshakes of python's would be what this case waits for.
+        endpoint, _ = await program.serve_one(
+            turn.stage, "--cleartext", "--to", turn.served.tls.on(relay.port).ws_url("/"), "--upstream-insecure",
+            command="bridge")
+        everyone, opening = asyncio.Barrier(count), asyncio.Semaphore(50)
 
         async def one(number: int) -> None:
-            async with rfc6455.connect(endpoint, f"/echo?{number}", open_timeout=60) as ws:
+            async with opening:
+                ws = await rfc6455.connect(endpoint, f"/echo?{number}")
+            async with ws:
                 await ws.send("?request")
                 seen = json.loads(await ws.recv())
                 equal((seen["version"], seen["path"]), ("2", "/echo"), "what Hypercorn was asked")

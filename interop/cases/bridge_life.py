@@ -30,8 +30,8 @@ IN_FLIGHT = 8
 class Talker:
     """A socket that never is silent: numbered messages, of which each is awaited back in its turn."""
 
-    def __init__(self, number: int, socket):
-        self.path, self._socket = path_of(number), socket
+    def __init__(self, path: str, socket):
+        self.path, self._socket = path, socket
         self.sent = self.echoed = 0
         self.closed: tuple[int, str] | None = None
 
@@ -66,9 +66,10 @@ class Talker:
 
 async def talkers(connection: Connection, endpoint: Endpoint, stack) -> list[Talker]:
     """Some over one HTTP/2 connection, some over HTTP/1.1."""
-    h2 = await asyncio.gather(*(connection.socket(path_of(number)) for number in range(OVER_H2)))
-    http1 = [await stack(rfc6455.connect(endpoint, path_of(number))) for number in range(OVER_H2, OVER_H2 + OVER_HTTP1)]
-    return [Talker(number, socket) for number, socket in enumerate([*h2, *http1])]
+    paths = [path_of(number, "talks") for number in range(OVER_H2 + OVER_HTTP1)]
+    h2 = await asyncio.gather(*(connection.socket(path) for path in paths[:OVER_H2]))
+    http1 = [await stack(rfc6455.connect(endpoint, path)) for path in paths[OVER_H2:]]
+    return [Talker(path, socket) for path, socket in zip(paths, [*h2, *http1])]
 
 
 async def advanced(everyone: list[Talker], by: int) -> None:
