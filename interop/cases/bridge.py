@@ -24,7 +24,7 @@ def named(name: str):
 
 def path_of(number: int, group: str) -> str:
     """The server tells sockets apart by their paths, in all cases of its stage."""
-    return f"/{group}?socket={number}"
+    return f"/{group}/{number}"
 
 
 @contextlib.asynccontextmanager
