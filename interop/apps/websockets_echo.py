@@ -8,7 +8,11 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+# How sockets were closed, by their paths: code, reason, and the messages that came before.
+ended = {}
 
 
 def refuse(connection, request):
@@ -37,8 +41,26 @@ def agreed(extensions):
              e.remote_max_window_bits) for e in extensions][0] if extensions else None
 
 
-async def echo(ws):
-    async for message in ws:
+async def serve_one(ws):
+    received = 0
+
+    async def messages():
+        nonlocal received
+        async for message in ws:
+            received += 1
+            yield message
+
+    try:
+        await echo(ws, messages())
+    except ConnectionClosed:
+        pass
+    finally:
+        await ws.wait_closed()
+        ended[ws.request.path] = ws.close_code, ws.close_reason, received
+
+
+async def echo(ws, messages):
+    async for message in messages:
         if not isinstance(message, str) or not message.startswith("?"):
             await ws.send(message)
             continue
@@ -51,6 +73,8 @@ async def echo(ws):
                 "subprotocol": ws.subprotocol or "",
                 "deflate": agreed(ws.protocol.extensions),
             }))
+        elif command == "?ended":
+            await ws.send(json.dumps(ended))
         elif command == "?close":
             await ws.close(int(rest[0]), rest[1] if len(rest) > 1 else "")
         elif command == "?abort":
@@ -69,7 +93,7 @@ async def main(port, tls_port, cert, key):
     context.load_cert_chain(cert, key)
     context.set_alpn_protocols(["http/1.1"])
     options = {"max_size": None, "process_request": refuse, "select_subprotocol": choose}
-    async with serve(echo, "127.0.0.1", port, **options), serve(echo, "127.0.0.1", tls_port, ssl=context, **options):
+    async with serve(serve_one, "127.0.0.1", port, **options), serve(serve_one, "127.0.0.1", tls_port, ssl=context, **options):
         await asyncio.get_running_loop().create_future()
 
 

@@ -1,4 +1,4 @@
-"""Real browsers on the page of `h2ws serve`, and on a foreign server's page.
+"""Real browsers on the page of `h2ws serve`, on a foreign server's, and on one behind `h2ws bridge`.
 
 The relay's count of TCP connections is the evidence that sockets share the
 page's own h2 connection: over HTTP/1.1 each would bring its own.
@@ -11,6 +11,7 @@ from lib import program, wire
 from lib.browser import BROWSERS
 from lib.cases import Turn, case, check, equal
 from lib.relay import Relay
+from lib.rfc8441 import Endpoint
 
 SOCKETS = 50
 SCRIPT = """
@@ -47,8 +48,19 @@ def is_browser(peer) -> bool:
 @case("server", "reference", wants=is_browser, timeout=90)
 async def sockets_50_on_the_pages_connection(turn: Turn):
     """RFC 8441 §5: 50 sockets on the page's own h2 connection, text, binary, close codes."""
-    async with Relay(turn.served.tls.port) as relay, BROWSERS[turn.peer.name](turn.stage) as page:
-        await page.open(turn.served.tls.on(relay.port).http_url("/"))
+    await page_and_sockets(turn, turn.served.tls)
+
+
+@case("bridge", wants=is_browser, timeout=90)
+async def page_and_sockets_through_the_bridge(turn: Turn):
+    """RFC 8441 §5: a page of an HTTP/1.1 server and 50 sockets to it, all on one h2 connection to the bridge."""
+    endpoint, _ = await program.bridge(turn.stage, "--to", turn.served.clear.ws_url("/"))
+    await page_and_sockets(turn, endpoint)
+
+
+async def page_and_sockets(turn: Turn, endpoint: Endpoint) -> None:
+    async with Relay(endpoint.port) as relay, BROWSERS[turn.peer.name](turn.stage) as page:
+        await page.open(endpoint.on(relay.port).http_url("/"))
         before = relay.accepted
         result = await page.evaluate(SCRIPT % SOCKETS)
         turn.note(f"page over {result['hop']}, {before} connection(s) before and {relay.accepted} after {SOCKETS} sockets")

@@ -32,8 +32,9 @@ class Peer:
     """One third-party program.
 
     `kind` is "server" (our client talks to it), "client" (it talks to our
-    server), "bridge" (it stands before our server and speaks HTTP/2 to it) or
-    "proxy" (our client goes through it to other peers).
+    server), "bridge" (it stands before our server and speaks HTTP/2 to it),
+    "proxy" (our client goes through it to other peers) or "tcp" (it knows no
+    WebSockets, and stands behind our bridge).
     """
 
     name: str

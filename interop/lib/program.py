@@ -21,16 +21,16 @@ class DoesNotServe(NotRun):
     """`h2ws serve` does not start: our fault, a failure."""
 
 
-async def serve_one(stage: Stage, *options, env: dict | None = None) -> tuple[Endpoint, object]:
-    """`h2ws serve` on a free port, once it says where it listens."""
-    name = f"h2ws-serve{len(stage._children)}"
+async def serve_one(stage: Stage, *options, env: dict | None = None, command: str = "serve") -> tuple[Endpoint, object]:
+    """`h2ws serve` (or another command that listens) on a free port, once it says where."""
+    name = f"h2ws-{command}{len(stage._children)}"
     try:
-        child = await stage.spawn(stage.h2ws, "serve", "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
+        child = await stage.spawn(stage.h2ws, command, "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
         return await _listening(child), child
     except DoesNotServe:
         raise
     except NotRun as error:
-        raise DoesNotServe(f"h2ws serve: {error}") from error
+        raise DoesNotServe(f"h2ws {command}: {error}") from error
 
 
 async def _listening(child) -> Endpoint:
@@ -52,6 +52,11 @@ async def obedient(stage: Stage) -> Served:
                                   name=f"interop-server{len(stage._children)}", stdout_pipe=True)
         served.append(await _listening(child))
     return Served(*served, child)
+
+
+async def bridge(stage: Stage, *options) -> tuple[Endpoint, object]:
+    """`h2ws bridge` with TLS in front."""
+    return await serve_one(stage, "--cert", stage.cert, "--key", stage.key, *options, command="bridge")
 
 
 async def serve(stage: Stage) -> Served:

@@ -404,6 +404,8 @@ class Socket:
         self._framing = Framing(ConnectionType.CLIENT, list(extensions))
         self._parts: list = []
         self._ready: list = []
+        # A Pong must not come between the pieces of a frame that waits for window.
+        self._writing = asyncio.Lock()
         self.close_frame: CloseConnection | None = None
         self.pongs: list[bytes] = []
 
@@ -420,7 +422,8 @@ class Socket:
 
     async def raw(self, data: bytes, end: bool = False) -> None:
         """Bytes into the stream as they are."""
-        await self.connection.send(self.stream, data, end)
+        async with self._writing:
+            await self.connection.send(self.stream, data, end)
 
     async def recv(self, timeout: float = 60) -> str | bytes:
         """The next whole message; pings in between are answered."""

@@ -11,7 +11,12 @@ from . import install, program, report
 from .cases import CASES, Case, Turn
 from .peer import Peer, Served, every
 from .report import FAIL, NOT_RUN, PASS, PEER, SKIP, Row
+from .rfc8441 import Endpoint
 from .stage import NotRun, Stage
+
+
+# The roles that a kind of peer can have; all others, those of a client.
+KINDS = {"server": ("reference", "client", "bridge"), "proxy": ("reference", "client"), "tcp": ("bridge",)}
 
 
 class Runner:
@@ -29,8 +34,7 @@ class Runner:
     async def run(self, peers: list[Peer]) -> None:
         print(report.line(report.HEAD), flush=True)
         for peer in peers:
-            roles = ["reference", "client"] if peer.kind in ("server", "proxy") else ["reference", "server"]
-            for role in roles:
+            for role in KINDS.get(peer.kind, ("reference", "server", "bridge")):
                 if role in self.roles and self._cases(peer, role):
                     await self._play(peer, role)
 
@@ -59,8 +63,10 @@ class Runner:
 
     async def _serve(self, peer: Peer, role: str, stage: Stage) -> Served:
         """Whatever listens for this peer and role (see `Turn.served`)."""
-        if peer.kind in ("server", "proxy"):
+        if peer.kind in ("server", "proxy", "tcp"):
             return await peer.start(stage)
+        if role == "bridge":
+            return Served(clear=Endpoint(await stage.backend(), tls=False))
         if role == "server":
             served = await program.serve(stage)
         else:

@@ -1,0 +1,160 @@
+"""`h2ws bridge` is told to reload and to end while its sockets talk: no message is lost.
+
+The clients are python's, `h2` + `wsproto` and `websockets`; the server counts, too.
+"""
+
+import asyncio
+import json
+import signal
+
+import websockets
+from wsproto.utilities import LocalProtocolError
+
+from lib import program, rfc6455
+from lib.cases import Turn, case, check, equal
+from lib.rfc8441 import Connection, Endpoint, PeerError
+from peers import python_websockets
+
+from .bridge import ended, named, path_of
+
+CONFIG = """\
+[[route]]
+to = "{url}"
+[route.request_headers.set]
+x-generation = "{generation}"
+"""
+OVER_H2, OVER_HTTP1 = 30, 10
+IN_FLIGHT = 8
+
+
+class Talker:
+    """A socket that never is silent: numbered messages, of which each is awaited back in its turn."""
+
+    def __init__(self, path: str, socket):
+        self.path, self._socket = path, socket
+        self.sent = self.echoed = 0
+        self.closed: tuple[int, str] | None = None
+
+    async def talk(self, stop: asyncio.Event) -> None:
+        """Until it is told to stop, or is closed by the other side."""
+        try:
+            while not stop.is_set() or self.echoed < self.sent:
+                while not stop.is_set() and self.sent < self.echoed + IN_FLIGHT:
+                    await self._socket.send(self._message(self.sent))
+                    self.sent += 1
+                if self.echoed < self.sent:
+                    equal(await self._socket.recv(), self._message(self.echoed), f"message {self.echoed} of {self.path}")
+                    self.echoed += 1
+        except (PeerError, LocalProtocolError, websockets.ConnectionClosed) as error:
+            self.closed = await self._end(error)
+
+    def _message(self, number: int) -> str:
+        return f"{self.path} {number} " + "x" * (number * 37 % 3000)
+
+    async def _end(self, error) -> tuple[int, str]:
+        if isinstance(error, websockets.ConnectionClosed):
+            return self._socket.close_code, self._socket.close_reason
+        if not self._socket.close_frame:
+            raise AssertionError(f"{self.path}: {error}")
+        ending = await self._socket.answer_close()
+        check(ending.ended and ending.reset is None, f"{self.path}: {ending}")
+        return ending.code, ending.reason or ""
+
+    async def close(self) -> None:
+        await self._socket.close(4000, "done")
+
+
+async def talkers(connection: Connection, endpoint: Endpoint, stack) -> list[Talker]:
+    """Some over one HTTP/2 connection, some over HTTP/1.1."""
+    paths = [path_of(number, "talks") for number in range(OVER_H2 + OVER_HTTP1)]
+    h2 = await asyncio.gather(*(connection.socket(path) for path in paths[:OVER_H2]))
+    http1 = [await stack(rfc6455.connect(endpoint, path)) for path in paths[OVER_H2:]]
+    return [Talker(path, socket) for path, socket in zip(paths, [*h2, *http1])]
+
+
+async def advanced(everyone: list[Talker], by: int) -> None:
+    """Wait until each has had so many further messages back."""
+    goals = [talker.echoed + by for talker in everyone]
+    async with asyncio.timeout(60):
+        while any(talker.echoed < goal and not talker.closed for talker, goal in zip(everyone, goals)):
+            await asyncio.sleep(0.01)
+
+
+async def generation(connection: Connection) -> str:
+    """What the server is told of a new socket."""
+    socket = await connection.socket("/asks")
+    await socket.send("?request")
+    seen = json.loads(await socket.recv())
+    await socket.close()
+    return seen["headers"].get("x-generation", "")
+
+
+async def until_generation(connection: Connection, number: int) -> None:
+    async with asyncio.timeout(15):
+        while await generation(connection) != str(number):
+            await asyncio.sleep(0.02)
+
+
+@case("bridge", wants=named("websockets"), timeout=120)
+async def reload_under_load_loses_nothing(turn: Turn):
+    """DESIGN, SIGHUP: open sockets stay with their server, new ones take the new routes, a bad file changes nothing."""
+    first = turn.served.clear.ws_url("/")
+    other = (await python_websockets.start(turn.stage)).clear.ws_url("/")
+    write = lambda url, number: turn.stage.write("reload.toml", CONFIG.format(url=url, generation=number))
+    endpoint, child = await program.bridge(turn.stage, "--config", write(first, 0))
+    rounds = 4 if turn.quick else 12
+    async with Connection.to(endpoint) as connection:
+        everyone = await talkers(connection, endpoint, turn.stage.enter)
+        stop = asyncio.Event()
+        talking = asyncio.gather(*(talker.talk(stop) for talker in everyone))
+        for number in range(1, rounds + 1):
+            write(other if number % 2 else first, number)
+            child.signal(signal.SIGHUP)
+            await until_generation(connection, number)
+            await advanced(everyone, 20)
+        turn.stage.write("reload.toml", "[[route]]\nto = 'gopher://nowhere'\n")
+        child.signal(signal.SIGHUP)
+        async with asyncio.timeout(15):
+            while "not reloaded" not in child.log.read_text():
+                await asyncio.sleep(0.02)
+        equal(await generation(connection), str(rounds), "routes after a bad file")
+        await advanced(everyone, 20)
+        stop.set()
+        await talking
+        for talker in everyone:
+            equal((talker.echoed, talker.closed), (talker.sent, None), f"messages back on {talker.path}, and its close")
+            await talker.close()
+    total = sum(talker.sent for talker in everyone)
+    # The first server had them all from the beginning to the end.
+    async with Connection.to(await _before(turn, first)) as connection:
+        seen = await ended(connection, [talker.path for talker in everyone])
+    equal(seen, [(4000, "done", talker.sent) for talker in everyone], "code, reason, messages at the server")
+    turn.note(f"{rounds} reloads, {total} messages on {len(everyone)} sockets, none lost")
+
+
+@case("bridge", wants=named("websockets"), timeout=90)
+async def drain_under_load_loses_nothing(turn: Turn):
+    """DESIGN, SIGTERM: Close 1001 between two messages; all that was sent before the answer reaches the server."""
+    # A server of its own, that has not seen these paths yet.
+    url = (await python_websockets.start(turn.stage)).clear.ws_url("/")
+    endpoint, child = await program.bridge(turn.stage, "--to", url)
+    async with Connection.to(endpoint) as connection:
+        everyone = await talkers(connection, endpoint, turn.stage.enter)
+        talking = asyncio.gather(*(talker.talk(asyncio.Event()) for talker in everyone))
+        await advanced(everyone, 30)
+        child.signal(signal.SIGTERM)
+        await talking
+        check(connection.goaway is not None and connection.goaway[0] == 0, f"GOAWAY: {connection.goaway}")
+    for talker in everyone:
+        equal(talker.closed, (1001, ""), f"close of {talker.path}")
+    equal(await asyncio.wait_for(child.process.wait(), 20), 0, "exit status of h2ws bridge")
+    async with Connection.to(await _before(turn, url)) as connection:
+        seen = await ended(connection, [talker.path for talker in everyone])
+    for talker, (code, _, received) in zip(everyone, seen):
+        equal((code, received), (1001, talker.sent), f"code and messages at the server, {talker.path}")
+    turn.note(f"{sum(talker.sent for talker in everyone)} messages of {len(everyone)} sockets, none lost")
+
+
+async def _before(turn: Turn, url: str) -> Endpoint:
+    """Another bridge, to ask the server what it saw."""
+    return (await program.bridge(turn.stage, "--to", url))[0]
