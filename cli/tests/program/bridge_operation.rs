@@ -85,9 +85,13 @@ fn get(url: &str) -> (u16, String) {
 }
 
 async fn until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let came = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let hangs = Duration::from_secs(60);
+    tokio::time::timeout(hangs, came).await.expect("it comes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -224,6 +224,9 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    /// A test that takes longer hangs.
+    const HANGS: Duration = Duration::from_secs(60);
+
     /// Answers each connection with `answer`.
     async fn server(answer: &'static str) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -292,9 +295,12 @@ mod tests {
         };
         let pool = Arc::new(Pool::new("route".into(), vec![up.clone(), down], settings));
         let task = tokio::spawn(pool.clone().check(Client::builder().build().unwrap()));
-        while pool.statuses().iter().all(|status| status.is_fit) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let marked = async {
+            while pool.statuses().iter().all(|status| status.is_fit) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(HANGS, marked).await.expect("it is marked down");
         let headers = http::HeaderMap::new();
         for _ in 0..4 {
             let lease = pool.pick(&headers, [127, 0, 0, 1].into(), &[]).unwrap();

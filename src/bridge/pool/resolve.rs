@@ -102,9 +102,13 @@ mod tests {
     async fn names_are_resolved_and_addresses_left_alone() {
         let named = pool("ws://localhost:9");
         let task = tokio::spawn(named.clone().resolve());
-        while addresses(&named).contains(&None) {
-            tokio::task::yield_now().await;
-        }
+        let resolved = async {
+            while addresses(&named).contains(&None) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let hangs = Duration::from_secs(60);
+        timeout(hangs, resolved).await.expect("an address");
         let is_loopback = |address: &Option<SocketAddr>| {
             address.is_some_and(|address| address.ip().is_loopback() && address.port() == 9)
         };
