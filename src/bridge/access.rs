@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode, request};
 
 use crate::frame::CloseCode;
+use crate::metrics::REPORT;
 use crate::server::{Peer, Upgrade};
 use crate::transport::Transport;
 
@@ -20,6 +21,14 @@ pub trait BridgeObserver: Send + Sync + 'static {
     /// [status](Access::status) says.
     fn answered(&self, access: &Access) {
         let _ = access;
+    }
+
+    /// So many bytes have passed since this was called last: `up` from the
+    /// client to the upstream, `down` from the upstream to the client. Told
+    /// while a socket is in use, about once a second, and before its
+    /// [end](Self::ended); not of ordinary requests.
+    fn moved(&self, access: &Access, up: u64, down: u64) {
+        let _ = (access, up, down);
     }
 
     /// It is over, and [`Access::closed`] says how. Told of refused requests,
@@ -113,6 +122,13 @@ impl Closed {
     }
 }
 
+/// Bytes that have passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) up: u64,
+    pub(super) down: u64,
+}
+
 /// What is told of a request, in a line of the target
 /// `h2ws::access` and to a [`BridgeObserver`].
 pub struct Access {
@@ -128,8 +144,10 @@ pub struct Access {
     pub(super) upstream: Option<String>,
     pub(super) address: Option<SocketAddr>,
     pub(super) status: Option<StatusCode>,
-    pub(super) up: u64,
-    pub(super) down: u64,
+    pub(super) moved: Moved,
+    /// What of it the observer knows, and since when.
+    told: Moved,
+    told_at: Instant,
     is_open: bool,
     closed: Option<Closed>,
     observer: Option<Arc<dyn BridgeObserver>>,
@@ -161,8 +179,9 @@ impl Access {
         path: &str,
         observer: Option<Arc<dyn BridgeObserver>>,
     ) -> Self {
+        let began = Instant::now();
         Self {
-            began: Instant::now(),
+            began,
             peer,
             transport,
             method: None,
@@ -172,8 +191,9 @@ impl Access {
             upstream: None,
             address: None,
             status: None,
-            up: 0,
-            down: 0,
+            moved: Moved::default(),
+            told: Moved::default(),
+            told_at: began,
             is_open: false,
             closed: None,
             observer,
@@ -210,16 +230,16 @@ impl Access {
         self.status
     }
 
-    /// Bytes from the client to the upstream; 0 until it has ended.
+    /// Bytes from the client to the upstream, so far.
     #[must_use]
     pub fn bytes_up(&self) -> u64 {
-        self.up
+        self.moved.up
     }
 
-    /// Bytes from the upstream to the client; 0 until it has ended.
+    /// Bytes from the upstream to the client, so far.
     #[must_use]
     pub fn bytes_down(&self) -> u64 {
-        self.down
+        self.moved.down
     }
 
     /// Since the request came.
@@ -239,6 +259,25 @@ impl Access {
         self.is_open = is_open;
         if let Some(observer) = &self.observer {
             observer.answered(self);
+        }
+    }
+
+    /// So many bytes have passed in all. To be called where the socket pauses,
+    /// not for each chunk: looks at the clock if there is something to tell.
+    pub(super) fn moved(&mut self, up: u64, down: u64) {
+        self.moved = Moved { up, down };
+        let is_news = self.observer.is_some() && self.moved != self.told;
+        if is_news && self.told_at.elapsed() >= REPORT {
+            self.told_at = Instant::now();
+            self.report();
+        }
+    }
+
+    fn report(&mut self) {
+        let (now, before) = (self.moved, std::mem::replace(&mut self.told, self.moved));
+        let is_news = self.method.is_none() && now != before;
+        if let Some(observer) = self.observer.as_ref().filter(|_| is_news) {
+            observer.moved(self, now.up - before.up, now.down - before.down);
         }
     }
 
@@ -267,8 +306,8 @@ impl Drop for Access {
             upstream = self.upstream,
             address = self.address.map(tracing::field::display),
             status = self.status.map(|status| status.as_u16()),
-            bytes_up = self.up,
-            bytes_down = self.down,
+            bytes_up = self.moved.up,
+            bytes_down = self.moved.down,
             milliseconds = self.began.elapsed().as_millis() as u64,
             closed_by = %closed.by(),
             closed = closed.how(),
@@ -277,6 +316,7 @@ impl Drop for Access {
             "{}",
             if self.method.is_some() { "request" } else { "socket" },
         );
+        self.report();
         match &self.observer {
             Some(observer) if self.method.is_some() => observer.passed(self),
             Some(observer) => observer.ended(self),

@@ -1,7 +1,7 @@
 //! One request for a socket: who may, where it goes, and what both sides are
 //! told.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use super::access::{Access, Closed};
 use super::meters::Meters;
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
-use super::{Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, headers, refusal};
+use super::{
+    Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, forwarded, headers, refusal,
+};
 use crate::client::Accepted;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
@@ -38,16 +40,8 @@ struct No(Response<Bytes>);
 impl Socket {
     pub(super) async fn run(self, access: &mut Access) -> Closed {
         match self.carrier {
-            Carrier::Splice(splice) => {
-                let spliced = splice.run().await;
-                (access.up, access.down) = (spliced.up, spliced.down);
-                spliced.closed
-            }
-            Carrier::Tcp(tunnel) => {
-                let tunnelled = tunnel.run().await;
-                (access.up, access.down) = (tunnelled.up, tunnelled.down);
-                tunnelled.closed
-            }
+            Carrier::Splice(splice) => splice.run(access).await,
+            Carrier::Tcp(tunnel) => tunnel.run(access).await,
         }
     }
 }
@@ -100,14 +94,18 @@ fn admit(
         .check_origin(route.origins())
         .map_err(|rejection| rejection.to_response(opening.via))?;
     let permit = route
-        .admit(request.peer_addr().ip())
+        .admit(forwarded::client_of(
+            request.headers(),
+            request.peer_addr(),
+            &route,
+        ))
         .map_err(refusal::saturated)?;
     Ok((route, permit))
 }
 
 /// A client's request, as its upstream is to see it.
 struct Asked {
-    peer: SocketAddr,
+    client: IpAddr,
     path: String,
     authority: HostPort,
     fields: HeaderMap,
@@ -130,7 +128,7 @@ impl Asked {
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str());
         Self {
-            peer: request.peer_addr(),
+            client: forwarded::client_of(request.headers(), request.peer_addr(), route),
             path: route.path_for_upstream(path).to_owned(),
             authority: request.authority().clone(),
             fields: headers::request(request.headers().clone(), from),
@@ -158,7 +156,7 @@ async fn ask(
     let mut tried = Vec::new();
     let mut last = None;
     for _ in 0..TRIES {
-        let lease = match route.pick_other(&asked.fields, asked.peer.ip(), &tried) {
+        let lease = match route.pick_other(&asked.fields, asked.client, &tried) {
             Ok(lease) => lease,
             Err(none) => {
                 let refusal = last.unwrap_or_else(|| refusal::no_upstream(none));

@@ -9,7 +9,7 @@ use http::header::{
 
 use crate::handshake::{HostPort, headers};
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");

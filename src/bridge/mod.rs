@@ -4,6 +4,7 @@
 mod access;
 mod builder;
 mod exchange;
+mod forwarded;
 mod frames;
 mod headers;
 mod meters;

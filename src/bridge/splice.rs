@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::access::{Closed, Party};
+use super::access::{Access, Closed, Party};
 use super::frames::Frames;
 use super::meters::Meters;
 use super::silence::Silence;
@@ -68,16 +68,6 @@ enum Leave {
     Asked,
 }
 
-/// What a splice did.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spliced {
-    /// Bytes of frames from the client.
-    pub(super) up: u64,
-    /// Bytes of frames to the client.
-    pub(super) down: u64,
-    pub(super) closed: Closed,
-}
-
 struct Flow {
     frames: Frames,
     state: State,
@@ -125,22 +115,18 @@ impl Splice {
     ///
     /// Dropping the future cuts both. Boxed, for it is what an open socket
     /// weighs.
-    pub(super) async fn run(mut self: Box<Self>) -> Spliced {
+    pub(super) async fn run(mut self: Box<Self>, access: &mut Access) -> Closed {
         let closed = std::future::poll_fn(|cx| {
             let over = self.poll_over(cx);
             let (up, down) = (self.up.bytes, self.down.bytes);
             self.meters.pause(up, down);
+            access.moved(up, down);
             over
         })
         .await;
         self.meters.ends(closed);
-        let spliced = Spliced {
-            up: self.up.bytes,
-            down: self.down.bytes,
-            closed,
-        };
         self.finish();
-        spliced
+        closed
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {

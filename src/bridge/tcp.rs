@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::access::{Closed, Party};
+use super::access::{Access, Closed, Party};
 use super::silence::Silence;
 use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame};
@@ -76,15 +76,6 @@ pub(super) struct Tunnel {
     target_ended: bool,
 }
 
-/// What a tunnel did.
-pub(super) struct Tunnelled {
-    /// Bytes to the target.
-    pub(super) up: u64,
-    /// Bytes from it.
-    pub(super) down: u64,
-    pub(super) closed: Closed,
-}
-
 /// What ends a tunnel.
 enum End {
     ClientClosed,
@@ -107,12 +98,15 @@ impl Tunnel {
     }
 
     /// Moves bytes until the socket is over. Dropping the future cuts it.
-    pub(super) async fn run(mut self: Box<Self>) -> Tunnelled {
-        let end = poll_fn(|cx| self.poll_end(cx)).await;
-        let (up, down) = (self.up, self.down);
+    pub(super) async fn run(mut self: Box<Self>, access: &mut Access) -> Closed {
+        let end = poll_fn(|cx| {
+            let end = self.poll_end(cx);
+            access.moved(self.up, self.down);
+            end
+        })
+        .await;
         // Large, and over in a moment: not to weigh on an open socket.
-        let closed = Box::pin(self.finish(end)).await;
-        Tunnelled { up, down, closed }
+        Box::pin(self.finish(end)).await
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {

@@ -9,7 +9,9 @@ use http::{StatusCode, Version};
 
 use crate::frame::{CloseCode, Role};
 
-pub(crate) use self::observer::{Handshaking, Observed, Observer, OpenConnection, SocketMeter};
+pub(crate) use self::observer::{
+    Handshaking, Observed, Observer, OpenConnection, REPORT, SocketMeter,
+};
 
 /// Is told what connections, handshakes and sockets do, to be counted:
 /// implement what matters for the metrics system at hand, and give it to

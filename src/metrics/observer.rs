@@ -13,7 +13,7 @@ use super::{ConnectionEnd, ConnectionInfo, Handshake, Metrics, SocketEnd, Socket
 use crate::frame::Role;
 
 /// How long a socket that is in use keeps its figures to itself.
-const REPORT: Duration = Duration::from_secs(1);
+pub(crate) const REPORT: Duration = Duration::from_secs(1);
 
 /// Where to report to, if anywhere.
 #[derive(Clone, Default)]

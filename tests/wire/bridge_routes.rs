@@ -1,111 +1,14 @@
 //! What a bridge makes of a table of routes: which server is asked, and what
 //! becomes of a request where one is not there, or there is no place.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{
-    Access, Affinity, Bridge, BridgeLimits, BridgeObserver, Check, Client, HeaderRules,
-    HttpVersion, Route, RouteBuilder, Routes, Server, Upgrade,
-};
+use h2ws::{Affinity, BridgeLimits, Check, HeaderRules, HttpVersion, Route, Server, Upgrade};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::support::client::listen;
-use crate::support::text::Text;
-use crate::support::{tls, until, within};
-
-struct Table {
-    bridge: Bridge,
-    addr: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Table {
-    async fn start(routes: Routes) -> Self {
-        let client = Client::builder().tls(tls::none()).build().unwrap();
-        let bridge = Bridge::new(client, routes);
-        let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
-        let addr = server.local_addr().unwrap();
-        let serve = server.serve(bridge.handler()).into_future();
-        let task = tokio::spawn(async move {
-            serve.await.unwrap();
-        });
-        Self { bridge, addr, task }
-    }
-
-    /// Asks for a socket; the answer's head.
-    async fn ask(&self, path: &str, fields: &str) -> Text {
-        let mut client = Text::ask(self.addr, path, fields).await;
-        client.read_head().await;
-        client
-    }
-}
-
-fn route(path: &str, backends: &[SocketAddr]) -> RouteBuilder {
-    let builder = Route::builder("*", path).unwrap();
-    backends.iter().fold(builder, |builder, backend| {
-        builder.upstream(format!("ws://{backend}").parse().unwrap())
-    })
-}
-
-fn table(routes: impl IntoIterator<Item = RouteBuilder>) -> Routes {
-    limited(routes, BridgeLimits::default())
-}
-
-fn limited(routes: impl IntoIterator<Item = RouteBuilder>, limits: BridgeLimits) -> Routes {
-    let builder = Routes::builder().limits(limits);
-    let routes = routes.into_iter().map(|route| route.build().unwrap());
-    routes
-        .fold(builder, h2ws::RoutesBuilder::route)
-        .build()
-        .unwrap()
-}
-
-/// A server that accepts all sockets, and says in a field which it is.
-async fn backend(name: &'static str) -> SocketAddr {
-    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
-    let addr = server.local_addr().unwrap();
-    let serve = server.serve(move |mut request: Upgrade| async move {
-        let path = request.uri().to_string();
-        request.header("x-name".parse().unwrap(), name.parse().unwrap());
-        request.header("x-path".parse().unwrap(), path.parse().unwrap());
-        for echoed in ["x-tenant", "x-debug", "host"] {
-            if let Some(value) = request.headers().get(echoed).cloned() {
-                let field = format!("x-saw-{echoed}").parse().unwrap();
-                request.header(field, value);
-            }
-        }
-        let mut socket = request.accept().await.unwrap();
-        while let Some(Ok(_)) = futures_util::StreamExt::next(&mut socket).await {}
-    });
-    tokio::spawn(serve.into_future());
-    addr
-}
-
-async fn nobody() -> SocketAddr {
-    let (listener, addr) = listen().await;
-    drop(listener);
-    addr
-}
-
-fn field<'a>(text: &'a Text, name: &str) -> Option<&'a str> {
-    let lines = text.head.lines().filter_map(|line| line.split_once(": "));
-    let mut values = lines.filter(|(field, _)| field.eq_ignore_ascii_case(name));
-    values.next().map(|(_, value)| value)
-}
-
-fn status(text: &Text) -> u16 {
-    text.head.split(' ').nth(1).unwrap().parse().unwrap()
-}
+use crate::support::table::{Table, backend, field, limited, nobody, route, status, table};
+use crate::support::{until, within};
 
 #[tokio::test]
 async fn host_and_path_say_which_server_is_asked_and_for_what() {
@@ -307,50 +210,6 @@ async fn servers_that_fail_their_checks_get_no_sockets() {
         let answer = within(table.ask("/", "")).await;
         assert_eq!(field(&answer, "x-name"), Some("one"));
     }
-}
-
-#[derive(Default)]
-struct Told(Mutex<Vec<String>>);
-
-impl BridgeObserver for Told {
-    fn answered(&self, access: &Access) {
-        assert_eq!(access.closed(), None);
-        self.tell("answered", access);
-    }
-
-    fn ended(&self, access: &Access) {
-        let how = access.closed().unwrap().how();
-        self.tell(how, access);
-    }
-}
-
-impl Told {
-    fn tell(&self, what: &str, access: &Access) {
-        let status = access.status().map(|status| status.as_u16());
-        let told = format!("{what} {:?} {status:?}", access.route());
-        self.0.lock().unwrap().push(told);
-    }
-}
-
-#[tokio::test]
-async fn an_observer_is_told_of_every_request() {
-    let one = backend("one").await;
-    let table = Table::start(table([route("/a", &[one])])).await;
-    let told = Arc::new(Told::default());
-    table.bridge.observe(told.clone());
-    drop(table.ask("/a", "").await);
-    let lines = || told.0.lock().unwrap().len();
-    until(|| lines() == 2).await;
-    table.ask("/b", "").await;
-    until(|| lines() == 4).await;
-    let lines = told.0.lock().unwrap().clone();
-    let expected = [
-        "answered Some(\"*/a\") Some(101)",
-        "end Some(\"*/a\") Some(101)",
-        "answered None Some(404)",
-        "refused None Some(404)",
-    ];
-    assert_eq!(lines, expected);
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@
 mod admission;
 mod axum_router;
 mod bridge_handshake;
+mod bridge_observer;
 mod bridge_ordinary;
+mod bridge_pools;
 mod bridge_routes;
 mod bridge_splice;
 mod bridge_tcp;

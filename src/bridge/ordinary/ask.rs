@@ -14,7 +14,7 @@ use super::Ticket;
 use super::body::{Progress, Upload};
 use super::connections::{Connection, Place, Unsent};
 use crate::bridge::exchange::TRIES;
-use crate::bridge::{NoUpstream, Route, Upstream, headers, refusal};
+use crate::bridge::{NoUpstream, Route, Upstream, forwarded, headers, refusal};
 use crate::error::{Error, Timeout};
 use crate::handshake::{HandshakeError, HostPort, Target, Via};
 use crate::server::Peer;
@@ -62,6 +62,7 @@ impl Asked {
             host: &authority,
             trusted: route.trusts_forwarded(),
         };
+        let client = forwarded::client_of(&parts.headers, peer.addr(), route);
         let (fields, takes_trailers) = headers::ordinary(parts.headers, from);
         let path = parts.uri.path_and_query();
         let path = path.map_or("/", |path| path.as_str());
@@ -69,7 +70,7 @@ impl Asked {
             path: route.path_for_upstream(path).to_owned(),
             is_repeatable: parts.method.is_idempotent() && upload.is_empty(),
             method: parts.method,
-            client: peer.addr().ip(),
+            client,
             authority,
             via,
             fields,

@@ -280,7 +280,7 @@ impl Download {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence.broken();
                 if let Some(data) = frame.data_ref() {
-                    self.ticket.access.down += data.len() as u64;
+                    self.ticket.access.moved.down += data.len() as u64;
                 }
                 return Poll::Ready(Some(Ok(clean(frame))));
             }

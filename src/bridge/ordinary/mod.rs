@@ -23,7 +23,7 @@ pub(super) use self::connections::Connections;
 use self::ask::{Answered, Asked};
 use self::body::{Progress, Upload};
 use super::access::{Access, Closed};
-use super::{Inner, Lease, Permit, Route, headers, refusal};
+use super::{Inner, Lease, Permit, Route, forwarded, headers, refusal};
 use crate::handshake::{HostPort, Rejection, Via, authority};
 use crate::server::{Body, Peer};
 
@@ -75,7 +75,7 @@ impl Ticket {
             ..
         } = self;
         drop((lease, permit));
-        access.up = progress.bytes();
+        access.moved.up = progress.bytes();
         access.end(closed);
     }
 }
@@ -150,7 +150,8 @@ fn admit(
     if !route.takes_ordinary() {
         return Err(no(Rejection::NotWebSocket));
     }
-    let permit = route.admit(peer.addr().ip()).map_err(refusal::saturated)?;
+    let client = forwarded::client_of(&parts.headers, peer.addr(), &route);
+    let permit = route.admit(client).map_err(refusal::saturated)?;
     ticket.permit = Some(permit);
     Ok((route, authority))
 }

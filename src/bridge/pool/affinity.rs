@@ -63,7 +63,8 @@ impl Affinity {
         Self(Kind::Header(name))
     }
 
-    /// By the client's address.
+    /// By the client's address: of the connection, or as proxies tell where the
+    /// route [trusts](crate::RouteBuilder::trust_forwarded) them.
     #[must_use]
     pub fn client() -> Self {
         Self(Kind::Client)

@@ -19,7 +19,9 @@ pub struct BridgeLimits {
     pub sockets: Option<usize>,
     /// Sockets of one client: of an IPv4 address, or of an IPv6 network of 64
     /// bits, which is what one subscriber has. Behind a load balancer that
-    /// ends connections every client has its address. Default none.
+    /// ends connections every client has its address, unless the route
+    /// [trusts](crate::RouteBuilder::trust_forwarded) what it tells of them.
+    /// Default none.
     pub sockets_per_client: Option<usize>,
     /// What a client that is turned away is told to wait, in whole seconds.
     /// Default 1 s.

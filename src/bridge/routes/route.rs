@@ -325,7 +325,10 @@ impl RouteBuilder {
     }
 
     /// Whether `Forwarded` and `X-Forwarded-*` of clients are believed and
-    /// added to, as behind a load balancer, instead of replaced. Default false.
+    /// added to, as behind a load balancer, instead of replaced. The address
+    /// that the last proxy tells is then the client's, for
+    /// [`BridgeLimits::sockets_per_client`] and [`Affinity::client`]. Default
+    /// false.
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
         self.trust_forwarded = trust;
         self

@@ -7,6 +7,7 @@ pub(crate) mod frames;
 pub(crate) mod h2peer;
 pub(crate) mod raw;
 pub(crate) mod server;
+pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod tls;
 

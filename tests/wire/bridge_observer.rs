@@ -1,0 +1,103 @@
+//! What is told of the sockets of a bridge, while they are open and at their
+//! end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use h2ws::{Access, BridgeObserver, Client, Message};
+
+use crate::support::table::{Table, backend, route, table};
+use crate::support::{tls, until, within};
+
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl BridgeObserver for Told {
+    fn answered(&self, access: &Access) {
+        assert_eq!(access.closed(), None);
+        self.tell("answered", access);
+    }
+
+    fn ended(&self, access: &Access) {
+        let how = access.closed().unwrap().how();
+        self.tell(how, access);
+    }
+}
+
+impl Told {
+    fn tell(&self, what: &str, access: &Access) {
+        let status = access.status().map(|status| status.as_u16());
+        let told = format!("{what} {:?} {status:?}", access.route());
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+#[tokio::test]
+async fn an_observer_is_told_of_every_request() {
+    let one = backend("one").await;
+    let table = Table::start(table([route("/a", &[one])])).await;
+    let told = Arc::new(Told::default());
+    table.bridge.observe(told.clone());
+    drop(table.ask("/a", "").await);
+    let lines = || told.0.lock().unwrap().len();
+    until(|| lines() == 2).await;
+    table.ask("/b", "").await;
+    until(|| lines() == 4).await;
+    let lines = told.0.lock().unwrap().clone();
+    let expected = [
+        "answered Some(\"*/a\") Some(101)",
+        "end Some(\"*/a\") Some(101)",
+        "answered None Some(404)",
+        "refused None Some(404)",
+    ];
+    assert_eq!(lines, expected);
+}
+
+/// Bytes of live sockets, and of one that has ended.
+#[derive(Default)]
+struct Bytes {
+    up: AtomicU64,
+    down: AtomicU64,
+    in_all: Mutex<Option<(u64, u64)>>,
+}
+
+impl BridgeObserver for Bytes {
+    fn moved(&self, access: &Access, up: u64, down: u64) {
+        assert!(up + down > 0 && access.bytes_up() >= up);
+        self.up.fetch_add(up, Ordering::Relaxed);
+        self.down.fetch_add(down, Ordering::Relaxed);
+    }
+
+    fn ended(&self, access: &Access) {
+        let bytes = (access.bytes_up(), access.bytes_down());
+        *self.in_all.lock().unwrap() = Some(bytes);
+    }
+}
+
+#[tokio::test]
+async fn bytes_are_told_while_a_socket_is_open_and_none_twice() {
+    let one = backend("one").await;
+    let table = Table::start(table([route("/*", &[one])])).await;
+    let bytes = Arc::new(Bytes::default());
+    table.bridge.observe(bytes.clone());
+    let client = Client::builder().tls(tls::none()).build().unwrap();
+    let url = format!("ws://{}/", table.addr);
+    let mut socket = client.connect(&url).await.unwrap();
+    let told = || bytes.up.load(Ordering::Relaxed);
+    within(async {
+        while told() == 0 {
+            let message = Message::binary(vec![0; 100]);
+            socket.send(message).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    assert_eq!(*bytes.in_all.lock().unwrap(), None, "it is open");
+    socket.close(None).await.unwrap();
+    until(|| bytes.in_all.lock().unwrap().is_some()).await;
+    let sums = (told(), bytes.down.load(Ordering::Relaxed));
+    assert_eq!(*bytes.in_all.lock().unwrap(), Some(sums));
+    assert!(sums.0 > 0 && sums.1 > 0, "{sums:?}");
+}

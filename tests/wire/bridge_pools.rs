@@ -1,0 +1,131 @@
+//! Which server of a pool is asked, what it is asked again, and for whom.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use h2ws::{Affinity, BridgeLimits, HeaderRules, Server, Upgrade};
+use http::{Response, StatusCode};
+use tokio::io::AsyncReadExt;
+
+use crate::support::client::listen;
+use crate::support::table::{Table, backend, field, limited, route, status, table};
+
+#[tokio::test]
+async fn clients_behind_a_trusted_proxy_are_counted_by_what_it_tells() {
+    let one = backend("one").await;
+    let limits = || BridgeLimits::default().sockets_per_client(1);
+    let ask = async |table: &Table, client: &str| {
+        let fields = format!("X-Forwarded-For: 9.9.9.9, {client}\r\n");
+        table.ask("/", &fields).await
+    };
+    let trusting = route("/*", &[one]).trust_forwarded(true);
+    let table = Table::start(limited([trusting], limits())).await;
+    let held = [
+        ask(&table, "192.0.2.1").await,
+        ask(&table, "192.0.2.2").await,
+    ];
+    assert_eq!(held.each_ref().map(status), [101, 101]);
+    assert_eq!(status(&ask(&table, "192.0.2.1").await), 503);
+
+    let table = Table::start(limited([route("/*", &[one])], limits())).await;
+    let held = ask(&table, "192.0.2.1").await;
+    assert_eq!(status(&held), 101);
+    assert_eq!(
+        status(&ask(&table, "192.0.2.2").await),
+        503,
+        "anybody could say so"
+    );
+}
+
+#[tokio::test]
+async fn an_address_told_by_a_trusted_proxy_is_an_affinity() {
+    let backends = [backend("a").await, backend("b").await];
+    let route = route("/*", &backends).affinity(Affinity::client());
+    let table = Table::start(table([route.trust_forwarded(true)])).await;
+    let mut names = std::collections::BTreeSet::new();
+    for host in 1..=20 {
+        let fields = format!("Forwarded: for=192.0.2.{host}\r\n");
+        let first = table.ask("/", &fields).await;
+        let again = table.ask("/", &fields).await;
+        let name = field(&first, "x-name").map(str::to_owned);
+        assert_eq!(field(&again, "x-name"), name.as_deref());
+        names.extend(name);
+    }
+    assert_eq!(names.len(), 2, "all went to one");
+}
+
+/// A server that reads each request, and hangs up.
+async fn hangs_up(seen: Arc<AtomicUsize>) -> SocketAddr {
+    let (listener, addr) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && tcp.read_buf(&mut head).await.is_ok() {}
+            seen.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    addr
+}
+
+/// It may have acted upon the request, which is not to be done twice.
+#[tokio::test]
+async fn a_request_that_a_server_has_seen_is_not_made_again() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let servers = [hangs_up(seen.clone()).await, backend("one").await];
+    let table = Table::start(table([route("/*", &servers)])).await;
+    // Where the fewest are: one goes to each.
+    let answers = [table.ask("/", "").await, table.ask("/", "").await];
+    let mut statuses = answers.each_ref().map(status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [101, 502]);
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+}
+
+/// A server that answers each request so.
+async fn refuses(status: StatusCode) -> SocketAddr {
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let refuse = move |request: Upgrade| async move {
+        let response = Response::builder().status(status).header("x-secret", "1");
+        request.reject_with(response.body(Bytes::new()).unwrap());
+    };
+    tokio::spawn(server.serve(refuse).into_future());
+    addr
+}
+
+#[tokio::test]
+async fn a_server_that_says_it_is_broken_is_left_out_and_others_are_not() {
+    for (answer, is_fit) in [
+        (StatusCode::BAD_GATEWAY, false),
+        (StatusCode::SERVICE_UNAVAILABLE, false),
+        (StatusCode::GATEWAY_TIMEOUT, false),
+        (StatusCode::INTERNAL_SERVER_ERROR, true),
+        (StatusCode::TOO_MANY_REQUESTS, true),
+    ] {
+        let server = refuses(answer).await;
+        let table = Table::start(table([route("/*", &[server])])).await;
+        for _ in 0..3 {
+            assert_eq!(status(&table.ask("/", "").await), answer.as_u16());
+        }
+        let routes = table.bridge.routes();
+        let upstreams = routes.iter().next().unwrap().upstreams();
+        assert_eq!(upstreams[0].is_fit, is_fit, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn fields_of_refusals_are_changed_too() {
+    let server = refuses(StatusCode::FORBIDDEN).await;
+    let rules = HeaderRules::default().set("x-by", "bridge").unwrap();
+    let rules = rules.remove("x-secret").unwrap();
+    let bare = route("/bare", &[server]);
+    let ruled = route("/*", &[server]).response_headers(rules);
+    let table = Table::start(table([bare, ruled])).await;
+    let (bare, ruled) = (table.ask("/bare", "").await, table.ask("/", "").await);
+    assert_eq!([&bare, &ruled].map(status), [403, 403]);
+    assert_eq!(field(&bare, "x-secret"), Some("1"));
+    assert_eq!(field(&ruled, "x-secret"), None);
+    assert_eq!(field(&ruled, "x-by"), Some("bridge"));
+}

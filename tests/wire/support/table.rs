@@ -1,0 +1,103 @@
+//! Bridges by a table of routes, and servers behind them.
+
+use std::net::SocketAddr;
+
+use h2ws::{Bridge, BridgeLimits, Client, Route, RouteBuilder, Routes, Server, Upgrade};
+use tokio::task::JoinHandle;
+
+use super::client::listen;
+use super::text::Text;
+use super::tls;
+
+pub(crate) struct Table {
+    pub(crate) bridge: Bridge,
+    pub(crate) addr: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Table {
+    pub(crate) async fn start(routes: Routes) -> Self {
+        let client = Client::builder().tls(tls::none()).build().unwrap();
+        let bridge = Bridge::new(client, routes);
+        let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+        let addr = server.local_addr().unwrap();
+        let serve = server.serve(bridge.handler()).into_future();
+        let task = tokio::spawn(async move {
+            serve.await.unwrap();
+        });
+        Self { bridge, addr, task }
+    }
+
+    /// Asks for a socket; the answer's head.
+    pub(crate) async fn ask(&self, path: &str, fields: &str) -> Text {
+        let mut client = Text::ask(self.addr, path, fields).await;
+        client.read_head().await;
+        client
+    }
+}
+
+pub(crate) fn route(path: &str, backends: &[SocketAddr]) -> RouteBuilder {
+    let builder = Route::builder("*", path).unwrap();
+    backends.iter().fold(builder, |builder, backend| {
+        builder.upstream(format!("ws://{backend}").parse().unwrap())
+    })
+}
+
+pub(crate) fn table(routes: impl IntoIterator<Item = RouteBuilder>) -> Routes {
+    limited(routes, BridgeLimits::default())
+}
+
+pub(crate) fn limited(
+    routes: impl IntoIterator<Item = RouteBuilder>,
+    limits: BridgeLimits,
+) -> Routes {
+    let builder = Routes::builder().limits(limits);
+    let routes = routes.into_iter().map(|route| route.build().unwrap());
+    routes
+        .fold(builder, h2ws::RoutesBuilder::route)
+        .build()
+        .unwrap()
+}
+
+/// A server that accepts all sockets, and says in a field which it is.
+pub(crate) async fn backend(name: &'static str) -> SocketAddr {
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let serve = server.serve(move |mut request: Upgrade| async move {
+        let path = request.uri().to_string();
+        request.header("x-name".parse().unwrap(), name.parse().unwrap());
+        request.header("x-path".parse().unwrap(), path.parse().unwrap());
+        for echoed in ["x-tenant", "x-debug", "host"] {
+            if let Some(value) = request.headers().get(echoed).cloned() {
+                let field = format!("x-saw-{echoed}").parse().unwrap();
+                request.header(field, value);
+            }
+        }
+        let mut socket = request.accept().await.unwrap();
+        while let Some(Ok(_)) = futures_util::StreamExt::next(&mut socket).await {}
+    });
+    tokio::spawn(serve.into_future());
+    addr
+}
+
+pub(crate) async fn nobody() -> SocketAddr {
+    let (listener, addr) = listen().await;
+    drop(listener);
+    addr
+}
+
+pub(crate) fn field<'a>(text: &'a Text, name: &str) -> Option<&'a str> {
+    let lines = text.head.lines().filter_map(|line| line.split_once(": "));
+    let mut values = lines.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+    values.next().map(|(_, value)| value)
+}
+
+pub(crate) fn status(text: &Text) -> u16 {
+    text.head.split(' ').nth(1).unwrap().parse().unwrap()
+}
