@@ -21,6 +21,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use self::access::{Access, BridgeObserver, Closed, Party};
@@ -97,6 +98,24 @@ struct Inner {
     connections: Arc<Connections>,
     table: RwLock<Table>,
     observer: OnceLock<Arc<dyn BridgeObserver>>,
+    /// Requests and sockets that are being passed.
+    passing: watch::Sender<usize>,
+}
+
+/// One of them, until it is dropped.
+struct Passing<'a>(&'a Inner);
+
+impl<'a> Passing<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.passing.send_modify(|passing| *passing += 1);
+        Self(inner)
+    }
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.0.passing.send_modify(|passing| *passing -= 1);
+    }
 }
 
 /// The table in force, and those who look after its servers.
@@ -147,6 +166,7 @@ impl Bridge {
                 client,
                 table,
                 observer: OnceLock::new(),
+                passing: watch::Sender::new(0),
             }),
         }
     }
@@ -242,6 +262,8 @@ impl Bridge {
     ///
     /// Dropping the future cuts the socket on both sides.
     pub async fn pass(&self, request: Upgrade) {
+        // The last to be dropped, also where the server drops this.
+        let _passing = Passing::new(&self.inner);
         let observer = self.inner.observer.get().cloned();
         let mut access = Box::new(Access::begin(&request, observer));
         // Apart, because it is large and the socket lives long.
@@ -252,6 +274,19 @@ impl Bridge {
             Err(closed) => closed,
         };
         access.end(closed);
+    }
+
+    /// Waits until nothing is being passed, and so all has been
+    /// [logged](Access) and told to the [observer](Self::observe). A server has
+    /// drained a moment before: when the last byte has left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn idle(&self) {
+        let mut passing = self.inner.passing.subscribe();
+        // It fails without a sender, which `self` has.
+        let _ = passing.wait_for(|passing| *passing == 0).await;
     }
 
     /// The client that asks upstreams: for its figures, and to wait at the end

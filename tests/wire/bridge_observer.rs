@@ -96,7 +96,7 @@ async fn bytes_are_told_while_a_socket_is_open_and_none_twice() {
     .await;
     assert_eq!(*bytes.in_all.lock().unwrap(), None, "it is open");
     socket.close(None).await.unwrap();
-    until(|| bytes.in_all.lock().unwrap().is_some()).await;
+    within(table.bridge.idle()).await;
     let sums = (told(), bytes.down.load(Ordering::Relaxed));
     assert_eq!(*bytes.in_all.lock().unwrap(), Some(sums));
     assert!(sums.0 > 0 && sums.1 > 0, "{sums:?}");
