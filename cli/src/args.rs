@@ -167,6 +167,15 @@ pub(crate) struct BridgeArgs {
     /// Keep ordinary requests, such as for pages, from a ws:// or wss:// upstream
     #[arg(long, conflicts_with = "config")]
     pub(crate) sockets_only: bool,
+    /// Trust upstreams with a certificate signed by one of these, PEM, and no others
+    #[arg(long, value_name = "FILE", conflicts_with = "upstream_insecure")]
+    pub(crate) upstream_cacert: Option<PathBuf>,
+    /// Certificate chain to show to upstreams that ask, PEM
+    #[arg(long, value_name = "FILE", requires = "upstream_key")]
+    pub(crate) upstream_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "upstream_cert")]
+    pub(crate) upstream_key: Option<PathBuf>,
     /// Believe the Forwarded and X-Forwarded-* fields of clients, which are proxies of one's own
     #[arg(long, conflicts_with = "config")]
     pub(crate) trust_forwarded: bool,
@@ -182,6 +191,10 @@ pub(crate) struct BridgeArgs {
     /// Serve figures for Prometheus at /metrics there, and /healthz and /readyz
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Seconds from SIGTERM, when /readyz says no, until no more sockets are taken: the time
+    /// that load balancers need to notice [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) drain_delay: Option<f64>,
     /// How logs are written, among them a line for each socket at its end
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,

@@ -15,8 +15,17 @@ use crate::Failure;
 /// A certificate chain and its key, from PEM files.
 pub(crate) fn identity(cert: &Path, key: &Path) -> Result<Identity, Failure> {
     let (chain, pem) = (read(cert)?, read(key)?);
-    Identity::from_pem(&chain, &pem)
-        .map_err(|error| format!("{} and {}: {error}", cert.display(), key.display()).into())
+    Identity::from_pem(&chain, &pem).map_err(|error| of_pair(cert, key, &error))
+}
+
+/// As [`identity`], if the key is the certificate's.
+pub(crate) fn pair(cert: &Path, key: &Path) -> Result<Certificates, Failure> {
+    let identity = identity(cert, key)?;
+    Certificates::new(identity).map_err(|error| of_pair(cert, key, &error))
+}
+
+fn of_pair(cert: &Path, key: &Path, error: &dyn std::fmt::Display) -> Failure {
+    format!("{} and {}: {error}", cert.display(), key.display()).into()
 }
 
 /// A new one for this machine's own names, that nobody trusts.
@@ -28,7 +37,7 @@ pub(crate) fn self_signed() -> Result<Identity, Failure> {
 }
 
 /// Whom to trust, from a PEM file.
-fn roots(path: &Path) -> Result<RootCertStore, Failure> {
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Failure> {
     tls::roots_from_pem(&read(path)?).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
@@ -50,13 +59,12 @@ impl ServerFiles {
     pub(crate) fn load(&self) -> Result<ServerConfig, Failure> {
         let mut certificates: Option<Certificates> = None;
         for (cert, key) in &self.pairs {
-            let identity = identity(cert, key)?;
-            let added = match certificates.take() {
-                None => Certificates::new(identity),
-                Some(certificates) => certificates.with(identity),
-            };
-            let named = |error| format!("{} and {}: {error}", cert.display(), key.display());
-            certificates = Some(added.map_err(named)?);
+            certificates = Some(match certificates.take() {
+                None => pair(cert, key)?,
+                Some(certificates) => certificates
+                    .with(identity(cert, key)?)
+                    .map_err(|error| of_pair(cert, key, &error))?,
+            });
         }
         let certificates = match certificates {
             Some(certificates) => certificates,
@@ -73,6 +81,24 @@ impl ServerFiles {
     /// Whether there is something that may change.
     pub(crate) fn is_any(&self) -> bool {
         !self.pairs.is_empty() || self.client_ca.is_some()
+    }
+}
+
+/// The files that a client's TLS is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClientFiles {
+    /// Whom to trust instead of those whom the operating system trusts.
+    pub(crate) ca: Option<PathBuf>,
+    /// A certificate with its key, for servers that ask.
+    pub(crate) pair: Option<(PathBuf, PathBuf)>,
+}
+
+impl ClientFiles {
+    /// As the files are now.
+    pub(crate) fn load(&self, insecure: bool) -> Result<ClientConfig, Failure> {
+        let pair = self.pair.as_ref();
+        let identity = pair.map(|(cert, key)| identity(cert, key)).transpose()?;
+        verified_by(verifier(insecure, self.ca.as_deref())?, identity)
     }
 }
 

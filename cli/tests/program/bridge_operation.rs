@@ -211,6 +211,10 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
     for line in [
         "h2ws_bridge_sockets_closed_total{route=\"chat\",by=\"client\",how=\"close\"} 1",
         "h2ws_bridge_socket_seconds_count{route=\"chat\"} 1",
+        "h2ws_bridge_connections{side=\"client\",version=\"2\"} 1",
+        "h2ws_bridge_handshakes_total{side=\"client\",version=\"2\",result=\"accepted\"} 1",
+        "h2ws_bridge_handshakes_total{side=\"client\",version=\"2\",result=\"refused\"} 1",
+        "h2ws_bridge_handshakes_total{side=\"upstream\",version=\"1.1\",result=\"accepted\"} 1",
         // A masked frame of five bytes and a Close frame; an unmasked one, and one.
         "h2ws_bridge_bytes_total{route=\"chat\",direction=\"up\"} 17",
         "h2ws_bridge_bytes_total{route=\"chat\",direction=\"down\"} 9",
@@ -229,6 +233,40 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
     assert!(has("h2ws_bridge_draining 1"));
     drop(held);
     bridge.server.ended().exited(0);
+}
+
+/// While load balancers are told that it is not ready, sockets are taken; a
+/// drain that is shorter ends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_are_taken_between_not_ready_and_the_end_of_the_delay() {
+    let one = backend("one");
+    let routes = format!("metrics = \"127.0.0.1:0\"\n{}", to(&one));
+    for (file, args, ends) in [
+        ("drain_delay = \"1h\"\n", &[][..], false),
+        ("drain_delay = \"1h\"\n", &["--drain-delay", "0.2"], true),
+    ] {
+        let mut bridge = Bridge::start(&format!("{file}{routes}"), args);
+        let line = bridge.server.running.line();
+        let admin = line.trim_end().strip_prefix("metrics at ");
+        let admin = admin.and_then(|url| url.strip_suffix("/metrics"));
+        let ready = format!("{}/readyz", admin.expect("where the figures are"));
+        let client = client(HttpVersion::Http1);
+        let mut old = open(&client, bridge.url()).await;
+        bridge.server.running.signal("TERM");
+        if ends {
+            assert!(old.next().await.is_none());
+            assert_eq!(old.close_code(), Some(CloseCode::GOING_AWAY));
+            drop(old);
+            bridge.server.ended().exited(0);
+        } else {
+            until(|| get(&ready).0 == 503).await;
+            let mut new = open(&client, bridge.url()).await;
+            echo(&mut new, "new").await;
+            echo(&mut old, "old").await;
+            bridge.server.running.signal("TERM");
+            bridge.server.ended().exited(1).says("stopped at once");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

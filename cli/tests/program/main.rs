@@ -8,6 +8,7 @@ mod bridge_config;
 #[cfg(unix)]
 mod bridge_operation;
 mod bridge_ordinary;
+mod bridge_tls;
 mod connect;
 mod demo;
 mod probe;

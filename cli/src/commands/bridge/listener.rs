@@ -1,17 +1,19 @@
 //! Where clients come in: what is settled when the program starts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use h2ws::metrics::Metrics;
 use h2ws::tls::ServerTls;
 use h2ws::{Http2Config, Server};
-use rustls::ServerConfig;
 
 use super::config::Config;
 use super::upstream::LONGEST;
 use crate::Failure;
 use crate::args::{BridgeArgs, ListenArgs};
 use crate::commands::listen;
+use crate::tls::{ClientFiles, ServerFiles};
 
 /// What another file does not change before the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +21,9 @@ pub(super) struct Fixed {
     pub(super) listen: SocketAddr,
     pub(super) metrics: Option<SocketAddr>,
     pub(super) cleartext: bool,
+    pub(super) drain_delay: Duration,
     pub(super) drain_grace: Duration,
+    pub(super) upstream_tls: ClientFiles,
     max_connections: usize,
     max_streams: u32,
 }
@@ -36,10 +40,14 @@ impl Fixed {
         let listen = listen.or(config.and_then(|config| config.listen));
         let by_file = config.and_then(|config| config.cleartext);
         let grace = config.and_then(|config| config.drain_grace);
+        let delay = args.drain_delay.map(Duration::from_secs_f64);
+        let delay = delay.or(config.and_then(|config| config.drain_delay));
         Self {
             listen: listen.unwrap_or(ListenArgs::DEFAULT),
             metrics: args.metrics.or(config.and_then(|config| config.metrics)),
             cleartext: cert.is_empty() && (*cleartext || by_file.unwrap_or_default()),
+            drain_delay: delay.unwrap_or_default(),
+            upstream_tls: upstream_files(args, config),
             drain_grace: grace.unwrap_or(Duration::from_secs(30)),
             // A socket over HTTP/1.1 is a connection.
             max_connections: config
@@ -54,6 +62,36 @@ impl Fixed {
     }
 }
 
+/// The command line has the last word.
+fn upstream_files(args: &BridgeArgs, config: Option<&Config>) -> ClientFiles {
+    let by_file = config.map(|config| config.upstream_tls.clone());
+    let by_file = by_file.unwrap_or_default();
+    let pair = args.upstream_cert.clone().zip(args.upstream_key.clone());
+    ClientFiles {
+        ca: args.upstream_cacert.clone().or(by_file.ca),
+        pair: pair.or(by_file.pair),
+    }
+}
+
+/// What the command line names, and the file where that is silent: neither
+/// undoes what the other says of clients' certificates.
+pub(super) fn files(
+    args: &ListenArgs,
+    by_file: Option<ServerFiles>,
+) -> Result<ServerFiles, Failure> {
+    let Some(mut files) = by_file else {
+        return listen::files(args);
+    };
+    if !args.cert.is_empty() {
+        files.pairs = listen::files(args)?.pairs;
+    }
+    if args.client_ca.is_some() {
+        files.client_ca.clone_from(&args.client_ca);
+        files.client_cert_optional = args.client_cert_optional;
+    }
+    Ok(files)
+}
+
 /// A bound listener.
 pub(super) struct Listener {
     pub(super) server: Server,
@@ -65,20 +103,20 @@ impl Listener {
     pub(super) async fn bind(
         args: &ListenArgs,
         fixed: &Fixed,
-        by_file: Option<ServerConfig>,
+        by_file: Option<ServerFiles>,
+        metrics: Option<Arc<dyn Metrics>>,
     ) -> Result<Self, Failure> {
         let mut builder = Server::builder()
             // The routes' times hold.
             .answer_timeout(LONGEST)
             .max_connections(fixed.max_connections)
             .http2(Http2Config::default().max_concurrent_streams(fixed.max_streams));
+        if let Some(metrics) = metrics {
+            builder = builder.metrics(metrics);
+        }
         let mut tls = None;
         if !fixed.cleartext {
-            let config = match by_file {
-                Some(config) if args.cert.is_empty() => config,
-                _ => listen::files(args)?.load()?,
-            };
-            let current = ServerTls::new(config);
+            let current = ServerTls::new(files(args, by_file)?.load()?);
             builder = builder.tls(current.clone());
             tls = Some(current);
         }

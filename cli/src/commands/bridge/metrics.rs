@@ -25,6 +25,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use tower_service::Service;
 
+use super::connections::Connections;
 use crate::Failure;
 
 #[derive(Clone)]
@@ -120,7 +121,7 @@ impl Counters {
         );
         registry.register(
             "bytes",
-            "Bytes of sockets that have ended, up to the upstream and down from it",
+            "Bytes of sockets, up to the upstream and down from it",
             self.bytes.clone(),
         );
         registry.register(
@@ -172,16 +173,19 @@ impl BridgeObserver for Counters {
         self.passed.get_or_create(&Answered::of(access)).inc();
     }
 
+    fn moved(&self, access: &Access, up: u64, down: u64) {
+        for (direction, bytes) in [("up", up), ("down", down)] {
+            let route = of_route(access);
+            let label = Bytewise { route, direction };
+            self.bytes.get_or_create(&label).inc_by(bytes);
+        }
+    }
+
     fn ended(&self, access: &Access) {
         let Some(closed) = access.closed().filter(|_| is_open(access)) else {
             return;
         };
         let route = of_route(access);
-        for (direction, bytes) in [("up", access.bytes_up()), ("down", access.bytes_down())] {
-            let route = route.clone();
-            let label = Bytewise { route, direction };
-            self.bytes.get_or_create(&label).inc_by(bytes);
-        }
         self.closed
             .get_or_create(&ClosedBy {
                 route: route.clone(),
@@ -265,11 +269,12 @@ impl Present {
 }
 
 impl Metrics {
-    pub(super) fn new(bridge: Bridge) -> Self {
+    pub(super) fn new(bridge: Bridge, connections: &Connections) -> Self {
         let counters = Arc::new(Counters::new());
         let draining = Arc::new(AtomicBool::new(false));
         let mut registry = Registry::with_prefix("h2ws_bridge");
         counters.register(&mut registry);
+        connections.register(&mut registry);
         registry.register_collector(Box::new(Present {
             bridge,
             draining: draining.clone(),

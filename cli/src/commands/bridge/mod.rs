@@ -1,16 +1,20 @@
 //! `h2ws bridge`: takes sockets on to servers behind it.
 
 mod config;
+mod connections;
 mod listener;
 mod metrics;
 mod reload;
 mod upstream;
 
 use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
 use h2ws::Bridge;
 
 use self::config::Config;
+use self::connections::Connections;
 use self::listener::{Fixed, Listener};
 use self::metrics::{Admin, Metrics};
 use self::reload::Reload;
@@ -18,6 +22,9 @@ use super::listen;
 use super::request::shutdown;
 use crate::args::BridgeArgs;
 use crate::{Failure, Usage, signals};
+
+/// How long sockets that are over may take to say so.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let config = match &args.config {
@@ -30,18 +37,29 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let fixed = Fixed::of(&args, config.as_ref());
+    let connections = Connections::default();
+    // Nobody asks without it, and counting is not for nothing.
+    let watch = || {
+        let observer = Arc::new(connections.clone());
+        fixed
+            .metrics
+            .map(|_| observer as Arc<dyn h2ws::metrics::Metrics>)
+    };
+    let files = &fixed.upstream_tls;
     let (bridge, tls) = match config {
         Some(config) => {
-            let client = upstream::client(&args, &config.routes)?;
+            let client = upstream::client(&args, files, &config.routes, watch())?;
             (Bridge::new(client, config.routes), config.tls)
         }
-        None => (upstream::only(&args)?, None),
+        None => (upstream::only(&args, files, watch())?, None),
     };
-    let metrics = Metrics::new(bridge.clone());
-    bridge.observe(metrics.counters());
+    let metrics = Metrics::new(bridge.clone(), &connections);
+    if fixed.metrics.is_some() {
+        bridge.observe(metrics.counters());
+    }
     // Before anybody is told that the program is there.
     let stop = signals::stop();
-    let listener = Listener::bind(&args.listen, &fixed, tls).await?;
+    let listener = Listener::bind(&args.listen, &fixed, tls, watch()).await?;
     let admin = match fixed.metrics {
         Some(address) => Some(metrics.serve(address).await?),
         None => None,
@@ -57,10 +75,17 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         .with_graceful_shutdown(async move {
             stop.await;
             metrics.drain();
+            tokio::time::sleep(fixed.drain_delay).await;
         })
         .await?;
     reload.abort();
     listen::report(drained);
+    if tokio::time::timeout(LAST_LINES, bridge.idle())
+        .await
+        .is_err()
+    {
+        tracing::warn!("not all sockets have their line");
+    }
     shutdown(bridge.client()).await;
     Ok(())
 }

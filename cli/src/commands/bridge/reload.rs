@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use h2ws::Bridge;
 use h2ws::tls::ServerTls;
-use rustls::ServerConfig;
 
 use super::config::Config;
-use super::listener::Fixed;
+use super::listener::{self, Fixed};
 use crate::args::BridgeArgs;
-use crate::commands::listen;
 use crate::signals::Reloads;
+use crate::tls::ServerFiles;
 
 pub(super) struct Reload {
     signals: Reloads,
@@ -41,7 +40,7 @@ impl Reload {
         while self.signals.next().await {
             match self.args.config.clone() {
                 Some(file) => self.file(file).await,
-                None => self.renew(None),
+                None => self.renew(None).await,
             }
         }
     }
@@ -65,29 +64,29 @@ impl Reload {
         };
         if Fixed::of(&self.args, Some(&config)) != self.fixed {
             tracing::warn!(
-                "listeners, drain_grace, connections and streams_per_connection change with the \
-                 next start"
+                "listeners, drain_delay, drain_grace, connections, streams_per_connection and \
+                 upstream_tls change with the next start"
             );
         }
-        self.renew(config.tls);
+        self.renew(config.tls).await;
         self.bridge.replace(config.routes);
         tracing::info!(routes = self.bridge.routes().iter().count(), "reloaded");
     }
 
     /// Certificates are renewed, too. The command line has the last word.
-    fn renew(&self, by_file: Option<ServerConfig>) {
+    async fn renew(&self, by_file: Option<ServerFiles>) {
         let Some(tls) = &self.tls else {
             return;
         };
-        let config = if self.args.listen.cert.is_empty() {
-            Ok(by_file)
-        } else {
-            listen::files(&self.args.listen).and_then(|files| files.load().map(Some))
-        };
-        match config {
-            Ok(Some(config)) => tls.replace(config),
-            Ok(None) => {}
-            Err(error) => tracing::error!(error, "the old certificate is kept"),
+        let args = self.args.listen.clone();
+        if by_file.is_none() && args.cert.is_empty() {
+            return;
+        }
+        let load = move || listener::files(&args, by_file)?.load();
+        match tokio::task::spawn_blocking(load).await {
+            Ok(Ok(config)) => tls.replace(config),
+            Ok(Err(error)) => tracing::error!(error, "the old certificate is kept"),
+            Err(error) => tracing::error!(%error, "the old certificate is kept"),
         }
     }
 }

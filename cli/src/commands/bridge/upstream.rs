@@ -1,12 +1,15 @@
 //! What the bridge leads to, and how it is spoken to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use h2ws::handshake::AllowedOrigins;
+use h2ws::metrics::Metrics;
 use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme};
 
 use crate::args::BridgeArgs;
-use crate::{Failure, Usage, tls};
+use crate::tls::ClientFiles;
+use crate::{Failure, Usage};
 
 /// HTTP/2 connections to one upstream.
 const CONNECTIONS: usize = 1024;
@@ -15,21 +18,33 @@ const CONNECTIONS: usize = 1024;
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A client for the upstreams of a file.
-pub(super) fn client(args: &BridgeArgs, routes: &Routes) -> Result<Client, Failure> {
+pub(super) fn client(
+    args: &BridgeArgs,
+    files: &ClientFiles,
+    routes: &Routes,
+    metrics: Option<Arc<dyn Metrics>>,
+) -> Result<Client, Failure> {
     let mut upstreams = routes.iter().flat_map(|route| route.upstreams());
     let secure = upstreams.any(|status| status.upstream.scheme() == Scheme::Wss);
     let mut builder = Client::builder()
         .connect_timeout(LONGEST)
         .handshake_timeout(LONGEST)
         .max_connections(CONNECTIONS);
-    if let Some(config) = upstream_tls(args, secure)? {
+    if let Some(config) = upstream_tls(args, files, secure)? {
         builder = builder.tls(config);
+    }
+    if let Some(metrics) = metrics {
+        builder = builder.metrics(metrics);
     }
     Ok(builder.build()?)
 }
 
 /// The bridge of a command line, to one upstream.
-pub(super) fn only(args: &BridgeArgs) -> Result<Bridge, Failure> {
+pub(super) fn only(
+    args: &BridgeArgs,
+    files: &ClientFiles,
+    metrics: Option<Arc<dyn Metrics>>,
+) -> Result<Bridge, Failure> {
     let to = args.to.as_deref().unwrap_or_default();
     let scheme = scheme(to);
     let mut builder = Bridge::to(to)
@@ -45,10 +60,14 @@ pub(super) fn only(args: &BridgeArgs) -> Result<Bridge, Failure> {
     }
     builder = origins(builder, args, &scheme)?;
     let secure = matches!(&*scheme, "wss" | "https");
-    if let Some(config) = upstream_tls(args, secure)? {
-        let client = Client::builder().tls(config).max_connections(CONNECTIONS);
-        builder = builder.client(client.build()?);
+    let mut client = Client::builder().max_connections(CONNECTIONS);
+    if let Some(config) = upstream_tls(args, files, secure)? {
+        client = client.tls(config);
     }
+    if let Some(metrics) = metrics {
+        client = client.metrics(metrics);
+    }
+    builder = builder.client(client.build()?);
     Ok(builder.build().map_err(|error| Usage::of("--to", &error))?)
 }
 
@@ -80,10 +99,14 @@ fn origins(
 
 /// How TLS to the upstream goes; `None` where there is none, for cleartext
 /// works on a machine that trusts nobody.
-fn upstream_tls(args: &BridgeArgs, secure: bool) -> Result<Option<rustls::ClientConfig>, Failure> {
-    if !secure {
+fn upstream_tls(
+    args: &BridgeArgs,
+    files: &ClientFiles,
+    secure: bool,
+) -> Result<Option<rustls::ClientConfig>, Failure> {
+    // What was asked for holds for the upstreams of a later table, too.
+    if !secure && !args.upstream_insecure && *files == ClientFiles::default() {
         return Ok(None);
     }
-    let verifier = tls::verifier(args.upstream_insecure, None)?;
-    Ok(Some(tls::verified_by(verifier, None)?))
+    files.load(args.upstream_insecure).map(Some)
 }

@@ -3,20 +3,20 @@
 mod mistakes;
 mod reader;
 mod route;
+mod tls;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use h2ws::{BridgeLimits, Routes};
-use rustls::ServerConfig;
 use toml::de::DeTable;
 
 use self::mistakes::Gathered;
-use self::reader::{Section, Span};
-use crate::tls::ServerFiles;
+use self::reader::Section;
+use crate::tls::{ClientFiles, ServerFiles};
 
 pub(super) use self::mistakes::Mistakes;
 
@@ -25,7 +25,9 @@ pub(super) struct Config {
     pub(super) listen: Option<SocketAddr>,
     pub(super) metrics: Option<SocketAddr>,
     pub(super) cleartext: Option<bool>,
-    pub(super) tls: Option<ServerConfig>,
+    pub(super) tls: Option<ServerFiles>,
+    pub(super) upstream_tls: ClientFiles,
+    pub(super) drain_delay: Option<Duration>,
     pub(super) drain_grace: Option<Duration>,
     pub(super) max_connections: Option<usize>,
     pub(super) max_streams: Option<u32>,
@@ -55,8 +57,10 @@ impl Config {
     fn read(path: &Path, mut root: Section<'_>) -> Option<Self> {
         let listen = root.parsed("listen", address);
         let metrics = root.parsed("metrics", address);
+        let drain_delay = root.duration("drain_delay");
         let drain_grace = root.duration("drain_grace");
-        let (cleartext, tls) = tls(path, &mut root);
+        let (cleartext, tls) = tls::server(path, &mut root);
+        let upstream_tls = tls::upstream(path, &mut root);
         let mut max_connections = None;
         let mut max_streams = None;
         let mut limits = BridgeLimits::default();
@@ -81,6 +85,8 @@ impl Config {
             metrics,
             cleartext,
             tls,
+            upstream_tls,
+            drain_delay,
             drain_grace,
             max_connections: max_connections.map(|number| number as usize),
             max_streams: max_streams.map(|number| number as u32),
@@ -95,65 +101,6 @@ const COUNT: u64 = 1_000_000_001;
 fn address(text: &str) -> Result<SocketAddr, String> {
     let invalid = |_| format!("{text:?} is no address such as 0.0.0.0:443 or [::]:443");
     text.parse().map_err(invalid)
-}
-
-/// Whether there is TLS, and by which certificate.
-fn tls(path: &Path, root: &mut Section<'_>) -> (Option<bool>, Option<ServerConfig>) {
-    let cleartext = root.boolean("cleartext");
-    let Some(mut section) = root.section("tls") else {
-        return (cleartext, None);
-    };
-    if cleartext == Some(true) {
-        root.mistake(
-            &section.span,
-            "[tls] and cleartext = true exclude each other",
-        );
-    }
-    let beside = |(name, span): (&str, Span)| {
-        let directory = path.parent().unwrap_or(Path::new(""));
-        (directory.join(name), span)
-    };
-    let cert = section.string("cert").map(beside);
-    let key = section.string("key").map(beside);
-    let config = match (cert, key) {
-        (Some(cert), Some(key)) => server_config(&section, cert, key),
-        (cert, key) => {
-            for (there, name) in [(cert.is_some(), "cert"), (key.is_some(), "key")] {
-                if !there {
-                    section.mistake(&section.span, format_args!("[tls] needs {name}"));
-                }
-            }
-            None
-        }
-    };
-    section.finish();
-    (cleartext, config)
-}
-
-fn server_config(
-    section: &Section<'_>,
-    (cert, cert_span): (PathBuf, Span),
-    (key, key_span): (PathBuf, Span),
-) -> Option<ServerConfig> {
-    let mut readable = true;
-    for (file, span) in [(&cert, &cert_span), (&key, &key_span)] {
-        if let Err(error) = std::fs::read(file) {
-            section.mistake(span, format_args!("{}: {error}", file.display()));
-            readable = false;
-        }
-    }
-    if !readable {
-        return None;
-    }
-    let files = ServerFiles {
-        pairs: vec![(cert, key)],
-        client_ca: None,
-        client_cert_optional: false,
-    };
-    files
-        .load()
-        .map_err(|error| section.mistake(&cert_span, error))
-        .ok()
 }
 
 fn routes(root: &mut Section<'_>, limits: BridgeLimits) -> Option<Routes> {
@@ -245,7 +192,7 @@ mod tests {
     /// What the example shows as commented out, and its defaults.
     #[test]
     fn every_key_is_in_the_example() {
-        let wrong = "nothing = 1\n[tls]\nnothing = 1\n[limits]\nnothing = 1\n[[route]]\n\
+        let wrong = "nothing = 1\n[tls]\nnothing = 1\n[upstream_tls]\nnothing = 1\n[limits]\nnothing = 1\n[[route]]\n\
                      to = \"ws://a\"\nnothing = 1\n[route.timeouts]\nnothing = 1\n\
                      [route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
                      [route.check]\ntcp = true\nnothing = 1\n[route.request_headers]\nnothing = 1\n";
@@ -254,7 +201,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.split_once("there are "));
         let known: Vec<_> = known.flat_map(|(_, keys)| keys.split(", ")).collect();
-        assert!(known.len() > 40, "{told}");
+        assert!(known.len() > 46, "{told}");
         for key in known {
             let shown = |line: &str| {
                 let line = line.trim_start_matches(['#', ' ', '[']);

@@ -1,0 +1,131 @@
+//! The certificates that a file names: those for clients, and those for
+//! upstreams.
+
+use std::path::{Path, PathBuf};
+
+use super::reader::{Section, Span};
+use crate::tls::{self, ClientFiles, ServerFiles};
+
+/// A file, and where it is named.
+type Named = (PathBuf, Span);
+
+/// Whether there is TLS for clients, and by which files.
+pub(super) fn server(path: &Path, root: &mut Section<'_>) -> (Option<bool>, Option<ServerFiles>) {
+    let cleartext = root.boolean("cleartext");
+    let Some(mut section) = root.section("tls") else {
+        return (cleartext, None);
+    };
+    if cleartext == Some(true) {
+        root.mistake(
+            &section.span,
+            "[tls] and cleartext = true exclude each other",
+        );
+    }
+    let certs = several(path, &mut section, "cert");
+    let keys = several(path, &mut section, "key");
+    if certs.len() != keys.len() && !certs.is_empty() && !keys.is_empty() {
+        section.mistake(&section.span, "each file in cert needs its own in key");
+    }
+    let client_ca = section.string("client_ca").map(|name| beside(path, name));
+    let optional = section.boolean("client_cert_optional");
+    if optional.is_some() && client_ca.is_none() {
+        section.mistake(&section.span, "client_cert_optional needs client_ca");
+    }
+    let optional = optional.unwrap_or_default();
+    let files = server_files(&section, &certs, &keys, client_ca.as_ref(), optional);
+    section.finish();
+    (cleartext, files)
+}
+
+/// At least one, or it is a mistake.
+fn several(path: &Path, section: &mut Section<'_>, key: &'static str) -> Vec<Named> {
+    let names = section.strings(key);
+    let is_none = section.item(key).is_none_or(|item| item.is_empty());
+    if is_none {
+        section.mistake(&section.span, format_args!("[tls] needs {key}"));
+    }
+    names.into_iter().map(|name| beside(path, name)).collect()
+}
+
+/// Names are relative to the file that they are in.
+fn beside(path: &Path, (name, span): (&str, Span)) -> Named {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    (directory.join(name), span)
+}
+
+/// The files, if they are good.
+fn server_files(
+    section: &Section<'_>,
+    certs: &[Named],
+    keys: &[Named],
+    client_ca: Option<&Named>,
+    client_cert_optional: bool,
+) -> Option<ServerFiles> {
+    let mut fits = certs.len() == keys.len() && !certs.is_empty();
+    for (cert, key) in certs.iter().zip(keys) {
+        fits &= is_pair(section, cert, key);
+    }
+    fits &= client_ca.is_none_or(|named| are_roots(section, named));
+    let files = ServerFiles {
+        pairs: certs
+            .iter()
+            .zip(keys)
+            .map(|((cert, _), (key, _))| (cert.clone(), key.clone()))
+            .collect(),
+        client_ca: client_ca.map(|(file, _)| file.clone()),
+        client_cert_optional,
+    };
+    // Each is good alone; what is left is wrong with them together.
+    fits.then(|| {
+        files
+            .load()
+            .map_err(|error| section.mistake(&section.span, error))
+    })?
+    .ok()?;
+    Some(files)
+}
+
+fn is_pair(section: &Section<'_>, cert: &Named, key: &Named) -> bool {
+    let readable = [cert, key].map(|named| is_readable(section, named));
+    if readable != [true, true] {
+        return false;
+    }
+    let pair = tls::pair(&cert.0, &key.0);
+    pair.map_err(|error| section.mistake(&cert.1, error))
+        .is_ok()
+}
+
+fn are_roots(section: &Section<'_>, (file, span): &Named) -> bool {
+    let roots = tls::roots(file);
+    roots.map_err(|error| section.mistake(span, error)).is_ok()
+}
+
+fn is_readable(section: &Section<'_>, (file, span): &Named) -> bool {
+    let read = std::fs::read(file);
+    read.map_err(|error| section.mistake(span, format_args!("{}: {error}", file.display())))
+        .is_ok()
+}
+
+/// Whom to trust among upstreams, and what to show them.
+pub(super) fn upstream(path: &Path, root: &mut Section<'_>) -> ClientFiles {
+    let mut files = ClientFiles::default();
+    let Some(mut section) = root.section("upstream_tls") else {
+        return files;
+    };
+    if let Some(ca) = section.string("ca").map(|name| beside(path, name)) {
+        are_roots(&section, &ca);
+        files.ca = Some(ca.0);
+    }
+    let cert = section.string("cert").map(|name| beside(path, name));
+    let key = section.string("key").map(|name| beside(path, name));
+    match (cert, key) {
+        (Some(cert), Some(key)) => {
+            is_pair(&section, &cert, &key);
+            files.pair = Some((cert.0, key.0));
+        }
+        (None, None) => {}
+        _ => section.mistake(&section.span, "cert and key need each other"),
+    }
+    section.finish();
+    files
+}

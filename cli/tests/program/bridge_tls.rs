@@ -1,0 +1,164 @@
+//! `h2ws bridge` and certificates: of clients, of its own, of upstreams.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use crate::process::{Ended, Scratch, Server, h2ws, run_with};
+
+/// Writes an authority's certificate to `NAME.pem`, and one that it signed,
+/// for localhost, to `NAME-leaf.pem` and `NAME-leaf.key`.
+fn authority(files: &Scratch, name: &str) -> [String; 3] {
+    let mut params = CertificateParams::new([]).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().expect("a key");
+    let ca = params.self_signed(&ca_key).expect("an authority");
+    let issuer = Issuer::new(params, ca_key);
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let leaf = params.signed_by(&key, &issuer).expect("a certificate");
+    [
+        files.file(&format!("{name}.pem"), &ca.pem()),
+        files.file(&format!("{name}-leaf.pem"), &leaf.pem()),
+        files.file(&format!("{name}-leaf.key"), &key.serialize_pem()),
+    ]
+}
+
+fn connect(url: &str, args: &[&str]) -> Ended {
+    run_with(h2ws(&["connect", url]).args(args), "hello\n")
+}
+
+fn echoes(bridge: &Server, args: &[&str]) {
+    let ended = connect(&bridge.localhost(), args);
+    ended.exited(0);
+    assert_eq!(ended.stdout, "hello\n");
+}
+
+#[test]
+fn upstreams_are_trusted_by_a_file_and_shown_a_certificate() {
+    let files = Scratch::new();
+    let [ca, cert, key] = authority(&files, "ours");
+    let [other, ..] = authority(&files, "other");
+    let upstream = ["--cert", &cert, "--key", &key, "--client-ca", &ca];
+    let upstream = Server::start(&upstream);
+    let to = upstream.localhost();
+    let line = ["--cleartext", "--to", &to];
+    let shown = ["--upstream-cert", &cert, "--upstream-key", &key];
+    let by_line = |args: &[&str]| Server::bridge(&[&line, args].concat());
+    let by_file = |keys: &str| {
+        let text = format!("cleartext = true\n[upstream_tls]\n{keys}[[route]]\nto = \"{to}\"\n");
+        let file = files.file("bridge.toml", &text);
+        Server::bridge(&["--config", &file])
+    };
+    let pair = "cert = \"ours-leaf.pem\"\nkey = \"ours-leaf.key\"\n";
+    for good in [
+        by_line(&[&["--upstream-cacert", &ca], &shown[..]].concat()),
+        by_file(&format!("ca = \"ours.pem\"\n{pair}")),
+    ] {
+        echoes(&good, &[]);
+    }
+    for bad in [
+        by_line(&[&["--upstream-cacert", &other], &shown[..]].concat()),
+        by_line(&shown),
+        by_line(&["--upstream-cacert", &ca]),
+        by_file(&format!("ca = \"other.pem\"\n{pair}")),
+        by_file("ca = \"ours.pem\"\n"),
+    ] {
+        connect(&bad.url, &[]).exited(1).says("502");
+    }
+}
+
+#[test]
+fn a_file_says_whose_clients_are_let_in_and_the_line_does_not_undo_it() {
+    let files = Scratch::new();
+    let [ca, cert, key] = authority(&files, "ours");
+    let [_, stranger, stranger_key] = authority(&files, "other");
+    let backend = Server::start(&["--cleartext"]);
+    let bridge = |keys: &str, args: &[&str]| {
+        let text = format!(
+            "[tls]\ncert = \"ours-leaf.pem\"\nkey = \"ours-leaf.key\"\n{keys}[[route]]\nto = \"{}\"\n",
+            backend.url
+        );
+        let file = files.file("bridge.toml", &text);
+        Server::bridge(&[&["--config", &file], args].concat())
+    };
+    let shown = ["--cacert", &ca, "--cert", &cert, "--key", &key];
+    let strange = ["--cacert", &ca, "--cert", &stranger, "--key", &stranger_key];
+    let none = ["--cacert", &ca];
+    let required = "client_ca = \"ours.pem\"\n";
+    for strict in [
+        bridge(required, &[]),
+        bridge(required, &["--cert", &cert, "--key", &key]),
+        bridge("", &["--client-ca", &ca]),
+    ] {
+        echoes(&strict, &shown);
+        connect(&strict.localhost(), &none).exited(1);
+        connect(&strict.localhost(), &strange).exited(1);
+    }
+    let optional = bridge(&format!("{required}client_cert_optional = true\n"), &[]);
+    echoes(&optional, &shown);
+    echoes(&optional, &none);
+    connect(&optional.localhost(), &strange).exited(1);
+}
+
+#[test]
+fn each_name_has_its_certificate_and_each_mistake_its_line() {
+    let files = Scratch::new();
+    let [ca, ..] = authority(&files, "ours");
+    let made = rcgen::generate_simple_self_signed(["first.test".to_owned()]).expect("a pair");
+    files.file("first.pem", &made.cert.pem());
+    files.file("first.key", &made.signing_key.serialize_pem());
+    let backend = Server::start(&["--cleartext"]);
+    let route = format!("[[route]]\nto = \"{}\"\n", backend.url);
+    let text = format!(
+        "[tls]\ncert = [\"first.pem\", \"ours-leaf.pem\"]\nkey = [\"first.key\", \"ours-leaf.key\"]\n{route}"
+    );
+    let bridge = Server::bridge(&["--config", &files.file("bridge.toml", &text)]);
+    echoes(&bridge, &["--cacert", &ca]);
+
+    let two = "cert = [\"first.pem\",\n\"ours-leaf.pem\"]\n";
+    for (keys, line, what) in [
+        (
+            format!("[tls]\n{two}key = \"first.key\"\n"),
+            1,
+            "its own in key",
+        ),
+        (
+            format!("[tls]\n{two}key = [\"first.key\", \"first.key\"]\n"),
+            3,
+            "ours-leaf.pem and",
+        ),
+        (
+            "[tls]\ncert = \"first.pem\"\nkey = \"first.key\"\nclient_ca = \"first.key\"\n".into(),
+            4,
+            "first.key: ",
+        ),
+        (
+            "[tls]\ncert = \"first.pem\"\nkey = \"first.key\"\nclient_cert_optional = true\n"
+                .into(),
+            1,
+            "needs client_ca",
+        ),
+        (
+            "[upstream_tls]\nca = \"none.pem\"\n".into(),
+            2,
+            "none.pem: No such file",
+        ),
+        (
+            "[upstream_tls]\ncert = \"first.pem\"\n".into(),
+            1,
+            "need each other",
+        ),
+        (
+            "[upstream_tls]\ncert = \"first.pem\"\nkey = \"ours-leaf.key\"\n".into(),
+            2,
+            "first.pem and",
+        ),
+    ] {
+        let file = files.file("wrong.toml", &format!("{keys}{route}"));
+        let ended = crate::process::run(&["bridge", "--config", &file, "--check"]);
+        ended
+            .exited(2)
+            .says(&format!("wrong.toml:{line}: "))
+            .says(what);
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
