@@ -25,8 +25,8 @@ pub trait BridgeObserver: Send + Sync + 'static {
 
     /// So many bytes have passed since this was called last: `up` from the
     /// client to the upstream, `down` from the upstream to the client. Told
-    /// while the socket is in use, about once a second, and before its
-    /// [end](Self::ended).
+    /// while a socket or a body is on its way, about once a second, and before
+    /// its [end](Self::ended).
     fn moved(&self, access: &Access, up: u64, down: u64) {
         let _ = (access, up, down);
     }

@@ -276,7 +276,7 @@ impl Bridge {
         access.end(closed);
     }
 
-    /// Waits until nothing is being passed, and so all has been
+    /// Waits until no socket is being passed, and so all have been
     /// [logged](Access) and told to the [observer](Self::observe). A server has
     /// drained a moment before: when the last byte has left.
     ///

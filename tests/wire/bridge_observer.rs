@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::SinkExt;
+use futures_util::{FutureExt, SinkExt};
 use h2ws::{Access, BridgeObserver, Client, Message};
 
 use crate::support::table::{Table, backend, route, table};
@@ -95,6 +95,7 @@ async fn bytes_are_told_while_a_socket_is_open_and_none_twice() {
     })
     .await;
     assert_eq!(*bytes.in_all.lock().unwrap(), None, "it is open");
+    assert_eq!(table.bridge.idle().now_or_never(), None);
     socket.close(None).await.unwrap();
     within(table.bridge.idle()).await;
     let sums = (told(), bytes.down.load(Ordering::Relaxed));

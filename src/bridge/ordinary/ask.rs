@@ -14,7 +14,7 @@ use super::Ticket;
 use super::body::{Progress, Upload};
 use super::connections::{Connection, Place, Unsent};
 use crate::bridge::exchange::TRIES;
-use crate::bridge::{NoUpstream, Route, Upstream, headers, refusal};
+use crate::bridge::{NoUpstream, Route, Upstream, forwarded, headers, refusal};
 use crate::error::{Error, Timeout};
 use crate::handshake::{HandshakeError, HostPort, Target, Via};
 use crate::server::Peer;
@@ -63,6 +63,7 @@ impl Asked {
             host: &authority,
             trusted: route.trusts_forwarded(),
         };
+        let client = forwarded::client_of(&parts.headers, peer.addr(), route);
         let (fields, takes_trailers) = headers::ordinary(parts.headers, from);
         let path = parts.uri.path_and_query();
         let path = path.map_or("/", |path| path.as_str());
