@@ -1,0 +1,157 @@
+//! The closing handshake (RFC 6455 §7) and how a socket is let go.
+
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::{Out, WebSocket};
+use crate::error::Error;
+use crate::frame::{CloseCode, CloseFrame, Role, SendError};
+use crate::socket::config::Ending;
+use crate::socket::keys::mask_key;
+use crate::transport::Finish;
+
+impl WebSocket {
+    /// Closes: sends what is queued and a Close frame, and waits for the
+    /// peer's. Messages that arrive meanwhile are dropped; receive until the
+    /// end first if they matter.
+    ///
+    /// Closing a socket that the peer has closed already is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if the peer's Close frame does not come within
+    /// [`Config::close_timeout`]; [`Error::Send`] if the code may not be sent
+    /// (RFC 6455 §7.4); otherwise what broke the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once the future was polled the Close frame is on its way; the wait can
+    /// be taken up by calling `close` again.
+    pub async fn close(&mut self, frame: impl Into<Option<CloseFrame>>) -> Result<(), Error> {
+        let mut frame = Some(frame.into());
+        poll_fn(|cx| {
+            if let Some(close) = frame.take() {
+                self.send_close(close)?;
+            }
+            self.poll_closed(cx)
+        })
+        .await
+    }
+
+    /// Drives the closing handshake to its end.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.stream.is_some() {
+            // Not waited for: a peer that stopped reading may still close.
+            if let Poll::Ready(Err(error)) = self.poll_flush_messages(cx)
+                && !matches!(error, Error::Closed)
+            {
+                return Poll::Ready(Err(error));
+            }
+        }
+        loop {
+            match ready!(self.poll_message(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Sends a Close frame without waiting for the peer's.
+    pub(in crate::socket) fn poll_send_close(
+        &mut self,
+        frame: &mut Option<Option<CloseFrame>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if let Some(frame) = frame.take() {
+            self.send_close(frame)?;
+        }
+        self.poll_flush_messages(cx)
+    }
+
+    pub(super) fn send_close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        let protocol = &mut self.protocol;
+        match stream.write(|out| protocol.close(frame, mask_key, &mut Out(out))) {
+            Ok(()) => {
+                // It has to wait for the peer's Close with a limit from now on.
+                stream.wake_reader();
+                Ok(())
+            }
+            Err(SendError::Closed) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Closes for a peer that does not read: behind what is queued, but in
+    /// place of what is left of a long message, which could wait for ever.
+    pub(in crate::socket) fn give_up(
+        &mut self,
+        frame: CloseFrame,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        self.protocol.abandon();
+        self.send_close(Some(frame))?;
+        match self.poll_flush_messages(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Closes when this side is shutting down (RFC 6455 §7.4.1, code 1001).
+    pub(super) fn heed_drain(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        if !stream.is_draining() || !self.protocol.is_open() {
+            return Ok(());
+        }
+        self.send_close(Some(CloseFrame::from(CloseCode::GOING_AWAY)))?;
+        if let Some(stream) = &mut self.stream {
+            // An error shows up in the next read or write.
+            let _ = stream.poll_flush(cx);
+        }
+        Ok(())
+    }
+
+    /// Ready when the peer's Close frame is overdue.
+    pub(super) fn poll_close_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.protocol.close_sent() {
+            return Poll::Pending;
+        }
+        let timeout = self.config.close_timeout;
+        self.close_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)))
+            .as_mut()
+            .poll(cx)
+    }
+
+    pub(super) fn let_go(&mut self) {
+        self.chunk = Bytes::new();
+        self.close_timer = None;
+        self.meter = None;
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        let grace = self.config.linger_as(self.protocol.role());
+        let ending = self.config.ending;
+        stream.finish(match self.protocol.role() {
+            _ if !self.protocol.close_sent() && !self.abnormal => Finish::Cancel,
+            Role::Client if ending != Ending::AtOnce && self.protocol.is_closed() => {
+                let end = ending == Ending::AfterPeer;
+                Finish::Await { grace, end }
+            }
+            _ => Finish::End { grace },
+        });
+    }
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

@@ -1,0 +1,169 @@
+//! What the socket reads: messages out of chunks of the stream, and the peer's silence.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::{Out, WebSocket};
+use crate::error::{Error, Timeout};
+use crate::frame::{CloseCode, CloseFrame, Event, Message};
+use crate::metrics::SocketEnd;
+use crate::socket::keys::mask_key;
+use crate::socket::pings::Silence;
+use crate::transport::StreamError;
+
+impl WebSocket {
+    #[inline]
+    pub(in crate::socket) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, Error>>> {
+        match self.protocol.receive_whole(&mut self.chunk) {
+            Some(message) => {
+                self.count_received(message.len());
+                Poll::Ready(Some(Ok(message)))
+            }
+            None => self.poll_event(cx),
+        }
+    }
+
+    /// As [`poll_message`](Self::poll_message), apart from the common case.
+    #[inline(never)]
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        loop {
+            if self.stream.is_none() {
+                return Poll::Ready(None);
+            }
+            if self.chunk.is_empty() {
+                self.settle(cx);
+                self.go_on(cx);
+                self.heed_drain(cx)?;
+                match self.poll_chunk(cx) {
+                    Poll::Ready(Ok(chunk)) => self.chunk = chunk,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Pending => {
+                        self.pause();
+                        return Poll::Pending;
+                    }
+                }
+            }
+            let received = self.protocol.receive(&mut self.chunk);
+            if let Some(stream) = &mut self.stream {
+                stream.hold(self.protocol.held());
+            }
+            match received {
+                Ok(Some(Event::Message(message))) => {
+                    self.count_received(message.len());
+                    return Poll::Ready(Some(Ok(message)));
+                }
+                Ok(Some(event)) => {
+                    self.settle(cx);
+                    match event {
+                        Event::Pong(payload)
+                            if self.pings.as_ref().is_some_and(|p| p.is_answer(&payload)) => {}
+                        Event::Pong(payload) => {
+                            self.count_received(payload.len());
+                            return Poll::Ready(Some(Ok(Message::Pong(payload))));
+                        }
+                        Event::Close(_) => {
+                            let code = self.close_code().unwrap_or(CloseCode::NO_STATUS);
+                            self.ends(SocketEnd::Closed(code));
+                            self.let_go();
+                            return Poll::Ready(None);
+                        }
+                        _ => {}
+                    }
+                }
+                // What is owed is written before the next chunk is waited for.
+                Ok(None) => {}
+                Err(error) => {
+                    self.settle(cx);
+                    let error = Error::Protocol(error);
+                    self.ends(error.socket_end());
+                    self.let_go();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        // One unit a chunk: a peer that sends without pause must not keep
+        // other tasks from running.
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        let ended = match stream.poll_chunk(cx) {
+            Poll::Ready(Ok(Some(chunk))) => {
+                budget.made_progress();
+                if let Some(pings) = &mut self.pings {
+                    pings.heard();
+                }
+                return Poll::Ready(Ok(chunk));
+            }
+            Poll::Ready(Ok(None)) => Error::Abnormal,
+            Poll::Ready(Err(StreamError::Overloaded)) => {
+                budget.made_progress();
+                self.ends(SocketEnd::Overloaded);
+                self.protocol.forget_received();
+                // Fails where it was closing anyway.
+                let _ = self.give_up(CloseFrame::from(CloseCode::TRY_AGAIN_LATER), cx);
+                self.let_go();
+                return Poll::Ready(Err(Error::Overloaded));
+            }
+            Poll::Ready(Err(error)) => error.into(),
+            Poll::Pending => {
+                if self.poll_silence(cx).is_ready() {
+                    budget.made_progress();
+                    self.ends(SocketEnd::Timeout);
+                    // Before it counts as ended: there is nobody to end it with.
+                    self.let_go();
+                    self.abnormal = true;
+                    return Poll::Ready(Err(Error::Timeout(Timeout::KeepAlive)));
+                }
+                ready!(self.poll_close_timer(cx));
+                Error::Timeout(Timeout::Close)
+            }
+        };
+        budget.made_progress();
+        self.abnormal = true;
+        self.ends(ended.socket_end());
+        self.let_go();
+        Poll::Ready(Err(ended))
+    }
+
+    /// Pings a silent peer; ready when that was in vain.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (Some(pings), Some(stream)) = (&mut self.pings, &mut self.stream) else {
+                return Poll::Pending;
+            };
+            if !self.protocol.is_open() {
+                // From here on it is the close timeout's business.
+                return Poll::Pending;
+            }
+            match ready!(pings.poll(cx)) {
+                Silence::Dead => return Poll::Ready(()),
+                // Without room the peer has been asked by what fills it.
+                Silence::Ping(payload) => {
+                    if stream.has_room(cx) {
+                        let protocol = &mut self.protocol;
+                        let ping = Message::Ping(payload);
+                        // Cannot fail: it is short, and the socket open.
+                        let _ = stream.write(|out| protocol.send(ping, mask_key, &mut Out(out)));
+                        // An error shows up in the next read.
+                        let _ = stream.poll_flush(cx);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn count_received(&mut self, len: usize) {
+        if let Some(meter) = &mut self.meter {
+            meter.received(1, len);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the socket writes: messages of the application's, long ones as there is room,
+//! and what the protocol owes.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use super::{Out, WebSocket};
+use crate::error::Error;
+use crate::frame::{Message, Prepared};
+use crate::socket::keys::mask_key;
+use crate::transport::StreamError;
+
+impl WebSocket {
+    /// Sends a message that was prepared for many sockets, as `send` does one
+    /// of its own.
+    ///
+    /// # Errors
+    ///
+    /// What broke the stream; [`Error::Send`] after a Close frame.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may or may not have sent the message, never a part.
+    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        self.feed_prepared(message).await?;
+        poll_fn(|cx| self.poll_flush_messages(cx)).await
+    }
+
+    /// As [`send_prepared`](Self::send_prepared), to leave with the next flush.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_prepared`](Self::send_prepared).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has not sent the message.
+    pub async fn feed_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_ready_to_send(cx)).await?;
+        self.start_prepared(message)
+    }
+
+    #[inline]
+    pub(in crate::socket) fn poll_ready_to_send(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_pending(cx))?;
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        let room = stream.poll_room(cx);
+        room.map_err(|error| self.broke(error))
+    }
+
+    #[inline]
+    pub(in crate::socket) fn start_message(&mut self, message: Message) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Err(Error::Closed);
+        };
+        let protocol = &mut self.protocol;
+        let len = message.len();
+        stream.write(|out| protocol.send(message, mask_key, &mut Out(out)))?;
+        self.count_sent(len);
+        Ok(())
+    }
+
+    pub(in crate::socket) fn start_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+        let Some(stream) = &mut self.stream else {
+            return Err(Error::Closed);
+        };
+        let protocol = &mut self.protocol;
+        stream.write(|out| protocol.send_prepared(message, mask_key, &mut Out(out)))?;
+        self.count_sent(message.len());
+        Ok(())
+    }
+
+    pub(in crate::socket) fn poll_flush_messages(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_pending(cx))?;
+        self.pause();
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(()));
+        };
+        let flushed = stream.poll_flush(cx);
+        flushed.map_err(|error| self.broke(error))
+    }
+
+    #[inline]
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.protocol.has_pending() {
+            return self.poll_fragments(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the rest of a long message, frame by frame as there is room.
+    fn poll_fragments(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while self.protocol.has_pending() {
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Err(Error::Closed));
+            };
+            ready!(stream.poll_room(cx))?;
+            let protocol = &mut self.protocol;
+            stream.write(|out| protocol.write(mask_key, &mut Out(out)));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the rest of a long message as far as there is room, on behalf of
+    /// who fed it and only reads now. The reader is woken when there is more.
+    pub(super) fn go_on(&mut self, cx: &mut Context<'_>) {
+        while self.protocol.has_pending() {
+            let Some(stream) = &mut self.stream else {
+                return;
+            };
+            if !stream.has_room(cx) {
+                return;
+            }
+            let protocol = &mut self.protocol;
+            stream.write(|out| protocol.write(mask_key, &mut Out(out)));
+        }
+    }
+
+    /// Writes the control frames that the protocol owes.
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
+        if !self.protocol.owes() {
+            return;
+        }
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        // Pongs wait for room, of which a peer that pings and does not read
+        // leaves none; a Close frame is the last, so it may exceed it.
+        let closing = !self.protocol.is_open() && !self.protocol.has_pending();
+        if closing || stream.has_room(cx) {
+            let protocol = &mut self.protocol;
+            stream.write(|out| protocol.write(mask_key, &mut Out(out)));
+            // An error shows up in the next read or write.
+            let _ = stream.poll_flush(cx);
+        }
+    }
+
+    /// An error of writing; who drops the socket for it need not read again.
+    fn broke(&mut self, error: StreamError) -> Error {
+        let error = Error::from(error);
+        self.ends(error.socket_end());
+        error
+    }
+
+    #[inline]
+    fn count_sent(&mut self, len: usize) {
+        if let Some(meter) = &mut self.meter {
+            meter.sent(1, len);
+        }
+    }
+}
