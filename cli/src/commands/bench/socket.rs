@@ -16,8 +16,8 @@ use crate::Failure;
 /// would be taken for the socket's memory.
 const KEPT: usize = 16;
 
-/// Events that share one reading of the clock, and their bytes: reading it costs
-/// as much as decoding a short message.
+/// Events that share one reading of the clock, and their bytes: reading it is a
+/// good part of what a short message costs.
 const TOGETHER: usize = 16;
 const TOGETHER_BYTES: usize = 1024;
 
@@ -138,12 +138,12 @@ impl Talk<'_> {
 ///
 /// What shares a reading is few messages, short ones, within one poll of the
 /// task. Messages that came in one chunk came at one time, which the first of
-/// them tells better than the last. One that came just behind them is dated at
-/// most fifteen short messages early, about what a microsecond, the unit of a
-/// latency, is worth; only where the thread loses its processor in between is it
-/// more, for these few. What is sent is dated as early as what is received, so
-/// there is no bias to either side; and as readings only grow, nothing is
-/// answered before it was sent.
+/// them tells better than the last. One that came just behind them is dated
+/// early by at most the time that fifteen short messages take; only where the
+/// thread loses its processor in between is it more, for these few. In a closed
+/// loop what is sent is dated as early as what is received; with a rate it is
+/// dated by schedule, and a latency comes out low by that time at most. As
+/// readings only grow, nothing is answered before it was sent.
 struct Clock {
     read: Instant,
     /// Events that may still share the reading.
