@@ -9,9 +9,9 @@ use http::{StatusCode, Version};
 
 use crate::frame::{CloseCode, Role};
 
-pub(crate) use self::observer::{
-    Handshaking, Observed, Observer, OpenConnection, REPORT, SocketMeter,
-};
+#[cfg(feature = "bridge")]
+pub(crate) use self::observer::REPORT;
+pub(crate) use self::observer::{Handshaking, Observed, Observer, OpenConnection, SocketMeter};
 
 /// Is told what connections, handshakes and sockets do, to be counted:
 /// implement what matters for the metrics system at hand, and give it to

@@ -1,7 +1,7 @@
 //! The answer to a request for a WebSocket: given once, and in time.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -166,28 +166,35 @@ impl Future for Settling {
 /// Runs a handler. Until it has answered, it runs for `limit` at most, and
 /// only while the client waits: a client that asks and resets, again and again,
 /// must not pile up handlers (its streams do not count any more).
-pub(super) async fn attend(
+pub(super) fn attend(
     pending: Arc<Pending>,
     limit: Duration,
-    handler: impl Future<Output = ()>,
-) {
-    let mut handler = pin!(handler);
-    let mut settling = Settling {
-        pending,
-        limit,
-        sleep: None,
-    };
-    let settled = tokio::select! {
-        biased;
-        // It may have given the request to somebody else.
-        () = &mut handler => None,
-        settled = &mut settling => Some(settled),
-    };
-    match settled {
-        None => {
-            settling.await;
+    handler: impl Future<Output = ()> + Send,
+) -> impl Future<Output = ()> + Send {
+    // An async function would have a place for it as an argument, and another.
+    let mut handler = Box::pin(handler);
+    async move {
+        let mut settling = Settling {
+            pending,
+            limit,
+            sleep: None,
+        };
+        let settled = tokio::select! {
+            biased;
+            // It may have given the request to somebody else.
+            () = &mut handler => None,
+            settled = &mut settling => Some(settled),
+        };
+        match settled {
+            None => {
+                settling.await;
+            }
+            Some(Settled::Answered) => {
+                // What is held for an answer is not held for the socket's life.
+                drop(settling);
+                handler.await;
+            }
+            Some(Settled::Void) => {}
         }
-        Some(Settled::Answered) => handler.await,
-        Some(Settled::Void) => {}
     }
 }

@@ -32,19 +32,18 @@ pub(crate) async fn echo(mut request: Upgrade, subprotocols: &[String]) {
     {
         tracing::warn!(%error, "subprotocol");
     }
-    let tells = request.path() == CARRIER;
-    let before = request.headers().get(CARRIED_BY).cloned();
-    let mut socket = match request.accept().await {
+    // Apart, or every socket would have room for what these few need.
+    let told = if request.path() == CARRIER {
+        Box::pin(accept_and_tell(request)).await
+    } else {
+        request.accept().await
+    };
+    let mut socket = match told {
         Ok(socket) => socket,
         Err(error) => return tracing::debug!(%error, "gone before the answer"),
     };
     tracing::debug!(transport = %socket.transport(), "socket open");
-    let carrier = match before.as_ref().map(HeaderValue::to_str) {
-        Some(Ok(before)) => before.to_owned(),
-        _ => carrier(socket.transport()).to_string(),
-    };
-    let done = serve(&mut socket, tells.then_some(carrier)).await;
-    match done {
+    match serve(&mut socket).await {
         Ok(()) => {
             let code = socket.close_code().map(u16::from);
             tracing::debug!(transport = %socket.transport(), code, "socket closed");
@@ -53,10 +52,19 @@ pub(crate) async fn echo(mut request: Upgrade, subprotocols: &[String]) {
     }
 }
 
-async fn serve(socket: &mut WebSocket, carrier: Option<String>) -> Result<(), h2ws::Error> {
-    if let Some(carrier) = carrier {
-        socket.send(Message::text(carrier)).await?;
-    }
+/// Accepts a socket and tells it what carries it.
+async fn accept_and_tell(request: Upgrade) -> Result<WebSocket, h2ws::Error> {
+    let before = request.headers().get(CARRIED_BY).cloned();
+    let mut socket = request.accept().await?;
+    let carrier = match before.as_ref().map(HeaderValue::to_str) {
+        Some(Ok(before)) => before.to_owned(),
+        _ => carrier(socket.transport()).to_string(),
+    };
+    socket.send(Message::text(carrier)).await?;
+    Ok(socket)
+}
+
+async fn serve(socket: &mut WebSocket) -> Result<(), h2ws::Error> {
     while let Some(message) = socket.next().await {
         let message = message?;
         if message.is_text() || message.is_binary() {

@@ -22,7 +22,7 @@ impl WebSocket {
     /// # Errors
     ///
     /// [`Error::Timeout`] if the peer's Close frame does not come within
-    /// [`Config::close_timeout`]; [`Error::Send`] if the code may not be sent
+    /// [`Config::close_timeout`](crate::Config::close_timeout); [`Error::Send`] if the code may not be sent
     /// (RFC 6455 §7.4); otherwise what broke the stream.
     ///
     /// # Cancel safety
