@@ -48,8 +48,9 @@ def markdown(report):
     parts += memory(report) + million(report)
     seen = {peer for row in report["cells"].values() for peer in row}
     parts += ["## Peers", "", *[f"- `{name}`: {note}" for name, note in NOTES.items() if name in seen]]
-    if report["failures"]:
-        parts += ["", "## Failures", "", *[f"- {failure}" for failure in report["failures"]]]
+    failures = [f"not measured: {what}" for what in report["missing"]] + report["failures"]
+    if failures:
+        parts += ["", "## Failures", "", *[f"- {failure}" for failure in failures]]
     return "\n".join(parts) + "\n"
 
 

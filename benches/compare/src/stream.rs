@@ -26,14 +26,17 @@ pub enum Stream {
 
 impl Stream {
     /// Waits for data and appends it; false at the end.
-    pub async fn receive(&mut self, into: &mut Vec<Bytes>) -> bool {
+    ///
+    /// # Errors
+    /// The stream was reset, or its connection is gone.
+    pub async fn receive(&mut self, into: &mut Vec<Bytes>) -> Result<bool, h2::Error> {
         match self {
-            Self::Owned(handle) => handle.receive(into).await,
+            Self::Owned(handle) => Ok(handle.receive(into).await),
             Self::Direct { receive, pack, .. } => {
                 let length = poll_fn(|cx| {
                     let (mut length, mut ended) = (0, false);
                     while let Poll::Ready(next) = receive.poll_data(cx) {
-                        let Some(Ok(data)) = next else {
+                        let Some(data) = next.transpose()? else {
                             ended = true;
                             break;
                         };
@@ -44,14 +47,14 @@ impl Stream {
                         }
                     }
                     if length > 0 || ended {
-                        Poll::Ready(length)
+                        Poll::Ready(Ok::<_, h2::Error>(length))
                     } else {
                         Poll::Pending
                     }
                 })
-                .await;
+                .await?;
                 let _ = receive.flow_control().release_capacity(length);
-                length > 0
+                Ok(length > 0)
             }
         }
     }
@@ -72,7 +75,7 @@ impl Stream {
     /// Sends back what comes, until the end.
     pub async fn echo(mut self) {
         let mut chunks = Vec::new();
-        while self.receive(&mut chunks).await {
+        while let Ok(true) = self.receive(&mut chunks).await {
             if !self.send(pack(&mut chunks)) {
                 return;
             }

@@ -30,9 +30,10 @@ fn main() -> Result<(), Error> {
     let default = if frames { "yielding" } else { "tuned" };
     let mode: Mode = args.or("mode", default.parse()?)?;
     let plan = Plan::new(&args)?;
-    process::runtime(&args.or("runtime", "multi".to_owned())?)?
-        .block_on(run(plan, mode, frames))?;
-    // The connections need no goodbye.
+    let runtime = process::runtime(&args.or("runtime", "multi".to_owned())?)?;
+    runtime.block_on(run(plan, mode, frames))?;
+    // With the runtime still there: as it goes it drops connections, which
+    // sockets on its other threads would take for a failure.
     std::process::exit(0);
 }
 
@@ -153,7 +154,7 @@ impl Peer {
 fn spawn(driver: impl Future<Output = Result<(), Error>> + Send + 'static) {
     tokio::spawn(async {
         if let Err(error) = driver.await {
-            eprintln!("connection: {error}");
+            eprintln!("connection: {error:?}");
             std::process::exit(1);
         }
     });
@@ -214,8 +215,13 @@ async fn talk(
                 stream.send(talker.say(each));
             }
         }
-        if !stream.receive(&mut chunks).await {
-            eprintln!("a socket was closed");
+        let end = match stream.receive(&mut chunks).await {
+            Ok(true) => None,
+            Ok(false) => Some("end of stream".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(end) = end {
+            eprintln!("a socket was closed: {end}");
             std::process::exit(1);
         }
         let messages = chunks.drain(..).map(|chunk| talker.count(&chunk)).sum();

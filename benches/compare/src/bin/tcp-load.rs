@@ -18,7 +18,8 @@ const OPENING: usize = 64;
 fn main() -> Result<(), Error> {
     let args = Args::from_env(&NAMES, &SWITCHES)?;
     let plan = Plan::new(&args)?;
-    process::runtime(&args.or("runtime", "multi".to_owned())?)?.block_on(run(plan))?;
+    let runtime = process::runtime(&args.or("runtime", "multi".to_owned())?)?;
+    runtime.block_on(run(plan))?;
     // The connections need no goodbye.
     std::process::exit(0);
 }
