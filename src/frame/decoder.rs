@@ -21,8 +21,9 @@ const SHORT: usize = 1024;
 /// Takes chunks as they arrive, cut anywhere, and gives whole messages and control frames.
 ///
 /// Between messages it holds no heap memory. What a client receives whole within a chunk is a
-/// slice of that chunk, not a copy; a server's short messages that came in one chunk share one
-/// copy of it. So keeping a small message for long keeps the chunk's memory: copy what is to stay.
+/// slice of that chunk, not a copy; a server's short messages share one copy of the chunk that
+/// they came in, or a block of 4 KiB with others of their thread. So keeping a small message for
+/// long keeps that memory: copy what is to stay.
 ///
 /// ```
 /// use bytes::Bytes;

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Role;
+use super::block;
 use super::header::{Header, OpCode};
 use super::mask;
 
@@ -14,7 +15,7 @@ pub(super) const LARGE: usize = 16 * 1024;
 const HEAD: usize = 1024;
 
 /// The least memory, in bytes, that is asked for at a time: some short messages fit.
-const FIRST: usize = 256;
+const FIRST: usize = 128;
 
 /// Where encoded bytes go. Their order is that of the calls.
 pub trait Output {
@@ -116,7 +117,7 @@ fn reserve(buffer: &mut BytesMut, count: usize) {
 fn grow(buffer: &mut BytesMut, count: usize) {
     if buffer.capacity() == 0 {
         // To grow from nothing takes many more steps.
-        *buffer = BytesMut::with_capacity(count);
+        *buffer = block::buffer(count);
     } else {
         buffer.reserve(count);
     }

@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::block;
+
 /// Bytes per round of the loops, which the compiler turns into vector instructions.
 const WIDE: usize = 32;
 
@@ -55,6 +57,11 @@ fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
 /// A masked or unmasked copy of `src`, the start of a payload.
 #[inline]
 pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
+    if src.len() <= block::SHORT {
+        let mut out = block::buffer(src.len());
+        extend(&mut out, src, key, 0);
+        return out.freeze();
+    }
     if src.len() >= BLOCK {
         return copy_large(src, key);
     }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::frame::block;
+
 /// Chunks shorter than this are copied together when they have to wait, so
 /// that what is kept for a slow reader stays near the number of its bytes,
 /// however small the peer cuts them.
@@ -68,7 +70,7 @@ impl Outgoing {
     /// Makes room for `count` bytes that are likely to come, if there is none.
     pub(crate) fn expect(&mut self, count: usize) {
         if self.tail.capacity() == 0 {
-            self.tail = BytesMut::with_capacity(count);
+            self.tail = block::buffer(count);
         }
     }
 

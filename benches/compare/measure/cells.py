@@ -20,12 +20,17 @@ def once(row, peer, seconds):
         server = spawn(server_command(row, peer), row, 0, complaints)
         try:
             address = first_line(server)
-            load = spawn(client_command(row, peer, seconds, address, server.pid), row, 1, complaints)
+            loads = [spawn(beside_command(row, peer, seconds, address), row, 1, complaints)] if row.beside else []
+            loads.insert(0, spawn(client_command(row, peer, seconds, address, server.pid), row, 1, complaints))
+            load = loads[0]
             try:
                 out, _ = load.communicate(timeout=600 if row.kind == "million" else 60 + 4 * seconds)
+                if any(other.poll() for other in loads[1:]):
+                    raise RuntimeError("the load beside it failed")
             finally:
-                load.kill()
-                load.wait()
+                for each in loads:
+                    each.kill()
+                    each.wait()
         finally:
             server.kill()
             server.wait()
@@ -54,6 +59,11 @@ def client_command(row, peer, seconds, address, pid):
         words += ["--opening", opening(row, peer), "--json", *row.extra]
         return [*program(peer.client), address, *words] + (["--threads", "1"] if row.pinned else [])
     return [*program(peer.client), "--url", address, *words] + (["--runtime", "current"] if row.pinned else [])
+
+
+def beside_command(row, peer, seconds, address):
+    """Begins before the other, and would end long after it."""
+    return [*program(peer.client), address, *row.beside, "--duration", str(60 + 4 * seconds), "--json"]
 
 
 def opening(row, peer):

@@ -15,7 +15,7 @@ ROWS = {
     "1x1": ("h2ws", "raw-tuned", "fastws"),
     "100x1": ("h2ws", "raw-tuned", "fastws"),
     "1000x1": ("h2ws", "raw-tuned", "axum+frames", "fastws"),
-    "1000x16": ("h2ws", "raw-tuned", "axum+frames", "fastws"),
+    "1000x16": ("h2ws", "raw-tuned", "axum-windows+frames", "fastws"),
     "100x4-4KiB": ("h2ws", "raw-tuned", "axum+frames", "fastws"),
     "cpu-1000x1": ("h2ws+frames", "raw-tuned+frames", "axum+frames"),
     "open": ("h2ws", "raw-tuned", "fastws"),

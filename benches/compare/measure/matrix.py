@@ -1,6 +1,6 @@
 """Which loads there are, which peers, and who takes part in what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 RAW, AXUM, FAST = "raw-tuned", "axum+frames", "fastws"
 
@@ -29,6 +29,8 @@ class Row:
     peers: tuple = ("h2ws", RAW, FAST)
     extra: tuple = ()
     """Further arguments of `h2ws bench`, which other clients have not."""
+    beside: tuple = ()
+    """Arguments of a second `h2ws bench` that loads the same server meanwhile."""
 
     @property
     def unit(self):
@@ -47,7 +49,7 @@ class Row:
         """The same, small: only to see that it runs."""
         sockets = min(self.sockets, 2_000 if self.kind == "million" else 200)
         extra = MILLION_SMALL if self.kind == "million" else self.extra
-        return Row(self.name, self.what, sockets, self.in_flight, self.size, self.kind, self.peers, extra)
+        return replace(self, sockets=sockets, extra=extra)
 
 
 ONE, LARGE = 1, ("h2ws", "h2ws-http1", "h2ws+frames", "axum-windows+frames", AXUM)
@@ -58,7 +60,7 @@ MILLION_SMALL = ("--connections", "2", "--talkers", "20", "--rate", "1000", "--p
 ROWS = [
     Row("1000x1", "1,000 sockets, 1 in flight", 1000, peers=("h2ws", RAW, AXUM, FAST)),
     Row("1000x16", "1,000 sockets, 16 in flight", 1000, 16,
-        peers=("h2ws", RAW, "h2ws+frames", "raw-tuned+frames", AXUM, FAST)),
+        peers=("h2ws", RAW, "h2ws+frames", "raw-tuned+frames", "axum-windows+frames", FAST)),
     Row("100x1", "100 sockets, 1 in flight", 100),
     Row("100x16", "100 sockets, 16 in flight", 100, 16),
     Row("1x1", "1 socket, 1 in flight", ONE, peers=("h2ws", RAW, "raw-naive", FAST)),
@@ -79,6 +81,8 @@ ROWS = [
         extra=("--rate", "1000")),
     Row("quiet-beside", "the same beside 10 sockets that move 1 MiB messages", ONE, kind="p99",
         peers=("h2ws",), extra=("--rate", "1000", "--bulk", "10")),
+    Row("quiet-apart", "the same beside them, on a connection and in a process of its own", ONE, kind="p99",
+        peers=("h2ws",), extra=("--rate", "1000"), beside=("--sockets", "10", "--size", str(1 << 20))),
     Row("million", "1,000,000 sockets, 1 % talk at 10,000 messages/s", 1_000_000, kind="million",
         peers=("h2ws",), extra=MILLION),
 ]

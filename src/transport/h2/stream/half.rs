@@ -17,7 +17,7 @@ use crate::transport::{Finish, StreamError, Transport};
 
 /// Handed over at a time, in bytes, from which on as much is expected again:
 /// the encoder asks for less than this by itself.
-const BURST: usize = 256;
+const BURST: usize = 128;
 
 /// Room behind a burst, in bytes: the longest header is made room for.
 const SLACK: usize = 16;
