@@ -20,14 +20,14 @@ use crate::frame::Role;
 use crate::handshake::{HostPort, Offer, Via};
 use crate::server::Upgrade;
 
-/// A socket that is open on both sides, with its places.
+/// A socket that is open on both sides, with its places: pointers, as it is
+/// part of what a socket weighs.
 pub(super) struct Socket {
-    pub(super) carrier: Carrier,
-    _lease: Lease,
-    _permit: Permit,
+    carrier: Carrier,
+    _places: Box<(Lease, Permit)>,
 }
 
-pub(super) enum Carrier {
+enum Carrier {
     Splice(Box<Splice>),
     Tcp(Box<Tunnel>),
 }
@@ -47,19 +47,18 @@ impl Socket {
 /// Opens both sides of a socket, or answers the request otherwise.
 pub(super) async fn open(
     bridge: &Inner,
-    request: Upgrade,
+    mut request: Upgrade,
     access: &mut Access,
 ) -> Result<Socket, Closed> {
     let no = match admit(bridge, &request, access) {
         Ok((route, permit)) => {
-            let asked = Asked::of(&request, &route);
+            let asked = Asked::of(&mut request, &route);
             match ask(bridge, &route, &asked, access).await {
                 Ok((answered, lease)) => {
                     return accept(&route, &lease, request, answered, access).await.map(
                         |carrier| Socket {
                             carrier,
-                            _lease: lease,
-                            _permit: permit,
+                            _places: Box::new((lease, permit)),
                         },
                     );
                 }
@@ -108,7 +107,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(request: &Upgrade, route: &Route) -> Self {
+    /// Takes the request's fields: many requests wait at a time.
+    fn of(request: &mut Upgrade, route: &Route) -> Self {
+        let fields = std::mem::take(request.headers_mut());
         let opening = request.opening();
         let mut offer = Offer::default();
         offer.subprotocols.clone_from(&opening.subprotocols);
@@ -122,10 +123,10 @@ impl Asked {
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str());
         Self {
-            client: route.client(request.headers(), request.peer_addr().ip()),
+            client: route.client(&fields, request.peer_addr().ip()),
             path: route.path_for_upstream(path).to_owned(),
             authority: request.authority().clone(),
-            fields: headers::request(request.headers().clone(), from),
+            fields: headers::request(fields, from),
             offer,
             via: opening.via,
         }

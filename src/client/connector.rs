@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use http::Version;
@@ -48,18 +49,18 @@ impl Connector {
         address: Option<SocketAddr>,
         version: HttpVersion,
     ) -> Result<Connection, Error> {
-        self.in_time(async {
+        let connect = async {
             match self.negotiate(target, address, version).await? {
-                (true, io) => self.http2(target, io).await,
+                (true, io) => Box::pin(self.http2(target, io)).await,
                 (false, io) => Ok(Connection::Http1(io)),
             }
-        })
-        .await
+        };
+        self.in_time(Box::pin(connect)).await
     }
 
     /// What a connection to `target` would run on.
     pub(super) async fn dial(&self, target: &Target) -> Result<BoxIo, Error> {
-        self.in_time(self.reach(target, None)).await
+        self.in_time(Box::pin(self.reach(target, None))).await
     }
 
     /// As [`connect`](Self::connect), without a word said. Tells whether the
@@ -71,12 +72,14 @@ impl Connector {
         address: Option<SocketAddr>,
         version: HttpVersion,
     ) -> Result<(bool, BoxIo), Error> {
-        self.in_time(self.negotiate(target, address, version)).await
+        let negotiate = Box::pin(self.negotiate(target, address, version));
+        self.in_time(negotiate).await
     }
 
+    /// Boxed, for an async function has two places for it.
     async fn in_time<T>(
         &self,
-        connect: impl Future<Output = Result<T, Error>>,
+        connect: Pin<Box<impl Future<Output = Result<T, Error>>>>,
     ) -> Result<T, Error> {
         timeout(self.settings.connect_timeout, connect)
             .await
@@ -98,7 +101,7 @@ impl Connector {
             HttpVersion::Http1 => &[tls::HTTP1],
             HttpVersion::Http2 => &[tls::H2],
         };
-        let tls = tls::connect(self.tls()?, alpn, target.host(), io)
+        let tls = Box::pin(tls::connect(self.tls()?, alpn, target.host(), io))
             .await
             .map_err(|error| tls_error(error, version))?;
         if version == HttpVersion::Http2 && !tls.is_http2 {
@@ -131,7 +134,7 @@ impl Connector {
             } else {
                 None
             };
-            return Ok(proxy.tunnel(tls, host, port, body).await?);
+            return Ok(Box::pin(proxy.tunnel(tls, host, port, body)).await?);
         }
         let tcp = dial::tcp(host, port)
             .await

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -283,7 +284,7 @@ impl RequestBuilder {
                 Ok(Route::Http2(client, slot)) => (client, slot),
                 Ok(Route::Http1(io)) => {
                     handshaking.on(Version::HTTP_11);
-                    let accepted = attempt.over_http1(io).await;
+                    let accepted = Box::pin(attempt.over_http1(io)).await;
                     handshaking.done(result(&accepted));
                     return accepted;
                 }
@@ -293,7 +294,7 @@ impl RequestBuilder {
                 }
             };
             handshaking.on(Version::HTTP_2);
-            let accepted = attempt.over_http2(&client, slot).await;
+            let accepted = Box::pin(attempt.over_http2(&client, slot)).await;
             handshaking.done(match &accepted {
                 Ok(_) => Handshake::Accepted,
                 Err(Failure::Unprocessed(_)) => Handshake::Unprocessed,
@@ -390,14 +391,14 @@ impl Attempt<'_> {
         slot: Slot,
     ) -> Result<(Stream, Agreed, Response<()>), Failure> {
         let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
-        let opening = client.open(request, slot, self.early()?);
+        let opening = Box::pin(client.open(request, slot, self.early()?));
         match self.in_time(opening).await? {
             Ok(Opened::Accepted(parts, stream)) => {
                 let agreed = extended_connect::check_response(&parts, self.offer)?;
                 Ok((Stream::H2(stream), agreed, Response::from_parts(parts, ())))
             }
             Ok(Opened::Refused(parts, body)) => {
-                let body = self.refusal_body(H2Body::new(body)).await;
+                let body = Box::pin(self.refusal_body(H2Body::new(body))).await;
                 Err(refused(parts, body).into())
             }
             Err(OpenError {
@@ -432,17 +433,22 @@ impl Attempt<'_> {
         let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
         let write_buffer = self.connector.socket.write_buffer;
         let id = open.observed().info.id;
-        let answer = self.in_time(h1::upgrade(io, request, id, write_buffer));
-        match answer.await?.inspect_err(|_| open.broke())? {
+        let answer = Box::pin(h1::upgrade(io, &request, id, write_buffer));
+        // Nothing of it is held while its answer is waited for.
+        drop(request);
+        let answer = self.in_time(answer).await?;
+        match answer.inspect_err(|_| open.broke())? {
             H1Answer::Switched(parts, mut stream) => {
-                stream.guarded_by(open);
+                if open.observed().observer.is_on() {
+                    stream.guarded_by(open);
+                }
                 let agreed = upgrade::check_response(&parts, self.offer, &key)?;
                 let mut stream = Stream::Io(Box::new(stream));
                 send_at_once(&mut stream, early).await;
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
             H1Answer::Refused(parts, body) => {
-                let body = self.refusal_body(body).await;
+                let body = Box::pin(self.refusal_body(body)).await;
                 Err(refused(parts, body))
             }
         }
@@ -467,7 +473,8 @@ impl Attempt<'_> {
         span
     }
 
-    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Error> {
+    /// Boxed, for an async function has two places for it.
+    async fn in_time<T>(&self, answer: Pin<Box<impl Future<Output = T>>>) -> Result<T, Error> {
         timeout(self.handshake, answer)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))
@@ -493,7 +500,7 @@ impl Attempt<'_> {
             }
         };
         // What came until then is worth more than the timeout.
-        let _ = self.in_time(read).await;
+        let _ = self.in_time(Box::pin(read)).await;
         kept.freeze()
     }
 }

@@ -1,50 +1,20 @@
 //! HTTP/1.1 connections, on hyper, up to their upgrade (RFC 9110 §7.8).
 
+#[cfg(feature = "client")]
+mod upgrade;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, response};
+use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+#[cfg(feature = "client")]
+pub(crate) use self::upgrade::{H1Answer, upgrade};
 use super::{BoxIo, IoStream, StreamError, Transport};
-
-/// What became of an Upgrade request.
-#[cfg(feature = "client")]
-pub(crate) enum H1Answer {
-    /// 101: the connection is the WebSocket's now.
-    Switched(response::Parts, IoStream),
-    Refused(response::Parts, Incoming),
-}
-
-/// Sends an Upgrade request on a connection of its own. Dropping the future
-/// closes the connection.
-#[cfg(feature = "client")]
-pub(crate) async fn upgrade(
-    io: BoxIo,
-    request: Request<()>,
-    id: u64,
-    write_buffer: usize,
-) -> Result<H1Answer, StreamError> {
-    let (mut send, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(io))
-        .await?;
-    // Ends by itself once the request handle and the body are dropped.
-    tokio::spawn(connection.with_upgrades());
-    let request = request.map(|()| Empty::<Bytes>::new());
-    let response = send.send_request(request).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let (parts, body) = response.into_parts();
-        let on = hyper::upgrade::on(Response::from_parts(parts.clone(), body));
-        let stream = switched(on, id, write_buffer).await?;
-        return Ok(H1Answer::Switched(parts, stream));
-    }
-    let (parts, body) = response.into_parts();
-    Ok(H1Answer::Refused(parts, body))
-}
 
 /// Sends a request without a body on a connection of its own, for the status
 /// alone.
@@ -118,5 +88,11 @@ where
 impl From<hyper::Error> for StreamError {
     fn from(error: hyper::Error) -> Self {
         Self::Io(std::sync::Arc::new(std::io::Error::other(error)))
+    }
+}
+
+impl From<std::io::Error> for StreamError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(std::sync::Arc::new(error))
     }
 }

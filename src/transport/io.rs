@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,12 +12,17 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use atomic_waker::AtomicWaker;
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
 
-/// Bytes of a read buffer, at first and at most.
-const READ: std::ops::RangeInclusive<usize> = 4 * 1024..=128 * 1024;
+/// Bytes that are read at a time, at first. They come by way of the stack: most
+/// reads of a socket find a short message, or nothing, and a chunk is kept for
+/// as long as a message that lies in it.
+const SHORT: usize = 4 * 1024;
+
+/// Bytes that are read at a time, at most.
+const LONGEST: usize = 128 * 1024;
 
 pub(crate) struct IoStream {
     transport: Transport,
@@ -98,6 +104,21 @@ impl Shared {
         }
     }
 
+    /// Reads up to [`SHORT`] bytes; none at the orderly end.
+    fn poll_short(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut space = [MaybeUninit::uninit(); SHORT];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(self.poll_io(|io| io.poll_read(cx, &mut buffer)))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+    }
+
+    /// Reads up to `size` bytes, without a copy.
+    fn poll_long(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
+        let mut buffer = BytesMut::with_capacity(size);
+        ready!(self.poll_io(|mut io| pin!(io.read_buf(&mut buffer)).poll(cx)))?;
+        Poll::Ready(Ok(buffer.freeze()))
+    }
+
     fn order(self: &Arc<Self>, order: u8) {
         self.order.store(order, Ordering::SeqCst);
         self.wake_by_ref();
@@ -121,7 +142,7 @@ impl IoStream {
         Self {
             transport,
             incoming: Some(early).into_iter().filter(|b| !b.is_empty()).collect(),
-            read_size: *READ.start(),
+            read_size: SHORT,
             outgoing: Outgoing::default(),
             write_buffer,
             error: None,
@@ -164,22 +185,24 @@ impl IoStream {
             // Somebody has to move it while everyone only reads.
             let _ = self.poll_write_out(cx)?;
         }
-        let mut buffer = BytesMut::with_capacity(self.read_size);
-        let read = self
-            .shared
-            .poll_io(|mut io| pin!(io.read_buf(&mut buffer)).poll(cx));
-        let read = ready!(read).map_err(|error| self.fail(error))?;
-        if read == 0 {
+        let read = if self.read_size == SHORT {
+            self.shared.poll_short(cx)
+        } else {
+            self.shared.poll_long(cx, self.read_size)
+        };
+        let chunk = ready!(read).map_err(|error| self.fail(error))?;
+        if chunk.is_empty() {
             return Poll::Ready(Ok(None));
         }
+        let read = chunk.len();
         self.read_size = if read == self.read_size {
-            (read * 2).min(*READ.end())
+            (read * 2).min(LONGEST)
         } else {
             (self.read_size / 2)
                 .max(read.next_power_of_two())
-                .max(*READ.start())
+                .max(SHORT)
         };
-        Poll::Ready(Ok(Some(buffer.freeze())))
+        Poll::Ready(Ok(Some(chunk)))
     }
 
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {

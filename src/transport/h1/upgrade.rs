@@ -1,0 +1,337 @@
+//! A client's Upgrade (RFC 9110 §7.8): its request, and the 101.
+//!
+//! hyper holds 20 KB and a task for a request under way. A connection that is
+//! to be a socket needs neither, and where many are opened at once, what was
+//! held stays with the process. So the request is written and the 101 is read
+//! here. Any other answer is left to hyper, who knows about bodies.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::MAX_HEAD;
+use crate::transport::{BoxIo, IoStream, StreamError, Transport, prefix};
+
+/// Bytes of the answer that are read at a time.
+const READ: usize = 1024;
+
+/// How interim answers begin, 101 among them (RFC 9110 §15.2), but for the
+/// minor version.
+const INTERIM: &[u8] = b"HTTP/1.? 1";
+
+/// Fields of an interim answer, at most: as many as hyper takes.
+const MAX_FIELDS: usize = 100;
+
+/// What became of an Upgrade request.
+pub(crate) enum H1Answer {
+    /// 101: the connection is the WebSocket's now.
+    Switched(response::Parts, IoStream),
+    Refused(response::Parts, Incoming),
+}
+
+/// Sends an Upgrade request on a connection of its own. Dropping the future
+/// closes the connection.
+pub(crate) fn upgrade(
+    mut io: BoxIo,
+    request: &Request<()>,
+    id: u64,
+    write_buffer: usize,
+) -> impl Future<Output = Result<H1Answer, StreamError>> + Send + use<> {
+    let head = head(request);
+    async move {
+        io.write_all(&head).await?;
+        io.flush().await?;
+        drop(head);
+        let mut read = BytesMut::new();
+        let Some(parts) = switching(&mut io, &mut read).await? else {
+            return Box::pin(refused(prefix::put_back(read.freeze(), io))).await;
+        };
+        // A copy, for the memory of the answer would be kept with it.
+        let early = Bytes::copy_from_slice(&read);
+        let transport = Transport::Http1 { connection: id };
+        let stream = IoStream::new(io, early, transport, write_buffer);
+        Ok(H1Answer::Switched(parts, stream))
+    }
+}
+
+/// The head of a request (RFC 9112 §3, §5).
+fn head(request: &Request<()>) -> Vec<u8> {
+    let target = request.uri().to_string();
+    let line = [request.method().as_str(), " ", &target, " HTTP/1.1\r\n"];
+    let mut head = line.concat().into_bytes();
+    for (name, value) in request.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// Reads a 101, and passes over other interim answers (RFC 9110 §15.2). `None`
+/// if the answer that `read` begins with is a final one.
+async fn switching(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<Option<response::Parts>> {
+    let mut taken = 0;
+    while is_interim(read) {
+        match interim(read)? {
+            Some((parts, size)) => {
+                read.advance(size);
+                taken += size;
+                if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Ok(Some(parts));
+                }
+            }
+            None if taken + read.len() >= MAX_HEAD => return Err(invalid("too large a head")),
+            None => read_lines(io, read).await?,
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an answer that begins so is an interim one, as far as can be told.
+fn is_interim(read: &[u8]) -> bool {
+    let mut pairs = read.iter().zip(INTERIM);
+    pairs.all(|(byte, expected)| byte == expected || *expected == b'?')
+}
+
+/// Reads until a line ends: a head that comes in small pieces is not parsed
+/// again for each of them.
+async fn read_lines(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<()> {
+    loop {
+        let before = read.len();
+        read.reserve(READ);
+        if io.read_buf(read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if read[before..].contains(&b'\n') || read.len() >= MAX_HEAD || !is_interim(read) {
+            return Ok(());
+        }
+    }
+}
+
+/// The head of an interim answer and its size in bytes, once it is complete.
+fn interim(read: &[u8]) -> io::Result<Option<(response::Parts, usize)>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(size) = head.parse(read).map_err(invalid)? else {
+        return Ok(None);
+    };
+    let mut answer = Response::new(());
+    *answer.status_mut() = StatusCode::from_u16(head.code.unwrap_or_default()).map_err(invalid)?;
+    for field in head.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(invalid)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(invalid)?;
+        answer.headers_mut().append(name, value);
+    }
+    Ok(Some((answer.into_parts().0, size)))
+}
+
+/// A final answer, as hyper reads it.
+async fn refused(io: BoxIo) -> Result<H1Answer, StreamError> {
+    let io: BoxIo = Box::new(Asked::new(io));
+    let (mut send, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(io))
+        .await?;
+    // Ends by itself once the request handle and the body are dropped.
+    tokio::spawn(connection);
+    let request = Request::new(Empty::<Bytes>::new());
+    let (parts, body) = send.send_request(request).await?.into_parts();
+    Ok(H1Answer::Refused(parts, body))
+}
+
+/// A connection on which the request was sent: hyper's goes nowhere, and it
+/// sees the answer to ours once it has asked.
+struct Asked {
+    io: BoxIo,
+    asked: bool,
+    reader: Option<Waker>,
+}
+
+impl Asked {
+    fn new(io: BoxIo) -> Self {
+        Self {
+            io,
+            asked: false,
+            reader: None,
+        }
+    }
+}
+
+impl AsyncRead for Asked {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.asked {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        self.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Asked {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.asked = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use std::future::poll_fn;
+    use tokio::io::DuplexStream;
+    use tokio::task::yield_now;
+
+    const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                            X-Twice: 1\r\nx-twice: 2\r\n\r\n";
+
+    async fn asked(near: DuplexStream) -> Result<H1Answer, StreamError> {
+        let request = Request::get("/chat?room=1")
+            .header("host", "a")
+            .header("sec-websocket-protocol", "one")
+            .header("sec-websocket-protocol", "two");
+        upgrade(Box::new(near), &request.body(()).unwrap(), 7, 1024).await
+    }
+
+    /// What comes of an answer that is sent in two pieces, and the server's
+    /// end, with the request read.
+    async fn answered(answer: &[u8], cut: usize) -> (Result<H1Answer, StreamError>, DuplexStream) {
+        let (near, mut far) = tokio::io::duplex(answer.len().max(1024));
+        let asking = tokio::spawn(asked(near));
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            far.read_buf(&mut head).await.unwrap();
+        }
+        let (first, second) = answer.split_at(cut);
+        far.write_all(first).await.unwrap();
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        far.write_all(second).await.unwrap();
+        far.shutdown().await.unwrap();
+        (asking.await.unwrap(), far)
+    }
+
+    #[tokio::test]
+    async fn the_request_is_in_origin_form_with_its_fields_in_order() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let asking = tokio::spawn(asked(near));
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            far.read_buf(&mut head).await.unwrap();
+        }
+        asking.abort();
+        let expected = "GET /chat?room=1 HTTP/1.1\r\nhost: a\r\n\
+                        sec-websocket-protocol: one\r\nsec-websocket-protocol: two\r\n\r\n";
+        assert_eq!(String::from_utf8(head).unwrap(), expected);
+    }
+
+    /// RFC 9110 §15.2: any number of interim answers may come first.
+    #[tokio::test]
+    async fn a_101_is_read_however_it_is_cut_and_what_follows_is_the_sockets() {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        for before in ["", interim] {
+            let answer = [before, SWITCHED, "\u{81}\u{1}x"].concat().into_bytes();
+            for cut in 0..=answer.len() {
+                let (got, mut far) = answered(&answer, cut).await;
+                let Ok(H1Answer::Switched(parts, mut stream)) = got else {
+                    panic!("no 101, cut at {cut}");
+                };
+                assert_eq!(parts.headers["upgrade"], "websocket");
+                assert_eq!(parts.headers.get_all("x-twice").iter().count(), 2);
+                assert!(!parts.headers.contains_key("link"));
+                let mut rest = Vec::new();
+                while let Some(chunk) = poll_fn(|cx| stream.poll_chunk(cx)).await.unwrap() {
+                    rest.extend_from_slice(&chunk);
+                }
+                assert_eq!(rest, "\u{81}\u{1}x".as_bytes());
+                stream.write(|out| out.buffer().extend_from_slice(b"back"));
+                poll_fn(|cx| stream.poll_flush(cx)).await.unwrap();
+                let mut back = [0; 4];
+                far.read_exact(&mut back).await.unwrap();
+                assert_eq!(&back, b"back");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_are_read_with_their_bodies_however_they_are_cut() {
+        for (fields, body) in [
+            ("Content-Length: 6\r\n", "sorry\n"),
+            (
+                "Transfer-Encoding: chunked\r\n",
+                "3\r\nsor\r\n3\r\nry\n\r\n0\r\n\r\n",
+            ),
+            ("", "sorry\n"),
+        ] {
+            let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+            let answer = format!("{hints}HTTP/1.1 403 Forbidden\r\nX-Why: x\r\n{fields}\r\n{body}");
+            for cut in 0..=answer.len() {
+                let (got, _far) = answered(answer.as_bytes(), cut).await;
+                let Ok(H1Answer::Refused(parts, body)) = got else {
+                    panic!("no refusal, cut at {cut}");
+                };
+                assert_eq!(
+                    (parts.status.as_u16(), &parts.headers["x-why"]),
+                    (403, &"x".parse().unwrap())
+                );
+                assert_eq!(body.collect().await.unwrap().to_bytes(), "sorry\n");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_is_an_error() {
+        let endless = "HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_HEAD / 20);
+        let large = format!("HTTP/1.1 101 x\r\nx: {}", "y".repeat(MAX_HEAD));
+        let many = format!(
+            "HTTP/1.1 101 x\r\n{}\r\n",
+            "x: y\r\n".repeat(MAX_FIELDS + 1)
+        );
+        for answer in [
+            "",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: webs",
+            "HTTP/1.1 101 x\r\nno field\r\n\r\n",
+            "HTTP/1.1 1x1 x\r\n\r\n",
+            "SSH-2.0-OpenSSH_9.2\r\n",
+            "HTTP/1.1 403 Forbidden\r\nX-W",
+            &endless,
+            &large,
+            &many,
+        ] {
+            let (got, _far) = answered(answer.as_bytes(), 0).await;
+            assert!(got.is_err(), "{}", &answer[..answer.len().min(40)]);
+        }
+    }
+}
