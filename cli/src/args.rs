@@ -158,6 +158,8 @@ pub(crate) struct BridgeArgs {
     pub(crate) allow_any_origin: bool,
     #[command(flatten)]
     pub(crate) upstream: UpstreamVersionArgs,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArgs,
     /// Tell the upstream its own name (Host, :authority), not the one that the client asked for
     #[arg(long, conflicts_with = "config")]
     pub(crate) upstream_host: bool,
@@ -331,6 +333,7 @@ impl Command {
     pub(crate) fn threads(&self) -> Option<u16> {
         match self {
             Self::Serve(args) => args.threads.threads,
+            Self::Bridge(args) => args.threads.threads,
             Self::Bench(args) => args.threads.threads,
             _ => None,
         }

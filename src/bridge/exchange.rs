@@ -14,7 +14,7 @@ use super::meters::Meters;
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
 use super::{Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, headers, refusal};
-use crate::client::Accepted;
+use crate::client::{Accepted, RequestBuilder};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{HostPort, Offer, Via};
@@ -33,7 +33,13 @@ enum Carrier {
 }
 
 /// What the client is told instead.
-struct No(Response<Bytes>);
+struct No(Box<Response<Bytes>>);
+
+impl From<Response<Bytes>> for No {
+    fn from(response: Response<Bytes>) -> Self {
+        Self(Box::new(response))
+    }
+}
 
 impl Socket {
     pub(super) async fn run(self, access: &mut Access) -> Closed {
@@ -45,45 +51,43 @@ impl Socket {
 }
 
 /// Opens both sides of a socket, or answers the request otherwise.
+///
+/// Many requests may wait at a time, for their upstream: what is not needed
+/// any more is not held meanwhile.
 pub(super) async fn open(
     bridge: &Inner,
     mut request: Upgrade,
     access: &mut Access,
 ) -> Result<Socket, Closed> {
-    let no = match admit(bridge, &request, access) {
-        Ok((route, permit)) => {
-            let asked = Asked::of(&mut request, &route);
-            match ask(bridge, &route, &asked, access).await {
-                Ok((answered, lease)) => {
-                    return accept(&route, &lease, request, answered, access).await.map(
-                        |carrier| Socket {
-                            carrier,
-                            _places: Box::new((lease, permit)),
-                        },
-                    );
-                }
-                Err(no) => no,
-            }
-        }
-        Err(response) => No(response),
+    let (route, permit) = match admit(bridge, &request, access) {
+        Ok(admitted) => admitted,
+        Err(no) => return Err(refuse(request, no, access)),
     };
-    let No(response) = no;
-    access.status = Some(response.status());
-    request.reject_with(response);
-    Err(Closed::Refused)
+    let asked = Asked::of(&mut request, &route);
+    let (answered, lease) = match ask(bridge, &route, &asked, access).await {
+        Ok(answered) => answered,
+        Err(no) => return Err(refuse(request, no, access)),
+    };
+    let carrier = accept(&route, &lease, request, answered, access).await?;
+    Ok(Socket {
+        carrier,
+        _places: Box::new((lease, permit)),
+    })
 }
 
-#[allow(
-    clippy::result_large_err,
-    reason = "once a socket, and handed on at once"
-)]
+fn refuse(request: Upgrade, No(response): No, access: &mut Access) -> Closed {
+    access.status = Some(response.status());
+    request.reject_with(*response);
+    Closed::Refused
+}
+
 fn admit(
     bridge: &Inner,
     request: &Upgrade,
     access: &mut Access,
-) -> Result<(Arc<Route>, Permit), Response<Bytes>> {
+) -> Result<(Arc<Route>, Permit), No> {
     let Some(route) = bridge.routes().find(request.authority(), request.path()) else {
-        return Err(refusal::own(StatusCode::NOT_FOUND, "nothing is here\n"));
+        return Err(refusal::own(StatusCode::NOT_FOUND, "nothing is here\n").into());
     };
     access.route = Some(route.name().to_owned());
     let opening = request.opening();
@@ -154,8 +158,7 @@ async fn ask(
         let lease = match route.pick_other(&asked.fields, asked.client, &tried) {
             Ok(lease) => lease,
             Err(none) => {
-                let refusal = last.unwrap_or_else(|| refusal::no_upstream(none));
-                return Err(No(refusal));
+                return Err(last.unwrap_or_else(|| refusal::no_upstream(none).into()));
             }
         };
         let upstream = lease.upstream();
@@ -178,13 +181,12 @@ async fn ask(
         let mut refusal = refusal::upstream(error, asked.via);
         route.response_headers().apply(refusal.headers_mut());
         if !unseen {
-            return Err(No(refusal));
+            return Err(refusal.into());
         }
-        last = Some(refusal);
+        last = Some(refusal.into());
         tried.push(lease);
     }
-    let refusal = last.unwrap_or_else(|| refusal::no_upstream(NoUpstream));
-    Err(No(refusal))
+    Err(last.unwrap_or_else(|| refusal::no_upstream(NoUpstream).into()))
 }
 
 /// Whether an upstream that answers so works.
@@ -222,6 +224,13 @@ async fn ask_one(
             tcp.map_err(|error| Error::Connect(Arc::new(error)))?,
         ));
     }
+    let request = request(bridge, route, upstream, asked);
+    Ok(Answered::WebSocket(Box::new(request.accepted().await?)))
+}
+
+/// The request for a WebSocket upstream.
+fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) -> RequestBuilder {
+    let timeouts = route.timeouts();
     let mut fields = asked.fields.clone();
     route.request_headers().apply(&mut fields);
     let request = bridge
@@ -235,11 +244,10 @@ async fn ask_one(
     } else {
         request.authority(asked.authority.clone())
     };
-    let request = match upstream.address() {
+    match upstream.address() {
         Some(address) => request.address(address),
         None => request,
-    };
-    Ok(Answered::WebSocket(Box::new(request.accepted().await?)))
+    }
 }
 
 /// Tells the client what its upstream agreed to.

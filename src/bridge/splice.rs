@@ -318,6 +318,7 @@ impl Flow {
         self.dirty = true;
         to.write(|out| {
             if chunk.len() < COPIED {
+                out.expect(chunk.len());
                 out.buffer().extend_from_slice(&chunk);
             } else {
                 out.append(chunk);

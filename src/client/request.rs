@@ -278,7 +278,10 @@ impl RequestBuilder {
         loop {
             let observer = connector.settings.observer.clone();
             let mut handshaking = Handshaking::new(observer, Role::Client, None);
-            let route = timeout(connect, origin.route(connector, &target, version)).await;
+            // Boxed where they are large, for a place in this future is held
+            // until the answer is there, and many may be waited for at a time.
+            let route = Box::pin(origin.route(connector, &target, version));
+            let route = timeout(connect, route).await;
             let route = route.unwrap_or(Err(Error::Timeout(Timeout::Connect)));
             let (client, slot) = match route {
                 Ok(Route::Http2(client, slot)) => (client, slot),
@@ -430,26 +433,35 @@ impl Attempt<'_> {
     ) -> Result<(Stream, Agreed, Response<()>), Error> {
         let early = self.early()?;
         let key = Key::new(nonce());
-        let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
-        let write_buffer = self.connector.socket.write_buffer;
-        let id = open.observed().info.id;
-        let answer = Box::pin(h1::upgrade(io, &request, id, write_buffer));
-        // Nothing of it is held while its answer is waited for.
-        drop(request);
-        let answer = self.in_time(answer).await?;
-        match answer.inspect_err(|_| open.broke())? {
-            H1Answer::Switched(parts, mut stream) => {
+        let answer = {
+            // Not held while its answer is waited for.
+            let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
+            let write_buffer = self.connector.socket.write_buffer;
+            Box::pin(h1::upgrade(
+                io,
+                &request,
+                open.observed().info.id,
+                write_buffer,
+            ))
+        };
+        match self.in_time(answer).await? {
+            Ok(H1Answer::Switched(parts, mut stream)) => {
+                // Where nobody looks, nobody is told of its end.
                 if open.observed().observer.is_on() {
                     stream.guarded_by(open);
                 }
                 let agreed = upgrade::check_response(&parts, self.offer, &key)?;
-                let mut stream = Stream::Io(Box::new(stream));
+                let mut stream = Stream::Io(stream);
                 send_at_once(&mut stream, early).await;
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
-            H1Answer::Refused(parts, body) => {
+            Ok(H1Answer::Refused(parts, body)) => {
                 let body = Box::pin(self.refusal_body(body)).await;
                 Err(refused(parts, body))
+            }
+            Err(error) => {
+                open.broke();
+                Err(error.into())
             }
         }
     }

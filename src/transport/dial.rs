@@ -14,7 +14,10 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// abandons all attempts.
 pub(crate) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = tokio::net::lookup_host((host, port)).await?;
-    race(interleave(addresses), STAGGER).await
+    match interleave(addresses)[..] {
+        [only] => address(only).await,
+        ref several => race(several, STAGGER).await,
+    }
 }
 
 /// Connects to this address.
@@ -44,8 +47,8 @@ fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-async fn race(addresses: Vec<SocketAddr>, stagger: Duration) -> io::Result<TcpStream> {
-    let mut addresses = addresses.into_iter();
+async fn race(addresses: &[SocketAddr], stagger: Duration) -> io::Result<TcpStream> {
+    let mut addresses = addresses.iter().copied();
     let mut attempts = JoinSet::new();
     let mut last = None;
     loop {
@@ -105,9 +108,9 @@ mod tests {
             .await
             .and_then(|listener| listener.local_addr())
             .unwrap();
-        let stream = race(vec![dead, alive], Duration::from_secs(3600)).await;
+        let stream = race(&[dead, alive], Duration::from_secs(3600)).await;
         assert_eq!(stream.unwrap().peer_addr().unwrap(), alive);
-        assert!(race(vec![dead], STAGGER).await.is_err());
-        assert!(race(vec![], STAGGER).await.is_err());
+        assert!(race(&[dead], STAGGER).await.is_err());
+        assert!(race(&[], STAGGER).await.is_err());
     }
 }

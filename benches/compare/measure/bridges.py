@@ -1,6 +1,5 @@
 """The bridges that are compared, and how each is started."""
 
-import os
 import resource
 import socket
 import subprocess
@@ -49,8 +48,8 @@ class Bridge:
 
 def h2ws(_directory, backend, threads, complaints):
     command = [str(H2WS), "bridge", "--listen", "127.0.0.1:0", "--cleartext", "--to", f"ws://{backend}",
-               "--upstream-http1", "--max-streams", str(STREAMS)]
-    process = launch(command, complaints, stdout=subprocess.PIPE, env=os.environ | {"TOKIO_WORKER_THREADS": str(threads)})
+               "--upstream-http1", "--max-streams", str(STREAMS), "--threads", str(threads)]
+    process = launch(command, complaints, stdout=subprocess.PIPE)
     try:
         return process, first_line(process).split("://")[1].rstrip("/")
     except BaseException:
@@ -100,8 +99,8 @@ def backend(complaints):
         raise
 
 
-def launch(command, complaints, stdout=subprocess.DEVNULL, env=None):
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=complaints, text=True, env=env)
+def launch(command, complaints, stdout=subprocess.DEVNULL):
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=complaints, text=True)
 
 
 def stop(process):

@@ -127,8 +127,7 @@ async fn a_second_sigint_stops_at_once() {
 #[cfg(target_os = "linux")]
 #[test]
 fn threads_are_as_many_as_asked_for() {
-    let threads = |args: &[&str]| {
-        let server = Server::start(args);
+    let threads = |server: Server| {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.running.pid()));
         let status = status.expect("a process");
         let line = status
@@ -139,9 +138,13 @@ fn threads_are_as_many_as_asked_for() {
             .parse::<usize>()
             .expect("a number")
     };
-    assert_eq!(threads(&["--cleartext", "--threads=1"]), 1);
-    // The main thread only waits for the others.
-    assert_eq!(threads(&["--cleartext", "--threads=3"]), 4);
+    // With several, the main thread only waits for the others.
+    for (asked, threads_of_it) in [("--threads=1", 1), ("--threads=3", 4)] {
+        let serve = Server::start(&["--cleartext", asked]);
+        let bridge = Server::bridge(&["--cleartext", "--to", "ws://127.0.0.1:9", asked]);
+        assert_eq!(threads(serve), threads_of_it);
+        assert_eq!(threads(bridge), threads_of_it);
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -32,7 +32,7 @@ const MAX_FIELDS: usize = 100;
 /// What became of an Upgrade request.
 pub(crate) enum H1Answer {
     /// 101: the connection is the WebSocket's now.
-    Switched(response::Parts, IoStream),
+    Switched(response::Parts, Box<IoStream>),
     Refused(response::Parts, Incoming),
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn upgrade(
         let early = Bytes::copy_from_slice(&read);
         let transport = Transport::Http1 { connection: id };
         let stream = IoStream::new(io, early, transport, write_buffer);
-        Ok(H1Answer::Switched(parts, stream))
+        Ok(H1Answer::Switched(parts, Box::new(stream)))
     }
 }
 
