@@ -319,19 +319,23 @@ mod tests {
             "HTTP/1.1 101 x\r\n{}\r\n",
             "x: y\r\n".repeat(MAX_FIELDS + 1)
         );
-        for answer in [
-            "",
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: webs",
-            "HTTP/1.1 101 x\r\nno field\r\n\r\n",
-            "HTTP/1.1 1x1 x\r\n\r\n",
-            "SSH-2.0-OpenSSH_9.2\r\n",
-            "HTTP/1.1 403 Forbidden\r\nX-W",
-            &endless,
-            &large,
-            &many,
+        let large_head = "too large a head";
+        for (answer, why) in [
+            ("", "end of file"),
+            ("HTTP/1.1 101 x\r\nUpgrade: webs", "end of file"),
+            ("HTTP/1.1 101 x\r\nno field\r\n\r\n", "header name"),
+            ("HTTP/1.1 1x1 x\r\n\r\n", "status"),
+            (&many, "many headers"),
+            (&large, large_head),
+            (&endless, large_head),
+            ("SSH-2.0-OpenSSH_9.2\r\n", ""),
+            ("HTTP/1.1 403 Forbidden\r\nX-W", ""),
         ] {
             let (got, _far) = answered(answer.as_bytes(), 0).await;
-            assert!(got.is_err(), "{}", &answer[..answer.len().min(40)]);
+            let Err(StreamError::Io(error)) = got else {
+                panic!("no error: {}", &answer[..answer.len().min(40)]);
+            };
+            assert!(error.to_string().contains(why), "{error}, not {why}");
         }
     }
 }
