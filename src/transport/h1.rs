@@ -5,9 +5,7 @@ mod upgrade;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Empty;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,6 +13,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 #[cfg(feature = "client")]
 pub(crate) use self::upgrade::{H1Answer, upgrade};
 use super::{BoxIo, IoStream, StreamError, Transport};
+#[cfg(feature = "bridge")]
+use {bytes::Bytes, http::StatusCode, http_body_util::Empty};
 
 /// Sends a request without a body on a connection of its own, for the status
 /// alone.
