@@ -66,7 +66,11 @@ pub(super) async fn open(
     let asked = Asked::of(&mut request, &route);
     let (answered, lease) = match ask(bridge, &route, &asked, access).await {
         Ok(answered) => answered,
-        Err(no) => return Err(refuse(request, no, access)),
+        Err(no) => {
+            // Before the client hears of it, who may ask again at once.
+            drop(permit);
+            return Err(refuse(request, no, access));
+        }
     };
     let carrier = accept(&route, &lease, request, answered, access).await?;
     Ok(Socket {
