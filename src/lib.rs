@@ -77,6 +77,7 @@
     )
 )]
 
+mod block;
 pub mod frame;
 pub mod handshake;
 

@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 
 use super::Role;
-use super::block;
 use super::header::{Header, OpCode};
 use super::mask;
+use crate::block;
 
 /// Payloads of this size and more, in bytes, go out without a copy where they need no mask.
 pub(super) const LARGE: usize = 16 * 1024;

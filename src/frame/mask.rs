@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::block;
+use crate::block;
 
 /// Bytes per round of the loops, which the compiler turns into vector instructions.
 const WIDE: usize = 32;

@@ -30,7 +30,6 @@
 //! the sending side and the closing handshake.
 
 mod assemble;
-pub(crate) mod block;
 mod close;
 mod decoder;
 mod deflate;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::frame::block;
+use crate::block;
 
 /// Chunks shorter than this are copied together when they have to wait, so
 /// that what is kept for a slow reader stays near the number of its bytes,
