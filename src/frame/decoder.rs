@@ -40,17 +40,36 @@ const SHORT: usize = 1024;
 pub struct Decoder {
     role: Role,
     limits: Limits,
-    /// The first `head_len` bytes of a header that a chunk's end cut.
-    head: [u8; Header::MAX_LEN],
-    head_len: u8,
-    /// The frame whose payload is being received.
-    frame: Option<Frame>,
+    place: Place,
     /// The payload of a control frame that a chunk's end cut.
-    control: Vec<u8>,
+    #[allow(
+        clippy::box_collection,
+        reason = "a pointer while there is none, not three words"
+    )]
+    control: Option<Box<Vec<u8>>>,
     /// The message that the last chunks left unfinished.
     message: Option<Box<Assembly>>,
     /// Present where permessage-deflate is in use (RFC 7692).
     inflater: Option<Box<Inflater>>,
+}
+
+/// Where in the stream the last chunk ended.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Between two frames, but for the first `len` bytes of a header.
+    Header {
+        head: [u8; Header::MAX_LEN],
+        len: u8,
+    },
+    /// Within the payload of a frame.
+    Payload(Frame),
+}
+
+impl Place {
+    const START: Self = Self::Header {
+        head: [0; Header::MAX_LEN],
+        len: 0,
+    };
 }
 
 /// What is left of a frame.
@@ -81,10 +100,8 @@ impl Decoder {
         Self {
             role,
             limits,
-            head: [0; Header::MAX_LEN],
-            head_len: 0,
-            frame: None,
-            control: Vec::new(),
+            place: Place::START,
+            control: None,
             message: None,
             inflater: None,
         }
@@ -144,7 +161,7 @@ impl Decoder {
     /// if anything is unusual or wrong: [`decode_any`](Self::decode_any) will find what.
     #[inline]
     pub(super) fn whole(&self, input: &mut Bytes) -> Option<Message> {
-        if self.head_len != 0 || self.frame.is_some() || self.message.is_some() {
+        if !matches!(self.place, Place::Header { len: 0, .. }) || self.message.is_some() {
             return None;
         }
         let masked = self.role == Role::Server;
@@ -187,17 +204,18 @@ impl Decoder {
     #[inline(never)]
     pub(super) fn decode_any(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         loop {
-            let frame = match self.frame.take() {
-                Some(frame) => frame,
-                None => match self.header(input)? {
+            let frame = match self.place {
+                Place::Payload(frame) => frame,
+                Place::Header { head, len } => match self.header(head, len, input)? {
                     Some(header) => self.admit(&header)?,
                     None => return Ok(None),
                 },
             };
             if input.is_empty() && frame.missing > 0 {
-                self.frame = Some(frame);
+                self.place = Place::Payload(frame);
                 return Ok(None);
             }
+            self.place = Place::START;
             let event = if frame.opcode.is_control() {
                 self.control(frame, input)?
             } else {
@@ -209,29 +227,39 @@ impl Decoder {
         }
     }
 
-    /// Takes the next header, or keeps what there is of it.
+    /// Takes the next header, of which the `len` first bytes of `head` came before, or keeps what
+    /// there is of it.
     #[inline]
-    fn header(&mut self, input: &mut Bytes) -> Result<Option<Header>, ProtocolError> {
-        if self.head_len == 0
+    fn header(
+        &mut self,
+        head: [u8; Header::MAX_LEN],
+        len: u8,
+        input: &mut Bytes,
+    ) -> Result<Option<Header>, ProtocolError> {
+        if len == 0
             && let Some((header, size)) = Header::parse(input)?
         {
             input.advance(size);
             return Ok(Some(header));
         }
-        self.cut_header(input)
+        self.cut_header(head, len.into(), input)
     }
 
-    fn cut_header(&mut self, input: &mut Bytes) -> Result<Option<Header>, ProtocolError> {
-        let known = usize::from(self.head_len);
+    fn cut_header(
+        &mut self,
+        mut head: [u8; Header::MAX_LEN],
+        known: usize,
+        input: &mut Bytes,
+    ) -> Result<Option<Header>, ProtocolError> {
         let len = Header::MAX_LEN.min(known + input.len());
-        self.head[known..len].copy_from_slice(&input[..len - known]);
-        if let Some((header, size)) = Header::parse(&self.head[..len])? {
-            self.head_len = 0;
+        head[known..len].copy_from_slice(&input[..len - known]);
+        if let Some((header, size)) = Header::parse(&head[..len])? {
             input.advance(size - known);
             return Ok(Some(header));
         }
-        self.head_len = len as u8;
         input.advance(len - known);
+        let len = len as u8;
+        self.place = Place::Header { head, len };
         Ok(None)
     }
 
@@ -313,23 +341,25 @@ impl Decoder {
         mut frame: Frame,
         input: &mut Bytes,
     ) -> Result<Option<Event>, ProtocolError> {
-        let payload = if self.control.is_empty() && frame.missing <= input.len() {
+        let payload = if self.control.is_none() && frame.missing <= input.len() {
             take(&frame, input)
         } else {
-            let start = self.control.len();
+            let mut control = self.control.take().unwrap_or_default();
+            let start = control.len();
             let count = frame.missing.min(input.len());
-            self.control.reserve_exact(frame.missing);
-            self.control.extend_from_slice(&input[..count]);
+            control.reserve_exact(frame.missing);
+            control.extend_from_slice(&input[..count]);
             if let Some(key) = frame.mask {
-                mask::apply(key, 0, &mut self.control[start..]);
+                mask::apply(key, 0, &mut control[start..]);
             }
             input.advance(count);
             frame.advance(count);
             if frame.missing > 0 {
-                self.frame = Some(frame);
+                self.control = Some(control);
+                self.place = Place::Payload(frame);
                 return Ok(None);
             }
-            mem::take(&mut self.control).into()
+            Bytes::from(*control)
         };
         Ok(Some(match frame.opcode {
             OpCode::Close => Event::Close(CloseFrame::parse(payload)?),
@@ -380,7 +410,9 @@ impl Decoder {
             return Ok(Some(Event::Message(message.finish()?)));
         }
         self.message = Some(message);
-        self.frame = (frame.missing > 0).then_some(frame);
+        if frame.missing > 0 {
+            self.place = Place::Payload(frame);
+        }
         Ok(None)
     }
 }

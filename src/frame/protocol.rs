@@ -38,7 +38,8 @@ use super::prepared::Prepared;
 pub struct Protocol {
     decoder: Decoder,
     /// The payload of the latest ping, not answered yet (RFC 6455 §5.5.3 lets the others go).
-    pong: Option<Bytes>,
+    // A pointer while nothing is owed.
+    pong: Option<Box<Bytes>>,
     pending: Option<Box<Pending>>,
     /// Present where permessage-deflate is in use (RFC 7692).
     compressor: Option<Box<Compressor>>,
@@ -439,7 +440,7 @@ impl Protocol {
     pub fn write(&mut self, mut key: impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
         let mut wrote = false;
         if let Some(payload) = self.pong.take() {
-            Frame::whole(OpCode::Pong, payload).write(self.role(), &mut key, out);
+            Frame::whole(OpCode::Pong, *payload).write(self.role(), &mut key, out);
             wrote = true;
         }
         wrote |= self.write_fragment(&mut key, out);
@@ -480,7 +481,7 @@ impl Protocol {
     fn received_ping(&mut self, payload: &Bytes) {
         // After our Close frame nothing may follow it (RFC 6455 §1.4).
         if !self.close_sent() {
-            self.pong = Some(payload.clone());
+            self.pong = Some(Box::new(payload.clone()));
         }
     }
 

@@ -70,7 +70,7 @@ fn code(code: u16) -> CloseFrame {
 #[test]
 fn is_small() {
     let size = size_of::<Protocol>();
-    assert!(size <= 160, "{size} bytes, once per socket");
+    assert!(size <= 112, "{size} bytes, once per socket");
 }
 
 #[test]
