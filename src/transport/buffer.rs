@@ -18,14 +18,24 @@ const JOIN: usize = 16 * 1024;
 /// they are, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    /// Before `tail`, with the buffers that were frozen to keep the order.
-    #[allow(
-        clippy::box_collection,
-        reason = "a pointer while idle, not four words"
-    )]
-    head: Option<Box<VecDeque<Bytes>>>,
-    head_len: usize,
+    /// Before `tail`, with the buffers that were frozen to keep the order. A
+    /// pointer while idle, not five words.
+    head: Option<Box<Head>>,
     tail: BytesMut,
+}
+
+#[derive(Debug, Default)]
+struct Head {
+    pieces: VecDeque<Bytes>,
+    /// Length of them all, in bytes.
+    len: usize,
+}
+
+impl Head {
+    fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push_back(piece);
+    }
 }
 
 impl Outgoing {
@@ -42,11 +52,9 @@ impl Outgoing {
         let head = self.head.get_or_insert_default();
         if !self.tail.is_empty() {
             let tail = std::mem::take(&mut self.tail).freeze();
-            self.head_len += tail.len();
-            head.push_back(tail);
+            head.push(tail);
         }
-        self.head_len += bytes.len();
-        head.push_back(bytes);
+        head.push(bytes);
     }
 
     /// Appends what `other` holds, and empties it. Short bytes are copied
@@ -56,8 +64,8 @@ impl Outgoing {
             std::mem::swap(self, other);
             return;
         }
-        let Self { head, tail, .. } = std::mem::take(other);
-        for piece in head.into_iter().flat_map(|head| *head) {
+        let Self { head, tail } = std::mem::take(other);
+        for piece in head.into_iter().flat_map(|head| head.pieces) {
             self.append(piece);
         }
         if tail.len() < JOIN {
@@ -76,7 +84,7 @@ impl Outgoing {
 
     /// Length in bytes.
     pub(crate) fn len(&self) -> usize {
-        self.head_len + self.tail.len()
+        self.head.as_ref().map_or(0, |head| head.len) + self.tail.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -87,14 +95,14 @@ impl Outgoing {
     /// given away with them: nothing is held while idle.
     pub(crate) fn take(&mut self, max: usize) -> Payload {
         if let Some(head) = &mut self.head
-            && let Some(front) = head.front_mut()
+            && let Some(front) = head.pieces.front_mut()
         {
             let piece = front.split_to(max.min(front.len()));
-            self.head_len -= piece.len();
+            head.len -= piece.len();
             if front.is_empty() {
-                head.pop_front();
+                head.pieces.pop_front();
             }
-            if head.is_empty() {
+            if head.pieces.is_empty() {
                 self.head = None;
             }
             return Payload::Shared(piece);
@@ -107,7 +115,7 @@ impl Outgoing {
 
     /// The first piece, for a carrier that copies.
     pub(crate) fn chunk(&self) -> &[u8] {
-        match self.head.as_ref().and_then(|head| head.front()) {
+        match self.head.as_ref().and_then(|head| head.pieces.front()) {
             Some(front) => front,
             None => &self.tail,
         }

@@ -77,7 +77,8 @@ impl Hub {
             side,
             release_step: config.release_step(config.max_concurrent_streams),
             held: Held::new(config.connection_buffer),
-            write_buffer: config.write_buffer,
+            // Beyond this a stream does not count: no limit.
+            write_buffer: config.write_buffer.min(u32::MAX as usize),
             streams: Mutex::default(),
             draining: AtomicBool::new(false),
             slots: AtomicUsize::new(0),
@@ -186,13 +187,14 @@ impl Hub {
     }
 
     /// Takes a new stream in; the key is for [`closed`](Self::closed).
-    pub(super) fn opened(&self, stream: Weak<Shared>) -> usize {
+    pub(super) fn opened(&self, stream: Weak<Shared>) -> u32 {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        self.streams().insert(stream)
+        // Fits: there are no more stream identifiers.
+        self.streams().insert(stream) as u32
     }
 
-    pub(super) fn closed(&self, key: usize) {
-        self.streams().try_remove(key);
+    pub(super) fn closed(&self, key: u32) {
+        self.streams().try_remove(key as usize);
         if self.side == Side::Client {
             self.free_slot();
         }

@@ -36,8 +36,8 @@ impl Held {
 /// A stream's share, in bytes.
 #[derive(Default)]
 pub(super) struct Share {
-    /// Received, and not taken by the application.
-    unread: usize,
+    /// Received, and not taken by the application: a window at most.
+    unread: u32,
     /// Taken, as a part of a message that is not complete.
     assembled: usize,
     /// As far as it is in the sum.
@@ -52,11 +52,11 @@ impl Share {
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
-        self.unread += bytes;
+        self.unread += bytes as u32;
     }
 
     pub(super) fn taken(&mut self, bytes: usize) {
-        self.unread -= bytes;
+        self.unread -= bytes as u32;
     }
 
     pub(super) fn assembled(&mut self, bytes: usize) {
@@ -65,7 +65,7 @@ impl Share {
 
     /// Brings the sum up to date.
     pub(super) fn settle(&mut self, held: &Held) {
-        let now = self.unread + self.assembled;
+        let now = self.unread as usize + self.assembled;
         if self.excepted || (now.abs_diff(self.counted) < STEP && now != 0) {
             return;
         }

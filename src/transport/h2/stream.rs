@@ -3,7 +3,7 @@
 
 mod half;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) use self::half::H2Stream;
 
 /// Bytes of one stream in the hands of `h2`, at most. More would not leave
 /// sooner, and what is still here can be packed.
-const QUEUED: usize = 128 * 1024;
+const QUEUED: u32 = 128 * 1024;
 
 /// Bytes of one piece: what other streams wait for at most, on top of a frame.
 const PIECE: usize = 64 * 1024;
@@ -39,40 +39,54 @@ pub(super) struct Handles {
 pub(super) struct Shared {
     hub: Arc<Hub>,
     /// In the hub's list of all streams.
-    key: usize,
+    key: u32,
     /// In the hub's list of those that have something to do.
     listed: AtomicBool,
     /// `h2` has received something, or has something to say.
     woken: AtomicBool,
-    /// Bytes in the hands of `h2`.
-    queued: AtomicUsize,
+    /// Bytes in the hands of `h2`: less than [`QUEUED`] and a [`PIECE`].
+    queued: AtomicU32,
     /// There is more to send once `h2` has sent what it has.
     more: AtomicBool,
     state: Mutex<State>,
 }
 
+/// What there is once for each socket, so what it can do without for most of
+/// its life is not in it.
 struct State {
     /// `None` once the stream is over.
     handles: Option<Handles>,
     incoming: Incoming,
     share: Share,
-    /// Picked out because the connection's streams hold too much.
-    overloaded: bool,
     outgoing: Outgoing,
-    /// The peer's end: orderly, or with an error. Bytes that came before it
-    /// are read first.
-    received_end: Option<Result<(), StreamError>>,
-    /// The peer's END_STREAM came in a frame of its own.
-    ended_alone: bool,
-    /// Bytes that the application took and the peer was not told of.
-    unreleased: usize,
+    /// Present from the first sign of an end on.
+    ending: Option<Box<Ending>>,
+    /// Bytes that the application took and the peer was not told of: a window
+    /// at most.
+    unreleased: u32,
     end: End,
-    finish: Option<Finish>,
-    timed: bool,
     /// The reader, too, waits for room to write.
     reader_wants_room: bool,
-    reader: Waiter,
-    writer: Waiter,
+    reader_waits: bool,
+    writer_waits: bool,
+    // Wakers are kept: a task waits many times, and cloning a waker is an
+    // atomic operation. Most writers never wait.
+    reader: Option<Waker>,
+    writer: Option<Box<Waker>>,
+}
+
+/// How a stream ends, as far as that is known.
+#[derive(Default)]
+struct Ending {
+    /// The peer's end: orderly, or with an error. Bytes that came before it
+    /// are read first.
+    received: Option<Result<(), StreamError>>,
+    /// The peer's END_STREAM came in a frame of its own.
+    alone: bool,
+    /// Picked out because the connection's streams hold too much.
+    overloaded: bool,
+    finish: Option<Finish>,
+    timed: bool,
 }
 
 /// Our END_STREAM.
@@ -81,33 +95,6 @@ enum End {
     Open,
     Wanted,
     Sent,
-}
-
-/// A task that waits. Its waker is kept: a task waits many times, and cloning
-/// a waker is an atomic operation.
-#[derive(Default)]
-struct Waiter {
-    waker: Option<Waker>,
-    waiting: bool,
-}
-
-impl Waiter {
-    fn register(&mut self, cx: &Context<'_>) {
-        self.waiting = true;
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => self.waker = Some(cx.waker().clone()),
-        }
-    }
-
-    /// Returns whether somebody waited.
-    fn wake(&mut self) -> bool {
-        let waiting = std::mem::take(&mut self.waiting);
-        if waiting && let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-        waiting
-    }
 }
 
 /// What came of a look at a stream.
@@ -148,14 +135,14 @@ impl Shared {
 
     /// `h2` is done with a piece.
     pub(super) fn piece_left(self: Arc<Self>, len: usize) {
-        self.queued.fetch_sub(len, Ordering::AcqRel);
+        self.queued.fetch_sub(len as u32, Ordering::AcqRel);
         if self.more.load(Ordering::Acquire) {
             self.list_from_h2();
         }
     }
 
     pub(super) fn wake_reader(&self) {
-        self.lock().reader.wake();
+        self.lock().wake_reader();
     }
 
     /// The driver's look at a stream: takes what `h2` received, hands window
@@ -173,7 +160,7 @@ impl Shared {
         if woken {
             let waker = Waker::from(self.clone());
             let news = s.receive(&mut Context::from_waker(&waker), &self.hub);
-            serviced.woke_reader = news && s.reader.wake();
+            serviced.woke_reader = news && s.wake_reader();
         }
         s.release(self.hub.release_step);
         s.decide_end();
@@ -183,9 +170,8 @@ impl Shared {
                 None => true,
             };
         }
-        if matches!(s.received_end, Some(Err(_))) {
-            s.reader.wake();
-            s.writer.wake();
+        if s.is_broken() {
+            s.wake_both();
         }
         if s.is_over(self) {
             s.outgoing.clear();
@@ -194,8 +180,9 @@ impl Shared {
             serviced.hungry = false;
             drop(state);
             self.hub.closed(self.key);
-        } else if let Some(Finish::End { grace } | Finish::Await { grace, .. }) = s.finish
-            && !std::mem::replace(&mut s.timed, true)
+        } else if let Some(ending) = &mut s.ending
+            && let Some(Finish::End { grace } | Finish::Await { grace, .. }) = ending.finish
+            && !std::mem::replace(&mut ending.timed, true)
         {
             serviced.grace = Some(grace);
         }
@@ -211,17 +198,16 @@ impl Shared {
     /// closes; the writer is not held up by it.
     pub(super) fn overload(&self) {
         let mut state = self.lock();
-        state.overloaded = true;
+        state.ending().overloaded = true;
         state.share.except(&self.hub.held);
         state.drop_incoming();
-        state.reader.wake();
-        state.writer.wake();
+        state.wake_both();
     }
 
     /// Nobody closed an overloaded stream.
     pub(super) fn expire_overloaded(&self) {
         let mut state = self.lock();
-        if state.finish.is_none()
+        if state.finish().is_none()
             && let Some(mut handles) = state.handles.take()
         {
             drop(state);
@@ -253,11 +239,8 @@ impl Shared {
         if let Some(handles) = state.handles.take() {
             state.outgoing.clear();
             state.share.except(&self.hub.held);
-            if state.received_end.is_none() {
-                state.received_end = Some(Err(self.hub.why(error.clone())));
-            }
-            state.reader.wake();
-            state.writer.wake();
+            state.received(Err(self.hub.why(error.clone())));
+            state.wake_both();
             drop(state);
             drop(handles);
             self.hub.closed(self.key);
@@ -277,6 +260,74 @@ impl Wake for Shared {
 }
 
 impl State {
+    fn ending(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
+
+    fn received_end(&self) -> Option<&Result<(), StreamError>> {
+        self.ending.as_ref()?.received.as_ref()
+    }
+
+    /// Keeps how the peer ended, unless that is known.
+    fn received(&mut self, end: Result<(), StreamError>) {
+        self.ending().received.get_or_insert(end);
+    }
+
+    fn is_broken(&self) -> bool {
+        matches!(self.received_end(), Some(Err(_)))
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.overloaded)
+    }
+
+    fn finish(&self) -> Option<Finish> {
+        self.ending.as_ref()?.finish
+    }
+
+    fn wait_to_read(&mut self, cx: &Context<'_>) {
+        self.reader_waits = true;
+        match &mut self.reader {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.reader = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wait_for_room(&mut self, cx: &Context<'_>) {
+        self.writer_waits = true;
+        match &mut self.writer {
+            Some(waker) => waker.as_mut().clone_from(cx.waker()),
+            None => self.writer = Some(Box::new(cx.waker().clone())),
+        }
+    }
+
+    /// Returns whether somebody waited.
+    fn wake_reader(&mut self) -> bool {
+        let waiting = std::mem::take(&mut self.reader_waits);
+        if waiting && let Some(waker) = &self.reader {
+            waker.wake_by_ref();
+        }
+        waiting
+    }
+
+    fn wake_writer(&mut self) {
+        if std::mem::take(&mut self.writer_waits)
+            && let Some(waker) = &self.writer
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn wake_both(&mut self) {
+        self.wake_reader();
+        self.wake_writer();
+    }
+
+    fn forget_waiters(&mut self) {
+        (self.reader, self.writer) = (None, None);
+        (self.reader_waits, self.writer_waits) = (false, false);
+    }
+
     /// Takes what `h2` has. Returns whether there is something new to read.
     fn receive(&mut self, cx: &mut Context<'_>, hub: &Hub) -> bool {
         let Some(Handles {
@@ -286,16 +337,17 @@ impl State {
         else {
             return false;
         };
+        let ending = &mut self.ending;
         let mut news = false;
-        while self.received_end.is_none() {
+        while !has_ended(ending) {
             match recv.poll_data(cx) {
                 Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {
                     // Only END_STREAM comes in a frame without bytes.
-                    self.ended_alone = true;
+                    ending.get_or_insert_default().alone = true;
                     continue;
                 }
-                Poll::Ready(Some(Ok(chunk))) if self.finish.is_some() || self.overloaded => {
-                    self.unreleased += chunk.len();
+                Poll::Ready(Some(Ok(chunk))) if ending.as_ref().is_some_and(|e| e.is_deaf()) => {
+                    self.unreleased += chunk.len() as u32;
                     continue;
                 }
                 Poll::Ready(Some(Ok(chunk))) => {
@@ -303,22 +355,26 @@ impl State {
                     self.incoming.push(chunk);
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    self.received_end = Some(Err(hub.why(error.into())));
+                    let error = hub.why(error.into());
+                    ending.get_or_insert_default().received = Some(Err(error));
                 }
-                Poll::Ready(None) => self.received_end = Some(Ok(())),
+                Poll::Ready(None) => ending.get_or_insert_default().received = Some(Ok(())),
                 Poll::Pending => break,
             }
             news = true;
         }
         self.share.settle(&hub.held);
-        if matches!(self.received_end, Some(Ok(()))) && self.end != End::Sent {
+        if let Some(ending) = ending
+            && matches!(ending.received, Some(Ok(())))
+            && self.end != End::Sent
+        {
             // Reading is over, so only this tells of a reset.
             if let Poll::Ready(reset) = send.poll_reset(cx) {
                 let reset = reset.map_or_else(StreamError::from, |reason| StreamError::Reset {
                     code: reason.into(),
                     by_peer: true,
                 });
-                self.received_end = Some(Err(reset));
+                ending.received = Some(Err(reset));
                 news = true;
             }
         }
@@ -329,29 +385,32 @@ impl State {
     fn drop_incoming(&mut self) {
         while let Some(chunk) = self.incoming.pop() {
             self.share.taken(chunk.len());
-            self.unreleased += chunk.len();
+            self.unreleased += chunk.len() as u32;
         }
     }
 
     fn release(&mut self, step: usize) {
-        if self.unreleased >= step
+        let unreleased = self.unreleased as usize;
+        if unreleased >= step
             && let Some(Handles {
                 recv: Some(recv), ..
             }) = &mut self.handles
         {
             // Fails only for more than was received.
-            let _ = recv.flow_control().release_capacity(self.unreleased);
+            let _ = recv.flow_control().release_capacity(unreleased);
             self.unreleased = 0;
         }
     }
 
     /// Whether the finish that was asked for has come to our END_STREAM.
     fn decide_end(&mut self) {
-        let peer_ended = self.received_end.is_some();
-        match self.finish {
+        let Some(ending) = &self.ending else {
+            return;
+        };
+        match ending.finish {
             Some(Finish::End { .. }) if self.end == End::Open => self.end = End::Wanted,
             Some(Finish::Await { end: true, .. })
-                if self.end == End::Open && peer_ended && self.ended_alone =>
+                if self.end == End::Open && ending.received.is_some() && ending.alone =>
             {
                 self.end = End::Wanted;
             }
@@ -373,15 +432,13 @@ impl State {
         let fed = self.try_feed(stream, budget).unwrap_or_else(|error| {
             self.outgoing.clear();
             self.end = End::Sent;
-            if self.received_end.is_none() {
-                self.received_end = Some(Err(error));
-            }
+            self.received(Err(error));
             true
         });
         if self.outgoing.len() < stream.hub.write_buffer {
-            self.writer.wake();
+            self.wake_writer();
             if std::mem::take(&mut self.reader_wants_room) {
-                self.reader.wake();
+                self.wake_reader();
             }
         }
         fed
@@ -407,7 +464,9 @@ impl State {
                 return Ok(false);
             }
             let payload = self.outgoing.take(PIECE);
-            stream.queued.fetch_add(payload.len(), Ordering::AcqRel);
+            stream
+                .queued
+                .fetch_add(payload.len() as u32, Ordering::AcqRel);
             let piece = Piece::new(payload, stream.clone());
             handles.send.send_data(piece, false)?;
         }
@@ -419,14 +478,17 @@ impl State {
     }
 
     fn is_over(&mut self, stream: &Shared) -> bool {
+        let Some(ending) = &self.ending else {
+            return false;
+        };
         let Some(handles) = &mut self.handles else {
             return false;
         };
-        if matches!(self.received_end, Some(Err(_))) {
+        if matches!(ending.received, Some(Err(_))) {
             return true;
         }
-        let peer_ended = self.received_end.is_some();
-        let cancel = match self.finish {
+        let peer_ended = ending.received.is_some();
+        let cancel = match ending.finish {
             Some(Finish::Cancel) => true,
             Some(Finish::Await { .. }) if peer_ended && self.end == End::Open => {
                 // What was written last, the answer to a Close frame, has to
@@ -442,6 +504,19 @@ impl State {
         }
         cancel || ended
     }
+}
+
+impl Ending {
+    /// Nobody reads any more.
+    fn is_deaf(&self) -> bool {
+        self.finish.is_some() || self.overloaded
+    }
+}
+
+fn has_ended(ending: &Option<Box<Ending>>) -> bool {
+    ending
+        .as_ref()
+        .is_some_and(|ending| ending.received.is_some())
 }
 
 impl From<h2::Error> for StreamError {
@@ -460,5 +535,16 @@ impl From<h2::Error> for StreamError {
                 None => Self::Closed,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_small() {
+        let size = size_of::<Shared>();
+        assert!(size <= 216, "{size} bytes, once per socket");
     }
 }

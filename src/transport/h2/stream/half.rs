@@ -3,21 +3,23 @@
 use std::fmt;
 #[cfg(feature = "client")]
 use std::sync::atomic::Ordering;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
-use super::{EAGER, End, Handles, Hub, Piece, Share, Shared, State, Waiter};
+use super::{EAGER, End, Handles, Hub, Piece, Share, Shared, State};
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::h2::memory;
 use crate::transport::{Finish, StreamError, Transport};
 
 /// Handed over at a time, in bytes, from which on as much is expected again:
 /// the encoder asks for less than this by itself.
-const BURST: usize = 128;
+const BURST: u32 = 128;
+
+const KIB: usize = 1024;
 
 /// Room behind a burst, in bytes: the longest header is made room for.
 const SLACK: usize = 16;
@@ -26,9 +28,9 @@ const SLACK: usize = 16;
 pub(crate) struct H2Stream {
     shared: Arc<Shared>,
     id: u32,
+    /// KiB of a message that is not complete, as far as the connection knows.
+    held: u32,
     unsent: Unsent,
-    /// Bytes of a message that is not complete, as far as the connection knows.
-    held: usize,
 }
 
 /// What the application wrote and the driver has not been given: however many
@@ -38,15 +40,15 @@ struct Unsent {
     own: Outgoing,
     /// Length of the shared buffer when it was last looked at: it has only
     /// shrunk since.
-    behind: usize,
-    /// Bytes handed over last.
-    burst: usize,
+    behind: u32,
+    /// Bytes handed over last, up to [`EAGER`].
+    burst: u32,
 }
 
 impl Unsent {
     /// Bytes between the application and `h2`, at most.
     fn len(&self) -> usize {
-        self.behind.saturating_add(self.own.len())
+        (self.behind as usize).saturating_add(self.own.len())
     }
 
     /// To be written to. The next burst is expected to be like the last: a
@@ -54,9 +56,13 @@ impl Unsent {
     #[inline]
     fn buffer(&mut self) -> &mut Outgoing {
         if self.burst >= BURST && self.own.is_empty() {
-            self.own.expect(self.burst + SLACK);
+            self.own.expect(self.burst as usize + SLACK);
         }
         &mut self.own
+    }
+
+    fn behind(&mut self, len: usize) {
+        self.behind = len.try_into().unwrap_or(u32::MAX);
     }
 
     /// Returns whether there is something for the driver.
@@ -67,12 +73,12 @@ impl Unsent {
         if state.handles.is_none() || state.end != End::Open {
             // `poll_room` looks and reports it; nothing may pile up meanwhile.
             self.own.clear();
-            self.behind = usize::MAX;
+            self.behind = u32::MAX;
             return false;
         }
-        self.burst = self.own.len().min(EAGER);
+        self.burst = self.own.len().min(EAGER) as u32;
         state.outgoing.append_all(&mut self.own);
-        self.behind = state.outgoing.len();
+        self.behind(state.outgoing.len());
         true
     }
 }
@@ -91,23 +97,21 @@ impl H2Stream {
             listed: AtomicBool::new(false),
             // The driver's first look registers with `h2`.
             woken: AtomicBool::new(true),
-            queued: AtomicUsize::new(0),
+            queued: AtomicU32::new(0),
             more: AtomicBool::new(false),
             state: Mutex::new(State {
                 handles: Some(Handles { send, recv }),
                 incoming: Incoming::default(),
                 share: Share::default(),
-                overloaded: false,
                 outgoing: Outgoing::default(),
-                received_end: None,
-                ended_alone: false,
+                ending: None,
                 unreleased: 0,
                 end: End::Open,
-                finish: None,
-                timed: false,
                 reader_wants_room: false,
-                reader: Waiter::default(),
-                writer: Waiter::default(),
+                reader_waits: false,
+                writer_waits: false,
+                reader: None,
+                writer: None,
             }),
         });
         shared.list();
@@ -155,27 +159,27 @@ impl H2Stream {
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
         let mut state = self.shared.lock();
         if let Some(chunk) = state.incoming.pop() {
-            state.unreleased += chunk.len();
+            state.unreleased += chunk.len() as u32;
             state.share.taken(chunk.len());
             state.share.settle(&self.shared.hub.held);
             let release = state.handles.is_some()
-                && state.received_end.is_none()
-                && state.unreleased >= self.shared.hub.release_step;
+                && state.received_end().is_none()
+                && state.unreleased as usize >= self.shared.hub.release_step;
             drop(state);
             if release {
                 self.shared.list();
             }
             return Poll::Ready(Ok(Some(chunk)));
         }
-        if state.overloaded {
+        if state.is_overloaded() {
             return Poll::Ready(Err(StreamError::Overloaded));
         }
-        match &state.received_end {
+        match state.received_end() {
             Some(Ok(())) => return Poll::Ready(Ok(None)),
             Some(Err(error)) => return Poll::Ready(Err(error.clone())),
             None => {}
         }
-        state.reader.register(cx);
+        state.wait_to_read(cx);
         let written = self.unsent.hand_over(&mut state);
         drop(state);
         if written {
@@ -187,10 +191,10 @@ impl H2Stream {
     /// Tells how many bytes of what was read are kept for a message that is not
     /// complete.
     pub(crate) fn hold(&mut self, bytes: usize) {
-        if !memory::is_notable(self.held, bytes) {
+        if !memory::is_notable(self.held as usize * KIB, bytes) {
             return;
         }
-        self.held = bytes;
+        self.held = bytes.div_ceil(KIB).try_into().unwrap_or(u32::MAX);
         let mut state = self.shared.lock();
         state.share.assembled(bytes);
         state.share.settle(&self.shared.hub.held);
@@ -221,20 +225,20 @@ impl H2Stream {
     fn wait_for_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.flush();
         let mut state = self.shared.lock();
-        if state.overloaded {
+        if state.is_overloaded() {
             return Poll::Ready(Err(StreamError::Overloaded));
         }
         if state.handles.is_none() || state.end != End::Open {
-            return Poll::Ready(Err(match &state.received_end {
+            return Poll::Ready(Err(match state.received_end() {
                 Some(Err(error)) => error.clone(),
                 _ => StreamError::Closed,
             }));
         }
-        self.unsent.behind = state.outgoing.len();
-        if self.unsent.behind < self.shared.hub.write_buffer {
+        self.unsent.behind(state.outgoing.len());
+        if state.outgoing.len() < self.shared.hub.write_buffer {
             return Poll::Ready(Ok(()));
         }
-        state.writer.register(cx);
+        state.wait_for_room(cx);
         Poll::Pending
     }
 
@@ -246,7 +250,7 @@ impl H2Stream {
         let room = state.outgoing.len() + self.unsent.own.len() < self.shared.hub.write_buffer;
         if !room {
             state.reader_wants_room = true;
-            state.reader.register(cx);
+            state.wait_to_read(cx);
         }
         room
     }
@@ -283,12 +287,11 @@ impl H2Stream {
     fn let_go(&mut self, finish: Finish) {
         let mut state = self.shared.lock();
         self.unsent.hand_over(&mut state);
-        state.reader = Waiter::default();
-        state.writer = Waiter::default();
-        if state.finish.is_some() || state.handles.is_none() {
+        state.forget_waiters();
+        if state.finish().is_some() || state.handles.is_none() {
             return;
         }
-        state.finish = Some(finish);
+        state.ending().finish = Some(finish);
         // Unread bytes go back to the peer's window: the stream may live on
         // for as long as its grace.
         state.drop_incoming();
