@@ -35,16 +35,16 @@ pub(super) struct Pings {
 }
 
 impl Pings {
-    pub(super) fn new(config: &Config) -> Option<Box<Self>> {
+    pub(super) fn new(config: &Config) -> Option<Self> {
         let interval = config.ping_interval?;
-        Some(Box::new(Self {
+        Some(Self {
             interval,
             timeout: config.ping_timeout,
             sleep: None,
             heard: false,
             patience: None,
             sent: 0,
-        }))
+        })
     }
 
     /// Something came from the peer.
@@ -101,7 +101,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    fn pings() -> Box<Pings> {
+    fn pings() -> Pings {
         Pings::new(&Config::default().ping_interval(INTERVAL)).expect("on")
     }
 

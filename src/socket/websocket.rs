@@ -74,11 +74,19 @@ pub struct WebSocket {
     /// Received and not decoded.
     chunk: Bytes,
     config: Arc<Config>,
-    agreement: Option<Box<Agreement>>,
-    transport: Transport,
-    close_timer: Option<Pin<Box<Sleep>>>,
-    pings: Option<Box<Pings>>,
     meter: Option<Box<SocketMeter>>,
+    /// A pointer for most sockets, for most of their life.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few sockets have, or only at their end.
+#[derive(Default)]
+struct Rare {
+    subprotocol: Option<String>,
+    pings: Option<Pings>,
+    close_timer: Option<Pin<Box<Sleep>>>,
+    /// What carried the socket, once it is let go.
+    transport: Option<Transport>,
     /// Ended without a closing handshake.
     abnormal: bool,
 }
@@ -132,31 +140,53 @@ impl WebSocket {
         meter: Option<Box<SocketMeter>>,
     ) -> Self {
         let protocol = protocol(role, config.limits, agreement.deflate);
-        let agreement = agreement.subprotocol.is_some().then(|| Box::new(agreement));
+        let pings = Pings::new(&config);
+        let subprotocol = agreement.subprotocol;
+        let rare = (pings.is_some() || subprotocol.is_some()).then(|| {
+            Box::new(Rare {
+                subprotocol,
+                pings,
+                ..Rare::default()
+            })
+        });
         Self {
-            transport: stream.transport(),
             stream: Some(stream),
             protocol,
             chunk: Bytes::new(),
-            pings: Pings::new(&config),
             config,
-            agreement,
-            close_timer: None,
             meter,
-            abnormal: false,
+            rare,
         }
     }
 
     /// What carries the socket.
     #[must_use]
     pub fn transport(&self) -> Transport {
-        self.transport
+        match &self.stream {
+            Some(stream) => stream.transport(),
+            None => self
+                .rare()
+                .and_then(|rare| rare.transport)
+                .unwrap_or(Transport::Io),
+        }
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn is_abnormal(&self) -> bool {
+        self.rare().is_some_and(|rare| rare.abnormal)
     }
 
     /// The subprotocol that both sides agreed on (RFC 6455 §1.9).
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.agreement.as_ref()?.subprotocol.as_deref()
+        self.rare()?.subprotocol.as_deref()
     }
 
     /// How messages are compressed, if both sides agreed on permessage-deflate (RFC 7692).
@@ -180,7 +210,7 @@ impl WebSocket {
         match self.protocol.received_close() {
             Some(Some(frame)) => Some(frame.code),
             Some(None) => Some(CloseCode::NO_STATUS),
-            None => self.abnormal.then_some(CloseCode::ABNORMAL),
+            None => self.is_abnormal().then_some(CloseCode::ABNORMAL),
         }
     }
 
@@ -250,7 +280,7 @@ impl Sink<Message> for WebSocket {
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
-            .field("transport", &self.transport)
+            .field("transport", &self.transport())
             .field("role", &self.protocol.role())
             .field("close_code", &self.close_code())
             .finish_non_exhaustive()
@@ -275,5 +305,16 @@ impl Output for Out<'_> {
 
     fn append(&mut self, payload: Bytes) {
         self.0.append(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_small() {
+        let size = size_of::<WebSocket>();
+        assert!(size <= 240, "{size} bytes, in every handler's task");
     }
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame, Role, SendError};
 use crate::socket::config::Ending;
 use crate::socket::keys::mask_key;
-use crate::transport::Finish;
+use crate::transport::{Finish, Stream};
 
 impl WebSocket {
     /// Closes: sends what is queued and a Close frame, and waits for the
@@ -124,23 +124,35 @@ impl WebSocket {
             return Poll::Pending;
         }
         let timeout = self.config.close_timeout;
-        self.close_timer
+        self.rare_mut()
+            .close_timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)))
             .as_mut()
             .poll(cx)
     }
 
+    /// Lets go of the stream; the socket is still there to be asked.
     pub(super) fn let_go(&mut self) {
+        let transport = self.stream.as_ref().map(Stream::transport);
+        if transport.is_some() {
+            self.rare_mut().transport = transport;
+        }
+        self.release();
+    }
+
+    fn release(&mut self) {
         self.chunk = Bytes::new();
-        self.close_timer = None;
         self.meter = None;
         let Some(stream) = self.stream.take() else {
             return;
         };
+        if let Some(rare) = &mut self.rare {
+            rare.close_timer = None;
+        }
         let grace = self.config.linger_as(self.protocol.role());
         let ending = self.config.ending;
         stream.finish(match self.protocol.role() {
-            _ if !self.protocol.close_sent() && !self.abnormal => Finish::Cancel,
+            _ if !self.protocol.close_sent() && !self.is_abnormal() => Finish::Cancel,
             Role::Client if ending != Ending::AtOnce && self.protocol.is_closed() => {
                 let end = ending == Ending::AfterPeer;
                 Finish::Await { grace, end }
@@ -152,6 +164,6 @@ impl WebSocket {
 
 impl Drop for WebSocket {
     fn drop(&mut self) {
-        self.let_go();
+        self.release();
     }
 }

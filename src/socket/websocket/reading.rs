@@ -9,7 +9,7 @@ use crate::error::{Error, Timeout};
 use crate::frame::{CloseCode, CloseFrame, Event, Message};
 use crate::metrics::SocketEnd;
 use crate::socket::keys::mask_key;
-use crate::socket::pings::Silence;
+use crate::socket::pings::{Pings, Silence};
 use crate::transport::StreamError;
 
 impl WebSocket {
@@ -60,7 +60,7 @@ impl WebSocket {
                     self.settle(cx);
                     match event {
                         Event::Pong(payload)
-                            if self.pings.as_ref().is_some_and(|p| p.is_answer(&payload)) => {}
+                            if self.pings().is_some_and(|pings| pings.is_answer(&payload)) => {}
                         Event::Pong(payload) => {
                             self.count_received(payload.len());
                             return Poll::Ready(Some(Ok(Message::Pong(payload))));
@@ -97,7 +97,9 @@ impl WebSocket {
         let ended = match stream.poll_chunk(cx) {
             Poll::Ready(Ok(Some(chunk))) => {
                 budget.made_progress();
-                if let Some(pings) = &mut self.pings {
+                if let Some(rare) = &mut self.rare
+                    && let Some(pings) = &mut rare.pings
+                {
                     pings.heard();
                 }
                 return Poll::Ready(Ok(chunk));
@@ -119,7 +121,7 @@ impl WebSocket {
                     self.ends(SocketEnd::Timeout);
                     // Before it counts as ended: there is nobody to end it with.
                     self.let_go();
-                    self.abnormal = true;
+                    self.rare_mut().abnormal = true;
                     return Poll::Ready(Err(Error::Timeout(Timeout::KeepAlive)));
                 }
                 ready!(self.poll_close_timer(cx));
@@ -127,7 +129,7 @@ impl WebSocket {
             }
         };
         budget.made_progress();
-        self.abnormal = true;
+        self.rare_mut().abnormal = true;
         self.ends(ended.socket_end());
         self.let_go();
         Poll::Ready(Err(ended))
@@ -136,7 +138,10 @@ impl WebSocket {
     /// Pings a silent peer; ready when that was in vain.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let (Some(pings), Some(stream)) = (&mut self.pings, &mut self.stream) else {
+            let (Some(rare), Some(stream)) = (&mut self.rare, &mut self.stream) else {
+                return Poll::Pending;
+            };
+            let Some(pings) = &mut rare.pings else {
                 return Poll::Pending;
             };
             if !self.protocol.is_open() {
@@ -158,6 +163,10 @@ impl WebSocket {
                 }
             }
         }
+    }
+
+    fn pings(&self) -> Option<&Pings> {
+        self.rare()?.pings.as_ref()
     }
 
     #[inline]
