@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 
@@ -65,27 +67,41 @@ impl Answer {
 }
 
 /// The right to answer, which the handler and the clock compete for.
-pub(super) struct Pending(Mutex<State>);
+pub(super) struct Pending {
+    state: Mutex<State>,
+    /// How long the answer may take.
+    limit: Duration,
+    /// The handler is done: it may have given the request to somebody else.
+    handled: AtomicBool,
+}
 
 struct State {
     answer: Option<(Answer, Handshaking)>,
     /// Who waits for the answer to be given.
     waiter: Option<Waker>,
+    /// Made only where the handler does not answer at once.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pending {
-    pub(super) fn new(answer: Answer) -> Arc<Self> {
+    pub(super) fn new(answer: Answer, limit: Duration) -> Arc<Self> {
         let observed = answer.observed();
         let (observer, version) = (observed.observer.clone(), observed.info.version);
         let handshaking = Handshaking::new(observer, Role::Server, Some(version));
-        Arc::new(Self(Mutex::new(State {
+        let state = Mutex::new(State {
             answer: Some((answer, handshaking)),
             waiter: None,
-        })))
+            sleep: None,
+        });
+        Arc::new(Self {
+            state,
+            limit,
+            handled: AtomicBool::new(false),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the right to answer, if nobody has.
@@ -100,8 +116,8 @@ impl Pending {
         answer
     }
 
-    /// Ready when the answer is given, or when nobody waits for it any more:
-    /// then it is taken.
+    /// Ready when the answer is given, and when nobody waits for it any more
+    /// or it is late: then nobody can give it after this.
     fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Settled> {
         let mut state = self.lock();
         let Some((answer, _)) = &mut state.answer else {
@@ -117,7 +133,20 @@ impl Pending {
             Some(waiter) => waiter.clone_from(cx.waker()),
             None => state.waiter = Some(cx.waker().clone()),
         }
-        Poll::Pending
+        let limit = self.limit;
+        let sleep = state
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(sleep.as_mut().poll(cx));
+        let late = state.answer.take();
+        drop(state);
+        if let Some((answer, handshaking)) = late {
+            tracing::debug!(?limit, "a request for a WebSocket was not answered in time");
+            let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+            handshaking.done(Handshake::Refused(unavailable));
+            answer.refuse(status(unavailable));
+        }
+        Poll::Ready(Settled::Void)
     }
 }
 
@@ -129,72 +158,44 @@ enum Settled {
     Void,
 }
 
-/// Waits until a request is answered, and sees to it that it is.
-struct Settling {
-    pending: Arc<Pending>,
-    limit: Duration,
-    /// Made only where the handler does not answer at once.
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Future for Settling {
-    type Output = Settled;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
-        if let Poll::Ready(settled) = self.pending.poll_settled(cx) {
-            self.sleep = None;
-            return Poll::Ready(settled);
-        }
-        let limit = self.limit;
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        if sleep.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let Some((answer, handshaking)) = self.pending.take() else {
-            return Poll::Ready(Settled::Answered);
-        };
-        tracing::debug!(?limit, "a request for a WebSocket was not answered in time");
-        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        handshaking.done(Handshake::Refused(unavailable));
-        answer.refuse(status(unavailable));
-        Poll::Ready(Settled::Void)
+pin_project! {
+    /// Runs a handler. Until it has answered, it runs for the limit at most,
+    /// and only while the client waits: a client that asks and resets, again
+    /// and again, must not pile up handlers (its streams do not count any more).
+    // Not an async function, which would have a place for the handler as an
+    // argument and another: this is what a socket's task is made of.
+    pub(super) struct Attended<F> {
+        // Not held for the socket's life once the answer is given.
+        pending: Option<Arc<Pending>>,
+        #[pin]
+        handler: F,
     }
 }
 
-/// Runs a handler. Until it has answered, it runs for `limit` at most, and
-/// only while the client waits: a client that asks and resets, again and again,
-/// must not pile up handlers (its streams do not count any more).
-pub(super) fn attend(
-    pending: Arc<Pending>,
-    limit: Duration,
-    handler: impl Future<Output = ()> + Send,
-) -> impl Future<Output = ()> + Send {
-    // An async function would have a place for it as an argument, and another.
-    let mut handler = Box::pin(handler);
-    async move {
-        let mut settling = Settling {
-            pending,
-            limit,
-            sleep: None,
+pub(super) fn attend<F: Future<Output = ()>>(pending: Arc<Pending>, handler: F) -> Attended<F> {
+    Attended {
+        pending: Some(pending),
+        handler,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Attended<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let Some(pending) = this.pending else {
+            return this.handler.poll(cx);
         };
-        let settled = tokio::select! {
-            biased;
-            // It may have given the request to somebody else.
-            () = &mut handler => None,
-            settled = &mut settling => Some(settled),
-        };
-        match settled {
-            None => {
-                settling.await;
-            }
-            Some(Settled::Answered) => {
-                // What is held for an answer is not held for the socket's life.
-                drop(settling);
-                handler.await;
-            }
-            Some(Settled::Void) => {}
+        let handled = &pending.handled;
+        if !handled.load(Ordering::Relaxed) && this.handler.poll(cx).is_ready() {
+            handled.store(true, Ordering::Relaxed);
         }
+        let settled = ready!(pending.poll_settled(cx));
+        if settled == Settled::Void || handled.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        *this.pending = None;
+        Poll::Pending
     }
 }

@@ -48,8 +48,7 @@ impl Serve {
             server,
             on_upgrade: Arc::new(move |upgrade| {
                 let span = upgrade.span().clone();
-                let (pending, limit) = (upgrade.pending(), upgrade.settings().answer_timeout);
-                let task = attend(pending, limit, span.in_scope(|| handler(upgrade)));
+                let task = attend(upgrade.pending(), span.in_scope(|| handler(upgrade)));
                 // Bare where nobody looks: a span in each task is memory.
                 if span.is_disabled() {
                     tokio::spawn(task);

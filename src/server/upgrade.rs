@@ -103,10 +103,10 @@ impl Upgrade {
             span,
             peer,
             deflate: settings.deflate,
+            unanswered: Unanswered(Pending::new(answer, settings.answer_timeout)),
             settings,
             parts,
             opening,
-            unanswered: Unanswered(Pending::new(answer)),
             subprotocol: None,
             headers: HeaderMap::new(),
         }))
@@ -114,10 +114,6 @@ impl Upgrade {
 
     pub(super) fn pending(&self) -> Arc<Pending> {
         self.0.unanswered.0.clone()
-    }
-
-    pub(super) fn settings(&self) -> &Settings {
-        &self.0.settings
     }
 
     fn parts(&self) -> &request::Parts {
@@ -285,19 +281,9 @@ impl Upgrade {
     /// has gone; [`Error::Handshake`] if a [`header`](Self::header) that was
     /// added is one of the handshake's own.
     pub async fn accept(self) -> Result<WebSocket, Error> {
-        let config = self.0.settings.socket.clone();
-        let deflate = self.0.deflate;
-        let mut agreed = self.0.opening.agree(&[""; 0], deflate.as_ref());
-        agreed.subprotocol.clone_from(&self.0.subprotocol);
-        let agreement = Agreement {
-            subprotocol: agreed.subprotocol.clone(),
-            deflate: deflate
-                .zip(agreed.deflate)
-                .map(|(config, params)| config.at(Role::Server, &params)),
-        };
-        let (stream, meter) = Box::pin(self.0.accept(agreed)).await?;
-        let role = Role::Server;
-        Ok(WebSocket::new(stream, role, config, agreement, meter))
+        // In a box, all of it: what is in here is in the handler's task, for
+        // the socket's whole life.
+        Box::pin(self.0.accept_socket()).await
     }
 
     /// Accepts, and gives the bytes of the stream instead of a WebSocket: for
@@ -308,13 +294,7 @@ impl Upgrade {
     ///
     /// As [`accept`](Self::accept).
     pub async fn accept_bytes(self) -> Result<ByteStream, Error> {
-        let config = self.0.settings.socket.clone();
-        let agreed = Agreed {
-            subprotocol: self.0.subprotocol.clone(),
-            ..Agreed::default()
-        };
-        let (stream, meter) = Box::pin(self.0.accept(agreed)).await?;
-        Ok(ByteStream::new(stream, Role::Server, config, meter))
+        Box::pin(self.0.accept_bytes()).await
     }
 
     /// Refuses with a status.
@@ -339,7 +319,36 @@ impl Upgrade {
 }
 
 impl Request {
-    async fn accept(self, agreed: Agreed) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
+    async fn accept_socket(self: Box<Self>) -> Result<WebSocket, Error> {
+        let config = self.settings.socket.clone();
+        let deflate = self.deflate;
+        let mut agreed = self.opening.agree(&[""; 0], deflate.as_ref());
+        agreed.subprotocol.clone_from(&self.subprotocol);
+        let agreement = Agreement {
+            subprotocol: agreed.subprotocol.clone(),
+            deflate: deflate
+                .zip(agreed.deflate)
+                .map(|(config, params)| config.at(Role::Server, &params)),
+        };
+        let (stream, meter) = self.accept(agreed).await?;
+        let role = Role::Server;
+        Ok(WebSocket::new(stream, role, config, agreement, meter))
+    }
+
+    async fn accept_bytes(self: Box<Self>) -> Result<ByteStream, Error> {
+        let config = self.settings.socket.clone();
+        let agreed = Agreed {
+            subprotocol: self.subprotocol.clone(),
+            ..Agreed::default()
+        };
+        let (stream, meter) = self.accept(agreed).await?;
+        Ok(ByteStream::new(stream, Role::Server, config, meter))
+    }
+
+    async fn accept(
+        self: Box<Self>,
+        agreed: Agreed,
+    ) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
         let unanswered = self.unanswered.0.take();
         let (answer, handshaking) = unanswered.ok_or(Error::Timeout(Timeout::Handshake))?;
         let observed = answer.observed().clone();
@@ -352,13 +361,13 @@ impl Request {
         Ok((stream?, SocketMeter::new(&observed, span)))
     }
 
-    async fn answer(self, answer: Answer, agreed: Agreed) -> Result<Stream, Error> {
+    async fn answer(self: Box<Self>, answer: Answer, agreed: Agreed) -> Result<Stream, Error> {
         match answer {
             Answer::Http2(responder) => {
                 let response = extended_connect::response(&self.opening, &agreed, self.headers)?;
                 Ok(Stream::H2(responder.accept(response)?))
             }
-            // The wait for the upgrade, again, must not weigh on every handler.
+            // Apart: over HTTP/2 nothing waits.
             Answer::Http1 {
                 respond,
                 on,
@@ -414,4 +423,30 @@ fn span(peer: SocketAddr, parts: &request::Parts, opening: &Opening, answer: &An
         span.record("stream", stream);
     }
     span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::answer::attend;
+
+    fn size_of_future<A, F>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn answering_weighs_little_on_a_handler() {
+        let size = size_of_future(Upgrade::accept);
+        assert!(size <= 24, "{size} bytes, in every handler's task");
+        let size = size_of_future(Upgrade::accept_bytes);
+        assert!(size <= 24, "{size} bytes, in every handler's task");
+    }
+
+    #[test]
+    fn a_task_is_little_more_than_its_handler() {
+        let handler = |request: Upgrade| async { drop(request) };
+        let attended = |(pending, request)| attend(pending, handler(request));
+        let more = size_of_future(attended) - size_of_future(handler);
+        assert!(more <= 8, "{more} bytes, once per socket");
+    }
 }
