@@ -88,7 +88,7 @@ impl Backend {
             if request.version() == http::Version::HTTP_11 {
                 count.fetch_add(1, Ordering::Relaxed);
             }
-            echo(request, &[])
+            echo(request, Arc::default())
         });
         run_server(serve);
         Ok(Self { address, upgraded })

@@ -1,5 +1,9 @@
 //! What the program's servers do with a socket.
 
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{Message, Transport, Upgrade, WebSocket};
 use http::{HeaderName, HeaderValue};
@@ -22,7 +26,30 @@ pub(crate) fn tell_carrier(request: &mut Upgrade) {
 
 /// Accepts a socket and sends back whatever comes, agreeing to the first
 /// offered subprotocol that is in `subprotocols`.
-pub(crate) async fn echo(mut request: Upgrade, subprotocols: &[String]) {
+pub(crate) fn echo(
+    request: Upgrade,
+    subprotocols: Arc<[String]>,
+) -> impl Future<Output = ()> + Send {
+    // In a box of its own: a socket's task has room for the largest of its
+    // states for the socket's whole life.
+    let opening = Box::pin(open(request, subprotocols));
+    async move {
+        let mut socket = match opening.await {
+            Ok(socket) => socket,
+            Err(error) => return tracing::debug!(%error, "gone before the answer"),
+        };
+        tracing::debug!(transport = %socket.transport(), "socket open");
+        match poll_fn(|cx| poll_echo(&mut socket, cx)).await {
+            Ok(()) => {
+                let code = socket.close_code().map(u16::from);
+                tracing::debug!(transport = %socket.transport(), code, "socket closed");
+            }
+            Err(error) => tracing::debug!(transport = %socket.transport(), %error, "socket broke"),
+        }
+    }
+}
+
+async fn open(mut request: Upgrade, subprotocols: Arc<[String]>) -> Result<WebSocket, h2ws::Error> {
     let agreed = request
         .subprotocols()
         .find(|offered| subprotocols.iter().any(|known| known == offered))
@@ -32,23 +59,10 @@ pub(crate) async fn echo(mut request: Upgrade, subprotocols: &[String]) {
     {
         tracing::warn!(%error, "subprotocol");
     }
-    // Apart, or every socket would have room for what these few need.
-    let told = if request.path() == CARRIER {
-        Box::pin(accept_and_tell(request)).await
+    if request.path() == CARRIER {
+        accept_and_tell(request).await
     } else {
         request.accept().await
-    };
-    let mut socket = match told {
-        Ok(socket) => socket,
-        Err(error) => return tracing::debug!(%error, "gone before the answer"),
-    };
-    tracing::debug!(transport = %socket.transport(), "socket open");
-    match serve(&mut socket).await {
-        Ok(()) => {
-            let code = socket.close_code().map(u16::from);
-            tracing::debug!(transport = %socket.transport(), code, "socket closed");
-        }
-        Err(error) => tracing::debug!(transport = %socket.transport(), %error, "socket broke"),
     }
 }
 
@@ -64,15 +78,19 @@ async fn accept_and_tell(request: Upgrade) -> Result<WebSocket, h2ws::Error> {
     Ok(socket)
 }
 
-async fn serve(socket: &mut WebSocket) -> Result<(), h2ws::Error> {
-    while let Some(message) = socket.next().await {
-        let message = message?;
-        if message.is_text() || message.is_binary() {
+/// Waits for room first, so that no message is held while there is none.
+fn poll_echo(socket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Result<(), h2ws::Error>> {
+    loop {
+        ready!(socket.poll_ready_unpin(cx))?;
+        match ready!(socket.poll_next_unpin(cx)).transpose()? {
             // Leaves when there is nothing more to read for the moment.
-            socket.feed(message).await?;
+            Some(message) if message.is_text() || message.is_binary() => {
+                socket.start_send_unpin(message)?;
+            }
+            Some(_) => {}
+            None => return Poll::Ready(Ok(())),
         }
     }
-    Ok(())
 }
 
 /// What carries something, for pages.
@@ -83,5 +101,20 @@ pub(crate) fn carrier(transport: Transport) -> serde_json::Value {
         }
         Transport::Http1 { connection } => json!({ "transport": "h1", "connection": connection }),
         other => json!({ "transport": other.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_task_is_little_more_than_its_socket() {
+        let more = size_of_future(echo) - size_of::<WebSocket>();
+        assert!(more <= 24, "{more} bytes, once per socket");
     }
 }

@@ -33,10 +33,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let server = listen::bind(builder, &args.listen).await?;
     let subprotocols: Arc<[String]> = args.subprotocol.into();
     let drained = server
-        .serve(move |request| {
-            let subprotocols = subprotocols.clone();
-            async move { echo(request, &subprotocols).await }
-        })
+        .serve(move |request| echo(request, subprotocols.clone()))
         .fallback(Page)
         .with_graceful_shutdown(stop)
         .await?;
