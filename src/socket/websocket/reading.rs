@@ -42,6 +42,9 @@ impl WebSocket {
                     Poll::Ready(Ok(chunk)) => self.chunk = chunk,
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                     Poll::Pending => {
+                        // Empty, it still keeps the memory that it was a slice of: a read
+                        // buffer of the connection's.
+                        self.chunk = Bytes::new();
                         self.pause();
                         return Poll::Pending;
                     }
@@ -174,5 +177,42 @@ impl WebSocket {
         if let Some(meter) = &mut self.meter {
             meter.received(1, len);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::frame::Role;
+    use crate::socket::Config;
+
+    struct Buffer {
+        bytes: &'static [u8],
+        _alive: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            self.bytes
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_waits_keeps_no_read_buffer() {
+        let (near, _far) = tokio::io::duplex(64);
+        let mut socket = WebSocket::from_stream(near, Role::Server, Config::default());
+        let alive = Arc::new(());
+        socket.chunk = Bytes::from_owner(Buffer {
+            bytes: b"\x82\x81keysx",
+            _alive: alive.clone(),
+        });
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let message = socket.poll_message(&mut cx);
+        assert!(matches!(message, Poll::Ready(Some(Ok(Message::Binary(_))))));
+        drop(message);
+        assert!(socket.poll_message(&mut cx).is_pending());
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 }
