@@ -115,6 +115,10 @@ impl AsyncBufRead for ByteStream {
 
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
         self.chunk.advance(amount);
+        if self.chunk.is_empty() {
+            // It would keep the memory that it was a slice of.
+            self.chunk = Bytes::new();
+        }
     }
 }
 

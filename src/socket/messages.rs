@@ -164,6 +164,10 @@ impl AsyncBufRead for MessageStream {
 
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
         self.unread.advance(amount);
+        if self.unread.is_empty() {
+            // It would keep the memory that it was a slice of.
+            self.unread = Bytes::new();
+        }
     }
 }
 
