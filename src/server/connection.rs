@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::Reason;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
@@ -192,6 +193,21 @@ impl Connection {
                 None => not_found(),
             };
         }
+        let mut response = self.on_http1_upgrade(parts, open).await;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // What a client sent for the socket that it did not get would be
+            // taken for requests (RFC 9931).
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().append(CONNECTION, close);
+        }
+        response
+    }
+
+    async fn on_http1_upgrade(
+        &self,
+        mut parts: request::Parts,
+        open: Arc<OpenConnection>,
+    ) -> Response<ResponseBody> {
         let opening = upgrade::check_request(&parts).and_then(|opening| self.admit(opening));
         let opening = match opening {
             Ok(opening) => opening,

@@ -306,6 +306,7 @@ impl Upgrade {
 
     /// Refuses with a whole response, such as 401 with `www-authenticate`. A
     /// status that would accept (101, or 2xx over HTTP/2) is replaced by 500.
+    /// Over HTTP/1.1 it ends the connection (RFC 9931).
     pub fn reject_with(self, response: Response<Bytes>) {
         let mut response = response.map(|body| boxed(Full::new(body)));
         if response.status().is_success() || response.status().is_informational() {

@@ -256,14 +256,10 @@ async fn refusals_pass_whole() {
             // RFC 9110 §15.5.22.
             assert_eq!(client.field("upgrade"), Some("websocket"));
         }
-        let mut body = [0; 6];
-        within(tokio::io::AsyncReadExt::read_exact(
-            &mut client.io,
-            &mut body,
-        ))
-        .await
-        .unwrap();
-        assert_eq!(&body, b"sorry\n");
+        // RFC 9931: nor is the client asked for more.
+        let connection = client.field("connection").unwrap();
+        assert!(connection.ends_with("close"), "{connection}");
+        assert_eq!(client.rest().await, b"sorry\n");
     }
 }
 

@@ -2,9 +2,11 @@
 //! speaks both versions.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
 use h2ws::{CloseCode, Config, Error, Server};
+use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -231,8 +233,7 @@ async fn a_subprotocol_is_one_that_was_offered() {
     assert!(head.contains("sec-websocket-protocol: two\r\n"), "{head}");
 }
 
-/// RFC 9110 §15: a refusal with its body, after which the connection may be
-/// used again.
+/// RFC 9110 §15: a refusal with its body.
 #[tokio::test]
 async fn an_application_refuses_with_a_whole_response() {
     let server = server::serve(Server::builder(), |upgrade, _| async move {
@@ -245,15 +246,52 @@ async fn an_application_refuses_with_a_whole_response() {
     })
     .await;
     let mut peer = Peer::connect(server.addr).await;
-    for _ in 0..2 {
-        peer.write(format!("{REQUEST}\r\n")).await;
-        let head = peer.head().await;
-        assert!(head.starts_with("http/1.1 401 "), "{head}");
-        assert!(head.contains("www-authenticate: bearer\r\n"), "{head}");
-        assert!(head.contains("content-length: 12\r\n"), "{head}");
-        let mut body = [0; 12];
-        within(peer.io.read_exact(&mut body)).await.unwrap();
-        assert_eq!(&body, b"who are you?");
+    peer.write(format!("{REQUEST}\r\n")).await;
+    let head = peer.head().await;
+    assert!(head.starts_with("http/1.1 401 "), "{head}");
+    assert!(head.contains("www-authenticate: bearer\r\n"), "{head}");
+    assert!(head.contains("content-length: 12\r\n"), "{head}");
+    let mut body = [0; 12];
+    within(peer.io.read_exact(&mut body)).await.unwrap();
+    assert_eq!(&body, b"who are you?");
+}
+
+/// RFC 9931: what a client sent for the socket that it did not get is no
+/// request, whoever refused.
+#[tokio::test]
+async fn a_refusal_is_the_last_answer_of_its_connection() {
+    let builder = Server::builder().answer_timeout(Duration::from_millis(20));
+    let server = server::serve(builder, |upgrade, _| async move {
+        match upgrade.path() {
+            "/reject" => upgrade.reject(StatusCode::FORBIDDEN),
+            "/late" => std::future::pending().await,
+            _ => drop(upgrade),
+        }
+    })
+    .await;
+    let at = |path| REQUEST.replace("/chat", path);
+    for (request, status) in [
+        (at("/reject"), 403),
+        (at("/drop"), 500),
+        (at("/late"), 503),
+        (REQUEST.replace("Version: 13", "Version: 8"), 426),
+        (REQUEST.replace("GET", "POST"), 405),
+        (
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n".into(),
+            426,
+        ),
+    ] {
+        let mut peer = Peer::connect(server.addr).await;
+        let smuggled = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        peer.write(format!("{request}\r\n{smuggled}")).await;
+        let mut answers = String::new();
+        within(peer.io.read_to_string(&mut answers)).await.unwrap();
+        let answers = answers.to_lowercase();
+        let (head, _) = answers.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
+        assert_eq!(answers.matches("http/1.1 ").count(), 1, "{answers}");
+        let mut connection = head.lines().filter_map(|l| l.strip_prefix("connection: "));
+        assert!(connection.any(|value| value.ends_with("close")), "{head}");
     }
 }
 
