@@ -1,43 +1,15 @@
 //! What a bridge does with the bytes of sockets, and how it ends them
 //! (RFC 8441 §5).
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, CloseFrame, Drained, HttpVersion, Message, Server};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket};
+use h2ws::{CloseCode, CloseFrame, HttpVersion, Message, Server};
 
-use crate::support::bridge::{Beside, Bridging, to, to_text};
-use crate::support::client::{accept, echo, http1, http2, listen};
-use crate::support::frames::{BINARY, CLOSE, TEXT, close, frame, from_client, from_server};
-use crate::support::raw::{
-    CANCEL, DATA, END_STREAM, GOAWAY, NO_ERROR, PING, Raw, Seen, WINDOW_UPDATE,
-};
+use crate::support::bridge::{Beside, Bridging, closes, to, to_raw, to_text};
+use crate::support::client::{echo, http1, http2};
+use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client, from_server};
+use crate::support::raw::{CANCEL, DATA, END_STREAM, NO_ERROR, Raw, Seen};
 use crate::support::text::{Over, Text};
 use crate::support::{h2peer, server, tasks, until, within};
-
-/// A bridge to an RFC 8441 upstream by hand, and both ends of the socket on
-/// stream 1 of either connection.
-async fn to_raw() -> (Bridging, Raw, Raw) {
-    let (listener, addr) = listen().await;
-    let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
-    let mut client = Raw::connect(bridging.addr).await;
-    let ((), upstream) = tokio::join!(client.open(1, "/"), async {
-        let mut upstream = accept(&listener, &[]).await;
-        upstream.take(1).await;
-        upstream
-    });
-    (bridging, client, upstream)
-}
-
-/// The next frame is a Close frame with this code, and no END_STREAM.
-async fn closes(peer: &mut Raw, stream: u32, code: u16) {
-    let Seen::Frame(close, false) = peer.seen(stream).await else {
-        panic!("no Close frame by itself");
-    };
-    assert_eq!(close.code(), Some(code));
-}
 
 /// In over either version, out over either: messages of all sizes, and the
 /// code of the Close frame.
@@ -337,158 +309,4 @@ async fn bytes_that_are_no_frames_pass() {
     }
     client.end(1).await;
     assert!(backend.rest().await == bytes);
-}
-
-/// A client that does not read stops the reading from its backend: the bridge
-/// holds a window and a buffer, not what the backend would like to say.
-#[tokio::test]
-async fn a_client_that_never_reads_stops_its_backend() {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_send_buffer_size(64 * 1024).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener: TcpListener = socket.listen(8).unwrap();
-    let addr = listener.local_addr().unwrap();
-    let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
-    let mut beside = Beside::on(bridging, listener).await;
-    let mut backend = beside.open().await;
-
-    let payload = vec![7; 60_000];
-    let message = frame(0x82, false, &payload);
-    let mut written = 0;
-    // Until the kernel's buffers are full too, and stay so.
-    while let Ok(all) =
-        tokio::time::timeout(Duration::from_millis(300), backend.io.write_all(&message)).await
-    {
-        all.unwrap();
-        written += message.len();
-        assert!(written < 64 << 20, "nothing stops the backend");
-    }
-    // Of these some megabytes the kernel holds most: it may take 6 MB for a
-    // receiver (net.ipv4.tcp_rmem).
-    assert!(
-        written < 12 << 20,
-        "{written} bytes for a client that reads none"
-    );
-    drop(backend);
-    beside.client.reset(3, CANCEL).await;
-    // It opened no window beyond the first 65,535 bytes.
-    let mut received = 0;
-    beside.client.barrier().await;
-    for _ in 0..beside.client.pending() {
-        let frame = beside.client.on(3).await.unwrap();
-        if frame.kind == DATA {
-            received += frame.payload.len();
-        }
-    }
-    assert!(received <= 65_535, "{received}");
-}
-
-/// The same towards an RFC 8441 upstream, to the byte: what it may send is the
-/// stream's window and what the bridge's buffer and the client's window took.
-#[tokio::test]
-async fn a_client_that_never_reads_stops_its_upstream_stream() {
-    let (_bridging, mut client, mut upstream) = to_raw().await;
-    let message = from_server(BINARY, &vec![7; 16_000]);
-    let mut window: usize = 256 * 1024;
-    let mut sent = 0;
-    loop {
-        while window >= message.len() {
-            upstream.data(1, &message).await;
-            window -= message.len();
-            sent += message.len();
-        }
-        // What has been handed back by the time that all was read.
-        let before = window;
-        for _ in 0..20 {
-            upstream.send(PING, 0, 0, b"windows?").await;
-            loop {
-                let frame = within(upstream.read()).await.expect("open");
-                match frame.kind {
-                    PING => break,
-                    WINDOW_UPDATE if frame.stream == 1 => {
-                        let step: [u8; 4] = frame.payload[..].try_into().unwrap();
-                        window += u32::from_be_bytes(step) as usize;
-                    }
-                    _ => {}
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        if window == before {
-            break;
-        }
-        assert!(sent < 8 << 20, "nothing stops the upstream");
-    }
-    // Its window; the client's; the buffer, and a chunk beyond it; what `h2`
-    // holds of it.
-    let bound = (256 + 64 + 128 + 128 + 128) * 1024;
-    assert!(sent <= bound, "{sent} bytes for a client that reads none");
-    client.barrier().await;
-}
-
-/// Off unless asked for; then a silence of both sides is ended with 1001, and
-/// the backend is closed by the client's answer.
-#[tokio::test]
-async fn an_idle_socket_is_closed_with_1001() {
-    let (listener, addr) = listen().await;
-    let builder = to("ws", addr, HttpVersion::Http1).idle_timeout(Duration::from_millis(30));
-    let bridging = Bridging::start(builder).await;
-    let mut client = Raw::connect(bridging.addr).await;
-    let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));
-    closes(&mut client, 1, 1001).await;
-    client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
-    assert_eq!(backend.frame().await.code(), Some(1001));
-    backend.write(from_server(CLOSE, &close(1001, ""))).await;
-    assert_eq!(client.seen(1).await, Seen::End);
-}
-
-/// A drain closes sockets with 1001 between two frames, and their backends by
-/// the clients' answers.
-#[tokio::test]
-async fn a_drain_says_1001_between_frames() {
-    let (mut bridging, listener) = to_text().await;
-    let mut client = Raw::connect(bridging.addr).await;
-    let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));
-    let whole = from_server(BINARY, &[7; 3000]);
-    let (first, second) = whole.split_at(1000);
-    backend.write(first).await;
-    let data = client.on(1).await.unwrap();
-    assert_eq!(data.payload, first);
-    bridging.drain();
-    // GOAWAY: the drain has begun, and the frame is not over.
-    assert_eq!(client.on(0).await.unwrap().kind, GOAWAY);
-    client.barrier().await;
-    assert_eq!(client.pending(), 0, "said into a frame");
-    backend.write(second).await;
-    let mut rest = Vec::new();
-    while rest.len() < second.len() + 4 {
-        rest.extend(client.on(1).await.unwrap().payload);
-    }
-    assert_eq!(
-        rest,
-        [second, &from_server(CLOSE, &close(1001, ""))].concat()
-    );
-    client.data(1, &from_client(TEXT, b"on its way")).await;
-    client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
-    assert_eq!(backend.frame().await.payload, b"on its way");
-    assert_eq!(backend.frame().await.code(), Some(1001));
-    backend.write(from_server(CLOSE, &close(1001, ""))).await;
-    assert_eq!(client.seen(1).await, Seen::End);
-    client.end(1).await;
-    assert_eq!(bridging.drained().await, Drained::default());
-}
-
-/// The same for a client of HTTP/1.1, whose connection is its own.
-#[tokio::test]
-async fn a_drain_closes_sockets_over_http1() {
-    let (mut bridging, listener) = to_text().await;
-    let (mut client, mut backend) =
-        tokio::join!(Text::open(bridging.addr, "/"), Text::accept(&listener));
-    bridging.drain();
-    assert_eq!(client.frame().await.code(), Some(1001));
-    client.write(from_client(CLOSE, &close(1001, ""))).await;
-    assert_eq!(backend.frame().await.code(), Some(1001));
-    assert_eq!(client.seen().await, Err(Over::End));
-    drop(client);
-    assert_eq!(bridging.drained().await, Drained::default());
 }

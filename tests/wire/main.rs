@@ -5,12 +5,14 @@
 
 mod admission;
 mod axum_router;
+mod bridge_drain;
 mod bridge_handshake;
 mod bridge_observer;
 mod bridge_ordinary;
 mod bridge_pools;
 mod bridge_routes;
 mod bridge_splice;
+mod bridge_stalled;
 mod bridge_tcp;
 mod broadcast;
 mod cancel;

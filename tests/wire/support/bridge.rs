@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::client::listen;
+use super::client::{accept, listen};
 use super::frames::{self, TEXT, from_client};
 use super::raw::{Raw, Seen};
 use super::text::Text;
@@ -92,6 +92,28 @@ pub(crate) async fn to_text() -> (Bridging, TcpListener) {
     let (listener, addr) = listen().await;
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
     (bridging, listener)
+}
+
+/// A bridge to an RFC 8441 upstream by hand, and both ends of the socket on
+/// stream 1 of either connection.
+pub(crate) async fn to_raw() -> (Bridging, Raw, Raw) {
+    let (listener, addr) = listen().await;
+    let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
+    let mut client = Raw::connect(bridging.addr).await;
+    let ((), upstream) = tokio::join!(client.open(1, "/"), async {
+        let mut upstream = accept(&listener, &[]).await;
+        upstream.take(1).await;
+        upstream
+    });
+    (bridging, client, upstream)
+}
+
+/// The next frame is a Close frame with this code, and no END_STREAM.
+pub(crate) async fn closes(peer: &mut Raw, stream: u32, code: u16) {
+    let Seen::Frame(close, false) = peer.seen(stream).await else {
+        panic!("no Close frame by itself");
+    };
+    assert_eq!(close.code(), Some(code));
 }
 
 /// An HTTP/2 client before a bridge and the RFC 6455 backend behind it, with a

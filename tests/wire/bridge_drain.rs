@@ -1,0 +1,78 @@
+//! When a bridge itself asks for the end of a socket: the drain, and silence.
+
+use std::time::Duration;
+
+use h2ws::{Drained, HttpVersion};
+
+use crate::support::bridge::{Bridging, closes, to, to_text};
+use crate::support::client::listen;
+use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client, from_server};
+use crate::support::raw::{GOAWAY, Raw, Seen};
+use crate::support::text::{Over, Text};
+
+/// Off unless asked for; then a silence of both sides is ended with 1001, and
+/// the backend is closed by the client's answer.
+#[tokio::test]
+async fn an_idle_socket_is_closed_with_1001() {
+    let (listener, addr) = listen().await;
+    let builder = to("ws", addr, HttpVersion::Http1).idle_timeout(Duration::from_millis(30));
+    let bridging = Bridging::start(builder).await;
+    let mut client = Raw::connect(bridging.addr).await;
+    let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));
+    closes(&mut client, 1, 1001).await;
+    client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
+    assert_eq!(backend.frame().await.code(), Some(1001));
+    backend.write(from_server(CLOSE, &close(1001, ""))).await;
+    assert_eq!(client.seen(1).await, Seen::End);
+}
+
+/// A drain closes sockets with 1001 between two frames, and their backends by
+/// the clients' answers.
+#[tokio::test]
+async fn a_drain_says_1001_between_frames() {
+    let (mut bridging, listener) = to_text().await;
+    let mut client = Raw::connect(bridging.addr).await;
+    let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));
+    let whole = from_server(BINARY, &[7; 3000]);
+    let (first, second) = whole.split_at(1000);
+    backend.write(first).await;
+    let data = client.on(1).await.unwrap();
+    assert_eq!(data.payload, first);
+    bridging.drain();
+    // GOAWAY: the drain has begun, and the frame is not over.
+    assert_eq!(client.on(0).await.unwrap().kind, GOAWAY);
+    client.barrier().await;
+    assert_eq!(client.pending(), 0, "said into a frame");
+    backend.write(second).await;
+    let mut rest = Vec::new();
+    while rest.len() < second.len() + 4 {
+        rest.extend(client.on(1).await.unwrap().payload);
+    }
+    assert_eq!(
+        rest,
+        [second, &from_server(CLOSE, &close(1001, ""))].concat()
+    );
+    client.data(1, &from_client(TEXT, b"on its way")).await;
+    client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
+    assert_eq!(backend.frame().await.payload, b"on its way");
+    assert_eq!(backend.frame().await.code(), Some(1001));
+    backend.write(from_server(CLOSE, &close(1001, ""))).await;
+    assert_eq!(client.seen(1).await, Seen::End);
+    client.end(1).await;
+    assert_eq!(bridging.drained().await, Drained::default());
+}
+
+/// The same for a client of HTTP/1.1, whose connection is its own.
+#[tokio::test]
+async fn a_drain_closes_sockets_over_http1() {
+    let (mut bridging, listener) = to_text().await;
+    let (mut client, mut backend) =
+        tokio::join!(Text::open(bridging.addr, "/"), Text::accept(&listener));
+    bridging.drain();
+    assert_eq!(client.frame().await.code(), Some(1001));
+    client.write(from_client(CLOSE, &close(1001, ""))).await;
+    assert_eq!(backend.frame().await.code(), Some(1001));
+    assert_eq!(client.seen().await, Err(Over::End));
+    drop(client);
+    assert_eq!(bridging.drained().await, Drained::default());
+}
