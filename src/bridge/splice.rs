@@ -89,6 +89,14 @@ enum State {
     Closed,
 }
 
+/// How far a flow came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moved {
+    /// As far as there was something.
+    All,
+    WaitsForRoom,
+}
+
 /// Which stream broke.
 enum Broken {
     Sender(StreamError),
@@ -131,10 +139,6 @@ impl Splice {
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
         loop {
-            if self.leave == Leave::No && self.client.is_draining() {
-                self.leave = Leave::Wanted;
-                self.silence.restart();
-            }
             // What an upstream said before it broke is worth more than an
             // error of writing to it.
             let down =
@@ -146,8 +150,11 @@ impl Splice {
                 .up
                 .poll_move(&mut self.client, &mut self.upstream, &mut self.silence, cx);
             self.note(Party::Client, |splice| &splice.up);
-            let down = down.and_then(|()| self.down.poll_out(&mut self.client, cx));
-            let up = up.and_then(|()| self.up.poll_out(&mut self.upstream, cx));
+            let down = down.and_then(|_| self.down.poll_out(&mut self.client, cx));
+            let up = up.and_then(|moved| match self.client_breaks(moved, cx) {
+                Some(broken) => Err(broken),
+                None => self.up.poll_out(&mut self.upstream, cx),
+            });
             if let Err(broken) = down {
                 return Poll::Ready(self.broken(broken, Party::Upstream, Party::Client));
             }
@@ -165,6 +172,12 @@ impl Splice {
             if self.up.is_over() && self.down.is_over() {
                 return Poll::Ready(self.closed());
             }
+            // After the wakers are in place, by which a drain is told.
+            if self.leave == Leave::No && self.client.is_draining() {
+                self.leave = Leave::Wanted;
+                self.silence.restart();
+                continue;
+            }
             let limit = if self.is_ending() {
                 Some(self.times.close)
             } else {
@@ -175,6 +188,18 @@ impl Splice {
                 return Poll::Ready(Closed::Silence);
             }
             self.leave = Leave::Wanted;
+        }
+    }
+
+    /// Who is not read, for want of room at the upstream, may break and be
+    /// drained all the same.
+    fn client_breaks(&mut self, moved: Moved, cx: &mut Context<'_>) -> Option<Broken> {
+        match moved {
+            Moved::All => None,
+            Moved::WaitsForRoom => match self.client.poll_broken(cx) {
+                Poll::Ready(error) => Some(Broken::Sender(error)),
+                Poll::Pending => None,
+            },
         }
     }
 
@@ -278,12 +303,12 @@ impl Flow {
         to: &mut Stream,
         silence: &mut Silence,
         cx: &mut Context<'_>,
-    ) -> Result<(), Broken> {
+    ) -> Result<Moved, Broken> {
         while self.state == State::Open {
             if !self.deaf {
                 match to.poll_room(cx) {
                     Poll::Ready(room) => room.map_err(Broken::Receiver)?,
-                    Poll::Pending => break,
+                    Poll::Pending => return Ok(Moved::WaitsForRoom),
                 }
             }
             // One unit a chunk: a socket that is never silent must not keep
@@ -303,7 +328,7 @@ impl Flow {
                 None => self.state = State::Ending,
             }
         }
-        Ok(())
+        Ok(Moved::All)
     }
 
     fn carry(&mut self, mut chunk: Bytes, to: &mut Stream) {

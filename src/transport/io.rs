@@ -205,6 +205,15 @@ impl IoStream {
         Poll::Ready(Ok(Some(chunk)))
     }
 
+    #[cfg(feature = "bridge")]
+    pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        self.shared.read.register(cx.waker());
+        match self.check() {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(error),
+        }
+    }
+
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.check()?;
         if self.ended {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use h2ws::HttpVersion;
+use h2ws::{Bridge, Config, Drained, HttpVersion};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::support::bridge::{Beside, Bridging, to, to_raw};
-use crate::support::frames::{BINARY, frame, from_server};
-use crate::support::raw::{CANCEL, DATA, PING, WINDOW_UPDATE};
+use crate::support::bridge::{Beside, Bridging, closes, open_to_raw, to, to_raw};
+use crate::support::client::listen;
+use crate::support::frames::{BINARY, frame, from_client, from_server};
+use crate::support::raw::{CANCEL, DATA, PING, RST_STREAM, Raw, WINDOW_UPDATE};
 use crate::support::within;
 
 /// A client that does not read stops the reading from its backend: the bridge
@@ -55,26 +56,22 @@ async fn a_client_that_never_reads_stops_its_backend() {
     assert!(received <= 65_535, "{received}");
 }
 
-/// The same towards an RFC 8441 upstream, to the byte: what it may send is the
-/// stream's window and what the bridge's buffer and the client's window took.
-#[tokio::test]
-async fn a_client_that_never_reads_stops_its_upstream_stream() {
-    let (_bridging, mut client, mut upstream) = to_raw().await;
-    let message = from_server(BINARY, &vec![7; 16_000]);
+/// Sends until no window comes back; returns the bytes.
+async fn fill(peer: &mut Raw, message: &[u8]) -> usize {
     let mut window: usize = 256 * 1024;
     let mut sent = 0;
     loop {
         while window >= message.len() {
-            upstream.data(1, &message).await;
+            peer.data(1, message).await;
             window -= message.len();
             sent += message.len();
         }
         // What has been handed back by the time that all was read.
         let before = window;
         for _ in 0..20 {
-            upstream.send(PING, 0, 0, b"windows?").await;
+            peer.send(PING, 0, 0, b"windows?").await;
             loop {
-                let frame = within(upstream.read()).await.expect("open");
+                let frame = within(peer.read()).await.expect("open");
                 match frame.kind {
                     PING => break,
                     WINDOW_UPDATE if frame.stream == 1 => {
@@ -87,13 +84,78 @@ async fn a_client_that_never_reads_stops_its_upstream_stream() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if window == before {
-            break;
+            return sent;
         }
-        assert!(sent < 8 << 20, "nothing stops the upstream");
+        assert!(sent < 8 << 20, "nothing stops the peer");
     }
+}
+
+/// The same towards an RFC 8441 upstream, to the byte: what it may send is the
+/// stream's window and what the bridge's buffer and the client's window took.
+#[tokio::test]
+async fn a_client_that_never_reads_stops_its_upstream_stream() {
+    let (_bridging, mut client, mut upstream) = to_raw().await;
+    let message = from_server(BINARY, &vec![7; 16_000]);
+    let sent = fill(&mut upstream, &message).await;
     // Its window; the client's; the buffer, and a chunk beyond it; what `h2`
     // holds of it.
     let bound = (256 + 64 + 128 + 128 + 128) * 1024;
     assert!(sent <= bound, "{sent} bytes for a client that reads none");
     client.barrier().await;
+}
+
+/// A bridge whose upstream has stopped to read, and the ends of its socket.
+async fn stalled(config: Config, grace: Duration) -> (Bridge, Bridging, Raw, Raw) {
+    let (listener, addr) = listen().await;
+    let bridge = to("ws", addr, HttpVersion::Http2).build().unwrap();
+    let bridging = Bridging::with_grace(&bridge, config, grace).await;
+    let (mut client, upstream) = open_to_raw(&bridging, &listener).await;
+    fill(&mut client, &from_client(BINARY, &vec![7; 16_000])).await;
+    (bridge, bridging, client, upstream)
+}
+
+/// Behind what the upstream had been sent.
+async fn reset_code(upstream: &mut Raw) -> u32 {
+    loop {
+        let frame = upstream.on(1).await.expect("open");
+        if frame.kind == RST_STREAM {
+            return frame.error_code();
+        }
+        assert_eq!(frame.kind, DATA, "{frame:?}");
+    }
+}
+
+/// A client that is not read because its upstream does not read is asked to
+/// close all the same, and waited for no longer than any other.
+#[tokio::test]
+async fn a_drain_reaches_a_socket_whose_upstream_does_not_read() {
+    let config = Config::default().close_timeout(Duration::from_millis(200));
+    let grace = Duration::from_secs(600);
+    let (_bridge, mut bridging, mut client, mut upstream) = stalled(config, grace).await;
+    bridging.drain();
+    closes(&mut client, 1, 1001).await;
+    assert_eq!(reset_code(&mut upstream).await, CANCEL);
+    assert_eq!(bridging.drained().await, Drained::default());
+}
+
+/// Nor does such a socket outlive the server's grace.
+#[tokio::test]
+async fn a_socket_whose_upstream_does_not_read_is_cut_after_the_grace() {
+    let config = Config::default().close_timeout(Duration::from_secs(600));
+    let grace = Duration::from_millis(50);
+    let (bridge, mut bridging, _client, mut upstream) = stalled(config, grace).await;
+    bridging.drain();
+    assert_eq!(bridging.drained().await.sockets_cut, 1);
+    within(bridge.idle()).await;
+    assert_eq!(reset_code(&mut upstream).await, CANCEL);
+}
+
+/// A reset is heard although what was sent before it is not.
+#[tokio::test]
+async fn a_reset_reaches_an_upstream_that_does_not_read() {
+    let (bridge, _bridging, mut client, mut upstream) =
+        stalled(Config::default(), Duration::from_secs(600)).await;
+    client.reset(1, CANCEL).await;
+    assert_eq!(reset_code(&mut upstream).await, CANCEL);
+    within(bridge.idle()).await;
 }

@@ -35,6 +35,10 @@ impl Bridging {
     }
 
     pub(crate) async fn of(bridge: &Bridge, config: Config) -> Self {
+        Self::with_grace(bridge, config, Duration::from_secs(600)).await
+    }
+
+    pub(crate) async fn with_grace(bridge: &Bridge, config: Config, grace: Duration) -> Self {
         let server = Server::builder().socket(config);
         let server = server.bind("127.0.0.1:0").await.unwrap();
         let addr = server.local_addr().unwrap();
@@ -42,7 +46,7 @@ impl Bridging {
         let serve = server
             .serve(bridge.handler())
             .fallback(bridge.service())
-            .grace(Duration::from_secs(600))
+            .grace(grace)
             .with_graceful_shutdown(async {
                 if stopped.await.is_err() {
                     std::future::pending::<()>().await;
@@ -99,13 +103,18 @@ pub(crate) async fn to_text() -> (Bridging, TcpListener) {
 pub(crate) async fn to_raw() -> (Bridging, Raw, Raw) {
     let (listener, addr) = listen().await;
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
+    let (client, upstream) = open_to_raw(&bridging, &listener).await;
+    (bridging, client, upstream)
+}
+
+pub(crate) async fn open_to_raw(bridging: &Bridging, upstream: &TcpListener) -> (Raw, Raw) {
     let mut client = Raw::connect(bridging.addr).await;
     let ((), upstream) = tokio::join!(client.open(1, "/"), async {
-        let mut upstream = accept(&listener, &[]).await;
+        let mut upstream = accept(upstream, &[]).await;
         upstream.take(1).await;
         upstream
     });
-    (bridging, client, upstream)
+    (client, upstream)
 }
 
 /// The next frame is a Close frame with this code, and no END_STREAM.

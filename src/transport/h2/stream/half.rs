@@ -188,6 +188,19 @@ impl H2Stream {
         Poll::Pending
     }
 
+    #[cfg(feature = "bridge")]
+    pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        let mut state = self.shared.lock();
+        if state.is_overloaded() {
+            return Poll::Ready(StreamError::Overloaded);
+        }
+        if let Some(Err(error)) = state.received_end() {
+            return Poll::Ready(error.clone());
+        }
+        state.wait_to_read(cx);
+        Poll::Pending
+    }
+
     /// Tells how many bytes of what was read are kept for a message that is not
     /// complete.
     pub(crate) fn hold(&mut self, bytes: usize) {
