@@ -103,16 +103,16 @@ struct Inner {
 }
 
 /// One of them, until it is dropped.
-struct Passing<'a>(&'a Inner);
+struct Passing(Arc<Inner>);
 
-impl<'a> Passing<'a> {
-    fn new(inner: &'a Inner) -> Self {
+impl Passing {
+    fn new(inner: &Arc<Inner>) -> Self {
         inner.passing.send_modify(|passing| *passing += 1);
-        Self(inner)
+        Self(inner.clone())
     }
 }
 
-impl Drop for Passing<'_> {
+impl Drop for Passing {
     fn drop(&mut self) {
         self.0.passing.send_modify(|passing| *passing -= 1);
     }
@@ -276,9 +276,10 @@ impl Bridge {
         access.end(closed);
     }
 
-    /// Waits until no socket is being passed, and so all have been
-    /// [logged](Access) and told to the [observer](Self::observe). A server has
-    /// drained a moment before: when the last byte has left.
+    /// Waits until no socket and no ordinary request is being passed, and so
+    /// all have been [logged](Access) and told to the
+    /// [observer](Self::observe). A server has drained a moment before: when
+    /// the last byte has left.
     ///
     /// # Cancel safety
     ///

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use h2::RecvStream;
 use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
 use h2ws::{
@@ -17,7 +18,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::support::bridge::{Bridging, to, to_text};
 use crate::support::client::listen;
 use crate::support::text::Text;
-use crate::support::{h2peer, tls, until, within};
+use crate::support::{h2peer, tls, within};
 
 const GET: &str = "GET /page HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -801,13 +802,14 @@ async fn each_request_is_told_of_and_leaves_no_trace() {
     }
     let client = Text::client(bridging.addr, GET).await;
     let backend = Text::asked(&listener).await;
+    assert_eq!(bridge.idle().now_or_never(), None);
     drop(client);
-    let told = || record.0.lock().unwrap().len();
-    until(|| told() == 3).await;
+    within(bridge.idle()).await;
+    assert_eq!(record.0.lock().unwrap().len(), 3);
     drop((backend, listener));
     let mut client = Text::client(bridging.addr, GET).await;
     client.read_head().await;
-    until(|| told() == 4).await;
+    within(bridge.idle()).await;
     let record = record.0.lock().unwrap();
     let expected = [
         (Some(200), Closed::Answered, 0, 2),

@@ -23,7 +23,7 @@ pub(super) use self::connections::Connections;
 use self::ask::{Answered, Asked};
 use self::body::{Progress, Upload};
 use super::access::{Access, Closed};
-use super::{Inner, Lease, Permit, Route, headers, refusal};
+use super::{Inner, Lease, Passing, Permit, Route, headers, refusal};
 use crate::handshake::{HostPort, Rejection, Via, authority};
 use crate::server::{Body, Peer};
 
@@ -60,19 +60,22 @@ struct Ticket {
     progress: Arc<Progress>,
     lease: Option<Lease>,
     permit: Option<Permit>,
-    /// Last: the places are free when it tells.
+    /// Behind the places, which are free when it tells.
     access: Access,
+    /// Last: the bridge is idle when all is told.
+    _passing: Passing,
 }
 
 impl Ticket {
     /// Frees its places, and tells how it ended.
     fn end(self, closed: Closed) {
         let Self {
+            bridge: _bridge,
             progress,
             lease,
             permit,
             mut access,
-            ..
+            _passing,
         } = self;
         drop((lease, permit));
         let down = access.bytes_down();
@@ -91,6 +94,7 @@ async fn pass(bridge: Arc<Inner>, request: Request<Body>) -> Response<BridgeBody
     };
     let mut ticket = Ticket {
         access: Access::of_ordinary(&parts, &peer, bridge.observer.get().cloned()),
+        _passing: Passing::new(&bridge),
         bridge,
         progress: Arc::default(),
         lease: None,

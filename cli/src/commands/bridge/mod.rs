@@ -84,7 +84,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         .await
         .is_err()
     {
-        tracing::warn!("not all sockets have their line");
+        tracing::warn!("not all sockets and requests have their line");
     }
     shutdown(bridge.client()).await;
     Ok(())
