@@ -91,14 +91,16 @@ pub(crate) struct ClientFiles {
     pub(crate) ca: Option<PathBuf>,
     /// A certificate with its key, for servers that ask.
     pub(crate) pair: Option<(PathBuf, PathBuf)>,
+    /// Any certificate of the server will do.
+    pub(crate) insecure: bool,
 }
 
 impl ClientFiles {
     /// As the files are now.
-    pub(crate) fn load(&self, insecure: bool) -> Result<ClientConfig, Failure> {
+    pub(crate) fn load(&self) -> Result<ClientConfig, Failure> {
         let pair = self.pair.as_ref();
         let identity = pair.map(|(cert, key)| identity(cert, key)).transpose()?;
-        verified_by(verifier(insecure, self.ca.as_deref())?, identity)
+        verified_by(verifier(self.insecure, self.ca.as_deref())?, identity)
     }
 }
 

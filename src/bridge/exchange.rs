@@ -99,7 +99,7 @@ fn admit(
         .check_origin(route.origins())
         .map_err(|rejection| rejection.to_response(opening.via))?;
     let permit = route
-        .admit(route.client(request.headers(), request.peer_addr().ip()))
+        .admit(route.counted_as(request.headers(), request.peer_addr().ip()))
         .map_err(refusal::saturated)?;
     Ok((route, permit))
 }
@@ -131,7 +131,7 @@ impl Asked {
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str());
         Self {
-            client: route.client(&fields, request.peer_addr().ip()),
+            client: route.counted_as(&fields, request.peer_addr().ip()),
             path: route.path_for_upstream(path).to_owned(),
             authority: request.authority().clone(),
             fields: headers::request(fields, from),
@@ -237,8 +237,9 @@ fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) ->
     let timeouts = route.timeouts();
     let mut fields = asked.fields.clone();
     route.request_headers().apply(&mut fields);
-    let request = bridge
-        .client
+    let request = route
+        .client()
+        .unwrap_or(&bridge.client)
         .request(&upstream.url(&asked.path))
         .version(upstream.http_version())
         .within(timeouts.connect, timeouts.handshake)

@@ -162,7 +162,7 @@ impl Bridge {
         let table = RwLock::new(Table::new(routes, &client));
         Self {
             inner: Arc::new(Inner {
-                connections: Connections::new(client.clone()),
+                connections: Connections::new(&client),
                 client,
                 table,
                 observer: OnceLock::new(),
@@ -290,11 +290,21 @@ impl Bridge {
         let _ = passing.wait_for(|passing| *passing == 0).await;
     }
 
-    /// The client that asks upstreams: for its figures, and to wait at the end
-    /// for what closed sockets have left to send.
+    /// The client that asks upstreams, where their route has no
+    /// [other](Route::client).
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.inner.client
+    }
+
+    /// All clients that ask upstreams, those of the table's routes among them:
+    /// for their figures, and to wait at the end for what closed sockets have
+    /// left to send.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Client> {
+        let routes = self.routes();
+        let others = routes.iter().filter_map(|route| route.client());
+        others.chain([self.client()]).cloned().collect()
     }
 }
 

@@ -191,6 +191,12 @@ impl Client {
             .await
     }
 
+    /// The same for its clones, and for no other while one of them lives.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn identity(&self) -> *const () {
+        Arc::as_ptr(&self.inner).cast()
+    }
+
     /// How its HTTP/2 connections are set up.
     #[cfg(feature = "bridge")]
     pub(crate) fn http2_config(&self) -> &Http2Config {

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 use h2::RecvStream;
 use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
 use h2ws::{
-    Access, Bridge, BridgeBuilder, BridgeObserver, Closed, Config, HttpVersion, Party, Server,
+    Access, Bridge, BridgeBuilder, BridgeObserver, Closed, Config, HttpVersion, Party, Route,
+    Routes, Server,
 };
 use http::{HeaderMap, Method, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -849,6 +850,39 @@ async fn a_wss_upstream_is_asked_as_alpn_chooses() {
             let (response, _) = h2peer::ask(&client, request(Method::GET, "/"), true).await;
             assert_eq!(response.status(), 200);
             assert_eq!(h2peer::body(response.into_body()).await, version.as_bytes());
+        }
+    }
+}
+
+/// What one route's client trusts is not open to another route.
+#[tokio::test]
+async fn a_routes_own_client_shares_no_connection() {
+    let (mut server_tls, client_tls) = tls::pair();
+    server_tls.alpn_protocols = vec![b"h2".to_vec()];
+    let upstream = Server::builder().tls(server_tls);
+    let upstream = upstream.bind("127.0.0.1:0").await.unwrap();
+    let to = format!("wss://localhost:{}", upstream.local_addr().unwrap().port());
+    let refuse = |upgrade: h2ws::Upgrade| async { upgrade.reject(http::StatusCode::NOT_FOUND) };
+    let pages = axum::Router::new().fallback(|| async { "page" });
+    tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
+    let client = |tls| h2ws::Client::builder().tls(tls).build().unwrap();
+    let route = |path: &str| {
+        let route = Route::builder("*", path).unwrap();
+        route.upstream(to.parse().unwrap())
+    };
+    let trusting = route("/trusted").client(client(client_tls));
+    let routes = [trusting, route("/page")];
+    let routes = routes.into_iter().fold(Routes::builder(), |table, route| {
+        table.route(route.build().unwrap())
+    });
+    let bridge = Bridge::new(client(tls::none()), routes.build().unwrap());
+    assert_eq!(bridge.clients().len(), 2);
+    let bridging = Bridging::of(&bridge, Config::default()).await;
+    let client = h2peer::connect(bridging.addr).await;
+    for _ in 0..2 {
+        for (path, status) in [("/trusted", 200), ("/page", 502)] {
+            let (response, _) = h2peer::ask(&client, request(Method::GET, path), true).await;
+            assert_eq!(response.status(), status, "{path}");
         }
     }
 }

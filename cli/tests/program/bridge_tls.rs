@@ -66,6 +66,53 @@ fn upstreams_are_trusted_by_a_file_and_shown_a_certificate() {
     }
 }
 
+/// Two servers of one name and two authorities: each route has its own files,
+/// and no connection of the other.
+#[test]
+fn each_route_has_its_own_trust_and_certificate() {
+    let files = Scratch::new();
+    let server = |[ca, cert, key]: &[String; 3]| {
+        Server::start(&["--cert", cert, "--key", key, "--client-ca", ca])
+    };
+    let [ours, partner] = ["ours", "partner"].map(|name| server(&authority(&files, name)));
+    let stranger = server(&authority(&files, "stranger"));
+    let route = |path: &str, upstream: &Server, keys: &str| {
+        format!(
+            "[[route]]\npath = \"/{path}\"\nto = \"{}\"\n{keys}",
+            upstream.localhost()
+        )
+    };
+    let tls = |ca: &str, name: &str| {
+        format!("ca = \"{ca}.pem\"\ncert = \"{name}-leaf.pem\"\nkey = \"{name}-leaf.key\"\n")
+    };
+    let own = |keys: &str| format!("[route.upstream_tls]\n{keys}");
+    let text = [
+        format!("cleartext = true\n[upstream_tls]\n{}", tls("ours", "ours")),
+        route("ours", &ours, ""),
+        route("partner", &partner, &own(&tls("partner", "partner"))),
+        // The same servers, once more and otherwise.
+        route("unknown", &partner, &own(&tls("partner", "ours"))),
+        route("distrusted", &ours, &own(&tls("partner", "ours"))),
+        route("unshown", &ours, &own("ca = \"ours.pem\"\n")),
+        route(
+            "anyone",
+            &stranger,
+            &own("insecure = true\ncert = \"stranger-leaf.pem\"\nkey = \"stranger-leaf.key\"\n"),
+        ),
+    ];
+    let bridge = Server::bridge(&["--config", &files.file("bridge.toml", &text.concat())]);
+    for path in ["ours", "partner", "anyone"] {
+        let ended = connect(&format!("{}/{path}", bridge.url), &[]);
+        ended.exited(0);
+        assert_eq!(ended.stdout, "hello\n", "{path}");
+    }
+    for path in ["unknown", "distrusted", "unshown"] {
+        connect(&format!("{}/{path}", bridge.url), &[])
+            .exited(1)
+            .says("502");
+    }
+}
+
 #[test]
 fn a_file_says_whose_clients_are_let_in_and_the_line_does_not_undo_it() {
     let files = Scratch::new();
@@ -152,8 +199,20 @@ fn each_name_has_its_certificate_and_each_mistake_its_line() {
             2,
             "first.pem and",
         ),
+        (
+            "[upstream_tls]\nca = \"first.pem\"\ninsecure = true\n".into(),
+            1,
+            "exclude each other",
+        ),
+        (
+            format!("{route}[route.upstream_tls]\nca = \"none.pem\"\n"),
+            4,
+            "none.pem: No such file",
+        ),
     ] {
-        let file = files.file("wrong.toml", &format!("{keys}{route}"));
+        let named = keys.contains("[[route]]");
+        let text = if named { keys } else { keys + &route };
+        let file = files.file("wrong.toml", &text);
         let ended = crate::process::run(&["bridge", "--config", &file, "--check"]);
         ended
             .exited(2)

@@ -56,7 +56,7 @@ impl Asked {
         authority: HostPort,
     ) -> Self {
         let via = super::via(&parts);
-        let client = route.client(&parts.headers, peer.addr().ip());
+        let client = route.counted_as(&parts.headers, peer.addr().ip());
         let from = headers::From {
             client: peer.addr().ip(),
             secure: peer.tls().is_some(),
@@ -205,7 +205,11 @@ async fn ask_one(
     } else {
         target.called(&asked.authority)
     };
-    let place = Place::of(upstream, &target);
+    let place = Place::of(
+        route.client().unwrap_or(&ticket.bridge.client),
+        upstream,
+        &target,
+    );
     let mut anew = false;
     loop {
         let mut connection = connect(route, &place, &target, anew, ticket).await?;

@@ -1,6 +1,7 @@
 //! Connections to upstreams, for ordinary requests.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,7 +34,8 @@ const READY: Duration = Duration::from_secs(5);
 /// Keeps the connections of a bridge: HTTP/2's are shared, HTTP/1.1's are used
 /// again.
 pub(in crate::bridge) struct Connections {
-    client: Client,
+    /// How long unused ones are kept.
+    unused: Duration,
     state: Mutex<State>,
 }
 
@@ -47,9 +49,29 @@ struct State {
 /// What connections can be shared by.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
+    client: ByIdentity,
     origin: OriginKey,
     address: Option<SocketAddr>,
     version: HttpVersion,
+}
+
+/// Who has made connections: another one would have shown another certificate,
+/// or trusted another server.
+#[derive(Clone)]
+struct ByIdentity(Client);
+
+impl PartialEq for ByIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.identity() == other.0.identity()
+    }
+}
+
+impl Eq for ByIdentity {}
+
+impl Hash for ByIdentity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.identity().hash(state);
+    }
 }
 
 /// What there is to a place.
@@ -84,8 +106,9 @@ enum Carrier {
 }
 
 impl Place {
-    pub(super) fn of(upstream: &Upstream, target: &Target) -> Self {
+    pub(super) fn of(client: &Client, upstream: &Upstream, target: &Target) -> Self {
         Self {
+            client: ByIdentity(client.clone()),
             origin: target.origin().clone(),
             address: upstream.address(),
             version: upstream.http_version(),
@@ -103,9 +126,9 @@ impl Place {
 }
 
 impl Connections {
-    pub(in crate::bridge) fn new(client: Client) -> Arc<Self> {
+    pub(in crate::bridge) fn new(client: &Client) -> Arc<Self> {
         Arc::new(Self {
-            client,
+            unused: client.idle_timeout().unwrap_or(UNUSED),
             state: Mutex::default(),
         })
     }
@@ -181,10 +204,8 @@ impl Connections {
     }
 
     async fn make(self: &Arc<Self>, place: &Place, target: &Target) -> Result<Connection, Error> {
-        let (is_http2, io) = self
-            .client
-            .reach(target, place.address, place.version)
-            .await?;
+        let client = &place.client.0;
+        let (is_http2, io) = client.reach(target, place.address, place.version).await?;
         let carrier = if is_http2 {
             Carrier::Http2(self.http2(place, io).await?)
         } else {
@@ -220,7 +241,7 @@ impl Connections {
         place: &Place,
         io: BoxIo,
     ) -> Result<http2::SendRequest<Upload>, Error> {
-        let config = self.client.http2_config();
+        let config = place.client.0.http2_config();
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(config.stream_window)
@@ -256,7 +277,7 @@ impl Connections {
 
     /// Ends what is unused for too long, for as long as there is any.
     fn look_after(self: &Arc<Self>, state: &mut State) {
-        let limit = self.client.idle_timeout().unwrap_or(UNUSED);
+        let limit = self.unused;
         if std::mem::replace(&mut state.is_swept, true) {
             return;
         }

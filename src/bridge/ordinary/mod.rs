@@ -155,7 +155,7 @@ fn admit(
     if !route.takes_ordinary() {
         return Err(no(Rejection::NotWebSocket));
     }
-    let client = route.client(&parts.headers, peer.addr().ip());
+    let client = route.counted_as(&parts.headers, peer.addr().ip());
     let permit = route.admit(client).map_err(refusal::saturated)?;
     ticket.permit = Some(permit);
     Ok((route, authority))

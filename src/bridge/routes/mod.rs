@@ -176,7 +176,8 @@ impl Routes {
         for route in &self.all {
             route.limited(&self.limits, &self.counts);
             tasks.spawn(route.pool().clone().resolve());
-            tasks.spawn(route.pool().clone().check(client.clone()));
+            let client = route.client().unwrap_or(client).clone();
+            tasks.spawn(route.pool().clone().check(client));
         }
         tasks
     }

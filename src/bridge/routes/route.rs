@@ -15,6 +15,7 @@ use crate::bridge::pool::{
     Affinity, Check, Ejection, Lease, NoUpstream, Pool, Settings, UpstreamStatus,
 };
 use crate::bridge::upstream::{Scheme, Upstream};
+use crate::client::Client;
 use crate::handshake::AllowedOrigins;
 
 /// Where requests for some hosts and paths are led, and how; made by
@@ -34,6 +35,7 @@ pub struct Route {
     trust_forwarded: bool,
     ordinary: bool,
     max_sockets: Option<usize>,
+    client: Option<Client>,
     pool: Arc<Pool>,
     admission: OnceLock<(BridgeLimits, Arc<Counts>)>,
 }
@@ -161,7 +163,7 @@ impl Route {
     }
 
     /// Whom a limit and an affinity by address count a request of `peer` to.
-    pub(in crate::bridge) fn client(&self, fields: &HeaderMap, peer: IpAddr) -> IpAddr {
+    pub(in crate::bridge) fn counted_as(&self, fields: &HeaderMap, peer: IpAddr) -> IpAddr {
         if self.trust_forwarded {
             forwarded::client(fields, peer)
         } else {
@@ -173,6 +175,12 @@ impl Route {
     #[must_use]
     pub fn takes_ordinary(&self) -> bool {
         self.ordinary
+    }
+
+    /// The client that asks its upstreams, if it is not the bridge's.
+    #[must_use]
+    pub fn client(&self) -> Option<&Client> {
+        self.client.as_ref()
     }
 
     /// Finds a place for a socket, or an ordinary request, of `peer`.
@@ -257,6 +265,7 @@ pub struct RouteBuilder {
     trust_forwarded: bool,
     ordinary: Option<bool>,
     max_sockets: Option<usize>,
+    client: Option<Client>,
     pool: Settings,
 }
 
@@ -277,6 +286,7 @@ impl RouteBuilder {
             trust_forwarded: false,
             ordinary: None,
             max_sockets: None,
+            client: None,
             pool: Settings::default(),
         }
     }
@@ -306,6 +316,14 @@ impl RouteBuilder {
     /// `tcp` route has to be told.
     pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
         self.origins = Some(origins);
+        self
+    }
+
+    /// Asks the upstreams of this route by a client of its own, such as one that
+    /// trusts another authority or shows another certificate. No connection of
+    /// another client is used. Default the bridge's.
+    pub fn client(mut self, client: impl Into<Option<Client>>) -> Self {
+        self.client = client.into();
         self
     }
 
@@ -443,6 +461,7 @@ impl RouteBuilder {
             trust_forwarded: self.trust_forwarded,
             ordinary: self.ordinary.unwrap_or(scheme != Scheme::Tcp),
             max_sockets: self.max_sockets,
+            client: self.client,
             admission: OnceLock::new(),
         })
     }

@@ -70,6 +70,7 @@ fn upstream_files(args: &BridgeArgs, config: Option<&Config>) -> ClientFiles {
     ClientFiles {
         ca: args.upstream_cacert.clone().or(by_file.ca),
         pair: pair.or(by_file.pair),
+        insecure: args.upstream_insecure || (by_file.insecure && args.upstream_cacert.is_none()),
     }
 }
 

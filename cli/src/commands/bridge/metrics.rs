@@ -216,7 +216,8 @@ impl fmt::Debug for Present {
 
 impl Collector for Present {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let connections = self.bridge.client().connections().len();
+        let clients = self.bridge.clients();
+        let connections: usize = clients.iter().map(|one| one.connections().len()).sum();
         let draining = self.draining.load(Ordering::Relaxed);
         for (name, help, value) in [
             (

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use h2ws::Bridge;
 
 use self::config::Config;
@@ -18,6 +19,7 @@ use self::connections::Connections;
 use self::listener::{Fixed, Listener};
 use self::metrics::{Admin, Metrics};
 use self::reload::Reload;
+use self::upstream::Clients;
 use super::listen;
 use super::request::shutdown;
 use crate::args::BridgeArgs;
@@ -27,8 +29,14 @@ use crate::{Failure, Usage, signals};
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
+    let connections = Arc::new(Connections::default());
+    let clients = Clients {
+        insecure: args.upstream_insecure,
+        watched: args.metrics.is_some(),
+        observer: connections.clone(),
+    };
     let config = match &args.config {
-        Some(file) => Some(Config::load(file).map_err(|mistakes| Usage::all(&mistakes))?),
+        Some(file) => Some(Config::load(file, &clients).map_err(|mistakes| Usage::all(&mistakes))?),
         None => None,
     };
     if args.check {
@@ -37,18 +45,15 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let fixed = Fixed::of(&args, config.as_ref());
-    let connections = Connections::default();
     // Nobody asks without it, and counting is not for nothing.
     let watch = || {
-        let observer = Arc::new(connections.clone());
-        fixed
-            .metrics
-            .map(|_| observer as Arc<dyn h2ws::metrics::Metrics>)
+        let observer: Arc<dyn h2ws::metrics::Metrics> = connections.clone();
+        fixed.metrics.map(|_| observer)
     };
     let files = &fixed.upstream_tls;
     let (bridge, tls) = match config {
         Some(config) => {
-            let client = upstream::client(&args, files, &config.routes, watch())?;
+            let client = clients.of_file(files, &config.routes, fixed.metrics.is_some())?;
             (Bridge::new(client, config.routes), config.tls)
         }
         None => (upstream::only(&args, files, watch())?, None),
@@ -64,7 +69,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         Some(address) => Some(metrics.serve(address).await?),
         None => None,
     };
-    let reload = Reload::new(&args, &fixed, &bridge, listener.tls.clone())?;
+    let reload = Reload::new(&args, &fixed, &bridge, clients, listener.tls.clone())?;
     announce(&listener.url()?, admin.as_ref())?;
     let reload = tokio::spawn(reload.run());
     let drained = listener
@@ -86,7 +91,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     {
         tracing::warn!("not all sockets and requests have their line");
     }
-    shutdown(bridge.client()).await;
+    join_all(bridge.clients().iter().map(shutdown)).await;
     Ok(())
 }
 

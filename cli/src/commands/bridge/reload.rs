@@ -7,6 +7,7 @@ use h2ws::tls::ServerTls;
 
 use super::config::Config;
 use super::listener::{self, Fixed};
+use super::upstream::Clients;
 use crate::args::BridgeArgs;
 use crate::signals::Reloads;
 use crate::tls::ServerFiles;
@@ -16,6 +17,7 @@ pub(super) struct Reload {
     args: BridgeArgs,
     fixed: Fixed,
     bridge: Bridge,
+    clients: Clients,
     tls: Option<ServerTls>,
 }
 
@@ -25,6 +27,7 @@ impl Reload {
         args: &BridgeArgs,
         fixed: &Fixed,
         bridge: &Bridge,
+        clients: Clients,
         tls: Option<ServerTls>,
     ) -> std::io::Result<Self> {
         Ok(Self {
@@ -32,6 +35,7 @@ impl Reload {
             args: args.clone(),
             fixed: fixed.clone(),
             bridge: bridge.clone(),
+            clients,
             tls,
         })
     }
@@ -47,7 +51,8 @@ impl Reload {
 
     async fn file(&self, file: PathBuf) {
         // Files may be far away, and sockets are not to wait for them.
-        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+        let clients = self.clients.clone();
+        let read = tokio::task::spawn_blocking(move || Config::load(&file, &clients)).await;
         let config = match read {
             Ok(Ok(config)) => config,
             Ok(Err(mistakes)) => {
@@ -65,7 +70,7 @@ impl Reload {
         if Fixed::of(&self.args, Some(&config)) != self.fixed {
             tracing::warn!(
                 "listeners, drain_delay, drain_grace, connections, streams_per_connection and \
-                 upstream_tls change with the next start"
+                 [upstream_tls] change with the next start"
             );
         }
         self.renew(config.tls).await;

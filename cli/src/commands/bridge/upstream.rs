@@ -17,26 +17,50 @@ const CONNECTIONS: usize = 1024;
 /// The times of the routes hold; those of the client and server around them are longer than any.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// A client for the upstreams of a file.
-pub(super) fn client(
-    args: &BridgeArgs,
-    files: &ClientFiles,
-    routes: &Routes,
-    metrics: Option<Arc<dyn Metrics>>,
-) -> Result<Client, Failure> {
-    let mut upstreams = routes.iter().flat_map(|route| route.upstreams());
-    let secure = upstreams.any(|status| status.upstream.scheme() == Scheme::Wss);
-    let mut builder = Client::builder()
-        .connect_timeout(LONGEST)
-        .handshake_timeout(LONGEST)
-        .max_connections(CONNECTIONS);
-    if let Some(config) = upstream_tls(args, files, secure)? {
-        builder = builder.tls(config);
+/// Makes the clients for the upstreams of a file.
+#[derive(Clone)]
+pub(super) struct Clients {
+    /// Whether any certificate will do, whatever the file says.
+    pub(super) insecure: bool,
+    /// Whether somebody asks, whatever the file says.
+    pub(super) watched: bool,
+    pub(super) observer: Arc<dyn Metrics>,
+}
+
+impl Clients {
+    /// One for a route of its own, as its files are now.
+    pub(super) fn of_route(&self, files: &ClientFiles, watched: bool) -> Result<Client, Failure> {
+        let mut files = files.clone();
+        files.insecure |= self.insecure;
+        self.build(Some(files.load()?), watched)
     }
-    if let Some(metrics) = metrics {
-        builder = builder.metrics(metrics);
+
+    /// The one for all other routes.
+    pub(super) fn of_file(
+        &self,
+        files: &ClientFiles,
+        routes: &Routes,
+        watched: bool,
+    ) -> Result<Client, Failure> {
+        let others = routes.iter().filter(|route| route.client().is_none());
+        let mut upstreams = others.flat_map(|route| route.upstreams());
+        let secure = upstreams.any(|status| status.upstream.scheme() == Scheme::Wss);
+        self.build(upstream_tls(files, secure)?, watched)
     }
-    Ok(builder.build()?)
+
+    fn build(&self, tls: Option<rustls::ClientConfig>, watched: bool) -> Result<Client, Failure> {
+        let mut builder = Client::builder()
+            .connect_timeout(LONGEST)
+            .handshake_timeout(LONGEST)
+            .max_connections(CONNECTIONS);
+        if let Some(config) = tls {
+            builder = builder.tls(config);
+        }
+        if watched || self.watched {
+            builder = builder.metrics(self.observer.clone());
+        }
+        Ok(builder.build()?)
+    }
 }
 
 /// The bridge of a command line, to one upstream.
@@ -61,7 +85,7 @@ pub(super) fn only(
     builder = origins(builder, args, &scheme)?;
     let secure = matches!(&*scheme, "wss" | "https");
     let mut client = Client::builder().max_connections(CONNECTIONS);
-    if let Some(config) = upstream_tls(args, files, secure)? {
+    if let Some(config) = upstream_tls(files, secure)? {
         client = client.tls(config);
     }
     if let Some(metrics) = metrics {
@@ -100,13 +124,12 @@ fn origins(
 /// How TLS to the upstream goes; `None` where there is none, for cleartext
 /// works on a machine that trusts nobody.
 fn upstream_tls(
-    args: &BridgeArgs,
     files: &ClientFiles,
     secure: bool,
 ) -> Result<Option<rustls::ClientConfig>, Failure> {
     // What was asked for holds for the upstreams of a later table, too.
-    if !secure && !args.upstream_insecure && *files == ClientFiles::default() {
+    if !secure && *files == ClientFiles::default() {
         return Ok(None);
     }
-    files.load(args.upstream_insecure).map(Some)
+    files.load().map(Some)
 }

@@ -16,6 +16,8 @@ use toml::de::DeTable;
 
 use self::mistakes::Gathered;
 use self::reader::Section;
+use self::route::Surroundings;
+use super::upstream::Clients;
 use crate::tls::{ClientFiles, ServerFiles};
 
 pub(super) use self::mistakes::Mistakes;
@@ -36,13 +38,13 @@ pub(super) struct Config {
 
 impl Config {
     /// Reads a file.
-    pub(super) fn load(path: &Path) -> Result<Self, Mistakes> {
+    pub(super) fn load(path: &Path, clients: &Clients) -> Result<Self, Mistakes> {
         let text =
             std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
-        Self::parse(path, &text)
+        Self::parse(path, &text, clients)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
+    fn parse(path: &Path, text: &str, clients: &Clients) -> Result<Self, Mistakes> {
         let mistakes = RefCell::new(Gathered::new(path, text));
         // What can be read of a broken file is read, for the mistakes in it.
         let (root, broken) = DeTable::parse_recoverable(text);
@@ -50,17 +52,17 @@ impl Config {
             let span = error.span().unwrap_or_default();
             mistakes.borrow_mut().add(&span, error.message().trim_end());
         }
-        let config = Self::read(path, reader::table(&root, &mistakes));
+        let config = Self::read(path, reader::table(&root, &mistakes), clients);
         mistakes.into_inner().result(config)
     }
 
-    fn read(path: &Path, mut root: Section<'_>) -> Option<Self> {
+    fn read(path: &Path, mut root: Section<'_>, clients: &Clients) -> Option<Self> {
         let listen = root.parsed("listen", address);
         let metrics = root.parsed("metrics", address);
         let drain_delay = root.duration("drain_delay");
         let drain_grace = root.duration("drain_grace");
         let (cleartext, tls) = tls::server(path, &mut root);
-        let upstream_tls = tls::upstream(path, &mut root);
+        let upstream_tls = tls::upstream(path, &mut root).unwrap_or_default();
         let mut max_connections = None;
         let mut max_streams = None;
         let mut limits = BridgeLimits::default();
@@ -78,7 +80,12 @@ impl Config {
             }
             section.finish();
         }
-        let routes = routes(&mut root, limits);
+        let client = |files: &ClientFiles| clients.of_route(files, metrics.is_some());
+        let surroundings = Surroundings {
+            path,
+            client: &client,
+        };
+        let routes = routes(&mut root, limits, &surroundings);
         root.finish();
         Some(Self {
             listen,
@@ -103,7 +110,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(invalid)
 }
 
-fn routes(root: &mut Section<'_>, limits: BridgeLimits) -> Option<Routes> {
+fn routes(
+    root: &mut Section<'_>,
+    limits: BridgeLimits,
+    surroundings: &Surroundings<'_>,
+) -> Option<Routes> {
     let sections = root.sections("route");
     if sections.is_empty() {
         // Not on top of a mistake in the word itself.
@@ -118,7 +129,7 @@ fn routes(root: &mut Section<'_>, limits: BridgeLimits) -> Option<Routes> {
     for section in sections {
         let span = section.span.clone();
         let line = root.line(&span);
-        let Some(route) = route::read(section) else {
+        let Some(route) = route::read(section, surroundings) else {
             table = None;
             continue;
         };
@@ -143,12 +154,20 @@ fn routes(root: &mut Section<'_>, limits: BridgeLimits) -> Option<Routes> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::connections::Connections;
     use super::*;
 
     const EXAMPLE: &str = include_str!("../../../../../examples/bridge.toml");
 
     fn parse(text: &str) -> Result<Config, Vec<String>> {
-        let parsed = Config::parse(Path::new("f"), text);
+        let clients = Clients {
+            insecure: false,
+            watched: false,
+            observer: Arc::new(Connections::default()),
+        };
+        let parsed = Config::parse(Path::new("f"), text, &clients);
         parsed.map_err(|mistakes| mistakes.lines().collect())
     }
 
@@ -194,14 +213,14 @@ mod tests {
     fn every_key_is_in_the_example() {
         let wrong = "nothing = 1\n[tls]\nnothing = 1\n[upstream_tls]\nnothing = 1\n[limits]\nnothing = 1\n[[route]]\n\
                      to = \"ws://a\"\nnothing = 1\n[route.timeouts]\nnothing = 1\n\
-                     [route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
+                     [route.upstream_tls]\nnothing = 1\n[route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
                      [route.check]\ntcp = true\nnothing = 1\n[route.request_headers]\nnothing = 1\n";
         let told = mistakes(wrong).join("\n");
         let known = told
             .lines()
             .filter_map(|line| line.split_once("there are "));
         let known: Vec<_> = known.flat_map(|(_, keys)| keys.split(", ")).collect();
-        assert!(known.len() > 46, "{told}");
+        assert!(known.len() > 52, "{told}");
         for key in known {
             let shown = |line: &str| {
                 let line = line.trim_start_matches(['#', ' ', '[']);

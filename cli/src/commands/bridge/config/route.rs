@@ -1,16 +1,29 @@
 //! A `[[route]]` of the file.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use h2ws::handshake::AllowedOrigins;
 use h2ws::{
-    Affinity, Check, Ejection, HeaderRules, HttpVersion, Route, RouteBuilder, Timeouts, Upstream,
+    Affinity, Check, Client, Ejection, HeaderRules, HttpVersion, Route, RouteBuilder, Timeouts,
+    Upstream,
 };
 
 use super::reader::{Section, Span};
+use super::tls;
+use crate::Failure;
+use crate::tls::ClientFiles;
+
+/// What a route needs beside its section.
+pub(super) struct Surroundings<'a> {
+    /// The file.
+    pub(super) path: &'a Path,
+    /// Makes a client of the route's own.
+    pub(super) client: &'a dyn Fn(&ClientFiles) -> Result<Client, Failure>,
+}
 
 /// Reads a route; `None` if there is a mistake that it cannot be without.
-pub(super) fn read(mut section: Section<'_>) -> Option<Route> {
+pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Route> {
     let place = place(&mut section);
     let upstreams = upstreams(&mut section);
     let origins = origins(&mut section);
@@ -22,6 +35,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Route> {
     };
     let route = settings(&mut section, route);
     let route = timeouts(&mut section, route);
+    let route = client(&mut section, route, around);
     let route = headers(&mut section, route);
     let route = affinity(&mut section, route);
     let route = ejection(&mut section, route);
@@ -154,6 +168,19 @@ fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     }
     section.finish();
     route.timeouts(timeouts)
+}
+
+fn client(
+    section: &mut Section<'_>,
+    route: RouteBuilder,
+    around: &Surroundings<'_>,
+) -> RouteBuilder {
+    let Some(files) = tls::upstream(around.path, section) else {
+        return route;
+    };
+    // Each file is good alone; what is left is wrong with them together.
+    let client = (around.client)(&files);
+    route.client(kept(section, &section.span, client))
 }
 
 fn headers(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {

@@ -106,26 +106,35 @@ fn is_readable(section: &Section<'_>, (file, span): &Named) -> bool {
         .is_ok()
 }
 
-/// Whom to trust among upstreams, and what to show them.
-pub(super) fn upstream(path: &Path, root: &mut Section<'_>) -> ClientFiles {
-    let mut files = ClientFiles::default();
-    let Some(mut section) = root.section("upstream_tls") else {
-        return files;
-    };
-    if let Some(ca) = section.string("ca").map(|name| beside(path, name)) {
-        are_roots(&section, &ca);
-        files.ca = Some(ca.0);
-    }
+/// Whom to trust among upstreams, and what to show them. `None` where nothing
+/// is said of it, or what is said is wrong.
+pub(super) fn upstream(path: &Path, parent: &mut Section<'_>) -> Option<ClientFiles> {
+    let mut section = parent.section("upstream_tls")?;
+    let ca = section.string("ca").map(|name| beside(path, name));
     let cert = section.string("cert").map(|name| beside(path, name));
     let key = section.string("key").map(|name| beside(path, name));
-    match (cert, key) {
+    let insecure = section.boolean("insecure").unwrap_or_default();
+    let mut fits = ca.as_ref().is_none_or(|ca| are_roots(&section, ca));
+    let pair = match (cert, key) {
         (Some(cert), Some(key)) => {
-            is_pair(&section, &cert, &key);
-            files.pair = Some((cert.0, key.0));
+            fits &= is_pair(&section, &cert, &key);
+            Some((cert.0, key.0))
         }
-        (None, None) => {}
-        _ => section.mistake(&section.span, "cert and key need each other"),
+        (None, None) => None,
+        _ => {
+            section.mistake(&section.span, "cert and key need each other");
+            fits = false;
+            None
+        }
+    };
+    if insecure && ca.is_some() {
+        section.mistake(&section.span, "ca and insecure = true exclude each other");
+        fits = false;
     }
     section.finish();
-    files
+    fits.then(|| ClientFiles {
+        ca: ca.map(|(file, _)| file),
+        pair,
+        insecure,
+    })
 }
