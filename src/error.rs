@@ -98,6 +98,8 @@ pub enum Timeout {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
+    /// The version of HTTP that it came by.
+    pub version: http::Version,
     /// The status, such as 403.
     pub status: StatusCode,
     /// The header fields, such as `www-authenticate` or `location`.

@@ -20,6 +20,7 @@ pub struct BridgeBuilder {
     trusts_forwarded: bool,
     upstream_host: bool,
     ordinary: Option<bool>,
+    via: Option<String>,
     timeouts: Timeouts,
     max_sockets: usize,
 }
@@ -76,6 +77,7 @@ impl BridgeBuilder {
             trusts_forwarded: false,
             upstream_host: false,
             ordinary: None,
+            via: None,
             timeouts: Timeouts::default(),
             max_sockets: 100_000,
         }
@@ -141,6 +143,14 @@ impl BridgeBuilder {
         self
     }
 
+    /// Adds this hop to `Via`, by this name, as
+    /// [`RouteBuilder::via`](crate::RouteBuilder::via) says. Default none.
+    #[must_use]
+    pub fn via(mut self, name: impl Into<Option<String>>) -> Self {
+        self.via = name.into();
+        self
+    }
+
     /// How long a connection to the upstream may take. Default 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -199,7 +209,8 @@ impl BridgeBuilder {
             .upstream(upstream.version(self.version))
             .timeouts(self.timeouts)
             .trust_forwarded(self.trusts_forwarded)
-            .upstream_host(self.upstream_host);
+            .upstream_host(self.upstream_host)
+            .via(self.via.clone());
         let route = match self.ordinary {
             Some(ordinary) => route.ordinary(ordinary),
             None => route,

@@ -118,6 +118,7 @@ impl Asked {
     /// Takes the request's fields: many requests wait at a time.
     fn of(request: &mut Upgrade, route: &Route) -> Self {
         let fields = std::mem::take(request.headers_mut());
+        let client = route.counted_as(&fields, request.peer_addr().ip());
         let opening = request.opening();
         let mut offer = Offer::default();
         offer.subprotocols.clone_from(&opening.subprotocols);
@@ -128,13 +129,15 @@ impl Asked {
             host: request.authority(),
             trusted: route.trusts_forwarded(),
         };
+        let mut fields = headers::request(fields, from);
+        headers::add_via(&mut fields, request.version(), route.via());
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str());
         Self {
-            client: route.counted_as(&fields, request.peer_addr().ip()),
+            client,
             path: route.path_for_upstream(path).to_owned(),
             authority: request.authority().clone(),
-            fields: headers::request(fields, from),
+            fields,
             offer,
             via: opening.via,
         }
@@ -182,7 +185,7 @@ async fn ask(
             lease.failed();
         }
         let unseen = is_unseen(&error);
-        let mut refusal = refusal::upstream(error, asked.via);
+        let mut refusal = refusal::upstream(error, asked.via, route.via());
         route.response_headers().apply(refusal.headers_mut());
         if !unseen {
             return Err(refusal.into());
@@ -271,7 +274,9 @@ async fn accept(
     };
     let carrier = match answered {
         Answered::WebSocket(accepted) => {
-            let mut fields = headers::acceptance(accepted.response.into_parts().0.headers);
+            let answer = accepted.response.into_parts().0;
+            let mut fields = headers::acceptance(answer.headers);
+            headers::add_via(&mut fields, answer.version, route.via());
             route.response_headers().apply(&mut fields);
             if let Some(cookie) = lease.set_cookie() {
                 fields.append(SET_COOKIE, cookie.clone());

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST as HOST_FIELD, HeaderMap,
-    HeaderName, HeaderValue, SET_COOKIE,
+    HeaderName, HeaderValue, SET_COOKIE, VIA,
 };
+
+use http::Version;
 
 use crate::handshake::{HostPort, headers};
 
@@ -75,6 +77,20 @@ pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
         fields.remove(name);
     }
     fields
+}
+
+/// Adds this hop to those that a message has come by, under the version of HTTP
+/// of the last (RFC 9110 §7.6.3).
+pub(super) fn add_via(fields: &mut HeaderMap, version: Version, name: Option<&str>) {
+    let Some(name) = name else {
+        return;
+    };
+    let protocol = match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    };
+    append_to_list(fields, VIA, &format!("{protocol} {name}"));
 }
 
 fn remove_forwarded(fields: &mut HeaderMap) {

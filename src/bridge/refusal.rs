@@ -33,9 +33,10 @@ pub(super) fn no_upstream(_: NoUpstream) -> Response<Bytes> {
 }
 
 /// What became of the request at the upstream.
-pub(super) fn upstream(error: Error, via: Via) -> Response<Bytes> {
+/// `name` is that of this hop, if it is told.
+pub(super) fn upstream(error: Error, via: Via, name: Option<&str>) -> Response<Bytes> {
     match error {
-        Error::Refused(refusal) if passes(refusal.status) => pass(*refusal, via),
+        Error::Refused(refusal) if passes(refusal.status) => pass(*refusal, via, name),
         Error::Timeout(_) => own(
             StatusCode::GATEWAY_TIMEOUT,
             "the upstream did not answer in time\n",
@@ -54,11 +55,12 @@ fn passes(status: StatusCode) -> bool {
     status.is_redirection() || status.is_client_error() || status.is_server_error()
 }
 
-fn pass(refusal: Refusal, via: Via) -> Response<Bytes> {
+fn pass(refusal: Refusal, via: Via, name: Option<&str>) -> Response<Bytes> {
     let mut response = Response::new(refusal.body);
     *response.status_mut() = refusal.status;
     let fields = response.headers_mut();
     *fields = headers::refusal(refusal.headers);
+    headers::add_via(fields, refusal.version, name);
     if refusal.status == StatusCode::UPGRADE_REQUIRED && via == Via::Http1 {
         // Of the hop that it came over, and just as due on the next
         // (RFC 9110 §15.5.22).

@@ -538,6 +538,7 @@ fn path(path_and_query: &str) -> &str {
 
 fn refused(parts: response::Parts, body: Bytes) -> Error {
     Error::Refused(Box::new(Refusal {
+        version: parts.version,
         status: parts.status,
         headers: parts.headers,
         body,

@@ -144,6 +144,55 @@ async fn a_request_reaches_an_rfc6455_backend_as_in_the_rfc() {
     }
 }
 
+/// RFC 9110 §7.6.3: each hop is named behind those before it, with the version
+/// of HTTP that the message came by. What a bridge says itself came by none.
+#[tokio::test]
+async fn a_hop_that_is_named_adds_to_via_both_ways() {
+    let (listener, addr) = listen().await;
+    let builder = to("ws", addr, HttpVersion::Http1).via("edge".to_owned());
+    let bridging = Bridging::start(builder).await;
+    let sent = "Via: 1.0 fred\r\nVia: 1.1 p.example\r\n";
+    for (status, rest) in [
+        ("101 ", ""),
+        ("404 Not Found", "Content-Length: 0\r\n"),
+        ("200 OK", "Content-Length: 0\r\n"),
+    ] {
+        let (mut client, mut backend) = tokio::join!(
+            async {
+                if status == "200 OK" {
+                    let get = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{sent}\r\n");
+                    Text::client(bridging.addr, &get).await
+                } else {
+                    Text::ask(bridging.addr, "/", sent).await
+                }
+            },
+            Text::asked(&listener)
+        );
+        assert_eq!(
+            backend.field("via"),
+            Some("1.0 fred, 1.1 p.example, 1.1 edge")
+        );
+        let answer = match status {
+            "101 " => backend.switching(),
+            _ => format!("HTTP/1.1 {status}\r\n"),
+        };
+        backend
+            .write(format!("{answer}{rest}Via: 1.1 origin\r\n\r\n"))
+            .await;
+        client.read_head().await;
+        assert_eq!(client.field("via"), Some("1.1 origin, 1.1 edge"));
+    }
+    let mut client = Raw::connect(bridging.addr).await;
+    client.headers(1, &Fields::websocket("/"), 0).await;
+    let backend = Text::asked(&listener).await;
+    assert_eq!(backend.field("via"), Some("2 edge"));
+    drop((backend, listener));
+    let mut client = Text::ask(bridging.addr, "/", "").await;
+    client.read_head().await;
+    assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
+    assert_eq!(client.field("via"), None);
+}
+
 /// The backend is told the name that the client asked for, or its own.
 #[tokio::test]
 async fn the_host_is_the_clients_unless_asked_otherwise() {

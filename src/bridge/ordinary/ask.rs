@@ -63,7 +63,8 @@ impl Asked {
             host: &authority,
             trusted: route.trusts_forwarded(),
         };
-        let (fields, takes_trailers) = headers::ordinary(parts.headers, from);
+        let (mut fields, takes_trailers) = headers::ordinary(parts.headers, from);
+        headers::add_via(&mut fields, parts.version, route.via());
         let path = parts.uri.path_and_query();
         let path = path.map_or("/", |path| path.as_str());
         Self {
@@ -168,7 +169,7 @@ pub(super) async fn ask(
         };
         tracing::warn!(%upstream, %error, "no answer from an upstream");
         lease.failed();
-        let mut refusal = refusal::upstream(error, asked.via);
+        let mut refusal = refusal::upstream(error, asked.via, route.via());
         route.response_headers().apply(refusal.headers_mut());
         if is_last {
             return Err(refusal);

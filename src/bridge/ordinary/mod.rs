@@ -175,7 +175,9 @@ fn answer(
     } = answered;
     let (parts, body) = response.into_parts();
     let status = parts.status;
+    let version = parts.version;
     let mut fields = head(parts, method, via);
+    headers::add_via(&mut fields, version, route.via());
     route.response_headers().apply(&mut fields);
     if let Some(cookie) = ticket.lease.as_ref().and_then(Lease::set_cookie) {
         fields.append(SET_COOKIE, cookie.clone());

@@ -143,6 +143,9 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     if let Some(ordinary) = section.boolean("ordinary") {
         route = route.ordinary(ordinary);
     }
+    if let Some((name, _)) = section.string("via") {
+        route = route.via(name.to_owned());
+    }
     if let Some(sockets) = section.integer("max_sockets", 0..super::COUNT) {
         route = route.max_sockets(sockets as usize);
     }
