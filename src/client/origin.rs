@@ -64,7 +64,7 @@ impl Origin {
 
     /// A stream on a connection that is there, or else a new connection.
     pub(super) async fn route(
-        &self,
+        self: &Arc<Self>,
         connector: &Connector,
         target: &Target,
         version: HttpVersion,
@@ -96,7 +96,7 @@ impl Origin {
             }
             match connector.connect(target, self.address, version).await? {
                 Connection::Http2(client) if client.is_capable() => {
-                    self.known().connections.push(client);
+                    self.keep(client);
                 }
                 Connection::Http1(io) => {
                     fell_back(connector);
@@ -120,6 +120,19 @@ impl Origin {
                 }
             }
         }
+    }
+
+    /// Knows a connection until it ends.
+    fn keep(self: &Arc<Self>, client: H2Client) {
+        let (origin, hub) = (Arc::downgrade(self), client.hub().clone());
+        self.known().connections.push(client);
+        tokio::spawn(async move {
+            hub.ended().await;
+            if let Some(origin) = origin.upgrade() {
+                let mut known = origin.known();
+                known.connections.retain(|one| !Arc::ptr_eq(one.hub(), &hub));
+            }
+        });
     }
 
     /// Takes a connection out of use, whatever it carries.
