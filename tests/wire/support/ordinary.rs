@@ -1,0 +1,60 @@
+//! Ordinary requests through a bridge, and answers by hand.
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::{Method, Request, Response};
+use tokio::net::TcpListener;
+
+use super::bridge::Bridging;
+use super::text::Text;
+use super::{h2peer, within};
+
+pub(crate) const GET: &str = "GET /page HTTP/1.1\r\nHost: a.test\r\n\r\n";
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+pub(crate) fn request(method: Method, path: &str) -> Request<()> {
+    let uri = format!("http://a.test{path}");
+    let request = Request::builder().method(method).uri(uri);
+    request.body(()).unwrap()
+}
+
+/// An HTTP/2 client's answer to a request without a body, given by hand.
+pub(crate) async fn answered(
+    bridging: &Bridging,
+    listener: &TcpListener,
+    method: Method,
+    answer: &str,
+) -> Response<RecvStream> {
+    let client = h2peer::connect(bridging.addr).await;
+    let asked = h2peer::ask(&client, request(method, "/page"), true);
+    let answering = async {
+        let mut backend = Text::asked(listener).await;
+        backend.write(answer).await;
+        backend
+    };
+    let ((response, _), _backend) = tokio::join!(asked, answering);
+    response
+}
+
+/// An HTTP/1.1 client's answer, as it came, until its connection is closed. The
+/// backend's is when it has answered.
+pub(crate) async fn answered_in_text(
+    bridging: &Bridging,
+    listener: &TcpListener,
+    asked: &str,
+    answer: &str,
+) -> String {
+    let mut client = Text::client(bridging.addr, asked).await;
+    let mut backend = Text::asked(listener).await;
+    backend.write(answer).await;
+    drop(backend);
+    String::from_utf8(client.rest().await)
+        .unwrap()
+        .to_lowercase()
+}
+
+pub(crate) async fn chunk(recv: &mut RecvStream) -> Bytes {
+    let data = within(recv.data()).await.unwrap().unwrap();
+    recv.flow_control().release_capacity(data.len()).unwrap();
+    data
+}
