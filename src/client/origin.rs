@@ -130,7 +130,9 @@ impl Origin {
             hub.ended().await;
             if let Some(origin) = origin.upgrade() {
                 let mut known = origin.known();
-                known.connections.retain(|one| !Arc::ptr_eq(one.hub(), &hub));
+                known
+                    .connections
+                    .retain(|one| !Arc::ptr_eq(one.hub(), &hub));
             }
         });
     }

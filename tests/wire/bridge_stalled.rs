@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::support::bridge::{Beside, Bridging, closes, open_to_raw, to, to_raw};
 use crate::support::client::listen;
 use crate::support::frames::{BINARY, frame, from_client, from_server};
-use crate::support::raw::{CANCEL, DATA, PING, RST_STREAM, Raw, WINDOW_UPDATE};
+use crate::support::raw::{CANCEL, DATA, PING, Raw, WINDOW_UPDATE};
 use crate::support::within;
 
 /// A client that does not read stops the reading from its backend: the bridge
@@ -114,17 +114,6 @@ async fn stalled(config: Config, grace: Duration) -> (Bridge, Bridging, Raw, Raw
     (bridge, bridging, client, upstream)
 }
 
-/// Behind what the upstream had been sent.
-async fn reset_code(upstream: &mut Raw) -> u32 {
-    loop {
-        let frame = upstream.on(1).await.expect("open");
-        if frame.kind == RST_STREAM {
-            return frame.error_code();
-        }
-        assert_eq!(frame.kind, DATA, "{frame:?}");
-    }
-}
-
 /// A client that is not read because its upstream does not read is asked to
 /// close all the same, and waited for no longer than any other.
 #[tokio::test]
@@ -134,7 +123,7 @@ async fn a_drain_reaches_a_socket_whose_upstream_does_not_read() {
     let (_bridge, mut bridging, mut client, mut upstream) = stalled(config, grace).await;
     bridging.drain();
     closes(&mut client, 1, 1001).await;
-    assert_eq!(reset_code(&mut upstream).await, CANCEL);
+    assert_eq!(upstream.reset_code(1).await, CANCEL);
     assert_eq!(bridging.drained().await, Drained::default());
 }
 
@@ -147,7 +136,7 @@ async fn a_socket_whose_upstream_does_not_read_is_cut_after_the_grace() {
     bridging.drain();
     assert_eq!(bridging.drained().await.sockets_cut, 1);
     within(bridge.idle()).await;
-    assert_eq!(reset_code(&mut upstream).await, CANCEL);
+    assert_eq!(upstream.reset_code(1).await, CANCEL);
 }
 
 /// A reset is heard although what was sent before it is not.
@@ -156,6 +145,6 @@ async fn a_reset_reaches_an_upstream_that_does_not_read() {
     let (bridge, _bridging, mut client, mut upstream) =
         stalled(Config::default(), Duration::from_secs(600)).await;
     client.reset(1, CANCEL).await;
-    assert_eq!(reset_code(&mut upstream).await, CANCEL);
+    assert_eq!(upstream.reset_code(1).await, CANCEL);
     within(bridge.idle()).await;
 }

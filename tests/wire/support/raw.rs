@@ -383,6 +383,16 @@ impl Raw {
         }
     }
 
+    /// The code of the RST_STREAM behind what was sent before it.
+    pub(crate) async fn reset_code(&mut self, stream: u32) -> u32 {
+        loop {
+            let frame = self.on(stream).await.expect("a reset");
+            if frame.kind != DATA {
+                return frame.error_code();
+            }
+        }
+    }
+
     /// The next WebSocket frame on `stream`.
     pub(crate) async fn frame(&mut self, stream: u32) -> frames::Frame {
         match self.seen(stream).await {
