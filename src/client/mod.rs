@@ -1,5 +1,6 @@
 //! The client: opens WebSockets, many to a connection.
 
+mod attempt;
 mod builder;
 mod connector;
 mod origin;
@@ -15,9 +16,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::builder::ClientBuilder;
 #[cfg(feature = "bridge")]
-pub(crate) use self::request::Accepted;
+pub(crate) use self::attempt::Accepted;
+pub use self::builder::ClientBuilder;
 pub use self::request::RequestBuilder;
 
 use self::connector::Connector;

@@ -1,0 +1,252 @@
+use super::*;
+use http::header::COOKIE;
+use proptest::prelude::*;
+
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn pool(urls: &[&str], settings: Settings) -> Pool {
+    let targets = urls.iter().map(|url| url.parse().unwrap()).collect();
+    Pool::new("route".into(), targets, settings)
+}
+
+fn three() -> Pool {
+    pool(&["ws://a", "ws://b", "ws://c"], Settings::default())
+}
+
+fn pick(pool: &Pool) -> Lease {
+    pool.pick(&HeaderMap::new(), PEER, &[]).unwrap()
+}
+
+fn host(lease: &Lease) -> String {
+    lease.upstream().host().to_owned()
+}
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 80))
+}
+
+fn open(pool: &Pool) -> Vec<usize> {
+    pool.statuses()
+        .iter()
+        .map(|status| status.sockets)
+        .collect()
+}
+
+#[tokio::test]
+async fn sockets_go_where_the_fewest_are() {
+    let pool = three();
+    let mut leases: Vec<_> = (0..9).map(|_| pick(&pool)).collect();
+    assert_eq!(open(&pool), [3, 3, 3]);
+    leases.retain(|lease| host(lease) != "b");
+    assert_eq!(open(&pool), [3, 0, 3]);
+    let next: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
+    assert!(next.iter().all(|lease| host(lease) == "b"));
+    drop((leases, next));
+    assert_eq!(open(&pool), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_was_tried_is_not_picked_again() {
+    let pool = three();
+    let mut tried = Vec::new();
+    for _ in 0..3 {
+        tried.push(pool.pick(&HeaderMap::new(), PEER, &tried).unwrap());
+    }
+    let mut hosts: Vec<_> = tried.iter().map(host).collect();
+    hosts.sort();
+    assert_eq!(hosts, ["a", "b", "c"]);
+    let none = pool.pick(&HeaderMap::new(), PEER, &tried);
+    assert_eq!(none.unwrap_err(), NoUpstream);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_is_left_out_for_a_time_unless_all_do() {
+    let pool = three();
+    let fail = |host_name: &str| {
+        for _ in 0..3 {
+            let leases: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
+            let lease = leases.iter().find(|lease| host(lease) == host_name);
+            // Once it is left out there is none.
+            if let Some(lease) = lease {
+                lease.failed();
+            }
+        }
+    };
+    fail("a");
+    let picked: Vec<_> = (0..4).map(|_| pick(&pool)).collect();
+    assert!(picked.iter().all(|lease| host(lease) != "a"));
+    assert_eq!(pool.statuses().iter().filter(|one| one.is_fit).count(), 2);
+    drop(picked);
+    fail("b");
+    fail("c");
+    assert!(pool.statuses().iter().all(|status| !status.is_fit));
+    let picked: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
+    assert_eq!(open(&pool), [1, 1, 1], "the last resort is all of them");
+    drop(picked);
+    tokio::time::advance(Ejection::default().first).await;
+    assert!(pool.statuses().iter().all(|status| status.is_fit));
+}
+
+fn cookie(lease: &Lease) -> Option<HeaderMap> {
+    let set = lease.set_cookie()?.to_str().unwrap();
+    let pair = set.split(';').next().unwrap();
+    Some([(COOKIE, pair.parse().unwrap())].into_iter().collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_leads_back_even_through_another_replica() {
+    let settings = Settings {
+        affinity: Some(Affinity::cookie("lb").unwrap()),
+        ..Settings::default()
+    };
+    let urls = ["ws://a", "ws://b", "ws://c", "ws://d"];
+    let (one, other) = (pool(&urls, settings.clone()), pool(&urls, settings));
+    let first: Vec<_> = (0..200).map(|_| pick(&one)).collect();
+    assert!(
+        open(&one).iter().all(|open| (35..65).contains(open)),
+        "{:?}",
+        open(&one)
+    );
+    for lease in &first {
+        let request = cookie(lease).expect("a cookie is set");
+        for replica in [&one, &other] {
+            let again = replica.pick(&request, PEER, &[]).unwrap();
+            assert_eq!(host(&again), host(lease));
+            assert_eq!(again.set_cookie(), None);
+        }
+    }
+    // While its server is out it is led elsewhere, and then back.
+    let request = cookie(&first[0]).unwrap();
+    (0..3).for_each(|_| first[0].failed());
+    let elsewhere = one.pick(&request, PEER, &[]).unwrap();
+    assert_ne!(host(&elsewhere), host(&first[0]));
+    tokio::time::advance(Ejection::default().first).await;
+    let back = one.pick(&request, PEER, &[]).unwrap();
+    assert_eq!(host(&back), host(&first[0]));
+}
+
+#[tokio::test]
+async fn without_its_field_a_request_goes_anywhere() {
+    let name = http::HeaderName::from_static("x-user");
+    let settings = Settings {
+        affinity: Some(Affinity::header(name.clone())),
+        ..Settings::default()
+    };
+    let pool = pool(&["ws://a", "ws://b"], settings);
+    let leases: Vec<_> = (0..4).map(|_| pick(&pool)).collect();
+    assert_eq!(open(&pool), [2, 2]);
+    assert!(leases.iter().all(|lease| lease.set_cookie().is_none()));
+    let ann: HeaderMap = [(name, HeaderValue::from_static("ann"))]
+        .into_iter()
+        .collect();
+    let of_ann: Vec<_> = (0..5)
+        .map(|_| pool.pick(&ann, PEER, &[]).unwrap())
+        .collect();
+    assert!(of_ann.iter().all(|lease| host(lease) == host(&of_ann[0])));
+}
+
+#[tokio::test]
+async fn each_address_of_a_name_is_a_server_and_gone_ones_drain() {
+    let pool = pool(&["ws://a", "ws://10.9.9.9"], Settings::default());
+    let target = pool.targets[0].clone();
+    let addresses = |pool: &Pool| -> Vec<_> {
+        let statuses = pool.statuses();
+        statuses
+            .iter()
+            .map(|status| status.upstream.address())
+            .collect()
+    };
+    pool.resolved(&target, &[address(1), address(2)]);
+    assert_eq!(addresses(&pool), [None, Some(address(1)), Some(address(2))]);
+    let leases: Vec<_> = (0..6).map(|_| pick(&pool)).collect();
+    assert_eq!(open(&pool), [2, 2, 2]);
+    pool.resolved(&target, &[address(2), address(3)]);
+    assert_eq!(addresses(&pool), [None, Some(address(2)), Some(address(3))]);
+    assert_eq!(open(&pool), [2, 2, 0], "what stays keeps its count");
+    let next: Vec<_> = (0..9).map(|_| pick(&pool)).collect();
+    let is_gone = |lease: &Lease| lease.upstream().address() == Some(address(1));
+    assert!(!next.iter().any(is_gone));
+    assert_eq!(leases.iter().filter(|lease| is_gone(lease)).count(), 2);
+    // It comes back: the same address, and nothing is known of it.
+    pool.resolved(&target, &[address(1)]);
+    assert_eq!(open(&pool)[1], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_pool_knows_what_the_older_one_learned() {
+    let older = three();
+    let leases: Vec<_> = (0..3).map(|_| pick(&older)).collect();
+    let on_a = leases.iter().find(|lease| host(lease) == "a").unwrap();
+    (0..3).for_each(|_| on_a.failed());
+    let newer = pool(&["ws://d", "ws://a", "ws://b"], Settings::default());
+    newer.inherit(&older);
+    let mut known: Vec<_> = newer
+        .statuses()
+        .into_iter()
+        .map(|status| (status.upstream.to_string(), status.sockets, status.is_fit))
+        .collect();
+    known.sort();
+    let expected = [
+        ("ws://a:80", 1, false),
+        ("ws://b:80", 1, true),
+        ("ws://d:80", 0, true),
+    ];
+    assert_eq!(
+        known,
+        expected.map(|(url, sockets, fit)| (url.to_owned(), sockets, fit))
+    );
+    drop(leases);
+    assert_eq!(open(&newer), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn addresses_are_inherited_where_names_are_still_resolved() {
+    let resolves = Settings {
+        resolve: Some(Duration::from_secs(30)),
+        ..Settings::default()
+    };
+    let older = pool(&["ws://a"], resolves.clone());
+    older.resolved(&older.targets[0], &[address(1), address(2)]);
+    let newer = pool(&["ws://a"], resolves);
+    newer.inherit(&older);
+    assert_eq!(newer.statuses().len(), 2);
+    let plain = pool(&["ws://a"], Settings::default());
+    plain.inherit(&older);
+    assert_eq!(plain.statuses()[0].upstream.address(), None);
+}
+
+proptest! {
+    /// Whatever happens, in whatever order: somebody is picked, never one
+    /// that has more sockets than another that is as fit, and nothing is
+    /// left at the end.
+    #[test]
+    fn there_is_always_a_server_and_counts_add_up(
+        steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>()), 1..80),
+    ) {
+        let pool = three();
+        let mut leases = Vec::new();
+        for (what, which) in steps {
+            match what {
+                0 | 1 => {
+                    let before = pool.statuses();
+                    let lease = pick(&pool);
+                    let any_fit = before.iter().any(|status| status.is_fit);
+                    let least = before.iter()
+                        .filter(|status| status.is_fit || !any_fit)
+                        .map(|status| status.sockets)
+                        .min();
+                    let of = |status: &&UpstreamStatus| status.upstream == *lease.upstream();
+                    let picked = before.iter().find(of).unwrap();
+                    prop_assert_eq!(Some(picked.sockets), least);
+                    prop_assert!(picked.is_fit || !any_fit);
+                    leases.push(lease);
+                }
+                _ if leases.is_empty() => {}
+                2 => which.get(&leases).failed(),
+                3 => which.get(&leases).succeeded(),
+                _ => drop(leases.swap_remove(which.index(leases.len()))),
+            }
+            prop_assert_eq!(open(&pool).iter().sum::<usize>(), leases.len());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+use super::*;
+use crate::bridge::Upstream;
+use proptest::prelude::*;
+
+fn route(host: &str, path: &str) -> Route {
+    let upstream: Upstream = "ws://127.0.0.1:9".parse().unwrap();
+    let builder = Route::builder(host, path).unwrap();
+    builder.upstream(upstream).build().unwrap()
+}
+
+fn table(places: &[(&str, &str)]) -> Routes {
+    let builder = Routes::builder();
+    let builder = places.iter().fold(builder, |builder, (host, path)| {
+        builder.route(route(host, path))
+    });
+    builder.build().unwrap()
+}
+
+fn find(routes: &Routes, host: &str, path: &str) -> Option<String> {
+    let route = routes.find(&host.parse().ok()?, path)?;
+    Some(route.name().to_owned())
+}
+
+#[test]
+fn the_most_specific_route_wins_whatever_the_order() {
+    let mut places = [
+        ("*", "/*"),
+        ("*", "/chat"),
+        ("*", "/chat/*"),
+        ("*", "/chat/v2/*"),
+        ("*.example.com", "/chat/*"),
+        ("*.eu.example.com", "/chat/*"),
+        ("chat.example.com", "/chat/v2/*"),
+        ("::1", "/*"),
+    ];
+    for _ in 0..places.len() {
+        places.rotate_left(1);
+        let routes = table(&places);
+        for (host, path, name) in [
+            ("a", "/", "*/*"),
+            ("a", "", "*/*"),
+            ("a", "/chat", "*/chat"),
+            ("a", "/chat/", "*/chat/*"),
+            ("a", "/chat/v1", "*/chat/*"),
+            ("a", "/chat/v2", "*/chat/v2/*"),
+            ("a", "/chat/v2/x/y", "*/chat/v2/*"),
+            ("a", "/chat/v22", "*/chat/*"),
+            ("a", "/chatter", "*/*"),
+            ("a", "/%63hat", "*/chat"),
+            ("a.example.com", "/chat", "*.example.com/chat/*"),
+            ("a.b.example.com", "/chat", "*.example.com/chat/*"),
+            ("a.eu.example.com", "/chat", "*.eu.example.com/chat/*"),
+            ("eu.example.com", "/chat", "*.example.com/chat/*"),
+            // Its own host has no such path, those above have.
+            ("chat.example.com", "/chat/v1", "*.example.com/chat/*"),
+            ("chat.example.com", "/x", "*/*"),
+            (
+                "CHAT.example.com.:8443",
+                "/chat/v2",
+                "chat.example.com/chat/v2/*",
+            ),
+            ("example.com", "/chat/x", "*/chat/*"),
+            ("badexample.com", "/chat/x", "*/chat/*"),
+            ("[::1]:80", "/", "::1/*"),
+        ] {
+            assert_eq!(
+                find(&routes, host, path).as_deref(),
+                Some(name),
+                "{host}{path}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_nobodys_finds_nothing() {
+    let routes = table(&[("example.com", "/a/*"), ("*.example.com", "/a/*")]);
+    for (host, path) in [
+        ("example.org", "/a"),
+        ("example.com", "/"),
+        ("example.com", "/a/../a"),
+        ("example.com", "/a/%2e%2e/a"),
+        ("", "/a"),
+        ("a b", "/a"),
+        (&*format!("{}example.com", "a.".repeat(30_000)), "/a"),
+    ] {
+        assert_eq!(find(&routes, host, path), None, "{host}{path}");
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_told_apart_are_a_conflict() {
+    let conflict = |second: Route| {
+        let builder = Routes::builder().route(route("a", "/x/*"));
+        builder.route(second).build().unwrap_err().to_string()
+    };
+    let said = conflict(route("A.", "/%78/*"));
+    assert!(said.contains("same host and path"), "{said}");
+    let named = Route::builder("b", "/*").unwrap().name("a/x/*");
+    let named = named.upstream("ws://127.0.0.1".parse().unwrap());
+    assert_eq!(
+        conflict(named.build().unwrap()),
+        "two routes are named a/x/*"
+    );
+}
+
+#[tokio::test]
+async fn a_replaced_table_goes_on_counting() {
+    let limits = BridgeLimits::default().sockets(2);
+    let build = |place| {
+        let builder = Routes::builder().limits(limits.clone());
+        builder.route(route("*", place)).build().unwrap()
+    };
+    let client = Client::builder().build().unwrap();
+    let (host, peer) = ("x".parse().unwrap(), [192, 0, 2, 1].into());
+    let old = build("/a/*");
+    let _tasks = old.start(&client);
+    let of_old = old.find(&host, "/a").unwrap();
+    let _one = of_old.admit(peer).unwrap();
+    let new = build("/b/*").inherit(&old);
+    let _tasks = new.start(&client);
+    drop(old);
+    let of_new = new.find(&host, "/b").unwrap();
+    let two = of_new.admit(peer).unwrap();
+    assert_eq!((of_old.sockets(), of_new.sockets()), (1, 1));
+    assert_eq!(of_new.admit(peer).unwrap_err().limit, Limit::Bridge);
+    drop(two);
+    assert!(of_new.admit(peer).is_ok());
+}
+
+proptest! {
+    /// The table against the rule itself, one route at a time.
+    #[test]
+    fn the_table_finds_what_the_rule_says(
+        places in prop::collection::btree_set(
+            ("(\\*|\\*\\.[ab](\\.[ab])?|[ab](\\.[ab]){0,2})", "(/[ab]){0,3}(/\\*|/)"), 1..12),
+        host in "[ab](\\.[ab]){0,3}",
+        path in "(/[ab]){0,4}/?",
+    ) {
+        let places: Vec<_> = places.iter().map(|(h, p)| (h.as_str(), p.as_str())).collect();
+        let routes = table(&places);
+        let specificity = |(h, p): &(&str, &str)| {
+            let by_host = match h.strip_prefix('*') {
+                None if *h == host => (2, h.len()),
+                Some("") => (0, 0),
+                Some(suffix) if host.ends_with(suffix) => (1, suffix.len()),
+                _ => return None,
+            };
+            let by_path = match p.strip_suffix("/*") {
+                None if *p == path => (1, p.len()),
+                Some(prefix) if path.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) =>
+                    (0, prefix.len()),
+                _ => return None,
+            };
+            Some((by_host, by_path))
+        };
+        let best = places.iter().filter(|place| specificity(place).is_some())
+            .max_by_key(|place| specificity(place));
+        prop_assert_eq!(
+            find(&routes, &host, &path),
+            best.map(|(h, p)| format!("{h}{p}"))
+        );
+    }
+}
