@@ -286,7 +286,7 @@ impl AllowedAuthorities {
     ///
     /// # Errors
     /// [`Rejection::Authority`] if it is for a host that is not ours, [`Rejection::Host`] if it
-    /// does not tell for which.
+    /// does not tell for which, as [`of_request`] says.
     pub fn check_request(
         &self,
         request: &request::Parts,
@@ -295,21 +295,7 @@ impl AllowedAuthorities {
         if self.0.is_none() {
             return Ok(());
         }
-        let host = match syntax::field(&request.headers, HOST) {
-            Field::Absent => None,
-            Field::Once(host) => Some(syntax::text(host).ok_or(Rejection::Host)?),
-            Field::Repeated => return Err(Rejection::Host),
-        };
-        // HTTP/1.1 wants the field whatever the target says (RFC 9112 §3.2).
-        if host.is_none() && request.version < Version::HTTP_2 {
-            return Err(Rejection::Host);
-        }
-        let target = request.uri.authority().map(http::uri::Authority::as_str);
-        let named = target.or(host).ok_or(Rejection::Host)?;
-        let named = named
-            .parse()
-            .map_err(|_: InvalidHostPort| Rejection::Host)?;
-        self.check(&named, default_port)
+        self.check(&of_request(request, default_port)?, default_port)
     }
 }
 

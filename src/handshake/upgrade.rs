@@ -6,6 +6,7 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version, request, response};
 
+use super::authority;
 use super::headers as fields;
 use super::syntax::{self, Field};
 use super::{Agreed, HandshakeError, HostPort, Key, Offer, Opening, Rejection, Target, Via};
@@ -100,7 +101,7 @@ pub fn check_request(parts: &request::Parts) -> Result<Opening, Rejection> {
     if !syntax::contains_token(headers, CONNECTION, "upgrade") {
         return Err(Rejection::Connection);
     }
-    let authority = authority(parts)?;
+    let authority = host(parts)?;
     if has_body(headers) {
         return Err(Rejection::Body);
     }
@@ -122,21 +123,12 @@ pub(super) fn is_version_13(headers: &HeaderMap) -> bool {
     }
 }
 
-/// The host that the request is for: a request target in absolute form outweighs the `host`
-/// field, which must be there once and valid all the same (RFC 9112 §3.2).
-fn authority(parts: &request::Parts) -> Result<HostPort, Rejection> {
-    let Field::Once(host) = syntax::field(&parts.headers, HOST) else {
-        return Err(Rejection::Host);
-    };
-    let host = syntax::text(host).and_then(|host| host.parse().ok());
-    let host = host.ok_or(Rejection::Host)?;
+/// The host that the request is for; no default port matters to HTTP/1.1's.
+fn host(parts: &request::Parts) -> Result<HostPort, Rejection> {
     if !parts.uri.path().starts_with('/') {
         return Err(Rejection::Host);
     }
-    match parts.uri.authority() {
-        Some(authority) => authority.as_str().parse().map_err(|_| Rejection::Host),
-        None => Ok(host),
-    }
+    authority::of_request(parts, 80)
 }
 
 /// Bytes behind the request's head would be a body to one reader and frames to another

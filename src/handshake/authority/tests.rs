@@ -184,6 +184,13 @@ fn rfc9112_3_2_the_host_of_any_request() {
         (h2, "http://example.com/", &[], Ok(())),
         (h2, "http://user@example.com/", &[], Err(Rejection::Host)),
         (h2, "http://evil.example/", &[], Err(Rejection::Authority)),
+        (
+            h2,
+            "http://example.com/",
+            &["evil.example"],
+            Err(Rejection::Host),
+        ),
+        (h2, "http://example.com/", &["example.com:80"], Ok(())),
         (h2, "/", &["example.com"], Ok(())),
         (h2, "/", &[], Err(Rejection::Host)),
     ] {
