@@ -77,6 +77,10 @@
     )
 )]
 
+#[cfg(feature = "_net")]
+#[macro_use]
+mod setters;
+
 mod block;
 pub mod frame;
 pub mod handshake;

@@ -88,27 +88,12 @@ impl Config {
     }
 }
 
-macro_rules! setters {
-    ($($name:ident: $type:ty),*) => {
-        impl Config {
-            $(
-                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
-                #[must_use]
-                pub fn $name(mut self, value: $type) -> Self {
-                    self.$name = value.into();
-                    self
-                }
-            )*
-        }
-    };
-}
-
-setters!(
+setters!(Config {
     limits: Limits,
     close_timeout: Duration,
     linger: impl Into<Option<Duration>>,
     ending: Ending,
     write_buffer: usize,
     ping_interval: impl Into<Option<Duration>>,
-    ping_timeout: Duration
-);
+    ping_timeout: Duration,
+});

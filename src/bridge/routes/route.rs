@@ -67,26 +67,11 @@ impl Default for Timeouts {
     }
 }
 
-impl Timeouts {
-    /// Sets [`connect`](Self::connect).
-    #[must_use]
-    pub fn connect(self, connect: Duration) -> Self {
-        Self { connect, ..self }
-    }
-
-    /// Sets [`handshake`](Self::handshake).
-    #[must_use]
-    pub fn handshake(self, handshake: Duration) -> Self {
-        Self { handshake, ..self }
-    }
-
-    /// Sets [`idle`](Self::idle).
-    #[must_use]
-    pub fn idle(self, idle: impl Into<Option<Duration>>) -> Self {
-        let idle = idle.into();
-        Self { idle, ..self }
-    }
-}
+setters!(Timeouts {
+    connect: Duration,
+    handshake: Duration,
+    idle: impl Into<Option<Duration>>,
+});
 
 impl Route {
     /// Begins a route for a host (a name or an address, `*.name` for all names

@@ -102,22 +102,7 @@ impl Default for Http2Config {
     }
 }
 
-macro_rules! setters {
-    ($($name:ident: $type:ty),*) => {
-        impl Http2Config {
-            $(
-                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
-                #[must_use]
-                pub fn $name(mut self, value: $type) -> Self {
-                    self.$name = value.into();
-                    self
-                }
-            )*
-        }
-    };
-}
-
-setters!(
+setters!(Http2Config {
     stream_window: u32,
     connection_window: u32,
     connection_buffer: usize,
@@ -126,8 +111,8 @@ setters!(
     max_header_list_size: u32,
     write_buffer: usize,
     keep_alive_interval: impl Into<Option<Duration>>,
-    keep_alive_timeout: Duration
-);
+    keep_alive_timeout: Duration,
+});
 
 /// Short DATA frames that may sit in `h2` before the driver reads them, in
 /// bytes by which they fall short of 256. The driver reads after every turn
