@@ -129,7 +129,12 @@ impl Tunnel {
                 Ok(bytes) => bytes,
                 Err(error) => return Poll::Ready(End::ClientBroke(error)),
             };
-            match ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes)) {
+            let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write(cx, bytes) else {
+                // Who is not read may break, and be drained, all the same.
+                let broken = self.socket.get_mut().poll_unread(cx);
+                return broken.map(|error| End::ClientBroke(io::Error::other(error)));
+            };
+            match written {
                 Ok(written) => {
                     Pin::new(&mut self.socket).consume(written);
                     self.up += written as u64;

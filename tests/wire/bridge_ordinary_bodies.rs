@@ -1,15 +1,14 @@
 //! Bodies of ordinary requests and answers on their way through a bridge.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2ws::HttpVersion;
 use http::{HeaderMap, Method};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket};
 
 use crate::support::bridge::{Bridging, to, to_text};
+use crate::support::client::narrow;
 use crate::support::ordinary::{OK, answered, answered_in_text, chunk, request};
 use crate::support::text::Text;
 use crate::support::{h2peer, within};
@@ -197,17 +196,6 @@ async fn trailers_pass() {
     let trailers = within(body.trailers()).await.unwrap().unwrap();
     assert_eq!(trailers.len(), 1);
     assert_eq!(trailers["x-sum"], "2");
-}
-
-/// A listener whose connections buffer little.
-fn narrow() -> (TcpListener, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_send_buffer_size(64 * 1024).unwrap();
-    socket.set_recv_buffer_size(64 * 1024).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(8).unwrap();
-    let addr = listener.local_addr().unwrap();
-    (listener, addr)
 }
 
 /// Who does not read is waited for: what is under way is bounded, and the

@@ -1,13 +1,15 @@
 //! A bridge between two sides of which one does not read.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
+use h2ws::handshake::AllowedOrigins;
 use h2ws::{Bridge, Config, Drained, HttpVersion};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::bridge::{Beside, Bridging, closes, open_to_raw, to, to_raw};
-use crate::support::client::listen;
+use crate::support::client::{listen, narrow};
 use crate::support::frames::{BINARY, frame, from_client, from_server};
 use crate::support::raw::{CANCEL, DATA, PING, Raw, WINDOW_UPDATE};
 use crate::support::within;
@@ -147,4 +149,47 @@ async fn a_reset_reaches_an_upstream_that_does_not_read() {
     client.reset(1, CANCEL).await;
     assert_eq!(upstream.reset_code(1).await, CANCEL);
     within(bridge.idle()).await;
+}
+
+/// A bridge whose TCP target has stopped to read, and both ends.
+async fn stalled_tcp(config: Config) -> (Bridge, Bridging, Raw, TcpStream) {
+    let (listener, addr) = narrow();
+    let builder = to("tcp", addr, HttpVersion::Auto).allowed_origins(AllowedOrigins::any());
+    let bridge = builder.build().unwrap();
+    let bridging = Bridging::of(&bridge, config).await;
+    let mut client = Raw::connect(bridging.addr).await;
+    let (target, ()) = tokio::join!(within(listener.accept()), client.open(1, "/"));
+    fill(&mut client, &from_client(BINARY, &vec![7; 16_000])).await;
+    (bridge, bridging, client, target.unwrap().0)
+}
+
+#[tokio::test]
+async fn a_reset_reaches_a_tcp_target_that_does_not_read() {
+    let (bridge, _bridging, mut client, target) = stalled_tcp(Config::default()).await;
+    client.reset(1, CANCEL).await;
+    within(bridge.idle()).await;
+    // What has arrived is no whole: it ends by RST.
+    let mut read = vec![0; 1 << 20];
+    let ended = within(async {
+        loop {
+            target.readable().await?;
+            match target.try_read(&mut read) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+        }
+    });
+    assert_eq!(ended.await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_drain_reaches_a_socket_whose_tcp_target_does_not_read() {
+    let config = Config::default().close_timeout(Duration::from_millis(200));
+    let config = config.linger(Duration::from_millis(50));
+    let (bridge, mut bridging, mut client, _target) = stalled_tcp(config).await;
+    bridging.drain();
+    closes(&mut client, 1, 1001).await;
+    within(bridge.idle()).await;
+    assert_eq!(bridging.drained().await, Drained::default());
 }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use super::{Out, WebSocket};
 use crate::error::Error;
+#[cfg(feature = "bridge")]
+use crate::error::Timeout;
 use crate::frame::{CloseCode, CloseFrame, Role, SendError};
 use crate::socket::config::Ending;
 use crate::socket::keys::mask_key;
@@ -116,6 +118,23 @@ impl WebSocket {
             let _ = stream.poll_flush(cx);
         }
         Ok(())
+    }
+
+    /// For who has no use for a message now: ready when the socket breaks, as
+    /// far as that is seen without reading. A drain is heeded meanwhile.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Pending;
+        };
+        if let Poll::Ready(error) = stream.poll_broken(cx) {
+            return Poll::Ready(error.into());
+        }
+        if let Err(error) = self.heed_drain(cx) {
+            return Poll::Ready(error);
+        }
+        self.poll_close_timer(cx)
+            .map(|()| Error::Timeout(Timeout::Close))
     }
 
     /// Ready when the peer's Close frame is overdue.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{Client, ClientBuilder, HttpVersion, Message, WebSocket};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::raw::{ENABLE_CONNECT_PROTOCOL, Raw};
 use super::{tls, until, within};
@@ -51,6 +51,17 @@ pub(crate) async fn echo(ws: &mut WebSocket, text: &str) {
 /// Waits until no stream of the client's is open.
 pub(crate) async fn no_stream_is_left(client: &Client) {
     until(|| client.connections().iter().all(|c| c.streams_open == 0)).await;
+}
+
+/// A listener whose connections buffer little.
+pub(crate) fn narrow() -> (TcpListener, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(64 * 1024).unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
 }
 
 /// A client with one socket open on stream 1 of a raw server's connection,
