@@ -146,8 +146,8 @@ impl BridgeBuilder {
     /// Adds this hop to `Via`, by this name, as
     /// [`RouteBuilder::via`](crate::RouteBuilder::via) says. Default none.
     #[must_use]
-    pub fn via(mut self, name: impl Into<Option<String>>) -> Self {
-        self.via = name.into();
+    pub fn via(mut self, name: impl Into<String>) -> Self {
+        self.via = Some(name.into());
         self
     }
 
@@ -209,8 +209,11 @@ impl BridgeBuilder {
             .upstream(upstream.version(self.version))
             .timeouts(self.timeouts)
             .trust_forwarded(self.trusts_forwarded)
-            .upstream_host(self.upstream_host)
-            .via(self.via.clone());
+            .upstream_host(self.upstream_host);
+        let route = match self.via.clone() {
+            Some(name) => route.via(name),
+            None => route,
+        };
         let route = match self.ordinary {
             Some(ordinary) => route.ordinary(ordinary),
             None => route,

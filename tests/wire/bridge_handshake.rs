@@ -149,7 +149,7 @@ async fn a_request_reaches_an_rfc6455_backend_as_in_the_rfc() {
 #[tokio::test]
 async fn a_hop_that_is_named_adds_to_via_both_ways() {
     let (listener, addr) = listen().await;
-    let builder = to("ws", addr, HttpVersion::Http1).via("edge".to_owned());
+    let builder = to("ws", addr, HttpVersion::Http1).via("edge");
     let bridging = Bridging::start(builder).await;
     let sent = "Via: 1.0 fred\r\nVia: 1.1 p.example\r\n";
     for (status, rest) in [

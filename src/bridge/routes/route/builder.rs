@@ -147,8 +147,8 @@ impl RouteBuilder {
     /// upstreams give (RFC 9110 §7.6.3). Default none, and `Via` passes as it
     /// came: there are servers that treat requests with it worse, as nginx,
     /// which compresses nothing for them unless told to (`gzip_proxied`).
-    pub fn via(mut self, name: impl Into<Option<String>>) -> Self {
-        self.via = name.into();
+    pub fn via(mut self, name: impl Into<String>) -> Self {
+        self.via = Some(name.into());
         self
     }
 
@@ -330,7 +330,7 @@ mod tests {
                 build(&[tcp]).allowed_origins(any()).ordinary(true),
                 OrdinaryToTcp,
             ),
-            (build(&["ws://a"]).via("a b".to_owned()), Via("a b".into())),
+            (build(&["ws://a"]).via("a b"), Via("a b".into())),
         ] {
             assert_eq!(route.build().unwrap_err(), error);
         }

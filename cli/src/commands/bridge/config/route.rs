@@ -144,7 +144,7 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
         route = route.ordinary(ordinary);
     }
     if let Some((name, _)) = section.string("via") {
-        route = route.via(name.to_owned());
+        route = route.via(name);
     }
     if let Some(sockets) = section.integer("max_sockets", 0..super::COUNT) {
         route = route.max_sockets(sockets as usize);
