@@ -104,12 +104,16 @@ impl WebSocket {
         }
     }
 
+    /// Whether this side is shutting down, and has not said so.
+    #[inline]
+    pub(super) fn must_heed_drain(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(Stream::is_draining) && self.protocol.is_open()
+    }
+
     /// Closes when this side is shutting down (RFC 6455 §7.4.1, code 1001).
     pub(super) fn heed_drain(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(());
-        };
-        if !stream.is_draining() || !self.protocol.is_open() {
+        if !self.must_heed_drain() {
             return Ok(());
         }
         self.send_close(Some(CloseFrame::from(CloseCode::GOING_AWAY)))?;

@@ -41,6 +41,9 @@ impl WebSocket {
                 match self.poll_chunk(cx) {
                     Poll::Ready(Ok(chunk)) => self.chunk = chunk,
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    // A drain that began after it was looked for found no
+                    // waker to wake.
+                    Poll::Pending if self.must_heed_drain() => continue,
                     Poll::Pending => {
                         // Empty, it still keeps the memory that it was a slice of: a read
                         // buffer of the connection's.
