@@ -3,7 +3,6 @@
 How many TCP connections they took is counted by a relay.
 """
 
-import asyncio
 import json
 import math
 
