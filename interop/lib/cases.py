@@ -27,8 +27,11 @@ class Turn:
     served: Served
     stage: Stage
     quick: bool
+    exhaustive: bool = False
     h2ws: Path | None = None
     notes: list[str] = field(default_factory=list)
+    # For the record's table of probes (see `record.probed`).
+    probed: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         """Something for the table's last column."""

@@ -85,6 +85,8 @@ class Stream:
     data: bytearray = field(default_factory=bytearray)
     received: int = 0
     ended: bool = False
+    # END_STREAM came in a DATA frame that held bytes.
+    ended_with_data: bool = False
     reset: int | None = None
     sent_end: bool = False
     hold: bool = False
@@ -245,6 +247,7 @@ class Connection:
         elif isinstance(event, h2.events.DataReceived):
             stream.data += event.data
             stream.received += len(event.data)
+            stream.ended_with_data = bool(event.stream_ended and event.data)
             if len(stream.trace) < 40:
                 stream.trace.append(f"DATA {len(event.data)}")
             if not stream.hold and event.flow_controlled_length:
@@ -452,9 +455,13 @@ class Socket:
 
     async def close(self, code: int = 1000, reason: str = "", *, ending: str = "end_stream") -> Ending:
         """The closing handshake begun by us (RFC 6455 §7.1.2), then the stream's end."""
+        await self.begin_close(code, reason)
+        return await self._finish(ending)
+
+    async def begin_close(self, code: int = 1000, reason: str = "") -> None:
+        """The closing handshake begun by us; our side of the stream stays open."""
         await self.raw(self._framing.send(CloseConnection(code, reason)))
         await self.closing()
-        return await self._finish(ending)
 
     async def answer_close(self, *, ending: str = "end_stream") -> Ending:
         """The closing handshake begun by the peer."""
