@@ -87,7 +87,7 @@ async def _deflated(opened: list[Socket]) -> None:
         equal(compressed, bool(number % 2), f"compressed: {socket.stream.received - before} bytes for 100,000")
 
 
-@case("bridge", wants=named("websockets"), timeout=60)
+@case("bridge", wants=named("websockets"))
 async def close_codes_pass_both_ways(turn: Turn):
     """RFC 6455 §7.4: codes and reasons of either side reach the other, as the server too saw them."""
     reason = "bye ü " + "x" * 100

@@ -95,7 +95,7 @@ async def until_generation(connection: Connection, number: int) -> None:
             await asyncio.sleep(0.02)
 
 
-@case("bridge", wants=named("websockets"), timeout=120)
+@case("bridge", wants=named("websockets"))
 async def reload_under_load_loses_nothing(turn: Turn):
     """DESIGN, SIGHUP: open sockets stay with their server, new ones take the new routes, a bad file changes nothing."""
     first = turn.served.clear.ws_url("/")
@@ -132,7 +132,7 @@ async def reload_under_load_loses_nothing(turn: Turn):
     turn.note(f"{rounds} reloads, {total} messages on {len(everyone)} sockets, none lost")
 
 
-@case("bridge", wants=named("websockets"), timeout=90)
+@case("bridge", wants=named("websockets"))
 async def drain_under_load_loses_nothing(turn: Turn):
     """DESIGN, SIGTERM: Close 1001 between two messages; all that was sent before the answer reaches the server."""
     # A server of its own, that has not seen these paths yet.

@@ -83,7 +83,7 @@ def by_http1(endpoint: Endpoint):
     return rfc6455.connect(named, origin=ORIGIN, host=endpoint.host, port=endpoint.port)
 
 
-@case("bridge", wants=is_redis, timeout=90)
+@case("bridge", wants=is_redis)
 async def redis_from_websocket_clients(turn: Turn):
     """DESIGN, tcp://: PING, 1 MB, pipelines and requests cut at every byte, over HTTP/2 and HTTP/1.1 at once."""
     endpoint = await started(turn)
@@ -186,7 +186,7 @@ LIES = [
 ]
 
 
-@case("bridge", wants=is_redis, timeout=90)
+@case("bridge", wants=is_redis)
 async def only_configured_targets_are_reached(turn: Turn):
     """DESIGN, tcp://: nothing in a request names the target; a decoy that listens counts no connection."""
     endpoint = await started(turn)

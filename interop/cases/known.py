@@ -87,7 +87,7 @@ async def how_it_ends(socket: Socket) -> str:
     return "end_stream_with_data" if stream.ended_with_data else "end_stream"
 
 
-@case("reference", wants=is_server, timeout=60)
+@case("reference", wants=is_server)
 async def known_as_others_see_it(turn: Turn):
     """RFC 9113 §6.5, RFC 8441 §5: the table that the probe is held to: SETTINGS by nghttp, endings by python's h2."""
     install.debian("nghttp2-client")

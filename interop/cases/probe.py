@@ -48,7 +48,7 @@ def settings(said: dict) -> dict[int, int]:
     return {s["id"]: s["value"] for frame in said["http2"]["settings_frames"] for s in frame["settings"]}
 
 
-@case("client", wants=is_server, timeout=60)
+@case("client", wants=is_server)
 async def probe_tells_what_the_peer_does(turn: Turn):
     """DESIGN, contract: exit status, capability, SETTINGS, sockets, endings; two connections at most."""
     known = KNOWN[turn.peer.name]
@@ -96,11 +96,10 @@ async def probe_in_cleartext(turn: Turn):
 async def probe_tells_refusals(turn: Turn):
     """DESIGN, contract: a path where the peer answers 403 is exit 1, and nobody's fault."""
     probed = await program.probe(turn.h2ws, turn.served.tls.ws_url("/refuse"))
-    both = turn.peer.name != "node"  # whose Upgrade refuses no path
-    equal(probed.status, 1 if both else 3, "exit status")
+    equal(probed.status, 1, "exit status")
     equal(probed.clauses(), [], "faults")
     said = [text for text in remarks(probed) if "403" in text]
-    equal(len(said), int(turn.peer.capable) + int(both), "refusals told")
+    equal(len(said), int(turn.peer.capable) + int(turn.peer.http1), "refusals told")
 
 
 @case("client", wants=lambda peer: peer.name == "node")

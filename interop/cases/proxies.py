@@ -76,7 +76,7 @@ async def http1_inside_the_tunnel(turn: Turn):
             through(turn, relay)
 
 
-@case("client", wants=is_proxy, timeout=60)
+@case("client", wants=is_proxy)
 async def sockets_150_through_the_proxy(turn: Turn):
     """RFC 9113 §5.1.2: sockets of one client share two tunnels to a server of 100 streams."""
     async with Relay(turn.served.proxy) as relay:

@@ -81,7 +81,7 @@ async def advertises_the_capability(turn: Turn):
             check(connection.capable, f"{endpoint.scheme}: the setting is missing")
 
 
-@case("server", "reference", wants=by_h2, timeout=60)
+@case("server", "reference", wants=by_h2)
 async def sockets_130_in_a_row(turn: Turn):
     """RFC 9113 §5.1: endings neither leak a stream nor kill the connection."""
     async with Connection.to(turn.served.tls) as connection:
@@ -192,7 +192,7 @@ REFUSALS = [
 ]
 
 
-@case("server", wants=by_h2, timeout=60)
+@case("server", wants=by_h2)
 async def refusals(turn: Turn):
     """RFC 8441 §4, RFC 9113 §8.1.1: the right status or stream error, that stream alone."""
     wrong = []
@@ -282,7 +282,7 @@ BAD_FRAMES = [
 ]
 
 
-@case("server", wants=by_h2, timeout=60)
+@case("server", wants=by_h2)
 async def bad_frames(turn: Turn):
     """RFC 6455 §7.1.7: fails with the right code, ends the stream, siblings unharmed."""
     wrong = []
@@ -320,7 +320,7 @@ async def deflate_if_agreed(turn: Turn):
         clean(turn, [await socket.close()])
 
 
-@case("server", "reference", wants=by_h2, timeout=60)
+@case("server", "reference", wants=by_h2)
 async def small_frames_at_once(turn: Turn):
     """RFC 9113 §10.5: 500 sockets, each 16 DATA frames of 20 bytes at once: no ENHANCE_YOUR_CALM."""
     async with Connection.to(turn.served.tls) as connection:
@@ -343,7 +343,7 @@ async def expect_numbers(socket: Socket) -> None:
         equal(await socket.recv(), f"message {number:06}", "message")
 
 
-@case("server", "reference", wants=by_h2, timeout=60)
+@case("server", "reference", wants=by_h2)
 async def unread_socket_stalls_nobody(turn: Turn):
     """RFC 9113 §5.2: a socket whose window is full does not slow its siblings."""
     async with Connection.to(turn.served.tls, stream_window=65_535) as connection:
@@ -360,7 +360,7 @@ async def unread_socket_stalls_nobody(turn: Turn):
         clean(turn, await asyncio.gather(*(socket.close() for socket in siblings)))
 
 
-@case("server", wants=by_h2, timeout=60)
+@case("server", wants=by_h2)
 async def client_that_never_ends_its_side(turn: Turn):
     """RFC 9113 §8.1: after a clean close (Firefox) the server ends the stream by itself."""
     async with Connection.to(turn.served.tls) as connection:
@@ -385,7 +385,7 @@ async def end_stream_without_close(turn: Turn):
         await sibling.echo("alive")
 
 
-@case("server", wants=by_h2, timeout=60)
+@case("server", wants=by_h2)
 async def drains_on_sigterm(turn: Turn):
     """RFC 9113 §6.8, RFC 6455 §7.4.1: GOAWAY(NO_ERROR), Close 1001, END_STREAM, exit 0."""
     endpoint, child = await program.serve_one(turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key)

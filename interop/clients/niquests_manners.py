@@ -1,9 +1,11 @@
 """niquests where an echo is not enough: niquests_manners.py URL; prints one JSON object."""
 
+import contextlib
 import json
 import sys
 from urllib.parse import urlsplit
 
+import jh2.exceptions
 import niquests
 
 url = urlsplit(sys.argv[1])
@@ -26,7 +28,8 @@ def talk(message: str, **headers: str) -> dict:
     except Exception as error:  # what it raises for an abort is what is asked
         said["error"] = type(error).__name__
     said["closed"] = socket.closed
-    if not socket.closed:
+    # It cannot close a socket whose stream was reset.
+    with contextlib.suppress(jh2.exceptions.StreamClosedError):
         socket.close()
     return said
 

@@ -52,8 +52,11 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(*roles: str, wants: Callable[[Peer], bool] = lambda peer: True, timeout: float = 30, quick: bool = True):
-    """Register the function under each role; its docstring names the clause."""
+def case(*roles: str, wants: Callable[[Peer], bool] = lambda peer: True, timeout: float = 120, quick: bool = True):
+    """Register the function under each role; its docstring names the clause.
+
+    `timeout`, in seconds, is for what hangs: slow machines need some.
+    """
     def register(function):
         assert function.__doc__, f"{function.__name__} names no clause"
         for role in roles:
