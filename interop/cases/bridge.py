@@ -40,7 +40,7 @@ async def bridged(stage: Stage, *options):
 
 async def ended(connection: Connection, paths: list[str]) -> list[tuple[int, str, int]]:
     """What python's `websockets` saw of these sockets: code, reason, messages before."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         socket = await connection.socket("/ended")
         while True:
             await socket.send("?ended")

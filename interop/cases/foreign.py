@@ -25,7 +25,7 @@ def is_bridge(peer) -> bool:
     return peer.kind == "bridge"
 
 
-async def report(*argv, timeout: float = 40) -> dict:
+async def report(*argv, timeout: float = 90) -> dict:
     """What a client program prints on its last line."""
     status, out, err = await run(*argv, timeout=timeout, env=node_env())
     check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")

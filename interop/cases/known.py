@@ -104,5 +104,5 @@ async def known_as_others_see_it(turn: Turn):
         turn.note(f"after the Close frames: {ending}")
     if turn.peer.http1:
         offered = [turn.peer.subprotocol] if turn.peer.subprotocol else None
-        async with asyncio.timeout(20), rfc6455.connect(tls, compression="deflate", subprotocols=offered) as ws:
+        async with asyncio.timeout(60), rfc6455.connect(tls, compression="deflate", subprotocols=offered) as ws:
             equal(bool(ws.protocol.extensions), known.deflate[1], "compression over HTTP/1.1")

@@ -109,7 +109,7 @@ def judge(turn: Turn, seen: dict) -> None:
 async def undici_minds_its_manners(turn: Turn):
     """RFC 6455 §7.1: undici sees refusals, subprotocols, closes, aborts, 4 MiB and pages between as a browser does."""
     served = await listener(turn)
-    judge(turn, await report("node", INTEROP / "clients/undici-manners.mjs", served.tls.ws_url(), timeout=50))
+    judge(turn, await report("node", INTEROP / "clients/undici-manners.mjs", served.tls.ws_url()))
 
 
 @case("server", "reference", wants=named("node-client"))
@@ -118,7 +118,7 @@ async def node_minds_its_manners(turn: Turn):
     served = await listener(turn)
     async with Relay(served.tls.port) as relay:
         url = served.tls.on(relay.port).ws_url()
-        seen = await report("node", INTEROP / "clients/node-manners.mjs", url, timeout=50)
+        seen = await report("node", INTEROP / "clients/node-manners.mjs", url)
         equal(relay.accepted, 1, "TCP connections")
     judge(turn, seen)
     equal(seen["refusals"], {"/refuse": {"status": 403, "body": "not you\n"}}, "refusals")

@@ -212,7 +212,7 @@ async def refusals(turn: Turn):
 async def refused(connection: Connection, refusal: Refusal) -> None:
     version = [("sec-websocket-version", refusal.version)] if refusal.version else []
     stream = await connection.request(connection.connect_headers(**refusal.pseudo) + version)
-    status = await connection.answer(stream, timeout=5)
+    status = await connection.answer(stream, timeout=20)
     if status is None:
         check(stream.reset in refusal.resets, f"wanted {refusal.statuses or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
         return
@@ -222,7 +222,8 @@ async def refused(connection: Connection, refusal: Refusal) -> None:
         name, value = refusal.header
         equal(stream.headers.get(name), value, name)
     # The request's side is open still: the refusal must end the stream.
-    await connection.until(lambda: stream.over, "end of the refused stream", timeout=5)
+    await connection.until(lambda: stream.over, "end of the refused stream", timeout=20)
+    check(stream.ended, f"a refusal without END_STREAM: {stream}")
 
 
 @case("server", "reference", wants=by_h2)
@@ -292,10 +293,10 @@ async def bad_frames(turn: Turn):
             try:
                 socket = await connection.socket()
                 await socket.raw(data)
-                close = await socket.closing(timeout=5)
+                close = await socket.closing(timeout=20)
                 equal(int(close.code), code, "close code")
                 await connection.send(socket.stream, b"", end=True)
-                await connection.until(lambda: socket.stream.over, "end of the failed stream", timeout=5)
+                await connection.until(lambda: socket.stream.over, "end of the failed stream", timeout=20)
                 await sibling.echo(what)
             except (PeerError, AssertionError) as error:
                 wrong.append(f"{what}: {error}")
@@ -396,7 +397,7 @@ async def drains_on_sigterm(turn: Turn):
         equal({ending.code for ending in endings}, {1001}, "close codes")
         clean(turn, endings)
         if not connection.goaway:
-            await connection.until(lambda: connection.goaway is not None, "GOAWAY", timeout=10)
+            await connection.until(lambda: connection.goaway is not None, "GOAWAY", timeout=30)
         equal(connection.goaway[0], 0, "GOAWAY's error code")
     equal(await asyncio.wait_for(child.process.wait(), 20), 0, "exit status of h2ws serve")
 

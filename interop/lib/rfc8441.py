@@ -260,7 +260,7 @@ class Connection:
             stream.reset = int(event.error_code)
             stream.trace.append(f"RST_STREAM({event.error_code!r})")
 
-    async def until(self, condition, what: str, timeout: float = 30) -> None:
+    async def until(self, condition, what: str, timeout: float = 60) -> None:
         """Wait until the condition holds; a lost connection is an error."""
         if condition():
             return
@@ -293,7 +293,7 @@ class Connection:
         self._flush()
         return stream
 
-    async def answer(self, stream: Stream, timeout: float = 30) -> int | None:
+    async def answer(self, stream: Stream, timeout: float = 60) -> int | None:
         """The status, or None if the stream was reset instead."""
         await self.until(lambda: stream.headers or stream.over, f"answer on stream {stream.id}", timeout)
         return stream.status
@@ -363,7 +363,7 @@ class Connection:
         } | pseudo
         return [(f":{name}", value) for name, value in fields.items() if value is not None]
 
-    async def socket(self, path: str | None = None, *, headers=(), extensions=(), timeout: float = 30) -> Socket:
+    async def socket(self, path: str | None = None, *, headers=(), extensions=(), timeout: float = 60) -> Socket:
         """Open a WebSocket; anything but a 2xx is an error."""
         if not self.capable:
             raise PeerError("the peer did not send ENABLE_CONNECT_PROTOCOL = 1")
@@ -442,12 +442,12 @@ class Socket:
         if answer != message:
             raise PeerError(f"echo differs: sent {_brief(message)}, got {_brief(answer)}; {self.stream}")
 
-    async def pong(self, payload: bytes, timeout: float = 30) -> None:
+    async def pong(self, payload: bytes, timeout: float = 60) -> None:
         """Wait for the Pong that answers a Ping."""
         while payload not in self.pongs:
             await self._more("pong", timeout)
 
-    async def closing(self, timeout: float = 30) -> CloseConnection:
+    async def closing(self, timeout: float = 60) -> CloseConnection:
         """Wait for the peer's Close frame; messages before it are dropped."""
         while not self.close_frame:
             await self._more("Close frame", timeout)
