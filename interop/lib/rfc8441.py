@@ -136,6 +136,8 @@ class Connection:
         self.closed = False
         self.settings_seen = False
         self._changed = asyncio.Event()
+        # When something came last, by the loop's clock.
+        self._heard = 0.0
         self._pump: asyncio.Task | None = None
         self.pongs: list[bytes] = []
 
@@ -208,6 +210,7 @@ class Connection:
             while chunk := await self._reader.read(1 << 18):
                 for event in self.h2.receive_data(chunk):
                     self._on(event)
+                self._heard = asyncio.get_running_loop().time()
                 self._flush()
                 self._wake()
             self._over("the peer closed the TCP connection")
@@ -261,19 +264,22 @@ class Connection:
             stream.trace.append(f"RST_STREAM({event.error_code!r})")
 
     async def until(self, condition, what: str, timeout: float = 60) -> None:
-        """Wait until the condition holds; a lost connection is an error."""
-        if condition():
-            return
+        """Wait until the condition holds; a lost connection is an error, and one that says nothing for so many seconds."""
+        loop = asyncio.get_running_loop()
 
         async def wait():
             while not condition():
                 if self.closed:
                     raise PeerError(f"waiting for {what}: {self.error}")
                 await self._changed.wait()
-        try:
-            await asyncio.wait_for(wait(), timeout)
-        except asyncio.TimeoutError:
-            raise PeerError(f"no {what} within {timeout:g} s") from None
+
+        started = loop.time()
+        while not condition():
+            patience = max(started, self._heard) + timeout - loop.time()
+            if patience <= 0:
+                raise PeerError(f"no {what} within {timeout:g} s")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(wait(), patience)
 
     # -- writing ----------------------------------------------------------
 
