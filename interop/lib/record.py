@@ -22,15 +22,16 @@ ENDINGS = {"end_stream": "END_STREAM", "end_stream_with_data": "END_STREAM with 
 FEW = 2
 
 
-def write(rows: list[Row], command: str, seconds: float, h2ws: Path | None) -> None:
-    (INTEROP / "RESULTS.md").write_text(text(rows, command, seconds, h2ws))
+def write(rows: list[Row], command: str, seconds: float, tested: str) -> None:
+    """`tested` is what `tested` said before the run."""
+    (INTEROP / "RESULTS.md").write_text(text(rows, command, seconds, tested))
 
 
-def text(rows: list[Row], command: str, seconds: float, h2ws: Path | None) -> str:
+def text(rows: list[Row], command: str, seconds: float, tested: str) -> str:
     lines = [
         "# Interoperability results", "",
         f"`{command}` on {time.strftime('%Y-%m-%d', time.gmtime())}: **{summary(rows)}**, in {seconds / 60:.0f} minutes. "
-        f"{_tested(h2ws)}, {_machine()}.", "",
+        f"{tested}, {_machine()}.", "",
         "Again: `interop/run --record`, as root on Debian, for it installs the peers; [README.md](README.md) says what "
         "each case proves, and how peers are added. Rows are a case with a peer; all of them, with their times and "
         "remarks, are in `.work/results.md` after a run.", "",
@@ -56,7 +57,7 @@ def text(rows: list[Row], command: str, seconds: float, h2ws: Path | None) -> st
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _tested(h2ws: Path | None) -> str:
+def tested(h2ws: Path | None) -> str:
     """The program's version, and the state of the tree that it was built from."""
     version = subprocess.run([h2ws, "--version"], capture_output=True, text=True).stdout.strip() if h2ws else "no h2ws"
     git = lambda *words: subprocess.run(["git", *words], cwd=INTEROP, capture_output=True, text=True).stdout.strip()
