@@ -9,7 +9,13 @@ use h2ws::handshake::{Target, UrlError};
 
 /// WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade as the fallback.
 #[derive(Debug, Parser)]
-#[command(version, about, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "h2ws",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Args {
     /// Log more to stderr (-v, -vv); RUST_LOG has the last word
     #[arg(short, long, action = ArgAction::Count, global = true)]

@@ -34,7 +34,7 @@ def peak(child) -> int:
     return int(line.split()[1]) * 1024
 
 
-@case("server", wants=by_h2, timeout=90)
+@case("server", wants=by_h2)
 async def bomb_of_a_gigabyte(turn: Turn):
     """RFC 7692 §8, RFC 6455 §7.4.1: 1 MB that inflates to 1 GB: 1009, at most the limit in memory, siblings live."""
     data = await asyncio.to_thread(bomb)

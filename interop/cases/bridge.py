@@ -40,7 +40,7 @@ async def bridged(stage: Stage, *options):
 
 async def ended(connection: Connection, paths: list[str]) -> list[tuple[int, str, int]]:
     """What python's `websockets` saw of these sockets: code, reason, messages before."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         socket = await connection.socket("/ended")
         while True:
             await socket.send("?ended")
@@ -87,7 +87,7 @@ async def _deflated(opened: list[Socket]) -> None:
         equal(compressed, bool(number % 2), f"compressed: {socket.stream.received - before} bytes for 100,000")
 
 
-@case("bridge", wants=named("websockets"), timeout=60)
+@case("bridge", wants=named("websockets"))
 async def close_codes_pass_both_ways(turn: Turn):
     """RFC 6455 §7.4: codes and reasons of either side reach the other, as the server too saw them."""
     reason = "bye ü " + "x" * 100

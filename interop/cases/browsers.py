@@ -45,13 +45,13 @@ def is_browser(peer) -> bool:
     return peer.name in BROWSERS
 
 
-@case("server", "reference", wants=is_browser, timeout=90)
+@case("server", "reference", wants=is_browser)
 async def sockets_50_on_the_pages_connection(turn: Turn):
     """RFC 8441 §5: 50 sockets on the page's own h2 connection, text, binary, close codes."""
     await page_and_sockets(turn, turn.served.tls)
 
 
-@case("bridge", wants=is_browser, timeout=90)
+@case("bridge", wants=is_browser)
 async def page_and_sockets_through_the_bridge(turn: Turn):
     """RFC 8441 §5: a page of an HTTP/1.1 server and 50 sockets to it, all on one h2 connection to the bridge."""
     endpoint, _ = await program.bridge(turn.stage, "--to", turn.served.clear.ws_url("/"))
@@ -76,7 +76,7 @@ async def page_and_sockets(turn: Turn, endpoint: Endpoint) -> None:
         await page.picture(f"{turn.peer.name}-{turn.role}")
 
 
-@case("server", wants=is_browser, timeout=90)
+@case("server", wants=is_browser)
 async def page_shows_what_carries_its_sockets(turn: Turn):
     """RFC 8441 §5: the page of `serve` reports h2 for its sockets, on the page's own connection."""
     async with BROWSERS[turn.peer.name](turn.stage) as page:
@@ -102,7 +102,7 @@ async def page_shows_what_carries_its_sockets(turn: Turn):
         equal(len({s["stream"] for s in sockets}), len(sockets), "distinct streams")
 
 
-@case("server", wants=is_browser, timeout=120)
+@case("server", wants=is_browser)
 async def page_compresses(turn: Turn):
     """RFC 7692 §6.1: with `serve --deflate` the page's sockets compress, as it and tshark say; both ends set RSV1."""
     keys = turn.stage.dir / "deflate.keylog"

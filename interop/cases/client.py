@@ -109,7 +109,7 @@ async def cleartext_is_http1_by_itself(turn: Turn):
         check(relay.first_bytes[0].startswith(b"GET "), f"first bytes: {relay.first_bytes[0]!r}")
 
 
-@case("client", wants=lambda peer: is_server(peer) and peer.largest > 4096, timeout=60)
+@case("client", wants=lambda peer: is_server(peer) and peer.largest > 4096)
 async def large_and_many_lines(turn: Turn):
     """RFC 9113 §5.2, RFC 6455 §5.4: 1,000,000 bytes, and 1,000 lines, within the peer's windows."""
     lines = ["x" * 65_535, "x" * 65_536, "ü" * 500_000] + [f"line {n}" for n in range(1000)]

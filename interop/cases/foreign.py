@@ -25,7 +25,7 @@ def is_bridge(peer) -> bool:
     return peer.kind == "bridge"
 
 
-async def report(*argv, timeout: float = 40) -> dict:
+async def report(*argv, timeout: float = 90) -> dict:
     """What a client program prints on its last line."""
     status, out, err = await run(*argv, timeout=timeout, env=node_env())
     check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
@@ -35,7 +35,7 @@ async def report(*argv, timeout: float = 40) -> dict:
 # -- HTTP/1.1: PyPI websockets, and requests by hand ------------------------
 
 
-@case("server", wants=named("python-websockets"), timeout=60)
+@case("server", wants=named("python-websockets"))
 async def echoes_on_the_same_port(turn: Turn):
     """RFC 6455 §4: HTTP/1.1 sockets on the port that speaks h2, 0 to 1,000,000 bytes."""
     for endpoint in turn.served.endpoints():
@@ -91,7 +91,7 @@ async def subprotocol_is_offered_or_none(turn: Turn):
         equal(await ws.recv(), "hi", "echo")
 
 
-@case("server", wants=named("python-websockets"), timeout=60)
+@case("server", wants=named("python-websockets"))
 async def drains_http1_on_sigterm(turn: Turn):
     """RFC 6455 §7.4.1: SIGTERM closes HTTP/1.1 sockets with 1001, then exit 0."""
     endpoint, child = await program.serve_one(turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key)
@@ -128,7 +128,7 @@ BARE = [
 ]
 
 
-@case("server", wants=named("python-websockets"), timeout=60)
+@case("server", wants=named("python-websockets"))
 async def upgrade_answers(turn: Turn):
     """RFC 6455 §4.2: right and wrong Upgrade requests get the right statuses."""
     wrong = []
@@ -146,7 +146,7 @@ async def upgrade_answers(turn: Turn):
 # -- ordinary HTTP/2 clients beside sockets ---------------------------------
 
 
-@case("server", "reference", wants=named("nghttp"), timeout=60)
+@case("server", "reference", wants=named("nghttp"))
 async def nghttp_and_h2load_beside_sockets(turn: Turn):
     """RFC 9113 §8: ordinary requests while 50 sockets are open."""
     url = turn.served.tls.http_url("/")
@@ -176,7 +176,7 @@ async def shared(turn: Turn, count: int, *argv) -> list[dict]:
     return sockets
 
 
-@case("server", "reference", wants=named("undici"), timeout=60)
+@case("server", "reference", wants=named("undici"))
 async def undici_sockets_share_a_connection(turn: Turn):
     """RFC 8441 §4: undici sends a key and wants the accept."""
     for socket in await shared(turn, 5, "node", INTEROP / "clients/undici.mjs"):
@@ -184,7 +184,7 @@ async def undici_sockets_share_a_connection(turn: Turn):
         check(socket["code"] >= 4000 and socket["wasClean"], f"close: {socket}")
 
 
-@case("server", "reference", wants=named("node-client"), timeout=60)
+@case("server", "reference", wants=named("node-client"))
 async def node_sockets_share_a_connection(turn: Turn):
     """RFC 8441 §4: Node's http2.connect with npm ws on its streams."""
     for number, socket in enumerate(await shared(turn, 50, "node", INTEROP / "clients/node-h2.mjs")):
@@ -192,7 +192,7 @@ async def node_sockets_share_a_connection(turn: Turn):
         equal(socket["code"], 4000 + number, "close code")
 
 
-@case("server", "reference", wants=named("niquests"), timeout=60)
+@case("server", "reference", wants=named("niquests"))
 async def niquests_sockets_share_a_connection(turn: Turn):
     """RFC 8441 §4: niquests, HTTP/1.1 forbidden to it."""
     for socket in await shared(turn, 3, PYTHON, INTEROP / "clients/niquests_h2.py"):
@@ -202,7 +202,7 @@ async def niquests_sockets_share_a_connection(turn: Turn):
 # -- bridges from HTTP/1.1 into our HTTP/2 ----------------------------------
 
 
-@case("server", "reference", wants=is_bridge, timeout=60)
+@case("server", "reference", wants=is_bridge)
 async def http1_sockets_through_the_bridge(turn: Turn):
     """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach the server over h2."""
     endpoint: Endpoint = turn.served.clear

@@ -3,7 +3,6 @@
 How many TCP connections they took is counted by a relay.
 """
 
-import asyncio
 import json
 import math
 
@@ -36,7 +35,7 @@ async def bench(turn: Turn, sockets: int, messages: int, *options: str, timeout:
         return report, relay.accepted
 
 
-@case("client", wants=lambda peer: capable(peer) and peer.streams, timeout=90)
+@case("client", wants=lambda peer: capable(peer) and peer.streams)
 async def sockets_beyond_the_peers_limit(turn: Turn):
     """RFC 9113 §5.1.2: more sockets at once than streams allowed take further connections, no more than needed."""
     limit = turn.peer.streams
@@ -47,13 +46,13 @@ async def sockets_beyond_the_peers_limit(turn: Turn):
     equal(connections, math.ceil(sockets / limit), f"connections of {limit} streams")
 
 
-@case("client", wants=lambda peer: peer.name in ("axum", "h2-crate", "node"), timeout=120)
+@case("client", wants=lambda peer: peer.name in ("axum", "h2-crate", "node"))
 async def sockets_1000_with_16_messages_at_once(turn: Turn):
     """RFC 9113 §10.5, §7: 16 messages of 20 bytes on every socket at once: no ENHANCE_YOUR_CALM."""
     await bench(turn, 1000, 16, "--size", "20", "--in-flight", "16", timeout=110)
 
 
-@case("client", wants=lambda peer: peer.name == "apache", timeout=90, quick=False)
+@case("client", wants=lambda peer: peer.name == "apache", quick=False)
 async def stalled_opening_is_an_error(turn: Turn):
     """DESIGN, contract: Apache's silence at the 7th socket ends with exit 1 and a reason, without a hang."""
     url = turn.served.tls.ws_url()
@@ -64,7 +63,7 @@ async def stalled_opening_is_an_error(turn: Turn):
     turn.note(err.strip().splitlines()[-1])
 
 
-@case("client", wants=capable, timeout=90)
+@case("client", wants=capable)
 async def sockets_130_in_a_row_from_us(turn: Turn):
     """RFC 9113 §5.1: our endings neither leak the peer's streams nor kill its connection."""
     async with Relay(turn.served.tls.port) as relay:
@@ -76,7 +75,7 @@ async def sockets_130_in_a_row_from_us(turn: Turn):
             equal(relay.accepted, 1, "TCP connections")
 
 
-@case("client", wants=lambda peer: capable(peer) and not peer.subprotocol, timeout=90)
+@case("client", wants=lambda peer: capable(peer) and not peer.subprotocol)
 async def aborts_by_us_leave_siblings(turn: Turn):
     """RFC 8441 §5: sockets that are dropped without a Close end alone; their siblings and new ones go on."""
     async with Relay(turn.served.tls.port) as relay:
@@ -92,7 +91,7 @@ async def aborts_by_us_leave_siblings(turn: Turn):
             equal(relay.accepted, 1, "TCP connections")
 
 
-@case("client", wants=lambda peer: is_server(peer) and peer.largest > 4096, timeout=90)
+@case("client", wants=lambda peer: is_server(peer) and peer.largest > 4096)
 async def messages_of_4_mib(turn: Turn):
     """RFC 6455 §5.2, RFC 9113 §5.2: 4 MiB each way on three sockets at once, in the window that the peer gives."""
     options = [] if turn.peer.capable else ["--http1"]

@@ -1,58 +1,16 @@
 """`h2ws probe` against every server peer: does it print what that peer does?
 
-What the peers do is known from the reference cases, from their documentation
-and from other people's programs (`nghttp -nv`); nothing here is read off h2ws.
+What it has to print of each is the table of `known.py`, which a case of its
+own checks by `nghttp` and the python clients.
 """
 
-from dataclasses import dataclass, field
-
-from lib import program
+from lib import program, record
 from lib.cases import Turn, case, check, equal
 from lib.relay import Relay
 
+from .known import KNOWN, Known
 from .reference import is_server
 from .server import by_h2
-
-NO_END = "server RFC 8441 §5"
-ENDED = {"end_stream", "end_stream_with_data"}
-
-
-@dataclass
-class Known:
-    """What a peer is known to do with TLS."""
-
-    # SETTINGS by their ids; none for those without HTTP/2.
-    settings: dict[int, int] | None
-    # How it ends the stream of a closed socket, before the client does.
-    endings: set[str] = field(default_factory=lambda: ENDED)
-    # Faults, each as often as it is found.
-    faults: list[str] = field(default_factory=list)
-    # permessage-deflate over HTTP/2, over HTTP/1.1.
-    deflate: tuple[bool, bool] = (False, False)
-    # A field of its answers.
-    field: str = ""
-
-
-# Apache and Hypercorn leave streams open until the client ends them: the
-# reference cases find 6 and 100 sockets to be their limit then.
-KNOWN = {
-    "nghttpx": Known({3: 100, 4: 65_535, 9: 1, 8: 1}, field="via"),
-    "haproxy": Known({8: 1, 3: 100}),
-    "apache": Known({3: 100, 8: 1}, {"nothing"}, [NO_END] * 3),
-    "lighttpd": Known({3: 8, 4: 65_536, 6: 65_535, 8: 1, 9: 1}, field="server"),
-    "libwebsockets": Known({1: 65_536, 2: 0, 3: 24, 4: 0, 6: 4096, 8: 1}, {"end_stream_with_data"}),
-    "hypercorn": Known({1: 4096, 2: 0, 3: 100, 4: 65_535, 5: 16_384, 6: 65_536, 8: 1},
-                       {"nothing"}, [NO_END] * 3, (True, True), "server"),
-    "node": Known({8: 1}),
-    "axum": Known({3: 200, 4: 1 << 20, 5: 16_384, 6: 16_384, 8: 1}),
-    "h2-crate": Known({8: 1}),
-    "h2o": Known({3: 100, 4: 1 << 24}),
-    "nginx": Known({3: 128, 4: 65_536, 5: 16_777_215}),
-    "caddy": Known({3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896}),
-    "granian": Known({3: 200, 4: 1 << 20, 5: 16_384, 6: 1 << 24}),
-    "websockets": Known(None, deflate=(False, True)),
-    "ws": Known(None, deflate=(False, True)),
-}
 
 
 def offers(peer) -> list[str]:
@@ -90,7 +48,7 @@ def settings(said: dict) -> dict[int, int]:
     return {s["id"]: s["value"] for frame in said["http2"]["settings_frames"] for s in frame["settings"]}
 
 
-@case("client", wants=is_server, timeout=60)
+@case("client", wants=is_server)
 async def probe_tells_what_the_peer_does(turn: Turn):
     """DESIGN, contract: exit status, capability, SETTINGS, sockets, endings; two connections at most."""
     known = KNOWN[turn.peer.name]
@@ -99,6 +57,7 @@ async def probe_tells_what_the_peer_does(turn: Turn):
         probed = await program.probe(turn.h2ws, url, *offers(turn.peer))
         check(relay.accepted <= 2, f"{relay.accepted} connections")
     said = probed.said
+    turn.probed = record.probed(said)
     equal(probed.status, 0 if turn.peer.capable else 3, "exit status")
     equal(said["verdict"], "http2" if turn.peer.capable else "http1", "verdict")
     equal(probed.clauses(), known.faults, "faults")
@@ -137,11 +96,10 @@ async def probe_in_cleartext(turn: Turn):
 async def probe_tells_refusals(turn: Turn):
     """DESIGN, contract: a path where the peer answers 403 is exit 1, and nobody's fault."""
     probed = await program.probe(turn.h2ws, turn.served.tls.ws_url("/refuse"))
-    both = turn.peer.name != "node"  # whose Upgrade refuses no path
-    equal(probed.status, 1 if both else 3, "exit status")
+    equal(probed.status, 1, "exit status")
     equal(probed.clauses(), [], "faults")
     said = [text for text in remarks(probed) if "403" in text]
-    equal(len(said), int(turn.peer.capable) + int(both), "refusals told")
+    equal(len(said), int(turn.peer.capable) + int(turn.peer.http1), "refusals told")
 
 
 @case("client", wants=lambda peer: peer.name == "node")
@@ -166,6 +124,7 @@ async def probe_finds_nothing_wrong_with_serve(turn: Turn):
     """DESIGN, contract: our own server is probed like any other."""
     for endpoint in (turn.served.tls, turn.served.clear):
         probed = await program.probe(turn.h2ws, endpoint.ws_url())
+        turn.probed = turn.probed or record.probed(probed.said)
         equal((probed.status, probed.said["findings"]), (0, []), "exit status and findings")
         over_http2(probed.said, Known(None, {"end_stream"}), None, False)
         worked(probed.said["http1"]["socket"], 101, None)

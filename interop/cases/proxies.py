@@ -12,7 +12,8 @@ from lib.program import Driver
 from lib.relay import Relay
 from lib.stage import run
 
-FIRST = {"http": b"CONNECT ", "socks5": b"\x05"}
+# A TLS record with a handshake, where the proxy speaks TLS itself.
+FIRST = {"http": b"CONNECT ", "https": b"\x16\x03", "socks5": b"\x05"}
 VARIABLES = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]
 NOBODY = dict.fromkeys(VARIABLES, "")
 
@@ -40,7 +41,8 @@ async def connect(turn: Turn, url: str, lines: list[str], *options: str, env: di
 async def curl_gets_through(turn: Turn):
     """RFC 9110 §9.3.6, RFC 1928: curl reaches nghttpx over h2 inside the tunnel, and not with a wrong password."""
     page = turn.served.origin.tls.http_url("/")
-    what = ["curl", "-sk", "--http2", "--noproxy", "", "-o", "/dev/null", "-w", "%{http_version} %{http_code} %{http_connect}"]
+    what = ["curl", "-sk", "--proxy-insecure", "--http2", "--noproxy", "", "-o", "/dev/null",
+            "-w", "%{http_version} %{http_code} %{http_connect}"]
     status, out, err = await run(*what, "--proxy", turn.served.url(turn.served.proxy), page)
     check(status == 0 and out.startswith("2 "), f"curl: exit {status}: {out} {err}")
     if turn.served.closed:
@@ -74,7 +76,7 @@ async def http1_inside_the_tunnel(turn: Turn):
             through(turn, relay)
 
 
-@case("client", wants=is_proxy, timeout=60)
+@case("client", wants=is_proxy)
 async def sockets_150_through_the_proxy(turn: Turn):
     """RFC 9113 §5.1.2: sockets of one client share two tunnels to a server of 100 streams."""
     async with Relay(turn.served.proxy) as relay:
@@ -94,10 +96,25 @@ async def wrong_password_is_an_error(turn: Turn):
         if turn.peer.name == "tinyproxy" and password:
             words = ["proxy", "401"]  # for 407, which it says if there are none at all
         else:
-            words = ["proxy", "credentials"] + ["407"] * (turn.served.scheme == "http")
+            words = ["proxy", "credentials"] + ["407"] * turn.served.scheme.startswith("http")
         check(all(word in spoken.err for word in words), f"wanted {words} on stderr: {spoken}")
         turn.note(spoken.err.strip().splitlines()[-1][:80])
         check("wrong" not in spoken.err, f"the password is on stderr: {spoken}")
+
+
+@case("client", wants=lambda peer: is_proxy(peer) and peer.name == "squid-https")
+async def the_proxys_certificate_is_checked(turn: Turn):
+    """RFC 9110 §4.3.4: a proxy that speaks TLS is trusted by `--cacert` alone, and told nothing before."""
+    url = turn.served.tls.ws_url()
+    for trust, want in ([], (1, [])), (["--cacert", turn.stage.cert], (0, ["hello"])):
+        async with Relay(turn.served.proxy) as relay:
+            status, out, err = await run(turn.h2ws, "connect", url, "--proxy", turn.served.url(relay.port), *trust,
+                                         stdin=b"hello\n", env=NOBODY)
+            equal((status, out.splitlines()), want, f"exit status and stdout, stderr {err[-200:]!r}")
+            through(turn, relay)
+        if status:
+            check("proxy" in err and "certificate" in err, f"wanted a word of the proxy's certificate: {err}")
+            turn.note(err.strip().splitlines()[-1][:150])
 
 
 @case("client", wants=is_proxy)

@@ -21,7 +21,7 @@ def by_nghttpx(peer) -> bool:
     return peer.name == "nghttpx"
 
 
-@case("client", wants=capable, timeout=90)
+@case("client", wants=capable)
 async def peer_is_killed_and_restarted(turn: Turn):
     """RFC 6455 §7.1.5: sockets of a peer that is gone end with 1006; new ones reach its successor."""
     first = await turn.peer.start(turn.stage)
@@ -42,13 +42,13 @@ async def peer_is_killed_and_restarted(turn: Turn):
         turn.note(gone.said[:100])
 
 
-@case("client", wants=by_nghttpx, timeout=90)
+@case("client", wants=by_nghttpx)
 async def killed_under_200_sockets(turn: Turn):
     """RFC 6455 §7.1.5: SIGKILL: 200 talking sockets end with 1006, new ones work again, none hangs or is lost."""
     await _under_sockets(turn, signal.SIGKILL)
 
 
-@case("client", wants=by_nghttpx, timeout=90)
+@case("client", wants=by_nghttpx)
 async def stopped_under_200_sockets(turn: Turn):
     """RFC 6455 §7.1.5: SIGTERM: the same, where the peer ends its connections itself."""
     await _under_sockets(turn, signal.SIGTERM)
@@ -68,7 +68,7 @@ async def _under_sockets(turn: Turn, number: int) -> None:
     turn.note(f"old: {ends.said[:120]}")
 
 
-@case("client", wants=by_nghttpx, timeout=90)
+@case("client", wants=by_nghttpx)
 async def replaced_under_200_sockets(turn: Turn):
     """RFC 9113 §6.8: a successor takes the port over and the old one drains: old sockets go on, no new one fails."""
     first, driver = await _talking(turn)
@@ -86,7 +86,7 @@ async def replaced_under_200_sockets(turn: Turn):
     equal(await asyncio.wait_for(first.child.process.wait(), 30), 0, "exit status of the drained nghttpx")
 
 
-@case("client", wants=by_nghttpx, timeout=60)
+@case("client", wants=by_nghttpx)
 async def peer_drains_and_restarts(turn: Turn):
     """RFC 9113 §6.8: after GOAWAY open sockets go on, new ones reach the successor."""
     first, driver = await _beginning(turn, 20)

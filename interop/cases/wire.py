@@ -84,7 +84,7 @@ def texts(messages: list[wire.Message], from_client: bool) -> list[bytes]:
     return whole
 
 
-@case("client", wants=lambda peer: peer.name in ("node", "h2-crate"), timeout=120)
+@case("client", wants=lambda peer: peer.name in ("node", "h2-crate"))
 @twice
 async def dissected_by_tshark(turn: Turn):
     """RFC 8441 §4-§5, RFC 6455 §5.2-3: CONNECT with :protocol, masks, a new key each frame, no RST_STREAM."""
@@ -101,7 +101,7 @@ async def dissected_by_tshark(turn: Turn):
     check(texts(messages, False) == want, "the peer's messages differ")
 
 
-@case("server", wants=lambda peer: peer.name == "python-h2", timeout=120)
+@case("server", wants=lambda peer: peer.name == "python-h2")
 @twice
 async def dissected_by_tshark_too(turn: Turn):
     """RFC 8441 §5, RFC 6455 §5.1: our server's frames of 10 sockets: unmasked, whole, END_STREAM, no RST_STREAM."""
@@ -149,7 +149,7 @@ def compressed(turn: Turn, messages: list[wire.Message], from_client: bool) -> N
     turn.note(f"{len(marked)} of {len(LINES)} messages with RSV1")
 
 
-@case("client", wants=named("websockets", "hypercorn"), timeout=120)
+@case("client", wants=named("websockets", "hypercorn"))
 @twice
 async def compressed_by_us_for_tshark(turn: Turn):
     """RFC 7692 §6.1: what our client compresses has RSV1, and tshark reads it, over both versions of HTTP."""
@@ -166,7 +166,7 @@ async def compressed_by_us_for_tshark(turn: Turn):
     compressed(turn, await upgraded_or_judged(turn, file, keys, endpoint, over_h2), True)
 
 
-@case("server", wants=named("python-websockets", "python-h2"), timeout=120)
+@case("server", wants=named("python-websockets", "python-h2"))
 @twice
 async def compressed_by_us_for_tshark_too(turn: Turn):
     """RFC 7692 §6.1: what our server compresses has RSV1, and tshark reads it, over both versions of HTTP."""

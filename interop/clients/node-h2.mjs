@@ -1,31 +1,18 @@
-// Node's http2.connect with npm `ws` on the stream: node-h2.mjs URL COUNT; prints one JSON object.
-import http2 from 'node:http2';
-import { createRequire } from 'node:module';
-import path from 'node:path';
+// Node's http2 with npm `ws`: node-h2.mjs URL COUNT; prints one JSON object.
+import { begin, connect, request, socket } from './node-socket.mjs';
 
-const require = createRequire(path.join(process.env.INTEROP_NODE_MODULES, '..', 'package.json'));
-const WebSocket = require('ws');
 const [url, count] = process.argv.slice(2);
-const target = new URL(url.replace(/^ws/, 'http'));
-const session = http2.connect(target.origin, { rejectUnauthorized: false });
-await new Promise((resolve) => session.once('remoteSettings', resolve));
-if (!session.remoteSettings.enableConnectProtocol) throw new Error('no ENABLE_CONNECT_PROTOCOL');
+const server = await connect(url);
 
 function one(number) {
   return new Promise((resolve) => {
-    const stream = session.request({
-      ':method': 'CONNECT', ':protocol': 'websocket', ':path': target.pathname,
-      ':scheme': target.protocol.slice(0, -1), ':authority': target.host, 'sec-websocket-version': '13',
-    }, { endStream: false });
+    const stream = request(server);
     const result = { status: 0, echoed: 0, error: null };
     stream.on('error', (error) => { result.error ??= error.message; resolve(result); });
     stream.once('response', (headers) => {
       result.status = headers[':status'];
       if (result.status !== 200) return stream.close();
-      stream.setNoDelay = () => {};
-      const ws = new WebSocket(null, undefined, { autoPong: true, closeTimeout: 30_000 });
-      ws._isServer = false;
-      ws.setSocket(stream, Buffer.alloc(0), { maxPayload: 1 << 27, skipUTF8Validation: false });
+      const ws = begin(socket(), stream);
       const messages = ['text ü', '', 'x'.repeat(65_536), Buffer.alloc(100_000, number)];
       const send = () => (result.echoed < messages.length ? ws.send(messages[result.echoed]) : ws.close(4000 + number, 'bye'));
       ws.on('error', (error) => { result.error ??= error.message; });

@@ -27,8 +27,11 @@ class Turn:
     served: Served
     stage: Stage
     quick: bool
+    exhaustive: bool = False
     h2ws: Path | None = None
     notes: list[str] = field(default_factory=list)
+    # For the record's table of probes (see `record.probed`).
+    probed: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         """Something for the table's last column."""
@@ -49,8 +52,11 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(*roles: str, wants: Callable[[Peer], bool] = lambda peer: True, timeout: float = 30, quick: bool = True):
-    """Register the function under each role; its docstring names the clause."""
+def case(*roles: str, wants: Callable[[Peer], bool] = lambda peer: True, timeout: float = 120, quick: bool = True):
+    """Register the function under each role; its docstring names the clause.
+
+    `timeout`, in seconds, is for what hangs: slow machines need some.
+    """
     def register(function):
         assert function.__doc__, f"{function.__name__} names no clause"
         for role in roles:

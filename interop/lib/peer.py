@@ -43,7 +43,8 @@ class Peer:
     # Client kind: run against an endpoint, return what was seen, or raise.
     cases: dict[str, Callable] = field(default_factory=dict)
     apt: tuple[str, ...] = ()
-    version: tuple[str, ...] | str = ()
+    # A command that tells it, itself, or what finds it once packages are there.
+    version: tuple[str, ...] | str | Callable[[], str] = ()
     # Advertises ENABLE_CONNECT_PROTOCOL, so that our client must use h2.
     capable: bool = False
     # Speaks HTTP/2 on its cleartext port with prior knowledge.
@@ -74,6 +75,8 @@ class Peer:
         """The version that the peer itself tells."""
         if isinstance(self.version, str):
             return self.version
+        if callable(self.version):
+            return self.version()
         _, out, err = await run(*self.version, timeout=20)
         match = re.search(r"\d+\.\d+(\.\d+)*", out + err)
         return match.group(0) if match else "?"

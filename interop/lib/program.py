@@ -100,7 +100,7 @@ async def _to_its_end(process, work, what: str, timeout: float):
             await process.wait()
 
 
-async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 20,
+async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 60,
                   env: dict | None = None) -> Spoken:
     """`h2ws connect` with these lines on stdin, to its end."""
     process = await _started(h2ws, url, *options, env=env)
@@ -109,7 +109,7 @@ async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout
     return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
 
 
-async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout: float = 20) -> Spoken:
+async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout: float = 60) -> Spoken:
     """One line and its answer; then, with stdin still open, something happens."""
     process = await _started(h2ws, url, *options)
 
@@ -156,7 +156,7 @@ class Driver:
                                   name=name, stdout_pipe=True, stdin_pipe=True)
         return cls(child.process, child)
 
-    async def order(self, line: str, timeout: float = 30) -> Obeyed:
+    async def order(self, line: str, timeout: float = 90) -> Obeyed:
         self._process.stdin.write(f"{line}\n".encode())
         await self._process.stdin.drain()
         try:
@@ -169,7 +169,7 @@ class Driver:
         asked, connections, said = (rest + " ").split(" ", 2)
         return Obeyed(int(done), int(asked), int(connections), said.strip())
 
-    async def all(self, line: str, count: int, timeout: float = 30) -> Obeyed:
+    async def all(self, line: str, count: int, timeout: float = 90) -> Obeyed:
         """An order that has to go well on so many sockets."""
         obeyed = await self.order(line, timeout)
         if obeyed.done != count or obeyed.asked != count:
@@ -193,7 +193,7 @@ class Probed:
         return [f"{f['party']} {f['clause']}" for f in self.said["findings"] if f["fault"]]
 
 
-async def probe(h2ws: Path, url: str, *options: str, timeout: float = 25) -> Probed:
+async def probe(h2ws: Path, url: str, *options: str, timeout: float = 60) -> Probed:
     """`h2ws probe --json` of one URL, to its end."""
     process = await asyncio.create_subprocess_exec(
         str(h2ws), "probe", url, "--json", "--insecure", *options,

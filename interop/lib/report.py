@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 PASS, FAIL, SKIP, NOT_RUN, PEER = "pass", "FAIL", "skip", "not run", "peer's fault"
@@ -21,6 +21,8 @@ class Row:
     seconds: float
     detail: str = ""
     clause: str = ""
+    # What `h2ws probe` said, for the record (see `record.probed`).
+    probed: list[str] = field(default_factory=list)
 
     def cells(self) -> list[str]:
         return [self.peer, self.version, self.role, self.case, self.result, f"{self.seconds:.1f}", self.detail]
@@ -51,10 +53,6 @@ def markdown(rows: list[Row], command: str) -> str:
         "",
         f"`{command}` on {time.strftime('%Y-%m-%d', time.gmtime())} ({system}). {summary(rows)}.",
         "",
-        "Roles: *reference*: a foreign client against the peer, or the peer against a foreign server; "
-        "*server*: the peer against `h2ws serve`; *client*: `h2ws connect` against the peer. "
-        "What each case proves is in [README.md](README.md).",
-        "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),
     ]
@@ -62,9 +60,8 @@ def markdown(rows: list[Row], command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(rows: list[Row], command: str, where: Path, name: str) -> None:
-    where.mkdir(parents=True, exist_ok=True)
-    (where / f"{name}.md").write_text(markdown(rows, command))
+def write(rows: list[Row], command: str, path: Path) -> None:
+    path.write_text(markdown(rows, command))
 
 
 def write_json(rows: list[Row], path: Path) -> None:

@@ -12,7 +12,9 @@ from .rfc8441 import Endpoint, tls_context
 def connect(endpoint: Endpoint, path: str | None = None, **options):
     """A `websockets` client on this endpoint, limits off, ALPN `http/1.1`."""
     options.setdefault("max_size", None)
-    options.setdefault("open_timeout", 20)
+    options.setdefault("open_timeout", 60)
+    # Pings are the cases' own: unasked ones cut sockets on a slow machine.
+    options.setdefault("ping_interval", None)
     options.setdefault("compression", None)
     if endpoint.tls:
         options.setdefault("ssl", tls_context(["http/1.1"]))

@@ -85,6 +85,8 @@ class Stream:
     data: bytearray = field(default_factory=bytearray)
     received: int = 0
     ended: bool = False
+    # END_STREAM came in a DATA frame that held bytes.
+    ended_with_data: bool = False
     reset: int | None = None
     sent_end: bool = False
     hold: bool = False
@@ -134,6 +136,8 @@ class Connection:
         self.closed = False
         self.settings_seen = False
         self._changed = asyncio.Event()
+        # When something came last, by the loop's clock.
+        self._heard = 0.0
         self._pump: asyncio.Task | None = None
         self.pongs: list[bytes] = []
 
@@ -206,6 +210,7 @@ class Connection:
             while chunk := await self._reader.read(1 << 18):
                 for event in self.h2.receive_data(chunk):
                     self._on(event)
+                self._heard = asyncio.get_running_loop().time()
                 self._flush()
                 self._wake()
             self._over("the peer closed the TCP connection")
@@ -245,6 +250,7 @@ class Connection:
         elif isinstance(event, h2.events.DataReceived):
             stream.data += event.data
             stream.received += len(event.data)
+            stream.ended_with_data = bool(event.stream_ended and event.data)
             if len(stream.trace) < 40:
                 stream.trace.append(f"DATA {len(event.data)}")
             if not stream.hold and event.flow_controlled_length:
@@ -257,20 +263,23 @@ class Connection:
             stream.reset = int(event.error_code)
             stream.trace.append(f"RST_STREAM({event.error_code!r})")
 
-    async def until(self, condition, what: str, timeout: float = 30) -> None:
-        """Wait until the condition holds; a lost connection is an error."""
-        if condition():
-            return
+    async def until(self, condition, what: str, timeout: float = 60) -> None:
+        """Wait until the condition holds; a lost connection is an error, and one that says nothing for so many seconds."""
+        loop = asyncio.get_running_loop()
 
         async def wait():
             while not condition():
                 if self.closed:
                     raise PeerError(f"waiting for {what}: {self.error}")
                 await self._changed.wait()
-        try:
-            await asyncio.wait_for(wait(), timeout)
-        except asyncio.TimeoutError:
-            raise PeerError(f"no {what} within {timeout:g} s") from None
+
+        started = loop.time()
+        while not condition():
+            patience = max(started, self._heard) + timeout - loop.time()
+            if patience <= 0:
+                raise PeerError(f"no {what} within {timeout:g} s")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(wait(), patience)
 
     # -- writing ----------------------------------------------------------
 
@@ -290,7 +299,7 @@ class Connection:
         self._flush()
         return stream
 
-    async def answer(self, stream: Stream, timeout: float = 30) -> int | None:
+    async def answer(self, stream: Stream, timeout: float = 60) -> int | None:
         """The status, or None if the stream was reset instead."""
         await self.until(lambda: stream.headers or stream.over, f"answer on stream {stream.id}", timeout)
         return stream.status
@@ -360,7 +369,7 @@ class Connection:
         } | pseudo
         return [(f":{name}", value) for name, value in fields.items() if value is not None]
 
-    async def socket(self, path: str | None = None, *, headers=(), extensions=(), timeout: float = 30) -> Socket:
+    async def socket(self, path: str | None = None, *, headers=(), extensions=(), timeout: float = 60) -> Socket:
         """Open a WebSocket; anything but a 2xx is an error."""
         if not self.capable:
             raise PeerError("the peer did not send ENABLE_CONNECT_PROTOCOL = 1")
@@ -439,12 +448,12 @@ class Socket:
         if answer != message:
             raise PeerError(f"echo differs: sent {_brief(message)}, got {_brief(answer)}; {self.stream}")
 
-    async def pong(self, payload: bytes, timeout: float = 30) -> None:
+    async def pong(self, payload: bytes, timeout: float = 60) -> None:
         """Wait for the Pong that answers a Ping."""
         while payload not in self.pongs:
             await self._more("pong", timeout)
 
-    async def closing(self, timeout: float = 30) -> CloseConnection:
+    async def closing(self, timeout: float = 60) -> CloseConnection:
         """Wait for the peer's Close frame; messages before it are dropped."""
         while not self.close_frame:
             await self._more("Close frame", timeout)
@@ -452,9 +461,13 @@ class Socket:
 
     async def close(self, code: int = 1000, reason: str = "", *, ending: str = "end_stream") -> Ending:
         """The closing handshake begun by us (RFC 6455 §7.1.2), then the stream's end."""
+        await self.begin_close(code, reason)
+        return await self._finish(ending)
+
+    async def begin_close(self, code: int = 1000, reason: str = "") -> None:
+        """The closing handshake begun by us; our side of the stream stays open."""
         await self.raw(self._framing.send(CloseConnection(code, reason)))
         await self.closing()
-        return await self._finish(ending)
 
     async def answer_close(self, *, ending: str = "end_stream") -> Ending:
         """The closing handshake begun by the peer."""

@@ -22,8 +22,8 @@ KINDS = {"server": ("reference", "client", "bridge"), "proxy": ("reference", "cl
 class Runner:
     """One run; rows are printed as they come."""
 
-    def __init__(self, *, quick: bool, h2ws: Path | None, roles: set[str], only: str | None):
-        self.quick, self.h2ws, self.roles, self.only = quick, h2ws, roles, only
+    def __init__(self, *, h2ws: Path | None, roles: set[str], only: str | None, quick: bool = False, exhaustive: bool = False):
+        self.quick, self.exhaustive, self.h2ws, self.roles, self.only = quick, exhaustive, h2ws, roles, only
         self.rows: list[Row] = []
 
     def _row(self, *args, **kwargs) -> None:
@@ -75,7 +75,7 @@ class Runner:
 
     async def _case(self, case: Case, peer: Peer, version: str, served: Served, stage: Stage) -> None:
         started = time.monotonic()
-        turn = Turn(peer, case.role, served, stage, self.quick, self.h2ws)
+        turn = Turn(peer, case.role, served, stage, self.quick, self.exhaustive, self.h2ws)
         result = PASS
         if self.quick and not case.quick:
             result = SKIP
@@ -98,7 +98,8 @@ class Runner:
             if result == FAIL and served.child is not None and not served.child.running:
                 turn.note(f"{served.child.name} exited with {served.child.process.returncode}: {served.child.tail()}")
         detail = "; ".join(turn.notes).replace("\n", " ")
-        self._row(peer.name, version, case.role, case.name, result, time.monotonic() - started, detail, case.clause)
+        self._row(peer.name, version, case.role, case.name, result, time.monotonic() - started, detail, case.clause,
+                  turn.probed)
         if served.child is not None and not served.child.running:
             with contextlib.suppress(NotRun):
                 replaced = await self._serve(peer, case.role, stage)

@@ -46,7 +46,7 @@ class Child:
             return " | ".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         return ""
 
-    async def first_line(self, timeout: float = 15) -> str:
+    async def first_line(self, timeout: float = 60) -> str:
         """The first line of a child that was started with `stdout=PIPE`."""
         try:
             line = await asyncio.wait_for(self.process.stdout.readline(), timeout)
@@ -140,7 +140,7 @@ class Stage:
         self._children.append(child)
         return child
 
-    async def ready(self, child: Child, *ports: int, timeout: float = 20) -> None:
+    async def ready(self, child: Child, *ports: int, timeout: float = 60) -> None:
         """Wait until the child accepts connections."""
         deadline = asyncio.get_running_loop().time() + timeout
         for port in ports:

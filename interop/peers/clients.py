@@ -7,7 +7,7 @@ PEERS = [
     Peer("python-websockets", "client", version=pypi("websockets")),
     Peer("nghttp", "client", apt=("nghttp2-client",), version=("nghttp", "--version")),
     Peer("curl", "client", apt=("curl",), version=("curl", "--version")),
-    Peer("undici", "client", version=npm("undici")),
+    Peer("undici", "client", version=lambda: npm("undici")),
     Peer("niquests", "client", version=pypi("niquests")),
     Peer("node-client", "client", version=("node", "--version")),
     Peer("chromium", "client", apt=("chromium",), version=("chromium", "--version")),

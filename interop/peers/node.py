@@ -23,5 +23,5 @@ async def start_ws(stage: Stage) -> Served:
 
 PEERS = [
     Peer("node", "server", start, version=("node", "--version"), capable=True, clear_h2=True),
-    Peer("ws", "server", start_ws, version=npm("ws")),
+    Peer("ws", "server", start_ws, version=lambda: npm("ws")),
 ]

@@ -20,7 +20,7 @@ LogLevel Connect
 BasicAuth {user} {password}
 """
 SQUID = """\
-http_port 127.0.0.1:{port}
+{listen}
 pid_filename none
 cache deny all
 memory_cache_shared off
@@ -77,12 +77,22 @@ async def tinyproxy(stage: Stage) -> Served:
 
 async def squid(stage: Stage) -> Served:
     port = stage.port()
+    return await squid_on(stage, port, f"http_port 127.0.0.1:{port}")
+
+
+async def squid_with_tls(stage: Stage) -> Served:
+    port = stage.port()
+    clothes = f"tls-cert={stage.cert} tls-key={stage.key}"
+    return await squid_on(stage, port, f"https_port 127.0.0.1:{port} {clothes}", scheme="https")
+
+
+async def squid_on(stage: Stage, port: int, listen: str, **kind) -> Served:
     hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True).stdout.strip()
     if not hashed:
         raise NotRun("openssl makes no password")
     stage.write("passwords", f"{USER}:{hashed}\n")
-    config = stage.write("squid.conf", SQUID.format(port=port, dir=stage.dir))
-    return await behind(stage, await stage.spawn("squid", "-N", "-n", f"interop{port}", "-f", config), port)
+    config = stage.write("squid.conf", SQUID.format(listen=listen, dir=stage.dir))
+    return await behind(stage, await stage.spawn("squid", "-N", "-n", f"interop{port}", "-f", config), port, **kind)
 
 
 async def microsocks(stage: Stage) -> Served:
@@ -102,6 +112,7 @@ CURL = ("curl", "nghttp2-proxy")
 PEERS = [
     Peer("tinyproxy", "proxy", tinyproxy, apt=("tinyproxy", *CURL), version=("tinyproxy", "-v")),
     Peer("squid", "proxy", squid, apt=("squid", *CURL), version=("squid", "-v")),
+    Peer("squid-https", "proxy", squid_with_tls, apt=("squid", *CURL), version=("squid", "-v"), note="TLS to the proxy itself"),
     Peer("microsocks", "proxy", microsocks, apt=("microsocks", *CURL), version=("dpkg-query", "-W", "microsocks")),
     Peer("dante", "proxy", dante, apt=("dante-server", *CURL), version=("danted", "-v")),
 ]

@@ -29,6 +29,9 @@ pub(crate) struct IoStream {
     incoming: VecDeque<Bytes>,
     read_size: usize,
     outgoing: Outgoing,
+    /// Whether the I/O object may hold bytes of ours: TLS does where the kernel
+    /// takes no more, and only a flush brings them out.
+    unflushed: bool,
     write_buffer: usize,
     error: Option<StreamError>,
     ended: bool,
@@ -144,6 +147,7 @@ impl IoStream {
             incoming: Some(early).into_iter().filter(|b| !b.is_empty()).collect(),
             read_size: SHORT,
             outgoing: Outgoing::default(),
+            unflushed: false,
             write_buffer,
             error: None,
             ended: false,
@@ -181,9 +185,9 @@ impl IoStream {
         self.check()?;
         let waker = Waker::from(self.shared.clone());
         let cx = &mut Context::from_waker(&waker);
-        if !self.outgoing.is_empty() {
+        if self.unflushed || !self.outgoing.is_empty() {
             // Somebody has to move it while everyone only reads.
-            let _ = self.poll_write_out(cx)?;
+            let _ = self.poll_flush_out(cx)?;
         }
         let read = if self.read_size == SHORT {
             self.shared.poll_short(cx)
@@ -249,10 +253,7 @@ impl IoStream {
         self.check()?;
         self.shared.write.register(cx.waker());
         let waker = Waker::from(self.shared.clone());
-        let cx = &mut Context::from_waker(&waker);
-        ready!(self.poll_write_out(cx))?;
-        let flushed = ready!(self.shared.poll_io(|io| io.poll_flush(cx)));
-        Poll::Ready(flushed.map_err(|error| self.fail(error)))
+        self.poll_flush_out(&mut Context::from_waker(&waker))
     }
 
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
@@ -294,13 +295,24 @@ impl IoStream {
         });
     }
 
+    fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        ready!(self.poll_write_out(cx))?;
+        let flushed = ready!(self.shared.poll_io(|io| io.poll_flush(cx)));
+        flushed.map_err(|error| self.fail(error))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         while !self.outgoing.is_empty() {
             let chunk = self.outgoing.chunk();
             let written = self.shared.poll_io(|io| io.poll_write(cx, chunk));
             match ready!(written) {
                 Ok(0) => return Poll::Ready(Err(self.fail(io::ErrorKind::WriteZero.into()))),
-                Ok(n) => self.outgoing.advance(n),
+                Ok(n) => {
+                    self.outgoing.advance(n);
+                    self.unflushed = true;
+                }
                 Err(error) => return Poll::Ready(Err(self.fail(error))),
             }
         }
@@ -336,5 +348,28 @@ impl fmt::Debug for IoStream {
         f.debug_struct("IoStream")
             .field("transport", &self.transport)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_only_reads_flushes_what_the_io_object_holds() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        // Keeps what is written until it is flushed, as TLS does.
+        let io = Box::new(BufWriter::new(near));
+        let mut stream = IoStream::new(io, Bytes::new(), Transport::Http1 { connection: 1 }, 1024);
+        stream.write(|out| out.buffer().extend_from_slice(b"fed"));
+        let chunk = poll_fn(|cx| Poll::Ready(stream.poll_chunk(cx))).await;
+        assert!(chunk.is_pending(), "{chunk:?} from a silent peer");
+        let mut seen = [0; 3];
+        let read = far.read_exact(&mut seen).now_or_never();
+        assert!(read.is_some_and(|read| read.is_ok()));
+        assert_eq!(&seen, b"fed");
     }
 }

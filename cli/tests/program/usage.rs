@@ -49,7 +49,10 @@ fn help_and_version_are_no_mistakes() {
         assert!(ended.stdout.contains("Usage"), "{ended:?}");
     }
     let version = run(&["--version"]);
-    assert!(version.exited(0).stdout.contains(env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        version.exited(0).stdout.trim(),
+        concat!("h2ws ", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]

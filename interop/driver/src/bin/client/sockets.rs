@@ -12,7 +12,7 @@ use interop_driver::{Failure, messages};
 use crate::outcome::Carried;
 
 /// Whatever takes longer is a call that hangs.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where sockets lead, and what they ask for.
 #[derive(Clone)]
@@ -102,12 +102,18 @@ pub async fn talk(socket: WebSocket, count: usize) -> Result<WebSocket, Failure>
         .map_err(|_| "halves of two sockets")?)
 }
 
-/// A message of this size there and back.
+/// A message of this size there and back. It is read while it is sent, for a peer may echo its
+/// fragments one by one.
 pub async fn large(socket: &mut WebSocket, size: usize) -> Carried {
+    let transport = socket.transport();
     let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
-    patiently("sending", socket.send(Message::binary(bytes.clone()))).await??;
-    match patiently("receiving", socket.next()).await? {
-        Some(Ok(message)) if message.as_bytes() == bytes => Ok(socket.transport()),
+    let (mut writer, mut reader) = StreamExt::split(socket);
+    let sending = patiently("sending", writer.send(Message::binary(bytes.clone())));
+    let receiving = patiently("receiving", reader.next());
+    let (sent, received) = tokio::try_join!(sending, receiving)?;
+    sent?;
+    match received {
+        Some(Ok(message)) if message.as_bytes() == bytes => Ok(transport),
         Some(Ok(message)) => {
             Err(format!("{} of {size} bytes came back", message.as_bytes().len()).into())
         }

@@ -1,0 +1,108 @@
+"""What each server peer does with TLS, and that others see the same of it.
+
+The SETTINGS are compared with what `nghttp` prints; endings, compression and
+the field of the answer with what the python clients meet. Faults are the
+probe's own judgement: those of Apache and Hypercorn, which leave streams open
+until the client ends them, follow from an ending that is `nothing`.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+
+from wsproto.extensions import PerMessageDeflate
+
+from lib import install, rfc6455
+from lib.cases import Turn, case, check, equal
+from lib.rfc8441 import Connection, PeerError, Socket
+from lib.stage import run
+
+from .reference import headers, is_server
+
+NO_END = "server RFC 8441 §5"
+ENDED = {"end_stream", "end_stream_with_data"}
+
+
+@dataclass
+class Known:
+    """What a peer is known to do with TLS."""
+
+    # SETTINGS by their ids; none for those without HTTP/2.
+    settings: dict[int, int] | None
+    # How it ends the stream of a closed socket, before the client does.
+    endings: set[str] = field(default_factory=lambda: ENDED)
+    # Faults, each as often as it is found.
+    faults: list[str] = field(default_factory=list)
+    # permessage-deflate over HTTP/2, over HTTP/1.1.
+    deflate: tuple[bool, bool] = (False, False)
+    # A field of its answers.
+    field: str = ""
+
+
+KNOWN = {
+    "nghttpx": Known({3: 100, 4: 65_535, 9: 1, 8: 1}, field="via"),
+    "haproxy": Known({8: 1, 3: 100}),
+    "apache": Known({3: 100, 8: 1}, {"nothing"}, [NO_END] * 3),
+    "lighttpd": Known({3: 8, 4: 65_536, 6: 65_535, 8: 1, 9: 1}, field="server"),
+    "libwebsockets": Known({1: 65_536, 2: 0, 3: 24, 4: 0, 6: 4096, 8: 1}, {"end_stream_with_data"}),
+    "hypercorn": Known({1: 4096, 2: 0, 3: 100, 4: 65_535, 5: 16_384, 6: 65_536, 8: 1},
+                       {"nothing"}, [NO_END] * 3, (True, True), "server"),
+    "node": Known({8: 1}),
+    "axum": Known({3: 200, 4: 1 << 20, 5: 16_384, 6: 16_384, 8: 1}),
+    "h2-crate": Known({8: 1}),
+    "h2o": Known({3: 100, 4: 1 << 24}),
+    "nginx": Known({3: 128, 4: 65_536, 5: 16_777_215}),
+    "caddy": Known({3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896}),
+    "granian": Known({3: 200, 4: 1 << 20, 5: 16_384, 6: 1 << 24}),
+    "websockets": Known(None, deflate=(False, True)),
+    "ws": Known(None, deflate=(False, True)),
+}
+
+
+# Seconds without an end after which nothing is what follows a Close.
+NO_END_WITHIN = 2
+
+
+async def settings_by_nghttp(url: str) -> dict[int, int] | None:
+    """The peer's SETTINGS; None where it sends none, for it does not speak HTTP/2."""
+    _, out, _ = await run("nghttp", "-nv", "--no-verify-peer", url)
+    seen = {}
+    # An event begins with its time; what belongs to it is indented.
+    for event in re.split(r"^(?=\[ *\d)", out, flags=re.MULTILINE):
+        if "recv SETTINGS" in event:
+            seen |= {int(id, 16): int(value) for id, value in re.findall(r"\(0x([0-9a-f]+)\):(\d+)", event)}
+    return seen or None
+
+
+async def how_it_ends(socket: Socket) -> str:
+    """What the peer does with its stream after both Close frames, while ours stays open."""
+    stream = socket.stream
+    await socket.begin_close()
+    try:
+        await socket.connection.until(lambda: stream.over, "end", NO_END_WITHIN)
+    except PeerError:
+        return "nothing"
+    if not stream.ended:
+        return f"RST_STREAM({stream.reset})"
+    return "end_stream_with_data" if stream.ended_with_data else "end_stream"
+
+
+@case("reference", wants=is_server)
+async def known_as_others_see_it(turn: Turn):
+    """RFC 9113 §6.5, RFC 8441 §5: the table that the probe is held to: SETTINGS by nghttp, endings by python's h2."""
+    install.debian("nghttp2-client")
+    known, tls = KNOWN[turn.peer.name], turn.served.tls
+    equal(await settings_by_nghttp(tls.http_url(tls.path)), known.settings, "SETTINGS, as nghttp prints them")
+    if turn.peer.capable:
+        async with Connection.to(tls) as connection:
+            offer = PerMessageDeflate()
+            socket = await connection.socket(headers=headers(turn.peer), extensions=[offer])
+            equal(offer.enabled(), known.deflate[0], "compression")
+            check(not known.field or known.field in socket.stream.headers, f"no {known.field} in {socket.stream.headers}")
+            ending = await how_it_ends(socket)
+        check(ending in known.endings, f"after the Close frames {ending}, known are {known.endings}")
+        turn.note(f"after the Close frames: {ending}")
+    if turn.peer.http1:
+        offered = [turn.peer.subprotocol] if turn.peer.subprotocol else None
+        async with asyncio.timeout(60), rfc6455.connect(tls, compression="deflate", subprotocols=offered) as ws:
+            equal(bool(ws.protocol.extensions), known.deflate[1], "compression over HTTP/1.1")

@@ -1,0 +1,43 @@
+"""The table of RFC 6455, 7692 and 8441 for an endpoint that echoes.
+
+Each clause is run on a socket of its own against any URL, over HTTP/1.1 or
+HTTP/2. Verdicts: `ok`; `lax` where the RFC says SHOULD or leaves the choice
+and the endpoint does the lesser thing; `FAIL` where it breaks a MUST; `n/a`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..channel import Ended
+from ..rfc8441 import PeerError
+# In the order in which they are run.
+from . import messages, failures, closing, upgrade, extended_connect, deflate
+from .clause import CLAUSES, FAIL, LAX, NA, OK, Broken, Clause, Lesser, NotApplicable, Target, Verdict
+
+__all__ = ["CLAUSES", "FAIL", "LAX", "NA", "OK", "Target", "Verdict", "judge"]
+
+
+async def judge(target: Target, only: str | None = None) -> list[Verdict]:
+    """Every clause that applies to the transport, one after the other."""
+    verdicts = []
+    for number in CLAUSES:
+        if number.transport not in ("any", "http2" if target.http2 else "http1") or (only and only not in number.name):
+            continue
+        verdicts.append(await _verdict(number, target))
+    return verdicts
+
+
+async def _verdict(what: Clause, target: Target) -> Verdict:
+    result, detail = OK, ""
+    try:
+        await asyncio.wait_for(what.run(target), 6 * target.patience)
+    except Lesser as lesser:
+        result, detail = LAX, str(lesser)
+    except NotApplicable as reason:
+        result, detail = NA, str(reason)
+    except asyncio.TimeoutError:
+        result, detail = FAIL, "no end to it"
+    except (Broken, Ended, PeerError, OSError, asyncio.IncompleteReadError) as error:
+        result, detail = FAIL, str(error) or repr(error)
+    return Verdict(what.name, what.section, result, detail)
