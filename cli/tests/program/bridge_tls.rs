@@ -1,30 +1,7 @@
 //! `h2ws bridge` and certificates: of clients, of its own, of upstreams.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-
-use crate::process::{Ended, Scratch, Server, h2ws, run_with};
-
-/// Writes an authority's certificate to `NAME.pem`, and one that it signed,
-/// for localhost, to `NAME-leaf.pem` and `NAME-leaf.key`.
-fn authority(files: &Scratch, name: &str) -> [String; 3] {
-    let mut params = CertificateParams::new([]).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().expect("a key");
-    let ca = params.self_signed(&ca_key).expect("an authority");
-    let issuer = Issuer::new(params, ca_key);
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-    let leaf = params.signed_by(&key, &issuer).expect("a certificate");
-    [
-        files.file(&format!("{name}.pem"), &ca.pem()),
-        files.file(&format!("{name}-leaf.pem"), &leaf.pem()),
-        files.file(&format!("{name}-leaf.key"), &key.serialize_pem()),
-    ]
-}
-
-fn connect(url: &str, args: &[&str]) -> Ended {
-    run_with(h2ws(&["connect", url]).args(args), "hello\n")
-}
+use crate::certificates::{authority, connect};
+use crate::process::{Scratch, Server};
 
 fn echoes(bridge: &Server, args: &[&str]) {
     let ended = connect(&bridge.localhost(), args);
@@ -35,8 +12,8 @@ fn echoes(bridge: &Server, args: &[&str]) {
 #[test]
 fn upstreams_are_trusted_by_a_file_and_shown_a_certificate() {
     let files = Scratch::new();
-    let [ca, cert, key] = authority(&files, "ours");
-    let [other, ..] = authority(&files, "other");
+    let [ca, cert, key] = authority(&files, "ours", "localhost");
+    let [other, ..] = authority(&files, "other", "localhost");
     let upstream = ["--cert", &cert, "--key", &key, "--client-ca", &ca];
     let upstream = Server::start(&upstream);
     let to = upstream.localhost();
@@ -74,8 +51,9 @@ fn each_route_has_its_own_trust_and_certificate() {
     let server = |[ca, cert, key]: &[String; 3]| {
         Server::start(&["--cert", cert, "--key", key, "--client-ca", ca])
     };
-    let [ours, partner] = ["ours", "partner"].map(|name| server(&authority(&files, name)));
-    let stranger = server(&authority(&files, "stranger"));
+    let [ours, partner] =
+        ["ours", "partner"].map(|name| server(&authority(&files, name, "localhost")));
+    let stranger = server(&authority(&files, "stranger", "localhost"));
     let route = |path: &str, upstream: &Server, keys: &str| {
         format!(
             "[[route]]\npath = \"/{path}\"\nto = \"{}\"\n{keys}",
@@ -116,8 +94,8 @@ fn each_route_has_its_own_trust_and_certificate() {
 #[test]
 fn a_file_says_whose_clients_are_let_in_and_the_line_does_not_undo_it() {
     let files = Scratch::new();
-    let [ca, cert, key] = authority(&files, "ours");
-    let [_, stranger, stranger_key] = authority(&files, "other");
+    let [ca, cert, key] = authority(&files, "ours", "localhost");
+    let [_, stranger, stranger_key] = authority(&files, "other", "localhost");
     let backend = Server::start(&["--cleartext"]);
     let bridge = |keys: &str, args: &[&str]| {
         let text = format!(
@@ -149,7 +127,7 @@ fn a_file_says_whose_clients_are_let_in_and_the_line_does_not_undo_it() {
 #[test]
 fn each_name_has_its_certificate_and_each_mistake_its_line() {
     let files = Scratch::new();
-    let [ca, ..] = authority(&files, "ours");
+    let [ca, ..] = authority(&files, "ours", "localhost");
     let made = rcgen::generate_simple_self_signed(["first.test".to_owned()]).expect("a pair");
     files.file("first.pem", &made.cert.pem());
     files.file("first.key", &made.signing_key.serialize_pem());

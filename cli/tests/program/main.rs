@@ -9,6 +9,7 @@ mod bridge_config;
 mod bridge_operation;
 mod bridge_ordinary;
 mod bridge_tls;
+mod certificates;
 mod connect;
 mod demo;
 mod probe;

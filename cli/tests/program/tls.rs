@@ -3,9 +3,9 @@
 use futures_util::{SinkExt, StreamExt};
 use h2ws::tls::{self, Trust};
 use h2ws::{Client, Message};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::process::{Ended, Scratch, Server, h2ws, run, run_with};
+use crate::certificates::{authority, connect};
+use crate::process::{Scratch, Server, run};
 
 /// Writes a self-signed pair for these names to files, whose paths it returns.
 fn pair(files: &Scratch, name: &str, names: &[&str]) -> (String, String) {
@@ -16,24 +16,10 @@ fn pair(files: &Scratch, name: &str, names: &[&str]) -> (String, String) {
     (cert, files.file(&format!("{name}.key"), &key))
 }
 
-fn connect(url: &str, args: &[&str]) -> Ended {
-    run_with(h2ws(&["connect", url]).args(args), "hello\n")
-}
-
 #[test]
 fn clients_show_certificates_to_servers_that_ask() {
     let files = Scratch::new();
-    let mut params = CertificateParams::new([]).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().expect("a key");
-    let ca = params.self_signed(&ca_key).expect("an authority");
-    let issuer = Issuer::new(params, ca_key);
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(["me".to_owned()]).expect("a name");
-    let signed = params.signed_by(&key, &issuer).expect("a certificate");
-    let ca = files.file("ca.pem", &ca.pem());
-    let cert = files.file("me.pem", &signed.pem());
-    let key = files.file("me.key", &key.serialize_pem());
+    let [ca, cert, key] = authority(&files, "ca", "me");
     let shown = ["--insecure", "--cert", &cert, "--key", &key];
     let (stranger, stranger_key) = pair(&files, "stranger", &["me"]);
     let strange = ["--insecure", "--cert", &stranger, "--key", &stranger_key];

@@ -15,13 +15,18 @@ async def _setting(target: Target) -> None:
             raise Broken("it is not")
 
 
+async def _sibling(target: Target, connection: Connection) -> Http2:
+    """Another socket on a connection."""
+    fields = [("sec-websocket-protocol", target.subprotocol)] if target.subprotocol else []
+    return await Http2.on(connection, fields)
+
+
 def refuses2(section: str, name: str, malformed: bool = False, statuses=range(400, 600), header=None, **how) -> None:
     """Refused with a status or, where the request is malformed, a stream error; a sibling lives on."""
     @clause(section, name, "http2")
     async def run(target: Target) -> None:
         async with Connection.to(target.endpoint, strict=False) as connection:
-            fields = [("sec-websocket-protocol", target.subprotocol)] if target.subprotocol else []
-            sibling = await Http2.on(connection, fields)
+            sibling = await _sibling(target, connection)
             try:
                 channel = await Http2.on(connection, **how)
             except PeerError as error:
@@ -89,8 +94,7 @@ async def _fin(target: Target) -> None:
 async def _reset(target: Target) -> None:
     async with target.open() as channel:
         await opened(target, channel)
-        fields = [("sec-websocket-protocol", target.subprotocol)] if target.subprotocol else []
-        other = await Http2.on(channel.connection, fields)
+        other = await _sibling(target, channel.connection)
         await other.write(frame(TEXT, b"x" * 1000)[:500])
         channel.connection.reset(other.stream)
         await channel.write(frame(TEXT, b"the sibling"))
@@ -102,8 +106,7 @@ async def _reset(target: Target) -> None:
 async def _failed(target: Target) -> None:
     async with target.open() as channel:
         await opened(target, channel)
-        fields = [("sec-websocket-protocol", target.subprotocol)] if target.subprotocol else []
-        other = await Http2.on(channel.connection, fields)
+        other = await _sibling(target, channel.connection)
         await other.write(frame(3, b"hi"))
         await fails(other, (1002,), target.patience)
         await channel.write(frame(TEXT, b"the sibling"))
