@@ -23,6 +23,7 @@ use super::life::{Life, Verdict};
 use super::memory;
 use super::meter::Meter;
 use super::ping::Pings;
+use super::portion::Portion;
 use super::stream::{Handles, Shared};
 use super::wire::Wire;
 use crate::transport::StreamError;
@@ -69,6 +70,7 @@ pub(super) struct Driver<C> {
     retired: Vec<Handles>,
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
+    portion: Portion,
     budget: Budget,
     pings: Pings,
     life: Life,
@@ -114,6 +116,7 @@ impl<C: Connection> Driver<C> {
             retired: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
+            portion: Portion::new(),
             budget: Budget::new(),
             pings,
             life,
@@ -135,7 +138,7 @@ impl<C: Connection> Driver<C> {
         if self.makes_way(cx) {
             return Poll::Pending;
         }
-        self.wire.begin_turn();
+        self.wire.begin_turn(&mut self.portion);
         self.expire();
         if self.wire.is_blocked() {
             let _ = self.wire.poll_flush_now(cx)?;
@@ -215,7 +218,11 @@ impl<C: Connection> Driver<C> {
         for stream in self.listed.drain(..) {
             let budget = feed.then_some(&mut self.budget);
             let serviced = stream.service(budget);
-            self.woken_readers += usize::from(serviced.woke_reader);
+            if serviced.woke_reader {
+                self.woken_readers += 1;
+                let first = stream.mark(self.portion.round());
+                self.portion.woke_reader(first);
+            }
             self.retired.extend(serviced.over);
             if let Some(grace) = serviced.grace {
                 self.timers.push(Reverse(Timer {

@@ -18,6 +18,7 @@ mod memory;
 mod meter;
 mod piece;
 mod ping;
+mod portion;
 mod scan;
 #[cfg(feature = "server")]
 mod server;

@@ -3,7 +3,7 @@
 
 mod half;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     queued: AtomicU32,
     /// There is more to send once `h2` has sent what it has.
     more: AtomicBool,
+    /// The [`Portion`](super::portion::Portion)'s round that it counted in.
+    round: AtomicU8,
     state: Mutex<State>,
 }
 
@@ -139,6 +141,11 @@ impl Shared {
         if self.more.load(Ordering::Acquire) {
             self.list_from_h2();
         }
+    }
+
+    /// Returns whether the stream was not marked with this round before.
+    pub(super) fn mark(&self, round: u8) -> bool {
+        self.round.swap(round, Ordering::Relaxed) != round
     }
 
     pub(super) fn wake_reader(&self) {

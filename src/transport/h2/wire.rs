@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
+use super::portion::{self, Portion};
 use super::scan::{FrameCounts, Scanner};
 use crate::transport::BoxIo;
 
@@ -25,15 +26,10 @@ const GATHER: usize = 16 * 1024;
 /// without a copy.
 const DIRECT: usize = 16 * 1024;
 
-/// Bytes that one turn of the driver may read: bounds what `h2` parses, and
-/// what it therefore holds, before received messages are handed on.
-const READ_TURN: usize = 256 * 1024;
-
 struct State {
-    io: BoxIo,
+    /// Limited to what this turn may still read.
+    io: Take<BoxIo>,
     out: BytesMut,
-    /// Bytes this turn may still read.
-    turn: usize,
     received: Scanner,
     sent: Scanner,
     /// The last write found the kernel's buffer full.
@@ -53,9 +49,8 @@ impl Wire {
     /// each direction (24 from the client, RFC 9113 §3.4).
     pub(super) fn new(io: BoxIo, received_preface: usize, sent_preface: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            io,
+            io: io.take(portion::MOST as u64),
             out: BytesMut::new(),
-            turn: READ_TURN,
             received: Scanner::new(received_preface),
             sent: Scanner::new(sent_preface),
             blocked: false,
@@ -75,18 +70,20 @@ impl Wire {
     /// Closes the I/O object, whoever still asks for the counts.
     pub(super) fn hang_up(&self) {
         let mut state = self.lock();
-        state.io = Box::new(tokio::io::empty());
+        *state.io.get_mut() = Box::new(tokio::io::empty());
         state.out = BytesMut::new();
     }
 
     /// Begins a turn of reading.
-    pub(super) fn begin_turn(&self) {
-        self.lock().turn = READ_TURN;
+    pub(super) fn begin_turn(&self, portion: &mut Portion) {
+        let mut state = self.lock();
+        let bytes = portion.bytes(state.received.counts().bytes);
+        state.io.set_limit(bytes);
     }
 
     /// Whether there may be more to read than this turn allows.
     pub(super) fn turn_is_used_up(&self) -> bool {
-        self.lock().turn == 0
+        self.lock().io.limit() == 0
     }
 
     /// Whether the peer does not take what we write at present.
@@ -105,14 +102,14 @@ impl Wire {
         let mut state = self.lock();
         let state = &mut *state;
         ready!(state.poll_write_out(cx))?;
-        Pin::new(&mut state.io).poll_flush(cx)
+        Pin::new(state.io.get_mut()).poll_flush(cx)
     }
 }
 
 impl State {
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
-            let Poll::Ready(written) = Pin::new(&mut self.io).poll_write(cx, &self.out) else {
+            let Poll::Ready(written) = Pin::new(self.io.get_mut()).poll_write(cx, &self.out) else {
                 self.blocked = true;
                 return Poll::Pending;
             };
@@ -128,7 +125,7 @@ impl State {
     /// Writes what was gathered and as much of `buf` as goes with it, copying
     /// nothing.
     fn poll_write_direct(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.io.is_write_vectored() {
+        if !self.io.get_ref().is_write_vectored() {
             ready!(self.poll_write_out(cx))?;
         }
         loop {
@@ -138,7 +135,7 @@ impl State {
             } else {
                 &slices[..]
             };
-            let Poll::Ready(written) = Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+            let Poll::Ready(written) = Pin::new(self.io.get_mut()).poll_write_vectored(cx, slices)
             else {
                 self.blocked = true;
                 return Poll::Pending;
@@ -165,14 +162,13 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         let state = &mut *state;
-        if state.turn == 0 {
+        if state.io.limit() == 0 {
             // The driver sees the turn used up and comes back by itself.
             return Poll::Pending;
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut state.io).poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
-        state.turn = state.turn.saturating_sub(read.len());
         state.received.scan(read);
         Poll::Ready(Ok(()))
     }
@@ -214,7 +210,7 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush_now(cx))?;
-        Pin::new(&mut self.lock().io).poll_shutdown(cx)
+        Pin::new(self.lock().io.get_mut()).poll_shutdown(cx)
     }
 }
 
@@ -279,21 +275,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_of_reading_is_bounded() {
-        let (near, mut far) = tokio::io::duplex(4 * READ_TURN);
+        let (near, mut far) = tokio::io::duplex(4 * portion::MOST);
         let mut wire = Wire::new(Box::new(near), 0, 0);
-        far.write_all(&vec![0; 2 * READ_TURN]).await.unwrap();
+        far.write_all(&vec![0; 2 * portion::MOST]).await.unwrap();
         let mut cx = Context::from_waker(Waker::noop());
-        let mut space = vec![0; 64 * 1024];
-        let mut read = 0;
-        loop {
-            let mut buf = ReadBuf::new(&mut space);
-            match Pin::new(&mut wire).poll_read(&mut cx, &mut buf) {
-                Poll::Ready(result) => result.unwrap(),
-                Poll::Pending => break,
+        let mut space = vec![0; 20_000];
+        for turn in 1..=2 {
+            let mut read = 0;
+            while !wire.turn_is_used_up() {
+                let mut buf = ReadBuf::new(&mut space);
+                let polled = Pin::new(&mut wire).poll_read(&mut cx, &mut buf);
+                assert!(matches!(polled, Poll::Ready(Ok(()))));
+                assert!(!buf.filled().is_empty(), "no end of the stream");
+                read += buf.filled().len();
             }
-            read += buf.filled().len();
+            assert_eq!(read, portion::MOST, "turn {turn}");
+            let mut buf = ReadBuf::new(&mut space);
+            let polled = Pin::new(&mut wire).poll_read(&mut cx, &mut buf);
+            assert!(polled.is_pending(), "the turn is used up");
+            wire.begin_turn(&mut Portion::new());
         }
-        assert_eq!(read, READ_TURN);
-        assert!(wire.turn_is_used_up());
     }
 }

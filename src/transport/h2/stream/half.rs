@@ -3,7 +3,7 @@
 use std::fmt;
 #[cfg(feature = "client")]
 use std::sync::atomic::Ordering;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -99,6 +99,7 @@ impl H2Stream {
             woken: AtomicBool::new(true),
             queued: AtomicU32::new(0),
             more: AtomicBool::new(false),
+            round: AtomicU8::new(u8::MAX),
             state: Mutex::new(State {
                 handles: Some(Handles { send, recv }),
                 incoming: Incoming::default(),
