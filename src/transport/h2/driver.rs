@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use h2::PingPong;
@@ -62,6 +62,8 @@ pub(super) struct Driver<C> {
     /// `None` only while being dropped.
     connection: Option<C>,
     hub: Arc<Hub>,
+    /// The hub, for `h2` to ask for turns.
+    asking: Waker,
     wire: Wire,
     /// Streams that have something to do.
     listed: Vec<Arc<Shared>>,
@@ -109,6 +111,7 @@ impl<C: Connection> Driver<C> {
         Self {
             connection: Some(connection),
             meter: Meter::new(&hub),
+            asking: Waker::from(hub.clone()),
             hub,
             wire,
             listed: Vec::new(),
@@ -148,7 +151,9 @@ impl<C: Connection> Driver<C> {
         let writing = !self.wire.is_blocked();
         self.service(writing);
         let connection = self.connection.as_mut().ok_or(Error::Ended)?;
-        if let Poll::Ready(result) = connection.poll_connection(cx) {
+        self.hub.answers();
+        let mut asking = Context::from_waker(&self.asking);
+        if let Poll::Ready(result) = connection.poll_connection(&mut asking) {
             return Poll::Ready(result.map_err(|error| self.ended(error)));
         }
         if writing {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 use atomic_waker::AtomicWaker;
 use slab::Slab;
@@ -32,6 +32,8 @@ pub(crate) struct Hub {
     driver: AtomicWaker,
     /// The driver is in its turn and looks at the list before it sleeps.
     driving: AtomicBool,
+    /// `h2` or the I/O object has asked for a turn.
+    asked: AtomicBool,
     opened: AtomicU64,
     pub(super) observed: Observed,
     pub(super) side: Side,
@@ -72,6 +74,7 @@ impl Hub {
             ready: Mutex::default(),
             driver: AtomicWaker::new(),
             driving: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             observed,
             side,
@@ -138,11 +141,16 @@ impl Hub {
         self.driving.store(true, Ordering::SeqCst);
     }
 
-    /// The driver's turn ends. Returns whether streams were listed meanwhile.
+    /// `h2` is about to do whatever it asked for until now.
+    pub(super) fn answers(&self) {
+        self.asked.store(false, Ordering::SeqCst);
+    }
+
+    /// The driver's turn ends. Returns whether there is a reason for another.
     pub(super) fn leave(&self) -> bool {
         self.driving.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        !self.ready().streams.is_empty()
+        self.asked.load(Ordering::SeqCst) || !self.ready().streams.is_empty()
     }
 
     /// Moves the listed streams to `into`.
@@ -289,6 +297,23 @@ impl Hub {
             goaways_sent: sent.goaways,
             goaways_received: received.goaways,
         }
+    }
+}
+
+/// What `h2` wakes for its connection.
+///
+/// It does so at each frame that it is given, most of which come from the
+/// driver itself. A task that wakes itself is queued again, and a runtime with
+/// several workers then wakes another of them to take it: a system call, and a
+/// connection that moves from core to core.
+impl Wake for Hub {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.wake_driver();
     }
 }
 
