@@ -47,7 +47,7 @@ def server_command(row, peer):
     if peer.server[0] == "h2ws":
         return words + ["--max-streams", "200000", "--max-connections", "50000"] + (
             ["--threads", "1"] if row.pinned else [])
-    return words + (["--runtime", "current"] if row.pinned else [])
+    return words + portion(row, words) + (["--runtime", "current"] if row.pinned else [])
 
 
 def client_command(row, peer, seconds, address, pid):
@@ -58,7 +58,18 @@ def client_command(row, peer, seconds, address, pid):
     if peer.bench:
         words += ["--opening", opening(row, peer), "--json", *row.extra]
         return [*program(peer.client), address, *words] + (["--threads", "1"] if row.pinned else [])
-    return [*program(peer.client), "--url", address, *words] + (["--runtime", "current"] if row.pinned else [])
+    words = [*program(peer.client), "--url", address, *words]
+    return words + portion(row, words) + (["--runtime", "current"] if row.pinned else [])
+
+
+def portion(row, words):
+    """What a tuned peer reads at a time. It is told what ours has to find out: a quarter of what is in flight,
+    as far as that is worth the system calls."""
+    if not {"tuned", "inline", "driver"}.intersection(words):
+        return []
+    streams = row.sockets // 4
+    at_a_time = row.in_flight * (row.size + 8) + 9
+    return ["--portion", str(min(32 << 10, at_a_time * min(streams, 32)) if streams >= 10 else 32 << 10)]
 
 
 def beside_command(row, peer, seconds, address):

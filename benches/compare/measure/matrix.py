@@ -129,7 +129,7 @@ WIDE = ["--stream-window", str(1 << 20)]
 PEERS = [
     Peer("h2ws", SERVE + WIDE, BENCH, "both ends ours"),
     Peer("raw-tuned", ["raw-echo", "--mode", "tuned"], ["raw-load", "--mode", "tuned"],
-         "h2 alone, no WebSocket frames: packed, yielding driver, gathered writes"),
+         "h2 alone, no WebSocket frames: packed, yielding driver, gathered writes, reads in portions"),
     Peer("raw-inline", ["raw-echo", "--mode", "inline"], ["raw-load", "--mode", "tuned"],
          "as raw-tuned; the server's sockets are polled by their connection's task"),
     Peer("raw-driver", ["raw-echo", "--mode", "driver"], ["raw-load", "--mode", "driver"],

@@ -1,8 +1,9 @@
-//! Small writes gathered below h2.
+//! Small writes gathered below h2, and reads divided into portions.
 //!
 //! h2 sends each DATA payload of some size with a write of its own. [`GatheredIo`] collects them
 //! and ignores h2's flushes; the connection's task flushes the [`Outlet`] when h2 has no more to
-//! say.
+//! say. Of what there is to read, h2 is given a portion at a time, so that its answers leave while
+//! the rest waits.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -50,7 +51,8 @@ impl<W: AsyncWrite + Unpin> Pending<W> {
 /// The I/O that h2 is given.
 #[derive(Debug)]
 pub struct GatheredIo {
-    read: OwnedReadHalf,
+    read: Take<OwnedReadHalf>,
+    portion: u64,
     write: Arc<Mutex<Pending<OwnedWriteHalf>>>,
 }
 
@@ -58,9 +60,9 @@ pub struct GatheredIo {
 #[derive(Debug)]
 pub struct Outlet(Arc<Mutex<Pending<OwnedWriteHalf>>>);
 
-/// Puts the gathering layer over a TCP connection.
+/// Puts the gathering layer over a TCP connection. `portion`: bytes that are read at a time.
 #[must_use]
-pub fn gather(stream: TcpStream) -> (GatheredIo, Outlet) {
+pub fn gather(stream: TcpStream, portion: u64) -> (GatheredIo, Outlet) {
     let (read, write) = stream.into_split();
     let pending = Pending {
         io: write,
@@ -69,7 +71,8 @@ pub fn gather(stream: TcpStream) -> (GatheredIo, Outlet) {
     let pending = Arc::new(Mutex::new(pending));
     (
         GatheredIo {
-            read,
+            read: read.take(portion),
+            portion,
             write: Arc::clone(&pending),
         },
         Outlet(pending),
@@ -95,6 +98,12 @@ impl AsyncRead for GatheredIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.read.limit() == 0 {
+            let portion = self.portion;
+            self.read.set_limit(portion);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Pin::new(&mut self.read).poll_read(cx, buf)
     }
 }

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::process::{cpu_seconds, resident_bytes};
 
 /// The arguments that every load client takes, with a value.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "url",
     "addr",
     "sockets",
@@ -21,6 +21,7 @@ pub const NAMES: [&str; 12] = [
     "runtime",
     "server-pid",
     "mode",
+    "portion",
     "rest",
 ];
 /// The switches that every load client takes.

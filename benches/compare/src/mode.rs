@@ -22,6 +22,8 @@ pub struct Mode {
     pub yields: bool,
     /// Writes below h2 are gathered.
     pub gather: bool,
+    /// Bytes that are read at a time, where writes are gathered.
+    pub portion: u64,
     /// Who talks to h2.
     pub shape: Shape,
     /// Settings chosen for throughput instead of h2's defaults.
@@ -36,6 +38,7 @@ impl FromStr for Mode {
             pack: true,
             yields: true,
             gather: true,
+            portion: u64::MAX,
             shape: Shape::Tasks,
             wide: true,
         };

@@ -20,8 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 fn main() -> Result<(), Error> {
-    let args = Args::from_env(&["listen", "runtime", "mode"], &[])?;
-    let mode: Mode = args.or("mode", "tuned".parse()?)?;
+    let args = Args::from_env(&["listen", "runtime", "mode", "portion"], &[])?;
+    let mut mode: Mode = args.or("mode", "tuned".parse()?)?;
+    mode.portion = args.or("portion", mode.portion)?;
     let listen = args.or("listen", "127.0.0.1:0".to_owned())?;
     process::runtime(&args.or("runtime", "multi".to_owned())?)?.block_on(async move {
         let listener = process::listen(&listen).await?;
@@ -39,7 +40,7 @@ fn main() -> Result<(), Error> {
 
 async fn serve(stream: TcpStream, mode: Mode) -> Result<(), Error> {
     if mode.gather {
-        let (io, outlet) = gather(stream);
+        let (io, outlet) = gather(stream, mode.portion);
         serve_on(io, Some(outlet), mode).await
     } else {
         serve_on(stream, None, mode).await

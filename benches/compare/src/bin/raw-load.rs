@@ -28,7 +28,8 @@ fn main() -> Result<(), Error> {
     let frames = args.has("frames");
     // The client of the field packs, but knows nothing of gathering.
     let default = if frames { "yielding" } else { "tuned" };
-    let mode: Mode = args.or("mode", default.parse()?)?;
+    let mut mode: Mode = args.or("mode", default.parse()?)?;
+    mode.portion = args.or("portion", mode.portion)?;
     let plan = Plan::new(&args)?;
     let runtime = process::runtime(&args.or("runtime", "multi".to_owned())?)?;
     runtime.block_on(run(plan, mode, frames))?;
@@ -88,7 +89,7 @@ impl Peer {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         let (requests, attach) = if mode.gather {
-            let (io, outlet) = gather(stream);
+            let (io, outlet) = gather(stream, mode.portion);
             let (requests, connection) = mode.client().handshake(io).await?;
             if mode.shape == Shape::Owned {
                 let (driver, attach) = owning(outlet, mode.yields, |_| connection);
