@@ -326,3 +326,48 @@ impl std::fmt::Debug for Hub {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Role;
+
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn hub() -> Arc<Hub> {
+        let version = http::Version::HTTP_2;
+        let span = tracing::Span::none();
+        let observed = Observed::new(1, Role::Server, version, Default::default(), span);
+        let wire = Wire::new(Box::new(tokio::io::empty()), 0, 0);
+        let config = Http2Config::default();
+        Arc::new(Hub::new(observed, Side::Server, wire, &config))
+    }
+
+    #[test]
+    fn a_driver_at_work_is_asked_and_not_woken() {
+        let (hub, counter) = (hub(), Arc::new(Counter(AtomicUsize::new(0))));
+        let woken = || counter.0.load(Ordering::SeqCst);
+        let driver = Waker::from(counter.clone());
+        let asking = Waker::from(hub.clone());
+
+        hub.enter(&driver);
+        asking.wake_by_ref();
+        hub.answers();
+        assert!(!hub.leave(), "h2 had its turn after it asked");
+
+        hub.enter(&driver);
+        hub.answers();
+        asking.wake_by_ref();
+        assert!(hub.leave(), "h2 asked after its turn");
+        assert_eq!(woken(), 0);
+
+        asking.wake_by_ref();
+        assert_eq!(woken(), 1, "nobody is at work");
+    }
+}
