@@ -1,7 +1,7 @@
 //! One attempt to open a WebSocket, over either version of HTTP.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Attempt<'_> {
         slot: Slot,
     ) -> Result<(Stream, Agreed, Response<()>), Failure> {
         let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
-        let opening = Box::pin(client.open(request, slot, self.early()?));
+        let opening = pin!(client.open(request, slot, self.early()?));
         match self.in_time(opening).await? {
             Ok(Opened::Accepted(parts, stream)) => {
                 let agreed = extended_connect::check_response(&parts, self.offer)?;
@@ -124,7 +124,7 @@ impl Attempt<'_> {
     ) -> Result<(Stream, Agreed, Response<()>), Error> {
         let early = self.early()?;
         let key = Key::new(nonce());
-        let answer = {
+        let mut answer = {
             // Not held while its answer is waited for.
             let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
             let write_buffer = self.connector.socket.write_buffer;
@@ -135,7 +135,7 @@ impl Attempt<'_> {
                 write_buffer,
             ))
         };
-        match self.in_time(answer).await? {
+        match self.in_time(answer.as_mut()).await? {
             Ok(H1Answer::Switched(parts, mut stream)) => {
                 // Where nobody looks, nobody is told of its end.
                 if open.observed().observer.is_on() {
@@ -176,8 +176,8 @@ impl Attempt<'_> {
         span
     }
 
-    /// Boxed, for an async function has two places for it.
-    async fn in_time<T>(&self, answer: Pin<Box<impl Future<Output = T>>>) -> Result<T, Error> {
+    /// Pinned by the caller, for an async function has two places for its arguments.
+    async fn in_time<T>(&self, answer: Pin<&mut impl Future<Output = T>>) -> Result<T, Error> {
         timeout(self.handshake, answer)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))
@@ -189,7 +189,7 @@ impl Attempt<'_> {
         B: http_body::Body<Data = Bytes>,
     {
         let limit = self.connector.settings.refusal_body;
-        let mut body = std::pin::pin!(body);
+        let mut body = pin!(body);
         let mut kept = BytesMut::new();
         let read = async {
             while let Some(Ok(frame)) = body.frame().await {
@@ -203,7 +203,7 @@ impl Attempt<'_> {
             }
         };
         // What came until then is worth more than the timeout.
-        let _ = self.in_time(Box::pin(read)).await;
+        let _ = self.in_time(pin!(read)).await;
         kept.freeze()
     }
 }

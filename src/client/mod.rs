@@ -4,6 +4,7 @@ mod attempt;
 mod builder;
 mod connector;
 mod origin;
+mod place;
 mod proxy;
 mod request;
 
@@ -23,6 +24,7 @@ pub use self::request::RequestBuilder;
 
 use self::connector::Connector;
 use self::origin::Origin;
+use self::place::LastPlace;
 use crate::error::Error;
 use crate::handshake::{HandshakeError, OriginKey, Target};
 use crate::socket::WebSocket;
@@ -80,6 +82,7 @@ type Origins = HashMap<(OriginKey, Option<SocketAddr>), Arc<Origin>>;
 struct Inner {
     connector: Connector,
     origins: Mutex<Origins>,
+    last_place: LastPlace,
 }
 
 impl Client {
@@ -94,6 +97,7 @@ impl Client {
             inner: Arc::new(Inner {
                 connector,
                 origins: Mutex::default(),
+                last_place: LastPlace::default(),
             }),
         }
     }

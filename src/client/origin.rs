@@ -62,6 +62,19 @@ impl Origin {
         known.connections.iter().map(|c| c.hub().stats()).collect()
     }
 
+    /// As [`route`](Self::route), where nothing has to be waited for.
+    pub(super) fn route_at_hand(
+        &self,
+        connector: &Connector,
+        target: &Target,
+        version: HttpVersion,
+    ) -> Option<Route> {
+        if self.is_plain(connector, target, version) {
+            return None;
+        }
+        self.claim()
+    }
+
     /// A stream on a connection that is there, or else a new connection.
     pub(super) async fn route(
         self: &Arc<Self>,
@@ -69,10 +82,7 @@ impl Origin {
         target: &Target,
         version: HttpVersion,
     ) -> Result<Route, Error> {
-        let plain = version == HttpVersion::Http1
-            || (version == HttpVersion::Auto
-                && (!target.secure() || self.is_http1(connector.settings.forget_after)));
-        if plain {
+        if self.is_plain(connector, target, version) {
             return self.http1(connector, target).await;
         }
         loop {
@@ -157,6 +167,15 @@ impl Origin {
         {
             Connection::Http1(io) => Ok(Route::Http1(io)),
             Connection::Http2(_) => Err(Error::NoExtendedConnect),
+        }
+    }
+
+    /// Whether a socket is opened over HTTP/1.1, whatever connections there are.
+    fn is_plain(&self, connector: &Connector, target: &Target, version: HttpVersion) -> bool {
+        match version {
+            HttpVersion::Http1 => true,
+            HttpVersion::Http2 => false,
+            HttpVersion::Auto => !target.secure() || self.is_http1(connector.settings.forget_after),
         }
     }
 

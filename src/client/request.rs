@@ -8,11 +8,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use tokio::time::timeout;
 
 use super::attempt::{Accepted, Attempt, Failure};
-use super::origin::Route;
+use super::origin::{Origin, Route};
+use super::place::Place;
 use super::{Client, HttpVersion};
 use crate::error::{Error, Timeout};
 use crate::frame::{Message, Role};
-use crate::handshake::{DeflateConfig, HandshakeError, HostPort, Offer, Target};
+use crate::handshake::{DeflateConfig, HandshakeError, HostPort, Offer, UrlError};
 use crate::metrics::{Handshake, Handshaking};
 use crate::socket::{Agreement, ByteStream, Early, WebSocket};
 
@@ -23,9 +24,13 @@ const REPEATS: usize = 3;
 /// An opening request being put together; see [`Client::request`].
 #[derive(Debug)]
 #[must_use = "nothing is sent before `connect`"]
-pub struct RequestBuilder {
+pub struct RequestBuilder(Box<Request>);
+
+/// Apart, because it is large and is moved at each call.
+#[derive(Debug)]
+struct Request {
     client: Client,
-    url: String,
+    place: Result<Arc<Place>, UrlError>,
     headers: HeaderMap,
     offer: Offer,
     deflate: Option<DeflateConfig>,
@@ -41,10 +46,10 @@ pub struct RequestBuilder {
 impl RequestBuilder {
     pub(super) fn new(client: Client, url: &str) -> Self {
         let deflate = client.inner.connector.settings.deflate;
-        Self {
+        Self(Box::new(Request {
+            place: client.inner.last_place.find(url),
             client,
             deflate,
-            url: url.to_owned(),
             headers: HeaderMap::new(),
             offer: Offer::default(),
             version: None,
@@ -53,7 +58,7 @@ impl RequestBuilder {
             early: Early::default(),
             limits: None,
             error: None,
-        }
+        }))
     }
 
     /// Adds a header field. The fields of the handshake itself cannot be set;
@@ -67,10 +72,10 @@ impl RequestBuilder {
         let value = value.try_into().map_err(Into::into);
         match name.and_then(|name| Ok((name, value?))) {
             Ok((name, value)) => {
-                self.headers.append(name, value);
+                self.0.headers.append(name, value);
             }
             Err(error) => {
-                self.error.get_or_insert(Error::Header(Arc::new(error)));
+                self.0.error.get_or_insert(Error::Header(Arc::new(error)));
             }
         }
         self
@@ -86,7 +91,7 @@ impl RequestBuilder {
 
     /// Offers a subprotocol (RFC 6455 §1.9), in the order of preference.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
-        self.offer.subprotocols.push(name.into());
+        self.0.offer.subprotocols.push(name.into());
         self
     }
 
@@ -94,7 +99,7 @@ impl RequestBuilder {
     /// instead of the client's [`deflate`](super::ClientBuilder::deflate).
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
-        self.deflate = config.into();
+        self.0.deflate = config.into();
         self
     }
 
@@ -127,14 +132,14 @@ impl RequestBuilder {
     /// # }
     /// ```
     pub fn early(mut self, message: impl Into<Message>) -> Self {
-        self.early.push(message.into());
+        self.0.early.push(message.into());
         self
     }
 
     /// Which version of HTTP carries this socket, instead of the client's
     /// [`version`](super::ClientBuilder::version).
     pub fn version(mut self, version: HttpVersion) -> Self {
-        self.version = Some(version);
+        self.0.version = Some(version);
         self
     }
 
@@ -142,7 +147,7 @@ impl RequestBuilder {
     /// instead of the URL's host and port. Which server that is, and the name
     /// that its certificate is for, the URL still says.
     pub fn authority(mut self, authority: HostPort) -> Self {
-        self.authority = Some(authority);
+        self.0.authority = Some(authority);
         self
     }
 
@@ -150,7 +155,7 @@ impl RequestBuilder {
     /// the URL leads to; nothing else about the request changes. Connections
     /// to one address are not shared with those to another.
     pub fn address(mut self, address: SocketAddr) -> Self {
-        self.address = Some(address);
+        self.0.address = Some(address);
         self
     }
 
@@ -158,7 +163,7 @@ impl RequestBuilder {
     /// says of it.
     #[cfg(feature = "bridge")]
     pub(crate) fn within(mut self, connect: Duration, handshake: Duration) -> Self {
-        self.limits = Some((connect, handshake));
+        self.0.limits = Some((connect, handshake));
         self
     }
 
@@ -166,9 +171,9 @@ impl RequestBuilder {
     /// nothing of the client's own.
     #[cfg(feature = "bridge")]
     pub(crate) fn on_behalf(mut self, headers: HeaderMap, offer: Offer) -> Self {
-        self.headers = headers;
-        self.offer = offer;
-        self.deflate = None;
+        self.0.headers = headers;
+        self.0.offer = offer;
+        self.0.deflate = None;
         self
     }
 
@@ -189,17 +194,17 @@ impl RequestBuilder {
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_with_response(mut self) -> Result<(WebSocket, Response<()>), Error> {
-        let config = self.client.inner.connector.socket.clone();
-        let deflate = self.deflate.unwrap_or_default();
-        if let Some(config) = &self.deflate {
-            self.offer = self.offer.deflate(config);
+        let config = self.0.client.inner.connector.socket.clone();
+        let deflate = self.0.deflate.unwrap_or_default();
+        if let Some(config) = &self.0.deflate {
+            self.0.offer = self.0.offer.deflate(config);
         }
         let Accepted {
             stream,
             agreed,
             response,
             meter,
-        } = self.accepted().await?;
+        } = self.0.accepted().await?;
         let agreement = Agreement {
             subprotocol: agreed.subprotocol,
             deflate: agreed
@@ -217,13 +222,21 @@ impl RequestBuilder {
     ///
     /// As [`connect`](Self::connect).
     pub async fn open(self) -> Result<ByteStream, Error> {
-        let config = self.client.inner.connector.socket.clone();
-        let Accepted { stream, meter, .. } = self.accepted().await?;
+        let config = self.0.client.inner.connector.socket.clone();
+        let Accepted { stream, meter, .. } = self.0.accepted().await?;
         Ok(ByteStream::new(stream, Role::Client, config, meter))
     }
 
+    /// Opens the stream, and gives all that came with it.
+    #[cfg(feature = "bridge")]
+    pub(crate) async fn accepted(self) -> Result<Accepted, Error> {
+        self.0.accepted().await
+    }
+}
+
+impl Request {
     /// Sends the request; repeats it where it certainly was not acted on.
-    pub(crate) async fn accepted(mut self) -> Result<Accepted, Error> {
+    async fn accepted(mut self: Box<Self>) -> Result<Accepted, Error> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -241,13 +254,23 @@ impl RequestBuilder {
         accepted
     }
 
+    fn origin_of(&self, place: &Place) -> Arc<Origin> {
+        let find = || self.client.origin(&place.target, self.address);
+        match self.address {
+            Some(_) => find(),
+            None => place.origin.get_or_init(find).clone(),
+        }
+    }
+
     /// Attempts until one is answered.
     async fn attempts(&self) -> Result<Accepted, Error> {
-        let mut target: Target = self.url.parse().map_err(HandshakeError::Url)?;
-        if let Some(authority) = &self.authority {
-            target = target.called(authority);
-        }
-        let origin = self.client.origin(&target, self.address);
+        let place = self.place.as_deref();
+        let place = place.map_err(|error| HandshakeError::Url(*error))?;
+        let target = match &self.authority {
+            Some(authority) => &place.target.clone().called(authority),
+            None => &place.target,
+        };
+        let origin = self.origin_of(place);
         let connector = &self.client.inner.connector;
         let version = self.version.unwrap_or(connector.settings.version);
         let settings = &connector.settings;
@@ -257,7 +280,7 @@ impl RequestBuilder {
         let attempt = Attempt {
             handshake: handshake.min(settings.handshake_timeout),
             connector,
-            target: &target,
+            target,
             headers: &self.headers,
             offer: &self.offer,
             early: &self.early,
@@ -269,9 +292,14 @@ impl RequestBuilder {
             let mut handshaking = Handshaking::new(observer, Role::Client, None);
             // Boxed where they are large, for a place in this future is held
             // until the answer is there, and many may be waited for at a time.
-            let route = Box::pin(origin.route(connector, &target, version));
-            let route = timeout(connect, route).await;
-            let route = route.unwrap_or(Err(Error::Timeout(Timeout::Connect)));
+            let route = match origin.route_at_hand(connector, target, version) {
+                Some(route) => Ok(route),
+                None => {
+                    let route = Box::pin(origin.route(connector, target, version));
+                    let route = timeout(connect, route).await;
+                    route.unwrap_or(Err(Error::Timeout(Timeout::Connect)))
+                }
+            };
             let (client, slot) = match route {
                 Ok(Route::Http2(client, slot)) => (client, slot),
                 Ok(Route::Http1(io)) => {

@@ -43,6 +43,20 @@ impl HostPort {
         self.port = self.port.filter(|port| *port != default);
         self
     }
+
+    pub(super) fn into_host(self) -> String {
+        self.host
+    }
+
+    /// Whether `text`, which this was parsed from, is just how it would be shown. A port may
+    /// have gone since; an IPv6 address counts as written otherwise, whether it is or not.
+    pub(super) fn is_written(&self, text: &str) -> bool {
+        match (text.strip_prefix(self.host.as_str()), self.port) {
+            (Some(rest), None) => rest.is_empty(),
+            (Some(rest), Some(_)) => rest.starts_with(':') && !rest.starts_with(":0"),
+            (None, _) => false,
+        }
+    }
 }
 
 /// The host without the dot that ends a fully qualified name: it is the same host.
@@ -82,8 +96,14 @@ impl FromStr for HostPort {
 /// A registered name or an IPv4 address (RFC 3986 §3.2.2), without percent-encoding, which no
 /// resolver takes, and without `*`, which stands for more than one host in lists of ours.
 fn is_name(host: &str) -> bool {
-    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+;=".contains(&byte);
     !bare(host).is_empty() && host.bytes().all(is_name_byte)
+}
+
+#[rustfmt::skip]
+fn is_name_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
+        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'+' | b';' | b'=')
 }
 
 fn parse_port(text: &str) -> Result<u16, InvalidHostPort> {

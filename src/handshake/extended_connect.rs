@@ -3,10 +3,11 @@
 //! `:protocol` is no part of [`http`]'s types: the caller adds it to a client's request, and
 //! passes it in with a server's.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version, request, response};
 
+use super::request_fields::RequestFields;
 use super::syntax::{self, Field};
 use super::{Agreed, HandshakeError, HostPort, Key, Offer, Opening, Rejection, Target, Via};
 use super::{headers as fields, upgrade};
@@ -34,7 +35,7 @@ pub fn request(
     *request.version_mut() = Version::HTTP_2;
     let own = request.headers_mut();
     offer.write(own)?;
-    own.extend(headers);
+    fields::add_own(own, headers);
     Ok(request)
 }
 
@@ -72,25 +73,26 @@ pub fn check_request(parts: &request::Parts, protocol: Option<&str>) -> Result<O
     if parts.method != Method::CONNECT {
         return Err(Rejection::Malformed(":protocol without CONNECT"));
     }
-    let authority = check_pseudo_fields(parts)?;
-    let headers = &parts.headers;
-    if fields::has_connection_specific(headers) {
+    let found = RequestFields::find(&parts.headers);
+    let authority = check_authority(parts, &found.host)?;
+    if found.connection_specific {
         return Err(Rejection::Malformed("fields that HTTP/2 forbids"));
     }
     if protocol != PROTOCOL {
         return Err(Rejection::Protocol);
     }
-    if headers.contains_key(CONTENT_LENGTH) {
+    if !matches!(found.content_length, Field::Absent) {
         return Err(Rejection::Body);
     }
-    if !upgrade::is_version_13(headers) {
+    if !upgrade::is_version_13(&found.version) {
         return Err(Rejection::Version);
     }
-    Opening::read(Via::Http2, authority, accept(headers), headers)
+    let accept = accept(&found.key);
+    Opening::read(Via::Http2, authority, accept, &found, &parts.headers)
 }
 
 /// Checks what the h2 crate lets through, and finds the host that the request is for.
-fn check_pseudo_fields(parts: &request::Parts) -> Result<HostPort, Rejection> {
+fn check_authority(parts: &request::Parts, host: &Field<'_>) -> Result<HostPort, Rejection> {
     // First: the h2 crate drops the scheme, too, of a request without `:authority`.
     let Some(authority) = parts.uri.authority() else {
         return Err(Rejection::Malformed(":authority is missing"));
@@ -112,7 +114,7 @@ fn check_pseudo_fields(parts: &request::Parts) -> Result<HostPort, Rejection> {
             ":authority is no host with an optional port",
         ));
     };
-    let host = match syntax::field(&parts.headers, HOST) {
+    let host = match host {
         Field::Absent => return Ok(authority),
         Field::Once(host) => syntax::text(host).and_then(|host| host.parse::<HostPort>().ok()),
         Field::Repeated => None,
@@ -125,8 +127,8 @@ fn check_pseudo_fields(parts: &request::Parts) -> Result<HostPort, Rejection> {
 }
 
 /// The answer to a key that HTTP/2 does not need; to one that is no key, there is none.
-fn accept(headers: &HeaderMap) -> Option<http::HeaderValue> {
-    match syntax::field(headers, SEC_WEBSOCKET_KEY) {
+fn accept(key: &Field<'_>) -> Option<http::HeaderValue> {
+    match key {
         Field::Once(key) => Key::parse(key).ok().map(|key| key.accept()),
         Field::Absent | Field::Repeated => None,
     }
@@ -155,7 +157,7 @@ pub fn response(
             .map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)),
     );
     agreed.write(opening, own)?;
-    own.extend(headers);
+    fields::add_own(own, headers);
     Ok(response)
 }
 

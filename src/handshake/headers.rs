@@ -87,11 +87,11 @@ pub fn remove_reserved(headers: &mut HeaderMap) {
 /// (RFC 9113 §8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let cookies = || headers.get_all(header::COOKIE).into_iter();
-    let crumbs: Vec<&[u8]> = cookies().map(HeaderValue::as_bytes).collect();
-    let sensitive = cookies().any(HeaderValue::is_sensitive);
-    if crumbs.len() < 2 {
+    if cookies().nth(1).is_none() {
         return;
     }
+    let crumbs: Vec<&[u8]> = cookies().map(HeaderValue::as_bytes).collect();
+    let sensitive = cookies().any(HeaderValue::is_sensitive);
     let mut joined = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
         .expect("valid values joined by visible ASCII are valid");
     joined.set_sensitive(sensitive);
@@ -113,26 +113,19 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     Some(unquoted.unwrap_or(value))
 }
 
+/// Adds the caller's fields behind the handshake's; mostly there are none.
+pub(super) fn add_own(own: &mut HeaderMap, headers: HeaderMap) {
+    if !headers.is_empty() {
+        own.extend(headers);
+    }
+}
+
 /// Refuses fields of the caller's that would contradict the handshake.
 pub(super) fn check_own(headers: &HeaderMap) -> Result<(), HandshakeError> {
     match headers.keys().find(|name| is_reserved(name)) {
         Some(name) => Err(HandshakeError::ReservedHeader(name.clone())),
         None => Ok(()),
     }
-}
-
-/// Whether HTTP/2 forbids one of the fields (RFC 9113 §8.2.2).
-pub(super) fn has_connection_specific(headers: &HeaderMap) -> bool {
-    let forbidden = [
-        header::CONNECTION,
-        header::UPGRADE,
-        header::TRANSFER_ENCODING,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ];
-    let other_te = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"trailers");
-    forbidden.iter().any(|name| headers.contains_key(name))
-        || headers.get_all(header::TE).iter().any(other_te)
 }
 
 #[cfg(test)]
@@ -235,23 +228,6 @@ mod tests {
         let mut none = HeaderMap::new();
         join_cookies(&mut none);
         assert!(none.is_empty());
-    }
-
-    #[test]
-    fn rfc9113_8_2_2_connection_specific_fields() {
-        for name in [
-            "connection",
-            "upgrade",
-            "transfer-encoding",
-            "keep-alive",
-            "te",
-        ] {
-            assert!(has_connection_specific(&map(&[(name, "x")])), "{name}");
-        }
-        assert!(!has_connection_specific(&map(&[
-            ("te", "Trailers"),
-            ("x", "y")
-        ])));
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod negotiation;
 mod opening;
 pub mod origin;
 mod rejection;
+mod request_fields;
 pub mod subprotocol;
 mod syntax;
 mod target;

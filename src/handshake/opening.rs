@@ -1,8 +1,9 @@
 //! What a server learns from a request that opens a socket.
 
-use http::header::{HeaderMap, HeaderValue, ORIGIN};
+use http::header::{HeaderMap, HeaderValue};
 
-use super::syntax::{self, Field};
+use super::request_fields::RequestFields;
+use super::syntax::Field;
 use super::{
     Agreed, AllowedAuthorities, AllowedOrigins, DeflateConfig, Extension, HostPort, Rejection,
     extensions, subprotocol,
@@ -44,21 +45,32 @@ impl Opening {
         via: Via,
         authority: HostPort,
         accept: Option<HeaderValue>,
+        found: &RequestFields<'_>,
         headers: &HeaderMap,
     ) -> Result<Self, Rejection> {
-        let origin = match syntax::field(headers, ORIGIN) {
+        let origin = match found.origin {
             Field::Absent => None,
             Field::Once(origin) => Some(origin.clone()),
             // Nobody can tell which of them a rule was meant for (RFC 6454 §7.3).
             Field::Repeated => return Err(Rejection::Origin),
+        };
+        let subprotocols = if found.has_subprotocols {
+            subprotocol::parse(headers)?
+        } else {
+            Vec::new()
+        };
+        let extensions = if found.has_extensions {
+            extensions::parse(headers).map_err(|_| Rejection::Extensions)?
+        } else {
+            Vec::new()
         };
         Ok(Self {
             via,
             authority,
             origin,
             accept,
-            subprotocols: subprotocol::parse(headers)?,
-            extensions: extensions::parse(headers).map_err(|_| Rejection::Extensions)?,
+            subprotocols,
+            extensions,
         })
     }
 

@@ -49,19 +49,29 @@ pub(super) fn contains_token(headers: &HeaderMap, name: impl AsHeaderName, token
 }
 
 /// A field that may come once.
+#[derive(Default)]
 pub(super) enum Field<'a> {
+    #[default]
     Absent,
     Once(&'a HeaderValue),
     Repeated,
 }
 
-pub(super) fn field(headers: &HeaderMap, name: impl AsHeaderName) -> Field<'_> {
-    let mut values = headers.get_all(name).into_iter();
-    match (values.next(), values.next()) {
-        (None, _) => Field::Absent,
-        (Some(value), None) => Field::Once(value),
-        (Some(_), Some(_)) => Field::Repeated,
+impl<'a> Field<'a> {
+    pub(super) fn add(&mut self, value: &'a HeaderValue) {
+        *self = match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
     }
+}
+
+pub(super) fn field(headers: &HeaderMap, name: impl AsHeaderName) -> Field<'_> {
+    let mut field = Field::default();
+    for value in headers.get_all(name) {
+        field.add(value);
+    }
+    field
 }
 
 /// Joins tokens into one field value.

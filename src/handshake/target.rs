@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::HeaderValue;
-use http::uri::{PathAndQuery, Scheme, Uri};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme, Uri};
 
 use super::UrlError;
 use super::authority::{HostPort, InvalidHostPort};
@@ -25,7 +25,8 @@ use super::authority::{HostPort, InvalidHostPort};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     origin: OriginKey,
-    authority: String,
+    // In the types of a `Uri`, which is made of them for each request: their clones share memory.
+    authority: Authority,
     path: PathAndQuery,
 }
 
@@ -73,7 +74,7 @@ impl Target {
     /// What goes into `Host` or `:authority`: the default port is left out.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.authority
+        self.authority.as_str()
     }
 
     /// The same target, told that it is called `authority`: a proxy passes on the name that its
@@ -90,7 +91,7 @@ impl Target {
     #[must_use]
     pub fn called(mut self, authority: &HostPort) -> Self {
         let default_port = if self.secure() { 443 } else { 80 };
-        self.authority = authority.clone().without_port(default_port).to_string();
+        self.authority = shown(&authority.clone().without_port(default_port));
         self
     }
 
@@ -114,12 +115,11 @@ impl Target {
         } else {
             Scheme::HTTP
         };
-        Uri::builder()
-            .scheme(scheme)
-            .authority(self.authority())
-            .path_and_query(self.path.clone())
-            .build()
-            .expect("its parts were parsed")
+        let mut parts = Parts::default();
+        parts.scheme = Some(scheme);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(self.path.clone());
+        Uri::from_parts(parts).expect("no part is missing")
     }
 
     pub(super) fn path_uri(&self) -> Uri {
@@ -155,21 +155,27 @@ impl TryFrom<&Uri> for Target {
         if !secure && !is_one_of(["ws", "http"]) {
             return Err(UrlError::Scheme);
         }
-        let authority = uri.authority().ok_or(UrlError::Host)?.as_str();
-        if authority.contains('@') {
+        let authority = uri.authority().ok_or(UrlError::Host)?;
+        if authority.as_str().contains('@') {
             return Err(UrlError::UserInfo);
         }
-        let authority: HostPort = authority.parse().map_err(|error| match error {
+        let named: HostPort = authority.as_str().parse().map_err(|error| match error {
             InvalidHostPort::Host => UrlError::Host,
             InvalidHostPort::Port => UrlError::Port,
         })?;
         let default_port = if secure { 443 } else { 80 };
+        let port = named.port().unwrap_or(default_port);
+        let named = named.without_port(default_port);
+        let authority = if named.is_written(authority.as_str()) {
+            authority.clone()
+        } else {
+            shown(&named)
+        };
         let origin = OriginKey {
             secure,
-            host: authority.host().to_owned(),
-            port: authority.port().unwrap_or(default_port),
+            host: named.into_host(),
+            port,
         };
-        let authority = authority.without_port(default_port).to_string();
         let path = match uri.path_and_query() {
             Some(path) if is_normal(path.as_str()) => path.clone(),
             path => normal_path(path.map_or("", PathAndQuery::as_str))?,
@@ -180,6 +186,10 @@ impl TryFrom<&Uri> for Target {
             path,
         })
     }
+}
+
+fn shown(authority: &HostPort) -> Authority {
+    Authority::try_from(authority.to_string()).expect("all that a `HostPort` holds, a URI can")
 }
 
 fn is_normal(path: &str) -> bool {

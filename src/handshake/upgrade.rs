@@ -1,13 +1,14 @@
 //! The Upgrade of HTTP/1.1 (RFC 6455 §4).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version, request, response};
 
 use super::authority;
 use super::headers as fields;
+use super::request_fields::RequestFields;
 use super::syntax::{self, Field};
 use super::{Agreed, HandshakeError, HostPort, Key, Offer, Opening, Rejection, Target, Via};
 
@@ -35,7 +36,7 @@ pub fn request(
     own.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     own.insert(SEC_WEBSOCKET_KEY, key.to_value());
     offer.write(own)?;
-    own.extend(headers);
+    fields::add_own(own, headers);
     Ok(request)
 }
 
@@ -102,22 +103,24 @@ pub fn check_request(parts: &request::Parts) -> Result<Opening, Rejection> {
         return Err(Rejection::Connection);
     }
     let authority = host(parts)?;
-    if has_body(headers) {
+    let found = RequestFields::find(headers);
+    if has_body(headers, &found.content_length) {
         return Err(Rejection::Body);
     }
     // Before the key, which other versions might not have.
-    if !is_version_13(headers) {
+    if !is_version_13(&found.version) {
         return Err(Rejection::Version);
     }
-    let key = match syntax::field(headers, SEC_WEBSOCKET_KEY) {
+    let key = match found.key {
         Field::Once(key) => Key::parse(key).map_err(|_| Rejection::Key)?,
         Field::Absent | Field::Repeated => return Err(Rejection::Key),
     };
-    Opening::read(Via::Http1, authority, Some(key.accept()), headers)
+    let accept = Some(key.accept());
+    Opening::read(Via::Http1, authority, accept, &found, headers)
 }
 
-pub(super) fn is_version_13(headers: &HeaderMap) -> bool {
-    match syntax::field(headers, SEC_WEBSOCKET_VERSION) {
+pub(super) fn is_version_13(version: &Field<'_>) -> bool {
+    match version {
         Field::Once(version) => syntax::text(version) == Some("13"),
         Field::Absent | Field::Repeated => false,
     }
@@ -133,8 +136,8 @@ fn host(parts: &request::Parts) -> Result<HostPort, Rejection> {
 
 /// Bytes behind the request's head would be a body to one reader and frames to another
 /// (RFC 9931): nothing but an explicit absence of them is taken.
-fn has_body(headers: &HeaderMap) -> bool {
-    let announced = match syntax::field(headers, CONTENT_LENGTH) {
+fn has_body(headers: &HeaderMap, length: &Field<'_>) -> bool {
+    let announced = match length {
         Field::Absent => false,
         Field::Once(length) => length.as_bytes() != b"0",
         Field::Repeated => true,
@@ -166,7 +169,7 @@ pub fn response(
             .map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)),
     );
     agreed.write(opening, own)?;
-    own.extend(headers);
+    fields::add_own(own, headers);
     Ok(response)
 }
 

@@ -18,6 +18,7 @@ use super::ordinary;
 use super::serve::ResponseBody;
 use crate::frame::Role;
 use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection};
+use crate::transport::Transport;
 use crate::transport::h2::H2Responder;
 
 /// How the answer is given.
@@ -43,6 +44,16 @@ impl Answer {
         match self {
             Self::Http2(responder) => responder.observed(),
             Self::Http1 { from, .. } => from.connection.observed(),
+        }
+    }
+
+    /// What carries the request.
+    pub(super) fn transport(&self) -> Transport {
+        match self {
+            Self::Http2(responder) => responder.transport(),
+            Self::Http1 { from, .. } => Transport::Http1 {
+                connection: from.connection.observed().info.id,
+            },
         }
     }
 

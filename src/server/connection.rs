@@ -110,11 +110,10 @@ impl Connection {
     }
 
     fn on_http2(&self, mut incoming: H2Incoming) {
-        let transport = incoming.transport();
-        incoming.parts.extensions.insert(transport);
         headers::join_cookies(&mut incoming.parts.headers);
         if incoming.parts.method != Method::CONNECT {
-            if let Err(rejection) = self.admit_ordinary(&mut incoming.parts) {
+            let transport = incoming.transport();
+            if let Err(rejection) = self.admit_ordinary(&mut incoming.parts, transport) {
                 return ordinary::respond(incoming, refusal(rejection, Via::Http2));
             }
             if let Some(fallback) = self.fallback.clone() {
@@ -178,11 +177,10 @@ impl Connection {
         open: Arc<OpenConnection>,
     ) -> Response<ResponseBody> {
         let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(Transport::Http1 {
-            connection: open.observed().info.id,
-        });
         if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
-            if let Err(rejection) = self.admit_ordinary(&mut parts) {
+            let connection = open.observed().info.id;
+            let transport = Transport::Http1 { connection };
+            if let Err(rejection) = self.admit_ordinary(&mut parts, transport) {
                 return refusal(rejection, Via::Http1);
             }
             return match &self.fallback {
@@ -250,9 +248,14 @@ impl Connection {
     }
 
     /// Which ordinary requests reach the fallback, and what they bring along.
-    fn admit_ordinary(&self, parts: &mut request::Parts) -> Result<(), Rejection> {
+    fn admit_ordinary(
+        &self,
+        parts: &mut request::Parts,
+        transport: Transport,
+    ) -> Result<(), Rejection> {
         let authorities = &self.settings.authorities;
         authorities.check_request(parts, self.default_port())?;
+        parts.extensions.insert(transport);
         parts.extensions.insert(self.peer.clone());
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::frame::Role;
 use crate::handshake::{
     Agreed, DeflateConfig, HandshakeError, HostPort, Opening, extended_connect, headers, upgrade,
 };
-use crate::metrics::{Handshake, SocketMeter};
+use crate::metrics::{Handshake, Observed, SocketMeter};
 #[cfg(feature = "bridge")]
 use crate::socket::Config;
 use crate::socket::{Agreement, ByteStream, WebSocket};
@@ -71,6 +71,7 @@ pub struct Upgrade(Box<Request>);
 /// Apart, because it is large and a handler lives long.
 struct Request {
     peer: Peer,
+    transport: Transport,
     settings: Arc<Settings>,
     parts: request::Parts,
     opening: Opening,
@@ -98,10 +99,12 @@ impl Upgrade {
         opening: Opening,
         answer: Answer,
     ) -> Self {
-        let span = span(peer.addr, &parts, &opening, &answer);
+        let transport = answer.transport();
+        let span = span(peer.addr, &parts, &opening, answer.observed(), transport);
         Self(Box::new(Request {
             span,
             peer,
+            transport,
             deflate: settings.deflate,
             unanswered: Unanswered(Pending::new(answer, settings.answer_timeout)),
             settings,
@@ -141,8 +144,7 @@ impl Upgrade {
     /// What carries the request, and will carry the socket.
     #[must_use]
     pub fn transport(&self) -> Transport {
-        let transport = self.parts().extensions.get().copied();
-        transport.unwrap_or(Transport::Io)
+        self.0.transport
     }
 
     /// The path.
@@ -404,8 +406,13 @@ impl fmt::Debug for Upgrade {
 }
 
 /// The span of a socket to be, inside its connection's.
-fn span(peer: SocketAddr, parts: &request::Parts, opening: &Opening, answer: &Answer) -> Span {
-    let observed = answer.observed();
+fn span(
+    peer: SocketAddr,
+    parts: &request::Parts,
+    opening: &Opening,
+    observed: &Observed,
+    transport: Transport,
+) -> Span {
     let span = tracing::debug_span!(
         parent: &observed.span,
         "socket",
@@ -418,9 +425,7 @@ fn span(peer: SocketAddr, parts: &request::Parts, opening: &Opening, answer: &An
         // Without the query, which may carry secrets.
         path = parts.uri.path(),
     );
-    if let Answer::Http2(responder) = answer
-        && let Transport::Http2 { stream, .. } = responder.transport()
-    {
+    if let Transport::Http2 { stream, .. } = transport {
         span.record("stream", stream);
     }
     span

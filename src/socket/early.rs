@@ -27,6 +27,9 @@ impl Early {
     /// Uncompressed: nothing is agreed on yet, and later on uncompressed
     /// messages are allowed as well (RFC 7692 §6).
     pub(crate) fn frames(&self, limits: Limits) -> Result<Bytes, SendError> {
+        if self.messages.is_empty() {
+            return Ok(Bytes::new());
+        }
         let mut protocol = Protocol::new(Role::Client, limits);
         let mut frames = BytesMut::new();
         for message in &self.messages {

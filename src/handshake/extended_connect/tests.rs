@@ -148,9 +148,10 @@ fn rfc9113_8_5_a_connect_without_authority_is_malformed() {
         check(&parts),
         Err(Rejection::Malformed(":authority is missing"))
     );
-    parts
-        .headers
-        .insert(HOST, HeaderValue::from_static("server.example.com"));
+    parts.headers.insert(
+        http::header::HOST,
+        HeaderValue::from_static("server.example.com"),
+    );
     assert!(
         is_malformed(&check(&parts)),
         "a host field is no substitute"

@@ -1,0 +1,117 @@
+//! The fields of a request that its handshake reads.
+
+use http::header::HeaderMap;
+
+use super::syntax::Field;
+
+/// Found in one pass over all fields: to look each one up costs a server more than all else
+/// that it does about a handshake.
+#[derive(Default)]
+pub(super) struct RequestFields<'a> {
+    pub(super) host: Field<'a>,
+    pub(super) origin: Field<'a>,
+    pub(super) content_length: Field<'a>,
+    pub(super) version: Field<'a>,
+    pub(super) key: Field<'a>,
+    /// HTTP/2 forbids one of the fields (RFC 9113 §8.2.2).
+    pub(super) connection_specific: bool,
+    /// Whether there are any, for those who read them.
+    pub(super) has_subprotocols: bool,
+    pub(super) has_extensions: bool,
+}
+
+impl<'a> RequestFields<'a> {
+    pub(super) fn find(headers: &'a HeaderMap) -> Self {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "host" => found.host.add(value),
+                "origin" => found.origin.add(value),
+                "content-length" => found.content_length.add(value),
+                "sec-websocket-version" => found.version.add(value),
+                "sec-websocket-key" => found.key.add(value),
+                "sec-websocket-protocol" => found.has_subprotocols = true,
+                "sec-websocket-extensions" => found.has_extensions = true,
+                "te" if value.as_bytes().eq_ignore_ascii_case(b"trailers") => {}
+                "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding"
+                | "upgrade" => found.connection_specific = true,
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields.iter().map(pair) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn rfc9113_8_2_2_connection_specific_fields() {
+        for fields in [
+            &[("connection", "x")][..],
+            &[("upgrade", "x")],
+            &[("transfer-encoding", "x")],
+            &[("keep-alive", "x")],
+            &[("proxy-connection", "x")],
+            &[("te", "x")],
+            &[("te", "trailers"), ("te", "trailers, x")],
+        ] {
+            let headers = map(fields);
+            let found = RequestFields::find(&headers);
+            assert!(found.connection_specific, "{fields:?}");
+        }
+        let headers = map(&[("te", "Trailers"), ("x", "y")]);
+        assert!(!RequestFields::find(&headers).connection_specific);
+    }
+
+    #[test]
+    fn each_field_is_found_however_often_it_comes() {
+        type Of = for<'a, 'b> fn(&'b RequestFields<'a>) -> &'b Field<'a>;
+        let fields: [(&str, Of); 5] = [
+            ("host", |found| &found.host),
+            ("origin", |found| &found.origin),
+            ("content-length", |found| &found.content_length),
+            ("sec-websocket-version", |found| &found.version),
+            ("sec-websocket-key", |found| &found.key),
+        ];
+        for (name, field) in fields {
+            let headers = map(&[("x", "y"), (name, "1")]);
+            let found = RequestFields::find(&headers);
+            assert!(
+                matches!(field(&found), Field::Once(v) if *v == "1"),
+                "{name}"
+            );
+            let others = fields.iter().filter(|(other, _)| *other != name);
+            for (_, other) in others {
+                assert!(matches!(other(&found), Field::Absent), "{name}");
+            }
+            for headers in [
+                map(&[(name, "1"), ("x", "y"), (name, "1")]),
+                map(&[(name, "1"), (name, "2"), (name, "3")]),
+            ] {
+                let found = RequestFields::find(&headers);
+                assert!(matches!(field(&found), Field::Repeated), "{name}");
+            }
+        }
+        let headers = map(&[("sec-websocket-protocol", "")]);
+        let found = RequestFields::find(&headers);
+        assert!(found.has_subprotocols && !found.has_extensions);
+        let headers = map(&[("sec-websocket-extensions", "")]);
+        let found = RequestFields::find(&headers);
+        assert!(found.has_extensions && !found.has_subprotocols);
+    }
+}
