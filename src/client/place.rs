@@ -1,7 +1,7 @@
 //! Where URLs lead.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::origin::Origin;
 use crate::handshake::{Target, UrlError};
@@ -27,17 +27,21 @@ pub(super) struct LastPlace(Mutex<Option<Arc<Place>>>);
 
 impl LastPlace {
     pub(super) fn find(&self, url: &str) -> Result<Arc<Place>, UrlError> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = last.as_ref().filter(|place| place.url == url) {
-            return Ok(place.clone());
+        let last = self.lock().clone();
+        if let Some(place) = last.filter(|place| place.url == url) {
+            return Ok(place);
         }
         let place = Arc::new(Place {
             url: url.to_owned(),
             target: url.parse()?,
             origin: OnceLock::new(),
         });
-        *last = Some(place.clone());
+        *self.lock() = Some(place.clone());
         Ok(place)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Place>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -258,6 +258,7 @@ impl Request {
         let find = || self.client.origin(&place.target, self.address);
         match self.address {
             Some(_) => find(),
+            // Only those with an address are ever forgotten.
             None => place.origin.get_or_init(find).clone(),
         }
     }

@@ -286,6 +286,7 @@ mod tests {
                 "127.0.0.1:8080",
                 "/",
             ),
+            ("ws://a.:08080/", false, "a.", 8080, "a.:8080", "/"),
             ("ws://a/\u{e4}", false, "a", 80, "a", "/%C3%A4"),
         ] {
             let target: Target = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
