@@ -62,21 +62,28 @@ impl Origin {
         known.connections.iter().map(|c| c.hub().stats()).collect()
     }
 
-    /// As [`route`](Self::route), where nothing has to be waited for.
-    pub(super) fn route_at_hand(
-        &self,
+    /// A stream on a connection that is there, or else a new connection within
+    /// the `limit`.
+    pub(super) async fn route(
+        self: &Arc<Self>,
         connector: &Connector,
         target: &Target,
         version: HttpVersion,
-    ) -> Option<Route> {
-        if self.is_plain(connector, target, version) {
-            return None;
+        limit: Duration,
+    ) -> Result<Route, Error> {
+        if !self.is_plain(connector, target, version)
+            && let Some(route) = self.claim()
+        {
+            return Ok(route);
         }
-        self.claim()
+        // Boxed, and the timer with it, only where there is something to wait for.
+        let route = Box::pin(self.new_route(connector, target, version));
+        let route = timeout(limit, route).await;
+        route.unwrap_or(Err(Error::Timeout(Timeout::Connect)))
     }
 
-    /// A stream on a connection that is there, or else a new connection.
-    pub(super) async fn route(
+    /// A new connection, or a stream on one that others have made meanwhile.
+    async fn new_route(
         self: &Arc<Self>,
         connector: &Connector,
         target: &Target,

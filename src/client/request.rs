@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
-use tokio::time::timeout;
 
 use super::attempt::{Accepted, Attempt, Failure};
 use super::origin::{Origin, Route};
 use super::place::Place;
 use super::{Client, HttpVersion};
-use crate::error::{Error, Timeout};
+use crate::error::Error;
 use crate::frame::{Message, Role};
 use crate::handshake::{DeflateConfig, HandshakeError, HostPort, Offer, UrlError};
 use crate::metrics::{Handshake, Handshaking};
@@ -291,20 +290,13 @@ impl Request {
         loop {
             let observer = connector.settings.observer.clone();
             let mut handshaking = Handshaking::new(observer, Role::Client, None);
-            // Boxed where they are large, for a place in this future is held
-            // until the answer is there, and many may be waited for at a time.
-            let route = match origin.route_at_hand(connector, target, version) {
-                Some(route) => Ok(route),
-                None => {
-                    let route = Box::pin(origin.route(connector, target, version));
-                    let route = timeout(connect, route).await;
-                    route.unwrap_or(Err(Error::Timeout(Timeout::Connect)))
-                }
-            };
+            let route = origin.route(connector, target, version, connect).await;
             let (client, slot) = match route {
                 Ok(Route::Http2(client, slot)) => (client, slot),
                 Ok(Route::Http1(io)) => {
                     handshaking.on(Version::HTTP_11);
+                    // Boxed where they are large, for a place in this future is held
+                    // until the answer is there, and many may be waited for at a time.
                     let accepted = Box::pin(attempt.over_http1(io)).await;
                     handshaking.done(result(&accepted));
                     return accepted;
