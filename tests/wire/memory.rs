@@ -1,11 +1,19 @@
-//! What one connection can make a server hold: unread bytes, half messages.
+//! What one connection can make a server hold: unread bytes, half messages. What
+//! a socket holds of those who read it.
 
-use h2ws::{Error, Http2Config, Server};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{Error, Http2Config, Message, Server, WebSocket};
+use tokio::sync::Notify;
+
+use crate::support::client::http2;
 use crate::support::frames::{self, CLOSE, Frame, close, from_client};
 use crate::support::raw::{ENHANCE_YOUR_CALM, Raw, Seen};
 use crate::support::server::{self, Beside};
-use crate::support::{tasks, until};
+use crate::support::{tasks, until, within};
 
 const MIB: usize = 1 << 20;
 
@@ -130,7 +138,7 @@ async fn what_is_let_go_does_not_count() {
         if upgrade.path() == "/drop" {
             // Not before there is something unread.
             let mut socket = upgrade.accept().await.unwrap();
-            let _ = futures_util::StreamExt::next(&mut socket).await;
+            let _ = socket.next().await;
             return;
         }
         server::echoing(ended)(upgrade).await;
@@ -164,4 +172,75 @@ async fn without_a_limit_all_half_messages_are_kept() {
         peer.close(stream).await;
     }
     beside.unharmed().await;
+}
+
+/// Somebody who waits for a socket, and may own it.
+#[derive(Default)]
+struct Reader {
+    woken: Notify,
+    socket: Mutex<Option<WebSocket>>,
+}
+
+impl Wake for Reader {
+    fn wake(self: Arc<Self>) {
+        drop(self.socket.lock().unwrap().take());
+        self.woken.notify_one();
+    }
+}
+
+/// Lets `reader` wait for the echo of what `socket` sends.
+fn ask(socket: &mut WebSocket, reader: &Arc<Reader>) {
+    let waker = Waker::from(reader.clone());
+    let cx = &mut Context::from_waker(&waker);
+    let read = socket.poll_next_unpin(cx);
+    assert!(matches!(read, Poll::Pending), "{read:?}");
+    socket.start_send_unpin(Message::text("ask")).unwrap();
+    let flushed = socket.poll_flush_unpin(cx);
+    assert!(matches!(flushed, Poll::Ready(Ok(()))), "{flushed:?}");
+}
+
+/// A task that was woken may end: a socket that lives on in another one, or is
+/// not read any more, keeps nothing of it.
+#[tokio::test]
+async fn a_socket_does_not_keep_the_task_that_read_it() {
+    let server = server::echo(Server::builder()).await;
+    let mut socket = http2()
+        .build()
+        .unwrap()
+        .connect(&server.url("/"))
+        .await
+        .unwrap();
+    let reader = Arc::new(Reader::default());
+    ask(&mut socket, &reader);
+    within(reader.woken.notified()).await;
+    until(|| Arc::strong_count(&reader) == 1).await;
+}
+
+/// An executor may drop a task when it is woken, and the socket with it: the
+/// connection is not held up by that.
+#[test]
+fn a_wake_up_may_drop_the_socket() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let sibling = runtime.block_on(async {
+        let server = server::echo(Server::builder()).await;
+        let client = http2().build().unwrap();
+        let mut socket = client.connect(&server.url("/")).await.unwrap();
+        let mut sibling = client.connect(&server.url("/")).await.unwrap();
+        let reader = Arc::new(Reader::default());
+        {
+            // Not woken before it owns the socket.
+            let mut owned = reader.socket.lock().unwrap();
+            ask(&mut socket, &reader);
+            *owned = Some(socket);
+        }
+        sibling.send(Message::text("beside")).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), sibling.next()).await
+    });
+    // A driver that waits for itself would not end.
+    runtime.shutdown_background();
+    assert!(matches!(sibling, Ok(Some(Ok(_)))), "{sibling:?}");
 }

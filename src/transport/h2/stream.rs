@@ -2,6 +2,7 @@
 //! connection's driver have in common, and the driver's side of it.
 
 mod half;
+mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::{Finish, StreamError};
 
 pub(crate) use self::half::H2Stream;
+use self::waiters::Waiters;
 
 /// Bytes of one stream in the hands of `h2`, at most. More would not leave
 /// sooner, and what is still here can be packed.
@@ -69,12 +71,7 @@ struct State {
     end: End,
     /// The reader, too, waits for room to write.
     reader_wants_room: bool,
-    reader_waits: bool,
-    writer_waits: bool,
-    // Wakers are kept: a task waits many times, and cloning a waker is an
-    // atomic operation. Most writers never wait.
-    reader: Option<Waker>,
-    writer: Option<Box<Waker>>,
+    waiters: Waiters,
 }
 
 /// How a stream ends, as far as that is known.
@@ -149,7 +146,9 @@ impl Shared {
     }
 
     pub(super) fn wake_reader(&self) {
-        self.lock().wake_reader();
+        let mut woken = Waiters::default();
+        self.lock().waiters.take_reader(&mut woken);
+        woken.wake();
     }
 
     /// The driver's look at a stream: takes what `h2` received, hands window
@@ -157,42 +156,47 @@ impl Shared {
     /// application wrote.
     pub(super) fn service(self: &Arc<Self>, budget: Option<&mut Budget>) -> Serviced {
         self.listed.store(false, Ordering::Release);
-        let woken = self.woken.swap(false, Ordering::AcqRel);
+        let news = self.woken.swap(false, Ordering::AcqRel);
         let mut serviced = Serviced::default();
+        let mut woken = Waiters::default();
         let mut state = self.lock();
         let s = &mut *state;
         if s.handles.is_none() {
             return serviced;
         }
-        if woken {
+        if news {
             let waker = Waker::from(self.clone());
-            let news = s.receive(&mut Context::from_waker(&waker), &self.hub);
-            serviced.woke_reader = news && s.wake_reader();
+            let readable = s.receive(&mut Context::from_waker(&waker), &self.hub);
+            serviced.woke_reader = readable && s.waiters.take_reader(&mut woken);
         }
         s.release(self.hub.release_step);
         s.decide_end();
         if s.wants_to_send() {
             serviced.hungry = match budget {
-                Some(budget) => !s.feed(self, budget),
+                Some(budget) => !s.feed(self, budget, &mut woken),
                 None => true,
             };
         }
         if s.is_broken() {
-            s.wake_both();
+            s.waiters.take_both(&mut woken);
         }
-        if s.is_over(self) {
+        let over = s.is_over(self);
+        if over {
             s.outgoing.clear();
             s.share.except(&self.hub.held);
             serviced.over = s.handles.take();
             serviced.hungry = false;
-            drop(state);
-            self.hub.closed(self.key);
         } else if let Some(ending) = &mut s.ending
             && let Some(Finish::End { grace } | Finish::Await { grace, .. }) = ending.finish
             && !std::mem::replace(&mut ending.timed, true)
         {
             serviced.grace = Some(grace);
         }
+        drop(state);
+        if over {
+            self.hub.closed(self.key);
+        }
+        woken.wake();
         serviced
     }
 
@@ -208,7 +212,9 @@ impl Shared {
         state.ending().overloaded = true;
         state.share.except(&self.hub.held);
         state.drop_incoming();
-        state.wake_both();
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        waiters.wake();
     }
 
     /// Nobody closed an overloaded stream.
@@ -247,10 +253,11 @@ impl Shared {
             state.outgoing.clear();
             state.share.except(&self.hub.held);
             state.received(Err(self.hub.why(error.clone())));
-            state.wake_both();
+            let waiters = std::mem::take(&mut state.waiters);
             drop(state);
             drop(handles);
             self.hub.closed(self.key);
+            waiters.wake();
         }
     }
 }
@@ -290,49 +297,6 @@ impl State {
 
     fn finish(&self) -> Option<Finish> {
         self.ending.as_ref()?.finish
-    }
-
-    fn wait_to_read(&mut self, cx: &Context<'_>) {
-        self.reader_waits = true;
-        match &mut self.reader {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => self.reader = Some(cx.waker().clone()),
-        }
-    }
-
-    fn wait_for_room(&mut self, cx: &Context<'_>) {
-        self.writer_waits = true;
-        match &mut self.writer {
-            Some(waker) => waker.as_mut().clone_from(cx.waker()),
-            None => self.writer = Some(Box::new(cx.waker().clone())),
-        }
-    }
-
-    /// Returns whether somebody waited.
-    fn wake_reader(&mut self) -> bool {
-        let waiting = std::mem::take(&mut self.reader_waits);
-        if waiting && let Some(waker) = &self.reader {
-            waker.wake_by_ref();
-        }
-        waiting
-    }
-
-    fn wake_writer(&mut self) {
-        if std::mem::take(&mut self.writer_waits)
-            && let Some(waker) = &self.writer
-        {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn wake_both(&mut self) {
-        self.wake_reader();
-        self.wake_writer();
-    }
-
-    fn forget_waiters(&mut self) {
-        (self.reader, self.writer) = (None, None);
-        (self.reader_waits, self.writer_waits) = (false, false);
     }
 
     /// Takes what `h2` has. Returns whether there is something new to read.
@@ -435,7 +399,7 @@ impl State {
     /// `h2` is not asked for capacity. It holds what the peer's window does
     /// not take yet, and the pieces tell when they have left. Returns false
     /// where the budget held something back.
-    fn feed(&mut self, stream: &Arc<Shared>, budget: &mut Budget) -> bool {
+    fn feed(&mut self, stream: &Arc<Shared>, budget: &mut Budget, woken: &mut Waiters) -> bool {
         let fed = self.try_feed(stream, budget).unwrap_or_else(|error| {
             self.outgoing.clear();
             self.end = End::Sent;
@@ -443,9 +407,9 @@ impl State {
             true
         });
         if self.outgoing.len() < stream.hub.write_buffer {
-            self.wake_writer();
+            self.waiters.take_writer(woken);
             if std::mem::take(&mut self.reader_wants_room) {
-                self.wake_reader();
+                self.waiters.take_reader(woken);
             }
         }
         fed

@@ -85,11 +85,11 @@ impl Tally {
         self.lock().len()
     }
 
-    pub(super) fn add(&self, kept: &mut Vec<u64>) {
+    pub(super) fn add(&self, kept: &mut Vec<u32>) {
         let mut latency = self.lock();
         for micros in kept.drain(..) {
             // It grows by itself, so every value has a place.
-            let _ = latency.record(micros);
+            let _ = latency.record(micros.into());
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::bar;
 use super::load::Load;
 use super::pace::Pace;
-use super::socket::{Socket, talk};
+use super::socket::{Socket, Talk};
 use super::usage::Usage;
 use crate::Failure;
 use crate::args::BenchArgs;
@@ -108,8 +108,7 @@ impl Crowd {
         let mut tasks = JoinSet::new();
         let done = Vec::with_capacity(sockets.len());
         for (number, socket) in sockets.into_iter().enumerate() {
-            let load = load.clone();
-            tasks.spawn(async move { talk(&load, socket, number).await });
+            tasks.spawn(Talk::new(load.clone(), socket, number));
         }
         if let Some(pace) = &load.pace {
             let stopping = load.clone();

@@ -1,7 +1,8 @@
 //! One socket under load.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -25,54 +26,73 @@ const TOGETHER_BYTES: usize = 1024;
 /// be taken for its memory too.
 pub(super) type Socket = Box<WebSocket>;
 
-/// Talks until the load is over.
-pub(super) async fn talk(
-    load: &Load,
-    mut socket: Socket,
-    number: usize,
-) -> Result<Socket, Failure> {
-    let mut talk = Talk {
-        load,
-        socket: &mut socket,
-        number,
-        sent: 0,
-        due: VecDeque::with_capacity(load.in_flight as usize),
-        kept: Vec::new(),
-        clock: Clock::new(load.payload.len()),
-    };
-    poll_fn(|cx| talk.poll(cx)).await?;
-    drop(talk);
-    Ok(socket)
-}
-
-struct Talk<'a> {
-    load: &'a Load,
-    socket: &'a mut WebSocket,
+/// Talks until the load is over, and gives the socket back.
+///
+/// Not an async function, which would hold its arguments twice: what a task
+/// leaves behind would be taken for the socket's memory as well.
+pub(super) struct Talk {
+    load: Arc<Load>,
+    /// `None` once it is given back.
+    socket: Option<Socket>,
     number: usize,
     sent: u64,
     /// When what is unanswered was sent, or was due to be.
     due: VecDeque<Instant>,
-    kept: Vec<u64>,
+    /// Microseconds.
+    kept: Vec<u32>,
     clock: Clock,
 }
 
-impl Drop for Talk<'_> {
+impl Drop for Talk {
     fn drop(&mut self) {
         self.load.tally.add(&mut self.kept);
     }
 }
 
-impl Talk<'_> {
+impl Future for Talk {
+    type Output = Result<Socket, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let talk = &mut *self;
+        let Some(mut socket) = talk.socket.take() else {
+            return Poll::Ready(Err("polled after its end".into()));
+        };
+        let talked = talk.poll_talk(&mut socket, cx);
+        if talked.is_pending() {
+            talk.socket = Some(socket);
+            return Poll::Pending;
+        }
+        talked.map_ok(|()| socket)
+    }
+}
+
+impl Talk {
+    pub(super) fn new(load: Arc<Load>, socket: Socket, number: usize) -> Self {
+        Self {
+            socket: Some(socket),
+            number,
+            sent: 0,
+            due: VecDeque::with_capacity(load.in_flight as usize),
+            kept: Vec::new(),
+            clock: Clock::new(load.payload.len()),
+            load,
+        }
+    }
+
     /// Reads while it cannot write: a server that waits for that would
     /// otherwise wait for ever.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_talk(
+        &mut self,
+        socket: &mut WebSocket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
         self.clock.forget();
         loop {
-            let over = self.write(cx)?;
+            let over = self.write(socket, cx)?;
             if over && self.due.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match self.socket.poll_next_unpin(cx) {
+            match socket.poll_next_unpin(cx) {
                 Poll::Ready(Some(message)) => self.count(&message?)?,
                 Poll::Ready(None) => {
                     return Poll::Ready(Err("the server closed the socket".into()));
@@ -84,19 +104,19 @@ impl Talk<'_> {
     }
 
     /// Writes what may be written; true when there will be no more.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+    fn write(&mut self, socket: &mut WebSocket, cx: &mut Context<'_>) -> Result<bool, Failure> {
         loop {
             let (may, over) = self.may_send(cx);
             if !may {
                 return Ok(over);
             }
-            match self.socket.poll_ready_unpin(cx)? {
+            match socket.poll_ready_unpin(cx)? {
                 Poll::Ready(()) => {
                     self.due.push_back(match &self.load.pace {
                         Some(pace) => pace.due_at(self.number, self.sent),
                         None => self.clock.now(),
                     });
-                    self.socket.start_send_unpin(self.load.payload.clone())?;
+                    socket.start_send_unpin(self.load.payload.clone())?;
                     self.sent += 1;
                 }
                 Poll::Pending => return Ok(false),
@@ -177,15 +197,22 @@ impl Clock {
     }
 }
 
-fn micros(latency: Duration) -> u64 {
-    u64::try_from(latency.as_micros())
-        .unwrap_or(u64::MAX)
+/// At most 71 minutes.
+fn micros(latency: Duration) -> u32 {
+    u32::try_from(latency.as_micros())
+        .unwrap_or(u32::MAX)
         .max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_is_small() {
+        let size = size_of::<Talk>();
+        assert!(size <= 128, "{size} bytes, once per socket that talks");
+    }
 
     #[test]
     fn short_messages_share_a_reading_and_long_ones_do_not() {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
-use super::{EAGER, End, Handles, Hub, Piece, Share, Shared, State};
+use super::{EAGER, End, Handles, Hub, Piece, Share, Shared, State, Waiters};
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::h2::memory;
 use crate::transport::{Finish, StreamError, Transport};
@@ -109,10 +109,7 @@ impl H2Stream {
                 unreleased: 0,
                 end: End::Open,
                 reader_wants_room: false,
-                reader_waits: false,
-                writer_waits: false,
-                reader: None,
-                writer: None,
+                waiters: Waiters::default(),
             }),
         });
         shared.list();
@@ -180,7 +177,7 @@ impl H2Stream {
             Some(Err(error)) => return Poll::Ready(Err(error.clone())),
             None => {}
         }
-        state.wait_to_read(cx);
+        state.waiters.reader_waits(cx);
         let written = self.unsent.hand_over(&mut state);
         drop(state);
         if written {
@@ -198,7 +195,7 @@ impl H2Stream {
         if let Some(Err(error)) = state.received_end() {
             return Poll::Ready(error.clone());
         }
-        state.wait_to_read(cx);
+        state.waiters.reader_waits(cx);
         Poll::Pending
     }
 
@@ -252,7 +249,7 @@ impl H2Stream {
         if state.outgoing.len() < self.shared.hub.write_buffer {
             return Poll::Ready(Ok(()));
         }
-        state.wait_for_room(cx);
+        state.waiters.writer_waits(cx);
         Poll::Pending
     }
 
@@ -264,7 +261,7 @@ impl H2Stream {
         let room = state.outgoing.len() + self.unsent.own.len() < self.shared.hub.write_buffer;
         if !room {
             state.reader_wants_room = true;
-            state.wait_to_read(cx);
+            state.waiters.reader_waits(cx);
         }
         room
     }
@@ -299,9 +296,11 @@ impl H2Stream {
     }
 
     fn let_go(&mut self, finish: Finish) {
+        // Dropped when the state is unlocked.
+        let _waiters;
         let mut state = self.shared.lock();
         self.unsent.hand_over(&mut state);
-        state.forget_waiters();
+        _waiters = std::mem::take(&mut state.waiters);
         if state.finish().is_some() || state.handles.is_none() {
             return;
         }
