@@ -16,7 +16,7 @@ const PORTIONS: u32 = 4;
 /// Streams that are worth a portion.
 const FEWEST: u32 = 10;
 
-/// Streams of a portion: more of them save no more.
+/// Streams of a portion: more of them gain little.
 const ENOUGH: u32 = 32;
 
 /// Readers that are woken in a round. Enough to tell how many streams are busy,
