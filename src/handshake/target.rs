@@ -353,4 +353,25 @@ mod tests {
         assert_eq!(origin("wss://a/").to_string(), "wss://a:443");
         assert_eq!(origin("ws://[::1]/").to_string(), "ws://[::1]:80");
     }
+
+    #[test]
+    fn whatever_a_host_is_called_fits_into_a_uri() {
+        let target: Target = "ws://a/".parse().unwrap();
+        let long = "a".repeat(100_000);
+        let mut called = 0;
+        let odd = (0..=u8::MAX).map(|byte| format!("a{}:1", char::from(byte)));
+        for name in odd.chain(["[::1]:1", "[2001:db8::1]", "1.2.3.4", "a.", &long].map(Into::into))
+        {
+            let Ok(name) = name.parse::<HostPort>() else {
+                continue;
+            };
+            let target = target.clone().called(&name);
+            assert_eq!(
+                target.http_uri().authority().unwrap().as_str(),
+                name.to_string()
+            );
+            called += 1;
+        }
+        assert_eq!(called, 26 * 2 + 10 + 13 + 5);
+    }
 }
