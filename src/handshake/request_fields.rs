@@ -45,19 +45,7 @@ impl<'a> RequestFields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            let name = HeaderName::from_static(name);
-            (name, HeaderValue::from_static(value))
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields.iter().map(pair) {
-            headers.append(name, value);
-        }
-        headers
-    }
+    use crate::handshake::headers::tests::map;
 
     #[test]
     fn rfc9113_8_2_2_connection_specific_fields() {
