@@ -19,6 +19,42 @@ use crate::transport::proxy::ProxyError;
 ///
 /// A WebSocket that ends by the closing handshake is no error: its stream of
 /// messages ends.
+///
+/// What a variant holds is part of its text, so [`source`](std::error::Error::source)
+/// goes on below it, and those who print the whole chain read nothing twice.
+///
+/// # Trying again
+///
+/// A [`Client`](crate::Client) itself repeats what a server certainly has not
+/// acted on, and nothing else. Whether another attempt may succeed:
+///
+/// ```
+/// # #[cfg(feature = "client")] {
+/// use h2ws::Error;
+/// use std::io::ErrorKind;
+///
+/// fn may_pass(error: &Error) -> bool {
+///     match error {
+///         // The network, the server's machine, or the time that they took.
+///         Error::Connect(_) | Error::Io(_) | Error::Timeout(_) | Error::Proxy(_) => true,
+///         Error::Reset { .. } | Error::GoAway { .. } | Error::Abnormal => true,
+///         Error::Overloaded | Error::Closed => true,
+///         // A certificate stays bad; a connection that broke is another matter.
+///         Error::Tls(error) => error.kind() != ErrorKind::InvalidData,
+///         Error::Refused(refusal) => matches!(refusal.status.as_u16(), 408 | 429 | 500..=599),
+///         // A mistake of the caller's, or what the server is.
+///         _ => false,
+///     }
+/// }
+/// # assert!(may_pass(&Error::Abnormal) && !may_pass(&Error::NoExtendedConnect));
+/// # }
+/// ```
+///
+/// Wait before it, longer each time and by chance, for many come back at once
+/// (RFC 6455 §7.2.3). A socket that the server closed by
+/// [`GOING_AWAY`](crate::CloseCode::GOING_AWAY) (1001) or
+/// [`TRY_AGAIN_LATER`](crate::CloseCode::TRY_AGAIN_LATER) (1013) is no error,
+/// and worth opening again as well.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -202,14 +238,14 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Handshake(error) => Some(error),
-            Self::Header(error) => Some(error),
-            Self::Connect(error) | Self::Tls(error) | Self::Io(error) => Some(error),
+            Self::Handshake(error) => error.source(),
+            Self::Header(error) => error.source(),
+            Self::Connect(error) | Self::Tls(error) | Self::Io(error) => error.source(),
             #[cfg(feature = "client")]
-            Self::Proxy(error) => Some(error),
-            Self::TlsConfig(error) => Some(error),
-            Self::Protocol(error) => Some(error),
-            Self::Send(error) => Some(error),
+            Self::Proxy(error) => error.source(),
+            Self::TlsConfig(error) => error.source(),
+            Self::Protocol(error) => error.source(),
+            Self::Send(error) => error.source(),
             _ => None,
         }
     }
@@ -253,5 +289,55 @@ impl From<HandshakeError> for Error {
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         Self::Send(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::UrlError;
+    use crate::handshake::deflate::DeflateError;
+
+    /// As programs print errors: each with those below it.
+    fn chain(error: &dyn std::error::Error) -> Vec<String> {
+        let below = error.source().map(chain).unwrap_or_default();
+        [vec![error.to_string()], below].concat()
+    }
+
+    #[test]
+    fn nothing_is_said_twice_in_a_chain() {
+        let io = || Arc::new(io::Error::other("a broken cable"));
+        let header = http::HeaderName::from_bytes(b"a b").unwrap_err();
+        for error in [
+            Error::Handshake(HandshakeError::Url(UrlError::Scheme)),
+            Error::Handshake(HandshakeError::Deflate(DeflateError::Missing("x"))),
+            Error::Header(Arc::new(header.into())),
+            Error::Connect(io()),
+            Error::Tls(io()),
+            Error::Io(io()),
+            Error::TlsConfig(rustls::Error::DecryptError),
+            #[cfg(feature = "client")]
+            Error::Proxy(ProxyError::Connect(io())),
+            #[cfg(feature = "client")]
+            Error::Proxy(ProxyError::Url(crate::ProxyUrlError::Port)),
+            Error::Protocol(ProtocolError::InvalidUtf8),
+            Error::Send(SendError::Closed),
+        ] {
+            let chain = chain(&error);
+            for (index, text) in chain.iter().enumerate() {
+                let above = &chain[..index];
+                assert!(!above.iter().any(|above| above.contains(text)), "{chain:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_text_is_below_it() {
+        let error = Error::from(HandshakeError::Url(UrlError::Port));
+        let [above, below] = &chain(&error)[..] else {
+            panic!("{:?}", chain(&error));
+        };
+        assert!(above.contains("the URL cannot be opened"), "{above}");
+        assert_eq!(below, &UrlError::Port.to_string());
     }
 }

@@ -59,9 +59,10 @@ impl fmt::Display for BridgeError {
 impl std::error::Error for BridgeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Url { error, .. } => Some(error),
+            // What these hold is in the text.
+            Self::Url { error, .. } => error.source(),
             Self::OriginsRequired => None,
-            Self::Route(error) => Some(error),
+            Self::Route(error) => error.source(),
             Self::Client(error) => Some(error),
         }
     }

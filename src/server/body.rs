@@ -77,6 +77,7 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
+        // The error itself is in the text.
+        self.0.source()
     }
 }

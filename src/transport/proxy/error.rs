@@ -113,8 +113,9 @@ impl fmt::Display for ProxyUrlError {
 impl std::error::Error for ProxyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Url(error) | Self::Environment { error, .. } => Some(error),
-            Self::Connect(error) | Self::Tls(error) | Self::Protocol(error) => Some(error),
+            // What these hold is in the text.
+            Self::Url(error) | Self::Environment { error, .. } => error.source(),
+            Self::Connect(error) | Self::Tls(error) | Self::Protocol(error) => error.source(),
             _ => None,
         }
     }
