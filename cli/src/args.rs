@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use h2ws::handshake::{Target, UrlError};
+use http::{HeaderName, HeaderValue};
 
 /// WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade as the fallback.
 #[derive(Debug, Parser)]
@@ -121,7 +122,7 @@ pub(crate) struct ServeArgs {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ListenArgs {
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8443]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
     #[arg(long, conflicts_with_all = ["cert", "key", "client_ca"])]
@@ -197,7 +198,7 @@ pub(crate) struct BridgeArgs {
     #[arg(long, value_name = "N", conflicts_with = "config")]
     pub(crate) max_streams: Option<u32>,
     /// Serve figures for Prometheus at /metrics there, and /healthz and /readyz
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) metrics: Option<SocketAddr>,
     /// Seconds from SIGTERM, when /readyz says no, until no more sockets are taken: the time
     /// that load balancers need to notice [default: 0]
@@ -236,6 +237,7 @@ impl UpstreamVersionArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ConnectArgs {
     /// ws://, wss://, http:// or https://
+    #[arg(value_parser = url)]
     pub(crate) url: String,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
@@ -269,6 +271,7 @@ pub(crate) struct ProbeArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct BenchArgs {
     /// ws://, wss://, http:// or https:// URL of a server that echoes
+    #[arg(value_parser = url)]
     pub(crate) url: String,
     /// Sockets to open
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -363,13 +366,13 @@ pub(crate) struct RequestArgs {
 pub(crate) struct WayArgs {
     /// Header field to send (repeatable)
     #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// Subprotocol to offer (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(crate) subprotocol: Vec<String>,
     /// Origin to name, as a browser does
     #[arg(long)]
-    pub(crate) origin: Option<String>,
+    pub(crate) origin: Option<HeaderValue>,
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
@@ -431,11 +434,27 @@ fn target(text: &str) -> Result<Target, UrlError> {
     text.parse()
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+/// As it is, if it is one.
+fn url(text: &str) -> Result<String, UrlError> {
+    target(text).map(|_| text.to_owned())
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text
         .split_once(':')
         .ok_or("not of the form 'Name: value'")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+    let name = name.trim().parse::<HeaderName>();
+    let value = value.trim().parse::<HeaderValue>();
+    Ok((
+        name.map_err(|error| error.to_string())?,
+        value.map_err(|error| error.to_string())?,
+    ))
+}
+
+/// An address with a port, where a server listens.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "no address such as 0.0.0.0:443 or [::]:443")
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -459,7 +478,13 @@ mod tests {
 
     #[test]
     fn header_fields_are_split_at_the_first_colon() {
-        assert_eq!(header("A: b:c"), Ok(("A".into(), "b:c".into())));
-        assert!(header("A").is_err());
+        let field = (
+            HeaderName::from_static("a"),
+            HeaderValue::from_static("b:c"),
+        );
+        assert_eq!(header("A: b:c"), Ok(field));
+        for wrong in ["A", "A b: c", ": c", "a: b\nc"] {
+            assert!(header(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -29,7 +29,12 @@ impl Usage {
 
     /// What is wrong with this option.
     pub(crate) fn of(option: &str, error: &dyn std::fmt::Display) -> Self {
-        Self(format!("{option}: {error}"))
+        Self::options(&format_args!("{option}: {error}"))
+    }
+
+    /// What is wrong with options that are named, or with several together.
+    pub(crate) fn options(error: &dyn std::fmt::Display) -> Self {
+        Self(format!("{error}\n\nFor more information, try '--help'."))
     }
 }
 

@@ -24,8 +24,17 @@ pub(crate) fn pair(cert: &Path, key: &Path) -> Result<Certificates, Failure> {
     Certificates::new(identity).map_err(|error| of_pair(cert, key, &error))
 }
 
-fn of_pair(cert: &Path, key: &Path, error: &dyn std::fmt::Display) -> Failure {
-    format!("{} and {}: {error}", cert.display(), key.display()).into()
+fn of_pair(cert: &Path, key: &Path, error: &rustls::Error) -> Failure {
+    let said = said(error);
+    format!("{} and {}: {said}", cert.display(), key.display()).into()
+}
+
+/// Without rustls' "unexpected error": what is wrong with a file is expected.
+fn said(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::General(said) => said.clone(),
+        error => error.to_string(),
+    }
 }
 
 /// A new one for this machine's own names, that nobody trusts.
@@ -38,7 +47,8 @@ pub(crate) fn self_signed() -> Result<Identity, Failure> {
 
 /// Whom to trust, from a PEM file.
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Failure> {
-    tls::roots_from_pem(&read(path)?).map_err(|error| format!("{}: {error}", path.display()).into())
+    tls::roots_from_pem(&read(path)?)
+        .map_err(|error| format!("{}: {}", path.display(), said(&error)).into())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

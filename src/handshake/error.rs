@@ -28,8 +28,8 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Syntax => "not a valid URL",
-            Self::Scheme => "the URL's scheme is none of ws, wss, http, https",
+            Self::Syntax => "not a valid URL such as wss://example.com/chat",
+            Self::Scheme => "the URL begins with none of ws://, wss://, http://, https://",
             Self::UserInfo => "the URL carries user info; send an authorization field instead",
             Self::Fragment => "the URL has a fragment; write # as %23 if it belongs to the path",
             Self::Host => "the URL's host is missing or invalid",
@@ -177,7 +177,7 @@ mod tests {
         }
         for (error, part) in [
             (UrlError::Syntax, "valid"),
-            (UrlError::Scheme, "scheme"),
+            (UrlError::Scheme, "wss://"),
             (UrlError::Fragment, "%23"),
             (UrlError::Host, "host"),
             (UrlError::Port, "65535"),

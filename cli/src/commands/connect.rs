@@ -8,12 +8,12 @@ use futures_util::{SinkExt, StreamExt};
 use h2ws::{CloseCode, CloseFrame, Error, Message, WebSocket, WebSocketReader};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::request::shutdown;
+use super::request::{build, shutdown};
 use crate::args::ConnectArgs;
 use crate::{Failure, signals};
 
 pub(crate) async fn run(args: ConnectArgs) -> Result<(), Failure> {
-    let client = args.request.client(&args.url)?.build()?;
+    let client = build(args.request.client(&args.url)?)?;
     let request = args.request.request(&client, &args.url);
     let socket = request.connect().await.map_err(explain)?;
     eprintln!("h2ws: open over {}", socket.transport());
@@ -34,7 +34,8 @@ async fn talk(socket: WebSocket, wait: Duration) -> Result<(), Failure> {
     let sent = Cell::new(0u64);
     let mut send = Box::pin(async {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
-        while let Some(line) = lines.next_line().await? {
+        let stdin = |error| format!("stdin: {error}");
+        while let Some(line) = lines.next_line().await.map_err(stdin)? {
             writer.send(Message::text(line)).await?;
             sent.set(sent.get() + 1);
         }

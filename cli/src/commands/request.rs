@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2ws::handshake::Target;
+use h2ws::handshake::{HandshakeError, Key, Offer, Target, extended_connect, upgrade};
 use h2ws::tls::Identity;
-use h2ws::{Client, ClientBuilder, DeflateConfig, RequestBuilder};
+use h2ws::{Client, ClientBuilder, DeflateConfig, Error, ProxyError, RequestBuilder};
+use http::HeaderMap;
+use http::header::ORIGIN;
 use rustls::client::danger::ServerCertVerifier;
 
 use crate::args::{RequestArgs, WayArgs};
-use crate::{Failure, tls};
+use crate::{Failure, Usage, tls};
 
 /// How long the program waits, before it exits, for its last frames to leave.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
@@ -20,9 +22,20 @@ pub(crate) async fn shutdown(client: &Client) {
     let _ = tokio::time::timeout(LAST_FRAMES, client.shutdown()).await;
 }
 
+/// A client, if there is such a proxy.
+pub(crate) fn build(builder: ClientBuilder) -> Result<Client, Failure> {
+    builder.build().map_err(|error| match error {
+        Error::Proxy(ProxyError::Url(error)) => Usage::of("--proxy", &error).into(),
+        error => error.into(),
+    })
+}
+
 impl RequestArgs {
     /// For requests to `url`.
     pub(crate) fn client(&self, url: &str) -> Result<ClientBuilder, Failure> {
+        if let Ok(target) = url.parse() {
+            self.way.check(&target)?;
+        }
         let mut builder = self.way.client().version(self.version.version());
         if self.deflate {
             builder = builder.deflate(DeflateConfig::default());
@@ -39,19 +52,46 @@ impl RequestArgs {
     pub(crate) fn request(&self, client: &Client, url: &str) -> RequestBuilder {
         let mut request = client.request(url);
         for (name, value) in &self.way.headers {
-            request = request.header(name.as_str(), value.as_str());
+            request = request.header(name, value);
         }
         for name in &self.way.subprotocol {
             request = request.subprotocol(name);
         }
         if let Some(origin) = &self.way.origin {
-            request = request.origin(origin.as_str());
+            request = request.origin(origin);
         }
         request
     }
 }
 
 impl WayArgs {
+    /// The header fields to send.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers: HeaderMap = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
+        if let Some(origin) = &self.origin {
+            headers.insert(ORIGIN, origin.clone());
+        }
+        headers
+    }
+
+    /// Whether a request can be made of what the command line says, before
+    /// anybody is asked.
+    pub(crate) fn check(&self, target: &Target) -> Result<(), Usage> {
+        let offer = self
+            .subprotocol
+            .iter()
+            .fold(Offer::default(), Offer::subprotocol);
+        let made = || -> Result<(), HandshakeError> {
+            extended_connect::request(target, self.headers(), &offer)?;
+            upgrade::request(target, self.headers(), &offer, &Key::new([0; 16]))?;
+            Ok(())
+        };
+        made().map_err(|error| Usage::options(&error))
+    }
+
     /// Through the proxy that was asked for.
     pub(crate) fn client(&self) -> ClientBuilder {
         let builder = Client::builder();

@@ -9,7 +9,7 @@ use super::echo::echo;
 use super::listen;
 use super::page::Page;
 use crate::args::ServeArgs;
-use crate::{Failure, signals};
+use crate::{Failure, Usage, signals};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let http2 = Http2Config::default()
@@ -23,10 +23,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         builder = builder.deflate(DeflateConfig::default());
     }
     if !args.allow_origin.is_empty() {
-        builder = builder.allowed_origins(AllowedOrigins::parse(&args.allow_origin)?);
+        let origins = AllowedOrigins::parse(&args.allow_origin);
+        let origins = origins.map_err(|error| Usage::of("--allow-origin", &error))?;
+        builder = builder.allowed_origins(origins);
     }
     if !args.allow_host.is_empty() {
-        builder = builder.allowed_authorities(AllowedAuthorities::parse(&args.allow_host)?);
+        let hosts = AllowedAuthorities::parse(&args.allow_host);
+        let hosts = hosts.map_err(|error| Usage::of("--allow-host", &error))?;
+        builder = builder.allowed_authorities(hosts);
     }
     // Before anybody is told that the program is there.
     let stop = signals::stop();

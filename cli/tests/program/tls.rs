@@ -110,5 +110,5 @@ fn other_hosts_are_misdirected() {
         connect(&server.localhost(), &[version]).exited(0);
         connect(&server.url, &[version]).exited(1).says("421");
     }
-    run(&["serve", "--allow-host", "http://a"]).exited(1);
+    run(&["serve", "--allow-host", "http://a"]).exited(2);
 }

@@ -38,6 +38,62 @@ fn bad_usage_exits_2() {
     }
 }
 
+/// Nothing has to be listening: it is told before anybody is asked.
+#[test]
+fn what_no_request_can_be_made_of_exits_2() {
+    let wrong: [(&[&str], &str); 8] = [
+        (&["example.com"], "begins with none of ws://, wss://"),
+        (&[""], "not a valid URL such as wss://"),
+        (
+            &["ws://127.0.0.1:1", "-H", "a b: c"],
+            "invalid HTTP header name",
+        ),
+        (
+            &["ws://127.0.0.1:1", "-H", "upgrade: x"],
+            "upgrade is the handshake's own",
+        ),
+        (&["ws://127.0.0.1:1", "--origin", "a\nb"], "--origin"),
+        (
+            &["ws://127.0.0.1:1", "--subprotocol", "a b"],
+            "\"a b\" is not a token",
+        ),
+        (&["ws://127.0.0.1:1", "--proxy", "gopher://a"], "--proxy: "),
+        (
+            &[
+                "ws://127.0.0.1:1",
+                "--subprotocol",
+                "a",
+                "--subprotocol",
+                "a",
+            ],
+            "twice",
+        ),
+    ];
+    for (args, what) in wrong {
+        for command in ["connect", "bench", "probe"] {
+            let ended = run(&[&[command], args].concat());
+            ended.exited(2).says(what);
+            assert_eq!(ended.stdout, "", "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn values_that_are_none_name_their_option() {
+    for (option, value, what) in [
+        ("--listen", "localhost:0", "no address such as 0.0.0.0:443"),
+        (
+            "--allow-origin",
+            "example.com",
+            "no origin such as https://",
+        ),
+        ("--allow-host", "a/b", "host"),
+    ] {
+        let ended = run(&["serve", "--cleartext", option, value]);
+        ended.exited(2).says(what).says(option);
+    }
+}
+
 #[test]
 fn help_and_version_are_no_mistakes() {
     let ended = run(&["--help"]);

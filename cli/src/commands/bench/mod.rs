@@ -19,7 +19,7 @@ use self::report::Report;
 use self::run::Measured;
 use self::socket::Socket;
 use self::usage::Usage;
-use super::request::shutdown;
+use super::request::{self, shutdown};
 use crate::args::BenchArgs;
 use crate::{Failure, signals};
 
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
 fn clients(args: &BenchArgs) -> Result<Vec<Client>, Failure> {
     let http2 = Http2Config::default().stream_window(1 << 20);
     let builder = args.request.client(&args.url)?.http2(http2);
-    let build = |_| builder.clone().build().map_err(Failure::from);
+    let build = |_| request::build(builder.clone());
     (0..args.connections).map(build).collect()
 }
 

@@ -22,13 +22,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use h2ws::DeflateConfig;
-use h2ws::handshake::{HandshakeError, Offer, Target, extended_connect, upgrade};
-use http::header::{ORIGIN, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use h2ws::handshake::{Offer, Target};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
 
 use self::connect::{H2, HTTP1, Way};
 use self::facts::{Facts, Link, Verdict};
 use self::finding::{Finding, Place};
+use super::request::build;
 use crate::Failure;
 use crate::args::{ProbeArgs, WayArgs};
 
@@ -46,23 +47,15 @@ pub(super) struct Ask<'a> {
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
     let timeout = Duration::from_secs_f64(args.timeout);
-    let asked = headers(&args.way).and_then(|headers| {
-        let offer = offer(&args.way);
-        check(&args.targets, &headers, &offer)?;
-        Ok((headers, offer))
-    });
-    let (headers, offer) = match asked {
-        Ok(asked) => asked,
-        Err(error) => {
-            eprintln!("h2ws: {error}\n\nFor more information, try '--help'.");
-            return Ok(ExitCode::from(2));
-        }
-    };
+    for target in &args.targets {
+        args.way.check(target)?;
+    }
+    let (headers, offer) = (headers(&args.way), offer(&args.way));
     let verifier = args.way.verifier()?;
     let tls = crate::tls::verified_by(verifier.clone(), args.way.identity()?)?;
     let client = args.way.client().connect_timeout(timeout).tls(tls.clone());
     let way = Way {
-        client: client.build()?,
+        client: build(client)?,
         tls,
         verifier,
         insecure: args.way.insecure,
@@ -136,33 +129,16 @@ async fn probe(way: &Way, ask: &Ask<'_>) -> Facts {
     facts
 }
 
-fn headers(way: &WayArgs) -> Result<HeaderMap, Failure> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &way.headers {
-        let name: HeaderName = name.parse()?;
-        headers.append(name, value.parse()?);
-    }
-    if let Some(origin) = &way.origin {
-        headers.insert(ORIGIN, origin.parse()?);
-    }
+fn headers(way: &WayArgs) -> HeaderMap {
+    let mut headers = way.headers();
     headers
         .entry(USER_AGENT)
         .or_insert(HeaderValue::from_static(AGENT));
-    Ok(headers)
+    headers
 }
 
 /// Compression is always offered, to see what becomes of it.
 fn offer(way: &WayArgs) -> Offer {
     let offer = Offer::default().deflate(&DeflateConfig::default());
     way.subprotocol.iter().fold(offer, Offer::subprotocol)
-}
-
-/// Whether requests can be made of what the command line says.
-fn check(targets: &[Target], headers: &HeaderMap, offer: &Offer) -> Result<(), HandshakeError> {
-    let key = h2ws::handshake::Key::new([0; 16]);
-    for target in targets {
-        extended_connect::request(target, headers.clone(), offer)?;
-        upgrade::request(target, headers.clone(), offer, &key)?;
-    }
-    Ok(())
 }

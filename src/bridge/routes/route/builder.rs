@@ -284,7 +284,7 @@ impl fmt::Display for InvalidRoute {
                 f.write_str("tcp and WebSocket upstreams cannot stand for each other")
             }
             Self::HttpCheckOfTcp => f.write_str("a tcp upstream answers no HTTP check"),
-            Self::Via(name) => write!(f, "{name:?} is no name for Via"),
+            Self::Via(name) => write!(f, "{name:?} is no name for Via such as edge-1"),
             Self::OrdinaryToTcp => f.write_str("a tcp upstream takes no ordinary requests"),
             Self::TcpWithoutOrigins => f.write_str(
                 "a tcp route needs allowed origins, or any page could use it (\"*\" waives this)",

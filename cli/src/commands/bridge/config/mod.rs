@@ -106,8 +106,7 @@ impl Config {
 const COUNT: u64 = 1_000_000_001;
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let invalid = |_| format!("{text:?} is no address such as 0.0.0.0:443 or [::]:443");
-    text.parse().map_err(invalid)
+    crate::args::address(text).map_err(|error| format!("{text:?} is {error}"))
 }
 
 fn routes(
@@ -324,6 +323,7 @@ mod tests {
             );
         };
         told("", 1, "there is no [[route]]");
+        names("name = \"chat\"\nvia = \"a b\"", 4, "no name for Via");
         told("[route]\nto = \"ws://a\"", 1, "[[route]]");
         told("[[route]]\n", 1, "needs an upstream");
         told("[[route]]\nto = []", 2, "no upstream");

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use h2ws::handshake::AllowedOrigins;
 use h2ws::{
-    Affinity, Check, Client, Ejection, HeaderRules, HttpVersion, Route, RouteBuilder, Timeouts,
-    Upstream,
+    Affinity, Check, Client, Ejection, HeaderRules, HttpVersion, InvalidRoute, Route, RouteBuilder,
+    Timeouts, Upstream,
 };
 
 use super::reader::{Section, Span};
@@ -46,10 +46,24 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
             None => route,
         };
         let route = upstreams.into_iter().fold(route, RouteBuilder::upstream);
-        kept(&section, &section.span, route.build())
+        built(&mut section, route)
     });
     section.finish();
     built.filter(|_| complete)
+}
+
+fn built(section: &mut Section<'_>, route: RouteBuilder) -> Option<Route> {
+    let error = match route.build() {
+        Ok(route) => return Some(route),
+        Err(error) => error,
+    };
+    let named = match error {
+        InvalidRoute::Via(_) => section.item("via"),
+        _ => None,
+    };
+    let span = named.map_or(section.span.clone(), |item| item.span);
+    section.mistake(&span, error);
+    None
 }
 
 fn place(section: &mut Section<'_>) -> Option<RouteBuilder> {
