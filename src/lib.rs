@@ -39,6 +39,9 @@
 //! # }
 //! ```
 //!
+//! `send`, `feed` and `next` are those of `futures-util`, which has the first
+//! two with its feature `sink`.
+//!
 //! # Rooms
 //!
 //! - [`Client`], [`ClientBuilder`], [`RequestBuilder`]: opening.
@@ -57,7 +60,8 @@
 //!
 //! A socket whose closing handshake was done ends its stream of messages with
 //! `None`. Whatever else ends it is an [`Error`], and
-//! [`Error::is_abnormal_closure`] tells those that RFC 6455 calls 1006.
+//! [`Error::is_abnormal_closure`] tells those that RFC 6455 calls 1006. Which
+//! are worth another attempt is said at [`Error`].
 //!
 //! # Cancel safety
 //!
@@ -65,10 +69,28 @@
 //! or has not, never a part. A dropped future of [`Client::connect`] cancels
 //! its own stream and disturbs no other.
 //!
+//! # For those who know others
+//!
+//! - There is no `Message::Close`. [`WebSocket::close`] sends a Close frame and
+//!   waits for the peer's; a peer that closes ends the stream of messages with
+//!   `None`, and [`WebSocket::close_code`] tells its code. A socket that is
+//!   dropped instead has not said goodbye.
+//! - Pings are answered for whoever reads the socket. Halves are those of
+//!   [`WebSocket::split`]; a lock around the socket is not needed.
+//! - [`Client::connect`] takes a URL; header fields and subprotocols are added
+//!   to [`Client::request`]. It is not a connection: sockets share those that
+//!   the client keeps, so make one client, as of an HTTP client.
+//! - A handler gets the request and answers it, so there is no `on_upgrade`,
+//!   and no subprotocol but the one that it [agrees to](Upgrade::subprotocol).
+//!   An axum `Router` goes to [`Serve::fallback`]; the sockets' paths are for
+//!   the handler to tell apart.
+//! - [`Server`] and [`Client`] are without compression, origins that are
+//!   checked, and keep-alive by WebSocket Pings, until asked for.
+//!
 //! # Features
 //!
-//! `client` and `server` (both by default), and the cryptography behind
-//! rustls: `ring` (by default) or `aws-lc-rs`.
+//! `client`, `server`, `bridge` and `deflate` (all by default), and the
+//! cryptography behind rustls: `ring` (by default) or `aws-lc-rs`.
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),
     allow(

@@ -8,6 +8,9 @@ use super::text::Text;
 
 /// What an application sends or receives. Payloads are shared memory: a clone copies nothing.
 ///
+/// Close frames are none: a socket is closed by its `close`, and its stream of messages ends when
+/// the peer closes.
+///
 /// ```
 /// use h2ws::frame::Message;
 ///
