@@ -1,6 +1,8 @@
 //! Logs, on stderr.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
@@ -10,9 +12,31 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::LogFormat;
 
+/// Whether those who read stderr take JSON for granted.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// What whoever runs the program is told, whatever is logged.
+pub(crate) fn tell(text: impl Display) {
+    if JSON.load(Ordering::Relaxed) {
+        tracing::warn!("{text}");
+    } else {
+        eprintln!("h2ws: {text}");
+    }
+}
+
+/// Why the program ends.
+pub(crate) fn tell_failure(text: impl Display) {
+    if JSON.load(Ordering::Relaxed) {
+        tracing::error!("{text}");
+    } else {
+        eprintln!("h2ws: {text}");
+    }
+}
+
 /// Warnings always, and what a service has to tell; more with each `-v`;
 /// `RUST_LOG` in their stead.
 pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let level = match verbose {
         0 if is_service => LevelFilter::INFO,
         0 => LevelFilter::WARN,

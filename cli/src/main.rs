@@ -103,17 +103,17 @@ fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    eprint!("h2ws: {failure}");
-    let mut said = failure.to_string();
+    let mut all = failure.to_string();
+    let mut said = all.clone();
     let mut source = failure.source();
     while let Some(cause) = source {
         let text = cause.to_string();
         if !said.contains(&text) {
-            eprint!(": {text}");
+            all = format!("{all}: {text}");
             said = text;
         }
         source = cause.source();
     }
-    eprintln!();
+    log::tell_failure(all);
     ExitCode::FAILURE
 }

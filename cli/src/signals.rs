@@ -9,7 +9,7 @@ pub(crate) fn stop() -> impl Future<Output = ()> + Send {
         let second = one();
         tokio::spawn(async {
             second.await;
-            eprintln!("h2ws: stopped at once");
+            crate::log::tell("stopped at once");
             std::process::exit(1);
         });
     }

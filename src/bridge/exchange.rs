@@ -179,6 +179,9 @@ async fn ask(
             Err(error) => error,
         };
         if is_healthy(&error) {
+            if refusal::is_none(&error) {
+                tracing::warn!(%upstream, %error, "no socket from an upstream");
+            }
             lease.succeeded();
         } else {
             tracing::warn!(%upstream, %error, "no socket from an upstream");

@@ -55,6 +55,12 @@ fn passes(status: StatusCode) -> bool {
     status.is_redirection() || status.is_client_error() || status.is_server_error()
 }
 
+/// Whether an answer is neither a socket nor a refusal that a client could
+/// make something of.
+pub(super) fn is_none(error: &Error) -> bool {
+    matches!(error, Error::Refused(refusal) if !passes(refusal.status))
+}
+
 fn pass(refusal: Refusal, via: Via, name: Option<&str>) -> Response<Bytes> {
     let mut response = Response::new(refusal.body);
     *response.status_mut() = refusal.status;

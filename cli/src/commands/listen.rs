@@ -8,7 +8,7 @@ use h2ws::{Drained, Server, ServerBuilder};
 
 use crate::args::ListenArgs;
 use crate::tls::ServerFiles;
-use crate::{Failure, signals};
+use crate::{Failure, Usage, log, signals};
 
 /// Binds as the command line says, and tells so on the first line of stdout.
 pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Result<Server, Failure> {
@@ -36,10 +36,10 @@ pub(crate) async fn bound(builder: ServerBuilder, address: SocketAddr) -> Result
 /// The files that the command line names; none for a self-signed certificate.
 pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
     if args.cert.len() != args.key.len() {
-        return Err("each --cert needs its --key".into());
+        return Err(Usage::options(&"each --cert needs its --key").into());
     }
     if args.cert.is_empty() {
-        eprintln!("h2ws: no --cert: using a self-signed certificate for localhost");
+        log::tell("no --cert: using a self-signed certificate for localhost");
     }
     Ok(ServerFiles {
         pairs: args
@@ -67,9 +67,9 @@ fn reload(files: &ServerFiles, tls: &ServerTls) {
 /// Tells of what had to be cut.
 pub(crate) fn report(drained: Drained) {
     if drained != Drained::default() {
-        eprintln!(
-            "h2ws: cut {} sockets and {} connections that did not close in time",
+        log::tell(format_args!(
+            "cut {} sockets and {} connections that did not close in time",
             drained.sockets_cut, drained.connections_cut
-        );
+        ));
     }
 }

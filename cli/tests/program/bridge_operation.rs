@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{Client, CloseCode, HttpVersion, Message, WebSocket};
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use crate::process::{Scratch, Server};
+use crate::process::{Scratch, Server, run};
 
 /// An echo server that agrees to this subprotocol, to be told from others.
 fn backend(name: &str) -> Server {
@@ -290,12 +290,14 @@ async fn access_lines_are_json_that_tells_who_where_and_how() {
     let ended = bridge.server.ended();
     ended.exited(0);
     assert!(!ended.stderr.contains("secret"), "{ended:?}");
-    let lines: Vec<Value> = ended
+    let mut lines: Vec<Value> = ended
         .stderr
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .filter(|line: &Value| line["target"] == "h2ws::access")
         .collect();
+    // A socket's line comes at its very end, which the client does not wait for.
+    lines.sort_by_key(|line| line["path"].to_string());
     let [closed, refused] = &lines[..] else {
         panic!("not two lines: {lines:?}");
     };
@@ -386,4 +388,44 @@ async fn reloads_and_a_drain_under_load_lose_nothing() {
         assert_eq!(code, Some(CloseCode::GOING_AWAY));
     }
     bridge.server.ended().exited(0);
+}
+
+#[test]
+fn all_that_is_said_to_readers_of_json_is_json() {
+    // With a certificate of its own making, which it tells.
+    let args = ["--to", "ws://127.0.0.1:1", "--log-format", "json"];
+    let bridge = Server::bridge(&args);
+    let taken = bridge.url.replace("wss://", "");
+    let failed = run(&[&["bridge", "--listen", &taken][..], &args].concat());
+    failed.exited(1).says("cannot listen");
+    bridge.running.signal("TERM");
+    let ended = bridge.ended();
+    ended.exited(0).says("self-signed").says("draining");
+    for line in ended.stderr.lines().chain(failed.stderr.lines()) {
+        let line: Value = serde_json::from_str(line).expect(line);
+        assert!(line["message"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_without_websockets_is_told_by_its_answer() {
+    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let upstream = upstream.expect("a free port");
+    let url = format!("ws://{}", upstream.local_addr().expect("an address"));
+    let bridge = Server::bridge(&["--to", &url, "--cleartext"]);
+    let answered = tokio::spawn(async move {
+        let (mut io, _) = upstream.accept().await.expect("a connection");
+        let mut request = [0; 4096];
+        let _ = io.read(&mut request).await.expect("a request");
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        io.write_all(answer).await.expect("answered");
+        io
+    });
+    let error = client(HttpVersion::Http2).connect(&bridge.url).await;
+    let refusal = error.expect_err("refused");
+    assert_eq!(refusal.refusal().expect("an answer").status, 502);
+    let _io = answered.await.expect("no panic");
+    bridge
+        .running
+        .says(&format!("{url} error=the server answered 200 OK"));
 }

@@ -63,7 +63,7 @@ fn each_name_has_its_certificate() {
     run(&[
         "serve", "--cert", &first, "--cert", &second, "--key", &first_key,
     ])
-    .exited(1)
+    .exited(2)
     .says("each --cert needs its --key");
     let crossed = ["serve", "--cert", &first, "--key", &second_key];
     run(&crossed).exited(1).says("first.pem");

@@ -79,6 +79,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         .grace(fixed.drain_grace)
         .with_graceful_shutdown(async move {
             stop.await;
+            tracing::info!("draining");
             metrics.drain();
             tokio::time::sleep(fixed.drain_delay).await;
         })
