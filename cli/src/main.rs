@@ -114,6 +114,11 @@ fn fail(failure: &Failure) -> ExitCode {
         }
         source = cause.source();
     }
+    if let Some(h2ws::Error::Tls(error)) = failure.downcast_ref()
+        && let Some(advice) = tls::advice(error)
+    {
+        all = format!("{all} ({advice})");
+    }
     log::tell_failure(all);
     ExitCode::FAILURE
 }

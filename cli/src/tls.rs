@@ -1,5 +1,6 @@
 //! Certificates and TLS configurations of the program.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,10 @@ use h2ws::tls::{self, Certificates, ClientAuth, Identity, Trust};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, KeyLogFile, RootCertStore, ServerConfig};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, KeyLogFile,
+    RootCertStore, ServerConfig,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::Failure;
@@ -49,6 +53,32 @@ pub(crate) fn self_signed() -> Result<Identity, Failure> {
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Failure> {
     tls::roots_from_pem(&read(path)?)
         .map_err(|error| format!("{}: {}", path.display(), said(&error)).into())
+}
+
+/// What is held against a server's certificate.
+pub(crate) fn certificate_error(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => "its issuer is unknown here".into(),
+        // What `openssl req -x509` makes unless it is told otherwise.
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "it is an authority's (CA:TRUE) and not a server's".into()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// What to do about a TLS handshake that failed so.
+pub(crate) fn advice(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(error) => {
+            let why = certificate_error(error);
+            Some(format!("{why}; --insecure goes on all the same"))
+        }
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            Some("that is no TLS: is it a ws:// URL?".into())
+        }
+        _ => None,
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use futures_util::StreamExt;
 use h2ws::{CloseCode, CloseFrame, Upgrade};
 
-use crate::process::{Ended, Server, h2ws, run_with};
+use crate::process::{Ended, Server, h2ws, run, run_with};
 
 fn connect(url: &str, args: &[&str], input: &str) -> Ended {
     run_with(h2ws(&["connect", url]).args(args), input)
@@ -182,5 +182,18 @@ fn an_unknown_certificate_is_refused() {
     let server = Server::start(&[]);
     connect(&server.localhost(), &[], "secret\n")
         .exited(1)
-        .says("certificate");
+        .says("certificate")
+        .says("--insecure");
+}
+
+#[test]
+fn tls_with_a_server_that_has_none_is_told_from_other_failures() {
+    let server = Server::start(&["--cleartext"]);
+    let url = server.url.replace("ws://", "wss://");
+    connect(&url, &["--insecure"], "")
+        .exited(1)
+        .says("is it a ws:// URL?");
+    let probed = run(&["probe", "--insecure", &url]);
+    probed.exited(1);
+    assert!(probed.stdout.contains("is it a ws:// URL?"), "{probed:?}");
 }

@@ -3,6 +3,7 @@
 use futures_util::{SinkExt, StreamExt};
 use h2ws::tls::{self, Trust};
 use h2ws::{Client, Message};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use crate::certificates::{authority, connect};
 use crate::process::{Scratch, Server, run};
@@ -111,4 +112,23 @@ fn other_hosts_are_misdirected() {
         connect(&server.url, &[version]).exited(1).says("421");
     }
     run(&["serve", "--allow-host", "http://a"]).exited(2);
+}
+
+/// What `openssl req -x509` makes unless it is told otherwise.
+#[test]
+fn an_authoritys_certificate_shown_by_a_server_is_called_that() {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let made = params.self_signed(&key).expect("an authority");
+    let files = Scratch::new();
+    let cert = files.file("ca.pem", &made.pem());
+    let key = files.file("ca.key", &key.serialize_pem());
+    let server = Server::start(&["--cert", &cert, "--key", &key]);
+    let what = "it is an authority's (CA:TRUE) and not a server's";
+    connect(&server.localhost(), &["--cacert", &cert])
+        .exited(1)
+        .says(what);
+    let probed = run(&["probe", "--cacert", &cert, &server.localhost()]);
+    assert!(probed.stdout.contains(what), "{probed:?}");
 }

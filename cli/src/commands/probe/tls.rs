@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{AlertDescription, CertificateError, DigitallySignedStruct, SignatureScheme};
+use rustls::{AlertDescription, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -15,6 +15,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use super::connect::{BoxIo, HTTP1, Way, with_causes};
 use super::facts::{Certificate, Tls, Trust};
 use super::finding::{Finding, Step};
+use crate::tls::{advice, certificate_error};
 
 /// Shakes hands, offering `alpn`.
 pub(super) async fn handshake(
@@ -86,14 +87,10 @@ fn explain(error: &io::Error, alpn: &[&str]) -> Finding {
         {
             Finding::OnlyHttp2
         }
-        _ => Finding::Tls(with_causes(error)),
-    }
-}
-
-fn certificate_error(error: &CertificateError) -> String {
-    match error {
-        CertificateError::UnknownIssuer => "its issuer is unknown here".into(),
-        error => error.to_string(),
+        _ => Finding::Tls(match advice(error) {
+            Some(advice) => format!("{} ({advice})", with_causes(error)),
+            None => with_causes(error),
+        }),
     }
 }
 
