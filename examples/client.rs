@@ -4,7 +4,7 @@
 //! spoken to in HTTP/1.1 unless the client is told otherwise.
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, CloseCode, CloseFrame, Error, Message};
+use h2ws::{Client, CloseCode, Error, Message};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
     if let Some(answer) = socket.next().await {
         println!("{:?}", answer?);
     }
-    socket.close(CloseFrame::from(CloseCode::NORMAL)).await?;
+    socket.close(CloseCode::NORMAL).await?;
     // The last frames are still on their way.
     client.shutdown().await;
     Ok(())

@@ -4,7 +4,7 @@
 //! `cargo run --release --example many_sockets`
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, CloseCode, CloseFrame, Error, HttpVersion, Message, Server, Upgrade};
+use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, Upgrade};
 use tokio::task::JoinSet;
 
 #[tokio::main]
@@ -40,7 +40,7 @@ async fn converse(client: Client, url: String, n: u32) -> Result<(), Error> {
     socket.send(message.clone()).await?;
     let answer = socket.next().await.ok_or(Error::Closed)??;
     assert_eq!(answer, message);
-    socket.close(CloseFrame::from(CloseCode::NORMAL)).await
+    socket.close(CloseCode::NORMAL).await
 }
 
 async fn echo(request: Upgrade) {

@@ -12,7 +12,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures_util::SinkExt;
-use h2ws::{Body, CloseCode, CloseFrame, Message, Server, Upgrade};
+use h2ws::{Body, CloseCode, Message, Server, Upgrade};
 use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
@@ -40,7 +40,7 @@ async fn tell(request: Upgrade) {
     let carrier = socket.transport().to_string();
     if socket.send(Message::text(carrier)).await.is_ok() {
         // A client that does not answer the Close frame is cut.
-        let _ = socket.close(CloseFrame::from(CloseCode::NORMAL)).await;
+        let _ = socket.close(CloseCode::NORMAL).await;
     }
 }
 

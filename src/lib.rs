@@ -9,7 +9,7 @@
 #![cfg_attr(all(feature = "client", feature = "server"), doc = "```")]
 #![cfg_attr(not(all(feature = "client", feature = "server")), doc = "```ignore")]
 //! use futures_util::{SinkExt, StreamExt};
-//! use h2ws::{Client, CloseCode, CloseFrame, HttpVersion, Message, Server, Upgrade};
+//! use h2ws::{Client, CloseCode, HttpVersion, Message, Server, Upgrade};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +33,7 @@
 //!
 //! one.send(Message::text("hello")).await?;
 //! assert_eq!(one.next().await.transpose()?, Some(Message::text("hello")));
-//! one.close(CloseFrame::from(CloseCode::NORMAL)).await?;
+//! one.close(CloseCode::NORMAL).await?;
 //! other.close(None).await?;
 //! # Ok(())
 //! # }
@@ -76,7 +76,7 @@
 //!   `None`, and [`WebSocket::close_code`] tells its code. A socket that is
 //!   dropped instead has not said goodbye.
 //! - Pings are answered for whoever reads the socket. Halves are those of
-//!   [`WebSocket::split`]; a lock around the socket is not needed.
+//!   [`WebSocket::split`], the reader first; a lock around the socket is not needed.
 //! - [`Client::connect`] takes a URL; header fields and subprotocols are added
 //!   to [`Client::request`]. It is not a connection: sockets share those that
 //!   the client keeps, so make one client, as of an HTTP client.

@@ -132,6 +132,13 @@ impl CloseFrame {
     }
 }
 
+/// For `close`, which takes a frame, a code alone, or `None`.
+impl From<CloseCode> for Option<CloseFrame> {
+    fn from(code: CloseCode) -> Self {
+        Some(CloseFrame::from(code))
+    }
+}
+
 impl From<CloseCode> for CloseFrame {
     fn from(code: CloseCode) -> Self {
         Self {

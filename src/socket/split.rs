@@ -135,7 +135,8 @@ impl WebSocketWriter {
         self.0.lock().give_up(frame, cx)
     }
 
-    /// Sends a Close frame behind what is queued. The closing handshake is
+    /// Sends a Close frame behind what is queued: a [`CloseFrame`], a
+    /// [`CloseCode`], or `None` for one that says nothing. The closing handshake is
     /// over when the reader's stream of messages ends.
     ///
     /// # Errors

@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use h2ws::tls::{Certificates, ClientAuth, Identity};
-use h2ws::{
-    Bridge, Client, CloseCode, CloseFrame, ConnectionStats, Http2Config, Message, Serve, Server,
-};
+use h2ws::{Bridge, Client, CloseCode, ConnectionStats, Http2Config, Message, Serve, Server};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::{JoinHandle, JoinSet};
@@ -276,7 +274,7 @@ impl OneSocket {
             *echoes += 1;
             self.watch.echo();
         }
-        socket.close(CloseFrame::from(CloseCode::NORMAL)).await?;
+        socket.close(CloseCode::NORMAL).await?;
         Ok(())
     }
 }

@@ -16,7 +16,8 @@ use crate::transport::{Finish, Stream};
 
 impl WebSocket {
     /// Closes: sends what is queued and a Close frame, and waits for the
-    /// peer's. Messages that arrive meanwhile are dropped; receive until the
+    /// peer's. It takes a [`CloseFrame`], a [`CloseCode`], or `None` for a frame
+    /// that says nothing. Messages that arrive meanwhile are dropped; receive until the
     /// end first if they matter.
     ///
     /// Closing a socket that the peer has closed already is no error.

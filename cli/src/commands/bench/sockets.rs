@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{SinkExt, StreamExt, stream};
-use h2ws::{Client, CloseCode, CloseFrame, Message, WebSocket};
+use h2ws::{Client, CloseCode, Message, WebSocket};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
@@ -78,7 +78,7 @@ pub(super) async fn close(
 ) -> (u32, Option<String>) {
     let closing = stream::iter(sockets.drain(..)).map(async |mut socket| {
         let socket: &mut WebSocket = &mut socket;
-        let closed = socket.close(CloseFrame::from(CloseCode::NORMAL)).await;
+        let closed = socket.close(CloseCode::NORMAL).await;
         progress.inc(1);
         closed
     });
