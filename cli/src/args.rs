@@ -15,7 +15,8 @@ use http::{HeaderName, HeaderValue};
     version,
     about,
     propagate_version = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = STATUS
 )]
 pub(crate) struct Args {
     /// Log more to stderr (-v, -vv); RUST_LOG has the last word
@@ -26,13 +27,22 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+const STATUS: &str = "\
+Exit status: 0 done, 1 failed, 2 bad usage; that of probe says more.";
+
+const SIGNALS: &str = "\
+SIGINT and SIGTERM drain: no more sockets are taken, those that are open are closed with 1001, and
+after a grace of 30 seconds what is left is cut. A second one stops at once.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show it: many sockets over one connection, and what happened
     Demo(DemoArgs),
     /// Run an echo server, with a page for browsers
+    #[command(after_help = SIGNALS)]
     Serve(ServeArgs),
     /// Take sockets on to a server behind: RFC 6455, RFC 8441 or TCP
+    #[command(after_help = SIGNALS)]
     Bridge(BridgeArgs),
     /// Send lines of stdin as text messages, print what comes back
     Connect(ConnectArgs),
