@@ -247,7 +247,6 @@ impl UpstreamVersionArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ConnectArgs {
     /// ws://, wss://, http:// or https://
-    #[arg(value_parser = url)]
     pub(crate) url: String,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
@@ -281,7 +280,6 @@ pub(crate) struct ProbeArgs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct BenchArgs {
     /// ws://, wss://, http:// or https:// URL of a server that echoes
-    #[arg(value_parser = url)]
     pub(crate) url: String,
     /// Sockets to open
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -442,11 +440,6 @@ impl VersionArgs {
 
 fn target(text: &str) -> Result<Target, UrlError> {
     text.parse()
-}
-
-/// As it is, if it is one.
-fn url(text: &str) -> Result<String, UrlError> {
-    target(text).map(|_| text.to_owned())
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {

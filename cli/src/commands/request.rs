@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2ws::handshake::{HandshakeError, Key, Offer, Target, extended_connect, upgrade};
+use h2ws::handshake::{HandshakeError, Key, Offer, Target, UrlError, extended_connect, upgrade};
 use h2ws::tls::Identity;
 use h2ws::{Client, ClientBuilder, DeflateConfig, Error, ProxyError, RequestBuilder};
 use http::HeaderMap;
@@ -33,16 +33,17 @@ pub(crate) fn build(builder: ClientBuilder) -> Result<Client, Failure> {
 impl RequestArgs {
     /// For requests to `url`.
     pub(crate) fn client(&self, url: &str) -> Result<ClientBuilder, Failure> {
-        if let Ok(target) = url.parse() {
-            self.way.check(&target)?;
-        }
+        // Not shown where it is wrong: there may be a password in it.
+        let target: Target = url
+            .parse()
+            .map_err(|error: UrlError| Usage::options(&error))?;
+        self.way.check(&target)?;
         let mut builder = self.way.client().version(self.version.version());
         if self.deflate {
             builder = builder.deflate(DeflateConfig::default());
         }
         // Cleartext works on a machine that trusts nobody.
-        let secure = url.parse::<Target>().is_ok_and(|target| target.secure());
-        if !secure && !self.way.insecure && self.way.cacert.is_none() {
+        if !target.secure() && !self.way.insecure && self.way.cacert.is_none() {
             return Ok(builder);
         }
         let tls = tls::verified_by(self.way.verifier()?, self.way.identity()?)?;

@@ -79,6 +79,15 @@ fn what_no_request_can_be_made_of_exits_2() {
 }
 
 #[test]
+fn a_password_in_a_url_is_not_shown() {
+    for command in ["connect", "bench"] {
+        let ended = run(&[command, "ws://me:hunter2@127.0.0.1:1"]);
+        ended.exited(2).says("user info");
+        assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+    }
+}
+
+#[test]
 fn values_that_are_none_name_their_option() {
     for (option, value, what) in [
         ("--listen", "localhost:0", "no address such as 0.0.0.0:443"),
