@@ -317,4 +317,14 @@ mod tests {
         let size = size_of::<WebSocket>();
         assert!(size <= 240, "{size} bytes, in every handler's task");
     }
+
+    /// A future that holds `&socket` while it waits can be spawned.
+    #[test]
+    fn is_shared_by_tasks() {
+        fn shared<T: Send + Sync>() {}
+        shared::<WebSocket>();
+        shared::<crate::ByteStream>();
+        #[cfg(feature = "server")]
+        shared::<crate::Upgrade>();
+    }
 }

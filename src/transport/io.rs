@@ -37,7 +37,7 @@ pub(crate) struct IoStream {
     ended: bool,
     shared: Arc<Shared>,
     /// Dropped with the stream: what counts it.
-    guard: Option<Box<dyn Send>>,
+    guard: Option<Box<dyn Send + Sync>>,
 }
 
 /// What an application's stream has in common with its [`IoHandle`].
@@ -157,7 +157,7 @@ impl IoStream {
     }
 
     /// Keeps `guard` for as long as the stream lasts.
-    pub(crate) fn guarded_by(&mut self, guard: impl Send + 'static) -> IoHandle {
+    pub(crate) fn guarded_by(&mut self, guard: impl Send + Sync + 'static) -> IoHandle {
         self.guard = Some(Box::new(guard));
         IoHandle(Arc::downgrade(&self.shared))
     }
