@@ -308,7 +308,9 @@ impl Upgrade {
 
     /// Refuses with a whole response, such as 401 with `www-authenticate`. A
     /// status that would accept (101, or 2xx over HTTP/2) is replaced by 500.
-    /// Over HTTP/1.1 it ends the connection (RFC 9931).
+    /// Over HTTP/1.1 it ends the connection (RFC 9931); what the client sent for
+    /// the socket is read and dropped, for 5 s and 16 MiB at most, so that the
+    /// answer arrives.
     pub fn reject_with(self, response: Response<Bytes>) {
         let mut response = response.map(|body| boxed(Full::new(body)));
         if response.status().is_success() || response.status().is_informational() {

@@ -1,5 +1,7 @@
 //! HTTP/1.1 connections, on hyper, up to their upgrade (RFC 9110 §7.8).
 
+#[cfg(feature = "server")]
+mod linger;
 #[cfg(feature = "client")]
 mod upgrade;
 
@@ -10,6 +12,8 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+#[cfg(feature = "server")]
+use self::linger::Lent;
 #[cfg(feature = "client")]
 pub(crate) use self::upgrade::{H1Answer, upgrade};
 use super::{BoxIo, IoStream, StreamError, Transport};
@@ -37,6 +41,7 @@ pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 /// The byte stream of an upgraded connection, with what the peer sent in one
 /// packet with its 101 in front.
+#[cfg(feature = "server")]
 pub(crate) async fn switched(
     on: OnUpgrade,
     connection: u64,
@@ -44,19 +49,15 @@ pub(crate) async fn switched(
 ) -> Result<IoStream, StreamError> {
     let upgraded = on.await?;
     let parts = upgraded
-        .downcast::<TokioIo<BoxIo>>()
+        .downcast::<TokioIo<Lent>>()
         .map_err(|_| StreamError::Closed)?;
+    let io = parts.io.into_inner().keep().ok_or(StreamError::Closed)?;
     let transport = Transport::Http1 { connection };
-    Ok(IoStream::new(
-        parts.io.into_inner(),
-        parts.read_buf,
-        transport,
-        write_buffer,
-    ))
+    Ok(IoStream::new(io, parts.read_buf, transport, write_buffer))
 }
 
-/// Serves requests on an HTTP/1.1 connection until it ends or is upgraded.
-/// When `drain` turns true, the request under way is the last.
+/// Serves requests on an HTTP/1.1 connection until it ends or is upgraded, and
+/// reads on behind the last answer, so that the client gets it. When `drain` turns true, the request under way is the last.
 #[cfg(feature = "server")]
 pub(crate) async fn serve<S, B>(
     io: BoxIo,
@@ -70,19 +71,25 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        biased;
-        ended = &mut connection => return Ok(ended?),
-        Ok(_) = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
+    let (io, returned) = linger::lend(io);
+    let served = async {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_timeout)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            biased;
+            ended = &mut connection => return ended,
+            Ok(_) = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
     }
-    Ok(connection.await?)
+    .await;
+    returned.linger().await;
+    Ok(served?)
 }
 
 impl From<hyper::Error> for StreamError {

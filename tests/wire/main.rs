@@ -30,6 +30,7 @@ mod flow;
 mod frames_server;
 mod http1;
 mod http1_client;
+mod http1_refusals;
 mod layers;
 mod life;
 mod memory;

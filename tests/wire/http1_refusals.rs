@@ -1,0 +1,87 @@
+//! Refusals over HTTP/1.1 of clients that are still sending: a connection that
+//! is closed with unread bytes is reset, and the answer may be lost (RFC 9112
+//! §9.6).
+
+use http::{Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use h2ws::{Server, ServerBuilder};
+
+use crate::support::frames::{BINARY, from_client};
+use crate::support::{server, tasks, tls, until, within};
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
+/// Bytes of the application's refusal: no more than kernels hold for a client
+/// that does not read yet.
+const LONG: usize = 64 * 1024;
+
+/// Sends all of `request` before it reads the whole answer, to its orderly end.
+async fn answer(mut io: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> (String, Vec<u8>) {
+    within(io.write_all(request)).await.unwrap();
+    let mut answer = Vec::new();
+    within(io.read_to_end(&mut answer)).await.unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = answer.split_off(end.expect("a whole head") + 4);
+    (String::from_utf8(answer).unwrap().to_lowercase(), body)
+}
+
+/// A refusal by the application of a client that took the socket for granted.
+async fn refused(io: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut request = UPGRADE.as_bytes().to_vec();
+    for _ in 0..64 {
+        request.extend(from_client(BINARY, &[0; 64 * 1024]));
+    }
+    let (head, body) = answer(io, &request).await;
+    assert!(head.starts_with("http/1.1 403 "), "{head}");
+    assert!(head.contains("connection: close\r\n"), "{head}");
+    assert_eq!(body.len(), LONG);
+}
+
+async fn refusing(builder: ServerBuilder) -> server::Running {
+    server::serve(builder, |upgrade, _| async move {
+        let mut refusal = Response::new(vec![b'.'; LONG].into());
+        *refusal.status_mut() = StatusCode::FORBIDDEN;
+        upgrade.reject_with(refusal);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refusal_arrives_whatever_was_sent_for_the_socket() {
+    let server = refusing(Server::builder()).await;
+    tokio::task::yield_now().await;
+    let idle = tasks();
+    refused(TcpStream::connect(server.addr).await.unwrap()).await;
+    until(|| tasks() <= idle).await;
+}
+
+#[tokio::test]
+async fn a_refusal_arrives_over_tls() {
+    let (ours, theirs) = tls::pair();
+    let server = refusing(Server::builder().tls(ours)).await;
+    let client = tls::connect(server.addr, "localhost", b"http/1.1", theirs).await;
+    refused(client.unwrap()).await;
+}
+
+/// Whoever refuses: the handshake, the server, hyper.
+#[tokio::test]
+async fn a_refusal_arrives_whatever_follows_the_request() {
+    let server = server::echo(Server::builder()).await;
+    let body = "Content-Length: 4194304\r\n\r\n";
+    for (head, status) in [
+        (UPGRADE.replace("Version: 13", "Version: 8"), 426),
+        (UPGRADE.replace("13\r\n\r\n", &format!("13\r\n{body}")), 400),
+        (format!("POST / HTTP/1.1\r\nHost: a\r\n{body}"), 404),
+        ("GET / HTTP/1.1\r\nHost a\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nlong: ".to_owned(), 431),
+    ] {
+        let mut request = head.into_bytes();
+        request.resize(4 << 20, b'a');
+        let (head, _) = answer(TcpStream::connect(server.addr).await.unwrap(), &request).await;
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
+    }
+}
