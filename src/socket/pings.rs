@@ -52,6 +52,12 @@ impl Pings {
         self.heard = true;
     }
 
+    /// Gives the timer back, which keeps the task that waits for it. The
+    /// interval begins anew with the next wait.
+    pub(super) fn rest(&mut self) -> Option<Pin<Box<Sleep>>> {
+        self.sleep.take()
+    }
+
     /// Whether a Pong answers one of our Pings.
     pub(super) fn is_answer(&self, payload: &[u8]) -> bool {
         let number = payload.strip_prefix(MARK).map(<[u8; 4]>::try_from);

@@ -60,8 +60,9 @@ impl WebSocketReader {
         if !Arc::ptr_eq(&self.0.0, &writer.0.0) {
             return Err(Box::new(ReuniteError(self, writer)));
         }
-        drop(self);
-        match Arc::try_unwrap(writer.0.0) {
+        let shared = self.0.clone();
+        drop((self, writer));
+        match Arc::try_unwrap(shared.0) {
             Ok(mutex) => Ok(mutex.into_inner().unwrap_or_else(PoisonError::into_inner)),
             Err(_) => unreachable!("there are two halves and both are here"),
         }
@@ -179,6 +180,20 @@ impl Sink<Message> for WebSocketWriter {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut frame = Some(Some(CloseFrame::from(CloseCode::NORMAL)));
         self.0.lock().poll_send_close(&mut frame, cx)
+    }
+}
+
+/// A half that is gone keeps nobody who waited by it.
+impl Drop for WebSocketReader {
+    fn drop(&mut self) {
+        // Dropped when the socket is unlocked.
+        let _kept = self.0.lock().reader_leaves();
+    }
+}
+
+impl Drop for WebSocketWriter {
+    fn drop(&mut self) {
+        let _kept = self.0.lock().writer_leaves();
     }
 }
 

@@ -7,7 +7,7 @@ mod writing;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
@@ -227,6 +227,22 @@ impl WebSocket {
     #[must_use]
     pub fn split(self) -> (WebSocketReader, WebSocketWriter) {
         split::split(self)
+    }
+
+    /// Nobody reads any more, but somebody may write. Returns what keeps the
+    /// memory of who read last, to be dropped while nothing is locked.
+    pub(super) fn reader_leaves(&mut self) -> (Option<Waker>, Option<Pin<Box<Sleep>>>) {
+        let stream = self.stream.as_mut();
+        let pings = self.rare.as_mut().and_then(|rare| rare.pings.as_mut());
+        (
+            stream.and_then(transport::Stream::reader_leaves),
+            pings.and_then(Pings::rest),
+        )
+    }
+
+    /// As [`reader_leaves`](Self::reader_leaves), the other way round.
+    pub(super) fn writer_leaves(&mut self) -> Option<Waker> {
+        self.stream.as_mut()?.writer_leaves()
     }
 
     /// There is nothing to do for the moment.

@@ -166,6 +166,14 @@ impl IoStream {
         self.shared.read.wake();
     }
 
+    pub(crate) fn reader_leaves(&mut self) -> Option<Waker> {
+        self.shared.read.take()
+    }
+
+    pub(crate) fn writer_leaves(&mut self) -> Option<Waker> {
+        self.shared.write.take()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.order.load(Ordering::SeqCst) != GO_ON
     }
@@ -181,10 +189,28 @@ impl IoStream {
         if let Some(chunk) = self.incoming.pop_front() {
             return Poll::Ready(Ok(Some(chunk)));
         }
-        self.shared.read.register(cx.waker());
-        self.check()?;
+        self.poll_as(|shared| &shared.read, cx, Self::poll_read)
+    }
+
+    /// Polls the I/O object for one side, whose waker is kept only where it has
+    /// to wait: with it the memory of its task would be kept.
+    fn poll_as<T>(
+        &mut self,
+        side: fn(&Shared) -> &AtomicWaker,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        side(&self.shared).register(cx.waker());
         let waker = Waker::from(self.shared.clone());
-        let cx = &mut Context::from_waker(&waker);
+        let polled = poll(self, &mut Context::from_waker(&waker));
+        if polled.is_ready() {
+            drop(side(&self.shared).take());
+        }
+        polled
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        self.check()?;
         if self.unflushed || !self.outgoing.is_empty() {
             // Somebody has to move it while everyone only reads.
             let _ = self.poll_flush_out(cx)?;
@@ -224,9 +250,7 @@ impl IoStream {
             return Poll::Ready(Err(StreamError::Closed));
         }
         if self.outgoing.len() >= self.write_buffer {
-            self.shared.write.register(cx.waker());
-            let waker = Waker::from(self.shared.clone());
-            ready!(self.poll_write_out(&mut Context::from_waker(&waker)))?;
+            ready!(self.poll_as(|shared| &shared.write, cx, Self::poll_write_out))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -251,16 +275,15 @@ impl IoStream {
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.check()?;
-        self.shared.write.register(cx.waker());
-        let waker = Waker::from(self.shared.clone());
-        self.poll_flush_out(&mut Context::from_waker(&waker))
+        self.poll_as(|shared| &shared.write, cx, Self::poll_flush_out)
     }
 
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.check()?;
-        self.shared.write.register(cx.waker());
-        let waker = Waker::from(self.shared.clone());
-        let cx = &mut Context::from_waker(&waker);
+        self.poll_as(|shared| &shared.write, cx, Self::poll_end_out)
+    }
+
+    fn poll_end_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         ready!(self.poll_write_out(cx))?;
         self.ended = true;
         let ended = ready!(self.shared.poll_io(|io| io.poll_shutdown(cx)));
@@ -270,6 +293,8 @@ impl IoStream {
     /// A connection that is dropped with unread bytes is reset, and the peer
     /// may lose what was sent last: so it lingers, in a task of its own.
     pub(crate) fn finish(mut self, finish: Finish) {
+        drop(self.shared.read.take());
+        drop(self.shared.write.take());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };

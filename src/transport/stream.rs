@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,6 +102,24 @@ impl Stream {
         match self {
             Self::H2(stream) => stream.wake_reader(),
             Self::Io(stream) => stream.wake_reader(),
+        }
+    }
+
+    /// The reader is gone while the writer stays. Returns its waker, which is
+    /// dropped while nothing is locked: the last one of a task may take the
+    /// task with it, and the writer with the task.
+    pub(crate) fn reader_leaves(&mut self) -> Option<Waker> {
+        match self {
+            Self::H2(stream) => stream.reader_leaves(),
+            Self::Io(stream) => stream.reader_leaves(),
+        }
+    }
+
+    /// As [`reader_leaves`](Self::reader_leaves), the other way round.
+    pub(crate) fn writer_leaves(&mut self) -> Option<Waker> {
+        match self {
+            Self::H2(stream) => stream.writer_leaves(),
+            Self::Io(stream) => stream.writer_leaves(),
         }
     }
 

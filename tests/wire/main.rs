@@ -28,6 +28,7 @@ mod ending_server;
 mod fallback;
 mod flow;
 mod frames_server;
+mod halves;
 mod http1;
 mod http1_client;
 mod http1_refusals;

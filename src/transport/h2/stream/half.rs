@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
@@ -177,9 +177,10 @@ impl H2Stream {
             Some(Err(error)) => return Poll::Ready(Err(error.clone())),
             None => {}
         }
-        state.waiters.reader_waits(cx);
+        let waited = state.waiters.reader_waits(cx);
         let written = self.unsent.hand_over(&mut state);
         drop(state);
+        drop(waited);
         if written {
             self.shared.list();
         }
@@ -195,7 +196,9 @@ impl H2Stream {
         if let Some(Err(error)) = state.received_end() {
             return Poll::Ready(error.clone());
         }
-        state.waiters.reader_waits(cx);
+        let waited = state.waiters.reader_waits(cx);
+        drop(state);
+        drop(waited);
         Poll::Pending
     }
 
@@ -217,6 +220,14 @@ impl H2Stream {
 
     pub(crate) fn wake_reader(&self) {
         self.shared.wake_reader();
+    }
+
+    pub(crate) fn reader_leaves(&mut self) -> Option<Waker> {
+        self.shared.lock().waiters.reader_leaves()
+    }
+
+    pub(crate) fn writer_leaves(&mut self) -> Option<Waker> {
+        self.shared.lock().waiters.writer_leaves()
     }
 
     /// Whether the connection asks its sockets to close.
@@ -249,7 +260,9 @@ impl H2Stream {
         if state.outgoing.len() < self.shared.hub.write_buffer {
             return Poll::Ready(Ok(()));
         }
-        state.waiters.writer_waits(cx);
+        let waited = state.waiters.writer_waits(cx);
+        drop(state);
+        drop(waited);
         Poll::Pending
     }
 
@@ -261,7 +274,9 @@ impl H2Stream {
         let room = state.outgoing.len() + self.unsent.own.len() < self.shared.hub.write_buffer;
         if !room {
             state.reader_wants_room = true;
-            state.waiters.reader_waits(cx);
+            let waited = state.waiters.reader_waits(cx);
+            drop(state);
+            drop(waited);
         }
         room
     }
@@ -296,21 +311,21 @@ impl H2Stream {
     }
 
     fn let_go(&mut self, finish: Finish) {
-        // Dropped when the state is unlocked.
-        let _waiters;
         let mut state = self.shared.lock();
         self.unsent.hand_over(&mut state);
-        _waiters = std::mem::take(&mut state.waiters);
-        if state.finish().is_some() || state.handles.is_none() {
-            return;
+        let waiters = std::mem::take(&mut state.waiters);
+        if state.finish().is_none() && state.handles.is_some() {
+            state.ending().finish = Some(finish);
+            // Unread bytes go back to the peer's window: the stream may live on
+            // for as long as its grace.
+            state.drop_incoming();
+            state.share.except(&self.shared.hub.held);
+            drop(state);
+            self.shared.list();
+        } else {
+            drop(state);
         }
-        state.ending().finish = Some(finish);
-        // Unread bytes go back to the peer's window: the stream may live on
-        // for as long as its grace.
-        state.drop_incoming();
-        state.share.except(&self.shared.hub.held);
-        drop(state);
-        self.shared.list();
+        drop(waiters);
     }
 }
 

@@ -19,18 +19,36 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    pub(super) fn reader_waits(&mut self, cx: &Context<'_>) {
-        match &mut self.reader {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => self.reader = Some(cx.waker().clone()),
+    /// Returns the waker of who waited before.
+    #[must_use = "it is dropped while no stream is locked"]
+    pub(super) fn reader_waits(&mut self, cx: &Context<'_>) -> Option<Waker> {
+        match &self.reader {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            _ => self.reader.replace(cx.waker().clone()),
         }
     }
 
-    pub(super) fn writer_waits(&mut self, cx: &Context<'_>) {
+    /// Returns the waker of who waited before.
+    #[must_use = "it is dropped while no stream is locked"]
+    pub(super) fn writer_waits(&mut self, cx: &Context<'_>) -> Option<Waker> {
         match &mut self.writer {
-            Some(waker) => waker.as_mut().clone_from(cx.waker()),
-            None => self.writer = Some(Box::new(cx.waker().clone())),
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            Some(waker) => Some(std::mem::replace(waker, cx.waker().clone())),
+            None => {
+                self.writer = Some(Box::new(cx.waker().clone()));
+                None
+            }
         }
+    }
+
+    /// The reader is gone.
+    pub(super) fn reader_leaves(&mut self) -> Option<Waker> {
+        self.reader.take()
+    }
+
+    /// The writer is gone.
+    pub(super) fn writer_leaves(&mut self) -> Option<Waker> {
+        self.writer.take().map(|waker| *waker)
     }
 
     /// Moves the reader to `woken`. Returns whether there was one.
