@@ -278,6 +278,12 @@ impl IoStream {
         self.poll_as(|shared| &shared.write, cx, Self::poll_flush_out)
     }
 
+    pub(crate) fn flush_as_reader(&mut self, cx: &mut Context<'_>) {
+        if self.check().is_ok() {
+            let _ = self.poll_as(|shared| &shared.read, cx, Self::poll_flush_out);
+        }
+    }
+
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.check()?;
         self.poll_as(|shared| &shared.write, cx, Self::poll_end_out)
@@ -294,7 +300,8 @@ impl IoStream {
     /// may lose what was sent last: so it lingers, in a task of its own.
     pub(crate) fn finish(mut self, finish: Finish) {
         drop(self.shared.read.take());
-        drop(self.shared.write.take());
+        // May be somebody else's, who has to be told.
+        self.shared.write.wake();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };

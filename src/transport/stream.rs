@@ -170,6 +170,16 @@ impl Stream {
         }
     }
 
+    /// As [`poll_flush`](Self::poll_flush), for a reader that answers something:
+    /// it is woken as for a chunk, and a writer that waits stays where it is.
+    /// Errors show up in the next read or write.
+    pub(crate) fn flush_as_reader(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::H2(stream) => stream.flush(),
+            Self::Io(stream) => stream.flush_as_reader(cx),
+        }
+    }
+
     /// Ends our side behind what is queued (END_STREAM, FIN) while the peer's
     /// may go on.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
@@ -182,7 +192,8 @@ impl Stream {
         }
     }
 
-    /// Lets go of the stream; what is left to do happens without the caller.
+    /// Lets go of the stream; what is left to do happens without the caller. A
+    /// writer that waits is woken.
     pub(crate) fn finish(self, finish: Finish) {
         match self {
             Self::H2(stream) => stream.finish(finish),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use h2ws::{Config, Message, Role, WebSocket, WebSocketReader, WebSocketWriter};
-use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::client::Beside;
-use crate::support::frames::{BINARY, from_server};
+use crate::support::frames::{BINARY, CLOSE, PING, close, from_server};
 use crate::support::within;
 
 /// Somebody who waits, and whose memory lives as long as a waker of theirs.
@@ -90,6 +90,62 @@ async fn over_http2(config: Config) -> (WebSocket, Beside) {
 
 fn with_pings() -> Config {
     Config::default().ping_interval(Duration::from_secs(3600))
+}
+
+/// The peer's Close ends the socket, by the reader; the writer, who waits for
+/// room that never comes, has to be told.
+async fn a_waiting_writer_is_told(ws: WebSocket, mut peer: impl Peer) {
+    let (mut reader, mut writer) = ws.split();
+    let task = Arc::<Task>::default();
+    fill(&task, &mut writer);
+    peer.settle().await;
+    while task.was_woken() {
+        fill(&task, &mut writer);
+        peer.settle().await;
+    }
+    peer.send(&from_server(CLOSE, &close(1000, ""))).await;
+    assert!(within(reader.next()).await.is_none());
+    assert!(task.was_woken());
+    let ready = poll(&task, |cx| writer.poll_ready_unpin(cx));
+    assert!(matches!(ready, Poll::Ready(Err(_))), "{ready:?}");
+}
+
+#[tokio::test]
+async fn a_writer_that_waits_is_told_of_the_end() {
+    let (ws, far) = over_io(Config::default());
+    a_waiting_writer_is_told(ws, far).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_waits_is_told_of_the_end_over_http2() {
+    let (ws, beside) = over_http2(Config::default()).await;
+    a_waiting_writer_is_told(ws, beside).await;
+}
+
+/// The reader answers a Ping while the writer waits for a flush, and takes
+/// nothing from it.
+#[tokio::test]
+async fn a_reader_that_answers_does_not_displace_a_writer_that_waits() {
+    let (ws, mut far) = over_io(Config::default());
+    let (mut reader, mut writer) = ws.split();
+    let (reads, writes) = Default::default();
+    writer
+        .start_send_unpin(Message::binary(vec![0; 2000]))
+        .unwrap();
+    assert!(poll(&writes, |cx| writer.poll_flush_unpin(cx)).is_pending());
+    far.send(&from_server(PING, b"?")).await;
+    assert!(!poll_next(&reads, &mut reader));
+    // The message and the Pong, masked.
+    let mut read = 0;
+    while read < 4 + 4 + 2000 + 2 + 4 + 1 {
+        read += within(far.read(&mut [0; 4096])).await.unwrap();
+        // Whoever is woken polls.
+        if reads.was_woken() {
+            assert!(!poll_next(&reads, &mut reader));
+        }
+    }
+    assert!(writes.was_woken());
+    assert!(poll(&writes, |cx| writer.poll_flush_unpin(cx)).is_ready());
 }
 
 /// Both wait; each is let go with its half, whichever goes first.

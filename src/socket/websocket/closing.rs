@@ -119,8 +119,7 @@ impl WebSocket {
         }
         self.send_close(Some(CloseFrame::from(CloseCode::GOING_AWAY)))?;
         if let Some(stream) = &mut self.stream {
-            // An error shows up in the next read or write.
-            let _ = stream.poll_flush(cx);
+            stream.flush_as_reader(cx);
         }
         Ok(())
     }

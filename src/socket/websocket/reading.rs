@@ -163,8 +163,7 @@ impl WebSocket {
                         let ping = Message::Ping(payload);
                         // Cannot fail: it is short, and the socket open.
                         let _ = stream.write(|out| protocol.send(ping, mask_key, &mut Out(out)));
-                        // An error shows up in the next read.
-                        let _ = stream.poll_flush(cx);
+                        stream.flush_as_reader(cx);
                     }
                 }
             }

@@ -138,8 +138,7 @@ impl WebSocket {
         if closing || stream.has_room(cx) {
             let protocol = &mut self.protocol;
             stream.write(|out| protocol.write(mask_key, &mut Out(out)));
-            // An error shows up in the next read or write.
-            let _ = stream.poll_flush(cx);
+            stream.flush_as_reader(cx);
         }
     }
 

@@ -325,7 +325,7 @@ impl H2Stream {
         } else {
             drop(state);
         }
-        drop(waiters);
+        waiters.wake_writer();
     }
 }
 

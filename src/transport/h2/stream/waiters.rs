@@ -68,6 +68,13 @@ impl Waiters {
         self.take_writer(woken);
     }
 
+    /// The reader has let go of the stream itself, and the writer, who may be
+    /// somebody else, has to be told.
+    pub(super) fn wake_writer(mut self) {
+        self.reader = None;
+        self.wake();
+    }
+
     pub(super) fn wake(self) {
         if let Some(reader) = self.reader {
             reader.wake();
