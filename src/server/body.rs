@@ -13,6 +13,9 @@ use crate::transport::h2::H2Body;
 /// The body of a request that is handed to the fallback.
 ///
 /// It streams: what is not read is not sent by the client.
+///
+/// A client that waits to be asked for it (`expect: 100-continue`) is asked, over
+/// either version, when it is first read (RFC 9110 §10.1.1).
 #[derive(Debug)]
 pub struct Body(Kind);
 

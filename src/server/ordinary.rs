@@ -1,8 +1,10 @@
 //! Ordinary requests: handed to the fallback, answered over HTTP/2.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
 
 use bytes::{Buf, Bytes};
+use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
@@ -10,6 +12,7 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use tokio::sync::oneshot;
 
 use super::Body;
 use super::connection::status;
@@ -43,18 +46,45 @@ pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
     let H2Incoming { parts, responder } = incoming;
     let (body, mut respond) = responder.into_parts();
     let is_head = parts.method == Method::HEAD;
-    let body = Body::h2(H2Body::of_request(body, &parts.headers));
-    let request = Request::from_parts(parts, body);
-    let response = tokio::select! {
-        response = call(&fallback, request) => response,
-        // The client does not want the answer any more.
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+    let mut body = H2Body::of_request(body, &parts.headers);
+    let mut asked = body.asks(&parts.headers);
+    let request = Request::from_parts(parts, Body::h2(body));
+    let mut response = pin!(call(&fallback, request));
+    let response = loop {
+        tokio::select! {
+            biased;
+            // The client does not want the answer any more.
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+            () = is_asked(&mut asked) => go_on(&mut respond),
+            response = &mut response => break response,
+        }
     };
     let (head, body, end) = split(response, is_head);
     match respond.send_response(head, end) {
         Ok(_) if end => {}
         Ok(send) => send_body(send, body).await,
         Err(error) => tracing::debug!(%error, "cannot answer"),
+    }
+}
+
+/// Ready once, if the service waits for a body that the client keeps back.
+async fn is_asked(asked: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(ask) = asked {
+        let is_asked = ask.await.is_ok();
+        *asked = None;
+        if is_asked {
+            return;
+        }
+    }
+    pending::<()>().await;
+}
+
+/// Tells a client to send the body (RFC 9110 §10.1.1).
+fn go_on(respond: &mut SendResponse<Piece>) {
+    let mut go_on = Response::new(());
+    *go_on.status_mut() = StatusCode::CONTINUE;
+    if let Err(error) = respond.send_informational(go_on) {
+        tracing::debug!(%error, "cannot ask for a body");
     }
 }
 

@@ -2,6 +2,7 @@
 //! who is slow slows the other end, not memory.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use axum::extract::{Path, Request, State};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use h2ws::Server;
-use http::Response;
+use http::header::EXPECT;
+use http::{HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -172,6 +174,41 @@ async fn bodies_stream_both_ways() {
     }
     io.write_all(b"0\r\n\r\n").await.unwrap();
     within(io.read_to_string(&mut text)).await.unwrap();
+}
+
+/// RFC 9110 §10.1.1: a client that waits with the body is asked for it when the
+/// handler reads it, and an answer without it comes alone.
+#[tokio::test]
+async fn a_body_that_is_kept_back_is_asked_for_over_http2() {
+    let (server, seen) = start().await;
+    let client = h2peer::connect(server.addr).await;
+    let expecting = |path| {
+        let mut request = post_request(path);
+        let expect = HeaderValue::from_static("100-Continue");
+        request.headers_mut().insert(EXPECT, expect);
+        request
+    };
+    let mut send = within(client.clone().ready()).await.unwrap();
+    let (mut response, mut body) = send.send_request(expecting("/read"), false).unwrap();
+    seen.read.notify_one();
+    let interim = within(poll_fn(|cx| response.poll_informational(cx))).await;
+    assert_eq!(interim.unwrap().unwrap().status(), 100);
+    body.send_data("one".into(), false).unwrap();
+    until(|| seen.consumed.load(Ordering::SeqCst) == 3).await;
+    body.send_data("two".into(), true).unwrap();
+    // Once, however often the body is read.
+    let none = poll_fn(|cx| Poll::Ready(response.poll_informational(cx))).await;
+    assert!(none.is_pending());
+    let response = within(response).await.unwrap();
+    assert_eq!(h2peer::body(response.into_body()).await, b"6");
+
+    for path in ["/nowhere", "/echo"] {
+        let mut send = within(client.clone().ready()).await.unwrap();
+        let (mut response, _body) = send.send_request(expecting(path), false).unwrap();
+        let interim = within(poll_fn(|cx| response.poll_informational(cx))).await;
+        assert!(interim.is_none(), "{interim:?}");
+        within(response).await.unwrap();
+    }
 }
 
 /// A client that does not read stops the handler's body: at one window over

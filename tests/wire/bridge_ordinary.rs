@@ -1,17 +1,18 @@
 //! Ordinary requests through a bridge, between peers by hand: who may, and what
 //! of their heads passes.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
 use h2ws::{Bridge, BridgeBuilder, HttpVersion, Server};
-use http::Method;
+use http::{HeaderValue, Method};
 
 use crate::support::bridge::{Bridging, to, to_text};
 use crate::support::client::listen;
-use crate::support::h2peer;
 use crate::support::ordinary::{GET, OK, answered, request};
 use crate::support::text::Text;
+use crate::support::{h2peer, within};
 
 /// RFC 8441: the page that opens sockets comes over their connection.
 #[tokio::test]
@@ -184,6 +185,25 @@ async fn expect_100_continue_is_met() {
     backend.write(OK).await;
     client.read_head().await;
     assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
+}
+
+#[tokio::test]
+async fn expect_100_continue_is_met_over_http2() {
+    let (bridging, listener) = to_text().await;
+    let client = h2peer::connect(bridging.addr).await;
+    let mut asked = request(Method::POST, "/");
+    let expect = HeaderValue::from_static("100-continue");
+    asked.headers_mut().insert("expect", expect);
+    let mut send = within(client.clone().ready()).await.unwrap();
+    let (mut response, mut body) = send.send_request(asked, false).unwrap();
+    let mut backend = Text::asked(&listener).await;
+    assert_eq!(backend.field("expect"), None);
+    let interim = within(poll_fn(|cx| response.poll_informational(cx))).await;
+    assert_eq!(interim.unwrap().unwrap().status(), 100);
+    body.send_data("hello".into(), true).unwrap();
+    assert_eq!(backend.take(15).await, "5\r\nhello\r\n0\r\n\r\n");
+    backend.write(OK).await;
+    assert_eq!(within(response).await.unwrap().status(), 200);
 }
 
 /// RFC 9110 §15.2: what comes before an answer is skipped; a switch of

@@ -5,7 +5,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 
 /// A request's or refusal's body. Window is handed back as it is read, so a
 /// reader that is slow slows the peer.
@@ -19,6 +22,8 @@ pub(crate) struct H2Body {
     /// Bytes left of the announced length (RFC 9113 §8.1.1), which `h2`
     /// enforces.
     length: Option<u64>,
+    /// Where the client waits to be asked for the body.
+    ask: Option<oneshot::Sender<()>>,
 }
 
 impl H2Body {
@@ -29,17 +34,30 @@ impl H2Body {
             data_done: false,
             ends_by_reset: true,
             length: None,
+            ask: None,
         }
     }
 
     /// A request's, with the `content-length` of its `headers`.
-    pub(crate) fn of_request(recv: RecvStream, headers: &http::HeaderMap) -> Self {
-        let length = headers.get(http::header::CONTENT_LENGTH);
+    pub(crate) fn of_request(recv: RecvStream, headers: &HeaderMap) -> Self {
+        let length = headers.get(CONTENT_LENGTH);
         Self {
             ends_by_reset: false,
             length: length.and_then(|n| n.to_str().ok()?.parse().ok()),
             ..Self::new(recv)
         }
+    }
+
+    /// Where the client waits for 100 (Continue) with the body, tells when the
+    /// body is waited for (RFC 9110 §10.1.1).
+    pub(crate) fn asks(&mut self, headers: &HeaderMap) -> Option<oneshot::Receiver<()>> {
+        let expects = headers.get(EXPECT)?.as_bytes();
+        if self.recv.is_end_stream() || !expects.eq_ignore_ascii_case(b"100-continue") {
+            return None;
+        }
+        let (ask, asked) = oneshot::channel();
+        self.ask = Some(ask);
+        Some(asked)
     }
 }
 
@@ -52,7 +70,15 @@ impl Body for H2Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_done {
-            match ready!(self.recv.poll_data(cx)) {
+            let data = self.recv.poll_data(cx);
+            // Not needed where some of it has come.
+            if let Some(ask) = self.ask.take()
+                && data.is_pending()
+            {
+                // Whoever would ask has answered already.
+                let _ = ask.send(());
+            }
+            match ready!(data) {
                 Some(Ok(data)) => {
                     let _ = self.recv.flow_control().release_capacity(data.len());
                     if let Some(length) = &mut self.length {
