@@ -18,8 +18,12 @@ use crate::Failure;
 
 /// A certificate chain and its key, from PEM files.
 pub(crate) fn identity(cert: &Path, key: &Path) -> Result<Identity, Failure> {
-    let (chain, pem) = (read(cert)?, read(key)?);
-    Identity::from_pem(&chain, &pem).map_err(|error| of_pair(cert, key, &error))
+    identity_of(cert, key, [&read(cert)?, &read(key)?])
+}
+
+/// By what was read from the files.
+fn identity_of(cert: &Path, key: &Path, [chain, pem]: [&[u8]; 2]) -> Result<Identity, Failure> {
+    Identity::from_pem(chain, pem).map_err(|error| of_pair(cert, key, &error))
 }
 
 /// As [`identity`], if the key is the certificate's.
@@ -51,8 +55,12 @@ pub(crate) fn self_signed() -> Result<Identity, Failure> {
 
 /// Whom to trust, from a PEM file.
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Failure> {
-    tls::roots_from_pem(&read(path)?)
-        .map_err(|error| format!("{}: {}", path.display(), said(&error)).into())
+    roots_of(path, &read(path)?)
+}
+
+/// By what was read from the file.
+fn roots_of(path: &Path, pem: &[u8]) -> Result<RootCertStore, Failure> {
+    tls::roots_from_pem(pem).map_err(|error| format!("{}: {}", path.display(), said(&error)).into())
 }
 
 /// What is held against a server's certificate.
@@ -125,7 +133,7 @@ impl ServerFiles {
 }
 
 /// The files that a client's TLS is made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ClientFiles {
     /// Whom to trust instead of those whom the operating system trusts.
     pub(crate) ca: Option<PathBuf>,
@@ -138,9 +146,40 @@ pub(crate) struct ClientFiles {
 impl ClientFiles {
     /// As the files are now.
     pub(crate) fn load(&self) -> Result<ClientConfig, Failure> {
+        self.read()?.config()
+    }
+
+    /// What is in the files now.
+    pub(crate) fn read(&self) -> Result<ClientContents, Failure> {
         let pair = self.pair.as_ref();
-        let identity = pair.map(|(cert, key)| identity(cert, key)).transpose()?;
-        verified_by(verifier(self.insecure, self.ca.as_deref())?, identity)
+        Ok(ClientContents {
+            ca: self.ca.as_deref().map(read).transpose()?,
+            pair: pair
+                .map(|(cert, key)| Ok::<_, Failure>([read(cert)?, read(key)?]))
+                .transpose()?,
+            files: self.clone(),
+        })
+    }
+}
+
+/// The files of a client and what was in them. What is equal makes equal
+/// configurations.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ClientContents {
+    files: ClientFiles,
+    ca: Option<Vec<u8>>,
+    pair: Option<[Vec<u8>; 2]>,
+}
+
+impl ClientContents {
+    pub(crate) fn config(&self) -> Result<ClientConfig, Failure> {
+        let ca = self.files.ca.as_ref().zip(self.ca.as_ref());
+        let roots = ca.map(|(path, pem)| roots_of(path, pem)).transpose()?;
+        let pair = self.files.pair.as_ref().zip(self.pair.as_ref());
+        let identity = pair
+            .map(|((cert, key), [chain, pem])| identity_of(cert, key, [chain, pem]))
+            .transpose()?;
+        verified_by(verifying(self.files.insecure, roots)?, identity)
     }
 }
 
@@ -168,11 +207,20 @@ pub(crate) fn verifier(
     insecure: bool,
     cacert: Option<&Path>,
 ) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
+    // Without a look at the file where nobody asks it.
+    let cacert = cacert.filter(|_| !insecure);
+    verifying(insecure, cacert.map(roots).transpose()?)
+}
+
+fn verifying(
+    insecure: bool,
+    roots: Option<RootCertStore>,
+) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
     let provider = tls::provider().ok_or("no cryptography was built in")?;
-    Ok(match cacert {
+    Ok(match roots {
         _ if insecure => Arc::new(AnyCertificate(provider)),
-        Some(path) => {
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(path)?), provider).build()?
+        Some(roots) => {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?
         }
         None => Arc::new(rustls_platform_verifier::Verifier::new(provider)?),
     })

@@ -17,6 +17,7 @@ mod splice;
 mod tcp;
 mod upstream;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -297,14 +298,18 @@ impl Bridge {
         &self.inner.client
     }
 
-    /// All clients that ask upstreams, those of the table's routes among them:
+    /// All clients that ask upstreams, those of the table's routes among them, each once:
     /// for their figures, and to wait at the end for what closed sockets have
     /// left to send.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         let routes = self.routes();
         let others = routes.iter().filter_map(|route| route.client());
-        others.chain([self.client()]).cloned().collect()
+        let mut seen = HashSet::new();
+        let all = others.chain([self.client()]);
+        all.filter(|client| seen.insert(client.identity()))
+            .cloned()
+            .collect()
     }
 }
 

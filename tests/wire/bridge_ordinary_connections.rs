@@ -169,8 +169,12 @@ async fn a_routes_own_client_shares_no_connection() {
         let route = Route::builder("*", path).unwrap();
         route.upstream(to.parse().unwrap())
     };
-    let trusting = route("/trusted").client(client(client_tls));
-    let routes = [trusting, route("/page")];
+    let trusting = client(client_tls);
+    let routes = [
+        route("/trusted").client(trusting.clone()),
+        route("/trusted/too").client(trusting),
+        route("/page"),
+    ];
     let routes = routes.into_iter().fold(Routes::builder(), |table, route| {
         table.route(route.build().unwrap())
     });

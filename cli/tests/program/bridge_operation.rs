@@ -19,17 +19,17 @@ fn backend(name: &str) -> Server {
     Server::start(&["--cleartext", "--subprotocol", name])
 }
 
-fn client(version: HttpVersion) -> Client {
+pub(crate) fn client(version: HttpVersion) -> Client {
     let builder = Client::builder().version(version);
     builder.build().expect("a client")
 }
 
-async fn open(client: &Client, url: &str) -> WebSocket {
+pub(crate) async fn open(client: &Client, url: &str) -> WebSocket {
     let request = client.request(url).subprotocol("one").subprotocol("two");
     request.connect().await.expect("open")
 }
 
-async fn echo(socket: &mut WebSocket, text: &'static str) {
+pub(crate) async fn echo(socket: &mut WebSocket, text: &'static str) {
     socket.send(Message::text(text)).await.expect("sent");
     let back = socket.next().await.expect("an echo").expect("no error");
     assert_eq!(back, Message::text(text));
@@ -68,7 +68,7 @@ fn to(backend: &Server) -> String {
 }
 
 /// The status and the body of a GET.
-fn get(url: &str) -> (u16, String) {
+pub(crate) fn get(url: &str) -> (u16, String) {
     let rest = url.strip_prefix("http://").expect("a URL");
     let (address, path) = rest.split_once('/').expect("a path");
     let mut tcp = TcpStream::connect(address).expect("a connection");
@@ -84,7 +84,7 @@ fn get(url: &str) -> (u16, String) {
     (status.expect("a status"), body.to_owned())
 }
 
-async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     let came = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,5 +1,8 @@
 //! `h2ws bridge` and certificates: of clients, of its own, of upstreams.
 
+use h2ws::HttpVersion;
+
+use crate::bridge_operation::{client, echo, get, open, until};
 use crate::certificates::{authority, connect};
 use crate::process::{Scratch, Server};
 
@@ -88,6 +91,55 @@ fn each_route_has_its_own_trust_and_certificate() {
         connect(&format!("{}/{path}", bridge.url), &[])
             .exited(1)
             .says("502");
+    }
+}
+
+/// The connections of a route live as long as what its TLS is made of stays as
+/// it is, whatever else a reload changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_keeps_the_connections_of_a_route_with_a_trust_of_its_own() {
+    let files = Scratch::new();
+    let [ours, cert, key] = authority(&files, "ours", "localhost");
+    let [other, ..] = authority(&files, "other", "localhost");
+    let upstream = Server::start(&["--cert", &cert, "--key", &key]);
+    let write = |name: &str| {
+        let text = format!(
+            "cleartext = true\nmetrics = \"127.0.0.1:0\"\n[[route]]\nname = \"{name}\"\n\
+             to = \"{}\"\nversion = \"http2\"\n[route.upstream_tls]\nca = \"ours.pem\"\n",
+            upstream.localhost()
+        );
+        files.file("bridge.toml", &text)
+    };
+    let mut bridge = Server::bridge(&["--config", &write("first")]);
+    let line = bridge.running.line();
+    let metrics = line.trim_end().strip_prefix("metrics at ");
+    let metrics = metrics.expect("where the figures are");
+    let connections = |count: u64| {
+        let line = format!("h2ws_bridge_connections{{side=\"upstream\",version=\"2\"}} {count}");
+        let told = get(metrics).1;
+        assert!(told.lines().any(|one| one == line), "no {line}: {told}");
+    };
+    let reloaded = async |times| {
+        bridge.running.signal("HUP");
+        until(|| bridge.running.said().matches("reloaded").count() == times).await;
+    };
+    let client = client(HttpVersion::Http2);
+    let mut sockets = vec![open(&client, &bridge.url).await];
+    connections(1);
+
+    write("second");
+    reloaded(1).await;
+    sockets.push(open(&client, &bridge.url).await);
+    connections(1);
+
+    // The name stays, the contents do not.
+    let pem = |file: &str| std::fs::read_to_string(file).expect("a file");
+    files.file("ours.pem", &(pem(&ours) + &pem(&other)));
+    reloaded(2).await;
+    sockets.push(open(&client, &bridge.url).await);
+    connections(2);
+    for socket in &mut sockets {
+        echo(socket, "still").await;
     }
 }
 

@@ -19,7 +19,7 @@ use self::connections::Connections;
 use self::listener::{Fixed, Listener};
 use self::metrics::{Admin, Metrics};
 use self::reload::Reload;
-use self::upstream::Clients;
+use self::upstream::{Clients, RouteClients};
 use super::listen;
 use super::request::shutdown;
 use crate::args::BridgeArgs;
@@ -30,10 +30,11 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let connections = Arc::new(Connections::default());
-    let clients = Clients {
+    let mut clients = Clients {
         insecure: args.upstream_insecure,
         watched: args.metrics.is_some(),
         observer: connections.clone(),
+        of_routes: RouteClients::new(),
     };
     let config = match &args.config {
         Some(file) => Some(Config::load(file, &clients).map_err(|mistakes| Usage::all(&mistakes))?),
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let (bridge, tls) = match config {
         Some(config) => {
             let client = clients.of_file(files, &config.routes, fixed.metrics.is_some())?;
+            clients.of_routes = config.clients;
             (Bridge::new(client, config.routes), config.tls)
         }
         None => (upstream::only(&args, files, watch())?, None),

@@ -49,7 +49,7 @@ impl Reload {
         }
     }
 
-    async fn file(&self, file: PathBuf) {
+    async fn file(&mut self, file: PathBuf) {
         // Files may be far away, and sockets are not to wait for them.
         let clients = self.clients.clone();
         let read = tokio::task::spawn_blocking(move || Config::load(&file, &clients)).await;
@@ -75,6 +75,7 @@ impl Reload {
         }
         self.renew(config.tls).await;
         self.bridge.replace(config.routes);
+        self.clients.of_routes = config.clients;
         tracing::info!(routes = self.bridge.routes().iter().count(), "reloaded");
     }
 

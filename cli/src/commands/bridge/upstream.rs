@@ -1,5 +1,6 @@
 //! What the bridge leads to, and how it is spoken to.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use h2ws::metrics::Metrics;
 use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme};
 
 use crate::args::BridgeArgs;
-use crate::tls::ClientFiles;
+use crate::tls::{ClientContents, ClientFiles};
 use crate::{Failure, Usage};
 
 /// HTTP/2 connections to one upstream.
@@ -25,14 +26,32 @@ pub(super) struct Clients {
     /// Whether somebody asks, whatever the file says.
     pub(super) watched: bool,
     pub(super) observer: Arc<dyn Metrics>,
+    /// Those of the table that is in use.
+    pub(super) of_routes: RouteClients,
 }
 
+/// The clients that routes have of their own, by what they are made of and
+/// whether somebody asks. One that is needed again is kept, with its connections.
+pub(super) type RouteClients = HashMap<(ClientContents, bool), Client>;
+
 impl Clients {
-    /// One for a route of its own, as its files are now.
-    pub(super) fn of_route(&self, files: &ClientFiles, watched: bool) -> Result<Client, Failure> {
+    /// One for a route of its own, as its files are now; also put to those of
+    /// the `new` table.
+    pub(super) fn of_route(
+        &self,
+        files: &ClientFiles,
+        watched: bool,
+        new: &mut RouteClients,
+    ) -> Result<Client, Failure> {
         let mut files = files.clone();
         files.insecure |= self.insecure;
-        self.build(Some(files.load()?), watched)
+        let made_of = (files.read()?, watched);
+        let client = match new.get(&made_of).or_else(|| self.of_routes.get(&made_of)) {
+            Some(client) => client.clone(),
+            None => self.build(Some(made_of.0.config()?), watched)?,
+        };
+        new.insert(made_of, client.clone());
+        Ok(client)
     }
 
     /// The one for all other routes.

@@ -17,7 +17,7 @@ use toml::de::DeTable;
 use self::mistakes::Gathered;
 use self::reader::Section;
 use self::route::Surroundings;
-use super::upstream::Clients;
+use super::upstream::{Clients, RouteClients};
 use crate::tls::{ClientFiles, ServerFiles};
 
 pub(super) use self::mistakes::Mistakes;
@@ -34,6 +34,8 @@ pub(super) struct Config {
     pub(super) max_connections: Option<usize>,
     pub(super) max_streams: Option<u32>,
     pub(super) routes: Routes,
+    /// Those that the routes have of their own.
+    pub(super) clients: RouteClients,
 }
 
 impl Config {
@@ -80,7 +82,9 @@ impl Config {
             }
             section.finish();
         }
-        let client = |files: &ClientFiles| clients.of_route(files, metrics.is_some());
+        let own = RefCell::new(RouteClients::new());
+        let client =
+            |files: &ClientFiles| clients.of_route(files, metrics.is_some(), &mut own.borrow_mut());
         let surroundings = Surroundings {
             path,
             client: &client,
@@ -98,6 +102,7 @@ impl Config {
             max_connections: max_connections.map(|number| number as usize),
             max_streams: max_streams.map(|number| number as u32),
             routes: routes?,
+            clients: own.into_inner(),
         })
     }
 }
@@ -165,6 +170,7 @@ mod tests {
             insecure: false,
             watched: false,
             observer: Arc::new(Connections::default()),
+            of_routes: RouteClients::new(),
         };
         let parsed = Config::parse(Path::new("f"), text, &clients);
         parsed.map_err(|mistakes| mistakes.lines().collect())
