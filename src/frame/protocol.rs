@@ -1,24 +1,11 @@
 //! One endpoint of a connection: what arrives, what is owed for it, and what may be sent.
-//!
-//! The closing handshake (RFC 6455 §7), seen from one end:
-//!
-//! ```text
-//!             close()                        write(), once the pending
-//!   open ───────────────► our Close queued ───────────────────────────► our Close sent
-//!    │                          │             fragments are out               │
-//!    │ peer's Close             │ peer's Close                                │ peer's Close
-//!    ▼                          ▼                                             ▼
-//!   echo owed ◄─────────────────┘             write()                      closed
-//!    └──────────────────────────────────────────────────────────────────────►
-//! ```
-//!
-//! The peer's breach of the protocol leads from anywhere to a Close that says so being owed,
-//! unless ours was sent already; nothing is received after it.
+
+mod closing;
 
 use bytes::Bytes;
 
+use self::closing::Closing;
 use super::Role;
-use super::close::CloseFrame;
 use super::decoder::Decoder;
 use super::deflate::{Compressor, Deflate};
 use super::encoder::{Frame, Output};
@@ -77,18 +64,6 @@ impl Pending {
 /// The next `size` bytes, or what is left; at least one, so that it comes to an end.
 fn cut(rest: &mut Bytes, size: usize) -> Bytes {
     rest.split_to(size.max(1).min(rest.len()))
-}
-
-/// What there is to know from the first sign of the end on.
-#[derive(Debug, Default)]
-struct Closing {
-    /// Our Close frame is written.
-    sent: bool,
-    /// What our Close frame says, while it is not sent.
-    ours: Option<CloseFrame>,
-    /// The peer's Close frame.
-    theirs: Option<Option<CloseFrame>>,
-    error: Option<ProtocolError>,
 }
 
 impl Protocol {
@@ -163,31 +138,6 @@ impl Protocol {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.closing.is_none()
-    }
-
-    /// Whether our Close frame is written.
-    #[must_use]
-    pub fn close_sent(&self) -> bool {
-        self.closing.as_ref().is_some_and(|closing| closing.sent)
-    }
-
-    /// The peer's Close frame: `None` when there was none yet, `Some(None)` when it was empty.
-    #[must_use]
-    pub fn received_close(&self) -> Option<Option<&CloseFrame>> {
-        Some(self.closing.as_ref()?.theirs.as_ref()?.as_ref())
-    }
-
-    /// Whether both Close frames have passed: the end of the transport may follow (RFC 6455
-    /// §7.1.1).
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.close_sent() && self.received_close().is_some()
-    }
-
-    /// How the peer broke the protocol, if it did.
-    #[must_use]
-    pub fn failed(&self) -> Option<&ProtocolError> {
-        self.closing.as_ref()?.error.as_ref()
     }
 
     /// Whether fragments of a message wait for [`write`](Self::write).
@@ -406,33 +356,6 @@ impl Protocol {
         true
     }
 
-    /// Begins the closing handshake; no message can be sent after it. The Close frame is written
-    /// at once, or, when fragments of a message are pending, by the [`write`](Self::write) that
-    /// writes the last of them.
-    ///
-    /// # Errors
-    /// [`SendError::InvalidCloseFrame`]: nothing has happened. [`SendError::Closed`]: a Close
-    /// frame is sent or owed already, which stands.
-    pub fn close(
-        &mut self,
-        frame: Option<CloseFrame>,
-        mut key: impl FnMut() -> [u8; 4],
-        out: &mut impl Output,
-    ) -> Result<(), SendError> {
-        if self.closing.is_some() {
-            return Err(SendError::Closed);
-        }
-        frame.as_ref().map_or(Ok(()), CloseFrame::check)?;
-        self.closing = Some(Box::new(Closing {
-            ours: frame,
-            ..Closing::default()
-        }));
-        if self.pending.is_none() {
-            self.write(&mut key, out);
-        }
-        Ok(())
-    }
-
     /// Writes the control frames that are owed, and at most one pending fragment; tells whether
     /// there was anything to write. Call it until it returns false, as the transport takes bytes.
     ///
@@ -464,43 +387,11 @@ impl Protocol {
         true
     }
 
-    fn write_close(&mut self, key: &mut impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
-        let role = self.role();
-        let Some(closing) = self.closing.as_mut().filter(|closing| !closing.sent) else {
-            return false;
-        };
-        closing.sent = true;
-        let payload = closing
-            .ours
-            .take()
-            .map_or_else(Bytes::new, |frame| frame.payload());
-        Frame::whole(OpCode::Close, payload).write(role, key, out);
-        true
-    }
-
     fn received_ping(&mut self, payload: &Bytes) {
         // After our Close frame nothing may follow it (RFC 6455 §1.4).
         if !self.close_sent() {
             self.pong = Some(Box::new(payload.clone()));
         }
-    }
-
-    fn received_close_frame(&mut self, frame: &Option<CloseFrame>) {
-        let closing = self.closing.get_or_insert_default();
-        if !closing.sent {
-            closing.ours = frame.as_ref().map(|frame| frame.code.into());
-        }
-        closing.theirs = Some(frame.clone());
-        self.pending = None;
-    }
-
-    fn fail(&mut self, error: &ProtocolError) {
-        let closing = self.closing.get_or_insert_default();
-        if !closing.sent {
-            closing.ours = Some(CloseFrame::new(error.close_code(), error.to_string()));
-        }
-        closing.error = Some(error.clone());
-        self.pending = None;
     }
 }
 

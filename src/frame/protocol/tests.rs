@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::frame::testing::{KEY, frame, key_to};
-use crate::frame::{CloseCode, ProtocolError};
+use crate::frame::{CloseCode, CloseFrame, ProtocolError};
 use bytes::BytesMut;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
