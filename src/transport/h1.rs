@@ -57,7 +57,8 @@ pub(crate) async fn switched(
 }
 
 /// Serves requests on an HTTP/1.1 connection until it ends or is upgraded, and
-/// reads on behind the last answer, so that the client gets it. When `drain` turns true, the request under way is the last.
+/// reads on behind the last answer, so that the client gets it. When `drain`
+/// turns true, the request under way is the last.
 #[cfg(feature = "server")]
 pub(crate) async fn serve<S, B>(
     io: BoxIo,
