@@ -2,11 +2,12 @@
 //! carry WebSockets.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::HttpVersion;
 use super::connector::{Connection, Connector};
@@ -25,6 +26,9 @@ pub(super) struct Origin {
     /// Held while a connection is made, so that all who come meanwhile share
     /// it instead of making their own.
     dialling: AsyncMutex<()>,
+    /// Told when a stream may have become free on any of the connections, or
+    /// one of them is in the way of a new one no more.
+    room: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -92,7 +96,11 @@ impl Origin {
         if self.is_plain(connector, target, version) {
             return self.http1(connector, target).await;
         }
+        let mut patience = None;
         loop {
+            let mut room = pin!(self.room.notified());
+            // What becomes free from here on is not missed.
+            room.as_mut().enable();
             if let Some(route) = self.claim() {
                 return Ok(route);
             }
@@ -104,16 +112,25 @@ impl Origin {
                 drop(dialling);
                 return self.http1(connector, target).await;
             }
-            if let Some(full) = self.full(connector.settings.max_connections) {
+            if self.is_full(connector.settings.max_connections) {
                 drop(dialling);
-                timeout(connector.settings.connect_timeout, full.slot_freed())
-                    .await
-                    .map_err(|_| Error::Timeout(Timeout::Connect))?;
-                continue;
+                let limit = connector.settings.connect_timeout;
+                let patience = patience.get_or_insert_with(|| Box::pin(sleep(limit)));
+                tokio::select! {
+                    biased;
+                    () = room => continue,
+                    () = patience => return Err(Error::Timeout(Timeout::Connect)),
+                }
             }
             match connector.connect(target, self.address, version).await? {
                 Connection::Http2(client) if client.is_capable() => {
-                    self.keep(client);
+                    self.keep(client.clone());
+                    // Also where it is about to end already: that fails as any
+                    // attempt does, of which there is a number. To make one
+                    // connection after the other here would have no end.
+                    if let Some(slot) = client.claim() {
+                        return Ok(Route::Http2(client, slot));
+                    }
                 }
                 Connection::Http1(io) => {
                     fell_back(connector);
@@ -142,28 +159,32 @@ impl Origin {
     /// Knows a connection until it ends.
     fn keep(self: &Arc<Self>, client: H2Client) {
         let (origin, hub) = (Arc::downgrade(self), client.hub().clone());
+        client.tells_of_room(self.room.clone());
         self.known().connections.push(client);
         tokio::spawn(async move {
             hub.ended().await;
             if let Some(origin) = origin.upgrade() {
-                let mut known = origin.known();
-                known
-                    .connections
-                    .retain(|one| !Arc::ptr_eq(one.hub(), &hub));
+                origin.forget(&hub);
             }
         });
     }
 
-    /// Takes a connection out of use, whatever it carries.
-    pub(super) fn retire(&self, client: &H2Client) {
+    fn forget(&self, hub: &Arc<Hub>) {
         self.known()
             .connections
-            .retain(|known| !known.is_same(client));
+            .retain(|one| !Arc::ptr_eq(one.hub(), hub));
+        self.room.notify_waiters();
+    }
+
+    /// Takes a connection out of use, whatever it carries.
+    pub(super) fn retire(&self, client: &H2Client) {
+        self.forget(client.hub());
     }
 
     /// Takes all connections out of use.
     pub(super) fn retire_all(&self) -> Vec<Arc<Hub>> {
         let connections = std::mem::take(&mut self.known().connections);
+        self.room.notify_waiters();
         connections.iter().map(|c| c.hub().clone()).collect()
     }
 
@@ -200,10 +221,14 @@ impl Origin {
             .find_map(|client| Some(Route::Http2(client.clone(), client.claim()?)))
     }
 
-    /// The connection to wait for where no further one may be made.
-    fn full(&self, max: usize) -> Option<H2Client> {
+    /// Whether there is nothing to do but to wait for room: no further
+    /// connection may be made, or there is one that carries nothing and has no
+    /// room all the same. Its server takes no streams for now (RFC 9113
+    /// §6.5.2), and would not on another one.
+    fn is_full(&self, max: usize) -> bool {
         let known = self.known();
-        (known.connections.len() >= max).then(|| known.connections.first().cloned())?
+        let barred = |client: &H2Client| client.is_open() && !client.is_used();
+        known.connections.len() >= max || known.connections.iter().any(barred)
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use h2ws::{CloseCode, CloseFrame, Config, Error, Message, Server, Timeout};
 
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client};
-use crate::support::raw::{CANCEL, DATA, END_STREAM, NO_ERROR, Seen};
+use crate::support::raw::{CANCEL, DATA, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, Seen};
 use crate::support::server::{Beside, Ended, Running, echo_socket, serve};
 
 fn short() -> Config {
@@ -91,6 +91,34 @@ async fn a_client_that_never_ends_its_side_is_reset() {
     assert_eq!(beside.peer.close_then_end(3).await, Some(1000));
     assert_eq!(beside.peer.seen(3).await, Seen::Reset(NO_ERROR));
     assert!(beside.server.ended().await.error.is_none());
+    beside.unharmed().await;
+}
+
+/// A client that has said all, and leaves our last words where they are: its
+/// stream must not stay for that.
+#[tokio::test]
+async fn a_client_that_does_not_take_the_close_frame_is_reset() {
+    let config = Config::default().linger(Duration::from_millis(50));
+    let mut beside = Beside::with(Server::builder().socket(config)).await;
+    let peer = &mut beside.peer;
+    peer.send_settings(&[(INITIAL_WINDOW_SIZE, 3)]).await;
+    peer.open(3, "/").await;
+    let close = from_client(CLOSE, &close(1000, ""));
+    peer.send(DATA, END_STREAM, 3, &close).await;
+    let some = peer.on(3).await.unwrap();
+    assert_eq!((some.kind, some.payload.len()), (DATA, 3));
+    // Not NO_ERROR: the answer was not complete (RFC 9113 §8.1).
+    assert_eq!(peer.seen(3).await, Seen::Reset(CANCEL));
+    peer.window(1, 1 << 10).await;
+    beside.unharmed().await;
+}
+
+#[tokio::test]
+async fn a_client_may_take_for_ever_to_end_its_side() {
+    let config = Config::default().linger(Duration::MAX);
+    let mut beside = Beside::with(Server::builder().socket(config)).await;
+    beside.peer.open(3, "/").await;
+    beside.peer.close(3).await;
     beside.unharmed().await;
 }
 

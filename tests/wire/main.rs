@@ -40,6 +40,7 @@ mod opening_client;
 mod opening_server;
 mod pool;
 mod proxy;
+mod room;
 mod spans;
 mod support;
 mod tls_client;

@@ -12,7 +12,7 @@ use h2::client::{Connection, SendRequest};
 use h2::ext::Protocol;
 use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::{Request, Response, response};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -122,6 +122,7 @@ impl H2Client {
             connection,
             known,
             hub: hub.clone(),
+            going_away: false,
             send: Arc::downgrade(&send),
         };
         let life = Life::new(config, idle, Instant::now());
@@ -185,14 +186,16 @@ impl H2Client {
         })
     }
 
-    /// Waits until a stream may have ended. Cancel safe.
-    pub(crate) async fn slot_freed(&self) {
-        self.hub.slot_freed().await;
+    /// Whether a stream is asked for or open.
+    pub(crate) fn is_used(&self) -> bool {
+        self.hub.is_claimed()
     }
 
-    /// Whether both are handles of one connection.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.hub, &other.hub)
+    /// Whom to tell when a stream may have become free here: one where one has
+    /// ended, all where the server changed its mind. For before the first one
+    /// is claimed.
+    pub(crate) fn tells_of_room(&self, room: Arc<Notify>) {
+        self.hub.tells_of_room(room);
     }
 
     /// Sends an extended CONNECT request, with these bytes behind it if there
@@ -273,6 +276,7 @@ struct ClientConnection {
     connection: Connection<Wire, Piece>,
     known: watch::Sender<Option<usize>>,
     hub: Arc<Hub>,
+    going_away: bool,
     /// Not to keep the connection in use.
     send: Weak<Sender>,
 }
@@ -282,8 +286,14 @@ impl driver::Connection for ClientConnection {
         let result = Pin::new(&mut self.connection).poll(cx);
         let limit = self.connection.max_concurrent_send_streams();
         if limit != NO_SETTINGS {
-            self.known
+            let changed = self
+                .known
                 .send_if_modified(|known| known.replace(limit) != Some(limit));
+            let leaves = !self.going_away && self.hub.is_going_away();
+            self.going_away |= leaves;
+            if changed || leaves {
+                self.hub.room_changed();
+            }
         }
         result
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::budget::Budget;
 use super::hub::Hub;
-use super::life::{Life, Verdict};
+use super::life::{self, Life, Verdict};
 use super::memory;
 use super::meter::Meter;
 use super::ping::Pings;
@@ -231,7 +231,7 @@ impl<C: Connection> Driver<C> {
             self.retired.extend(serviced.over);
             if let Some(grace) = serviced.grace {
                 self.timers.push(Reverse(Timer {
-                    at: Instant::now() + grace,
+                    at: life::later(Instant::now(), grace),
                     stream: stream.clone(),
                     rings: Rings::Finish,
                 }));

@@ -32,7 +32,7 @@ pub(crate) struct Hub {
     driver: AtomicWaker,
     /// The driver is in its turn and looks at the list before it sleeps.
     driving: AtomicBool,
-    /// `h2` or the I/O object has asked for a turn.
+    /// `h2`, the I/O object or a socket has asked for a turn.
     asked: AtomicBool,
     opened: AtomicU64,
     pub(super) observed: Observed,
@@ -48,7 +48,8 @@ pub(crate) struct Hub {
     draining: AtomicBool,
     /// Streams that count against the peer's limit: asked for or open.
     slots: AtomicUsize,
-    slot_freed: Notify,
+    /// Told when there may be room for a stream.
+    room: OnceLock<Arc<Notify>>,
     ended: Notify,
     wire: Wire,
     /// Why the connection ended, as far as its driver knows.
@@ -85,7 +86,7 @@ impl Hub {
             streams: Mutex::default(),
             draining: AtomicBool::new(false),
             slots: AtomicUsize::new(0),
-            slot_freed: Notify::new(),
+            room: OnceLock::new(),
             ended: Notify::new(),
             wire,
             ending: OnceLock::new(),
@@ -126,7 +127,13 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) fn wake_driver(&self) {
+    /// Asks for a turn of the driver, for something that is not on the list.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.wake_driver();
+    }
+
+    fn wake_driver(&self) {
         // Pairs with the fence in `leave`: either the driver sees the list, or
         // we see that it has left.
         fence(Ordering::SeqCst);
@@ -141,7 +148,7 @@ impl Hub {
         self.driving.store(true, Ordering::SeqCst);
     }
 
-    /// `h2` is about to do whatever it asked for until now.
+    /// Whatever was asked for until now is about to be done.
     pub(super) fn answers(&self) {
         self.asked.store(false, Ordering::SeqCst);
     }
@@ -237,11 +244,22 @@ impl Hub {
 
     pub(super) fn free_slot(&self) {
         self.slots.fetch_sub(1, Ordering::AcqRel);
-        self.slot_freed.notify_one();
+        if let Some(room) = self.room.get() {
+            room.notify_one();
+        }
     }
 
-    pub(super) async fn slot_freed(&self) {
-        self.slot_freed.notified().await;
+    /// Whom to tell that a stream has ended, or that more or no more streams
+    /// may be opened than before. Told once, before streams are.
+    pub(super) fn tells_of_room(&self, room: Arc<Notify>) {
+        let _ = self.room.set(room);
+    }
+
+    /// Something else than a stream's end has changed what may be opened.
+    pub(super) fn room_changed(&self) {
+        if let Some(room) = self.room.get() {
+            room.notify_waiters();
+        }
     }
 
     /// WebSocket streams that have not ended.
@@ -312,8 +330,7 @@ impl Wake for Hub {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.asked.store(true, Ordering::SeqCst);
-        self.wake_driver();
+        self.ask();
     }
 }
 
@@ -366,6 +383,11 @@ mod tests {
         asking.wake_by_ref();
         assert!(hub.leave(), "h2 asked after its turn");
         assert_eq!(woken(), 0);
+
+        hub.enter(&driver);
+        hub.answers();
+        hub.ask();
+        assert!(hub.leave(), "a socket asked after its turn");
 
         asking.wake_by_ref();
         assert_eq!(woken(), 1, "nobody is at work");

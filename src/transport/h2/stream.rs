@@ -140,6 +140,13 @@ impl Shared {
         }
     }
 
+    /// Whether `h2` has nothing of this stream's left; if not, it is listed
+    /// when that is so.
+    fn has_left(&self) -> bool {
+        self.more.store(true, Ordering::SeqCst);
+        self.queued.load(Ordering::SeqCst) == 0
+    }
+
     /// Returns whether the stream was not marked with this round before.
     pub(super) fn mark(&self, round: u8) -> bool {
         self.round.swap(round, Ordering::Relaxed) != round
@@ -237,7 +244,7 @@ impl Shared {
             let reason = match self.hub.side {
                 // Our answer was complete, the peer's leftovers are unwanted
                 // (RFC 9113 §8.1).
-                Side::Server if state.end == End::Sent => Reason::NO_ERROR,
+                Side::Server if state.end == End::Sent && self.has_left() => Reason::NO_ERROR,
                 _ => Reason::CANCEL,
             };
             drop(state);
@@ -461,15 +468,16 @@ impl State {
         let peer_ended = ending.received.is_some();
         let cancel = match ending.finish {
             Some(Finish::Cancel) => true,
+            // What was written last, the answer to a Close frame, has to leave
+            // first: a reset drops what is queued.
             Some(Finish::Await { .. }) if peer_ended && self.end == End::Open => {
-                // What was written last, the answer to a Close frame, has to
-                // leave first: a reset drops what is queued.
-                stream.more.store(true, Ordering::SeqCst);
-                self.outgoing.is_empty() && stream.queued.load(Ordering::SeqCst) == 0
+                self.outgoing.is_empty() && stream.has_left()
             }
             _ => false,
         };
-        let ended = peer_ended && self.end == End::Sent;
+        // Not before the peer took what we said last: where it never does, the
+        // time that it has is over some day.
+        let ended = peer_ended && self.end == End::Sent && stream.has_left();
         if cancel && !ended {
             handles.send.send_reset(Reason::CANCEL);
         }

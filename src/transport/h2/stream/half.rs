@@ -214,7 +214,7 @@ impl H2Stream {
         state.share.settle(&self.shared.hub.held);
         drop(state);
         if self.shared.hub.held.is_over() {
-            self.shared.hub.wake_driver();
+            self.shared.hub.ask();
         }
     }
 
