@@ -40,6 +40,7 @@ mod opening_client;
 mod opening_server;
 mod pool;
 mod proxy;
+mod random;
 mod room;
 mod spans;
 mod support;

@@ -31,6 +31,12 @@ const PIECE: usize = 64 * 1024;
 /// Bytes after which writes are set on their way without a flush.
 const EAGER: usize = 16 * 1024;
 
+/// In the hub's list of those that have something to do.
+const LISTED: u8 = 1;
+
+/// `h2` has received something, or has something to say.
+const WOKEN: u8 = 2;
+
 /// Both halves of the stream in `h2`.
 pub(super) struct Handles {
     send: SendStream<Piece>,
@@ -42,10 +48,9 @@ pub(super) struct Shared {
     hub: Arc<Hub>,
     /// In the hub's list of all streams.
     key: u32,
-    /// In the hub's list of those that have something to do.
-    listed: AtomicBool,
-    /// `h2` has received something, or has something to say.
-    woken: AtomicBool,
+    /// [`LISTED`] and [`WOKEN`]: in one place, for who sets the second one and
+    /// finds the first one set relies on the look that takes both.
+    flags: AtomicU8,
     /// Bytes in the hands of `h2`: less than [`QUEUED`] and a [`PIECE`].
     queued: AtomicU32,
     /// There is more to send once `h2` has sent what it has.
@@ -118,15 +123,24 @@ impl Shared {
     /// Asks the driver to look at this stream. Not to be called with the
     /// state locked.
     fn list(self: &Arc<Self>) {
-        if !self.listed.swap(true, Ordering::AcqRel) && self.hub.list(self.clone()).is_err() {
+        self.list_with(0);
+    }
+
+    fn list_with(self: &Arc<Self>, flags: u8) {
+        if self.set(LISTED | flags) && self.hub.list(self.clone()).is_err() {
             self.fail(&StreamError::Closed);
         }
     }
 
+    /// Returns whether the stream was not listed.
+    fn set(&self, flags: u8) -> bool {
+        self.flags.fetch_or(flags, Ordering::AcqRel) & LISTED == 0
+    }
+
     /// As [`list`](Self::list), from inside `h2`, whose locks are held. A
     /// driver that is gone has failed all streams that `h2` knew.
-    fn list_from_h2(self: Arc<Self>) {
-        if !self.listed.swap(true, Ordering::AcqRel) {
+    fn list_from_h2(self: Arc<Self>, flags: u8) {
+        if self.set(LISTED | flags) {
             let hub = self.hub.clone();
             let _ = hub.list(self);
         }
@@ -134,9 +148,11 @@ impl Shared {
 
     /// `h2` is done with a piece.
     pub(super) fn piece_left(self: Arc<Self>, len: usize) {
-        self.queued.fetch_sub(len as u32, Ordering::AcqRel);
-        if self.more.load(Ordering::Acquire) {
-            self.list_from_h2();
+        // With `more` set and then this looked at, in `has_left` and where a
+        // stream is fed: one of the two sees the other.
+        self.queued.fetch_sub(len as u32, Ordering::SeqCst);
+        if self.more.load(Ordering::SeqCst) {
+            self.list_from_h2(0);
         }
     }
 
@@ -162,8 +178,7 @@ impl Shared {
     /// back, and, if there is a `budget` to do so, gives it what the
     /// application wrote.
     pub(super) fn service(self: &Arc<Self>, budget: Option<&mut Budget>) -> Serviced {
-        self.listed.store(false, Ordering::Release);
-        let news = self.woken.swap(false, Ordering::AcqRel);
+        let news = self.flags.swap(0, Ordering::AcqRel) & WOKEN != 0;
         let mut serviced = Serviced::default();
         let mut woken = Waiters::default();
         let mut state = self.lock();
@@ -271,8 +286,7 @@ impl Shared {
 
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.list_from_h2();
+        self.list_from_h2(WOKEN);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {

@@ -1,8 +1,6 @@
 //! The application's half of a stream.
 
 use std::fmt;
-#[cfg(feature = "client")]
-use std::sync::atomic::Ordering;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -10,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
-use super::{EAGER, End, Handles, Hub, Piece, Share, Shared, State, Waiters};
+use super::{EAGER, End, Handles, Hub, Piece, Share, Shared, State, WOKEN, Waiters};
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::h2::memory;
 use crate::transport::{Finish, StreamError, Transport};
@@ -94,9 +92,8 @@ impl H2Stream {
         let shared = Arc::new_cyclic(|shared| Shared {
             key: hub.opened(shared.clone()),
             hub,
-            listed: AtomicBool::new(false),
             // The driver's first look registers with `h2`.
-            woken: AtomicBool::new(true),
+            flags: AtomicU8::new(WOKEN),
             queued: AtomicU32::new(0),
             more: AtomicBool::new(false),
             round: AtomicU8::new(u8::MAX),
@@ -127,8 +124,7 @@ impl H2Stream {
         if let Some(handles) = &mut self.shared.lock().handles {
             handles.recv = Some(recv);
         }
-        self.shared.woken.store(true, Ordering::Release);
-        self.shared.list();
+        self.shared.list_with(WOKEN);
     }
 
     /// Leaves the stream to whoever reads the rest of it, with what was
