@@ -23,6 +23,10 @@ const ENOUGH: u32 = 32;
 /// as far as that matters.
 const ROUND: u32 = 2 * PORTIONS * ENOUGH;
 
+/// Bytes of a round, at most. Where it takes so many, [`FEWEST`] messages fill
+/// the largest portion; or they are for somebody else, the body of a request.
+const ROUND_BYTES: u64 = ROUND as u64 * MOST as u64 / FEWEST as u64;
+
 /// Learns, round by round, how many streams are busy, and what they receive at
 /// a time.
 #[derive(Debug)]
@@ -60,9 +64,10 @@ impl Portion {
 
     /// Bytes that the next turn may read, when `received` is what came in all.
     pub(super) fn bytes(&mut self, received: u64) -> u64 {
-        if self.woken >= ROUND {
+        let in_round = received - self.before;
+        if self.woken >= ROUND || in_round >= ROUND_BYTES {
             let streams = self.streams / PORTIONS;
-            let at_a_time = (received - self.before) / u64::from(self.woken);
+            let at_a_time = in_round / u64::from(self.woken.max(1));
             let portion = at_a_time * u64::from(streams.min(ENOUGH));
             let most = MOST as u64;
             self.bytes = match streams {
@@ -107,6 +112,16 @@ mod tests {
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
         assert_eq!(after(&mut portion, 39, 79), MOST as u64);
         assert_eq!(after(&mut portion, 1, 79), MOST as u64);
+    }
+
+    #[test]
+    fn what_is_not_for_sockets_is_not_read_in_their_portions() {
+        let mut portion = Portion::new();
+        assert_eq!(after(&mut portion, 100, 79), 25 * 79);
+        let upload = portion.before + ROUND_BYTES;
+        assert_eq!(portion.bytes(upload - 1), 25 * 79);
+        assert_eq!(portion.bytes(upload), MOST as u64);
+        assert_eq!(after(&mut portion, 100, 79), 25 * 79, "and back");
     }
 
     #[test]
