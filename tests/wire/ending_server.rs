@@ -6,7 +6,9 @@ use futures_util::{SinkExt, StreamExt};
 use h2ws::{CloseCode, CloseFrame, Config, Error, Message, Server, Timeout};
 
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client};
-use crate::support::raw::{CANCEL, DATA, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, Seen};
+use crate::support::raw::{
+    CANCEL, DATA, END_STREAM, GOAWAY, INITIAL_WINDOW_SIZE, NO_ERROR, PROTOCOL_ERROR, Seen, encode,
+};
 use crate::support::server::{Beside, Ended, Running, echo_socket, serve};
 
 fn short() -> Config {
@@ -239,6 +241,20 @@ async fn a_cut_connection_is_abnormal_for_all() {
         assert!(error.is_abnormal_closure(), "{error:?}");
         assert_eq!(ended.code, Some(CloseCode::ABNORMAL));
     }
+}
+
+/// RFC 9113 §5.4.1: a connection that was closed with unread bytes would be
+/// reset, and the peer might not see why it ended.
+#[tokio::test]
+async fn a_goaway_arrives_whatever_was_sent_behind_the_fault() {
+    let mut beside = Beside::on(closing(short()).await).await;
+    let peer = &mut beside.peer;
+    let mut behind = encode(DATA, 0, 0, b"on no stream");
+    behind.resize(4 << 20, 0);
+    peer.write(&behind).await;
+    let goaway = peer.on(0).await.unwrap();
+    assert_eq!((goaway.kind, goaway.error_code()), (GOAWAY, PROTOCOL_ERROR));
+    assert!(peer.next().await.is_none(), "an orderly end");
 }
 
 /// A handler that drops its socket: RST_STREAM(CANCEL), RFC 8441 §5, and no

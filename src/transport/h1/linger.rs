@@ -3,24 +3,12 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use crate::transport::BoxIo;
-
-/// How long a client is read from after the last answer.
-const LINGER: Duration = Duration::from_secs(5);
-
-/// Bytes that are read from a client after the last answer, at most. More than
-/// two kernels hold between them, so a client that stops when it sees the
-/// answer gets it whole.
-const LINGER_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Bytes that are read and dropped at a time.
-const CHUNK: usize = 16 * 1024;
+use crate::transport::linger::linger;
 
 /// Lends an I/O object to hyper, which drops it when it is done, shut down or,
 /// after a refused Upgrade, not.
@@ -58,29 +46,14 @@ enum Talk {
 pub(super) struct Returned(oneshot::Receiver<(BoxIo, Talk)>);
 
 impl Returned {
-    /// Waits until it is given back or kept. Given back, it is shut down, and
-    /// read until the client ends its side too.
-    ///
-    /// A connection that is closed with unread bytes is reset, and the client
-    /// may lose the answer (RFC 9112 §9.6): a refusal of what has more behind
-    /// it, a body or early frames. Who is known to send nothing, an idle client,
-    /// is not waited for: it may not notice that we end.
+    /// Waits until it is given back or kept. Given back, it [lingers](linger),
+    /// for the last answer may have been a refusal of what has more behind it,
+    /// a body or early frames. Who is known to send nothing, an idle client, is
+    /// not waited for: it may not notice that we end.
     pub(super) async fn linger(self) {
-        let Ok((mut io, talk)) = self.0.await else {
-            return;
-        };
-        if matches!(talk, Talk::Quiet | Talk::Ended) {
-            return;
+        if let Ok((io, Talk::Writing | Talk::Written)) = self.0.await {
+            linger(io).await;
         }
-        // However it ends, there is nothing left to be told.
-        let _ = timeout(LINGER, async {
-            io.shutdown().await?;
-            let mut rest = io.take(LINGER_BYTES);
-            let mut space = vec![0; CHUNK];
-            while rest.read(&mut space).await? > 0 {}
-            io::Result::Ok(())
-        })
-        .await;
     }
 }
 
@@ -177,6 +150,7 @@ impl Loan {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::time::Duration;
 
     use http::{Request, Response, StatusCode};
     use http_body_util::Full;
@@ -187,8 +161,8 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
-    use super::*;
     use crate::transport::h1;
+    use crate::transport::linger::{CHUNK, LINGER, LINGER_BYTES};
 
     /// A client's end of a connection whose requests are answered 404, or with
     /// `last` for the last time, and when the server is done with it.

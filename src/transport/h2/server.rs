@@ -19,6 +19,7 @@ use super::stream::H2Stream;
 use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS};
 use crate::metrics::Observed;
+use crate::transport::linger::linger;
 use crate::transport::{BoxIo, StreamError, Transport};
 
 /// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
@@ -100,7 +101,7 @@ impl H2Server {
             on_request,
             hub: self.hub.clone(),
         };
-        let mut driver = Driver::new(connection, self.hub, self.wire, self.life);
+        let mut driver = Driver::new(connection, self.hub, self.wire.clone(), self.life);
         let ended = tokio::select! {
             biased;
             ended = &mut driver => Some(ended),
@@ -112,9 +113,19 @@ impl H2Server {
                 if let Some(connection) = driver.connection_mut() {
                     connection.connection.graceful_shutdown();
                 }
-                driver.await
+                (&mut driver).await
             }
         };
+        let io = self.wire.hang_up();
+        // The sockets do not wait for a client that does not go.
+        drop(driver);
+        if let Err(driver::Error::H2(error)) = &ended
+            && error.is_go_away()
+            && !error.is_remote()
+        {
+            // For our GOAWAY to arrive.
+            linger(io).await;
+        }
         ended.map_err(|error| match error {
             driver::Error::H2(error) => error.into(),
             driver::Error::Io(error) => StreamError::Io(Arc::new(error)),

@@ -67,11 +67,12 @@ impl Wire {
         self.lock().gathers = true;
     }
 
-    /// Closes the I/O object, whoever still asks for the counts.
-    pub(super) fn hang_up(&self) {
+    /// Gives the I/O object away, whoever still asks for the counts; what was
+    /// gathered is lost.
+    pub(super) fn hang_up(&self) -> BoxIo {
         let mut state = self.lock();
-        *state.io.get_mut() = Box::new(tokio::io::empty());
         state.out = BytesMut::new();
+        std::mem::replace(state.io.get_mut(), Box::new(tokio::io::empty()))
     }
 
     /// Begins a turn of reading.
