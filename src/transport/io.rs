@@ -34,6 +34,8 @@ pub(crate) struct IoStream {
     unflushed: bool,
     write_buffer: usize,
     error: Option<StreamError>,
+    /// Looked once more for what may be read behind an error of writing.
+    looked_again: bool,
     ended: bool,
     shared: Arc<Shared>,
     /// Dropped with the stream: what counts it.
@@ -150,6 +152,7 @@ impl IoStream {
             unflushed: false,
             write_buffer,
             error: None,
+            looked_again: false,
             ended: false,
             shared: Arc::new(Shared::new(io)),
             guard: None,
@@ -193,7 +196,8 @@ impl IoStream {
     }
 
     /// Polls the I/O object for one side, whose waker is kept only where it has
-    /// to wait: with it the memory of its task would be kept.
+    /// to wait: with it the memory of its task would be kept. What breaks is
+    /// told to who waits for the other side, too.
     fn poll_as<T>(
         &mut self,
         side: fn(&Shared) -> &AtomicWaker,
@@ -202,28 +206,49 @@ impl IoStream {
     ) -> Poll<T> {
         side(&self.shared).register(cx.waker());
         let waker = Waker::from(self.shared.clone());
+        let was_sound = self.error.is_none();
         let polled = poll(self, &mut Context::from_waker(&waker));
-        if polled.is_ready() {
+        let broke = was_sound && self.error.is_some();
+        if polled.is_ready() || broke {
             drop(side(&self.shared).take());
+        }
+        if broke {
+            self.shared.wake_by_ref();
+            if polled.is_pending() {
+                side(&self.shared).register(cx.waker());
+            }
         }
         polled
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
-        self.check()?;
-        if self.unflushed || !self.outgoing.is_empty() {
-            // Somebody has to move it while everyone only reads.
-            let _ = self.poll_flush_out(cx)?;
+        self.check_order()?;
+        if self.error.is_none() && (self.unflushed || !self.outgoing.is_empty()) {
+            // Somebody has to move it while everyone only reads. Its error is
+            // kept.
+            let _ = self.poll_flush_out(cx);
         }
         let read = if self.read_size == SHORT {
             self.shared.poll_short(cx)
         } else {
             self.shared.poll_long(cx, self.read_size)
         };
-        let chunk = ready!(read).map_err(|error| self.fail(error))?;
-        if chunk.is_empty() {
-            return Poll::Ready(Ok(None));
-        }
+        let chunk = match (read, &self.error) {
+            (Poll::Ready(Ok(chunk)), _) if !chunk.is_empty() => chunk,
+            // What the peer said before it broke says more than the error of
+            // writing to it. The runtime may not have heard of it yet.
+            (Poll::Pending, Some(_)) if !self.looked_again => {
+                self.looked_again = true;
+                // Wakes this task when the runtime has asked the system.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return Poll::Pending;
+            }
+            // Behind such an error even a reset reads as an orderly end.
+            (_, Some(error)) => return Poll::Ready(Err(error.clone())),
+            (Poll::Ready(Ok(_)), None) => return Poll::Ready(Ok(None)),
+            (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(self.fail(error))),
+            (Poll::Pending, None) => return Poll::Pending,
+        };
         let read = chunk.len();
         self.read_size = if read == self.read_size {
             (read * 2).min(LONGEST)
@@ -354,8 +379,14 @@ impl IoStream {
     fn check(&self) -> Result<(), StreamError> {
         match &self.error {
             Some(error) => Err(error.clone()),
-            None if self.shared.order.load(Ordering::SeqCst) == STOP => Err(StreamError::Closed),
-            None => Ok(()),
+            None => self.check_order(),
+        }
+    }
+
+    fn check_order(&self) -> Result<(), StreamError> {
+        match self.shared.order.load(Ordering::SeqCst) {
+            STOP => Err(StreamError::Closed),
+            _ => Ok(()),
         }
     }
 
@@ -363,6 +394,7 @@ impl IoStream {
         let error = StreamError::Io(Arc::new(error));
         self.error = Some(error.clone());
         self.outgoing.clear();
+        self.unflushed = false;
         error
     }
 }
@@ -385,10 +417,22 @@ impl fmt::Debug for IoStream {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use futures_util::FutureExt;
     use tokio::io::BufWriter;
 
     use super::*;
+
+    /// A waker, and whether it was called.
+    #[derive(Default)]
+    struct Told(AtomicBool);
+
+    impl Wake for Told {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
 
     #[tokio::test]
     async fn who_only_reads_flushes_what_the_io_object_holds() {
@@ -403,5 +447,55 @@ mod tests {
         let read = far.read_exact(&mut seen).now_or_never();
         assert!(read.is_some_and(|read| read.is_ok()));
         assert_eq!(&seen, b"fed");
+    }
+
+    /// Is never heard of, and cannot be written to.
+    struct Mute;
+
+    impl AsyncRead for Mute {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Mute {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_is_told_of_what_broke_by_writing() {
+        let transport = Transport::Http1 { connection: 1 };
+        let mut stream = IoStream::new(Box::new(Mute), Bytes::new(), transport, 1024);
+        let told = Arc::new(Told::default());
+        let reader = Waker::from(told.clone());
+        assert!(
+            stream
+                .poll_chunk(&mut Context::from_waker(&reader))
+                .is_pending()
+        );
+        stream.write(|out| out.buffer().extend_from_slice(b"lost"));
+        let writer = &mut Context::from_waker(Waker::noop());
+        assert!(matches!(stream.poll_flush(writer), Poll::Ready(Err(_))));
+        assert!(told.0.load(Ordering::SeqCst), "the reader sleeps on");
+        let read = poll_fn(|cx| stream.poll_chunk(cx)).await;
+        assert!(matches!(read, Err(StreamError::Io(_))), "{read:?}");
     }
 }

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::client::{echo, http1, listen};
 use crate::support::frames::{self, CLOSE, Parser, TEXT, close, from_server};
+use crate::support::text::Text;
 use crate::support::{h2peer, tasks, tls, until, within};
 
 /// A request's head as it came.
@@ -409,4 +410,46 @@ async fn an_untrusted_certificate_fails() {
     let failed = within(client.connect(&server.url)).await;
     assert!(matches!(failed, Err(Error::Tls(_))), "{failed:?}");
     assert!(server.alpn().is_empty());
+}
+
+/// A server that closes, and does not read what is still sent, resets the
+/// connection. What it said before says more than the error of writing.
+#[tokio::test]
+async fn a_close_that_came_before_a_reset_is_seen_by_who_writes() {
+    for reads in [true, false] {
+        let (listener, addr) = listen().await;
+        let client = http1().build().unwrap();
+        let url = format!("ws://{addr}/");
+        let (ws, mut server) = tokio::join!(client.connect(&url), Text::accept(&listener));
+        let mut ws = ws.unwrap();
+        server
+            .write(from_server(CLOSE, &close(1008, "policy")))
+            .await;
+        server.reset();
+        let fails = async { while ws.send(Message::text("more")).await.is_ok() {} };
+        within(fails).await;
+        if reads {
+            let read = within(ws.next()).await;
+            assert!(read.is_none(), "{read:?}");
+        } else {
+            within(ws.close(None)).await.unwrap();
+        }
+        assert_eq!(ws.close_code(), Some(CloseCode::POLICY_VIOLATION));
+    }
+}
+
+/// Without such a word it is the error of writing, and no orderly end.
+#[tokio::test]
+async fn a_reset_without_a_close_is_an_error_to_who_writes_and_to_who_reads() {
+    let (listener, addr) = listen().await;
+    let client = http1().build().unwrap();
+    let url = format!("ws://{addr}/");
+    let (ws, server) = tokio::join!(client.connect(&url), Text::accept(&listener));
+    let mut ws = ws.unwrap();
+    server.reset();
+    let fails = async { while ws.send(Message::text("more")).await.is_ok() {} };
+    within(fails).await;
+    let read = within(ws.next()).await;
+    assert!(matches!(read, Some(Err(Error::Io(_)))), "{read:?}");
+    assert_eq!(ws.close_code(), Some(CloseCode::ABNORMAL));
 }
