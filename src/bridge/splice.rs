@@ -65,6 +65,8 @@ enum Leave {
     No,
     /// At the end of the frame that is on its way.
     Wanted,
+    /// It was, and the upstream is no longer heard, but read.
+    Ignored,
     Asked,
 }
 
@@ -145,6 +147,7 @@ impl Splice {
                 self.down
                     .poll_move(&mut self.upstream, &mut self.client, &mut self.silence, cx);
             self.note(Party::Upstream, |splice| &splice.down);
+            self.ignore_upstream(cx);
             self.ask_to_close();
             let up = self
                 .up
@@ -159,8 +162,11 @@ impl Splice {
                 return Poll::Ready(self.broken(broken, Party::Upstream, Party::Client));
             }
             match up {
-                // It has closed, and waits for no answer.
-                Err(Broken::Receiver(_)) if self.down.state == State::Closed && !self.up.deaf => {
+                // It has closed, and waits for no answer; or reading it tells
+                // whether it has, and how it broke.
+                Err(Broken::Receiver(_))
+                    if matches!(self.down.state, State::Open | State::Closed) && !self.up.deaf =>
+                {
                     self.up.deaf = true;
                     continue;
                 }
@@ -215,13 +221,32 @@ impl Splice {
         self.first.is_some() || self.leave != Leave::No
     }
 
+    /// Behind the bridge's own Close frame nobody hears the upstream, but it
+    /// may have to be read to go on reading, as one that answers what it reads.
+    fn ignore_upstream(&mut self, cx: &mut Context<'_>) {
+        while self.leave == Leave::Ignored {
+            let Poll::Ready(budget) = tokio::task::coop::poll_proceed(cx) else {
+                return;
+            };
+            let Poll::Ready(chunk) = self.upstream.poll_chunk(cx) else {
+                return;
+            };
+            budget.made_progress();
+            if !matches!(chunk, Ok(Some(_))) {
+                // An error shows up where the upstream is written to.
+                self.leave = Leave::Asked;
+            }
+        }
+    }
+
     /// Sends the client a Close frame, if that is wanted and fits here. Its
     /// answer goes to the upstream like all that it sends, and closes there.
     fn ask_to_close(&mut self) {
         if self.leave != Leave::Wanted {
             return;
         }
-        if self.down.state != State::Open {
+        // One that has closed waits for its upstream's answer.
+        if self.down.state != State::Open || self.up.state == State::Closed {
             self.leave = Leave::Asked;
         } else if self.down.frames.is_between() {
             self.client
@@ -229,8 +254,8 @@ impl Splice {
             self.down.dirty = true;
             self.down.frames.pass(&GOING_AWAY);
             self.down.state = State::Closed;
-            self.leave = Leave::Asked;
-            self.first = Some(Party::Bridge);
+            self.leave = Leave::Ignored;
+            self.first.get_or_insert(Party::Bridge);
             self.silence.restart();
         }
     }
@@ -371,5 +396,88 @@ impl Flow {
             self.dirty = false;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io;
+    use std::pin::Pin;
+
+    use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+    use super::*;
+    use crate::transport::{BoxIo, IoStream, Transport};
+
+    const CLOSE_1008: [u8; 4] = [0x88, 2, 0x03, 0xf0];
+
+    /// Has closed and is gone; that it can be read is seen late.
+    struct Gone {
+        looks: usize,
+    }
+
+    impl AsyncRead for Gone {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.looks += 1;
+            match self.looks {
+                1 => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                2 => buf.put_slice(&CLOSE_1008),
+                _ => {}
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Gone {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_upstream_said_before_it_broke_is_heard_where_writing_fails_first() {
+        let stream = |io: BoxIo| {
+            let stream = IoStream::new(io, Bytes::new(), Transport::Io, 1024);
+            Stream::Io(Box::new(stream))
+        };
+        let (near, mut client) = tokio::io::duplex(1024);
+        // "x", and an answer to the upstream's Close, masked with zeros.
+        let sent = b"\x82\x81\0\0\0\0x\x88\x82\0\0\0\0\x03\xf0";
+        client.write_all(sent).await.unwrap();
+        let second = Duration::from_secs(1);
+        let times = Times {
+            idle: None,
+            close: second,
+            client_linger: second,
+            upstream_linger: second,
+        };
+        let (client, upstream) = (stream(Box::new(near)), stream(Box::new(Gone { looks: 0 })));
+        let mut splice = Splice::new(client, upstream, times, Meters::new(None, None));
+        let closed = poll_fn(|cx| splice.poll_over(cx)).await;
+        assert!(
+            matches!(closed, Closed::By(_, CloseCode::POLICY_VIOLATION)),
+            "{closed:?}"
+        );
+        assert_eq!(splice.down.state, State::Closed);
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use h2ws::{Drained, HttpVersion};
+use h2ws::{Config, Drained, HttpVersion};
 
-use crate::support::bridge::{Bridging, closes, to, to_text};
+use crate::support::bridge::{Bridging, closes, open_to_raw, to, to_text};
 use crate::support::client::listen;
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client, from_server};
-use crate::support::raw::{GOAWAY, Raw, Seen};
+use crate::support::raw::{GOAWAY, Raw, Seen, WINDOW_UPDATE};
 use crate::support::text::{Over, Text};
+use crate::support::within;
 
 /// Off unless asked for; then a silence of both sides is ended with 1001, and
 /// the backend is closed by the client's answer.
@@ -75,4 +76,65 @@ async fn a_drain_closes_sockets_over_http1() {
     assert_eq!(client.seen().await, Err(Over::End));
     drop(client);
     assert_eq!(bridging.drained().await, Drained::default());
+}
+
+/// A bridge to a backend on this machine that waits long for the end of a
+/// socket.
+async fn patient(addr: std::net::SocketAddr, version: HttpVersion) -> Bridging {
+    let config = Config::default().close_timeout(Duration::from_secs(600));
+    Bridging::with(to("ws", addr, version), config).await
+}
+
+/// Sends so many messages as the windows allow it.
+async fn pour(peer: &mut Raw, message: &[u8], times: usize) {
+    let mut window: usize = 256 * 1024;
+    for _ in 0..times {
+        while window < message.len() {
+            let frame = within(peer.read()).await.expect("open");
+            if frame.kind == WINDOW_UPDATE && frame.stream == 1 {
+                let step: [u8; 4] = frame.payload[..].try_into().unwrap();
+                window += u32::from_be_bytes(step) as usize;
+            }
+        }
+        peer.data(1, message).await;
+        window -= message.len();
+    }
+}
+
+/// An upstream that answers what it reads must be let talk behind the bridge's
+/// Close, though nobody hears it: else it stops to read, and what the client
+/// said before its own Close never arrives.
+#[tokio::test]
+async fn an_upstream_that_still_talks_after_a_drain_hears_the_client_out() {
+    let (listener, addr) = listen().await;
+    let mut bridging = patient(addr, HttpVersion::Http2).await;
+    let (mut client, mut upstream) = open_to_raw(&bridging, &listener).await;
+    bridging.drain();
+    closes(&mut client, 1, 1001).await;
+    pour(&mut upstream, &from_server(BINARY, &[7; 16_000]), 100).await;
+    client.data(1, &from_client(TEXT, b"last")).await;
+    client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
+    assert_eq!(upstream.frame(1).await.payload, b"last");
+    assert_eq!(upstream.frame(1).await.code(), Some(1001));
+    let answer = from_server(CLOSE, &close(1001, ""));
+    upstream.data(1, &answer).await;
+    assert_eq!(client.seen(1).await, Seen::End);
+}
+
+/// A client that has closed gets its upstream's answer, and no other Close.
+#[tokio::test]
+async fn a_drain_leaves_a_closing_handshake_alone() {
+    let (listener, addr) = listen().await;
+    let mut bridging = patient(addr, HttpVersion::Http1).await;
+    let mut client = Raw::connect(bridging.addr).await;
+    let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));
+    client.data(1, &from_client(CLOSE, &close(3001, ""))).await;
+    assert_eq!(backend.frame().await.code(), Some(3001));
+    bridging.drain();
+    assert_eq!(client.on(0).await.unwrap().kind, GOAWAY);
+    backend.write(from_server(TEXT, b"last")).await;
+    assert_eq!(client.frame(1).await.payload, b"last");
+    backend.write(from_server(CLOSE, &close(3001, ""))).await;
+    closes(&mut client, 1, 3001).await;
+    assert_eq!(client.seen(1).await, Seen::End);
 }
