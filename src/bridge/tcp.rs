@@ -67,13 +67,23 @@ pub(super) async fn accept(mut request: Upgrade) -> Result<WebSocket, Error> {
 /// | the target resets | Close 1011 |
 pub(super) struct Tunnel {
     socket: MessageStream,
-    tcp: TcpStream,
+    target: Target,
     idle: Option<Duration>,
     silence: Silence,
     up: u64,
     down: u64,
     /// The target has ended its side, and the client was told so.
     target_ended: bool,
+    /// Both were silent for too long, and the client was told so.
+    fell_idle: bool,
+}
+
+/// Dropped, it ends by RST instead of FIN, unless it was [ended in
+/// order](Self::end): a target must not take a cut for the end of what was to
+/// be sent.
+struct Target {
+    tcp: TcpStream,
+    in_order: bool,
 }
 
 /// What ends a tunnel.
@@ -81,19 +91,22 @@ enum End {
     ClientClosed,
     ClientBroke(io::Error),
     TargetBroke(io::Error),
-    Idle,
 }
 
 impl Tunnel {
     pub(super) fn new(socket: WebSocket, tcp: TcpStream, idle: Option<Duration>) -> Self {
         Self {
             socket: socket.into_bytes(),
-            tcp,
+            target: Target {
+                tcp,
+                in_order: false,
+            },
             idle,
             silence: Silence::default(),
             up: 0,
             down: 0,
             target_ended: false,
+            fell_idle: false,
         }
     }
 
@@ -110,6 +123,21 @@ impl Tunnel {
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let end = self.poll_moves(cx);
+            if end.is_ready() || self.fell_idle {
+                return end;
+            }
+            ready!(self.silence.poll(self.idle, cx));
+            self.fell_idle = true;
+            // Like every Close, behind which the client is still heard.
+            let mut why = Some(Some(CloseFrame::new(CloseCode::GOING_AWAY, "idle")));
+            // An error shows up where the client is read.
+            let _ = self.socket.get_mut().poll_send_close(&mut why, cx);
+        }
+    }
+
+    fn poll_moves(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if let Poll::Ready(end) = self.poll_up(cx) {
             return Poll::Ready(end);
         }
@@ -118,7 +146,7 @@ impl Tunnel {
         {
             return Poll::Ready(End::TargetBroke(error));
         }
-        self.silence.poll(self.idle, cx).map(|()| End::Idle)
+        Poll::Pending
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -129,7 +157,7 @@ impl Tunnel {
                 Ok(bytes) => bytes,
                 Err(error) => return Poll::Ready(End::ClientBroke(error)),
             };
-            let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write(cx, bytes) else {
+            let Poll::Ready(written) = Pin::new(&mut self.target.tcp).poll_write(cx, bytes) else {
                 // Who is not read may break, and be drained, all the same.
                 let broken = self.socket.get_mut().poll_unread(cx);
                 return broken.map(|error| End::ClientBroke(io::Error::other(error)));
@@ -151,11 +179,11 @@ impl Tunnel {
                 // Reading tells how the client's side ended.
                 return Poll::Pending;
             }
-            if let Err(error) = ready!(self.tcp.poll_read_ready(cx)) {
+            if let Err(error) = ready!(self.target.tcp.poll_read_ready(cx)) {
                 return Poll::Ready(error);
             }
             let mut bytes = BytesMut::with_capacity(READ);
-            match self.tcp.try_read_buf(&mut bytes) {
+            match self.target.tcp.try_read_buf(&mut bytes) {
                 Ok(0) => {
                     self.target_ended = true;
                     // An error shows up where the client is read.
@@ -176,54 +204,58 @@ impl Tunnel {
     async fn finish(mut self, end: End) -> Closed {
         match end {
             End::ClientClosed => {
-                let _ = timeout(LINGER, end_in_order(&mut self.tcp)).await;
+                let _ = timeout(LINGER, self.target.end()).await;
                 let code = self.socket.get_ref().close_code();
-                let first = if self.target_ended {
-                    Party::Upstream
+                let code = code.unwrap_or(CloseCode::NO_STATUS);
+                if self.target_ended {
+                    Closed::By(Party::Upstream, code)
+                } else if self.fell_idle {
+                    Closed::By(Party::Bridge, CloseCode::GOING_AWAY)
                 } else {
-                    Party::Client
-                };
-                Closed::By(first, code.unwrap_or(CloseCode::NO_STATUS))
+                    Closed::By(Party::Client, code)
+                }
             }
             End::ClientBroke(error) => {
                 tracing::debug!(%error, "the client broke");
-                reset(self.tcp);
+                drop(self.target);
                 // Where it was told why, its Close frame is waited for.
                 let _ = self.socket.get_mut().close(None).await;
-                Closed::Broken(Party::Client)
+                if self.fell_idle {
+                    Closed::Silence
+                } else {
+                    Closed::Broken(Party::Client)
+                }
             }
             End::TargetBroke(error) => {
                 tracing::debug!(%error, "the target broke");
-                drop(self.tcp);
+                drop(self.target);
                 let why = CloseFrame::new(CloseCode::INTERNAL_ERROR, "the target reset");
                 let _ = self.socket.get_mut().close(why).await;
                 Closed::Broken(Party::Upstream)
-            }
-            End::Idle => {
-                let why = CloseFrame::new(CloseCode::GOING_AWAY, "idle");
-                let _ = self.socket.get_mut().close(why).await;
-                let _ = timeout(LINGER, end_in_order(&mut self.tcp)).await;
-                Closed::By(Party::Bridge, CloseCode::GOING_AWAY)
             }
         }
     }
 }
 
-/// FIN, and what the target still says, unheard.
-async fn end_in_order(tcp: &mut TcpStream) -> io::Result<()> {
-    tcp.shutdown().await?;
-    let mut unheard = BytesMut::with_capacity(READ);
-    while tcp.read_buf(&mut unheard).await? > 0 {
-        unheard.clear();
+impl Target {
+    /// FIN, and what the target still says, unheard.
+    async fn end(&mut self) -> io::Result<()> {
+        self.in_order = true;
+        self.tcp.shutdown().await?;
+        let mut unheard = BytesMut::with_capacity(READ);
+        while self.tcp.read_buf(&mut unheard).await? > 0 {
+            unheard.clear();
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Ends a connection by RST instead of FIN: a target must not take a cut for
-/// the end of what was to be sent.
-fn reset(tcp: TcpStream) {
-    if let Err(error) = tcp.set_zero_linger() {
-        tracing::debug!(%error, "no reset");
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.in_order
+            && let Err(error) = self.tcp.set_zero_linger()
+        {
+            tracing::debug!(%error, "no reset");
+        }
     }
-    drop(tcp);
 }

@@ -1,9 +1,10 @@
 //! Sockets whose binary messages are the bytes of a TCP connection.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{Bridge, BridgeBuilder, BridgeError, HttpVersion};
+use h2ws::{Bridge, BridgeBuilder, BridgeError, Config, HttpVersion, Server, Upgrade};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -12,7 +13,7 @@ use crate::support::client::listen;
 use crate::support::frames::{BINARY, CLOSE, PING, PONG, TEXT, close, from_client};
 use crate::support::raw::{CANCEL, Fields, Raw, Seen};
 use crate::support::text::{Over, Text};
-use crate::support::{h2peer, tasks, until, within};
+use crate::support::{h2peer, server, tasks, until, within};
 
 fn builder(addr: std::net::SocketAddr) -> BridgeBuilder {
     to("tcp", addr, HttpVersion::Auto).allowed_origins(AllowedOrigins::any())
@@ -181,6 +182,53 @@ async fn an_idle_tunnel_is_closed_with_1001() {
     assert_eq!(client.seen(1).await, Seen::End);
     drop((client, listener));
     until(|| tasks() <= before).await;
+}
+
+/// What the client said before it saw that arrives, as with every other Close:
+/// a FIN tells the target that it has all.
+#[tokio::test]
+async fn what_is_on_its_way_when_a_tunnel_falls_idle_arrives() {
+    let (listener, addr) = listen().await;
+    let builder = builder(addr).idle_timeout(Duration::from_millis(30));
+    let config = Config::default().close_timeout(Duration::from_secs(600));
+    let bridging = Bridging::with(builder, config).await;
+    let mut client = Raw::connect(bridging.addr).await;
+    let ((), accepted) = tokio::join!(client.open(1, "/"), within(listener.accept()));
+    assert_eq!(client.frame(1).await.code(), Some(1001));
+    client.data(1, &from_client(BINARY, b"last")).await;
+    client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
+    let mut all = Vec::new();
+    let (mut target, _) = accepted.unwrap();
+    within(target.read_to_end(&mut all)).await.unwrap();
+    assert_eq!(all, b"last");
+    assert_eq!(client.seen(1).await, Seen::End);
+}
+
+/// A bridged socket that its handler gives up is cut, and no end for the target.
+#[tokio::test]
+async fn a_tunnel_that_is_dropped_is_rst() {
+    let (listener, addr) = listen().await;
+    let bridge = builder(addr).build().unwrap();
+    let (cut, cuts) = tokio::sync::watch::channel(false);
+    let running = server::serve(Server::builder(), move |request: Upgrade, _| {
+        let (bridge, mut cuts) = (bridge.clone(), cuts.clone());
+        async move {
+            tokio::select! {
+                () = bridge.pass(request) => {}
+                _ = cuts.wait_for(|cut| *cut) => {}
+            }
+        }
+    })
+    .await;
+    let mut client = Raw::connect(running.addr).await;
+    let ((), accepted) = tokio::join!(client.open(1, "/"), within(listener.accept()));
+    let (mut target, _) = accepted.unwrap();
+    client.data(1, &from_client(BINARY, b"a part")).await;
+    let mut part = [0; 6];
+    within(target.read_exact(&mut part)).await.unwrap();
+    cut.send_replace(true);
+    let ended = within(target.read(&mut part)).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 /// A browser that offered subprotocols fails without an answer.
