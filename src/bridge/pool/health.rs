@@ -20,6 +20,9 @@ pub struct Ejection {
     pub longest: Duration,
 }
 
+/// What a time too long to be told comes to.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 impl Default for Ejection {
     fn default() -> Self {
         Self {
@@ -85,8 +88,8 @@ pub(super) struct Health {
 
 #[derive(Clone, Copy, Debug)]
 struct Ejected {
-    since: Instant,
     until: Instant,
+    lasts: Duration,
 }
 
 #[derive(Debug)]
@@ -116,8 +119,8 @@ impl Health {
         // Back from it, the first failure decides.
         self.failures = policy.failures - 1;
         let lasts = policy.lasts(self.ejections);
-        let until = now + lasts;
-        self.ejected = Some(Ejected { since: now, until });
+        let until = now.checked_add(lasts).unwrap_or(now + FOREVER);
+        self.ejected = Some(Ejected { until, lasts });
         Some(Change::Ejected(lasts))
     }
 
@@ -128,11 +131,9 @@ impl Health {
         let Some(ejected) = &mut self.ejected else {
             return;
         };
-        let lasted = ejected.until.saturating_duration_since(ejected.since);
         if now < ejected.until {
-            ejected.since -= ejected.until - now;
             ejected.until = now;
-        } else if now.saturating_duration_since(ejected.until) >= lasted {
+        } else if now.saturating_duration_since(ejected.until) >= ejected.lasts {
             self.ejected = None;
             self.ejections = 0;
         }
@@ -246,6 +247,17 @@ mod tests {
         health.failed(now, &policy());
         health.failed(now, &policy());
         assert!(!health.is_fit(now));
+        health.succeeded(now);
+        assert!(health.is_fit(now));
+    }
+
+    #[test]
+    fn an_ejection_may_last_for_ever() {
+        let policy = policy().first(Duration::MAX).longest(Duration::MAX);
+        let (mut health, now) = (Health::default(), Instant::now());
+        health.failed(now, &policy);
+        assert!(health.failed(now, &policy).is_some());
+        assert!(!health.is_fit(now + 1_000_000 * SECOND));
         health.succeeded(now);
         assert!(health.is_fit(now));
     }
