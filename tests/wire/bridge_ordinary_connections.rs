@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+use h2::client::SendRequest;
 use h2ws::{Bridge, Config, HttpVersion, Route, Routes, Server};
 use http::{Method, Response};
 
 use crate::support::bridge::{Bridging, to, to_text};
-use crate::support::client::listen;
+use crate::support::client::{accept, listen};
 use crate::support::ordinary::{OK, chunk, request};
+use crate::support::raw::{Fields, Raw};
 use crate::support::text::Text;
 use crate::support::{h2peer, tls, within};
 
@@ -122,6 +125,49 @@ async fn an_http2_upstream_is_asked_over_one_connection() {
     expected.sort();
     assert_eq!(seen, expected);
     assert!(!upstream.is_finished());
+}
+
+/// What a client is answered with 200.
+async fn get(client: SendRequest<Bytes>) -> Vec<u8> {
+    let (response, body) = h2peer::ask(&client, request(Method::GET, "/"), true).await;
+    assert_eq!(response.status(), 200);
+    drop(body);
+    within(h2peer::body(response.into_body())).await
+}
+
+/// The head of an answer, and a part of its body.
+async fn begin(upstream: &mut Raw, stream: u32, part: &[u8]) {
+    upstream.on(stream).await.expect("a request");
+    upstream.headers(stream, &Fields::status("200"), 0).await;
+    upstream.data(stream, part).await;
+}
+
+/// RFC 9113 §5.1.2: an upstream that takes so many streams, and whose answers
+/// have no end, such as events, is asked over another connection instead of not
+/// at all; over the first again when there is room.
+#[tokio::test]
+async fn a_full_http2_connection_has_another_beside_it() {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let (listener, addr) = listen().await;
+    let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
+    let client = h2peer::connect(bridging.addr).await;
+    let endless = tokio::spawn(get(client.clone()));
+    let mut full = accept(&listener, &[(MAX_CONCURRENT_STREAMS, 1)]).await;
+    begin(&mut full, 1, b"a").await;
+    full.barrier().await;
+
+    let second = tokio::spawn(get(client.clone()));
+    let mut other = accept(&listener, &[]).await;
+    begin(&mut other, 1, b"b").await;
+    other.end(1).await;
+    assert_eq!(within(second).await.unwrap(), b"b");
+
+    full.end(1).await;
+    assert_eq!(within(endless).await.unwrap(), b"a");
+    let third = tokio::spawn(get(client.clone()));
+    begin(&mut full, 3, b"c").await;
+    full.end(3).await;
+    assert_eq!(within(third).await.unwrap(), b"c");
 }
 
 /// Over TLS, ALPN chooses (RFC 7301).

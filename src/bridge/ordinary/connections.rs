@@ -1,9 +1,11 @@
 //! Connections to upstreams, for ordinary requests.
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -31,8 +33,8 @@ const UNUSED: Duration = Duration::from_secs(90);
 /// of a request that the upstream did not wait for.
 const READY: Duration = Duration::from_secs(5);
 
-/// Keeps the connections of a bridge: HTTP/2's are shared, HTTP/1.1's are used
-/// again.
+/// Keeps the connections of a bridge: HTTP/2's are shared, as far as the
+/// server's limit of streams goes, HTTP/1.1's are used again.
 pub(in crate::bridge) struct Connections {
     /// How long unused ones are kept.
     unused: Duration,
@@ -78,7 +80,8 @@ impl Hash for ByIdentity {
 #[derive(Default)]
 struct Known {
     unused: Vec<(Instant, Http1)>,
-    shared: Option<(Instant, http2::SendRequest<Upload>)>,
+    /// More than one where those before it are full.
+    shared: Vec<(Instant, Http2)>,
     /// Held while a connection is made that others may share.
     turn: Arc<tokio::sync::Mutex<()>>,
     speaks_http1: bool,
@@ -87,6 +90,30 @@ struct Known {
 struct Http1 {
     send: http1::SendRequest<Upload>,
     task: AbortHandle,
+}
+
+#[derive(Clone)]
+struct Http2 {
+    send: http2::SendRequest<Upload>,
+    driven: Weak<Mutex<Driven>>,
+    /// One for each request at work, and one kept here.
+    requests: Arc<()>,
+}
+
+type Driven = http2::Connection<TokioIo<BoxIo>, Upload, TokioExecutor>;
+
+impl Http2 {
+    /// Whether a request need not wait for others to end (RFC 9113 §5.1.2).
+    /// One may where no other will: the server takes none for now.
+    fn has_room(&self) -> bool {
+        let at_work = Arc::strong_count(&self.requests) - 1;
+        let limit = |driven: Arc<Mutex<Driven>>| lock(&driven).current_max_send_streams();
+        at_work < self.driven.upgrade().map_or(1, limit).max(1)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection at work. Unless it [rests](Self::rest), dropping it cuts it,
@@ -101,7 +128,7 @@ pub(super) struct Connection {
 
 enum Carrier {
     Http1(Http1),
-    Http2(http2::SendRequest<Upload>),
+    Http2(Http2),
     Given,
 }
 
@@ -134,7 +161,7 @@ impl Connections {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// A connection to `place`, where `target` is: one that is there, or another
@@ -181,8 +208,9 @@ impl Connections {
     fn known(self: &Arc<Self>, place: &Place) -> Option<Connection> {
         let mut state = self.state();
         let known = state.places.get_mut(place)?;
-        known.shared.take_if(|(_, shared)| shared.is_closed());
-        let carrier = if let Some((used, shared)) = &mut known.shared {
+        known.shared.retain(|(_, shared)| !shared.send.is_closed());
+        let mut shared = known.shared.iter_mut();
+        let carrier = if let Some((used, shared)) = shared.find(|(_, shared)| shared.has_room()) {
             *used = Instant::now();
             Carrier::Http2(shared.clone())
         } else {
@@ -236,11 +264,7 @@ impl Connections {
         })
     }
 
-    async fn http2(
-        self: &Arc<Self>,
-        place: &Place,
-        io: BoxIo,
-    ) -> Result<http2::SendRequest<Upload>, Error> {
+    async fn http2(self: &Arc<Self>, place: &Place, io: BoxIo) -> Result<Http2, Error> {
         let config = place.client.0.http2_config();
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -254,16 +278,22 @@ impl Connections {
             .handshake(TokioIo::new(io))
             .await
             .map_err(StreamError::from)?;
+        let connection = Arc::new(Mutex::new(connection));
+        let http2 = Http2 {
+            send,
+            driven: Arc::downgrade(&connection),
+            requests: Arc::default(),
+        };
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = poll_fn(|cx| Pin::new(&mut *lock(&connection)).poll(cx)).await {
                 tracing::debug!(%error, "a connection to an upstream broke");
             }
         });
         let mut state = self.state();
         let known = state.places.entry(place.clone()).or_default();
-        known.shared = Some((Instant::now(), send.clone()));
+        known.shared.push((Instant::now(), http2.clone()));
         self.look_after(&mut state);
-        Ok(send)
+        Ok(http2)
     }
 
     fn give_back(self: &Arc<Self>, place: Place, http1: Http1) {
@@ -303,9 +333,9 @@ impl Connections {
                 .unused
                 .retain(|(since, http1)| since.elapsed() < limit && !http1.send.is_closed());
             // Its requests end first.
-            known.shared.take_if(|(used, _)| used.elapsed() >= limit);
+            known.shared.retain(|(used, _)| used.elapsed() < limit);
             let is_awaited = Arc::strong_count(&known.turn) > 1;
-            is_awaited || known.shared.is_some() || !known.unused.is_empty()
+            is_awaited || !known.shared.is_empty() || !known.unused.is_empty()
         });
         state.is_swept = !state.places.is_empty();
         state.is_swept
@@ -324,7 +354,7 @@ impl Connection {
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, Unsent> {
         let sent = match &mut self.carrier {
-            Carrier::Http2(send) => send.try_send_request(request).await,
+            Carrier::Http2(http2) => http2.send.try_send_request(request).await,
             Carrier::Http1(http1) => http1.send.try_send_request(request).await,
             Carrier::Given => {
                 return Err(Unsent {
