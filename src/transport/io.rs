@@ -303,9 +303,15 @@ impl IoStream {
         self.poll_as(|shared| &shared.write, cx, Self::poll_flush_out)
     }
 
+    /// The reader's waker stays: who flushes may be waiting for a chunk.
     pub(crate) fn flush_as_reader(&mut self, cx: &mut Context<'_>) {
         if self.check().is_ok() {
-            let _ = self.poll_as(|shared| &shared.read, cx, Self::poll_flush_out);
+            self.shared.read.register(cx.waker());
+            let waker = Waker::from(self.shared.clone());
+            let flushed = self.poll_flush_out(&mut Context::from_waker(&waker));
+            if matches!(flushed, Poll::Ready(Err(_))) {
+                self.shared.write.wake();
+            }
         }
     }
 

@@ -185,6 +185,10 @@ impl WebSocket {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::frame::Role;
@@ -216,5 +220,24 @@ mod tests {
         drop(message);
         assert!(socket.poll_message(&mut cx).is_pending());
         assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_answers_a_ping_wakes_who_asked() {
+        const INTERVAL: Duration = Duration::from_secs(10);
+        let (near, far) = tokio::io::duplex(1024);
+        let config = Config::default().ping_interval(INTERVAL);
+        let mut asking = WebSocket::from_stream(near, Role::Client, config);
+        let mut silent = WebSocket::from_stream(far, Role::Server, Config::default());
+        let start = Instant::now();
+        let answers = tokio::spawn(async move {
+            tokio::time::sleep(INTERVAL + Duration::from_secs(1)).await;
+            silent.send(Message::text("at once")).await.unwrap();
+            silent
+        });
+        let message = asking.next().await.unwrap().unwrap();
+        assert_eq!(message.as_text(), Some("at once"));
+        assert!(start.elapsed() < INTERVAL + Duration::from_secs(2));
+        answers.await.unwrap();
     }
 }
