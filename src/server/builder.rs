@@ -149,8 +149,9 @@ impl ServerBuilder {
         self
     }
 
-    /// TCP connections at a time; further ones wait to be accepted. Default
-    /// 10,000.
+    /// TCP connections at a time; further ones wait to be accepted. One that is
+    /// read on from behind its last answer, for 5 s at most, still counts.
+    /// Default 10,000.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);

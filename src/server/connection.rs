@@ -44,6 +44,8 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn serve(mut self, tcp: TcpStream) -> Result<(), Error> {
+        // What serves requests is gone while the last answer is lingered for.
+        let _slot = self.slot.clone();
         let io = |error| Error::Io(Arc::new(error));
         tcp.set_nodelay(true).map_err(io)?;
         let tcp: BoxIo = Box::new(tcp);

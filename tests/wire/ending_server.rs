@@ -7,9 +7,11 @@ use h2ws::{CloseCode, CloseFrame, Config, Error, Message, Server, Timeout};
 
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client};
 use crate::support::raw::{
-    CANCEL, DATA, END_STREAM, GOAWAY, INITIAL_WINDOW_SIZE, NO_ERROR, PROTOCOL_ERROR, Seen, encode,
+    CANCEL, DATA, END_STREAM, GOAWAY, INITIAL_WINDOW_SIZE, NO_ERROR, PROTOCOL_ERROR, Raw, Seen,
+    encode,
 };
-use crate::support::server::{Beside, Ended, Running, echo_socket, serve};
+use crate::support::server::{Beside, Ended, Running, echo, echo_socket, serve};
+use crate::support::within;
 
 fn short() -> Config {
     Config::default()
@@ -255,6 +257,27 @@ async fn a_goaway_arrives_whatever_was_sent_behind_the_fault() {
     let goaway = peer.on(0).await.unwrap();
     assert_eq!((goaway.kind, goaway.error_code()), (GOAWAY, PROTOCOL_ERROR));
     assert!(peer.next().await.is_none(), "an orderly end");
+}
+
+/// Who stays behind a GOAWAY costs no more than any other connection.
+#[tokio::test]
+async fn a_client_that_is_read_on_from_keeps_its_place() {
+    let server = echo(Server::builder().max_connections(1)).await;
+    let mut first = Raw::connect(server.addr).await;
+    first.send(DATA, 0, 0, b"on no stream").await;
+    let goaway = first.on(0).await.unwrap();
+    assert_eq!((goaway.kind, goaway.error_code()), (GOAWAY, PROTOCOL_ERROR));
+    assert!(first.next().await.is_none(), "an orderly end");
+
+    let connecting = tokio::spawn(Raw::connect(server.addr));
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!connecting.is_finished(), "one more than there may be");
+    drop(first);
+    let mut second = within(connecting).await.unwrap();
+    second.open(1, "/").await;
+    second.echo(1, "after").await;
 }
 
 /// A handler that drops its socket: RST_STREAM(CANCEL), RFC 8441 §5, and no

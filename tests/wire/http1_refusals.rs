@@ -85,3 +85,24 @@ async fn a_refusal_arrives_whatever_follows_the_request() {
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
     }
 }
+
+/// Who refuses to go costs no more than any other connection.
+#[tokio::test]
+async fn a_client_that_is_read_on_from_keeps_its_place() {
+    let server = server::echo(Server::builder().max_connections(1)).await;
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut first = TcpStream::connect(server.addr).await.unwrap();
+    let (head, _) = answer(&mut first, request).await;
+    assert!(head.starts_with("http/1.1 404 "), "{head}");
+    let lingering = tasks();
+
+    let mut second = TcpStream::connect(server.addr).await.unwrap();
+    second.write_all(request).await.unwrap();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tasks(), lingering, "one more than there may be");
+    drop(first);
+    let (head, _) = answer(second, b"").await;
+    assert!(head.starts_with("http/1.1 404 "), "{head}");
+}
