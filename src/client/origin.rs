@@ -227,8 +227,8 @@ impl Origin {
     /// §6.5.2), and would not on another one.
     fn is_full(&self, max: usize) -> bool {
         let known = self.known();
-        let barred = |client: &H2Client| client.is_open() && !client.is_used();
-        known.connections.len() >= max || known.connections.iter().any(barred)
+        let barred = known.connections.iter().any(H2Client::is_barred);
+        known.connections.len() >= max || barred
     }
 }
 

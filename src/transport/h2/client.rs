@@ -186,9 +186,9 @@ impl H2Client {
         })
     }
 
-    /// Whether a stream is asked for or open.
-    pub(crate) fn is_used(&self) -> bool {
-        self.hub.is_claimed()
+    /// Whether the server takes no streams at all for now.
+    pub(crate) fn is_barred(&self) -> bool {
+        self.is_open() && !self.hub.is_claimed() && *self.limit.borrow() == Some(0)
     }
 
     /// Whom to tell when a stream may have become free here: one where one has
