@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,12 +20,19 @@ from pathlib import Path
 INTEROP = Path(__file__).resolve().parent.parent
 WORK = INTEROP / ".work"
 NODE_MODULES = WORK / "node_modules"
+# Browsers refuse some ports, the last of them 10080.
+_LOWEST_PORT = 20_000
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NotRun(Exception):
     """The peer cannot be had here: not installed, or it does not start."""
+
+
+def _first_outgoing_port() -> int:
+    """From here on the kernel gives ports to outgoing connections, also one that a peer is about to listen on."""
+    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
 
 def _die_with_parent() -> None:
@@ -108,10 +116,13 @@ class Stage:
         return WORK / "both.pem"
 
     def port(self) -> int:
-        """A port that is free now on loopback."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
+        """A port that is free on loopback, until a peer listens on it."""
+        reserved = range(_LOWEST_PORT, _first_outgoing_port())
+        while True:
+            port = random.choice(reserved) if reserved else 0
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return probe.getsockname()[1]
 
     def write(self, name: str, text: str) -> Path:
         path = self.dir / name
