@@ -178,13 +178,13 @@ async fn ask(
             }
             Err(error) => error,
         };
-        if is_healthy(&error) {
-            if refusal::is_none(&error) {
-                tracing::warn!(%upstream, %error, "no socket from an upstream");
-            }
+        let is_healthy = is_healthy(&error);
+        if !is_healthy || refusal::is_none(&error) {
+            tracing::warn!(%upstream, %error, "no socket from an upstream");
+        }
+        if is_healthy {
             lease.succeeded();
         } else {
-            tracing::warn!(%upstream, %error, "no socket from an upstream");
             lease.failed();
         }
         let unseen = is_unseen(&error);

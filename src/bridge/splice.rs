@@ -405,7 +405,7 @@ mod tests {
     use std::io;
     use std::pin::Pin;
 
-    use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+    use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
     use super::*;
     use crate::transport::{BoxIo, IoStream, Transport};
@@ -436,24 +436,6 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Gone {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
     #[tokio::test]
     async fn what_an_upstream_said_before_it_broke_is_heard_where_writing_fails_first() {
         let stream = |io: BoxIo| {
@@ -471,7 +453,9 @@ mod tests {
             client_linger: second,
             upstream_linger: second,
         };
-        let (client, upstream) = (stream(Box::new(near)), stream(Box::new(Gone { looks: 0 })));
+        let (broken, _) = tokio::io::duplex(1);
+        let upstream = tokio::io::join(Gone { looks: 0 }, broken);
+        let (client, upstream) = (stream(Box::new(near)), stream(Box::new(upstream)));
         let mut splice = Splice::new(client, upstream, times, Meters::new(None, None));
         let closed = poll_fn(|cx| splice.poll_over(cx)).await;
         assert!(

@@ -8,9 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::access::{Access, Closed, Party};
 use super::silence::Silence;
@@ -19,13 +18,10 @@ use crate::frame::{CloseCode, CloseFrame};
 use crate::server::Upgrade;
 use crate::socket::{MessageStream, WebSocket};
 use crate::transport::dial as net;
+use crate::transport::linger::linger;
 
 /// Bytes read from the target at a time, and so of a message at most.
 const READ: usize = 32 * 1024;
-
-/// How long the target may take to end its side after the client's Close, for
-/// what was sent last is lost where a connection is dropped with unread bytes.
-const LINGER: Duration = Duration::from_secs(5);
 
 pub(super) async fn dial(
     host: &str,
@@ -204,7 +200,7 @@ impl Tunnel {
     async fn finish(mut self, end: End) -> Closed {
         match end {
             End::ClientClosed => {
-                let _ = timeout(LINGER, self.target.end()).await;
+                self.target.end().await;
                 let code = self.socket.get_ref().close_code();
                 let code = code.unwrap_or(CloseCode::NO_STATUS);
                 if self.target_ended {
@@ -239,14 +235,9 @@ impl Tunnel {
 
 impl Target {
     /// FIN, and what the target still says, unheard.
-    async fn end(&mut self) -> io::Result<()> {
+    async fn end(&mut self) {
         self.in_order = true;
-        self.tcp.shutdown().await?;
-        let mut unheard = BytesMut::with_capacity(READ);
-        while self.tcp.read_buf(&mut unheard).await? > 0 {
-            unheard.clear();
-        }
-        Ok(())
+        linger(&mut self.tcp, u64::MAX).await;
     }
 }
 

@@ -455,41 +455,13 @@ mod tests {
         assert_eq!(&seen, b"fed");
     }
 
-    /// Is never heard of, and cannot be written to.
-    struct Mute;
-
-    impl AsyncRead for Mute {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-    }
-
-    impl AsyncWrite for Mute {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
     #[tokio::test]
     async fn who_reads_is_told_of_what_broke_by_writing() {
         let transport = Transport::Http1 { connection: 1 };
-        let mut stream = IoStream::new(Box::new(Mute), Bytes::new(), transport, 1024);
+        let (silent, _peer) = tokio::io::duplex(1);
+        let (broken, _) = tokio::io::duplex(1);
+        let io = Box::new(tokio::io::join(silent, broken));
+        let mut stream = IoStream::new(io, Bytes::new(), transport, 1024);
         let told = Arc::new(Told::default());
         let reader = Waker::from(told.clone());
         assert!(

@@ -9,7 +9,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 mod io;
 #[cfg(feature = "server")]
-mod linger;
+pub(crate) mod linger;
 pub(crate) mod prefix;
 mod stats;
 mod stream;

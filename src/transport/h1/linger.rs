@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use crate::transport::BoxIo;
-use crate::transport::linger::linger;
+use crate::transport::linger::{LINGER_BYTES, linger};
 
 /// Lends an I/O object to hyper, which drops it when it is done, shut down or,
 /// after a refused Upgrade, not.
@@ -52,7 +52,7 @@ impl Returned {
     /// not waited for: it may not notice that we end.
     pub(super) async fn linger(self) {
         if let Ok((io, Talk::Writing | Talk::Written)) = self.0.await {
-            linger(io).await;
+            linger(io, LINGER_BYTES).await;
         }
     }
 }

@@ -19,7 +19,7 @@ use super::stream::H2Stream;
 use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS};
 use crate::metrics::Observed;
-use crate::transport::linger::linger;
+use crate::transport::linger::{LINGER_BYTES, linger};
 use crate::transport::{BoxIo, StreamError, Transport};
 
 /// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
@@ -124,7 +124,7 @@ impl H2Server {
             && !error.is_remote()
         {
             // For our GOAWAY to arrive.
-            linger(io).await;
+            linger(io, LINGER_BYTES).await;
         }
         ended.map_err(|error| match error {
             driver::Error::H2(error) => error.into(),
