@@ -4,21 +4,17 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Duration, timeout};
 
 use super::connection::Connection;
 use super::open::Open;
 use super::serve::{Fallback, OnUpgrade};
+use super::trouble::Trouble;
 use super::{Drained, Peer, Server};
-
-/// Pause after an error of accepting, such as a lack of file descriptors,
-/// that another connection's end may mend.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes connections until `shutdown`, then drains those it has.
 pub(super) async fn accept(
@@ -33,13 +29,17 @@ pub(super) async fn accept(
     let (drain, draining) = watch::channel(false);
     let open = Open::new();
     let mut connections = JoinSet::new();
+    let mut trouble = Trouble::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let (tcp, peer, slot) = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept_one(&listener, &slots) => accepted,
+            Some(_) = connections.join_next() => {
+                trouble.relieved();
+                continue;
+            }
+            accepted = accept_one(&listener, &slots, &mut trouble) => accepted,
         };
         let connection = Connection {
             peer: Peer {
@@ -78,31 +78,25 @@ pub(super) async fn accept(
 }
 
 /// The next connection, once there is a place for it.
+///
+/// Cancel safe: the loop drops it whenever a connection ends.
 async fn accept_one(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    trouble: &mut Trouble,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
             // Nobody closes the semaphore.
             return std::future::pending().await;
         };
+        trouble.pause().await;
         match listener.accept().await {
-            Ok((tcp, peer)) => return (tcp, peer, slot),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(PAUSE).await;
+            Ok((tcp, peer)) => {
+                trouble.over();
+                return (tcp, peer, slot);
             }
+            Err(error) => trouble.met(&error),
         }
     }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-    )
 }

@@ -9,6 +9,7 @@ mod open;
 mod ordinary;
 mod peer;
 mod serve;
+mod trouble;
 mod upgrade;
 
 use std::net::SocketAddr;

@@ -23,6 +23,21 @@ pub(crate) fn h2ws(args: &[&str]) -> Command {
     command
 }
 
+/// The program with so many files that it may open at a time.
+#[cfg(unix)]
+pub(crate) fn with_files(files: u32, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_h2ws"))
+        .args(args)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
 /// What a program that has ended left.
 #[derive(Debug)]
 pub(crate) struct Ended {

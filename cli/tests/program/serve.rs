@@ -2,12 +2,18 @@
 
 use std::net::TcpListener;
 #[cfg(target_os = "linux")]
+use std::net::TcpStream;
+#[cfg(target_os = "linux")]
 use std::process::{Command, Stdio};
+#[cfg(target_os = "linux")]
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{Client, CloseCode, HttpVersion, Message};
 use tokio::io::AsyncReadExt;
 
+#[cfg(target_os = "linux")]
+use crate::process::with_files;
 use crate::process::{Scratch, Server, h2ws, run, run_with};
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
@@ -34,6 +40,41 @@ fn a_port_in_use_is_a_failure() {
     let ended = run(&["serve", "--cleartext", "--listen", &address]);
     ended.exited(1).says(&format!("cannot listen on {address}"));
     assert_eq!(ended.stdout, "");
+}
+
+/// Clients that come while no file is left wait, and come in when others go.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lack_of_files_is_one_warning_a_second_and_passes() {
+    let listen = ["serve", "--cleartext", "--listen", "127.0.0.1:0"];
+    let server = Server::start_with(&mut with_files(40, &listen));
+    let address = server.url.strip_prefix("ws://").expect("cleartext");
+    let began = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(TcpStream::connect(address).expect("the kernel's queue has room"));
+    }
+    server.running.says("cannot accept");
+    // Each end of a connection makes the server try at once.
+    clients.truncate(80);
+    for client in clients.drain(..20) {
+        drop(client);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(clients);
+    let ended = run_with(&mut h2ws(&["connect", &server.url]), "still here\n");
+    assert_eq!(ended.exited(0).stdout, "still here\n");
+    let said = server.running.said();
+    let warnings: Vec<_> = said
+        .lines()
+        .filter(|l| l.contains("cannot accept"))
+        .collect();
+    let seconds = began.elapsed().as_secs() as usize;
+    assert!(
+        warnings.len() <= 1 + seconds,
+        "in {seconds} s: {warnings:#?}"
+    );
+    assert!(warnings[0].contains("may open 40 files"), "{warnings:?}");
 }
 
 #[cfg(unix)]
