@@ -22,9 +22,11 @@ use super::page::Page;
 use super::process;
 use crate::args::DemoArgs;
 use crate::tls;
-use crate::{Failure, signals};
+use crate::{Failure, files, signals};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
+    // Each is a connection from the bridge to the backend, of which both ends are here.
+    files::suffice(args.sockets, 2)?;
     let identity = tls::self_signed()?;
     let backend = Backend::start(&args).await?;
     let (address, server) = bridge(&args, &identity, &backend).await?;
@@ -164,7 +166,10 @@ struct Outcome {
     over_http2: u32,
     echoes: u64,
     open_time: Duration,
+    /// From the first message to the last echo.
     talk_time: Duration,
+    /// As long as one socket took for all of its messages, at most.
+    slowest: Duration,
     /// Memory that the open sockets took: client, bridge and backend.
     memory_kib: Option<u64>,
     /// What the first socket that failed said, and how many did.
@@ -194,18 +199,21 @@ async fn sockets(
         };
         tasks.spawn(socket.run());
     }
+    // In two steps, so that the clock runs before the first message does.
     barrier.wait().await;
     let open_time = began.elapsed();
     let memory_kib = process::resident_kib(None)
         .zip(before)
         .map(|(now, then)| now.saturating_sub(then));
     let began = Instant::now();
+    barrier.wait().await;
     let mut outcome = Outcome {
         opened: 0,
         over_http2: 0,
         echoes: 0,
         open_time,
         talk_time: Duration::ZERO,
+        slowest: Duration::ZERO,
         memory_kib,
         failure: None,
     };
@@ -214,6 +222,10 @@ async fn sockets(
         outcome.opened += u32::from(done.opened);
         outcome.over_http2 += u32::from(done.over_http2);
         outcome.echoes += u64::from(done.echoes);
+        if let Some((first, last)) = done.talked {
+            outcome.talk_time = outcome.talk_time.max(last - began);
+            outcome.slowest = outcome.slowest.max(last - first);
+        }
         if let Err(error) = done.result {
             let failure = outcome
                 .failure
@@ -221,7 +233,6 @@ async fn sockets(
             failure.1 += 1;
         }
     }
-    outcome.talk_time = began.elapsed();
     Ok(outcome)
 }
 
@@ -238,6 +249,8 @@ struct Done {
     opened: bool,
     over_http2: bool,
     echoes: u32,
+    /// From when to when.
+    talked: Option<(Instant, Instant)>,
     result: Result<(), Failure>,
 }
 
@@ -246,23 +259,26 @@ impl OneSocket {
         let opened = self.client.connect(&self.url).await;
         // Those that failed hold up nobody.
         self.barrier.wait().await;
+        self.barrier.wait().await;
         let mut done = Done {
             opened: opened.is_ok(),
             over_http2: false,
             echoes: 0,
+            talked: None,
             result: Ok(()),
         };
         done.result = match opened {
             Ok(socket) => {
                 done.over_http2 = socket.transport().is_http2();
-                self.talk(socket, &mut done.echoes).await
+                self.talk(socket, &mut done).await
             }
             Err(error) => Err(error.into()),
         };
         done
     }
 
-    async fn talk(&self, mut socket: h2ws::WebSocket, echoes: &mut u32) -> Result<(), Failure> {
+    async fn talk(&self, mut socket: h2ws::WebSocket, done: &mut Done) -> Result<(), Failure> {
+        let first = Instant::now();
         for _ in 0..self.messages {
             socket.send(self.payload.clone()).await?;
             let Some(answer) = socket.next().await.transpose()? else {
@@ -271,7 +287,8 @@ impl OneSocket {
             if answer != self.payload {
                 return Err("another message came back than was sent".into());
             }
-            *echoes += 1;
+            done.echoes += 1;
+            done.talked = Some((first, Instant::now()));
             self.watch.echo();
         }
         socket.close(CloseCode::NORMAL).await?;
@@ -350,6 +367,7 @@ impl Report<'_> {
             "messages": self.outcome.echoes,
             "open_seconds": self.outcome.open_time.as_secs_f64(),
             "talk_seconds": self.outcome.talk_time.as_secs_f64(),
+            "slowest_socket_seconds": self.outcome.slowest.as_secs_f64(),
             "memory_kib": self.outcome.memory_kib,
             "connections": connections,
             "backend_connections": self.upgraded,

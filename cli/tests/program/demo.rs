@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+#[cfg(unix)]
+use crate::process::with_files;
 use crate::process::{Running, h2ws, run};
 
 /// The number in the line that begins so.
@@ -55,6 +57,32 @@ fn a_server_that_dies_is_an_error_and_no_hang() {
     let ended = run(&[&cut[..], &["--json"]].concat());
     let demo: Value = serde_json::from_str(&ended.exited(1).stdout).expect("one object");
     assert!(demo["failure"].is_string(), "{demo}");
+}
+
+/// The figure is of the time in which the messages moved: a message of a
+/// socket takes longer than none.
+#[test]
+fn the_clock_runs_while_messages_move() {
+    let ended = run(&["demo", "--sockets", "200", "--messages", "50", "--json"]);
+    let demo: Value = serde_json::from_str(&ended.exited(0).stdout).expect("one object");
+    let seconds = demo["talk_seconds"].as_f64().expect("a time");
+    let slowest = demo["slowest_socket_seconds"].as_f64().expect("a time");
+    assert!(slowest > 0.0 && seconds >= slowest, "{demo}");
+}
+
+#[cfg(unix)]
+#[test]
+fn too_few_files_are_one_sentence_before_anything_is_begun() {
+    let mut command = with_files(400, &["demo", "--sockets", "300"]);
+    let ended = Running::start(&mut command).ended();
+    ended
+        .exited(1)
+        .says("300 sockets need about 650 open files, and this process may open 400")
+        .says("ulimit -n 650")
+        .says("--sockets 175");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    let mut command = with_files(400, &["demo", "--sockets", "175"]);
+    Running::start(&mut command).ended().exited(0);
 }
 
 #[cfg(unix)]
