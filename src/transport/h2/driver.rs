@@ -4,7 +4,7 @@
 //! delivers what arrived. Before that it goes once to the back of the
 //! runtime's queue: everybody who is ready writes first, and what would have
 //! been a system call and a DATA frame a message becomes few of both
-//! (ARCHITECTURE.md has the figures).
+//! (docs/performance.md has the measurements).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -4,7 +4,7 @@
 //! at a time. What is read in portions keeps both at work, is in the
 //! processor's caches on its whole way through, and lets nobody wait behind
 //! more than a portion. But each costs system calls and wake-ups, and two or
-//! three are worse than one (ARCHITECTURE.md, "Measurements").
+//! three are worse than one (docs/performance.md).
 
 /// Bytes of a portion, at most: bounds what `h2` parses, and what it therefore
 /// holds, before received messages are handed on.
