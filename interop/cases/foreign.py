@@ -14,7 +14,7 @@ from lib import program, rfc6455
 from lib.cases import Turn, case, check, equal
 from lib.relay import Relay
 from lib.rfc8441 import Connection, Endpoint
-from lib.stage import INTEROP, PYTHON, node_env, run
+from lib.stage import BIN, INTEROP, PYTHON, node_env, run
 
 
 def named(*names: str):
@@ -199,14 +199,71 @@ async def niquests_sockets_share_a_connection(turn: Turn):
         equal((socket["status"], socket["echoed"]), (200, 3), "status, messages")
 
 
+DENO = [BIN / "deno", "run", "--allow-net", "--unsafely-ignore-certificate-errors", INTEROP / "clients/deno.mjs"]
+
+
+@case("server", "reference", wants=named("deno"))
+async def deno_sockets_over_http2(turn: Turn):
+    """RFC 8441 §4: Deno's WebSocket with an HTTP client of HTTP/2 alone: text, binary, close codes."""
+    await deno(turn, "2", "h2")
+
+
+@case("server", "reference", wants=named("deno"))
+async def deno_sockets_by_default(turn: Turn):
+    """RFC 6455 §4: Deno's WebSocket as it is, which takes HTTP/1.1 where both are offered."""
+    await deno(turn, "1")
+
+
+async def deno(turn: Turn, version: str, *how: str) -> None:
+    served = await program.obedient(turn.stage) if turn.role == "server" else turn.served
+    async with Relay(served.tls.port) as relay:
+        url = served.tls.on(relay.port).ws_url()
+        sockets = (await report(*DENO, url, 10, *how))["sockets"]
+        turn.note(f"10 sockets on {relay.accepted} TCP connection(s)")
+    for number, socket in enumerate(sockets):
+        equal((socket["error"], socket["echoed"]), (None, 5), "error, messages")
+        equal((socket["code"], socket["wasClean"]), (4000 + number, True), "close")
+        check(socket["version"].startswith(version), f"over HTTP/{socket['version']}, as the server saw it")
+
+
+@case("server", "reference", wants=named("wreq"))
+async def wreq_sockets_share_a_connection(turn: Turn):
+    """RFC 8441 §4: wreq, on BoringSSL and a hyper of its own, told to use HTTP/2."""
+    for socket in await shared(turn, 10, PYTHON, INTEROP / "clients/wreq_h2.py"):
+        equal((socket["version"], socket["echoed"]), ("HTTP_2", 4), "version, messages")
+
+
+@case("server", "reference", wants=named("websocat"))
+async def websocat_sends_lines(turn: Turn):
+    """RFC 6455 §4: websocat's Upgrade, lines there and back, with TLS and in cleartext."""
+    # Node's cleartext port, in the reference, speaks HTTP/2 alone.
+    for endpoint in turn.served.endpoints() if turn.role == "server" else [turn.served.tls]:
+        lines = ["hello", "ü", "x" * 60_000]
+        for line in lines:
+            status, out, err = await run(BIN / "websocat", "-k", "-1", "-B", 1 << 20, endpoint.ws_url(), stdin=f"{line}\n".encode())
+            equal((status, out), (0, f"{line}\n"), f"exit status and stdout, stderr {err[-200:]!r}")
+
+
 # -- bridges from HTTP/1.1 into our HTTP/2 ----------------------------------
 
 
 @case("server", "reference", wants=is_bridge)
 async def http1_sockets_through_the_bridge(turn: Turn):
-    """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach the server over h2."""
-    endpoint: Endpoint = turn.served.clear
+    """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach the server, over h2 where the proxy speaks that."""
+    await http1_sockets(turn.served.clear)
 
+
+@case("bridge", wants=is_bridge)
+async def http1_sockets_through_both_bridges(turn: Turn):
+    """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach a server of RFC 6455 behind it and `h2ws bridge`."""
+    endpoint, _ = await program.bridge(turn.stage, "--to", turn.served.clear.ws_url("/"))
+    async with Relay(endpoint.port) as relay:
+        front = await turn.peer.start(turn.stage, endpoint.on(relay.port))
+        await http1_sockets(front.clear)
+        turn.note(f"60 sockets on {relay.accepted} TCP connection(s)")
+
+
+async def http1_sockets(endpoint: Endpoint) -> None:
     async def one(number: int) -> None:
         async with rfc6455.connect(endpoint) as ws:
             for message in (f"socket {number}", "", bytes(100_000), "x" * 65_536):

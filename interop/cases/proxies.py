@@ -155,3 +155,27 @@ async def loopback_goes_directly(turn: Turn):
         spoken = await connect(turn, turn.served.tls.ws_url(), ["hello"], env=env)
         check(spoken.status == 0 and spoken.out == ["hello"], f"wanted exit 0 and an echo: {spoken}")
         equal(relay.accepted, 0, "connections to the proxy")
+
+
+@case("client", wants=lambda peer: peer.kind == "interceptor")
+async def through_an_intercepting_proxy(turn: Turn):
+    """RFC 9110 §9.3.6: a proxy that ends TLS is trusted by its authority's certificate alone; what it speaks is used."""
+    url = turn.served.tls.ws_url()
+    for trust, want in ([], 1), (["--cacert", turn.stage.cert], 1), (["--cacert", turn.served.authority], 0):
+        async with Relay(turn.served.proxy) as relay:
+            status, out, err = await run(turn.h2ws, "connect", url, "--proxy", turn.served.url(relay.port), *trust,
+                                         stdin=b"?request\n" + b"x" * 100_000 + b"\n", env=NOBODY)
+            equal(status, want, f"exit status with {trust}, stderr {err[-200:]!r}")
+            equal(relay.first_bytes[0][:8], b"CONNECT ", "first bytes")
+        if want:
+            check("certificate" in err, f"wanted a word of the certificate: {err}")
+    asked, echoed = out.splitlines()
+    equal(echoed, "x" * 100_000, "echo")
+    turn.note(f"behind it nghttpx saw {json.loads(asked)['headers'].get('via')}")
+    async with Relay(turn.served.proxy) as relay:
+        status, out, err = await run(turn.h2ws, "bench", url, "--proxy", turn.served.url(relay.port), *trust, "--json",
+                                     "--sockets", 50, "--messages", 4, env=NOBODY)
+        check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
+        seen = json.loads(out)
+        equal((seen["failed"], seen["messages"]), (0, 200), "failed sockets, messages echoed")
+        turn.note(f"50 sockets in {relay.accepted} tunnel(s), {seen['over_http2']} of them over HTTP/2")

@@ -1,5 +1,9 @@
 """The foreign client against the peer: is a failure the peer's or ours?"""
 
+import base64
+import json
+import os
+
 from lib import rfc6455
 from lib.cases import Turn, case, check, equal
 from lib.rfc8441 import Connection, PeerError
@@ -12,7 +16,9 @@ def is_server(peer):
 
 
 def headers(peer):
-    return [("sec-websocket-protocol", peer.subprotocol)] if peer.subprotocol else []
+    """The fields that this peer wants beside those of RFC 8441."""
+    protocol = [("sec-websocket-protocol", peer.subprotocol)] if peer.subprotocol else []
+    return protocol + [("sec-websocket-key", base64.b64encode(os.urandom(16)).decode())] * peer.wants_key
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.capable)
@@ -41,16 +47,32 @@ async def advertises_and_echoes_over_h2(turn: Turn):
 @case("reference", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
 async def shows_that_h2_carried_it(turn: Turn):
     """RFC 8441 §4: what the client cases rely on to know which transport was used."""
-    import json
     async with Connection.to(turn.served.tls) as connection:
-        socket = await connection.socket()
+        socket = await connection.socket(headers=headers(turn.peer))
         await socket.send("?request")
         facts = json.loads(await socket.recv())
         check(carried_by_h2(turn.peer, facts), f"no mark of h2 in {facts}")
         await socket.close(ending=turn.peer.ending)
 
 
-@case("reference", wants=lambda peer: is_server(peer) and not peer.capable)
+@case("reference", wants=lambda peer: is_server(peer) and peer.wants_key)
+async def refuses_without_a_key(turn: Turn):
+    """RFC 8441 §5: a proxy that hands the field on, missing, to a backend of RFC 6455, which answers 400."""
+    async with Connection.to(turn.served.tls) as connection:
+        stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13")])
+        equal(await connection.answer(stream), 400, "status without a key")
+
+
+@case("reference", wants=lambda peer: is_server(peer) and peer.refuses_method)
+async def advertises_and_refuses(turn: Turn):
+    """RFC 8441 §3: a server that sends the setting, and answers every extended CONNECT with 501."""
+    async with Connection.to(turn.served.tls) as connection:
+        check(connection.capable, "the peer does not send ENABLE_CONNECT_PROTOCOL = 1")
+        stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13"), *headers(turn.peer)])
+        equal(await connection.answer(stream), 501, "status")
+
+
+@case("reference", wants=lambda peer: is_server(peer) and not peer.capable and not peer.refuses_method)
 async def lacks_the_capability(turn: Turn):
     """RFC 8441 §3: h2 without the setting, or no h2 at all."""
     try:

@@ -95,6 +95,11 @@ class ChromiumPage:
     def __init__(self, rpc: _Rpc):
         self._rpc = rpc
 
+    async def before_pages(self, script: str) -> None:
+        """Run this in every page and frame, before their own scripts."""
+        await self._rpc.call("Page.enable")
+        await self._rpc.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     async def open(self, url: str) -> None:
         await self._rpc.call("Page.enable")
         result = await self._rpc.call("Page.navigate", url=url)
@@ -138,6 +143,10 @@ class FirefoxPage:
 
     def __init__(self, rpc: _Rpc, context: str):
         self._rpc, self._context = rpc, context
+
+    async def before_pages(self, script: str) -> None:
+        """Run this in every page and frame, before their own scripts."""
+        await self._rpc.call("script.addPreloadScript", functionDeclaration=f"() => {{ {script} }}")
 
     async def open(self, url: str) -> None:
         await self._rpc.call("browsingContext.navigate", context=self._context, url=url, wait="complete")

@@ -9,7 +9,7 @@ from pathlib import Path
 from .peer import Peer, Served
 from .stage import Stage
 
-ROLES = ("reference", "server", "client", "bridge")
+ROLES = ("reference", "server", "client", "bridge", "application")
 
 
 @dataclass
@@ -19,7 +19,8 @@ class Turn:
     `served` is the side that listens: the peer when it is a server, `h2ws
     serve` (or, as a reference, a foreign server) when it is a client, and the
     bridge when it stands before one of them. In the role "bridge" it is what
-    `h2ws bridge`, which the case starts, is to stand before.
+    `h2ws bridge`, which the case starts, is to stand before; in the role
+    "application", likewise.
     """
 
     peer: Peer

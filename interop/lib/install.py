@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import shutil
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 from .stage import INTEROP, NODE_MODULES, WORK, NotRun
@@ -81,6 +84,62 @@ def npm() -> str | None:
     shutil.copy(lock, WORK)
     done = subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=WORK, capture_output=True, text=True)
     return None if done.returncode == 0 else f"npm ci: {done.stderr.strip()[-200:]}"
+
+
+APPLICATIONS = WORK / "applications"
+_once = threading.Lock()
+
+
+def applications_npm() -> Path:
+    """The directory of the applications' npm packages."""
+    with _once:
+        if not shutil.which("npm"):
+            raise NotRun("npm is not installed")
+        modules, lock = APPLICATIONS / "node_modules", APPLICATIONS / "package-lock.json"
+        wanted = (INTEROP / "applications/package-lock.json").read_bytes()
+        if modules.exists() and lock.exists() and lock.read_bytes() == wanted:
+            return modules
+        APPLICATIONS.mkdir(exist_ok=True)
+        lock.write_bytes(wanted)
+        shutil.copy(INTEROP / "applications/package.json", APPLICATIONS)
+        # Without scripts: one optional package would be built here.
+        done = subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"],
+                              cwd=APPLICATIONS, capture_output=True, text=True)
+        if done.returncode:
+            lock.unlink()
+            raise NotRun(f"npm ci: {done.stderr.strip()[-200:]}")
+        return modules
+
+
+def applications_python() -> Path:
+    """The interpreter that has the applications' PyPI packages, which are many."""
+    return venv("applications/venv", "applications/requirements.txt")
+
+
+def venv(name: str, requirements: str) -> Path:
+    """The interpreter of an environment for packages that do not go with those of the run itself."""
+    with _once:
+        folder, wanted = WORK / name, (INTEROP / requirements).read_text()
+        python, stamp = folder / "bin/python", folder / "requirements.txt"
+        if not stamp.exists() or stamp.read_text() != wanted:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+            done = subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check",
+                                   "-r", INTEROP / requirements], capture_output=True, text=True)
+            if done.returncode:
+                raise NotRun(f"pip install: {done.stderr.strip()[-200:]}")
+            stamp.write_text(wanted)
+        return python
+
+
+def version_of_npm(name: str) -> str:
+    """Of an application's npm package."""
+    return json.loads((applications_npm() / name / "package.json").read_text())["version"]
+
+
+def version_of_pypi(name: str) -> str:
+    """Of an application's PyPI package."""
+    script = "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))"
+    return subprocess.run([applications_python(), "-c", script, name], capture_output=True, text=True).stdout.strip()
 
 
 def h2ws() -> Path:

@@ -33,8 +33,10 @@ class Peer:
 
     `kind` is "server" (our client talks to it), "client" (it talks to our
     server), "bridge" (it stands before our server and speaks HTTP/2 to it),
-    "proxy" (our client goes through it to other peers) or "tcp" (it knows no
-    WebSockets, and stands behind our bridge).
+    "proxy" (our client goes through it to other peers), "interceptor" (a proxy that
+    ends TLS with an authority of its own), "tcp" (it knows no
+    WebSockets, and stands behind our bridge) or "application" (a whole one, with
+    pages, behind our bridge).
     """
 
     name: str
@@ -47,6 +49,10 @@ class Peer:
     version: tuple[str, ...] | str | Callable[[], str] = ()
     # Advertises ENABLE_CONNECT_PROTOCOL, so that our client must use h2.
     capable: bool = False
+    # Advertises it all the same, and refuses the method: not `capable`.
+    refuses_method: bool = False
+    # Wants a Sec-WebSocket-Key over HTTP/2, which RFC 8441 §5 makes no use of.
+    wants_key: bool = False
     # Speaks HTTP/2 on its cleartext port with prior knowledge.
     clear_h2: bool = False
     # Speaks HTTP/1.1 WebSockets on its TLS port.

@@ -16,6 +16,7 @@ ROLES = {
     "server": "The peer against a server of ours: `h2ws serve`, or a program on the library.",
     "client": "`h2ws connect` and `probe`, or a program on the library, against the peer or through it.",
     "bridge": "The peer behind `h2ws bridge`, or before it.",
+    "application": "A whole application behind `h2ws bridge`, used by Chromium and Firefox.",
 }
 ENDINGS = {"end_stream": "END_STREAM", "end_stream_with_data": "END_STREAM with its Close", "nothing": "left open"}
 # What a case with this many peers or fewer remarks is worth a cell.

@@ -16,7 +16,8 @@ from .stage import NotRun, Stage
 
 
 # The roles that a kind of peer can have; all others, those of a client.
-KINDS = {"server": ("reference", "client", "bridge"), "proxy": ("reference", "client"), "tcp": ("bridge",)}
+KINDS = {"server": ("reference", "client", "bridge"), "proxy": ("reference", "client"), "tcp": ("bridge",), "interceptor": ("client",),
+         "application": ("application",)}
 
 
 class Runner:
@@ -63,7 +64,7 @@ class Runner:
 
     async def _serve(self, peer: Peer, role: str, stage: Stage) -> Served:
         """Whatever listens for this peer and role (see `Turn.served`)."""
-        if peer.kind in ("server", "proxy", "tcp"):
+        if peer.kind in KINDS:
             return await peer.start(stage)
         if role == "bridge":
             return Served(clear=Endpoint(await stage.backend(), tls=False))

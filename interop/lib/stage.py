@@ -20,6 +20,8 @@ from pathlib import Path
 INTEROP = Path(__file__).resolve().parent.parent
 WORK = INTEROP / ".work"
 NODE_MODULES = WORK / "node_modules"
+# Where the PyPI packages of the run put their programs.
+BIN = WORK / "venv/bin"
 # Browsers refuse some ports, the last of them 10080.
 _LOWEST_PORT = 20_000
 _PR_SET_PDEATHSIG = 1

@@ -1,10 +1,13 @@
 """Forward proxies with passwords: the way to a server that speaks RFC 8441 behind them."""
 
+import asyncio
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
+from lib import install
 from lib.peer import Peer, Served
-from lib.stage import NotRun, Stage
+from lib.stage import INTEROP, NotRun, Stage
 
 from . import hypercorn, nghttpx
 
@@ -55,6 +58,8 @@ class Proxied(Served):
     # Whether it wants a password.
     closed: bool = True
     origin: Served | None = None
+    # The certificate of an interceptor's authority.
+    authority: Path | None = None
 
     def url(self, port: int, password: str | None = QUOTED) -> str:
         """Of the proxy, behind this port (a relay's)."""
@@ -108,6 +113,23 @@ async def dante(stage: Stage) -> Served:
     return await behind(stage, child, port, scheme="socks5", closed=False)
 
 
+async def mitmproxy(stage: Stage) -> Served:
+    """Before nghttpx, whose certificate it does not check; its authority's is in `authority`."""
+    python = await asyncio.to_thread(install.venv, "mitmproxy", "mitmproxy.txt")
+    port, front = stage.port(), await nghttpx.start(stage)
+    folder = stage.dir / "mitmproxy"
+    child = await stage.spawn(
+        python.with_name("mitmdump"), "--listen-host", "127.0.0.1", "--listen-port", port, "--ssl-insecure",
+        "--set", f"confdir={folder}", name="mitmproxy")
+    await stage.ready(child, port)
+    return Proxied(front.tls, front.clear, child, port, closed=False, authority=folder / "mitmproxy-ca-cert.pem")
+
+
+def mitmproxy_version() -> str:
+    line = next(line for line in (INTEROP / "mitmproxy.txt").read_text().splitlines() if line.startswith("mitmproxy=="))
+    return line.split("==")[1]
+
+
 CURL = ("curl", "nghttp2-proxy")
 PEERS = [
     Peer("tinyproxy", "proxy", tinyproxy, apt=("tinyproxy", *CURL), version=("tinyproxy", "-v")),
@@ -115,4 +137,6 @@ PEERS = [
     Peer("squid-https", "proxy", squid_with_tls, apt=("squid", *CURL), version=("squid", "-v"), note="TLS to the proxy itself"),
     Peer("microsocks", "proxy", microsocks, apt=("microsocks", *CURL), version=("dpkg-query", "-W", "microsocks")),
     Peer("dante", "proxy", dante, apt=("dante-server", *CURL), version=("danted", "-v")),
+    Peer("mitmproxy", "interceptor", mitmproxy, apt=("nghttp2-proxy",), version=mitmproxy_version, quick=False,
+         note="intercepts TLS with its own authority"),
 ]

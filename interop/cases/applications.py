@@ -1,0 +1,146 @@
+"""Applications behind `h2ws bridge`, used by Chromium and Firefox at once, each over an HTTP/2 connection of its own.
+
+A relay before the bridge counts each browser's TCP connections, the page its
+own sockets. Whether the application works, its own use of them tells.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+
+from lib import program
+from lib.browser import BROWSERS
+from lib.cases import Turn, case, check, equal
+from lib.relay import Relay
+from peers.applications import Application
+
+COUNTING = """
+(() => {
+  const Native = WebSocket;
+  window.sockets = { opened: 0, open: 0 };
+  window.WebSocket = class extends Native {
+    constructor(...rest) {
+      super(...rest);
+      this.addEventListener('open', () => { window.sockets.opened++; window.sockets.open++; this.counted = true; });
+      this.addEventListener('close', () => { if (this.counted) window.sockets.open--; });
+    }
+  };
+})()
+"""
+ROUTE = """
+[[route]]
+path = "{path}"
+to = "ws://127.0.0.1:{port}"
+strip_prefix = {strip}
+"""
+# A page that polls or streams holds a drain as long as this.
+DRAIN = 'drain_grace = "3s"\n'
+
+
+def is_application(peer) -> bool:
+    return peer.kind == "application"
+
+
+class Bridge:
+    """`h2ws bridge` on one port, before this and the next drain."""
+
+    def __init__(self, turn: Turn, routes):
+        self._turn, self.port = turn, turn.stage.port()
+        text = DRAIN + "".join(
+            ROUTE.format(path=route.path, port=route.port, strip=str(route.strip).lower()) for route in routes)
+        self._config = turn.stage.write("bridge.toml", text)
+
+    async def start(self) -> None:
+        stage = self._turn.stage
+        self.child = await stage.spawn(
+            self._turn.h2ws, "bridge", "--listen", f"127.0.0.1:{self.port}", "--cert", stage.cert, "--key", stage.key,
+            "--config", self._config, name=f"h2ws-bridge{len(stage._children)}")
+        await stage.ready(self.child, self.port)
+
+    async def drain(self) -> str:
+        """What it logged."""
+        self.child.signal(signal.SIGTERM)
+        equal(await asyncio.wait_for(self.child.process.wait(), 30), 0, "exit status of h2ws bridge")
+        return self.child.log.read_text()
+
+
+class Visit:
+    """One browser on the application's page."""
+
+    def __init__(self, name: str, page, relay: Relay, application: Application):
+        self.name, self.page, self._relay, self._application = name, page, relay, application
+
+    async def open(self) -> None:
+        await self.page.before_pages(COUNTING)
+        await self.page.open(f"https://127.0.0.1:{self._relay.port}{self._application.page}")
+
+    async def sockets(self) -> dict:
+        return await self.page.evaluate("window.sockets")
+
+    async def works(self, when: str, patience: float = 60) -> None:
+        """The application is used until that goes well; pages take their time to come back."""
+        said = "nothing"
+        try:
+            async with asyncio.timeout(patience):
+                while True:
+                    try:
+                        if await self._application.use(self.page):
+                            return
+                        said = "not yet"
+                    except AssertionError as error:
+                        said = str(error)[-200:]
+                    await asyncio.sleep(0.25)
+        except TimeoutError:
+            raise AssertionError(f"{self.name}: does not work {when}: {said}, sockets {await self.sockets()}") from None
+
+    @property
+    def connections(self) -> int:
+        return self._relay.accepted
+
+
+@contextlib.asynccontextmanager
+async def visit(turn: Turn, name: str, bridge: Bridge):
+    async with Relay(bridge.port) as relay, BROWSERS[name](turn.stage) as page:
+        one = Visit(name, page, relay, turn.served)
+        await one.open()
+        yield one
+
+
+async def every(visits: list[Visit], what: str) -> None:
+    await asyncio.gather(*(one.works(what) for one in visits))
+
+
+@case("application", wants=is_application, timeout=400)
+async def used_by_browsers_over_one_connection_each(turn: Turn):
+    """RFC 8441 §5: an application at a path, its sockets on the page's connection; silence, its restart, the bridge's."""
+    application: Application = turn.served
+    silence = 5 if turn.quick else 30
+    bridge = Bridge(turn, application.routes)
+    await bridge.start()
+    async with contextlib.AsyncExitStack() as stack:
+        visits = await asyncio.gather(*(stack.enter_async_context(visit(turn, name, bridge)) for name in BROWSERS))
+        await every(visits, "at first")
+        before = {}
+        for one in visits:
+            before[one] = await one.sockets()
+            check(before[one]["open"] >= application.sockets, f"{one.name}: {before[one]} of {application.sockets} sockets")
+            # A browser may open a spare connection, never one for each socket.
+            check(one.connections <= 2, f"{one.name}: {one.connections} TCP connections for a page and {before[one]['open']} sockets")
+            turn.note(f"{one.name}: {before[one]['open']} socket(s), {one.connections} connection(s)")
+        await asyncio.sleep(silence)
+        for one in visits:
+            equal(await one.sockets(), before[one], f"{one.name}: sockets after {silence} s of silence")
+        await every(visits, f"after {silence} s of silence")
+        await application.restart()
+        await every(visits, "after the application's restart")
+        log = await bridge.drain()
+        if application.sockets:
+            over = re.findall(r"access: socket .*?transport=HTTP/(\S+)", log)
+            check(len(over) >= len(visits) * application.sockets and set(over) == {"2"}, f"sockets by the bridge's log over {over}")
+        await bridge.start()
+        await every(visits, "after the bridge's restart")
+        turn.note("after both restarts: " + json.dumps({one.name: one.connections for one in visits}) + " connections in all")
+        for one in visits:
+            await one.page.picture(f"{turn.peer.name}-{one.name}")

@@ -1,0 +1,140 @@
+"""What most sockets meet: a proxy of the day before a plain RFC 6455 server, and our programs with no option.
+
+`Auto` has to open every one of them, by whichever version of HTTP works there.
+"""
+
+import asyncio
+import json
+
+from lib import program
+from lib.cases import Turn, case, check, equal
+from lib.relay import Relay
+from lib.rfc8441 import Connection
+from lib.stage import run
+from peers import envoy
+
+from .bridge import bridged
+from .reference import carried_by_h2, is_server
+
+# Proxies before the run's RFC 6455 backend.
+PROXIES = ("envoy", "caddy-2.11", "caddy-h2", "traefik", "traefik-501", "nghttpx", "haproxy", "lighttpd", "nginx", "h2o")
+UPSTREAMS = (*PROXIES[:5], "envoy-h2", "nghttpx", "haproxy", "axum", "h2-crate")
+SOCKETS = 300
+
+
+def one_of(*names: str):
+    return lambda peer: is_server(peer) and peer.name in names
+
+
+@case("client", wants=one_of(*PROXIES), timeout=180)
+async def opens_with_default_options(turn: Turn):
+    """RFC 8441 §3, RFC 6455 §4: `connect`, and `bench` with 300 sockets, choose what works here; what carried them."""
+    relayed = lambda relay: turn.served.tls.on(relay.port).ws_url()
+    async with Relay(turn.served.tls.port) as relay:
+        spoken = await program.connect(turn.h2ws, relayed(relay), ["?request"])
+        check(spoken.status == 0 and len(spoken.out) == 1, f"wanted exit 0 and an answer: {spoken}")
+        over_h2 = carried_by_h2(turn.peer, json.loads(spoken.out[0]))
+        equal(over_h2, turn.peer.capable, "carried by HTTP/2, as the backend saw it")
+        turn.note(f"connect: HTTP/{2 if over_h2 else 1.1} on {relay.accepted} TCP connection(s)")
+    async with Relay(turn.served.tls.port) as relay:
+        status, out, err = await run(turn.h2ws, "bench", relayed(relay), "--insecure", "--json",
+                                     "--sockets", SOCKETS, "--messages", 4, timeout=150)
+        check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
+        seen = json.loads(out)
+        equal((seen["failed"], seen["messages"]), (0, 4 * SOCKETS), "failed sockets, messages echoed")
+        equal(seen["over_http2"], SOCKETS if turn.peer.capable else 0, "sockets over HTTP/2")
+        limit = f" of {turn.peer.streams} streams" if turn.peer.capable and turn.peer.streams else ""
+        turn.note(f"bench: {seen['over_http2']} sockets over HTTP/2, {SOCKETS - seen['over_http2']} over HTTP/1.1, "
+                  f"on {relay.accepted} TCP connection(s){limit}")
+
+
+@case("bridge", wants=one_of(*UPSTREAMS))
+async def sockets_100_through_us_to_the_peer(turn: Turn):
+    """RFC 8441 §5: 100 sockets of one h2 connection, through `h2ws bridge`, whose upstream is the peer."""
+    async with Relay(turn.served.tls.port) as upstream:
+        url = turn.served.tls.on(upstream.port).ws_url("/")
+        async with bridged(turn.stage, "--to", url, "--upstream-insecure") as (connection, relay):
+            opened = await asyncio.gather(*(connection.socket(f"/echo?{number}") for number in range(100)))
+            await opened[0].send("?request")
+            over_h2 = carried_by_h2(turn.peer, json.loads(await opened[0].recv()))
+            equal(over_h2, turn.peer.capable, "carried by HTTP/2 to the server, as that saw it")
+            for message in ("", "ü" * 1000, bytes(100_000)):
+                await asyncio.gather(*(socket.echo(message) for socket in opened))
+            await asyncio.gather(*(socket.echo(bytes(1_000_000)) for socket in opened[::20]))
+            if "close" in turn.peer.can:
+                await opened[1].send("?close 4001 bye")
+                ending = await opened[1].answer_close()
+                equal((ending.code, ending.reason, ending.reset), (4001, "bye", None), "close by the server")
+                del opened[1]
+            endings = await asyncio.gather(*(s.close(4000 + n, "bye") for n, s in enumerate(opened)))
+            for number, ending in enumerate(endings):
+                equal((ending.code, ending.ended, ending.reset), (4000 + number, True, None), f"end of socket {number}")
+            equal(relay.accepted, 1, "TCP connections of the client")
+            await connection.ping()
+        turn.note(f"HTTP/{2 if over_h2 else 1.1} on {upstream.accepted} TCP connection(s)")
+        if turn.peer.capable:
+            check(upstream.accepted <= 2, f"{upstream.accepted} TCP connections to the server")
+
+
+@case("bridge", wants=one_of("axum", "h2-crate"))
+async def default_limits_of_hyper_and_h2(turn: Turn):
+    """RFC 9113 §10.5: header lists of 30 KB, 600 aborts and 8,000 small messages harm no sibling on the way to the server."""
+    async with Relay(turn.served.tls.port) as upstream:
+        url = turn.served.tls.on(upstream.port).ws_url("/")
+        async with bridged(turn.stage, "--to", url, "--upstream-insecure") as (connection, relay):
+            sibling = await connection.socket("/echo")
+            await sibling.echo("before")
+            # Fields within our own limit of 64 KiB, and beyond the server's.
+            fields = [(f"x-long-{number}", "v" * 3_000) for number in range(10)]
+            for _ in range(3):
+                stream = await connection.request(
+                    connection.connect_headers() + [("sec-websocket-version", "13"), *fields])
+                status = await connection.answer(stream)
+                await sibling.echo("beside a long header list")
+            turn.note(f"30 KB of fields: {status}")
+            # Sockets that their client drops, in the midst of an echo.
+            for _ in range(20):
+                some = await asyncio.gather(*(connection.socket("/echo") for _ in range(30)))
+                await asyncio.gather(*(socket.send("x" * 1_000) for socket in some))
+                for socket in some:
+                    connection.reset(socket.stream)
+            await sibling.echo("beside 600 aborts")
+            # One frame in a DATA frame each, as they come.
+            busy = await asyncio.gather(*(connection.socket("/echo") for _ in range(40)))
+
+            async def chatter(socket) -> None:
+                for number in range(200):
+                    await socket.send(str(number))
+                for number in range(200):
+                    equal(await socket.recv(), str(number), "echo")
+
+            await asyncio.gather(*(chatter(socket) for socket in busy))
+            await sibling.echo("beside 8,000 small messages")
+            equal((await sibling.close()).code, 1000, "close of the sibling")
+            check(connection.goaway is None, f"GOAWAY from the bridge: {connection.goaway}")
+        turn.note(f"{upstream.accepted} TCP connection(s) to the server")
+
+
+@case("client", wants=one_of("envoy-h2"))
+async def serve_behind_the_peer(turn: Turn):
+    """RFC 8441 §5: our client, the peer, and `h2ws serve`, with one HTTP/2 connection on either side of the peer."""
+    ours = (await program.serve(turn.stage)).tls
+    async with Relay(ours.port) as behind:
+        front = (await envoy.in_front(turn.stage, ours.on(behind.port))).tls
+        async with Relay(front.port) as before:
+            url = front.on(before.port).ws_url()
+            status, out, err = await run(turn.h2ws, "bench", url, "--insecure", "--json",
+                                         "--sockets", SOCKETS, "--messages", 16, "--size", 20_000, timeout=100)
+            check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
+            seen = json.loads(out)
+            equal((seen["failed"], seen["over_http2"], seen["messages"]), (0, SOCKETS, 16 * SOCKETS), "failed, over HTTP/2, messages")
+            turn.note(f"{SOCKETS} sockets on {before.accepted} TCP connection(s) before Envoy, {behind.accepted} behind it")
+        async with Connection.to(front) as connection:
+            opened = await asyncio.gather(*(connection.socket() for _ in range(20)))
+            await asyncio.gather(*(socket.echo(bytes(200_000)) for socket in opened))
+            for socket in opened[:10]:
+                connection.reset(socket.stream)
+            await asyncio.gather(*(socket.echo("beside aborts") for socket in opened[10:]))
+            for number, socket in enumerate(opened[10:]):
+                ending = await socket.close(4000 + number, "bye")
+                equal((ending.code, ending.ended), (4000 + number, True), "code, END_STREAM")

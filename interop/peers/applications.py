@@ -1,0 +1,275 @@
+"""Applications that people run, as they stand behind `h2ws bridge`: each below a path of its own."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib import install
+from lib.peer import Peer, Served
+from lib.stage import INTEROP, NotRun, Stage
+
+HERE = INTEROP / "applications"
+
+
+@dataclass
+class Route:
+    """A route of the bridge: what is below this path goes to that port."""
+
+    path: str
+    port: int
+    strip: bool = False
+
+
+@dataclass
+class Application(Served):
+    """Programs that can be ended and started again on the same ports."""
+
+    # Where the page is.
+    page: str = "/"
+    routes: list[Route] = field(default_factory=list)
+    # Starts them all; the last is the one that counts.
+    begin: Callable[[], Awaitable[list]] | None = None
+    # One use of the application: true once all the way there and back works.
+    use: Callable[[object], Awaitable[bool]] | None = None
+    # Sockets that the page has open meanwhile, at the least.
+    sockets: int = 1
+    children: list = field(default_factory=list)
+
+    async def start(self) -> None:
+        self.children = await self.begin()
+        self.child = self.children[-1]
+
+    async def restart(self) -> None:
+        """As by a crash: nobody says good-bye."""
+        for child in reversed(self.children):
+            await child.stop(patience=0)
+        await self.start()
+
+
+async def by_the_page(page) -> bool:
+    """Pages of ours have a function for it; that of others is made where the application is."""
+    return await page.evaluate("window.use ? window.use() : false")
+
+
+async def application(**kind) -> Application:
+    made = Application(**{"use": by_the_page, **kind})
+    await made.start()
+    return made
+
+
+async def node(stage: Stage, *argv, port: int, name: str, env: dict | None = None, cwd=None):
+    modules = await asyncio.to_thread(install.applications_npm)
+    child = await stage.spawn("node", *argv, name=name, env={"INTEROP_NODE_MODULES": str(modules), **(env or {})}, cwd=cwd)
+    await stage.ready(child, port)
+    return child
+
+
+def pages(stage: Stage, name: str, port: int):
+    return node(stage, HERE / "server.mjs", name, port, port=port, name=f"{name}-pages")
+
+
+async def socket_io(stage: Stage, query: str = "", sockets: int = 1) -> Application:
+    port = stage.port()
+
+    async def begin():
+        return [await pages(stage, "socket.io", port)]
+
+    return await application(page=f"/socket/{query}", routes=[Route("/socket/*", port, strip=True)], begin=begin, sockets=sockets)
+
+
+async def socket_io_polling(stage: Stage) -> Application:
+    return await socket_io(stage, "?polling", 0)
+
+
+async def mqtt(stage: Stage) -> Application:
+    page, broker = stage.port(), stage.port()
+    # This version does not start with WebSockets alone.
+    config = stage.write("mosquitto.conf", f"listener {stage.port()} 127.0.0.1\nlistener {broker} 127.0.0.1\n"
+                                           "protocol websockets\nallow_anonymous true\n")
+
+    async def begin():
+        child = await stage.spawn(shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", config, name="mosquitto")
+        await stage.ready(child, broker)
+        return [await pages(stage, "mqtt", page), child]
+
+    return await application(page="/mqtt/", begin=begin,
+                             routes=[Route("/mqtt/broker", broker, strip=True), Route("/mqtt/*", page, strip=True)])
+
+
+async def nats(stage: Stage) -> Application:
+    page, server = stage.port(), stage.port()
+    config = stage.write("nats.conf", f'listen: "127.0.0.1:{stage.port()}"\nwebsocket {{ listen: "127.0.0.1:{server}", no_tls: true }}\n')
+
+    async def begin():
+        child = await stage.spawn(shutil.which("nats-server") or "/usr/sbin/nats-server", "-c", config, name="nats-server")
+        await stage.ready(child, server)
+        return [await pages(stage, "nats", page), child]
+
+    return await application(page="/nats/", begin=begin,
+                             routes=[Route("/nats/server", server, strip=True), Route("/nats/*", page, strip=True)])
+
+
+async def graphql(stage: Stage) -> Application:
+    port = stage.port()
+
+    async def begin():
+        return [await pages(stage, "graphql", port)]
+
+    return await application(page="/api/", routes=[Route("/api/*", port, strip=True)], begin=begin)
+
+
+async def yjs(stage: Stage) -> Application:
+    page, server = stage.port(), stage.port()
+
+    async def begin():
+        modules = await asyncio.to_thread(install.applications_npm)
+        return [await pages(stage, "yjs", page),
+                await node(stage, modules / "y-websocket/bin/server.js", port=server, name="y-websocket",
+                           env={"HOST": "127.0.0.1", "PORT": str(server)})]
+
+    return await application(page="/docs/", begin=begin, sockets=2,
+                             routes=[Route("/docs/server/*", server, strip=True), Route("/docs/*", page, strip=True)])
+
+
+async def vite(stage: Stage) -> Application:
+    port, folder, changes = stage.port(), stage.dir / "vite-project", iter(range(1, 1 << 30))
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(HERE / "vite", folder)
+    change = lambda: (folder / "value.js").write_text(f"export const value = {next(changes)};\n")
+    change()
+
+    async def begin():
+        modules = await asyncio.to_thread(install.applications_npm)
+        return [await node(stage, modules / "vite/bin/vite.js", "--host", "127.0.0.1", "--port", port, "--strictPort",
+                           "--base", "/vite/", "--clearScreen", "false", port=port, name="vite", cwd=folder)]
+
+    async def use(page) -> bool:
+        """An edit of a file reaches the page."""
+        number = int((folder / "value.js").read_text().split("=")[1].strip(" ;\n")) + 1
+        if await page.evaluate("typeof window.value") != "number":
+            return False
+        (folder / "value.js").write_text(f"export const value = {number};\n")
+        for _ in range(60):
+            if (await page.evaluate("window.value") or 0) >= number:
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    return await application(page="/vite/", routes=[Route("/vite/*", port)], begin=begin, use=use)
+
+
+def python() -> Path:
+    return install.applications_python()
+
+
+JUPYTER = """(async () => {
+  const manager = window.jupyterapp?.serviceManager;
+  if (!manager) return false;
+  window.kernel ??= await manager.kernels.startNew({name: 'python3'});
+  const n = 1 + Math.floor(Math.random() * 1e6);
+  let printed = '';
+  const done = window.kernel.requestExecute({code: `print(${n} * 2)`});
+  done.onIOPub = (message) => { if (message.header.msg_type === 'stream') printed += message.content.text; };
+  return Promise.race([done.done.then(() => printed.trim() === String(2 * n)), new Promise((r) => setTimeout(r, 10000, false))]);
+})()"""
+
+
+async def jupyterlab(stage: Stage) -> Application:
+    port, work = stage.port(), stage.dir / "notebooks"
+    work.mkdir(exist_ok=True)
+
+    async def begin():
+        child = await stage.spawn(
+            await asyncio.to_thread(python), "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+            f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", "--ServerApp.base_url=/jupyter",
+            "--ServerApp.trust_xheaders=True", "--IdentityProvider.token=", f"--ServerApp.root_dir={work}",
+            name="jupyterlab", env={"HOME": str(stage.dir), "JUPYTER_PREFER_ENV_PATH": "1"})
+        await stage.ready(child, port)
+        return [child]
+
+    async def use(page) -> bool:
+        return await page.evaluate(JUPYTER)
+
+    return await application(page="/jupyter/lab", routes=[Route("/jupyter/*", port)], begin=begin, use=use)
+
+
+STREAMLIT = """(async () => {
+  const button = document.querySelector('[data-testid="stButton"] button');
+  const count = () => Number((document.body.innerText.match(/count=(\\d+)/) || [])[1]);
+  if (!button || Number.isNaN(count())) return false;
+  const before = count();
+  button.click();
+  for (let n = 0; n < 100 && count() === before; n++) await new Promise((r) => setTimeout(r, 50));
+  return count() === before + 1;
+})()"""
+
+
+async def streamlit(stage: Stage) -> Application:
+    port = stage.port()
+
+    async def begin():
+        child = await stage.spawn(
+            await asyncio.to_thread(python), "-m", "streamlit", "run", HERE / "streamlit_app.py", "--server.headless", "true",
+            "--server.address", "127.0.0.1", "--server.port", port, "--server.baseUrlPath", "streamlit",
+            "--browser.gatherUsageStats", "false", name="streamlit", env={"HOME": str(stage.dir)})
+        await stage.ready(child, port)
+        return [child]
+
+    async def use(page) -> bool:
+        return await page.evaluate(STREAMLIT)
+
+    return await application(page="/streamlit/", routes=[Route("/streamlit/*", port)], begin=begin, use=use)
+
+
+BOKEH = """(async () => {
+  const doc = window.Bokeh?.documents?.[0];
+  const asked = doc?.get_model_by_name('asked'), answer = doc?.get_model_by_name('answer');
+  if (!asked || !answer) return false;
+  const value = crypto.randomUUID();
+  asked.value = value;
+  for (let n = 0; n < 60 && answer.text !== `seen ${value}`; n++) await new Promise((r) => setTimeout(r, 50));
+  return answer.text === `seen ${value}`;
+})()"""
+
+
+async def bokeh(stage: Stage) -> Application:
+    port = stage.port()
+
+    async def begin():
+        child = await stage.spawn(
+            await asyncio.to_thread(python), "-m", "bokeh", "serve", HERE / "bokeh_app.py", "--address", "127.0.0.1",
+            "--port", port, "--prefix", "/bokeh", "--use-xheaders", "--allow-websocket-origin", "*",
+            name="bokeh", env={"HOME": str(stage.dir)})
+        await stage.ready(child, port)
+        return [child]
+
+    async def use(page) -> bool:
+        return await page.evaluate(BOKEH)
+
+    return await application(page="/bokeh/bokeh_app", routes=[Route("/bokeh/*", port)], begin=begin, use=use)
+
+
+def npm(name: str):
+    return lambda: install.version_of_npm(name)
+
+
+def pypi(name: str):
+    return lambda: install.version_of_pypi(name)
+
+
+BROWSERS = ("chromium", "firefox-esr")
+PEERS = [
+    Peer("socket.io", "application", socket_io, apt=BROWSERS, version=npm("socket.io")),
+    Peer("socket.io-polling", "application", socket_io_polling, apt=BROWSERS, version=npm("socket.io"), quick=False, note="no WebSocket at all"),
+    Peer("mqtt.js", "application", mqtt, apt=(*BROWSERS, "mosquitto"), version=npm("mqtt"), note="with mosquitto"),
+    Peer("vite", "application", vite, apt=BROWSERS, version=npm("vite"), note="its dev server and HMR"),
+    Peer("nats.ws", "application", nats, apt=(*BROWSERS, "nats-server"), version=npm("nats.ws"), quick=False, note="with nats-server"),
+    Peer("graphql-ws", "application", graphql, apt=BROWSERS, version=npm("graphql-ws"), quick=False),
+    Peer("yjs", "application", yjs, apt=BROWSERS, version=npm("yjs"), quick=False, note="with y-websocket"),
+    Peer("jupyterlab", "application", jupyterlab, apt=BROWSERS, version=pypi("jupyterlab"), quick=False),
+    Peer("streamlit", "application", streamlit, apt=BROWSERS, version=pypi("streamlit"), quick=False),
+    Peer("bokeh", "application", bokeh, apt=BROWSERS, version=pypi("bokeh"), quick=False),
+]
