@@ -146,8 +146,14 @@ impl Connector {
     async fn http2(&self, target: &Target, io: BoxIo) -> Result<Connection, Error> {
         let settings = &self.settings;
         let observed = self.observed(target, Version::HTTP_2);
-        let (client, driver) =
-            H2Client::handshake(io, &settings.http2, settings.idle_timeout, observed).await?;
+        let (client, driver) = H2Client::handshake(
+            io,
+            &settings.http2,
+            settings.handshake_timeout,
+            settings.idle_timeout,
+            observed,
+        )
+        .await?;
         tokio::spawn(driver);
         client.settings().await?;
         Ok(Connection::Http2(client))

@@ -79,6 +79,7 @@ impl Connection {
             io,
             &settings.http2,
             settings.extended_connect,
+            settings.handshake_timeout,
             settings.idle_timeout,
             observed,
         );

@@ -8,7 +8,7 @@ mod buffer;
 pub(crate) mod h1;
 pub(crate) mod h2;
 mod io;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod linger;
 pub(crate) mod prefix;
 mod stats;

@@ -3,6 +3,7 @@
 
 #![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 
+mod abandoned;
 mod admission;
 mod axum_router;
 mod bridge_drain;
@@ -26,6 +27,7 @@ mod early;
 mod ending_client;
 mod ending_server;
 mod fallback;
+mod floods;
 mod flow;
 mod frames_server;
 mod halves;

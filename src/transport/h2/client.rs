@@ -16,14 +16,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::abandoned::{self, AbandonedList, Awaiting};
 use super::driver::{self, Driver};
 use super::hub::{Hub, Side};
 use super::life::Life;
 use super::piece::Piece;
+use super::ping::Pings;
 use super::stream::H2Stream;
 use super::wire::Wire;
-use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS, WEBSOCKET};
+use super::{DATA_FRAME_BUDGET, Http2Config, WEBSOCKET};
 use crate::metrics::Observed;
+use crate::transport::linger::{LINGER_BYTES, linger};
 use crate::transport::{BoxIo, StreamError};
 
 /// Stands for "no SETTINGS yet": the first SETTINGS frame, an empty one too,
@@ -63,7 +66,7 @@ pub(crate) enum Opened {
 }
 
 /// A stream whose request is out.
-enum Asked {
+pub(super) enum Asked {
     Bare(SendStream<Piece>),
     /// Bytes follow it before there is an answer.
     Talking(H2Stream),
@@ -94,10 +97,12 @@ impl Drop for Slot {
 impl H2Client {
     /// Starts HTTP/2 on `io`. The future moves the connection and has to be
     /// polled for as long as it lasts; it ends when the connection does, which
-    /// is at the latest when it was without streams for the `idle` time.
+    /// is at the latest when it was without streams for the `idle` time. Each
+    /// of the server's header blocks gets `patience`.
     pub(crate) async fn handshake(
         io: BoxIo,
         config: &Http2Config,
+        patience: Duration,
         idle: Option<Duration>,
         observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
@@ -110,7 +115,8 @@ impl H2Client {
             .enable_push(false)
             .initial_max_send_streams(NO_SETTINGS)
             .data_frame_budget(DATA_FRAME_BUDGET)
-            .max_local_error_reset_streams(Some(LOCAL_RESETS))
+            // Would count over the connection's life: `flood` counts instead.
+            .max_local_error_reset_streams(None)
             .max_concurrent_reset_streams(1_000)
             .handshake::<_, Piece>(wire.clone())
             .await?;
@@ -123,10 +129,11 @@ impl H2Client {
             known,
             hub: hub.clone(),
             going_away: false,
+            abandoned: AbandonedList::new(&hub),
             send: Arc::downgrade(&send),
         };
         let life = Life::new(config, idle, Instant::now());
-        let driver = Driver::new(connection, hub.clone(), wire, life);
+        let mut driver = Driver::new(connection, hub.clone(), wire.clone(), life, patience);
         let span = hub.observed.span.clone();
         let client = Self {
             send,
@@ -135,10 +142,17 @@ impl H2Client {
             capable: Arc::default(),
         };
         let driver = async move {
-            match driver.await {
+            match (&mut driver).await {
                 Ok(()) => tracing::debug!("connection ended"),
                 Err(driver::Error::H2(error)) => {
                     tracing::debug!(%error, "connection failed");
+                }
+                Err(driver::Error::Peer(fault)) => {
+                    tracing::debug!(?fault, "connection given up");
+                    let io = wire.hang_up();
+                    drop(driver);
+                    // For our GOAWAY to arrive.
+                    linger(io, LINGER_BYTES).await;
                 }
                 Err(error) => tracing::debug!(?error, "connection failed"),
             }
@@ -180,6 +194,9 @@ impl H2Client {
 
     /// Claims a stream if the peer's limit allows one more now.
     pub(crate) fn claim(&self) -> Option<Slot> {
+        if abandoned::are_too_many(&self.hub) {
+            return None;
+        }
         let max = (*self.limit.borrow())?;
         self.hub.claim_slot(max).then(|| Slot {
             hub: Some(self.hub.clone()),
@@ -199,8 +216,8 @@ impl H2Client {
     }
 
     /// Sends an extended CONNECT request, with these bytes behind it if there
-    /// are any, and waits for its answer. Dropping the future cancels the
-    /// stream.
+    /// are any, and waits for its answer. Dropping the future
+    /// [abandons](abandoned) the stream.
     pub(crate) async fn open(
         &self,
         mut request: Request<()>,
@@ -234,7 +251,9 @@ impl H2Client {
             stream.flush();
             Asked::Talking(stream)
         };
-        let response: Response<RecvStream> = response.await.map_err(|error| {
+        let awaiting = Awaiting::new(&self.hub, response, stream, slot);
+        let (response, stream, mut slot) = awaiting.answer().await;
+        let response: Response<RecvStream> = response.map_err(|error| {
             let error = OpenError::from(error);
             OpenError {
                 error: self.hub.why(error.error),
@@ -277,6 +296,7 @@ struct ClientConnection {
     known: watch::Sender<Option<usize>>,
     hub: Arc<Hub>,
     going_away: bool,
+    abandoned: AbandonedList,
     /// Not to keep the connection in use.
     send: Weak<Sender>,
 }
@@ -312,5 +332,18 @@ impl driver::Connection for ClientConnection {
             *send.lock() = None;
         }
         retired
+    }
+
+    fn look_after_abandoned(&mut self, pings: &mut Pings, cx: &mut Context<'_>, written: bool) {
+        self.abandoned.look(&self.hub, pings, cx, written);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.abandoned.deadline()
+    }
+
+    /// The peer opens none.
+    fn max_streams(&self) -> u64 {
+        u64::MAX
     }
 }

@@ -14,27 +14,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use h2::PingPong;
+use h2::{PingPong, Reason};
 use tokio::time::{Instant, Sleep};
 
 use super::budget::Budget;
+use super::flood::Flood;
 use super::hub::Hub;
 use super::life::{self, Life, Verdict};
 use super::memory;
 use super::meter::Meter;
 use super::ping::Pings;
 use super::portion::Portion;
+use super::prompt::{Awaited, Prompt};
 use super::stream::{Handles, Shared};
 use super::wire::Wire;
 use crate::transport::StreamError;
-
-/// Frames that carry nothing (PING, SETTINGS, PRIORITY, unknown ones) that a
-/// peer may send beyond one for each frame of use, within [`FLOOD`].
-const IDLE_FRAMES: u64 = 10_000;
-
-/// What comes slower is no flood: a connection that only keeps itself alive
-/// must be able to do so for ever.
-const FLOOD: Duration = Duration::from_secs(60);
 
 /// The connection in `h2`, client or server.
 pub(super) trait Connection {
@@ -51,11 +45,23 @@ pub(super) trait Connection {
     /// nothing, if it has come into use meanwhile.
     fn retire(&mut self) -> bool;
 
-    /// Tells the peer to calm down (RFC 9113 §7), after which the connection
-    /// ends by itself. False where `h2` has no way to say so.
-    fn calm(&mut self) -> bool {
+    /// Sends GOAWAY with this error code, after which the connection ends by
+    /// itself. False where `h2` has no way to do so.
+    fn go_away(&mut self, _reason: Reason) -> bool {
         false
     }
+
+    /// Looks after what nobody waits for any more; `written` tells whether all
+    /// that was asked for until now is on its way.
+    fn look_after_abandoned(&mut self, _: &mut Pings, _: &mut Context<'_>, _written: bool) {}
+
+    /// When to look after that again.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Streams that the peer may have open at a time, as far as we bound them.
+    fn max_streams(&self) -> u64;
 }
 
 pub(super) struct Driver<C> {
@@ -84,10 +90,10 @@ pub(super) struct Driver<C> {
     yielded: bool,
     /// Readers woken since streams were last fed.
     woken_readers: usize,
-    calmed: bool,
-    /// Frames that carry nothing, beyond the useful ones, which were forgiven
-    /// because they had taken their time; and since when others are counted.
-    forgiven: (u64, Instant),
+    flood: Flood,
+    prompt: Prompt,
+    /// What the peer did that GOAWAY was sent for.
+    given_up: Option<Fault>,
 }
 
 struct Timer {
@@ -106,8 +112,16 @@ enum Rings {
 }
 
 impl<C: Connection> Driver<C> {
-    pub(super) fn new(mut connection: C, hub: Arc<Hub>, wire: Wire, life: Life) -> Self {
+    /// `handshake` is the time for what [`Prompt`] watches.
+    pub(super) fn new(
+        mut connection: C,
+        hub: Arc<Hub>,
+        wire: Wire,
+        life: Life,
+        handshake: Duration,
+    ) -> Self {
         let pings = Pings::new(connection.ping_pong());
+        let flood = Flood::new(connection.max_streams(), Instant::now());
         Self {
             connection: Some(connection),
             meter: Meter::new(&hub),
@@ -127,8 +141,9 @@ impl<C: Connection> Driver<C> {
             retiring: false,
             yielded: false,
             woken_readers: 0,
-            calmed: false,
-            forgiven: (0, Instant::now()),
+            flood,
+            prompt: Prompt::new(handshake),
+            given_up: None,
         }
     }
 
@@ -154,7 +169,10 @@ impl<C: Connection> Driver<C> {
         self.hub.answers();
         let mut asking = Context::from_waker(&self.asking);
         if let Poll::Ready(result) = connection.poll_connection(&mut asking) {
-            return Poll::Ready(result.map_err(|error| self.ended(error)));
+            return Poll::Ready(match (result, self.given_up) {
+                (Ok(()), Some(fault)) => Err(Error::Peer(fault)),
+                (result, _) => result.map_err(|error| self.ended(error)),
+            });
         }
         if writing {
             // On the wire by now, or lost with the connection.
@@ -171,8 +189,12 @@ impl<C: Connection> Driver<C> {
         if self.budget.poll(&mut self.pings, cx) {
             cx.waker().wake_by_ref();
         }
+        let written = writing && !self.wire.is_blocked();
+        if let Some(connection) = &mut self.connection {
+            connection.look_after_abandoned(&mut self.pings, cx, written);
+        }
         let _ = self.wire.poll_flush_now(cx)?;
-        self.check_flood(cx)?;
+        self.check_peer(cx)?;
         if std::mem::take(&mut self.rang) {
             self.check_life(cx)?;
         }
@@ -279,7 +301,10 @@ impl<C: Connection> Driver<C> {
         let timer = self.timers.peek().map(|Reverse(timer)| timer.at);
         let budget = self.budget.deadline(&self.pings);
         let life = self.life.deadline();
-        let Some(at) = timer.into_iter().chain(budget).chain(life).min() else {
+        let prompt = self.prompt.deadline();
+        let abandoned = self.connection.as_ref().and_then(C::deadline);
+        let times = [timer, budget, life, prompt, abandoned];
+        let Some(at) = times.into_iter().flatten().min() else {
             self.sleep = None;
             return;
         };
@@ -325,23 +350,33 @@ impl<C: Connection> Driver<C> {
         Ok(())
     }
 
-    fn check_flood(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let (received, _) = self.wire.counts();
-        let useful = received.data + received.headers;
-        let (forgiven, since) = self.forgiven;
-        if self.calmed || received.idle <= IDLE_FRAMES + useful + forgiven {
+    /// Gives up a peer that floods, or that does not finish what it began.
+    fn check_peer(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.given_up.is_some() {
             return Ok(());
         }
-        if since.elapsed() > FLOOD {
-            self.forgiven = (received.idle.saturating_sub(useful), Instant::now());
+        let (received, sent) = self.wire.counts();
+        let hub = &self.hub;
+        let fault = if self.flood.charge(&received, &sent, || hub.open_streams()) {
+            Fault::Flood
+        } else if let Some(awaited) = self.prompt.late(&received) {
+            Fault::Late(awaited)
+        } else {
             return Ok(());
-        }
-        self.calmed = true;
-        if self.connection.as_mut().is_some_and(C::calm) {
+        };
+        self.given_up = Some(fault);
+        self.hub.ends_by(fault.into());
+        let reason = fault.reason();
+        if self
+            .connection
+            .as_mut()
+            .is_some_and(|connection| connection.go_away(reason))
+        {
             cx.waker().wake_by_ref();
             return Ok(());
         }
-        Err(Error::Flood)
+        self.wire.go_away(reason, cx);
+        Err(Error::Peer(fault))
     }
 }
 
@@ -374,11 +409,55 @@ impl<C: Connection + Unpin> Future for Driver<C> {
 pub(super) enum Error {
     H2(h2::Error),
     Io(std::io::Error),
-    /// The peer sends frames that carry nothing, and no end of them.
-    Flood,
+    Peer(Fault),
     /// The peer gives no sign of life.
     KeepAlive,
     Ended,
+}
+
+/// What a peer is given up for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// It sends frames that move no message, without end.
+    Flood,
+    /// It does not finish what it began.
+    Late(Awaited),
+}
+
+impl Fault {
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::Flood | Self::Late(Awaited::Block(_)) => Reason::ENHANCE_YOUR_CALM,
+            Self::Late(Awaited::Settings) => Reason::SETTINGS_TIMEOUT,
+        }
+    }
+}
+
+impl From<Fault> for StreamError {
+    fn from(fault: Fault) -> Self {
+        let text = match fault {
+            Fault::Flood => "too many frames that move no message",
+            Fault::Late(Awaited::Settings) => "no SETTINGS in time",
+            Fault::Late(Awaited::Block(_)) => "a header block did not end in time",
+        };
+        Self::GoAway {
+            code: fault.reason().into(),
+            by_peer: false,
+            text: text.into(),
+        }
+    }
+}
+
+impl From<Error> for StreamError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::H2(error) => error.into(),
+            Error::Io(error) => Self::Io(Arc::new(error)),
+            Error::Peer(fault) => fault.into(),
+            Error::KeepAlive => Self::KeepAlive,
+            Error::Ended => Self::Closed,
+        }
+    }
 }
 
 impl Error {

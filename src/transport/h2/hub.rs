@@ -1,5 +1,7 @@
 //! The meeting point of a connection's driver and its streams.
 
+#[cfg(feature = "client")]
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Wake, Waker};
@@ -9,6 +11,8 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::Http2Config;
+#[cfg(feature = "client")]
+use super::abandoned::Abandoned;
 use super::memory::Held;
 use super::stream::Shared;
 use super::wire::Wire;
@@ -48,6 +52,9 @@ pub(crate) struct Hub {
     draining: AtomicBool,
     /// Streams that count against the peer's limit: asked for or open.
     slots: AtomicUsize,
+    /// Requests among them that nobody waits for any more.
+    #[cfg(feature = "client")]
+    pub(super) abandoned: AtomicUsize,
     /// Told when there may be room for a stream.
     room: OnceLock<Arc<Notify>>,
     ended: Notify,
@@ -60,6 +67,8 @@ pub(crate) struct Hub {
 struct Ready {
     streams: Vec<Arc<Shared>>,
     closed: bool,
+    #[cfg(feature = "client")]
+    abandoned: Vec<Abandoned>,
 }
 
 /// In the place of the number of slots: none will be given. No peer's limit is
@@ -86,6 +95,8 @@ impl Hub {
             streams: Mutex::default(),
             draining: AtomicBool::new(false),
             slots: AtomicUsize::new(0),
+            #[cfg(feature = "client")]
+            abandoned: AtomicUsize::new(0),
             room: OnceLock::new(),
             ended: Notify::new(),
             wire,
@@ -125,6 +136,25 @@ impl Hub {
             self.wake_driver();
         }
         Ok(())
+    }
+
+    /// Leaves a request to the driver that nobody waits for any more.
+    #[cfg(feature = "client")]
+    pub(super) fn abandon(&self, request: Abandoned) {
+        let mut ready = self.ready();
+        if ready.closed {
+            drop(ready);
+            return drop(request);
+        }
+        ready.abandoned.push(request);
+        drop(ready);
+        self.ask();
+    }
+
+    /// Moves the abandoned requests to `into`.
+    #[cfg(feature = "client")]
+    pub(super) fn take_abandoned(&self, into: &mut VecDeque<Abandoned>) {
+        into.extend(self.ready().abandoned.drain(..));
     }
 
     /// Asks for a turn of the driver, for something that is not on the list.
@@ -175,7 +205,15 @@ impl Hub {
         let mut ready = self.ready();
         ready.closed = true;
         self.ended.notify_waiters();
-        std::mem::take(&mut ready.streams)
+        let streams = std::mem::take(&mut ready.streams);
+        #[cfg(feature = "client")]
+        {
+            // They hold the hub.
+            let abandoned = std::mem::take(&mut ready.abandoned);
+            drop(ready);
+            drop(abandoned);
+        }
+        streams
     }
 
     /// Waits for the end of the connection. Cancel safe.

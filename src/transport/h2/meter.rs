@@ -63,8 +63,8 @@ impl Meter {
             Ok(()) | Err(Error::Ended) => ConnectionEnd::Clean,
             Err(Error::KeepAlive) => ConnectionEnd::Timeout,
             Err(Error::Io(_)) => ConnectionEnd::Broken,
-            Err(Error::Flood) => ConnectionEnd::GoAway {
-                code: h2::Reason::ENHANCE_YOUR_CALM.into(),
+            Err(Error::Peer(fault)) => ConnectionEnd::GoAway {
+                code: fault.reason().into(),
                 by_peer: false,
             },
             Err(Error::H2(error)) => match error.reason().map(u32::from) {

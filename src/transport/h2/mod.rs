@@ -7,11 +7,14 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "client")]
+mod abandoned;
 mod body;
 mod budget;
 #[cfg(feature = "client")]
 mod client;
 mod driver;
+mod flood;
 mod hub;
 mod life;
 mod memory;
@@ -19,6 +22,7 @@ mod meter;
 mod piece;
 mod ping;
 mod portion;
+mod prompt;
 mod scan;
 #[cfg(feature = "server")]
 mod server;
@@ -121,10 +125,6 @@ setters!(Http2Config {
 /// shortest frames; `h2`'s default of half a window is spent by a thousand
 /// sockets that say one word each.
 const DATA_FRAME_BUDGET: usize = 64 << 20;
-
-/// Resets that `h2` counts over a connection's whole life before it gives up
-/// on the peer. Closing sockets is ordinary here, so only a flood may end it.
-const LOCAL_RESETS: usize = 1 << 20;
 
 impl Http2Config {
     /// Received bytes that are handed back to the peer's window at a time: a

@@ -1,8 +1,12 @@
-//! Counts HTTP/2 frames as their bytes pass by.
+//! Counts HTTP/2 frames as their bytes pass by, and reads the few payloads that
+//! the `h2` crate keeps to itself.
 //!
-//! The `h2` crate does not tell how many frames a connection carried. Reading
-//! the nine header bytes of each (RFC 9113 §4.1) does, at the cost of one
-//! small step per frame, and the figures are those of the wire.
+//! `h2` does not report how many frames a connection carried, nor which size of
+//! header lists the peer accepts. Reading the nine header bytes of each frame
+//! (RFC 9113 §4.1) and the payload of the rare short ones does, at the cost of
+//! one small step per frame, and the counts are those of the wire.
+
+use h2::Reason;
 
 /// Length of a frame header, in bytes (RFC 9113 §4.1).
 const HEADER: usize = 9;
@@ -13,17 +17,48 @@ pub(crate) struct FrameCounts {
     pub(crate) bytes: u64,
     pub(crate) data: u64,
     pub(crate) headers: u64,
+    pub(crate) continuations: u64,
     pub(crate) resets: u64,
+    /// RST_STREAM with an error code that blames the other side.
+    pub(crate) blames: u64,
+    /// SETTINGS without ACK.
+    pub(crate) settings: u64,
     pub(crate) goaways: u64,
     /// Payload of DATA frames, in bytes.
     pub(crate) data_bytes: u64,
     pub(crate) window_updates: u64,
     /// What WINDOW_UPDATE frames added to the connection's window, in bytes.
     pub(crate) window: u64,
-    /// PING, SETTINGS, PRIORITY and unknown frames: nothing that moves a
-    /// message, so a flood of them is never useful.
+    /// PING, PRIORITY, unknown frames and acknowledgements of SETTINGS: nothing
+    /// that moves a message, so a flood of them is never useful.
     pub(crate) idle: u64,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE as announced last (RFC 9113 §6.5.2).
+    pub(crate) header_list: Option<u32>,
+    /// The number of the header block that has begun and not ended.
+    pub(crate) open_block: Option<u64>,
 }
+
+/// Frame types (RFC 9113 §6).
+mod kind {
+    pub(super) const DATA: u8 = 0x0;
+    pub(super) const HEADERS: u8 = 0x1;
+    pub(super) const RST_STREAM: u8 = 0x3;
+    pub(super) const SETTINGS: u8 = 0x4;
+    pub(super) const PUSH_PROMISE: u8 = 0x5;
+    pub(super) const GOAWAY: u8 = 0x7;
+    pub(super) const WINDOW_UPDATE: u8 = 0x8;
+    pub(super) const CONTINUATION: u8 = 0x9;
+}
+
+const ACK: u8 = 0x1;
+
+const END_HEADERS: u8 = 0x4;
+
+/// Length of one entry of SETTINGS, in bytes (RFC 9113 §6.5.1).
+const SETTING: usize = 6;
+
+/// The identifier of SETTINGS_MAX_HEADER_LIST_SIZE.
+const MAX_HEADER_LIST_SIZE: u16 = 0x6;
 
 /// Follows frame boundaries through a byte stream that is cut anywhere.
 #[derive(Debug)]
@@ -32,9 +67,12 @@ pub(super) struct Scanner {
     header: [u8; HEADER],
     have: usize,
     skip: usize,
-    /// Bytes left of the increment of a WINDOW_UPDATE that is being read.
-    increment_left: usize,
-    increment: u32,
+    /// Payload bytes that are still looked at, value by value.
+    look: usize,
+    value: [u8; SETTING],
+    value_len: usize,
+    /// A header block goes on in a further frame.
+    block_goes_on: bool,
 }
 
 impl Scanner {
@@ -45,21 +83,37 @@ impl Scanner {
             header: [0; HEADER],
             have: 0,
             skip: preface,
-            increment_left: 0,
-            increment: 0,
+            look: 0,
+            value: [0; SETTING],
+            value_len: 0,
+            block_goes_on: false,
         }
     }
 
     pub(super) fn counts(&self) -> FrameCounts {
-        self.counts
+        let within = self.skip > 0
+            && self.counts.headers > 0
+            && matches!(
+                self.header[3],
+                kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION
+            );
+        FrameCounts {
+            open_block: (self.block_goes_on || within).then_some(self.counts.headers),
+            ..self.counts
+        }
+    }
+
+    /// Whether a frame of somebody else's could be put in here.
+    pub(super) fn is_between_frames(&self) -> bool {
+        self.skip == 0 && self.have == 0
     }
 
     pub(super) fn scan(&mut self, mut bytes: &[u8]) {
         self.counts.bytes += bytes.len() as u64;
         loop {
             let skip = self.skip.min(bytes.len());
-            if self.increment_left > 0 {
-                self.read_increment(&bytes[..skip]);
+            if self.look > 0 {
+                self.read_values(&bytes[..skip]);
             }
             self.skip -= skip;
             bytes = &bytes[skip..];
@@ -85,37 +139,88 @@ impl Scanner {
     }
 
     fn frame(&mut self) {
-        let [a, b, c, kind, _, stream @ ..] = self.header;
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
         let counts = &mut self.counts;
         match kind {
-            0x0 => {
+            kind::DATA => {
                 counts.data += 1;
                 counts.data_bytes += self.skip as u64;
             }
-            0x1 | 0x9 => counts.headers += 1,
-            0x3 => counts.resets += 1,
-            0x7 => counts.goaways += 1,
-            0x8 => {
+            kind::HEADERS => {
+                counts.headers += 1;
+                self.block_goes_on = flags & END_HEADERS == 0;
+            }
+            kind::CONTINUATION => {
+                counts.continuations += 1;
+                self.block_goes_on = flags & END_HEADERS == 0;
+            }
+            kind::RST_STREAM => {
+                counts.resets += 1;
+                self.look_at(4);
+            }
+            kind::SETTINGS if flags & ACK == 0 => {
+                counts.settings += 1;
+                self.look_at(self.skip - self.skip % SETTING);
+            }
+            kind::GOAWAY => counts.goaways += 1,
+            kind::WINDOW_UPDATE => {
                 counts.window_updates += 1;
                 if stream == [0; 4] {
-                    (self.increment_left, self.increment) = (4, 0);
+                    self.look_at(4);
                 }
             }
             _ => counts.idle += 1,
         }
     }
 
-    /// RFC 9113 §6.9: four bytes, of which the first bit is reserved.
-    fn read_increment(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().take(self.increment_left) {
-            self.increment = self.increment << 8 | u32::from(*byte);
-            self.increment_left -= 1;
-        }
-        if self.increment_left == 0 {
-            self.counts.window += u64::from(self.increment & 0x7fff_ffff);
+    /// Looks at the first bytes of the payload that comes.
+    fn look_at(&mut self, bytes: usize) {
+        (self.look, self.value_len) = (bytes.min(self.skip), 0);
+    }
+
+    fn read_values(&mut self, bytes: &[u8]) {
+        let kind = self.header[3];
+        let whole = if kind == kind::SETTINGS { SETTING } else { 4 };
+        for byte in bytes.iter().take(self.look) {
+            self.value[self.value_len] = *byte;
+            self.value_len += 1;
+            self.look -= 1;
+            if self.value_len == whole {
+                self.value_len = 0;
+                self.read_value(kind);
+            }
         }
     }
+
+    fn read_value(&mut self, kind: u8) {
+        let [a, b, c, d, e, f] = self.value;
+        let number = u32::from_be_bytes([a, b, c, d]);
+        let counts = &mut self.counts;
+        match kind {
+            // Of four bytes, of which the first bit is reserved (RFC 9113 §6.9).
+            kind::WINDOW_UPDATE => counts.window += u64::from(number & 0x7fff_ffff),
+            kind::RST_STREAM => counts.blames += u64::from(blames(number.into())),
+            _ if u16::from_be_bytes([a, b]) == MAX_HEADER_LIST_SIZE => {
+                counts.header_list = Some(u32::from_be_bytes([c, d, e, f]));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether an error code says that the other side broke a rule or went beyond
+/// a limit (RFC 9113 §7).
+fn blames(code: Reason) -> bool {
+    matches!(
+        code,
+        Reason::PROTOCOL_ERROR
+            | Reason::FLOW_CONTROL_ERROR
+            | Reason::STREAM_CLOSED
+            | Reason::FRAME_SIZE_ERROR
+            | Reason::REFUSED_STREAM
+            | Reason::COMPRESSION_ERROR
+    )
 }
 
 #[cfg(test)]
@@ -131,10 +236,14 @@ mod tests {
     #[test]
     fn counts_do_not_depend_on_where_bytes_are_cut() {
         let mut bytes = vec![b'P'; 24];
+        bytes.extend([0, 0, 12, 4, 0, 0, 0, 0, 0]);
+        bytes.extend([0, 6, 0, 0, 0x40, 1, 0, 3, 0, 0, 0, 9]);
         bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0x81, 2, 3, 4]);
+        bytes.extend([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
         for (kind, len) in [
             (4, 12),
             (1, 40),
+            (9, 3),
             (0, 300),
             (0, 0),
             (8, 4),
@@ -155,12 +264,37 @@ mod tests {
                 data_bytes: 300,
                 window: 0x0102_0304,
                 headers: 1,
-                resets: 1,
+                continuations: 1,
+                resets: 2,
+                blames: 1,
+                settings: 2,
                 goaways: 1,
                 window_updates: 2,
-                idle: 2,
+                idle: 1,
+                header_list: Some(0x4001),
+                open_block: Some(1),
             };
             assert_eq!(scanner.counts(), expected, "chunks of {size}");
         }
+    }
+
+    #[test]
+    fn a_header_block_is_open_from_its_first_byte_to_its_last() {
+        let mut scanner = Scanner::new(0);
+        let mut block = frame(1, 20);
+        block.extend(frame(9, 5));
+        block[HEADER + 20 + 4] = END_HEADERS;
+        for (at, byte) in block.iter().enumerate() {
+            scanner.scan(&[*byte]);
+            let open = scanner.counts().open_block;
+            let within = at + 1 >= HEADER && at + 1 < block.len();
+            assert_eq!(open, within.then_some(1), "byte {at}");
+        }
+        let mut whole = frame(1, 20);
+        whole[4] = END_HEADERS;
+        scanner.scan(&whole);
+        scanner.scan(&frame(0, 20)[..15]);
+        assert_eq!(scanner.counts().open_block, None);
+        assert!(!scanner.is_between_frames());
     }
 }

@@ -17,7 +17,7 @@ use super::life::Life;
 use super::piece::Piece;
 use super::stream::H2Stream;
 use super::wire::Wire;
-use super::{DATA_FRAME_BUDGET, Http2Config, LOCAL_RESETS};
+use super::{DATA_FRAME_BUDGET, Http2Config};
 use crate::metrics::Observed;
 use crate::transport::linger::{LINGER_BYTES, linger};
 use crate::transport::{BoxIo, StreamError, Transport};
@@ -25,12 +25,18 @@ use crate::transport::{BoxIo, StreamError, Transport};
 /// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 
+/// Streams that were reset before `h2` handed them over: more than a turn can
+/// read, after which they are handed over all.
+const PENDING_RESETS: usize = 1 << 16;
+
 /// A server connection after its handshake.
 pub(crate) struct H2Server {
     connection: Connection<Wire, Piece>,
     wire: Wire,
     hub: Arc<Hub>,
     life: Life,
+    patience: Duration,
+    max_streams: u32,
 }
 
 /// A request that waits for its answer.
@@ -48,11 +54,13 @@ pub(crate) struct H2Responder {
 
 impl H2Server {
     /// Starts HTTP/2 on `io`, advertising RFC 8441 if `extended_connect`. The
-    /// connection ends when it was without streams for the `idle` time.
+    /// connection ends when it was without streams for the `idle` time. The
+    /// client's SETTINGS and each of its header blocks get `patience`.
     pub(crate) async fn handshake(
         io: BoxIo,
         config: &Http2Config,
         extended_connect: bool,
+        patience: Duration,
         idle: Option<Duration>,
         observed: Observed,
     ) -> Result<Self, StreamError> {
@@ -65,7 +73,10 @@ impl H2Server {
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_header_list_size(config.max_header_list_size)
             .data_frame_budget(DATA_FRAME_BUDGET)
-            .max_local_error_reset_streams(Some(LOCAL_RESETS))
+            // These two would count over the connection's life, and end it for
+            // all of its streams: `flood` counts instead.
+            .max_local_error_reset_streams(None)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
             .max_concurrent_reset_streams(config.max_concurrent_streams as usize);
         if extended_connect {
             builder.enable_connect_protocol();
@@ -78,6 +89,8 @@ impl H2Server {
             wire,
             hub,
             life: Life::new(config, idle, Instant::now()),
+            patience,
+            max_streams: config.max_concurrent_streams,
         })
     }
 
@@ -100,8 +113,10 @@ impl H2Server {
             connection: self.connection,
             on_request,
             hub: self.hub.clone(),
+            max_streams: self.max_streams,
         };
-        let mut driver = Driver::new(connection, self.hub, self.wire.clone(), self.life);
+        let wire = self.wire.clone();
+        let mut driver = Driver::new(connection, self.hub, wire, self.life, self.patience);
         let ended = tokio::select! {
             biased;
             ended = &mut driver => Some(ended),
@@ -117,26 +132,18 @@ impl H2Server {
             }
         };
         let io = self.wire.hang_up();
+        let said_goodbye = match &ended {
+            Err(driver::Error::Peer(_)) => true,
+            Err(driver::Error::H2(error)) => error.is_go_away() && !error.is_remote(),
+            _ => false,
+        };
         // The sockets do not wait for a client that does not go.
         drop(driver);
-        if let Err(driver::Error::H2(error)) = &ended
-            && error.is_go_away()
-            && !error.is_remote()
-        {
+        if said_goodbye {
             // For our GOAWAY to arrive.
             linger(io, LINGER_BYTES).await;
         }
-        ended.map_err(|error| match error {
-            driver::Error::H2(error) => error.into(),
-            driver::Error::Io(error) => StreamError::Io(Arc::new(error)),
-            driver::Error::Flood => StreamError::GoAway {
-                code: Reason::ENHANCE_YOUR_CALM.into(),
-                by_peer: false,
-                text: "too many frames that carry nothing".into(),
-            },
-            driver::Error::KeepAlive => StreamError::KeepAlive,
-            driver::Error::Ended => StreamError::Closed,
-        })
+        Ok(ended?)
     }
 }
 
@@ -208,13 +215,18 @@ struct ServerConnection<F> {
     connection: Connection<Wire, Piece>,
     on_request: F,
     hub: Arc<Hub>,
+    max_streams: u32,
 }
 
 impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
             match self.connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
+                Poll::Ready(Some(Ok((request, mut respond)))) => {
+                    // Nobody waits for an answer: reset in the same turn.
+                    if matches!(respond.poll_reset(cx), Poll::Ready(Ok(_))) {
+                        continue;
+                    }
                     let (parts, body) = request.into_parts();
                     let responder = H2Responder {
                         body,
@@ -244,8 +256,12 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
         true
     }
 
-    fn calm(&mut self) -> bool {
-        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    fn go_away(&mut self, reason: Reason) -> bool {
+        self.connection.abrupt_shutdown(reason);
         true
+    }
+
+    fn max_streams(&self) -> u64 {
+        self.max_streams.into()
     }
 }

@@ -98,6 +98,24 @@ impl Wire {
         (state.received.counts(), state.sent.counts())
     }
 
+    /// Says GOAWAY with this error code, for a side that `h2` lets say none, as
+    /// far as the I/O object takes it now. Nothing may be written after it.
+    pub(super) fn go_away(&self, reason: h2::Reason, cx: &mut Context<'_>) {
+        {
+            let mut state = self.lock();
+            if !state.sent.is_between_frames() {
+                return;
+            }
+            // No stream of the peer's was processed: there are none.
+            let mut frame = [0; 17];
+            (frame[2], frame[3]) = (8, 7);
+            frame[13..].copy_from_slice(&u32::from(reason).to_be_bytes());
+            state.out.extend_from_slice(&frame);
+            state.sent.scan(&frame);
+        }
+        let _ = self.poll_flush_now(cx);
+    }
+
     /// Writes what was gathered.
     pub(super) fn poll_flush_now(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();

@@ -53,6 +53,15 @@ pub(crate) async fn no_stream_is_left(client: &Client) {
     until(|| client.connections().iter().all(|c| c.streams_open == 0)).await;
 }
 
+/// Waits until the client has reset so many streams in all.
+pub(crate) async fn resets(client: &Client, resets: u64) {
+    until(|| {
+        let connections = client.connections();
+        connections.iter().map(|c| c.resets_sent).sum::<u64>() >= resets
+    })
+    .await;
+}
+
 /// A listener whose connections buffer little.
 pub(crate) fn narrow() -> (TcpListener, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();

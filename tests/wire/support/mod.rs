@@ -5,6 +5,7 @@ pub(crate) mod bridge;
 pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod h2peer;
+pub(crate) mod hyperpeer;
 pub(crate) mod ordinary;
 pub(crate) mod raw;
 pub(crate) mod server;

@@ -14,11 +14,13 @@ use super::within;
 /// Frame types (RFC 9113 §6).
 pub(crate) const DATA: u8 = 0x0;
 pub(crate) const HEADERS: u8 = 0x1;
+pub(crate) const PRIORITY: u8 = 0x2;
 pub(crate) const RST_STREAM: u8 = 0x3;
 pub(crate) const SETTINGS: u8 = 0x4;
 pub(crate) const PING: u8 = 0x6;
 pub(crate) const GOAWAY: u8 = 0x7;
 pub(crate) const WINDOW_UPDATE: u8 = 0x8;
+pub(crate) const CONTINUATION: u8 = 0x9;
 
 pub(crate) const END_STREAM: u8 = 0x1;
 pub(crate) const ACK: u8 = 0x1;
@@ -148,7 +150,7 @@ impl Fields {
     }
 
     /// Literals without indexing (RFC 7541 §6.2.2).
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         fn string(block: &mut Vec<u8>, text: &str) {
             let mut len = text.len();
             if len < 127 {
@@ -285,6 +287,56 @@ impl Raw {
     /// not.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> bool {
         within(self.io.write_all(bytes)).await.is_ok()
+    }
+
+    /// Writes without end, reading meanwhile, until the peer has had enough: the
+    /// error code of its GOAWAY, if it sent one. `burst` makes the bytes of each
+    /// round.
+    pub(crate) async fn flood(
+        &mut self,
+        rounds: usize,
+        burst: impl Fn(usize) -> Vec<u8>,
+    ) -> Option<u32> {
+        let mut round = 0;
+        let mut bytes = BytesMut::new();
+        loop {
+            if bytes.is_empty() {
+                if round == rounds {
+                    return self.goaway_code().await;
+                }
+                bytes.extend(burst(round));
+                round += 1;
+            }
+            let interest = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
+            let ready = within(self.io.ready(interest)).await.unwrap();
+            if ready.is_readable() {
+                match self.io.try_read_buf(&mut self.bytes) {
+                    Ok(0) => return self.goaway_code().await,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => return self.goaway_code().await,
+                }
+            }
+            match self.io.try_write(&bytes) {
+                Ok(written) => bytes.advance(written),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return self.goaway_code().await,
+            }
+        }
+    }
+
+    /// The error code of the GOAWAY in what still comes, after a PING: `None`
+    /// where that is answered instead.
+    async fn goaway_code(&mut self) -> Option<u32> {
+        self.try_write(&encode(PING, 0, 0, b"enough??")).await;
+        loop {
+            let frame = within(self.read()).await?;
+            match frame.kind {
+                GOAWAY => return Some(frame.error_code()),
+                PING if frame.payload == b"enough??" => return None,
+                _ => {}
+            }
+        }
     }
 
     /// Drops what has come; whether that was something.

@@ -1,0 +1,118 @@
+//! A server on hyper with its default limits, as axum is one.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::frames::{self, Parser};
+
+/// Echoes on each socket; never answers at `/never`, and does nothing at all
+/// for a while at `/hiccup`. Other requests get the length of their body.
+pub(crate) struct HyperServer {
+    pub(crate) addr: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl HyperServer {
+    /// In a thread of its own, so that a hiccup is nobody else's.
+    pub(crate) fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let count = connections.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).unwrap();
+                tokio::select! {
+                    () = accept(listener, &count) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            addr,
+            connections,
+            _stop: stop,
+        }
+    }
+
+    /// Connections that were made until now.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.addr)
+    }
+}
+
+async fn accept(listener: TcpListener, connections: &AtomicUsize) {
+    loop {
+        let (io, _) = listener.accept().await.unwrap();
+        io.set_nodelay(true).unwrap();
+        connections.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(
+            Builder::new(TokioExecutor::new())
+                .enable_connect_protocol()
+                .serve_connection(TokioIo::new(io), service_fn(answer)),
+        );
+    }
+}
+
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    match request.uri().path() {
+        "/never" => std::future::pending().await,
+        "/hiccup" => std::thread::sleep(Duration::from_millis(150)),
+        _ => {}
+    }
+    if request.method() == Method::CONNECT {
+        let on = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            if let Ok(io) = on.await {
+                echo(TokioIo::new(io)).await;
+            }
+        });
+        return Ok(Response::default());
+    }
+    let Ok(body) = request.into_body().collect().await else {
+        let mut broken = Response::default();
+        *broken.status_mut() = StatusCode::BAD_REQUEST;
+        return Ok(broken);
+    };
+    Ok(Response::new(body.to_bytes().len().to_string().into()))
+}
+
+async fn echo(mut io: TokioIo<hyper::upgrade::Upgraded>) {
+    let mut parser = Parser::default();
+    let mut bytes = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = io.read(&mut bytes).await {
+        parser.push(&bytes[..read]);
+        let mut out = Vec::new();
+        let closed = frames::echo(&mut parser, &mut out);
+        if io.write_all(&out).await.is_err() || io.flush().await.is_err() {
+            return;
+        }
+        if closed {
+            let _ = io.shutdown().await;
+        }
+    }
+}
