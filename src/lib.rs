@@ -74,7 +74,8 @@
 //! - There is no `Message::Close`. [`WebSocket::close`] sends a Close frame and
 //!   waits for the peer's; a peer that closes ends the stream of messages with
 //!   `None`, and [`WebSocket::close_code`] tells its code. A socket that is
-//!   dropped instead has not said goodbye.
+//!   dropped instead has not said goodbye, but
+//!   [what it sent arrives](WebSocket#what-becomes-of-what-was-sent).
 //! - Pings are answered for whoever reads the socket. Halves are those of
 //!   [`WebSocket::split`], the reader first; a lock around the socket is not needed.
 //! - [`Client::connect`] takes a URL; header fields and subprotocols are added

@@ -10,7 +10,7 @@ use super::frames::Frames;
 use super::meters::Meters;
 use super::silence::Silence;
 use crate::frame::{CloseCode, Role};
-use crate::transport::{Finish, Stream, StreamError};
+use crate::transport::{Finish, Linger, Stream, StreamError};
 
 /// Chunks shorter than this are copied together: what is kept for a slow
 /// reader stays near the number of its bytes, and many leave as one.
@@ -27,9 +27,9 @@ pub(super) struct Times {
     /// How long both may be silent once the socket has begun to end.
     pub(super) close: Duration,
     /// How long the client may take to end its side afterwards.
-    pub(super) client_linger: Duration,
+    pub(super) client_linger: Linger,
     /// How long the upstream may.
-    pub(super) upstream_linger: Duration,
+    pub(super) upstream_linger: Linger,
 }
 
 /// Moves the bytes of one socket until it is over.
@@ -288,20 +288,16 @@ impl Splice {
         // As a server: ends behind what was sent.
         self.client.finish(match self.down.state {
             State::Open => Finish::Cancel,
-            _ => Finish::End {
-                grace: client_linger,
-            },
+            _ => Finish::End(client_linger),
         });
         // As a client: after a Close frame the server goes first.
         self.upstream.finish(match self.up.state {
             State::Open => Finish::Cancel,
             State::Closed => Finish::Await {
-                grace: upstream_linger,
+                linger: upstream_linger,
                 end: true,
             },
-            State::Ending | State::Ended => Finish::End {
-                grace: upstream_linger,
-            },
+            State::Ending | State::Ended => Finish::End(upstream_linger),
         });
     }
 }
@@ -447,11 +443,15 @@ mod tests {
         let sent = b"\x82\x81\0\0\0\0x\x88\x82\0\0\0\0\x03\xf0";
         client.write_all(sent).await.unwrap();
         let second = Duration::from_secs(1);
+        let linger = Linger {
+            unsent: second,
+            peer: second,
+        };
         let times = Times {
             idle: None,
             close: second,
-            client_linger: second,
-            upstream_linger: second,
+            client_linger: linger,
+            upstream_linger: linger,
         };
         let (broken, _) = tokio::io::duplex(1);
         let upstream = tokio::io::join(Gone { looks: 0 }, broken);

@@ -137,9 +137,12 @@ impl Attempt<'_> {
         };
         match self.in_time(answer.as_mut()).await? {
             Ok(H1Answer::Switched(parts, mut stream)) => {
+                let guard = self.connector.upgraded.guard();
                 // Where nobody looks, nobody is told of its end.
                 if open.observed().observer.is_on() {
-                    stream.guarded_by(open);
+                    stream.guarded_by((open, guard));
+                } else {
+                    stream.guarded_by(guard);
                 }
                 let agreed = upgrade::check_response(&parts, self.offer, &key)?;
                 let mut stream = Stream::Io(stream);

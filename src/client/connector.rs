@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::HttpVersion;
 use super::builder::Settings;
+use super::upgraded::Upgraded;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::Target;
@@ -23,6 +24,7 @@ pub(super) struct Connector {
     tls: OnceLock<Arc<rustls::ClientConfig>>,
     pub(super) settings: Settings,
     pub(super) socket: Arc<Config>,
+    pub(super) upgraded: Upgraded,
 }
 
 /// A connection of either version.
@@ -37,6 +39,7 @@ impl Connector {
         Self {
             tls: tls.map(OnceLock::from).unwrap_or_default(),
             socket: Arc::new(settings.socket.clone()),
+            upgraded: Upgraded::new(),
             settings,
         }
     }

@@ -7,6 +7,7 @@ mod origin;
 mod place;
 mod proxy;
 mod request;
+mod upgraded;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -163,9 +164,10 @@ impl Client {
     }
 
     /// Lets the connections end: each does with the last of its sockets, which
-    /// are not touched, and this waits for it. What closed sockets left to
-    /// send has reached the operating system then; a program should wait for
-    /// that before it exits.
+    /// are not touched, and this waits for it. What sockets that were closed or
+    /// dropped left to send [has reached the operating
+    /// system](WebSocket#what-becomes-of-what-was-sent) then; a program should
+    /// wait for that before it exits.
     ///
     /// The client stays usable; sockets opened later use new connections.
     ///
@@ -176,9 +178,11 @@ impl Client {
     pub async fn shutdown(&self) {
         let origins: Vec<_> = self.origins().values().cloned().collect();
         let hubs: Vec<_> = origins.iter().flat_map(|o| o.retire_all()).collect();
+        let upgraded = self.inner.connector.upgraded.ended();
         for hub in hubs {
             hub.ended().await;
         }
+        upgraded.await;
     }
 
     /// A connection of its own, for requests that are no openings, and whether

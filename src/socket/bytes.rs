@@ -20,9 +20,14 @@ const PIECE: usize = 64 * 1024;
 /// The bytes of an opened stream, without WebSocket frames.
 ///
 /// The opening handshake is done, and what comes after it is the caller's:
-/// another framing, or a tunnel. Over HTTP/2 shutting down sends END_STREAM,
-/// and dropping the stream before both sides have ended resets it with CANCEL
-/// (RFC 8441 §5).
+/// another framing, or a tunnel.
+///
+/// What was written leaves, and then the stream ends, whether it was shut down
+/// first or dropped at once: by END_STREAM over HTTP/2 (RFC 8441 §5), by FIN
+/// otherwise.
+/// [What becomes of what was sent](crate::WebSocket#what-becomes-of-what-was-sent)
+/// has the limits. So a framing has to tell by itself what is cut from what is
+/// complete, as over TCP.
 pub struct ByteStream {
     /// `None` only while being dropped.
     stream: Option<Stream>,
@@ -162,17 +167,11 @@ impl AsyncWrite for ByteStream {
 
 impl Drop for ByteStream {
     fn drop(&mut self) {
-        let ended = self.ended && self.peer_ended;
-        if ended {
+        if self.ended && self.peer_ended {
             self.look(|meter| meter.ends(SocketEnd::Closed(CloseCode::NO_STATUS)));
         }
         if let Some(stream) = self.stream.take() {
-            stream.finish(if ended {
-                let grace = self.config.linger_as(self.role);
-                Finish::End { grace }
-            } else {
-                Finish::Cancel
-            });
+            stream.finish(Finish::End(self.config.linger_as(self.role)));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::frame::{Limits, Role};
+use crate::transport::Linger;
 
 /// Limits and times of a [`WebSocket`](crate::WebSocket).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +14,16 @@ pub struct Config {
     /// How long the peer may take for its part of the closing handshake
     /// (RFC 6455 §7.1.1) once our Close frame is on its way. Default 10 s.
     pub close_timeout: Duration,
-    /// After both Close frames: how long the peer may take to end its side of
-    /// the stream before it is reset (HTTP/2) or the connection is closed
-    /// (HTTP/1.1). Happens behind the application's back. `None`, the default,
-    /// is 300 ms for clients, because a stream of a server that never ends its
-    /// side (Hypercorn) goes on counting against that server's limit, and 5 s
-    /// for servers, because a client may be far away.
+    /// How long a socket that was closed or dropped stays behind, without the
+    /// application: first for what is queued to leave, and then, as long
+    /// again, for the peer to end its side of the stream. After that the
+    /// stream is reset (HTTP/2) or the connection closed (HTTP/1.1);
+    /// [what becomes of what was sent](crate::WebSocket#what-becomes-of-what-was-sent)
+    /// has the whole of it.
+    ///
+    /// `None`, the default, is 5 s, because a peer may be far away; but 300 ms
+    /// for a server to end its side, because the stream of one that never does
+    /// (Hypercorn) goes on counting against that server's limit.
     pub linger: Option<Duration>,
     /// How a client ends a stream whose closing handshake is over.
     pub ending: Ending,
@@ -80,11 +85,16 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn linger_as(&self, role: Role) -> Duration {
-        self.linger.unwrap_or(match role {
+    pub(crate) fn linger_as(&self, role: Role) -> Linger {
+        let unsent = Duration::from_secs(5);
+        let peer = match role {
             Role::Client => Duration::from_millis(300),
-            Role::Server => Duration::from_secs(5),
-        })
+            Role::Server => unsent,
+        };
+        Linger {
+            unsent: self.linger.unwrap_or(unsent),
+            peer: self.linger.unwrap_or(peer),
+        }
     }
 }
 

@@ -30,6 +30,10 @@ const PIECE: usize = 64 * 1024;
 /// closed in one direction alone, yet what the peer sent before it saw the
 /// Close frame can still be read.
 ///
+/// Dropped without that, it ends behind what was written all the same, as an
+/// error for the peer:
+/// [what becomes of what was sent](WebSocket#what-becomes-of-what-was-sent).
+///
 /// # Cancel safety
 ///
 /// As of any `AsyncRead`, `AsyncBufRead` and `AsyncWrite`: a read that is

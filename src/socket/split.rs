@@ -17,10 +17,13 @@ use crate::transport::Transport;
 /// The receiving half; see [`WebSocket::split`].
 ///
 /// It answers pings and the peer's Close frame, so it has to be read for the
-/// socket to stay alive.
+/// socket to stay alive. The socket ends with the later of its halves:
+/// [what becomes of what was sent](WebSocket#what-becomes-of-what-was-sent).
 pub struct WebSocketReader(Shared);
 
 /// The sending half; see [`WebSocket::split`].
+///
+/// Dropping it closes nothing while the reader lives; what it sent leaves.
 pub struct WebSocketWriter(Shared);
 
 /// Locked for the length of one poll, never across an await.

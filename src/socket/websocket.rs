@@ -40,8 +40,34 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 /// not left yet, so a slow peer slows the sender. Only [`close`](Self::close)
 /// says that the peer has seen everything.
 ///
-/// Dropping the socket without closing it resets the stream (HTTP/2) or closes
-/// the connection: the peer sees close code 1006.
+/// # What becomes of what was sent
+///
+/// What `send` or `flush` took arrives, however the socket ends and whatever
+/// carries it: what is queued leaves first, and then the stream ends. That
+/// happens without the application, once the socket is closed or dropped, and
+/// takes [`linger`](Config::linger) at most; only a peer that does not take it
+/// in that time, or is gone, loses it.
+///
+/// | how it ends here | what the peer sees |
+/// |---|---|
+/// | [`close`](Self::close), or the peer's Close frame answered | what was sent, the Close frame, the end of the stream |
+/// | dropped without that, both halves too: by a handler that returns, a task that is aborted or panics | what was sent, the end of the stream: close code 1006 |
+/// | [`ByteStream`](crate::ByteStream) shut down or dropped | what was written, the end of the stream |
+/// | [`MessageStream`](crate::MessageStream) shut down | what was written, a Close frame with code 1000, the end of the stream |
+/// | any of these, and the peer does not take what was sent within `linger`, nor end its side within as long again | the end of its patience: RST_STREAM over HTTP/2, the connection's end over HTTP/1.1 |
+/// | [`close`](Self::close) at a peer that does not answer within [`close_timeout`](Config::close_timeout) | as where it is dropped |
+/// | by a [silence](Config::ping_timeout) of the peer, or a connection that broke | RST_STREAM, or the connection's end: there is nobody to send to |
+///
+/// The end of the stream is END_STREAM over HTTP/2 (RFC 8441 §5) and FIN over
+/// HTTP/1.1, behind TLS's own. A message that was only
+/// [fed](https://docs.rs/futures-util/0.3/futures_util/sink/trait.SinkExt.html#method.feed)
+/// may arrive or not, but never in part. While one half lives, the socket
+/// does: a reader that is dropped leaves nobody to answer the peer's pings and
+/// its Close frame, a writer that is dropped sends nothing.
+///
+/// A program that exits takes along what the operating system was not given
+/// yet: let it await [`Client::shutdown`](crate::Client::shutdown), and the
+/// future of [`Serve`](crate::Serve), first.
 ///
 /// # Cancel safety
 ///

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use atomic_waker::AtomicWaker;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 
 use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
 
@@ -333,29 +334,53 @@ impl IoStream {
         drop(self.shared.read.take());
         // May be somebody else's, who has to be told.
         self.shared.write.wake();
+        let (linger, peer_first) = match finish {
+            Finish::End(linger) => (linger, false),
+            Finish::Await { linger, .. } => (linger, true),
+            Finish::Cancel => return,
+        };
+        // Now, as far as that goes without waiting: where the runtime is gone,
+        // nobody waits.
+        let now = &mut Context::from_waker(Waker::noop());
+        let mut left = match self.poll_out(peer_first, now) {
+            Poll::Ready(Err(_)) => return,
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => false,
+        };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let (grace, peer_first) = match finish {
-            Finish::End { grace } => (grace, false),
-            Finish::Await { grace, .. } => (grace, true),
-            Finish::Cancel => return,
-        };
         runtime.spawn(async move {
-            let _ = tokio::time::timeout(grace, async {
-                if peer_first {
-                    poll_fn(|cx| self.poll_flush(cx)).await?;
-                } else {
-                    poll_fn(|cx| self.poll_end(cx)).await?;
-                }
+            if !left {
+                let out = poll_fn(|cx| self.poll_out(peer_first, cx));
+                left = matches!(timeout(linger.unsent, out).await, Ok(Ok(())));
+            }
+            if !left {
+                return;
+            }
+            let _ = timeout(linger.peer, async {
                 while poll_fn(|cx| self.poll_chunk(cx)).await?.is_some() {}
                 Ok::<_, StreamError>(())
             })
             .await;
             if peer_first {
-                let _ = tokio::time::timeout(grace, poll_fn(|cx| self.poll_end(cx))).await;
+                let _ = timeout(linger.peer, poll_fn(|cx| self.poll_end(cx))).await;
             }
         });
+    }
+
+    /// What is queued, and our end behind it unless the peer's is to come
+    /// first.
+    fn poll_out(
+        &mut self,
+        peer_first: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), StreamError>> {
+        if peer_first {
+            self.poll_flush(cx)
+        } else {
+            self.poll_end(cx)
+        }
     }
 
     fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {

@@ -26,7 +26,7 @@ pub(crate) use self::buffer::Outgoing;
 pub(crate) use self::io::{IoHandle, IoStream};
 pub(crate) use self::stats::ConnectionId;
 pub use self::stats::{ConnectionStats, Transport};
-pub(crate) use self::stream::{Finish, Stream, StreamError};
+pub(crate) use self::stream::{Finish, Linger, Stream, StreamError};
 
 /// An I/O object that a connection runs on.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}

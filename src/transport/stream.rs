@@ -13,15 +13,25 @@ use super::{IoStream, Outgoing, Transport};
 /// How the application's end of a stream is brought to rest once it is let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// End our side behind what is queued; where the peer has not ended its
-    /// own after `grace`, reset (HTTP/2) or close (otherwise).
-    End { grace: Duration },
-    /// Give the peer `grace` to end its side. When it does, by END_STREAM
-    /// alone and if `end`, end ours too; else cancel what is left.
-    Await { grace: Duration, end: bool },
+    /// End our side behind what is queued.
+    End(Linger),
+    /// Once what is queued has left, wait for the peer to end its side. When
+    /// it does, by END_STREAM alone and if `end`, end ours too; else cancel
+    /// what is left.
+    Await { linger: Linger, end: bool },
     /// Reset at once, dropping what is queued: what RFC 8441 §5 makes of a
     /// TCP reset.
     Cancel,
+}
+
+/// How long a stream stays behind when it was let go, before it is reset
+/// (HTTP/2) or closed (otherwise).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Linger {
+    /// For what is queued to leave, and our end behind it.
+    pub(crate) unsent: Duration,
+    /// For the peer to end its side, from then on.
+    pub(crate) peer: Duration,
 }
 
 /// Why a stream broke before its end.

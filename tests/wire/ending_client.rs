@@ -248,20 +248,27 @@ async fn goaway_with_an_error_is_abnormal() {
     assert_eq!(ws.close_code(), Some(CloseCode::ABNORMAL));
 }
 
-/// A socket dropped while it is open: RST_STREAM(CANCEL), as RFC 8441 §5 has
-/// it, and no half-open stream.
+/// A socket dropped while it is open: END_STREAM, which RFC 8441 §5 makes of
+/// a TCP connection's FIN, and no half-open stream.
 #[tokio::test]
-async fn a_dropped_socket_is_cancelled() {
-    let (mut beside, ws) = socket(Config::default()).await;
-    drop(ws);
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
-    beside.unharmed().await;
+async fn a_dropped_socket_ends_and_is_cancelled_where_the_server_does_not_end() {
+    for ends in [true, false] {
+        let (mut beside, ws) = socket(short()).await;
+        drop(ws);
+        assert_eq!(beside.peer.seen(3).await, Seen::End);
+        if ends {
+            beside.peer.end(3).await;
+        } else {
+            assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+        }
+        beside.unharmed().await;
+    }
 }
 
-/// The same with bytes unread and unsent.
+/// With bytes unread and unsent, for a server that does not read.
 #[tokio::test]
 async fn a_socket_dropped_full_is_cancelled() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(short()).await;
     beside.peer.data(3, &from_server(TEXT, b"unread")).await;
     beside.peer.barrier().await;
     // More than the peer's window.

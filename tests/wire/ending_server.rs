@@ -280,11 +280,13 @@ async fn a_client_that_is_read_on_from_keeps_its_place() {
     second.echo(1, "after").await;
 }
 
-/// A handler that drops its socket: RST_STREAM(CANCEL), RFC 8441 §5, and no
-/// half-open stream.
+/// A handler that drops its socket: END_STREAM, RFC 8441 §5; and no half-open
+/// stream where the client, as Chromium, does not end its side.
 #[tokio::test]
-async fn a_dropped_socket_is_cancelled() {
-    let server = serve(Server::builder(), |upgrade, ended| async move {
+async fn a_dropped_socket_ends_and_is_reset_where_the_client_does_not_end() {
+    let socket = Config::default().linger(Duration::from_millis(50));
+    let builder = Server::builder().socket(socket);
+    let server = serve(builder, |upgrade, ended| async move {
         let path = upgrade.path().to_owned();
         let mut ws = upgrade.accept().await.unwrap();
         if path == "/sibling" {
@@ -297,7 +299,8 @@ async fn a_dropped_socket_is_cancelled() {
     let mut beside = Beside::on(server).await;
     beside.peer.open(3, "/drop").await;
     beside.peer.data(3, &from_client(TEXT, b"drop it")).await;
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+    assert_eq!(beside.peer.seen(3).await, Seen::End);
+    assert_eq!(beside.peer.seen(3).await, Seen::Reset(NO_ERROR));
     beside.unharmed().await;
 }
 

@@ -44,6 +44,7 @@ mod pool;
 mod proxy;
 mod random;
 mod room;
+mod sent;
 mod spans;
 mod support;
 mod tls_client;

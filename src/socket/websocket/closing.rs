@@ -151,37 +151,45 @@ impl WebSocket {
 
     /// Lets go of the stream; the socket is still there to be asked.
     pub(super) fn let_go(&mut self) {
+        self.let_go_by(self.finish());
+    }
+
+    pub(super) fn let_go_by(&mut self, finish: Finish) {
         let transport = self.stream.as_ref().map(Stream::transport);
         if transport.is_some() {
             self.rare_mut().transport = transport;
         }
-        self.release();
+        self.release(finish);
     }
 
-    fn release(&mut self) {
+    /// How a stream ends that is let go as things stand.
+    fn finish(&self) -> Finish {
+        let role = self.protocol.role();
+        let linger = self.config.linger_as(role);
+        match self.config.ending {
+            Ending::AtOnce => Finish::End(linger),
+            ending if role == Role::Client && self.protocol.is_closed() => Finish::Await {
+                linger,
+                end: ending == Ending::AfterPeer,
+            },
+            _ => Finish::End(linger),
+        }
+    }
+
+    fn release(&mut self, finish: Finish) {
         self.chunk = Bytes::new();
         self.meter = None;
-        let Some(stream) = self.stream.take() else {
-            return;
-        };
-        if let Some(rare) = &mut self.rare {
-            rare.close_timer = None;
-        }
-        let grace = self.config.linger_as(self.protocol.role());
-        let ending = self.config.ending;
-        stream.finish(match self.protocol.role() {
-            _ if !self.protocol.close_sent() && !self.is_abnormal() => Finish::Cancel,
-            Role::Client if ending != Ending::AtOnce && self.protocol.is_closed() => {
-                let end = ending == Ending::AfterPeer;
-                Finish::Await { grace, end }
+        if let Some(stream) = self.stream.take() {
+            if let Some(rare) = &mut self.rare {
+                rare.close_timer = None;
             }
-            _ => Finish::End { grace },
-        });
+            stream.finish(finish);
+        }
     }
 }
 
 impl Drop for WebSocket {
     fn drop(&mut self) {
-        self.release();
+        self.release(self.finish());
     }
 }

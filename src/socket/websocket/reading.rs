@@ -10,7 +10,7 @@ use crate::frame::{CloseCode, CloseFrame, Event, Message};
 use crate::metrics::SocketEnd;
 use crate::socket::keys::mask_key;
 use crate::socket::pings::{Pings, Silence};
-use crate::transport::StreamError;
+use crate::transport::{Finish, StreamError};
 
 impl WebSocket {
     #[inline]
@@ -125,8 +125,8 @@ impl WebSocket {
                 if self.poll_silence(cx).is_ready() {
                     budget.made_progress();
                     self.ends(SocketEnd::Timeout);
-                    // Before it counts as ended: there is nobody to end it with.
-                    self.let_go();
+                    // There is nobody to end it with.
+                    self.let_go_by(Finish::Cancel);
                     self.rare_mut().abnormal = true;
                     return Poll::Ready(Err(Error::Timeout(Timeout::KeepAlive)));
                 }

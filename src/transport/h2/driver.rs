@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::budget::Budget;
 use super::flood::Flood;
 use super::hub::Hub;
-use super::life::{self, Life, Verdict};
+use super::life::{Life, Verdict};
 use super::memory;
 use super::meter::Meter;
 use super::ping::Pings;
@@ -251,9 +251,9 @@ impl<C: Connection> Driver<C> {
                 self.portion.woke_reader(first);
             }
             self.retired.extend(serviced.over);
-            if let Some(grace) = serviced.grace {
+            if let Some(at) = serviced.until {
                 self.timers.push(Reverse(Timer {
-                    at: life::later(Instant::now(), grace),
+                    at,
                     stream: stream.clone(),
                     rings: Rings::Finish,
                 }));
@@ -267,12 +267,13 @@ impl<C: Connection> Driver<C> {
     /// Ends the streams whose grace is over.
     fn expire(&mut self) {
         while let Some(Reverse(timer)) = self.timers.peek() {
-            if timer.at > Instant::now() {
+            let now = Instant::now();
+            if timer.at > now {
                 return;
             }
             if let Some(Reverse(timer)) = self.timers.pop() {
                 match timer.rings {
-                    Rings::Finish => timer.stream.expire(),
+                    Rings::Finish => timer.stream.expire(now),
                     Rings::Overload => timer.stream.expire_overloaded(),
                 }
             }

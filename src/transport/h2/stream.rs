@@ -7,12 +7,13 @@ mod waiters;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
 
 use h2::{Reason, RecvStream, SendStream};
+use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::hub::{Hub, Side};
+use super::life;
 use super::memory::Share;
 use super::piece::Piece;
 use crate::transport::buffer::{Incoming, Outgoing};
@@ -87,10 +88,16 @@ struct Ending {
     received: Option<Result<(), StreamError>>,
     /// The peer's END_STREAM came in a frame of its own.
     alone: bool,
+    /// A reset behind the peer's END_STREAM. It takes nothing from what was
+    /// received, which is complete, but there is nobody to write to.
+    broken: Option<StreamError>,
     /// Picked out because the connection's streams hold too much.
     overloaded: bool,
     finish: Option<Finish>,
-    timed: bool,
+    /// What was queued when the stream was let go has left.
+    left: bool,
+    /// When a stream that was let go must be over.
+    until: Option<Instant>,
 }
 
 /// Our END_STREAM.
@@ -111,8 +118,8 @@ pub(super) struct Serviced {
     pub(super) hungry: bool,
     /// A reader was woken, who may well answer.
     pub(super) woke_reader: bool,
-    /// The stream must be over after this time.
-    pub(super) grace: Option<Duration>,
+    /// The stream must be over at this time, as far as is known now.
+    pub(super) until: Option<Instant>,
 }
 
 impl Shared {
@@ -199,7 +206,7 @@ impl Shared {
                 None => true,
             };
         }
-        if s.is_broken() {
+        if s.broken().is_some() {
             s.waiters.take_both(&mut woken);
         }
         let over = s.is_over(self);
@@ -208,11 +215,8 @@ impl Shared {
             s.share.except(&self.hub.held);
             serviced.over = s.handles.take();
             serviced.hungry = false;
-        } else if let Some(ending) = &mut s.ending
-            && let Some(Finish::End { grace } | Finish::Await { grace, .. }) = ending.finish
-            && !std::mem::replace(&mut ending.timed, true)
-        {
-            serviced.grace = Some(grace);
+        } else {
+            serviced.until = s.linger(self);
         }
         drop(state);
         if over {
@@ -251,10 +255,14 @@ impl Shared {
         }
     }
 
-    /// The time after [`finish`](H2Stream::finish) is up.
-    pub(super) fn expire(&self) {
+    /// A time after [`finish`](H2Stream::finish) is up.
+    pub(super) fn expire(&self, now: Instant) {
         let mut state = self.lock();
-        if let Some(mut handles) = state.handles.take() {
+        let until = state.ending.as_ref().and_then(|ending| ending.until);
+        if until.is_some_and(|until| until <= now)
+            && let Some(mut handles) = state.handles.take()
+        {
+            state.outgoing.clear();
             state.share.except(&self.hub.held);
             let reason = match self.hub.side {
                 // Our answer was complete, the peer's leftovers are unwanted
@@ -308,8 +316,13 @@ impl State {
         self.ending().received.get_or_insert(end);
     }
 
-    fn is_broken(&self) -> bool {
-        matches!(self.received_end(), Some(Err(_)))
+    /// Why nothing that is written arrives any more.
+    fn broken(&self) -> Option<&StreamError> {
+        let ending = self.ending.as_ref()?;
+        match (&ending.broken, &ending.received) {
+            (Some(error), _) | (None, Some(Err(error))) => Some(error),
+            _ => None,
+        }
     }
 
     fn is_overloaded(&self) -> bool {
@@ -358,6 +371,7 @@ impl State {
         self.share.settle(&hub.held);
         if let Some(ending) = ending
             && matches!(ending.received, Some(Ok(())))
+            && ending.broken.is_none()
             && self.end != End::Sent
         {
             // Reading is over, so only this tells of a reset.
@@ -366,7 +380,7 @@ impl State {
                     code: reason.into(),
                     by_peer: true,
                 });
-                ending.received = Some(Err(reset));
+                ending.broken = Some(reset);
                 news = true;
             }
         }
@@ -400,7 +414,7 @@ impl State {
             return;
         };
         match ending.finish {
-            Some(Finish::End { .. }) if self.end == End::Open => self.end = End::Wanted,
+            Some(Finish::End(_)) if self.end == End::Open => self.end = End::Wanted,
             Some(Finish::Await { end: true, .. })
                 if self.end == End::Open && ending.received.is_some() && ending.alone =>
             {
@@ -469,16 +483,37 @@ impl State {
         Ok(true)
     }
 
+    /// When a stream that was let go must be over: returned where it begins to
+    /// wait for what is queued to leave, and for the peer's end then.
+    fn linger(&mut self, stream: &Shared) -> Option<Instant> {
+        let ending = self.ending.as_mut()?;
+        let (Finish::End(linger) | Finish::Await { linger, .. }) = ending.finish? else {
+            return None;
+        };
+        if ending.left {
+            return None;
+        }
+        let wants_to_send = !self.outgoing.is_empty() || self.end == End::Wanted;
+        ending.left = !wants_to_send && stream.has_left();
+        let time = match (ending.left, ending.until) {
+            (true, _) => linger.peer,
+            (false, None) => linger.unsent,
+            (false, Some(_)) => return None,
+        };
+        ending.until = Some(life::later(Instant::now(), time));
+        ending.until
+    }
+
     fn is_over(&mut self, stream: &Shared) -> bool {
+        if self.broken().is_some() {
+            return true;
+        }
         let Some(ending) = &self.ending else {
             return false;
         };
         let Some(handles) = &mut self.handles else {
             return false;
         };
-        if matches!(ending.received, Some(Err(_))) {
-            return true;
-        }
         let peer_ended = ending.received.is_some();
         let cancel = match ending.finish {
             Some(Finish::Cancel) => true,

@@ -437,6 +437,13 @@ impl Raw {
         }
     }
 
+    /// The other side let go of the socket on `stream` without closing it: the
+    /// stream ends, and so does ours.
+    pub(crate) async fn let_go(&mut self, stream: u32) {
+        assert_eq!(self.seen(stream).await, Seen::End);
+        self.end(stream).await;
+    }
+
     /// The code of the RST_STREAM behind what was sent before it.
     pub(crate) async fn reset_code(&mut self, stream: u32) -> u32 {
         loop {

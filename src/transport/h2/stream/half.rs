@@ -189,7 +189,7 @@ impl H2Stream {
         if state.is_overloaded() {
             return Poll::Ready(StreamError::Overloaded);
         }
-        if let Some(Err(error)) = state.received_end() {
+        if let Some(error) = state.broken() {
             return Poll::Ready(error.clone());
         }
         let waited = state.waiters.reader_waits(cx);
@@ -247,9 +247,9 @@ impl H2Stream {
             return Poll::Ready(Err(StreamError::Overloaded));
         }
         if state.handles.is_none() || state.end != End::Open {
-            return Poll::Ready(Err(match state.received_end() {
-                Some(Err(error)) => error.clone(),
-                _ => StreamError::Closed,
+            return Poll::Ready(Err(match state.broken() {
+                Some(error) => error.clone(),
+                None => StreamError::Closed,
             }));
         }
         self.unsent.behind(state.outgoing.len());
