@@ -180,6 +180,10 @@ pub(crate) struct BridgeArgs {
     /// Tell the upstream its own name (Host, :authority), not the one that the client asked for
     #[arg(long, conflicts_with = "config")]
     pub(crate) upstream_host: bool,
+    /// Send no Sec-WebSocket-Key over HTTP/2, which gateways such as Envoy pass on to servers of
+    /// RFC 6455
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) no_websocket_key: bool,
     /// Accept any certificate of the upstream
     #[arg(long)]
     pub(crate) upstream_insecure: bool,
@@ -378,6 +382,10 @@ pub(crate) struct WayArgs {
     /// Subprotocol to offer (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(crate) subprotocol: Vec<String>,
+    /// Send no Sec-WebSocket-Key over HTTP/2, which gateways such as Envoy pass on to servers of
+    /// RFC 6455
+    #[arg(long)]
+    pub(crate) no_websocket_key: bool,
     /// Origin to name, as a browser does
     #[arg(long)]
     pub(crate) origin: Option<HeaderValue>,

@@ -19,6 +19,7 @@ pub struct BridgeBuilder {
     origins: Option<AllowedOrigins>,
     trusts_forwarded: bool,
     upstream_host: bool,
+    websocket_key: bool,
     ordinary: Option<bool>,
     via: Option<String>,
     timeouts: Timeouts,
@@ -77,6 +78,7 @@ impl BridgeBuilder {
             origins: None,
             trusts_forwarded: false,
             upstream_host: false,
+            websocket_key: true,
             ordinary: None,
             via: None,
             timeouts: Timeouts::default(),
@@ -133,6 +135,16 @@ impl BridgeBuilder {
     #[must_use]
     pub fn upstream_host(mut self, own: bool) -> Self {
         self.upstream_host = own;
+        self
+    }
+
+    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2, too, which gateways to
+    /// servers of RFC 6455 may need; see
+    /// [`ClientBuilder::websocket_key`](crate::ClientBuilder::websocket_key), which this overrides.
+    /// Default true. A client's own key is never passed on.
+    #[must_use]
+    pub fn websocket_key(mut self, enabled: bool) -> Self {
+        self.websocket_key = enabled;
         self
     }
 
@@ -210,7 +222,8 @@ impl BridgeBuilder {
             .upstream(upstream.version(self.version))
             .timeouts(self.timeouts)
             .trust_forwarded(self.trusts_forwarded)
-            .upstream_host(self.upstream_host);
+            .upstream_host(self.upstream_host)
+            .websocket_key(self.websocket_key);
         let route = match self.via.clone() {
             Some(name) => route.via(name),
             None => route,

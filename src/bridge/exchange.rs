@@ -248,6 +248,7 @@ fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) ->
         .unwrap_or(&bridge.client)
         .request(&upstream.url(&asked.path))
         .version(upstream.http_version())
+        .websocket_key(route.websocket_key())
         .within(timeouts.connect, timeouts.handshake)
         .on_behalf(fields, asked.offer.clone());
     let request = if route.names_upstream() {

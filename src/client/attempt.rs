@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -51,11 +52,13 @@ impl From<HandshakeError> for Failure {
 pub(super) struct Attempt<'a> {
     /// How long the answer may take.
     pub(super) handshake: Duration,
-    pub(super) connector: &'a Connector,
+    pub(super) connector: &'a Arc<Connector>,
     pub(super) target: &'a Target,
     pub(super) headers: &'a HeaderMap,
     pub(super) offer: &'a Offer,
     pub(super) early: &'a Early,
+    /// Whether a key is sent over HTTP/2, too.
+    pub(super) key: bool,
 }
 
 impl Attempt<'_> {
@@ -84,7 +87,11 @@ impl Attempt<'_> {
         client: &H2Client,
         slot: Slot,
     ) -> Result<(Stream, Agreed, Response<()>), Failure> {
-        let request = extended_connect::request(self.target, self.headers.clone(), self.offer)?;
+        // Fresh for each attempt, and its answer is not looked at: a gateway may have made it of
+        // a key of its own.
+        let key = self.key.then(|| Key::new(nonce()));
+        let headers = self.headers.clone();
+        let request = extended_connect::request(self.target, headers, self.offer, key.as_ref())?;
         let opening = pin!(client.open(request, slot, self.early()?));
         match self.in_time(opening).await? {
             Ok(Opened::Accepted(parts, stream)) => {

@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::handshake::DeflateConfig;
 use crate::metrics::{Metrics, Observer};
 use crate::socket::Config;
-use crate::transport::{h2::Http2Config, proxy::ProxyError, tls};
+use crate::transport::h2::{Http2Config, MAX_STREAMS};
+use crate::transport::{proxy::ProxyError, tls};
 
 /// Configures a [`Client`]; every setting has a default.
 #[derive(Clone, Debug)]
@@ -28,13 +29,18 @@ pub(super) struct Settings {
     pub(super) socket: Config,
     pub(super) deflate: Option<DeflateConfig>,
     pub(super) version: HttpVersion,
+    pub(super) websocket_key: bool,
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
     pub(super) max_connections: usize,
+    pub(super) max_origins: usize,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) refusal_body: usize,
     pub(super) forget_after: Duration,
     pub(super) observer: Observer,
+    /// Streams that a connection is used for in all. Others than HTTP/2's own
+    /// limit only in tests.
+    pub(super) streams_per_connection: u32,
 }
 
 impl Default for ClientBuilder {
@@ -47,13 +53,16 @@ impl Default for ClientBuilder {
                 socket: Config::default(),
                 deflate: None,
                 version: HttpVersion::Auto,
+                websocket_key: true,
                 connect_timeout: Duration::from_secs(20),
                 handshake_timeout: Duration::from_secs(20),
                 max_connections: 64,
+                max_origins: 1_000,
                 idle_timeout: Some(Duration::from_secs(90)),
                 refusal_body: 64 * 1024,
                 forget_after: Duration::from_secs(600),
                 observer: Observer::default(),
+                streams_per_connection: MAX_STREAMS,
             },
             error: None,
         }
@@ -106,6 +115,16 @@ impl ClientBuilder {
     #[must_use]
     pub fn version(mut self, version: HttpVersion) -> Self {
         self.settings.version = version;
+        self
+    }
+
+    /// Whether a fresh `Sec-WebSocket-Key` goes into the extended CONNECT of HTTP/2, too. Default
+    /// true. RFC 8441 §5 makes no use of it, but a gateway that leads to a server of RFC 6455
+    /// needs one, and some (Envoy) make none of their own. The answer to it is not relied on.
+    /// Over HTTP/1.1 a key is always sent.
+    #[must_use]
+    pub fn websocket_key(mut self, enabled: bool) -> Self {
+        self.settings.websocket_key = enabled;
         self
     }
 
@@ -197,6 +216,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Origins of which it is remembered what was learned, while they have no
+    /// connections; those looked up longest ago make way. Default 1,000, which
+    /// take half a megabyte.
+    #[must_use]
+    pub fn max_origins(mut self, origins: usize) -> Self {
+        self.settings.max_origins = origins.max(1);
+        self
+    }
+
     /// How long an HTTP/2 connection without sockets is kept for the next one;
     /// it may take a quarter more. `None` is for as long as there is a client.
     /// Default 90 s.
@@ -214,7 +242,9 @@ impl ClientBuilder {
     }
 
     /// How long an origin without RFC 8441 is remembered as such, before
-    /// HTTP/2 is tried again. Default 10 minutes.
+    /// HTTP/2 is tried again; an open HTTP/2 connection is used all the same.
+    /// As long it is remembered what HTTP/1.1 said to a socket that was refused
+    /// over HTTP/2. Default 10 minutes.
     #[must_use]
     pub fn forget_after(mut self, duration: Duration) -> Self {
         self.settings.forget_after = duration;

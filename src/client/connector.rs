@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::Version;
 use tokio::time::timeout;
@@ -44,13 +45,15 @@ impl Connector {
         }
     }
 
-    /// Connects to `target`, at `address` if that is known already; with
-    /// [`HttpVersion::Auto`], in the version that the server picks.
+    /// Connects to `target` within the `limit`, at `address` if that is known
+    /// already; with [`HttpVersion::Auto`], in the version that the server
+    /// picks.
     pub(super) async fn connect(
         &self,
         target: &Target,
         address: Option<SocketAddr>,
         version: HttpVersion,
+        limit: Duration,
     ) -> Result<Connection, Error> {
         let connect = async {
             match self.negotiate(target, address, version).await? {
@@ -58,12 +61,13 @@ impl Connector {
                 (false, io) => Ok(Connection::Http1(io)),
             }
         };
-        self.in_time(Box::pin(connect)).await
+        in_time(limit, Box::pin(connect)).await
     }
 
     /// What a connection to `target` would run on.
     pub(super) async fn dial(&self, target: &Target) -> Result<BoxIo, Error> {
-        self.in_time(Box::pin(self.reach(target, None))).await
+        let limit = self.settings.connect_timeout;
+        in_time(limit, Box::pin(self.reach(target, None))).await
     }
 
     /// As [`connect`](Self::connect), without a word said. Tells whether the
@@ -76,17 +80,7 @@ impl Connector {
         version: HttpVersion,
     ) -> Result<(bool, BoxIo), Error> {
         let negotiate = Box::pin(self.negotiate(target, address, version));
-        self.in_time(negotiate).await
-    }
-
-    /// Boxed, for an async function has two places for it.
-    async fn in_time<T>(
-        &self,
-        connect: Pin<Box<impl Future<Output = Result<T, Error>>>>,
-    ) -> Result<T, Error> {
-        timeout(self.settings.connect_timeout, connect)
-            .await
-            .map_err(|_| Error::Timeout(Timeout::Connect))?
+        in_time(self.settings.connect_timeout, negotiate).await
     }
 
     async fn negotiate(
@@ -154,6 +148,7 @@ impl Connector {
             &settings.http2,
             settings.handshake_timeout,
             settings.idle_timeout,
+            settings.streams_per_connection,
             observed,
         )
         .await?;
@@ -176,6 +171,16 @@ impl Connector {
         let observer = self.settings.observer.clone();
         Observed::new(id, Role::Client, version, observer, span)
     }
+}
+
+/// Boxed, for an async function has two places for it.
+async fn in_time<T>(
+    limit: Duration,
+    connect: Pin<Box<impl Future<Output = Result<T, Error>>>>,
+) -> Result<T, Error> {
+    timeout(limit, connect)
+        .await
+        .map_err(|_| Error::Timeout(Timeout::Connect))?
 }
 
 fn tls_error(error: io::Error, version: HttpVersion) -> Error {

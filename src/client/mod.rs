@@ -1,15 +1,17 @@
 //! The client: opens WebSockets, many to a connection.
 
+mod asking;
 mod attempt;
 mod builder;
 mod connector;
 mod origin;
+mod origins;
 mod place;
+mod pool;
 mod proxy;
 mod request;
 mod upgraded;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,9 +27,10 @@ pub use self::request::RequestBuilder;
 
 use self::connector::Connector;
 use self::origin::Origin;
+use self::origins::Origins;
 use self::place::LastPlace;
 use crate::error::Error;
-use crate::handshake::{HandshakeError, OriginKey, Target};
+use crate::handshake::{HandshakeError, Target};
 use crate::socket::WebSocket;
 use crate::transport::ConnectionStats;
 #[cfg(feature = "bridge")]
@@ -37,8 +40,12 @@ use crate::transport::{BoxIo, h2::Http2Config};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum HttpVersion {
-    /// HTTP/2 where a `wss` server has RFC 8441, else HTTP/1.1. Servers at
-    /// `ws` URLs are spoken to in HTTP/1.1.
+    /// HTTP/2 where a `wss` server has RFC 8441, else HTTP/1.1. A server that
+    /// says it has, and then refuses the method, is asked over HTTP/1.1 before
+    /// the attempt is given up: answers 400, 405, 426, 501, HTTP_1_1_REQUIRED,
+    /// and resets that name no fault. That it helps is remembered, as is a
+    /// missing RFC 8441, for [`forget_after`](ClientBuilder::forget_after).
+    /// Servers at `ws` URLs are spoken to in HTTP/1.1.
     #[default]
     Auto,
     /// A connection of its own, upgraded from HTTP/1.1 (RFC 6455).
@@ -77,11 +84,8 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
-/// By what their connections can be shared.
-type Origins = HashMap<(OriginKey, Option<SocketAddr>), Arc<Origin>>;
-
 struct Inner {
-    connector: Connector,
+    connector: Arc<Connector>,
     origins: Mutex<Origins>,
     last_place: LastPlace,
 }
@@ -96,7 +100,7 @@ impl Client {
     fn new(connector: Connector) -> Self {
         Self {
             inner: Arc::new(Inner {
-                connector,
+                connector: Arc::new(connector),
                 origins: Mutex::default(),
                 last_place: LastPlace::default(),
             }),
@@ -159,7 +163,7 @@ impl Client {
     /// Figures of the HTTP/2 connections in use.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionStats> {
-        let origins: Vec<_> = self.origins().values().cloned().collect();
+        let origins: Vec<_> = self.origins().all();
         origins.iter().flat_map(|origin| origin.stats()).collect()
     }
 
@@ -176,7 +180,7 @@ impl Client {
     /// The connections end all the same. To wait no longer than a given time,
     /// use `tokio::time::timeout`.
     pub async fn shutdown(&self) {
-        let origins: Vec<_> = self.origins().values().cloned().collect();
+        let origins: Vec<_> = self.origins().all();
         let hubs: Vec<_> = origins.iter().flat_map(|o| o.retire_all()).collect();
         let upgraded = self.inner.connector.upgraded.ended();
         for hub in hubs {
@@ -226,16 +230,9 @@ impl Client {
     }
 
     fn origin(&self, target: &Target, address: Option<SocketAddr>) -> Arc<Origin> {
+        let max = self.inner.connector.settings.max_origins;
         let key = (target.origin().clone(), address);
-        let mut origins = self.origins();
-        if address.is_some() && !origins.contains_key(&key) {
-            // Addresses come and go with the servers of a name.
-            origins.retain(|(_, address), origin| {
-                address.is_none() || Arc::strong_count(origin) > 1 || origin.is_connected()
-            });
-        }
-        let origin = origins.entry(key).or_insert_with(|| Origin::at(address));
-        origin.clone()
+        self.origins().find(key, max)
     }
 }
 
@@ -244,34 +241,5 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("connections", &self.connections())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_that_nothing_leads_to_are_forgotten() {
-        let client = Client::builder().build().unwrap();
-        let target: Target = "ws://example.com".parse().unwrap();
-        let address = |last| Some(SocketAddr::from(([10, 0, 0, last], 80)));
-        let named = client.origin(&target, None);
-        let in_use = client.origin(&target, address(0));
-        for last in 1..=100 {
-            drop(client.origin(&target, address(last)));
-        }
-        assert_eq!(
-            client.origins().len(),
-            3,
-            "the name, the one in use, the last"
-        );
-        drop(named);
-        assert!(Arc::ptr_eq(&in_use, &client.origin(&target, address(0))));
-        assert!(
-            client
-                .origins()
-                .contains_key(&(target.origin().clone(), None))
-        );
     }
 }

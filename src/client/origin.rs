@@ -1,16 +1,19 @@
-//! What a client knows of one origin: its connections, and whether they can
-//! carry WebSockets.
+//! What a client knows of one origin, and the I/O of its [pool](super::pool):
+//! dials, timers, waiting for news.
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, Notify};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep_until, timeout};
+use tracing::Instrument;
 
 use super::HttpVersion;
+use super::asking::{self, Ask};
 use super::connector::{Connection, Connector};
+use super::pool::{Dial, End, Lane, Next, Pool, Rules};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::Target;
@@ -22,26 +25,44 @@ use crate::transport::{BoxIo, ConnectionStats};
 pub(super) struct Origin {
     /// Where it is, if the caller knows better than the resolver.
     address: Option<SocketAddr>,
-    known: Mutex<Known>,
-    /// Held while a connection is made, so that all who come meanwhile share
-    /// it instead of making their own.
-    dialling: AsyncMutex<()>,
-    /// Told when a stream may have become free on any of the connections, or
-    /// one of them is in the way of a new one no more.
-    room: Arc<Notify>,
-}
-
-#[derive(Default)]
-struct Known {
-    connections: Vec<H2Client>,
-    /// The server has no RFC 8441, as seen at this time.
-    http1_since: Option<Instant>,
+    pool: Mutex<Pool<H2Client>>,
+    /// Told of every event in the pool's table.
+    news: Arc<Notify>,
+    /// When it was last looked up, counted by the client.
+    pub(super) used: std::sync::atomic::AtomicU64,
 }
 
 /// Where a socket can be opened.
 pub(super) enum Route {
     Http2(H2Client, Slot),
     Http1(BoxIo),
+}
+
+/// How long a connection and an answer may take.
+#[derive(Clone, Copy)]
+pub(super) struct Within {
+    pub(super) connect: Duration,
+    pub(super) handshake: Duration,
+}
+
+impl Lane for H2Client {
+    type Slot = Slot;
+
+    fn is_usable(&self, silence: Duration) -> bool {
+        !self.is_in_doubt(silence)
+    }
+
+    fn is_over(&self) -> bool {
+        !self.is_open()
+    }
+
+    fn claim(&self) -> Option<Slot> {
+        self.claim()
+    }
+
+    fn is_barred(&self) -> bool {
+        self.is_barred()
+    }
 }
 
 impl Origin {
@@ -52,183 +73,233 @@ impl Origin {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pool(&self) -> MutexGuard<'_, Pool<H2Client>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a connection that could carry sockets.
     pub(super) fn is_connected(&self) -> bool {
-        self.known().connections.iter().any(H2Client::is_open)
+        self.pool().connections().iter().any(H2Client::is_open)
     }
 
     pub(super) fn stats(&self) -> Vec<ConnectionStats> {
-        let known = self.known();
-        known.connections.iter().map(|c| c.hub().stats()).collect()
+        let pool = self.pool();
+        pool.connections().iter().map(|c| c.hub().stats()).collect()
     }
 
-    /// A stream on a connection that is there, or else a new connection within
-    /// the `limit`.
+    /// A stream on a connection that is there, or else a new connection.
     pub(super) async fn route(
         self: &Arc<Self>,
-        connector: &Connector,
+        connector: &Arc<Connector>,
         target: &Target,
         version: HttpVersion,
-        limit: Duration,
+        within: Within,
     ) -> Result<Route, Error> {
-        if !self.is_plain(connector, target, version)
-            && let Some(route) = self.claim()
+        let version = match version {
+            HttpVersion::Auto if !target.secure() => HttpVersion::Http1,
+            version => version,
+        };
+        let settings = &connector.settings;
+        let rules = Rules {
+            max_connections: settings.max_connections,
+            forget_after: settings.forget_after,
+            connect: within.connect.min(settings.connect_timeout),
+            handshake: within.handshake,
+        };
+        if version != HttpVersion::Http1
+            && let Some((client, slot)) = self.pool().at_once(version, &rules)
         {
-            return Ok(route);
+            return Ok(Route::Http2(client, slot));
         }
         // Boxed, and the timer with it, only where there is something to wait for.
-        let route = Box::pin(self.new_route(connector, target, version));
-        let route = timeout(limit, route).await;
+        let route = Box::pin(self.new_route(connector, target, version, &rules));
+        let route = timeout(rules.connect, route).await;
         route.unwrap_or(Err(Error::Timeout(Timeout::Connect)))
     }
 
     /// A new connection, or a stream on one that others have made meanwhile.
     async fn new_route(
         self: &Arc<Self>,
+        connector: &Arc<Connector>,
+        target: &Target,
+        version: HttpVersion,
+        rules: &Rules,
+    ) -> Result<Route, Error> {
+        if version == HttpVersion::Http1 {
+            return self.http1(connector, target, rules.connect).await;
+        }
+        let mut socket = self.pool().asked_for(version);
+        loop {
+            let mut news = pin!(self.news.notified());
+            // What happens from here on is not missed.
+            news.as_mut().enable();
+            let next = self.pool().next(&mut socket, rules);
+            let until = match next {
+                Next::Open(client, slot) => return Ok(Route::Http2(client, slot)),
+                Next::Plain(Some(io)) => return Ok(Route::Http1(io)),
+                Next::Plain(None) => return self.http1(connector, target, rules.connect).await,
+                Next::Fail(error) => return Err(error),
+                Next::Dial(dial) => {
+                    self.dial(&dial, connector, target, version, rules.connect);
+                    continue;
+                }
+                Next::Wait(until) => until,
+            };
+            let another = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = news => {}
+                () = another => {}
+            }
+        }
+    }
+
+    /// Makes a connection for all that wait for it, in a task of its own: it
+    /// ends with the last of them.
+    fn dial(
+        self: &Arc<Self>,
+        dial: &Arc<Dial<H2Client>>,
+        connector: &Arc<Connector>,
+        target: &Target,
+        version: HttpVersion,
+        limit: Duration,
+    ) {
+        let (origin, waited_for) = (self.clone(), Arc::downgrade(dial));
+        let (connector, target) = (connector.clone(), target.clone());
+        let making = async move {
+            let address = origin.address;
+            let made = connector.connect(&target, address, version, limit);
+            let made = Box::pin(made).await;
+            if let Some(dial) = waited_for.upgrade() {
+                dial.ends(origin.made(made, &connector, &target, version));
+                origin.news.notify_waiters();
+            }
+        };
+        let task = tokio::spawn(making.in_current_span());
+        dial.is_made_by(task.abort_handle());
+    }
+
+    /// What a dial came to.
+    fn made(
+        self: &Arc<Self>,
+        made: Result<Connection, Error>,
         connector: &Connector,
         target: &Target,
         version: HttpVersion,
-    ) -> Result<Route, Error> {
-        if self.is_plain(connector, target, version) {
-            return self.http1(connector, target).await;
-        }
-        let mut patience = None;
-        loop {
-            let mut room = pin!(self.room.notified());
-            // What becomes free from here on is not missed.
-            room.as_mut().enable();
-            if let Some(route) = self.claim() {
-                return Ok(route);
+    ) -> End<H2Client> {
+        let (io, why) = match made {
+            Ok(Connection::Http2(client)) if client.is_capable() => {
+                self.keep(client.clone());
+                return End::Made(client);
             }
-            let dialling = self.dialling.lock().await;
-            if let Some(route) = self.claim() {
-                return Ok(route);
+            Ok(Connection::Http2(_)) if version == HttpVersion::Http2 => {
+                return End::Failed(Error::NoExtendedConnect);
             }
-            if version == HttpVersion::Auto && self.is_http1(connector.settings.forget_after) {
-                drop(dialling);
-                return self.http1(connector, target).await;
+            Err(error) if version == HttpVersion::Auto && asking::is_http1_required(&error) => {
+                (None, "HTTP_1_1_REQUIRED")
             }
-            if self.is_full(connector.settings.max_connections) {
-                drop(dialling);
-                let limit = connector.settings.connect_timeout;
-                let patience = patience.get_or_insert_with(|| Box::pin(sleep(limit)));
-                tokio::select! {
-                    biased;
-                    () = room => continue,
-                    () = patience => return Err(Error::Timeout(Timeout::Connect)),
-                }
-            }
-            match connector.connect(target, self.address, version).await? {
-                Connection::Http2(client) if client.is_capable() => {
-                    self.keep(client.clone());
-                    // Also where it is about to end already: that fails as any
-                    // attempt does, of which there is a number. To make one
-                    // connection after the other here would have no end.
-                    if let Some(slot) = client.claim() {
-                        return Ok(Route::Http2(client, slot));
-                    }
-                }
-                Connection::Http1(io) => {
-                    fell_back(connector);
-                    self.known().http1_since = Some(Instant::now());
-                    return Ok(Route::Http1(io));
-                }
-                Connection::Http2(_) if version == HttpVersion::Http2 => {
-                    return Err(Error::NoExtendedConnect);
-                }
-                Connection::Http2(_) => {
-                    tracing::debug!(
-                        host = target.host(),
-                        "HTTP/2 without extended CONNECT: falling back to HTTP/1.1"
-                    );
-                    fell_back(connector);
-                    self.known().http1_since = Some(Instant::now());
-                    // Not by way of what was just noted: that may be set to be
-                    // forgotten sooner than a connection is made.
-                    drop(dialling);
-                    return self.http1(connector, target).await;
-                }
-            }
-        }
+            Err(error) => return End::Failed(error),
+            Ok(Connection::Http2(_)) => (None, "HTTP/2 without extended CONNECT"),
+            Ok(Connection::Http1(io)) => (Some(io), "no HTTP/2"),
+        };
+        tracing::debug!(host = target.host(), "{why}: falling back to HTTP/1.1");
+        fell_back(connector);
+        self.pool().found_plain();
+        End::Plain(Mutex::new(io))
     }
 
     /// Knows a connection until it ends.
     fn keep(self: &Arc<Self>, client: H2Client) {
         let (origin, hub) = (Arc::downgrade(self), client.hub().clone());
-        client.tells_of_room(self.room.clone());
-        self.known().connections.push(client);
+        client.tells_of_room(self.news.clone());
+        self.pool().made(client);
         tokio::spawn(async move {
             hub.ended().await;
             if let Some(origin) = origin.upgrade() {
-                origin.forget(&hub);
+                origin.retire(&hub);
             }
         });
     }
 
-    fn forget(&self, hub: &Arc<Hub>) {
-        self.known()
-            .connections
-            .retain(|one| !Arc::ptr_eq(one.hub(), hub));
-        self.room.notify_waiters();
-    }
-
     /// Takes a connection out of use, whatever it carries.
-    pub(super) fn retire(&self, client: &H2Client) {
-        self.forget(client.hub());
+    pub(super) fn retire(&self, hub: &Arc<Hub>) {
+        self.pool().retire(|one| Arc::ptr_eq(one.hub(), hub));
+        self.news.notify_waiters();
     }
 
     /// Takes all connections out of use.
     pub(super) fn retire_all(&self) -> Vec<Arc<Hub>> {
-        let connections = std::mem::take(&mut self.known().connections);
-        self.room.notify_waiters();
+        let connections = self.pool().retire_all();
+        self.news.notify_waiters();
         connections.iter().map(|c| c.hub().clone()).collect()
     }
 
-    async fn http1(&self, connector: &Connector, target: &Target) -> Result<Route, Error> {
-        match connector
-            .connect(target, self.address, HttpVersion::Http1)
-            .await?
-        {
+    async fn http1(
+        &self,
+        connector: &Connector,
+        target: &Target,
+        limit: Duration,
+    ) -> Result<Route, Error> {
+        let version = HttpVersion::Http1;
+        let made = connector.connect(target, self.address, version, limit);
+        match made.await? {
             Connection::Http1(io) => Ok(Route::Http1(io)),
             Connection::Http2(_) => Err(Error::NoExtendedConnect),
         }
     }
 
-    /// Whether a socket is opened over HTTP/1.1, whatever connections there are.
-    fn is_plain(&self, connector: &Connector, target: &Target, version: HttpVersion) -> bool {
-        match version {
-            HttpVersion::Http1 => true,
-            HttpVersion::Http2 => false,
-            HttpVersion::Auto => !target.secure() || self.is_http1(connector.settings.forget_after),
+    /// Whether a socket whose extended CONNECT was refused is asked for over
+    /// HTTP/1.1; waits where another is asking.
+    pub(super) async fn ask_instead(self: &Arc<Self>, forget_after: Duration) -> Instead {
+        loop {
+            let ask = self.pool().asking.refused(forget_after);
+            let mut under_way = match ask {
+                Ask::Instead => return Instead::Use,
+                Ask::No => return Instead::No,
+                Ask::Now(tell) => {
+                    let origin = self.clone();
+                    return Instead::Ask(Question { origin, tell });
+                }
+                Ask::Later(under_way) => under_way,
+            };
+            let told = under_way.wait_for(Option::is_some).await;
+            match told.map(|works| *works) {
+                Ok(Some(true)) => return Instead::Use,
+                Ok(_) => return Instead::No,
+                // Given up: whoever looks first asks again.
+                Err(_) => {}
+            }
         }
     }
+}
 
-    fn is_http1(&self, forget_after: Duration) -> bool {
-        let since = self.known().http1_since;
-        since.is_some_and(|since| since.elapsed() < forget_after)
-    }
+/// What a socket does whose extended CONNECT was refused.
+pub(super) enum Instead {
+    /// HTTP/1.1, which works.
+    Use,
+    /// HTTP/1.1, to find out.
+    Ask(Question),
+    No,
+}
 
-    fn claim(&self) -> Option<Route> {
-        let mut known = self.known();
-        known.connections.retain(H2Client::is_open);
-        known
-            .connections
-            .iter()
-            .find_map(|client| Some(Route::Http2(client.clone(), client.claim()?)))
-    }
+/// The right to ask over HTTP/1.1, for all that were refused. Dropped, it is
+/// another's.
+pub(super) struct Question {
+    origin: Arc<Origin>,
+    tell: watch::Sender<Option<bool>>,
+}
 
-    /// Whether there is nothing to do but to wait for room: no further
-    /// connection may be made, or there is one that carries nothing and has no
-    /// room all the same. Its server takes no streams for now (RFC 9113
-    /// §6.5.2), and would not on another one.
-    fn is_full(&self, max: usize) -> bool {
-        let known = self.known();
-        let barred = known.connections.iter().any(H2Client::is_barred);
-        known.connections.len() >= max || barred
+impl Question {
+    pub(super) fn answered(self, connector: &Connector, works: bool) {
+        if works {
+            fell_back(connector);
+        }
+        let mut pool = self.origin.pool();
+        pool.asking.answered(&self.tell, works);
     }
 }
 

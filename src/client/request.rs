@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use tokio::time::{Instant, timeout};
 
+use super::asking;
 use super::attempt::{Accepted, Attempt, Failure};
-use super::origin::{Origin, Route};
+use super::origin::{Instead, Origin, Route, Within};
 use super::place::Place;
 use super::{Client, HttpVersion};
 use crate::error::Error;
@@ -34,6 +36,7 @@ struct Request {
     offer: Offer,
     deflate: Option<DeflateConfig>,
     version: Option<HttpVersion>,
+    websocket_key: Option<bool>,
     authority: Option<HostPort>,
     address: Option<SocketAddr>,
     early: Early,
@@ -52,6 +55,7 @@ impl RequestBuilder {
             headers: HeaderMap::new(),
             offer: Offer::default(),
             version: None,
+            websocket_key: None,
             authority: None,
             address: None,
             early: Early::default(),
@@ -139,6 +143,13 @@ impl RequestBuilder {
     /// [`version`](super::ClientBuilder::version).
     pub fn version(mut self, version: HttpVersion) -> Self {
         self.0.version = Some(version);
+        self
+    }
+
+    /// Whether a `Sec-WebSocket-Key` is sent over HTTP/2, too, instead of the client's
+    /// [`websocket_key`](super::ClientBuilder::websocket_key).
+    pub fn websocket_key(mut self, enabled: bool) -> Self {
+        self.0.websocket_key = Some(enabled);
         self
     }
 
@@ -257,40 +268,52 @@ impl Request {
         let find = || self.client.origin(&place.target, self.address);
         match self.address {
             Some(_) => find(),
-            // Only those with an address are ever forgotten.
+            // Not forgotten while it is held here.
             None => place.origin.get_or_init(find).clone(),
         }
     }
 
-    /// Attempts until one is answered.
+    /// Attempts until one is answered. However many there are, together they
+    /// take no longer than a connection and an answer may.
     async fn attempts(&self) -> Result<Accepted, Error> {
+        let began = Instant::now();
         let place = self.place.as_deref();
         let place = place.map_err(|error| HandshakeError::Url(*error))?;
         let target = match &self.authority {
             Some(authority) => &place.target.clone().called(authority),
             None => &place.target,
         };
-        let origin = self.origin_of(place);
+        let origin = &self.origin_of(place);
         let connector = &self.client.inner.connector;
-        let version = self.version.unwrap_or(connector.settings.version);
         let settings = &connector.settings;
+        let version = self.version.unwrap_or(settings.version);
         let (connect, handshake) = self
             .limits
             .unwrap_or((Duration::MAX, settings.handshake_timeout));
-        let attempt = Attempt {
-            handshake: handshake.min(settings.handshake_timeout),
+        let connect = connect.min(settings.connect_timeout);
+        let handshake = handshake.min(settings.handshake_timeout);
+        let end = connect.checked_add(handshake);
+        let end = end.and_then(|in_all| began.checked_add(in_all));
+        let mut attempt = Attempt {
+            handshake,
             connector,
             target,
             headers: &self.headers,
             offer: &self.offer,
             early: &self.early,
+            key: self.websocket_key.unwrap_or(settings.websocket_key),
         };
         let mut repeats = 0;
         let mut redialled = false;
         loop {
-            let observer = connector.settings.observer.clone();
-            let mut handshaking = Handshaking::new(observer, Role::Client, None);
-            let route = origin.route(connector, target, version, connect).await;
+            let left = left(end);
+            attempt.handshake = handshake.min(left);
+            let within = Within {
+                connect: connect.min(left),
+                handshake,
+            };
+            let mut handshaking = self.handshaking();
+            let route = origin.route(connector, target, version, within).await;
             let (client, slot) = match route {
                 Ok(Route::Http2(client, slot)) => (client, slot),
                 Ok(Route::Http1(io)) => {
@@ -313,30 +336,101 @@ impl Request {
                 Err(Failure::Unprocessed(_)) => Handshake::Unprocessed,
                 Err(Failure::Final(error)) => error.handshake(),
             });
-            match accepted {
-                Err(Failure::Unprocessed(error)) => {
+            let error = match accepted {
+                Ok(accepted) => return Ok(accepted),
+                Err(Failure::Unprocessed(error)) if !asking::is_http1_required(&error) => {
                     tracing::debug!(%error, "not processed by the server: trying again");
                     if !client.is_open() {
-                        origin.retire(&client);
+                        origin.retire(client.hub());
                     }
                     repeats += 1;
-                    if repeats > REPEATS {
-                        return Err(error);
+                    if repeats <= REPEATS {
+                        continue;
                     }
+                    error
                 }
                 // Not for this connection, says the server (RFC 9110
                 // §15.5.20): a new one may lead to where it is.
                 Err(Failure::Final(Error::Refused(refusal)))
                     if refusal.status == StatusCode::MISDIRECTED_REQUEST && !redialled =>
                 {
-                    origin.retire(&client);
+                    origin.retire(client.hub());
                     redialled = true;
+                    continue;
                 }
-                Err(Failure::Final(error)) => return Err(error),
-                Ok(accepted) => return Ok(accepted),
+                Err(Failure::Unprocessed(error) | Failure::Final(error)) => error,
+            };
+            if matches!(error, Error::Timeout(_)) {
+                client.timed_out();
+            }
+            let is_sent = !self.early.is_empty();
+            if version != HttpVersion::Auto || !asking::may_know_better(&error, is_sent) {
+                return Err(error);
+            }
+            drop(client);
+            return Box::pin(self.over_http1_instead(origin, attempt, end, error)).await;
+        }
+    }
+
+    /// Over HTTP/1.1, where it is not known to know better only to find that
+    /// out.
+    async fn over_http1_instead(
+        &self,
+        origin: &Arc<Origin>,
+        mut attempt: Attempt<'_>,
+        end: Option<Instant>,
+        refused: Error,
+    ) -> Result<Accepted, Error> {
+        let connector = attempt.connector;
+        let asks = origin.ask_instead(connector.settings.forget_after);
+        let question = match timeout(left(end), asks).await {
+            Ok(Instead::Use) => None,
+            Ok(Instead::Ask(question)) => Some(question),
+            Ok(Instead::No) | Err(_) => return Err(refused),
+        };
+        tracing::debug!(
+            host = attempt.target.host(),
+            error = %refused,
+            "refused over HTTP/2: asking over HTTP/1.1"
+        );
+        let mut handshaking = self.handshaking();
+        let left = left(end);
+        let within = Within {
+            connect: left,
+            handshake: attempt.handshake,
+        };
+        let http1 = HttpVersion::Http1;
+        let route = origin.route(connector, attempt.target, http1, within);
+        let accepted = match route.await {
+            Ok(Route::Http1(io)) => {
+                handshaking.on(Version::HTTP_11);
+                attempt.handshake = left;
+                Box::pin(attempt.over_http1(io)).await
+            }
+            // There is no other in this version.
+            Ok(Route::Http2(..)) => Err(Error::NoExtendedConnect),
+            Err(error) => Err(error),
+        };
+        handshaking.done(result(&accepted));
+        match question {
+            None => accepted,
+            Some(question) => {
+                question.answered(connector, accepted.is_ok());
+                accepted.map_err(|_| refused)
             }
         }
     }
+
+    fn handshaking(&self) -> Handshaking {
+        let observer = self.client.inner.connector.settings.observer.clone();
+        Handshaking::new(observer, Role::Client, None)
+    }
+}
+
+/// Until then.
+fn left(end: Option<Instant>) -> Duration {
+    let left = |end: Instant| end.saturating_duration_since(Instant::now());
+    end.map_or(Duration::MAX, left)
 }
 
 fn result(accepted: &Result<Accepted, Error>) -> Handshake {

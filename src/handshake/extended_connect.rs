@@ -3,7 +3,7 @@
 //! `:protocol` is no part of [`http`]'s types: the caller adds it to a client's request, and
 //! passes it in with a server's.
 
-use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT};
+use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version, request, response};
 
@@ -18,8 +18,9 @@ pub const PROTOCOL: &str = "websocket";
 /// The client's request, to which the caller adds [`PROTOCOL`]; `headers` come after the
 /// handshake's own fields (RFC 8441 §5).
 ///
-/// No key is sent: HTTP/2 needs none, and a gateway that adds its own would show its backend
-/// two.
+/// RFC 8441 §5 makes no use of a `sec-websocket-key`, so `None` is enough for every server that
+/// ends the stream itself. A gateway in front of an RFC 6455 server needs one there, and some
+/// (Envoy) make none of their own: without the client's, their server answers 400.
 ///
 /// # Errors
 /// If `headers` holds a [reserved](fields::is_reserved) field, or the offer is not valid.
@@ -27,6 +28,7 @@ pub fn request(
     target: &Target,
     headers: HeaderMap,
     offer: &Offer,
+    key: Option<&Key>,
 ) -> Result<Request<()>, HandshakeError> {
     fields::check_own(&headers)?;
     let mut request = Request::new(());
@@ -34,6 +36,7 @@ pub fn request(
     *request.uri_mut() = target.http_uri();
     *request.version_mut() = Version::HTTP_2;
     let own = request.headers_mut();
+    own.extend(key.map(|key| (SEC_WEBSOCKET_KEY, key.to_value())));
     offer.write(own)?;
     fields::add_own(own, headers);
     Ok(request)
@@ -41,7 +44,8 @@ pub fn request(
 
 /// Checks the server's answer, any 2xx, and says what was agreed (RFC 8441 §5).
 ///
-/// A `sec-websocket-accept` means nothing here; some gateways pass on one of their backend's.
+/// A `sec-websocket-accept` means nothing here, whatever key was sent: gateways pass on their
+/// backend's, make one of their own key, or leave it out.
 ///
 /// # Errors
 /// If the answer is no valid consent to just this request: the stream must be reset. Other

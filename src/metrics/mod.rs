@@ -154,8 +154,9 @@ pub enum Handshake {
     /// (REFUSED_STREAM or GOAWAY, RFC 9113 §8.7), which is repeated where that
     /// may help.
     Unprocessed,
-    /// At a client: the server has no RFC 8441, so HTTP/1.1 is used. Told when
-    /// it is found out, beside the result of the handshake that follows.
+    /// At a client: the server has no RFC 8441, or refused the method over HTTP/2
+    /// and took the socket over HTTP/1.1, which is used from now on. Told when
+    /// it is found out, beside the results of the handshakes.
     Fallback,
     /// Anything else: no connection, a reset, an answer or a request that
     /// breaks RFC 6455 §4 or RFC 8441 §5.

@@ -17,6 +17,10 @@ impl Early {
         self.messages.push(message);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// How many messages there are, and how long their payloads are together.
     pub(crate) fn size(&self) -> (u64, usize) {
         let bytes = self.messages.iter().map(Message::len).sum();

@@ -53,7 +53,7 @@ pub(super) fn switching(head: &str) -> String {
 }
 
 /// Echoes on an upgraded connection until it is closed.
-async fn echo_frames(mut io: impl AsyncRead + AsyncWrite + Unpin) {
+pub(super) async fn echo_frames(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     let mut parser = Parser::default();
     let mut bytes = vec![0; 16 * 1024];
     loop {

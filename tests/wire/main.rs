@@ -5,6 +5,7 @@
 
 mod abandoned;
 mod admission;
+mod asking;
 mod axum_router;
 mod bridge_drain;
 mod bridge_handshake;
@@ -22,6 +23,7 @@ mod broadcast;
 mod cancel;
 #[cfg(feature = "deflate")]
 mod deflate;
+mod dialling;
 mod drain;
 mod early;
 mod ending_client;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use h2ws::handshake::HandshakeError;
+use h2ws::handshake::{HandshakeError, Key};
 use h2ws::{Client, Error, HttpVersion, Message, Timeout};
 
 use crate::support::client::{Beside, accept, echo, http2, listen, no_stream_is_left};
@@ -126,14 +126,50 @@ async fn the_request_is_as_in_the_rfc() {
     ] {
         assert_eq!(parts.headers[name], value);
     }
-    for absent in [
-        "sec-websocket-key",
-        "upgrade",
-        "connection",
-        "content-length",
-        "host",
-    ] {
+    for absent in ["upgrade", "connection", "content-length", "host"] {
         assert!(!parts.headers.contains_key(absent), "{absent}");
+    }
+}
+
+/// RFC 8441 §5 makes no use of a key, but a gateway to a server of RFC 6455 §4.1 may have no other:
+/// one is sent unless it is switched off, another each time, and its answer is not looked at.
+#[tokio::test]
+async fn a_key_is_sent_unless_it_is_switched_off() {
+    let (listener, addr) = listen().await;
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            let mut builder = h2::server::Builder::new();
+            builder.enable_connect_protocol();
+            let sender = sender.clone();
+            tokio::spawn(h2peer::serve(io, builder, move |request, mut respond| {
+                let key = request.headers().get("sec-websocket-key").cloned();
+                sender.send(key).unwrap();
+                let answer = http::Response::builder().header("sec-websocket-accept", "another");
+                let sent = respond.send_response(answer.body(()).unwrap(), false);
+                std::mem::forget(sent.unwrap());
+            }));
+        }
+    });
+    let url = format!("ws://{addr}/");
+    let (on, off) = (http2(), http2().websocket_key(false));
+    let (on, off) = (on.build().unwrap(), off.build().unwrap());
+    let mut keys = std::collections::HashSet::new();
+    for (request, is_sent) in [
+        (on.request(&url), true),
+        (on.request(&url), true),
+        (off.request(&url).websocket_key(true), true),
+        (off.request(&url), false),
+        (on.request(&url).websocket_key(false), false),
+    ] {
+        within(request.connect()).await.unwrap();
+        let key = within(seen.recv()).await.unwrap();
+        assert_eq!(key.is_some(), is_sent);
+        if let Some(key) = key {
+            Key::parse(&key).unwrap();
+            assert!(keys.insert(key), "a key sent twice");
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl WayArgs {
             .iter()
             .fold(Offer::default(), Offer::subprotocol);
         let made = || -> Result<(), HandshakeError> {
-            extended_connect::request(target, self.headers(), &offer)?;
+            extended_connect::request(target, self.headers(), &offer, None)?;
             upgrade::request(target, self.headers(), &offer, &Key::new([0; 16]))?;
             Ok(())
         };
@@ -95,7 +95,7 @@ impl WayArgs {
 
     /// Through the proxy that was asked for.
     pub(crate) fn client(&self) -> ClientBuilder {
-        let builder = Client::builder();
+        let builder = Client::builder().websocket_key(!self.no_websocket_key);
         match &self.proxy {
             Some(proxy) => builder.proxy(&proxy.0),
             None if self.no_proxy => builder.no_proxy(),

@@ -33,6 +33,7 @@ pub struct Route {
     response: HeaderRules,
     timeouts: Timeouts,
     upstream_host: bool,
+    websocket_key: bool,
     trust_forwarded: bool,
     ordinary: bool,
     via: Option<String>,
@@ -137,6 +138,12 @@ impl Route {
     #[must_use]
     pub fn names_upstream(&self) -> bool {
         self.upstream_host
+    }
+
+    /// Whether upstreams are sent a `Sec-WebSocket-Key` over HTTP/2, too.
+    #[must_use]
+    pub fn websocket_key(&self) -> bool {
+        self.websocket_key
     }
 
     /// Whether clients are believed what they say of those behind them.

@@ -49,7 +49,10 @@ fn rfc8441_5_1_example() {
         .extension(Extension::new("permessage-deflate").unwrap());
     let mut headers = HeaderMap::new();
     headers.insert("origin", HeaderValue::from_static("http://www.example.com"));
-    let made = request(&target, headers, &offer).unwrap().into_parts().0;
+    let made = request(&target, headers, &offer, None)
+        .unwrap()
+        .into_parts()
+        .0;
     let example = good();
     assert_eq!(made.method, Method::CONNECT);
     assert_eq!(made.version, Version::HTTP_2);
@@ -77,7 +80,7 @@ fn rfc8441_5_1_example() {
 fn rfc8441_5_the_scheme_is_one_of_http() {
     let made = |url: &str| {
         let target = url.parse().unwrap();
-        let request = request(&target, HeaderMap::new(), &Offer::default());
+        let request = request(&target, HeaderMap::new(), &Offer::default(), None);
         request.unwrap().uri().to_string()
     };
     assert_eq!(made("wss://a"), "https://a/");
@@ -312,7 +315,7 @@ fn rfc8441_5_callers_may_not_bring_hop_by_hop_fields() {
         let mut headers = HeaderMap::new();
         headers.insert(&name, HeaderValue::from_static("x"));
         let reserved = Err(HandshakeError::ReservedHeader(name));
-        let made = request(&target, headers.clone(), &Offer::default());
+        let made = request(&target, headers.clone(), &Offer::default(), None);
         assert_eq!(made.map(drop), reserved);
         let made = response(&opening, &Agreed::default(), headers);
         assert_eq!(made.map(drop), reserved);
@@ -351,7 +354,7 @@ proptest! {
         if deflate {
             offer = offer.deflate(&DeflateConfig::default());
         }
-        let made = request(&target, HeaderMap::new(), &offer).unwrap().into_parts().0;
+        let made = request(&target, HeaderMap::new(), &offer, None).unwrap().into_parts().0;
         let opening = check(&made).unwrap();
         prop_assert_eq!(opening.authority.to_string(), target.authority());
         prop_assert_eq!(&opening.subprotocols, &offer.subprotocols);

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -36,6 +36,10 @@ const NO_SETTINGS: usize = usize::MAX - 1;
 /// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 
+/// Streams that a client can open on one connection in its whole life: the odd
+/// ones of 2^31 - 1 identifiers (RFC 9113 §5.1.1).
+pub(crate) const MAX_STREAMS: u32 = 1 << 30;
+
 /// Opens streams on one connection. Clones share it.
 #[derive(Clone)]
 pub(crate) struct H2Client {
@@ -48,14 +52,39 @@ pub(crate) struct H2Client {
     capable: Arc<AtomicBool>,
 }
 
-/// `h2` ends the connection when nobody can open streams any more: when the
-/// last [`H2Client`] is gone, or when an idle connection's driver has emptied
-/// this.
-struct Sender(Mutex<Option<SendRequest<Piece>>>);
+struct Sender {
+    /// `h2` ends the connection when nobody can open streams any more: when the
+    /// last [`H2Client`] is gone, or when an idle connection's driver has
+    /// emptied this.
+    requests: Mutex<Option<SendRequest<Piece>>>,
+    /// Streams that can still be claimed before the identifiers run out.
+    left: AtomicU32,
+    unanswered: Mutex<Option<Unanswered>>,
+}
+
+/// The first request since anything came.
+#[derive(Clone, Copy)]
+struct Unanswered {
+    /// Received until then.
+    bytes: u64,
+    since: Instant,
+}
 
 impl Sender {
     fn lock(&self) -> MutexGuard<'_, Option<SendRequest<Piece>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, Option<Unanswered>> {
+        let unanswered = self.unanswered.lock();
+        unanswered.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One stream fewer, if there is one left.
+    fn take_one(&self) -> bool {
+        let fewer = |left: u32| left.checked_sub(1);
+        let order = Ordering::Relaxed;
+        self.left.fetch_update(order, order, fewer).is_ok()
     }
 }
 
@@ -98,12 +127,14 @@ impl H2Client {
     /// Starts HTTP/2 on `io`. The future moves the connection and has to be
     /// polled for as long as it lasts; it ends when the connection does, which
     /// is at the latest when it was without streams for the `idle` time. Each
-    /// of the server's header blocks gets `patience`.
+    /// of the server's header blocks gets `patience`. It is good for so many
+    /// `streams` in all.
     pub(crate) async fn handshake(
         io: BoxIo,
         config: &Http2Config,
         patience: Duration,
         idle: Option<Duration>,
+        streams: u32,
         observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
         let wire = Wire::new(io, 0, PREFACE);
@@ -123,7 +154,11 @@ impl H2Client {
         wire.gather();
         let hub = Arc::new(Hub::new(observed, Side::Client, wire.clone(), config));
         let (known, limit) = watch::channel(None);
-        let send = Arc::new(Sender(Mutex::new(Some(send))));
+        let send = Arc::new(Sender {
+            requests: Mutex::new(Some(send)),
+            left: AtomicU32::new(streams),
+            unanswered: Mutex::default(),
+        });
         let connection = ClientConnection {
             connection,
             known,
@@ -185,7 +220,44 @@ impl H2Client {
 
     /// Whether new streams can be opened, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
-        self.hub.is_open() && !self.hub.is_going_away() && !self.hub.is_retired()
+        self.hub.is_open()
+            && !self.hub.is_going_away()
+            && !self.hub.is_retired()
+            && self.send.left.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the server may be gone: a request has been waiting for so long,
+    /// and not one byte has come meanwhile, be it the answer to a PING. One that
+    /// is merely slow to answer it is not. It is asked then, and as long as it
+    /// says nothing no stream should be opened here.
+    pub(crate) fn is_in_doubt(&self, limit: Duration) -> bool {
+        if self.hub.is_in_doubt() {
+            return true;
+        }
+        let unanswered = *self.send.unanswered();
+        let in_doubt = unanswered.is_some_and(|unanswered| {
+            unanswered.bytes == self.hub.bytes_received() && unanswered.since.elapsed() >= limit
+        });
+        if in_doubt && let Some(unanswered) = unanswered {
+            self.hub.doubt(unanswered.bytes);
+        }
+        in_doubt
+    }
+
+    /// As [`is_in_doubt`](Self::is_in_doubt), where the limit of a request is
+    /// known to be over.
+    pub(crate) fn timed_out(&self) {
+        self.is_in_doubt(Duration::ZERO);
+    }
+
+    /// A request is about to be sent.
+    fn asks(&self) {
+        let bytes = self.hub.bytes_received();
+        let mut unanswered = self.send.unanswered();
+        if unanswered.is_none_or(|unanswered| unanswered.bytes != bytes) {
+            let since = Instant::now();
+            *unanswered = Some(Unanswered { bytes, since });
+        }
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -198,9 +270,10 @@ impl H2Client {
             return None;
         }
         let max = (*self.limit.borrow())?;
-        self.hub.claim_slot(max).then(|| Slot {
+        let slot = self.hub.claim_slot(max).then(|| Slot {
             hub: Some(self.hub.clone()),
-        })
+        })?;
+        self.send.take_one().then_some(slot)
     }
 
     /// Whether the server takes no streams at all for now.
@@ -227,16 +300,21 @@ impl H2Client {
         request
             .extensions_mut()
             .insert(Protocol::from_static(WEBSOCKET));
-        // Before the request is out, nothing was processed.
-        let unsent = |error: StreamError| OpenError {
-            error: self.hub.why(error),
-            unprocessed: true,
+        // Before the request is out, nothing was processed. What takes no request
+        // takes no other either.
+        let unsent = |error: StreamError| {
+            self.send.left.store(0, Ordering::Relaxed);
+            OpenError {
+                error: self.hub.why(error),
+                unprocessed: true,
+            }
         };
         let send = self.send.lock().clone();
         let mut send = send.ok_or_else(|| unsent(StreamError::Closed))?;
         poll_fn(|cx| send.poll_ready(cx))
             .await
             .map_err(|error| unsent(error.into()))?;
+        self.asks();
         let (response, stream) = send
             .send_request(request, false)
             .map_err(|error| unsent(error.into()))?;
@@ -311,7 +389,7 @@ impl driver::Connection for ClientConnection {
                 .send_if_modified(|known| known.replace(limit) != Some(limit));
             let leaves = !self.going_away && self.hub.is_going_away();
             self.going_away |= leaves;
-            if changed || leaves {
+            if changed || leaves || self.hub.is_reassured() {
                 self.hub.room_changed();
             }
         }
@@ -323,7 +401,8 @@ impl driver::Connection for ClientConnection {
     }
 
     fn is_used(&self) -> bool {
-        self.hub.is_claimed()
+        // Nor is a connection that was given up waited for without end.
+        self.hub.is_claimed() || self.send.strong_count() == 0
     }
 
     fn retire(&mut self) -> bool {

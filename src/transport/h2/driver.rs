@@ -186,6 +186,11 @@ impl<C: Connection> Driver<C> {
         if let (Some(took), Some(meter)) = (self.pings.poll(cx), &self.meter) {
             meter.round_trip(took);
         }
+        if self.hub.takes_question() {
+            let now = Instant::now();
+            self.pings.ask(cx, now);
+            self.life.asked(now, &self.wire.counts().0);
+        }
         if self.budget.poll(&mut self.pings, cx) {
             cx.waker().wake_by_ref();
         }

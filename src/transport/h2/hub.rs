@@ -57,10 +57,22 @@ pub(crate) struct Hub {
     pub(super) abandoned: AtomicUsize,
     /// Told when there may be room for a stream.
     room: OnceLock<Arc<Notify>>,
+    doubt: Doubt,
     ended: Notify,
     wire: Wire,
     /// Why the connection ended, as far as its driver knows.
     ending: OnceLock<StreamError>,
+}
+
+/// Whether the peer is still there, where a request went unanswered for too
+/// long without a byte.
+#[derive(Default)]
+struct Doubt {
+    is_there: AtomicBool,
+    /// Bytes received when it came up.
+    bytes: AtomicU64,
+    /// It is still to be asked.
+    asks: AtomicBool,
 }
 
 #[derive(Default)]
@@ -98,6 +110,7 @@ impl Hub {
             #[cfg(feature = "client")]
             abandoned: AtomicUsize::new(0),
             room: OnceLock::new(),
+            doubt: Doubt::default(),
             ended: Notify::new(),
             wire,
             ending: OnceLock::new(),
@@ -335,6 +348,45 @@ impl Hub {
     /// Whether the peer sent GOAWAY: no new stream will be taken.
     pub(crate) fn is_going_away(&self) -> bool {
         self.wire.counts().0.goaways > 0
+    }
+
+    /// The peer may be gone: has it asked, and no new streams opened until
+    /// anything comes. For clients.
+    #[cfg(feature = "client")]
+    pub(super) fn doubt(&self, bytes: u64) {
+        self.doubt.bytes.store(bytes, Ordering::Relaxed);
+        if !self.doubt.is_there.swap(true, Ordering::AcqRel) {
+            tracing::debug!(
+                connection = self.id(),
+                "a request without an answer, and not a byte since: new sockets go elsewhere"
+            );
+            self.doubt.asks.store(true, Ordering::Release);
+            self.ask();
+        }
+    }
+
+    #[cfg(feature = "client")]
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_there.load(Ordering::Acquire)
+    }
+
+    /// Ends the doubt where something has come since. Returns whether it did.
+    #[cfg(feature = "client")]
+    pub(super) fn is_reassured(&self) -> bool {
+        self.is_in_doubt()
+            && self.doubt.bytes.load(Ordering::Relaxed) != self.bytes_received()
+            && self.doubt.is_there.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the peer is to be asked, once for each doubt.
+    pub(super) fn takes_question(&self) -> bool {
+        self.doubt.asks.load(Ordering::Relaxed) && self.doubt.asks.swap(false, Ordering::AcqRel)
+    }
+
+    /// Bytes that the peer sent, of whatever kind.
+    #[cfg(feature = "client")]
+    pub(super) fn bytes_received(&self) -> u64 {
+        self.wire.counts().0.bytes
     }
 
     pub(crate) fn stats(&self) -> ConnectionStats {

@@ -86,6 +86,14 @@ impl Life {
         keep_alive.into_iter().chain(idle).min()
     }
 
+    /// The peer was asked for another reason. It owes an answer as if it had
+    /// been asked for this one.
+    pub(super) fn asked(&mut self, now: Instant, received: &FrameCounts) {
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.asked(now, received);
+        }
+    }
+
     /// Judges a connection by what it `received` so far; `used` tells whether
     /// it carries streams.
     pub(super) fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
@@ -103,12 +111,22 @@ impl Life {
 }
 
 impl KeepAlive {
+    fn asked(&mut self, now: Instant, received: &FrameCounts) {
+        if self.patience.is_none() {
+            let end = later(now, self.timeout);
+            self.bytes = received.bytes;
+            self.patience = Some(end);
+            self.at = self.at.min(end);
+        }
+    }
+
     fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
         let silent = received.bytes == self.bytes;
         self.bytes = received.bytes;
         let next = later(now, self.interval);
         let (verdict, patience) = match self.patience {
-            _ if !silent || !used => (Verdict::GoOn, None),
+            _ if !silent => (Verdict::GoOn, None),
+            None if !used => (Verdict::GoOn, None),
             None => (Verdict::Ask, Some(later(now, self.timeout))),
             Some(end) if end <= now => return Verdict::Dead,
             // The answer may come any time: where it does, the next silence is
@@ -188,6 +206,30 @@ mod tests {
             let now = start + step * 10 * SECOND;
             assert_eq!(life.look(now, &counts(0, 0), false), Verdict::GoOn);
         }
+    }
+
+    /// Attempts that come and go leave it without streams just when it is looked
+    /// at, again and again.
+    #[test]
+    fn a_peer_that_was_asked_owes_the_answer_whatever_ends_meanwhile() {
+        let start = Instant::now();
+        let mut life = keep_alive(start);
+        let at = |life: &mut Life, second: u32, used| {
+            life.look(start + second * SECOND, &counts(0, 0), used)
+        };
+        assert_eq!(at(&mut life, 10, true), Verdict::Ask);
+        assert_eq!(at(&mut life, 15, false), Verdict::Dead);
+        // Asked for another reason, without streams, between two looks.
+        let mut life = keep_alive(start);
+        life.asked(start + 2 * SECOND, &counts(0, 0));
+        assert_eq!(life.deadline(), Some(start + 7 * SECOND));
+        life.asked(start + 4 * SECOND, &counts(0, 0));
+        assert_eq!(at(&mut life, 7, false), Verdict::Dead);
+        let mut life = keep_alive(start);
+        life.asked(start + 2 * SECOND, &counts(50, 0));
+        let answered = life.look(start + 7 * SECOND, &counts(67, 0), false);
+        assert_eq!(answered, Verdict::GoOn);
+        assert_eq!(life.deadline(), Some(start + 17 * SECOND));
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod wire;
 
 pub(crate) use self::body::H2Body;
 #[cfg(feature = "client")]
-pub(crate) use self::client::{H2Client, OpenError, Opened, Slot};
+pub(crate) use self::client::{H2Client, MAX_STREAMS, OpenError, Opened, Slot};
 pub(crate) use self::hub::Hub;
 pub(crate) use self::piece::Piece;
 #[cfg(feature = "server")]

@@ -93,6 +93,7 @@ pub(super) fn only(
     let mut builder = Bridge::to(to)
         .upstream_version(args.upstream.version())
         .upstream_host(args.upstream_host)
+        .websocket_key(!args.no_websocket_key)
         .trust_forwarded(args.trust_forwarded)
         .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64));
     if let Some(sockets) = args.max_sockets {

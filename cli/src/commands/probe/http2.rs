@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong, Reason};
-use h2ws::handshake::{Agreed, extended_connect};
+use h2ws::handshake::{Agreed, Key, extended_connect};
 use http::header::{CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, response};
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use super::connect::BoxIo;
 use super::facts::{Capability, Echo, Ending, Facts, Opening, Socket};
 use super::finding::{Finding, Found, Place, Step};
 use super::observe::{CAPABILITY, EndStream, GoAway, MAX_STREAMS, Observed, Seen};
-use super::socket::{Depth, Talk};
+use super::socket::{Depth, Talk, random};
 
 /// How long a later SETTINGS frame may bring the capability.
 const LATER: Duration = Duration::from_secs(1);
@@ -238,7 +238,9 @@ impl Session<'_> {
         findings: &mut Vec<Found>,
     ) -> Result<(Carrier, Agreed), Finding> {
         let ask = self.ask;
-        let mut request = extended_connect::request(ask.target, ask.headers.clone(), ask.offer)
+        let key = ask.key.then(|| Key::new(random()));
+        let headers = ask.headers.clone();
+        let mut request = extended_connect::request(ask.target, headers, ask.offer, key.as_ref())
             .map_err(Finding::Handshake)?;
         let protocol = h2::ext::Protocol::from_static(extended_connect::PROTOCOL);
         request.extensions_mut().insert(protocol);

@@ -41,6 +41,8 @@ pub(super) struct Ask<'a> {
     pub(super) target: &'a Target,
     pub(super) headers: &'a HeaderMap,
     pub(super) offer: &'a Offer,
+    /// Whether a key is sent over HTTP/2, too.
+    pub(super) key: bool,
     /// Of each step.
     pub(super) timeout: Duration,
 }
@@ -68,6 +70,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
             target,
             headers: &headers,
             offer: &offer,
+            key: !args.way.no_websocket_key,
             timeout,
         };
         let mut facts = probe(&way, &ask).await;

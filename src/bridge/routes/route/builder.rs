@@ -28,6 +28,7 @@ pub struct RouteBuilder {
     response: HeaderRules,
     timeouts: Timeouts,
     upstream_host: bool,
+    websocket_key: bool,
     trust_forwarded: bool,
     ordinary: Option<bool>,
     via: Option<String>,
@@ -54,6 +55,7 @@ impl RouteBuilder {
             response: HeaderRules::default(),
             timeouts: Timeouts::default(),
             upstream_host: false,
+            websocket_key: true,
             trust_forwarded: false,
             ordinary: None,
             via: None,
@@ -121,6 +123,15 @@ impl RouteBuilder {
     /// of the one that the client knows. Default false.
     pub fn upstream_host(mut self, own: bool) -> Self {
         self.upstream_host = own;
+        self
+    }
+
+    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2, too, which gateways to
+    /// servers of RFC 6455 may need; see
+    /// [`ClientBuilder::websocket_key`](crate::ClientBuilder::websocket_key), which this overrides.
+    /// Default true. A client's own key is never passed on.
+    pub fn websocket_key(mut self, enabled: bool) -> Self {
+        self.websocket_key = enabled;
         self
     }
 
@@ -245,6 +256,7 @@ impl RouteBuilder {
             response: self.response,
             timeouts: self.timeouts,
             upstream_host: self.upstream_host,
+            websocket_key: self.websocket_key,
             trust_forwarded: self.trust_forwarded,
             ordinary: self.ordinary.unwrap_or(scheme != Scheme::Tcp),
             via: self.via,

@@ -148,6 +148,9 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     if let Some(strip) = section.boolean("strip_prefix") {
         route = route.strip_prefix(strip);
     }
+    if let Some(enabled) = section.boolean("websocket_key") {
+        route = route.websocket_key(enabled);
+    }
     if let Some(own) = section.boolean("upstream_host") {
         route = route.upstream_host(own);
     }
