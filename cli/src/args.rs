@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use h2ws::handshake::{Target, UrlError};
@@ -144,6 +145,9 @@ pub(crate) struct ListenArgs {
     /// Private key, PEM (one for each --cert, in the same order)
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Vec<PathBuf>,
+    /// Seconds that a connection may be without a request or a socket, or none [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none)]
+    pub(crate) connection_idle_timeout: Option<SecondsOrNone>,
     /// Let only clients in that have a certificate signed by one of these, PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) client_ca: Option<PathBuf>,
@@ -205,6 +209,16 @@ pub(crate) struct BridgeArgs {
     /// Close sockets after so many seconds without a byte in either direction
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "config")]
     pub(crate) idle_timeout: Option<f64>,
+    /// Seconds that an upstream may take to begin its response to a plain HTTP request, or none;
+    /// later ones are answered 504 [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, conflicts_with = "config")]
+    pub(crate) response_timeout: Option<SecondsOrNone>,
+    /// Seconds that a client may keep the body of a plain HTTP request back [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "config")]
+    pub(crate) request_body_timeout: Option<f64>,
+    /// Seconds that unused HTTP/1.1 connections to upstreams are kept [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "config")]
+    pub(crate) pool_idle_timeout: Option<f64>,
     /// Sockets at a time; further ones are answered 503 [default: 100000]
     #[arg(long, value_name = "N", conflicts_with = "config")]
     pub(crate) max_sockets: Option<usize>,
@@ -466,6 +480,24 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "no address such as 0.0.0.0:443 or [::]:443")
+}
+
+/// A time that may be unlimited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SecondsOrNone(pub(crate) Option<f64>);
+
+impl SecondsOrNone {
+    pub(crate) fn duration(self) -> Option<Duration> {
+        self.0.map(Duration::from_secs_f64)
+    }
+}
+
+fn seconds_or_none(text: &str) -> Result<SecondsOrNone, String> {
+    if text == "none" {
+        return Ok(SecondsOrNone(None));
+    }
+    let seconds = seconds(text).map_err(|error| format!("{error}, nor none"))?;
+    Ok(SecondsOrNone(Some(seconds)))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -171,11 +171,36 @@ impl BridgeBuilder {
         self
     }
 
-    /// How long the upstream may take to answer, once there is a connection;
-    /// after it the client is answered 504. Default 20 s.
+    /// How long the upstream may take to answer the opening request of a
+    /// socket, once there is a connection; after it the client is answered 504.
+    /// Default 20 s.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.handshake = timeout;
+        self
+    }
+
+    /// How long the upstream may take for the head of its response to a plain
+    /// HTTP request; see [`Timeouts::response`]. Default 5 minutes.
+    #[must_use]
+    pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.response = timeout.into();
+        self
+    }
+
+    /// How long the client may keep the body of a plain HTTP request back; see
+    /// [`Timeouts::request_body`]. Default 1 minute.
+    #[must_use]
+    pub fn request_body_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.request_body = timeout;
+        self
+    }
+
+    /// How long unused HTTP/1.1 connections to the upstream are kept; see
+    /// [`Timeouts::pool_idle`]. Default 1 minute.
+    #[must_use]
+    pub fn pool_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.pool_idle = timeout;
         self
     }
 

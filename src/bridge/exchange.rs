@@ -13,6 +13,7 @@ use super::access::{Access, Closed};
 use super::meters::Meters;
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
+use super::verdict::Verdict;
 use super::{Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, headers, refusal};
 use crate::client::{Accepted, RequestBuilder};
 use crate::error::{Error, Timeout};
@@ -178,15 +179,10 @@ async fn ask(
             }
             Err(error) => error,
         };
-        let is_healthy = is_healthy(&error);
-        if !is_healthy || refusal::is_none(&error) {
+        if error.refusal().is_none() || refusal::is_none(&error) {
             tracing::warn!(%upstream, %error, "no socket from an upstream");
         }
-        if is_healthy {
-            lease.succeeded();
-        } else {
-            lease.failed();
-        }
+        lease.judge(Verdict::of(&error));
         let unseen = is_unseen(&error);
         let mut refusal = refusal::upstream(error, asked.via, route.via());
         route.response_headers().apply(refusal.headers_mut());
@@ -197,16 +193,6 @@ async fn ask(
         tried.push(lease);
     }
     Err(last.unwrap_or_else(|| refusal::no_upstream(NoUpstream).into()))
-}
-
-/// Whether an upstream that answers so works.
-fn is_healthy(error: &Error) -> bool {
-    let broken = [
-        StatusCode::BAD_GATEWAY,
-        StatusCode::SERVICE_UNAVAILABLE,
-        StatusCode::GATEWAY_TIMEOUT,
-    ];
-    matches!(error, Error::Refused(refusal) if !broken.contains(&refusal.status))
 }
 
 /// Whether the upstream certainly has not seen the request: another one may be

@@ -16,6 +16,7 @@ mod silence;
 mod splice;
 mod tcp;
 mod upstream;
+mod verdict;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -229,8 +230,8 @@ impl Bridge {
     /// | a `tcp` route, or one of [sockets alone](RouteBuilder::ordinary) | 426 over HTTP/1.1, 400 over HTTP/2 |
     /// | a [limit](BridgeLimits) is reached | 503 and `Retry-After` |
     /// | no connection to an upstream, or no valid answer | 502 |
-    /// | no connection in [time](Timeouts::connect), or no head of an answer in [time](Timeouts::handshake) after the request | 504 |
-    /// | its own body does not come for as long | 408 |
+    /// | no connection in [time](Timeouts::connect), or no head of a response in [time](Timeouts::response) after the request | 504 |
+    /// | its own body does not come for [too long](Timeouts::request_body) | 408 |
     /// | the upstream breaks off, or is [idle](Timeouts::idle) | a reset stream (HTTP/2), a cut connection (HTTP/1.1) |
     ///
     /// A client that goes away cancels the request at the upstream. What

@@ -45,6 +45,8 @@ pub enum Rejection {
     Protocol,
     /// A CONNECT without `:protocol`: this is no forward proxy.
     Connect,
+    /// More header fields than are taken (RFC 6585 §5).
+    HeaderFields,
 }
 
 impl Rejection {
@@ -68,6 +70,7 @@ impl Rejection {
             Self::Origin => StatusCode::FORBIDDEN,
             Self::Authority => StatusCode::MISDIRECTED_REQUEST,
             Self::Protocol | Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::HeaderFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Malformed(_)
             | Self::HttpVersion
             | Self::Connection
@@ -122,6 +125,7 @@ impl Rejection {
             Self::Authority => "this host is not served here",
             Self::Protocol => "the only protocol served by extended CONNECT is websocket",
             Self::Connect => "CONNECT is served for WebSockets only",
+            Self::HeaderFields => "the request has more than 256 header fields",
         }
     }
 }

@@ -122,7 +122,8 @@ impl ServerBuilder {
     }
 
     /// How long a client may take for the TLS handshake, for HTTP/2's preface,
-    /// and for the head of an HTTP/1.1 request. Default 20 s.
+    /// and for the head of an HTTP/1.1 request: of the first from the beginning
+    /// of the connection, of another from its first byte. Default 20 s.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.handshake_timeout = timeout;
@@ -138,11 +139,13 @@ impl ServerBuilder {
         self
     }
 
-    /// How long an HTTP/2 connection may be without streams before it is ended
-    /// (GOAWAY, RFC 9113 §6.8); it may take a quarter more. A connection with a
-    /// socket or a request is never cut by it. `None` is off. Default 5 minutes,
-    /// which is longer than clients keep theirs: who ends a connection last sees
-    /// no request cross its end.
+    /// How long a connection may be without a request or a socket before it is
+    /// ended: one of HTTP/2 by GOAWAY (RFC 9113 §6.8), which may take a quarter
+    /// more, one of HTTP/1.1 by being closed. A connection with a socket or a
+    /// request is never cut by it. `None` is off. Default 5 minutes, which is
+    /// longer than most clients and load balancers keep theirs: a client that
+    /// ends its connection first sees no request cross the end. Behind a load
+    /// balancer that keeps connections for longer, set more than it does.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.idle_timeout = timeout.into();

@@ -28,7 +28,7 @@ use crate::handshake::{Opening, Rejection, Via, extended_connect, headers, upgra
 use crate::metrics::{Handshake, Observed, OpenConnection};
 use crate::transport::h2::{H2Incoming, H2Server};
 use crate::transport::tls::{self, ServerTls};
-use crate::transport::{BoxIo, ConnectionId, Transport, h1, prefix};
+use crate::transport::{BoxIo, ConnectionId, MAX_HEADER_FIELDS, Transport, h1, prefix};
 
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -114,6 +114,14 @@ impl Connection {
 
     fn on_http2(&self, mut incoming: H2Incoming) {
         headers::join_cookies(&mut incoming.parts.headers);
+        // Over HTTP/1.1 the parser counts.
+        if incoming.parts.headers.len() > MAX_HEADER_FIELDS {
+            let response = refusal(Rejection::HeaderFields, Via::Http2);
+            if incoming.parts.method == Method::CONNECT {
+                self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
+            }
+            return ordinary::respond(incoming, response);
+        }
         if incoming.parts.method != Method::CONNECT {
             let transport = incoming.transport();
             if let Err(rejection) = self.admit_ordinary(&mut incoming.parts, transport) {
@@ -156,7 +164,11 @@ impl Connection {
 
     async fn serve_http1(self, io: BoxIo) -> Result<(), Error> {
         let draining = self.draining.clone();
-        let header_timeout = Some(self.settings.handshake_timeout);
+        let limits = h1::Limits {
+            head: self.settings.handshake_timeout,
+            idle: self.settings.idle_timeout,
+        };
+        let peer = self.peer.addr;
         let connection = self;
         let observed = connection.observed(Version::HTTP_11);
         let span = observed.span.clone();
@@ -168,10 +180,17 @@ impl Connection {
         });
         let serving = async {
             tracing::debug!("HTTP/1.1 connection");
-            h1::serve(io, service, header_timeout, draining).await
+            h1::serve(io, service, limits, draining).await
         };
         let served = serving.instrument(span).await;
-        Ok(served.inspect_err(|_| counted.broke())?)
+        match served.inspect_err(|_| counted.broke())? {
+            h1::Served::Done => {}
+            h1::Served::Refused { status, why } => {
+                counted.broke();
+                tracing::info!(%peer, status = status.as_u16(), why, "request refused");
+            }
+        }
+        Ok(())
     }
 
     async fn on_http1(

@@ -1,24 +1,41 @@
 //! HTTP/1.1 connections, on hyper, up to their upgrade (RFC 9110 §7.8).
 
+#[cfg(feature = "bridge")]
+mod early;
 #[cfg(feature = "server")]
 mod linger;
+#[cfg(feature = "server")]
+mod refusal;
+#[cfg(feature = "server")]
+mod turn;
 #[cfg(feature = "client")]
 mod upgrade;
-
-use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 
+#[cfg(feature = "bridge")]
+pub(crate) use self::early::Unheard;
 #[cfg(feature = "server")]
 use self::linger::Lent;
+#[cfg(feature = "server")]
+pub(crate) use self::turn::Limits;
+#[cfg(feature = "server")]
+use self::turn::{Answer, Late, Pace, Turns};
 #[cfg(feature = "client")]
 pub(crate) use self::upgrade::{H1Answer, upgrade};
-use super::{BoxIo, IoStream, StreamError, Transport};
+use super::{BoxIo, IoStream, MAX_HEADER_FIELDS, StreamError, Transport};
 #[cfg(feature = "bridge")]
-use {bytes::Bytes, http::StatusCode, http_body_util::Empty};
+use http_body_util::Empty;
+#[cfg(feature = "server")]
+use {
+    bytes::Bytes,
+    http::StatusCode,
+    std::future::poll_fn,
+    std::task::{Poll, ready},
+};
 
 /// Sends a request without a body on a connection of its own, for the status
 /// alone.
@@ -26,6 +43,7 @@ use {bytes::Bytes, http::StatusCode, http_body_util::Empty};
 pub(crate) async fn status(io: BoxIo, request: Request<()>) -> Result<StatusCode, StreamError> {
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADER_FIELDS)
         .handshake(TokioIo::new(io))
         .await?;
     let request = request.map(|()| Empty::<Bytes>::new());
@@ -56,6 +74,16 @@ pub(crate) async fn switched(
     Ok(IoStream::new(io, parts.read_buf, transport, write_buffer))
 }
 
+/// How the requests of a connection ended.
+#[cfg(feature = "server")]
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// The connection ended, was upgraded, or was closed because it was idle.
+    Done,
+    /// The last of them could not be understood.
+    Refused { status: StatusCode, why: String },
+}
+
 /// Serves requests on an HTTP/1.1 connection until it ends or is upgraded, and
 /// reads on behind the last answer, so that the client gets it. When `drain`
 /// turns true, the request under way is the last.
@@ -63,34 +91,96 @@ pub(crate) async fn switched(
 pub(crate) async fn serve<S, B>(
     io: BoxIo,
     service: S,
-    header_timeout: Option<Duration>,
+    limits: Limits,
     mut drain: tokio::sync::watch::Receiver<bool>,
-) -> Result<(), StreamError>
+) -> Result<Served, StreamError>
 where
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
     S::Error: std::error::Error + Send + Sync + 'static,
-    B: http_body::Body + 'static,
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (io, returned) = linger::lend(io);
+    let turns = Turns::default();
+    let (io, returned) = linger::lend(io, turns.clone());
+    let mut pace = Pace::new(turns.clone(), limits);
+    let service = hyper::service::service_fn(|request| {
+        turns.requested();
+        let (answering, turns) = (service.call(request), turns.clone());
+        async move {
+            let response = answering.await?;
+            Ok::<_, S::Error>(response.map(|body| Answer::new(body, turns)))
+        }
+    });
     let served = async {
         let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
             .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADER_FIELDS)
+            .header_read_timeout(None)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            ended = &mut connection => return ended,
-            Ok(_) = drain.wait_for(|drain| *drain) => connection.as_mut().graceful_shutdown(),
-        }
-        connection.await
+        let mut drained = std::pin::pin!(drain.wait_for(|drain| *drain));
+        let (mut may_drain, mut is_last) = (true, false);
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended.map_err(Broken::Hyper));
+                }
+                let mut drains = false;
+                if may_drain && let Poll::Ready(drained) = drained.as_mut().poll(cx) {
+                    may_drain = false;
+                    drains = drained.is_ok();
+                }
+                if !drains {
+                    match ready!(pace.poll(cx)) {
+                        Late::Head => return Poll::Ready(Err(Broken::Late)),
+                        // It is on its way to its end.
+                        Late::Idle if is_last => return Poll::Pending,
+                        Late::Idle => {}
+                    }
+                }
+                is_last = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        })
+        .await
     }
     .await;
-    returned.linger().await;
-    Ok(served?)
+    let refused = turns
+        .refused()
+        .and_then(|status| StatusCode::from_u16(status).ok());
+    match (refused, served) {
+        (Some(status), Err(Broken::Hyper(error))) => {
+            let why = refusal::why(status, &error);
+            returned.refuse(refusal::answer(status, &why)).await;
+            Ok(Served::Refused { status, why })
+        }
+        (_, served) => {
+            returned.linger().await;
+            served.map(|()| Served::Done).map_err(Into::into)
+        }
+    }
+}
+
+/// Why a connection did not end in order.
+#[cfg(feature = "server")]
+enum Broken {
+    Hyper(hyper::Error),
+    /// The head of a request was not there in time.
+    Late,
+}
+
+#[cfg(feature = "server")]
+impl From<Broken> for StreamError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Hyper(error) => error.into(),
+            Broken::Late => {
+                let late = "the head of a request did not come in time";
+                std::io::Error::new(std::io::ErrorKind::TimedOut, late).into()
+            }
+        }
+    }
 }
 
 impl From<hyper::Error> for StreamError {

@@ -28,6 +28,11 @@ pub(crate) use self::stats::ConnectionId;
 pub use self::stats::{ConnectionStats, Transport};
 pub(crate) use self::stream::{Finish, Linger, Stream, StreamError};
 
+/// Header fields of a request or of an answer, over either version of HTTP;
+/// over HTTP/2 the crumbs of a cookie are one. Their bytes have a limit of their
+/// own.
+pub(crate) const MAX_HEADER_FIELDS: usize = 256;
+
 /// An I/O object that a connection runs on.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}

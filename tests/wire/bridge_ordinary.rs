@@ -129,10 +129,10 @@ async fn what_is_not_answered_by_an_upstream_has_its_status() {
         head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1\r\n"),
         "{head}"
     );
-    let head = refused(ws().handshake_timeout(short), GET).await;
+    let head = refused(ws().response_timeout(short), GET).await;
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
     let upload = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n";
-    let head = refused(ws().handshake_timeout(short), upload).await;
+    let head = refused(ws().request_body_timeout(short), upload).await;
     assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
     for (asked, status) in [
         (GET.replace("GET", "TRACE"), 501),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use h2ws::{Affinity, BridgeLimits, HeaderRules, Server, Upgrade};
+use h2ws::{Affinity, BridgeLimits, Ejection, HeaderRules, Server, Upgrade};
 use http::{Response, StatusCode};
 use tokio::io::AsyncReadExt;
 
@@ -105,7 +105,9 @@ async fn a_server_that_says_it_is_broken_is_left_out_and_others_are_not() {
         (StatusCode::TOO_MANY_REQUESTS, true),
     ] {
         let server = refuses(answer).await;
-        let table = Table::start(table([route("/*", &[server])])).await;
+        let ejection = Ejection::default().gateway_errors(true);
+        let route = route("/*", &[server]).ejection(ejection);
+        let table = Table::start(table([route])).await;
         for _ in 0..3 {
             assert_eq!(status(&table.ask("/", "").await), answer.as_u16());
         }

@@ -20,6 +20,9 @@ pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Resul
             signals::on_hangup(move || reload(&files, &tls));
         }
     }
+    if let Some(timeout) = args.connection_idle_timeout {
+        builder = builder.idle_timeout(timeout.duration());
+    }
     let server = bound(builder, args.listen.unwrap_or(ListenArgs::DEFAULT)).await?;
     let scheme = if args.cleartext { "ws" } else { "wss" };
     let mut stdout = std::io::stdout().lock();

@@ -1,7 +1,6 @@
-//! Which upstream is asked for an ordinary request, in which words.
+//! Which upstream is asked for a plain HTTP request, in which words.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TE, TRANSFER_ENCODING};
@@ -12,12 +11,14 @@ use tokio::time::timeout;
 
 use super::Ticket;
 use super::body::{Progress, Upload};
-use super::connections::{Connection, Place, Unsent};
+use super::connections::{Connection, Place, Unsent, Wanted, authenticates};
 use crate::bridge::exchange::TRIES;
-use crate::bridge::{NoUpstream, Route, Upstream, headers, refusal};
+use crate::bridge::verdict::Verdict;
+use crate::bridge::{NoUpstream, Route, Timeouts, Upstream, headers, refusal};
 use crate::error::{Error, Timeout};
 use crate::handshake::{HandshakeError, HostPort, Target, Via};
 use crate::server::Peer;
+use crate::transport::Transport;
 
 /// A client's request, as its upstream is to see it.
 pub(super) struct Asked {
@@ -28,8 +29,7 @@ pub(super) struct Asked {
     via: Via,
     fields: HeaderMap,
     takes_trailers: bool,
-    /// Whether it can be sent a second time (RFC 9110 §9.2.2).
-    is_repeatable: bool,
+    wanted: Wanted,
 }
 
 /// An answer, whose body is still to come.
@@ -40,9 +40,9 @@ pub(super) struct Answered {
 
 /// Why one upstream gave no answer.
 enum Failed {
-    Upstream(Error),
+    Upstream(Error, Verdict),
     /// Nothing is left of the request to ask another one with.
-    Spent(Error),
+    Spent(Error, Verdict),
     /// The client did not send its body in time, or not to its end.
     Client(StatusCode),
 }
@@ -63,13 +63,20 @@ impl Asked {
             host: &authority,
             trusted: route.trusts_forwarded(),
         };
+        let client_connection = user(&parts, route);
         let (mut fields, takes_trailers) = headers::ordinary(parts.headers, from);
         headers::add_via(&mut fields, parts.version, route.via());
         let path = parts.uri.path_and_query();
         let path = path.map_or("/", |path| path.as_str());
         Self {
             path: route.path_for_upstream(path).to_owned(),
-            is_repeatable: parts.method.is_idempotent() && upload.is_empty(),
+            wanted: Wanted {
+                client: client_connection,
+                authenticates: authenticates(&fields),
+                // RFC 9110 §9.2.2
+                is_repeatable: parts.method.is_idempotent() && upload.is_empty(),
+                keep: route.timeouts().pool_idle,
+            },
             method: parts.method,
             client,
             authority,
@@ -125,6 +132,15 @@ impl Asked {
     }
 }
 
+/// The client's connection, where it is one user's: that of a proxy, and of
+/// HTTP/2, which a proxy may speak as well, carries requests of many.
+fn user(parts: &request::Parts, route: &Route) -> Option<u64> {
+    match parts.extensions.get::<Transport>() {
+        Some(Transport::Http1 { connection }) if !route.trusts_forwarded() => Some(*connection),
+        _ => None,
+    }
+}
+
 /// Asks upstreams, one after the other as long as they cannot have seen the
 /// request.
 pub(super) async fn ask(
@@ -147,28 +163,24 @@ pub(super) async fn ask(
         ticket.access.address = upstream.address();
         let failed = match ask_one(route, &upstream, &asked, &mut upload, ticket).await {
             Ok(answered) => {
-                if is_broken(answered.response.status()) {
-                    lease.failed();
-                } else {
-                    lease.succeeded();
-                }
+                lease.judge(Verdict::Answered(answered.response.status()));
                 ticket.lease = Some(lease);
                 return Ok(answered);
             }
             Err(failed) => failed,
         };
-        let (error, is_last) = match failed {
+        let (error, verdict, is_last) = match failed {
             Failed::Client(status) => {
                 return Err(refusal::own(
                     status,
                     "the request did not come to its end\n",
                 ));
             }
-            Failed::Upstream(error) => (error, false),
-            Failed::Spent(error) => (error, true),
+            Failed::Upstream(error, verdict) => (error, verdict, false),
+            Failed::Spent(error, verdict) => (error, verdict, true),
         };
         tracing::warn!(%upstream, %error, "no answer from an upstream");
-        lease.failed();
+        lease.judge(verdict);
         let mut refusal = refusal::upstream(error, asked.via, route.via());
         route.response_headers().apply(refusal.headers_mut());
         if is_last {
@@ -178,14 +190,6 @@ pub(super) async fn ask(
         tried.push(lease);
     }
     Err(last.unwrap_or_else(|| refusal::no_upstream(NoUpstream)))
-}
-
-/// Whether it is the answer of a server that does not work.
-fn is_broken(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-    )
 }
 
 /// Asks one upstream, a second time if a connection turns out to be used up.
@@ -200,7 +204,7 @@ async fn ask_one(
     let target: Target = upstream
         .url(&asked.path)
         .parse()
-        .map_err(|error| Failed::Upstream(HandshakeError::Url(error).into()))?;
+        .map_err(|error| Failed::of(HandshakeError::Url(error).into()))?;
     let target = if route.names_upstream() {
         target
     } else {
@@ -213,18 +217,22 @@ async fn ask_one(
     );
     let mut anew = false;
     loop {
-        let mut connection = connect(route, &place, &target, anew, ticket).await?;
+        let mut connection = connect(route, &place, &target, asked, anew, ticket).await?;
         let Some(body) = upload.take() else {
-            return Err(Failed::Spent(Error::Closed));
+            return Err(Failed::Spent(Error::Closed, Verdict::Unknown));
         };
         let request = asked.request(route, &target, body, connection.is_http2());
-        let limit = route.timeouts().handshake;
-        let sent = in_time(connection.send(request), &ticket.progress, limit).await?;
-        let Unsent { error, request } = match sent {
+        let sending = connection.send(request, &asked.wanted);
+        let sent = in_time(sending, &ticket.progress, route.timeouts()).await?;
+        let Unsent {
+            error,
+            mut verdict,
+            request,
+        } = match sent {
             // Nobody asked it to switch protocols.
             Ok(response) if response.status().is_informational() => {
                 let error = HandshakeError::Status(response.status());
-                return Err(Failed::Spent(error.into()));
+                return Err(Failed::Spent(error.into(), Verdict::Unknown));
             }
             Ok(response) => {
                 return Ok(Answered {
@@ -238,16 +246,28 @@ async fn ask_one(
             return Err(Failed::Client(StatusCode::BAD_REQUEST));
         }
         *upload = request.map(Request::into_body);
-        if upload.is_none() && connection.is_reused && asked.is_repeatable {
+        if upload.is_none() && !ticket.progress.is_sent() {
+            // It may have been the body that it did not bear.
+            verdict = Verdict::Unknown;
+        }
+        if upload.is_none() && connection.is_reused && asked.wanted.is_repeatable {
             *upload = Some(Upload::again(ticket.progress.clone()));
         }
         if upload.is_none() {
-            return Err(Failed::Spent(error));
+            return Err(Failed::Spent(error, verdict));
         }
         if !connection.is_reused {
-            return Err(Failed::Upstream(error));
+            return Err(Failed::Upstream(error, verdict));
         }
         anew = true;
+    }
+}
+
+impl Failed {
+    /// There was no connection.
+    fn of(error: Error) -> Self {
+        let verdict = Verdict::of(&error);
+        Self::Upstream(error, verdict)
     }
 }
 
@@ -255,35 +275,50 @@ async fn connect(
     route: &Route,
     place: &Place,
     target: &Target,
+    asked: &Asked,
     anew: bool,
     ticket: &Ticket,
 ) -> Result<Connection, Failed> {
-    let taken = ticket.bridge.connections.take(place, target, anew);
+    let connections = &ticket.bridge.connections;
+    let taken = connections.take(place, target, &asked.wanted, anew);
     match timeout(route.timeouts().connect, taken).await {
-        Ok(taken) => taken.map_err(Failed::Upstream),
-        Err(_) => Err(Failed::Upstream(Error::Timeout(Timeout::Connect))),
+        Ok(taken) => taken.map_err(Failed::of),
+        Err(_) => Err(Failed::of(Error::Timeout(Timeout::Connect))),
     }
 }
 
-/// Awaits an answer for as long as the request goes on, and then for the
-/// `limit`, which may be noticed as late again.
+/// Awaits an answer for as long as the request goes on, and then for as long as
+/// whoever is waited for has time, which may be noticed as late again.
 async fn in_time<F: Future>(
     sending: F,
     progress: &Progress,
-    limit: Duration,
+    limits: Timeouts,
 ) -> Result<F::Output, Failed> {
     let mut sending = std::pin::pin!(sending);
+    let mut answered = async |limit| match limit {
+        Some(limit) => timeout(limit, &mut sending).await.ok(),
+        None => Some((&mut sending).await),
+    };
     loop {
-        if let Ok(sent) = timeout(limit, &mut sending).await {
+        // The client is given its time first: whether it is the one who is
+        // waited for shows only then.
+        if !progress.is_sent() {
+            if let Some(sent) = answered(Some(limits.request_body)).await {
+                return Ok(sent);
+            }
+            if progress.has_moved() {
+                continue;
+            }
+            if progress.awaits_client() {
+                return Err(Failed::Client(StatusCode::REQUEST_TIMEOUT));
+            }
+        }
+        if let Some(sent) = answered(limits.response).await {
             return Ok(sent);
         }
-        if progress.has_moved() {
-            continue;
+        if !progress.has_moved() {
+            let error = Error::Timeout(Timeout::Handshake);
+            return Err(Failed::Spent(error, Verdict::Unknown));
         }
-        return Err(if progress.awaits_client() {
-            Failed::Client(StatusCode::REQUEST_TIMEOUT)
-        } else {
-            Failed::Spent(Error::Timeout(Timeout::Handshake))
-        });
     }
 }

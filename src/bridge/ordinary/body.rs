@@ -27,6 +27,8 @@ pub(super) struct Progress {
     /// Whether the client is the one who is waited for.
     awaits_client: AtomicBool,
     client_broke: AtomicBool,
+    /// Whether the client's part of it is over.
+    is_sent: AtomicBool,
 }
 
 impl Progress {
@@ -41,6 +43,10 @@ impl Progress {
 
     pub(super) fn awaits_client(&self) -> bool {
         self.awaits_client.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        self.is_sent.load(Ordering::Relaxed)
     }
 
     pub(super) fn client_broke(&self) -> bool {
@@ -58,10 +64,9 @@ pub(super) struct Upload {
 
 impl Upload {
     pub(super) fn new(body: Body, progress: Arc<Progress>) -> Self {
-        Self {
-            body: (!body.is_end_stream()).then_some(body),
-            progress,
-        }
+        let body = (!body.is_end_stream()).then_some(body);
+        progress.is_sent.store(body.is_none(), Ordering::Relaxed);
+        Self { body, progress }
     }
 
     /// For a request without a body, once more.
@@ -88,8 +93,10 @@ impl http_body::Body for Upload {
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        let is_over = matches!(polled, Poll::Ready(None)) || body.is_end_stream();
         let progress = &self.progress;
+        progress.is_sent.store(is_over, Ordering::Relaxed);
         let waits = polled.is_pending();
         progress.awaits_client.store(waits, Ordering::Relaxed);
         let polled = ready!(polled);

@@ -1,13 +1,28 @@
-//! Connections to upstreams, for ordinary requests.
+//! Connections to upstreams, for plain HTTP requests: which are kept, and which
+//! request may use which.
+//!
+//! - A connection of HTTP/2 is shared, as far as the server's limit of streams
+//!   goes. One of HTTP/1.1 is used again, until the route's
+//!   [`pool_idle`](crate::Timeouts::pool_idle) is over, or the shorter time that
+//!   the server announced in `Keep-Alive`.
+//! - A server may end a kept connection at any time. A request that cannot be
+//!   repeated (RFC 9110 §9.2.2) is sent over one that carried another a moment
+//!   ago, or over a new one.
+//! - NTLM and Negotiate (RFC 4559) authenticate the connection, not the request.
+//!   Such a connection is bound to the client's connection, or used once where
+//!   that may be shared by several users: nobody else's request ever goes over
+//!   it.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -17,26 +32,36 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::body::Upload;
 use crate::bridge::Upstream;
+use crate::bridge::verdict::Verdict;
 use crate::client::{Client, HttpVersion};
 use crate::error::Error;
 use crate::handshake::{OriginKey, Target};
-use crate::transport::{BoxIo, StreamError, h1};
+use crate::transport::{BoxIo, MAX_HEADER_FIELDS, StreamError, h1};
 
 /// Unused HTTP/1.1 connections that are kept to one server.
 const MAX_UNUSED: usize = 128;
 
-/// How long unused ones are kept where the client's [idle
+/// How long HTTP/2's are kept unused where the client's [idle
 /// timeout](crate::ClientBuilder::idle_timeout) is off: servers end them first.
 const UNUSED: Duration = Duration::from_secs(90);
+
+/// How long after its last answer a connection is good for a request that cannot
+/// be repeated: less than the idle times of servers that announce none.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How much earlier than announced a server may end a connection.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How often unused connections are looked after, at least.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to be ready again after its answer: the rest
 /// of a request that the upstream did not wait for.
 const READY: Duration = Duration::from_secs(5);
 
-/// Keeps the connections of a bridge: HTTP/2's are shared, as far as the
-/// server's limit of streams goes, HTTP/1.1's are used again.
+/// Keeps the connections of a bridge.
 pub(in crate::bridge) struct Connections {
-    /// How long unused ones are kept.
+    /// How long HTTP/2's are kept unused.
     unused: Duration,
     state: Mutex<State>,
 }
@@ -79,7 +104,7 @@ impl Hash for ByIdentity {
 /// What there is to a place.
 #[derive(Default)]
 struct Known {
-    unused: Vec<(Instant, Http1)>,
+    unused: Vec<Unused>,
     /// More than one where those before it are full.
     shared: Vec<(Instant, Http2)>,
     /// Held while a connection is made that others may share.
@@ -87,15 +112,89 @@ struct Known {
     speaks_http1: bool,
 }
 
+/// A connection of HTTP/1.1 between two requests.
+struct Unused {
+    since: Instant,
+    until: Instant,
+    http1: Http1,
+}
+
+impl Unused {
+    /// Whether a request may go over it.
+    fn serves(&self, wanted: &Wanted) -> bool {
+        let now = Instant::now();
+        let in_time = now < self.until;
+        let is_fresh = wanted.is_repeatable || now < self.since + FRESH;
+        in_time && is_fresh && self.http1.send.is_ready()
+    }
+}
+
 struct Http1 {
     send: http1::SendRequest<Upload>,
     task: AbortHandle,
+    binding: Binding,
+}
+
+/// Whose requests a connection may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binding {
+    Anybodys,
+    /// Those of the client's connection of this number.
+    Of(u64),
+    /// No more.
+    Spent,
+}
+
+/// What a request asks of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// The client's connection, if all requests on it come from one user.
+    pub(super) client: Option<u64>,
+    /// Whether the request authenticates the connection.
+    pub(super) authenticates: bool,
+    /// Whether the request can be sent a second time.
+    pub(super) is_repeatable: bool,
+    /// How long the connection is kept behind it.
+    pub(super) keep: Duration,
+}
+
+/// Whether a request with these fields authenticates its connection.
+pub(super) fn authenticates(fields: &HeaderMap) -> bool {
+    let of_connection = |value: &HeaderValue| {
+        let scheme = value.as_bytes().trim_ascii_start();
+        let end = scheme.iter().position(|byte| matches!(byte, b' ' | b'\t'));
+        let scheme = &scheme[..end.unwrap_or(scheme.len())];
+        [&b"ntlm"[..], b"negotiate"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+    };
+    let mut values = fields.get_all(http::header::AUTHORIZATION).iter();
+    values.any(of_connection)
+}
+
+/// The time for which a server promises to keep an unused connection.
+fn announced(fields: &HeaderMap) -> Option<Duration> {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let values = fields.get_all(KEEP_ALIVE).into_iter();
+    let parameters = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let seconds = parameters.filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        let seconds = value.trim().trim_matches('"').parse::<u32>();
+        seconds.ok().filter(|_| is_timeout)
+    });
+    let announced = Duration::from_secs(seconds.min()?.into());
+    Some(announced.saturating_sub(MARGIN.min(announced / 2)))
 }
 
 #[derive(Clone)]
 struct Http2 {
     send: http2::SendRequest<Upload>,
     driven: Weak<Mutex<Driven>>,
+    /// Streams that the server takes, as was seen last.
+    limit: Arc<AtomicUsize>,
     /// One for each request at work, and one kept here.
     requests: Arc<()>,
 }
@@ -107,8 +206,21 @@ impl Http2 {
     /// One may where no other will: the server takes none for now.
     fn has_room(&self) -> bool {
         let at_work = Arc::strong_count(&self.requests) - 1;
-        let limit = |driven: Arc<Mutex<Driven>>| lock(&driven).current_max_send_streams();
-        at_work < self.driven.upgrade().map_or(1, limit).max(1)
+        match self.driven.upgrade() {
+            // Its task may be at work with it, which nobody is to wait for here.
+            Some(driven) => {
+                if let Ok(driven) = driven.try_lock() {
+                    self.saw(&driven);
+                }
+            }
+            None => return false,
+        }
+        at_work < self.limit.load(Ordering::Relaxed).max(1)
+    }
+
+    fn saw(&self, driven: &Driven) {
+        let limit = driven.current_max_send_streams();
+        self.limit.store(limit, Ordering::Relaxed);
     }
 }
 
@@ -122,6 +234,8 @@ pub(super) struct Connection {
     carrier: Carrier,
     /// Whether it has carried requests before, and so may have ended unnoticed.
     pub(super) is_reused: bool,
+    /// How long it is kept unused.
+    keep: Duration,
     home: Arc<Connections>,
     place: Place,
 }
@@ -170,26 +284,31 @@ impl Connections {
         self: &Arc<Self>,
         place: &Place,
         target: &Target,
+        wanted: &Wanted,
         anew: bool,
     ) -> Result<Connection, Error> {
         if anew {
-            return self.make(place, target).await;
+            return self.make(place, target, wanted).await;
         }
-        if let Some(connection) = self.known(place) {
+        if !wanted.is_repeatable {
+            // What the kernel knows of a connection's end is known here then.
+            tokio::task::yield_now().await;
+        }
+        if let Some(connection) = self.known(place, wanted) {
             return Ok(connection);
         }
-        let _turn = match self.turn(place) {
+        let _turn = match self.turn(place).filter(|_| !wanted.authenticates) {
             Some(turn) => {
                 let turn = turn.lock_owned().await;
                 // Somebody else's, made meanwhile.
-                if let Some(connection) = self.known(place) {
+                if let Some(connection) = self.known(place, wanted) {
                     return Ok(connection);
                 }
                 self.turn(place).map(|_| turn)
             }
             None => None,
         };
-        self.make(place, target).await
+        self.make(place, target, wanted).await
     }
 
     /// To be waited for where the connection of one may be that of all.
@@ -205,47 +324,63 @@ impl Connections {
     }
 
     /// One that is open, as far as one can tell.
-    fn known(self: &Arc<Self>, place: &Place) -> Option<Connection> {
+    fn known(self: &Arc<Self>, place: &Place, wanted: &Wanted) -> Option<Connection> {
         let mut state = self.state();
         let known = state.places.get_mut(place)?;
         known.shared.retain(|(_, shared)| !shared.send.is_closed());
-        let mut shared = known.shared.iter_mut();
-        let carrier = if let Some((used, shared)) = shared.find(|(_, shared)| shared.has_room()) {
-            *used = Instant::now();
-            Carrier::Http2(shared.clone())
-        } else {
-            // The latest: its server is the least likely to be tired of it.
-            let mut unused = std::iter::from_fn(|| known.unused.pop());
-            let (_, http1) = unused.find(|(_, http1)| http1.send.is_ready())?;
-            Carrier::Http1(http1)
-        };
-        Some(self.at_work(place, carrier, true))
+        known.unused.retain(|unused| !unused.http1.send.is_closed());
+        let carrier = known.pick(wanted)?;
+        Some(self.at_work(place, carrier, true, wanted.keep))
     }
 
-    fn at_work(self: &Arc<Self>, place: &Place, carrier: Carrier, is_reused: bool) -> Connection {
+    fn at_work(
+        self: &Arc<Self>,
+        place: &Place,
+        carrier: Carrier,
+        is_reused: bool,
+        keep: Duration,
+    ) -> Connection {
         Connection {
             carrier,
             is_reused,
+            keep,
             home: self.clone(),
             place: place.clone(),
         }
     }
 
-    async fn make(self: &Arc<Self>, place: &Place, target: &Target) -> Result<Connection, Error> {
+    async fn make(
+        self: &Arc<Self>,
+        place: &Place,
+        target: &Target,
+        wanted: &Wanted,
+    ) -> Result<Connection, Error> {
         let client = &place.client.0;
-        let (is_http2, io) = client.reach(target, place.address, place.version).await?;
-        let carrier = if is_http2 {
-            Carrier::Http2(self.http2(place, io).await?)
-        } else {
-            Carrier::Http1(self.http1(place, io).await?)
+        let version = match place.version {
+            // NTLM is not for connections of HTTP/2.
+            HttpVersion::Auto if wanted.authenticates => HttpVersion::Http1,
+            version => version,
         };
-        Ok(self.at_work(place, carrier, false))
+        let (is_http2, io) = client.reach(target, place.address, version).await?;
+        let carrier = if is_http2 {
+            let is_shared = !wanted.authenticates;
+            Carrier::Http2(self.http2(place, io, is_shared).await?)
+        } else {
+            Carrier::Http1(self.http1(place, io, version).await?)
+        };
+        Ok(self.at_work(place, carrier, false, wanted.keep))
     }
 
-    async fn http1(self: &Arc<Self>, place: &Place, io: BoxIo) -> Result<Http1, Error> {
+    async fn http1(
+        self: &Arc<Self>,
+        place: &Place,
+        io: BoxIo,
+        version: HttpVersion,
+    ) -> Result<Http1, Error> {
         let (send, connection) = http1::Builder::new()
             .max_buf_size(h1::MAX_HEAD)
-            .handshake(TokioIo::new(io))
+            .max_headers(MAX_HEADER_FIELDS)
+            .handshake(TokioIo::new(h1::Unheard::new(io)))
             .await
             .map_err(StreamError::from)?;
         let task = tokio::spawn(async move {
@@ -254,6 +389,7 @@ impl Connections {
             }
         });
         if place.may_be_shared()
+            && place.version == version
             && let Some(known) = self.state().places.get_mut(place)
         {
             known.speaks_http1 = true;
@@ -261,10 +397,16 @@ impl Connections {
         Ok(Http1 {
             send,
             task: task.abort_handle(),
+            binding: Binding::Anybodys,
         })
     }
 
-    async fn http2(self: &Arc<Self>, place: &Place, io: BoxIo) -> Result<Http2, Error> {
+    async fn http2(
+        self: &Arc<Self>,
+        place: &Place,
+        io: BoxIo,
+        is_shared: bool,
+    ) -> Result<Http2, Error> {
         let config = place.client.0.http2_config();
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -282,63 +424,107 @@ impl Connections {
         let http2 = Http2 {
             send,
             driven: Arc::downgrade(&connection),
+            limit: Arc::default(),
             requests: Arc::default(),
         };
+        http2.saw(&lock(&connection));
         tokio::spawn(async move {
             if let Err(error) = poll_fn(|cx| Pin::new(&mut *lock(&connection)).poll(cx)).await {
                 tracing::debug!(%error, "a connection to an upstream broke");
             }
         });
-        let mut state = self.state();
-        let known = state.places.entry(place.clone()).or_default();
-        known.shared.push((Instant::now(), http2.clone()));
-        self.look_after(&mut state);
+        if is_shared {
+            let mut state = self.state();
+            let known = state.places.entry(place.clone()).or_default();
+            known.shared.push((Instant::now(), http2.clone()));
+            self.look_after(&mut state);
+        }
         Ok(http2)
     }
 
-    fn give_back(self: &Arc<Self>, place: Place, http1: Http1) {
+    fn give_back(self: &Arc<Self>, place: Place, http1: Http1, keep: Duration) {
+        let since = Instant::now();
+        // For longer than anybody waits, where that is too long to be told.
+        let until = since.checked_add(keep).unwrap_or(since + UNUSED);
         let mut state = self.state();
         let known = state.places.entry(place).or_default();
-        if known.unused.len() < MAX_UNUSED {
-            known.unused.push((Instant::now(), http1));
+        if known.unused.len() >= MAX_UNUSED {
+            known.unused.remove(0);
         }
+        known.unused.push(Unused {
+            since,
+            until,
+            http1,
+        });
         self.look_after(&mut state);
     }
 
     /// Ends what is unused for too long, for as long as there is any.
     fn look_after(self: &Arc<Self>, state: &mut State) {
-        let limit = self.unused;
         if std::mem::replace(&mut state.is_swept, true) {
             return;
         }
         let connections = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
-                sleep(limit).await;
-                let Some(connections) = connections.upgrade() else {
+                let Some(pause) = connections.upgrade().and_then(|all| all.sweep()) else {
                     return;
                 };
-                if !connections.sweep(limit) {
-                    return;
-                }
+                sleep(pause).await;
             }
         });
     }
 
-    /// Returns whether something is left to look after.
-    fn sweep(&self, limit: Duration) -> bool {
+    /// Returns when to look again, if something is left to look after.
+    fn sweep(&self) -> Option<Duration> {
+        let limit = self.unused;
+        let now = Instant::now();
+        let mut next = LOOK;
         let mut state = self.state();
         state.places.retain(|_, known| {
             known
                 .unused
-                .retain(|(since, http1)| since.elapsed() < limit && !http1.send.is_closed());
+                .retain(|unused| now < unused.until && !unused.http1.send.is_closed());
             // Its requests end first.
             known.shared.retain(|(used, _)| used.elapsed() < limit);
+            for unused in &known.unused {
+                next = next.min(unused.until - now);
+            }
+            for (used, _) in &known.shared {
+                next = next.min(limit.saturating_sub(used.elapsed()));
+            }
             let is_awaited = Arc::strong_count(&known.turn) > 1;
             is_awaited || !known.shared.is_empty() || !known.unused.is_empty()
         });
         state.is_swept = !state.places.is_empty();
-        state.is_swept
+        let pause = next.max(Duration::from_millis(1));
+        state.is_swept.then_some(pause)
+    }
+}
+
+impl Known {
+    /// A connection that the request may use: its client's own before others.
+    fn pick(&mut self, wanted: &Wanted) -> Option<Carrier> {
+        if let Some(client) = wanted.client
+            && let Some(http1) = self.pop(wanted, Binding::Of(client))
+        {
+            return Some(Carrier::Http1(http1));
+        }
+        if !wanted.authenticates {
+            let mut shared = self.shared.iter_mut();
+            if let Some((used, shared)) = shared.find(|(_, shared)| shared.has_room()) {
+                *used = Instant::now();
+                return Some(Carrier::Http2(shared.clone()));
+            }
+        }
+        self.pop(wanted, Binding::Anybodys).map(Carrier::Http1)
+    }
+
+    /// The latest: its server is the least likely to be tired of it.
+    fn pop(&mut self, wanted: &Wanted, binding: Binding) -> Option<Http1> {
+        let serves = |unused: &Unused| unused.http1.binding == binding && unused.serves(wanted);
+        let at = self.unused.iter().rposition(serves)?;
+        Some(self.unused.remove(at).http1)
     }
 }
 
@@ -352,21 +538,36 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         request: Request<Upload>,
+        wanted: &Wanted,
     ) -> Result<Response<Incoming>, Unsent> {
         let sent = match &mut self.carrier {
             Carrier::Http2(http2) => http2.send.try_send_request(request).await,
-            Carrier::Http1(http1) => http1.send.try_send_request(request).await,
+            Carrier::Http1(http1) => {
+                if wanted.authenticates {
+                    http1.binding = wanted.client.map_or(Binding::Spent, Binding::Of);
+                }
+                http1.send.try_send_request(request).await
+            }
             Carrier::Given => {
                 return Err(Unsent {
                     error: Error::Closed,
+                    verdict: Verdict::Unknown,
                     request: Some(request),
                 });
             }
         };
-        sent.map_err(|mut error| Unsent {
+        let response = sent.map_err(|mut error| Unsent {
             request: error.take_message(),
+            verdict: match self.is_reused {
+                true => Verdict::Unknown,
+                false => Verdict::of_request(error.error()),
+            },
             error: StreamError::from(error.into_error()).into(),
-        })
+        })?;
+        if let Some(announced) = announced(response.headers()) {
+            self.keep = self.keep.min(announced);
+        }
+        Ok(response)
     }
 
     /// The answer was read to its end: the connection is for the next.
@@ -375,13 +576,16 @@ impl Connection {
         let Carrier::Http1(mut http1) = carrier else {
             return;
         };
-        let (home, place) = (self.home.clone(), self.place.clone());
+        if http1.binding == Binding::Spent {
+            return;
+        }
+        let (home, place, keep) = (self.home.clone(), self.place.clone(), self.keep);
         if http1.send.is_ready() {
-            return home.give_back(place, http1);
+            return home.give_back(place, http1, keep);
         }
         tokio::spawn(async move {
             match timeout(READY, http1.send.ready()).await {
-                Ok(Ok(())) => home.give_back(place, http1),
+                Ok(Ok(())) => home.give_back(place, http1, keep),
                 Ok(Err(_)) => {}
                 Err(_) => http1.task.abort(),
             }
@@ -400,6 +604,60 @@ impl Drop for Connection {
 /// There was no answer.
 pub(super) struct Unsent {
     pub(super) error: Error,
+    /// What it shows about the upstream.
+    pub(super) verdict: Verdict,
     /// If nothing of it was sent.
     pub(super) request: Option<Request<Upload>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(name: &'static str, values: &[&'static str]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for value in values {
+            fields.append(name, HeaderValue::from_static(value));
+        }
+        fields
+    }
+
+    #[test]
+    fn rfc4559_some_schemes_authenticate_the_connection() {
+        for (value, expected) in [
+            ("NTLM TlRMTVNTUAAB", true),
+            ("ntlm\tx", true),
+            ("Negotiate YII", true),
+            ("NEGOTIATE", true),
+            (" NTLM x", true),
+            ("Basic NTLM", false),
+            ("NTLMv2 x", false),
+            ("Bearer x", false),
+        ] {
+            let fields = fields("authorization", &[value]);
+            assert_eq!(authenticates(&fields), expected, "{value}");
+        }
+        assert!(authenticates(&fields(
+            "authorization",
+            &["Basic x", "NTLM y"]
+        )));
+        assert!(!authenticates(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_connection_is_given_up_before_its_server_ends_it() {
+        for (values, expected) in [
+            (&["timeout=5"][..], Some(4_000)),
+            (&["max=100, Timeout = \"60\""], Some(59_000)),
+            (&["timeout=5", "timeout=3"], Some(2_000)),
+            (&["timeout=1"], Some(500)),
+            (&["timeout=0"], Some(0)),
+            (&["timeout=-1"], None),
+            (&["max=5"], None),
+            (&[], None),
+        ] {
+            let expected = expected.map(Duration::from_millis);
+            assert_eq!(announced(&fields("keep-alive", values)), expected);
+        }
+    }
 }

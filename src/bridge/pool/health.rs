@@ -3,11 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 /// When an upstream that fails is left out: after so many openings that failed
 /// in a row, and for a time that grows with each ejection.
 ///
-/// Failed is what does not reach the upstream, or gets no answer, or one that
-/// says that it is broken (502, 503, 504). A refusal is an answer.
+/// Only what the bridge itself saw fail counts: no connection, a new connection
+/// that ended without an answer, no answer in time to the opening of a socket.
+/// An answer is none of these, whatever its status, nor is a slow answer to a
+/// plain HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ejection {
@@ -18,6 +22,9 @@ pub struct Ejection {
     pub first: Duration,
     /// How long at most. Default 5 minutes.
     pub longest: Duration,
+    /// Whether answers with 502, 503 or 504 count as failures, too. Default
+    /// false: an application may give such an answer to one user, and be well.
+    pub gateway_errors: bool,
 }
 
 /// What a time too long to be told comes to.
@@ -29,6 +36,7 @@ impl Default for Ejection {
             failures: 3,
             first: Duration::from_secs(5),
             longest: Duration::from_secs(300),
+            gateway_errors: false,
         }
     }
 }
@@ -50,6 +58,24 @@ impl Ejection {
     #[must_use]
     pub fn longest(self, longest: Duration) -> Self {
         Self { longest, ..self }
+    }
+
+    /// Sets [`gateway_errors`](Self::gateway_errors).
+    #[must_use]
+    pub fn gateway_errors(self, gateway_errors: bool) -> Self {
+        Self {
+            gateway_errors,
+            ..self
+        }
+    }
+
+    /// Whether an answer with this status counts as a failure.
+    pub(super) fn counts(&self, status: StatusCode) -> bool {
+        let is_gateway_error = matches!(
+            status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        );
+        self.gateway_errors && is_gateway_error
     }
 
     /// How long the `nth` ejection lasts, counted from 1.

@@ -21,6 +21,7 @@ pub use self::health::Ejection;
 
 use self::health::{Change, Health};
 use super::upstream::Upstream;
+use super::verdict::Verdict;
 use crate::socket::nonce;
 
 /// Keys that are tried for a client without one: the better of a few random
@@ -271,12 +272,21 @@ impl Lease {
         self.cookie.as_ref()
     }
 
-    /// The server did not answer, or not as one that works.
+    /// The server was seen to fail.
     pub fn failed(&self) {
         let now = Instant::now().into_std();
         let change = self.member.health().failed(now, &self.ejection);
         if let Some(change) = change {
             Pool::changed(&self.route, &self.member, change);
+        }
+    }
+
+    /// What a request showed.
+    pub(super) fn judge(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Answered(status) if !self.ejection.counts(status) => self.succeeded(),
+            Verdict::Answered(_) | Verdict::Fails => self.failed(),
+            Verdict::Unknown => {}
         }
     }
 

@@ -50,8 +50,21 @@ pub struct Timeouts {
     /// For a connection to an upstream: name resolution, TCP, TLS and HTTP/2's
     /// SETTINGS. Default 10 s.
     pub connect: Duration,
-    /// For the upstream's answer to the opening request. Default 20 s.
+    /// For the upstream's answer to the opening request of a socket. Default
+    /// 20 s.
     pub handshake: Duration,
+    /// For the head of the upstream's response to a plain HTTP request, once
+    /// the request was sent; after it the client is answered 504. `None` is no
+    /// limit. Default 5 minutes: long polls and event streams may have nothing
+    /// to send for a while, and are not held against their upstream.
+    pub response: Option<Duration>,
+    /// For more of a plain HTTP request's body, while it is the client that is
+    /// waited for; after it the client is answered 408. Default 1 minute.
+    pub request_body: Duration,
+    /// How long an unused HTTP/1.1 connection to an upstream is kept for the
+    /// next plain HTTP request. An upstream that announces a shorter time in
+    /// `Keep-Alive` has its way. Default 1 minute.
+    pub pool_idle: Duration,
     /// Without a byte in either direction, after which a socket is ended.
     /// Default none: peers that keep silent are found by
     /// [keep-alive](crate::Http2Config::keep_alive_interval).
@@ -63,6 +76,9 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             handshake: Duration::from_secs(20),
+            response: Some(Duration::from_secs(300)),
+            request_body: Duration::from_secs(60),
+            pool_idle: Duration::from_secs(60),
             idle: None,
         }
     }
@@ -71,6 +87,9 @@ impl Default for Timeouts {
 setters!(Timeouts {
     connect: Duration,
     handshake: Duration,
+    response: impl Into<Option<Duration>>,
+    request_body: Duration,
+    pool_idle: Duration,
     idle: impl Into<Option<Duration>>,
 });
 

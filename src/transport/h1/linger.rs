@@ -4,19 +4,22 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
+use super::turn::Turns;
 use crate::transport::BoxIo;
-use crate::transport::linger::{LINGER_BYTES, linger};
+use crate::transport::linger::{LINGER, LINGER_BYTES, linger};
 
 /// Lends an I/O object to hyper, which drops it when it is done, shut down or,
 /// after a refused Upgrade, not.
-pub(super) fn lend(io: BoxIo) -> (Lent, Returned) {
+pub(super) fn lend(io: BoxIo, turns: Turns) -> (Lent, Returned) {
     let (give_back, returned) = oneshot::channel();
     let lent = Lent(Some(Loan {
         io,
         talk: Talk::Quiet,
+        turns,
         give_back,
     }));
     (lent, Returned(returned))
@@ -28,6 +31,8 @@ pub(super) struct Lent(Option<Loan>);
 struct Loan {
     io: BoxIo,
     talk: Talk,
+    /// Told of what is read and written.
+    turns: Turns,
     give_back: oneshot::Sender<(BoxIo, Talk)>,
 }
 
@@ -52,6 +57,20 @@ impl Returned {
     /// not waited for: it may not notice that we end.
     pub(super) async fn linger(self) {
         if let Ok((io, Talk::Writing | Talk::Written)) = self.0.await {
+            linger(io, LINGER_BYTES).await;
+        }
+    }
+
+    /// Writes the last answer, if it is given back, and lingers.
+    pub(super) async fn refuse(self, answer: Vec<u8>) {
+        let Ok((mut io, _)) = self.0.await else {
+            return;
+        };
+        let written = timeout(LINGER, async {
+            io.write_all(&answer).await?;
+            io.flush().await
+        });
+        if let Ok(Ok(())) = written.await {
             linger(io, LINGER_BYTES).await;
         }
     }
@@ -94,6 +113,9 @@ impl AsyncRead for Lent {
             }
             _ => {}
         }
+        if buf.filled().len() > before {
+            loan.turns.read();
+        }
         read
     }
 }
@@ -105,6 +127,9 @@ impl AsyncWrite for Lent {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let loan = self.loan()?;
+        if loan.turns.holds_back(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         loan.wrote();
         Pin::new(&mut loan.io).poll_write(cx, buf)
     }
@@ -115,6 +140,11 @@ impl AsyncWrite for Lent {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let loan = self.loan()?;
+        if let [only] = bufs
+            && loan.turns.holds_back(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         loan.wrote();
         Pin::new(&mut loan.io).poll_write_vectored(cx, bufs)
     }
@@ -128,6 +158,7 @@ impl AsyncWrite for Lent {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let loan = self.loan()?;
         ready!(Pin::new(&mut loan.io).poll_flush(cx))?;
+        loan.turns.flushed();
         if loan.talk == Talk::Writing {
             loan.talk = Talk::Written;
         }
@@ -135,7 +166,12 @@ impl AsyncWrite for Lent {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.loan()?.io).poll_shutdown(cx)
+        let loan = self.loan()?;
+        if loan.turns.refused().is_some() {
+            // The answer is still to come.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut loan.io).poll_shutdown(cx)
     }
 }
 
@@ -162,6 +198,11 @@ mod tests {
     use tokio::time::Instant;
 
     use crate::transport::h1;
+
+    const LIMITS: h1::Limits = h1::Limits {
+        head: Duration::from_secs(1_000_000),
+        idle: None,
+    };
     use crate::transport::linger::{CHUNK, LINGER, LINGER_BYTES};
 
     /// A client's end of a connection whose requests are answered 404, or with
@@ -179,7 +220,7 @@ mod tests {
         });
         let (drain, draining) = watch::channel(false);
         let served = tokio::spawn(async move {
-            let _ = h1::serve(Box::new(near), service, None, draining).await;
+            let _ = h1::serve(Box::new(near), service, LIMITS, draining).await;
             Instant::now()
         });
         (far, drain, served)

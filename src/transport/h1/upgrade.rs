@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::MAX_HEAD;
-use crate::transport::{BoxIo, IoStream, StreamError, Transport, prefix};
+use crate::transport::{BoxIo, IoStream, MAX_HEADER_FIELDS, StreamError, Transport, prefix};
 
 /// Bytes of the answer that are read at a time.
 const READ: usize = 1024;
@@ -25,9 +25,6 @@ const READ: usize = 1024;
 /// How interim answers begin, 101 among them (RFC 9110 §15.2), but for the
 /// minor version.
 const INTERIM: &[u8] = b"HTTP/1.? 1";
-
-/// Fields of an interim answer, at most: as many as hyper takes.
-const MAX_FIELDS: usize = 100;
 
 /// What became of an Upgrade request.
 pub(crate) enum H1Answer {
@@ -118,7 +115,7 @@ async fn read_lines(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<()> {
 
 /// The head of an interim answer and its size in bytes, once it is complete.
 fn interim(read: &[u8]) -> io::Result<Option<(response::Parts, usize)>> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADER_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(size) = head.parse(read).map_err(invalid)? else {
         return Ok(None);
@@ -138,6 +135,7 @@ async fn refused(io: BoxIo) -> Result<H1Answer, StreamError> {
     let io: BoxIo = Box::new(Asked::new(io));
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADER_FIELDS)
         .handshake(TokioIo::new(io))
         .await?;
     // Ends by itself once the request handle and the body are dropped.
@@ -317,7 +315,7 @@ mod tests {
         let large = format!("HTTP/1.1 101 x\r\nx: {}", "y".repeat(MAX_HEAD));
         let many = format!(
             "HTTP/1.1 101 x\r\n{}\r\n",
-            "x: y\r\n".repeat(MAX_FIELDS + 1)
+            "x: y\r\n".repeat(MAX_HEADER_FIELDS + 1)
         );
         let large_head = "too large a head";
         for (answer, why) in [

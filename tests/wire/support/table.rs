@@ -27,7 +27,10 @@ impl Table {
         let bridge = Bridge::new(client, routes);
         let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
         let addr = server.local_addr().unwrap();
-        let serve = server.serve(bridge.handler()).into_future();
+        let serve = server
+            .serve(bridge.handler())
+            .fallback(bridge.service())
+            .into_future();
         let task = tokio::spawn(async move {
             serve.await.unwrap();
         });

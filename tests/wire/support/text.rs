@@ -37,6 +37,11 @@ impl Text {
         }
     }
 
+    /// An end of a connection that is there.
+    pub(crate) fn on(io: TcpStream) -> Self {
+        Self::new(io)
+    }
+
     /// A server's end of the next connection, whose request is unanswered.
     pub(crate) async fn asked(listener: &TcpListener) -> Self {
         let mut text = Self::new(within(listener.accept()).await.unwrap().0);
@@ -94,6 +99,19 @@ impl Text {
         self.head = String::from_utf8(head).unwrap();
     }
 
+    /// Reads the next head, unless the connection ends first.
+    pub(crate) async fn try_read_head(&mut self) -> bool {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = self.io.read_u8().await else {
+                return false;
+            };
+            head.push(byte);
+        }
+        self.head = String::from_utf8(head).unwrap();
+        true
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.head.lines().filter_map(|line| {
             let (found, value) = line.split_once(':')?;
@@ -118,6 +136,10 @@ impl Text {
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         within(self.io.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.io.write_all(bytes).await
     }
 
     /// The next frame, or how the connection ended.

@@ -11,7 +11,7 @@ use h2ws::{Http2Config, Server};
 use super::config::Config;
 use super::upstream::LONGEST;
 use crate::Failure;
-use crate::args::{BridgeArgs, ListenArgs};
+use crate::args::{BridgeArgs, ListenArgs, SecondsOrNone};
 use crate::commands::listen;
 use crate::tls::{ClientFiles, ServerFiles};
 
@@ -26,6 +26,8 @@ pub(super) struct Fixed {
     pub(super) upstream_tls: ClientFiles,
     max_connections: usize,
     max_streams: u32,
+    /// `None` for the default.
+    connection_idle_timeout: Option<Option<Duration>>,
 }
 
 impl Fixed {
@@ -58,6 +60,11 @@ impl Fixed {
                 .and_then(|config| config.max_streams)
                 .or(args.max_streams)
                 .unwrap_or(1000),
+            connection_idle_timeout: args
+                .listen
+                .connection_idle_timeout
+                .map(SecondsOrNone::duration)
+                .or(config.and_then(|config| config.connection_idle_timeout)),
         }
     }
 }
@@ -112,6 +119,9 @@ impl Listener {
             .answer_timeout(LONGEST)
             .max_connections(fixed.max_connections)
             .http2(Http2Config::default().max_concurrent_streams(fixed.max_streams));
+        if let Some(timeout) = fixed.connection_idle_timeout {
+            builder = builder.idle_timeout(timeout);
+        }
         if let Some(metrics) = metrics {
             builder = builder.metrics(metrics);
         }

@@ -69,8 +69,8 @@ impl Reload {
         };
         if Fixed::of(&self.args, Some(&config)) != self.fixed {
             tracing::warn!(
-                "listeners, drain_delay, drain_grace, connections, streams_per_connection and \
-                 [upstream_tls] change with the next start"
+                "listeners, drain_delay, drain_grace, connections, streams_per_connection, \
+                 connection_idle_timeout and [upstream_tls] change with the next start"
             );
         }
         self.renew(config.tls).await;

@@ -96,6 +96,15 @@ pub(super) fn only(
         .websocket_key(!args.no_websocket_key)
         .trust_forwarded(args.trust_forwarded)
         .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64));
+    if let Some(timeout) = args.response_timeout {
+        builder = builder.response_timeout(timeout.duration());
+    }
+    if let Some(timeout) = args.request_body_timeout {
+        builder = builder.request_body_timeout(Duration::from_secs_f64(timeout));
+    }
+    if let Some(timeout) = args.pool_idle_timeout {
+        builder = builder.pool_idle_timeout(Duration::from_secs_f64(timeout));
+    }
     if let Some(sockets) = args.max_sockets {
         builder = builder.max_sockets(sockets);
     }

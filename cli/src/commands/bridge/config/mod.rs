@@ -33,6 +33,7 @@ pub(super) struct Config {
     pub(super) drain_grace: Option<Duration>,
     pub(super) max_connections: Option<usize>,
     pub(super) max_streams: Option<u32>,
+    pub(super) connection_idle_timeout: Option<Option<Duration>>,
     pub(super) routes: Routes,
     /// Those that the routes have of their own.
     pub(super) clients: RouteClients,
@@ -67,10 +68,12 @@ impl Config {
         let upstream_tls = tls::upstream(path, &mut root).unwrap_or_default();
         let mut max_connections = None;
         let mut max_streams = None;
+        let mut connection_idle_timeout = None;
         let mut limits = BridgeLimits::default();
         if let Some(mut section) = root.section("limits") {
             max_connections = section.integer("connections", 1..COUNT);
             max_streams = section.integer("streams_per_connection", 1..1 << 31);
+            connection_idle_timeout = section.duration_or_none("connection_idle_timeout");
             if let Some(sockets) = section.integer("sockets", 0..COUNT) {
                 limits = limits.sockets(sockets as usize);
             }
@@ -101,6 +104,7 @@ impl Config {
             drain_grace,
             max_connections: max_connections.map(|number| number as usize),
             max_streams: max_streams.map(|number| number as u32),
+            connection_idle_timeout,
             routes: routes?,
             clients: own.into_inner(),
         })

@@ -118,6 +118,16 @@ impl<'a> Section<'a> {
         self.parsed(key, duration)
     }
 
+    /// A duration, or `Some(None)` for `"none"`.
+    pub(super) fn duration_or_none(&mut self, key: &'static str) -> Option<Option<Duration>> {
+        self.parsed(key, |text| match text {
+            "none" => Ok(None),
+            text => duration(text)
+                .map(Some)
+                .map_err(|error| format!("{error}, nor \"none\"")),
+        })
+    }
+
     /// Strings, each with its place; a single one may stand alone.
     pub(super) fn strings(&mut self, key: &'static str) -> Vec<(&'a str, Span)> {
         let Some(Item { value, span }) = self.item(key) else {

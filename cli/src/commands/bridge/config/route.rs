@@ -183,7 +183,16 @@ fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     if let Some(handshake) = section.duration("handshake") {
         timeouts = timeouts.handshake(handshake);
     }
-    if let Some(idle) = section.duration("idle") {
+    if let Some(response) = section.duration_or_none("response") {
+        timeouts = timeouts.response(response);
+    }
+    if let Some(body) = section.duration("request_body") {
+        timeouts = timeouts.request_body(body);
+    }
+    if let Some(pool_idle) = section.duration("pool_idle") {
+        timeouts = timeouts.pool_idle(pool_idle);
+    }
+    if let Some(idle) = section.duration_or_none("idle") {
         timeouts = timeouts.idle(idle);
     }
     section.finish();
@@ -273,6 +282,9 @@ fn ejection(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     }
     if let Some(longest) = section.duration("longest") {
         ejection = ejection.longest(longest);
+    }
+    if let Some(counted) = section.boolean("gateway_errors") {
+        ejection = ejection.gateway_errors(counted);
     }
     section.finish();
     route.ejection(ejection)
