@@ -144,6 +144,23 @@ pub mod tls {
     pub use crate::transport::tls::{Trust, client_config};
 }
 
+/// WebSockets in services on hyper.
+#[cfg(feature = "server")]
+pub mod hyper {
+    pub use crate::server::embed::hyper::{
+        OnWebSocket, UpgradeRejection, WebSocketUpgrade, upgrade,
+    };
+}
+
+/// WebSockets in axum.
+#[cfg(feature = "axum")]
+pub mod axum {
+    pub use crate::server::embed::axum::{
+        ConnectAsGet, ConnectAsGetService, DefaultOnFailedUpgrade, OnFailedUpgrade,
+        UpgradeRejection, WebSocketUpgrade,
+    };
+}
+
 #[cfg(feature = "_net")]
 pub use self::error::{Error, Refusal, Timeout};
 pub use self::frame::Prepared as PreparedMessage;
@@ -168,7 +185,9 @@ pub use self::bridge::{
 #[cfg(feature = "client")]
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
 #[cfg(feature = "server")]
-pub use self::server::{Body, BodyError, Drained, Peer, Serve, Server, ServerBuilder, Upgrade};
+pub use self::server::{
+    Body, BodyError, Drained, Peer, Serve, Server, ServerBuilder, ServiceOptions, Upgrade,
+};
 #[cfg(feature = "client")]
 pub use self::transport::proxy::{ProxyError, ProxyUrlError};
 

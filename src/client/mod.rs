@@ -11,6 +11,7 @@ mod pool;
 mod proxy;
 mod request;
 mod upgraded;
+mod service;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -127,6 +127,14 @@ impl Pending {
         answer
     }
 
+    /// Answers with something other than a WebSocket, if nobody has answered.
+    pub(super) fn refuse(&self, response: Response<ResponseBody>) {
+        if let Some((answer, handshaking)) = self.take() {
+            handshaking.done(Handshake::Refused(response.status()));
+            answer.refuse(response);
+        }
+    }
+
     /// Ready when the answer is given, and when nobody waits for it any more
     /// or it is late: then nobody can give it after this.
     fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Settled> {

@@ -21,6 +21,8 @@ pub struct Body(Kind);
 
 #[derive(Debug)]
 enum Kind {
+    /// A WebSocket request has no body.
+    Empty,
     H1(Incoming),
     H2(H2Body),
 }
@@ -30,6 +32,10 @@ enum Kind {
 pub struct BodyError(Box<dyn std::error::Error + Send + Sync>);
 
 impl Body {
+    pub(super) fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
     pub(super) fn h1(body: Incoming) -> Self {
         Self(Kind::H1(body))
     }
@@ -48,6 +54,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
             Kind::H1(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|error| BodyError(error.into())),
@@ -59,6 +66,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
+            Kind::Empty => true,
             Kind::H1(body) => body.is_end_stream(),
             Kind::H2(body) => body.is_end_stream(),
         }
@@ -66,6 +74,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
             Kind::H1(body) => body.size_hint(),
             Kind::H2(body) => body.size_hint(),
         }

@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod builder;
 mod connection;
+pub(crate) mod embed;
 mod open;
 mod ordinary;
 mod peer;
@@ -15,7 +16,10 @@ mod upgrade;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{Request, Response};
 use tokio::net::TcpListener;
+use tower_service::Service;
 
 pub use self::body::{Body, BodyError};
 pub use self::builder::ServerBuilder;
@@ -23,7 +27,10 @@ pub use self::peer::Peer;
 pub use self::serve::{Drained, Serve};
 pub use self::upgrade::Upgrade;
 
+pub use self::embed::ServiceOptions;
+
 use self::builder::Settings;
+use self::serve::{BoxError, erased, erased_make};
 
 /// A bound server.
 ///
@@ -91,5 +98,89 @@ impl Server {
         F: Future<Output = ()> + Send + 'static,
     {
         Serve::new(self, handler)
+    }
+
+    /// Serves one service, WebSockets included: a router's paths, layers and
+    /// extractors apply to them as to every request.
+    ///
+    /// A handler takes its WebSocket by
+    /// [`hyper::upgrade`](crate::hyper::upgrade), or in axum by the extractor
+    /// `h2ws::axum::WebSocketUpgrade` (feature `axum`). What the service answers
+    /// is what the client gets: the header fields that layers add are in the
+    /// accepting response, and a refusal passes with its body. A success without a
+    /// WebSocket taken is replaced by 501 and a warning in the log. The answer is
+    /// due within [`answer_timeout`](ServerBuilder::answer_timeout).
+    ///
+    /// Among a request's extensions are [`Peer`] and
+    /// [`Transport`](crate::Transport). Over HTTP/2 a WebSocket request is shown as
+    /// GET, unless [`ServiceOptions::connect_as_get`] is off; its version stays.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use axum::{Router, extract::Request, response::{IntoResponse, Response}, routing::get};
+    /// use futures_util::{SinkExt, StreamExt};
+    /// use h2ws::Server;
+    ///
+    /// async fn echo(mut request: Request) -> Response {
+    ///     match h2ws::hyper::upgrade(&mut request) {
+    ///         Ok((response, socket)) => {
+    ///             tokio::spawn(async move {
+    ///                 let mut socket = socket.await?;
+    ///                 while let Some(message) = socket.next().await {
+    ///                     socket.send(message?).await?;
+    ///                 }
+    ///                 Ok::<_, h2ws::Error>(())
+    ///             });
+    ///             response.into_response()
+    ///         }
+    ///         Err(rejection) => rejection.to_response().into_response(),
+    ///     }
+    /// }
+    ///
+    /// # async fn example() -> std::io::Result<()> {
+    /// let app = Router::new()
+    ///     .route("/", get(|| async { "the page" }))
+    ///     .route("/echo/{room}", get(echo));
+    /// let server = Server::builder().bind("127.0.0.1:8080").await?;
+    /// server.serve_service(app).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve_service<S, B>(self, service: S) -> Serve
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        self.serve_service_with(service, ServiceOptions::default())
+    }
+
+    /// As [`serve_service`](Self::serve_service), with options.
+    pub fn serve_service_with<S, B>(self, service: S, options: ServiceOptions) -> Serve
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Serve::service(self, erased(service), options)
+    }
+
+    /// As [`serve_service`](Self::serve_service), with a service made for the address
+    /// of each request's peer, such as axum's
+    /// `Router::into_make_service_with_connect_info::<SocketAddr>()`, which brings the
+    /// extractor `ConnectInfo`.
+    pub fn serve_make_service<M, S, B>(self, make: M) -> Serve
+    where
+        M: Service<SocketAddr, Response = S, Error: Into<BoxError>> + Clone + Send + 'static,
+        M::Future: Send,
+        S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Serve::service(self, erased_make(make), ServiceOptions::default())
     }
 }

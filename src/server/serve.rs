@@ -3,8 +3,10 @@
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +18,8 @@ use tracing::Instrument;
 
 use super::accept::accept;
 use super::answer::attend;
-use super::{Body, Server, Upgrade};
+use super::embed::{ServiceOptions, route};
+use super::{Body, Peer, Server, Upgrade};
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -62,6 +65,16 @@ impl Serve {
         }
     }
 
+    /// Hands every request to one service, WebSocket requests too.
+    pub(super) fn service(server: Server, service: Fallback, options: ServiceOptions) -> Self {
+        let sockets = service.clone();
+        let handler = move |upgrade| route(upgrade, sockets.clone(), options);
+        Self {
+            fallback: Some(service),
+            ..Self::new(server, handler)
+        }
+    }
+
     /// Hands ordinary requests to a service: any `tower` service over `http`
     /// types, such as an axum router. Without one they are answered 404.
     ///
@@ -96,20 +109,7 @@ impl Serve {
         S::Error: Into<BoxError>,
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let service = Mutex::new(service);
-        self.fallback = Some(Arc::new(move |request| {
-            let mut service = service
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            Box::pin(async move {
-                poll_fn(|cx| service.poll_ready(cx))
-                    .await
-                    .map_err(Into::into)?;
-                let response = service.call(request).await.map_err(Into::into)?;
-                Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
-            })
-        }));
+        self.fallback = Some(erased(service));
         self
     }
 
@@ -131,6 +131,80 @@ impl Serve {
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
+    }
+}
+
+/// A service behind one type, cloned for each request.
+pub(super) fn erased<S, B>(service: S) -> Fallback
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let service = Mutex::new(service);
+    Arc::new(move |request| {
+        let mut service = service
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Box::pin(async move {
+            poll_fn(|cx| service.poll_ready(cx))
+                .await
+                .map_err(Into::into)?;
+            let response = service.call(request).await.map_err(Into::into)?;
+            Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        })
+    })
+}
+
+/// A service that is made for the peer of each request's connection.
+pub(super) fn erased_make<M, S, B>(make: M) -> Fallback
+where
+    M: Service<SocketAddr, Response = S, Error: Into<BoxError>> + Clone + Send + 'static,
+    M::Future: Send,
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let made = move |request: Request<Body>| {
+        let mut make = make.clone();
+        async move {
+            let peer = request.extensions().get::<Peer>().map(Peer::addr);
+            let peer = peer.ok_or("a request of this server carries its peer")?;
+            poll_fn(|cx| make.poll_ready(cx))
+                .await
+                .map_err(Into::into)?;
+            let mut service = make.call(peer).await.map_err(Into::into)?;
+            poll_fn(|cx| service.poll_ready(cx))
+                .await
+                .map_err(Into::into)?;
+            service.call(request).await.map_err(Into::into)
+        }
+    };
+    erased(ServiceFn(made))
+}
+
+/// A function as a service.
+#[derive(Clone)]
+struct ServiceFn<F>(F);
+
+impl<F, Fut, T> Service<Request<Body>> for ServiceFn<F>
+where
+    F: Fn(Request<Body>) -> Fut,
+    Fut: Future<Output = Result<T, BoxError>>,
+{
+    type Response = T;
+    type Error = BoxError;
+    type Future = Fut;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Fut {
+        (self.0)(request)
     }
 }
 

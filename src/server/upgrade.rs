@@ -16,12 +16,11 @@ use super::connection::boxed;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{
-    Agreed, DeflateConfig, HandshakeError, HostPort, Opening, extended_connect, headers, upgrade,
+    Agreed, DeflateConfig, HandshakeError, HostPort, Opening, Via, extended_connect, headers,
+    upgrade,
 };
 use crate::metrics::{Handshake, Observed, SocketMeter};
-#[cfg(feature = "bridge")]
-use crate::socket::Config;
-use crate::socket::{Agreement, ByteStream, WebSocket};
+use crate::socket::{Agreement, ByteStream, Config, WebSocket};
 use crate::transport::tls::TlsInfo;
 use crate::transport::{Stream, Transport, h1};
 
@@ -73,6 +72,8 @@ struct Request {
     peer: Peer,
     transport: Transport,
     settings: Arc<Settings>,
+    /// Instead of the server's, for this WebSocket alone.
+    config: Option<Arc<Config>>,
     parts: request::Parts,
     opening: Opening,
     unanswered: Unanswered,
@@ -82,12 +83,17 @@ struct Request {
     span: Span,
 }
 
-/// Gives the right to answer up when it is dropped.
-struct Unanswered(Arc<Pending>);
+/// Gives up the right to answer when it is dropped, unless it is lent to a service.
+struct Unanswered {
+    pending: Arc<Pending>,
+    lent: bool,
+}
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        drop(self.0.take());
+        if !self.lent {
+            drop(self.pending.take());
+        }
     }
 }
 
@@ -106,7 +112,11 @@ impl Upgrade {
             peer,
             transport,
             deflate: settings.deflate,
-            unanswered: Unanswered(Pending::new(answer, settings.answer_timeout)),
+            unanswered: Unanswered {
+                pending: Pending::new(answer, settings.answer_timeout),
+                lent: false,
+            },
+            config: None,
             settings,
             parts,
             opening,
@@ -116,7 +126,7 @@ impl Upgrade {
     }
 
     pub(super) fn pending(&self) -> Arc<Pending> {
-        self.0.unanswered.0.clone()
+        self.0.unanswered.pending.clone()
     }
 
     fn parts(&self) -> &request::Parts {
@@ -250,16 +260,57 @@ impl Upgrade {
         self.0.headers.append(name, value);
     }
 
-    /// What was asked for.
-    #[cfg(feature = "bridge")]
+    /// The handshake, as it was read.
     pub(crate) fn opening(&self) -> &Opening {
         &self.0.opening
     }
 
-    /// How long what is left of a socket may take.
-    #[cfg(feature = "bridge")]
+    /// The server's configuration of a WebSocket.
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.0.settings.socket
+    }
+
+    /// The server's setting of permessage-deflate.
+    pub(super) fn deflate_config(&self) -> Option<DeflateConfig> {
+        self.0.deflate
+    }
+
+    pub(super) fn via(&self) -> Via {
+        self.0.opening.via
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.0.peer
+    }
+
+    /// The right to answer, which dropping this request no longer gives up: the
+    /// caller answers where nobody accepts.
+    pub(super) fn lend_answer(&mut self) -> Arc<Pending> {
+        self.0.unanswered.lent = true;
+        self.pending()
+    }
+
+    /// The request's head; accepting does not need it.
+    pub(super) fn take_parts(&mut self) -> request::Parts {
+        let empty = http::Request::new(()).into_parts().0;
+        std::mem::replace(&mut self.0.parts, empty)
+    }
+
+    /// What to open the WebSocket with, instead of the server's settings.
+    pub(super) fn set_options(
+        &mut self,
+        config: Arc<Config>,
+        deflate: Option<DeflateConfig>,
+        subprotocol: Option<String>,
+    ) {
+        self.0.config = Some(config);
+        self.0.deflate = deflate;
+        self.0.subprotocol = subprotocol;
+    }
+
+    /// Replaces the header fields of the accepting response.
+    pub(super) fn set_response_headers(&mut self, headers: HeaderMap) {
+        self.0.headers = headers;
     }
 
     /// Accepts what somebody else agreed to, with these fields, and gives the
@@ -316,16 +367,14 @@ impl Upgrade {
         if response.status().is_success() || response.status().is_informational() {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
-        if let Some((answer, handshaking)) = self.0.unanswered.0.take() {
-            handshaking.done(Handshake::Refused(response.status()));
-            answer.refuse(response);
-        }
+        self.0.unanswered.pending.refuse(response);
     }
 }
 
 impl Request {
-    async fn accept_socket(self: Box<Self>) -> Result<WebSocket, Error> {
-        let config = self.settings.socket.clone();
+    async fn accept_socket(mut self: Box<Self>) -> Result<WebSocket, Error> {
+        let config = self.config.take();
+        let config = config.unwrap_or_else(|| self.settings.socket.clone());
         let deflate = self.deflate;
         let mut agreed = self.opening.agree(&[""; 0], deflate.as_ref());
         agreed.subprotocol.clone_from(&self.subprotocol);
@@ -354,7 +403,7 @@ impl Request {
         self: Box<Self>,
         agreed: Agreed,
     ) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
-        let unanswered = self.unanswered.0.take();
+        let unanswered = self.unanswered.pending.take();
         let (answer, handshaking) = unanswered.ok_or(Error::Timeout(Timeout::Handshake))?;
         let observed = answer.observed().clone();
         let span = self.span.clone();

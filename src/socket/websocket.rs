@@ -152,10 +152,18 @@ impl WebSocket {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        Self::over(io, role, Arc::new(config), agreement)
+    }
+
+    /// A WebSocket on a byte stream, with what its handshake settled.
+    pub(crate) fn over<T>(io: T, role: Role, config: Arc<Config>, agreement: Agreement) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let write_buffer = config.write_buffer;
         let stream = IoStream::new(Box::new(io), Bytes::new(), Transport::Io, write_buffer);
         let stream = transport::Stream::Io(Box::new(stream));
-        Self::new(stream, role, Arc::new(config), agreement, None)
+        Self::new(stream, role, config, agreement, None)
     }
 
     pub(crate) fn new(

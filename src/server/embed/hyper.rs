@@ -1,0 +1,309 @@
+//! WebSockets in a service on hyper: [`upgrade`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request};
+
+use super::on_websocket::OnWebSocket as Opened;
+use super::slot::Slot;
+use crate::error::Error;
+use crate::frame::{Limits, Role};
+use crate::handshake::{
+    self, AllowedOrigins, DeflateConfig, HandshakeError, Opening, Via, extended_connect,
+};
+use crate::server::Upgrade;
+use crate::socket::{Agreement, Config};
+
+pub use super::on_websocket::OnWebSocket;
+pub use super::rejection::UpgradeRejection;
+
+/// Makes a WebSocket of a request, with default settings: the response to return,
+/// and the WebSocket that opens once it has been sent.
+///
+/// It takes requests of a hyper server over HTTP/1.1 (RFC 6455 §4) and HTTP/2 (RFC
+/// 8441; the server's builder needs `enable_connect_protocol`), and those of
+/// [`Server::serve_service`](crate::Server::serve_service). For subprotocols,
+/// limits and compression, see [`WebSocketUpgrade`].
+///
+/// A hyper server's graceful shutdown does not wait for upgraded connections:
+/// track the tasks that hold them, for instance with `tokio_util`'s `TaskTracker`.
+/// [`Server`](crate::Server) waits for them by itself.
+///
+/// # Errors
+///
+/// [`UpgradeRejection`] if the request does not ask for a WebSocket or has a fault;
+/// [`UpgradeRejection::to_response`] is the response to return.
+///
+/// # Example
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use bytes::Bytes;
+/// use futures_util::{SinkExt, StreamExt};
+/// use http::{Request, Response};
+/// use http_body_util::{Empty, Full, combinators::BoxBody, BodyExt};
+///
+/// async fn service<B>(mut request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+///     let (response, socket) = match h2ws::hyper::upgrade(&mut request) {
+///         Ok(upgraded) => upgraded,
+///         Err(rejection) => return Ok(rejection.to_response().map(Full::new)),
+///     };
+///     tokio::spawn(async move {
+///         let mut socket = socket.await?;
+///         while let Some(message) = socket.next().await {
+///             socket.send(message?).await?;
+///         }
+///         Ok::<_, h2ws::Error>(())
+///     });
+///     Ok(response.map(|()| Full::default()))
+/// }
+/// # let _ = service::<()>;
+/// ```
+pub fn upgrade<B>(
+    request: &mut Request<B>,
+) -> Result<(Response<()>, OnWebSocket), UpgradeRejection> {
+    Ok(WebSocketUpgrade::from_request(request)?.accept())
+}
+
+/// A WebSocket request that a service was given, before it is accepted.
+///
+/// Dropping it opens nothing; the service answers with a response of its own.
+#[must_use = "nothing is opened before `accept`"]
+pub struct WebSocketUpgrade {
+    source: Source,
+    config: Arc<Config>,
+    deflate: Option<DeflateConfig>,
+    subprotocol: Option<String>,
+}
+
+enum Source {
+    /// From h2ws's own server: no copy of the bytes, the connection's metrics and
+    /// shutdown apply.
+    Native { slot: Slot, request: Upgrade },
+    /// From another server on hyper.
+    Hyper {
+        opening: Opening,
+        on: hyper::upgrade::OnUpgrade,
+    },
+}
+
+impl WebSocketUpgrade {
+    /// Takes the WebSocket request out of a request.
+    ///
+    /// # Errors
+    ///
+    /// As [`upgrade`].
+    pub fn from_request<B>(request: &mut Request<B>) -> Result<Self, UpgradeRejection> {
+        let mut parts = Request::new(()).into_parts().0;
+        swap(&mut parts, request);
+        let upgrade = Self::from_parts(&mut parts);
+        swap(&mut parts, request);
+        upgrade
+    }
+
+    /// Takes the WebSocket request out of a request's head.
+    ///
+    /// # Errors
+    ///
+    /// As [`upgrade`].
+    pub fn from_parts(parts: &mut request::Parts) -> Result<Self, UpgradeRejection> {
+        if let Some(slot) = parts.extensions.get::<Slot>() {
+            let slot = slot.clone();
+            let request = slot.extract().ok_or_else(UpgradeRejection::extracted)?;
+            let (config, deflate) = (request.config().clone(), request.deflate_config());
+            return Ok(Self {
+                source: Source::Native { slot, request },
+                config,
+                deflate,
+                subprotocol: None,
+            });
+        }
+        let opening = check(parts)?;
+        let on = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        Ok(Self {
+            source: Source::Hyper {
+                opening,
+                on: on.ok_or_else(UpgradeRejection::not_upgradable)?,
+            },
+            config: Arc::default(),
+            deflate: None,
+            subprotocol: None,
+        })
+    }
+
+    fn opening(&self) -> &Opening {
+        match &self.source {
+            Source::Native { request, .. } => request.opening(),
+            Source::Hyper { opening, .. } => opening,
+        }
+    }
+
+    /// The subprotocols that the client offers, in the order of its preference
+    /// (RFC 6455 §1.9).
+    pub fn requested_protocols(&self) -> impl Iterator<Item = &str> {
+        self.opening().subprotocols.iter().map(String::as_str)
+    }
+
+    /// Selects the first of the client's subprotocols that is among `supported`; the
+    /// client's order decides. Without a match the WebSocket has none.
+    pub fn protocols<I>(mut self, supported: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let supported: Vec<I::Item> = supported.into_iter().collect();
+        let is_supported = |offered: &&str| supported.iter().any(|name| name.as_ref() == *offered);
+        let selected = self.requested_protocols().find(is_supported);
+        self.subprotocol = selected.map(str::to_owned);
+        self
+    }
+
+    /// Selects one of the offered subprotocols.
+    ///
+    /// # Errors
+    ///
+    /// If the client did not offer it: it would have to fail the connection (RFC
+    /// 6455 §4.1).
+    pub fn set_selected_protocol(&mut self, name: &str) -> Result<(), Error> {
+        if !self.requested_protocols().any(|offered| offered == name) {
+            let error = HandshakeError::UnofferedSubprotocol(name.to_owned());
+            return Err(Error::Handshake(error));
+        }
+        self.subprotocol = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// The subprotocol selected so far.
+    #[must_use]
+    pub fn selected_protocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// Checks the origin of the page that asks (RFC 6455 §10.2), as
+    /// [`ServerBuilder::allowed_origins`](crate::ServerBuilder::allowed_origins) does
+    /// for a whole server.
+    ///
+    /// # Errors
+    ///
+    /// A rejection with status 403 if it is not allowed.
+    pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), UpgradeRejection> {
+        let opening = self.opening();
+        let checked = opening.check_origin(allowed);
+        checked.map_err(|rejection| UpgradeRejection::handshake(rejection, opening.via))
+    }
+
+    /// Replaces the configuration of the WebSocket. Default: the server's, or
+    /// [`Config::default`] under a server that is not h2ws's.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Arc::new(config);
+        self
+    }
+
+    fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut Arc::make_mut(&mut self.config).limits);
+        self
+    }
+
+    /// Sets the largest message to receive, in bytes:
+    /// [`Limits::max_message_size`].
+    pub fn max_message_size(self, max: usize) -> Self {
+        self.limits(|limits| limits.max_message_size = max)
+    }
+
+    /// Sets the largest frame to receive, in bytes: [`Limits::max_frame_size`].
+    pub fn max_frame_size(self, max: usize) -> Self {
+        self.limits(|limits| limits.max_frame_size = max)
+    }
+
+    /// Negotiates permessage-deflate (RFC 7692) if the client offers it, or with
+    /// `None` does not. Default: the server's setting, or `None` under a server that
+    /// is not h2ws's.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
+        self.deflate = config.into();
+        self
+    }
+
+    /// Accepts: the response to return, and the WebSocket that opens once it has been
+    /// sent.
+    ///
+    /// Header fields may be added to the response; its status must stay. Under
+    /// h2ws's own server the handshake's fields are added when it is sent.
+    pub fn accept(self) -> (Response<()>, OnWebSocket) {
+        match self.source {
+            Source::Native { slot, mut request } => {
+                let status = match request.via() {
+                    Via::Http1 => StatusCode::SWITCHING_PROTOCOLS,
+                    Via::Http2 => StatusCode::OK,
+                };
+                request.set_options(self.config, self.deflate, self.subprotocol);
+                let socket = Opened::native(slot.accept(request));
+                let mut response = Response::new(());
+                *response.status_mut() = status;
+                (response, socket)
+            }
+            Source::Hyper { opening, on } => {
+                let mut agreed = opening.agree(&[""; 0], self.deflate.as_ref());
+                agreed.subprotocol = self.subprotocol;
+                let response = match opening.via {
+                    Via::Http1 => handshake::upgrade::response(&opening, &agreed, HeaderMap::new()),
+                    Via::Http2 => extended_connect::response(&opening, &agreed, HeaderMap::new()),
+                };
+                let agreement = Agreement {
+                    subprotocol: agreed.subprotocol,
+                    deflate: self
+                        .deflate
+                        .zip(agreed.deflate)
+                        .map(|(config, params)| config.at(Role::Server, &params)),
+                };
+                match response {
+                    Ok(response) => (response, Opened::hyper(on, self.config, agreement)),
+                    // Nothing but what was offered is agreed, so this does not happen.
+                    Err(error) => {
+                        let mut response = Response::new(());
+                        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                        (response, Opened::failed(error.into()))
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for WebSocketUpgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketUpgrade")
+            .field("opening", self.opening())
+            .field("selected_protocol", &self.subprotocol)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks the handshake of a request that another server received.
+fn check(parts: &mut request::Parts) -> Result<Opening, UpgradeRejection> {
+    if parts.version != Version::HTTP_2 {
+        return handshake::upgrade::check_request(parts)
+            .map_err(|rejection| UpgradeRejection::handshake(rejection, Via::Http1));
+    }
+    let protocol = parts.extensions.get::<hyper::ext::Protocol>().cloned();
+    // A layer in front of the router may have shown the CONNECT as GET.
+    let method = parts.method.clone();
+    if protocol.is_some() && method == Method::GET {
+        parts.method = Method::CONNECT;
+    }
+    let protocol = protocol.as_ref().map(hyper::ext::Protocol::as_str);
+    let checked = extended_connect::check_request(parts, protocol);
+    parts.method = method;
+    checked.map_err(|rejection| UpgradeRejection::handshake(rejection, Via::Http2))
+}
+
+/// Exchanges the heads of two requests.
+fn swap<B>(parts: &mut request::Parts, request: &mut Request<B>) {
+    std::mem::swap(&mut parts.method, request.method_mut());
+    std::mem::swap(&mut parts.uri, request.uri_mut());
+    std::mem::swap(&mut parts.version, request.version_mut());
+    std::mem::swap(&mut parts.headers, request.headers_mut());
+    std::mem::swap(&mut parts.extensions, request.extensions_mut());
+}

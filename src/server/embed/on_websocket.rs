@@ -1,0 +1,90 @@
+//! The WebSocket that a response opens: [`OnWebSocket`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::frame::Role;
+use crate::socket::{Agreement, Config, WebSocket};
+
+/// A WebSocket that opens once its response has been sent.
+///
+/// Await it in a task of its own: the response leaves only after the handler has
+/// returned it. Dropping it drops the WebSocket.
+#[must_use = "the WebSocket is dropped with it; await it in a task of its own"]
+pub struct OnWebSocket(Kind);
+
+enum Kind {
+    /// Under h2ws's own server.
+    Native(oneshot::Receiver<Result<WebSocket, Error>>),
+    /// Under another server on hyper.
+    Hyper {
+        on: hyper::upgrade::OnUpgrade,
+        config: Arc<Config>,
+        agreement: Agreement,
+    },
+    Failed(Option<Error>),
+}
+
+impl OnWebSocket {
+    pub(super) fn native(socket: oneshot::Receiver<Result<WebSocket, Error>>) -> Self {
+        Self(Kind::Native(socket))
+    }
+
+    pub(super) fn hyper(
+        on: hyper::upgrade::OnUpgrade,
+        config: Arc<Config>,
+        agreement: Agreement,
+    ) -> Self {
+        Self(Kind::Hyper {
+            on,
+            config,
+            agreement,
+        })
+    }
+
+    pub(super) fn failed(error: Error) -> Self {
+        Self(Kind::Failed(Some(error)))
+    }
+}
+
+impl Future for OnWebSocket {
+    type Output = Result<WebSocket, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            // The response was not one that opens a WebSocket: a layer replaced it.
+            Kind::Native(socket) => Pin::new(socket)
+                .poll(cx)
+                .map(|socket| socket.unwrap_or(Err(Error::Closed))),
+            Kind::Hyper {
+                on,
+                config,
+                agreement,
+            } => Pin::new(on).poll(cx).map(|upgraded| {
+                let io =
+                    upgraded.map_err(|error| Error::Io(Arc::new(std::io::Error::other(error))))?;
+                let (config, agreement) = (config.clone(), std::mem::take(agreement));
+                Ok(WebSocket::over(
+                    TokioIo::new(io),
+                    Role::Server,
+                    config,
+                    agreement,
+                ))
+            }),
+            Kind::Failed(error) => Poll::Ready(Err(error.take().unwrap_or(Error::Closed))),
+        }
+    }
+}
+
+impl fmt::Debug for OnWebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnWebSocket").finish_non_exhaustive()
+    }
+}
