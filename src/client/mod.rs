@@ -10,8 +10,8 @@ mod place;
 mod pool;
 mod proxy;
 mod request;
-mod upgraded;
 mod service;
+mod upgraded;
 
 use std::fmt;
 use std::net::SocketAddr;

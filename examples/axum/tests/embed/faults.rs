@@ -62,7 +62,7 @@ impl Sibling {
         }
     }
 
-    async fn is_unharmed(mut self) {
+    async fn stays_unharmed(mut self) {
         self.socket.send(Message::text("still here")).await.unwrap();
         let message = within(self.socket.next()).await.unwrap().unwrap();
         assert_eq!(message.as_text(), Some("still here"));
@@ -76,7 +76,7 @@ async fn success_without_an_extracted_websocket_is_501() {
         let app = Router::new().route("/", any(async || "a page"));
         let sibling = Sibling::start(app, version).await;
         assert_eq!(sibling.status("/").await, 501);
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -99,7 +99,7 @@ async fn a_layer_that_replaces_the_accepting_response_is_heard() {
         let sibling = Sibling::start(app, version).await;
         assert_eq!(sibling.status("/").await, 403);
         assert!(matches!(within(failures.recv()).await, Some(Error::Closed)));
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -119,7 +119,7 @@ async fn a_status_that_cannot_open_the_websocket_is_500() {
         let app = Router::new().route("/", echo.layer(middleware::from_fn(other)));
         let sibling = Sibling::start(app, version).await;
         assert_eq!(sibling.status("/").await, 500);
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -145,7 +145,7 @@ async fn fields_that_would_break_the_handshake_are_left_out() {
         assert_eq!(response.headers()["x-kept"], "1");
         assert_eq!(socket.subprotocol(), None);
         assert!(!response.headers().contains_key("content-length"));
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_service_that_never_answers_is_503() {
         let sibling = Sibling::start(Router::new().route("/", never), version).await;
         assert_eq!(sibling.status("/").await, 503);
         within(dropped.notified()).await;
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -196,7 +196,7 @@ async fn a_client_that_gives_up_ends_the_service() {
             () = within(began.notified()) => {}
         }
         within(dropped.notified()).await;
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -208,7 +208,7 @@ async fn a_second_extractor_is_500() {
         });
         let sibling = Sibling::start(Router::new().route("/", twice), version).await;
         assert_eq!(sibling.status("/").await, 500);
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -236,7 +236,7 @@ async fn a_panic_harms_nobody_else() {
         assert!(ended.is_none_or(|ended| ended.is_err()), "and no message");
         assert_ne!(socket.close_code().map(u16::from), Some(1000));
         assert!(sibling.connect("/early").await.is_err());
-        sibling.is_unharmed().await;
+        sibling.stays_unharmed().await;
     }
 }
 
@@ -274,5 +274,5 @@ async fn a_plain_request_to_a_websocket_route_is_refused() {
         let answer = String::from_utf8_lossy(&answer);
         assert_eq!(answer, format!("HTTP/1.1 {status}"), "{method} {fields:?}");
     }
-    sibling.is_unharmed().await;
+    sibling.stays_unharmed().await;
 }
