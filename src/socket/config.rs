@@ -11,8 +11,9 @@ use crate::transport::Linger;
 pub struct Config {
     /// Sizes of frames and messages.
     pub limits: Limits,
-    /// How long the peer may take for its part of the closing handshake
-    /// (RFC 6455 §7.1.1) once our Close frame is on its way. Default 10 s.
+    /// How long the closing handshake (RFC 6455 §7.1.1) may take: from the
+    /// call that begins it until the peer's Close frame has come, with what is
+    /// left of a long message that our own has to wait for. Default 10 s.
     pub close_timeout: Duration,
     /// How long a socket that was closed or dropped stays behind, without the
     /// application: first for what is queued to leave, and then, as long

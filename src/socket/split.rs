@@ -145,8 +145,10 @@ impl WebSocketWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] if the code may not be sent (RFC 6455 §7.4); otherwise
-    /// what broke the stream.
+    /// [`Error::Send`] if the code may not be sent (RFC 6455 §7.4);
+    /// [`Error::Timeout`] if the frame has not left within
+    /// [`Config::close_timeout`](crate::Config::close_timeout), which the
+    /// reader is told as well; otherwise what broke the stream.
     ///
     /// # Cancel safety
     ///

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::config::Config;
 use super::pings::Pings;
@@ -110,11 +110,26 @@ pub struct WebSocket {
 struct Rare {
     subprotocol: Option<String>,
     pings: Option<Pings>,
-    close_timer: Option<Pin<Box<Sleep>>>,
+    closing: Closing,
     /// What carried the socket, once it is let go.
     transport: Option<Transport>,
     /// Ended without a closing handshake.
     abnormal: bool,
+}
+
+/// The time that closing takes.
+#[derive(Default)]
+struct Closing {
+    /// When the peer's Close frame is overdue.
+    by: Option<Instant>,
+    /// For who reads.
+    reader: Option<Pin<Box<Sleep>>>,
+    /// For who waits for the Close frame to be written, in another task.
+    writer: Option<Pin<Box<Sleep>>>,
+    /// It was overdue.
+    failed: bool,
+    /// And who reads has yet to be told.
+    untold: bool,
 }
 
 /// What the opening handshake settled.

@@ -23,6 +23,7 @@ pub(crate) mod proxy;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::buffer::Outgoing;
+pub(crate) use self::h2::later;
 pub(crate) use self::io::{IoHandle, IoStream};
 pub(crate) use self::stats::ConnectionId;
 pub use self::stats::{ConnectionStats, Transport};

@@ -23,6 +23,7 @@ mod bridge_stalled;
 mod bridge_tcp;
 mod broadcast;
 mod cancel;
+mod close_timeout;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod dialling;

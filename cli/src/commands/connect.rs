@@ -5,10 +5,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, CloseFrame, Error, Message, WebSocket, WebSocketReader};
+use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket, WebSocketReader};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::request::{build, shutdown};
+use super::request::{LAST_FRAMES, build, shutdown};
 use crate::args::ConnectArgs;
 use crate::{Failure, signals};
 
@@ -70,7 +70,14 @@ async fn talk(socket: WebSocket, wait: Duration) -> Result<(), Failure> {
     };
     drop(send);
     let mut socket = reader.reunite(writer)?;
-    socket.close(CloseFrame::from(code)).await?;
+    let close = socket.close(CloseFrame::from(code));
+    if code == CloseCode::GOING_AWAY {
+        // Interrupted: a peer that takes nothing is not waited for.
+        let closed = tokio::time::timeout(LAST_FRAMES, close).await;
+        closed.unwrap_or(Err(Error::Timeout(Timeout::Close)))?;
+    } else {
+        close.await?;
+    }
     Ok(())
 }
 

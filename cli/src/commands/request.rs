@@ -14,7 +14,7 @@ use crate::args::{RequestArgs, WayArgs};
 use crate::{Failure, Usage, tls};
 
 /// How long the program waits, before it exits, for its last frames to leave.
-const LAST_FRAMES: Duration = Duration::from_secs(2);
+pub(crate) const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 /// Ends a client's connections in order.
 pub(crate) async fn shutdown(client: &Client) {

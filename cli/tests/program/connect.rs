@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use futures_util::StreamExt;
 use h2ws::{CloseCode, CloseFrame, Upgrade};
 
-use crate::process::{Ended, Server, h2ws, run, run_with};
+use crate::process::{Ended, Server, h2ws, run, run_with, start_with};
 
 fn connect(url: &str, args: &[&str], input: &str) -> Ended {
     run_with(h2ws(&["connect", url]).args(args), input)
@@ -196,4 +196,22 @@ fn tls_with_a_server_that_has_none_is_told_from_other_failures() {
     let probed = run(&["probe", "--insecure", &url]);
     probed.exited(1);
     assert!(probed.stdout.contains("is it a ws:// URL?"), "{probed:?}");
+}
+
+#[test]
+fn a_line_that_the_server_does_not_take_does_not_hold_up_an_interrupt() {
+    let (_runtime, address) = server(|request| async move {
+        let _unread = request.accept().await.expect("a client");
+        std::future::pending().await;
+    });
+    let url = format!("ws://{address}");
+    let line = "x".repeat(64 << 20) + "\n";
+    for version in ["--http1", "--http2"] {
+        let running = start_with(&mut h2ws(&["connect", version, &url]), &line);
+        running.says("open over");
+        // The line is on its way by then, or the interrupt is too easy.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        running.signal("INT");
+        running.ended();
+    }
 }

@@ -170,12 +170,16 @@ pub(crate) fn run(args: &[&str]) -> Ended {
 
 /// Runs the program to its end with `input` as its stdin.
 pub(crate) fn run_with(command: &mut Command, input: &str) -> Ended {
+    start_with(command, input).ended()
+}
+
+/// Starts the program, and returns once it has taken `input`, its stdin.
+pub(crate) fn start_with(command: &mut Command, input: &str) -> Running {
     let mut running = Running::start(command.stdin(Stdio::piped()));
     let mut stdin = running.child.stdin.take().expect("stdin is piped");
     // A program that fails before it reads closes its end.
     let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    running.ended()
+    running
 }
 
 /// `h2ws serve` on a free port.

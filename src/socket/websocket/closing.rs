@@ -1,18 +1,25 @@
 //! The closing handshake (RFC 6455 §7) and how a socket is let go.
+//!
+//! From the call that begins it, the closing handshake takes
+//! [`close_timeout`](crate::Config::close_timeout) at most: the rest of a long
+//! message that goes before our Close frame, the frame itself and the peer's
+//! answer together. Whoever waits then, for the answer or only for the frame
+//! to leave, finds the socket let go; so nobody waits longer for a peer that
+//! does not read, or does not stop sending.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Out, WebSocket};
-use crate::error::Error;
-#[cfg(feature = "bridge")]
-use crate::error::Timeout;
+use super::{Closing, Out, WebSocket};
+use crate::error::{Error, Timeout};
 use crate::frame::{CloseCode, CloseFrame, Role, SendError};
 use crate::socket::config::Ending;
 use crate::socket::keys::mask_key;
-use crate::transport::{Finish, Stream};
+use crate::transport::{Finish, Stream, later};
 
 impl WebSocket {
     /// Closes: sends what is queued and a Close frame, and waits for the
@@ -25,7 +32,8 @@ impl WebSocket {
     /// # Errors
     ///
     /// [`Error::Timeout`] if the peer's Close frame does not come within
-    /// [`Config::close_timeout`](crate::Config::close_timeout); [`Error::Send`] if the code may not be sent
+    /// [`Config::close_timeout`](crate::Config::close_timeout), be it that the
+    /// peer takes nothing of what is queued; [`Error::Send`] if the code may not be sent
     /// (RFC 6455 §7.4); otherwise what broke the stream.
     ///
     /// # Cancel safety
@@ -49,10 +57,15 @@ impl WebSocket {
         // closed already where this fails; if not, reading tells.
         let _ = self.poll_flush_messages(cx);
         loop {
-            match ready!(self.poll_message(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => return Poll::Ready(Ok(())),
+            match self.poll_message(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                // It may have been somebody else's turn, with more to read.
+                Poll::Pending if self.is_close_overdue() => {
+                    return Poll::Ready(Err(self.close_fails()));
+                }
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -66,7 +79,37 @@ impl WebSocket {
         if let Some(frame) = frame.take() {
             self.send_close(frame)?;
         }
-        self.poll_flush_messages(cx)
+        if self.rare().is_some_and(|rare| rare.closing.failed) {
+            return Poll::Ready(Err(Error::Timeout(Timeout::Close)));
+        }
+        if let Poll::Ready(flushed) = self.poll_flush_messages(cx) {
+            return Poll::Ready(flushed);
+        }
+        ready!(self.poll_close_timer(cx, |closing| &mut closing.writer));
+        // Who reads may wait in another task.
+        if let Some(stream) = &self.stream {
+            stream.wake_reader();
+        }
+        let error = self.close_fails();
+        self.rare_mut().closing.untold = true;
+        Poll::Ready(Err(error))
+    }
+
+    /// The peer's Close frame is overdue.
+    pub(super) fn close_fails(&mut self) -> Error {
+        let error = Error::Timeout(Timeout::Close);
+        self.ends(error.socket_end());
+        let rare = self.rare_mut();
+        rare.abnormal = true;
+        rare.closing.failed = true;
+        self.let_go();
+        error
+    }
+
+    /// What ended the socket while nobody read it.
+    pub(super) fn take_untold(&mut self) -> Option<Error> {
+        let closing = &mut self.rare.as_mut()?.closing;
+        std::mem::take(&mut closing.untold).then_some(Error::Timeout(Timeout::Close))
     }
 
     pub(super) fn send_close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
@@ -78,6 +121,8 @@ impl WebSocket {
             Ok(()) => {
                 // It has to wait for the peer's Close with a limit from now on.
                 stream.wake_reader();
+                let by = later(Instant::now(), self.config.close_timeout);
+                self.rare_mut().closing.by.get_or_insert(by);
                 Ok(())
             }
             Err(SendError::Closed) => Ok(()),
@@ -132,21 +177,31 @@ impl WebSocket {
         if let Err(error) = self.heed_drain(cx) {
             return Poll::Ready(error);
         }
-        self.poll_close_timer(cx)
+        self.poll_close_timer(cx, |closing| &mut closing.reader)
             .map(|()| Error::Timeout(Timeout::Close))
     }
 
-    /// Ready when the peer's Close frame is overdue.
-    pub(super) fn poll_close_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.protocol.close_sent() {
+    /// Ready when the peer's Close frame is overdue, for who waits by this timer.
+    pub(super) fn poll_close_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: impl FnOnce(&mut Closing) -> &mut Option<Pin<Box<Sleep>>>,
+    ) -> Poll<()> {
+        let Some(closing) = self.rare.as_mut().map(|rare| &mut rare.closing) else {
             return Poll::Pending;
-        }
-        let timeout = self.config.close_timeout;
-        self.rare_mut()
-            .close_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)))
+        };
+        let Some(by) = closing.by else {
+            return Poll::Pending;
+        };
+        timer(closing)
+            .get_or_insert_with(|| Box::pin(sleep_until(by)))
             .as_mut()
             .poll(cx)
+    }
+
+    fn is_close_overdue(&self) -> bool {
+        let by = self.rare().and_then(|rare| rare.closing.by);
+        by.is_some_and(|by| by <= Instant::now())
     }
 
     /// Lets go of the stream; the socket is still there to be asked.
@@ -181,7 +236,8 @@ impl WebSocket {
         self.meter = None;
         if let Some(stream) = self.stream.take() {
             if let Some(rare) = &mut self.rare {
-                rare.close_timer = None;
+                rare.closing.reader = None;
+                rare.closing.writer = None;
             }
             stream.finish(finish);
         }

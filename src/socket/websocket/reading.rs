@@ -32,7 +32,7 @@ impl WebSocket {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         loop {
             if self.stream.is_none() {
-                return Poll::Ready(None);
+                return Poll::Ready(self.take_untold().map(Err));
             }
             if self.chunk.is_empty() {
                 self.settle(cx);
@@ -130,8 +130,9 @@ impl WebSocket {
                     self.rare_mut().abnormal = true;
                     return Poll::Ready(Err(Error::Timeout(Timeout::KeepAlive)));
                 }
-                ready!(self.poll_close_timer(cx));
-                Error::Timeout(Timeout::Close)
+                ready!(self.poll_close_timer(cx, |closing| &mut closing.reader));
+                budget.made_progress();
+                return Poll::Ready(Err(self.close_fails()));
             }
         };
         budget.made_progress();

@@ -154,7 +154,7 @@ impl Idle {
 }
 
 /// A time too far away to be told is a day away.
-pub(super) fn later(now: Instant, duration: Duration) -> Instant {
+pub(crate) fn later(now: Instant, duration: Duration) -> Instant {
     let day = Duration::from_secs(24 * 60 * 60);
     now.checked_add(duration).unwrap_or_else(|| now + day)
 }

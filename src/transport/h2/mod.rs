@@ -33,6 +33,7 @@ pub(crate) use self::body::H2Body;
 #[cfg(feature = "client")]
 pub(crate) use self::client::{H2Client, MAX_STREAMS, OpenError, Opened, Slot};
 pub(crate) use self::hub::Hub;
+pub(crate) use self::life::later;
 pub(crate) use self::piece::Piece;
 #[cfg(feature = "server")]
 pub(crate) use self::server::{H2Incoming, H2Responder, H2Server};
