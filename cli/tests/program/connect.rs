@@ -202,7 +202,7 @@ fn tls_with_a_server_that_has_none_is_told_from_other_failures() {
 fn a_line_that_the_server_does_not_take_does_not_hold_up_an_interrupt() {
     let (_runtime, address) = server(|request| async move {
         let _unread = request.accept().await.expect("a client");
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     });
     let url = format!("ws://{address}");
     let line = "x".repeat(64 << 20) + "\n";
