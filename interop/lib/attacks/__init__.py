@@ -1,0 +1,13 @@
+"""The table of attacks: see `attacks` and README.md beside `lib`."""
+
+from . import (  # noqa: F401  (each file adds its rows)
+    kills,
+    server_frames,
+    shared,
+    slow,
+    smuggling,
+    server_streams,
+)
+from .turn import ROWS, play
+
+__all__ = ["ROWS", "play"]

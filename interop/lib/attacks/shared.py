@@ -1,0 +1,299 @@
+"""Two clients of a bridge that share one connection to the upstream: what one does is never the other's fate."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+
+from . import frames as f
+from .raw import Gone, upgrade
+from .server_streams import compressed, ends, fill, open_window
+from .turn import row
+
+
+def upstream(t) -> str:
+    """What the strict upstream saw."""
+    report = t.up.report()
+    t.want(not report["ends"], f"the upstream ended a connection: {', '.join(report['ends'][:3])}")
+    return f"{report['requests']} requests, {report['resets']} resets, {report['connections']} connection{'s' * (report['connections'] != 1)} behind"
+
+
+@row("bridge", upstream="h2", quick=True)
+def shared_big_heads(t):
+    """H1: header lists of 1 to 63 KiB to an upstream that takes 16: 431 by the bridge."""
+    c = t.connect()
+    t.beside(c)
+    seen: dict[str, int] = {}
+    for size in (1000, 8000, 15000, 15500, 15900, 16100, 16300, 17000, 30000, 63000):
+        extra = [(f"x-{n}", "y" * min(900, size - n * 960)) for n in range(size // 960 + 1) if size - n * 960 > 0]
+        stream = c.ask(f.connect_fields(c.authority, extra=extra))
+        c.until(lambda: c[stream].status or c[stream].over, 3)
+        said = str(c[stream].status or c[stream])
+        seen[said] = seen.get(said, 0) + 1
+    t.got(f"{', '.join(f'{count} x {said}' for said, count in seen.items())}; {upstream(t)}")
+
+
+@row("bridge", upstream="h2")
+def shared_big_heads_http1(t):
+    """H1: the same by HTTP/1.1."""
+    seen: dict[str, int] = {}
+    for size in (15000, 15900, 16300, 20000, 50000):
+        extra = "".join(f"X-{n}: {'y' * 900}\r\n" for n in range(size // 940))
+        said = t.ask(upgrade(t.port, extra=extra), 0.4).split(b"\r\n")[0].decode("latin-1")[9:12] or "closed"
+        seen[said] = seen.get(said, 0) + 1
+    t.got(f"{', '.join(f'{count} x {said}' for said, count in seen.items())}; {upstream(t)}")
+
+
+@row("bridge", upstream="h2", quick=True)
+def shared_big_pages(t):
+    """H1: plain requests with header lists of 20 and 60 KiB."""
+    c = t.connect()
+    t.beside(c)
+    for size in (20, 60):
+        stream = c.ask(f.request_fields(c.authority, extra=[(f"x-{n}", "y" * 1000) for n in range(size)]), end=True)
+        c.until(lambda: c[stream].status or c[stream].over, 3)
+    t.got(f"{c[stream]}; {upstream(t)}")
+
+
+@row("bridge", upstream="h2", quick=True)
+def shared_cancels(t):
+    """H2: ten sockets opened and cancelled 0.5 ms later, 60 times, before the upstream answers."""
+    c = t.connect()
+    t.beside(c)
+    fields = f.block(f.connect_fields(c.authority))
+    for _ in range(60):
+        streams = [c.next_id() for _ in range(10)]
+        c.send(b"".join(f.headers(s, fields) for s in streams))
+        time.sleep(0.0005)
+        c.send(b"".join(f.rst(s) for s in streams))
+        time.sleep(0.03)
+    time.sleep(0.3)
+    t.got(f"{c.end()}; {upstream(t)}")
+
+
+@row("bridge", upstream="h2", quick=True)
+def shared_cancels_http1(t):
+    """H2: 300 HTTP/1.1 clients that hang up behind their Upgrade."""
+    for _ in range(30):
+        clients = [t.tcp() for _ in range(10)]
+        for each in clients:
+            each.send(upgrade(t.port))
+        time.sleep(0.001)
+        for each in clients:
+            each.close()
+        time.sleep(0.03)
+    time.sleep(0.3)
+    t.got(upstream(t))
+
+
+@row("bridge", upstream="h2")
+def shared_cancels_of_pages(t):
+    """H2: plain requests, cancelled before their answer."""
+    c = t.connect()
+    t.beside(c)
+    fields = f.block(f.request_fields(c.authority))
+    for _ in range(40):
+        streams = [c.next_id() for _ in range(10)]
+        c.send(b"".join(f.headers(s, fields, end=True) for s in streams))
+        time.sleep(0.0005)
+        c.send(b"".join(f.rst(s) for s in streams))
+        time.sleep(0.03)
+    time.sleep(0.3)
+    t.got(f"{c.end()}; {upstream(t)}")
+
+
+@row("bridge", upstream="h2", quick=True)
+def shared_rapid_reset(t):
+    """HEADERS and RST_STREAM without end: the attacker's connection ends, the shared one does not."""
+    c = t.connect()
+    fields = f.block(f.connect_fields(c.authority))
+    t.flood(c, (b"".join(f.headers(s, fields) + f.rst(s) for s in [c.next_id() for _ in range(100)]) for _ in itertools.count()), 4)
+    t.forbidden(c)
+    t.got(f"{c.end()}; {upstream(t)}")
+
+
+@row("bridge", upstream="h2")
+def shared_cut_connections(t):
+    """Connections with 50 open sockets each, cut by RST, 20 times."""
+    import socket
+    import struct
+    for _ in range(20):
+        c = t.connect()
+        c.open_many(50)
+        c.tcp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.close()
+    time.sleep(0.5)
+    t.got(upstream(t))
+
+
+@row("bridge", upstream="serve", memory=320, quick=True, limit=30)
+def shared_unread_sockets(t):
+    """H5: 600 sockets whose answers are never read, through the bridge."""
+    c = t.connect(grant=0)
+    c.until(lambda: c.settings is not None)
+    t.beside(c, open_window(c, c.open()))
+    streams = c.open_many(600)
+    sent = fill(t, c, streams, f.ws(bytes(32000)))
+    t.got(f"{sent >> 20} MiB taken on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
+
+
+@row("bridge", upstream="serve", memory=320, quick=True, limit=30)
+def shared_bulk(t):
+    """H8: 900 sockets that move what they can; the others' short messages are not kept waiting."""
+    bulk(t, [900])
+
+
+@row("bridge", upstream="serve", memory=320, limit=30)
+def shared_bulk_of_two_connections(t):
+    """H8: 1,900 sockets on two connections that move what they can."""
+    bulk(t, [950, 950])
+
+
+def bulk(t, counts: list[int]) -> None:
+    message = f.ws(bytes(65536 - 14))
+    sent = []
+
+    def one(count: int) -> None:
+        c = t.connect(grant=1 << 20)
+        c.until(lambda: c.settings is not None)
+        streams = c.open_many(count)
+        for stream in streams:
+            # What comes back is given back to the window at once.
+            c.listen(stream, lambda body, s=stream: c.send(f.window(s, len(body))) if body else None)
+        try:
+            sent.append(fill(t, c, streams, message, 5))
+        except Gone:
+            pass
+
+    threads = [threading.Thread(target=one, args=(count,), daemon=True) for count in counts]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(15)
+    t.got(f"{sum(sent) >> 20} MiB moved")
+
+
+@row("bridge", upstream="h2")
+def shared_tiny_data(t):
+    """Messages in DATA frames of a byte: the upstream is not sent them as such."""
+    c = t.connect()
+    t.beside(c)
+    streams = c.open_many(20)
+    message = f.ws(bytes(50))
+    for _ in range(50):
+        for stream in streams:
+            c.send(b"".join(f.data(stream, message[at:at + 1]) for at in range(len(message))))
+    time.sleep(0.5)
+    t.got(f"{c.end()}; {upstream(t)}")
+
+
+@row("bridge", upstream="h2")
+def shared_wrong_frames(t):
+    """Frames that break RFC 6455 on 200 sockets: the upstream closes them, and them alone."""
+    c = t.connect()
+    t.beside(c)
+    streams = c.open_many(200)
+    c.send(b"".join(f.data(s, bytes([0xFF]) * 40) for s in streams))
+    time.sleep(0.5)
+    c.send(b"".join(f.rst(s) for s in streams))
+    t.got(f"{c.end()}; {upstream(t)}")
+
+
+@row("bridge", upstream="serve", quick=True)
+def shared_window_overrun(t):
+    """A client that ignores its window towards the bridge: its stream alone."""
+    c = t.connect(grant=0)
+    t.beside(c, open_window(c, c.open()))
+    stream = c.open()
+    for _ in range(60):
+        c.send(f.data(stream, f.ws(bytes(16000))))
+    c.until(lambda: c[stream].over, 5)
+    t.got(f"{c[stream]}, {c.end()}")
+    t.want(c[stream].over, "no reset")
+
+
+@row("bridge", upstream="h2")
+def shared_half_answers(t):
+    """Requests that the upstream refuses to end: 500 sockets that never close, then the client is gone."""
+    c = t.connect()
+    c.open_many(500)
+    c.close()
+    time.sleep(0.5)
+    t.got(upstream(t))
+
+
+@row("bridge", "--max-sockets", "50", upstream="h2")
+def shared_places(t):
+    """Sockets beyond `--max-sockets`: 503, and a place that is given back is given to others."""
+    c = t.connect()
+    streams = [c.next_id() for _ in range(200)]
+    c.send(b"".join(f.headers(s, f.connect_fields(c.authority)) for s in streams))
+    c.until(lambda: all(c[s].status or c[s].over for s in streams), 5)
+    refused = sum(c[s].status == 503 for s in streams)
+    c.close()
+    time.sleep(0.5)
+    why = t.newcomer()
+    t.got(f"{refused} x 503; then a newcomer {'got in' if not why else 'did not: ' + why}; {upstream(t)}")
+    t.want(refused >= 148 and not why, "places")
+
+
+@row("bridge", upstream="h1", memory=320, limit=30)
+def http1_unread_sockets(t):
+    """H5: 400 sockets that are never read, to an upstream of HTTP/1.1."""
+    c = t.connect(grant=0)
+    c.until(lambda: c.settings is not None)
+    t.beside(c, open_window(c, c.open()))
+    streams = c.open_many(400)
+    sent = fill(t, c, streams, f.ws(bytes(32000)))
+    t.got(f"{sent >> 20} MiB taken on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
+
+
+@row("bridge", upstream="h1", memory=96)
+def bodies_unread(t):
+    """200 POST requests whose bodies come, and whose upstream does not read them."""
+    c = t.connect()
+    c.until(lambda: c.settings is not None)
+    t.beside(c)
+    streams = [c.ask(f.request_fields(c.authority, "POST", "/silent", [("content-length", "10000000")])) for _ in range(200)]
+    sent = fill(t, c, streams, bytes(32000), 4)
+    t.got(f"{sent >> 20} MiB taken; {c.end()}")
+
+
+@row("bridge", upstream="h2", quick=True, memory=160, limit=30)
+def bombs_pass_by(t):
+    """Compressed messages that inflate to 15 MiB: the bridge looks at none."""
+    c = t.connect()
+    t.beside(c)
+    stream = c.open(extra=[("sec-websocket-extensions", "permessage-deflate")])
+    message = f.ws(compressed(bytes(15 << 20)), rsv=4)
+    c.listen(stream, lambda body: None)
+    for _ in range(100):
+        c.data(stream, message)
+    t.got(f"100 passed; {c.end()}; {upstream(t)}")
+
+
+@row("bridge", upstream="h1", quick=True, limit=25)
+def log_that_nobody_reads(t):
+    """H3: standard error is a full pipe; 2,000 sockets end, and others go on."""
+    import os
+    import subprocess
+
+    from .target import Target
+    bridge = Target([t.program, "bridge", "--cleartext", "--listen", "127.0.0.1:0", "--to", f"ws://127.0.0.1:{t.up.port}", "--upstream-http1"],
+                    t.dir / "full.log", stderr=subprocess.PIPE, tied=False)
+    t._children.append(bridge)
+    port = bridge.port()
+    c = t.connect(port)
+    t.beside(c, name="behind the full pipe")
+    opened = 0
+    for _ in range(20):
+        if not c.closed:
+            streams = c.open_many(100, patience=3)
+            opened += len(streams)
+            c.send(b"".join(f.data(s, f.ws(b"\x03\xe8", 8), end=True) for s in streams))
+            c.until(lambda: all(c[s].over for s in streams), 3)
+    t.got(f"{opened} sockets opened; {c.end()}")
+    t.want(opened == 2000, f"only {opened} of 2000 sockets opened")
+    os.set_blocking(bridge.process.stderr.fileno(), False)
+    bridge.process.stderr.read()

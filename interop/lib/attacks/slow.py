@@ -1,0 +1,241 @@
+"""Clients that take their time, at every step: each is cut within a limit that has a name. They are played together."""
+
+from __future__ import annotations
+
+import time
+
+from . import frames as f
+from .raw import Gone, upgrade
+from .turn import row
+
+# `handshake_timeout` is 20 s, and `close_timeout` with `linger` 15 s.
+PATIENCE = 26
+# A client's first flight of TLS 1.2 or 1.3, as far as its record's head says that more will come.
+HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(32)) + b"\x00"
+
+
+def slow(part: str = "server", *options: str, **more):
+    return row(part, *options, slow=True, limit=45, **more)
+
+
+def cut(t, connection, drip: bytes = b"", pause: float = 1, answer_first: bool = False, patience: float = PATIENCE) -> None:
+    """Bytes one by one, then silence; the server has to end it."""
+    began = time.monotonic()
+    tcp = getattr(connection, "tcp", connection)
+    got, drip = bytearray(), iter(drip)
+    while time.monotonic() - began < patience and not tcp.closed:
+        byte = next(drip, None)
+        if byte is not None:
+            try:
+                tcp.send(bytes([byte]), 1)
+            except Gone:
+                break
+        if tcp is connection:
+            got += tcp.receive(pause)
+        else:
+            time.sleep(pause)
+    if tcp is connection and not tcp.closed:
+        got += tcp.receive(0.5)
+    said = got.split(b"\r\n")[0].decode("latin-1")[:30] if got.startswith(b"HTTP/") else ""
+    goaway = connection.end() if tcp is not connection else ""
+    t.got(f"{' '.join(each for each in (said, goaway) if each) or 'nothing'}, closed after {time.monotonic() - began:.0f} s"
+          if tcp.closed or "GOAWAY" in goaway else f"still open after {patience} s")
+    t.want(tcp.closed or "GOAWAY" in goaway, "not cut")
+
+
+@slow()
+def slow_silence(t):
+    """TCP, and not a byte."""
+    cut(t, t.tcp())
+
+
+@slow()
+def slow_preface(t):
+    """The preface, a byte a second."""
+    cut(t, t.tcp(), f.PREFACE * 3)
+
+
+@slow()
+def slow_no_settings(t):
+    """H7: the preface, and no SETTINGS behind it (RFC 9113 §3.4)."""
+    tcp = t.tcp()
+    tcp.send(f.PREFACE)
+    cut(t, tcp)
+
+
+@slow()
+def slow_half_settings(t):
+    """The preface and half a SETTINGS frame."""
+    tcp = t.tcp()
+    tcp.send(f.PREFACE + f.settings({f.INITIAL_WINDOW: 65535})[:10])
+    cut(t, tcp)
+
+
+@slow()
+def slow_no_settings_ack(t):
+    """SETTINGS of the server are never acknowledged (RFC 9113 §6.5.3: may be ended); others live."""
+    c = t.connect(ack=False)
+    c.open()
+    time.sleep(3)
+    t.got(c.end())
+
+
+@slow()
+def slow_headers(t):
+    """H7: HEADERS, a byte a second."""
+    c = t.connect()
+    c.until(lambda: c.settings is not None)
+    cut(t, c, f.headers(1, f.connect_fields(c.authority)))
+
+
+@slow()
+def slow_headers_behind_a_socket(t):
+    """H7: HEADERS, a byte a second, while another socket of the connection is open."""
+    c = t.connect()
+    c.open()
+    cut(t, c, f.headers(3, f.connect_fields(c.authority)))
+
+
+@slow()
+def slow_continuation(t):
+    """HEADERS without END_HEADERS, and CONTINUATION of a byte, one a second."""
+    c = t.connect()
+    c.until(lambda: c.settings is not None)
+    block = f.block(f.connect_fields(c.authority, extra=[("x", "y" * 300)]))
+    c.send(f.frame(f.HEADERS, 0, 1, block[:1]))
+    began = time.monotonic()
+    try:
+        for byte in block[1:]:
+            c.send(f.frame(f.CONTINUATION, 0, 1, bytes([byte])))
+            time.sleep(0.5)
+            if c.goaway or c.closed or time.monotonic() - began > PATIENCE:
+                break
+    except Gone:
+        pass
+    t.got(f"{c.end()} after {time.monotonic() - began:.0f} s")
+    t.want("open" not in c.end(), "not cut")
+
+
+@slow()
+def slow_http1_head(t):
+    """The head of an Upgrade, a byte a second."""
+    cut(t, t.tcp(), upgrade(t.port))
+
+
+@slow()
+def slow_http1_fields(t):
+    """The head of an Upgrade with a field a second, without end."""
+    tcp = t.tcp()
+    tcp.send(f"GET / HTTP/1.1\r\nHost: localhost:{t.port}\r\n".encode())
+    began = time.monotonic()
+    while time.monotonic() - began < PATIENCE and not tcp.closed:
+        try:
+            tcp.send(b"X-Filler: y\r\n", 1)
+        except Gone:
+            break
+        tcp.receive(1)
+    tcp.receive(0.5)
+    t.got(f"closed after {time.monotonic() - began:.0f} s" if tcp.closed else "still open")
+    t.want(tcp.closed, "not cut")
+
+
+@slow()
+def slow_second_head(t):
+    """A kept HTTP/1.1 connection, and half a head as its second request."""
+    tcp = t.tcp()
+    tcp.send(f"GET / HTTP/1.1\r\nHost: localhost:{t.port}\r\n\r\n".encode())
+    tcp.receive(2)
+    cut(t, tcp, upgrade(t.port)[:60], pause=0.1)
+
+
+@slow()
+def slow_close_never_answered(t):
+    """A server's Close that is never answered, on a stream that is never ended."""
+    c = t.connect()
+    stream = c.open()
+    c.send(f.data(stream, f.ws(b"x", mask=False)))
+    c.until(lambda: c[stream].over, PATIENCE)
+    t.got(c[stream])
+    t.want(c[stream].over, "its stream is never ended")
+
+
+@slow()
+def slow_close_without_an_end(t):
+    """Close, its answer, and a stream that the client never ends."""
+    c = t.connect()
+    stream = c.open()
+    c.send(f.data(stream, f.ws(b"\x03\xe8", 8)))
+    c.until(lambda: c[stream].over, PATIENCE)
+    t.got(c[stream])
+    t.want(c[stream].over, "its stream is never ended")
+
+
+@slow()
+def slow_close_never_answered_http1(t):
+    """A server's Close that is never answered, over HTTP/1.1."""
+    h = t.h1()
+    h.send(f.ws(b"x", mask=False))
+    cut(t, h.tcp)
+
+
+@slow()
+def slow_half_closed_http1(t):
+    """FIN of an HTTP/1.1 socket without a Close frame, whose other half stays open."""
+    import socket as s
+    h = t.h1()
+    h.tcp.sock.shutdown(s.SHUT_WR)
+    cut(t, h.tcp)
+
+
+@slow("server", "--tls")
+def slow_tls_silence(t):
+    """TLS: TCP, and not a byte."""
+    cut(t, t.tcp())
+
+
+@slow("server", "--tls")
+def slow_tls_half_a_hello(t):
+    """TLS: half a ClientHello."""
+    tcp = t.tcp()
+    tcp.send(HELLO)
+    cut(t, tcp)
+
+
+@slow("server", "--tls")
+def slow_tls_hello(t):
+    """TLS: a ClientHello, a byte a second."""
+    cut(t, t.tcp(), HELLO + bytes(100))
+
+
+@slow("server", "--tls")
+def slow_tls_no_request(t):
+    """TLS: the handshake, ALPN h2, and not a byte of HTTP."""
+    tls(t, ["h2"])
+
+
+@slow("server", "--tls")
+def slow_tls_no_request_http1(t):
+    """TLS: the handshake, ALPN http/1.1, and not a byte of HTTP."""
+    tls(t, ["http/1.1"])
+
+
+def tls(t, alpn: list[str]) -> None:
+    import socket
+    import ssl
+
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(alpn)
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", t.port)) as raw, context.wrap_socket(raw, server_hostname="localhost") as sock:
+        sock.settimeout(0.5)
+        over = False
+        while not over and time.monotonic() - began < PATIENCE:
+            try:
+                over = not sock.recv(4096)
+            except TimeoutError:
+                pass
+            except OSError:
+                over = True
+    t.got(f"closed after {time.monotonic() - began:.0f} s" if over else f"still open after {PATIENCE} s")
+    t.want(over, "not cut")

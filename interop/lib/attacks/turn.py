@@ -1,0 +1,390 @@
+"""One row of the table, played: the target, its siblings, the attack, and what is red."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import frames as f
+from .raw import H1, H2, Gone, Tcp
+from .siblings import Beside, Neighbour, Trips, by_ping, fault, over_h2
+from .target import Target, scratch, wait_for
+from .upstream import Upstream
+
+ROWS: list[Row] = []
+QUIET, AFTER = 0.5, 0.25
+# Memory is back when it is within so many MiB, and this share of the growth, of what it was.
+BACK, SHARE, BACK_WITHIN = 32, 0.1, 12
+
+
+@dataclass
+class Row:
+    """An attack, its target, and what that may cost."""
+
+    name: str
+    part: str
+    run: object
+    about: str
+    options: tuple = ()
+    upstream: str | None = None
+    # MiB by which the target may grow.
+    memory: float = 64
+    quick: bool = False
+    # Rows that mostly wait are played together.
+    slow: bool = False
+    limit: float = 20
+    config: str | None = None
+    # Whether the well-behaved sockets may be lost, for they are what is killed.
+    mortal: bool = False
+    times: float = 10
+
+
+def row(part: str, *options: str, **more):
+    def add(run):
+        ROWS.append(Row(run.__name__.replace("_", "-"), part, run, (run.__doc__ or "").strip().split("\n")[0], options, **more))
+        return run
+    return add
+
+
+@dataclass
+class Result:
+    name: str
+    part: str
+    about: str
+    got: str = ""
+    faults: list[str] = field(default_factory=list)
+    # MiB: before, at the peak, after.
+    before: float = 0
+    peak: float = 0
+    after: float = 0
+    cpu: float = 0
+    seconds: float = 0
+    siblings: list[dict] = field(default_factory=list)
+    # Played a second time, for only times were red.
+    again: bool = False
+
+    @property
+    def red(self) -> bool:
+        return bool(self.faults)
+
+    @property
+    def only_slow(self) -> bool:
+        return self.red and all("slowed down" in text for text in self.faults)
+
+
+class Turn:
+    """What a row's function is given."""
+
+    def __init__(self, row: Row, program: Path, directory: Path):
+        self.row, self.program, self.dir = row, program, directory
+        self.target: Target | None = None
+        self.up: Upstream | None = None
+        self.port = 0
+        self.result = Result(row.name, row.part, row.about)
+        self.besides: list[tuple[str, Beside, Trips, bool]] = []
+        self._open: list = []
+        self._children: list[Target] = []
+        self._before_cpu = 0.0
+
+    # -- for rows
+
+    def connect(self, port: int | None = None, **options) -> H2:
+        connection = H2(port or self.port, **options)
+        self._open.append(connection)
+        return connection
+
+    def tcp(self, port: int | None = None, **options) -> Tcp:
+        connection = Tcp(port or self.port, **options)
+        self._open.append(connection)
+        return connection
+
+    def h1(self, path: str = "/", port: int | None = None) -> H1:
+        connection = H1(port or self.port, path)
+        self._open.append(connection)
+        return connection
+
+    def ask(self, request: bytes, patience: float = 5, port: int | None = None) -> bytes:
+        """Bytes to a connection of their own; all that comes back."""
+        connection = self.tcp(port)
+        try:
+            connection.send(request)
+            return connection.read_all(patience)
+        except Gone:
+            return b""
+        finally:
+            connection.close()
+
+    def beside(self, connection: H2, stream: int | None = None, name: str = "same connection", must_live: bool = True, **options):
+        """A well-behaved socket on this connection, quiet for a moment, then measured until the attack is over."""
+        if stream is None:
+            stream = connection.open()
+        return self.watch(over_h2(connection, stream), name, must_live, **options)
+
+    def watch(self, exchange, name: str, must_live: bool = True, **options) -> Beside:
+        talk = Beside(exchange, **options)
+        time.sleep(QUIET)
+        self.besides.append((name, talk, talk.phase(), must_live))
+        return talk
+
+    def got(self, text) -> None:
+        self.result.got = str(text)
+
+    def want(self, true, what: str) -> bool:
+        """Red unless it is true."""
+        if not true:
+            self.result.faults.append(what)
+        return bool(true)
+
+    def flood(self, connection, chunks, seconds: float = 3, most: int = 1 << 27) -> int:
+        """Sends what `chunks` yields until the peer ends the connection, time is over, or so many bytes are sent; the bytes."""
+        until, sent = time.monotonic() + seconds, 0
+        try:
+            for chunk in chunks:
+                connection.send(chunk, max(0.05, until - time.monotonic()))
+                sent += len(chunk)
+                if time.monotonic() > until or sent > most or getattr(connection, "goaway", None):
+                    break
+        except Gone:
+            pass
+        return sent
+
+    def ended(self, connection: H2, patience: float = 3) -> str:
+        """Waits for GOAWAY or the end of the connection."""
+        connection.until(lambda: connection.goaway, patience)
+        return connection.end()
+
+    def forbidden(self, connection: H2, code: str | None = f.CALM, patience: float = 5) -> None:
+        """A flood that has to end its connection, by this code."""
+        said = self.ended(connection, patience)
+        self.got(said)
+        self.want("open" not in said, f"the connection is still open after {patience:g} s")
+        if code and "GOAWAY" in said:
+            self.want(code in said, f"not {code}")
+
+    def newcomer(self, patience: float = 5) -> str | None:
+        """Whether somebody else gets a socket; if not, why."""
+        try:
+            connection = self.connect()
+            over_h2(connection, connection.open(patience=patience))()
+            connection.close()
+        except (Gone, OSError) as error:
+            return str(error) or type(error).__name__
+        return None
+
+    # -- clients under attack
+
+    def listen(self) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(10)
+        self._open.append(listener)
+        return listener
+
+    def accept(self, listener: socket.socket, **options) -> H2:
+        connection = H2(sock=listener.accept()[0], settings={f.CONNECT: 1, f.MAX_STREAMS: 1000}, **options)
+        self._open.append(connection)
+        return connection
+
+    def accept_tcp(self, listener: socket.socket) -> Tcp:
+        connection = Tcp(0, sock=listener.accept()[0])
+        self._open.append(connection)
+        return connection
+
+    def start(self, *argv, **options) -> Target:
+        """Another process of the program; the first one is what is measured, where nothing was before."""
+        child = Target([self.program, *argv], self.dir / f"child{len(self._children)}.log", tied=False, **options)
+        self._children.append(child)
+        if self.target is None:
+            self.measure(child)
+        return child
+
+    def measure(self, target: Target) -> None:
+        self.target = target
+        target.forget_peak()
+        self._before_cpu = target.cpu()
+        self.result.before = target.memory()
+
+    def requested(self, connection: H2, stream: int, patience: float = 10) -> None:
+        if not connection.until(lambda: connection[stream].fields, patience):
+            raise Gone(f"no request on stream {stream}: {connection.end()}")
+
+    def victims(self, *options: str, seconds: float = 8, answer=((":status", "200"),)) -> tuple[H2, int]:
+        """A client with two sockets on each of two connections. The first is the attacked; its sibling and one of the
+        other connection answer our Pings."""
+        listener = self.listen()
+        port = listener.getsockname()[1]
+        self.start("bench", "--http2", "--sockets", "4", "--connections", "2", "--rate", "4", "--duration", str(seconds),
+                   *options, f"ws://127.0.0.1:{port}/", stdout=-3)
+        first, second = self.accept(listener), self.accept(listener)
+        for connection in (first, second):
+            for stream in (1, 3):
+                self.requested(connection, stream)
+                connection.send(f.headers(stream, list(answer)))
+        for connection, stream in ((first, 1), (second, 3)):
+            by_ping(connection, stream)
+        self.watch(by_ping(first, 3), "same connection")
+        self.watch(by_ping(second, 1), "other connection")
+        self.measure(self.target)
+        return first, 1
+
+    # -- for the runner
+
+    def mark(self) -> None:
+        """The figures of the attack, at its end."""
+        if self.target:
+            self.result.peak = max(self.result.peak, self.target.peak())
+            self.result.cpu = max(self.result.cpu, self.target.cpu() - self._before_cpu)
+
+    def attack(self) -> None:
+        began = time.monotonic()
+        try:
+            self.row.run(self)
+        except Gone as error:
+            self.result.faults.append(f"the attack was cut short: {error}")
+        except Exception:
+            self.result.faults.append("the row itself failed: " + " ".join(traceback.format_exc().splitlines()[-3:]))
+        self.result.seconds = time.monotonic() - began
+
+    def settle(self) -> None:
+        """Ends of siblings on the attacker's connections; what was red about them."""
+        for name, talk, quiet, must_live in self.besides:
+            during = talk.phase()
+            talk.stop()
+            self.judge(name, quiet, during, must_live)
+
+    def judge(self, name: str, quiet: Trips, during: Trips, must_live: bool = True) -> None:
+        self.result.siblings.append({
+            "name": name, "quiet": quiet.median, "during": during.median, "worst": during.worst,
+            "trips": len(during.seconds), "lost": quiet.lost or during.lost})
+        why = fault(quiet, during, self.row.times)
+        if why and must_live:
+            self.result.faults.append(f"{name}: {why}")
+
+    def close(self) -> None:
+        for each in self._open:
+            try:
+                each.close()
+            except OSError:
+                pass
+        self._open.clear()
+
+    def stop(self) -> None:
+        self.close()
+        for child in self._children:
+            child.stop()
+
+
+def play(rows: list[Row], program: Path) -> list[Result]:
+    """Rows that share a target, at the same time."""
+    directory = scratch()
+    first = rows[0]
+    upstreams: list = []
+    neighbours: list[Neighbour] = []
+    target = None
+    turns = [Turn(row, program, directory) for row in rows]
+    try:
+        up = None
+        if first.upstream in ("h1", "h2"):
+            up = Upstream(first.upstream)
+            upstreams.append(up)
+            up_port = up.port
+        elif first.upstream == "serve":
+            behind = Target([program, "serve", "--cleartext", "--listen", "127.0.0.1:0"], directory / "upstream.log")
+            upstreams.append(behind)
+            up_port = behind.port()
+        if first.part in ("server", "bridge"):
+            argv = [program, "serve" if first.part == "server" else "bridge", "--listen", "127.0.0.1:0"]
+            if "--tls" not in first.options:
+                argv.append("--cleartext")
+            argv += [option for option in first.options if option != "--tls"]
+            if first.config is not None:
+                file = directory / "bridge.toml"
+                file.write_text(first.config.replace("UPSTREAM", str(up_port)))
+                argv += ["--config", file]
+            elif first.part == "bridge":
+                argv += ["--to", f"ws://127.0.0.1:{up_port}", "--upstream-http1" if first.upstream == "h1" else "--upstream-http2"]
+            target = Target(argv, directory / "target.log")
+            port = target.port()
+            if "--tls" not in first.options:
+                neighbours.append(Neighbour("other connection" if first.part == "server" else "other client", port))
+                if first.part == "bridge":
+                    neighbours.append(Neighbour("other client, HTTP/1.1", port, http1=True))
+            time.sleep(QUIET)
+            for turn in turns:
+                turn.target, turn.port, turn.up = target, port, up
+                turn.upstreams = upstreams
+        quiet = [each.phase() for each in neighbours]
+        for turn in turns:
+            if turn.target:
+                turn.measure(turn.target)
+        threads = [threading.Thread(target=turn.attack, daemon=True) for turn in turns]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + max(row.limit for row in rows)
+        for thread, turn in zip(threads, turns):
+            thread.join(max(0, until - time.monotonic()))
+            turn.want(not thread.is_alive(), f"the attack did not end within {turn.row.limit:g} s")
+        # Long enough for some round trips beside the shortest attack.
+        time.sleep(AFTER)
+        for turn in turns:
+            turn.mark()
+            turn.settle()
+        for each, before in zip(neighbours, quiet):
+            during = each.phase()
+            for turn in turns:
+                turn.judge(each.name, before, during, must_live=not turn.row.mortal)
+        for turn in turns:
+            turn.close()
+        if target:
+            _aftermath(target, turns, neighbours)
+        for turn in turns:
+            grown = turn.result.peak - turn.result.before
+            turn.want(grown <= turn.row.memory, f"{grown:.0f} MiB more memory, {turn.row.memory:.0f} are enough")
+            for child in [target, *turn._children]:
+                if child:
+                    turn.want("panicked" not in child.said(), f"panicked: {child.tail()}")
+        return [turn.result for turn in turns]
+    finally:
+        for each in neighbours:
+            each.stop()
+        for turn in turns:
+            turn.stop()
+        if target:
+            target.stop()
+        for each in upstreams:
+            each.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _aftermath(target: Target, turns: list[Turn], neighbours: list[Neighbour]) -> None:
+    """The target lives, its memory is back, and so are the neighbours' round trips."""
+    mortal = any(turn.row.mortal for turn in turns)
+    if not target.alive:
+        for turn in turns:
+            turn.want(mortal, f"the target ended: {target.process.returncode}, {target.tail()}")
+        return
+    before, peak = turns[0].result.before, turns[0].result.peak
+    enough = before + BACK + SHARE * max(0, peak - before)
+    back = wait_for(lambda: target.memory() <= enough, BACK_WITHIN, 0.1)
+    time.sleep(AFTER)
+    after = target.memory()
+    for turn in turns:
+        turn.result.after = after
+        turn.want(back, f"{after - before:.0f} MiB of {peak - before:.0f} are not back after {BACK_WITHIN} s")
+    for each in neighbours:
+        lost = each.phase().lost
+        for turn in turns:
+            if lost and not mortal and not any(each.name in text for text in turn.result.faults):
+                turn.result.faults.append(f"{each.name}: lost behind the attack: {lost}")
+
+
+def stop_quietly(number, _frame) -> None:
+    raise KeyboardInterrupt
+
+
+signal.signal(signal.SIGTERM, stop_quietly)
