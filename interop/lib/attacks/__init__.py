@@ -1,6 +1,7 @@
 """The table of attacks: see `attacks` and README.md beside `lib`."""
 
 from . import (  # noqa: F401  (each file adds its rows)
+    client,
     kills,
     server_frames,
     shared,

@@ -136,6 +136,12 @@ def ws(payload: bytes = b"", opcode: int = 2, fin: bool = True, mask: bool = Tru
     return head + (MASK + masked(payload) if mask else payload)
 
 
+class Frame(tuple):
+    """Opcode, FIN, payload; and the reserved bits beside."""
+
+    rsv = 0
+
+
 class Messages:
     """Takes WebSocket frames out of bytes as they come."""
 
@@ -169,4 +175,6 @@ class Messages:
         payload = bytes(rest[at:at + size])
         first = rest[0]
         del rest[:at + size]
-        return first & 15, bool(first & 128), masked(payload, key) if key else payload
+        one = Frame((first & 15, bool(first & 128), masked(payload, key) if key else payload))
+        one.rsv = first >> 4 & 7
+        return one

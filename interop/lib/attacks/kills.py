@@ -103,7 +103,7 @@ def killed_server(t):
     t.want(status not in (None, 0), f"the client's exit status is {status}")
 
 
-@row("server", limit=25)
+@row("server", limit=25, memory=320)
 def stopped_client(t):
     """SIGSTOP of a client with 200 sockets that move bulk: what is held for it is bounded, others go on."""
     import signal

@@ -192,9 +192,10 @@ class H2:
         """DATA in frames of 16 KiB, by the peer's window."""
         until = time.monotonic() + patience
         while payload:
-            if not self.until(lambda: self.credit(stream) > 0 or self[stream].over, until - time.monotonic()) or self[stream].over:
+            # A few answers leave beside, uncounted.
+            if not self.until(lambda: self.credit(stream) > 4096 or self[stream].over, until - time.monotonic()) or self[stream].over:
                 raise Gone(f"stream {stream} takes no more: {self[stream]}, {self.end()}")
-            piece = payload[:min(16384, self.credit(stream))]
+            piece = payload[:min(16384, self.credit(stream) - 4096)]
             payload = payload[len(piece):]
             self.spent[stream] = self.spent.get(stream, 0) + len(piece)
             self.send(f.data(stream, piece), max(0.1, until - time.monotonic()))
@@ -242,6 +243,10 @@ class H2:
 
     # -- the reading thread
 
+    def _answer(self, payload: bytes) -> None:
+        with contextlib.suppress(Gone):
+            self.send(payload)
+
     def _read(self) -> None:
         buffer, preface = bytearray(), self.server
         fragments = bytearray()
@@ -288,8 +293,8 @@ class H2:
                 del buffer[:at]
                 with self.changed:
                     self.changed.notify_all()
-        except Gone:
-            pass
+        except Gone as error:
+            self.tcp._end(str(error))
         finally:
             with self.changed:
                 self.changed.notify_all()
@@ -313,11 +318,11 @@ class H2:
                       for i in range(0, len(payload), 6)}
             self.settings = {**(self.settings or {}), **values}
             if self._ack:
-                self.send(f.settings(ack=True))
+                self._answer(f.settings(ack=True))
         elif kind == f.PING and flags & f.ACK:
             self.pongs += 1
         elif kind == f.PING:
-            self.send(f.ping(payload, ack=True))
+            self._answer(f.ping(payload, ack=True))
         elif kind == f.RST:
             self[stream].reset = int.from_bytes(payload[:4], "big")
         elif kind == f.WINDOW:

@@ -56,54 +56,54 @@ def shared_big_pages(t):
     t.got(f"{c[stream]}; {upstream(t)}")
 
 
-@row("bridge", upstream="h2", quick=True)
+@row("bridge", upstream="busy", quick=True)
 def shared_cancels(t):
-    """H2: ten sockets opened and cancelled 0.5 ms later, 60 times, before the upstream answers."""
+    """H2: ten sockets opened and cancelled 0.5 ms later, 200 times, before the upstream answers."""
     c = t.connect()
     t.beside(c)
     fields = f.block(f.connect_fields(c.authority))
-    for _ in range(60):
+    for _ in range(200):
         streams = [c.next_id() for _ in range(10)]
         c.send(b"".join(f.headers(s, fields) for s in streams))
         time.sleep(0.0005)
         c.send(b"".join(f.rst(s) for s in streams))
-        time.sleep(0.03)
+        time.sleep(0.002)
     time.sleep(0.3)
     t.got(f"{c.end()}; {upstream(t)}")
 
 
-@row("bridge", upstream="h2", quick=True)
+@row("bridge", upstream="busy", quick=True)
 def shared_cancels_http1(t):
-    """H2: 300 HTTP/1.1 clients that hang up behind their Upgrade."""
-    for _ in range(30):
+    """H2: 500 HTTP/1.1 clients that hang up behind their Upgrade."""
+    for _ in range(50):
         clients = [t.tcp() for _ in range(10)]
         for each in clients:
             each.send(upgrade(t.port))
         time.sleep(0.001)
         for each in clients:
             each.close()
-        time.sleep(0.03)
+        time.sleep(0.002)
     time.sleep(0.3)
     t.got(upstream(t))
 
 
-@row("bridge", upstream="h2")
+@row("bridge", upstream="busy")
 def shared_cancels_of_pages(t):
     """H2: plain requests, cancelled before their answer."""
     c = t.connect()
     t.beside(c)
     fields = f.block(f.request_fields(c.authority))
-    for _ in range(40):
+    for _ in range(100):
         streams = [c.next_id() for _ in range(10)]
         c.send(b"".join(f.headers(s, fields, end=True) for s in streams))
         time.sleep(0.0005)
         c.send(b"".join(f.rst(s) for s in streams))
-        time.sleep(0.03)
+        time.sleep(0.002)
     time.sleep(0.3)
     t.got(f"{c.end()}; {upstream(t)}")
 
 
-@row("bridge", upstream="h2", quick=True)
+@row("bridge", upstream="busy", quick=True)
 def shared_rapid_reset(t):
     """HEADERS and RST_STREAM without end: the attacker's connection ends, the shared one does not."""
     c = t.connect()

@@ -126,11 +126,12 @@ def by_ping(connection: H2, stream: int):
     messages, pongs, number = f.Messages(), [], [0]
 
     def take(body: bytes) -> None:
-        for opcode, _, payload in messages.feed(body):
+        for one in messages.feed(body):
+            opcode, fin, payload = one
             if opcode == 10:
                 pongs.append(payload)
-            elif opcode in (1, 2):
-                connection.send(f.data(stream, f.ws(payload, opcode, mask=False)))
+            elif opcode in (0, 1, 2):
+                connection.send(f.data(stream, f.ws(payload, opcode, fin, mask=False, rsv=one.rsv)))
 
     connection.listen(stream, take)
 

@@ -227,6 +227,7 @@ class Turn:
                 connection.send(f.headers(stream, list(answer)))
         for connection, stream in ((first, 1), (second, 3)):
             by_ping(connection, stream)
+        self.other = second
         self.watch(by_ping(first, 3), "same connection")
         self.watch(by_ping(second, 1), "other connection")
         self.measure(self.target)
@@ -289,7 +290,7 @@ def play(rows: list[Row], program: Path) -> list[Result]:
     turns = [Turn(row, program, directory) for row in rows]
     try:
         up = None
-        if first.upstream in ("h1", "h2"):
+        if first.upstream in ("h1", "h2", "busy"):
             up = Upstream(first.upstream)
             upstreams.append(up)
             up_port = up.port

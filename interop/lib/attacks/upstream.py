@@ -1,9 +1,10 @@
 """Servers behind the bridge, in a process of their own: RFC 6455, and a strict RFC 8441.
 
 The strict one keeps what hyper keeps by default: a header list of 16 KiB, and
-twenty resets of requests that it has not answered; beyond either it ends the
-connection, for all that share it. Run as a program, this file is that process:
-it prints its port, and for each line on stdin a report.
+twenty resets of requests that came in one look at the connection; beyond
+either it ends the connection, for all that share it. A busy one looks every 10
+ms. Run as a program, this file is that process: it prints its port, and for
+each line on stdin a report.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lib.attacks import frames as f
 
 LIST, PENDING_RESETS = 16384, 20
 KEPT = 400
+ANSWER, LOOK = 0.02, 0.01
 
 
 class Report:
@@ -103,12 +105,13 @@ async def http1(reader, writer, report: Report) -> None:
 class Strict:
     """One HTTP/2 connection of a strict server."""
 
-    def __init__(self, reader, writer, report: Report, delay: float):
-        self._reader, self._writer, self._report, self._delay = reader, writer, report, delay
+    def __init__(self, reader, writer, report: Report, busy: bool):
+        self._reader, self._writer, self._report, self._busy = reader, writer, report, busy
         self._decoder = Decoder(max_header_list_size=1 << 24)
         self._echoes: dict[int, Echo] = {}
-        self._waiting: dict[int, asyncio.TimerHandle] = {}
-        self._reset: set[int] = set()
+        self._new: dict[int, dict] = {}
+        self._reset = 0
+        self._gone: set[int] = set()
         self._pieces = bytearray()
 
     async def run(self) -> None:
@@ -117,11 +120,21 @@ class Strict:
             await self._reader.readexactly(24)
             write(f.settings({f.MAX_STREAMS: 2000, f.INITIAL_WINDOW: 1 << 20, f.MAX_LIST: LIST, f.CONNECT: 1})
                   + f.window(0, (1 << 31) - 1 - 65535))
-            while not self._writer.is_closing():
-                head = await self._reader.readexactly(9)
-                payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
-                self._take(head[3], head[4], int.from_bytes(head[5:9], "big"), payload)
+            buffer = bytearray()
+            while not self._writer.is_closing() and (received := await self._reader.read(1 << 20)):
+                buffer += received
+                at = 0
+                while len(buffer) - at >= 9 + (size := int.from_bytes(buffer[at:at + 3], "big")):
+                    end = at + 9 + size
+                    self._take(buffer[at + 3], buffer[at + 4], int.from_bytes(buffer[at + 5:at + 9], "big"), bytes(buffer[at + 9:end]))
+                    at = end
+                del buffer[:at]
+                for stream, fields in self._new.items():
+                    asyncio.get_running_loop().call_later(ANSWER, self._answer, stream, fields)
+                self._new, self._reset = {}, 0
                 await self._writer.drain()
+                if self._busy:
+                    await asyncio.sleep(LOOK)
 
     def _end(self, why: str) -> None:
         self._report.ends.append(why)
@@ -153,10 +166,11 @@ class Strict:
         elif kind == f.RST:
             self._report.resets += 1
             self._echoes.pop(stream, None)
-            if stream in self._waiting:
-                self._reset.add(stream)
-                if len(self._reset) > PENDING_RESETS:
+            if self._new.pop(stream, None):
+                self._reset += 1
+                if self._reset > PENDING_RESETS:
                     self._end("too_many_resets")
+            self._gone.add(stream)
         elif kind == f.SETTINGS and not flags & f.ACK:
             write(f.settings(ack=True))
         elif kind == f.PING and not flags & f.ACK:
@@ -168,19 +182,16 @@ class Strict:
         if size > LIST:
             self._end("header_list_way_too_large")
             return
-        self._waiting[stream] = asyncio.get_running_loop().call_later(self._delay, self._answer, stream, dict(fields))
+        self._new[stream] = dict(fields)
 
     def _answer(self, stream: int, fields: dict) -> None:
-        self._waiting.pop(stream)
-        if stream in self._reset:
-            self._reset.discard(stream)
+        if stream in self._gone or self._writer.is_closing():
             return
         self._echoes[stream] = Echo()
-        if not self._writer.is_closing():
-            self._writer.write(f.headers(stream, [(":status", "200")]))
+        self._writer.write(f.headers(stream, [(":status", "200")], end=":protocol" not in fields))
 
 
-async def main(kind: str, delay: float) -> None:
+async def main(kind: str) -> None:
     report = Report()
 
     async def served(reader, writer) -> None:
@@ -190,7 +201,7 @@ async def main(kind: str, delay: float) -> None:
         report.connections += 1
         report.open += 1
         try:
-            await Strict(reader, writer, report, delay).run()
+            await Strict(reader, writer, report, kind == "busy").run()
         finally:
             report.open -= 1
             writer.close()
@@ -207,9 +218,9 @@ async def main(kind: str, delay: float) -> None:
 class Upstream:
     """That process, from outside."""
 
-    def __init__(self, kind: str, delay: float = 0.02):
-        self.process = subprocess.Popen([sys.executable, __file__, kind, str(delay)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, kind: str):
+        self.process = subprocess.Popen([sys.executable, __file__, kind],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.port = int(self.process.stdout.readline())
 
     def report(self) -> dict:
@@ -225,4 +236,4 @@ class Upstream:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], float(sys.argv[2])))
+    asyncio.run(main(sys.argv[1]))
