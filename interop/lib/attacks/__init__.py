@@ -7,6 +7,7 @@ from . import (  # noqa: F401  (each file adds its rows)
     shared,
     slow,
     smuggling,
+    upstreams,
     server_streams,
 )
 from .turn import ROWS, play

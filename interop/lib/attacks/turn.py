@@ -287,6 +287,9 @@ def play(rows: list[Row], program: Path) -> list[Result]:
     upstreams: list = []
     neighbours: list[Neighbour] = []
     target = None
+    # For a route of their own, of rows whose upstream is the attacker.
+    hostile = socket.create_server(("127.0.0.1", 0))
+    hostile.settimeout(10)
     turns = [Turn(row, program, directory) for row in rows]
     try:
         up = None
@@ -305,7 +308,7 @@ def play(rows: list[Row], program: Path) -> list[Result]:
             argv += [option for option in first.options if option != "--tls"]
             if first.config is not None:
                 file = directory / "bridge.toml"
-                file.write_text(first.config.replace("UPSTREAM", str(up_port)))
+                file.write_text(first.config.replace("UPSTREAM", str(up_port)).replace("HOSTILE", str(hostile.getsockname()[1])))
                 argv += ["--config", file]
             elif first.part == "bridge":
                 argv += ["--to", f"ws://127.0.0.1:{up_port}", "--upstream-http1" if first.upstream == "h1" else "--upstream-http2"]
@@ -318,7 +321,7 @@ def play(rows: list[Row], program: Path) -> list[Result]:
             time.sleep(QUIET)
             for turn in turns:
                 turn.target, turn.port, turn.up = target, port, up
-                turn.upstreams = upstreams
+                turn.upstreams, turn.hostile = upstreams, hostile
         quiet = [each.phase() for each in neighbours]
         for turn in turns:
             if turn.target:
@@ -357,6 +360,7 @@ def play(rows: list[Row], program: Path) -> list[Result]:
             turn.stop()
         if target:
             target.stop()
+        hostile.close()
         for each in upstreams:
             each.stop()
         shutil.rmtree(directory, ignore_errors=True)
