@@ -306,13 +306,14 @@ impl AllowedAuthorities {
     ///
     /// # Errors
     /// [`Rejection::Authority`] if it is for a host that is not ours, [`Rejection::Host`] if it
-    /// does not tell for which, as [`of_request`] says.
+    /// does not name one, as [`of_request`] says: then what stands before this server may have
+    /// read another one. Where all are allowed, HTTP/1.0 may leave it out.
     pub fn check_request(
         &self,
         request: &request::Parts,
         default_port: u16,
     ) -> Result<(), Rejection> {
-        if self.0.is_none() {
+        if self.0.is_none() && request.version < Version::HTTP_11 {
             return Ok(());
         }
         self.check(&of_request(request, default_port)?, default_port)

@@ -239,3 +239,44 @@ def tls(t, alpn: list[str]) -> None:
                 over = True
     t.got(f"closed after {time.monotonic() - began:.0f} s" if over else f"still open after {PATIENCE} s")
     t.want(over, "not cut")
+
+
+@slow("bridge", upstream="h1")
+def slow_bodies(t):
+    """100 requests over HTTP/2 whose bodies come a byte a second; they may be served."""
+    c = t.connect()
+    t.beside(c)
+    streams = [c.ask(f.request_fields(c.authority, "POST", "/x", [("content-length", "100000")])) for _ in range(100)]
+    for _ in range(8):
+        c.send(b"".join(f.data(s, b"x") for s in streams if not c[s].over))
+        time.sleep(1)
+    t.got(f"{sum(not c[s].over for s in streams)} of 100 under way; {c.end()}")
+
+
+@slow("bridge", upstream="h1")
+def slow_bodies_http1(t):
+    """50 requests over HTTP/1.1 whose chunks come a byte a second; they may be served."""
+    host = f"Host: localhost:{t.port}\r\n".encode()
+    clients = [t.tcp() for _ in range(50)]
+    for each in clients:
+        each.send(b"POST /x HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\n")
+    for _ in range(8):
+        for each in clients:
+            try:
+                each.send(b"1\r\nx\r\n")
+            except Gone:
+                pass
+        time.sleep(1)
+    t.got(f"{sum(not each.closed for each in clients)} of 50 under way")
+
+
+@slow("bridge", upstream="h1")
+def slow_upstream_answers(t):
+    """100 sockets and 100 pages that the upstream never answers: 504 for the sockets, others live."""
+    c = t.connect()
+    t.beside(c)
+    sockets = [c.ask(f.connect_fields(c.authority, "/silent")) for _ in range(100)]
+    pages = [c.ask(f.request_fields(c.authority, path="/silent"), end=True) for _ in range(100)]
+    c.until(lambda: all(c[s].status or c[s].over for s in sockets), PATIENCE)
+    t.got(f"{sum(c[s].status == 504 for s in sockets)} of 100 sockets x 504, {sum(bool(c[s].status) for s in pages)} of 100 pages answered")
+    t.want(all((c[s].status or 0) >= 500 for s in sockets), "no 504 within 26 s")

@@ -198,8 +198,13 @@ fn rfc9112_3_2_the_host_of_any_request() {
         let checked = ours.check_request(&request, 80);
         assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
         let any = AllowedAuthorities::any().check_request(&request, 80);
-        assert_eq!(any, Ok(()));
+        // RFC 9112 §3.2: 400, whatever is served.
+        let readable = if expected == Err(Rejection::Host) { expected } else { Ok(()) };
+        assert_eq!(any, readable, "{version:?} {target} {hosts:?}");
     }
+    let old = request(Version::HTTP_10, "/", &[]);
+    assert_eq!(AllowedAuthorities::any().check_request(&old, 80), Ok(()));
+    assert_eq!(ours.check_request(&old, 80), Err(Rejection::Host));
 }
 
 #[test]
