@@ -28,6 +28,8 @@ LOST_AFTER = 12.0
 PAUSE = 0.005
 # Slower is red: so many times the quiet median, and more than so many seconds.
 TIMES, FLOOR = 10, 0.02
+# So is a single round trip of so many seconds, which a median hides.
+STALL = 2.5
 
 
 @dataclass
@@ -54,6 +56,8 @@ def fault(quiet: Trips, during: Trips, times: float = TIMES) -> str | None:
         return "no round trip was finished"
     if during.median > max(times * quiet.median, FLOOR):
         return f"slowed down from {quiet.median * 1000:.1f} to {during.median * 1000:.1f} ms"
+    if during.worst > STALL:
+        return f"slowed down: one round trip took {during.worst:.1f} s"
     return None
 
 
