@@ -8,14 +8,14 @@ from . import frames as f
 from .raw import Gone, upgrade
 from .turn import row
 
-# `handshake_timeout` is 20 s, and `close_timeout` with `linger` 15 s.
-PATIENCE = 26
+# `handshake_timeout` is 20 s, from the ninth byte of a frame on; `close_timeout` with `linger` 15 s.
+PATIENCE = 32
 # A client's first flight of TLS 1.2 or 1.3, as far as its record's head says that more will come.
 HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(32)) + b"\x00"
 
 
 def slow(part: str = "server", *options: str, **more):
-    return row(part, *options, slow=True, limit=45, **more)
+    return row(part, *options, slow=True, limit=50, **more)
 
 
 def cut(t, connection, drip: bytes = b"", pause: float = 1, answer_first: bool = False, patience: float = PATIENCE) -> None:

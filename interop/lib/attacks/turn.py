@@ -297,7 +297,7 @@ def play(rows: list[Row], program: Path) -> list[Result]:
             up = Upstream(first.upstream)
             upstreams.append(up)
             up_port = up.port
-        elif first.upstream == "serve":
+        elif first.upstream in ("serve", "serve1"):
             behind = Target([program, "serve", "--cleartext", "--listen", "127.0.0.1:0"], directory / "upstream.log")
             upstreams.append(behind)
             up_port = behind.port()
@@ -311,7 +311,7 @@ def play(rows: list[Row], program: Path) -> list[Result]:
                 file.write_text(first.config.replace("UPSTREAM", str(up_port)).replace("HOSTILE", str(hostile.getsockname()[1])))
                 argv += ["--config", file]
             elif first.part == "bridge":
-                argv += ["--to", f"ws://127.0.0.1:{up_port}", "--upstream-http1" if first.upstream == "h1" else "--upstream-http2"]
+                argv += ["--to", f"ws://127.0.0.1:{up_port}", "--upstream-http1" if first.upstream in ("h1", "serve1") else "--upstream-http2"]
             target = Target(argv, directory / "target.log")
             port = target.port()
             if "--tls" not in first.options:

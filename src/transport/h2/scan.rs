@@ -97,8 +97,12 @@ impl Scanner {
                 self.header[3],
                 kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION
             );
+        // One that is not there as a whole says nothing yet.
+        let is_half_settings =
+            self.skip > 0 && self.header[3] == kind::SETTINGS && self.header[4] & ACK == 0;
         FrameCounts {
             open_block: (self.block_goes_on || within).then_some(self.counts.headers),
+            settings: self.counts.settings - u64::from(is_half_settings),
             ..self.counts
         }
     }
@@ -276,6 +280,19 @@ mod tests {
             };
             assert_eq!(scanner.counts(), expected, "chunks of {size}");
         }
+    }
+
+    #[test]
+    fn settings_count_once_they_are_whole() {
+        let mut scanner = Scanner::new(0);
+        let settings = frame(4, 12);
+        for (at, byte) in settings.iter().enumerate() {
+            scanner.scan(&[*byte]);
+            let whole = at + 1 == settings.len();
+            assert_eq!(scanner.counts().settings, u64::from(whole), "byte {at}");
+        }
+        scanner.scan(&frame(0, 20)[..15]);
+        assert_eq!(scanner.counts().settings, 1);
     }
 
     #[test]
