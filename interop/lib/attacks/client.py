@@ -23,7 +23,7 @@ def flood(t, chunks, seconds: float = 3, must_end: bool = True, options=()) -> N
     c, _ = t.victims(*options)
     # What shares the connection with a server that floods it goes with it.
     t.besides[:1] = [(name, talk, quiet, False) for name, talk, quiet, _ in t.besides[:1]]
-    sent = t.flood(c, chunks(c) if callable(chunks) else chunks, seconds)
+    sent = t.flood(c, chunks(c) if callable(chunks) else chunks, seconds, most=1 << (27 if must_end else 24))
     if must_end:
         t.forbidden(c, None)
     else:

@@ -199,7 +199,11 @@ fn rfc9112_3_2_the_host_of_any_request() {
         assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
         let any = AllowedAuthorities::any().check_request(&request, 80);
         // RFC 9112 §3.2: 400, whatever is served.
-        let readable = if expected == Err(Rejection::Host) { expected } else { Ok(()) };
+        let readable = if expected == Err(Rejection::Host) {
+            expected
+        } else {
+            Ok(())
+        };
         assert_eq!(any, readable, "{version:?} {target} {hosts:?}");
     }
     let old = request(Version::HTTP_10, "/", &[]);
