@@ -180,7 +180,7 @@ pub use self::bridge::{
     BridgeLimits, BridgeObserver, BridgeService, Bridged, Check, Closed, Ejection, HeaderRules,
     InvalidAffinity, InvalidCheck, InvalidHeaderRule, InvalidPattern, InvalidRoute,
     InvalidUpstream, Lease, Limit, NoUpstream, Party, Permit, Route, RouteBuilder, RouteConflict,
-    Routes, RoutesBuilder, Saturated, Scheme, Timeouts, Upstream, UpstreamStatus,
+    Routes, RoutesBuilder, Saturated, Scheme, Timeouts, Upstream, UpstreamHost, UpstreamStatus,
 };
 #[cfg(feature = "client")]
 pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use h2ws::handshake::{Target, UrlError};
+use h2ws::handshake::{HostPort, Target, UrlError};
 use http::{HeaderName, HeaderValue};
 
 /// WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade as the fallback.
@@ -181,9 +181,19 @@ pub(crate) struct BridgeArgs {
     pub(crate) upstream: UpstreamVersionArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
-    /// Tell the upstream its own name (Host, :authority), not the one that the client asked for
+    /// Ask the upstream by this name (Host, :authority), or without NAME by its own, instead of
+    /// the one that the client asked for
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, conflicts_with = "config")]
+    pub(crate) upstream_host: Option<Option<HostPort>>,
+    /// Name in the certificate of a wss:// upstream, and in SNI, instead of its URL's host
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub(crate) server_name: Option<String>,
+    /// Do not write Forwarded (RFC 7239) for the upstream, and drop that of clients
     #[arg(long, conflicts_with = "config")]
-    pub(crate) upstream_host: bool,
+    pub(crate) no_forwarded: bool,
+    /// Do not write X-Forwarded-* for the upstream, and drop those of clients
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) no_x_forwarded: bool,
     /// Send no Sec-WebSocket-Key over HTTP/2, which gateways such as Envoy pass on to servers of
     /// RFC 6455
     #[arg(long, conflicts_with = "config")]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::routes::{BridgeLimits, InvalidRoute, Route, RouteBuilder};
+use super::forwarded::Families;
+use super::routes::{BridgeLimits, InvalidRoute, Route, RouteBuilder, UpstreamHost};
 use super::upstream::{InvalidUpstream, Upstream};
 use super::{Bridge, Routes, Timeouts};
 use crate::client::{Client, ClientBuilder, HttpVersion};
@@ -18,7 +19,9 @@ pub struct BridgeBuilder {
     version: HttpVersion,
     origins: Option<AllowedOrigins>,
     trusts_forwarded: bool,
-    upstream_host: bool,
+    upstream_host: UpstreamHost,
+    families: Families,
+    server_name: Option<String>,
     websocket_key: bool,
     ordinary: Option<bool>,
     via: Option<String>,
@@ -77,7 +80,9 @@ impl BridgeBuilder {
             version: HttpVersion::Auto,
             origins: None,
             trusts_forwarded: false,
-            upstream_host: false,
+            upstream_host: UpstreamHost::Client,
+            families: Families::default(),
+            server_name: None,
             websocket_key: true,
             ordinary: None,
             via: None,
@@ -127,14 +132,40 @@ impl BridgeBuilder {
         self
     }
 
-    /// Whether the upstream is told its own name (`Host`, `:authority`), that
-    /// of its URL, instead of the one that the client asked for. Default
-    /// false, as in Caddy, HAProxy and Envoy: upstreams compare `Origin` with
-    /// it, and make links of it. An upstream that serves several sites needs
+    /// By which name the upstream is asked (`Host`, `:authority`): the one that
+    /// the client asked for (`false`), that of its URL (`true`), or another one.
+    /// Default the client's, as in Caddy, HAProxy and Envoy: upstreams compare
+    /// `Origin` with it, and make links of it. An upstream that serves several
+    /// sites needs one of the others.
+    #[must_use]
+    pub fn upstream_host(mut self, host: impl Into<UpstreamHost>) -> Self {
+        self.upstream_host = host.into();
+        self
+    }
+
+    /// The name in the certificate of a `wss` upstream, and what it is told by TLS
+    /// (SNI), instead of the host of its URL; see
+    /// [`RouteBuilder::server_name`](crate::RouteBuilder::server_name).
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<Option<String>>) -> Self {
+        self.server_name = name.into();
+        self
+    }
+
+    /// Whether `Forwarded` is written for the upstream; see
+    /// [`RouteBuilder::forwarded`](crate::RouteBuilder::forwarded). Default true.
+    #[must_use]
+    pub fn forwarded(mut self, forwarded: bool) -> Self {
+        self.families.forwarded = forwarded;
+        self
+    }
+
+    /// Whether `X-Forwarded-*` are written for the upstream; see
+    /// [`RouteBuilder::x_forwarded`](crate::RouteBuilder::x_forwarded). Default
     /// true.
     #[must_use]
-    pub fn upstream_host(mut self, own: bool) -> Self {
-        self.upstream_host = own;
+    pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
+        self.families.x_forwarded = x_forwarded;
         self
     }
 
@@ -247,7 +278,10 @@ impl BridgeBuilder {
             .upstream(upstream.version(self.version))
             .timeouts(self.timeouts)
             .trust_forwarded(self.trusts_forwarded)
-            .upstream_host(self.upstream_host)
+            .upstream_host(self.upstream_host.clone())
+            .server_name(self.server_name.clone())
+            .forwarded(self.families.forwarded)
+            .x_forwarded(self.families.x_forwarded)
             .websocket_key(self.websocket_key);
         let route = match self.via.clone() {
             Some(name) => route.via(name),

@@ -10,6 +10,8 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::access::{Access, Closed};
+use super::forwarded::{From, View};
+use super::mapped::Map;
 use super::meters::Meters;
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
@@ -36,7 +38,7 @@ enum Carrier {
 /// What the client is told instead.
 struct No(Box<Response<Bytes>>);
 
-impl From<Response<Bytes>> for No {
+impl std::convert::From<Response<Bytes>> for No {
     fn from(response: Response<Bytes>) -> Self {
         Self(Box::new(response))
     }
@@ -73,7 +75,7 @@ pub(super) async fn open(
             return Err(refuse(request, no, access));
         }
     };
-    let carrier = accept(&route, &lease, request, answered, access).await?;
+    let carrier = accept(&route, &lease, &asked, request, answered, access).await?;
     Ok(Socket {
         carrier,
         _places: Box::new((lease, permit)),
@@ -91,9 +93,12 @@ fn admit(
     request: &Upgrade,
     access: &mut Access,
 ) -> Result<(Arc<Route>, Permit), No> {
-    let Some(route) = bridge.routes().find(request.authority(), request.path()) else {
-        return Err(refusal::own(StatusCode::NOT_FOUND, "nothing is here\n").into());
+    let routes = bridge.routes();
+    let found = routes.find_only(request.authority(), request.path());
+    let Ok(Some(route)) = found else {
+        return Err(refusal::no_route(found.is_err()).into());
     };
+    let route = route.clone();
     access.route = Some(route.name().to_owned());
     let opening = request.opening();
     opening
@@ -109,6 +114,9 @@ fn admit(
 struct Asked {
     client: IpAddr,
     path: String,
+    /// What was cut off it.
+    cut: String,
+    view: View,
     authority: HostPort,
     fields: HeaderMap,
     offer: Offer,
@@ -121,22 +129,26 @@ impl Asked {
         let fields = std::mem::take(request.headers_mut());
         let client = route.counted_as(&fields, request.peer_addr().ip());
         let opening = request.opening();
+        let path = request.uri().path_and_query();
+        let path = path.map_or("/", |path| path.as_str());
         let mut offer = Offer::default();
         offer.subprotocols.clone_from(&opening.subprotocols);
         offer.extensions.clone_from(&opening.extensions);
-        let from = headers::From {
+        let from = From {
             client: request.peer_addr().ip(),
             secure: request.is_secure(),
             host: request.authority(),
             trusted: route.trusts_forwarded(),
+            families: route.families(),
+            prefix: route.cut_off(path),
         };
-        let mut fields = headers::request(fields, from);
+        let (mut fields, view) = headers::request(fields, from);
         headers::add_via(&mut fields, request.version(), route.via());
-        let path = request.uri().path_and_query();
-        let path = path.map_or("/", |path| path.as_str());
         Self {
             client,
             path: route.path_for_upstream(path).to_owned(),
+            cut: route.cut_off(path).to_owned(),
+            view,
             authority: request.authority().clone(),
             fields,
             offer,
@@ -185,6 +197,7 @@ async fn ask(
         lease.judge(Verdict::of(&error));
         let unseen = is_unseen(&error);
         let mut refusal = refusal::upstream(error, asked.via, route.via());
+        Map::new(route, upstream, &asked.cut, &asked.view).apply(refusal.headers_mut());
         route.response_headers().apply(refusal.headers_mut());
         if !unseen {
             return Err(refusal.into());
@@ -237,12 +250,11 @@ fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) ->
         .websocket_key(route.websocket_key())
         .within(timeouts.connect, timeouts.handshake)
         .on_behalf(fields, asked.offer.clone());
-    let request = if route.names_upstream() {
-        request
-    } else {
-        request.authority(asked.authority.clone())
+    let request = match route.host_for(upstream, &asked.authority) {
+        Some(host) => request.authority(host),
+        None => request,
     };
-    match upstream.address() {
+    match upstream.reached_at() {
         Some(address) => request.address(address),
         None => request,
     }
@@ -252,6 +264,7 @@ fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) ->
 async fn accept(
     route: &Route,
     lease: &Lease,
+    asked: &Asked,
     mut request: Upgrade,
     answered: Answered,
     access: &mut Access,
@@ -267,6 +280,7 @@ async fn accept(
             let answer = accepted.response.into_parts().0;
             let mut fields = headers::acceptance(answer.headers);
             headers::add_via(&mut fields, answer.version, route.via());
+            Map::new(route, lease.upstream(), &asked.cut, &asked.view).apply(&mut fields);
             route.response_headers().apply(&mut fields);
             if let Some(cookie) = lease.set_cookie() {
                 fields.append(SET_COOKIE, cookie.clone());

@@ -1,63 +1,40 @@
 //! What of a request and of its answer goes on to the other side.
 
-use std::net::IpAddr;
-
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST as HOST_FIELD, HeaderMap,
-    HeaderName, HeaderValue, SET_COOKIE, VIA,
+    AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    SET_COOKIE, VIA,
 };
 
 use http::Version;
 
-use crate::handshake::{HostPort, headers};
-
-pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-
-/// Whose request it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct From<'a> {
-    pub(super) client: IpAddr,
-    pub(super) secure: bool,
-    pub(super) host: &'a HostPort,
-    /// Whether to believe what the client says of those before it, because it
-    /// is a proxy of the operator's.
-    pub(super) trusted: bool,
-}
+use super::forwarded::{self, Families, From, View};
+use crate::handshake::headers;
 
 /// The fields of a client's request that its upstream is to see.
 ///
 /// Fields of one hop and of the handshake stay behind (RFC 9110 §7.6.1),
 /// cookies become one field (RFC 9113 §8.2.3), and whom the request comes from
 /// is added (RFC 7239) in place of what anybody could have written there.
-pub(super) fn request(mut fields: HeaderMap, from: From<'_>) -> HeaderMap {
+pub(super) fn request(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, View) {
     headers::remove_reserved(&mut fields);
     headers::join_cookies(&mut fields);
-    if !from.trusted {
-        remove_forwarded(&mut fields);
-    }
-    add_forwarded(&mut fields, from);
-    fields
+    let view = forwarded::rewrite(&mut fields, from);
+    (fields, view)
 }
 
-/// The fields of an ordinary request that its upstream is to see, and whether
+/// The fields of a plain HTTP request that its upstream is to see, and whether
 /// the client takes trailers. What frames the body is written anew, so that
 /// nobody else can read its length otherwise (RFC 9112 §11.2).
-pub(super) fn ordinary(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, bool) {
+pub(super) fn ordinary(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, View, bool) {
     let takes_trailers = headers::keep_end_to_end(&mut fields);
     // An expectation is met here: the server in front says 100 (Continue) once
     // the upstream takes the body.
-    for name in [HOST_FIELD, CONTENT_LENGTH, EXPECT] {
+    for name in [HOST, CONTENT_LENGTH, EXPECT] {
         fields.remove(name);
     }
     headers::join_cookies(&mut fields);
-    if !from.trusted {
-        remove_forwarded(&mut fields);
-    }
-    add_forwarded(&mut fields, from);
-    (fields, takes_trailers)
+    let view = forwarded::rewrite(&mut fields, from);
+    (fields, view, takes_trailers)
 }
 
 /// The fields of the answer to an ordinary request that its client is to see,
@@ -72,7 +49,7 @@ pub(super) fn answer(mut fields: HeaderMap) -> HeaderMap {
 /// routing (RFC 9110 §6.5.1), or of where the request comes from.
 pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
     headers::remove_reserved(&mut fields);
-    remove_forwarded(&mut fields);
+    forwarded::remove(&mut fields, false, Families::default());
     for name in [AUTHORIZATION, COOKIE, SET_COOKIE] {
         fields.remove(name);
     }
@@ -91,39 +68,6 @@ pub(super) fn add_via(fields: &mut HeaderMap, version: Version, name: Option<&st
         _ => "1.1",
     };
     append_to_list(fields, VIA, &format!("{protocol} {name}"));
-}
-
-fn remove_forwarded(fields: &mut HeaderMap) {
-    let named = |name: &&HeaderName| {
-        name.as_str().starts_with("x-forwarded-") || **name == FORWARDED || **name == REAL_IP
-    };
-    let names: Vec<HeaderName> = fields.keys().filter(named).cloned().collect();
-    for name in names {
-        fields.remove(name);
-    }
-}
-
-fn add_forwarded(fields: &mut HeaderMap, from: From<'_>) {
-    // An IPv4 client of a listener on `[::]`.
-    let client = from.client.to_canonical();
-    let proto = if from.secure { "https" } else { "http" };
-    let host = from.host.to_string();
-    let node = match client {
-        IpAddr::V4(client) => client.to_string(),
-        IpAddr::V6(client) => format!("\"[{client}]\""),
-    };
-    // A host's characters need no escape between quotes (RFC 9110 §5.6.4).
-    let element = format!("for={node};host=\"{host}\";proto={proto}");
-    append_to_list(fields, FORWARDED, &element);
-    append_to_list(fields, FOR, &client.to_string());
-    // The client's own, not the one of the proxy before us.
-    for (name, value) in [(PROTO, proto), (HOST, &host)] {
-        if !fields.contains_key(&name)
-            && let Ok(value) = HeaderValue::from_str(value)
-        {
-            fields.insert(name, value);
-        }
-    }
 }
 
 /// Adds to the end of a comma list, in one field.
@@ -157,6 +101,7 @@ pub(super) fn refusal(mut fields: HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handshake::HostPort;
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -172,6 +117,8 @@ mod tests {
             secure: true,
             host,
             trusted,
+            families: Families::default(),
+            prefix: "",
         }
     }
 
@@ -209,29 +156,30 @@ mod tests {
         let fields = map(&[&passed[..], &stays, &crumbs].concat());
         let joined = [("cookie", "a=1; b=2")];
         let expected = map(&[&passed[..], &joined, &own()].concat());
-        assert_eq!(request(fields, from(&host, false)), expected);
+        assert_eq!(request(fields, from(&host, false)).0, expected);
     }
 
     #[test]
     fn rfc7239_what_the_client_says_of_itself_is_dropped_unless_it_is_trusted() {
         let host = "a:8443".parse().unwrap();
         let forged = map(&[
+            ("forwarded", "for=10.0.0.0"),
             ("forwarded", "for=10.0.0.1"),
-            ("forwarded", "for=10.0.0.2"),
-            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.0, 10.0.0.1"),
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "evil"),
             ("x-forwarded-prefix", "/evil"),
             ("x-real-ip", "10.0.0.1"),
         ]);
-        assert_eq!(request(forged.clone(), from(&host, false)), map(&own()));
-        let fields = request(forged, from(&host, true));
+        assert_eq!(request(forged.clone(), from(&host, false)).0, map(&own()));
+        let fields = request(forged, from(&host, true)).0;
         assert_eq!(fields.get_all("forwarded").iter().count(), 1);
         assert_eq!(
             fields["forwarded"],
-            "for=10.0.0.1, for=10.0.0.2, for=192.0.2.7;host=\"a:8443\";proto=https"
+            "for=10.0.0.0;host=\"evil\";proto=http, for=10.0.0.1;host=\"evil\";proto=http, \
+             for=192.0.2.7;host=\"evil\";proto=http"
         );
-        assert_eq!(fields["x-forwarded-for"], "10.0.0.1, 192.0.2.7");
+        assert_eq!(fields["x-forwarded-for"], "10.0.0.0, 10.0.0.1, 192.0.2.7");
         assert_eq!(fields["x-forwarded-proto"], "http");
         assert_eq!(fields["x-forwarded-host"], "evil");
         assert_eq!(fields["x-real-ip"], "10.0.0.1");
@@ -249,7 +197,7 @@ mod tests {
                 secure: false,
                 ..from(&host, false)
             };
-            let fields = request(HeaderMap::new(), from);
+            let fields = request(HeaderMap::new(), from).0;
             assert_eq!(
                 fields["forwarded"],
                 format!("for={node};host=\"[::1]:1\";proto=http")
@@ -273,7 +221,7 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
         ];
         let fields = map(&[&passed[..], &stays].concat());
-        let (fields, takes_trailers) = ordinary(fields, from(&host, false));
+        let (fields, _, takes_trailers) = ordinary(fields, from(&host, false));
         assert!(takes_trailers);
         assert_eq!(fields, map(&[&passed[..], &own()].concat()));
         assert_eq!(

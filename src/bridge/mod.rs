@@ -7,6 +7,7 @@ mod exchange;
 mod forwarded;
 mod frames;
 mod headers;
+mod mapped;
 mod meters;
 mod ordinary;
 mod pool;
@@ -34,7 +35,7 @@ pub use self::pool::{
 };
 pub use self::routes::{
     BridgeLimits, HeaderRules, InvalidHeaderRule, InvalidPattern, InvalidRoute, Limit, Permit,
-    Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Saturated, Timeouts,
+    Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Saturated, Timeouts, UpstreamHost,
 };
 pub use self::upstream::{InvalidUpstream, Scheme, Upstream};
 
@@ -60,7 +61,16 @@ use crate::server::Upgrade;
 /// and the client's name for the server
 /// ([`upstream_host`](BridgeBuilder::upstream_host) changes that). Fields of
 /// one hop do not (RFC 9110 §7.6.1). `Forwarded` (RFC 7239), `X-Forwarded-For`,
-/// `-Proto` and `-Host` are written anew.
+/// `-Proto`, `-Host` and, where a route cuts one off, `-Prefix` are written anew,
+/// and never contradict each other. What else tells of a client, such as
+/// `X-Real-IP`, `True-Client-IP` or `x_forwarded_for`, is dropped.
+///
+/// In answers, `Location`, `Content-Location` and the paths of cookies that name
+/// the upstream, or a path there, name what the client asks for.
+///
+/// A path that servers may read in several ways, such as `//admin`, `/%2fadmin`,
+/// `/admin;x/` and `/x/..;/admin`, is refused with 400 where these would take
+/// different [routes](Routes).
 ///
 /// # What clients are told
 ///

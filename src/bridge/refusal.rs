@@ -17,6 +17,19 @@ pub(super) fn own(status: StatusCode, text: &'static str) -> Response<Bytes> {
     response
 }
 
+/// There is no route, or the path does not say which.
+pub(super) fn no_route(is_ambiguous: bool) -> Response<Bytes> {
+    if is_ambiguous {
+        let text = "servers read this path in different ways: \
+                    write it without //, \\, %2F, ; and dots for segments\n";
+        return own(StatusCode::BAD_REQUEST, text);
+    }
+    own(
+        StatusCode::NOT_FOUND,
+        "no route matches this host and path\n",
+    )
+}
+
 /// 503, and when to try again (RFC 9110 §15.6.4).
 pub(super) fn saturated(saturated: Saturated) -> Response<Bytes> {
     let mut response = own(

@@ -29,6 +29,7 @@ pub struct Upstream {
     path: String,
     version: HttpVersion,
     address: Option<SocketAddr>,
+    server_name: Option<String>,
 }
 
 /// What is spoken to an [`Upstream`].
@@ -69,6 +70,23 @@ impl Upstream {
     pub fn at(self, address: SocketAddr) -> Self {
         let address = Some(address);
         Self { address, ..self }
+    }
+
+    /// Goes by another name in TLS than by its URL's host.
+    pub(super) fn server_name(self, name: &str) -> Self {
+        let server_name = Some(name.to_ascii_lowercase());
+        Self {
+            server_name,
+            ..self
+        }
+    }
+
+    /// The address to connect to, if it is known without asking for the name that
+    /// a URL of [`url`](Self::url) has.
+    pub(super) fn reached_at(&self) -> Option<SocketAddr> {
+        let by_host = || Some(SocketAddr::new(self.host.parse().ok()?, self.port));
+        let is_renamed = self.server_name.is_some();
+        self.address.or_else(|| by_host().filter(|_| is_renamed))
     }
 
     /// What is spoken.
@@ -121,15 +139,15 @@ impl Upstream {
         format!("{}{path}{slash}{path_and_query}", self.origin())
     }
 
-    /// `scheme://host:port`.
+    /// `scheme://host:port`, with the name that TLS goes by.
     pub(super) fn origin(&self) -> String {
-        let Self { host, port, .. } = self;
-        let scheme = self.scheme.as_str();
-        if host.contains(':') {
-            format!("{scheme}://[{host}]:{port}")
-        } else {
-            format!("{scheme}://{host}:{port}")
-        }
+        let host = self.server_name.as_ref().unwrap_or(&self.host);
+        format!("{}://{}", self.scheme.as_str(), place(host, self.port))
+    }
+
+    /// `host:port` of its URL.
+    pub(super) fn called(&self) -> String {
+        place(&self.host, self.port)
     }
 
     /// Whether the host is a name, which resolution may lead anywhere.
@@ -138,10 +156,24 @@ impl Upstream {
     }
 }
 
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
 /// The URL, without the address.
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin(), self.path)
+        write!(
+            f,
+            "{}://{}{}",
+            self.scheme.as_str(),
+            self.called(),
+            self.path
+        )
     }
 }
 
@@ -169,6 +201,7 @@ impl FromStr for Upstream {
             path: path.trim_end_matches('/').to_owned(),
             version: HttpVersion::Auto,
             address: None,
+            server_name: None,
         })
     }
 }
@@ -188,6 +221,7 @@ fn tcp(url: &str) -> Result<Upstream, InvalidUpstream> {
         path: String::new(),
         version: HttpVersion::Auto,
         address: None,
+        server_name: None,
     })
 }
 

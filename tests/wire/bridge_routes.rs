@@ -28,7 +28,7 @@ async fn host_and_path_say_which_server_is_asked_and_for_what() {
         assert_eq!(field(&answer, "x-path"), Some(asked), "{path}");
     }
     let up = table.ask("/chat/../x", "").await;
-    assert_eq!(status(&up), 404, "it would end up elsewhere than here");
+    assert_eq!(status(&up), 400, "it would end up elsewhere than here");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod axum_router;
 mod bridge_drain;
 mod bridge_handshake;
 mod bridge_health;
+mod bridge_names;
 mod bridge_observer;
 mod bridge_ordinary;
 mod bridge_ordinary_bodies;

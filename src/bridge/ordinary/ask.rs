@@ -13,6 +13,7 @@ use super::Ticket;
 use super::body::{Progress, Upload};
 use super::connections::{Connection, Place, Unsent, Wanted, authenticates};
 use crate::bridge::exchange::TRIES;
+use crate::bridge::forwarded::{From, View};
 use crate::bridge::verdict::Verdict;
 use crate::bridge::{NoUpstream, Route, Timeouts, Upstream, headers, refusal};
 use crate::error::{Error, Timeout};
@@ -30,12 +31,20 @@ pub(super) struct Asked {
     fields: HeaderMap,
     takes_trailers: bool,
     wanted: Wanted,
+    back: Back,
+}
+
+/// What an answer is turned back by, to what its client knows.
+pub(super) struct Back {
+    pub(super) cut: String,
+    pub(super) view: View,
 }
 
 /// An answer, whose body is still to come.
 pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
     pub(super) connection: Connection,
+    pub(super) back: Back,
 }
 
 /// Why one upstream gave no answer.
@@ -57,19 +66,25 @@ impl Asked {
     ) -> Self {
         let via = super::via(&parts);
         let client = route.counted_as(&parts.headers, peer.addr().ip());
-        let from = headers::From {
+        let path = parts.uri.path_and_query().cloned();
+        let path = path.as_ref().map_or("/", |path| path.as_str());
+        let from = From {
             client: peer.addr().ip(),
             secure: peer.tls().is_some(),
             host: &authority,
             trusted: route.trusts_forwarded(),
+            families: route.families(),
+            prefix: route.cut_off(path),
         };
         let client_connection = user(&parts, route);
-        let (mut fields, takes_trailers) = headers::ordinary(parts.headers, from);
+        let (mut fields, view, takes_trailers) = headers::ordinary(parts.headers, from);
         headers::add_via(&mut fields, parts.version, route.via());
-        let path = parts.uri.path_and_query();
-        let path = path.map_or("/", |path| path.as_str());
         Self {
             path: route.path_for_upstream(path).to_owned(),
+            back: Back {
+                cut: route.cut_off(path).to_owned(),
+                view,
+            },
             wanted: Wanted {
                 client: client_connection,
                 authenticates: authenticates(&fields),
@@ -162,10 +177,14 @@ pub(super) async fn ask(
         ticket.access.upstream = Some(upstream.to_string());
         ticket.access.address = upstream.address();
         let failed = match ask_one(route, &upstream, &asked, &mut upload, ticket).await {
-            Ok(answered) => {
-                lease.judge(Verdict::Answered(answered.response.status()));
+            Ok((response, connection)) => {
+                lease.judge(Verdict::Answered(response.status()));
                 ticket.lease = Some(lease);
-                return Ok(answered);
+                return Ok(Answered {
+                    response,
+                    connection,
+                    back: asked.back,
+                });
             }
             Err(failed) => failed,
         };
@@ -200,15 +219,14 @@ async fn ask_one(
     asked: &Asked,
     upload: &mut Option<Upload>,
     ticket: &Ticket,
-) -> Result<Answered, Failed> {
+) -> Result<(Response<Incoming>, Connection), Failed> {
     let target: Target = upstream
         .url(&asked.path)
         .parse()
         .map_err(|error| Failed::of(HandshakeError::Url(error).into()))?;
-    let target = if route.names_upstream() {
-        target
-    } else {
-        target.called(&asked.authority)
+    let target = match route.host_for(upstream, &asked.authority) {
+        Some(host) => target.called(&host),
+        None => target,
     };
     let place = Place::of(
         route.client().unwrap_or(&ticket.bridge.client),
@@ -235,10 +253,7 @@ async fn ask_one(
                 return Err(Failed::Spent(error.into(), Verdict::Unknown));
             }
             Ok(response) => {
-                return Ok(Answered {
-                    response,
-                    connection,
-                });
+                return Ok((response, connection));
             }
             Err(unsent) => unsent,
         };

@@ -251,7 +251,7 @@ impl Place {
         Self {
             client: ByIdentity(client.clone()),
             origin: target.origin().clone(),
-            address: upstream.address(),
+            address: upstream.reached_at(),
             version: upstream.http_version(),
         }
     }

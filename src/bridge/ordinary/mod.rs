@@ -23,6 +23,7 @@ pub(super) use self::connections::Connections;
 use self::ask::{Answered, Asked};
 use self::body::{Progress, Upload};
 use super::access::{Access, Closed};
+use super::mapped::Map;
 use super::{Inner, Lease, Passing, Permit, Route, headers, refusal};
 use crate::handshake::{HostPort, Rejection, Via, authority};
 use crate::server::{Body, Peer};
@@ -148,9 +149,11 @@ fn admit(
         ));
     }
     let routes = ticket.bridge.routes();
-    let Some(route) = routes.find(&authority, parts.uri.path()) else {
-        return Err(refusal::own(StatusCode::NOT_FOUND, "nothing is here\n"));
+    let found = routes.find_only(&authority, parts.uri.path());
+    let Ok(Some(route)) = found else {
+        return Err(refusal::no_route(found.is_err()));
     };
+    let route = route.clone();
     ticket.access.route = Some(route.name().to_owned());
     if !route.takes_ordinary() {
         return Err(no(Rejection::NotWebSocket));
@@ -172,12 +175,16 @@ fn answer(
     let Answered {
         response,
         connection,
+        back,
     } = answered;
     let (parts, body) = response.into_parts();
     let status = parts.status;
     let version = parts.version;
     let mut fields = head(parts, method, via);
     headers::add_via(&mut fields, version, route.via());
+    if let Some(lease) = &ticket.lease {
+        Map::new(route, lease.upstream(), &back.cut, &back.view).apply(&mut fields);
+    }
     route.response_headers().apply(&mut fields);
     if let Some(cookie) = ticket.lease.as_ref().and_then(Lease::set_cookie) {
         fields.append(SET_COOKIE, cookie.clone());

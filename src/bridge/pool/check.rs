@@ -16,7 +16,7 @@ use super::{Member, Pool};
 use crate::bridge::upstream::Upstream;
 use crate::client::{Client, HttpVersion};
 use crate::error::Error;
-use crate::handshake::{HandshakeError, Target};
+use crate::handshake::{HandshakeError, HostPort, Target};
 use crate::transport::{dial, h1};
 
 /// Checks at a time, of one pool.
@@ -30,6 +30,8 @@ pub struct Check {
     interval: Duration,
     timeout: Duration,
     thresholds: Thresholds,
+    /// For the `Host` field of an HTTP check.
+    host: Option<HostPort>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl Check {
                 healthy: 2,
                 unhealthy: 3,
             },
+            host: None,
         }
     }
 
@@ -83,6 +86,15 @@ impl Check {
         if let Question::Http { expect, .. } = &mut self.question {
             *expect = statuses;
         }
+        self
+    }
+
+    /// By which name an HTTP check asks (`Host`): servers refuse names that they
+    /// do not know. Default that of the upstream's URL, or its [name in
+    /// TLS](crate::RouteBuilder::server_name).
+    #[must_use]
+    pub fn host(mut self, host: impl Into<Option<HostPort>>) -> Self {
+        self.host = host.into();
         self
     }
 
@@ -133,7 +145,7 @@ impl Check {
             Question::Tcp => return reach(upstream).await.map(|()| true),
             Question::Http { path, expect } => (path, expect),
         };
-        let status = status(client, upstream, path).await?;
+        let status = status(client, upstream, path, self.host.as_ref()).await?;
         let expected = expect.contains(&status.as_u16());
         if !expected {
             tracing::debug!(%upstream, %status, "check answered");
@@ -156,11 +168,22 @@ async fn reach(upstream: &Upstream) -> Result<(), Error> {
         .map_err(|error| Error::Connect(Arc::new(error)))
 }
 
-async fn status(client: &Client, upstream: &Upstream, path: &str) -> Result<StatusCode, Error> {
+async fn status(
+    client: &Client,
+    upstream: &Upstream,
+    path: &str,
+    host: Option<&HostPort>,
+) -> Result<StatusCode, Error> {
     let url = format!("{}{path}", upstream.origin());
     let target: Target = url.parse().map_err(HandshakeError::Url)?;
+    let target = match host {
+        Some(host) => target.called(host),
+        None => target,
+    };
     let version = HttpVersion::Http1;
-    let (_, io) = client.reach(&target, upstream.address(), version).await?;
+    let (_, io) = client
+        .reach(&target, upstream.reached_at(), version)
+        .await?;
     let request = Request::get(target.path_and_query())
         .header(HOST, target.authority())
         .body(())
@@ -257,6 +280,33 @@ mod tests {
     async fn passes(check: &Check, upstream: &Upstream) -> bool {
         let client = Client::builder().build().unwrap();
         check.passes(&client, upstream).await
+    }
+
+    /// Such as an application with a list of the hosts that it serves.
+    #[tokio::test]
+    async fn a_check_asks_by_the_name_that_the_server_knows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let upstream: Upstream = url.parse().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(tcp.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap().to_lowercase();
+                let answer = match head.contains("\r\nhost: site.test\r\n") {
+                    true => OK,
+                    false => "HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n",
+                };
+                let _ = tcp.write_all(answer.as_bytes()).await;
+            }
+        });
+        let check = Check::http("/").unwrap();
+        assert!(!passes(&check, &upstream).await);
+        let named = check.host("site.test".parse::<HostPort>().ok());
+        assert!(passes(&named, &upstream).await);
     }
 
     const OK: &str = "HTTP/1.1 204 Fine\r\n\r\n";

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 
 pub use self::limits::{BridgeLimits, Limit, Permit, Saturated};
 pub use self::pattern::InvalidPattern;
-pub use self::route::{InvalidRoute, Route, RouteBuilder, Timeouts};
+pub use self::route::{InvalidRoute, Route, RouteBuilder, Timeouts, UpstreamHost};
 pub use self::rules::{HeaderRules, InvalidHeaderRule};
 
 use self::limits::Counts;
-use self::pattern::{HostPattern, PathPattern, normal};
+use self::pattern::{HostPattern, PathPattern, normal, readings};
 use crate::client::Client;
 use crate::handshake::HostPort;
 
@@ -27,8 +27,12 @@ use crate::handshake::HostPort;
 /// alone, before `*.name` with the longer name, before `*`), then by path (a
 /// path alone, before `path/*` with the longer path).
 ///
-/// Paths are compared without needless percent-encoding, and those with `.`
-/// or `..` for a segment match nothing.
+/// Paths are compared without needless percent-encoding, in their case. Those
+/// with `.` or `..` for a segment match nothing. Servers read some paths in
+/// different ways: they join `//`, take `%2F`, `%5C` and `\` for `/`, or cut off
+/// what follows `;` in a segment. Where such a reading would take another route,
+/// or has `..` for a segment, the path matches nothing: `//admin` is no way around
+/// a route for `/admin/*`.
 ///
 /// ```
 /// use h2ws::{Route, Routes};
@@ -58,6 +62,10 @@ pub struct Routes {
     limits: BridgeLimits,
     counts: Arc<Counts>,
 }
+
+/// A path that leads to different places, by who reads it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ambiguous;
 
 /// Routes of one pattern of hosts.
 #[derive(Default)]
@@ -105,19 +113,41 @@ impl Routes {
     /// The most specific route for a host, whatever its port, and a path.
     #[must_use]
     pub fn find(&self, authority: &HostPort, path: &str) -> Option<Arc<Route>> {
-        let path = normal(path)?;
-        let host = HostPattern::key(authority)?;
-        if let Some(route) = self.hosts.get(host).and_then(|paths| paths.find(&path)) {
-            return Some(route.clone());
+        self.find_only(authority, path).ok().flatten().cloned()
+    }
+
+    /// As [`find`](Self::find); an error where the path may be read otherwise.
+    pub(super) fn find_only(
+        &self,
+        authority: &HostPort,
+        path: &str,
+    ) -> Result<Option<&Arc<Route>>, Ambiguous> {
+        let path = normal(path).ok_or(Ambiguous)?;
+        let Some(host) = HostPattern::key(authority) else {
+            return Ok(None);
+        };
+        let found = self.find_as_read(host, &path);
+        let name = |route: Option<&Arc<Route>>| route.map(Arc::as_ptr);
+        for reading in readings(&path).ok_or(Ambiguous)? {
+            if name(self.find_as_read(host, &reading)) != name(found) {
+                return Err(Ambiguous);
+            }
+        }
+        Ok(found)
+    }
+
+    fn find_as_read(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        if let Some(route) = self.hosts.get(host).and_then(|paths| paths.find(path)) {
+            return Some(route);
         }
         let mut rest = host;
         while let Some((_, above)) = rest.split_once('.') {
-            if let Some(route) = self.below.get(above).and_then(|paths| paths.find(&path)) {
-                return Some(route.clone());
+            if let Some(route) = self.below.get(above).and_then(|paths| paths.find(path)) {
+                return Some(route);
             }
             rest = above;
         }
-        self.any.find(&path).cloned()
+        self.any.find(path)
     }
 
     fn empty(limits: BridgeLimits) -> Self {

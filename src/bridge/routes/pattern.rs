@@ -131,6 +131,49 @@ pub(super) fn normal(path: &str) -> Option<Cow<'_, str>> {
     (!dots).then_some(path)
 }
 
+/// How servers may read a path beside as it is [normal](normal): none for one
+/// that leaves no doubt, which nearly all do. `None` if a reading has `.` or `..`
+/// for a segment.
+pub(super) fn readings(path: &str) -> Option<Vec<String>> {
+    if !path.contains("//") && !path.contains(['%', ';', '\\']) {
+        return Some(Vec::new());
+    }
+    let mut readings = vec![path.to_owned(), unescaped(path)];
+    for at in 0..readings.len() {
+        let bare = readings[at].split('/').map(|segment| {
+            let end = segment.find(';').unwrap_or(segment.len());
+            &segment[..end]
+        });
+        readings.push(bare.collect::<Vec<_>>().join("/"));
+    }
+    for at in 0..readings.len() {
+        let mut joined = readings[at].clone();
+        while joined.contains("//") {
+            joined = joined.replace("//", "/");
+        }
+        readings.push(joined);
+    }
+    let dots = |path: &String| path.split('/').any(|segment| matches!(segment, "." | ".."));
+    (!readings.iter().any(dots)).then_some(readings)
+}
+
+/// Without the encoding of what may part segments, however often it was encoded.
+fn unescaped(path: &str) -> String {
+    let mut path = path.replace('\\', "/");
+    loop {
+        let decoded = decode_unreserved(&path)
+            .replace("%2F", "/")
+            .replace("%5C", "/")
+            .replace("%3B", ";")
+            .replace("%25", "%");
+        // It grows shorter, or is the same.
+        if decoded.len() >= path.len() {
+            return decoded;
+        }
+        path = decoded;
+    }
+}
+
 fn decode_unreserved(path: &str) -> String {
     let mut decoded = String::with_capacity(path.len());
     let mut rest = path;
@@ -240,6 +283,46 @@ mod tests {
         ] {
             assert_eq!(normal(path).as_deref(), same, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_has_as_many_readings_as_servers() {
+        for plain in ["/", "/a/b", "/a.b/c~", "/a:b@c,d=e"] {
+            assert_eq!(readings(plain).unwrap(), Vec::<String>::new(), "{plain}");
+        }
+        for (path, read) in [
+            ("//admin", "/admin"),
+            ("/x//admin", "/x/admin"),
+            ("/%2Fadmin", "/admin"),
+            ("/%5Cadmin", "/admin"),
+            ("/\\admin", "/admin"),
+            ("/admin;x/y", "/admin/y"),
+            ("/admin%3Bx/y", "/admin/y"),
+            ("/%252Fadmin", "/admin"),
+            ("/%25252Fadmin", "/admin"),
+            ("/;x/admin", "/admin"),
+            ("/;%2F;/admin", "/admin"),
+            ("/%25%32%46admin", "/admin"),
+        ] {
+            let found = readings(&normal(path).unwrap()).unwrap();
+            assert!(
+                found.iter().any(|reading| reading == read),
+                "{path} {found:?}"
+            );
+        }
+        for path in [
+            "/x/..;/admin",
+            "/x/..%2Fadmin",
+            "/x/..%5Cadmin",
+            "/x/..\\admin",
+            "/x/%252e%252e/admin",
+            "/x/.;a/y",
+            "/x;/..;y/z",
+        ] {
+            assert_eq!(readings(&normal(path).unwrap()), None, "{path}");
+        }
+        let long = "/%2525".repeat(10_000);
+        assert!(readings(&long).is_some());
     }
 
     #[test]

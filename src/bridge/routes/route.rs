@@ -13,11 +13,11 @@ pub use self::builder::{InvalidRoute, RouteBuilder};
 use super::limits::{BridgeLimits, Counts, Permit, Saturated};
 use super::pattern::{HostPattern, InvalidPattern, PathPattern, behind};
 use super::rules::HeaderRules;
-use crate::bridge::forwarded;
+use crate::bridge::forwarded::{self, Families};
 use crate::bridge::pool::{Lease, NoUpstream, Pool, UpstreamStatus};
-use crate::bridge::upstream::Scheme;
+use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
-use crate::handshake::AllowedOrigins;
+use crate::handshake::{AllowedOrigins, HostPort};
 
 /// Where requests for some hosts and paths are led, and how; made by
 /// [`Route::builder`], put into [`Routes`](crate::Routes).
@@ -32,7 +32,8 @@ pub struct Route {
     request: HeaderRules,
     response: HeaderRules,
     timeouts: Timeouts,
-    upstream_host: bool,
+    upstream_host: UpstreamHost,
+    families: Families,
     websocket_key: bool,
     trust_forwarded: bool,
     ordinary: bool,
@@ -41,6 +42,32 @@ pub struct Route {
     client: Option<Client>,
     pool: Arc<Pool>,
     admission: OnceLock<(BridgeLimits, Arc<Counts>)>,
+}
+
+/// By which name an upstream is asked (`Host`, `:authority`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpstreamHost {
+    /// The one that the client asked for.
+    #[default]
+    Client,
+    /// That of the upstream's URL.
+    Upstream,
+    /// This one.
+    Name(HostPort),
+}
+
+/// `true` for [`UpstreamHost::Upstream`].
+impl From<bool> for UpstreamHost {
+    fn from(own: bool) -> Self {
+        if own { Self::Upstream } else { Self::Client }
+    }
+}
+
+impl From<HostPort> for UpstreamHost {
+    fn from(name: HostPort) -> Self {
+        Self::Name(name)
+    }
 }
 
 /// How long things may take on a route.
@@ -153,10 +180,36 @@ impl Route {
         self.timeouts
     }
 
-    /// Whether the upstream is called by its own name.
+    /// By which name the upstream is asked.
     #[must_use]
-    pub fn names_upstream(&self) -> bool {
-        self.upstream_host
+    pub fn upstream_host(&self) -> &UpstreamHost {
+        &self.upstream_host
+    }
+
+    /// The name that all upstreams are asked by, if there is one.
+    pub(in crate::bridge) fn sent_host(&self) -> Option<&HostPort> {
+        match &self.upstream_host {
+            UpstreamHost::Name(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The name that this upstream is asked by.
+    pub(in crate::bridge) fn host_for(
+        &self,
+        upstream: &Upstream,
+        client: &HostPort,
+    ) -> Option<HostPort> {
+        match &self.upstream_host {
+            UpstreamHost::Client => Some(client.clone()),
+            UpstreamHost::Upstream => upstream.called().parse().ok(),
+            UpstreamHost::Name(name) => Some(name.clone()),
+        }
+    }
+
+    /// Which fields tell the upstream of the client.
+    pub(in crate::bridge) fn families(&self) -> Families {
+        self.families
     }
 
     /// Whether upstreams are sent a `Sec-WebSocket-Key` over HTTP/2, too.
@@ -174,7 +227,7 @@ impl Route {
     /// Whom a limit and an affinity by address count a request of `peer` to.
     pub(in crate::bridge) fn counted_as(&self, fields: &HeaderMap, peer: IpAddr) -> IpAddr {
         if self.trust_forwarded {
-            forwarded::client(fields, peer)
+            forwarded::client(fields, peer, self.families)
         } else {
             peer
         }
@@ -238,6 +291,12 @@ impl Route {
     #[must_use]
     pub fn path_for_upstream<'a>(&self, path_and_query: &'a str) -> &'a str {
         behind(path_and_query, self.strip)
+    }
+
+    /// What is cut off that path.
+    pub(in crate::bridge) fn cut_off<'a>(&self, path_and_query: &'a str) -> &'a str {
+        let rest = self.path_for_upstream(path_and_query).len();
+        &path_and_query[..path_and_query.len() - rest]
     }
 
     /// What is known of its servers.

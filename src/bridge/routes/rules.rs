@@ -48,8 +48,26 @@ impl HeaderRules {
         Ok(self)
     }
 
-    /// Changes `headers`: first removes, then sets.
+    /// Changes `headers`: first removes, then sets. Names are taken as CGI and
+    /// WSGI take them, to which `x_user` is `x-user`.
     pub fn apply(&self, headers: &mut HeaderMap) {
+        let named = self
+            .remove
+            .iter()
+            .chain(self.set.iter().map(|(name, _)| name));
+        let alike = |one: &HeaderName, other: &HeaderName| {
+            let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+            let (one, other) = (one.as_str().bytes(), other.as_str().bytes());
+            one.map(plain).eq(other.map(plain))
+        };
+        let with_underscore = |name: &&HeaderName| name.as_str().contains('_');
+        let others: Vec<_> = headers.keys().filter(with_underscore).cloned().collect();
+        let named: Vec<_> = named.collect();
+        for other in others {
+            if named.iter().any(|name| alike(name, &other)) {
+                headers.remove(other);
+            }
+        }
         for name in &self.remove {
             headers.remove(name);
         }
@@ -123,6 +141,20 @@ mod tests {
         .into_iter()
         .collect();
         assert_eq!(headers, left);
+    }
+
+    #[test]
+    fn a_field_is_not_forged_by_an_underscore() {
+        let rules = HeaderRules::default().set("x-user-id", "1").unwrap();
+        let rules = rules.remove("x-debug").unwrap();
+        let mut headers = HeaderMap::new();
+        for name in ["x_user_id", "x-user_id", "x_debug", "x_other"] {
+            headers.insert(name, HeaderValue::from_static("forged"));
+        }
+        rules.apply(&mut headers);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["x-user-id", "x_other"]);
     }
 
     #[test]

@@ -88,6 +88,50 @@ fn what_is_nobodys_finds_nothing() {
     }
 }
 
+/// CVE-2024-1459 and its like: what a server behind reads as `/admin` is not led
+/// there by another route.
+#[test]
+fn a_guarded_route_has_no_way_around_it() {
+    let routes = table(&[("*", "/*"), ("*", "/admin/*"), ("*", "/redis")]);
+    for path in [
+        "//admin",
+        "///admin/x",
+        "/%2fadmin",
+        "/%5cadmin",
+        "/\\admin",
+        "/admin;x",
+        "/admin;x/",
+        "/admin;/../x",
+        "/admin%2f",
+        "/admin%2fx",
+        "/admin%3bx/y",
+        "/x/..;/admin",
+        "/x/..%2fadmin",
+        "/x/%2e%2e/admin",
+        "/%252fadmin",
+        "/./admin",
+        "/;/admin",
+        "//redis",
+        "/redis;x",
+    ] {
+        assert_eq!(find(&routes, "a", path), None, "{path}");
+    }
+    for (path, name) in [
+        ("/admin", "*/admin/*"),
+        ("/admin/", "*/admin/*"),
+        ("/admin//x", "*/admin/*"),
+        ("/admin/a;b/c", "*/admin/*"),
+        ("/admin/a%2Fb", "*/admin/*"),
+        ("/@scope%2fname", "*/*"),
+        ("/a;jsessionid=1/b", "*/*"),
+        ("/a//b", "*/*"),
+        ("/100%25", "*/*"),
+        ("/administrator", "*/*"),
+    ] {
+        assert_eq!(find(&routes, "a", path).as_deref(), Some(name), "{path}");
+    }
+}
+
 #[test]
 fn routes_that_cannot_be_told_apart_are_a_conflict() {
     let conflict = |second: Route| {

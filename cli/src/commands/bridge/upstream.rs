@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
-use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme};
+use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme, UpstreamHost};
 
 use crate::args::BridgeArgs;
 use crate::tls::{ClientContents, ClientFiles};
@@ -92,7 +92,14 @@ pub(super) fn only(
     let scheme = scheme(to);
     let mut builder = Bridge::to(to)
         .upstream_version(args.upstream.version())
-        .upstream_host(args.upstream_host)
+        .upstream_host(match args.upstream_host.clone() {
+            None => UpstreamHost::Client,
+            Some(None) => UpstreamHost::Upstream,
+            Some(Some(name)) => UpstreamHost::Name(name),
+        })
+        .server_name(args.server_name.clone())
+        .forwarded(!args.no_forwarded)
+        .x_forwarded(!args.no_x_forwarded)
         .websocket_key(!args.no_websocket_key)
         .trust_forwarded(args.trust_forwarded)
         .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64));

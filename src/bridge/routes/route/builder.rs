@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{Route, Timeouts};
+use super::{Route, Timeouts, UpstreamHost};
+use crate::bridge::forwarded::Families;
 use crate::bridge::pool::{Affinity, Check, Ejection, Pool, Settings};
 use crate::bridge::routes::pattern::{HostPattern, PathPattern};
 use crate::bridge::routes::rules::HeaderRules;
 use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
-use crate::handshake::AllowedOrigins;
+use crate::handshake::{AllowedOrigins, HostPort};
 
 /// A route being put together; see [`Route::builder`].
 #[derive(Clone, Debug)]
@@ -27,7 +28,9 @@ pub struct RouteBuilder {
     request: HeaderRules,
     response: HeaderRules,
     timeouts: Timeouts,
-    upstream_host: bool,
+    upstream_host: UpstreamHost,
+    server_name: Option<String>,
+    families: Families,
     websocket_key: bool,
     trust_forwarded: bool,
     ordinary: Option<bool>,
@@ -54,7 +57,9 @@ impl RouteBuilder {
             request: HeaderRules::default(),
             response: HeaderRules::default(),
             timeouts: Timeouts::default(),
-            upstream_host: false,
+            upstream_host: UpstreamHost::Client,
+            server_name: None,
+            families: Families::default(),
             websocket_key: true,
             trust_forwarded: false,
             ordinary: None,
@@ -119,10 +124,36 @@ impl RouteBuilder {
         self
     }
 
-    /// Whether the upstream is told its own name (`Host`, `:authority`) instead
-    /// of the one that the client knows. Default false.
-    pub fn upstream_host(mut self, own: bool) -> Self {
-        self.upstream_host = own;
+    /// By which name the upstream is asked (`Host`, `:authority`): the one that
+    /// the client asked for, which is the default and `false`, that of the
+    /// upstream's URL, which is `true`, or another one.
+    pub fn upstream_host(mut self, host: impl Into<UpstreamHost>) -> Self {
+        self.upstream_host = host.into();
+        self
+    }
+
+    /// The name in the certificates of `wss` upstreams, which is also what they
+    /// are told by TLS (SNI), instead of the host of their URL: that may be an
+    /// address then. Names of upstreams are resolved every
+    /// [30 s](Self::resolve_every) with it, unless told otherwise.
+    pub fn server_name(mut self, name: impl Into<Option<String>>) -> Self {
+        self.server_name = name.into();
+        self
+    }
+
+    /// Whether `Forwarded` (RFC 7239) is written for the upstream, and read where
+    /// it is [trusted](Self::trust_forwarded); otherwise it is dropped. Default
+    /// true.
+    pub fn forwarded(mut self, forwarded: bool) -> Self {
+        self.families.forwarded = forwarded;
+        self
+    }
+
+    /// Whether `X-Forwarded-*` are written for the upstream, and read where they
+    /// are [trusted](Self::trust_forwarded); otherwise they are dropped. Default
+    /// true.
+    pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
+        self.families.x_forwarded = x_forwarded;
         self
     }
 
@@ -203,7 +234,21 @@ impl RouteBuilder {
     ///
     /// If it leads nowhere, or two ways at once, or would let any page open
     /// TCP connections without having been told to.
-    pub fn build(self) -> Result<Route, InvalidRoute> {
+    pub fn build(mut self) -> Result<Route, InvalidRoute> {
+        if let Some(name) = &self.server_name {
+            let parsed = name.parse::<HostPort>();
+            if parsed.is_ok_and(|parsed| parsed.port().is_some())
+                || name.parse::<HostPort>().is_err()
+            {
+                return Err(InvalidRoute::ServerName(name.clone()));
+            }
+            for upstream in &mut self.upstreams {
+                *upstream = upstream.clone().server_name(name);
+            }
+            if self.upstreams.iter().any(Upstream::is_named) {
+                self.pool.resolve.get_or_insert(Duration::from_secs(30));
+            }
+        }
         let first = self.upstreams.first().ok_or(InvalidRoute::NoUpstream)?;
         let scheme = first.scheme();
         let is_tcp = |upstream: &Upstream| upstream.scheme() == Scheme::Tcp;
@@ -258,6 +303,7 @@ impl RouteBuilder {
             upstream_host: self.upstream_host,
             websocket_key: self.websocket_key,
             trust_forwarded: self.trust_forwarded,
+            families: self.families,
             ordinary: self.ordinary.unwrap_or(scheme != Scheme::Tcp),
             via: self.via,
             max_sockets: self.max_sockets,
@@ -285,6 +331,8 @@ pub enum InvalidRoute {
     OrdinaryToTcp,
     /// A name for `Via` that is no token (RFC 9110 §5.6.2).
     Via(String),
+    /// A name for TLS that is not a host.
+    ServerName(String),
 }
 
 impl fmt::Display for InvalidRoute {
@@ -297,6 +345,12 @@ impl fmt::Display for InvalidRoute {
             }
             Self::HttpCheckOfTcp => f.write_str("a tcp upstream answers no HTTP check"),
             Self::Via(name) => write!(f, "{name:?} is no name for Via such as edge-1"),
+            Self::ServerName(name) => {
+                write!(
+                    f,
+                    "invalid server name {name:?}; expected a host such as app.example.com"
+                )
+            }
             Self::OrdinaryToTcp => f.write_str("a tcp upstream takes no ordinary requests"),
             Self::TcpWithoutOrigins => f.write_str(
                 "a tcp route needs allowed origins, or any page could use it (\"*\" waives this)",

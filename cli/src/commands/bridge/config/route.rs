@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use h2ws::handshake::AllowedOrigins;
+use h2ws::handshake::{AllowedOrigins, HostPort};
 use h2ws::{
     Affinity, Check, Client, Ejection, HeaderRules, HttpVersion, InvalidRoute, Route, RouteBuilder,
     Timeouts, Upstream,
@@ -59,6 +59,7 @@ fn built(section: &mut Section<'_>, route: RouteBuilder) -> Option<Route> {
     };
     let named = match error {
         InvalidRoute::Via(_) => section.item("via"),
+        InvalidRoute::ServerName(_) => section.item("server_name"),
         _ => None,
     };
     let span = named.map_or(section.span.clone(), |item| item.span);
@@ -151,8 +152,24 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     if let Some(enabled) = section.boolean("websocket_key") {
         route = route.websocket_key(enabled);
     }
-    if let Some(own) = section.boolean("upstream_host") {
-        route = route.upstream_host(own);
+    if let Some(item) = section.item("upstream_host") {
+        if let Some(name) = item.as_str() {
+            match name.parse::<HostPort>() {
+                Ok(name) => route = route.upstream_host(name),
+                Err(_) => section.mistake(&item.span, invalid_host("upstream_host", name)),
+            }
+        } else if let Some(own) = section.boolean("upstream_host") {
+            route = route.upstream_host(own);
+        }
+    }
+    if let Some((name, _)) = section.string("server_name") {
+        route = route.server_name(name.to_owned());
+    }
+    if let Some(forwarded) = section.boolean("forwarded") {
+        route = route.forwarded(forwarded);
+    }
+    if let Some(x_forwarded) = section.boolean("x_forwarded") {
+        route = route.x_forwarded(x_forwarded);
     }
     if let Some(trust) = section.boolean("trust_forwarded") {
         route = route.trust_forwarded(trust);
@@ -170,6 +187,10 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
         route = route.resolve_every(interval);
     }
     route
+}
+
+fn invalid_host(key: &str, name: &str) -> String {
+    format!("{key}: invalid host {name:?}; expected e.g. app.example.com or app.example.com:8080")
 }
 
 fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
@@ -311,6 +332,13 @@ fn check(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
                 let what = "expect must be a status such as 204, or several such as \"200-299\"";
                 section.mistake(&item.span, what);
             }
+        }
+    }
+    if let Some((name, span)) = section.string("host") {
+        match name.parse::<HostPort>() {
+            Ok(host) if asks => check = check.host(host),
+            Ok(_) => section.mistake(&span, "host is for checks by http"),
+            Err(_) => section.mistake(&span, invalid_host("host", name)),
         }
     }
     if let Some(interval) = section.duration("interval") {
