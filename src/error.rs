@@ -12,6 +12,7 @@ use crate::handshake::HandshakeError;
 #[cfg(feature = "client")]
 use crate::metrics::Handshake;
 use crate::metrics::SocketEnd;
+use crate::setting::InvalidSetting;
 #[cfg(feature = "client")]
 use crate::transport::proxy::ProxyError;
 
@@ -75,6 +76,8 @@ pub enum Error {
     Proxy(ProxyError),
     /// The TLS handshake failed.
     Tls(Arc<io::Error>),
+    /// A setting has a value that it cannot have.
+    Setting(InvalidSetting),
     /// The configuration of TLS is unusable.
     TlsConfig(rustls::Error),
     /// Something took longer than its limit.
@@ -211,6 +214,7 @@ impl fmt::Display for Error {
             #[cfg(feature = "client")]
             Self::Proxy(error) => write!(f, "proxy: {error}"),
             Self::Tls(error) => write!(f, "TLS handshake: {error}"),
+            Self::Setting(error) => write!(f, "configuration: {error}"),
             Self::TlsConfig(error) => write!(f, "TLS configuration: {error}"),
             Self::Timeout(Timeout::Connect) => f.write_str("connecting took too long"),
             Self::Timeout(Timeout::Handshake) => {
@@ -277,6 +281,12 @@ impl From<crate::transport::StreamError> for Error {
 impl From<ProxyError> for Error {
     fn from(error: ProxyError) -> Self {
         Self::Proxy(error)
+    }
+}
+
+impl From<InvalidSetting> for Error {
+    fn from(error: InvalidSetting) -> Self {
+        Self::Setting(error)
     }
 }
 

@@ -117,6 +117,12 @@ mod error;
 )]
 pub mod metrics;
 #[cfg(feature = "_net")]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, reason = "each end uses a part of it")
+)]
+mod setting;
+#[cfg(feature = "_net")]
 mod socket;
 #[cfg(feature = "_net")]
 #[cfg_attr(
@@ -166,6 +172,8 @@ pub use self::error::{Error, Refusal, Timeout};
 pub use self::frame::Prepared as PreparedMessage;
 pub use self::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, ProtocolError, Role, Text};
 pub use self::handshake::DeflateConfig;
+#[cfg(feature = "_net")]
+pub use self::setting::InvalidSetting;
 #[cfg(feature = "_net")]
 pub use self::socket::{
     Broadcast, ByteStream, Config, Delivery, Ending, Member, MessageStream, ReuniteError, Slow,

@@ -9,6 +9,7 @@ use super::{Client, HttpVersion};
 use crate::error::Error;
 use crate::handshake::DeflateConfig;
 use crate::metrics::{Metrics, Observer};
+use crate::setting::{InvalidSetting, some, time};
 use crate::socket::Config;
 use crate::transport::h2::{Http2Config, MAX_STREAMS};
 use crate::transport::{proxy::ProxyError, tls};
@@ -41,6 +42,17 @@ pub(super) struct Settings {
     /// Streams that a connection is used for in all. Others than HTTP/2's own
     /// limit only in tests.
     pub(super) streams_per_connection: u32,
+}
+
+impl Settings {
+    fn validate(&self) -> Result<(), InvalidSetting> {
+        self.http2.validate()?;
+        self.socket.validate()?;
+        some("ClientBuilder::max_connections", self.max_connections)?;
+        some("ClientBuilder::max_origins", self.max_origins)?;
+        time("ClientBuilder::connect_timeout", self.connect_timeout)?;
+        time("ClientBuilder::handshake_timeout", self.handshake_timeout)
+    }
 }
 
 impl Default for ClientBuilder {
@@ -212,7 +224,7 @@ impl ClientBuilder {
     /// waits (up to the connect timeout). Default 64.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.settings.max_connections = connections.max(1);
+        self.settings.max_connections = connections;
         self
     }
 
@@ -221,7 +233,7 @@ impl ClientBuilder {
     /// take half a megabyte.
     #[must_use]
     pub fn max_origins(mut self, origins: usize) -> Self {
-        self.settings.max_origins = origins.max(1);
+        self.settings.max_origins = origins;
         self
     }
 
@@ -263,6 +275,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
+    /// [`Error::Setting`] if a setting is out of its range;
     /// [`Error::TlsConfig`] if there is no cryptography: neither a
     /// configuration here, nor one of the features `ring` and `aws-lc-rs`;
     /// [`Error::Proxy`] if the proxy asked for last is none.
@@ -270,6 +283,7 @@ impl ClientBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
+        self.settings.validate()?;
         if self.tls.is_none() && tls::provider().is_none() {
             return Err(Error::TlsConfig(tls::no_provider()));
         }

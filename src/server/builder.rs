@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
 use super::Server;
 use crate::handshake::{AllowedAuthorities, AllowedOrigins, DeflateConfig};
 use crate::metrics::{Metrics, Observer};
+use crate::setting::{InvalidSetting, finite, some, time};
 use crate::socket::Config;
 use crate::transport::{h2::Http2Config, tls::ServerTls};
 
@@ -33,6 +34,20 @@ pub(super) struct Settings {
     pub(super) max_connections: usize,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) observer: Observer,
+}
+
+impl Settings {
+    fn validate(&self) -> io::Result<()> {
+        let check = || {
+            self.http2.validate()?;
+            self.socket.validate()?;
+            some("ServerBuilder::max_connections", self.max_connections)?;
+            finite("ServerBuilder::handshake_timeout", self.handshake_timeout)?;
+            time("ServerBuilder::answer_timeout", self.answer_timeout)
+        };
+        let invalid = |error: InvalidSetting| io::Error::new(io::ErrorKind::InvalidInput, error);
+        check().map_err(invalid)
+    }
 }
 
 impl Default for ServerBuilder {
@@ -157,7 +172,7 @@ impl ServerBuilder {
     /// Default 10,000.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.settings.max_connections = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self.settings.max_connections = connections.min(tokio::sync::Semaphore::MAX_PERMITS);
         self
     }
 
@@ -173,12 +188,13 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// If the address cannot be bound.
+    /// If the address cannot be bound; as [`listener`](Self::listener).
     pub async fn bind(self, address: impl ToSocketAddrs) -> io::Result<Server> {
+        self.settings.validate()?;
         let mut last = None;
         for address in tokio::net::lookup_host(address).await? {
             match listen(address) {
-                Ok(listener) => return Ok(self.listener(listener)),
+                Ok(listener) => return self.listener(listener),
                 Err(error) => last = Some(error),
             }
         }
@@ -186,12 +202,18 @@ impl ServerBuilder {
     }
 
     /// Serves on a listener that was bound elsewhere.
-    #[must_use]
-    pub fn listener(self, listener: TcpListener) -> Server {
-        Server {
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) with an
+    /// [`InvalidSetting`](crate::InvalidSetting) if a setting is out of its
+    /// range.
+    pub fn listener(self, listener: TcpListener) -> io::Result<Server> {
+        self.settings.validate()?;
+        Ok(Server {
             listener,
             settings: Arc::new(self.settings),
-        }
+        })
     }
 }
 

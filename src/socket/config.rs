@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::frame::{Limits, Role};
+use crate::setting::InvalidSetting;
 use crate::transport::Linger;
 
 /// Limits and times of a [`WebSocket`](crate::WebSocket).
@@ -31,7 +32,7 @@ pub struct Config {
     /// Bytes that may wait to be sent before writers wait, where the socket
     /// has a connection of its own; on HTTP/2 it is
     /// [`Http2Config::write_buffer`](crate::Http2Config::write_buffer).
-    /// Default 128 KiB.
+    /// Default 128 KiB; zero, which a client or server refuses, counts as one.
     pub write_buffer: usize,
     /// After how long a silence of the peer it is sent a Ping (RFC 6455
     /// §5.5.2), for as long as the socket is read; anything that comes counts.
@@ -86,6 +87,18 @@ impl Default for Config {
 }
 
 impl Config {
+    /// # Errors
+    ///
+    /// The first setting with which a socket would hang or spin.
+    pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
+        use crate::setting::{some, time};
+        some("Config::write_buffer", self.write_buffer)?;
+        if let Some(interval) = self.ping_interval {
+            time("Config::ping_interval", interval)?;
+        }
+        time("Config::ping_timeout", self.ping_timeout)
+    }
+
     pub(crate) fn linger_as(&self, role: Role) -> Linger {
         let unsent = Duration::from_secs(5);
         let peer = match role {

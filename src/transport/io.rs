@@ -151,7 +151,7 @@ impl IoStream {
             read_size: SHORT,
             outgoing: Outgoing::default(),
             unflushed: false,
-            write_buffer,
+            write_buffer: write_buffer.max(1),
             error: None,
             looked_again: false,
             ended: false,

@@ -52,6 +52,7 @@ mod proxy;
 mod random;
 mod room;
 mod sent;
+mod settings;
 mod spans;
 mod support;
 mod tls_client;

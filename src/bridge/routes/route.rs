@@ -18,6 +18,7 @@ use crate::bridge::pool::{Lease, NoUpstream, Pool, UpstreamStatus};
 use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
 use crate::handshake::{AllowedOrigins, HostPort};
+use crate::setting::{InvalidSetting, time};
 
 /// Where requests for some hosts and paths are led, and how; made by
 /// [`Route::builder`], put into [`Routes`](crate::Routes).
@@ -108,6 +109,18 @@ impl Default for Timeouts {
             pool_idle: Duration::from_secs(60),
             idle: None,
         }
+    }
+}
+
+impl Timeouts {
+    /// # Errors
+    ///
+    /// The first that would be over as soon as it begins.
+    pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
+        time("Timeouts::connect", self.connect)?;
+        time("Timeouts::handshake", self.handshake)?;
+        self.idle
+            .map_or(Ok(()), |idle| time("Timeouts::idle", idle))
     }
 }
 

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::setting::InvalidSetting;
+
 #[cfg(feature = "client")]
 mod abandoned;
 mod body;
@@ -42,7 +44,8 @@ pub(crate) use self::stream::H2Stream;
 /// The `:protocol` of RFC 8441 §5.
 pub(crate) const WEBSOCKET: &str = "websocket";
 
-/// Flow control and limits of an HTTP/2 connection.
+/// Flow control and limits of an HTTP/2 connection. What is out of range is
+/// refused where a client or a server is made of it.
 ///
 /// Memory is bounded by it: a peer can make us hold at most
 /// [`stream_window`](Self::stream_window) unread bytes a stream,
@@ -53,10 +56,10 @@ pub(crate) const WEBSOCKET: &str = "websocket";
 #[non_exhaustive]
 pub struct Http2Config {
     /// Bytes that the peer may send on one stream before the application
-    /// reads (RFC 9113 §6.9.2). Default 256 KiB.
+    /// reads (RFC 9113 §6.9.2), 1 to 2^31-1. Default 256 KiB.
     pub stream_window: u32,
-    /// Bytes that the peer may send on all streams together. Default 2^31-1,
-    /// which leaves it to the streams: with less, one socket that nobody
+    /// Bytes that the peer may send on all streams together, 65,535 to 2^31-1.
+    /// Default 2^31-1, which leaves it to the streams: with less, one socket that nobody
     /// reads stalls its siblings.
     pub connection_window: u32,
     /// Bytes that all streams together may hold of what the peer sent: unread,
@@ -67,7 +70,8 @@ pub struct Http2Config {
     /// go on. `usize::MAX` is unlimited. Default 256 MiB: the unread bytes of a
     /// thousand streams, or sixteen messages of the largest size.
     pub connection_buffer: usize,
-    /// Largest frame accepted, in bytes (RFC 9113 §4.2). Default 64 KiB.
+    /// Largest frame accepted, in bytes, 16,384 to 16,777,215 (RFC 9113 §4.2).
+    /// Default 64 KiB.
     pub max_frame_size: u32,
     /// Streams that a client may have open at a time (RFC 9113 §5.1.2).
     /// Default 1,000. For servers.
@@ -127,7 +131,42 @@ setters!(Http2Config {
 /// sockets that say one word each.
 const DATA_FRAME_BUDGET: usize = 64 << 20;
 
+/// Bytes of the largest window (RFC 9113 §6.9.1).
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+
 impl Http2Config {
+    /// # Errors
+    ///
+    /// The first setting whose value `h2` or the driver cannot live with.
+    pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
+        use crate::setting::{finite, number, some};
+        number(
+            "Http2Config::stream_window",
+            self.stream_window,
+            1..=MAX_WINDOW,
+        )?;
+        // It begins with so much, and nothing takes it back (RFC 9113 §6.9.2).
+        let window = self.connection_window;
+        number(
+            "Http2Config::connection_window",
+            window,
+            65_535..=MAX_WINDOW,
+        )?;
+        some("Http2Config::connection_buffer", self.connection_buffer)?;
+        // RFC 9113 §4.2.
+        let frame = self.max_frame_size;
+        number("Http2Config::max_frame_size", frame, 16_384..=(1 << 24) - 1)?;
+        let streams = self.max_concurrent_streams;
+        number("Http2Config::max_concurrent_streams", streams, 1..=u32::MAX)?;
+        let list = self.max_header_list_size;
+        number("Http2Config::max_header_list_size", list, 1..=u32::MAX)?;
+        some("Http2Config::write_buffer", self.write_buffer)?;
+        if let Some(interval) = self.keep_alive_interval {
+            finite("Http2Config::keep_alive_interval", interval)?;
+        }
+        finite("Http2Config::keep_alive_timeout", self.keep_alive_timeout)
+    }
+
     /// Received bytes that are handed back to the peer's window at a time: a
     /// quarter of the stream window, and less where very many streams, each
     /// holding that much back, could use up the connection's window.

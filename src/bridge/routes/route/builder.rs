@@ -14,6 +14,7 @@ use crate::bridge::routes::rules::HeaderRules;
 use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
 use crate::handshake::{AllowedOrigins, HostPort};
+use crate::setting::InvalidSetting;
 
 /// A route being put together; see [`Route::builder`].
 #[derive(Clone, Debug)]
@@ -250,6 +251,7 @@ impl RouteBuilder {
             }
         }
         let first = self.upstreams.first().ok_or(InvalidRoute::NoUpstream)?;
+        self.timeouts.validate().map_err(InvalidRoute::Setting)?;
         let scheme = first.scheme();
         let is_tcp = |upstream: &Upstream| upstream.scheme() == Scheme::Tcp;
         if self
@@ -333,6 +335,8 @@ pub enum InvalidRoute {
     Via(String),
     /// A name for TLS that is not a host.
     ServerName(String),
+    /// A setting has a value that it cannot have.
+    Setting(InvalidSetting),
 }
 
 impl fmt::Display for InvalidRoute {
@@ -351,6 +355,7 @@ impl fmt::Display for InvalidRoute {
                     "invalid server name {name:?}; expected a host such as app.example.com"
                 )
             }
+            Self::Setting(error) => error.fmt(f),
             Self::OrdinaryToTcp => f.write_str("a tcp upstream takes no ordinary requests"),
             Self::TcpWithoutOrigins => f.write_str(
                 "a tcp route needs allowed origins, or any page could use it (\"*\" waives this)",

@@ -1,0 +1,217 @@
+//! Settings that would panic, hang or spin are refused where a client, a server
+//! or a route is made of them, with what is allowed; those at the ends of their
+//! ranges work.
+
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use h2ws::{
+    Client, ClientBuilder, Config, Error, Http2Config, HttpVersion, InvalidRoute, InvalidSetting,
+    Message, Role, Route, Server, ServerBuilder, Timeouts, WebSocket,
+};
+
+use crate::support::client::{echo, http1, http2};
+use crate::support::{server, within};
+
+const ZERO: Duration = Duration::ZERO;
+
+/// Of either end, each with a part of what is said of it.
+fn http2_configs() -> Vec<(Http2Config, &'static str, &'static str)> {
+    let config = Http2Config::default;
+    let none = "1 or more";
+    let windows = "from 65535 to 2147483647";
+    let frames = "from 16384 to 16777215";
+    vec![
+        (
+            config().stream_window(0),
+            "stream_window",
+            "from 1 to 2147483647",
+        ),
+        (
+            config().stream_window(1 << 31),
+            "stream_window",
+            "2147483648",
+        ),
+        (config().connection_window(0), "connection_window", windows),
+        (
+            config().connection_window(65_534),
+            "connection_window",
+            windows,
+        ),
+        (
+            config().connection_window(1 << 31),
+            "connection_window",
+            windows,
+        ),
+        (
+            config().connection_window(u32::MAX),
+            "connection_window",
+            "4294967295",
+        ),
+        (config().connection_buffer(0), "connection_buffer", none),
+        (config().max_frame_size(0), "max_frame_size", frames),
+        (config().max_frame_size(1024), "max_frame_size", "1024"),
+        (config().max_frame_size(1 << 24), "max_frame_size", frames),
+        (
+            config().max_concurrent_streams(0),
+            "max_concurrent_streams",
+            "from 1",
+        ),
+        (
+            config().max_header_list_size(0),
+            "max_header_list_size",
+            "from 1",
+        ),
+        (config().write_buffer(0), "write_buffer", none),
+        (
+            config().keep_alive_interval(ZERO),
+            "keep_alive_interval",
+            "1 ms",
+        ),
+        (
+            config().keep_alive_interval(Duration::MAX),
+            "keep_alive_interval",
+            "100 years",
+        ),
+        (
+            config().keep_alive_timeout(ZERO),
+            "keep_alive_timeout",
+            "1 ms",
+        ),
+    ]
+}
+
+fn socket_configs() -> Vec<(Config, &'static str, &'static str)> {
+    let config = Config::default;
+    vec![
+        (config().write_buffer(0), "write_buffer", "1 or more"),
+        (config().ping_interval(ZERO), "ping_interval", "1 ms"),
+        (config().ping_timeout(ZERO), "ping_timeout", "1 ms"),
+    ]
+}
+
+fn says(error: &InvalidSetting, name: &str, part: &str) {
+    let text = error.to_string();
+    assert!(error.name().ends_with(&format!("::{name}")), "{text}");
+    assert!(text.contains(name) && text.contains(part), "{text}");
+}
+
+#[test]
+fn a_client_refuses_what_it_could_not_work_with() {
+    let refused = |builder: ClientBuilder, name: &str, part: &str| match builder.build() {
+        Err(Error::Setting(error)) => says(&error, name, part),
+        other => panic!("{name}: {other:?}"),
+    };
+    for (config, name, part) in http2_configs() {
+        refused(http2().http2(config), name, part);
+    }
+    for (config, name, part) in socket_configs() {
+        refused(http2().socket(config), name, part);
+    }
+    refused(http2().max_connections(0), "max_connections", "1 or more");
+    refused(http2().max_origins(0), "max_origins", "1 or more");
+    refused(http2().connect_timeout(ZERO), "connect_timeout", "1 ms");
+    refused(http2().handshake_timeout(ZERO), "handshake_timeout", "1 ms");
+}
+
+#[tokio::test]
+async fn a_server_refuses_what_it_could_not_work_with() {
+    async fn refused(builder: ServerBuilder, name: &str, part: &str) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bound = builder.clone().bind("127.0.0.1:0").await.err();
+        let given = builder.listener(listener).err();
+        for error in [bound, given] {
+            let error = error.unwrap_or_else(|| panic!("{name} is taken"));
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+            let error = error.get_ref().and_then(|error| error.downcast_ref());
+            says(error.expect("why"), name, part);
+        }
+    }
+    let server = Server::builder;
+    for (config, name, part) in http2_configs() {
+        refused(server().http2(config), name, part).await;
+    }
+    for (config, name, part) in socket_configs() {
+        refused(server().socket(config), name, part).await;
+    }
+    refused(server().max_connections(0), "max_connections", "1 or more").await;
+    refused(
+        server().handshake_timeout(ZERO),
+        "handshake_timeout",
+        "1 ms",
+    )
+    .await;
+    let never = server().handshake_timeout(Duration::MAX);
+    refused(never, "handshake_timeout", "100 years").await;
+    refused(server().answer_timeout(ZERO), "answer_timeout", "1 ms").await;
+}
+
+#[test]
+fn a_route_refuses_what_it_could_not_work_with() {
+    let timeouts = Timeouts::default;
+    for (timeouts, name) in [
+        (timeouts().connect(ZERO), "connect"),
+        (timeouts().handshake(ZERO), "handshake"),
+        (timeouts().idle(ZERO), "idle"),
+    ] {
+        let route = Route::builder("*", "/*").unwrap().timeouts(timeouts);
+        let route = route.upstream("ws://127.0.0.1:1".parse().unwrap());
+        match route.build() {
+            Err(InvalidRoute::Setting(error)) => says(&error, name, "1 ms or more"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+/// At both ends of what is allowed, at either end of the connection.
+#[tokio::test]
+async fn the_ends_of_the_ranges_work() {
+    let least = Http2Config::default()
+        .stream_window(1)
+        .connection_window(65_535)
+        .max_frame_size(16_384)
+        .write_buffer(1);
+    let most = Http2Config::default()
+        .stream_window((1 << 31) - 1)
+        .connection_window((1 << 31) - 1)
+        .connection_buffer(usize::MAX)
+        .max_frame_size((1 << 24) - 1)
+        .max_concurrent_streams(u32::MAX)
+        .max_header_list_size(u32::MAX)
+        .write_buffer(usize::MAX);
+    for (ours, theirs) in [(&least, &most), (&most, &least), (&least, &least)] {
+        let server = server::echo(Server::builder().http2(theirs.clone())).await;
+        let client = http2().http2(ours.clone()).build().unwrap();
+        let mut socket = within(client.connect(&server.url("/"))).await.unwrap();
+        echo(&mut socket, "a message of some length").await;
+    }
+    let config = Config::default().write_buffer(1);
+    let server = server::echo(Server::builder().socket(config.clone())).await;
+    let client = http1().socket(config).build().unwrap();
+    let mut socket = within(client.connect(&server.url("/"))).await.unwrap();
+    echo(&mut socket, "over HTTP/1.1").await;
+}
+
+/// Where nobody can refuse it, zero counts as one.
+#[tokio::test]
+async fn a_stream_of_ones_own_hangs_by_no_setting() {
+    let config = Config::default().write_buffer(0);
+    let (near, _far) = tokio::io::duplex(1024);
+    let mut socket = WebSocket::from_stream(near, Role::Client, config);
+    within(socket.send(Message::text("sent"))).await.unwrap();
+}
+
+/// A client that takes none of it is still told by its version.
+#[test]
+fn what_is_allowed_is_built() {
+    let builder = Client::builder().tls(crate::support::tls::none());
+    let builder = builder
+        .version(HttpVersion::Auto)
+        .forget_after(ZERO)
+        .idle_timeout(ZERO)
+        .refusal_body(0)
+        .max_connections(usize::MAX)
+        .connect_timeout(Duration::MAX)
+        .handshake_timeout(Duration::MAX);
+    builder.build().unwrap();
+}
