@@ -45,7 +45,7 @@ pub(crate) fn number<T>(
     range: RangeInclusive<T>,
 ) -> Result<(), InvalidSetting>
 where
-    T: PartialOrd + Display,
+    T: PartialOrd + Display + Copy,
 {
     if range.contains(&value) {
         return Ok(());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode, request};
+use http::{Method, StatusCode, Version, request};
 
 use crate::frame::CloseCode;
 use crate::metrics::REPORT;
@@ -143,6 +143,7 @@ pub struct Access {
     pub(super) route: Option<String>,
     pub(super) upstream: Option<String>,
     pub(super) address: Option<SocketAddr>,
+    pub(super) upstream_version: Option<Version>,
     pub(super) status: Option<StatusCode>,
     moved: Moved,
     /// What of it the observer knows, and since when.
@@ -190,6 +191,7 @@ impl Access {
             route: None,
             upstream: None,
             address: None,
+            upstream_version: None,
             status: None,
             moved: Moved::default(),
             told: Moved::default(),
@@ -222,6 +224,13 @@ impl Access {
     #[must_use]
     pub fn upstream(&self) -> Option<&str> {
         self.upstream.as_deref()
+    }
+
+    /// The version of HTTP in which the upstream answered the request for a
+    /// socket.
+    #[must_use]
+    pub fn upstream_version(&self) -> Option<Version> {
+        self.upstream_version
     }
 
     /// What the client was answered, if it was there to be.
@@ -304,6 +313,7 @@ impl Drop for Access {
             route = self.route,
             upstream = self.upstream,
             address = self.address.map(tracing::field::display),
+            upstream_version = self.upstream_version.map(tracing::field::debug),
             status = self.status.map(|status| status.as_u16()),
             bytes_up = self.moved.up,
             bytes_down = self.moved.down,

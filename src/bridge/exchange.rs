@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, Version};
 use tokio::time::timeout;
 
 use super::access::{Access, Closed};
@@ -163,6 +163,16 @@ enum Answered {
     Tcp(tokio::net::TcpStream),
 }
 
+impl Answered {
+    /// Of HTTP, where it was spoken.
+    fn version(&self) -> Option<Version> {
+        match self {
+            Self::WebSocket(accepted) => Some(accepted.response.version()),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
 /// Servers that are tried for a request.
 pub(super) const TRIES: usize = 3;
 
@@ -186,11 +196,13 @@ async fn ask(
         access.address = upstream.address();
         let error = match ask_one(bridge, route, upstream, asked).await {
             Ok(answered) => {
+                access.upstream_version = answered.version();
                 lease.succeeded();
                 return Ok((answered, lease));
             }
             Err(error) => error,
         };
+        access.upstream_version = error.refusal().map(|refusal| refusal.version);
         if error.refusal().is_none() || refusal::is_none(&error) {
             tracing::warn!(%upstream, %error, "no socket from an upstream");
         }

@@ -244,3 +244,6 @@ impl fmt::Debug for Client {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "server"))]
+mod tests;

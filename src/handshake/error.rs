@@ -13,6 +13,12 @@ use super::deflate::DeflateError;
 pub enum UrlError {
     /// It is no URL.
     Syntax,
+    /// It begins or ends with white space.
+    Blank,
+    /// Its host has letters beyond ASCII (RFC 3987), which are not converted here.
+    NotAscii,
+    /// Its IPv6 address has a zone (RFC 6874), which means nothing to the server.
+    Zone,
     /// The scheme is missing, or none of `ws`, `wss`, `http` and `https`.
     Scheme,
     /// It carries a user name or a password: these belong into an `authorization` field.
@@ -29,6 +35,15 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Syntax => "not a valid URL such as wss://example.com/chat",
+            Self::Blank => "there is white space before or behind the URL; remove it",
+            Self::NotAscii => {
+                "the URL's host has letters beyond ASCII; write it in its ASCII form, such as \
+                 xn--bcher-kva.example for b\u{fc}cher.example"
+            }
+            Self::Zone => {
+                "the URL's IPv6 address has a zone; leave out % and what follows, and choose the \
+                 interface by a route"
+            }
             Self::Scheme => "the URL begins with none of ws://, wss://, http://, https://",
             Self::UserInfo => "the URL carries user info; send an authorization field instead",
             Self::Fragment => "the URL has a fragment; write # as %23 if it belongs to the path",
@@ -177,6 +192,9 @@ mod tests {
         }
         for (error, part) in [
             (UrlError::Syntax, "valid"),
+            (UrlError::Blank, "white space"),
+            (UrlError::NotAscii, "xn--"),
+            (UrlError::Zone, "zone"),
             (UrlError::Scheme, "wss://"),
             (UrlError::Fragment, "%23"),
             (UrlError::Host, "host"),

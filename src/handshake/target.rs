@@ -135,6 +135,17 @@ impl FromStr for Target {
     type Err = UrlError;
 
     fn from_str(url: &str) -> Result<Self, UrlError> {
+        // What `Uri` would only call invalid.
+        if url.trim() != url {
+            return Err(UrlError::Blank);
+        }
+        let authority = authority_in(url);
+        if !authority.is_ascii() {
+            return Err(UrlError::NotAscii);
+        }
+        if authority.contains('[') && authority.contains('%') {
+            return Err(UrlError::Zone);
+        }
         // `Uri` drops a fragment in silence; RFC 6455 §3 forbids it.
         if url.contains('#') {
             return Err(UrlError::Fragment);
@@ -142,6 +153,12 @@ impl FromStr for Target {
         let uri: Uri = url.parse().map_err(|_| UrlError::Syntax)?;
         Self::try_from(&uri)
     }
+}
+
+/// What stands between the scheme and the path (RFC 3986 §3.2), empty where there is no scheme.
+fn authority_in(url: &str) -> &str {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// As from text; a fragment, which [`Uri`] drops when it is made, cannot be noticed here.
@@ -305,6 +322,16 @@ mod tests {
     fn rfc6455_3_what_is_no_websocket_url() {
         for (url, error) in [
             ("", UrlError::Syntax),
+            (" ws://a/", UrlError::Blank),
+            ("ws://a/ ", UrlError::Blank),
+            ("ws://a/\n", UrlError::Blank),
+            ("\u{a0}ws://a/", UrlError::Blank),
+            ("wss://b\u{fc}cher.example/", UrlError::NotAscii),
+            ("wss://b\u{fc}cher.example:8443?x", UrlError::NotAscii),
+            ("wss://\u{4f8b}\u{3048}.jp", UrlError::NotAscii),
+            ("ws://a\u{3002}b/", UrlError::NotAscii),
+            ("ws://[fe80::1%25eth0]/", UrlError::Zone),
+            ("ws://[fe80::1%eth0]:80/", UrlError::Zone),
             ("ws://", UrlError::Syntax),
             ("ws://a b/", UrlError::Syntax),
             ("ws://a/\r\nHost: b", UrlError::Syntax),

@@ -37,6 +37,8 @@ pub fn request(
     own.insert(SEC_WEBSOCKET_KEY, key.to_value());
     offer.write(own)?;
     fields::add_own(own, headers);
+    // One field (RFC 6265 §5.4), however many the caller has set; HTTP/2 may carry them apart.
+    fields::join_cookies(own);
     Ok(request)
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use h2::Reason;
-use h2ws::{Client, ClientBuilder, Error, HttpVersion, WebSocket};
+use h2ws::{Client, ClientBuilder, Config, Error, HttpVersion, WebSocket};
 use http::{Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -391,17 +391,43 @@ async fn early_messages_go_with_the_socket_that_opens() {
     assert_eq!(server.seen(), seen((1, 1), (0, 0)));
 }
 
-/// The bridge's upstreams likewise.
+/// In which version upstreams answered.
+#[derive(Default)]
+struct Versions(Mutex<Vec<Option<http::Version>>>);
+
+impl h2ws::BridgeObserver for Versions {
+    fn answered(&self, access: &h2ws::Access) {
+        self.0.lock().unwrap().push(access.upstream_version());
+    }
+}
+
+/// The bridge's upstreams likewise, and its line says which way it went.
 #[tokio::test]
 async fn a_bridge_asks_its_upstream_over_http1() {
+    let versions = Arc::new(Versions::default());
     let server = Both::start(&[Answer::Status(501)], &[Answer::Accept]).await;
     let upstream = format!("wss://localhost:{}", server.port);
     let builder = h2ws::Bridge::to(&upstream).client(server.client().build().unwrap());
-    let bridging = crate::support::bridge::Bridging::start(builder).await;
+    let bridge = builder.build().unwrap();
+    bridge.observe(versions.clone());
+    let bridging = crate::support::bridge::Bridging::of(&bridge, Config::default()).await;
     let client = crate::support::client::http2().build().unwrap();
     for sockets in 1..=2 {
         let mut socket = within(client.connect(&bridging.url())).await.unwrap();
         echo(&mut socket, "through the bridge").await;
         assert_eq!(server.seen(), seen((1, 1), (sockets, sockets)));
     }
+    let http1 = Some(http::Version::HTTP_11);
+    assert_eq!(*versions.0.lock().unwrap(), [http1, http1]);
+    let server = Both::start(&[Answer::Accept, Answer::Status(404)], &[]).await;
+    let upstream = format!("wss://localhost:{}", server.port);
+    let builder = h2ws::Bridge::to(&upstream).client(server.client().build().unwrap());
+    let bridge = builder.build().unwrap();
+    bridge.observe(versions.clone());
+    let bridging = crate::support::bridge::Bridging::of(&bridge, Config::default()).await;
+    let mut socket = within(client.connect(&bridging.url())).await.unwrap();
+    echo(&mut socket, "through the bridge").await;
+    assert!(within(client.connect(&bridging.url())).await.is_err());
+    let http2 = Some(http::Version::HTTP_2);
+    assert_eq!(versions.0.lock().unwrap()[2..], [http2, http2]);
 }

@@ -496,3 +496,17 @@ fn wrong_upgrades_are_blamed() {
         blames(wrong, &Raw::http1(wrong.quirk));
     }
 }
+
+/// Whether clients come by without being told depends on how it refuses.
+#[test]
+fn the_verdict_says_what_becomes_of_clients() {
+    for (wrong, part) in [
+        (&OPENING[0], "asking again"),
+        (&OPENING[1], "needs --http1"),
+    ] {
+        let server = Raw::http2(wrong.quirk);
+        let (report, _) = json(&[&server.url(), "--timeout", "2"]);
+        let verdict = report["verdict_text"].as_str().unwrap();
+        assert!(verdict.contains(part), "{}: {verdict}", wrong.what);
+    }
+}

@@ -372,3 +372,16 @@ fn a_server_answers_only_what_was_offered() {
     let error = HandshakeError::UnofferedExtension("x".into());
     assert_eq!(check(&agreed), Err(error));
 }
+
+#[test]
+fn rfc6265_5_4_there_is_one_cookie_field() {
+    let target = "ws://a/".parse().unwrap();
+    let mut headers = HeaderMap::new();
+    for cookie in ["a=1", "b=2; c=3", "d=4"] {
+        headers.append("cookie", HeaderValue::from_static(cookie));
+    }
+    let key = Key::new([0; 16]);
+    let made = request(&target, headers, &Offer::default(), &key).unwrap();
+    let cookies: Vec<_> = made.headers().get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
+}

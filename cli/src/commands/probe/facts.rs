@@ -50,6 +50,21 @@ impl Facts {
             Verdict::None
         }
     }
+
+    /// Whether extended CONNECT was promised.
+    pub(super) fn is_advertised(&self) -> bool {
+        let capability = &self.http2.capability;
+        matches!(capability, Capability::First | Capability::Later(_))
+    }
+
+    /// Whether the promise was broken in one of the ways after which the
+    /// library's `Auto` asks over HTTP/1.1.
+    pub(super) fn is_method_refused(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|found| {
+            found.place == Place::Socket(1) && found.finding.is_refusal_of_the_method()
+        })
+    }
 }
 
 /// What a server is good for, the best first: of several, the last counts.

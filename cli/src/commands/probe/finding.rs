@@ -162,6 +162,29 @@ impl Finding {
         }
     }
 
+    /// Whether the library's `Auto` asks over HTTP/1.1 after it.
+    pub(super) fn is_refusal_of_the_method(&self) -> bool {
+        match self {
+            Self::Unserved(_) => true,
+            Self::Refused(status, _) => {
+                matches!(
+                    *status,
+                    StatusCode::BAD_REQUEST | StatusCode::UPGRADE_REQUIRED
+                )
+            }
+            Self::NotOpened(reason) => [
+                Reason::NO_ERROR,
+                Reason::INTERNAL_ERROR,
+                Reason::REFUSED_STREAM,
+                Reason::CANCEL,
+                Reason::CONNECT_ERROR,
+                Reason::HTTP_1_1_REQUIRED,
+            ]
+            .contains(reason),
+            _ => false,
+        }
+    }
+
     /// The rule that is broken, or that a remark is about.
     pub(super) fn clause(&self) -> Option<&'static str> {
         Some(match self {

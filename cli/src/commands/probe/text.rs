@@ -351,6 +351,14 @@ pub(super) fn verdict(facts: &Facts) -> String {
         Verdict::Http1 => "a WebSocket works over HTTP/1.1 only",
         Verdict::None => "no WebSocket works",
     };
+    if facts.verdict() == Verdict::Http1 && facts.is_advertised() {
+        let auto = if facts.is_method_refused() {
+            "`connect` finds that out by asking again"
+        } else {
+            "`connect` needs --http1, for it believes what is advertised"
+        };
+        return format!("{verdict}; {auto}");
+    }
     if facts.verdict() != Verdict::Http2 {
         return verdict.to_owned();
     }

@@ -1,0 +1,59 @@
+//! What takes 2^30 sockets otherwise.
+
+use futures_util::{SinkExt, StreamExt};
+
+use super::{Client, HttpVersion};
+use crate::{Message, Server, Upgrade, WebSocket};
+
+async fn echo(request: Upgrade) {
+    let Ok(mut socket) = request.accept().await else {
+        return;
+    };
+    while let Some(Ok(message)) = socket.next().await {
+        let _ = socket.send(message).await;
+    }
+}
+
+async fn says(socket: &mut WebSocket) {
+    socket.send(Message::text("hello")).await.unwrap();
+    let back = socket.next().await.unwrap().unwrap();
+    assert_eq!(back, Message::text("hello"));
+}
+
+/// RFC 9113 §5.1.1: a connection whose stream identifiers are used up is
+/// followed by another, and the sockets on it go on.
+#[tokio::test]
+async fn a_connection_is_used_for_so_many_streams_and_then_another() {
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", server.local_addr().unwrap());
+    let server = tokio::spawn(server.serve(echo).into_future());
+    let mut builder = Client::builder().version(HttpVersion::Http2);
+    builder.settings.streams_per_connection = 3;
+    // A connection that is used up is not one of those allowed.
+    let client = builder.max_connections(1).build().unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..10 {
+        sockets.push(client.connect(&url).await.unwrap());
+    }
+    let of = |socket: &WebSocket| match socket.transport() {
+        crate::Transport::Http2 { connection, .. } => connection,
+        other => panic!("{other}"),
+    };
+    let mut connections: Vec<_> = sockets.iter().map(of).collect();
+    connections.dedup();
+    assert_eq!(connections.len(), 4);
+    for socket in &mut sockets {
+        says(socket).await;
+    }
+    // All at once, and one after the other.
+    let together = (0..50).map(|_| client.connect(&url));
+    for socket in futures_util::future::join_all(together).await {
+        says(&mut socket.unwrap()).await;
+    }
+    for _ in 0..10 {
+        let mut socket = client.connect(&url).await.unwrap();
+        says(&mut socket).await;
+        socket.close(None).await.unwrap();
+    }
+    server.abort();
+}
