@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod builder;
 mod connection;
+mod cut;
 pub(crate) mod embed;
 mod open;
 mod ordinary;

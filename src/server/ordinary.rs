@@ -13,12 +13,14 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Body;
 use super::connection::status;
 use super::serve::{Fallback, ResponseBody};
 use crate::transport::StreamError;
-use crate::transport::h2::{H2Body, H2Incoming, H2Responder, Piece};
+use crate::transport::h2::{H2Body, H2Incoming, H2Responder, Hub, Piece};
+use crate::transport::linger::LINGER;
 
 /// Bytes of a response that are handed to `h2` at a time.
 const PIECE: usize = 64 * 1024;
@@ -44,6 +46,7 @@ pub(super) async fn call(fallback: &Fallback, request: Request<Body>) -> Respons
 /// Answers a request over HTTP/2 by the fallback.
 pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
     let H2Incoming { parts, responder } = incoming;
+    let hub = responder.hub().clone();
     let (body, mut respond) = responder.into_parts();
     let is_head = parts.method == Method::HEAD;
     let mut body = H2Body::of_request(body, &parts.headers);
@@ -62,7 +65,7 @@ pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
     let (head, body, end) = split(response, is_head);
     match respond.send_response(head, end) {
         Ok(_) if end => {}
-        Ok(send) => send_body(send, body).await,
+        Ok(send) => send_body(send, body, &hub).await,
         Err(error) => tracing::debug!(%error, "cannot answer"),
     }
 }
@@ -97,10 +100,11 @@ pub(super) fn respond(incoming: H2Incoming, response: Response<ResponseBody>) {
 /// Answers a request over HTTP/2; a HEAD by the head alone.
 pub(super) fn send(responder: H2Responder, response: Response<ResponseBody>, is_head: bool) {
     let (head, body, end) = split(response, is_head);
+    let hub = responder.hub().clone();
     match responder.respond(head, end) {
         Ok(_) if end => {}
         Ok(send) => {
-            tokio::spawn(send_body(send, body));
+            tokio::spawn(async move { send_body(send, body, &hub).await });
         }
         Err(error) => tracing::debug!(?error, "cannot answer"),
     }
@@ -126,7 +130,7 @@ fn split(response: Response<ResponseBody>, is_head: bool) -> (Response<()>, Resp
 }
 
 /// Sends a body as fast as the client takes it.
-async fn send_body(mut send: SendStream<Piece>, mut body: ResponseBody) {
+async fn send_body(mut send: SendStream<Piece>, mut body: ResponseBody, hub: &Hub) {
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
@@ -145,6 +149,8 @@ async fn send_body(mut send: SendStream<Piece>, mut body: ResponseBody) {
             },
             Some(Err(error)) => {
                 tracing::debug!(%error, "a response broke off");
+                // The reset would drop what is queued, the head too.
+                let _ = timeout(LINGER, hub.flushed()).await;
                 return send.send_reset(Reason::INTERNAL_ERROR);
             }
             None => {

@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::accept::accept;
 use super::answer::attend;
+use super::cut::Cut;
 use super::embed::{ServiceOptions, route};
 use super::{Body, Peer, Server, Upgrade};
 
@@ -153,7 +154,7 @@ where
                 .await
                 .map_err(Into::into)?;
             let response = service.call(request).await.map_err(Into::into)?;
-            Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+            Ok(response.map(|body| Cut::new(body).boxed_unsync()))
         })
     })
 }

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2ws::{Body, Server, Transport};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -79,6 +80,95 @@ async fn start(pages: Pages) -> Running {
     server::run(server, |server, ended| {
         server.serve(server::echoing(ended)).fallback(pages)
     })
+}
+
+/// Answers without a look at the request's body; its own breaks off, by path at
+/// once or behind a word.
+#[derive(Clone)]
+struct Hasty;
+
+type Pieces = futures_util::stream::Iter<std::vec::IntoIter<std::io::Result<Frame<Bytes>>>>;
+
+impl tower_service::Service<Request<Body>> for Hasty {
+    type Response = Response<StreamBody<Pieces>>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let word = || Ok(Frame::data(Bytes::from_static(b"word")));
+        let cut = || Err(std::io::Error::other("as intended"));
+        let pieces = match request.uri().path() {
+            "/at-once" => vec![cut()],
+            "/word" => vec![word(), cut()],
+            _ => vec![word(), word()],
+        };
+        let body = StreamBody::new(futures_util::stream::iter(pieces));
+        let answer = Response::builder().status(413).body(body);
+        std::future::ready(Ok(answer.unwrap()))
+    }
+}
+
+async fn hasty() -> Running {
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    server::run(server, |server, ended| {
+        server.serve(server::echoing(ended)).fallback(Hasty)
+    })
+}
+
+/// What was given of an answer before it broke off is what the client gets.
+#[tokio::test]
+async fn an_answer_that_breaks_off_arrives_as_far_as_it_goes() {
+    let server = hasty().await;
+    for (path, word) in [("/at-once", &b""[..]), ("/word", b"word")] {
+        let client = h2peer::connect(server.addr).await;
+        for _ in 0..20 {
+            let (response, _) = h2peer::ask(&client, get(path), true).await;
+            assert_eq!(response.status(), 413, "{path}");
+            let mut body = response.into_body();
+            let mut got = Vec::new();
+            let error = loop {
+                match within(body.data()).await.expect("no clean end") {
+                    Ok(chunk) => got.extend_from_slice(&chunk),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR));
+            assert_eq!(got, word, "{path}");
+
+            let mut client = TcpStream::connect(server.addr).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut got = Vec::new();
+            within(client.read_to_end(&mut got)).await.unwrap();
+            let got = String::from_utf8(got).unwrap();
+            assert!(got.starts_with("HTTP/1.1 413 "), "{path}: {got:?}");
+            assert!(!got.ends_with("0\r\n\r\n"), "{path}: {got:?}");
+            assert_eq!(got.contains("word"), !word.is_empty(), "{path}: {got:?}");
+        }
+    }
+}
+
+/// RFC 9113 §8.1: the answer, its end, and only then the request to stop.
+#[tokio::test]
+async fn an_answer_to_an_unread_upload_arrives_whole() {
+    let server = hasty().await;
+    let client = h2peer::connect(server.addr).await;
+    for _ in 0..20 {
+        let mut post = get("/upload");
+        *post.method_mut() = Method::POST;
+        let mut send = within(client.clone().ready()).await.unwrap();
+        let (response, mut upload) = send.send_request(post, false).unwrap();
+        upload.send_data(vec![0; 60_000].into(), false).unwrap();
+        let response = within(response).await.unwrap();
+        assert_eq!(response.status(), 413);
+        assert_eq!(h2peer::body(response.into_body()).await, b"wordword");
+        let reset = within(std::future::poll_fn(|cx| upload.poll_reset(cx))).await;
+        assert_eq!(reset.unwrap(), h2::Reason::NO_ERROR);
+    }
 }
 
 fn get(path: &str) -> Request<()> {

@@ -195,6 +195,9 @@ impl<C: Connection> Driver<C> {
             cx.waker().wake_by_ref();
         }
         let written = writing && !self.wire.is_blocked();
+        if written {
+            self.hub.written();
+        }
         if let Some(connection) = &mut self.connection {
             connection.look_after_abandoned(&mut self.pings, cx, written);
         }

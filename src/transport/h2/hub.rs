@@ -59,6 +59,8 @@ pub(crate) struct Hub {
     room: OnceLock<Arc<Notify>>,
     doubt: Doubt,
     ended: Notify,
+    /// Told when all that `h2` may send has been written.
+    written: Notify,
     wire: Wire,
     /// Why the connection ended, as far as its driver knows.
     ending: OnceLock<StreamError>,
@@ -112,6 +114,7 @@ impl Hub {
             room: OnceLock::new(),
             doubt: Doubt::default(),
             ended: Notify::new(),
+            written: Notify::new(),
             wire,
             ending: OnceLock::new(),
         }
@@ -236,6 +239,26 @@ impl Hub {
         ended.as_mut().enable();
         if self.is_open() {
             ended.await;
+        }
+    }
+
+    /// `h2` has written all that it may send.
+    pub(super) fn written(&self) {
+        self.written.notify_waiters();
+    }
+
+    /// Waits until all that `h2` may send by now has been written, or until the
+    /// end of the connection. Cancel safe.
+    pub(crate) async fn flushed(&self) {
+        // The turn that is under way may have come too early.
+        for _ in 0..2 {
+            let mut written = std::pin::pin!(self.written.notified());
+            written.as_mut().enable();
+            self.ask();
+            tokio::select! {
+                () = written => {}
+                () = self.ended() => return,
+            }
         }
     }
 

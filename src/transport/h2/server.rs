@@ -200,6 +200,11 @@ impl H2Responder {
         Ok(self.respond.send_response(response, end)?)
     }
 
+    /// What all streams of the connection share.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
     /// Splits off the body of an ordinary request.
     pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<Piece>) {
         (self.body, self.respond)
