@@ -71,6 +71,8 @@ pub enum HandshakeError {
     DuplicateSubprotocol(String),
     /// The answer's status is not the one that accepts.
     Status(StatusCode),
+    /// A 101 that is not of HTTP/1.1.
+    HttpVersion,
     /// A 101 without `upgrade: websocket`.
     Upgrade,
     /// A 101 without `connection: upgrade`.
@@ -108,6 +110,7 @@ impl fmt::Display for HandshakeError {
                 write!(f, "the subprotocol {name:?} is offered twice")
             }
             Self::Status(status) => write!(f, "the status {status} does not accept a WebSocket"),
+            Self::HttpVersion => f.write_str("the 101 is not of HTTP/1.1"),
             Self::Upgrade => f.write_str("the answer lacks upgrade: websocket"),
             Self::Connection => f.write_str("the answer lacks connection: upgrade"),
             Self::MissingAccept => f.write_str("the answer lacks a single sec-websocket-accept"),

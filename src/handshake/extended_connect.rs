@@ -82,7 +82,8 @@ pub fn check_request(parts: &request::Parts, protocol: Option<&str>) -> Result<O
     if found.connection_specific {
         return Err(Rejection::Malformed("fields that HTTP/2 forbids"));
     }
-    if protocol != PROTOCOL {
+    // The names of protocols are compared without regard to case (RFC 9110 §7.8).
+    if !protocol.eq_ignore_ascii_case(PROTOCOL) {
         return Err(Rejection::Protocol);
     }
     if !matches!(found.content_length, Field::Absent) {

@@ -45,6 +45,8 @@ pub enum Rejection {
     Protocol,
     /// A CONNECT without `:protocol`: this is no forward proxy.
     Connect,
+    /// A body in another transfer coding than `chunked` (RFC 9112 §6.1).
+    TransferCoding,
     /// More header fields than are taken (RFC 6585 §5).
     HeaderFields,
 }
@@ -69,7 +71,7 @@ impl Rejection {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin => StatusCode::FORBIDDEN,
             Self::Authority => StatusCode::MISDIRECTED_REQUEST,
-            Self::Protocol | Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::Protocol | Self::Connect | Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::HeaderFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Malformed(_)
             | Self::HttpVersion
@@ -125,6 +127,7 @@ impl Rejection {
             Self::Authority => "this host is not served here",
             Self::Protocol => "the only protocol served by extended CONNECT is websocket",
             Self::Connect => "CONNECT is served for WebSockets only",
+            Self::TransferCoding => "the only transfer coding taken is chunked",
             Self::HeaderFields => "the request has more than 256 header fields",
         }
     }
@@ -160,6 +163,7 @@ mod tests {
             (Rejection::Authority, 421, 421),
             (Rejection::Protocol, 501, 501),
             (Rejection::Connect, 501, 501),
+            (Rejection::TransferCoding, 501, 501),
         ] {
             for (via, status) in [(Via::Http1, http1), (Via::Http2, http2)] {
                 let response = rejection.to_response(via);

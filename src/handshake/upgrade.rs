@@ -56,6 +56,10 @@ pub fn check_response(
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(HandshakeError::Status(parts.status));
     }
+    // HTTP/1.0 knows no other protocol to switch to (RFC 9110 §7.8).
+    if parts.version != Version::HTTP_11 {
+        return Err(HandshakeError::HttpVersion);
+    }
     let headers = &parts.headers;
     // The server switches to what it names: to several at once, or to another, is not to ours.
     let mut switched_to = syntax::elements(headers, UPGRADE).map(Option::unwrap_or_default);
@@ -137,14 +141,21 @@ fn host(parts: &request::Parts) -> Result<HostPort, Rejection> {
 }
 
 /// Bytes behind the request's head would be a body to one reader and frames to another
-/// (RFC 9931): nothing but an explicit absence of them is taken.
+/// (RFC 9931). A `content-length` of 0 is none that HTTP/2 could take, for which frames are
+/// content (RFC 9113 §8.1.1), so here it is none either.
 fn has_body(headers: &HeaderMap, length: &Field<'_>) -> bool {
-    let announced = match length {
-        Field::Absent => false,
-        Field::Once(length) => length.as_bytes() != b"0",
-        Field::Repeated => true,
-    };
-    announced || headers.contains_key(TRANSFER_ENCODING)
+    !matches!(length, Field::Absent) || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Checks that the codings of a plain HTTP request's body are known, of which there is one:
+/// `chunked` (RFC 9112 §6.1).
+#[cfg(feature = "server")]
+pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+    match syntax::field(headers, TRANSFER_ENCODING) {
+        Field::Absent => Ok(()),
+        Field::Once(codings) if codings.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        Field::Once(_) | Field::Repeated => Err(Rejection::TransferCoding),
+    }
 }
 
 /// The server's 101 (RFC 6455 §4.2.2), `headers` after the handshake's own fields.

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use ::h2::Reason;
 use bytes::Bytes;
-use h2::Reason;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body_util::{BodyExt, Empty, Full};
@@ -26,7 +26,7 @@ use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{Opening, Rejection, Via, extended_connect, headers, upgrade};
 use crate::metrics::{Handshake, Observed, OpenConnection};
-use crate::transport::h2::{H2Incoming, H2Server};
+use crate::transport::h2::{self, H2Incoming, H2Server};
 use crate::transport::tls::{self, ServerTls};
 use crate::transport::{BoxIo, ConnectionId, MAX_HEADER_FIELDS, Transport, h1, prefix};
 
@@ -113,6 +113,13 @@ impl Connection {
     }
 
     fn on_http2(&self, mut incoming: H2Incoming) {
+        if h2::are_padded(&incoming.parts.headers) {
+            tracing::debug!("malformed request: blanks around a field's value");
+            if incoming.parts.method == Method::CONNECT {
+                self.refused(Version::HTTP_2, Handshake::Failed);
+            }
+            return incoming.responder.reset(Reason::PROTOCOL_ERROR);
+        }
         headers::join_cookies(&mut incoming.parts.headers);
         // Over HTTP/1.1 the parser counts.
         if incoming.parts.headers.len() > MAX_HEADER_FIELDS {
@@ -202,8 +209,16 @@ impl Connection {
         if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
             let connection = open.observed().info.id;
             let transport = Transport::Http1 { connection };
-            if let Err(rejection) = self.admit_ordinary(&mut parts, transport) {
-                return refusal(rejection, Via::Http1);
+            if let Err(rejection) = upgrade::check_transfer_coding(&parts.headers)
+                .and_then(|()| self.admit_ordinary(&mut parts, transport))
+            {
+                let mut response = refusal(rejection, Via::Http1);
+                if rejection == Rejection::TransferCoding {
+                    // What follows cannot be told from the next request.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().append(CONNECTION, close);
+                }
+                return response;
             }
             return match &self.fallback {
                 Some(fallback) => {

@@ -34,6 +34,11 @@ pub(crate) use self::stream::{Finish, Linger, Stream, StreamError};
 /// own.
 pub(crate) const MAX_HEADER_FIELDS: usize = 256;
 
+/// Interim answers (1xx) that a client passes over before the answer to its
+/// opening request (RFC 9110 §15.2).
+#[cfg(feature = "client")]
+pub(crate) const MAX_INTERIM: usize = 100;
+
 /// An I/O object that a connection runs on.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}

@@ -24,6 +24,7 @@ mod bridge_stalled;
 mod bridge_tcp;
 mod broadcast;
 mod cancel;
+mod clauses;
 mod close_timeout;
 #[cfg(feature = "deflate")]
 mod deflate;

@@ -93,13 +93,15 @@ fn rfc8441_4_other_protocols_and_plain_connect_are_refused() {
     for protocol in [
         "connect-udp",
         "connect-ip",
-        "WebSocket",
         "websocket ",
         "",
         "webtransport",
     ] {
         let refused = check_request(&good(), Some(protocol));
         assert_eq!(refused, Err(Rejection::Protocol), "{protocol}");
+    }
+    for protocol in ["websocket", "WebSocket", "WEBSOCKET"] {
+        assert!(check_request(&good(), Some(protocol)).is_ok(), "{protocol}");
     }
     assert_eq!(check_request(&good(), None), Err(Rejection::Connect));
     let mut get = good();

@@ -10,14 +10,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, response};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::MAX_HEAD;
-use crate::transport::{BoxIo, IoStream, MAX_HEADER_FIELDS, StreamError, Transport, prefix};
+use crate::transport::{
+    BoxIo, IoStream, MAX_HEADER_FIELDS, MAX_INTERIM, StreamError, Transport, prefix,
+};
 
 /// Bytes of the answer that are read at a time.
 const READ: usize = 1024;
@@ -75,12 +77,16 @@ fn head(request: &Request<()>) -> Vec<u8> {
 /// Reads a 101, and passes over other interim answers (RFC 9110 §15.2). `None`
 /// if the answer that `read` begins with is a final one.
 async fn switching(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<Option<response::Parts>> {
-    let mut taken = 0;
+    let (mut taken, mut passed) = (0, 0);
     while is_interim(read) {
         match interim(read)? {
             Some((parts, size)) => {
                 read.advance(size);
                 taken += size;
+                passed += 1;
+                if passed > MAX_INTERIM {
+                    return Err(invalid("too many interim answers"));
+                }
                 if parts.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Ok(Some(parts));
                 }
@@ -121,6 +127,9 @@ fn interim(read: &[u8]) -> io::Result<Option<(response::Parts, usize)>> {
         return Ok(None);
     };
     let mut answer = Response::new(());
+    if head.version != Some(1) {
+        *answer.version_mut() = Version::HTTP_10;
+    }
     *answer.status_mut() = StatusCode::from_u16(head.code.unwrap_or_default()).map_err(invalid)?;
     for field in head.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(invalid)?;
@@ -325,7 +334,7 @@ mod tests {
             ("HTTP/1.1 1x1 x\r\n\r\n", "status"),
             (&many, "many headers"),
             (&large, large_head),
-            (&endless, large_head),
+            (&endless, "interim answers"),
             ("SSH-2.0-OpenSSH_9.2\r\n", ""),
             ("HTTP/1.1 403 Forbidden\r\nX-W", ""),
         ] {

@@ -25,10 +25,11 @@ use h2::client::ResponseFuture;
 use http::Response;
 use tokio::time::Instant;
 
-use super::client::{Asked, Slot};
+use super::client::{Asked, OpenError, Slot};
 use super::hub::Hub;
 use super::life;
 use super::ping::Pings;
+use crate::transport::MAX_INTERIM;
 
 /// How long an answer is waited for before the peer is asked by PING whether it
 /// has read the request: most answers need no more, and then no peer counts
@@ -73,12 +74,23 @@ impl Awaiting {
         }
     }
 
-    pub(super) async fn answer(mut self) -> (Result<Response<RecvStream>, h2::Error>, Asked, Slot) {
+    pub(super) async fn answer(mut self) -> (Result<Response<RecvStream>, OpenError>, Asked, Slot) {
+        let mut interim = 0;
         poll_fn(|cx| {
             let Some(request) = &mut self.request else {
                 return Poll::Pending;
             };
-            let answer = std::task::ready!(Pin::new(&mut request.response).poll(cx));
+            while let Poll::Ready(Some(Ok(_))) = request.response.poll_informational(cx)
+                && interim <= MAX_INTERIM
+            {
+                interim += 1;
+            }
+            let answer = if interim > MAX_INTERIM {
+                Err(OpenError::too_many_interim())
+            } else {
+                let answer = std::task::ready!(Pin::new(&mut request.response).poll(cx));
+                answer.map_err(OpenError::from)
+            };
             let Some(Request { stream, slot, .. }) = self.request.take() else {
                 return Poll::Pending;
             };

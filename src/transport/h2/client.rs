@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::abandoned::{self, AbandonedList, Awaiting};
 use super::driver::{self, Driver};
+use super::fields;
 use super::hub::{Hub, Side};
 use super::life::Life;
 use super::piece::Piece;
@@ -331,14 +332,14 @@ impl H2Client {
         };
         let awaiting = Awaiting::new(&self.hub, response, stream, slot);
         let (response, stream, mut slot) = awaiting.answer().await;
-        let response: Response<RecvStream> = response.map_err(|error| {
-            let error = OpenError::from(error);
-            OpenError {
-                error: self.hub.why(error.error),
-                ..error
-            }
+        let response: Response<RecvStream> = response.map_err(|error| OpenError {
+            error: self.hub.why(error.error),
+            ..error
         })?;
         let (parts, body) = response.into_parts();
+        if fields::are_padded(&parts.headers) {
+            return Err(OpenError::fault(Reason::PROTOCOL_ERROR));
+        }
         if parts.status.is_success() {
             let stream = match stream {
                 Asked::Bare(stream) => {
@@ -356,6 +357,24 @@ impl H2Client {
             stream.disown();
         }
         Ok(Opened::Refused(parts, body))
+    }
+}
+
+impl OpenError {
+    /// The answer is none.
+    fn fault(reason: Reason) -> Self {
+        Self {
+            error: StreamError::Reset {
+                code: reason.into(),
+                by_peer: false,
+            },
+            unprocessed: false,
+        }
+    }
+
+    /// More than [`MAX_INTERIM`](crate::transport::MAX_INTERIM).
+    pub(super) fn too_many_interim() -> Self {
+        Self::fault(Reason::ENHANCE_YOUR_CALM)
     }
 }
 

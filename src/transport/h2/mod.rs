@@ -16,6 +16,7 @@ mod budget;
 #[cfg(feature = "client")]
 mod client;
 mod driver;
+mod fields;
 mod flood;
 mod hub;
 mod life;
@@ -34,6 +35,8 @@ mod wire;
 pub(crate) use self::body::H2Body;
 #[cfg(feature = "client")]
 pub(crate) use self::client::{H2Client, MAX_STREAMS, OpenError, Opened, Slot};
+#[cfg(feature = "server")]
+pub(crate) use self::fields::are_padded;
 pub(crate) use self::hub::Hub;
 pub(crate) use self::life::later;
 pub(crate) use self::piece::Piece;

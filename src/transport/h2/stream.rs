@@ -363,7 +363,22 @@ impl State {
                     let error = hub.why(error.into());
                     ending.get_or_insert_default().received = Some(Err(error));
                 }
-                Poll::Ready(None) => ending.get_or_insert_default().received = Some(Ok(())),
+                // Trailers have no place in a tunnel (RFC 9113 §8.5), so they
+                // are no orderly end of it.
+                Poll::Ready(None) => {
+                    let end = match recv.poll_trailers(cx) {
+                        Poll::Pending | Poll::Ready(Ok(None)) => Ok(()),
+                        Poll::Ready(Ok(Some(_))) => {
+                            send.send_reset(Reason::PROTOCOL_ERROR);
+                            Err(StreamError::Reset {
+                                code: Reason::PROTOCOL_ERROR.into(),
+                                by_peer: false,
+                            })
+                        }
+                        Poll::Ready(Err(error)) => Err(hub.why(error.into())),
+                    };
+                    ending.get_or_insert_default().received = Some(end);
+                }
                 Poll::Pending => break,
             }
             news = true;
