@@ -271,6 +271,12 @@ impl From<crate::transport::StreamError> for Error {
             },
             StreamError::KeepAlive => Self::Timeout(Timeout::KeepAlive),
             StreamError::Overloaded => Self::Overloaded,
+            StreamError::RequestTooLarge(large) => {
+                HandshakeError::RequestTooLarge(large.size, large.limit).into()
+            }
+            StreamError::AnswerTooLarge(large) => {
+                HandshakeError::AnswerTooLarge(large.size, large.limit).into()
+            }
             StreamError::Io(error) => Self::Io(error),
             StreamError::Closed => Self::Closed,
         }

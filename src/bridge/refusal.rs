@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 
 use super::{NoUpstream, Saturated, headers};
 use crate::error::{Error, Refusal};
-use crate::handshake::Via;
+use crate::handshake::{HandshakeError, Via};
 
 /// A refusal of the bridge's own.
 pub(super) fn own(status: StatusCode, text: &'static str) -> Response<Bytes> {
@@ -45,11 +45,20 @@ pub(super) fn no_upstream(_: NoUpstream) -> Response<Bytes> {
     own(StatusCode::BAD_GATEWAY, "there is no upstream\n")
 }
 
+/// 431 (RFC 6585 §5): the upstream would refuse it, or worse.
+pub(super) fn header_list_too_large() -> Response<Bytes> {
+    own(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "the header fields are more than the upstream takes\n",
+    )
+}
+
 /// What became of the request at the upstream.
 /// `name` is that of this hop, if it is told.
 pub(super) fn upstream(error: Error, via: Via, name: Option<&str>) -> Response<Bytes> {
     match error {
         Error::Refused(refusal) if passes(refusal.status) => pass(*refusal, via, name),
+        Error::Handshake(HandshakeError::RequestTooLarge(..)) => header_list_too_large(),
         Error::Timeout(_) => own(
             StatusCode::GATEWAY_TIMEOUT,
             "the upstream did not answer in time\n",

@@ -15,6 +15,7 @@
 //! | a connection that had carried requests before and ended | – |
 //! | an answer that cannot be understood, a reset stream, GOAWAY | – |
 //! | no answer in time to a plain HTTP request | – |
+//! | a request that is [too large](crate::transport::h2::header_list) for it | – |
 //! | a lack of descriptors or ports here, the client's own faults | – |
 //!
 //! `–` neither counts nor ends a row of failures: the next request decides.

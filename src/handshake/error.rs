@@ -69,6 +69,12 @@ pub enum HandshakeError {
     InvalidSubprotocol(String),
     /// A subprotocol is offered twice (RFC 6455 §4.1).
     DuplicateSubprotocol(String),
+    /// The request's header list has this size in bytes (RFC 9113 §6.5.2), and the server takes
+    /// so many. It was not sent: the server could have ended the connection by it.
+    RequestTooLarge(usize, u32),
+    /// The answer's header list has this size in bytes (RFC 9113 §6.5.2), and this side takes so
+    /// many.
+    AnswerTooLarge(usize, u32),
     /// The answer's status is not the one that accepts.
     Status(StatusCode),
     /// A 101 that is not of HTTP/1.1.
@@ -109,6 +115,14 @@ impl fmt::Display for HandshakeError {
             Self::DuplicateSubprotocol(name) => {
                 write!(f, "the subprotocol {name:?} is offered twice")
             }
+            Self::RequestTooLarge(size, limit) => write!(
+                f,
+                "the request's header list of {size} bytes exceeds the server's limit of {limit}"
+            ),
+            Self::AnswerTooLarge(size, limit) => write!(
+                f,
+                "the answer's header list of {size} bytes exceeds the limit of {limit}"
+            ),
             Self::Status(status) => write!(f, "the status {status} does not accept a WebSocket"),
             Self::HttpVersion => f.write_str("the 101 is not of HTTP/1.1"),
             Self::Upgrade => f.write_str("the answer lacks upgrade: websocket"),

@@ -19,7 +19,7 @@ use super::Body;
 use super::connection::status;
 use super::serve::{Fallback, ResponseBody};
 use crate::transport::StreamError;
-use crate::transport::h2::{H2Body, H2Incoming, H2Responder, Hub, Piece};
+use crate::transport::h2::{H2Body, H2Incoming, H2Responder, Hub, Piece, send_head};
 use crate::transport::linger::LINGER;
 
 /// Bytes of a response that are handed to `h2` at a time.
@@ -46,8 +46,7 @@ pub(super) async fn call(fallback: &Fallback, request: Request<Body>) -> Respons
 /// Answers a request over HTTP/2 by the fallback.
 pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
     let H2Incoming { parts, responder } = incoming;
-    let hub = responder.hub().clone();
-    let (body, mut respond) = responder.into_parts();
+    let (body, mut respond, hub) = responder.into_parts();
     let is_head = parts.method == Method::HEAD;
     let mut body = H2Body::of_request(body, &parts.headers);
     let mut asked = body.asks(&parts.headers);
@@ -63,10 +62,10 @@ pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
         }
     };
     let (head, body, end) = split(response, is_head);
-    match respond.send_response(head, end) {
+    match send_head(&hub, &mut respond, head, end) {
         Ok(_) if end => {}
         Ok(send) => send_body(send, body, &hub).await,
-        Err(error) => tracing::debug!(%error, "cannot answer"),
+        Err(error) => tracing::debug!(?error, "cannot answer"),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::h2::H2Stream;
+use super::h2::header_list::TooLarge;
 use super::{IoStream, Outgoing, Transport};
 
 /// How the application's end of a stream is brought to rest once it is let go.
@@ -50,6 +51,11 @@ pub(crate) enum StreamError {
     KeepAlive,
     /// The connection's streams hold too much, and this one most of it.
     Overloaded,
+    /// The header list of a request is larger than the peer takes: it was not
+    /// sent.
+    RequestTooLarge(TooLarge),
+    /// The header list of an answer is larger than its receiver takes.
+    AnswerTooLarge(TooLarge),
     /// The connection below broke.
     Io(Arc<io::Error>),
     /// The connection ended under the stream, or this side ended already.

@@ -115,7 +115,7 @@ async fn shutdown_waits_for_abandoned_requests() {
         resets
     };
     let ((), resets) = within(async { tokio::join!(client.shutdown(), server) }).await;
-    assert_eq!(resets, 21);
+    assert!(resets >= 20, "{resets}");
 }
 
 async fn talks(socket: &mut WebSocket, rounds: usize) {

@@ -38,6 +38,7 @@ mod floods;
 mod flow;
 mod frames_server;
 mod halves;
+mod header_lists;
 mod http1;
 mod http1_client;
 mod http1_refusals;

@@ -19,6 +19,7 @@ use tracing::Instrument;
 use super::abandoned::{self, AbandonedList, Awaiting};
 use super::driver::{self, Driver};
 use super::fields;
+use super::header_list::{self, TooLarge};
 use super::hub::{Hub, Side};
 use super::life::Life;
 use super::piece::Piece;
@@ -51,6 +52,8 @@ pub(crate) struct H2Client {
     /// The capability was seen. A server must not take it back (RFC 8441 §3),
     /// and sockets do not end if it tries.
     capable: Arc<AtomicBool>,
+    /// Bytes of an answer's header list.
+    max_header_list: u32,
 }
 
 struct Sender {
@@ -139,11 +142,12 @@ impl H2Client {
         observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
         let wire = Wire::new(io, 0, PREFACE);
+        wire.announce(config.max_header_list_size);
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(config.stream_window)
             .initial_connection_window_size(config.connection_window)
             .max_frame_size(config.max_frame_size)
-            .max_header_list_size(config.max_header_list_size)
+            .max_header_list_size(header_list::TAKEN)
             .enable_push(false)
             .initial_max_send_streams(NO_SETTINGS)
             .data_frame_budget(DATA_FRAME_BUDGET)
@@ -176,6 +180,7 @@ impl H2Client {
             hub,
             limit,
             capable: Arc::default(),
+            max_header_list: config.max_header_list_size,
         };
         let driver = async move {
             match (&mut driver).await {
@@ -301,6 +306,13 @@ impl H2Client {
         request
             .extensions_mut()
             .insert(Protocol::from_static(WEBSOCKET));
+        let size = header_list::of_request(&request, Some(WEBSOCKET));
+        self.hub
+            .check_header_list(size)
+            .map_err(|large| OpenError {
+                error: StreamError::RequestTooLarge(large),
+                unprocessed: false,
+            })?;
         // Before the request is out, nothing was processed. What takes no request
         // takes no other either.
         let unsent = |error: StreamError| {
@@ -335,6 +347,11 @@ impl H2Client {
         let response: Response<RecvStream> = response.map_err(|error| OpenError {
             error: self.hub.why(error.error),
             ..error
+        })?;
+        let size = header_list::of_response(&response);
+        TooLarge::check(size, self.max_header_list).map_err(|large| OpenError {
+            error: StreamError::AnswerTooLarge(large),
+            unprocessed: false,
         })?;
         let (parts, body) = response.into_parts();
         if fields::are_padded(&parts.headers) {

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::Http2Config;
 #[cfg(feature = "client")]
 use super::abandoned::Abandoned;
+use super::header_list::{self, TooLarge};
 use super::memory::Held;
 use super::stream::Shared;
 use super::wire::Wire;
@@ -410,6 +411,17 @@ impl Hub {
     #[cfg(feature = "client")]
     pub(super) fn bytes_received(&self) -> u64 {
         self.wire.counts().0.bytes
+    }
+
+    /// Fails for a header list that the peer would not take.
+    pub(super) fn check_header_list(&self, size: usize) -> Result<(), TooLarge> {
+        let unknown = match self.side {
+            Side::Client => header_list::PRUDENT,
+            // Clients take what they asked for, and announce what they do not.
+            Side::Server => u32::MAX,
+        };
+        let limit = self.wire.counts().0.header_list.unwrap_or(unknown);
+        TooLarge::check(size, limit)
     }
 
     pub(crate) fn stats(&self) -> ConnectionStats {

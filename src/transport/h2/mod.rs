@@ -18,6 +18,7 @@ mod client;
 mod driver;
 mod fields;
 mod flood;
+pub(crate) mod header_list;
 mod hub;
 mod life;
 mod memory;
@@ -41,7 +42,7 @@ pub(crate) use self::hub::Hub;
 pub(crate) use self::life::later;
 pub(crate) use self::piece::Piece;
 #[cfg(feature = "server")]
-pub(crate) use self::server::{H2Incoming, H2Responder, H2Server};
+pub(crate) use self::server::{H2Incoming, H2Responder, H2Server, send_head};
 pub(crate) use self::stream::H2Stream;
 
 /// The `:protocol` of RFC 8441 §5.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use h2::ext::Protocol;
 use h2::server::{Connection, SendResponse};
 use h2::{PingPong, Reason, RecvStream, SendStream};
-use http::{Response, request};
+use http::{Response, StatusCode, request};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::driver::{self, Driver};
+use super::header_list;
 use super::hub::{Hub, Side};
 use super::life::Life;
 use super::piece::Piece;
@@ -186,7 +187,7 @@ impl H2Responder {
 
     /// Answers with `response` and keeps the stream open for a WebSocket.
     pub(crate) fn accept(mut self, response: Response<()>) -> Result<H2Stream, StreamError> {
-        let send = self.respond.send_response(response, false)?;
+        let send = send_head(&self.hub, &mut self.respond, response, false)?;
         Ok(H2Stream::new(self.hub, send, self.body))
     }
 
@@ -197,7 +198,7 @@ impl H2Responder {
         response: Response<()>,
         end: bool,
     ) -> Result<SendStream<Piece>, StreamError> {
-        Ok(self.respond.send_response(response, end)?)
+        send_head(&self.hub, &mut self.respond, response, end)
     }
 
     /// What all streams of the connection share.
@@ -206,14 +207,31 @@ impl H2Responder {
     }
 
     /// Splits off the body of an ordinary request.
-    pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<Piece>) {
-        (self.body, self.respond)
+    pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<Piece>, Arc<Hub>) {
+        (self.body, self.respond, self.hub)
     }
 
     /// Ends the stream with an error code (RFC 9113 §5.4.2).
     pub(crate) fn reset(mut self, reason: Reason) {
         self.respond.send_reset(reason);
     }
+}
+
+/// Answers with `response`, or where that is more than the client takes, with a
+/// 500 that says nothing else.
+pub(crate) fn send_head(
+    hub: &Hub,
+    respond: &mut SendResponse<Piece>,
+    response: Response<()>,
+    end: bool,
+) -> Result<SendStream<Piece>, StreamError> {
+    if let Err(large) = hub.check_header_list(header_list::of_response(&response)) {
+        let mut bare = Response::new(());
+        *bare.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        respond.send_response(bare, true)?;
+        return Err(StreamError::AnswerTooLarge(large));
+    }
+    Ok(respond.send_response(response, end)?)
 }
 
 struct ServerConnection<F> {

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
+use super::header_list::Announce;
 use super::portion::{self, Portion};
 use super::scan::{FrameCounts, Scanner};
 use crate::transport::BoxIo;
@@ -34,6 +35,8 @@ struct State {
     sent: Scanner,
     /// The last write found the kernel's buffer full.
     blocked: bool,
+    /// Changes the first SETTINGS that are sent.
+    announce: Option<Announce>,
     /// Flushes wait for the driver; until it runs they are made at once, so
     /// that a server's SETTINGS leave with its TLS flight.
     gathers: bool,
@@ -54,8 +57,16 @@ impl Wire {
             received: Scanner::new(received_preface),
             sent: Scanner::new(sent_preface),
             blocked: false,
+            announce: None,
             gathers: false,
         })))
+    }
+
+    /// Announces this limit of header lists instead of the one that `h2` keeps
+    /// to. Before anything is written.
+    #[cfg(feature = "client")]
+    pub(super) fn announce(&self, header_list: u32) {
+        self.lock().announce = Some(Announce::new(header_list));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -201,6 +212,14 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         let mut state = self.lock();
         let state = &mut *state;
+        if let Some(announce) = &mut state.announce {
+            if let Some(changed) = announce.write(buf) {
+                state.announce = None;
+                state.out.extend_from_slice(&changed);
+                state.sent.scan(&changed);
+            }
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = if buf.len() >= DIRECT {
             ready!(state.poll_write_direct(cx, buf))?
         } else {

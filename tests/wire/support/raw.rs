@@ -31,6 +31,7 @@ pub(crate) const HEADER_TABLE_SIZE: u16 = 0x1;
 pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 0x4;
 pub(crate) const MAX_FRAME_SIZE: u16 = 0x5;
+pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 0x6;
 pub(crate) const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
 
 /// Error codes (RFC 9113 §7).
