@@ -9,7 +9,7 @@ use crate::support::bridge::{self, Bridging};
 use crate::support::client::{self, Beside, echo, http2};
 use crate::support::h2peer::{self, EchoServer};
 use crate::support::hyperpeer::HyperServer;
-use crate::support::raw::{Fields, MAX_HEADER_LIST_SIZE, RST_STREAM, Raw};
+use crate::support::raw::{CANCEL, END_STREAM, Fields, MAX_HEADER_LIST_SIZE, RST_STREAM, Raw};
 use crate::support::table::status;
 use crate::support::text::Text;
 use crate::support::{server, within};
@@ -188,4 +188,53 @@ async fn the_fields_of_a_bridge_count_too() {
     let fields = Fields::websocket("/").with("x-rest", &"y".repeat(600 - bare - 32 - 6));
     raw.headers(1, &fields, 0).await;
     assert_eq!(raw.status(1).await, 431);
+}
+
+fn plain(method: &str, path: &str) -> Fields {
+    Fields(Vec::new())
+        .with(":method", method)
+        .with(":scheme", "http")
+        .with(":path", path)
+        .with(":authority", "localhost")
+}
+
+/// Plain HTTP requests share a connection, too: what is too large in either
+/// direction, or given up, fails alone.
+#[tokio::test]
+async fn plain_http_requests_fail_alone() {
+    let upstream = HyperServer::start();
+    let bridging = Bridging::start(bridge::to("ws", upstream.addr, HttpVersion::Http2)).await;
+    let mut sibling = Raw::connect(bridging.addr).await;
+    sibling.headers(1, &plain("POST", "/"), 0).await;
+    sibling.data(1, b"on its way").await;
+    sibling.barrier().await;
+    let mut other = Raw::connect(bridging.addr).await;
+    other.headers(1, &plain("GET", "/"), END_STREAM).await;
+    assert_eq!(other.status(1).await, 200);
+    for (n, size) in [20, 40, 60].into_iter().enumerate() {
+        let stream = 3 + 2 * n as u32;
+        let mut fields = plain("GET", "/");
+        fields.0.extend(large(size * KIB));
+        other.headers(stream, &fields, END_STREAM).await;
+        assert_eq!(other.status(stream).await, 431, "{size} KiB");
+    }
+    other.headers(11, &plain("GET", "/large"), END_STREAM).await;
+    assert_eq!(other.status(11).await, 502);
+    let streams = || (0..60).map(|n| 101 + 2 * n);
+    for stream in streams() {
+        other
+            .headers(stream, &plain("GET", "/never"), END_STREAM)
+            .await;
+    }
+    other.barrier().await;
+    for stream in streams() {
+        other.reset(stream, CANCEL).await;
+    }
+    // Their resets leave after a while, some at a time.
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    other.headers(1_001, &plain("GET", "/"), END_STREAM).await;
+    assert_eq!(other.status(1_001).await, 200);
+    sibling.end(1).await;
+    assert_eq!(sibling.status(1).await, 200);
+    assert_eq!(upstream.connections(), 1);
 }

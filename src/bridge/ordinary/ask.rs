@@ -260,6 +260,15 @@ async fn ask_one(
         if ticket.progress.client_broke() {
             return Err(Failed::Client(StatusCode::BAD_REQUEST));
         }
+        if matches!(
+            error,
+            Error::Handshake(
+                HandshakeError::RequestTooLarge(..) | HandshakeError::AnswerTooLarge(..)
+            )
+        ) {
+            // Nor would it be smaller for another.
+            return Err(Failed::Spent(error, verdict));
+        }
         *upload = request.map(Request::into_body);
         if upload.is_none() && !ticket.progress.is_sent() {
             // It may have been the body that it did not bear.

@@ -31,11 +31,14 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::body::Upload;
+use super::given_up::GivenUp;
 use crate::bridge::Upstream;
 use crate::bridge::verdict::Verdict;
 use crate::client::{Client, HttpVersion};
 use crate::error::Error;
 use crate::handshake::{OriginKey, Target};
+use crate::transport::h2::header_list::{self, TooLarge};
+use crate::transport::h2::overheard::{Overheard, Server};
 use crate::transport::{BoxIo, MAX_HEADER_FIELDS, StreamError, h1};
 
 /// Unused HTTP/1.1 connections that are kept to one server.
@@ -197,6 +200,10 @@ struct Http2 {
     limit: Arc<AtomicUsize>,
     /// One for each request at work, and one kept here.
     requests: Arc<()>,
+    server: Server,
+    given_up: Arc<GivenUp>,
+    /// Bytes of an answer's header list.
+    max_header_list: u32,
 }
 
 type Driven = http2::Connection<TokioIo<BoxIo>, Upload, TokioExecutor>;
@@ -408,21 +415,25 @@ impl Connections {
         is_shared: bool,
     ) -> Result<Http2, Error> {
         let config = place.client.0.http2_config();
+        let (io, server) = Overheard::new(io, config.max_header_list_size);
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(config.stream_window)
             .initial_connection_window_size(config.connection_window)
             .max_frame_size(config.max_frame_size)
-            .max_header_list_size(config.max_header_list_size)
+            .max_header_list_size(header_list::TAKEN)
             .max_send_buf_size(config.write_buffer)
             .keep_alive_interval(config.keep_alive_interval)
             .keep_alive_timeout(config.keep_alive_timeout)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(Box::new(io) as BoxIo))
             .await
             .map_err(StreamError::from)?;
         let connection = Arc::new(Mutex::new(connection));
         let http2 = Http2 {
             send,
+            given_up: GivenUp::new(server.clone()),
+            max_header_list: config.max_header_list_size,
+            server: server.clone(),
             driven: Arc::downgrade(&connection),
             limit: Arc::default(),
             requests: Arc::default(),
@@ -433,6 +444,8 @@ impl Connections {
                 tracing::debug!(%error, "a connection to an upstream broke");
             }
         });
+        // What it takes is known before the first request.
+        server.settings().await?;
         if is_shared {
             let mut state = self.state();
             let known = state.places.entry(place.clone()).or_default();
@@ -541,7 +554,28 @@ impl Connection {
         wanted: &Wanted,
     ) -> Result<Response<Incoming>, Unsent> {
         let sent = match &mut self.carrier {
-            Carrier::Http2(http2) => http2.send.try_send_request(request).await,
+            Carrier::Http2(http2) => {
+                let size = header_list::of_request(&request, None);
+                if let Err(error) = http2.server.check_header_list(size) {
+                    return Err(Unsent {
+                        error: error.into(),
+                        verdict: Verdict::Unknown,
+                        request: Some(request),
+                    });
+                }
+                let sending = http2.send.try_send_request(request);
+                let at_work = http2.requests.clone();
+                let answer = http2.given_up.answer(sending, at_work).await;
+                if let Ok(response) = &answer {
+                    let size = header_list::of_response(response);
+                    TooLarge::check(size, http2.max_header_list).map_err(|large| Unsent {
+                        error: StreamError::AnswerTooLarge(large).into(),
+                        verdict: Verdict::Unknown,
+                        request: None,
+                    })?;
+                }
+                answer
+            }
             Carrier::Http1(http1) => {
                 if wanted.authenticates {
                     http1.binding = wanted.client.map_or(Binding::Spent, Binding::Of);

@@ -3,6 +3,7 @@
 mod ask;
 mod body;
 mod connections;
+mod given_up;
 
 use std::convert::Infallible;
 use std::fmt;

@@ -18,7 +18,7 @@ pub(crate) const PRUDENT: u32 = 16 * 1024;
 
 /// Bytes of an answer's header list that do not end the connection: `h2` gives
 /// the one stream up beyond it, and the connection beyond four times of it.
-pub(super) const TAKEN: u32 = 4 * 1024 * 1024;
+pub(crate) const TAKEN: u32 = 4 * 1024 * 1024;
 
 /// What a field counts beside its name and value (RFC 9113 §6.5.2).
 const FIELD: usize = 32;

@@ -23,6 +23,8 @@ mod hub;
 mod life;
 mod memory;
 mod meter;
+#[cfg(feature = "bridge")]
+pub(crate) mod overheard;
 mod piece;
 mod ping;
 mod portion;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
@@ -19,7 +19,8 @@ use tokio::net::TcpListener;
 use super::frames::{self, Parser};
 
 /// Echoes on each socket; never answers at `/never`, and does nothing at all
-/// for a while at `/hiccup`. Other requests get the length of their body.
+/// for a while at `/hiccup`. Other requests get the length of their body, or at
+/// `/large` 300 KB of header fields.
 pub(crate) struct HyperServer {
     pub(crate) addr: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -92,6 +93,15 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
             }
         });
         return Ok(Response::default());
+    }
+    if request.uri().path() == "/large" {
+        let mut large = Response::default();
+        for n in 0..300 {
+            let name: HeaderName = format!("x-{n}").parse().unwrap();
+            let value = HeaderValue::from_str(&"y".repeat(1_000)).unwrap();
+            large.headers_mut().insert(name, value);
+        }
+        return Ok(large);
     }
     let Ok(body) = request.into_body().collect().await else {
         let mut broken = Response::default();
