@@ -180,7 +180,10 @@ pub use self::socket::{
     WebSocket, WebSocketReader, WebSocketWriter,
 };
 #[cfg(feature = "_net")]
-pub use self::transport::{ConnectionStats, Transport, h2::Http2Config};
+pub use self::transport::{
+    ConnectionStats, TcpConfig, Transport,
+    h2::{Http2Config, ProcessBuffer},
+};
 
 #[cfg(feature = "bridge")]
 pub use self::bridge::{

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use h2ws::TcpConfig;
 use h2ws::handshake::{HostPort, Target, UrlError};
 use http::{HeaderName, HeaderValue};
 
@@ -103,7 +104,8 @@ pub(crate) struct ServeArgs {
     /// Streams that a client may have open on one connection
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_streams: u32,
-    /// TCP connections at a time; further ones wait to be accepted
+    /// TCP connections at a time; when all are taken, those unused for longest make way, and
+    /// where all are in use further ones wait to be accepted
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub(crate) max_connections: usize,
     /// Bytes that a client may send on one HTTP/2 socket before they are read
@@ -111,6 +113,16 @@ pub(crate) struct ServeArgs {
     pub(crate) stream_window: u32,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
+    /// TCP connections of one IPv4 address, or of one IPv6 network of 64 bits; further ones are
+    /// closed at once. Not behind a load balancer, which has one address [default: no limit]
+    #[arg(long, value_name = "N")]
+    pub(crate) connections_per_client: Option<usize>,
+    /// Bytes that all HTTP/2 connections together may hold, unread, unsent and in half messages;
+    /// beyond it the sockets that hold most are closed with 1013 or reset [default: 2147483648]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) process_buffer: Option<usize>,
+    #[command(flatten)]
+    pub(crate) tcp: TcpArgs,
     /// Take compression (permessage-deflate) where it is offered
     #[arg(long)]
     pub(crate) deflate: bool,
@@ -181,6 +193,16 @@ pub(crate) struct BridgeArgs {
     pub(crate) upstream: UpstreamVersionArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
+    /// TCP connections of one IPv4 address, or of one IPv6 network of 64 bits; further ones are
+    /// closed at once. Not behind a load balancer, which has one address [default: no limit]
+    #[arg(long, value_name = "N", conflicts_with = "config")]
+    pub(crate) connections_per_client: Option<usize>,
+    /// Bytes that all HTTP/2 connections together may hold, unread, unsent and in half messages;
+    /// beyond it the sockets that hold most are closed with 1013 or reset [default: 2147483648]
+    #[arg(long, value_name = "BYTES", conflicts_with = "config")]
+    pub(crate) process_buffer: Option<usize>,
+    #[command(flatten)]
+    pub(crate) tcp: TcpArgs,
     /// Ask the upstream by this name (Host, :authority), or without NAME by its own, instead of
     /// the one that the client asked for
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, conflicts_with = "config")]
@@ -365,6 +387,44 @@ pub(crate) struct BenchArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// When TCP peers that are gone without a word are given up.
+#[derive(Clone, Copy, Debug, Default, ClapArgs)]
+pub(crate) struct TcpArgs {
+    /// Seconds of silence after which TCP asks a peer for a sign of life; 0 never [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    tcp_keepalive_idle: Option<f64>,
+    /// Seconds that it waits for an answer before it asks again [default: 20]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    tcp_keepalive_interval: Option<f64>,
+    /// Questions without an answer that end a connection [default: 6]
+    #[arg(long, value_name = "N")]
+    tcp_keepalive_probes: Option<u32>,
+    /// Seconds that a peer may leave what it was sent unacknowledged, or leave no room for
+    /// it, before its connection ends; 0 is up to the system [default: 180]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    tcp_user_timeout: Option<f64>,
+}
+
+impl TcpArgs {
+    /// What the command line says, and the rest as in `config`.
+    pub(crate) fn over(&self, mut config: TcpConfig) -> TcpConfig {
+        let positive = |seconds: f64| (seconds > 0.0).then(|| Duration::from_secs_f64(seconds));
+        if let Some(idle) = self.tcp_keepalive_idle {
+            config = config.keepalive_idle(positive(idle));
+        }
+        if let Some(interval) = self.tcp_keepalive_interval {
+            config = config.keepalive_interval(Duration::from_secs_f64(interval));
+        }
+        if let Some(probes) = self.tcp_keepalive_probes {
+            config = config.keepalive_probes(probes);
+        }
+        if let Some(timeout) = self.tcp_user_timeout {
+            config = config.user_timeout(positive(timeout));
+        }
+        config
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, ClapArgs)]

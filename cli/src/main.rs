@@ -4,6 +4,8 @@ mod args;
 mod commands;
 mod files;
 mod log;
+#[cfg(target_os = "linux")]
+mod memory;
 mod signals;
 mod tls;
 
@@ -62,6 +64,8 @@ fn main() -> ExitCode {
     let (format, is_service) = args.command.logs();
     log::init(args.verbose, format, is_service);
     files::allow_all();
+    #[cfg(target_os = "linux")]
+    memory::give_back();
     let runtime = match runtime(args.command.threads()) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),

@@ -237,7 +237,9 @@ async fn ask_one(
 ) -> Result<Answered, Error> {
     let timeouts = route.timeouts();
     if upstream.scheme() == Scheme::Tcp {
-        let dial = tcp::dial(upstream.host(), upstream.port(), upstream.address());
+        let config = route.client().unwrap_or(&bridge.client).tcp();
+        let address = upstream.address();
+        let dial = tcp::dial(upstream.host(), upstream.port(), address, config);
         let tcp = timeout(timeouts.connect, dial)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?;

@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame};
 use crate::server::Upgrade;
 use crate::socket::{MessageStream, WebSocket};
-use crate::transport::dial as net;
 use crate::transport::linger::linger;
+use crate::transport::{TcpConfig, dial as net};
 
 /// Bytes read from the target at a time, and so of a message at most.
 const READ: usize = 32 * 1024;
@@ -27,10 +27,11 @@ pub(super) async fn dial(
     host: &str,
     port: u16,
     address: Option<SocketAddr>,
+    config: &TcpConfig,
 ) -> io::Result<TcpStream> {
     match address {
-        Some(address) => net::address(address).await,
-        None => net::tcp(host, port).await,
+        Some(address) => net::address(address, config).await,
+        None => net::tcp(host, port, config).await,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::metrics::{Metrics, Observer};
 use crate::setting::{InvalidSetting, some, time};
 use crate::socket::Config;
 use crate::transport::h2::{Http2Config, MAX_STREAMS};
-use crate::transport::{proxy::ProxyError, tls};
+use crate::transport::{TcpConfig, proxy::ProxyError, tls};
 
 /// Configures a [`Client`]; every setting has a default.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub struct ClientBuilder {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) http2: Http2Config,
+    pub(super) tcp: TcpConfig,
     pub(super) proxy: Policy,
     pub(super) socket: Config,
     pub(super) deflate: Option<DeflateConfig>,
@@ -61,6 +62,7 @@ impl Default for ClientBuilder {
             tls: None,
             settings: Settings {
                 http2: Http2Config::default(),
+                tcp: TcpConfig::default(),
                 proxy: Policy::default(),
                 socket: Config::default(),
                 deflate: None,
@@ -96,6 +98,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn http2(mut self, config: Http2Config) -> Self {
         self.settings.http2 = config;
+        self
+    }
+
+    /// How TCP connections, those to proxies as well, find out that their peer
+    /// is gone.
+    #[must_use]
+    pub fn tcp(mut self, config: TcpConfig) -> Self {
+        self.settings.tcp = config;
         self
     }
 

@@ -119,7 +119,7 @@ impl Connector {
     async fn reach(&self, target: &Target, address: Option<SocketAddr>) -> Result<BoxIo, Error> {
         let (host, port) = (target.host(), target.port());
         if let Some(address) = address {
-            let tcp = dial::address(address)
+            let tcp = dial::address(address, &self.settings.tcp)
                 .await
                 .map_err(|error| Error::Connect(Arc::new(error)))?;
             return Ok(Box::new(tcp));
@@ -131,9 +131,9 @@ impl Connector {
             } else {
                 None
             };
-            return Ok(Box::pin(proxy.tunnel(tls, host, port, body)).await?);
+            return Ok(Box::pin(proxy.tunnel(tls, host, port, &self.settings.tcp, body)).await?);
         }
-        let tcp = dial::tcp(host, port)
+        let tcp = dial::tcp(host, port, &self.settings.tcp)
             .await
             .map_err(|error| Error::Connect(Arc::new(error)))?;
         Ok(Box::new(tcp))

@@ -35,7 +35,7 @@ use crate::handshake::{HandshakeError, Target};
 use crate::socket::WebSocket;
 use crate::transport::ConnectionStats;
 #[cfg(feature = "bridge")]
-use crate::transport::{BoxIo, h2::Http2Config};
+use crate::transport::{BoxIo, TcpConfig, h2::Http2Config};
 
 /// Which version of HTTP carries a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -219,6 +219,11 @@ impl Client {
 
     /// How long connections are kept unused.
     #[cfg(feature = "bridge")]
+    #[cfg(feature = "bridge")]
+    pub(crate) fn tcp(&self) -> &TcpConfig {
+        &self.inner.connector.settings.tcp
+    }
+
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.inner.connector.settings.idle_timeout
     }

@@ -86,16 +86,19 @@ impl Assembly {
         Ok(Message::Text(Text::from_checked(payload)))
     }
 
-    /// As [`push`](Self::push), of a compressed message that may inflate to `limit` bytes.
+    /// As [`push`](Self::push), of a compressed message that may inflate to `limit` bytes. Returns
+    /// how much of the piece was taken before the inflater tired; if that was all, the message may
+    /// still be unfinished, for a further call with nothing.
     pub(super) fn inflate(
         &mut self,
         piece: &Piece<'_>,
         inflater: &mut Inflater,
         limit: usize,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
         let mut sink = |bytes: &[u8]| self.append(bytes, limit);
+        let mut taken = 0;
         match piece.mask {
-            None => inflater.push(piece.bytes, &mut sink)?,
+            None => taken = inflater.push(piece.bytes, &mut sink)?,
             Some(key) => {
                 let mut unmasked = [0; UNMASKED];
                 // Each begins with the same byte of the key.
@@ -103,16 +106,19 @@ impl Assembly {
                     let unmasked = &mut unmasked[..bytes.len()];
                     unmasked.copy_from_slice(bytes);
                     mask::apply(key, 0, unmasked);
-                    inflater.push(unmasked, &mut sink)?;
+                    taken += inflater.push(unmasked, &mut sink)?;
+                    if inflater.is_tired() {
+                        break;
+                    }
                 }
             }
         }
-        if piece.last && piece.bytes.len() == piece.missing {
+        if piece.last && taken == piece.missing && !inflater.is_tired() {
             inflater.finish(&mut sink)?;
             // Nothing told how large it would be.
             self.payload.shrink_to_fit();
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Takes inflated bytes, unless they are too many.

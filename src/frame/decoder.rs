@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use super::Role;
 use super::assemble::{Assembly, Piece};
 use super::close::CloseFrame;
-use super::deflate::Inflater;
+use super::deflate::{Inflater, Work};
 use super::error::ProtocolError;
 use super::header::{Header, OpCode, Whole};
 use super::limits::Limits;
@@ -200,10 +200,46 @@ impl Decoder {
         })
     }
 
+    /// Whether it stopped within a compressed message, although there may be input: it goes on
+    /// once some of its [work](Self::work) was paid for.
+    #[inline]
+    pub(super) fn is_tired(&self) -> bool {
+        self.inflater.as_ref().is_some_and(|i| i.is_tired())
+    }
+
+    /// Whether it stopped behind the last bytes of a frame: there is something to do without input.
+    #[cfg(feature = "_net")]
+    #[inline]
+    pub(super) fn has_more(&self) -> bool {
+        matches!(self.place, Place::Payload(Frame { missing: 0, .. }))
+    }
+
+    /// What inflating has cost, as far as it was not paid for.
+    #[inline]
+    pub(super) fn work(&mut self) -> Option<&mut Work> {
+        Some(self.inflater.as_mut()?.work())
+    }
+
     /// As [`decode`](Self::decode), without the hope for a whole message.
-    #[inline(never)]
     pub(super) fn decode_any(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         loop {
+            if let Some(work) = self.work() {
+                work.pay(usize::MAX);
+            }
+            let event = self.decode_some(input);
+            if !matches!(event, Ok(None)) || !self.is_tired() {
+                return event;
+            }
+        }
+    }
+
+    /// As [`decode_any`](Self::decode_any), until it [tires](Self::is_tired).
+    #[inline(never)]
+    pub(super) fn decode_some(
+        &mut self,
+        input: &mut Bytes,
+    ) -> Result<Option<Event>, ProtocolError> {
+        while !self.is_tired() {
             let frame = match self.place {
                 Place::Payload(frame) => frame,
                 Place::Header { head, len } => match self.header(head, len, input)? {
@@ -225,6 +261,7 @@ impl Decoder {
                 return Ok(event);
             }
         }
+        Ok(None)
     }
 
     /// Takes the next header, of which the `len` first bytes of `head` came before, or keeps what
@@ -298,8 +335,8 @@ impl Decoder {
             (None, OpCode::Continuation) => Err(ProtocolError::UnexpectedContinuation),
             (None, _) => Ok((!header.rsv1).then_some(0)),
             (Some(message), OpCode::Continuation) => {
-                let limit = self.limits.max_fragments;
-                if message.fragments >= limit {
+                if !self.limits.allows_frame(message.fragments, message.len()) {
+                    let limit = self.limits.max_fragments;
                     return Err(ProtocolError::TooManyFragments { limit });
                 }
                 message.fragments += 1;
@@ -391,7 +428,7 @@ impl Decoder {
             .message
             .take()
             .unwrap_or_else(|| Box::new(Assembly::new(frame.opcode, frame.rsv1)));
-        let count = frame.missing.min(input.len());
+        let mut count = frame.missing.min(input.len());
         let piece = Piece {
             bytes: &input[..count],
             mask: frame.mask,
@@ -400,17 +437,18 @@ impl Decoder {
         };
         match &mut self.inflater {
             Some(inflater) if message.compressed => {
-                message.inflate(&piece, inflater, self.limits.max_message_size)?;
+                count = message.inflate(&piece, inflater, self.limits.max_message_size)?;
             }
             _ => message.push(&piece)?,
         }
         input.advance(count);
         frame.advance(count);
-        if frame.missing == 0 && frame.fin {
+        let tired = self.is_tired();
+        if frame.missing == 0 && frame.fin && !tired {
             return Ok(Some(Event::Message(message.finish()?)));
         }
         self.message = Some(message);
-        if frame.missing > 0 {
+        if frame.missing > 0 || tired {
             self.place = Place::Payload(frame);
         }
         Ok(None)

@@ -9,6 +9,11 @@
 //! for 12 window bits, 138 KB for 9) is made for the first message that is compressed, a
 //! decompressor (48 KB) for the first that arrives so, and without context takeover neither
 //! outlives its message.
+//!
+//! It is dear in time, too, and a peer pays a thousandth of it: 15 KB may inflate to 15 MiB. So
+//! either side counts its [`Work`], and an inflater stops after [`QUANTUM`] of it until it is told
+//! to go on. Whoever drives a connection takes the work off by its own measure of time, between
+//! the messages of other connections.
 
 #[cfg(not(feature = "deflate"))]
 mod absent;
@@ -27,6 +32,48 @@ pub(super) use inflate::Inflater;
 /// What a sync flush ends with, and the wire does without (RFC 7692 §7.2.1).
 #[cfg(feature = "deflate")]
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// What compressing and inflating cost, as the number of bytes that would cost as much.
+#[derive(Debug, Default)]
+pub(super) struct Work(usize);
+
+/// The work after which an inflater waits: some 50 µs.
+#[cfg(feature = "deflate")]
+const QUANTUM: usize = 16 * 1024;
+
+/// What a byte of compressed input costs beside those that it inflates to: code tables are made
+/// from a few bytes of it, whatever comes of them.
+#[cfg(feature = "deflate")]
+const INPUT: usize = 4;
+
+impl Work {
+    #[cfg(feature = "deflate")]
+    fn inflated(&mut self, read: usize, written: usize) {
+        self.0 += written + INPUT * read;
+    }
+
+    #[cfg(feature = "deflate")]
+    fn compressed(&mut self, read: usize) {
+        self.0 += read;
+    }
+
+    #[cfg(feature = "deflate")]
+    const fn is_enough(&self) -> bool {
+        self.0 >= QUANTUM
+    }
+
+    /// Bytes' worth.
+    pub(super) const fn get(&self) -> usize {
+        self.0
+    }
+
+    /// Takes some of it off.
+    pub(super) fn pay(&mut self, work: usize) -> usize {
+        let paid = work.min(self.0);
+        self.0 -= paid;
+        paid
+    }
+}
 
 /// How much is inflated or deflated at a time, in bytes: what a bomb can exceed a limit by before
 /// it is seen, and small enough for the stack and the first-level cache.

@@ -58,7 +58,8 @@ pub enum ProtocolError {
         /// What is allowed, in bytes.
         limit: usize,
     },
-    /// A message came in more frames than [`Limits::max_fragments`](super::Limits).
+    /// A message came in more frames than [`Limits::max_fragments`](super::Limits) beyond those
+    /// that its bytes pay for.
     TooManyFragments {
         /// How many are allowed.
         limit: usize,
@@ -109,7 +110,7 @@ impl fmt::Display for ProtocolError {
                 write!(f, "message of {size} bytes or more, {limit} allowed")
             }
             Self::TooManyFragments { limit } => {
-                write!(f, "message in more than {limit} fragments")
+                write!(f, "message in too many short frames, {limit} allowed")
             }
         }
     }

@@ -1,4 +1,7 @@
 //! What a peer may make us hold, and how we cut what we send.
+//!
+//! A limit bounds what costs us memory or time, and nothing else. Bytes do, and so does a frame
+//! that brings next to none; a frame that brings some is paid for by them, however short.
 
 /// Limits on what arrives, and the size of the frames that leave.
 ///
@@ -17,7 +20,9 @@ pub struct Limits {
     /// The largest message that is accepted, in bytes; of a compressed one (RFC 7692) it is what
     /// it inflates to. Default: 16 MiB; `usize::MAX`: unlimited.
     pub max_message_size: usize,
-    /// The most frames that a message may come in. Default: 16,384; `usize::MAX`: unlimited.
+    /// The most frames that a message may come in beyond one for every four bytes of it, so
+    /// that empty and nearly empty frames cannot go on for ever and short ones can. Default:
+    /// 16,384; `usize::MAX`: unlimited.
     pub max_fragments: usize,
     /// The largest payload of a data frame that we send, in bytes: longer messages leave as
     /// several frames, so that a ping or pong need not wait for all of a large message. Default:
@@ -26,6 +31,9 @@ pub struct Limits {
     /// compressed, longer by some bytes.
     pub fragment_size: usize,
 }
+
+/// Bytes of a message that pay for one of its frames.
+const PAYS_FOR_A_FRAME: usize = 4;
 
 impl Limits {
     /// No limit on what arrives, and every message leaves in a single frame: for peers that are
@@ -36,6 +44,12 @@ impl Limits {
         max_fragments: usize::MAX,
         fragment_size: usize::MAX,
     };
+
+    /// Whether a message may go on in yet another frame, with `len` bytes of it received in
+    /// `frames`.
+    pub(super) const fn allows_frame(&self, frames: usize, len: usize) -> bool {
+        frames.saturating_sub(len / PAYS_FOR_A_FRAME) < self.max_fragments
+    }
 
     /// Sets [`max_frame_size`](Self#structfield.max_frame_size), in bytes.
     #[must_use]

@@ -38,6 +38,8 @@ pub struct Protocol {
 struct Pending {
     opcode: OpCode,
     rest: Bytes,
+    /// Whether nobody else holds it: a message to many sockets is in memory once.
+    own: bool,
     /// Whether each frame is still to be compressed.
     compressed: bool,
 }
@@ -166,7 +168,7 @@ impl Protocol {
     pub fn receive(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         match self.receive_whole(input) {
             Some(message) => Ok(Some(Event::Message(message))),
-            None => self.receive_any(input),
+            None => self.receive_with(input, Decoder::decode_any),
         }
     }
 
@@ -180,11 +182,22 @@ impl Protocol {
         }
     }
 
-    /// As [`receive`](Self::receive), without the hope for a whole message.
+    /// As [`receive`](Self::receive), but it may stop before `input` is used up, and does nothing
+    /// more until it was [paid](Self::pay) for.
+    #[cfg(feature = "_net")]
     #[inline(never)]
-    pub(crate) fn receive_any(
+    pub(crate) fn receive_some(
         &mut self,
         input: &mut Bytes,
+    ) -> Result<Option<Event>, ProtocolError> {
+        self.receive_with(input, Decoder::decode_some)
+    }
+
+    #[inline]
+    fn receive_with(
+        &mut self,
+        input: &mut Bytes,
+        decode: impl FnOnce(&mut Decoder, &mut Bytes) -> Result<Option<Event>, ProtocolError>,
     ) -> Result<Option<Event>, ProtocolError> {
         if let Some(closing) = &self.closing {
             if let Some(error) = &closing.error {
@@ -195,7 +208,7 @@ impl Protocol {
                 return Ok(None);
             }
         }
-        let event = self.decoder.decode_any(input);
+        let event = decode(&mut self.decoder, input);
         match &event {
             Ok(Some(Event::Ping(payload))) => self.received_ping(payload),
             Ok(Some(Event::Close(frame))) => self.received_close_frame(frame),
@@ -269,10 +282,41 @@ impl Protocol {
         self.pending = None;
     }
 
-    /// How much memory a message takes that is not complete yet, in bytes.
+    /// Whether [`receive_some`](Self::receive_some) stopped behind the last bytes of a frame, which
+    /// it goes on with although nothing more has come.
+    #[cfg(feature = "_net")]
+    #[inline]
+    pub(crate) fn has_more(&self) -> bool {
+        self.decoder.has_more()
+    }
+
+    /// What compressing and inflating have cost since it was [paid](Self::pay) for, as the number
+    /// of bytes that would cost as much.
+    #[cfg(feature = "_net")]
+    #[inline]
+    pub(crate) fn work(&mut self) -> usize {
+        let inflating = self.decoder.work().map_or(0, |work| work.get());
+        let compressing = self.compressor.as_mut().map_or(0, |c| c.work().get());
+        inflating + compressing
+    }
+
+    /// Takes some of the [work](Self::work) off.
+    #[cfg(feature = "_net")]
+    pub(crate) fn pay(&mut self, mut work: usize) {
+        if let Some(inflating) = self.decoder.work() {
+            work -= inflating.pay(work);
+        }
+        if let Some(compressor) = &mut self.compressor {
+            compressor.work().pay(work);
+        }
+    }
+
+    /// How much memory messages take that are not complete yet, in bytes: one that arrives, and
+    /// what is left of one that leaves, unless others hold it as well.
     #[cfg(feature = "_net")]
     pub(crate) fn held(&self) -> usize {
-        self.decoder.held()
+        let own = self.pending.as_ref().filter(|pending| pending.own);
+        self.decoder.held() + own.map_or(0, |pending| pending.rest.len())
     }
 
     /// Gives back the memory of a message that is not complete, of which no more is read.
@@ -293,6 +337,7 @@ impl Protocol {
         if !opcode.is_control() && payload.len() > self.limits().fragment_size {
             self.pending = Some(Box::new(Pending {
                 opcode,
+                own: payload.is_unique(),
                 rest: payload,
                 compressed: false,
             }));
@@ -328,6 +373,7 @@ impl Protocol {
         out: &mut impl Output,
     ) -> bool {
         let (role, size) = (self.role(), self.limits().fragment_size);
+        let own = payload.is_unique();
         let Some(compressor) = &mut self.compressor else {
             return false;
         };
@@ -349,6 +395,7 @@ impl Protocol {
             self.pending = Some(Box::new(Pending {
                 opcode: OpCode::Continuation,
                 rest,
+                own,
                 compressed: true,
             }));
         }

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
 use super::connection::Connection;
 use super::open::Open;
+use super::places::{Place, Places, TooMany};
 use super::serve::{Fallback, OnUpgrade};
 use super::trouble::Trouble;
 use super::{Drained, Peer, Server};
@@ -25,21 +26,22 @@ pub(super) async fn accept(
     grace: Duration,
 ) -> io::Result<Drained> {
     let Server { listener, settings } = server;
-    let slots = Arc::new(Semaphore::new(settings.max_connections));
+    let places = Places::new(settings.max_connections, settings.connections_per_client);
     let (drain, draining) = watch::channel(false);
     let open = Open::new();
     let mut connections = JoinSet::new();
     let mut trouble = Trouble::new();
+    let mut waiting = None;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let (tcp, peer, slot) = tokio::select! {
+        let (tcp, peer, place) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {
                 trouble.relieved();
                 continue;
             }
-            accepted = accept_one(&listener, &slots, &mut trouble) => accepted,
+            accepted = accept_one(&listener, &places, &mut waiting, &mut trouble) => accepted,
         };
         let connection = Connection {
             peer: Peer {
@@ -51,7 +53,7 @@ pub(super) async fn accept(
             fallback: fallback.clone(),
             draining: draining.clone(),
             open: open.clone(),
-            slot: Arc::new(slot),
+            place,
         };
         connections.spawn(async move {
             if let Err(error) = connection.serve(tcp).await {
@@ -77,26 +79,35 @@ pub(super) async fn accept(
     Ok(drained)
 }
 
-/// The next connection, once there is a place for it.
+/// The next connection, once there is a place for it; until then it is
+/// `waiting`.
 ///
 /// Cancel safe: the loop drops it whenever a connection ends.
 async fn accept_one(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    places: &Arc<Places>,
+    waiting: &mut Option<(TcpStream, SocketAddr)>,
     trouble: &mut Trouble,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+) -> (TcpStream, SocketAddr, Arc<Place>) {
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            // Nobody closes the semaphore.
-            return std::future::pending().await;
-        };
-        trouble.pause().await;
-        match listener.accept().await {
-            Ok((tcp, peer)) => {
-                trouble.over();
-                return (tcp, peer, slot);
+        let Some((_, peer)) = waiting else {
+            trouble.pause().await;
+            match listener.accept().await {
+                Ok(accepted) => {
+                    trouble.over();
+                    *waiting = Some(accepted);
+                }
+                Err(error) => trouble.met(&error),
             }
-            Err(error) => trouble.met(&error),
+            continue;
+        };
+        let place = places.take(peer.ip()).await;
+        let Some((tcp, peer)) = waiting.take() else {
+            continue;
+        };
+        match place {
+            Ok(place) => return (tcp, peer, place),
+            Err(TooMany) => tracing::debug!(%peer, "too many connections of this client"),
         }
     }
 }

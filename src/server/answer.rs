@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::connection::status;
 use super::open::Open;
 use super::ordinary;
+use super::places::InUse;
 use super::serve::ResponseBody;
 use crate::frame::Role;
 use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection};
@@ -23,7 +24,7 @@ use crate::transport::h2::H2Responder;
 
 /// How the answer is given.
 pub(super) enum Answer {
-    Http2(H2Responder),
+    Http2(H2Responder, InUse),
     Http1 {
         respond: oneshot::Sender<Response<ResponseBody>>,
         on: hyper::upgrade::OnUpgrade,
@@ -35,14 +36,14 @@ pub(super) enum Answer {
 /// The connection that an upgraded socket takes over.
 pub(super) struct UpgradedFrom {
     pub(super) connection: Arc<OpenConnection>,
-    /// Its place among the server's connections.
-    pub(super) _slot: Arc<OwnedSemaphorePermit>,
+    /// It has its place among the server's connections.
+    pub(super) _in_use: InUse,
 }
 
 impl Answer {
     pub(super) fn observed(&self) -> &Observed {
         match self {
-            Self::Http2(responder) => responder.observed(),
+            Self::Http2(responder, _) => responder.observed(),
             Self::Http1 { from, .. } => from.connection.observed(),
         }
     }
@@ -50,7 +51,7 @@ impl Answer {
     /// What carries the request.
     pub(super) fn transport(&self) -> Transport {
         match self {
-            Self::Http2(responder) => responder.transport(),
+            Self::Http2(responder, _) => responder.transport(),
             Self::Http1 { from, .. } => Transport::Http1 {
                 connection: from.connection.observed().info.id,
             },
@@ -60,7 +61,7 @@ impl Answer {
     /// Answers with something else than a WebSocket.
     pub(super) fn refuse(self, response: Response<ResponseBody>) {
         match self {
-            Self::Http2(responder) => ordinary::send(responder, response, false),
+            Self::Http2(responder, _) => ordinary::send(responder, response, false),
             Self::Http1 { respond, .. } => {
                 // A client that has gone needs no answer.
                 let _ = respond.send(response);
@@ -71,7 +72,7 @@ impl Answer {
     /// Ready when nobody waits for the answer any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Http2(responder) => responder.poll_gone(cx),
+            Self::Http2(responder, _) => responder.poll_gone(cx),
             Self::Http1 { respond, .. } => respond.poll_closed(cx),
         }
     }

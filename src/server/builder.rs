@@ -12,7 +12,7 @@ use crate::handshake::{AllowedAuthorities, AllowedOrigins, DeflateConfig};
 use crate::metrics::{Metrics, Observer};
 use crate::setting::{InvalidSetting, finite, some, time};
 use crate::socket::Config;
-use crate::transport::{h2::Http2Config, tls::ServerTls};
+use crate::transport::{TcpConfig, h2::Http2Config, tls::ServerTls};
 
 /// Configures a [`Server`]; every setting has a default.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct ServerBuilder {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) tls: Option<ServerTls>,
+    pub(super) tcp: TcpConfig,
     pub(super) http2: Http2Config,
     pub(super) socket: Arc<Config>,
     pub(super) deflate: Option<DeflateConfig>,
@@ -32,6 +33,7 @@ pub(super) struct Settings {
     pub(super) handshake_timeout: Duration,
     pub(super) answer_timeout: Duration,
     pub(super) max_connections: usize,
+    pub(super) connections_per_client: Option<usize>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) observer: Observer,
 }
@@ -55,6 +57,7 @@ impl Default for ServerBuilder {
         Self {
             settings: Settings {
                 tls: None,
+                tcp: TcpConfig::default(),
                 http2: Http2Config::default(),
                 socket: Arc::default(),
                 deflate: None,
@@ -64,6 +67,7 @@ impl Default for ServerBuilder {
                 handshake_timeout: Duration::from_secs(20),
                 answer_timeout: Duration::from_secs(15),
                 max_connections: 10_000,
+                connections_per_client: None,
                 idle_timeout: Some(Duration::from_secs(300)),
                 observer: Observer::default(),
             },
@@ -87,6 +91,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn http2(mut self, config: Http2Config) -> Self {
         self.settings.http2 = config;
+        self
+    }
+
+    /// How TCP connections find out that their client is gone.
+    #[must_use]
+    pub fn tcp(mut self, config: TcpConfig) -> Self {
+        self.settings.tcp = config;
         self
     }
 
@@ -167,12 +178,26 @@ impl ServerBuilder {
         self
     }
 
-    /// TCP connections at a time; further ones wait to be accepted. One that is
-    /// read on from behind its last answer, for 5 s at most, still counts.
-    /// Default 10,000.
+    /// TCP connections at a time. When all are taken, those that were without
+    /// a socket or a request for longest make way (GOAWAY over HTTP/2, then they
+    /// are closed); where every one is in use, further ones wait to be accepted.
+    /// One that is read on from behind its last answer, for 5 s at most, still
+    /// counts. Default 10,000.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.settings.max_connections = connections.min(tokio::sync::Semaphore::MAX_PERMITS);
+        self.settings.max_connections = connections;
+        self
+    }
+
+    /// TCP connections of one client at a time: of an IPv4 address, or of an
+    /// IPv6 network of 64 bits, which is what one subscriber has. Further ones
+    /// are closed at once, and the client's own that are not in use make way for
+    /// its next attempt. Default none, because behind a load balancer every
+    /// client has its address; where clients come directly, some hundreds are
+    /// enough for many people behind one address.
+    #[must_use]
+    pub fn connections_per_client(mut self, connections: impl Into<Option<usize>>) -> Self {
+        self.settings.connections_per_client = connections.into().map(|most| most.max(1));
         self
     }
 

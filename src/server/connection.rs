@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -19,6 +19,7 @@ use super::answer::{Answer, UpgradedFrom};
 use super::builder::Settings;
 use super::open::Open;
 use super::ordinary;
+use super::places::Place;
 use super::serve::{Fallback, OnUpgrade, ResponseBody};
 use super::upgrade::Upgrade;
 use super::{Body, Peer};
@@ -38,16 +39,28 @@ pub(super) struct Connection {
     pub(super) fallback: Option<Fallback>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) open: Arc<Open>,
-    /// The place among the server's connections.
-    pub(super) slot: Arc<OwnedSemaphorePermit>,
+    /// Its own among the server's connections.
+    pub(super) place: Arc<Place>,
 }
 
 impl Connection {
-    pub(super) async fn serve(mut self, tcp: TcpStream) -> Result<(), Error> {
+    /// Serves it to its end, or until it has to make way.
+    pub(super) async fn serve(self, tcp: TcpStream) -> Result<(), Error> {
         // What serves requests is gone while the last answer is lingered for.
-        let _slot = self.slot.clone();
+        let place = self.place.clone();
+        tokio::select! {
+            biased;
+            served = self.serve_any(tcp) => served,
+            () = place.over() => {
+                tracing::debug!("an unused connection makes way");
+                Ok(())
+            }
+        }
+    }
+
+    async fn serve_any(mut self, tcp: TcpStream) -> Result<(), Error> {
         let io = |error| Error::Io(Arc::new(error));
-        tcp.set_nodelay(true).map_err(io)?;
+        self.settings.tcp.apply(&tcp).map_err(io)?;
         let tcp: BoxIo = Box::new(tcp);
         let limit = self.settings.handshake_timeout;
         let tls = self.settings.tls.as_ref().map(ServerTls::current);
@@ -86,13 +99,22 @@ impl Connection {
         let server = timeout(settings.handshake_timeout, handshake)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))??;
-        let draining = self.draining.clone();
+        let mut draining = self.draining.clone();
+        let place = self.place.clone();
+        place.is_http2(server.hub().clone());
+        let leave = async move {
+            tokio::select! {
+                // The sender outlives its connections.
+                _ = draining.wait_for(|drain| *drain) => {}
+                () = place.asked() => {}
+            }
+        };
         let _open = self.open.http2(server.hub().clone());
         let connection = self;
         let on_request = move |incoming| connection.on_http2(incoming);
         let serving = async {
             tracing::debug!("HTTP/2 connection");
-            server.run(on_request, draining).await
+            server.run(on_request, leave).await
         };
         Ok(serving.instrument(span).await?)
     }
@@ -135,7 +157,11 @@ impl Connection {
                 return ordinary::respond(incoming, refusal(rejection, Via::Http2));
             }
             if let Some(fallback) = self.fallback.clone() {
-                tokio::spawn(ordinary::answer(incoming, fallback));
+                let in_use = self.place.begin();
+                tokio::spawn(async move {
+                    ordinary::answer(incoming, fallback).await;
+                    drop(in_use);
+                });
             } else {
                 ordinary::respond(incoming, not_found());
             }
@@ -154,7 +180,8 @@ impl Connection {
             }
             Ok(opening) => {
                 let H2Incoming { parts, responder } = incoming;
-                self.on_websocket(parts, opening, Answer::Http2(responder));
+                let answer = Answer::Http2(responder, self.place.begin());
+                self.on_websocket(parts, opening, answer);
             }
             Err(rejection) if rejection.is_malformed() => {
                 tracing::debug!(%rejection, "malformed request");
@@ -183,7 +210,19 @@ impl Connection {
         let counted = open.clone();
         let service = service_fn(move |request| {
             let (connection, open) = (connection.clone(), open.clone());
-            async move { Ok::<_, Infallible>(connection.on_http1(request, open).await) }
+            async move {
+                let in_use = connection.place.begin();
+                let response = connection.on_http1(request, open).await;
+                // Until the last of the body is on its way.
+                let guarded = response.map(|body| {
+                    let held = body.map_frame(move |frame| {
+                        let _ = &in_use;
+                        frame
+                    });
+                    held.boxed_unsync()
+                });
+                Ok::<_, Infallible>(guarded)
+            }
         });
         let serving = async {
             tracing::debug!("HTTP/1.1 connection");
@@ -262,7 +301,7 @@ impl Connection {
             open: self.open.clone(),
             from: UpgradedFrom {
                 connection: open,
-                _slot: self.slot.clone(),
+                _in_use: self.place.begin(),
             },
         };
         self.on_websocket(parts, opening, answer);

@@ -10,6 +10,7 @@ pub(crate) mod embed;
 mod open;
 mod ordinary;
 mod peer;
+mod places;
 mod serve;
 mod trouble;
 mod upgrade;

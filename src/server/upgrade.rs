@@ -417,7 +417,7 @@ impl Request {
 
     async fn answer(self: Box<Self>, answer: Answer, agreed: Agreed) -> Result<Stream, Error> {
         match answer {
-            Answer::Http2(responder) => {
+            Answer::Http2(responder, _in_use) => {
                 let response = extended_connect::response(&self.opening, &agreed, self.headers)?;
                 Ok(Stream::H2(responder.accept(response)?))
             }

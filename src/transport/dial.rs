@@ -7,23 +7,29 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::TcpConfig;
+
 /// Wait before the next address is tried beside those under way (RFC 8305 §8).
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// Connects to the first address of `host` that answers. Dropping the future
 /// abandons all attempts.
-pub(crate) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(crate) async fn tcp(host: &str, port: u16, config: &TcpConfig) -> io::Result<TcpStream> {
     let addresses = tokio::net::lookup_host((host, port)).await?;
     match interleave(addresses)[..] {
-        [only] => address(only).await,
-        ref several => race(several, STAGGER).await,
+        [only] => address(only, config).await,
+        ref several => {
+            let stream = race(several, STAGGER).await?;
+            config.apply(&stream)?;
+            Ok(stream)
+        }
     }
 }
 
 /// Connects to this address.
-pub(crate) async fn address(address: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn address(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+    config.apply(&stream)?;
     Ok(stream)
 }
 
@@ -71,10 +77,7 @@ async fn race(addresses: &[SocketAddr], stagger: Duration) -> io::Result<TcpStre
         };
         tokio::select! {
             Some(done) = attempts.join_next() => match done {
-                Ok(Ok(stream)) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(stream);
-                }
+                Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = Some(error),
                 Err(error) => last = Some(io::Error::other(error)),
             },

@@ -13,6 +13,7 @@ pub(crate) mod linger;
 pub(crate) mod prefix;
 mod stats;
 mod stream;
+mod tcp;
 pub(crate) mod tls;
 
 #[cfg(feature = "client")]
@@ -28,6 +29,7 @@ pub(crate) use self::io::{IoHandle, IoStream};
 pub(crate) use self::stats::ConnectionId;
 pub use self::stats::{ConnectionStats, Transport};
 pub(crate) use self::stream::{Finish, Linger, Stream, StreamError};
+pub use self::tcp::TcpConfig;
 
 /// Header fields of a request or of an answer, over either version of HTTP;
 /// over HTTP/2 the crumbs of a cookie are one. Their bytes have a limit of their

@@ -12,6 +12,8 @@ use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::within;
+
 /// "Hello", and "Hello" again from within the window (RFC 7692 §7.2.3.1, §7.2.3.2).
 const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 const AGAIN: &[u8] = &[0xf2, 0x00, 0x11, 0x00, 0x00];
@@ -334,6 +336,27 @@ async fn a_client_does_without_where_the_server_declines_or_the_caller() {
             assert_eq!(socket.deflate(), None);
             socket.send(Message::text("Hello")).await.unwrap();
             assert_eq!(raw.frame().await, (0x81, b"Hello".to_vec()));
+        }
+    }
+}
+
+/// What inflates to more than is inflated at a time comes whole, wherever its chunks end.
+#[tokio::test]
+async fn large_messages_that_are_short_on_the_wire_come_back() {
+    for version in VERSIONS {
+        for len in [16 << 10, 128 << 10, 1 << 20] {
+            let address = echo(Server::builder().deflate(DeflateConfig::default())).await;
+            let client = Client::builder().deflate(DeflateConfig::default());
+            let client = client.version(version).build().unwrap();
+            let mut socket = client.connect(&format!("ws://{address}/")).await.unwrap();
+            for message in [
+                Message::binary(vec![7; len]),
+                Message::text("x".repeat(len)),
+            ] {
+                socket.send(message.clone()).await.unwrap();
+                let back = within(socket.next()).await.unwrap().unwrap();
+                assert!(back == message, "{version:?}, {len} bytes");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Error, Http2Config, Message, Server, WebSocket};
+use h2ws::{Error, Http2Config, Message, ProcessBuffer, Server, WebSocket};
 use tokio::sync::Notify;
 
 use crate::support::client::http2;
@@ -243,4 +243,65 @@ fn a_wake_up_may_drop_the_socket() {
     // A driver that waits for itself would not end.
     runtime.shutdown_background();
     assert!(matches!(sibling, Ok(Some(Ok(_)))), "{sibling:?}");
+}
+
+/// What was written and the peer does not take counts, too. A Close frame would
+/// not reach it either, so the stream is reset, and the writer is told why.
+#[tokio::test]
+async fn the_socket_with_the_most_unsent_bytes_is_reset() {
+    let builder = Server::builder().http2(config(MIB).write_buffer(8 * MIB));
+    let server = server::serve(builder, |upgrade, ended| async move {
+        let path = upgrade.path().to_owned();
+        let len = match &*path {
+            "/small" => MIB / 4,
+            "/large" => MIB,
+            _ => return server::echoing(ended)(upgrade).await,
+        };
+        let mut socket = upgrade.accept().await.unwrap();
+        let sent = socket.send(Message::binary(vec![7; len])).await;
+        let error = match sent {
+            Ok(()) => socket.next().await.and_then(Result::err),
+            Err(error) => Some(error),
+        };
+        let code = socket.close_code();
+        let _ = ended.send(server::Ended { path, error, code });
+    })
+    .await;
+    let mut beside = Beside::on(server).await;
+    beside.peer.open(3, "/small").await;
+    beside.peer.open(5, "/large").await;
+    while beside.peer.seen(5).await != Seen::Reset(ENHANCE_YOUR_CALM) {}
+    let ended = beside.server.ended().await;
+    assert_eq!(ended.path, "/large");
+    assert!(matches!(ended.error, Some(Error::Overloaded)), "{ended:?}");
+    for stream in [0, 3] {
+        beside.peer.window(stream, 16 << 20).await;
+    }
+    assert_eq!(whole(&mut beside.peer, 3).await, MIB / 4);
+    beside.peer.echo(1, "meanwhile").await;
+}
+
+/// Where all connections together hold too much, the one that holds most gives
+/// way, and the others do not notice.
+#[tokio::test]
+async fn of_several_connections_the_one_that_holds_most_gives_way() {
+    let process = ProcessBuffer::new(MIB);
+    let http2 = config(usize::MAX).process_buffer(process.clone());
+    let server = server::echo(Server::builder().http2(http2)).await;
+    let (mut small, mut large) = (
+        Raw::connect(server.addr).await,
+        Raw::connect(server.addr).await,
+    );
+    let bytes = message(2 * MIB);
+    open(&mut small, 1, "/small").await;
+    open(&mut large, 1, "/large").await;
+    send(&mut large, 1, &bytes[..MIB - MIB / 4]).await;
+    large.barrier().await;
+    let half = message(MIB / 2);
+    send(&mut small, 1, &half[..MIB / 2 - 1000]).await;
+    assert_eq!(large.frame(1).await.code(), Some(1013));
+    send(&mut small, 1, &half[MIB / 2 - 1000..]).await;
+    assert_eq!(whole(&mut small, 1).await, MIB / 2);
+    drop((small, large));
+    until(|| process.held() == 0).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
-use h2ws::{DeflateConfig, Http2Config, Server};
+use h2ws::{DeflateConfig, Http2Config, ProcessBuffer, Server, TcpConfig};
 
 use super::echo::echo;
 use super::listen;
@@ -12,12 +12,17 @@ use crate::args::ServeArgs;
 use crate::{Failure, Usage, signals};
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    if let Some(bytes) = args.process_buffer {
+        ProcessBuffer::default().set_limit(bytes);
+    }
     let http2 = Http2Config::default()
         .max_concurrent_streams(args.max_streams)
         .stream_window(args.stream_window);
     let mut builder = Server::builder()
         .http2(http2)
+        .tcp(args.tcp.over(TcpConfig::default()))
         .max_connections(args.max_connections)
+        .connections_per_client(args.connections_per_client)
         .extended_connect(!args.no_extended_connect);
     if args.deflate {
         builder = builder.deflate(DeflateConfig::default());

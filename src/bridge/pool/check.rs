@@ -142,7 +142,7 @@ impl Check {
 
     async fn ask(&self, client: &Client, upstream: &Upstream) -> Result<bool, Error> {
         let (path, expect) = match &self.question {
-            Question::Tcp => return reach(upstream).await.map(|()| true),
+            Question::Tcp => return reach(client, upstream).await.map(|()| true),
             Question::Http { path, expect } => (path, expect),
         };
         let status = status(client, upstream, path, self.host.as_ref()).await?;
@@ -158,10 +158,10 @@ impl Check {
     }
 }
 
-async fn reach(upstream: &Upstream) -> Result<(), Error> {
+async fn reach(client: &Client, upstream: &Upstream) -> Result<(), Error> {
     let reached = match upstream.address() {
-        Some(address) => dial::address(address).await,
-        None => dial::tcp(upstream.host(), upstream.port()).await,
+        Some(address) => dial::address(address, client.tcp()).await,
+        None => dial::tcp(upstream.host(), upstream.port(), client.tcp()).await,
     };
     reached
         .map(drop)

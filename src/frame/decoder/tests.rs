@@ -387,3 +387,38 @@ fn whole_messages_take_the_short_way_and_others_leave_it_untouched() {
 fn an_event_is_cheap_to_hand_up() {
     assert!(size_of::<Result<Option<Event>, ProtocolError>>() <= 48);
 }
+
+/// What a frame brings pays for it; frames that bring next to nothing end the message, and until
+/// then they hold nothing.
+#[test]
+fn short_frames_pass_and_empty_ones_do_not_go_on() {
+    for (len, frames, passes) in [
+        (4, 100_000, true),
+        (16, 100_000, true),
+        (64, 65_536, true),
+        (1, 16_384, true),
+        (1, 1_000_000, false),
+        (0, 1_000_000, false),
+    ] {
+        for role in ROLES {
+            let mut decoder = Decoder::new(role, Limits::default());
+            let fragment = |head| Bytes::from(frame(head, key_to(role), &vec![7; len]));
+            let (first, more) = (fragment(0x02), fragment(0x00));
+            let mut received = 0;
+            let error = (0..frames).find_map(|at| {
+                let mut input = if at == 0 { first.clone() } else { more.clone() };
+                received = at;
+                decoder.decode(&mut input).err()
+            });
+            if passes {
+                assert_eq!(error, None, "{frames} frames of {len} bytes");
+            } else {
+                let limit = 16_384;
+                assert_eq!(error, Some(ProtocolError::TooManyFragments { limit }));
+                assert!(received < 2 * limit, "{received} frames of {len} bytes");
+                let held = decoder.message.map_or(0, |message| message.len());
+                assert!(held < 2 * limit, "{held} bytes");
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::Deflate;
+use super::{Deflate, Work};
 use crate::frame::ProtocolError;
 
 #[derive(Debug)]
@@ -13,6 +13,10 @@ pub(in crate::frame) enum Compressor {}
 pub(in crate::frame) enum Inflater {}
 
 impl Compressor {
+    pub(in crate::frame) const fn work(&mut self) -> &mut Work {
+        match *self {}
+    }
+
     pub(in crate::frame) const fn settings(&self) -> &Deflate {
         match *self {}
     }
@@ -47,11 +51,19 @@ impl Compressor {
 }
 
 impl Inflater {
+    pub(in crate::frame) const fn work(&mut self) -> &mut Work {
+        match *self {}
+    }
+
+    pub(in crate::frame) const fn is_tired(&self) -> bool {
+        match *self {}
+    }
+
     pub(in crate::frame) fn push(
         &mut self,
         _input: &[u8],
         _sink: &mut impl FnMut(&[u8]) -> Result<(), ProtocolError>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
         match *self {}
     }
 

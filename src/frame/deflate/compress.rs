@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use zlib_rs::{DeflateConfig, DeflateFlush, Status};
 
-use super::{Deflate, STEP, TAIL};
+use super::{Deflate, STEP, TAIL, Work};
 
 /// The smallest window that compressors do, as its logarithm.
 const MIN_WINDOW_BITS: u8 = 9;
@@ -24,6 +24,8 @@ pub(in crate::frame) struct Compressor {
     settings: Deflate,
     /// Absent until a message needs it, and between messages without context takeover.
     stream: Option<zlib_rs::Deflate>,
+    /// Done, and not paid for.
+    work: Work,
 }
 
 impl Compressor {
@@ -31,7 +33,12 @@ impl Compressor {
         Self {
             settings,
             stream: None,
+            work: Work(0),
         }
+    }
+
+    pub(in crate::frame) const fn work(&mut self) -> &mut Work {
+        &mut self.work
     }
 
     pub(in crate::frame) const fn settings(&self) -> &Deflate {
@@ -64,6 +71,7 @@ impl Compressor {
 
     /// Compresses a further piece: what the next frame carries.
     pub(in crate::frame) fn go_on(&mut self, piece: &[u8], last: bool) -> Bytes {
+        self.work.compressed(piece.len());
         let stream = self.stream.as_mut().expect("a message was begun");
         let mut compressed = flush(stream, piece);
         if last {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use super::{Deflate, STEP, TAIL};
+use super::{Deflate, INPUT, QUANTUM, STEP, TAIL, Work};
 use crate::frame::ProtocolError;
 
 /// [`TAIL`], and an empty block after it: where the first ends, a sound message does.
@@ -17,6 +17,8 @@ pub(in crate::frame) struct Inflater {
     /// Absent until a message needs it, and between messages without context takeover.
     stream: Option<Inflate>,
     at: At,
+    /// Done, and not paid for.
+    work: Work,
 }
 
 /// Where in a message it is.
@@ -45,25 +47,40 @@ impl Inflater {
             takeover: settings.receive_context_takeover,
             stream: None,
             at: At::Start,
+            work: Work::default(),
         }
     }
 
-    /// Inflates the next piece of a message into `sink`, in steps so small that the sink can end
-    /// it before much memory is used.
+    pub(in crate::frame) const fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    /// Whether so much was done that nothing is before some of it is [paid](Work::pay) for.
+    pub(in crate::frame) const fn is_tired(&self) -> bool {
+        self.work.is_enough()
+    }
+
+    /// Inflates from the front of the next piece of a message into `sink` until it is
+    /// [tired](Self::is_tired), in steps so small that the sink can end it before much memory is
+    /// used. Returns how many bytes of the piece it took.
     ///
     /// # Errors
     /// [`ProtocolError::InvalidDeflate`], or what the sink returns. The inflater is then of no
     /// further use.
     pub(in crate::frame) fn push(
         &mut self,
-        mut input: &[u8],
+        input: &[u8],
         sink: &mut impl FnMut(&[u8]) -> Result<(), ProtocolError>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
+        let mut rest = input;
         let mut full = false;
-        // A full step may have left something behind, also if all input was taken.
-        while !input.is_empty() || full {
-            let step = self.step(input, InflateFlush::NoFlush, sink)?;
-            input = &input[step.read..];
+        // A full step may have left something behind, also if all input was taken: some bits of
+        // it, which are not worth a wait.
+        while full && rest.is_empty() || !rest.is_empty() && !self.is_tired() {
+            let some = &rest[..rest.len().min(QUANTUM / INPUT)];
+            let step = self.step(some, InflateFlush::NoFlush, sink)?;
+            self.work.inflated(step.read, step.written);
+            rest = &rest[step.read..];
             full = step.written == STEP;
             if step.status == Status::StreamEnd {
                 self.at = At::Final;
@@ -72,7 +89,7 @@ impl Inflater {
                 break;
             }
         }
-        Ok(())
+        Ok(input.len() - rest.len())
     }
 
     /// Ends the message: inflates what the sender cut off (RFC 7692 §7.2.2).

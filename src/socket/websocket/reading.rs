@@ -1,4 +1,8 @@
 //! What the socket reads: messages out of chunks of the stream, and the peer's silence.
+//!
+//! A task pays for what it does, not for what came: one unit of tokio's cooperative budget for a
+//! chunk, and one for each [`WORK`] of inflating and compressing, in either direction. So it is
+//! other tasks' turn after a bounded time, whatever the bytes of a peer expand to.
 
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +15,10 @@ use crate::metrics::SocketEnd;
 use crate::socket::keys::mask_key;
 use crate::socket::pings::{Pings, Silence};
 use crate::transport::{Finish, StreamError};
+
+/// Bytes that are inflated or compressed for one unit of tokio's budget, of which a task has 128
+/// until others have their turn: some 0.4 ms.
+const WORK: usize = 1024;
 
 impl WebSocket {
     #[inline]
@@ -34,7 +42,9 @@ impl WebSocket {
             if self.stream.is_none() {
                 return Poll::Ready(self.take_untold().map(Err));
             }
-            if self.chunk.is_empty() {
+            // First: there may be nothing to wait for but the turn that work costs.
+            ready!(self.poll_paid(cx));
+            if self.chunk.is_empty() && !self.protocol.has_more() {
                 self.settle(cx);
                 self.go_on(cx);
                 self.heed_drain(cx)?;
@@ -53,7 +63,7 @@ impl WebSocket {
                     }
                 }
             }
-            let received = self.protocol.receive(&mut self.chunk);
+            let received = self.protocol.receive_some(&mut self.chunk);
             if let Some(stream) = &mut self.stream {
                 stream.hold(self.protocol.held());
             }
@@ -91,6 +101,16 @@ impl WebSocket {
                 }
             }
         }
+    }
+
+    /// Charges the task for what compressing and inflating have cost: ready when it may go on.
+    #[inline]
+    pub(super) fn poll_paid(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.protocol.work() >= WORK {
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+            self.protocol.pay(WORK);
+        }
+        Poll::Ready(())
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
@@ -240,5 +260,45 @@ mod tests {
         assert_eq!(message.as_text(), Some("at once"));
         assert!(start.elapsed() < INTERVAL + Duration::from_secs(2));
         answers.await.unwrap();
+    }
+
+    /// How often others have their turn before `future` is done, where nothing but work holds it
+    /// up.
+    #[cfg(feature = "deflate")]
+    async fn turns<T>(future: impl Future<Output = T>) -> (usize, T) {
+        let mut future = std::pin::pin!(future);
+        let mut turns = 0;
+        let done = std::future::poll_fn(|cx| {
+            turns += 1;
+            future.as_mut().poll(cx)
+        });
+        let done = done.await;
+        (turns, done)
+    }
+
+    #[cfg(feature = "deflate")]
+    #[tokio::test]
+    async fn what_a_few_bytes_inflate_to_leaves_others_their_turns() {
+        use crate::frame::Deflate;
+        const SIZE: usize = 1 << 20;
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let socket = |io, role| {
+            WebSocket::from_stream_with_deflate(io, role, Config::default(), Deflate::default())
+        };
+        let mut client = socket(near, Role::Client);
+        let mut server = socket(far, Role::Server);
+        // As an echo: inflated, compressed, and inflated again. A turn is 128 KiB of it.
+        let bomb = Message::binary(vec![0; SIZE]);
+        let (compressing, sent) = turns(client.send(bomb)).await;
+        sent.unwrap();
+        let (inflating, message) = turns(server.next()).await;
+        let message = message.unwrap().unwrap();
+        assert_eq!(message.len(), SIZE);
+        let (answering, sent) = turns(server.send(message)).await;
+        sent.unwrap();
+        for turns in [compressing, inflating, answering] {
+            assert!(turns >= SIZE >> 17, "{turns} turns");
+        }
+        assert_eq!(client.next().await.unwrap().unwrap().len(), SIZE);
     }
 }

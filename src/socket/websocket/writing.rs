@@ -105,6 +105,8 @@ impl WebSocket {
             ready!(stream.poll_room(cx))?;
             let protocol = &mut self.protocol;
             stream.write(|out| protocol.write(mask_key, &mut Out(out)));
+            stream.hold(protocol.held());
+            ready!(self.poll_paid(cx));
         }
         Poll::Ready(Ok(()))
     }
@@ -112,7 +114,7 @@ impl WebSocket {
     /// Writes the rest of a long message as far as there is room, on behalf of
     /// who fed it and only reads now. The reader is woken when there is more.
     pub(super) fn go_on(&mut self, cx: &mut Context<'_>) {
-        while self.protocol.has_pending() {
+        while self.protocol.has_pending() && self.poll_paid(cx).is_ready() {
             let Some(stream) = &mut self.stream else {
                 return;
             };
@@ -121,6 +123,7 @@ impl WebSocket {
             }
             let protocol = &mut self.protocol;
             stream.write(|out| protocol.write(mask_key, &mut Out(out)));
+            stream.hold(protocol.held());
         }
     }
 

@@ -158,6 +158,7 @@ impl H2Client {
             .await?;
         wire.gather();
         let hub = Arc::new(Hub::new(observed, Side::Client, wire.clone(), config));
+        config.process_buffer.join(&hub);
         let (known, limit) = watch::channel(None);
         let send = Arc::new(Sender {
             requests: Mutex::new(Some(send)),

@@ -290,7 +290,15 @@ impl<C: Connection> Driver<C> {
 
     /// Ends those who hold most, for as long as all together hold too much.
     fn relieve(&mut self) {
-        while self.hub.held.is_over() {
+        while self.hub.held.is_too_much() {
+            if !self.hub.held.is_over()
+                && let Some(process) = self.hub.held.process_if_over()
+                && let Some(largest) = process.largest()
+                && !Arc::ptr_eq(&largest, &self.hub)
+            {
+                largest.ask();
+                return;
+            }
             let Some(stream) = self.hub.largest_holder() else {
                 return;
             };

@@ -104,7 +104,7 @@ impl Hub {
             observed,
             side,
             release_step: config.release_step(config.max_concurrent_streams),
-            held: Held::new(config.connection_buffer),
+            held: Held::new(config.connection_buffer, config.process_buffer.clone()),
             // Beyond this a stream does not count: no limit.
             write_buffer: config.write_buffer.min(u32::MAX as usize),
             streams: Mutex::default(),

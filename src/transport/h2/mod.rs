@@ -42,6 +42,7 @@ pub(crate) use self::client::{H2Client, MAX_STREAMS, OpenError, Opened, Slot};
 pub(crate) use self::fields::are_padded;
 pub(crate) use self::hub::Hub;
 pub(crate) use self::life::later;
+pub use self::memory::ProcessBuffer;
 pub(crate) use self::piece::Piece;
 #[cfg(feature = "server")]
 pub(crate) use self::server::{H2Incoming, H2Responder, H2Server, send_head};
@@ -56,8 +57,9 @@ pub(crate) const WEBSOCKET: &str = "websocket";
 /// Memory is bounded by it: a peer can make us hold at most
 /// [`stream_window`](Self::stream_window) unread bytes a stream,
 /// [`max_concurrent_streams`](Self::max_concurrent_streams) streams, and
-/// [`connection_buffer`](Self::connection_buffer) in all, half messages
-/// included.
+/// [`connection_buffer`](Self::connection_buffer) in all, half messages and
+/// what it does not take included; all peers together,
+/// [`process_buffer`](Self::process_buffer).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Http2Config {
@@ -68,14 +70,21 @@ pub struct Http2Config {
     /// Default 2^31-1, which leaves it to the streams: with less, one socket that nobody
     /// reads stalls its siblings.
     pub connection_window: u32,
-    /// Bytes that all streams together may hold of what the peer sent: unread,
-    /// and in messages that are not complete; counted to within 16 KiB a
-    /// stream. Beyond it the socket that holds most is closed with
-    /// [`Error::Overloaded`](crate::Error::Overloaded) and code 1013, or reset
-    /// with ENHANCE_YOUR_CALM (RFC 9113 §7) where nobody reads it; the others
-    /// go on. `usize::MAX` is unlimited. Default 256 MiB: the unread bytes of a
-    /// thousand streams, or sixteen messages of the largest size.
+    /// Bytes that all streams together may hold, in both directions: unread, in
+    /// messages that are not complete, and written but not taken by the peer;
+    /// counted to within 16 KiB a stream. Beyond it the socket that holds most
+    /// is closed with [`Error::Overloaded`](crate::Error::Overloaded) and code
+    /// 1013, or reset with ENHANCE_YOUR_CALM (RFC 9113 §7) where nobody reads
+    /// it on this side or the other; the others go on. `usize::MAX` is
+    /// unlimited. Default 256 MiB: the unread bytes of a thousand streams, or
+    /// sixteen messages of the largest size.
     pub connection_buffer: usize,
+    /// Bytes that all connections that share it may hold together, of the kinds
+    /// that count for [`connection_buffer`](Self::connection_buffer). Beyond it
+    /// the connection that holds most gives up sockets as if it were beyond its
+    /// own. Default: one [`ProcessBuffer`] of 2 GiB for all connections of the
+    /// process, of clients and servers alike.
+    pub process_buffer: ProcessBuffer,
     /// Largest frame accepted, in bytes, 16,384 to 16,777,215 (RFC 9113 §4.2).
     /// Default 64 KiB.
     pub max_frame_size: u32,
@@ -108,6 +117,7 @@ impl Default for Http2Config {
             stream_window: 256 * 1024,
             connection_window: (1 << 31) - 1,
             connection_buffer: 256 * 1024 * 1024,
+            process_buffer: ProcessBuffer::default(),
             max_frame_size: 64 * 1024,
             max_concurrent_streams: 1_000,
             max_header_list_size: 64 * 1024,
@@ -122,6 +132,7 @@ setters!(Http2Config {
     stream_window: u32,
     connection_window: u32,
     connection_buffer: usize,
+    process_buffer: ProcessBuffer,
     max_frame_size: u32,
     max_concurrent_streams: u32,
     max_header_list_size: u32,

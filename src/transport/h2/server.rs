@@ -8,7 +8,6 @@ use h2::ext::Protocol;
 use h2::server::{Connection, SendResponse};
 use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::{Response, StatusCode, request};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::driver::{self, Driver};
@@ -85,6 +84,7 @@ impl H2Server {
         let connection = builder.handshake::<_, Piece>(wire.clone()).await?;
         wire.gather();
         let hub = Arc::new(Hub::new(observed, Side::Server, wire.clone(), config));
+        config.process_buffer.join(&hub);
         Ok(Self {
             connection,
             wire,
@@ -100,12 +100,12 @@ impl H2Server {
     }
 
     /// Moves the connection until it ends, handing each request to
-    /// `on_request`. When `drain` turns true, GOAWAY says that no new stream
+    /// `on_request`. When `drain` is done, GOAWAY says that no new stream
     /// is taken (RFC 9113 §6.8) and the connection ends with its last stream.
     pub(crate) async fn run<F>(
         self,
         on_request: F,
-        mut drain: watch::Receiver<bool>,
+        drain: impl Future<Output = ()>,
     ) -> Result<(), StreamError>
     where
         F: FnMut(H2Incoming) + Send + Unpin,
@@ -121,7 +121,7 @@ impl H2Server {
         let ended = tokio::select! {
             biased;
             ended = &mut driver => Some(ended),
-            Ok(_) = drain.wait_for(|drain| *drain) => None,
+            () = drain => None,
         };
         let ended = match ended {
             Some(ended) => ended,

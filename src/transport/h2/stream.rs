@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::hub::{Hub, Side};
 use super::life;
-use super::memory::Share;
+use super::memory::{STEP, Share};
 use super::piece::Piece;
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::{Finish, StreamError};
@@ -157,8 +157,10 @@ impl Shared {
     pub(super) fn piece_left(self: Arc<Self>, len: usize) {
         // With `more` set and then this looked at, in `has_left` and where a
         // stream is fed: one of the two sees the other.
-        self.queued.fetch_sub(len as u32, Ordering::SeqCst);
-        if self.more.load(Ordering::SeqCst) {
+        let queued = self.queued.fetch_sub(len as u32, Ordering::SeqCst) as usize;
+        // What counted as held counts no more.
+        let settles = queued >= STEP && queued - len < STEP;
+        if settles || self.more.load(Ordering::SeqCst) {
             self.list_from_h2(0);
         }
     }
@@ -206,6 +208,7 @@ impl Shared {
                 None => true,
             };
         }
+        s.settle(self);
         if s.broken().is_some() {
             s.waiters.take_both(&mut woken);
         }
@@ -226,20 +229,31 @@ impl Shared {
         serviced
     }
 
-    /// Bytes of what was received, as far as they are counted.
+    /// Bytes that it holds, as far as they are counted.
     pub(super) fn held(&self) -> usize {
         self.lock().share.counted()
     }
 
     /// Drops what was received, now and from here on. The reader is told, and
-    /// closes; the writer is not held up by it.
+    /// closes; the writer is not held up by it. Where it holds unsent bytes, too,
+    /// the peer would not take a Close frame either: the stream is reset.
     pub(super) fn overload(&self) {
         let mut state = self.lock();
         state.ending().overloaded = true;
         state.share.except(&self.hub.held);
         state.drop_incoming();
         let waiters = std::mem::take(&mut state.waiters);
+        let unread = if state.unsent(self) >= STEP {
+            state.outgoing.clear();
+            state.handles.take()
+        } else {
+            None
+        };
         drop(state);
+        if let Some(mut handles) = unread {
+            handles.send.send_reset(Reason::ENHANCE_YOUR_CALM);
+            self.hub.closed(self.key);
+        }
         waiters.wake();
     }
 
@@ -325,6 +339,17 @@ impl State {
         }
     }
 
+    /// Bytes that wait for the peer, those in the hands of `h2` as well.
+    fn unsent(&self, stream: &Shared) -> usize {
+        self.outgoing.len() + stream.queued.load(Ordering::Relaxed) as usize
+    }
+
+    /// Brings what the stream counts for up to date.
+    fn settle(&mut self, stream: &Shared) {
+        let unsent = self.unsent(stream);
+        self.share.settle(&stream.hub.held, unsent);
+    }
+
     fn is_overloaded(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| ending.overloaded)
     }
@@ -383,7 +408,6 @@ impl State {
             }
             news = true;
         }
-        self.share.settle(&hub.held);
         if let Some(ending) = ending
             && matches!(ending.received, Some(Ok(())))
             && ending.broken.is_none()

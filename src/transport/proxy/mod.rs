@@ -15,7 +15,7 @@ use http::HeaderValue;
 
 pub use self::error::{ProxyError, ProxyUrlError};
 
-use super::{BoxIo, dial, tls};
+use super::{BoxIo, TcpConfig, dial, tls};
 
 /// A proxy and what to say to it.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,10 +59,11 @@ impl Proxy {
         tls: Option<&Arc<rustls::ClientConfig>>,
         host: &str,
         port: u16,
+        config: &TcpConfig,
         refusal_body: usize,
     ) -> Result<BoxIo, ProxyError> {
         tracing::debug!(proxy = %self, host, port, "asking a proxy");
-        let tcp = dial::tcp(&self.host, self.port)
+        let tcp = dial::tcp(&self.host, self.port, config)
             .await
             .map_err(|error| ProxyError::Connect(Arc::new(error)))?;
         let io: BoxIo = Box::new(tcp);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use h2ws::metrics::Metrics;
 use h2ws::tls::ServerTls;
-use h2ws::{Http2Config, Server};
+use h2ws::{Http2Config, ProcessBuffer, Server, TcpConfig};
 
 use super::config::Config;
 use super::upstream::LONGEST;
@@ -24,7 +24,10 @@ pub(super) struct Fixed {
     pub(super) drain_delay: Duration,
     pub(super) drain_grace: Duration,
     pub(super) upstream_tls: ClientFiles,
+    pub(super) tcp: TcpConfig,
     max_connections: usize,
+    connections_per_client: Option<usize>,
+    process_buffer: Option<usize>,
     max_streams: u32,
     /// `None` for the default.
     connection_idle_timeout: Option<Option<Duration>>,
@@ -51,11 +54,21 @@ impl Fixed {
             drain_delay: delay.unwrap_or_default(),
             upstream_tls: upstream_files(args, config),
             drain_grace: grace.unwrap_or(Duration::from_secs(30)),
+            tcp: match config {
+                Some(config) => config.tcp.clone(),
+                None => args.tcp.over(TcpConfig::default()),
+            },
             // A socket over HTTP/1.1 is a connection.
             max_connections: config
                 .and_then(|config| config.max_connections)
                 .or(args.max_sockets)
                 .unwrap_or(100_000),
+            connections_per_client: config
+                .and_then(|config| config.connections_per_client)
+                .or(args.connections_per_client),
+            process_buffer: config
+                .and_then(|config| config.process_buffer)
+                .or(args.process_buffer),
             max_streams: config
                 .and_then(|config| config.max_streams)
                 .or(args.max_streams)
@@ -114,10 +127,15 @@ impl Listener {
         by_file: Option<ServerFiles>,
         metrics: Option<Arc<dyn Metrics>>,
     ) -> Result<Self, Failure> {
+        if let Some(bytes) = fixed.process_buffer {
+            ProcessBuffer::default().set_limit(bytes);
+        }
         let mut builder = Server::builder()
             // The routes' times hold.
             .answer_timeout(LONGEST)
             .max_connections(fixed.max_connections)
+            .connections_per_client(fixed.connections_per_client)
+            .tcp(fixed.tcp.clone())
             .http2(Http2Config::default().max_concurrent_streams(fixed.max_streams));
         if let Some(timeout) = fixed.connection_idle_timeout {
             builder = builder.idle_timeout(timeout);

@@ -34,6 +34,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         insecure: args.upstream_insecure,
         watched: args.metrics.is_some(),
         observer: connections.clone(),
+        tcp: args.tcp,
         of_routes: RouteClients::new(),
     };
     let config = match &args.config {
@@ -54,7 +55,8 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let files = &fixed.upstream_tls;
     let (bridge, tls) = match config {
         Some(config) => {
-            let client = clients.of_file(files, &config.routes, fixed.metrics.is_some())?;
+            let client =
+                clients.of_file(files, &config.routes, fixed.metrics.is_some(), &fixed.tcp)?;
             clients.of_routes = config.clients;
             (Bridge::new(client, config.routes), config.tls)
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
-use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme, UpstreamHost};
+use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme, TcpConfig, UpstreamHost};
 
-use crate::args::BridgeArgs;
+use crate::args::{BridgeArgs, TcpArgs};
 use crate::tls::{ClientContents, ClientFiles};
 use crate::{Failure, Usage};
 
@@ -26,6 +26,8 @@ pub(super) struct Clients {
     /// Whether somebody asks, whatever the file says.
     pub(super) watched: bool,
     pub(super) observer: Arc<dyn Metrics>,
+    /// What the command line says of TCP connections.
+    pub(super) tcp: TcpArgs,
     /// Those of the table that is in use.
     pub(super) of_routes: RouteClients,
 }
@@ -41,6 +43,7 @@ impl Clients {
         &self,
         files: &ClientFiles,
         watched: bool,
+        tcp: &TcpConfig,
         new: &mut RouteClients,
     ) -> Result<Client, Failure> {
         let mut files = files.clone();
@@ -48,7 +51,7 @@ impl Clients {
         let made_of = (files.read()?, watched);
         let client = match new.get(&made_of).or_else(|| self.of_routes.get(&made_of)) {
             Some(client) => client.clone(),
-            None => self.build(Some(made_of.0.config()?), watched)?,
+            None => self.build(Some(made_of.0.config()?), watched, tcp)?,
         };
         new.insert(made_of, client.clone());
         Ok(client)
@@ -60,15 +63,22 @@ impl Clients {
         files: &ClientFiles,
         routes: &Routes,
         watched: bool,
+        tcp: &TcpConfig,
     ) -> Result<Client, Failure> {
         let others = routes.iter().filter(|route| route.client().is_none());
         let mut upstreams = others.flat_map(|route| route.upstreams());
         let secure = upstreams.any(|status| status.upstream.scheme() == Scheme::Wss);
-        self.build(upstream_tls(files, secure)?, watched)
+        self.build(upstream_tls(files, secure)?, watched, tcp)
     }
 
-    fn build(&self, tls: Option<rustls::ClientConfig>, watched: bool) -> Result<Client, Failure> {
+    fn build(
+        &self,
+        tls: Option<rustls::ClientConfig>,
+        watched: bool,
+        tcp: &TcpConfig,
+    ) -> Result<Client, Failure> {
         let mut builder = Client::builder()
+            .tcp(tcp.clone())
             .connect_timeout(LONGEST)
             .handshake_timeout(LONGEST)
             .max_connections(CONNECTIONS);
@@ -120,7 +130,9 @@ pub(super) fn only(
     }
     builder = origins(builder, args, &scheme)?;
     let secure = matches!(&*scheme, "wss" | "https");
-    let mut client = Client::builder().max_connections(CONNECTIONS);
+    let mut client = Client::builder()
+        .tcp(args.tcp.over(TcpConfig::default()))
+        .max_connections(CONNECTIONS);
     if let Some(config) = upstream_tls(files, secure)? {
         client = client.tls(config);
     }

@@ -155,7 +155,7 @@ impl H2Stream {
         if let Some(chunk) = state.incoming.pop() {
             state.unreleased += chunk.len() as u32;
             state.share.taken(chunk.len());
-            state.share.settle(&self.shared.hub.held);
+            state.settle(&self.shared);
             let release = state.handles.is_some()
                 && state.received_end().is_none()
                 && state.unreleased as usize >= self.shared.hub.release_step;
@@ -198,18 +198,18 @@ impl H2Stream {
         Poll::Pending
     }
 
-    /// Tells how many bytes of what was read are kept for a message that is not
-    /// complete.
+    /// Tells how many bytes are kept for messages that are not complete: of what
+    /// was read, and of what is to be written.
     pub(crate) fn hold(&mut self, bytes: usize) {
         if !memory::is_notable(self.held as usize * KIB, bytes) {
             return;
         }
         self.held = bytes.div_ceil(KIB).try_into().unwrap_or(u32::MAX);
         let mut state = self.shared.lock();
-        state.share.assembled(bytes);
-        state.share.settle(&self.shared.hub.held);
+        state.share.parts(bytes);
+        state.settle(&self.shared);
         drop(state);
-        if self.shared.hub.held.is_over() {
+        if self.shared.hub.held.is_too_much() {
             self.shared.hub.ask();
         }
     }
@@ -315,7 +315,9 @@ impl H2Stream {
             // Unread bytes go back to the peer's window: the stream may live on
             // for as long as its grace.
             state.drop_incoming();
-            state.share.except(&self.shared.hub.held);
+            // What is still to leave counts until it has.
+            state.share.parts(0);
+            state.settle(&self.shared);
             drop(state);
             self.shared.list();
         } else {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use h2ws::{BridgeLimits, Routes};
+use h2ws::{BridgeLimits, Routes, TcpConfig};
 use toml::de::DeTable;
 
 use self::mistakes::Gathered;
@@ -31,7 +31,10 @@ pub(super) struct Config {
     pub(super) upstream_tls: ClientFiles,
     pub(super) drain_delay: Option<Duration>,
     pub(super) drain_grace: Option<Duration>,
+    pub(super) tcp: TcpConfig,
     pub(super) max_connections: Option<usize>,
+    pub(super) connections_per_client: Option<usize>,
+    pub(super) process_buffer: Option<usize>,
     pub(super) max_streams: Option<u32>,
     pub(super) connection_idle_timeout: Option<Option<Duration>>,
     pub(super) routes: Routes,
@@ -67,11 +70,15 @@ impl Config {
         let (cleartext, tls) = tls::server(path, &mut root);
         let upstream_tls = tls::upstream(path, &mut root).unwrap_or_default();
         let mut max_connections = None;
+        let mut connections_per_client = None;
+        let mut process_buffer = None;
         let mut max_streams = None;
         let mut connection_idle_timeout = None;
         let mut limits = BridgeLimits::default();
         if let Some(mut section) = root.section("limits") {
             max_connections = section.integer("connections", 1..COUNT);
+            connections_per_client = section.integer("connections_per_client", 1..COUNT);
+            process_buffer = section.integer("process_buffer", 1..1 << 50);
             max_streams = section.integer("streams_per_connection", 1..1 << 31);
             connection_idle_timeout = section.duration_or_none("connection_idle_timeout");
             if let Some(sockets) = section.integer("sockets", 0..COUNT) {
@@ -86,8 +93,10 @@ impl Config {
             section.finish();
         }
         let own = RefCell::new(RouteClients::new());
-        let client =
-            |files: &ClientFiles| clients.of_route(files, metrics.is_some(), &mut own.borrow_mut());
+        let tcp = clients.tcp.over(tcp(&mut root));
+        let client = |files: &ClientFiles| {
+            clients.of_route(files, metrics.is_some(), &tcp, &mut own.borrow_mut())
+        };
         let surroundings = Surroundings {
             path,
             client: &client,
@@ -102,7 +111,10 @@ impl Config {
             upstream_tls,
             drain_delay,
             drain_grace,
+            tcp,
             max_connections: max_connections.map(|number| number as usize),
+            connections_per_client: connections_per_client.map(|number| number as usize),
+            process_buffer: process_buffer.map(|bytes| bytes as usize),
             max_streams: max_streams.map(|number| number as u32),
             connection_idle_timeout,
             routes: routes?,
@@ -116,6 +128,28 @@ const COUNT: u64 = 1_000_000_001;
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     crate::args::address(text).map_err(|error| format!("{text:?} is {error}"))
+}
+
+/// TCP connections, to clients and upstreams.
+fn tcp(root: &mut Section<'_>) -> TcpConfig {
+    let mut tcp = TcpConfig::default();
+    let Some(mut section) = root.section("tcp") else {
+        return tcp;
+    };
+    if let Some(idle) = section.parsed("keepalive_idle", reader::duration_or_none) {
+        tcp = tcp.keepalive_idle(idle);
+    }
+    if let Some(interval) = section.duration("keepalive_interval") {
+        tcp = tcp.keepalive_interval(interval);
+    }
+    if let Some(probes) = section.integer("keepalive_probes", 1..128) {
+        tcp = tcp.keepalive_probes(probes as u32);
+    }
+    if let Some(timeout) = section.parsed("user_timeout", reader::duration_or_none) {
+        tcp = tcp.user_timeout(timeout);
+    }
+    section.finish();
+    tcp
 }
 
 fn routes(
@@ -174,6 +208,7 @@ mod tests {
             insecure: false,
             watched: false,
             observer: Arc::new(Connections::default()),
+            tcp: crate::args::TcpArgs::default(),
             of_routes: RouteClients::new(),
         };
         let parsed = Config::parse(Path::new("f"), text, &clients);
@@ -220,7 +255,7 @@ mod tests {
     /// What the example shows as commented out, and its defaults.
     #[test]
     fn every_key_is_in_the_example() {
-        let wrong = "nothing = 1\n[tls]\nnothing = 1\n[upstream_tls]\nnothing = 1\n[limits]\nnothing = 1\n[[route]]\n\
+        let wrong = "nothing = 1\n[tls]\nnothing = 1\n[upstream_tls]\nnothing = 1\n[limits]\nnothing = 1\n[tcp]\nnothing = 1\n[[route]]\n\
                      to = \"ws://a\"\nnothing = 1\n[route.timeouts]\nnothing = 1\n\
                      [route.upstream_tls]\nnothing = 1\n[route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
                      [route.check]\ntcp = true\nnothing = 1\n[route.request_headers]\nnothing = 1\n";
@@ -229,7 +264,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.split_once("there are "));
         let known: Vec<_> = known.flat_map(|(_, keys)| keys.split(", ")).collect();
-        assert!(known.len() > 52, "{told}");
+        assert!(known.len() > 58, "{told}");
         for key in known {
             let shown = |line: &str| {
                 let line = line.trim_start_matches(['#', ' ', '[']);
@@ -262,6 +297,8 @@ mod tests {
         );
         names("strip_prefix = \"yes\"", 3, "true or false, not a string");
         names("resolve_every = \"10\"", 3, "no duration");
+        names("[tcp]\nuser_timeout = \"never\"", 4, "no duration");
+        names("[tcp]\nkeepalive_probes = 0", 4, "from 1 to 127");
         names("timeout = \"1s\"", 3, "unknown key \"timeout\"");
         names("timeouts = 1", 3, "timeouts must be a table");
         names("[route.timeouts]\nidle = \"0s\"", 4, "more than nothing");

@@ -284,6 +284,14 @@ const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
 ];
 
+/// As [`duration`], or `none`.
+pub(super) fn duration_or_none(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "none" => Ok(None),
+        text => duration(text).map(Some),
+    }
+}
+
 /// Such as `250ms`, `10s`, `5m`, `1h`, `1d`; not nothing.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let invalid = || format!("{text:?} is no duration such as 250ms, 10s, 5m, 1h or 1d");
