@@ -58,7 +58,7 @@ def client_goaways_without_end(t):
     flood(t, repeated(f.goaway((1 << 31) - 1) * 500))
 
 
-@at_client(quick=True)
+@at_client()
 def client_window_updates_without_end(t):
     """WINDOW_UPDATE of 1 without end."""
     flood(t, repeated(f.window(1, 1) * 500))
@@ -164,7 +164,7 @@ def client_wrong_utf8(t):
     alone(t, lambda c, s: c.send(f.data(s, f.ws(b"\xff\xfe", 1, mask=False))), {1007})
 
 
-@at_client(quick=True)
+@at_client()
 def client_length_that_is_a_lie(t):
     """A frame of 2^62 bytes."""
     alone(t, lambda c, s: c.send(f.data(s, f.ws(b"", claim=1 << 62, mask=False))), {1009})
@@ -199,7 +199,7 @@ def client_pings_of_a_socket(t):
     alone(t, lambda c, s: [c.data(s, piece) for _ in range(400)], seconds=0.5)
 
 
-@at_client(memory=96, quick=True)
+@at_client(memory=96)
 def client_deflate_bomb(t):
     """1 MB that inflates to 1 GB."""
     import zlib
@@ -432,7 +432,7 @@ def client_escape_sequences(t):
     t.want(b"owned" in shown, "nothing was shown at all")
 
 
-@waiting(quick=True)
+@waiting()
 def client_close_never_answered(t):
     """L4: a server that opens, and never answers the Close."""
     child, c, _ = connect(t, "--wait", "1")
@@ -443,7 +443,7 @@ def client_close_never_answered(t):
     finished(t, child, 18)
 
 
-@waiting(quick=True, memory=160)
+@waiting(memory=160)
 def client_window_that_never_opens(t):
     """L4: a message of 8 MB, a window of 0, and SIGINT: the client ends all the same."""
     listener = t.listen()

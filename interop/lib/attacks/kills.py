@@ -9,7 +9,7 @@ from .target import Target, wait_for
 from .turn import row
 
 
-@row("server", limit=25, quick=True)
+@row("server", limit=25)
 def killed_client(t):
     """kill -9 of a client with 500 sockets that talk: its places come back, others do not notice."""
     load = t.start("bench", "--http2", "--sockets", "500", "--duration", "20", f"ws://127.0.0.1:{t.port}/", stdout=-3)

@@ -108,7 +108,7 @@ def made_you_reset_by_window_of_zero(t):
     made_you_reset(t, lambda s: f.window(s, 0))
 
 
-@row("server", quick=True)
+@row("server")
 def made_you_reset_by_priority_on_itself(t):
     """MadeYouReset: each socket depends on itself."""
     made_you_reset(t, lambda s: f.frame(f.PRIORITY, 0, s, s.to_bytes(4, "big") + b"\x10"))
@@ -346,7 +346,7 @@ def window_updates_of_a_socket(t):
     flooded(t, repeated(f.window(stream, 1) * 4000), connection=c)
 
 
-@row("server", quick=True)
+@row("server")
 def goaways_without_end(t):
     """H10: GOAWAY again and again."""
     c = t.connect()

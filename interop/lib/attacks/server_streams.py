@@ -127,7 +127,7 @@ def data_of_padding_alone(t):
     t.want(c.end() != "connection open" or c[stream].over, "taken without end")
 
 
-@row("server", quick=True)
+@row("server")
 def data_of_one_byte(t):
     """Messages in DATA frames of one byte each; they may be served."""
     c = t.connect()
@@ -294,7 +294,7 @@ def messages_that_are_empty(t):
     t.got(f"{c[stream].received} bytes back, {c[stream]}, {c.end()}")
 
 
-@row("server", quick=True)
+@row("server")
 def pings_of_a_socket(t):
     """WebSocket Pings of 125 bytes without end, whose Pongs are never read."""
     c = t.connect(grant=0)

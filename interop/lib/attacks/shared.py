@@ -45,7 +45,7 @@ def shared_big_heads_http1(t):
     t.got(f"{', '.join(f'{count} x {said}' for said, count in seen.items())}; {upstream(t)}")
 
 
-@row("bridge", upstream="h2", quick=True)
+@row("bridge", upstream="h2")
 def shared_big_pages(t):
     """H1: plain requests with header lists of 20 and 60 KiB."""
     c = t.connect()
@@ -260,7 +260,7 @@ def bodies_unread(t):
     t.got(f"{sent >> 20} MiB taken; {c.end()}")
 
 
-@row("bridge", upstream="serve", quick=True, memory=160, limit=30)
+@row("bridge", upstream="serve", memory=160, limit=30)
 def bombs_pass_by(t):
     """Compressed messages that inflate to 15 MiB: the bridge looks at none."""
     c = t.connect()

@@ -81,7 +81,7 @@ def upstream_data_to_who_does_not_read(t):
     t.got(f"{sent >> 10} KiB taken, upstream stream: {up[1]}; client: {c[stream]}")
 
 
-@hostile("http2", quick=True)
+@hostile("http2")
 def upstream_resets_all(t):
     """Each of 200 requests is reset by REFUSED_STREAM, again and again: the client gets an answer."""
     c = t.connect()
