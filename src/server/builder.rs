@@ -231,8 +231,7 @@ impl ServerBuilder {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) with an
-    /// [`InvalidSetting`](crate::InvalidSetting) if a setting is out of its
-    /// range.
+    /// [`InvalidSetting`] if a setting is out of its range.
     pub fn listener(self, listener: TcpListener) -> io::Result<Server> {
         self.settings.validate()?;
         Ok(Server {
