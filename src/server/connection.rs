@@ -213,11 +213,12 @@ impl Connection {
             async move {
                 let in_use = connection.place.begin();
                 let response = connection.on_http1(request, open).await;
-                // Until the last of the body is on its way.
+                // Until the last of the body is on its way. Its length and its
+                // end stay known, which a body of mapped frames forgets.
                 let guarded = response.map(|body| {
-                    let held = body.map_frame(move |frame| {
+                    let held = body.map_err(move |error| {
                         let _ = &in_use;
-                        frame
+                        error
                     });
                     held.boxed_unsync()
                 });
