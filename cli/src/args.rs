@@ -216,10 +216,9 @@ pub(crate) struct BridgeArgs {
     /// Do not write X-Forwarded-* for the upstream, and drop those of clients
     #[arg(long, conflicts_with = "config")]
     pub(crate) no_x_forwarded: bool,
-    /// Send no Sec-WebSocket-Key over HTTP/2, which gateways such as Envoy pass on to servers of
-    /// RFC 6455
+    /// Send a Sec-WebSocket-Key over HTTP/2 at once, not only where the answer was 400 without it
     #[arg(long, conflicts_with = "config")]
-    pub(crate) no_websocket_key: bool,
+    pub(crate) websocket_key: bool,
     /// Accept any certificate of the upstream
     #[arg(long)]
     pub(crate) upstream_insecure: bool,
@@ -466,10 +465,9 @@ pub(crate) struct WayArgs {
     /// Subprotocol to offer (repeatable)
     #[arg(long, value_name = "NAME")]
     pub(crate) subprotocol: Vec<String>,
-    /// Send no Sec-WebSocket-Key over HTTP/2, which gateways such as Envoy pass on to servers of
-    /// RFC 6455
+    /// Send a Sec-WebSocket-Key over HTTP/2 at once, not only where the answer was 400 without it
     #[arg(long)]
-    pub(crate) no_websocket_key: bool,
+    pub(crate) websocket_key: bool,
     /// Origin to name, as a browser does
     #[arg(long)]
     pub(crate) origin: Option<HeaderValue>,

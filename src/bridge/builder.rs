@@ -83,7 +83,7 @@ impl BridgeBuilder {
             upstream_host: UpstreamHost::Client,
             families: Families::default(),
             server_name: None,
-            websocket_key: true,
+            websocket_key: false,
             ordinary: None,
             via: None,
             timeouts: Timeouts::default(),
@@ -169,10 +169,10 @@ impl BridgeBuilder {
         self
     }
 
-    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2, too, which gateways to
-    /// servers of RFC 6455 may need; see
+    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2 at once, and not only
+    /// where they answered 400 without it; see
     /// [`ClientBuilder::websocket_key`](crate::ClientBuilder::websocket_key), which this overrides.
-    /// Default true. A client's own key is never passed on.
+    /// Default false. A client's own key is never passed on.
     #[must_use]
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.websocket_key = enabled;

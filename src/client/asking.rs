@@ -25,6 +25,16 @@
 //!
 //! So there is one more connection at most for an origin in that time, however
 //! many are refused at once.
+//!
+//! # The key
+//!
+//! RFC 8441 §5 makes no use of `Sec-WebSocket-Key`, and browsers send none over
+//! HTTP/2. Gateways to servers of RFC 6455 differ: nghttpx 1.52 and Caddy 2.11
+//! make one and pass ours on beside it, which such a server answers with 400
+//! (RFC 6455 §4.2.1: a single one); Envoy 1.40 makes none, with the same answer.
+//! So a socket is asked for without a key, and after a 400 once more with one,
+//! over the same connection and before HTTP/1.1. Where that helped, all later
+//! sockets have it at once; where it did not, none has; for `forget_after`.
 
 use std::time::Duration;
 
@@ -42,6 +52,8 @@ pub(super) struct Asking {
     answered: Option<(Instant, bool)>,
     /// Until it is answered or given up.
     under_way: Option<watch::Receiver<Option<bool>>>,
+    /// When a key was tried over HTTP/2, and whether it helped.
+    key: Option<(Instant, bool)>,
 }
 
 /// What a refused socket has to do.
@@ -67,6 +79,16 @@ impl Asking {
         (at.elapsed() < forget_after).then_some(works)
     }
 
+    /// Whether a key helps over HTTP/2, if that was tried.
+    pub(super) fn key_helps(&self, forget_after: Duration) -> Option<bool> {
+        let (at, helps) = self.key?;
+        (at.elapsed() < forget_after).then_some(helps)
+    }
+
+    pub(super) fn tried_key(&mut self, helps: bool) {
+        self.key = Some((Instant::now(), helps));
+    }
+
     pub(super) fn refused(&mut self, forget_after: Duration) -> Ask {
         match self.known(forget_after) {
             Some(true) => return Ask::Instead,
@@ -88,6 +110,11 @@ impl Asking {
         self.under_way = None;
         tell.send_replace(Some(works));
     }
+}
+
+/// Whether a server may have missed a key.
+pub(super) fn may_want_key(error: &Error) -> bool {
+    matches!(error, Error::Refused(refusal) if refusal.status == StatusCode::BAD_REQUEST)
 }
 
 /// Whether HTTP/1.1 may know better. `is_sent` where bytes went behind the

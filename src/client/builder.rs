@@ -67,7 +67,7 @@ impl Default for ClientBuilder {
                 socket: Config::default(),
                 deflate: None,
                 version: HttpVersion::Auto,
-                websocket_key: true,
+                websocket_key: false,
                 connect_timeout: Duration::from_secs(20),
                 handshake_timeout: Duration::from_secs(20),
                 max_connections: 64,
@@ -140,10 +140,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether a fresh `Sec-WebSocket-Key` goes into the extended CONNECT of HTTP/2, too. Default
-    /// true. RFC 8441 §5 makes no use of it, but a gateway that leads to a server of RFC 6455
-    /// needs one, and some (Envoy) make none of their own. The answer to it is not relied on.
-    /// Over HTTP/1.1 a key is always sent.
+    /// Whether a fresh `Sec-WebSocket-Key` goes into every extended CONNECT of HTTP/2. Default
+    /// false: one is sent only where a server answered 400 without it, and to that server from
+    /// then on. RFC 8441 §5 makes no use of it. Some gateways to servers of RFC 6455 (Envoy) pass
+    /// it on and make none of their own; others (Caddy, nghttpx) add theirs to it, and the server
+    /// refuses the two. The answer to it is not relied on. Over HTTP/1.1 a key is always sent.
     #[must_use]
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.settings.websocket_key = enabled;

@@ -252,6 +252,15 @@ impl Origin {
         }
     }
 
+    /// Whether a key helps over HTTP/2, if that was tried.
+    pub(super) fn key_helps(&self, forget_after: Duration) -> Option<bool> {
+        self.pool().asking.key_helps(forget_after)
+    }
+
+    pub(super) fn tried_key(&self, helps: bool) {
+        self.pool().asking.tried_key(helps);
+    }
+
     /// Whether a socket whose extended CONNECT was refused is asked for over
     /// HTTP/1.1; waits where another is asking.
     pub(super) async fn ask_instead(self: &Arc<Self>, forget_after: Duration) -> Instead {

@@ -146,7 +146,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Whether a `Sec-WebSocket-Key` is sent over HTTP/2, too, instead of the client's
+    /// Whether a `Sec-WebSocket-Key` is sent over HTTP/2 at once, instead of the client's
     /// [`websocket_key`](super::ClientBuilder::websocket_key).
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.0.websocket_key = Some(enabled);
@@ -303,6 +303,11 @@ impl Request {
             early: &self.early,
             key: self.websocket_key.unwrap_or(settings.websocket_key),
         };
+        let key_helps = origin.key_helps(settings.forget_after);
+        attempt.key |= key_helps == Some(true);
+        // A key is tried where none was sent and nobody knows what it would do.
+        let mut may_try_key = !attempt.key && key_helps.is_none();
+        let mut tries_key = false;
         let mut repeats = 0;
         let mut redialled = false;
         loop {
@@ -336,8 +341,25 @@ impl Request {
                 Err(Failure::Unprocessed(_)) => Handshake::Unprocessed,
                 Err(Failure::Final(error)) => error.handshake(),
             });
+            if std::mem::take(&mut tries_key) {
+                match &accepted {
+                    Ok(_) => origin.tried_key(true),
+                    // Any other refusal is of what was asked for, with its key.
+                    Err(Failure::Final(error @ Error::Refused(_))) => {
+                        origin.tried_key(!asking::may_want_key(error));
+                    }
+                    Err(_) => {}
+                }
+            }
             let error = match accepted {
                 Ok(accepted) => return Ok(accepted),
+                Err(Failure::Final(error)) if may_try_key && asking::may_want_key(&error) => {
+                    tracing::debug!(%error, "refused without a key: asking with one");
+                    may_try_key = false;
+                    tries_key = true;
+                    attempt.key = true;
+                    continue;
+                }
                 Err(Failure::Unprocessed(error)) if !asking::is_http1_required(&error) => {
                     tracing::debug!(%error, "not processed by the server: trying again");
                     if !client.is_open() {

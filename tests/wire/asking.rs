@@ -23,6 +23,8 @@ use crate::support::{h2peer, tls, until, within};
 enum Answer {
     Accept,
     Status(u16),
+    /// Over HTTP/2 a socket where a key was sent, or where none was; 400 otherwise.
+    Key(bool),
     /// Over HTTP/2 a reset of the stream, over HTTP/1.1 the end.
     Reset(Reason),
     /// Over HTTP/2, instead of an answer.
@@ -123,7 +125,14 @@ async fn over_http2(io: TlsStream<TcpStream>, answers: &Answers, counts: &Mutex<
     let mut connection = builder.handshake::<_, bytes::Bytes>(io).await.unwrap();
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         counts.lock().unwrap().http2.1 += 1;
-        match next(answers) {
+        let has_key = request.headers().contains_key("sec-websocket-key");
+        let answer = match next(answers) {
+            Answer::Key(wanted) if wanted == has_key => Answer::Accept,
+            Answer::Key(_) => Answer::Status(400),
+            answer => answer,
+        };
+        match answer {
+            Answer::Key(_) => unreachable!("one of the others by now"),
             Answer::Accept => {
                 tokio::spawn(h2peer::echo(request, respond));
             }
@@ -158,7 +167,7 @@ async fn over_http1(mut io: TlsStream<TcpStream>, answers: &Answers, counts: &Mu
         Answer::Never => {
             let _ = io.read_u8().await;
         }
-        Answer::Reset(_) | Answer::GoAway(_) => {}
+        Answer::Reset(_) | Answer::GoAway(_) | Answer::Key(_) => {}
     }
 }
 
@@ -198,14 +207,44 @@ async fn a_refused_method_is_asked_for_over_http1_and_that_is_remembered() {
         let client = server.client().build().unwrap();
         let socket = open(&client, &server).await.unwrap();
         assert!(!socket.transport().is_http2());
-        assert_eq!(server.seen(), seen((1, 1), (1, 1)), "{refusal:?}");
+        // After a 400 a key is tried over HTTP/2 first.
+        let asked = if matches!(refusal, Answer::Status(400)) {
+            2
+        } else {
+            1
+        };
+        assert_eq!(server.seen(), seen((1, asked), (1, 1)), "{refusal:?}");
         let _second = open(&client, &server).await.unwrap();
-        assert_eq!(server.seen(), seen((1, 1), (2, 2)), "{refusal:?}");
+        assert_eq!(server.seen(), seen((1, asked), (2, 2)), "{refusal:?}");
         // Who insists on HTTP/2 gets what that says.
         let insists = client.request(&server.url).version(HttpVersion::Http2);
         assert!(within(insists.connect()).await.is_err());
         assert_eq!(server.seen().http1, (2, 2));
     }
+}
+
+/// RFC 8441 §5 has no use for a key. A gateway that makes none (Envoy) gets one after its 400, and
+/// from then on; one that adds its own (Caddy, nghttpx) never sees ours.
+#[tokio::test]
+async fn a_key_is_sent_over_http2_where_it_was_missed() {
+    for (wanted, asked) in [(true, 2), (false, 1)] {
+        let server = Both::start(&[Answer::Key(wanted)], &[Answer::Accept]).await;
+        let client = server.client().build().unwrap();
+        let first = open(&client, &server).await.unwrap();
+        assert!(first.transport().is_http2());
+        assert_eq!(server.seen(), seen((1, asked), (0, 0)), "{wanted}");
+        let second = open(&client, &server).await.unwrap();
+        assert!(second.transport().is_http2());
+        assert_eq!(server.seen(), seen((1, asked + 1), (0, 0)), "{wanted}");
+    }
+    // What is wrong with the request is told by the request with a key, which is not needed again.
+    let answers = [Answer::Status(400), Answer::Status(403)];
+    let server = Both::start(&answers, &[Answer::Accept]).await;
+    let client = server.client().build().unwrap();
+    assert_eq!(status(within(client.connect(&server.url)).await), 403);
+    assert_eq!(server.seen(), seen((1, 2), (0, 0)));
+    assert_eq!(status(within(client.connect(&server.url)).await), 403);
+    assert_eq!(server.seen(), seen((1, 3), (0, 0)));
 }
 
 /// RFC 9113 §8.7: refused streams are asked for again, and then otherwise.
@@ -261,13 +300,14 @@ async fn where_http1_is_no_better_it_is_asked_once() {
         let client = client.build().unwrap();
         for asked in 1..=3 {
             assert_eq!(status(within(client.connect(&server.url)).await), 400);
-            assert_eq!(server.seen(), seen((1, asked), (1, 1)), "{no:?}");
+            // Once more with a key, at first.
+            assert_eq!(server.seen(), seen((1, asked + 1), (1, 1)), "{no:?}");
         }
         // Others at the same server may still be taken.
         let together = (0..20).map(|_| client.connect(&server.url));
         let all = within(futures_util::future::join_all(together)).await;
         assert!(all.into_iter().all(|opened| status(opened) == 400));
-        assert_eq!(server.seen(), seen((1, 23), (1, 1)), "{no:?}");
+        assert_eq!(server.seen(), seen((1, 24), (1, 1)), "{no:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use h2ws::handshake::{AllowedOrigins, Key};
+use h2ws::handshake::AllowedOrigins;
 use h2ws::{BridgeBuilder, HttpVersion};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::net::TcpListener;
@@ -244,11 +244,14 @@ async fn a_request_reaches_an_rfc8441_upstream_as_in_the_rfc() {
     assert_eq!(protocol.as_str(), "websocket");
     assert_eq!(parts.headers["sec-websocket-protocol"], "a, b");
     assert_eq!(parts.headers["cookie"], "a=1");
-    // The bridge's own, for the client's was for the bridge.
-    let key = &parts.headers["sec-websocket-key"];
-    assert!(Key::parse(key).is_ok(), "{key:?}");
-    assert_ne!(key, "dGhlIHNhbXBsZSBub25jZQ==");
-    for name in ["upgrade", "connection", "x-hop", "te", "host"] {
+    for name in [
+        "sec-websocket-key",
+        "upgrade",
+        "connection",
+        "x-hop",
+        "te",
+        "host",
+    ] {
         assert!(!parts.headers.contains_key(name), "{name}");
     }
     client.read_head().await;

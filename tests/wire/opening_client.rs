@@ -153,7 +153,7 @@ async fn a_key_is_sent_unless_it_is_switched_off() {
         }
     });
     let url = format!("ws://{addr}/");
-    let (on, off) = (http2(), http2().websocket_key(false));
+    let (on, off) = (http2().websocket_key(true), http2());
     let (on, off) = (on.build().unwrap(), off.build().unwrap());
     let mut keys = std::collections::HashSet::new();
     for (request, is_sent) in [

@@ -95,7 +95,7 @@ impl WayArgs {
 
     /// Through the proxy that was asked for.
     pub(crate) fn client(&self) -> ClientBuilder {
-        let builder = Client::builder().websocket_key(!self.no_websocket_key);
+        let builder = Client::builder().websocket_key(self.websocket_key);
         match &self.proxy {
             Some(proxy) => builder.proxy(&proxy.0),
             None if self.no_proxy => builder.no_proxy(),

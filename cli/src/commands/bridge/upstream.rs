@@ -110,7 +110,7 @@ pub(super) fn only(
         .server_name(args.server_name.clone())
         .forwarded(!args.no_forwarded)
         .x_forwarded(!args.no_x_forwarded)
-        .websocket_key(!args.no_websocket_key)
+        .websocket_key(args.websocket_key)
         .trust_forwarded(args.trust_forwarded)
         .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64));
     if let Some(timeout) = args.response_timeout {

@@ -64,6 +64,7 @@ pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
         ping,
         seen,
         ask,
+        key: ask.key,
     };
     session.run(facts).await;
     session.sum_up(facts);
@@ -78,6 +79,8 @@ struct Session<'a> {
     ping: Option<PingPong>,
     seen: watch::Receiver<Seen>,
     ask: &'a Ask<'a>,
+    /// Whether a `Sec-WebSocket-Key` is sent.
+    key: bool,
 }
 
 impl Session<'_> {
@@ -163,6 +166,16 @@ impl Session<'_> {
     async fn sockets(&mut self, facts: &mut Facts) -> Result<(), &'static str> {
         let mut first = Socket::new(Place::Socket(1));
         self.whole(&mut first, Depth::Full, facts).await;
+        let missed = |socket: &Socket| {
+            let opening = socket.opening.as_ref();
+            opening.is_some_and(|opening| opening.status == StatusCode::BAD_REQUEST)
+        };
+        // As the client does.
+        if missed(&first) && !self.key {
+            self.key = true;
+            first = Socket::new(Place::Socket(1));
+            self.whole(&mut first, Depth::Full, facts).await;
+        }
         let (works, echoes) = (first.works, matches!(first.echo, Echo::Same(_)));
         facts.http2.sockets.push(first);
         if !works {
@@ -238,7 +251,7 @@ impl Session<'_> {
         findings: &mut Vec<Found>,
     ) -> Result<(Carrier, Agreed), Finding> {
         let ask = self.ask;
-        let key = ask.key.then(|| Key::new(random()));
+        let key = self.key.then(|| Key::new(random()));
         let headers = ask.headers.clone();
         let mut request = extended_connect::request(ask.target, headers, ask.offer, key.as_ref())
             .map_err(Finding::Handshake)?;

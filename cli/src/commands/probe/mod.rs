@@ -70,7 +70,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
             target,
             headers: &headers,
             offer: &offer,
-            key: !args.way.no_websocket_key,
+            key: args.way.websocket_key,
             timeout,
         };
         let mut facts = probe(&way, &ask).await;

@@ -61,7 +61,7 @@ impl RouteBuilder {
             upstream_host: UpstreamHost::Client,
             server_name: None,
             families: Families::default(),
-            websocket_key: true,
+            websocket_key: false,
             trust_forwarded: false,
             ordinary: None,
             via: None,
@@ -158,10 +158,10 @@ impl RouteBuilder {
         self
     }
 
-    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2, too, which gateways to
-    /// servers of RFC 6455 may need; see
+    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2 at once, and not only
+    /// where they answered 400 without it; see
     /// [`ClientBuilder::websocket_key`](crate::ClientBuilder::websocket_key), which this overrides.
-    /// Default true. A client's own key is never passed on.
+    /// Default false. A client's own key is never passed on.
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.websocket_key = enabled;
         self
