@@ -16,8 +16,10 @@ use super::meters::Meters;
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
 use super::verdict::Verdict;
-use super::{Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, headers, refusal};
-use crate::client::{Accepted, RequestBuilder};
+use super::{
+    Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, headers, ordinary, refusal,
+};
+use crate::client::{Accepted, HttpVersion, RequestBuilder};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{HostPort, Offer, Via};
@@ -255,12 +257,17 @@ async fn ask_one(
 fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) -> RequestBuilder {
     let timeouts = route.timeouts();
     let mut fields = asked.fields.clone();
+    let version = match upstream.http_version() {
+        // It authenticates a connection, which is to be the socket's own.
+        HttpVersion::Auto if ordinary::authenticates(&fields) => HttpVersion::Http1,
+        version => version,
+    };
     route.request_headers().apply(&mut fields);
     let request = route
         .client()
         .unwrap_or(&bridge.client)
         .request(&upstream.url(&asked.path))
-        .version(upstream.http_version())
+        .version(version)
         .websocket_key(route.websocket_key())
         .within(timeouts.connect, timeouts.handshake)
         .on_behalf(fields, asked.offer.clone());

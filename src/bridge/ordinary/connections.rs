@@ -162,7 +162,7 @@ pub(super) struct Wanted {
 }
 
 /// Whether a request with these fields authenticates its connection.
-pub(super) fn authenticates(fields: &HeaderMap) -> bool {
+pub(in crate::bridge) fn authenticates(fields: &HeaderMap) -> bool {
     let of_connection = |value: &HeaderValue| {
         let scheme = value.as_bytes().trim_ascii_start();
         let end = scheme.iter().position(|byte| matches!(byte, b' ' | b'\t'));

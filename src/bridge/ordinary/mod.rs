@@ -19,7 +19,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request, r
 use tower_service::Service;
 
 pub use self::body::{BridgeBody, BridgeBodyError};
-pub(super) use self::connections::Connections;
+pub(super) use self::connections::{Connections, authenticates};
 
 use self::ask::{Answered, Asked};
 use self::body::{Progress, Upload};
