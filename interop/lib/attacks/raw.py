@@ -57,9 +57,10 @@ class Stream:
 class Tcp:
     """A TCP connection whose sender has patience and an end."""
 
-    def __init__(self, port: int, receive_buffer: int | None = None, sock: socket.socket | None = None):
+    def __init__(self, port: int, receive_buffer: int | None = None, sock: socket.socket | None = None, source: str = ""):
         if sock is None:
             sock = socket.socket()
+            sock.bind((source, 0))
             if receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             sock.settimeout(5)

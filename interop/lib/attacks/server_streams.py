@@ -438,3 +438,26 @@ def idle_connections_http1(t):
 def silent_connections(t):
     """H7: TCP connections that say nothing, on all places."""
     filled(t, 30, lambda: t.tcp())
+
+
+@row("server", "--connections-per-client", "5", quick=True, limit=30)
+def connections_of_one_address(t):
+    """H7: 50 connections from one address, where 5 are allowed: the others are closed, and other addresses get in."""
+    opened = [t.tcp(source="127.0.0.2") for _ in range(50)]
+    for each in opened:
+        each.receive(0.05)
+    closed = sum(each.closed for each in opened)
+    why = t.newcomer(8)
+    t.got(f"{closed} of 50 closed; a newcomer {'got in' if not why else 'did not: ' + why}")
+    t.want(closed == 45 and not why, "not 45 closed, or nobody else gets in")
+
+
+@row("server", "--process-buffer", str(64 << 20), memory=160, limit=40)
+def unread_sockets_on_many_connections(t):
+    """H5: 500 unread sockets on each of 4 connections, where the process may hold 64 MiB."""
+    sent = 0
+    for _ in range(4):
+        c = t.connect(grant=0)
+        c.until(lambda: c.settings is not None)
+        sent += fill(t, c, c.open_many(500), f.ws(bytes(32000)), 4)
+    t.got(f"{sent >> 20} MiB taken")
