@@ -129,7 +129,8 @@ pub(crate) struct ServeArgs {
     /// Do not take WebSockets over HTTP/2
     #[arg(long)]
     pub(crate) no_extended_connect: bool,
-    /// Origins whose pages may open sockets, such as https://*.example.com (repeatable)
+    /// Origins whose pages may open sockets, such as https://*.example.com, or file:// and app://.
+    /// of applications (repeatable)
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
     /// Hosts that the server is reached as, such as example.com or *.example.com:8443
@@ -182,8 +183,8 @@ pub(crate) struct BridgeArgs {
     /// Look for mistakes in the file, tell them all, and end
     #[arg(long, conflicts_with = "to")]
     pub(crate) check: bool,
-    /// Origins whose pages may open sockets, such as https://*.example.com (repeatable);
-    /// without one, any may for ws:// and wss://
+    /// Origins whose pages may open sockets, such as https://*.example.com, or file:// and app://.
+    /// of applications (repeatable); without one, any may for ws:// and wss://
     #[arg(long, value_name = "ORIGIN", conflicts_with = "config")]
     pub(crate) allow_origin: Vec<String>,
     /// Pages of any origin may open sockets, to a tcp:// target too

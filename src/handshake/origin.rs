@@ -1,15 +1,25 @@
 //! Which pages may open sockets (RFC 6455 §10.2).
 //!
 //! Browsers let any page open a WebSocket to any server, cookies included, and leave it to the
-//! server to look at `origin`. Who is no browser can send any origin, or none: this check
+//! server to look at `origin`. Other programs can send any origin, or none: this check
 //! protects users of browsers, and authenticates nobody.
+//!
+//! | a pattern | allows |
+//! |---|---|
+//! | `*` | every origin |
+//! | `null` | the origin of sandboxed pages and, in most browsers, of local files |
+//! | `scheme://host`, with `*.` before the host, `:port` or `:*` behind it | those hosts and ports |
+//! | another scheme than `http` and `https` before anything else: `file://`, `app://.` | that, literally |
+//!
+//! The last row is for pages that come from no web server (Electron, Cordova, extensions): what
+//! follows their scheme need not be a host. An `http` origin that is no host is a mistake.
 
 use std::fmt;
 
 use http::HeaderValue;
 
 use super::Rejection;
-use super::authority::{HostPort, InvalidHostPort, Pattern, PortPattern};
+use super::authority::{HostPort, Pattern, PortPattern};
 use super::syntax;
 
 /// The origins that may open a socket. Without an `origin`, anyone may: that is no browser.
@@ -37,7 +47,15 @@ pub struct AllowedOrigins {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listed {
     scheme: String,
-    host: Pattern,
+    host: Hosts,
+}
+
+/// What may follow the scheme.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hosts {
+    Matching(Pattern),
+    /// This alone.
+    Literally(String),
 }
 
 impl AllowedOrigins {
@@ -76,6 +94,8 @@ impl AllowedOrigins {
     /// Those that match one of `patterns`: `scheme://host`, where the host may be `*.host` for
     /// all names below it, then nothing for the scheme's default port, `:port`, or `:*` for any.
     /// `*` is [`AllowedOrigins::any`], `null` the origin of sandboxed pages and local files.
+    /// Origins of other schemes than `http` and `https` that have no host, such as `file://` and
+    /// `app://.`, are compared literally.
     ///
     /// # Errors
     /// If a pattern is none of these.
@@ -91,7 +111,11 @@ impl AllowedOrigins {
                 pattern => {
                     let invalid = || InvalidOrigin(pattern.to_owned());
                     let (scheme, host) = split(pattern).ok_or_else(invalid)?;
-                    let host = Pattern::parse(host).map_err(|_: InvalidHostPort| invalid())?;
+                    let host = match Pattern::parse(host) {
+                        Ok(host) => Hosts::Matching(host),
+                        Err(_) if is_literal(&scheme, host) => Hosts::Literally(host.to_owned()),
+                        Err(_) => return Err(invalid()),
+                    };
                     allowed.listed.push(Listed { scheme, host });
                 }
             }
@@ -150,27 +174,42 @@ impl AllowedOrigins {
         let Some((scheme, host)) = split(origin) else {
             return false;
         };
-        let Ok(host) = host.parse::<HostPort>() else {
-            return false;
-        };
         let default_port = default_port(&scheme);
+        let parsed = host.parse::<HostPort>().ok();
         let same_host = self.same_host
             && default_port.is_some_and(|port| {
-                authority.is_some_and(|authority| authority.is_same(&host, port))
+                let both = authority.zip(parsed.as_ref());
+                both.is_some_and(|(authority, host)| authority.is_same(host, port))
             });
         same_host
             || self.listed.iter().any(|listed| {
                 listed.scheme == scheme
-                    && listed.host.matches_host(host.host())
-                    && match listed.host.port {
-                        PortPattern::Any => true,
-                        PortPattern::Only(port) => host.port().or(default_port) == Some(port),
-                        PortPattern::Unnamed => {
-                            host.port().is_none_or(|port| default_port == Some(port))
-                        }
+                    && match &listed.host {
+                        Hosts::Literally(literally) => literally == host,
+                        Hosts::Matching(pattern) => parsed
+                            .as_ref()
+                            .is_some_and(|host| matches(pattern, host, default_port)),
                     }
             })
     }
+}
+
+fn matches(pattern: &Pattern, host: &HostPort, default_port: Option<u16>) -> bool {
+    pattern.matches_host(host.host())
+        && match pattern.port {
+            PortPattern::Any => true,
+            PortPattern::Only(port) => host.port().or(default_port) == Some(port),
+            PortPattern::Unnamed => host.port().is_none_or(|port| default_port == Some(port)),
+        }
+}
+
+/// Whether what follows `scheme://` in a pattern, and is no host, may be meant as it stands. A
+/// `*` that is not where hosts have one would be taken for more than it is.
+fn is_literal(scheme: &str, rest: &str) -> bool {
+    default_port(scheme).is_none()
+        && rest
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'*')
 }
 
 /// The scheme, in lower case, and what follows `://`.
@@ -198,7 +237,7 @@ impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no origin such as https://example.com or https://*.example.com:8443",
+            "{:?} is not an origin such as https://example.com, https://*.example.com:8443 or file://",
             self.0
         )
     }
@@ -262,6 +301,52 @@ mod tests {
         let latin = HeaderValue::from_bytes(b"https://example.com\xff").unwrap();
         assert_eq!(allowed.check(Some(&latin)), Err(Rejection::Origin));
         assert_eq!(AllowedOrigins::any().check(Some(&latin)), Ok(()));
+    }
+
+    #[test]
+    fn pages_that_come_from_no_web_server_are_compared_literally() {
+        let origins = [
+            "file://",
+            "file:///",
+            "app://.",
+            "app://obsidian.md",
+            "capacitor://localhost",
+            "tauri://localhost",
+            "chrome-extension://aapocclcgogkmnckokdopfmhonfmgoek",
+            "moz-extension://0f1d0c35-ff5d-4a0a-8a3b-4b1c3f0b6c5e",
+            "vscode-webview://1a2b?x=_y",
+            "x-app://a_b",
+            "null",
+        ];
+        for listed in origins {
+            let allowed = AllowedOrigins::parse([listed]).unwrap();
+            for origin in origins {
+                assert_eq!(
+                    check(&allowed, origin),
+                    origin == listed,
+                    "{origin} by {listed}"
+                );
+            }
+        }
+        let allowed = AllowedOrigins::parse(["file://", "app://."]).unwrap();
+        for (origin, expected) in [
+            ("FILE://", true),
+            ("file://evil.test", false),
+            ("file://.", false),
+            ("app://", false),
+            ("app://..", false),
+            ("https://", false),
+            ("https://.", false),
+            ("file:", false),
+        ] {
+            assert_eq!(check(&allowed, origin), expected, "{origin}");
+        }
+        let same = AllowedOrigins::same_host();
+        let here = "localhost".parse().unwrap();
+        for origin in ["file://", "app://.", "capacitor://localhost"] {
+            let origin = HeaderValue::from_static(origin);
+            assert!(same.check_for(Some(&origin), &here).is_err(), "{origin:?}");
+        }
     }
 
     #[test]
@@ -331,6 +416,13 @@ mod tests {
             "https://a:0",
             "*://a",
             "https://*a",
+            "https://.",
+            "http://a_b c",
+            "app://*",
+            "app://.*",
+            "app://. file://",
+            "file",
+            "file:",
         ] {
             let error = AllowedOrigins::parse([bad]).unwrap_err();
             assert!(error.to_string().contains(&format!("{bad:?}")), "{bad}");

@@ -94,7 +94,7 @@ fn values_that_are_none_name_their_option() {
         (
             "--allow-origin",
             "example.com",
-            "no origin such as https://",
+            "not an origin such as https://",
         ),
         ("--allow-host", "a/b", "host"),
     ] {
