@@ -1,13 +1,32 @@
 //! One line for each request, for a socket or an ordinary one, at its end.
+//!
+//! The line always gives the reason and the party at fault, one value a key;
+//! README has the table of its keys. Values are what they are: how they are
+//! quoted is for the subscriber to decide.
+//!
+//! | what ends a request | `closed_by` | `closed` |
+//! |---|---|---|
+//! | a Close frame, an end without one | the side that ended it first | `close`, `end` |
+//! | a reset, a connection that breaks | that side | `reset` |
+//! | nothing, where an end was due | the side that had begun to end it | `silence` |
+//! | the end of the server's grace | bridge | `reset` |
+//! | no route, an origin or a host that is not allowed, a limit | bridge | `refused` |
+//! | an upstream's own status, or that it cannot be reached | upstream | `refused` |
+//! | a body that does not come to its end | client | `refused` |
+//! | the client does not wait | client | `gone` |
+//! | a plain HTTP request is answered, to the end | upstream | `answered` |
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode, Version, request};
+use http::header::{ORIGIN, USER_AGENT};
+use http::{HeaderMap, Method, StatusCode, Version, request};
 
+use super::{Route, Upstream, names};
 use crate::frame::CloseCode;
+use crate::handshake::HostPort;
 use crate::metrics::REPORT;
 use crate::server::{Peer, Upgrade};
 use crate::transport::Transport;
@@ -44,13 +63,13 @@ pub trait BridgeObserver: Send + Sync + 'static {
     }
 }
 
-/// Who did something to a socket.
+/// A party to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Party {
-    /// Who asked for it.
+    /// The one that asked for it.
     Client,
-    /// Whom it was led to.
+    /// The server behind the bridge.
     Upstream,
     /// The bridge in between.
     Bridge,
@@ -70,30 +89,34 @@ impl fmt::Display for Party {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Closed {
-    /// Who ended it first, and with which code: 1005 where the Close frame had
-    /// none, 1006 where there was none (RFC 6455 §7.1.5).
+    /// The party that ended it first, and its code: 1005 where the Close frame
+    /// had none, 1006 where there was no Close frame (RFC 6455 §7.1.5).
     By(Party, CloseCode),
-    /// A side was reset, or its connection broke.
+    /// A side was reset, or its connection broke; the bridge's own, where the
+    /// server cut it at the end of its grace.
     Broken(Party),
-    /// It had begun to end, and then nothing came.
-    Silence,
-    /// An ordinary request was answered by its upstream, to the end.
+    /// This party had begun to end it, and then nothing came.
+    Silence(Party),
+    /// A plain HTTP request was answered by its upstream, to the end.
     Answered,
-    /// The bridge refused the request, or the upstream a socket.
-    Refused,
+    /// The request was refused: by the bridge, by the upstream (which may be out
+    /// of reach), or for what the client failed to send.
+    Refused(Party),
     /// The client did not wait: for the answer, or for all of its body.
     Gone,
 }
 
 impl Closed {
-    /// Who ended it.
+    /// The party that ended it.
     #[must_use]
     pub fn by(self) -> Party {
         match self {
-            Self::By(party, _) | Self::Broken(party) => party,
+            Self::By(party, _)
+            | Self::Broken(party)
+            | Self::Silence(party)
+            | Self::Refused(party) => party,
             Self::Gone => Party::Client,
             Self::Answered => Party::Upstream,
-            Self::Silence | Self::Refused => Party::Bridge,
         }
     }
 
@@ -102,8 +125,8 @@ impl Closed {
     pub fn code(self) -> Option<u16> {
         match self {
             Self::By(_, code) => Some(code.into()),
-            Self::Broken(_) | Self::Silence => Some(CloseCode::ABNORMAL.into()),
-            Self::Answered | Self::Refused | Self::Gone => None,
+            Self::Broken(_) | Self::Silence(_) => Some(CloseCode::ABNORMAL.into()),
+            Self::Answered | Self::Refused(_) | Self::Gone => None,
         }
     }
 
@@ -114,10 +137,24 @@ impl Closed {
             Self::By(_, CloseCode::ABNORMAL) => "end",
             Self::By(..) => "close",
             Self::Broken(_) => "reset",
-            Self::Silence => "silence",
+            Self::Silence(_) => "silence",
             Self::Answered => "answered",
-            Self::Refused => "refused",
+            Self::Refused(_) => "refused",
             Self::Gone => "gone",
+        }
+    }
+
+    /// The reason, where nothing more is known.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::By(_, CloseCode::ABNORMAL) => "the stream ended without a Close frame",
+            Self::By(..) => "closed by a Close frame",
+            Self::Broken(Party::Bridge) => "cut",
+            Self::Broken(_) => "the connection broke",
+            Self::Silence(_) => "nothing came for too long",
+            Self::Answered => "answered",
+            Self::Refused(_) => "refused",
+            Self::Gone => "the client did not wait",
         }
     }
 }
@@ -135,15 +172,22 @@ pub struct Access {
     began: Instant,
     peer: SocketAddr,
     transport: Transport,
-    /// Of an ordinary request.
+    /// Where trusted proxies say that the client is.
+    client: IpAddr,
+    /// Of a plain HTTP request.
     method: Option<Method>,
-    pub(super) authority: String,
+    authority: Arc<str>,
     /// Without its query, which may hold secrets.
-    path: String,
-    pub(super) route: Option<String>,
-    pub(super) upstream: Option<String>,
-    pub(super) address: Option<SocketAddr>,
+    path: Box<str>,
+    origin: Option<Arc<str>>,
+    user_agent: Option<Arc<str>>,
+    route: Option<Arc<str>>,
+    upstream: Option<Arc<str>>,
+    address: Option<SocketAddr>,
     pub(super) upstream_version: Option<Version>,
+    /// The party to blame for a refusal.
+    blamed: Party,
+    reason: Option<Box<str>>,
     pub(super) status: Option<StatusCode>,
     moved: Moved,
     /// What of it the observer knows, and since when.
@@ -156,20 +200,22 @@ pub struct Access {
 
 impl Access {
     pub(super) fn begin(request: &Upgrade, observer: Option<Arc<dyn BridgeObserver>>) -> Self {
+        let fields = (request.path(), request.headers());
         let (peer, transport) = (request.peer_addr(), request.transport());
-        let mut access = Self::new(peer, transport, request.path(), observer);
-        access.authority = request.authority().to_string();
+        let mut access = Self::new(peer, transport, fields, observer);
+        access.asks(request.authority());
         access
     }
 
-    /// Of an ordinary request, whose authority is yet to be found out.
+    /// Of a plain HTTP request, whose authority is yet to be found out.
     pub(super) fn of_ordinary(
         parts: &request::Parts,
         peer: &Peer,
         observer: Option<Arc<dyn BridgeObserver>>,
     ) -> Self {
         let transport = parts.extensions.get().copied().unwrap_or(Transport::Io);
-        let mut access = Self::new(peer.addr(), transport, parts.uri.path(), observer);
+        let fields = (parts.uri.path(), &parts.headers);
+        let mut access = Self::new(peer.addr(), transport, fields, observer);
         access.method = Some(parts.method.clone());
         access
     }
@@ -177,7 +223,7 @@ impl Access {
     fn new(
         peer: SocketAddr,
         transport: Transport,
-        path: &str,
+        (path, fields): (&str, &HeaderMap),
         observer: Option<Arc<dyn BridgeObserver>>,
     ) -> Self {
         let began = Instant::now();
@@ -185,13 +231,18 @@ impl Access {
             began,
             peer,
             transport,
+            client: peer.ip(),
             method: None,
-            authority: String::new(),
-            path: path.to_owned(),
+            authority: names::shared(""),
+            path: path.into(),
+            origin: fields.get(ORIGIN).map(names::of_field),
+            user_agent: fields.get(USER_AGENT).map(names::of_field),
             route: None,
             upstream: None,
             address: None,
             upstream_version: None,
+            blamed: Party::Bridge,
+            reason: None,
             status: None,
             moved: Moved::default(),
             told: Moved::default(),
@@ -208,7 +259,33 @@ impl Access {
         self.peer
     }
 
-    /// The method of an ordinary request; none for a socket.
+    /// The client's address as trusted proxies give it
+    /// ([`trust_forwarded`](crate::RouteBuilder::trust_forwarded)); the peer's otherwise.
+    #[must_use]
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// The beginning of the request's `origin`, if it had one.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
+    /// The beginning of the request's `user-agent`, if it had one.
+    #[must_use]
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+
+    /// Why it ended as it [did](Self::closed), once it has, in words for an operator.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        let closed = self.closed?;
+        Some(self.reason.as_deref().unwrap_or(closed.reason()))
+    }
+
+    /// The method of a plain HTTP request; none for a socket.
     #[must_use]
     pub fn method(&self) -> Option<&Method> {
         self.method.as_ref()
@@ -289,6 +366,39 @@ impl Access {
         }
     }
 
+    /// The host that was asked for.
+    pub(super) fn asks(&mut self, authority: &HostPort) {
+        self.authority = names::shared(&authority.to_string());
+    }
+
+    /// The route that it takes, which knows whether to believe proxies.
+    pub(super) fn takes(&mut self, route: &Route, fields: &HeaderMap) {
+        self.route = Some(names::shared(route.name()));
+        self.client = route.counted_as(fields, self.peer.ip());
+    }
+
+    /// The upstream that is asked now.
+    pub(super) fn tries(&mut self, upstream: &Upstream) {
+        self.upstream = Some(names::shared(&upstream.to_string()));
+        self.address = upstream.address();
+    }
+
+    /// The party to blame for a refusal, and the reason.
+    pub(super) fn blame(&mut self, party: Party, why: impl fmt::Display) {
+        self.blamed = party;
+        self.because(why);
+    }
+
+    /// The reason for the end.
+    pub(super) fn because(&mut self, why: impl fmt::Display) {
+        self.reason = Some(why.to_string().into());
+    }
+
+    /// It is refused by the party that is blamed.
+    pub(super) fn refused(&self) -> Closed {
+        Closed::Refused(self.blamed)
+    }
+
     pub(super) fn end(mut self, closed: Closed) {
         self.closed = Some(closed);
     }
@@ -298,20 +408,48 @@ impl Access {
 /// end of a drain.
 impl Drop for Access {
     fn drop(&mut self) {
-        let unsaid = if self.is_open {
-            Closed::Broken(Party::Bridge)
-        } else {
-            Closed::Gone
+        if self.closed.is_none() {
+            self.closed = Some(if self.is_open {
+                self.because("cut at the end of the grace");
+                Closed::Broken(Party::Bridge)
+            } else {
+                Closed::Gone
+            });
+        }
+        self.log();
+        self.report();
+        match &self.observer {
+            Some(observer) if self.method.is_some() => observer.passed(self),
+            Some(observer) => observer.ended(self),
+            None => {}
+        }
+    }
+}
+
+impl Access {
+    fn log(&self) {
+        let Some(closed) = self.closed else {
+            return;
         };
-        let closed = *self.closed.get_or_insert(unsaid);
+        let (version, connection, stream) = match self.transport {
+            Transport::Http2 { connection, stream } => ("HTTP/2", Some(connection), Some(stream)),
+            Transport::Http1 { connection } => ("HTTP/1.1", Some(connection), None),
+            _ => ("none", None, None),
+        };
         tracing::info!(
             target: "h2ws::access",
             peer = %self.peer,
-            transport = %self.transport,
-            authority = self.authority,
-            path = self.path,
-            route = self.route,
-            upstream = self.upstream,
+            client = %self.client,
+            version,
+            connection,
+            stream,
+            method = self.method.as_ref().map(Method::as_str),
+            authority = &*self.authority,
+            path = &*self.path,
+            origin = self.origin.as_deref(),
+            user_agent = self.user_agent.as_deref(),
+            route = self.route.as_deref(),
+            upstream = self.upstream.as_deref(),
             address = self.address.map(tracing::field::display),
             upstream_version = self.upstream_version.map(tracing::field::debug),
             status = self.status.map(|status| status.as_u16()),
@@ -321,16 +459,10 @@ impl Drop for Access {
             closed_by = %closed.by(),
             closed = closed.how(),
             code = closed.code().filter(|_| self.method.is_none()),
-            method = self.method.as_ref().map(Method::as_str),
+            reason = self.reason(),
             "{}",
             if self.method.is_some() { "request" } else { "socket" },
         );
-        self.report();
-        match &self.observer {
-            Some(observer) if self.method.is_some() => observer.passed(self),
-            Some(observer) => observer.ended(self),
-            None => {}
-        }
     }
 }
 

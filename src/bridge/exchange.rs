@@ -9,7 +9,7 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, Response, StatusCode, Version};
 use tokio::time::timeout;
 
-use super::access::{Access, Closed};
+use super::access::{Access, Closed, Party};
 use super::forwarded::{From, View};
 use super::mapped::Map;
 use super::meters::Meters;
@@ -87,7 +87,7 @@ pub(super) async fn open(
 fn refuse(request: Upgrade, No(response): No, access: &mut Access) -> Closed {
     access.status = Some(response.status());
     request.reject_with(*response);
-    Closed::Refused
+    access.refused()
 }
 
 fn admit(
@@ -98,17 +98,24 @@ fn admit(
     let routes = bridge.routes();
     let found = routes.find_only(request.authority(), request.path());
     let Ok(Some(route)) = found else {
+        access.because(if found.is_err() {
+            "paths like this are read in several ways, by different routes"
+        } else {
+            "no route for this host and path"
+        });
         return Err(refusal::no_route(found.is_err()).into());
     };
     let route = route.clone();
-    access.route = Some(route.name().to_owned());
+    access.takes(&route, request.headers());
     let opening = request.opening();
-    opening
-        .check_origin(route.origins())
-        .map_err(|rejection| rejection.to_response(opening.via))?;
-    let permit = route
-        .admit(route.counted_as(request.headers(), request.peer_addr().ip()))
-        .map_err(refusal::saturated)?;
+    opening.check_origin(route.origins()).map_err(|rejection| {
+        access.because(&rejection);
+        rejection.to_response(opening.via)
+    })?;
+    let permit = route.admit(access.client()).map_err(|saturated| {
+        access.because(&saturated);
+        refusal::saturated(saturated)
+    })?;
     Ok((route, permit))
 }
 
@@ -190,12 +197,14 @@ async fn ask(
         let lease = match route.pick_other(&asked.fields, asked.client, &tried) {
             Ok(lease) => lease,
             Err(none) => {
-                return Err(last.unwrap_or_else(|| refusal::no_upstream(none).into()));
+                return Err(last.unwrap_or_else(|| {
+                    access.because(&none);
+                    refusal::no_upstream(none).into()
+                }));
             }
         };
         let upstream = lease.upstream();
-        access.upstream = Some(upstream.to_string());
-        access.address = upstream.address();
+        access.tries(upstream);
         let error = match ask_one(bridge, route, upstream, asked).await {
             Ok(answered) => {
                 access.upstream_version = answered.version();
@@ -205,6 +214,7 @@ async fn ask(
             Err(error) => error,
         };
         access.upstream_version = error.refusal().map(|refusal| refusal.version);
+        access.blame(Party::Upstream, &error);
         if error.refusal().is_none() || refusal::is_none(&error) {
             tracing::warn!(%upstream, %error, "no socket from an upstream");
         }

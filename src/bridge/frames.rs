@@ -72,6 +72,12 @@ impl Frames {
         self.phase == Phase::Closed
     }
 
+    /// Whether the sender sends what is no WebSocket, so that its Close frame
+    /// would not be seen.
+    pub(super) fn is_lost(&self) -> bool {
+        self.phase == Phase::Lost
+    }
+
     /// Whether the next byte begins a frame.
     pub(super) fn is_between(&self) -> bool {
         self.phase == Phase::Head && self.head_len == 0

@@ -46,8 +46,8 @@ impl Meters {
             Closed::By(_, CloseCode::ABNORMAL) => SocketEnd::Abnormal,
             Closed::By(_, code) => SocketEnd::Closed(code),
             Closed::Broken(broken) if broken == party => SocketEnd::ConnectionLost,
-            Closed::Silence => SocketEnd::Timeout,
-            Closed::Broken(_) | Closed::Answered | Closed::Refused | Closed::Gone => {
+            Closed::Silence(_) => SocketEnd::Timeout,
+            Closed::Broken(_) | Closed::Answered | Closed::Refused(_) | Closed::Gone => {
                 SocketEnd::Dropped
             }
         };

@@ -9,6 +9,7 @@ mod frames;
 mod headers;
 mod mapped;
 mod meters;
+mod names;
 mod ordinary;
 mod pool;
 mod refusal;

@@ -1,14 +1,41 @@
 //! Two byte streams joined: what comes from one goes to the other.
+//!
+//! # How a socket ends
+//!
+//! One rule, whatever version of HTTP carries either side. A socket is over for
+//! its client when there is nothing left that the client could be told; then
+//! its places are free (permit, lease), and the line names the party that ended
+//! it first, whatever followed.
+//!
+//! | what ends | the other side sees | the places are free | the line |
+//! |---|---|---|---|
+//! | Close of one side | the Close, while its stream stays open for the answer | when both have closed; after a silence of `close_timeout` | that side, `close`, its code; `silence` where no answer came |
+//! | client's end without a Close | the end (END_STREAM, FIN), while the upstream may go on | when the upstream has ended; after a silence of `close_timeout` | client, `end`, 1006 |
+//! | upstream's end without a Close | the end, and a reset within `client_linger` | at once: for a client the socket is over, and browsers do not end their side | upstream, `end`, 1006 |
+//! | upstream's end (or reset) behind its Close | the Close at once; the end when the client has closed or ended, or after a silence of `client_linger`; at once where the client's frames could not be followed, so that its answer would not be seen | with that end | upstream, `close`, its code |
+//! | client's end behind its Close | the end behind the upstream's Close: there are servers that lose their answer otherwise | when the upstream has closed or ended; after a silence of `close_timeout` | client, `close`, its code |
+//! | client's reset behind its Close | the end, in time for the upstream's Close | at once | client, `close`, its code |
+//! | reset of one side | a reset | at once | that side, `reset`, 1006 |
+//! | Close of the bridge (drain, idle time) | as if the upstream had sent it; the client's answer closes the upstream | as above | bridge, `close`, 1001 |
+//! | the server's grace is over | a reset | at once | bridge, `reset`, 1006 |
+//!
+//! What a client still sends to an upstream that ended without a Close goes
+//! there for `client_linger`: END_STREAM is FIN, which is half an end (RFC 8441
+//! §5). Nobody's place is held for it.
 
+use std::fmt;
+use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
 use super::access::{Access, Closed, Party};
 use super::frames::Frames;
 use super::meters::Meters;
 use super::silence::Silence;
+use crate::error::Error;
 use crate::frame::{CloseCode, Role};
 use crate::transport::{Finish, Linger, Stream, StreamError};
 
@@ -38,13 +65,11 @@ pub(super) struct Times {
 /// room, so what is held is bounded by one outgoing buffer and one receive
 /// window a direction; a splice that is idle holds nothing.
 ///
-/// Ends go across as RFC 8441 §5 maps them: an orderly end (FIN, END_STREAM)
-/// behind what was sent before it, while the other direction goes on; a reset
-/// resets. Only what follows a Close frame does not go across at once: the
-/// stream stays open for the other side's Close, because there are peers that
-/// lose theirs otherwise (Firefox, lighttpd), or all their sockets (Hypercorn).
-/// When both Close frames have passed, each side is ended as an endpoint of
-/// this library would end it.
+/// The ends of one side go across as the table of this module says. What
+/// follows a Close frame does not go across at once: the stream stays open for
+/// the other side's Close, because there are peers that lose theirs otherwise
+/// (Firefox, lighttpd), or all their sockets (Hypercorn). When both Close frames
+/// have passed, each side is ended as an endpoint of this library would end it.
 pub(super) struct Splice {
     client: Stream,
     upstream: Stream,
@@ -65,8 +90,7 @@ enum Leave {
     No,
     /// At the end of the frame that is on its way.
     Wanted,
-    /// It was, and the upstream is no longer heard, but read.
-    Ignored,
+    /// It was, or need not be.
     Asked,
 }
 
@@ -79,6 +103,16 @@ struct Flow {
     /// The receiver is gone, and what the sender has still to say matters only
     /// for its Close frame.
     deaf: bool,
+    /// How the sender's stream has ended behind its Close frame.
+    behind: Behind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// Not yet.
+    Nothing,
+    End,
+    Break,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,13 +154,13 @@ impl Splice {
         }
     }
 
-    /// Moves bytes until the socket is over, and lets go of both streams; what
-    /// is left to do for them happens without the caller.
+    /// Moves bytes until the socket is over for its client, and lets go of both
+    /// streams; what is left to do for them happens without the caller.
     ///
     /// Dropping the future cuts both. Boxed, for it is what an open socket
     /// weighs.
     pub(super) async fn run(mut self: Box<Self>, access: &mut Access) -> Closed {
-        let closed = std::future::poll_fn(|cx| {
+        let (closed, why) = std::future::poll_fn(|cx| {
             let over = self.poll_over(cx);
             let (up, down) = (self.up.bytes, self.down.bytes);
             self.meters.pause(up, down);
@@ -135,11 +169,17 @@ impl Splice {
         })
         .await;
         self.meters.ends(closed);
-        self.finish();
+        access.because(why);
+        if self.client_is_left() {
+            tokio::spawn(self.hear_out());
+        } else {
+            let linger = self.times.client_linger;
+            self.finish(linger);
+        }
         closed
     }
 
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<(Closed, Why)> {
         loop {
             // What an upstream said before it broke is worth more than an
             // error of writing to it.
@@ -147,12 +187,15 @@ impl Splice {
                 self.down
                     .poll_move(&mut self.upstream, &mut self.client, &mut self.silence, cx);
             self.note(Party::Upstream, |splice| &splice.down);
-            self.ignore_upstream(cx);
             self.ask_to_close();
+            if self.down.poll_behind(&mut self.upstream, cx) {
+                self.silence.restart();
+            }
             let up = self
                 .up
                 .poll_move(&mut self.client, &mut self.upstream, &mut self.silence, cx);
             self.note(Party::Client, |splice| &splice.up);
+            self.up.poll_behind(&mut self.client, cx);
             let down = down.and_then(|_| self.down.poll_out(&mut self.client, cx));
             let up = up.and_then(|moved| match self.client_breaks(moved, cx) {
                 Some(broken) => Err(broken),
@@ -175,8 +218,8 @@ impl Splice {
                 }
                 Ok(()) => {}
             }
-            if self.up.is_over() && self.down.is_over() {
-                return Poll::Ready(self.closed());
+            if self.is_over() {
+                return Poll::Ready((self.closed(), Why::Ended));
             }
             // After the wakers are in place, by which a drain is told.
             if self.leave == Leave::No && self.client.is_draining() {
@@ -184,14 +227,13 @@ impl Splice {
                 self.silence.restart();
                 continue;
             }
-            let limit = if self.is_ending() {
-                Some(self.times.close)
-            } else {
-                self.times.idle
-            };
-            ready!(self.silence.poll(limit, cx));
+            ready!(self.silence.poll(self.silence_limit(), cx));
+            if self.down.behind != Behind::Nothing {
+                return Poll::Ready((self.closed(), Why::Unanswered));
+            }
             if self.is_ending() {
-                return Poll::Ready(Closed::Silence);
+                let began = self.first.unwrap_or(Party::Bridge);
+                return Poll::Ready((Closed::Silence(began), Why::Unanswered));
             }
             self.leave = Leave::Wanted;
         }
@@ -221,21 +263,29 @@ impl Splice {
         self.first.is_some() || self.leave != Leave::No
     }
 
-    /// Behind the bridge's own Close frame nobody hears the upstream, but it
-    /// may have to be read to go on reading, as one that answers what it reads.
-    fn ignore_upstream(&mut self, cx: &mut Context<'_>) {
-        while self.leave == Leave::Ignored {
-            let Poll::Ready(budget) = tokio::task::coop::poll_proceed(cx) else {
-                return;
-            };
-            let Poll::Ready(chunk) = self.upstream.poll_chunk(cx) else {
-                return;
-            };
-            budget.made_progress();
-            if !matches!(chunk, Ok(Some(_))) {
-                // An error shows up where the upstream is written to.
-                self.leave = Leave::Asked;
-            }
+    /// Whether there is nothing left that the client could be told.
+    fn is_over(&self) -> bool {
+        let unseen = self.up.frames.is_lost() && self.down.behind != Behind::Nothing;
+        (self.up.is_over() && self.down.is_over())
+            || self.upstream_is_gone()
+            || self.up.behind == Behind::Break
+            || unseen
+    }
+
+    /// Whether the upstream was the first to end, without a Close frame.
+    fn upstream_is_gone(&self) -> bool {
+        self.first == Some(Party::Upstream)
+            && matches!(self.down.state, State::Ending | State::Ended)
+    }
+
+    /// For how long nothing may move.
+    fn silence_limit(&self) -> Option<Duration> {
+        if self.down.behind != Behind::Nothing {
+            Some(self.times.client_linger.peer)
+        } else if self.is_ending() {
+            Some(self.times.close)
+        } else {
+            self.times.idle
         }
     }
 
@@ -254,19 +304,31 @@ impl Splice {
             self.down.dirty = true;
             self.down.frames.pass(&GOING_AWAY);
             self.down.state = State::Closed;
-            self.leave = Leave::Ignored;
+            self.leave = Leave::Asked;
             self.first.get_or_insert(Party::Bridge);
             self.silence.restart();
         }
     }
 
-    fn broken(&self, broken: Broken, sender: Party, receiver: Party) -> Closed {
+    /// What a break means: nothing more, where the socket had begun to end.
+    fn broken(&self, broken: Broken, sender: Party, receiver: Party) -> (Closed, Why) {
         let (party, error) = match broken {
             Broken::Sender(error) => (sender, error),
             Broken::Receiver(error) => (receiver, error),
         };
         tracing::debug!(?party, ?error, "socket broke");
-        Closed::Broken(party)
+        let cut = party == Party::Client && self.client.is_draining() && is_taken_away(&error);
+        let closed = match self.first {
+            None | Some(Party::Bridge) if cut => Closed::Broken(Party::Bridge),
+            None => Closed::Broken(party),
+            Some(_) => return (self.closed(), Why::Ended),
+        };
+        let why = if cut {
+            Why::Cut
+        } else {
+            Why::Broken(Box::new(error))
+        };
+        (closed, why)
     }
 
     fn closed(&self) -> Closed {
@@ -278,27 +340,84 @@ impl Splice {
         Closed::By(party, code.unwrap_or(CloseCode::ABNORMAL))
     }
 
+    /// Whether the client is still to be heard, by an upstream that has ended
+    /// its side.
+    fn client_is_left(&self) -> bool {
+        self.upstream_is_gone() && self.up.state == State::Open && !self.up.deaf
+    }
+
+    /// Takes what the client still sends to an upstream that has ended its
+    /// side, for as long as the client is lingered for.
+    async fn hear_out(mut self: Box<Self>) {
+        let linger = self.times.client_linger;
+        let until = Instant::now() + linger.peer;
+        let heard = std::future::poll_fn(|cx| self.poll_heard(cx));
+        // An error is the end of it, as the end is.
+        let _ = timeout_at(until, heard).await;
+        self.finish(Linger {
+            peer: until - Instant::now(),
+            ..linger
+        });
+    }
+
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.down.poll_out(&mut self.client, cx)?;
+        self.up
+            .poll_move(&mut self.client, &mut self.upstream, &mut self.silence, cx)?;
+        self.up.poll_out(&mut self.upstream, cx)?;
+        if self.up.is_over() && self.down.is_over() {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
     /// Lets go of both streams, each as its peer is owed.
-    fn finish(self) {
-        let Times {
-            client_linger,
-            upstream_linger,
-            ..
-        } = self.times;
+    fn finish(self, client_linger: Linger) {
         // As a server: ends behind what was sent.
         self.client.finish(match self.down.state {
             State::Open => Finish::Cancel,
             _ => Finish::End(client_linger),
         });
+        let linger = self.times.upstream_linger;
         // As a client: after a Close frame the server goes first.
         self.upstream.finish(match self.up.state {
             State::Open => Finish::Cancel,
-            State::Closed => Finish::Await {
-                linger: upstream_linger,
-                end: true,
-            },
-            State::Ending | State::Ended => Finish::End(upstream_linger),
+            State::Closed => Finish::Await { linger, end: true },
+            State::Ending | State::Ended => Finish::End(linger),
         });
+    }
+}
+
+/// Whether a stream breaks so when the connection is dropped under it, as the
+/// server does at the end of its grace.
+fn is_taken_away(error: &StreamError) -> bool {
+    match error {
+        StreamError::Closed => true,
+        StreamError::Io(error) => error.kind() == io::ErrorKind::BrokenPipe,
+        _ => false,
+    }
+}
+
+/// The reason why a socket is over, beside the party that ended it.
+#[derive(Clone, Debug)]
+pub(super) enum Why {
+    /// By the ends that its sides sent.
+    Ended,
+    /// One side's was not answered.
+    Unanswered,
+    /// The server's grace was over.
+    Cut,
+    Broken(Box<StreamError>),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => f.write_str("ended"),
+            Self::Unanswered => f.write_str("no answer to the Close frame or the end"),
+            Self::Cut => f.write_str("cut at the end of the grace"),
+            Self::Broken(error) => write!(f, "{}", Error::from((**error).clone())),
+        }
     }
 }
 
@@ -310,6 +429,7 @@ impl Flow {
             bytes: 0,
             dirty: false,
             deaf: false,
+            behind: Behind::Nothing,
         }
     }
 
@@ -350,6 +470,28 @@ impl Flow {
             }
         }
         Ok(Moved::All)
+    }
+
+    /// Reads what follows the sender's Close frame, which belongs to nobody, for
+    /// the end behind it. A peer that answers what it reads has to be read to
+    /// go on reading. Returns whether the end is news.
+    fn poll_behind(&mut self, from: &mut Stream, cx: &mut Context<'_>) -> bool {
+        while self.state == State::Closed && self.behind == Behind::Nothing {
+            let Poll::Ready(budget) = tokio::task::coop::poll_proceed(cx) else {
+                return false;
+            };
+            let Poll::Ready(chunk) = from.poll_chunk(cx) else {
+                return false;
+            };
+            budget.made_progress();
+            self.behind = match chunk {
+                Ok(Some(_)) => continue,
+                Ok(None) => Behind::End,
+                Err(_) => Behind::Break,
+            };
+            return true;
+        }
+        false
     }
 
     fn carry(&mut self, mut chunk: Bytes, to: &mut Stream) {
@@ -398,7 +540,6 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::io;
     use std::pin::Pin;
 
     use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
@@ -457,10 +598,10 @@ mod tests {
         let upstream = tokio::io::join(Gone { looks: 0 }, broken);
         let (client, upstream) = (stream(Box::new(near)), stream(Box::new(upstream)));
         let mut splice = Splice::new(client, upstream, times, Meters::new(None, None));
-        let closed = poll_fn(|cx| splice.poll_over(cx)).await;
-        assert!(
-            matches!(closed, Closed::By(_, CloseCode::POLICY_VIOLATION)),
-            "{closed:?}"
+        let (closed, _) = poll_fn(|cx| splice.poll_over(cx)).await;
+        assert_eq!(
+            closed,
+            Closed::By(Party::Client, CloseCode::POLICY_VIOLATION)
         );
         assert_eq!(splice.down.state, State::Closed);
     }

@@ -73,6 +73,8 @@ pub(super) struct Tunnel {
     target_ended: bool,
     /// Both were silent for too long, and the client was told so.
     fell_idle: bool,
+    /// The server drains, and the socket has asked the client to close.
+    drained: bool,
 }
 
 /// Dropped, it ends by RST instead of FIN, unless it was [ended in
@@ -104,6 +106,7 @@ impl Tunnel {
             down: 0,
             target_ended: false,
             fell_idle: false,
+            drained: false,
         }
     }
 
@@ -116,11 +119,12 @@ impl Tunnel {
         })
         .await;
         // Large, and over in a moment: not to weigh on an open socket.
-        Box::pin(self.finish(end)).await
+        Box::pin(self.finish(end, access)).await
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
+            self.drained = self.drained || self.socket.get_ref().is_draining();
             let end = self.poll_moves(cx);
             if end.is_ready() || self.fell_idle {
                 return end;
@@ -198,38 +202,53 @@ impl Tunnel {
         }
     }
 
-    async fn finish(mut self, end: End) -> Closed {
-        match end {
+    async fn finish(mut self, end: End, access: &mut Access) -> Closed {
+        let (closed, why) = match end {
             End::ClientClosed => {
                 self.target.end().await;
                 let code = self.socket.get_ref().close_code();
                 let code = code.unwrap_or(CloseCode::NO_STATUS);
-                if self.target_ended {
-                    Closed::By(Party::Upstream, code)
-                } else if self.fell_idle {
-                    Closed::By(Party::Bridge, CloseCode::GOING_AWAY)
-                } else {
-                    Closed::By(Party::Client, code)
-                }
+                return self.began(code).unwrap_or(Closed::By(Party::Client, code));
             }
             End::ClientBroke(error) => {
-                tracing::debug!(%error, "the client broke");
+                let closed = self.client_broke();
                 drop(self.target);
                 // Where it was told why, its Close frame is waited for.
                 let _ = self.socket.get_mut().close(None).await;
-                if self.fell_idle {
-                    Closed::Silence
-                } else {
-                    Closed::Broken(Party::Client)
-                }
+                (closed, error)
             }
             End::TargetBroke(error) => {
-                tracing::debug!(%error, "the target broke");
                 drop(self.target);
                 let why = CloseFrame::new(CloseCode::INTERNAL_ERROR, "the target reset");
                 let _ = self.socket.get_mut().close(why).await;
-                Closed::Broken(Party::Upstream)
+                (Closed::Broken(Party::Upstream), error)
             }
+        };
+        access.because(why);
+        closed
+    }
+
+    /// The end, where another party than the client had begun it.
+    fn began(&self, code: CloseCode) -> Option<Closed> {
+        if self.target_ended {
+            Some(Closed::By(Party::Upstream, code))
+        } else if self.fell_idle || self.drained {
+            Some(Closed::By(Party::Bridge, CloseCode::GOING_AWAY))
+        } else {
+            None
+        }
+    }
+
+    /// The end, where the client's side broke.
+    fn client_broke(&self) -> Closed {
+        if self.target_ended {
+            Closed::By(Party::Upstream, CloseCode::NORMAL)
+        } else if self.drained {
+            Closed::Broken(Party::Bridge)
+        } else if self.fell_idle {
+            Closed::Silence(Party::Bridge)
+        } else {
+            Closed::Broken(Party::Client)
         }
     }
 }

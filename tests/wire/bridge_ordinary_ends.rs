@@ -196,7 +196,7 @@ async fn each_request_is_told_of_and_leaves_no_trace() {
         (Some(200), Closed::Answered, 0, 2),
         (Some(200), Closed::Broken(Party::Upstream), 0, 4),
         (None, Closed::Gone, 0, 0),
-        (Some(502), Closed::Refused, 0, 0),
+        (Some(502), Closed::Refused(Party::Upstream), 0, 0),
     ];
     assert_eq!(*record, expected);
     let routes = bridge.routes();

@@ -7,6 +7,7 @@ mod abandoned;
 mod admission;
 mod asking;
 mod axum_router;
+mod bridge_blame;
 mod bridge_drain;
 mod bridge_handshake;
 mod bridge_health;

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::Ticket;
 use super::body::{Progress, Upload};
 use super::connections::{Connection, Place, Unsent, Wanted, authenticates};
+use crate::bridge::access::Party;
 use crate::bridge::exchange::TRIES;
 use crate::bridge::forwarded::{From, View};
 use crate::bridge::verdict::Verdict;
@@ -171,11 +172,15 @@ pub(super) async fn ask(
         let picked = route.pick_other(&asked.fields, asked.client, &tried);
         let lease = match picked {
             Ok(lease) => lease,
-            Err(none) => return Err(last.unwrap_or_else(|| refusal::no_upstream(none))),
+            Err(none) => {
+                return Err(last.unwrap_or_else(|| {
+                    ticket.access.because(&none);
+                    refusal::no_upstream(none)
+                }));
+            }
         };
         let upstream = lease.upstream().clone();
-        ticket.access.upstream = Some(upstream.to_string());
-        ticket.access.address = upstream.address();
+        ticket.access.tries(&upstream);
         let failed = match ask_one(route, &upstream, &asked, &mut upload, ticket).await {
             Ok((response, connection)) => {
                 lease.judge(Verdict::Answered(response.status()));
@@ -190,6 +195,9 @@ pub(super) async fn ask(
         };
         let (error, verdict, is_last) = match failed {
             Failed::Client(status) => {
+                ticket
+                    .access
+                    .blame(Party::Client, "the request did not come to its end");
                 return Err(refusal::own(
                     status,
                     "the request did not come to its end\n",
@@ -198,6 +206,7 @@ pub(super) async fn ask(
             Failed::Upstream(error, verdict) => (error, verdict, false),
             Failed::Spent(error, verdict) => (error, verdict, true),
         };
+        ticket.access.blame(Party::Upstream, &error);
         tracing::warn!(%upstream, %error, "no answer from an upstream");
         lease.judge(verdict);
         let mut refusal = refusal::upstream(error, asked.via, route.via());

@@ -221,7 +221,7 @@ impl BridgeBody {
                 BridgeBodyError::Broken(_) | BridgeBodyError::Reset => {
                     Closed::Broken(Party::Upstream)
                 }
-                BridgeBodyError::Idle => Closed::Silence,
+                BridgeBodyError::Idle => Closed::Silence(Party::Bridge),
             };
             ticket.end(closed);
         }

@@ -115,7 +115,8 @@ async fn pass(bridge: Arc<Inner>, request: Request<Body>) -> Response<BridgeBody
         Err(refused) => refused,
     };
     ticket.access.status = Some(refused.status());
-    ticket.end(Closed::Refused);
+    let closed = ticket.access.refused();
+    ticket.end(closed);
     refused.map(BridgeBody::own)
 }
 
@@ -137,13 +138,18 @@ fn admit(
     ticket: &mut Ticket,
 ) -> Result<(Arc<Route>, HostPort), Response<Bytes>> {
     let via = via(parts);
-    let no = |rejection: Rejection| rejection.to_response(via);
+    let no = |rejection: Rejection, access: &mut Access| {
+        access.because(&rejection);
+        rejection.to_response(via)
+    };
     let default_port = if peer.tls().is_some() { 443 } else { 80 };
-    let authority = authority::of_request(parts, default_port).map_err(no)?;
-    ticket.access.authority = authority.to_string();
+    let authority = authority::of_request(parts, default_port);
+    let authority = authority.map_err(|rejection| no(rejection, &mut ticket.access))?;
+    ticket.access.asks(&authority);
     // It would tell the client what the upstream is told of it, and more (RFC
     // 9110 §9.3.8).
     if parts.method == Method::TRACE {
+        ticket.access.because("TRACE is not passed on");
         return Err(refusal::own(
             StatusCode::NOT_IMPLEMENTED,
             "TRACE is not passed on\n",
@@ -152,15 +158,23 @@ fn admit(
     let routes = ticket.bridge.routes();
     let found = routes.find_only(&authority, parts.uri.path());
     let Ok(Some(route)) = found else {
+        ticket.access.because(if found.is_err() {
+            "paths like this are read in several ways, by different routes"
+        } else {
+            "no route for this host and path"
+        });
         return Err(refusal::no_route(found.is_err()));
     };
     let route = route.clone();
-    ticket.access.route = Some(route.name().to_owned());
+    ticket.access.takes(&route, &parts.headers);
     if !route.takes_ordinary() {
-        return Err(no(Rejection::NotWebSocket));
+        return Err(no(Rejection::NotWebSocket, &mut ticket.access));
     }
     let client = route.counted_as(&parts.headers, peer.addr().ip());
-    let permit = route.admit(client).map_err(refusal::saturated)?;
+    let permit = route.admit(client).map_err(|saturated| {
+        ticket.access.because(&saturated);
+        refusal::saturated(saturated)
+    })?;
     ticket.permit = Some(permit);
     Ok((route, authority))
 }

@@ -147,6 +147,13 @@ impl WebSocket {
 
     /// Whether this side is shutting down, and has not said so.
     #[inline]
+    /// Whether the server asks its sockets to close, this one among them.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn is_draining(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(Stream::is_draining)
+    }
+
     pub(super) fn must_heed_drain(&self) -> bool {
         let stream = self.stream.as_ref();
         stream.is_some_and(Stream::is_draining) && self.protocol.is_open()
