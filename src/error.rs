@@ -210,7 +210,7 @@ impl fmt::Display for Error {
             Self::NoExtendedConnect => {
                 f.write_str("the server does not take WebSockets over HTTP/2 (RFC 8441)")
             }
-            Self::Connect(error) => write!(f, "cannot connect: {error}"),
+            Self::Connect(error) => write!(f, "cannot connect to {error}"),
             #[cfg(feature = "client")]
             Self::Proxy(error) => write!(f, "proxy: {error}"),
             Self::Tls(error) => write!(f, "TLS handshake: {error}"),

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ pub(crate) struct Args {
 }
 
 const STATUS: &str = "\
-Exit status: 0 done, 1 failed, 2 bad usage; that of probe says more.";
+Exit status: 0 done, 1 failed, 2 bad usage, 130 stopped by Ctrl-C (143 by SIGTERM) unless it is a
+server, which drains; that of probe says more.";
 
 const SIGNALS: &str = "\
 SIGINT and SIGTERM drain: no more sockets are taken, those that are open are closed with 1001, and
@@ -61,6 +62,7 @@ impl Command {
     pub(crate) fn logs(&self) -> (LogFormat, bool) {
         match self {
             Self::Bridge(args) => (args.log_format, true),
+            Self::Serve(_) => (LogFormat::Text, true),
             _ => (LogFormat::Text, false),
         }
     }
@@ -145,7 +147,7 @@ pub(crate) struct ServeArgs {
 /// Where a server listens.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct ListenArgs {
-    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8443]
+    /// Address or name to listen on; port 0 picks a free one [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Without TLS: HTTP/2 by prior knowledge, HTTP/1.1 otherwise
@@ -545,10 +547,26 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     ))
 }
 
-/// An address with a port, where a server listens.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "no address such as 0.0.0.0:443 or [::]:443")
+/// An address or a name of this machine, with a port, where a server listens.
+/// Of a name's addresses the first of IPv4, which more clients reach.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let form = || "not an address such as 0.0.0.0:443, [::]:443 or localhost:8443".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
+    let port: u16 = port.parse().map_err(|_| form())?;
+    if host.is_empty() || host.contains(['/', ':', '[', ']', ' ']) {
+        return Err(form());
+    }
+    let found = (host, port).to_socket_addrs();
+    let found: Vec<_> = found
+        .map_err(|error| format!("{host} has no address here: {error}"))?
+        .collect();
+    let ipv4 = found.iter().find(|address| address.is_ipv4());
+    ipv4.or(found.first())
+        .copied()
+        .ok_or_else(|| format!("{host} has no address here"))
 }
 
 /// A time that may be unlimited.

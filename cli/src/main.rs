@@ -7,6 +7,7 @@ mod log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod signals;
+mod terminal;
 mod tls;
 
 use std::process::ExitCode;
@@ -68,16 +69,21 @@ fn main() -> ExitCode {
     memory::give_back();
     let runtime = match runtime(args.command.threads()) {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
+        Err(error) => {
+            let status = fail(&error.into());
+            log::flush();
+            return status;
+        }
     };
+    let drains = matches!(args.command, Command::Serve(_) | Command::Bridge(_));
     let done = runtime.block_on(async {
         let done = match args.command {
-            Command::Demo(args) => commands::demo::run(args).await,
+            Command::Demo(args) => unless_stopped(commands::demo::run(args)).await,
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Bridge(args) => commands::bridge::run(args).await,
             Command::Connect(args) => commands::connect::run(args).await,
             // Its status says what was found.
-            Command::Probe(args) => return commands::probe::run(args).await,
+            Command::Probe(args) => return unless_stopped(commands::probe::run(args)).await,
             Command::Bench(args) => commands::bench::run(args).await,
         };
         done.map(|()| ExitCode::SUCCESS)
@@ -85,15 +91,43 @@ fn main() -> ExitCode {
     // Reading stdin blocks a thread of the runtime for as long as a terminal
     // is silent; the program need not wait for it.
     runtime.shutdown_background();
-    match done {
+    let status = match done {
         Ok(status) => status,
+        // The user knows that it was stopped.
+        Err(failure) if failure.is::<Stopped>() => ExitCode::FAILURE,
         Err(failure) if failure.is::<Usage>() => {
             fail(&failure);
             ExitCode::from(2)
         }
         Err(failure) => fail(&failure),
+    };
+    log::flush();
+    match signals::status() {
+        Some(stopped) if !drains => ExitCode::from(stopped),
+        _ => status,
     }
 }
+
+/// Ends what can be left at any time by a signal.
+async fn unless_stopped<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let stop = signals::stop();
+    tokio::select! {
+        done = run => done,
+        () = stop => Err(Stopped.into()),
+    }
+}
+
+/// A signal came before it was done.
+#[derive(Debug)]
+pub(crate) struct Stopped;
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped by a signal")
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
     let mut builder = match threads {
@@ -117,11 +151,6 @@ fn fail(failure: &Failure) -> ExitCode {
             said = text;
         }
         source = cause.source();
-    }
-    if let Some(h2ws::Error::Tls(error)) = failure.downcast_ref()
-        && let Some(advice) = tls::advice(error)
-    {
-        all = format!("{all} ({advice})");
     }
     log::tell_failure(all);
     ExitCode::FAILURE

@@ -1,16 +1,46 @@
 //! SIGINT, SIGTERM and SIGHUP.
+//!
+//! | | SIGINT (Ctrl-C) | SIGTERM | a second one |
+//! |---|---|---|---|
+//! | a server drains, and ends with | 0 | 0 | 1, at once |
+//! | everything else was not done, and ends with | 130 | 143 | the same, at once |
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const SIGINT: u8 = 2;
+const SIGTERM: u8 = 15;
+
+/// The first signal that came; 0 before.
+static CAME: AtomicU8 = AtomicU8::new(0);
+
+/// The status of a program that was stopped, as shells count it.
+pub(crate) fn status() -> Option<u8> {
+    match CAME.load(Ordering::Relaxed) {
+        0 => None,
+        signal => Some(128 + signal),
+    }
+}
 
 /// Done at the first signal since this was called. A second one ends the
 /// program at once.
 pub(crate) fn stop() -> impl Future<Output = ()> + Send {
+    stop_or(status)
+}
+
+/// As [`stop`], for a server, of which the signal is the orderly end.
+pub(crate) fn drain() -> impl Future<Output = ()> + Send {
+    stop_or(|| None)
+}
+
+fn stop_or(status: fn() -> Option<u8>) -> impl Future<Output = ()> + Send {
     let first = one();
-    async {
-        first.await;
+    async move {
+        CAME.store(first.await, Ordering::Relaxed);
         let second = one();
-        tokio::spawn(async {
+        tokio::spawn(async move {
             second.await;
             crate::log::tell("stopped at once");
-            std::process::exit(1);
+            crate::log::exit(status().unwrap_or(1));
         });
     }
 }
@@ -37,7 +67,7 @@ pub(crate) fn on_hangup(_: impl Fn() + Send + 'static) {}
 
 /// One signal that comes after this was called.
 #[cfg(unix)]
-fn one() -> impl Future<Output = ()> + Send {
+fn one() -> impl Future<Output = u8> + Send {
     use tokio::signal::unix::{SignalKind, signal};
 
     let interrupt = signal(SignalKind::interrupt());
@@ -47,17 +77,18 @@ fn one() -> impl Future<Output = ()> + Send {
             return std::future::pending().await;
         };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => SIGINT,
+            _ = terminate.recv() => SIGTERM,
         }
     }
 }
 
 #[cfg(not(unix))]
-async fn one() {
+async fn one() -> u8 {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+        return std::future::pending().await;
     }
+    SIGINT
 }
 
 /// SIGHUP, as often as it comes.

@@ -75,15 +75,18 @@ pub(crate) fn certificate_error(error: &CertificateError) -> String {
     }
 }
 
-/// What to do about a TLS handshake that failed so.
+/// What is wrong, in one sentence, where a TLS handshake failed so, and what to
+/// try.
 pub(crate) fn advice(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref()? {
         rustls::Error::InvalidCertificate(error) => {
             let why = certificate_error(error);
-            Some(format!("{why}; --insecure goes on all the same"))
+            Some(format!(
+                "the server's certificate is not good: {why} (--insecure goes on all the same)"
+            ))
         }
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            Some("that is no TLS: is it a ws:// URL?".into())
+            Some("the server does not speak TLS there: is it a ws:// URL?".into())
         }
         _ => None,
     }

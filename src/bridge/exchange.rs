@@ -99,7 +99,7 @@ fn admit(
     let found = routes.find_only(request.authority(), request.path());
     let Ok(Some(route)) = found else {
         access.because(if found.is_err() {
-            "paths like this are read in several ways, by different routes"
+            "servers read this path in different ways"
         } else {
             "no route for this host and path"
         });
@@ -109,11 +109,11 @@ fn admit(
     access.takes(&route, request.headers());
     let opening = request.opening();
     opening.check_origin(route.origins()).map_err(|rejection| {
-        access.because(&rejection);
+        access.because(rejection);
         rejection.to_response(opening.via)
     })?;
     let permit = route.admit(access.client()).map_err(|saturated| {
-        access.because(&saturated);
+        access.because(saturated);
         refusal::saturated(saturated)
     })?;
     Ok((route, permit))
@@ -198,7 +198,7 @@ async fn ask(
             Ok(lease) => lease,
             Err(none) => {
                 return Err(last.unwrap_or_else(|| {
-                    access.because(&none);
+                    access.because(none);
                     refusal::no_upstream(none).into()
                 }));
             }

@@ -169,7 +169,9 @@ impl Splice {
         })
         .await;
         self.meters.ends(closed);
-        access.because(why);
+        if !matches!(why, Why::Ended) {
+            access.because(why);
+        }
         if self.client_is_left() {
             tokio::spawn(self.hear_out());
         } else {

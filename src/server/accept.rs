@@ -15,7 +15,7 @@ use super::open::Open;
 use super::places::{Place, Places, TooMany};
 use super::serve::{Fallback, OnUpgrade};
 use super::trouble::Trouble;
-use super::{Drained, Peer, Server};
+use super::{Drained, Peer, Server, refused};
 
 /// Takes connections until `shutdown`, then drains those it has.
 pub(super) async fn accept(
@@ -57,7 +57,7 @@ pub(super) async fn accept(
         };
         connections.spawn(async move {
             if let Err(error) = connection.serve(tcp).await {
-                tracing::debug!(%peer, %error, "connection failed");
+                refused::connection(peer, &error);
             }
         });
     }

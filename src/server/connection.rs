@@ -22,7 +22,7 @@ use super::ordinary;
 use super::places::Place;
 use super::serve::{Fallback, OnUpgrade, ResponseBody};
 use super::upgrade::Upgrade;
-use super::{Body, Peer};
+use super::{Body, Peer, refused};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{Opening, Rejection, Via, extended_connect, headers, upgrade};
@@ -145,7 +145,7 @@ impl Connection {
         headers::join_cookies(&mut incoming.parts.headers);
         // Over HTTP/1.1 the parser counts.
         if incoming.parts.headers.len() > MAX_HEADER_FIELDS {
-            let response = refusal(Rejection::HeaderFields, Via::Http2);
+            let response = self.refusal(Rejection::HeaderFields, Via::Http2, &incoming.parts);
             if incoming.parts.method == Method::CONNECT {
                 self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
             }
@@ -154,7 +154,8 @@ impl Connection {
         if incoming.parts.method != Method::CONNECT {
             let transport = incoming.transport();
             if let Err(rejection) = self.admit_ordinary(&mut incoming.parts, transport) {
-                return ordinary::respond(incoming, refusal(rejection, Via::Http2));
+                let response = self.refusal(rejection, Via::Http2, &incoming.parts);
+                return ordinary::respond(incoming, response);
             }
             if let Some(fallback) = self.fallback.clone() {
                 let in_use = self.place.begin();
@@ -184,12 +185,12 @@ impl Connection {
                 self.on_websocket(parts, opening, answer);
             }
             Err(rejection) if rejection.is_malformed() => {
-                tracing::debug!(%rejection, "malformed request");
+                refused::request(self.peer.addr, &incoming.parts, None, rejection);
                 self.refused(Version::HTTP_2, Handshake::Failed);
                 incoming.responder.reset(Reason::PROTOCOL_ERROR);
             }
             Err(rejection) => {
-                let response = refusal(rejection, Via::Http2);
+                let response = self.refusal(rejection, Via::Http2, &incoming.parts);
                 self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
                 ordinary::respond(incoming, response);
             }
@@ -252,7 +253,7 @@ impl Connection {
             if let Err(rejection) = upgrade::check_transfer_coding(&parts.headers)
                 .and_then(|()| self.admit_ordinary(&mut parts, transport))
             {
-                let mut response = refusal(rejection, Via::Http1);
+                let mut response = self.refusal(rejection, Via::Http1, &parts);
                 if rejection == Rejection::TransferCoding {
                     // What follows cannot be told from the next request.
                     let close = HeaderValue::from_static("close");
@@ -287,7 +288,7 @@ impl Connection {
         let opening = match opening {
             Ok(opening) => opening,
             Err(rejection) => {
-                let response = refusal(rejection, Via::Http1);
+                let response = self.refusal(rejection, Via::Http1, &parts);
                 self.refused(Version::HTTP_11, Handshake::Refused(response.status()));
                 return response;
             }
@@ -317,7 +318,19 @@ impl Connection {
         (self.on_upgrade)(Upgrade::new(peer, settings, parts, opening, answer));
     }
 
-    /// Who may open sockets here.
+    /// The answer to a request that is refused before any handler sees it.
+    fn refusal(
+        &self,
+        rejection: Rejection,
+        via: Via,
+        parts: &request::Parts,
+    ) -> Response<ResponseBody> {
+        let response = rejection.to_response(via);
+        refused::request(self.peer.addr, parts, Some(response.status()), rejection);
+        response.map(|body| boxed(Full::new(body)))
+    }
+
+    /// Which origins and hosts may open sockets here.
     fn admit(&self, opening: Opening) -> Result<Opening, Rejection> {
         opening.check_authority(&self.settings.authorities, self.default_port())?;
         opening.check_origin(&self.settings.origins)?;
@@ -340,12 +353,6 @@ impl Connection {
     fn default_port(&self) -> u16 {
         if self.peer.tls.is_some() { 443 } else { 80 }
     }
-}
-
-fn refusal(rejection: Rejection, via: Via) -> Response<ResponseBody> {
-    tracing::debug!(%rejection, "request refused");
-    let response = rejection.to_response(via);
-    response.map(|body| boxed(Full::new(body)))
 }
 
 pub(super) fn boxed(body: Full<Bytes>) -> ResponseBody {

@@ -11,6 +11,7 @@ mod open;
 mod ordinary;
 mod peer;
 mod places;
+mod refused;
 mod serve;
 mod trouble;
 mod upgrade;

@@ -14,6 +14,8 @@ use std::io;
 
 use tokio::time::{Duration, Instant, sleep_until};
 
+use crate::transport::is_lack_of_files;
+
 /// The first pause: the end of another connection may have mended it by then.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -94,7 +96,7 @@ impl fmt::Display for Lack<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(error, max_files) = self;
         write!(f, "{error}")?;
-        if !is_limit_of_process(error) {
+        if !is_lack_of_files(error) {
             return Ok(());
         }
         f.write_str("; this process may open ")?;
@@ -104,11 +106,6 @@ impl fmt::Display for Lack<'_> {
         }
         f.write_str(": raise its limit (ulimit -n, LimitNOFILE=) or lower max_connections")
     }
-}
-
-/// EMFILE on the systems that have it.
-fn is_limit_of_process(error: &io::Error) -> bool {
-    cfg!(unix) && error.raw_os_error() == Some(24)
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

@@ -1,5 +1,8 @@
 //! TCP connections to a host of several addresses: Happy Eyeballs (RFC 8305).
+//!
+//! Where none can be made, the error names all that were tried.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::TcpConfig;
+use super::is_lack_of_files;
 
 /// Wait before the next address is tried beside those under way (RFC 8305 §8).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -15,22 +19,68 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Connects to the first address of `host` that answers. Dropping the future
 /// abandons all attempts.
 pub(crate) async fn tcp(host: &str, port: u16, config: &TcpConfig) -> io::Result<TcpStream> {
-    let addresses = tokio::net::lookup_host((host, port)).await?;
-    match interleave(addresses)[..] {
-        [only] => address(only, config).await,
-        ref several => {
-            let stream = race(several, STAGGER).await?;
-            config.apply(&stream)?;
-            Ok(stream)
-        }
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found = found.map_err(|error| Unreached::of(host, error))?;
+    let addresses = interleave(found);
+    let connected = match addresses[..] {
+        [only] => connect(only, config).await,
+        ref several => race(several, STAGGER)
+            .await
+            .and_then(|stream| config.apply(&stream).map(|()| stream)),
+    };
+    connected.map_err(|error| Unreached::of(&place(host, port, &addresses), error))
+}
+
+/// What was tried, in words.
+fn place(host: &str, port: u16, addresses: &[SocketAddr]) -> String {
+    let tried: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+    let tried = tried.join(", ");
+    match addresses {
+        [only] if host.parse() == Ok(only.ip()) => tried,
+        _ => format!("{host}:{port} ({tried})"),
     }
 }
 
 /// Connects to this address.
 pub(crate) async fn address(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStream> {
+    let connected = connect(address, config).await;
+    connected.map_err(|error| Unreached::of(&address.to_string(), error))
+}
+
+async fn connect(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     config.apply(&stream)?;
     Ok(stream)
+}
+
+/// A place to which no connection could be made, and why.
+#[derive(Debug)]
+struct Unreached {
+    place: String,
+    error: io::Error,
+}
+
+impl Unreached {
+    fn of(place: &str, error: io::Error) -> io::Error {
+        let place = place.to_owned();
+        io::Error::new(error.kind(), Self { place, error })
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.error)?;
+        if is_lack_of_files(&self.error) {
+            f.write_str("; raise this process's limit (ulimit -n)")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unreached {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }
 
 /// Alternates the families, beginning with that of the first address, which

@@ -48,3 +48,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// Type-erased: one call through a table per system call costs nothing beside
 /// it, and `h2` and `hyper` are compiled once instead of once per transport.
 pub(crate) type BoxIo = Box<dyn Io>;
+
+/// EMFILE: the process may open no more files.
+pub(crate) fn is_lack_of_files(error: &std::io::Error) -> bool {
+    cfg!(unix) && error.raw_os_error() == Some(24)
+}

@@ -2,32 +2,44 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket, WebSocketReader};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::request::{LAST_FRAMES, build, shutdown};
+use super::listen::count;
+use super::request::{LAST_FRAMES, build, shutdown, unopened};
 use crate::args::ConnectArgs;
-use crate::{Failure, signals};
+use crate::{Failure, Stopped, log, signals, terminal};
 
 pub(crate) async fn run(args: ConnectArgs) -> Result<(), Failure> {
     let client = build(args.request.client(&args.url)?)?;
     let request = args.request.request(&client, &args.url);
-    let socket = request.connect().await.map_err(explain)?;
-    eprintln!("h2ws: open over {}", socket.transport());
+    let mut stop = std::pin::pin!(signals::stop());
+    let socket = tokio::select! {
+        opened = request.connect() => opened.map_err(|error| unopened(error, &args.url))?,
+        () = &mut stop => return Err(Stopped.into()),
+    };
+    log::tell(format_args!("open over {}", socket.transport()));
     if let Some(name) = socket.subprotocol() {
-        eprintln!("h2ws: subprotocol {name}");
+        log::tell(format_args!("subprotocol {name}"));
     }
-    let done = talk(socket, Duration::from_secs_f64(args.wait)).await;
+    // Before the first message, which is on stdout.
+    log::flush();
+    let done = talk(socket, Duration::from_secs_f64(args.wait), stop).await;
     shutdown(&client).await;
     done
 }
 
 /// Sends lines and prints messages, until stdin has ended and as many
 /// messages have come as were sent (or none for `wait`), or the peer closes.
-async fn talk(socket: WebSocket, wait: Duration) -> Result<(), Failure> {
+async fn talk(
+    socket: WebSocket,
+    wait: Duration,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> Result<(), Failure> {
     // Read while a line is being sent: the peer may not take the rest of a
     // long line before its echo of the beginning is taken.
     let (mut reader, mut writer) = socket.split();
@@ -43,7 +55,6 @@ async fn talk(socket: WebSocket, wait: Duration) -> Result<(), Failure> {
     });
     let mut sending = true;
     let mut received = 0u64;
-    let mut stop = std::pin::pin!(signals::stop());
     let code = loop {
         if !sending && received >= sent.get() {
             break CloseCode::NORMAL;
@@ -59,10 +70,11 @@ async fn talk(socket: WebSocket, wait: Duration) -> Result<(), Failure> {
                 sending = false;
             }
             () = quiet, if !sending => {
-                eprintln!(
-                    "h2ws: {received} messages for {} lines, and no more for {wait:?}",
-                    sent.get()
-                );
+                log::tell(format_args!(
+                    "{} for {}, and no more for {wait:?}",
+                    count(received as usize, "message"),
+                    count(sent.get() as usize, "line"),
+                ));
                 break CloseCode::NORMAL;
             }
             () = &mut stop => break CloseCode::GOING_AWAY,
@@ -87,7 +99,7 @@ fn print(message: Message) -> std::io::Result<bool> {
         Message::Text(_) | Message::Binary(_) => message.into_payload(),
         _ => return Ok(false),
     };
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = terminal::stdout();
     stdout.write_all(&payload)?;
     stdout.write_all(b"\n")?;
     stdout.flush()?;
@@ -98,21 +110,10 @@ fn print(message: Message) -> std::io::Result<bool> {
 fn ended(socket: &WebSocketReader) -> Result<(), Failure> {
     let code = socket.close_code().unwrap_or(CloseCode::NO_STATUS);
     let reason = socket.close_reason();
-    eprintln!("h2ws: closed by the peer: {} {reason}", u16::from(code));
+    let said = format!("closed by the peer: {} {reason}", u16::from(code));
+    log::tell(terminal::quoted(said.trim_end()));
     match code {
         CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS => Ok(()),
         code => Err(format!("the peer closed with code {}", u16::from(code)).into()),
     }
-}
-
-/// A refusal's body says why more often than its status does.
-fn explain(error: Error) -> Failure {
-    if let Some(refusal) = error.refusal() {
-        let body = String::from_utf8_lossy(&refusal.body);
-        let body = body.trim();
-        if !body.is_empty() {
-            return format!("{error}: {body}").into();
-        }
-    }
-    error.into()
 }

@@ -22,7 +22,7 @@ use super::page::Page;
 use super::process;
 use crate::args::DemoArgs;
 use crate::tls;
-use crate::{Failure, files, signals};
+use crate::{Failure, files, terminal};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     // Each is a connection from the bridge to the backend, of which both ends are here.
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let url = format!("wss://localhost:{}/echo", address.port());
     if !args.json {
         writeln!(
-            io::stdout(),
+            terminal::stdout(),
             "echo server on {}, RFC 6455 alone\n\
              bridge on {url}, with a certificate made for this run",
             backend.url()
@@ -49,20 +49,20 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         upgraded: backend.upgraded.load(Ordering::Relaxed),
     };
     if args.json {
-        writeln!(io::stdout(), "{}", report.json())?;
+        writeln!(terminal::stdout(), "{}", report.json())?;
     } else {
         report.print()?;
     }
     report.verdict()?;
     if args.keep {
-        let stop = signals::stop();
         writeln!(
-            io::stdout(),
+            terminal::stdout(),
             "\nleft running: open https://localhost:{}/ in a browser\n\
              (the certificate is self-signed; Ctrl-C ends it)",
             address.port()
         )?;
-        stop.await;
+        // Until a signal, which ends the program.
+        std::future::pending::<()>().await;
     }
     Ok(())
 }
@@ -305,7 +305,7 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn print(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = terminal::stdout();
         let outcome = self.outcome;
         let rate = rate(u64::from(outcome.opened), outcome.open_time);
         writeln!(

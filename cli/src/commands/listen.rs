@@ -8,7 +8,7 @@ use h2ws::{Drained, Server, ServerBuilder};
 
 use crate::args::ListenArgs;
 use crate::tls::ServerFiles;
-use crate::{Failure, Usage, log, signals};
+use crate::{Failure, Usage, log, signals, terminal};
 
 /// Binds as the command line says, and tells so on the first line of stdout.
 pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Result<Server, Failure> {
@@ -25,7 +25,7 @@ pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Resul
     }
     let server = bound(builder, args.listen.unwrap_or(ListenArgs::DEFAULT)).await?;
     let scheme = if args.cleartext { "ws" } else { "wss" };
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = terminal::stdout();
     writeln!(stdout, "listening on {scheme}://{}", server.local_addr()?)?;
     stdout.flush()?;
     Ok(server)
@@ -61,18 +61,27 @@ fn reload(files: &ServerFiles, tls: &ServerTls) {
     match files.load() {
         Ok(config) => {
             tls.replace(config);
-            eprintln!("h2ws: certificates reloaded");
+            log::tell("certificates reloaded");
         }
-        Err(error) => eprintln!("h2ws: certificates not reloaded, the old stay in use: {error}"),
+        Err(error) => log::tell(format_args!(
+            "certificates not reloaded, the old stay in use: {error}"
+        )),
     }
 }
 
-/// Tells of what had to be cut.
+/// So many of them, in words.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// Reports what had to be cut.
 pub(crate) fn report(drained: Drained) {
     if drained != Drained::default() {
         log::tell(format_args!(
-            "cut {} sockets and {} connections that did not close in time",
-            drained.sockets_cut, drained.connections_cut
+            "cut {} and {} that did not close in time",
+            count(drained.sockets_cut, "socket"),
+            count(drained.connections_cut, "connection"),
         ));
     }
 }

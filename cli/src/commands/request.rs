@@ -30,6 +30,44 @@ pub(crate) fn build(builder: ClientBuilder) -> Result<Client, Failure> {
     })
 }
 
+/// Why there is no socket to `url`: what failed, where, and what to try.
+///
+/// | what happened | in addition to it |
+/// |---|---|
+/// | a refusal | its body, which says why more often than its status does |
+/// | a certificate that is not good | why, once, and the option that ignores it |
+/// | no TLS where `wss://` is spoken | the other scheme |
+/// | no HTTP where `ws://` is spoken | the other scheme |
+/// | no connection in time | to where |
+pub(crate) fn unopened(error: Error, url: &str) -> Failure {
+    let target = url.parse::<Target>().ok();
+    let is_clear = target.as_ref().is_some_and(|target| !target.secure());
+    match &error {
+        Error::Refused(refusal) => {
+            let body = String::from_utf8_lossy(&refusal.body);
+            match body.trim() {
+                "" => error.into(),
+                body => format!("{error}: {body}").into(),
+            }
+        }
+        Error::Tls(io) => match tls::advice(io) {
+            Some(advice) => format!("TLS handshake: {advice}").into(),
+            None => error.into(),
+        },
+        Error::Timeout(h2ws::Timeout::Connect) => match target {
+            Some(target) => {
+                let place = format!("{}:{}", target.host(), target.port());
+                format!("connecting to {place} took too long").into()
+            }
+            None => error.into(),
+        },
+        Error::Io(_) | Error::GoAway { by_peer: false, .. } | Error::Closed if is_clear => {
+            format!("{error} (if the server speaks TLS there, it is a wss:// URL)").into()
+        }
+        _ => error.into(),
+    }
+}
+
 impl RequestArgs {
     /// For requests to `url`.
     pub(crate) fn client(&self, url: &str) -> Result<ClientBuilder, Failure> {

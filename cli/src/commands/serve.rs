@@ -38,7 +38,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         builder = builder.allowed_authorities(hosts);
     }
     // Before anybody is told that the program is there.
-    let stop = signals::stop();
+    let stop = signals::drain();
     let server = listen::bind(builder, &args.listen).await?;
     let subprotocols: Arc<[String]> = args.subprotocol.into();
     let drained = server

@@ -44,11 +44,20 @@ idle = "forever"
 
 [[route]]
 to = "ws://b"
+
+[[route]]
+name = "twice"
+path = "/c"
+to = "ws://c"
+[[route]]
+name = "twice"
+path = "/d"
+to = 4
 "#;
 
 /// Where the mistakes of `WRONG` are, and what is said of them.
-const SAID: [(u32, &str); 15] = [
-    (1, "\"localhost\" is no address"),
+const SAID: [(u32, &str); 17] = [
+    (1, "\"localhost\": not an address"),
     (2, "\"30\" is no duration"),
     (3, "cleartext must be true or false, not a string"),
     (4, "unknown key \"speed\""),
@@ -58,11 +67,13 @@ const SAID: [(u32, &str); 15] = [
     (14, "\"a b\" is no host"),
     (15, "\"chat\" is no path"),
     (16, "gopher://b: the scheme must be"),
-    (17, "\"example.com\" is no origin"),
+    (17, "\"example.com\" is not an origin"),
     (19, "a tcp route needs allowed origins"),
     (25, "unknown key \"affinty\""),
     (27, "\"forever\" is no duration"),
     (29, "line 23 is for the same host and path"),
+    (36, "line 32 has the same name, twice"),
+    (39, "to must be a string or several in brackets"),
 ];
 
 #[test]
@@ -79,6 +90,24 @@ fn every_mistake_is_named_with_its_line() {
             assert!(ended.stderr.lines().any(said), "{line}, {what}: {ended:?}");
         }
         assert_eq!(ended.stderr.lines().count(), SAID.len(), "{ended:?}");
+    }
+}
+
+/// What follows from a mistake is not told before it, or not at all.
+#[test]
+fn what_makes_a_file_unreadable_comes_first() {
+    let files = Scratch::new();
+    for text in [
+        "listen = 1\n[[route\nto = \"ws://a\"\n",
+        "listen = 1\n[route\nto = \"ws://a\"\n",
+    ] {
+        let file = files.file("broken.toml", text);
+        let ended = run(&["bridge", "--config", &file, "--check"]);
+        ended.exited(2);
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert!(lines[0].contains("broken.toml:2: "), "{lines:#?}");
+        assert!(!ended.stderr.contains("there is no"), "{lines:#?}");
+        assert!(ended.stderr.contains("broken.toml:1: "), "{lines:#?}");
     }
 }
 

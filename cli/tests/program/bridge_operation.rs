@@ -427,5 +427,5 @@ async fn an_upstream_without_websockets_is_told_by_its_answer() {
     let _io = answered.await.expect("no panic");
     bridge
         .running
-        .says(&format!("{url} error=the server answered 200 OK"));
+        .says(&format!("{url} error=\"the server answered 200 OK\""));
 }

@@ -97,5 +97,5 @@ fn kept_running_until_a_signal() {
         }
     }
     demo.signal("INT");
-    demo.ended().exited(0);
+    demo.ended().exited(130);
 }

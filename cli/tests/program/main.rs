@@ -16,5 +16,10 @@ mod probe;
 mod process;
 mod raw;
 mod serve;
+#[cfg(unix)]
+mod stderr;
+#[cfg(unix)]
+mod terminal;
 mod tls;
 mod usage;
+mod words;

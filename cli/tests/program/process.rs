@@ -130,6 +130,23 @@ impl Running {
         }
     }
 
+    /// Waits until it handles SIGINT itself.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn catches_signals(&mut self) {
+        let began = Instant::now();
+        let path = format!("/proc/{}/status", self.pid());
+        loop {
+            let status = std::fs::read_to_string(&path).expect("it runs");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            if caught.is_some_and(|mask| mask & 0b10 != 0) {
+                return;
+            }
+            assert!(began.elapsed() < HANGS, "{status}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();

@@ -90,7 +90,12 @@ fn a_password_in_a_url_is_not_shown() {
 #[test]
 fn values_that_are_none_name_their_option() {
     for (option, value, what) in [
-        ("--listen", "localhost:0", "no address such as 0.0.0.0:443"),
+        (
+            "--listen",
+            "localhost",
+            "not an address such as 0.0.0.0:443",
+        ),
+        ("--listen", "nowhere.invalid:0", "has no address here"),
         (
             "--allow-origin",
             "example.com",

@@ -174,7 +174,7 @@ pub(super) async fn ask(
             Ok(lease) => lease,
             Err(none) => {
                 return Err(last.unwrap_or_else(|| {
-                    ticket.access.because(&none);
+                    ticket.access.because(none);
                     refusal::no_upstream(none)
                 }));
             }

@@ -139,7 +139,7 @@ fn admit(
 ) -> Result<(Arc<Route>, HostPort), Response<Bytes>> {
     let via = via(parts);
     let no = |rejection: Rejection, access: &mut Access| {
-        access.because(&rejection);
+        access.because(rejection);
         rejection.to_response(via)
     };
     let default_port = if peer.tls().is_some() { 443 } else { 80 };
@@ -159,7 +159,7 @@ fn admit(
     let found = routes.find_only(&authority, parts.uri.path());
     let Ok(Some(route)) = found else {
         ticket.access.because(if found.is_err() {
-            "paths like this are read in several ways, by different routes"
+            "servers read this path in different ways"
         } else {
             "no route for this host and path"
         });
@@ -172,7 +172,7 @@ fn admit(
     }
     let client = route.counted_as(&parts.headers, peer.addr().ip());
     let permit = route.admit(client).map_err(|saturated| {
-        ticket.access.because(&saturated);
+        ticket.access.because(saturated);
         refusal::saturated(saturated)
     })?;
     ticket.permit = Some(permit);

@@ -67,7 +67,7 @@ impl fmt::Display for ProxyError {
         match self {
             Self::Url(error) => error.fmt(f),
             Self::Environment { variable, error } => write!(f, "{variable}: {error}"),
-            Self::Connect(error) => write!(f, "cannot connect to it: {error}"),
+            Self::Connect(error) => write!(f, "cannot connect to {error}"),
             Self::Tls(error) => write!(f, "TLS handshake with it: {error}"),
             Self::Refused(answer) => {
                 write!(f, "it answered {}", answer.status())?;

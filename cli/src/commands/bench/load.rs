@@ -18,6 +18,8 @@ pub(super) struct Load {
     pub(super) pace: Option<Arc<Pace>>,
     pub(super) stop: AtomicBool,
     pub(super) tally: Tally,
+    /// Whether any message came back, counted or not.
+    answered: AtomicBool,
     /// When counting began, and whether it goes on.
     counted: (OnceLock<Instant>, AtomicBool),
 }
@@ -31,8 +33,21 @@ impl Load {
             pace: None,
             stop: AtomicBool::new(false),
             tally: Tally::new(),
+            answered: AtomicBool::new(false),
             counted: (OnceLock::new(), AtomicBool::new(false)),
         }
+    }
+
+    /// A message came back.
+    pub(super) fn answer(&self) {
+        // Written once: all sockets look here.
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_from_now(&self) -> Instant {

@@ -21,14 +21,19 @@ use self::socket::Socket;
 use self::usage::Usage;
 use super::request::{self, shutdown};
 use crate::args::BenchArgs;
-use crate::{Failure, signals};
+use crate::{Failure, signals, terminal};
 
 pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let clients = clients(&args)?;
     let before = Usage::now(args.server_pid);
     let began = Instant::now();
     let progress = bar(&args, u64::from(args.sockets), "opening");
-    let mut sockets = sockets::open(&args, &clients, args.sockets, &progress).await?;
+    // Kept for the whole run: a second signal ends the program at once.
+    let mut stop = std::pin::pin!(signals::stop());
+    let mut sockets = tokio::select! {
+        opened = sockets::open(&args, &clients, args.sockets, &progress) => opened?,
+        () = &mut stop => return Err("stopped while the sockets were being opened".into()),
+    };
     progress.finish_and_clear();
     let open_time = began.elapsed();
     let carriers = Carriers::of(&sockets);
@@ -36,8 +41,6 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let ping_time = ping(&args, &mut sockets).await?;
 
     let mut bulk = sockets::open(&args, &clients, args.bulk, &ProgressBar::hidden()).await?;
-    // Kept for the rest of the run: a second signal ends the program at once.
-    let mut stop = std::pin::pin!(signals::stop());
     let measured = run::run(&args, &mut sockets, &mut bulk, stop.as_mut()).await?;
     let after = rested(&args).await;
 
@@ -46,7 +49,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let progress = bar(&args, sockets.len() as u64, "closing");
     let (unclosed, unclosed_failure) = tokio::select! {
         closed = sockets::close(&mut sockets, &progress) => closed,
-        () = stop => return Err("stopped while it closed the sockets".into()),
+        () = stop => return Err("stopped while the sockets were being closed".into()),
     };
     progress.finish_and_clear();
     let report = Report {
@@ -63,7 +66,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
         shutdown(client).await;
     }
     if args.json {
-        writeln!(std::io::stdout(), "{}", report.json())?;
+        writeln!(terminal::stdout(), "{}", report.json())?;
     } else {
         report.print()?;
     }

@@ -62,7 +62,7 @@ impl Report<'_> {
     }
 
     pub(super) fn print(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = crate::terminal::stdout();
         let (args, measured) = (self.args, &self.measured);
         let opened = per_second(args.sockets.into(), self.open_time);
         writeln!(

@@ -13,11 +13,19 @@ use super::load::Load;
 use super::pace::Pace;
 use super::socket::{Socket, Talk};
 use super::usage::Usage;
-use crate::Failure;
 use crate::args::BenchArgs;
+use crate::{Failure, log};
 
 /// How long answers are waited for after the last message was due.
 const TAIL: Duration = Duration::from_secs(10);
+
+/// When the user is told that nothing came back yet.
+const DOUBTFUL: Duration = Duration::from_secs(2);
+
+/// When nothing is expected to come back any more, if nothing ever did.
+const HOPELESS: Duration = Duration::from_secs(5);
+
+const NO_ECHO: &str = "no answer: does the server echo what it is sent?";
 
 /// What a run gave.
 pub(super) struct Measured {
@@ -67,14 +75,23 @@ pub(super) async fn run(
     load.pace = rate.map(|rate| Arc::new(Pace::new(rate, talkers)));
     let mut beside = Crowd::start(Load::new(payload(args.bulk_size), 1), std::mem::take(bulk))?;
     let mut crowd = Crowd::start(load, talking)?;
+    let asked = tokio::time::Instant::now();
+    let mut stop = stop;
     if !warm_up.is_zero() {
-        tokio::time::sleep(warm_up).await;
+        tokio::select! {
+            () = tokio::time::sleep(warm_up) => {}
+            () = &mut stop => {}
+            () = unanswered(crowd.load.clone(), asked) => {}
+        }
         from = Usage::now(args.server_pid);
     }
     beside.load.count_from_now();
     let began = crowd.load.count_from_now();
     let counted = duration.map(|duration| duration.saturating_sub(warm_up));
-    crowd.wait(args, counted, stop).await;
+    // A signal that came during the warm-up has ended the run.
+    if crate::signals::status().is_none() {
+        crowd.wait(args, counted, asked, stop).await;
+    }
     crowd.load.count_no_more();
     beside.load.count_no_more();
     let (time, to) = (began.elapsed(), Usage::now(args.server_pid));
@@ -90,6 +107,20 @@ pub(super) async fn run(
         failure: crowd.failure.or(beside.failure),
         load: crowd.load,
     })
+}
+
+/// Done when nothing came back for so long that nothing will; says so before.
+async fn unanswered(load: Arc<Load>, asked: tokio::time::Instant) {
+    tokio::time::sleep_until(asked + DOUBTFUL).await;
+    if !load.is_answered() {
+        log::tell(format_args!(
+            "no answer in {DOUBTFUL:?}: does the server echo what it is sent?"
+        ));
+        tokio::time::sleep_until(asked + HOPELESS).await;
+    }
+    if load.is_answered() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Sockets that talk, a task each.
@@ -129,6 +160,7 @@ impl Crowd {
         &mut self,
         args: &BenchArgs,
         counted: Option<Duration>,
+        asked: tokio::time::Instant,
         stop: Pin<&mut impl Future<Output = ()>>,
     ) {
         let total = args.messages.map(|m| m * self.tasks.len() as u64);
@@ -140,12 +172,14 @@ impl Crowd {
             }
         };
         let mut end = std::pin::pin!(end);
-        let mut stop = stop;
+        let (mut stop, load) = (stop, self.load.clone());
+        let mut unanswered = std::pin::pin!(unanswered(load, asked));
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
                 () = &mut end => break,
                 () = &mut stop => break,
+                () = &mut unanswered => break,
                 _ = tick.tick() => progress.set_position(self.load.tally.messages()),
                 ended = self.tasks.join_next() => match ended {
                     Some(ended) => self.ended(ended),
@@ -159,14 +193,20 @@ impl Crowd {
     /// Waits for the answers that are due, and puts the sockets back.
     async fn end(&mut self, sockets: &mut Vec<Socket>) {
         self.load.stop.store(true, Ordering::Relaxed);
-        let deadline = tokio::time::Instant::now() + TAIL;
+        // What never answered does not answer now.
+        let tail = if self.load.is_answered() {
+            TAIL
+        } else {
+            TAIL / 10
+        };
+        let deadline = tokio::time::Instant::now() + tail;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await
         {
             self.ended(ended);
         }
         if !self.tasks.is_empty() {
             self.failed += self.tasks.len() as u32;
-            self.failure.get_or_insert_with(|| "no answer".into());
+            self.failure.get_or_insert_with(|| NO_ECHO.into());
             // They leave what they have counted.
             self.tasks.shutdown().await;
         }

@@ -140,9 +140,15 @@ impl Talk {
             return Ok(());
         }
         if message.len() != self.load.payload.len() {
-            return Err("the server does not echo".into());
+            let (sent, came) = (self.load.payload.len(), message.len());
+            return Err(format!(
+                "the server does not echo: a message of {came} bytes came instead of {sent}"
+            )
+            .into());
         }
-        let at = self.due.pop_front().ok_or("the server does not echo")?;
+        let at = self.due.pop_front();
+        let at = at.ok_or("the server does not echo: more messages came than were sent")?;
+        self.load.answer();
         if self.load.counts(at) {
             let latency = self.clock.now().saturating_duration_since(at);
             self.kept.push(micros(latency));

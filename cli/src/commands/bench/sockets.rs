@@ -8,6 +8,7 @@ use h2ws::{Client, CloseCode, Message, WebSocket};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
+use super::super::request::unopened;
 use super::socket::Socket;
 use crate::Failure;
 use crate::args::BenchArgs;
@@ -45,7 +46,7 @@ pub(super) async fn open(
         });
     }
     while let Some(opened) = tasks.join_next().await {
-        opened??;
+        opened?.map_err(|error| unopened(error, &args.url))?;
     }
     let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(std::mem::take(&mut *sockets))

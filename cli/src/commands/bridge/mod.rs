@@ -23,7 +23,7 @@ use self::upstream::{Clients, RouteClients};
 use super::listen;
 use super::request::shutdown;
 use crate::args::BridgeArgs;
-use crate::{Failure, Usage, signals};
+use crate::{Failure, Usage, signals, terminal};
 
 /// How long sockets that are over may take to say so.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     };
     if args.check {
         let routes = config.map_or(0, |config| config.routes.iter().count());
-        writeln!(std::io::stdout(), "routes: {routes}, mistakes: none")?;
+        writeln!(terminal::stdout(), "routes: {routes}, mistakes: none")?;
         return Ok(());
     }
     let fixed = Fixed::of(&args, config.as_ref());
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         bridge.observe(metrics.counters());
     }
     // Before anybody is told that the program is there.
-    let stop = signals::stop();
+    let stop = signals::drain();
     let listener = Listener::bind(&args.listen, &fixed, tls, watch()).await?;
     let admin = match fixed.metrics {
         Some(address) => Some(metrics.serve(address).await?),
@@ -102,7 +102,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
 
 /// Tells, on the first lines of stdout, where the program listens.
 fn announce(url: &str, admin: Option<&Admin>) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
+    let mut stdout = terminal::stdout();
     writeln!(stdout, "listening on {url}")?;
     if let Some(admin) = admin {
         writeln!(stdout, "metrics at {}/metrics", admin.url())?;

@@ -30,8 +30,8 @@ use self::connect::{H2, HTTP1, Way};
 use self::facts::{Facts, Link, Verdict};
 use self::finding::{Finding, Place};
 use super::request::build;
-use crate::Failure;
 use crate::args::{ProbeArgs, WayArgs};
+use crate::{Failure, terminal};
 
 /// Who we are, for those who read their logs.
 const AGENT: &str = concat!("h2ws-probe/", env!("CARGO_PKG_VERSION"));
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
         } else {
             let apart = if index > 0 { "\n" } else { "" };
             let report = text::report(&facts, &offer);
-            write!(std::io::stdout(), "{apart}{report}")?;
+            write!(terminal::stdout(), "{apart}{report}")?;
         }
     }
     if args.json {
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
             "exit_status": worst.exit_status(),
             "results": results,
         });
-        writeln!(std::io::stdout(), "{all:#}")?;
+        writeln!(terminal::stdout(), "{all:#}")?;
     }
     Ok(ExitCode::from(worst.exit_status()))
 }

@@ -256,7 +256,7 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if let Err(error) = getrandom::fill(&mut bytes) {
         // No socket can be opened without; this is no machine to probe from.
-        eprintln!("h2ws: no randomness: {error}");
+        crate::log::tell(format_args!("no randomness: {error}"));
         std::process::exit(1);
     }
     bytes

@@ -46,11 +46,14 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// Gathers mistakes while a file is read, so that all are told at once.
+/// Gathers mistakes while a file is read, so that all are told at once: first
+/// those that make it no TOML, for others may follow from them, then the rest,
+/// each in the order of their lines.
 #[derive(Debug)]
 pub(super) struct Gathered {
     file: PathBuf,
     text: String,
+    broken: Vec<(usize, String)>,
     found: Vec<(usize, String)>,
 }
 
@@ -59,6 +62,7 @@ impl Gathered {
         Self {
             file: file.to_owned(),
             text: text.to_owned(),
+            broken: Vec::new(),
             found: Vec::new(),
         }
     }
@@ -67,6 +71,17 @@ impl Gathered {
     pub(super) fn add(&mut self, span: &Range<usize>, what: impl fmt::Display) {
         let line = self.line(span);
         self.found.push((line, what.to_string()));
+    }
+
+    /// What is at `span` is no TOML.
+    pub(super) fn add_broken(&mut self, span: &Range<usize>, what: &str) {
+        let line = self.line(span);
+        self.broken.push((line, what.to_owned()));
+    }
+
+    /// Whether something that is not found may be there all the same.
+    pub(super) fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
     }
 
     /// The line that `span` begins on.
@@ -78,13 +93,17 @@ impl Gathered {
     /// What was read, if there is no mistake in it.
     pub(super) fn result<T>(mut self, read: Option<T>) -> Result<T, Mistakes> {
         match read {
-            Some(read) if self.found.is_empty() => Ok(read),
+            Some(read) if self.found.is_empty() && self.broken.is_empty() => Ok(read),
             _ => {
-                self.found.sort();
-                self.found.dedup();
+                let mut found = self.broken;
+                for some in [&mut found, &mut self.found] {
+                    some.sort();
+                    some.dedup();
+                }
+                found.append(&mut self.found);
                 Err(Mistakes {
                     file: self.file,
-                    found: self.found,
+                    found,
                 })
             }
         }

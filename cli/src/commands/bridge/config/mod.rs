@@ -56,7 +56,8 @@ impl Config {
         let (root, broken) = DeTable::parse_recoverable(text);
         for error in &broken {
             let span = error.span().unwrap_or_default();
-            mistakes.borrow_mut().add(&span, error.message().trim_end());
+            let what = error.message().trim_end();
+            mistakes.borrow_mut().add_broken(&span, what);
         }
         let config = Self::read(path, reader::table(&root, &mistakes), clients);
         mistakes.into_inner().result(config)
@@ -127,7 +128,7 @@ impl Config {
 const COUNT: u64 = 1_000_000_001;
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    crate::args::address(text).map_err(|error| format!("{text:?} is {error}"))
+    crate::args::address(text).map_err(|error| format!("{text:?}: {error}"))
 }
 
 /// TCP connections, to clients and upstreams.
@@ -160,7 +161,7 @@ fn routes(
     let sections = root.sections("route");
     if sections.is_empty() {
         // Not on top of a mistake in the word itself.
-        if root.item("route").is_none() {
+        if root.item("route").is_none() && !root.is_broken() {
             root.mistake(&(0..0), "there is no [[route]]");
         }
         return None;
@@ -171,24 +172,27 @@ fn routes(
     for section in sections {
         let span = section.span.clone();
         let line = root.line(&span);
-        let Some(route) = route::read(section, surroundings) else {
-            table = None;
-            continue;
-        };
-        let place = (route.host(), route.path());
+        // Those of a route with other mistakes clash, too.
+        let mut name = section.peek("name").map(str::to_owned);
+        let host = section.peek("host").unwrap_or("*").to_ascii_lowercase();
+        let mut place = (host, section.peek("path").unwrap_or("/*").to_owned());
+        let route = route::read(section, surroundings);
+        if let Some(route) = &route {
+            place = (route.host(), route.path());
+            name = Some(route.name().to_owned());
+        }
         if let Some(first) = places.insert(place, line) {
             let what = format!("the route on line {first} is for the same host and path");
             root.mistake(&span, what);
             table = None;
-        } else if let Some(first) = names.insert(route.name().to_owned(), line) {
-            let what = format!(
-                "the route on line {first} has the same name, {}",
-                route.name()
-            );
+        } else if let Some(name) = name
+            && let Some(first) = names.insert(name.clone(), line)
+        {
+            let what = format!("the route on line {first} has the same name, {name}");
             root.mistake(&span, what);
             table = None;
         }
-        table = table.map(|table| table.route(route));
+        table = table.zip(route).map(|(table, route)| table.route(route));
     }
     // Conflicts were told above, with their lines.
     table?.build().ok()
@@ -286,7 +290,7 @@ mod tests {
         names(
             "allowed_origins = [\n\"https://a\",\n\"b\"]",
             5,
-            "\"b\" is no origin",
+            "\"b\" is not an origin",
         );
         names("version = \"h3\"", 3, "none of auto");
         names("max_sockets = -1", 3, "from 0 to");

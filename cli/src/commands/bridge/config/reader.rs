@@ -48,6 +48,16 @@ impl<'a> Section<'a> {
         self.mistakes.borrow().line(span)
     }
 
+    /// Whether the file is no TOML in some place.
+    pub(super) fn is_broken(&self) -> bool {
+        self.mistakes.borrow().is_broken()
+    }
+
+    /// A string, if there is one, before it is read.
+    pub(super) fn peek(&self, key: &str) -> Option<&'a str> {
+        as_str(self.table.get(key)?.get_ref())
+    }
+
     pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.known.insert(key);
         let value = self.table.get(key)?;

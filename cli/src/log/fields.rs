@@ -1,0 +1,110 @@
+//! How the values of a line are written: as logfmt, one value a key.
+//!
+//! `key=value`, in double quotes where the value is empty or has blanks,
+//! quotes, `=` or what does not show; `"`, `\` and control characters are
+//! escaped as in JSON, so a value is one word or one quoted string, and no value
+//! reaches a terminal as commands. Keys without a value are left out.
+
+use std::fmt::{self, Debug, Write};
+
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+
+use crate::terminal;
+
+pub(super) struct Logfmt;
+
+impl<'writer> FormatFields<'writer> for Logfmt {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line {
+            writer,
+            is_first: true,
+            result: Ok(()),
+        };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct Line<'writer> {
+    writer: Writer<'writer>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl Line<'_> {
+    fn write(&mut self, field: &Field, value: &str) {
+        if self.result.is_ok() {
+            self.result = self.try_write(field, value);
+        }
+    }
+
+    fn try_write(&mut self, field: &Field, value: &str) -> fmt::Result {
+        if !std::mem::take(&mut self.is_first) {
+            self.writer.write_char(' ')?;
+        }
+        match field.name() {
+            "message" => terminal::escape(value, &mut self.writer),
+            name => {
+                write!(self.writer, "{name}=")?;
+                quote(value, &mut self.writer)
+            }
+        }
+    }
+}
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.write(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.write(field, value);
+    }
+}
+
+fn quote(value: &str, out: &mut impl Write) -> fmt::Result {
+    let is_word = |c: char| !c.is_whitespace() && !"\"=\\".contains(c) && terminal::is_shown(c);
+    if !value.is_empty() && value.chars().all(is_word) {
+        return out.write_str(value);
+    }
+    out.write_char('"')?;
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => write!(out, "\\{c}")?,
+            '\n' => out.write_str("\\n")?,
+            '\t' => out.write_str("\\t")?,
+            c if terminal::is_shown(c) => out.write_char(c)?,
+            c => terminal::escape_char(c, out)?,
+        }
+    }
+    out.write_char('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_one_word_or_one_quoted_string() {
+        for (value, written) in [
+            ("/chat", "/chat"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("čaj", "čaj"),
+            ("", "\"\""),
+            ("a b", "\"a b\""),
+            ("a=b", "\"a=b\""),
+            ("say \"hi\"", "\"say \\\"hi\\\"\""),
+            ("back\\slash", "\"back\\\\slash\""),
+            ("two\nlines", "\"two\\nlines\""),
+            ("\u{1b}[31m", "\"\\u001b[31m\""),
+            ("\u{9b}31m", "\"\\u009b31m\""),
+        ] {
+            let mut out = String::new();
+            quote(value, &mut out).expect("a string takes it");
+            assert_eq!(out, written);
+        }
+    }
+}

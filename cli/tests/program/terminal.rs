@@ -1,0 +1,195 @@
+//! What reaches a terminal, and what a pipe: a peer's bytes are commands to a
+//! terminal unless they are escaped.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use futures_util::{SinkExt, StreamExt};
+use h2ws::{CloseCode, CloseFrame, Message, Upgrade};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::process::{Running, Server, h2ws, run, run_with};
+
+/// A pseudo-terminal: the end that a user sits at, and the program's.
+fn terminal() -> (File, File) {
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&user).expect("granted");
+    unlockpt(&user).expect("unlocked");
+    let name = ptsname(&user, Vec::new()).expect("a name");
+    let program = File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().expect("UTF-8"))
+        .expect("its other end");
+    (user.into(), program)
+}
+
+/// Runs the program at a terminal to its end; what it showed, and its status.
+fn shown(command: &mut Command) -> (String, Option<i32>) {
+    let (mut user, program) = terminal();
+    let other = program.try_clone().expect("a second handle");
+    let mut child: Child = command
+        .stdin(Stdio::piped())
+        .stdout(program)
+        .stderr(other)
+        .spawn()
+        .expect("the program starts");
+    // The command holds the program's end open, too.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    // A user who says nothing.
+    let _stdin = child.stdin.take();
+    let mut shown = Vec::new();
+    let mut bytes = [0; 4096];
+    // Fails where nobody has the other end any more.
+    while let Ok(read @ 1..) = user.read(&mut bytes) {
+        shown.extend_from_slice(&bytes[..read]);
+    }
+    let status = child.wait().expect("it ends").code();
+    (String::from_utf8_lossy(&shown).into_owned(), status)
+}
+
+/// Clears a screen, sets a title, moves to the beginning of the line, and C1.
+const EVIL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\rh2ws: fine\u{9b}31m";
+
+fn server<F>(handler: fn(Upgrade) -> F) -> (tokio::runtime::Runtime, SocketAddr)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let address = runtime.block_on(async {
+        let server = h2ws::Server::builder().bind("127.0.0.1:0").await;
+        let server = server.expect("a free port");
+        let address = server.local_addr().expect("an address");
+        tokio::spawn(server.serve(handler).into_future());
+        address
+    });
+    (runtime, address)
+}
+
+fn is_harmless(text: &str) -> bool {
+    // The terminal makes CR LF of a line feed.
+    let text = text.replace("\r\n", "\n");
+    text.chars()
+        .all(|c| !c.is_control() || c == '\n' || c == '\t')
+}
+
+async fn refuses(request: Upgrade) {
+    let mut response = http::Response::new(bytes::Bytes::from(format!("{EVIL}\nmore\n")));
+    *response.status_mut() = http::StatusCode::FORBIDDEN;
+    request.reject_with(response);
+}
+
+async fn says(request: Upgrade) {
+    let mut socket = request.accept().await.expect("open");
+    let _ = socket.send(Message::text(EVIL)).await;
+    let _ = socket.send(Message::binary(EVIL.as_bytes().to_vec())).await;
+    let reason = format!("{}\nh2ws: again", &EVIL[..20]);
+    let _ = socket
+        .close(CloseFrame::new(CloseCode::from(3001), reason))
+        .await;
+    socket.next().await;
+}
+
+#[test]
+fn a_terminal_is_not_commanded_by_a_peer() {
+    for (runtime, address) in [server(refuses), server(says)] {
+        let url = format!("ws://{address}/");
+        for version in ["--http1", "--http2"] {
+            for command in ["connect", "bench"] {
+                let (shown, status) = shown(&mut h2ws(&[command, &url, version, "--no-proxy"]));
+                assert_eq!(status, Some(1), "{shown:?}");
+                if command == "connect" {
+                    assert!(is_harmless(&shown), "{shown:?}");
+                    assert!(shown.contains("\\u001b"), "{shown:?}");
+                }
+            }
+        }
+        let (shown, _) = shown(&mut h2ws(&["probe", &url, "--no-proxy"]));
+        assert!(is_harmless(&shown), "{shown:?}");
+        drop(runtime);
+    }
+}
+
+/// What comes over a pipe is what the peer sent.
+#[test]
+fn a_pipe_gets_the_bytes_as_they_came() {
+    let (_runtime, address) = server(says);
+    let mut command = h2ws(&["connect", &format!("ws://{address}/")]);
+    // A user who says nothing.
+    let ended = Running::start(command.stdin(Stdio::piped())).ended();
+    assert_eq!(ended.exited(1).stdout, format!("{EVIL}\n{EVIL}\n"));
+    assert!(ended.stderr.contains(&EVIL[..20]), "{ended:?}");
+    let (_runtime, address) = server(refuses);
+    let ended = run(&["connect", &format!("ws://{address}/")]);
+    ended.exited(1).says(EVIL);
+}
+
+/// <https://no-color.org>
+#[test]
+fn logs_have_colours_at_a_terminal_unless_they_are_not_wanted() {
+    for (value, has) in [(None, true), (Some(""), true), (Some("1"), false)] {
+        let (_runtime, address) = server(says);
+        let mut command = h2ws(&["connect", &format!("ws://{address}/"), "--http2"]);
+        command.env_remove("NO_COLOR");
+        if let Some(value) = value {
+            command.env("NO_COLOR", value);
+        }
+        command.env("RUST_LOG", "trace");
+        let (shown, _) = shown(&mut command);
+        assert_eq!(shown.contains('\u{1b}'), has, "{value:?} {shown:?}");
+    }
+}
+
+/// Who waits at a terminal sees that something happens.
+#[test]
+fn a_bench_shows_its_progress() {
+    let server = Server::start(&["--cleartext"]);
+    let args = ["bench", &server.url, "--sockets", "2", "--duration", "1"];
+    let (shown, status) = shown(&mut h2ws(&args));
+    assert_eq!(status, Some(0), "{shown:?}");
+    assert!(shown.contains("running"), "{shown:?}");
+    let ended = run(&args);
+    assert!(!ended.exited(0).stderr.contains("running"), "{ended:?}");
+}
+
+/// What was asked for was not done: shells stop a loop for that.
+#[test]
+fn an_interrupted_command_says_so_by_its_status() {
+    let (_runtime, address) = server(|request| async move {
+        let mut socket = request.accept().await.expect("open");
+        while let Some(Ok(message)) = socket.next().await {
+            if message.is_binary() && socket.send(message).await.is_err() {
+                break;
+            }
+        }
+    });
+    let url = format!("ws://{address}/");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let nobody = format!("ws://{}/", silent.local_addr().expect("an address"));
+    for (args, ready) in [
+        (&["connect", &url][..], Some("open over")),
+        (&["bench", &url, "--duration", "60"], None),
+        (&["connect", &nobody], None),
+        (&["bench", &nobody], None),
+        (&["probe", &nobody, "--timeout", "60"], None),
+        (&["demo", "--sockets", "1", "--messages", "100000000"], None),
+    ] {
+        for (signal, status) in [("INT", 130), ("TERM", 143)] {
+            let mut running = Running::start(h2ws(args).stdin(Stdio::piped()));
+            match ready {
+                Some(text) => running.says(text),
+                None => running.catches_signals(),
+            }
+            running.signal(signal);
+            running.ended().exited(status);
+        }
+    }
+    let mut server = Server::start(&["--cleartext"]);
+    server.running.signal("INT");
+    server.running.close_stdout();
+    server.ended().exited(0);
+    let ended = run_with(&mut h2ws(&["connect", &url, "--wait", "0"]), "");
+    ended.exited(0);
+}
