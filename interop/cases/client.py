@@ -116,7 +116,7 @@ async def large_and_many_lines(turn: Turn):
     echoed(await talk(turn, lines), lines)
 
 
-@case("client", wants=can("refuse"))
+@case("client", wants=lambda peer: can("refuse")(peer) and not peer.refuses_method)
 async def refusal_is_reported(turn: Turn):
     """RFC 8441 §4, RFC 6455 §4.1: a 403 ends with exit 1, its status and its body on stderr."""
     spoken = await talk(turn, ["hi"], path="/refuse", status=1)
@@ -124,6 +124,17 @@ async def refusal_is_reported(turn: Turn):
     if turn.peer.refuses_with_body:
         check("not you" in spoken.err, f"no body on stderr: {spoken}")
     equal(spoken.out, [], "stdout")
+
+
+@case("client", wants=lambda peer: is_server(peer) and peer.refuses_method)
+async def refusal_over_both_is_reported(turn: Turn):
+    """RFC 8441 §3: where HTTP/1.1 opens no socket either, what HTTP/2 answered is the error, after one more request."""
+    async with Relay(turn.served.tls.port) as relay:
+        url = turn.served.tls.on(relay.port).ws_url("/refuse")
+        spoken = await program.connect(turn.h2ws, url, ["hi"])
+        equal((spoken.status, spoken.out), (1, []), "exit status, stdout")
+        check("501" in spoken.err, f"no 501 on stderr: {spoken}")
+        equal(relay.accepted, 2, "TCP connections")
 
 
 @case("client", wants=can("subprotocol", "request"))
@@ -137,7 +148,7 @@ async def subprotocol_and_fields_arrive(turn: Turn):
     equal(fields.get("x-case"), "a value", "x-case")
     equal(fields.get("sec-websocket-version"), "13", "sec-websocket-version")
     if carried_by_h2(turn.peer, facts) and not turn.peer.h2_mark and turn.peer.name == "node":
-        check("sec-websocket-key" in fields, "no key over h2")
+        check("sec-websocket-key" not in fields, "a key over h2")
         equal(fields.get(":scheme"), "https", ":scheme")
 
 

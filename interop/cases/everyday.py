@@ -48,6 +48,16 @@ async def opens_with_default_options(turn: Turn):
                   f"on {relay.accepted} TCP connection(s){limit}")
 
 
+@case("client", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
+async def with_a_key_at_once(turn: Turn):
+    """RFC 8441 §5: `--websocket-key`: a socket opens all the same; who refuses two keys, the remark tells."""
+    spoken = await program.connect(turn.h2ws, turn.served.tls.ws_url(), ["?request"], "--websocket-key")
+    check(spoken.status == 0 and len(spoken.out) == 1, f"wanted exit 0 and an answer: {spoken}")
+    over_h2 = carried_by_h2(turn.peer, json.loads(spoken.out[0]))
+    equal(over_h2, not turn.peer.doubles_key, "carried by HTTP/2")
+    turn.note("over HTTP/2" if over_h2 else "over HTTP/1.1, after a 400: the key was passed on beside the peer's own")
+
+
 @case("bridge", wants=one_of(*UPSTREAMS))
 async def sockets_100_through_us_to_the_peer(turn: Turn):
     """RFC 8441 §5: 100 sockets of one h2 connection, through `h2ws bridge`, whose upstream is the peer."""

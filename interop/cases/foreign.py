@@ -10,7 +10,7 @@ import hashlib
 import json
 import signal
 
-from lib import program, rfc6455
+from lib import install, program, rfc6455
 from lib.cases import Turn, case, check, equal
 from lib.relay import Relay
 from lib.rfc8441 import Connection, Endpoint
@@ -231,6 +231,15 @@ async def wreq_sockets_share_a_connection(turn: Turn):
     """RFC 8441 §4: wreq, on BoringSSL and a hyper of its own, told to use HTTP/2."""
     for socket in await shared(turn, 10, PYTHON, INTEROP / "clients/wreq_h2.py"):
         equal((socket["version"], socket["echoed"]), ("HTTP_2", 4), "version, messages")
+
+
+@case("server", "reference", wants=named("bun-client"))
+async def bun_sockets(turn: Turn):
+    """RFC 6455 §5: Bun's WebSocket, over HTTP/1.1 as always: text, binary, close codes."""
+    url = turn.served.tls.ws_url()
+    for number, socket in enumerate((await report(install.bun(), INTEROP / "clients/bun.mjs", url, 10))["sockets"]):
+        equal((socket["error"], socket["echoed"]), (None, 4), "error, messages")
+        equal((socket["code"], socket["wasClean"]), (4000 + number, True), "close")
 
 
 @case("server", "reference", wants=named("websocat"))

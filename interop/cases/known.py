@@ -33,8 +33,12 @@ class Known:
     endings: set[str] = field(default_factory=lambda: ENDED)
     # Faults, each as often as it is found.
     faults: list[str] = field(default_factory=list)
+    # Of the probe's sockets that work: the first is asked for again where a key was missed.
+    streams: list[int] = field(default_factory=lambda: [1, 3, 5])
     # permessage-deflate over HTTP/2, over HTTP/1.1.
     deflate: tuple[bool, bool] = (False, False)
+    # What ALPN chooses of those without HTTP/2.
+    alpn: str | None = "http/1.1"
     # A field of its answers.
     field: str = ""
 
@@ -56,12 +60,14 @@ KNOWN = {
     "nginx": Known({3: 128, 4: 65_536, 5: 16_777_215}),
     "caddy": Known({3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896}),
     "granian": Known({3: 200, 4: 1 << 20, 5: 16_384, 6: 1 << 24}),
-    "envoy": Known({1: 4096, 3: 1024, 4: 1 << 24, 8: 1}, {"RST_STREAM(10)"}, field="server"),
+    "envoy": Known({1: 4096, 3: 1024, 4: 1 << 24, 8: 1}, {"RST_STREAM(10)"}, streams=[3, 5, 7], field="server"),
     "envoy-h2": Known({1: 4096, 3: 1024, 4: 1 << 24, 8: 1}, field="server"),
     "caddy-2.11": Known({1: 4096, 3: 250, 4: 1 << 20, 5: 1 << 20, 6: 16_704, 9: 1}),
     "caddy-h2": Known({1: 4096, 3: 250, 4: 1 << 20, 5: 1 << 20, 6: 16_704, 8: 1, 9: 1}, field="server"),
     "traefik": Known({1: 4096, 3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896}),
-    "traefik-501": Known({1: 4096, 3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896, 8: 1}),
+    "traefik-501": Known({1: 4096, 3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896, 8: 1}, set(), ["server RFC 8441 §3"]),
+    "bun": Known(None, alpn=None),
+    "workerd": Known(None, deflate=(False, True), alpn=None),
     "websockets": Known(None, deflate=(False, True)),
     "ws": Known(None, deflate=(False, True)),
 }

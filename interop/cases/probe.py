@@ -31,13 +31,18 @@ def worked(socket: dict, status: int, subprotocol: str | None) -> None:
     equal(socket["close"], {"code": 1000, "reason": socket["close"]["reason"], "begun_by": "probe"}, "close")
 
 
+def how(ending: dict) -> str:
+    """In the words of `known.py`."""
+    return f"RST_STREAM({ending['code']})" if ending["how"] == "rst_stream" else ending["how"]
+
+
 def over_http2(said: dict, known: Known, subprotocol: str | None, deflate: bool) -> None:
     http2 = said["http2"]
     equal(http2["enable_connect_protocol"], "first", "capability")
-    equal([s["stream"] for s in http2["sockets"]], [1, 3, 5], "streams")
+    equal([s["stream"] for s in http2["sockets"]], known.streams, "streams")
     for socket in http2["sockets"]:
         worked(socket, 200, subprotocol)
-        check(socket["ending"]["how"] in known.endings, f"ended by {socket['ending']}, known are {known.endings}")
+        check(how(socket["ending"]) in known.endings, f"ended by {socket['ending']}, known are {known.endings}")
         equal(bool(socket["opening"]["extensions"]), deflate, "compression")
         names = {name for name, _ in socket["opening"]["headers"]}
         check(not known.field or known.field in names, f"no {known.field} in {names}")
@@ -64,14 +69,15 @@ async def probe_tells_what_the_peer_does(turn: Turn):
     tls = said["connection"]["tls"]
     check(tls["version"].startswith("TLS 1."), f"TLS: {tls}")
     check("localhost" in tls["certificate"]["subject"], f"certificate: {tls}")
-    equal(tls["alpn"], "h2" if known.settings else "http/1.1", "ALPN")
+    equal(tls["alpn"], "h2" if known.settings else known.alpn, "ALPN")
     if known.settings:
         equal(settings(said), known.settings, "SETTINGS")
     if turn.peer.capable:
         over_http2(said, known, turn.peer.subprotocol, known.deflate[0])
     elif known.settings:
-        equal(said["http2"]["enable_connect_protocol"], "absent", "capability")
-        equal(said["http2"]["sockets"], [], "sockets without the capability")
+        advertised = "first" if turn.peer.refuses_method else "absent"
+        equal(said["http2"]["enable_connect_protocol"], advertised, "capability")
+        check(not any(socket["works"] for socket in said["http2"]["sockets"]), "sockets without the capability")
     if turn.peer.http1:
         socket = said["http1"]["socket"]
         worked(socket, 101, turn.peer.subprotocol)
@@ -97,7 +103,7 @@ async def probe_tells_refusals(turn: Turn):
     """DESIGN, contract: a path where the peer answers 403 is exit 1, and nobody's fault."""
     probed = await program.probe(turn.h2ws, turn.served.tls.ws_url("/refuse"))
     equal(probed.status, 1, "exit status")
-    equal(probed.clauses(), [], "faults")
+    equal(probed.clauses(), KNOWN[turn.peer.name].faults if turn.peer.refuses_method else [], "faults")
     said = [text for text in remarks(probed) if "403" in text]
     equal(len(said), int(turn.peer.capable) + int(turn.peer.http1), "refusals told")
 

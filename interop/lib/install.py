@@ -86,29 +86,43 @@ def npm() -> str | None:
     return None if done.returncode == 0 else f"npm ci: {done.stderr.strip()[-200:]}"
 
 
-APPLICATIONS = WORK / "applications"
 _once = threading.Lock()
 
 
-def applications_npm() -> Path:
-    """The directory of the applications' npm packages."""
+def npm_of(folder: str) -> Path:
+    """The `node_modules` of this folder's package.json, installed under `.work/` if it is not."""
     with _once:
         if not shutil.which("npm"):
             raise NotRun("npm is not installed")
-        modules, lock = APPLICATIONS / "node_modules", APPLICATIONS / "package-lock.json"
-        wanted = (INTEROP / "applications/package-lock.json").read_bytes()
+        source, work = INTEROP / folder, WORK / folder
+        modules, lock = work / "node_modules", work / "package-lock.json"
+        wanted = (source / "package-lock.json").read_bytes()
         if modules.exists() and lock.exists() and lock.read_bytes() == wanted:
             return modules
-        APPLICATIONS.mkdir(exist_ok=True)
+        work.mkdir(exist_ok=True)
         lock.write_bytes(wanted)
-        shutil.copy(INTEROP / "applications/package.json", APPLICATIONS)
-        # Without scripts: one optional package would be built here.
+        shutil.copy(source / "package.json", work)
+        # Without scripts: they would build or fetch what is not used here.
         done = subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"],
-                              cwd=APPLICATIONS, capture_output=True, text=True)
+                              cwd=work, capture_output=True, text=True)
         if done.returncode:
             lock.unlink()
             raise NotRun(f"npm ci: {done.stderr.strip()[-200:]}")
         return modules
+
+
+def applications_npm() -> Path:
+    """The directory of the applications' npm packages."""
+    return npm_of("applications")
+
+
+def bun() -> Path:
+    """The program itself: npm's `bun` is put in place by a script."""
+    return next(npm_of("runtimes").glob("@oven/bun-linux-x64*/bin/bun"))
+
+
+def workerd() -> Path:
+    return npm_of("runtimes") / "@cloudflare/workerd-linux-64/bin/workerd"
 
 
 def applications_python() -> Path:
@@ -131,9 +145,9 @@ def venv(name: str, requirements: str) -> Path:
         return python
 
 
-def version_of_npm(name: str) -> str:
-    """Of an application's npm package."""
-    return json.loads((applications_npm() / name / "package.json").read_text())["version"]
+def version_of_npm(name: str, folder: str = "applications") -> str:
+    """Of an npm package of this folder."""
+    return json.loads((npm_of(folder) / name / "package.json").read_text())["version"]
 
 
 def version_of_pypi(name: str) -> str:

@@ -53,6 +53,8 @@ class Peer:
     refuses_method: bool = False
     # Wants a Sec-WebSocket-Key over HTTP/2, which RFC 8441 §5 makes no use of.
     wants_key: bool = False
+    # Passes such a key on beside one of its own, which its backend refuses.
+    doubles_key: bool = False
     # Speaks HTTP/2 on its cleartext port with prior knowledge.
     clear_h2: bool = False
     # Speaks HTTP/1.1 WebSockets on its TLS port.

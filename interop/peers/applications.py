@@ -1,7 +1,6 @@
 """Applications that people run, as they stand behind `h2ws bridge`: each below a path of its own."""
 
 import asyncio
-import contextlib
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from lib import install
 from lib.peer import Peer, Served
-from lib.stage import INTEROP, NotRun, Stage
+from lib.stage import INTEROP, Stage
 
 HERE = INTEROP / "applications"
 
@@ -36,6 +35,8 @@ class Application(Served):
     use: Callable[[object], Awaitable[bool]] | None = None
     # Sockets that the page has open meanwhile, at the least.
     sockets: int = 1
+    # The page opens new sockets by itself.
+    reopens: bool = True
     children: list = field(default_factory=list)
 
     async def start(self) -> None:
@@ -168,12 +169,17 @@ def python() -> Path:
 JUPYTER = """(async () => {
   const manager = window.jupyterapp?.serviceManager;
   if (!manager) return false;
-  window.kernel ??= await manager.kernels.startNew({name: 'python3'});
+  const kernel = window.kernel ?? await manager.kernels.startNew({name: 'python3'});
+  // One that does not answer ended with its server.
+  window.kernel = undefined;
   const n = 1 + Math.floor(Math.random() * 1e6);
   let printed = '';
-  const done = window.kernel.requestExecute({code: `print(${n} * 2)`});
-  done.onIOPub = (message) => { if (message.header.msg_type === 'stream') printed += message.content.text; };
-  return Promise.race([done.done.then(() => printed.trim() === String(2 * n)), new Promise((r) => setTimeout(r, 10000, false))]);
+  const execution = kernel.requestExecute({code: `print(${n} * 2)`});
+  execution.onIOPub = (message) => { if (message.header.msg_type === 'stream') printed += message.content.text; };
+  const late = new Promise((resolve) => setTimeout(resolve, 10000, 'late'));
+  if (await Promise.race([execution.done, late]) === 'late' || printed.trim() !== String(2 * n)) return false;
+  window.kernel = kernel;
+  return true;
 })()"""
 
 
@@ -252,6 +258,65 @@ async def bokeh(stage: Stage) -> Application:
     return await application(page="/bokeh/bokeh_app", routes=[Route("/bokeh/*", port)], begin=begin, use=use)
 
 
+SHINY = """(async () => {
+  const count = () => Number((document.getElementById('count')?.innerText.match(/count=(\\d+)/) || [])[1]);
+  if (Number.isNaN(count())) return false;
+  const before = count();
+  document.getElementById('more').click();
+  for (let n = 0; n < 100 && count() === before; n++) await new Promise((r) => setTimeout(r, 50));
+  return count() === before + 1;
+})()"""
+
+
+async def shiny(stage: Stage) -> Application:
+    port = stage.port()
+
+    async def begin():
+        child = await stage.spawn(
+            await asyncio.to_thread(python), "-m", "shiny", "run", "--host", "127.0.0.1", "--port", port,
+            HERE / "shiny_app.py", name="shiny", env={"HOME": str(stage.dir)})
+        await stage.ready(child, port)
+        return [child]
+
+    async def use(page) -> bool:
+        return await page.evaluate(SHINY)
+
+    return await application(page="/shiny/", reopens=False, routes=[Route("/shiny/*", port, strip=True)], begin=begin, use=use)
+
+
+NOVNC = """(async () => {
+  const { default: UI } = await import('./app/ui.js');
+  const { default: RFB } = await import('./core/rfb.js');
+  const rfb = UI.rfb, socket = rfb?._sock?._websocket;
+  if (!UI.connected || socket?.readyState !== 1) return false;
+  const answered = new Promise((resolve) => socket.addEventListener('message', () => resolve(true), { once: true }));
+  RFB.messages.fbUpdateRequest(rfb._sock, false, 0, 0, 64, 64);
+  return Promise.race([answered, new Promise((resolve) => setTimeout(resolve, 5000, false))]);
+})()"""
+
+
+async def novnc(stage: Stage) -> Application:
+    port, screen, display = stage.port(), stage.port(), 20 + stage.port() % 1000
+
+    async def begin():
+        for left in (Path(f"/tmp/.X{display}-lock"), Path(f"/tmp/.X11-unix/X{display}")):
+            left.unlink(missing_ok=True)
+        vnc = await stage.spawn("Xtigervnc", f":{display}", "-rfbport", screen, "-localhost", "-SecurityTypes", "None",
+                                "-geometry", "640x480", "-desktop", "interop", name="xtigervnc", env={"HOME": str(stage.dir)})
+        await stage.ready(vnc, screen)
+        web = await stage.spawn("websockify", "--web", "/usr/share/novnc", f"127.0.0.1:{port}", f"127.0.0.1:{screen}")
+        await stage.ready(web, port)
+        return [vnc, web]
+
+    async def use(page) -> bool:
+        """The screen answers a request for its picture."""
+        return await page.evaluate(NOVNC)
+
+    return await application(
+        page="/vnc/vnc.html?path=vnc/websockify&autoconnect=true", reopens=False,
+        routes=[Route("/vnc/*", port, strip=True)], begin=begin, use=use)
+
+
 def npm(name: str):
     return lambda: install.version_of_npm(name)
 
@@ -269,7 +334,10 @@ PEERS = [
     Peer("nats.ws", "application", nats, apt=(*BROWSERS, "nats-server"), version=npm("nats.ws"), quick=False, note="with nats-server"),
     Peer("graphql-ws", "application", graphql, apt=BROWSERS, version=npm("graphql-ws"), quick=False),
     Peer("yjs", "application", yjs, apt=BROWSERS, version=npm("yjs"), quick=False, note="with y-websocket"),
+    Peer("novnc", "application", novnc, apt=(*BROWSERS, "novnc", "websockify", "tigervnc-standalone-server"),
+         version=("dpkg-query", "-W", "-f", "${Version}", "novnc"), quick=False, note="with websockify and TigerVNC"),
     Peer("jupyterlab", "application", jupyterlab, apt=BROWSERS, version=pypi("jupyterlab"), quick=False),
     Peer("streamlit", "application", streamlit, apt=BROWSERS, version=pypi("streamlit"), quick=False),
     Peer("bokeh", "application", bokeh, apt=BROWSERS, version=pypi("bokeh"), quick=False),
+    Peer("shiny", "application", shiny, apt=BROWSERS, version=pypi("shiny"), quick=False),
 ]

