@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Take sockets on to a server behind: RFC 6455, RFC 8441 or TCP
     #[command(after_help = SIGNALS)]
-    Bridge(BridgeArgs),
+    Bridge(Box<BridgeArgs>),
     /// Send lines of stdin as text messages, print what comes back
     Connect(ConnectArgs),
     /// Tell what a server can do, and what it does wrong

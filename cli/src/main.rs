@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         let done = match args.command {
             Command::Demo(args) => unless_stopped(commands::demo::run(args)).await,
             Command::Serve(args) => commands::serve::run(args).await,
-            Command::Bridge(args) => commands::bridge::run(args).await,
+            Command::Bridge(args) => commands::bridge::run(*args).await,
             Command::Connect(args) => commands::connect::run(args).await,
             // Its status says what was found.
             Command::Probe(args) => return unless_stopped(commands::probe::run(args)).await,
