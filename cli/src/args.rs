@@ -259,6 +259,10 @@ pub(crate) struct BridgeArgs {
     /// Streams that a client may have open on one connection [default: 1000]
     #[arg(long, value_name = "N", conflicts_with = "config")]
     pub(crate) max_streams: Option<u32>,
+    /// Bytes of the header fields of a request, by the count of RFC 9113 section 6.5.2; larger ones
+    /// are answered 431 [default: 16384]
+    #[arg(long, value_name = "BYTES", conflicts_with = "config")]
+    pub(crate) max_header_list_size: Option<u32>,
     /// Serve figures for Prometheus at /metrics there, and /healthz and /readyz
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) metrics: Option<SocketAddr>,

@@ -27,6 +27,7 @@ use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{Opening, Rejection, Via, extended_connect, headers, upgrade};
 use crate::metrics::{Handshake, Observed, OpenConnection};
+use crate::transport::h2::header_list::{self, TooLarge};
 use crate::transport::h2::{self, H2Incoming, H2Server};
 use crate::transport::tls::{self, ServerTls};
 use crate::transport::{BoxIo, ConnectionId, MAX_HEADER_FIELDS, Transport, h1, prefix};
@@ -246,6 +247,13 @@ impl Connection {
         request: Request<Incoming>,
         open: Arc<OpenConnection>,
     ) -> Response<ResponseBody> {
+        let size = header_list::of_request(&request, None);
+        let limit = self.settings.http2.max_header_list_size;
+        if TooLarge::check(size, limit).is_err() {
+            // As `h2` does by itself.
+            tracing::debug!(size, limit, "too large a header list");
+            return status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
         let (mut parts, body) = request.into_parts();
         if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
             let connection = open.observed().info.id;

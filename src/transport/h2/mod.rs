@@ -91,8 +91,9 @@ pub struct Http2Config {
     /// Streams that a client may have open at a time (RFC 9113 §5.1.2).
     /// Default 1,000. For servers.
     pub max_concurrent_streams: u32,
-    /// Bytes of a request's or response's header fields (RFC 9113 §6.5.2).
-    /// Default 64 KiB.
+    /// Bytes of a request's or response's header fields, each counted with 32
+    /// more (RFC 9113 §6.5.2). A server answers larger requests with 431, over
+    /// HTTP/1.1 too; a client fails the one socket. Default 64 KiB.
     pub max_header_list_size: u32,
     /// Bytes that a socket may have waiting to be sent before writers wait.
     /// Default 128 KiB.

@@ -15,6 +15,10 @@ use crate::args::{BridgeArgs, ListenArgs, SecondsOrNone};
 use crate::commands::listen;
 use crate::tls::{ClientFiles, ServerFiles};
 
+/// What most servers take, in bytes. HPACK may write it in a few hundred, and an
+/// upstream of HTTP/1.1 is sent it whole.
+const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
+
 /// What another file does not change before the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fixed {
@@ -29,6 +33,7 @@ pub(super) struct Fixed {
     connections_per_client: Option<usize>,
     process_buffer: Option<usize>,
     max_streams: u32,
+    max_header_list_size: u32,
     /// `None` for the default.
     connection_idle_timeout: Option<Option<Duration>>,
 }
@@ -73,6 +78,10 @@ impl Fixed {
                 .and_then(|config| config.max_streams)
                 .or(args.max_streams)
                 .unwrap_or(1000),
+            max_header_list_size: config
+                .and_then(|config| config.max_header_list_size)
+                .or(args.max_header_list_size)
+                .unwrap_or(MAX_HEADER_LIST_SIZE),
             connection_idle_timeout: args
                 .listen
                 .connection_idle_timeout
@@ -136,7 +145,11 @@ impl Listener {
             .max_connections(fixed.max_connections)
             .connections_per_client(fixed.connections_per_client)
             .tcp(fixed.tcp.clone())
-            .http2(Http2Config::default().max_concurrent_streams(fixed.max_streams));
+            .http2(
+                Http2Config::default()
+                    .max_concurrent_streams(fixed.max_streams)
+                    .max_header_list_size(fixed.max_header_list_size),
+            );
         if let Some(timeout) = fixed.connection_idle_timeout {
             builder = builder.idle_timeout(timeout);
         }

@@ -70,6 +70,7 @@ impl Reload {
         if Fixed::of(&self.args, Some(&config)) != self.fixed {
             tracing::warn!(
                 "listeners, drain_delay, drain_grace, connections, streams_per_connection, \
+                 max_header_list_size, \
                  connection_idle_timeout and [upstream_tls] change with the next start"
             );
         }

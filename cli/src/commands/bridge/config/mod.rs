@@ -36,6 +36,7 @@ pub(super) struct Config {
     pub(super) connections_per_client: Option<usize>,
     pub(super) process_buffer: Option<usize>,
     pub(super) max_streams: Option<u32>,
+    pub(super) max_header_list_size: Option<u32>,
     pub(super) connection_idle_timeout: Option<Option<Duration>>,
     pub(super) routes: Routes,
     /// Those that the routes have of their own.
@@ -74,6 +75,7 @@ impl Config {
         let mut connections_per_client = None;
         let mut process_buffer = None;
         let mut max_streams = None;
+        let mut max_header_list_size = None;
         let mut connection_idle_timeout = None;
         let mut limits = BridgeLimits::default();
         if let Some(mut section) = root.section("limits") {
@@ -81,6 +83,7 @@ impl Config {
             connections_per_client = section.integer("connections_per_client", 1..COUNT);
             process_buffer = section.integer("process_buffer", 1..1 << 50);
             max_streams = section.integer("streams_per_connection", 1..1 << 31);
+            max_header_list_size = section.integer("max_header_list_size", 1024..1 << 31);
             connection_idle_timeout = section.duration_or_none("connection_idle_timeout");
             if let Some(sockets) = section.integer("sockets", 0..COUNT) {
                 limits = limits.sockets(sockets as usize);
@@ -117,6 +120,7 @@ impl Config {
             connections_per_client: connections_per_client.map(|number| number as usize),
             process_buffer: process_buffer.map(|bytes| bytes as usize),
             max_streams: max_streams.map(|number| number as u32),
+            max_header_list_size: max_header_list_size.map(|number| number as u32),
             connection_idle_timeout,
             routes: routes?,
             clients: own.into_inner(),
@@ -247,6 +251,7 @@ mod tests {
         assert_eq!(config.cleartext, Some(true));
         assert_eq!(config.drain_grace, Some(Duration::from_secs(30)));
         assert_eq!(config.max_streams, Some(1000));
+        assert_eq!(config.max_header_list_size, Some(16 * 1024));
         let names: Vec<_> = config.routes.iter().map(|route| route.name()).collect();
         assert_eq!(names, ["chat", "pods.example.com/*", "*/redis"]);
         let host = "eu.example.com".parse().expect("a host");
