@@ -121,7 +121,10 @@ impl Server {
     /// # Example
     ///
     /// ```no_run
-    /// use axum::{Router, extract::Request, response::{IntoResponse, Response}, routing::get};
+    /// use axum::body::Body;
+    /// use axum::extract::Request;
+    /// use axum::response::Response;
+    /// use axum::{Router, routing::get};
     /// use futures_util::{SinkExt, StreamExt};
     /// use h2ws::Server;
     ///
@@ -135,9 +138,9 @@ impl Server {
     ///                 }
     ///                 Ok::<_, h2ws::Error>(())
     ///             });
-    ///             response.into_response()
+    ///             response.map(|()| Body::empty())
     ///         }
-    ///         Err(rejection) => rejection.to_response().into_response(),
+    ///         Err(rejection) => rejection.to_response().map(Body::from),
     ///     }
     /// }
     ///

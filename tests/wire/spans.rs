@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::StreamExt;
 use h2ws::{Server, Transport};
@@ -119,12 +119,24 @@ impl Subscriber for Observer {
     }
 }
 
+/// Sees all that happens in this thread from now on.
+///
+/// tracing remembers for each place in the code whether a subscriber wants to hear of
+/// it, and a place that another test's thread passes for the first time while the last
+/// subscriber goes and this one comes is remembered as unwanted. So one stays.
+fn observe() -> (Observer, tracing::subscriber::DefaultGuard) {
+    static STAYS: OnceLock<tracing::Dispatch> = OnceLock::new();
+    STAYS.get_or_init(|| tracing::Dispatch::new(Observer::default()));
+    let observer = Observer::default();
+    let guard = tracing::subscriber::set_default(observer.clone());
+    (observer, guard)
+}
+
 /// A handler's own events tell which socket they are about, and its
 /// connection.
 #[tokio::test]
 async fn handlers_run_inside_the_span_of_their_socket() {
-    let observer = Observer::default();
-    let _guard = tracing::subscriber::set_default(observer.clone());
+    let (observer, _guard) = observe();
     let server = server::serve(Server::builder(), |upgrade, _| async move {
         let version = upgrade.version();
         let mut ws = upgrade.accept().await.unwrap();
@@ -163,8 +175,7 @@ async fn handlers_run_inside_the_span_of_their_socket() {
 /// connection, which belongs to nobody.
 #[tokio::test]
 async fn a_clients_socket_follows_from_its_connection() {
-    let observer = Observer::default();
-    let _guard = tracing::subscriber::set_default(observer.clone());
+    let (observer, _guard) = observe();
     let mut beside = Beside::new().await;
     let Transport::Http2 { connection, .. } = beside.sibling.transport() else {
         panic!("another version");

@@ -24,6 +24,7 @@ use super::frames::{self, Parser};
 pub(crate) struct HyperServer {
     pub(crate) addr: SocketAddr,
     connections: Arc<AtomicUsize>,
+    calmed: Arc<AtomicUsize>,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
@@ -36,6 +37,8 @@ impl HyperServer {
         let connections = Arc::new(AtomicUsize::new(0));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let count = connections.clone();
+        let calmed = Arc::new(AtomicUsize::new(0));
+        let calm = calmed.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -44,7 +47,7 @@ impl HyperServer {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
-                    () = accept(listener, &count) => {}
+                    () = accept(listener, &count, &calm) => {}
                     _ = stopped => {}
                 }
             });
@@ -52,6 +55,7 @@ impl HyperServer {
         Self {
             addr,
             connections,
+            calmed,
             _stop: stop,
         }
     }
@@ -61,21 +65,37 @@ impl HyperServer {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Connections that the server ended because of what was sent on them.
+    pub(crate) fn calmed(&self) -> usize {
+        self.calmed.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.addr)
     }
 }
 
-async fn accept(listener: TcpListener, connections: &AtomicUsize) {
+/// Whether the server ended the connection by ENHANCE_YOUR_CALM.
+fn is_calm(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM)
+}
+
+async fn accept(listener: TcpListener, connections: &AtomicUsize, calmed: &Arc<AtomicUsize>) {
     loop {
         let (io, _) = listener.accept().await.unwrap();
         io.set_nodelay(true).unwrap();
         connections.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(
-            Builder::new(TokioExecutor::new())
-                .enable_connect_protocol()
-                .serve_connection(TokioIo::new(io), service_fn(answer)),
-        );
+        let serving = Builder::new(TokioExecutor::new())
+            .enable_connect_protocol()
+            .serve_connection(TokioIo::new(io), service_fn(answer));
+        let calmed = calmed.clone();
+        tokio::spawn(async move {
+            let ended = serving.await;
+            if ended.is_err_and(|error| is_calm(&error)) {
+                calmed.fetch_add(1, Ordering::SeqCst);
+            }
+        });
     }
 }
 

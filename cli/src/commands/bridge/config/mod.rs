@@ -404,7 +404,7 @@ mod tests {
         told(
             "listen = \"a\"\n[[route]]\nto = \"ws://a\"",
             1,
-            "no address",
+            "not an address",
         );
         told("[tls]\n[[route]]\nto = \"ws://a\"", 1, "[tls] needs cert");
         told(
