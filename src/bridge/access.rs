@@ -1,8 +1,8 @@
 //! One line for each request, for a socket or an ordinary one, at its end.
 //!
 //! The line always gives the reason and the party at fault, one value a key;
-//! README has the table of its keys. Values are what they are: how they are
-//! quoted is for the subscriber to decide.
+//! `docs/bridge.md` has the table of its keys. Values are what they are: how they
+//! are quoted is for the subscriber to decide.
 //!
 //! | what ends a request | `closed_by` | `closed` |
 //! |---|---|---|
