@@ -217,13 +217,14 @@ impl Client {
         &self.inner.connector.settings.http2
     }
 
-    /// How long connections are kept unused.
-    #[cfg(feature = "bridge")]
+    /// The settings of TCP connections.
     #[cfg(feature = "bridge")]
     pub(crate) fn tcp(&self) -> &TcpConfig {
         &self.inner.connector.settings.tcp
     }
 
+    /// How long connections are kept unused.
+    #[cfg(feature = "bridge")]
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.inner.connector.settings.idle_timeout
     }

@@ -63,6 +63,7 @@ impl Work {
     }
 
     /// Bytes' worth.
+    #[cfg(feature = "_net")]
     pub(super) const fn get(&self) -> usize {
         self.0
     }

@@ -39,6 +39,10 @@ struct Pending {
     opcode: OpCode,
     rest: Bytes,
     /// Whether nobody else holds it: a message to many sockets is in memory once.
+    #[cfg_attr(
+        not(feature = "_net"),
+        expect(dead_code, reason = "asked for by sockets")
+    )]
     own: bool,
     /// Whether each frame is still to be compressed.
     compressed: bool,

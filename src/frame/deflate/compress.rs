@@ -37,6 +37,7 @@ impl Compressor {
         }
     }
 
+    #[cfg(feature = "_net")]
     pub(in crate::frame) const fn work(&mut self) -> &mut Work {
         &mut self.work
     }

@@ -13,7 +13,9 @@ use tower_service::Service;
 
 use super::hyper;
 use crate::error::Error;
-use crate::handshake::{AllowedOrigins, DeflateConfig, extended_connect};
+#[cfg(feature = "deflate")]
+use crate::handshake::DeflateConfig;
+use crate::handshake::{AllowedOrigins, extended_connect};
 use crate::socket::{Config, WebSocket};
 
 pub use super::rejection::UpgradeRejection;
