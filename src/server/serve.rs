@@ -81,7 +81,7 @@ impl Serve {
     ///
     /// What carries a request is among its extensions, as
     /// [`Transport`](crate::Transport), and who sent it, as
-    /// [`Peer`](crate::Peer). Requests for other hosts than
+    /// [`Peer`]. Requests for other hosts than
     /// [`allowed_authorities`](super::ServerBuilder::allowed_authorities) do not
     /// reach the service.
     ///

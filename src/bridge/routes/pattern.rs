@@ -131,7 +131,7 @@ pub(super) fn normal(path: &str) -> Option<Cow<'_, str>> {
     (!dots).then_some(path)
 }
 
-/// How servers may read a path beside as it is [normal](normal): none for one
+/// How servers may read a path beside as it is [normal]: none for one
 /// that leaves no doubt, which nearly all do. `None` if a reading has `.` or `..`
 /// for a segment.
 pub(super) fn readings(path: &str) -> Option<Vec<String>> {

@@ -18,7 +18,7 @@
 //! | an error or a panic | either | 500 or a reset |
 //!
 //! The same extractor works under a hyper server that is not ours, where the
-//! request carries [`hyper::upgrade::OnUpgrade`] instead of a slot.
+//! request carries `hyper::upgrade::OnUpgrade` instead of a slot.
 
 #[cfg(feature = "axum")]
 pub(crate) mod axum;
