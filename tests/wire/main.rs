@@ -58,6 +58,7 @@ mod random;
 mod room;
 mod sent;
 mod settings;
+mod shares;
 mod spans;
 mod support;
 mod tls_client;

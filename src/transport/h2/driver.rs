@@ -7,7 +7,7 @@
 //! (docs/performance.md has the measurements).
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ use super::meter::Meter;
 use super::ping::Pings;
 use super::portion::Portion;
 use super::prompt::{Awaited, Prompt};
-use super::stream::{Handles, Shared};
+use super::send_quota::SendQuota;
+use super::stream::{Bounds, Handles, Serviced, Shared};
 use super::wire::Wire;
 use crate::transport::StreamError;
 
@@ -75,6 +76,9 @@ pub(super) struct Driver<C> {
     listed: Vec<Arc<Shared>>,
     /// Streams that have something for the peer and were not fed.
     hungry: Vec<Arc<Shared>>,
+    /// Streams that have much for the peer and wait for the quota, in order.
+    queue: VecDeque<Arc<Shared>>,
+    quota: SendQuota,
     retired: Vec<Handles>,
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -130,6 +134,8 @@ impl<C: Connection> Driver<C> {
             wire,
             listed: Vec::new(),
             hungry: Vec::new(),
+            queue: VecDeque::new(),
+            quota: SendQuota::default(),
             retired: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
@@ -178,6 +184,9 @@ impl<C: Connection> Driver<C> {
             // On the wire by now, or lost with the connection.
             self.retired.clear();
         }
+        let (received, sent) = self.wire.counts();
+        let dry = !self.wire.is_blocked();
+        self.quota.look(&received, &sent, dry);
         // What was read goes to the sockets; what they write meanwhile, on
         // another processor, is for the next turn.
         self.hub.take(&mut self.listed);
@@ -208,7 +217,9 @@ impl<C: Connection> Driver<C> {
         }
         self.arm(cx);
         let hungry = !self.hungry.is_empty() && !self.budget.is_holding();
-        let more = hungry || !self.retired.is_empty();
+        // Where the last flush made way for the rest, `h2` has not seen it.
+        let queue = self.serves_queue() || (!dry && !self.queue.is_empty());
+        let more = hungry || queue || !self.retired.is_empty();
         if self.wire.turn_is_used_up() || (more && !self.wire.is_blocked()) {
             cx.waker().wake_by_ref();
         }
@@ -232,7 +243,12 @@ impl<C: Connection> Driver<C> {
     /// to write. When all readers that were woken last have answered, nobody
     /// is: a lone question and its answer lose no time.
     fn makes_way(&mut self, cx: &mut Context<'_>) -> bool {
-        let writers = self.listed.len() + self.hungry.len();
+        let queue = if self.serves_queue() {
+            self.queue.len()
+        } else {
+            0
+        };
+        let writers = self.listed.len() + self.hungry.len() + queue;
         let all_answered = self.woken_readers > 0 && writers >= self.woken_readers;
         if writers == 0 || all_answered || self.yielded {
             self.yielded = false;
@@ -243,33 +259,76 @@ impl<C: Connection> Driver<C> {
         true
     }
 
+    /// Whether a stream in the queue may be fed.
+    fn serves_queue(&self) -> bool {
+        !self.queue.is_empty() && self.quota.has_room()
+    }
+
     /// Looks at the listed streams, and, to feed them, at those that were left
-    /// hungry.
+    /// hungry and those whose turn it is.
     fn service(&mut self, feed: bool) {
         if feed {
             self.woken_readers = 0;
             self.listed.append(&mut self.hungry);
-        }
-        for stream in self.listed.drain(..) {
-            let budget = feed.then_some(&mut self.budget);
-            let serviced = stream.service(budget);
-            if serviced.woke_reader {
-                self.woken_readers += 1;
-                let first = stream.mark(self.portion.round());
-                self.portion.woke_reader(first);
-            }
-            self.retired.extend(serviced.over);
-            if let Some(at) = serviced.until {
-                self.timers.push(Reverse(Timer {
-                    at,
-                    stream: stream.clone(),
-                    rings: Rings::Finish,
-                }));
-            }
-            if serviced.hungry {
-                self.hungry.push(stream);
+            // Each once, however little it takes.
+            for _ in 0..self.queue.len() {
+                if !self.quota.has_room() {
+                    break;
+                }
+                if let Some(stream) = self.queue.pop_front() {
+                    stream.dequeue();
+                    self.quota.queues(self.queue.len());
+                    self.look_at(stream, feed);
+                }
             }
         }
+        let mut listed = std::mem::take(&mut self.listed);
+        for stream in listed.drain(..) {
+            self.look_at(stream, feed);
+        }
+        self.listed = listed;
+    }
+
+    fn look_at(&mut self, stream: Arc<Shared>, feed: bool) {
+        let bounds = feed.then_some(Bounds {
+            budget: &mut self.budget,
+            quota: &mut self.quota,
+        });
+        let Serviced {
+            over,
+            hungry,
+            queues,
+            woke_reader,
+            until,
+        } = stream.service(bounds);
+        if woke_reader {
+            self.woken_readers += 1;
+            let first = stream.mark(self.portion.round());
+            self.portion.woke_reader(first);
+        }
+        self.retired.extend(over);
+        if let Some(at) = until {
+            self.timers.push(Reverse(Timer {
+                at,
+                stream: stream.clone(),
+                rings: Rings::Finish,
+            }));
+        }
+        if hungry {
+            self.hungry.push(stream);
+        } else if queues && stream.enqueue() {
+            self.enqueue(stream);
+        }
+    }
+
+    fn enqueue(&mut self, stream: Arc<Shared>) {
+        if self.queue.len() == self.queue.capacity() {
+            // Streams that ended while they waited take no room.
+            self.queue.retain(|stream| stream.is_open());
+            self.queue.reserve(self.queue.len().max(16));
+        }
+        self.queue.push_back(stream);
+        self.quota.queues(self.queue.len());
     }
 
     /// Ends the streams whose grace is over.
@@ -504,6 +563,7 @@ impl<C> Drop for Driver<C> {
         self.hub.take(&mut self.listed);
         let mut streams = std::mem::take(&mut self.listed);
         streams.append(&mut self.hungry);
+        streams.extend(self.queue.drain(..));
         for stream in &streams {
             stream.service(None);
         }

@@ -30,6 +30,7 @@ mod ping;
 mod portion;
 mod prompt;
 mod scan;
+mod send_quota;
 #[cfg(feature = "server")]
 mod server;
 mod stream;

@@ -16,6 +16,7 @@ use super::hub::{Hub, Side};
 use super::life;
 use super::memory::{STEP, Share};
 use super::piece::Piece;
+use super::send_quota::SendQuota;
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::{Finish, StreamError};
 
@@ -38,6 +39,9 @@ const LISTED: u8 = 1;
 /// `h2` has received something, or has something to say.
 const WOKEN: u8 = 2;
 
+/// In the driver's queue of those that have much to send.
+const QUEUES: u8 = 4;
+
 /// Both halves of the stream in `h2`.
 pub(super) struct Handles {
     send: SendStream<Piece>,
@@ -50,7 +54,8 @@ pub(super) struct Shared {
     /// In the hub's list of all streams.
     key: u32,
     /// [`LISTED`] and [`WOKEN`]: in one place, for who sets the second one and
-    /// finds the first one set relies on the look that takes both.
+    /// finds the first one set relies on the look that takes both. And
+    /// [`QUEUES`].
     flags: AtomicU8,
     /// Bytes in the hands of `h2`: less than [`QUEUED`] and a [`PIECE`].
     queued: AtomicU32,
@@ -108,6 +113,23 @@ enum End {
     Sent,
 }
 
+/// What bounds what `h2` is given.
+pub(super) struct Bounds<'a> {
+    pub(super) budget: &'a mut Budget,
+    pub(super) quota: &'a mut SendQuota,
+}
+
+/// What came of feeding `h2`.
+#[derive(PartialEq, Eq)]
+enum Fed {
+    /// It has all that it should have now.
+    Enough,
+    /// The budget held something back.
+    Held,
+    /// The quota held something back.
+    Queues,
+}
+
 /// What came of a look at a stream.
 #[derive(Default)]
 pub(super) struct Serviced {
@@ -116,6 +138,8 @@ pub(super) struct Serviced {
     pub(super) over: Option<Handles>,
     /// Was not fed, and has something for the peer.
     pub(super) hungry: bool,
+    /// Has much for the peer, and waits for its turn.
+    pub(super) queues: bool,
     /// A reader was woken, who may well answer.
     pub(super) woke_reader: bool,
     /// The stream must be over at this time, as far as is known now.
@@ -183,11 +207,25 @@ impl Shared {
         woken.wake();
     }
 
+    /// Notes that it is in the driver's queue. Returns whether it was not.
+    pub(super) fn enqueue(&self) -> bool {
+        self.flags.fetch_or(QUEUES, Ordering::Relaxed) & QUEUES == 0
+    }
+
+    /// Notes that it has left the driver's queue.
+    pub(super) fn dequeue(&self) {
+        self.flags.fetch_and(!QUEUES, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().handles.is_some()
+    }
+
     /// The driver's look at a stream: takes what `h2` received, hands window
-    /// back, and, if there is a `budget` to do so, gives it what the
+    /// back, and, given the `bounds` to do so within, gives it what the
     /// application wrote.
-    pub(super) fn service(self: &Arc<Self>, budget: Option<&mut Budget>) -> Serviced {
-        let news = self.flags.swap(0, Ordering::AcqRel) & WOKEN != 0;
+    pub(super) fn service(self: &Arc<Self>, bounds: Option<Bounds<'_>>) -> Serviced {
+        let news = self.flags.fetch_and(QUEUES, Ordering::AcqRel) & WOKEN != 0;
         let mut serviced = Serviced::default();
         let mut woken = Waiters::default();
         let mut state = self.lock();
@@ -203,10 +241,9 @@ impl Shared {
         s.release(self.hub.release_step);
         s.decide_end();
         if s.wants_to_send() {
-            serviced.hungry = match budget {
-                Some(budget) => !s.feed(self, budget, &mut woken),
-                None => true,
-            };
+            let fed = bounds.map_or(Fed::Held, |bounds| s.feed(self, bounds, &mut woken));
+            serviced.hungry = fed == Fed::Held;
+            serviced.queues = fed == Fed::Queues;
         }
         s.settle(self);
         if s.broken().is_some() {
@@ -218,6 +255,7 @@ impl Shared {
             s.share.except(&self.hub.held);
             serviced.over = s.handles.take();
             serviced.hungry = false;
+            serviced.queues = false;
         } else {
             serviced.until = s.linger(self);
         }
@@ -471,14 +509,13 @@ impl State {
     /// waits here is packed.
     ///
     /// `h2` is not asked for capacity. It holds what the peer's window does
-    /// not take yet, and the pieces tell when they have left. Returns false
-    /// where the budget held something back.
-    fn feed(&mut self, stream: &Arc<Shared>, budget: &mut Budget, woken: &mut Waiters) -> bool {
-        let fed = self.try_feed(stream, budget).unwrap_or_else(|error| {
+    /// not take yet, and the pieces tell when they have left.
+    fn feed(&mut self, stream: &Arc<Shared>, bounds: Bounds<'_>, woken: &mut Waiters) -> Fed {
+        let fed = self.try_feed(stream, bounds).unwrap_or_else(|error| {
             self.outgoing.clear();
             self.end = End::Sent;
             self.received(Err(error));
-            true
+            Fed::Enough
         });
         if self.outgoing.len() < stream.hub.write_buffer {
             self.waiters.take_writer(woken);
@@ -489,26 +526,34 @@ impl State {
         fed
     }
 
-    fn try_feed(&mut self, stream: &Arc<Shared>, budget: &mut Budget) -> Result<bool, StreamError> {
+    fn try_feed(&mut self, stream: &Arc<Shared>, bounds: Bounds<'_>) -> Result<Fed, StreamError> {
+        let Bounds { budget, quota } = bounds;
         let Some(handles) = &mut self.handles else {
-            return Ok(true);
+            return Ok(Fed::Enough);
         };
         stream.more.store(false, Ordering::Release);
+        let mut portion = quota.portion(self.outgoing.len());
         while !self.outgoing.is_empty() {
             let queued = stream.queued.load(Ordering::Acquire);
             let fits = queued == 0 || (self.outgoing.len() >= EAGER && queued < QUEUED);
             if !fits {
                 stream.more.store(true, Ordering::SeqCst);
                 if stream.queued.load(Ordering::SeqCst) == queued {
-                    return Ok(true);
+                    return Ok(Fed::Enough);
                 }
                 // It left between the two looks, and may not have seen us.
                 continue;
             }
-            if !budget.spend(self.outgoing.chunk().len().min(PIECE)) {
-                return Ok(false);
+            if portion == 0 {
+                return Ok(Fed::Queues);
             }
-            let payload = self.outgoing.take(PIECE);
+            let most = portion.min(PIECE);
+            if !budget.spend(self.outgoing.chunk().len().min(most)) {
+                return Ok(Fed::Held);
+            }
+            let payload = self.outgoing.take(most);
+            portion -= payload.len();
+            quota.hand(payload.len());
             stream
                 .queued
                 .fetch_add(payload.len() as u32, Ordering::AcqRel);
@@ -519,7 +564,7 @@ impl State {
             handles.send.send_data(Piece::empty(), true)?;
             self.end = End::Sent;
         }
-        Ok(true)
+        Ok(Fed::Enough)
     }
 
     /// When a stream that was let go must be over: returned where it begins to

@@ -204,10 +204,17 @@ impl Raw {
     /// Connects as a client and reads the server's SETTINGS.
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let io = TcpStream::connect(addr).await.unwrap();
+        Self::begin(io, &[]).await
+    }
+
+    /// As [`connect`](Self::connect), on a connection of the caller's and with
+    /// more settings.
+    pub(crate) async fn begin(io: TcpStream, settings: &[(u16, u32)]) -> Self {
         io.set_nodelay(true).unwrap();
         let mut raw = Self::new(io);
         raw.write(PREFACE).await;
-        raw.send_settings(&[(HEADER_TABLE_SIZE, 0)]).await;
+        let settings = [&[(HEADER_TABLE_SIZE, 0)], settings].concat();
+        raw.send_settings(&settings).await;
         raw.first_settings().await;
         raw
     }

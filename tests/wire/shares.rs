@@ -1,0 +1,173 @@
+//! Streams of one connection share it: those that send in bulk do not make a
+//! short message of another one wait for all of them (RFC 9113 §5.2 leaves that
+//! to the sender).
+
+use futures_util::SinkExt;
+use h2ws::{Http2Config, Message, Server, WebSocket};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::client::{accept, http2, narrow};
+use crate::support::frames::{TEXT, from_client};
+use crate::support::raw::{DATA, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, Raw};
+use crate::support::server::{self, Running};
+use crate::support::within;
+
+/// Streams that send without end. The quiet one is stream 1.
+const BULK: u32 = 100;
+
+/// One message of theirs, in bytes.
+const MESSAGE: usize = 64 * 1024;
+
+/// DATA bytes that a short message may wait for: what the driver lets `h2` have,
+/// and what is in the kernel's narrow buffers. A frame of each stream would be
+/// six times as much.
+const WAIT: usize = 1 << 20;
+
+/// As [`WAIT`], with the buffer of a kernel that was not asked to keep it narrow
+/// (up to 4 MB for a sender, net.ipv4.tcp_wmem).
+const WAIT_OF_CLIENT: usize = 8 << 20;
+
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+
+/// The peer's frames are as long as what a stream gives `h2` at a time.
+const FRAME: (u16, u32) = (MAX_FRAME_SIZE, 64 * 1024);
+
+async fn flood(mut ws: WebSocket) {
+    while ws.send(Message::binary(vec![0; MESSAGE])).await.is_ok() {}
+}
+
+/// A server that floods at `/bulk`, else echoes.
+fn flooding() -> Running {
+    let (listener, _) = narrow();
+    let config = Http2Config::default().connection_buffer(usize::MAX);
+    let server = Server::builder().http2(config).listener(listener).unwrap();
+    server::run(server, |server, ended| {
+        server.serve(move |upgrade| {
+            let ended = ended.clone();
+            async move {
+                let path = upgrade.path().to_owned();
+                let ws = upgrade.accept().await.unwrap();
+                if path == "/bulk" {
+                    flood(ws).await;
+                } else {
+                    let _: Result<_, _> = ended.send(server::echo_socket(ws, path).await);
+                }
+            }
+        })
+    })
+}
+
+/// A raw client with the quiet socket and `bulk` others, whose windows begin
+/// with `window` bytes. Nothing grants the connection more.
+async fn client_of(server: &Running, window: u32, bulk: u32) -> Raw {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let io: TcpStream = socket.connect(server.addr).await.unwrap();
+    let mut peer = Raw::begin(io, &[FRAME, (INITIAL_WINDOW_SIZE, window)]).await;
+    peer.open(1, "/quiet").await;
+    for n in 1..=bulk {
+        peer.open(2 * n + 1, "/bulk").await;
+    }
+    peer.barrier().await;
+    peer
+}
+
+/// Reads until `bytes` of DATA have come.
+async fn take(peer: &mut Raw, bytes: usize) {
+    let mut taken = 0;
+    while taken < bytes {
+        let frame = peer.next().await.expect("DATA");
+        taken += if frame.kind == DATA {
+            frame.payload.len()
+        } else {
+            0
+        };
+    }
+}
+
+/// DATA bytes that come before the quiet stream has any. The connection's window
+/// is opened by `grant` bytes for each frame.
+async fn wait_of_the_quiet(peer: &mut Raw, grant: u32) -> usize {
+    let mut waited = 0;
+    loop {
+        let frame = peer.next().await.expect("DATA");
+        if frame.kind == DATA && frame.stream == 1 {
+            return waited;
+        }
+        waited += frame.payload.len();
+        if grant > 0 {
+            peer.window(0, grant).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_short_answer_does_not_wait_for_every_stream_in_bulk() {
+    let server = flooding();
+    let mut peer = client_of(&server, MAX_WINDOW, BULK).await;
+    peer.window(0, MAX_WINDOW - 65_535).await;
+    for _ in 0..4 {
+        take(&mut peer, 1 << 20).await;
+        peer.data(1, &from_client(TEXT, b"short")).await;
+        let waited = wait_of_the_quiet(&mut peer, 0).await;
+        assert!(waited <= WAIT, "{waited} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_short_answer_does_not_wait_for_every_stream_behind_the_connections_window() {
+    let server = flooding();
+    let mut peer = client_of(&server, MAX_WINDOW, BULK).await;
+    for _ in 0..4 {
+        peer.data(1, &from_client(TEXT, b"short")).await;
+        peer.barrier().await;
+        peer.window(0, 1).await;
+        let waited = wait_of_the_quiet(&mut peer, 16 * 1024).await;
+        assert!(waited <= WAIT, "{waited} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_short_message_does_not_wait_for_every_socket_in_bulk() {
+    let (listener, addr) = narrow();
+    let config = Http2Config::default().connection_buffer(usize::MAX);
+    let client = http2().http2(config).build().unwrap();
+    let url = format!("ws://{addr}/");
+    let (quiet, mut peer) = tokio::join!(client.connect(&url), async {
+        let settings = [FRAME, (INITIAL_WINDOW_SIZE, MAX_WINDOW)];
+        let mut peer = accept(&listener, &settings).await;
+        peer.window(0, MAX_WINDOW - 65_535).await;
+        peer.take(1).await;
+        peer
+    });
+    let mut quiet = quiet.unwrap();
+    for n in 1..=3 * BULK {
+        let (ws, ()) = tokio::join!(client.connect(&url), peer.take(2 * n + 1));
+        let ws = ws.unwrap();
+        tokio::spawn(flood(ws));
+    }
+    for _ in 0..4 {
+        take(&mut peer, 1 << 20).await;
+        within(quiet.send(Message::text("short"))).await.unwrap();
+        let waited = wait_of_the_quiet(&mut peer, 0).await;
+        assert!(waited <= WAIT_OF_CLIENT, "{waited} bytes");
+    }
+}
+
+/// What sockets that nobody reads have queued does not count against others.
+#[tokio::test]
+async fn closed_windows_do_not_keep_others_from_sending_in_bulk() {
+    const ALL: usize = 4 << 20;
+    let server = flooding();
+    let mut peer = client_of(&server, 0, 30).await;
+    peer.window(0, MAX_WINDOW - 65_535).await;
+    for stream in [61, 3] {
+        peer.window(stream, ALL as u32).await;
+        let mut taken = 0;
+        while taken < ALL {
+            let frame = peer.on(stream).await.expect("DATA");
+            taken += frame.payload.len();
+        }
+        assert_eq!(taken, ALL);
+    }
+}
