@@ -39,9 +39,6 @@ const LISTED: u8 = 1;
 /// `h2` has received something, or has something to say.
 const WOKEN: u8 = 2;
 
-/// In the driver's queue of those that have much to send.
-const QUEUES: u8 = 4;
-
 /// Both halves of the stream in `h2`.
 pub(super) struct Handles {
     send: SendStream<Piece>,
@@ -54,13 +51,14 @@ pub(super) struct Shared {
     /// In the hub's list of all streams.
     key: u32,
     /// [`LISTED`] and [`WOKEN`]: in one place, for who sets the second one and
-    /// finds the first one set relies on the look that takes both. And
-    /// [`QUEUES`].
+    /// finds the first one set relies on the look that takes both.
     flags: AtomicU8,
     /// Bytes in the hands of `h2`: less than [`QUEUED`] and a [`PIECE`].
     queued: AtomicU32,
     /// There is more to send once `h2` has sent what it has.
     more: AtomicBool,
+    /// In the driver's queue of those that have much to send. The driver's own.
+    queues: AtomicBool,
     /// The [`Portion`](super::portion::Portion)'s round that it counted in.
     round: AtomicU8,
     state: Mutex<State>,
@@ -209,12 +207,12 @@ impl Shared {
 
     /// Notes that it is in the driver's queue. Returns whether it was not.
     pub(super) fn enqueue(&self) -> bool {
-        self.flags.fetch_or(QUEUES, Ordering::Relaxed) & QUEUES == 0
+        !self.queues.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that it has left the driver's queue.
     pub(super) fn dequeue(&self) {
-        self.flags.fetch_and(!QUEUES, Ordering::Relaxed);
+        self.queues.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -225,7 +223,7 @@ impl Shared {
     /// back, and, given the `bounds` to do so within, gives it what the
     /// application wrote.
     pub(super) fn service(self: &Arc<Self>, bounds: Option<Bounds<'_>>) -> Serviced {
-        let news = self.flags.fetch_and(QUEUES, Ordering::AcqRel) & WOKEN != 0;
+        let news = self.flags.swap(0, Ordering::AcqRel) & WOKEN != 0;
         let mut serviced = Serviced::default();
         let mut woken = Waiters::default();
         let mut state = self.lock();

@@ -96,6 +96,7 @@ impl H2Stream {
             flags: AtomicU8::new(WOKEN),
             queued: AtomicU32::new(0),
             more: AtomicBool::new(false),
+            queues: AtomicBool::new(false),
             round: AtomicU8::new(u8::MAX),
             state: Mutex::new(State {
                 handles: Some(Handles { send, recv }),
