@@ -147,7 +147,7 @@ async def used_by_browsers_over_one_connection_each(turn: Turn):
         await all_back(turn, visits, "after the application's restart")
         log = await bridge.drain()
         if application.sockets:
-            over = re.findall(r"access: socket .*?transport=HTTP/(\S+)", log)
+            over = re.findall(r"access: socket .*? version=HTTP/(\S+)", log)
             check(len(over) >= len(visits) * application.sockets and set(over) == {"2"}, f"sockets by the bridge's log over {over}")
         await bridge.start()
         await all_back(turn, visits, "after the bridge's restart")
