@@ -13,6 +13,7 @@ use super::Peer;
 use super::answer::{Answer, Pending};
 use super::builder::Settings;
 use super::connection::boxed;
+use super::serve::ResponseBody;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{
@@ -76,24 +77,27 @@ struct Request {
     config: Option<Arc<Config>>,
     parts: request::Parts,
     opening: Opening,
-    unanswered: Unanswered,
+    pending: Arc<Pending>,
+    /// `None` where a service has been lent it.
+    unanswered: Option<Unanswered>,
     subprotocol: Option<String>,
     deflate: Option<DeflateConfig>,
     headers: HeaderMap,
     span: Span,
 }
 
-/// Gives up the right to answer when it is dropped, unless it is lent to a service.
-struct Unanswered {
-    pending: Arc<Pending>,
-    lent: bool,
+/// Gives up the right to answer when it is dropped.
+pub(super) struct Unanswered(Arc<Pending>);
+
+impl Unanswered {
+    pub(super) fn refuse(&self, response: Response<ResponseBody>) {
+        self.0.refuse(response);
+    }
 }
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if !self.lent {
-            drop(self.pending.take());
-        }
+        drop(self.0.take());
     }
 }
 
@@ -107,15 +111,14 @@ impl Upgrade {
     ) -> Self {
         let transport = answer.transport();
         let span = span(peer.addr, &parts, &opening, answer.observed(), transport);
+        let pending = Pending::new(answer, settings.answer_timeout);
         Self(Box::new(Request {
             span,
             peer,
             transport,
             deflate: settings.deflate,
-            unanswered: Unanswered {
-                pending: Pending::new(answer, settings.answer_timeout),
-                lent: false,
-            },
+            unanswered: Some(Unanswered(pending.clone())),
+            pending,
             config: None,
             settings,
             parts,
@@ -126,7 +129,7 @@ impl Upgrade {
     }
 
     pub(super) fn pending(&self) -> Arc<Pending> {
-        self.0.unanswered.pending.clone()
+        self.0.pending.clone()
     }
 
     fn parts(&self) -> &request::Parts {
@@ -285,9 +288,8 @@ impl Upgrade {
 
     /// The right to answer, which dropping this request no longer gives up: the
     /// caller answers where nobody accepts.
-    pub(super) fn lend_answer(&mut self) -> Arc<Pending> {
-        self.0.unanswered.lent = true;
-        self.pending()
+    pub(super) fn lend_answer(&mut self) -> Option<Unanswered> {
+        self.0.unanswered.take()
     }
 
     /// The request's head; accepting does not need it.
@@ -367,7 +369,7 @@ impl Upgrade {
         if response.status().is_success() || response.status().is_informational() {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
-        self.0.unanswered.pending.refuse(response);
+        self.0.pending.refuse(response);
     }
 }
 
@@ -403,7 +405,7 @@ impl Request {
         self: Box<Self>,
         agreed: Agreed,
     ) -> Result<(Stream, Option<Box<SocketMeter>>), Error> {
-        let unanswered = self.unanswered.pending.take();
+        let unanswered = self.pending.take();
         let (answer, handshaking) = unanswered.ok_or(Error::Timeout(Timeout::Handshake))?;
         let observed = answer.observed().clone();
         let span = self.span.clone();

@@ -1,14 +1,11 @@
 //! Runs a service for a WebSocket request, and does what its response says.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 
 use super::slot::{Accepted, Slot};
 use crate::handshake::{Via, extended_connect, headers};
-use crate::server::answer::Pending;
 use crate::server::connection::boxed;
 use crate::server::ordinary;
 use crate::server::serve::{Fallback, ResponseBody};
@@ -32,15 +29,6 @@ impl Default for ServiceOptions {
     }
 }
 
-/// Answers the request if the service did not live to.
-struct Unanswered(Arc<Pending>);
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        drop(self.0.take());
-    }
-}
-
 /// Gives a WebSocket request to a service, and opens it or not, as the response
 /// says.
 pub(in crate::server) async fn route(
@@ -49,7 +37,7 @@ pub(in crate::server) async fn route(
     options: ServiceOptions,
 ) {
     // A panic of the service drops this, and with it the right to answer.
-    let unanswered = Unanswered(upgrade.lend_answer());
+    let unanswered = upgrade.lend_answer();
     let via = upgrade.via();
     let path = upgrade.uri().clone();
     let mut request = as_request(&mut upgrade, options);
@@ -79,7 +67,9 @@ pub(in crate::server) async fn route(
         }
         (_, Opens::No) => response,
     };
-    unanswered.0.refuse(refusal);
+    if let Some(unanswered) = unanswered {
+        unanswered.refuse(refusal);
+    }
 }
 
 /// Whether a response opens a WebSocket.
