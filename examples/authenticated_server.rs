@@ -1,6 +1,6 @@
 //! Who is let in: the handler is the hook. It sees the whole request, client
 //! certificate included, may look elsewhere for as long as it needs (within
-//! `ServerBuilder::answer_timeout`), and accepts or refuses. Certificates are
+//! `ServerBuilder::handler_timeout`), and accepts or refuses. Certificates are
 //! read again on SIGHUP.
 //!
 //! ```sh
@@ -19,8 +19,9 @@ use std::fs;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use h2ws::server::WebSocketRequest;
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, ServerTls};
-use h2ws::{Message, Server, Upgrade};
+use h2ws::{Message, Server};
 use http::{Response, StatusCode, header};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -48,7 +49,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 /// Lets in whom it knows.
-async fn admit(request: Upgrade) {
+async fn admit(request: WebSocketRequest) {
     let Some(user) = user(&request).await else {
         let refusal = Response::builder()
             .status(StatusCode::UNAUTHORIZED)
@@ -78,7 +79,7 @@ async fn admit(request: Upgrade) {
 
 /// Who asks. That a certificate leads to the authority was checked already; a
 /// token, or the session in a cookie, is looked up where such things are kept.
-async fn user(request: &Upgrade) -> Option<String> {
+async fn user(request: &WebSocketRequest) -> Option<String> {
     let certificates = request.tls()?.client_certificates();
     if let Some(certificate) = certificates.first() {
         return Some(format!(

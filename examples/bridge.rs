@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 
-use h2ws::{Access, Bridge, BridgeObserver, Server};
+use h2ws::Server;
+use h2ws::bridge::{AccessRecord, Bridge, BridgeObserver};
 
 struct Lines;
 
 impl BridgeObserver for Lines {
-    fn ended(&self, access: &Access) {
+    fn on_websocket_end(&self, access: &AccessRecord) {
         let how = access.closed().map_or("", |closed| closed.how());
         let upstream = access.upstream().unwrap_or("nobody");
         let (up, down) = (access.bytes_up(), access.bytes_down());

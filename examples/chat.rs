@@ -5,7 +5,11 @@
 //! `h2ws connect --http2 'ws://127.0.0.1:8080/?ann'`, and as somebody else.
 
 use futures_util::StreamExt;
-use h2ws::{Broadcast, PreparedMessage, Server, Slow, Upgrade, WebSocketWriter};
+use h2ws::Server;
+use h2ws::broadcast::{Broadcast, LagPolicy};
+use h2ws::frame::PreparedMessage;
+use h2ws::server::WebSocketRequest;
+use h2ws::socket::WebSocketWriter;
 use tokio::sync::mpsc;
 
 /// What happens in the room.
@@ -23,14 +27,14 @@ async fn main() -> std::io::Result<()> {
     let (room, events) = mpsc::channel(64);
     tokio::spawn(tell_all(events));
     server
-        .serve(move |request: Upgrade| visit(request, room.clone()))
+        .serve(move |request: WebSocketRequest| visit(request, room.clone()))
         .await?;
     Ok(())
 }
 
 /// The room: the only task that writes to the sockets.
 async fn tell_all(mut events: mpsc::Receiver<Event>) {
-    let mut present = Broadcast::new(Slow::Close);
+    let mut present = Broadcast::new(LagPolicy::Close);
     while let Some(event) = events.recv().await {
         let news = match event {
             Event::Came(name, writer) => {
@@ -48,7 +52,7 @@ async fn tell_all(mut events: mpsc::Receiver<Event>) {
     }
 }
 
-async fn visit(request: Upgrade, room: mpsc::Sender<Event>) {
+async fn visit(request: WebSocketRequest, room: mpsc::Sender<Event>) {
     let name = request.query().unwrap_or("somebody").to_owned();
     let Ok(socket) = request.accept().await else {
         return;

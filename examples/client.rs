@@ -15,7 +15,7 @@ async fn main() -> Result<(), Error> {
     let mut socket = match client.connect(url).await {
         Ok(socket) => socket,
         Err(error) => {
-            if let Some(refusal) = error.refusal() {
+            if let Some(refusal) = error.rejected_response() {
                 println!("refused: {} {:?}", refusal.status, refusal.body);
             }
             return Err(error);

@@ -8,7 +8,9 @@
 use std::error::Error;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, DeflateConfig, HttpVersion, Message, Server, Upgrade};
+use h2ws::handshake::DeflateConfig;
+use h2ws::server::WebSocketRequest;
+use h2ws::{Client, HttpVersion, Message, Server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -42,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn echo(upgrade: Upgrade) {
+async fn echo(upgrade: WebSocketRequest) {
     let Ok(mut socket) = upgrade.accept().await else {
         return;
     };

@@ -4,7 +4,8 @@
 //! `h2ws connect --http2 ws://127.0.0.1:8080/`.
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Server, Upgrade, WebSocket};
+use h2ws::server::WebSocketRequest;
+use h2ws::{Server, WebSocket};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let _ = tokio::signal::ctrl_c().await;
     };
     server
-        .serve(|request: Upgrade| async move {
+        .serve(|request: WebSocketRequest| async move {
             match request.accept().await {
                 Ok(mut socket) => match echo(&mut socket).await {
                     Ok(()) => println!("{}: closed", socket.transport()),

@@ -4,7 +4,8 @@
 //! `cargo run --release --example many_sockets`
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, Upgrade};
+use h2ws::server::WebSocketRequest;
+use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server};
 use tokio::task::JoinSet;
 
 #[tokio::main]
@@ -43,7 +44,7 @@ async fn converse(client: Client, url: String, n: u32) -> Result<(), Error> {
     socket.close(CloseCode::NORMAL).await
 }
 
-async fn echo(request: Upgrade) {
+async fn echo(request: WebSocketRequest) {
     let Ok(mut socket) = request.accept().await else {
         return;
     };

@@ -12,7 +12,8 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures_util::SinkExt;
-use h2ws::{Body, CloseCode, Message, Server, Upgrade};
+use h2ws::server::{Body, WebSocketRequest};
+use h2ws::{CloseCode, Message, Server};
 use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
@@ -30,7 +31,7 @@ async fn main() -> std::io::Result<()> {
 }
 
 /// Sockets: tells what carries them.
-async fn tell(request: Upgrade) {
+async fn tell(request: WebSocketRequest) {
     if request.path() != "/carrier" {
         return request.reject(StatusCode::NOT_FOUND);
     }

@@ -42,7 +42,7 @@ use crate::transport::proxy::ProxyError;
 ///         Error::Overloaded | Error::Closed => true,
 ///         // A certificate stays bad; a connection that broke is another matter.
 ///         Error::Tls(error) => error.kind() != ErrorKind::InvalidData,
-///         Error::Refused(refusal) => matches!(refusal.status.as_u16(), 408 | 429 | 500..=599),
+///         Error::Rejected(refusal) => matches!(refusal.status.as_u16(), 408 | 429 | 500..=599),
 ///         // A mistake of the caller's, or what the server is.
 ///         _ => false,
 ///     }
@@ -65,7 +65,7 @@ pub enum Error {
     /// A header field given by the caller is no header field.
     Header(Arc<http::Error>),
     /// The server answered, but not with a WebSocket.
-    Refused(Box<Refusal>),
+    Rejected(Box<RejectedResponse>),
     /// The server speaks HTTP/2 without RFC 8441 (or not HTTP/2 at all), and
     /// HTTP/2 was asked for.
     NoExtendedConnect,
@@ -129,14 +129,14 @@ pub enum Timeout {
     Close,
     /// Any sign of life from the peer, which was asked for one: by PING of
     /// HTTP/2 ([`Http2Config::keep_alive_timeout`](crate::Http2Config::keep_alive_timeout))
-    /// or by Ping of WebSocket ([`Config::ping_timeout`](crate::Config::ping_timeout)).
+    /// or by Ping of WebSocket ([`WebSocketConfig::ping_timeout`](crate::WebSocketConfig::ping_timeout)).
     KeepAlive,
 }
 
 /// An answer to the opening handshake that is not a WebSocket.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Refusal {
+pub struct RejectedResponse {
     /// The version of HTTP that it came by.
     pub version: http::Version,
     /// The status, such as 403.
@@ -145,9 +145,9 @@ pub struct Refusal {
     pub headers: HeaderMap,
     /// The beginning of the body, as far as the configured limit.
     pub body: Bytes,
-    /// The [early messages](crate::RequestBuilder::early) of the request,
+    /// The [early messages](crate::client::RequestBuilder::early) of the request,
     /// which no application has taken.
-    pub unsent: Vec<Message>,
+    pub early_messages: Vec<Message>,
 }
 
 impl Error {
@@ -169,7 +169,7 @@ impl Error {
     #[cfg(feature = "client")]
     pub(crate) fn handshake(&self) -> Handshake {
         match self {
-            Self::Refused(refusal) => Handshake::Refused(refusal.status),
+            Self::Rejected(refusal) => Handshake::Refused(refusal.status),
             Self::Timeout(_) => Handshake::Timeout,
             _ => Handshake::Failed,
         }
@@ -193,9 +193,9 @@ impl Error {
     /// The refusal, if the server answered with something else than a
     /// WebSocket.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn rejected_response(&self) -> Option<&RejectedResponse> {
         match self {
-            Self::Refused(refusal) => Some(refusal),
+            Self::Rejected(refusal) => Some(refusal),
             _ => None,
         }
     }
@@ -206,7 +206,7 @@ impl fmt::Display for Error {
         match self {
             Self::Handshake(error) => write!(f, "opening handshake: {error}"),
             Self::Header(error) => write!(f, "header field: {error}"),
-            Self::Refused(refusal) => write!(f, "the server answered {}", refusal.status),
+            Self::Rejected(refusal) => write!(f, "the server answered {}", refusal.status),
             Self::NoExtendedConnect => {
                 f.write_str("the server does not take WebSockets over HTTP/2 (RFC 8441)")
             }
@@ -335,7 +335,7 @@ mod tests {
             #[cfg(feature = "client")]
             Error::Proxy(ProxyError::Connect(io())),
             #[cfg(feature = "client")]
-            Error::Proxy(ProxyError::Url(crate::ProxyUrlError::Port)),
+            Error::Proxy(ProxyError::Url(crate::proxy::ProxyUrlError::Port)),
             Error::Protocol(ProtocolError::InvalidUtf8),
             Error::Send(SendError::Closed),
         ] {

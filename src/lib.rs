@@ -9,13 +9,13 @@
 #![cfg_attr(all(feature = "client", feature = "server"), doc = "```")]
 #![cfg_attr(not(all(feature = "client", feature = "server")), doc = "```ignore")]
 //! use futures_util::{SinkExt, StreamExt};
-//! use h2ws::{Client, CloseCode, HttpVersion, Message, Server, Upgrade};
+//! use h2ws::{Client, CloseCode, HttpVersion, Message, Server, WebSocketRequest};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = Server::builder().bind("127.0.0.1:0").await?;
 //! let url = format!("ws://{}/", server.local_addr()?);
-//! tokio::spawn(server.serve(|request: Upgrade| async move {
+//! tokio::spawn(server.serve(|request: WebSocketRequest| async move {
 //!     let Ok(mut socket) = request.accept().await else { return };
 //!     while let Some(Ok(message)) = socket.next().await {
 //!         if socket.feed(message).await.is_err() {
@@ -44,14 +44,14 @@
 //!
 //! # Rooms
 //!
-//! - [`Client`], [`ClientBuilder`], [`RequestBuilder`]: opening.
-//! - [`Server`], [`ServerBuilder`], [`Upgrade`], [`Serve`]: being opened to.
-//! - [`Bridge`], [`Routes`], [`Route`], [`Upstream`]: sockets taken on to
+//! - [`Client`], [`client::ClientBuilder`], [`client::RequestBuilder`]: opening.
+//! - [`Server`], [`server::ServerBuilder`], [`WebSocketRequest`], [`server::Serve`]: being opened to.
+//! - [`bridge::Bridge`], [`bridge::Routes`], [`bridge::Route`], [`bridge::Upstream`]: sockets taken on to
 //!   servers behind.
-//! - [`WebSocket`], its halves [`WebSocketReader`] and [`WebSocketWriter`], and
-//!   [`ByteStream`] for a framing of your own.
+//! - [`WebSocket`], its halves [`socket::WebSocketReader`] and [`socket::WebSocketWriter`], and
+//!   [`RawStream`] for a framing of your own.
 //! - [`metrics`]: figures for whoever runs it; spans and events go to `tracing`.
-//! - [`Limits`], [`Config`], [`Http2Config`]: what peers may do. The defaults
+//! - [`Limits`], [`WebSocketConfig`], [`Http2Config`]: what peers may do. The defaults
 //!   are for the open internet; ARCHITECTURE.md adds them up.
 //! - [`frame`] and [`handshake`]: the protocols without I/O, which is what is
 //!   left without the features `client` and `server`.
@@ -82,8 +82,8 @@
 //!   to [`Client::request`]. It is not a connection: sockets share those that
 //!   the client keeps, so make one client, as of an HTTP client.
 //! - A handler gets the request and answers it, so there is no `on_upgrade`,
-//!   and no subprotocol but the one that it [agrees to](Upgrade::subprotocol).
-//!   An axum `Router` goes to [`Serve::fallback`]; the sockets' paths are for
+//!   and no subprotocol but the one that it [agrees to](WebSocketRequest::select_subprotocol).
+//!   An axum `Router` goes to [`server::Serve::fallback`]; the sockets' paths are for
 //!   the handler to tell apart.
 //! - [`Server`] and [`Client`] are without compression, origins that are
 //!   checked, and keep-alive by WebSocket Pings, until asked for.
@@ -123,7 +123,7 @@ pub mod metrics;
 )]
 mod setting;
 #[cfg(feature = "_net")]
-mod socket;
+pub mod socket;
 #[cfg(feature = "_net")]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -132,15 +132,36 @@ mod socket;
 mod transport;
 
 #[cfg(feature = "bridge")]
-mod bridge;
+pub mod bridge;
 #[cfg(feature = "client")]
-mod client;
+pub mod client;
 #[cfg(feature = "server")]
-mod server;
+pub mod server;
 
-/// TLS: what there is to say for most users in a call or two. Whoever needs
-/// more builds a `rustls::ServerConfig` or `rustls::ClientConfig`, which
-/// [`ServerBuilder::tls`] and [`ClientBuilder::tls`] take as well.
+/// One message to many sockets.
+#[cfg(feature = "_net")]
+pub mod broadcast {
+    pub use crate::socket::broadcast::{Broadcast, Delivery, LagPolicy, MemberId};
+}
+
+/// Settings that clients and servers share, beside [`WebSocketConfig`] and [`Http2Config`].
+#[cfg(feature = "_net")]
+pub mod config {
+    pub use crate::setting::InvalidSetting;
+    pub use crate::transport::TcpConfig;
+    pub use crate::transport::h2::ProcessBuffer;
+}
+
+/// Errors of forward proxies, which a client may go through.
+#[cfg(feature = "client")]
+pub mod proxy {
+    pub use crate::transport::proxy::{ProxyError, ProxyUrlError};
+}
+
+/// TLS configurations for common cases, and what a handshake reported.
+///
+/// [`server::ServerBuilder::tls`] and [`client::ClientBuilder::tls`] also take a
+/// `rustls::ServerConfig` or `rustls::ClientConfig` of your own.
 #[cfg(feature = "_net")]
 pub mod tls {
     #[cfg(feature = "server")]
@@ -167,40 +188,22 @@ pub mod axum {
     };
 }
 
-#[cfg(feature = "_net")]
-pub use self::error::{Error, Refusal, Timeout};
-pub use self::frame::Prepared as PreparedMessage;
-pub use self::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, ProtocolError, Role, Text};
-pub use self::handshake::DeflateConfig;
-#[cfg(feature = "_net")]
-pub use self::setting::InvalidSetting;
-#[cfg(feature = "_net")]
-pub use self::socket::{
-    Broadcast, ByteStream, Config, Delivery, Ending, Member, MessageStream, ReuniteError, Slow,
-    WebSocket, WebSocketReader, WebSocketWriter,
-};
-#[cfg(feature = "_net")]
-pub use self::transport::{
-    ConnectionStats, TcpConfig, Transport,
-    h2::{Http2Config, ProcessBuffer},
-};
-
-#[cfg(feature = "bridge")]
-pub use self::bridge::{
-    Access, Affinity, Bridge, BridgeBody, BridgeBodyError, BridgeBuilder, BridgeError,
-    BridgeLimits, BridgeObserver, BridgeService, Bridged, Check, Closed, Ejection, HeaderRules,
-    InvalidAffinity, InvalidCheck, InvalidHeaderRule, InvalidPattern, InvalidRoute,
-    InvalidUpstream, Lease, Limit, NoUpstream, Party, Permit, Route, RouteBuilder, RouteConflict,
-    Routes, RoutesBuilder, Saturated, Scheme, Timeouts, Upstream, UpstreamHost, UpstreamStatus,
-};
 #[cfg(feature = "client")]
-pub use self::client::{Client, ClientBuilder, HttpVersion, RequestBuilder};
+pub use self::client::{client::Client, version::HttpVersion};
+#[cfg(feature = "_net")]
+pub use self::error::{Error, Timeout};
+pub use self::frame::{
+    close::{CloseCode, CloseFrame},
+    limits::Limits,
+    message::Message,
+    text::Text,
+};
 #[cfg(feature = "server")]
-pub use self::server::{
-    Body, BodyError, Drained, Peer, Serve, Server, ServerBuilder, ServiceOptions, Upgrade,
-};
-#[cfg(feature = "client")]
-pub use self::transport::proxy::{ProxyError, ProxyUrlError};
+pub use self::server::server::Server;
+#[cfg(feature = "_net")]
+pub use self::socket::{config::WebSocketConfig, websocket::WebSocket};
+#[cfg(feature = "_net")]
+pub use self::transport::{Transport, h2::Http2Config};
 
 #[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use h2ws::TcpConfig;
+use h2ws::config::TcpConfig;
 use h2ws::handshake::{HostPort, Target, UrlError};
 use http::{HeaderName, HeaderValue};
 
@@ -105,7 +105,7 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: ListenArgs,
     /// Streams that a client may have open on one connection
     #[arg(long, default_value_t = 10_000, value_name = "N")]
-    pub(crate) max_streams: u32,
+    pub(crate) max_concurrent_streams: u32,
     /// TCP connections at a time; when all are taken, those unused for longest make way, and
     /// where all are in use further ones wait to be accepted
     #[arg(long, default_value_t = 10_000, value_name = "N")]
@@ -118,7 +118,7 @@ pub(crate) struct ServeArgs {
     /// TCP connections of one IPv4 address, or of one IPv6 network of 64 bits; further ones are
     /// closed at once. Not behind a load balancer, which has one address [default: no limit]
     #[arg(long, value_name = "N")]
-    pub(crate) connections_per_client: Option<usize>,
+    pub(crate) max_connections_per_client: Option<usize>,
     /// Bytes that all HTTP/2 connections together may hold, unread, unsent and in half messages;
     /// beyond it the sockets that hold most are closed with 1013 or reset [default: 2147483648]
     #[arg(long, value_name = "BYTES")]
@@ -199,7 +199,7 @@ pub(crate) struct BridgeArgs {
     /// TCP connections of one IPv4 address, or of one IPv6 network of 64 bits; further ones are
     /// closed at once. Not behind a load balancer, which has one address [default: no limit]
     #[arg(long, value_name = "N", conflicts_with = "config")]
-    pub(crate) connections_per_client: Option<usize>,
+    pub(crate) max_connections_per_client: Option<usize>,
     /// Bytes that all HTTP/2 connections together may hold, unread, unsent and in half messages;
     /// beyond it the sockets that hold most are closed with 1013 or reset [default: 2147483648]
     #[arg(long, value_name = "BYTES", conflicts_with = "config")]
@@ -227,7 +227,7 @@ pub(crate) struct BridgeArgs {
     pub(crate) upstream_insecure: bool,
     /// Keep ordinary requests, such as for pages, from a ws:// or wss:// upstream
     #[arg(long, conflicts_with = "config")]
-    pub(crate) sockets_only: bool,
+    pub(crate) websockets_only: bool,
     /// Trust upstreams with a certificate signed by one of these, PEM, and no others
     #[arg(long, value_name = "FILE", conflicts_with = "upstream_insecure")]
     pub(crate) upstream_cacert: Option<PathBuf>,
@@ -258,7 +258,7 @@ pub(crate) struct BridgeArgs {
     pub(crate) max_sockets: Option<usize>,
     /// Streams that a client may have open on one connection [default: 1000]
     #[arg(long, value_name = "N", conflicts_with = "config")]
-    pub(crate) max_streams: Option<u32>,
+    pub(crate) max_concurrent_streams: Option<u32>,
     /// Bytes of the header fields of a request, by the count of RFC 9113 section 6.5.2; larger ones
     /// are answered 431 [default: 16384]
     #[arg(long, value_name = "BYTES", conflicts_with = "config")]

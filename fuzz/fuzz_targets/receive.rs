@@ -3,7 +3,8 @@
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
-use h2ws::frame::{CloseCode, Deflate, Event, Limits, Protocol, Role};
+use h2ws::frame::{Deflate, Event, Protocol, Role};
+use h2ws::{CloseCode, Limits};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits::UNLIMITED

@@ -36,7 +36,7 @@ to = "ws://127.0.0.1:{port}"
 strip_prefix = {strip}
 """
 # A page that polls or streams holds a drain as long as this.
-DRAIN = 'drain_grace = "3s"\n'
+DRAIN = 'drain_timeout = "3s"\n'
 
 
 def is_application(peer) -> bool:

@@ -24,41 +24,41 @@ use std::time::{Duration, Instant};
 use http::header::{ORIGIN, USER_AGENT};
 use http::{HeaderMap, Method, StatusCode, Version, request};
 
-use super::{Route, Upstream, names};
+use super::{Route, Upstream, interned};
 use crate::frame::CloseCode;
 use crate::handshake::HostPort;
 use crate::metrics::REPORT;
-use crate::server::{Peer, Upgrade};
+use crate::server::{Peer, WebSocketRequest};
 use crate::transport::Transport;
 
 /// Is told of each request, to be counted; see
-/// [`Bridge::observe`](crate::Bridge::observe).
+/// [`Bridge::observe`](crate::bridge::Bridge::observe).
 ///
 /// Called from the tasks that move bytes: add to an atomic or two and return.
 pub trait BridgeObserver: Send + Sync + 'static {
     /// A client that asked for a socket was answered: both sides are open, or it was refused, as the
-    /// [status](Access::status) says.
-    fn answered(&self, access: &Access) {
+    /// [status](AccessRecord::status) says.
+    fn on_handshake(&self, access: &AccessRecord) {
         let _ = access;
     }
 
     /// So many bytes have passed since this was called last: `up` from the
     /// client to the upstream, `down` from the upstream to the client. Told
     /// while a socket or a body is on its way, about once a second, and before
-    /// its [end](Self::ended).
-    fn moved(&self, access: &Access, up: u64, down: u64) {
+    /// its [end](Self::on_websocket_end).
+    fn on_bytes(&self, access: &AccessRecord, up: u64, down: u64) {
         let _ = (access, up, down);
     }
 
-    /// It is over, and [`Access::closed`] says how. Told of refused requests,
+    /// It is over, and [`AccessRecord::closed`] says how. Told of refused requests,
     /// too.
-    fn ended(&self, access: &Access) {
+    fn on_websocket_end(&self, access: &AccessRecord) {
         let _ = access;
     }
 
-    /// An ordinary request is over, answered or not, as [`Access::closed`]
+    /// An ordinary request is over, answered or not, as [`AccessRecord::closed`]
     /// says.
-    fn passed(&self, access: &Access) {
+    fn on_request_end(&self, access: &AccessRecord) {
         let _ = access;
     }
 }
@@ -66,7 +66,7 @@ pub trait BridgeObserver: Send + Sync + 'static {
 /// A party to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Party {
+pub enum Side {
     /// The one that asked for it.
     Client,
     /// The server behind the bridge.
@@ -75,7 +75,7 @@ pub enum Party {
     Bridge,
 }
 
-impl fmt::Display for Party {
+impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client => "client",
@@ -88,35 +88,35 @@ impl fmt::Display for Party {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Closed {
+pub enum Outcome {
     /// The party that ended it first, and its code: 1005 where the Close frame
     /// had none, 1006 where there was no Close frame (RFC 6455 §7.1.5).
-    By(Party, CloseCode),
+    By(Side, CloseCode),
     /// A side was reset, or its connection broke; the bridge's own, where the
     /// server cut it at the end of its grace.
-    Broken(Party),
+    Broken(Side),
     /// This party had begun to end it, and then nothing came.
-    Silence(Party),
+    TimedOut(Side),
     /// A plain HTTP request was answered by its upstream, to the end.
     Answered,
     /// The request was refused: by the bridge, by the upstream (which may be out
     /// of reach), or for what the client failed to send.
-    Refused(Party),
+    Refused(Side),
     /// The client did not wait: for the answer, or for all of its body.
     Gone,
 }
 
-impl Closed {
+impl Outcome {
     /// The party that ended it.
     #[must_use]
-    pub fn by(self) -> Party {
+    pub fn by(self) -> Side {
         match self {
             Self::By(party, _)
             | Self::Broken(party)
-            | Self::Silence(party)
+            | Self::TimedOut(party)
             | Self::Refused(party) => party,
-            Self::Gone => Party::Client,
-            Self::Answered => Party::Upstream,
+            Self::Gone => Side::Client,
+            Self::Answered => Side::Upstream,
         }
     }
 
@@ -125,7 +125,7 @@ impl Closed {
     pub fn code(self) -> Option<u16> {
         match self {
             Self::By(_, code) => Some(code.into()),
-            Self::Broken(_) | Self::Silence(_) => Some(CloseCode::ABNORMAL.into()),
+            Self::Broken(_) | Self::TimedOut(_) => Some(CloseCode::ABNORMAL.into()),
             Self::Answered | Self::Refused(_) | Self::Gone => None,
         }
     }
@@ -137,7 +137,7 @@ impl Closed {
             Self::By(_, CloseCode::ABNORMAL) => "end",
             Self::By(..) => "close",
             Self::Broken(_) => "reset",
-            Self::Silence(_) => "silence",
+            Self::TimedOut(_) => "silence",
             Self::Answered => "answered",
             Self::Refused(_) => "refused",
             Self::Gone => "gone",
@@ -149,9 +149,9 @@ impl Closed {
         match self {
             Self::By(_, CloseCode::ABNORMAL) => "the stream ended without a Close frame",
             Self::By(..) => "closed by a Close frame",
-            Self::Broken(Party::Bridge) => "cut",
+            Self::Broken(Side::Bridge) => "cut",
             Self::Broken(_) => "the connection broke",
-            Self::Silence(_) => "nothing came for too long",
+            Self::TimedOut(_) => "nothing came for too long",
             Self::Answered => "answered",
             Self::Refused(_) => "refused",
             Self::Gone => "the client did not wait",
@@ -168,7 +168,7 @@ struct Moved {
 
 /// What is told of a request, in a line of the target
 /// `h2ws::access` and to a [`BridgeObserver`].
-pub struct Access {
+pub struct AccessRecord {
     began: Instant,
     peer: SocketAddr,
     transport: Transport,
@@ -186,7 +186,7 @@ pub struct Access {
     address: Option<SocketAddr>,
     pub(super) upstream_version: Option<Version>,
     /// The party to blame for a refusal.
-    blamed: Party,
+    blamed: Side,
     reason: Option<Box<str>>,
     pub(super) status: Option<StatusCode>,
     moved: Moved,
@@ -194,12 +194,15 @@ pub struct Access {
     told: Moved,
     told_at: Instant,
     is_open: bool,
-    closed: Option<Closed>,
+    closed: Option<Outcome>,
     observer: Option<Arc<dyn BridgeObserver>>,
 }
 
-impl Access {
-    pub(super) fn begin(request: &Upgrade, observer: Option<Arc<dyn BridgeObserver>>) -> Self {
+impl AccessRecord {
+    pub(super) fn begin(
+        request: &WebSocketRequest,
+        observer: Option<Arc<dyn BridgeObserver>>,
+    ) -> Self {
         let fields = (request.path(), request.headers());
         let (peer, transport) = (request.peer_addr(), request.transport());
         let mut access = Self::new(peer, transport, fields, observer);
@@ -233,15 +236,15 @@ impl Access {
             transport,
             client: peer.ip(),
             method: None,
-            authority: names::shared(""),
+            authority: interned::shared(""),
             path: path.into(),
-            origin: fields.get(ORIGIN).map(names::of_field),
-            user_agent: fields.get(USER_AGENT).map(names::of_field),
+            origin: fields.get(ORIGIN).map(interned::of_field),
+            user_agent: fields.get(USER_AGENT).map(interned::of_field),
             route: None,
             upstream: None,
             address: None,
             upstream_version: None,
-            blamed: Party::Bridge,
+            blamed: Side::Bridge,
             reason: None,
             status: None,
             moved: Moved::default(),
@@ -260,7 +263,7 @@ impl Access {
     }
 
     /// The client's address as trusted proxies give it
-    /// ([`trust_forwarded`](crate::RouteBuilder::trust_forwarded)); the peer's otherwise.
+    /// ([`trust_forwarded`](crate::bridge::RouteBuilder::trust_forwarded)); the peer's otherwise.
     #[must_use]
     pub fn client(&self) -> IpAddr {
         self.client
@@ -336,7 +339,7 @@ impl Access {
 
     /// How it ended, once it has.
     #[must_use]
-    pub fn closed(&self) -> Option<Closed> {
+    pub fn closed(&self) -> Option<Outcome> {
         self.closed
     }
 
@@ -344,7 +347,7 @@ impl Access {
     pub(super) fn answered(&mut self, is_open: bool) {
         self.is_open = is_open;
         if let Some(observer) = &self.observer {
-            observer.answered(self);
+            observer.on_handshake(self);
         }
     }
 
@@ -362,29 +365,29 @@ impl Access {
     fn report(&mut self) {
         let (now, before) = (self.moved, std::mem::replace(&mut self.told, self.moved));
         if let Some(observer) = self.observer.as_ref().filter(|_| now != before) {
-            observer.moved(self, now.up - before.up, now.down - before.down);
+            observer.on_bytes(self, now.up - before.up, now.down - before.down);
         }
     }
 
     /// The host that was asked for.
     pub(super) fn asks(&mut self, authority: &HostPort) {
-        self.authority = names::shared(&authority.to_string());
+        self.authority = interned::shared(&authority.to_string());
     }
 
     /// The route that it takes, which knows whether to believe proxies.
     pub(super) fn takes(&mut self, route: &Route, fields: &HeaderMap) {
-        self.route = Some(names::shared(route.name()));
+        self.route = Some(interned::shared(route.name()));
         self.client = route.counted_as(fields, self.peer.ip());
     }
 
     /// The upstream that is asked now.
     pub(super) fn tries(&mut self, upstream: &Upstream) {
-        self.upstream = Some(names::shared(&upstream.to_string()));
+        self.upstream = Some(interned::shared(&upstream.to_string()));
         self.address = upstream.address();
     }
 
     /// The party to blame for a refusal, and the reason.
-    pub(super) fn blame(&mut self, party: Party, why: impl fmt::Display) {
+    pub(super) fn blame(&mut self, party: Side, why: impl fmt::Display) {
         self.blamed = party;
         self.because(why);
     }
@@ -395,38 +398,38 @@ impl Access {
     }
 
     /// It is refused by the party that is blamed.
-    pub(super) fn refused(&self) -> Closed {
-        Closed::Refused(self.blamed)
+    pub(super) fn refused(&self) -> Outcome {
+        Outcome::Refused(self.blamed)
     }
 
-    pub(super) fn end(mut self, closed: Closed) {
+    pub(super) fn end(mut self, closed: Outcome) {
         self.closed = Some(closed);
     }
 }
 
 /// The server drops a request whose client has gone, and cuts sockets at the
 /// end of a drain.
-impl Drop for Access {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         if self.closed.is_none() {
             self.closed = Some(if self.is_open {
                 self.because("cut at the end of the grace");
-                Closed::Broken(Party::Bridge)
+                Outcome::Broken(Side::Bridge)
             } else {
-                Closed::Gone
+                Outcome::Gone
             });
         }
         self.log();
         self.report();
         match &self.observer {
-            Some(observer) if self.method.is_some() => observer.passed(self),
-            Some(observer) => observer.ended(self),
+            Some(observer) if self.method.is_some() => observer.on_request_end(self),
+            Some(observer) => observer.on_websocket_end(self),
             None => {}
         }
     }
 }
 
-impl Access {
+impl AccessRecord {
     fn log(&self) {
         let Some(closed) = self.closed else {
             return;
@@ -466,7 +469,7 @@ impl Access {
     }
 }
 
-impl fmt::Debug for Access {
+impl fmt::Debug for AccessRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access")
             .field("peer", &self.peer)

@@ -23,7 +23,7 @@ pub struct BridgeBuilder {
     families: Families,
     server_name: Option<String>,
     websocket_key: bool,
-    ordinary: Option<bool>,
+    websockets_only: Option<bool>,
     via: Option<String>,
     timeouts: Timeouts,
     max_sockets: usize,
@@ -84,7 +84,7 @@ impl BridgeBuilder {
             families: Families::default(),
             server_name: None,
             websocket_key: false,
-            ordinary: None,
+            websockets_only: None,
             via: None,
             timeouts: Timeouts::default(),
             max_sockets: 100_000,
@@ -145,7 +145,7 @@ impl BridgeBuilder {
 
     /// The name in the certificate of a `wss` upstream, and what it is told by TLS
     /// (SNI), instead of the host of its URL; see
-    /// [`RouteBuilder::server_name`](crate::RouteBuilder::server_name).
+    /// [`RouteBuilder::server_name`](crate::bridge::RouteBuilder::server_name).
     #[must_use]
     pub fn server_name(mut self, name: impl Into<Option<String>>) -> Self {
         self.server_name = name.into();
@@ -153,7 +153,7 @@ impl BridgeBuilder {
     }
 
     /// Whether `Forwarded` is written for the upstream; see
-    /// [`RouteBuilder::forwarded`](crate::RouteBuilder::forwarded). Default true.
+    /// [`RouteBuilder::forwarded`](crate::bridge::RouteBuilder::forwarded). Default true.
     #[must_use]
     pub fn forwarded(mut self, forwarded: bool) -> Self {
         self.families.forwarded = forwarded;
@@ -161,7 +161,7 @@ impl BridgeBuilder {
     }
 
     /// Whether `X-Forwarded-*` are written for the upstream; see
-    /// [`RouteBuilder::x_forwarded`](crate::RouteBuilder::x_forwarded). Default
+    /// [`RouteBuilder::x_forwarded`](crate::bridge::RouteBuilder::x_forwarded). Default
     /// true.
     #[must_use]
     pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
@@ -171,7 +171,7 @@ impl BridgeBuilder {
 
     /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2 at once, and not only
     /// where they answered 400 without it; see
-    /// [`ClientBuilder::websocket_key`](crate::ClientBuilder::websocket_key), which this overrides.
+    /// [`ClientBuilder::websocket_key`](crate::client::ClientBuilder::websocket_key), which this overrides.
     /// Default false. A client's own key is never passed on.
     #[must_use]
     pub fn websocket_key(mut self, enabled: bool) -> Self {
@@ -182,13 +182,13 @@ impl BridgeBuilder {
     /// Whether the [service](Bridge::service) takes ordinary requests to the
     /// upstream. Default true, which a `tcp` upstream cannot be.
     #[must_use]
-    pub fn ordinary(mut self, ordinary: bool) -> Self {
-        self.ordinary = Some(ordinary);
+    pub fn websockets_only(mut self, websockets_only: bool) -> Self {
+        self.websockets_only = Some(websockets_only);
         self
     }
 
-    /// Adds this hop to `Via`, by this name, as
-    /// [`RouteBuilder::via`](crate::RouteBuilder::via) says. Default none.
+    /// Adds this hop to `HandshakeKind`, by this name, as
+    /// [`RouteBuilder::via`](crate::bridge::RouteBuilder::via) says. Default none.
     #[must_use]
     pub fn via(mut self, name: impl Into<String>) -> Self {
         self.via = Some(name.into());
@@ -264,7 +264,7 @@ impl BridgeBuilder {
             InvalidRoute::TcpWithoutOrigins => BridgeError::OriginsRequired,
             error => BridgeError::Route(error),
         })?;
-        let limits = BridgeLimits::default().sockets(self.max_sockets);
+        let limits = BridgeLimits::default().max_sockets(self.max_sockets);
         let client = match self.client {
             Some(client) => client,
             None => client(self.timeouts).build().map_err(BridgeError::Client)?,
@@ -287,8 +287,8 @@ impl BridgeBuilder {
             Some(name) => route.via(name),
             None => route,
         };
-        let route = match self.ordinary {
-            Some(ordinary) => route.ordinary(ordinary),
+        let route = match self.websockets_only {
+            Some(only) => route.websockets_only(only),
             None => route,
         };
         match self.origins.clone() {

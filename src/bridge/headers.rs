@@ -25,7 +25,7 @@ pub(super) fn request(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, View
 /// The fields of a plain HTTP request that its upstream is to see, and whether
 /// the client takes trailers. What frames the body is written anew, so that
 /// nobody else can read its length otherwise (RFC 9112 §11.2).
-pub(super) fn ordinary(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, View, bool) {
+pub(super) fn plain_http(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, View, bool) {
     let takes_trailers = headers::keep_end_to_end(&mut fields);
     // An expectation is met here: the server in front says 100 (Continue) once
     // the upstream takes the body.
@@ -221,7 +221,7 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
         ];
         let fields = map(&[&passed[..], &stays].concat());
-        let (fields, _, takes_trailers) = ordinary(fields, from(&host, false));
+        let (fields, _, takes_trailers) = plain_http(fields, from(&host, false));
         assert!(takes_trailers);
         assert_eq!(fields, map(&[&passed[..], &own()].concat()));
         assert_eq!(

@@ -1,7 +1,7 @@
 //! What observers are told of a splice: a socket to its client, and one to its
 //! upstream.
 
-use super::access::{Closed, Party};
+use super::access::{Outcome, Side};
 use crate::frame::CloseCode;
 use crate::metrics::{SocketEnd, SocketMeter};
 
@@ -41,21 +41,21 @@ impl Meters {
         }
     }
 
-    pub(super) fn ends(&mut self, closed: Closed) {
+    pub(super) fn ends(&mut self, closed: Outcome) {
         let ends = |party| match closed {
-            Closed::By(_, CloseCode::ABNORMAL) => SocketEnd::Abnormal,
-            Closed::By(_, code) => SocketEnd::Closed(code),
-            Closed::Broken(broken) if broken == party => SocketEnd::ConnectionLost,
-            Closed::Silence(_) => SocketEnd::Timeout,
-            Closed::Broken(_) | Closed::Answered | Closed::Refused(_) | Closed::Gone => {
+            Outcome::By(_, CloseCode::ABNORMAL) => SocketEnd::Abnormal,
+            Outcome::By(_, code) => SocketEnd::Closed(code),
+            Outcome::Broken(broken) if broken == party => SocketEnd::ConnectionLost,
+            Outcome::TimedOut(_) => SocketEnd::Timeout,
+            Outcome::Broken(_) | Outcome::Answered | Outcome::Refused(_) | Outcome::Gone => {
                 SocketEnd::Dropped
             }
         };
         if let Some(meter) = &mut self.client {
-            meter.ends(ends(Party::Client));
+            meter.ends(ends(Side::Client));
         }
         if let Some(meter) = &mut self.upstream {
-            meter.ends(ends(Party::Upstream));
+            meter.ends(ends(Side::Upstream));
         }
     }
 }

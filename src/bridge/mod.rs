@@ -3,18 +3,18 @@
 
 mod access;
 mod builder;
-mod exchange;
 mod forwarded;
-mod frames;
+mod frame_boundaries;
+mod handshake;
 mod headers;
-mod mapped;
+mod idle;
+mod interned;
+mod location;
 mod meters;
-mod names;
-mod ordinary;
+mod plain_http;
 mod pool;
 mod refusal;
 mod routes;
-mod silence;
 mod splice;
 mod tcp;
 mod upstream;
@@ -28,21 +28,22 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use self::access::{Access, BridgeObserver, Closed, Party};
+pub use self::access::{AccessRecord, BridgeObserver, Outcome, Side};
 pub use self::builder::{BridgeBuilder, BridgeError};
-pub use self::ordinary::{BridgeBody, BridgeBodyError, BridgeService};
+pub use self::plain_http::{BridgeBody, BridgeBodyError, BridgeService};
 pub use self::pool::{
     Affinity, Check, Ejection, InvalidAffinity, InvalidCheck, Lease, NoUpstream, UpstreamStatus,
 };
 pub use self::routes::{
-    BridgeLimits, HeaderRules, InvalidHeaderRule, InvalidPattern, InvalidRoute, Limit, Permit,
-    Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Saturated, Timeouts, UpstreamHost,
+    BridgeLimits, HeaderRules, InvalidHeaderRule, InvalidPattern, InvalidRoute, Limit,
+    LimitExceeded, Permit, Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Timeouts,
+    UpstreamHost,
 };
 pub use self::upstream::{InvalidUpstream, Scheme, Upstream};
 
-use self::ordinary::Connections;
+use self::plain_http::Connections;
 use crate::client::Client;
-use crate::server::Upgrade;
+use crate::server::WebSocketRequest;
 
 /// Takes sockets on to a server behind it.
 ///
@@ -91,7 +92,8 @@ use crate::server::Upgrade;
 /// # Example
 ///
 /// ```no_run
-/// use h2ws::{Bridge, Server};
+/// use h2ws::bridge::Bridge;
+/// use h2ws::Server;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -153,7 +155,7 @@ impl Inner {
 }
 
 /// The life of one bridged socket.
-pub type Bridged = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type BridgeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Bridge {
     /// Begins a configuration: a bridge to one upstream, whose URL is
@@ -214,9 +216,11 @@ impl Bridge {
     }
 
     /// A handler for [`Server::serve`](crate::Server::serve). The server's
-    /// [`answer_timeout`](crate::ServerBuilder::answer_timeout) should be longer
+    /// [`handler_timeout`](crate::server::ServerBuilder::handler_timeout) should be longer
     /// than the bridge's timeouts together, or its 503 comes before the 504.
-    pub fn handler(&self) -> impl Fn(Upgrade) -> Bridged + Clone + Send + Sync + use<> {
+    pub fn handler(
+        &self,
+    ) -> impl Fn(WebSocketRequest) -> BridgeFuture + Clone + Send + Sync + use<> {
         let bridge = self.clone();
         move |request| {
             let bridge = bridge.clone();
@@ -224,7 +228,7 @@ impl Bridge {
         }
     }
 
-    /// A service for [`Serve::fallback`](crate::Serve::fallback): ordinary
+    /// A service for [`Serve::fallback`](crate::server::Serve::fallback): ordinary
     /// requests, such as for the page that opens the sockets, go to the same
     /// upstreams by the same routes. A browser has sockets over HTTP/2 where
     /// its page came over HTTP/2, from the same place.
@@ -237,7 +241,7 @@ impl Bridge {
     /// | what happens | the client gets |
     /// |---|---|
     /// | the upstream answers | its answer, whatever it is |
-    /// | no route, `TRACE`, a name that is [not allowed](crate::ServerBuilder::allowed_authorities) | 404, 501, 421 |
+    /// | no route, `TRACE`, a name that is [not allowed](crate::server::ServerBuilder::allowed_hosts) | 404, 501, 421 |
     /// | a `tcp` route, or one of [sockets alone](RouteBuilder::ordinary) | 426 over HTTP/1.1, 400 over HTTP/2 |
     /// | a [limit](BridgeLimits) is reached | 503 and `Retry-After` |
     /// | no connection to an upstream, or no valid answer | 502 |
@@ -252,7 +256,8 @@ impl Bridge {
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// use h2ws::{Bridge, Server};
+    /// use h2ws::bridge::Bridge;
+    /// use h2ws::Server;
     ///
     /// let bridge = Bridge::to("ws://127.0.0.1:9000").build()?;
     /// let server = Server::builder().bind("127.0.0.1:8080").await?;
@@ -274,13 +279,13 @@ impl Bridge {
     /// # Cancel safety
     ///
     /// Dropping the future cuts the socket on both sides.
-    pub async fn pass(&self, request: Upgrade) {
+    pub async fn pass(&self, request: WebSocketRequest) {
         // The last to be dropped, also where the server drops this.
         let _passing = Passing::new(&self.inner);
         let observer = self.inner.observer.get().cloned();
-        let mut access = Box::new(Access::begin(&request, observer));
+        let mut access = Box::new(AccessRecord::begin(&request, observer));
         // Apart, because it is large and the socket lives long.
-        let opened = Box::pin(exchange::open(&self.inner, request, &mut access)).await;
+        let opened = Box::pin(handshake::open(&self.inner, request, &mut access)).await;
         access.answered(opened.is_ok());
         let closed = match opened {
             Ok(socket) => socket.run(&mut access).await,
@@ -290,7 +295,7 @@ impl Bridge {
     }
 
     /// Waits until no socket and no ordinary request is being passed, and so
-    /// all have been [logged](Access) and told to the
+    /// all have been [logged](AccessRecord) and told to the
     /// [observer](Self::observe). A server has drained a moment before: when
     /// the last byte has left.
     ///

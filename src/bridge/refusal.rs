@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::{Response, StatusCode};
 
-use super::{NoUpstream, Saturated, headers};
-use crate::error::{Error, Refusal};
-use crate::handshake::{HandshakeError, Via};
+use super::{LimitExceeded, NoUpstream, headers};
+use crate::error::{Error, RejectedResponse};
+use crate::handshake::{HandshakeError, HandshakeKind};
 
 /// A refusal of the bridge's own.
 pub(super) fn own(status: StatusCode, text: &'static str) -> Response<Bytes> {
@@ -31,7 +31,7 @@ pub(super) fn no_route(is_ambiguous: bool) -> Response<Bytes> {
 }
 
 /// 503, and when to try again (RFC 9110 §15.6.4).
-pub(super) fn saturated(saturated: Saturated) -> Response<Bytes> {
+pub(super) fn saturated(saturated: LimitExceeded) -> Response<Bytes> {
     let mut response = own(
         StatusCode::SERVICE_UNAVAILABLE,
         "there is no place for more now\n",
@@ -55,15 +55,15 @@ pub(super) fn header_list_too_large() -> Response<Bytes> {
 
 /// What became of the request at the upstream.
 /// `name` is that of this hop, if it is told.
-pub(super) fn upstream(error: Error, via: Via, name: Option<&str>) -> Response<Bytes> {
+pub(super) fn upstream(error: Error, via: HandshakeKind, name: Option<&str>) -> Response<Bytes> {
     match error {
-        Error::Refused(refusal) if passes(refusal.status) => pass(*refusal, via, name),
+        Error::Rejected(refusal) if passes(refusal.status) => pass(*refusal, via, name),
         Error::Handshake(HandshakeError::RequestTooLarge(..)) => header_list_too_large(),
         Error::Timeout(_) => own(
             StatusCode::GATEWAY_TIMEOUT,
             "the upstream did not answer in time\n",
         ),
-        Error::Refused(_) | Error::Handshake(_) | Error::NoExtendedConnect => own(
+        Error::Rejected(_) | Error::Handshake(_) | Error::NoExtendedConnect => own(
             StatusCode::BAD_GATEWAY,
             "the upstream did not answer as it should\n",
         ),
@@ -80,16 +80,16 @@ fn passes(status: StatusCode) -> bool {
 /// Whether an answer is neither a socket nor a refusal that a client could
 /// make something of.
 pub(super) fn is_none(error: &Error) -> bool {
-    matches!(error, Error::Refused(refusal) if !passes(refusal.status))
+    matches!(error, Error::Rejected(refusal) if !passes(refusal.status))
 }
 
-fn pass(refusal: Refusal, via: Via, name: Option<&str>) -> Response<Bytes> {
+fn pass(refusal: RejectedResponse, via: HandshakeKind, name: Option<&str>) -> Response<Bytes> {
     let mut response = Response::new(refusal.body);
     *response.status_mut() = refusal.status;
     let fields = response.headers_mut();
     *fields = headers::refusal(refusal.headers);
     headers::add_via(fields, refusal.version, name);
-    if refusal.status == StatusCode::UPGRADE_REQUIRED && via == Via::Http1 {
+    if refusal.status == StatusCode::UPGRADE_REQUIRED && via == HandshakeKind::Http1 {
         // Of the hop that it came over, and just as due on the next
         // (RFC 9110 §15.5.22).
         fields.insert(UPGRADE, HeaderValue::from_static("websocket"));

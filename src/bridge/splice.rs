@@ -31,10 +31,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::access::{Access, Closed, Party};
-use super::frames::Frames;
+use super::access::{AccessRecord, Outcome, Side};
+use super::frame_boundaries::FrameBoundaries;
+use super::idle::IdleTimer;
 use super::meters::Meters;
-use super::silence::Silence;
 use crate::error::Error;
 use crate::frame::{CloseCode, Role};
 use crate::transport::{Finish, Linger, Stream, StreamError};
@@ -78,10 +78,10 @@ pub(super) struct Splice {
     /// From the upstream to the client.
     down: Flow,
     times: Times,
-    silence: Silence,
+    silence: IdleTimer,
     meters: Meters,
     leave: Leave,
-    first: Option<Party>,
+    first: Option<Side>,
 }
 
 /// Whether the bridge itself asks the client to close.
@@ -95,7 +95,7 @@ enum Leave {
 }
 
 struct Flow {
-    frames: Frames,
+    frames: FrameBoundaries,
     state: State,
     bytes: u64,
     /// Written and not flushed.
@@ -147,7 +147,7 @@ impl Splice {
             up: Flow::from(Role::Client),
             down: Flow::from(Role::Server),
             times,
-            silence: Silence::default(),
+            silence: IdleTimer::default(),
             meters,
             leave: Leave::No,
             first: None,
@@ -159,7 +159,7 @@ impl Splice {
     ///
     /// Dropping the future cuts both. Boxed, for it is what an open socket
     /// weighs.
-    pub(super) async fn run(mut self: Box<Self>, access: &mut Access) -> Closed {
+    pub(super) async fn run(mut self: Box<Self>, access: &mut AccessRecord) -> Outcome {
         let (closed, why) = std::future::poll_fn(|cx| {
             let over = self.poll_over(cx);
             let (up, down) = (self.up.bytes, self.down.bytes);
@@ -181,14 +181,14 @@ impl Splice {
         closed
     }
 
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<(Closed, Why)> {
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<(Outcome, Why)> {
         loop {
             // What an upstream said before it broke is worth more than an
             // error of writing to it.
             let down =
                 self.down
                     .poll_move(&mut self.upstream, &mut self.client, &mut self.silence, cx);
-            self.note(Party::Upstream, |splice| &splice.down);
+            self.note(Side::Upstream, |splice| &splice.down);
             self.ask_to_close();
             if self.down.poll_behind(&mut self.upstream, cx) {
                 self.silence.restart();
@@ -196,7 +196,7 @@ impl Splice {
             let up = self
                 .up
                 .poll_move(&mut self.client, &mut self.upstream, &mut self.silence, cx);
-            self.note(Party::Client, |splice| &splice.up);
+            self.note(Side::Client, |splice| &splice.up);
             self.up.poll_behind(&mut self.client, cx);
             let down = down.and_then(|_| self.down.poll_out(&mut self.client, cx));
             let up = up.and_then(|moved| match self.client_breaks(moved, cx) {
@@ -204,7 +204,7 @@ impl Splice {
                 None => self.up.poll_out(&mut self.upstream, cx),
             });
             if let Err(broken) = down {
-                return Poll::Ready(self.broken(broken, Party::Upstream, Party::Client));
+                return Poll::Ready(self.broken(broken, Side::Upstream, Side::Client));
             }
             match up {
                 // It has closed, and waits for no answer; or reading it tells
@@ -216,7 +216,7 @@ impl Splice {
                     continue;
                 }
                 Err(broken) => {
-                    return Poll::Ready(self.broken(broken, Party::Client, Party::Upstream));
+                    return Poll::Ready(self.broken(broken, Side::Client, Side::Upstream));
                 }
                 Ok(()) => {}
             }
@@ -234,8 +234,8 @@ impl Splice {
                 return Poll::Ready((self.closed(), Why::Unanswered));
             }
             if self.is_ending() {
-                let began = self.first.unwrap_or(Party::Bridge);
-                return Poll::Ready((Closed::Silence(began), Why::Unanswered));
+                let began = self.first.unwrap_or(Side::Bridge);
+                return Poll::Ready((Outcome::TimedOut(began), Why::Unanswered));
             }
             self.leave = Leave::Wanted;
         }
@@ -253,7 +253,7 @@ impl Splice {
         }
     }
 
-    fn note(&mut self, party: Party, flow: impl Fn(&Self) -> &Flow) {
+    fn note(&mut self, party: Side, flow: impl Fn(&Self) -> &Flow) {
         if self.first.is_none() && flow(self).state != State::Open {
             self.first = Some(party);
             self.silence.restart();
@@ -276,7 +276,7 @@ impl Splice {
 
     /// Whether the upstream was the first to end, without a Close frame.
     fn upstream_is_gone(&self) -> bool {
-        self.first == Some(Party::Upstream)
+        self.first == Some(Side::Upstream)
             && matches!(self.down.state, State::Ending | State::Ended)
     }
 
@@ -307,22 +307,22 @@ impl Splice {
             self.down.frames.pass(&GOING_AWAY);
             self.down.state = State::Closed;
             self.leave = Leave::Asked;
-            self.first.get_or_insert(Party::Bridge);
+            self.first.get_or_insert(Side::Bridge);
             self.silence.restart();
         }
     }
 
     /// What a break means: nothing more, where the socket had begun to end.
-    fn broken(&self, broken: Broken, sender: Party, receiver: Party) -> (Closed, Why) {
+    fn broken(&self, broken: Broken, sender: Side, receiver: Side) -> (Outcome, Why) {
         let (party, error) = match broken {
             Broken::Sender(error) => (sender, error),
             Broken::Receiver(error) => (receiver, error),
         };
         tracing::debug!(?party, ?error, "socket broke");
-        let cut = party == Party::Client && self.client.is_draining() && is_taken_away(&error);
+        let cut = party == Side::Client && self.client.is_draining() && is_taken_away(&error);
         let closed = match self.first {
-            None | Some(Party::Bridge) if cut => Closed::Broken(Party::Bridge),
-            None => Closed::Broken(party),
+            None | Some(Side::Bridge) if cut => Outcome::Broken(Side::Bridge),
+            None => Outcome::Broken(party),
             Some(_) => return (self.closed(), Why::Ended),
         };
         let why = if cut {
@@ -333,13 +333,13 @@ impl Splice {
         (closed, why)
     }
 
-    fn closed(&self) -> Closed {
-        let party = self.first.unwrap_or(Party::Client);
+    fn closed(&self) -> Outcome {
+        let party = self.first.unwrap_or(Side::Client);
         let code = match party {
-            Party::Client => self.up.frames.code(),
-            Party::Upstream | Party::Bridge => self.down.frames.code(),
+            Side::Client => self.up.frames.code(),
+            Side::Upstream | Side::Bridge => self.down.frames.code(),
         };
-        Closed::By(party, code.unwrap_or(CloseCode::ABNORMAL))
+        Outcome::By(party, code.unwrap_or(CloseCode::ABNORMAL))
     }
 
     /// Whether the client is still to be heard, by an upstream that has ended
@@ -426,7 +426,7 @@ impl fmt::Display for Why {
 impl Flow {
     fn from(sender: Role) -> Self {
         Self {
-            frames: Frames::of(sender),
+            frames: FrameBoundaries::of(sender),
             state: State::Open,
             bytes: 0,
             dirty: false,
@@ -444,7 +444,7 @@ impl Flow {
         &mut self,
         from: &mut Stream,
         to: &mut Stream,
-        silence: &mut Silence,
+        silence: &mut IdleTimer,
         cx: &mut Context<'_>,
     ) -> Result<Moved, Broken> {
         while self.state == State::Open {
@@ -603,7 +603,7 @@ mod tests {
         let (closed, _) = poll_fn(|cx| splice.poll_over(cx)).await;
         assert_eq!(
             closed,
-            Closed::By(Party::Client, CloseCode::POLICY_VIOLATION)
+            Outcome::By(Side::Client, CloseCode::POLICY_VIOLATION)
         );
         assert_eq!(splice.down.state, State::Closed);
     }

@@ -11,12 +11,12 @@ use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::access::{Access, Closed, Party};
-use super::silence::Silence;
+use super::access::{AccessRecord, Outcome, Side};
+use super::idle::IdleTimer;
 use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame};
-use crate::server::Upgrade;
-use crate::socket::{MessageStream, WebSocket};
+use crate::server::WebSocketRequest;
+use crate::socket::{BinaryStream, WebSocket};
 use crate::transport::linger::linger;
 use crate::transport::{TcpConfig, dial as net};
 
@@ -39,14 +39,16 @@ pub(super) async fn dial(
 /// choose a subprotocol, it takes `binary` where that is offered, as websockify
 /// does, and else the client's favourite: a browser that offered some fails
 /// without an answer.
-pub(super) async fn accept(mut request: Upgrade) -> Result<WebSocket, Error> {
-    let offered = |request: &Upgrade| {
-        let mut offered = request.subprotocols();
-        let binary = request.subprotocols().find(|name| *name == "binary");
+pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, Error> {
+    let offered = |request: &WebSocketRequest| {
+        let mut offered = request.requested_subprotocols();
+        let binary = request
+            .requested_subprotocols()
+            .find(|name| *name == "binary");
         binary.or_else(|| offered.next()).map(str::to_owned)
     };
     if let Some(name) = offered(&request) {
-        request.subprotocol(&name)?;
+        request.select_subprotocol(&name)?;
     }
     request.accept().await
 }
@@ -63,10 +65,10 @@ pub(super) async fn accept(mut request: Upgrade) -> Result<WebSocket, Error> {
 /// | the target ends its side | Close 1000 |
 /// | the target resets | Close 1011 |
 pub(super) struct Tunnel {
-    socket: MessageStream,
+    socket: BinaryStream,
     target: Target,
     idle: Option<Duration>,
-    silence: Silence,
+    silence: IdleTimer,
     up: u64,
     down: u64,
     /// The target has ended its side, and the client was told so.
@@ -95,13 +97,13 @@ enum End {
 impl Tunnel {
     pub(super) fn new(socket: WebSocket, tcp: TcpStream, idle: Option<Duration>) -> Self {
         Self {
-            socket: socket.into_bytes(),
+            socket: socket.into_binary_stream(),
             target: Target {
                 tcp,
                 in_order: false,
             },
             idle,
-            silence: Silence::default(),
+            silence: IdleTimer::default(),
             up: 0,
             down: 0,
             target_ended: false,
@@ -111,7 +113,7 @@ impl Tunnel {
     }
 
     /// Moves bytes until the socket is over. Dropping the future cuts it.
-    pub(super) async fn run(mut self: Box<Self>, access: &mut Access) -> Closed {
+    pub(super) async fn run(mut self: Box<Self>, access: &mut AccessRecord) -> Outcome {
         let end = poll_fn(|cx| {
             let end = self.poll_end(cx);
             access.moved(self.up, self.down);
@@ -202,13 +204,13 @@ impl Tunnel {
         }
     }
 
-    async fn finish(mut self, end: End, access: &mut Access) -> Closed {
+    async fn finish(mut self, end: End, access: &mut AccessRecord) -> Outcome {
         let (closed, why) = match end {
             End::ClientClosed => {
                 self.target.end().await;
                 let code = self.socket.get_ref().close_code();
-                let code = code.unwrap_or(CloseCode::NO_STATUS);
-                return self.began(code).unwrap_or(Closed::By(Party::Client, code));
+                let code = code.unwrap_or(CloseCode::NO_STATUS_RECEIVED);
+                return self.began(code).unwrap_or(Outcome::By(Side::Client, code));
             }
             End::ClientBroke(error) => {
                 let closed = self.client_broke();
@@ -221,7 +223,7 @@ impl Tunnel {
                 drop(self.target);
                 let why = CloseFrame::new(CloseCode::INTERNAL_ERROR, "the target reset");
                 let _ = self.socket.get_mut().close(why).await;
-                (Closed::Broken(Party::Upstream), error)
+                (Outcome::Broken(Side::Upstream), error)
             }
         };
         access.because(why);
@@ -229,26 +231,26 @@ impl Tunnel {
     }
 
     /// The end, where another party than the client had begun it.
-    fn began(&self, code: CloseCode) -> Option<Closed> {
+    fn began(&self, code: CloseCode) -> Option<Outcome> {
         if self.target_ended {
-            Some(Closed::By(Party::Upstream, code))
+            Some(Outcome::By(Side::Upstream, code))
         } else if self.fell_idle || self.drained {
-            Some(Closed::By(Party::Bridge, CloseCode::GOING_AWAY))
+            Some(Outcome::By(Side::Bridge, CloseCode::GOING_AWAY))
         } else {
             None
         }
     }
 
     /// The end, where the client's side broke.
-    fn client_broke(&self) -> Closed {
+    fn client_broke(&self) -> Outcome {
         if self.target_ended {
-            Closed::By(Party::Upstream, CloseCode::NORMAL)
+            Outcome::By(Side::Upstream, CloseCode::NORMAL)
         } else if self.drained {
-            Closed::Broken(Party::Bridge)
+            Outcome::Broken(Side::Bridge)
         } else if self.fell_idle {
-            Closed::Silence(Party::Bridge)
+            Outcome::TimedOut(Side::Bridge)
         } else {
-            Closed::Broken(Party::Client)
+            Outcome::Broken(Side::Client)
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::handshake::{HostPort, Target, UrlError};
 /// path that is put before that of the request, or `tcp://host:port`.
 ///
 /// ```
-/// use h2ws::{HttpVersion, Upstream};
+/// use h2ws::bridge::Upstream;
+/// use h2ws::HttpVersion;
 ///
 /// let upstream: Upstream = "wss://chat.internal/v2".parse()?;
 /// let upstream = upstream.version(HttpVersion::Http2);
 /// assert_eq!(upstream.url("/room?id=1"), "wss://chat.internal:443/v2/room?id=1");
 /// assert!("tcp://redis.internal".parse::<Upstream>().is_err(), "no port");
-/// # Ok::<(), h2ws::InvalidUpstream>(())
+/// # Ok::<(), h2ws::bridge::InvalidUpstream>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {

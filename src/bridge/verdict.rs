@@ -1,6 +1,6 @@
 //! What counts against an upstream: only what the bridge itself saw fail.
 //!
-//! An upstream that fails several times in a row is [ejected](crate::Ejection),
+//! An upstream that fails several times in a row is [ejected](crate::bridge::Ejection),
 //! for all clients. So neither a slow application, nor its error page, nor a
 //! request that it cannot bear may be held against it.
 //!
@@ -20,7 +20,7 @@
 //!
 //! `–` neither counts nor ends a row of failures: the next request decides.
 //!
-//! [`Ejection::gateway_errors`]: crate::Ejection::gateway_errors
+//! [`Ejection::gateway_errors`]: crate::bridge::Ejection::gateway_errors
 
 use std::io;
 
@@ -40,7 +40,7 @@ impl Verdict {
     /// What it shows that there is no socket.
     pub(super) fn of(error: &Error) -> Self {
         match error {
-            Error::Refused(refusal) => Self::Answered(refusal.status),
+            Error::Rejected(refusal) => Self::Answered(refusal.status),
             Error::Connect(error) | Error::Io(error) if is_lack_of_ours(error) => Self::Unknown,
             Error::Connect(_)
             | Error::Tls(_)
@@ -89,19 +89,19 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::error::Refusal;
+    use crate::error::RejectedResponse;
     use crate::handshake::HandshakeError;
 
     #[test]
     fn only_what_the_bridge_saw_fail_is_a_failure() {
         let io = |error: io::Error| Arc::new(error);
         let refused = |status| {
-            Error::Refused(Box::new(Refusal {
+            Error::Rejected(Box::new(RejectedResponse {
                 version: http::Version::HTTP_11,
                 status,
                 headers: http::HeaderMap::new(),
                 body: Bytes::new(),
-                unsent: Vec::new(),
+                early_messages: Vec::new(),
             }))
         };
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;

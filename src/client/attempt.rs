@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tracing::{Instrument, Span, field};
 
 use super::connector::Connector;
-use crate::error::{Error, Refusal, Timeout};
-use crate::handshake::{Agreed, HandshakeError, Key, Offer, Target, extended_connect, upgrade};
+use crate::error::{Error, RejectedResponse, Timeout};
+use crate::handshake::{HandshakeError, Key, Negotiated, Offer, Target, extended_connect, upgrade};
 use crate::metrics::{Observed, OpenConnection, SocketMeter};
 use crate::socket::{Early, nonce};
 use crate::transport::h1::{self, H1Answer};
@@ -24,7 +24,7 @@ use crate::transport::{BoxIo, Stream, Transport};
 /// An accepted stream, what was agreed, the answer, and who looks at it.
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
-    pub(crate) agreed: Agreed,
+    pub(crate) agreed: Negotiated,
     pub(crate) response: Response<()>,
     pub(crate) meter: Option<Box<SocketMeter>>,
 }
@@ -67,7 +67,7 @@ impl Attempt<'_> {
         client: &H2Client,
         slot: Slot,
     ) -> Result<Accepted, Failure> {
-        let observed = client.hub().observed();
+        let observed = client.handle().observed();
         let span = self.span(observed);
         let opened = self.extended_connect(client, slot);
         let (stream, agreed, response) = opened.instrument(span.clone()).await?;
@@ -86,7 +86,7 @@ impl Attempt<'_> {
         &self,
         client: &H2Client,
         slot: Slot,
-    ) -> Result<(Stream, Agreed, Response<()>), Failure> {
+    ) -> Result<(Stream, Negotiated, Response<()>), Failure> {
         // Fresh for each attempt, and its answer is not looked at: a gateway may have made it of
         // a key of its own.
         let key = self.key.then(|| Key::new(nonce()));
@@ -99,7 +99,7 @@ impl Attempt<'_> {
                 Ok((Stream::H2(stream), agreed, Response::from_parts(parts, ())))
             }
             Ok(Opened::Refused(parts, body)) => {
-                let body = Box::pin(self.refusal_body(H2Body::new(body))).await;
+                let body = Box::pin(self.max_rejection_body(H2Body::new(body))).await;
                 Err(refused(parts, body).into())
             }
             Err(OpenError {
@@ -128,7 +128,7 @@ impl Attempt<'_> {
         &self,
         io: BoxIo,
         open: OpenConnection,
-    ) -> Result<(Stream, Agreed, Response<()>), Error> {
+    ) -> Result<(Stream, Negotiated, Response<()>), Error> {
         let early = self.early()?;
         let key = Key::new(nonce());
         let mut answer = {
@@ -157,7 +157,7 @@ impl Attempt<'_> {
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
             Ok(H1Answer::Refused(parts, body)) => {
-                let body = Box::pin(self.refusal_body(body)).await;
+                let body = Box::pin(self.max_rejection_body(body)).await;
                 Err(refused(parts, body))
             }
             Err(error) => {
@@ -194,11 +194,11 @@ impl Attempt<'_> {
     }
 
     /// As much of a refusal's body as the settings allow and as comes in time.
-    async fn refusal_body<B>(&self, body: B) -> Bytes
+    async fn max_rejection_body<B>(&self, body: B) -> Bytes
     where
         B: http_body::Body<Data = Bytes>,
     {
-        let limit = self.connector.settings.refusal_body;
+        let limit = self.connector.settings.max_rejection_body;
         let mut body = pin!(body);
         let mut kept = BytesMut::new();
         let read = async {
@@ -238,11 +238,11 @@ fn path(path_and_query: &str) -> &str {
 }
 
 fn refused(parts: response::Parts, body: Bytes) -> Error {
-    Error::Refused(Box::new(Refusal {
+    Error::Rejected(Box::new(RejectedResponse {
         version: parts.version,
         status: parts.status,
         headers: parts.headers,
         body,
-        unsent: Vec::new(),
+        early_messages: Vec::new(),
     }))
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::handshake::DeflateConfig;
 use crate::metrics::{Metrics, Observer};
 use crate::setting::{InvalidSetting, some, time};
-use crate::socket::Config;
+use crate::socket::WebSocketConfig;
 use crate::transport::h2::{Http2Config, MAX_STREAMS};
 use crate::transport::{TcpConfig, proxy::ProxyError, tls};
 
@@ -28,7 +28,7 @@ pub(super) struct Settings {
     pub(super) http2: Http2Config,
     pub(super) tcp: TcpConfig,
     pub(super) proxy: Policy,
-    pub(super) socket: Config,
+    pub(super) socket: WebSocketConfig,
     pub(super) deflate: Option<DeflateConfig>,
     pub(super) version: HttpVersion,
     pub(super) websocket_key: bool,
@@ -37,12 +37,12 @@ pub(super) struct Settings {
     pub(super) max_connections: usize,
     pub(super) max_origins: usize,
     pub(super) idle_timeout: Option<Duration>,
-    pub(super) refusal_body: usize,
-    pub(super) forget_after: Duration,
+    pub(super) max_rejection_body: usize,
+    pub(super) http1_cache_ttl: Duration,
     pub(super) observer: Observer,
     /// Streams that a connection is used for in all. Others than HTTP/2's own
     /// limit only in tests.
-    pub(super) streams_per_connection: u32,
+    pub(super) max_concurrent_streams: u32,
 }
 
 impl Settings {
@@ -64,7 +64,7 @@ impl Default for ClientBuilder {
                 http2: Http2Config::default(),
                 tcp: TcpConfig::default(),
                 proxy: Policy::default(),
-                socket: Config::default(),
+                socket: WebSocketConfig::default(),
                 deflate: None,
                 version: HttpVersion::Auto,
                 websocket_key: false,
@@ -73,10 +73,10 @@ impl Default for ClientBuilder {
                 max_connections: 64,
                 max_origins: 1_000,
                 idle_timeout: Some(Duration::from_secs(90)),
-                refusal_body: 64 * 1024,
-                forget_after: Duration::from_secs(600),
+                max_rejection_body: 64 * 1024,
+                http1_cache_ttl: Duration::from_secs(600),
                 observer: Observer::default(),
-                streams_per_connection: MAX_STREAMS,
+                max_concurrent_streams: MAX_STREAMS,
             },
             error: None,
         }
@@ -111,7 +111,7 @@ impl ClientBuilder {
 
     /// Limits and times of sockets.
     #[must_use]
-    pub fn socket(mut self, config: Config) -> Self {
+    pub fn socket(mut self, config: WebSocketConfig) -> Self {
         self.settings.socket = config;
         self
     }
@@ -121,7 +121,8 @@ impl ClientBuilder {
     /// takes a hundred times the memory of another.
     ///
     /// ```
-    /// use h2ws::{Client, DeflateConfig};
+    /// use h2ws::handshake::DeflateConfig;
+    /// use h2ws::Client;
     ///
     /// let client = Client::builder().deflate(DeflateConfig::default()).build()?;
     /// # Ok::<_, h2ws::Error>(())
@@ -259,8 +260,8 @@ impl ClientBuilder {
 
     /// Bytes kept of the body of a refusal. Default 64 KiB.
     #[must_use]
-    pub fn refusal_body(mut self, bytes: usize) -> Self {
-        self.settings.refusal_body = bytes;
+    pub fn max_rejection_body(mut self, bytes: usize) -> Self {
+        self.settings.max_rejection_body = bytes;
         self
     }
 
@@ -269,8 +270,8 @@ impl ClientBuilder {
     /// As long it is remembered what HTTP/1.1 said to a socket that was refused
     /// over HTTP/2. Default 10 minutes.
     #[must_use]
-    pub fn forget_after(mut self, duration: Duration) -> Self {
-        self.settings.forget_after = duration;
+    pub fn http1_cache_ttl(mut self, duration: Duration) -> Self {
+        self.settings.http1_cache_ttl = duration;
         self
     }
 

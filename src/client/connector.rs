@@ -11,12 +11,12 @@ use tokio::time::timeout;
 
 use super::HttpVersion;
 use super::builder::Settings;
-use super::upgraded::Upgraded;
+use super::http1_sockets::Http1Sockets;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::Target;
 use crate::metrics::Observed;
-use crate::socket::Config;
+use crate::socket::WebSocketConfig;
 use crate::transport::h2::H2Client;
 use crate::transport::{BoxIo, ConnectionId, dial, tls};
 
@@ -24,8 +24,8 @@ pub(super) struct Connector {
     /// The platform's, unless configured, once it is needed.
     tls: OnceLock<Arc<rustls::ClientConfig>>,
     pub(super) settings: Settings,
-    pub(super) socket: Arc<Config>,
-    pub(super) upgraded: Upgraded,
+    pub(super) socket: Arc<WebSocketConfig>,
+    pub(super) upgraded: Http1Sockets,
 }
 
 /// A connection of either version.
@@ -40,7 +40,7 @@ impl Connector {
         Self {
             tls: tls.map(OnceLock::from).unwrap_or_default(),
             socket: Arc::new(settings.socket.clone()),
-            upgraded: Upgraded::new(),
+            upgraded: Http1Sockets::new(),
             settings,
         }
     }
@@ -125,7 +125,7 @@ impl Connector {
             return Ok(Box::new(tcp));
         }
         if let Some(proxy) = self.settings.proxy.proxy(target) {
-            let body = self.settings.refusal_body;
+            let body = self.settings.max_rejection_body;
             let tls = if proxy.is_secure() {
                 Some(self.tls()?)
             } else {
@@ -148,7 +148,7 @@ impl Connector {
             &settings.http2,
             settings.handshake_timeout,
             settings.idle_timeout,
-            settings.streams_per_connection,
+            settings.max_concurrent_streams,
             observed,
         )
         .await?;

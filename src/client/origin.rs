@@ -11,14 +11,14 @@ use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
 use super::HttpVersion;
-use super::asking::{self, Ask};
 use super::connector::{Connection, Connector};
+use super::fallback_probe::{self, Ask};
 use super::pool::{Dial, End, Lane, Next, Pool, Rules};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::Target;
 use crate::metrics::Handshake;
-use crate::transport::h2::{H2Client, Hub, Slot};
+use crate::transport::h2::{ConnectionHandle, H2Client, Slot};
 use crate::transport::{BoxIo, ConnectionStats};
 
 #[derive(Default)]
@@ -84,7 +84,10 @@ impl Origin {
 
     pub(super) fn stats(&self) -> Vec<ConnectionStats> {
         let pool = self.pool();
-        pool.connections().iter().map(|c| c.hub().stats()).collect()
+        pool.connections()
+            .iter()
+            .map(|c| c.handle().stats())
+            .collect()
     }
 
     /// A stream on a connection that is there, or else a new connection.
@@ -102,7 +105,7 @@ impl Origin {
         let settings = &connector.settings;
         let rules = Rules {
             max_connections: settings.max_connections,
-            forget_after: settings.forget_after,
+            http1_cache_ttl: settings.http1_cache_ttl,
             connect: within.connect.min(settings.connect_timeout),
             handshake: within.handshake,
         };
@@ -199,7 +202,9 @@ impl Origin {
             Ok(Connection::Http2(_)) if version == HttpVersion::Http2 => {
                 return End::Failed(Error::NoExtendedConnect);
             }
-            Err(error) if version == HttpVersion::Auto && asking::is_http1_required(&error) => {
+            Err(error)
+                if version == HttpVersion::Auto && fallback_probe::is_http1_required(&error) =>
+            {
                 (None, "HTTP_1_1_REQUIRED")
             }
             Err(error) => return End::Failed(error),
@@ -214,28 +219,28 @@ impl Origin {
 
     /// Knows a connection until it ends.
     fn keep(self: &Arc<Self>, client: H2Client) {
-        let (origin, hub) = (Arc::downgrade(self), client.hub().clone());
+        let (origin, handle) = (Arc::downgrade(self), client.handle().clone());
         client.tells_of_room(self.news.clone());
         self.pool().made(client);
         tokio::spawn(async move {
-            hub.ended().await;
+            handle.ended().await;
             if let Some(origin) = origin.upgrade() {
-                origin.retire(&hub);
+                origin.retire(&handle);
             }
         });
     }
 
     /// Takes a connection out of use, whatever it carries.
-    pub(super) fn retire(&self, hub: &Arc<Hub>) {
-        self.pool().retire(|one| Arc::ptr_eq(one.hub(), hub));
+    pub(super) fn retire(&self, handle: &Arc<ConnectionHandle>) {
+        self.pool().retire(|one| Arc::ptr_eq(one.handle(), handle));
         self.news.notify_waiters();
     }
 
     /// Takes all connections out of use.
-    pub(super) fn retire_all(&self) -> Vec<Arc<Hub>> {
+    pub(super) fn retire_all(&self) -> Vec<Arc<ConnectionHandle>> {
         let connections = self.pool().retire_all();
         self.news.notify_waiters();
-        connections.iter().map(|c| c.hub().clone()).collect()
+        connections.iter().map(|c| c.handle().clone()).collect()
     }
 
     async fn http1(
@@ -253,8 +258,8 @@ impl Origin {
     }
 
     /// Whether a key helps over HTTP/2, if that was tried.
-    pub(super) fn key_helps(&self, forget_after: Duration) -> Option<bool> {
-        self.pool().asking.key_helps(forget_after)
+    pub(super) fn key_helps(&self, http1_cache_ttl: Duration) -> Option<bool> {
+        self.pool().asking.key_helps(http1_cache_ttl)
     }
 
     pub(super) fn tried_key(&self, helps: bool) {
@@ -263,9 +268,9 @@ impl Origin {
 
     /// Whether a socket whose extended CONNECT was refused is asked for over
     /// HTTP/1.1; waits where another is asking.
-    pub(super) async fn ask_instead(self: &Arc<Self>, forget_after: Duration) -> Instead {
+    pub(super) async fn ask_instead(self: &Arc<Self>, http1_cache_ttl: Duration) -> Instead {
         loop {
-            let ask = self.pool().asking.refused(forget_after);
+            let ask = self.pool().asking.refused(http1_cache_ttl);
             let mut under_way = match ask {
                 Ask::Instead => return Instead::Use,
                 Ask::No => return Instead::No,

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::origin::Origin;
-use crate::handshake::OriginKey;
+use crate::handshake::Endpoint;
 
 /// By what connections can be shared: the origin, and the address where the
 /// caller knows it.
-type Key = (OriginKey, Option<SocketAddr>);
+type Key = (Endpoint, Option<SocketAddr>);
 
 #[derive(Default)]
 pub(super) struct Origins {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn key(number: usize) -> Key {
-        let key = OriginKey {
+        let key = Endpoint {
             secure: true,
             host: format!("host-{number}.example"),
             port: 443,

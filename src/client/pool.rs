@@ -7,9 +7,9 @@
 //!
 //! | state of the origin | the socket | waits for |
 //! |---|---|---|
-//! | *Told*: the server refused the method over HTTP/2 and took the socket over HTTP/1.1 (`asking.rs`), no longer than `forget_after` ago; `Auto` alone | gets an HTTP/1.1 connection of its own | nobody |
+//! | *Told*: the server refused the method over HTTP/2 and took the socket over HTTP/1.1 (`asking.rs`), no longer than `http1_cache_ttl` ago; `Auto` alone | gets an HTTP/1.1 connection of its own | nobody |
 //! | *Room*: an open connection, not in doubt, has a free stream | takes it, whatever was learned of other connections | nobody |
-//! | *Plain*: a dial found no RFC 8441, no longer than `forget_after` ago; `Auto` alone | gets an HTTP/1.1 connection of its own | nobody |
+//! | *Plain*: a dial found no RFC 8441, no longer than `http1_cache_ttl` ago; `Auto` alone | gets an HTTP/1.1 connection of its own | nobody |
 //! | *Failed*: a dial that began after it came has failed, and none is under way | fails by that error | nobody |
 //! | *Dialling*: dials are under way | joins them all; where it has begun none, the youngest has taken a quarter of the limit, and there are fewer than [`DIALS`], begins another | news |
 //! | *Full*: there are `max_connections` not in doubt, or one without sockets takes none | | news |
@@ -43,7 +43,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::HttpVersion;
-use super::asking::Asking;
+use super::fallback_probe::FallbackProbe;
 use crate::error::Error;
 use crate::transport::BoxIo;
 
@@ -120,7 +120,7 @@ pub(super) struct Waiting<C> {
 /// What holds for a socket that is asked for.
 pub(super) struct Rules {
     pub(super) max_connections: usize,
-    pub(super) forget_after: Duration,
+    pub(super) http1_cache_ttl: Duration,
     /// How long a connection may take.
     pub(super) connect: Duration,
     /// How long an answer may take.
@@ -146,7 +146,7 @@ pub(super) struct Pool<C> {
     number: u64,
     /// When a dial found no RFC 8441.
     plain: Option<Instant>,
-    pub(super) asking: Asking,
+    pub(super) asking: FallbackProbe,
 }
 
 impl<C> Default for Pool<C> {
@@ -156,7 +156,7 @@ impl<C> Default for Pool<C> {
             dials: Vec::new(),
             number: 0,
             plain: None,
-            asking: Asking::default(),
+            asking: FallbackProbe::default(),
         }
     }
 }
@@ -174,7 +174,7 @@ impl<C: Lane> Pool<C> {
 
     /// The first rows of the table, for most sockets.
     pub(super) fn at_once(&mut self, version: HttpVersion, rules: &Rules) -> Option<(C, C::Slot)> {
-        if version == HttpVersion::Auto && self.asking.is_told(rules.forget_after) {
+        if version == HttpVersion::Auto && self.asking.is_told(rules.http1_cache_ttl) {
             return None;
         }
         self.connections.retain(|c| !c.is_over());
@@ -190,13 +190,13 @@ impl<C: Lane> Pool<C> {
     /// The table.
     pub(super) fn next(&mut self, socket: &mut Waiting<C>, rules: &Rules) -> Next<C> {
         let is_auto = socket.version == HttpVersion::Auto;
-        if is_auto && self.asking.is_told(rules.forget_after) {
+        if is_auto && self.asking.is_told(rules.http1_cache_ttl) {
             return Next::Plain(None);
         }
         if let Some((connection, slot)) = self.at_once(socket.version, rules) {
             return Next::Open(connection, slot);
         }
-        let is_plain = |since: Instant| since.elapsed() < rules.forget_after;
+        let is_plain = |since: Instant| since.elapsed() < rules.http1_cache_ttl;
         if is_auto && self.plain.is_some_and(is_plain) {
             // It may have come with a connection.
             return Next::Plain(socket.plain_io());

@@ -7,16 +7,16 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use tokio::time::{Instant, timeout};
 
-use super::asking;
 use super::attempt::{Accepted, Attempt, Failure};
+use super::fallback_probe;
 use super::origin::{Instead, Origin, Route, Within};
-use super::place::Place;
+use super::target_cache::CachedTarget;
 use super::{Client, HttpVersion};
 use crate::error::Error;
 use crate::frame::{Message, Role};
 use crate::handshake::{DeflateConfig, HandshakeError, HostPort, Offer, UrlError};
 use crate::metrics::{Handshake, Handshaking};
-use crate::socket::{Agreement, ByteStream, Early, WebSocket};
+use crate::socket::{Agreement, Early, RawStream, WebSocket};
 
 /// Requests that a server certainly has not seen are repeated this often: it
 /// may be going away, or refuse a stream for a moment (RFC 9113 §8.7).
@@ -31,7 +31,7 @@ pub struct RequestBuilder(Box<Request>);
 #[derive(Debug)]
 struct Request {
     client: Client,
-    place: Result<Arc<Place>, UrlError>,
+    place: Result<Arc<CachedTarget>, UrlError>,
     headers: HeaderMap,
     offer: Offer,
     deflate: Option<DeflateConfig>,
@@ -49,7 +49,7 @@ impl RequestBuilder {
     pub(super) fn new(client: Client, url: &str) -> Self {
         let deflate = client.inner.connector.settings.deflate;
         Self(Box::new(Request {
-            place: client.inner.last_place.find(url),
+            place: client.inner.target_cache.find(url),
             client,
             deflate,
             headers: HeaderMap::new(),
@@ -121,7 +121,7 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// [`connect`](Self::connect) gives them back with a refusal, as
-    /// [`Refusal::unsent`](crate::Refusal::unsent). [`Error::Connect`],
+    /// [`RejectedResponse::unsent`](crate::client::RejectedResponse::unsent). [`Error::Connect`],
     /// [`Error::Proxy`], [`Error::Tls`] and [`Error::NoExtendedConnect`] mean that they have not
     /// left; a request that was certainly not processed (RFC 9113 §8.7) is
     /// repeated with them. After any other error, as with all that is sent,
@@ -130,11 +130,11 @@ impl RequestBuilder {
     /// ```no_run
     /// # async fn example(client: h2ws::Client) -> Result<(), h2ws::Error> {
     /// let request = client.request("wss://example.com/news");
-    /// let mut ws = request.early(r#"{"subscribe":"all"}"#).connect().await?;
+    /// let mut ws = request.early_message(r#"{"subscribe":"all"}"#).connect().await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn early(mut self, message: impl Into<Message>) -> Self {
+    pub fn early_message(mut self, message: impl Into<Message>) -> Self {
         self.0.early.push(message.into());
         self
     }
@@ -231,10 +231,10 @@ impl RequestBuilder {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub async fn open(self) -> Result<ByteStream, Error> {
+    pub async fn connect_raw(self) -> Result<RawStream, Error> {
         let config = self.0.client.inner.connector.socket.clone();
         let Accepted { stream, meter, .. } = self.0.accepted().await?;
-        Ok(ByteStream::new(stream, Role::Client, config, meter))
+        Ok(RawStream::new(stream, Role::Client, config, meter))
     }
 
     /// Opens the stream, and gives all that came with it.
@@ -258,13 +258,13 @@ impl Request {
                 let (messages, bytes) = self.early.size();
                 meter.sent(messages, bytes);
             }
-            Err(Error::Refused(refusal)) => refusal.unsent = self.early.into_messages(),
+            Err(Error::Rejected(refusal)) => refusal.early_messages = self.early.into_messages(),
             _ => {}
         }
         accepted
     }
 
-    fn origin_of(&self, place: &Place) -> Arc<Origin> {
+    fn origin_of(&self, place: &CachedTarget) -> Arc<Origin> {
         let find = || self.client.origin(&place.target, self.address);
         match self.address {
             Some(_) => find(),
@@ -280,7 +280,7 @@ impl Request {
         let place = self.place.as_deref();
         let place = place.map_err(|error| HandshakeError::Url(*error))?;
         let target = match &self.authority {
-            Some(authority) => &place.target.clone().called(authority),
+            Some(authority) => &place.target.clone().with_authority(authority),
             None => &place.target,
         };
         let origin = &self.origin_of(place);
@@ -303,7 +303,7 @@ impl Request {
             early: &self.early,
             key: self.websocket_key.unwrap_or(settings.websocket_key),
         };
-        let key_helps = origin.key_helps(settings.forget_after);
+        let key_helps = origin.key_helps(settings.http1_cache_ttl);
         attempt.key |= key_helps == Some(true);
         // A key is tried where none was sent and nobody knows what it would do.
         let mut may_try_key = !attempt.key && key_helps.is_none();
@@ -345,25 +345,27 @@ impl Request {
                 match &accepted {
                     Ok(_) => origin.tried_key(true),
                     // Any other refusal is of what was asked for, with its key.
-                    Err(Failure::Final(error @ Error::Refused(_))) => {
-                        origin.tried_key(!asking::may_want_key(error));
+                    Err(Failure::Final(error @ Error::Rejected(_))) => {
+                        origin.tried_key(!fallback_probe::may_want_key(error));
                     }
                     Err(_) => {}
                 }
             }
             let error = match accepted {
                 Ok(accepted) => return Ok(accepted),
-                Err(Failure::Final(error)) if may_try_key && asking::may_want_key(&error) => {
+                Err(Failure::Final(error))
+                    if may_try_key && fallback_probe::may_want_key(&error) =>
+                {
                     tracing::debug!(%error, "refused without a key: asking with one");
                     may_try_key = false;
                     tries_key = true;
                     attempt.key = true;
                     continue;
                 }
-                Err(Failure::Unprocessed(error)) if !asking::is_http1_required(&error) => {
+                Err(Failure::Unprocessed(error)) if !fallback_probe::is_http1_required(&error) => {
                     tracing::debug!(%error, "not processed by the server: trying again");
                     if !client.is_open() {
-                        origin.retire(client.hub());
+                        origin.retire(client.handle());
                     }
                     repeats += 1;
                     if repeats <= REPEATS {
@@ -373,10 +375,10 @@ impl Request {
                 }
                 // Not for this connection, says the server (RFC 9110
                 // §15.5.20): a new one may lead to where it is.
-                Err(Failure::Final(Error::Refused(refusal)))
+                Err(Failure::Final(Error::Rejected(refusal)))
                     if refusal.status == StatusCode::MISDIRECTED_REQUEST && !redialled =>
                 {
-                    origin.retire(client.hub());
+                    origin.retire(client.handle());
                     redialled = true;
                     continue;
                 }
@@ -386,7 +388,7 @@ impl Request {
                 client.timed_out();
             }
             let is_sent = !self.early.is_empty();
-            if version != HttpVersion::Auto || !asking::may_know_better(&error, is_sent) {
+            if version != HttpVersion::Auto || !fallback_probe::may_know_better(&error, is_sent) {
                 return Err(error);
             }
             drop(client);
@@ -404,7 +406,7 @@ impl Request {
         refused: Error,
     ) -> Result<Accepted, Error> {
         let connector = attempt.connector;
-        let asks = origin.ask_instead(connector.settings.forget_after);
+        let asks = origin.ask_instead(connector.settings.http1_cache_ttl);
         let question = match timeout(left(end), asks).await {
             Ok(Instead::Use) => None,
             Ok(Instead::Ask(question)) => Some(question),

@@ -3,9 +3,10 @@
 use futures_util::{SinkExt, StreamExt};
 
 use super::{Client, HttpVersion};
-use crate::{Message, Server, Upgrade, WebSocket};
+use crate::server::WebSocketRequest;
+use crate::{Message, Server, WebSocket};
 
-async fn echo(request: Upgrade) {
+async fn echo(request: WebSocketRequest) {
     let Ok(mut socket) = request.accept().await else {
         return;
     };
@@ -28,7 +29,7 @@ async fn a_connection_is_used_for_so_many_streams_and_then_another() {
     let url = format!("ws://{}/", server.local_addr().unwrap());
     let server = tokio::spawn(server.serve(echo).into_future());
     let mut builder = Client::builder().version(HttpVersion::Http2);
-    builder.settings.streams_per_connection = 3;
+    builder.settings.max_concurrent_streams = 3;
     // A connection that is used up is not one of those allowed.
     let client = builder.max_connections(1).build().unwrap();
     let mut sockets = Vec::new();

@@ -20,9 +20,9 @@ impl CloseCode {
     /// 1002: the peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// 1003: a kind of data that is not accepted, such as binary.
-    pub const UNSUPPORTED: Self = Self(1003);
+    pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// 1005: the Close frame carried no code. Only ever seen locally.
-    pub const NO_STATUS: Self = Self(1005);
+    pub const NO_STATUS_RECEIVED: Self = Self(1005);
     /// 1006: the connection ended without a Close frame. Only ever seen locally.
     pub const ABNORMAL: Self = Self(1006);
     /// 1007: the content does not fit its type, such as text that is not UTF-8.
@@ -32,7 +32,7 @@ impl CloseCode {
     /// 1009: a message is too big to process.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// 1010: the server did not negotiate an extension that the client needs.
-    pub const MISSING_EXTENSION: Self = Self(1010);
+    pub const MANDATORY_EXTENSION: Self = Self(1010);
     /// 1011: the server met something unexpected.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// 1012: the service restarts.
@@ -77,7 +77,7 @@ impl fmt::Debug for CloseCode {
 /// What a Close frame says when it is not empty.
 ///
 /// ```
-/// use h2ws::frame::{CloseCode, CloseFrame};
+/// use h2ws::{CloseCode, CloseFrame};
 ///
 /// let frame = CloseFrame::new(CloseCode::GOING_AWAY, "restarting");
 /// assert_eq!(frame.to_string(), "1001: restarting");
@@ -218,6 +218,6 @@ mod tests {
             "1000: bye"
         );
         assert_eq!(format!("{:?}", CloseCode::ABNORMAL), "CloseCode(1006)");
-        assert_eq!(u16::from(CloseCode::NO_STATUS), 1005);
+        assert_eq!(u16::from(CloseCode::NO_STATUS_RECEIVED), 1005);
     }
 }

@@ -27,7 +27,8 @@ const SHORT: usize = 1024;
 ///
 /// ```
 /// use bytes::Bytes;
-/// use h2ws::frame::{Decoder, Event, Limits, Message, Role};
+/// use h2ws::frame::{Decoder, Event, Role};
+/// use h2ws::{Limits, Message};
 ///
 /// let mut decoder = Decoder::new(Role::Client, Limits::default());
 /// let mut chunk = Bytes::from_static(b"\x01\x03Hel");

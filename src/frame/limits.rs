@@ -6,7 +6,7 @@
 /// Limits on what arrives, and the size of the frames that leave.
 ///
 /// ```
-/// use h2ws::frame::Limits;
+/// use h2ws::Limits;
 ///
 /// let limits = Limits::default().max_message_size(64 * 1024);
 /// assert_eq!(limits.max_message_size, 65_536);

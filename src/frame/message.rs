@@ -12,7 +12,7 @@ use super::text::Text;
 /// the peer closes.
 ///
 /// ```
-/// use h2ws::frame::Message;
+/// use h2ws::Message;
 ///
 /// let message = Message::text("hello");
 /// assert_eq!(message.as_text(), Some("hello"));

@@ -8,7 +8,8 @@
 //!
 //! ```
 //! use bytes::{Bytes, BytesMut};
-//! use h2ws::frame::{Event, Limits, Message, Protocol, Role};
+//! use h2ws::frame::{Event, Protocol, Role};
+//! use h2ws::{Limits, Message};
 //!
 //! let mut client = Protocol::new(Role::Client, Limits::default());
 //! let mut server = Protocol::new(Role::Server, Limits::default());
@@ -30,35 +31,35 @@
 //! the sending side and the closing handshake.
 
 mod assemble;
-mod close;
+pub(crate) mod close;
 mod decoder;
 mod deflate;
 mod encoder;
 mod error;
 mod header;
-mod limits;
+pub(crate) mod limits;
 pub mod mask;
-mod message;
+pub(crate) mod message;
 mod prepared;
 mod protocol;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 mod utf8;
 
-pub use close::{CloseCode, CloseFrame};
+pub(crate) use close::{CloseCode, CloseFrame};
 pub use decoder::Decoder;
 pub use deflate::Deflate;
 pub use encoder::Output;
 pub use error::{ProtocolError, SendError};
 pub use header::{Header, OpCode};
-pub use limits::Limits;
-pub use message::{Event, Message};
-pub use prepared::Prepared;
+pub(crate) use limits::Limits;
+pub use message::Event;
+pub(crate) use message::Message;
+pub use prepared::PreparedMessage;
 pub use protocol::Protocol;
-pub use text::Text;
 pub use utf8::{InvalidUtf8, Utf8Validator};
 
 /// Which end of the connection this is.

@@ -30,7 +30,7 @@ const WINDOWS: std::ops::RangeInclusive<u8> = 9..=15;
 ///
 /// Clones share it and cost nothing.
 #[derive(Clone)]
-pub struct Prepared {
+pub struct PreparedMessage {
     plain: Form,
     /// For each of the [`WINDOWS`], as far as it was asked for; `None` in it where the message
     /// does not shrink.
@@ -86,7 +86,7 @@ impl Form {
     }
 }
 
-impl Prepared {
+impl PreparedMessage {
     /// Prepares a message.
     ///
     /// # Errors
@@ -147,15 +147,15 @@ impl Prepared {
     }
 }
 
-impl PartialEq for Prepared {
+impl PartialEq for PreparedMessage {
     fn eq(&self, other: &Self) -> bool {
         self.plain == other.plain
     }
 }
 
-impl Eq for Prepared {}
+impl Eq for PreparedMessage {}
 
-impl fmt::Debug for Prepared {
+impl fmt::Debug for PreparedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared")
             .field("opcode", &self.plain.opcode)
@@ -192,7 +192,7 @@ mod tests {
             let (mut plain, mut shared) = (BytesMut::new(), BytesMut::new());
             let mut protocol = Protocol::new(role, limits);
             protocol.send(message.clone(), key, &mut plain).unwrap();
-            let prepared = Prepared::new(message).unwrap();
+            let prepared = PreparedMessage::new(message).unwrap();
             prop_assert_eq!(prepared.len(), len);
             let mut protocol = Protocol::new(role, limits.fragment_size(fragment_size));
             protocol.send_prepared(&prepared, key, &mut shared).unwrap();
@@ -203,14 +203,14 @@ mod tests {
 
     #[test]
     fn control_frames_are_short() {
-        assert!(Prepared::new(Message::ping(vec![0; 125])).is_ok());
-        let long = Prepared::new(Message::ping(vec![0; 126]));
+        assert!(PreparedMessage::new(Message::ping(vec![0; 125])).is_ok());
+        let long = PreparedMessage::new(Message::ping(vec![0; 126]));
         assert_eq!(long, Err(SendError::ControlTooLong));
     }
 
     #[test]
     fn nothing_is_sent_after_close_or_into_another_message() {
-        let prepared = Prepared::new("hello").unwrap();
+        let prepared = PreparedMessage::new("hello").unwrap();
         let limits = Limits::default().fragment_size(1000);
         let mut protocol = Protocol::new(Role::Server, limits);
         let mut out = BytesMut::new();
@@ -220,7 +220,7 @@ mod tests {
         let before = out.len();
         let busy = protocol.send_prepared(&prepared, key, &mut out);
         assert_eq!(busy, Err(SendError::Busy));
-        let ping = Prepared::new(Message::ping("between")).unwrap();
+        let ping = PreparedMessage::new(Message::ping("between")).unwrap();
         protocol.send_prepared(&ping, key, &mut out).unwrap();
         assert_eq!(out.len() - before, 9);
         protocol.abandon();
@@ -282,15 +282,15 @@ mod deflate_tests {
         Message::text(words.collect::<String>())
     }
 
-    fn slots(message: &Prepared) -> usize {
+    fn slots(message: &PreparedMessage) -> usize {
         let slots = message.deflated.iter();
         slots.filter(|slot| slot.get().is_some()).count()
     }
 
     #[test]
     fn is_compressed_once_for_each_window() {
-        let long = Prepared::new(text(1000)).unwrap();
-        let short = Prepared::new(text(20)).unwrap();
+        let long = PreparedMessage::new(text(1000)).unwrap();
+        let short = PreparedMessage::new(text(20)).unwrap();
         let mut sent = Vec::new();
         for (bits, takeover) in [(15, true), (15, false), (10, true), (10, false), (15, true)] {
             let deflate = Deflate::default().send(bits, takeover);
@@ -320,7 +320,7 @@ mod deflate_tests {
             (deflate, Message::binary(noise)),
             (never, Message::text("a".repeat(1000))),
         ] {
-            let prepared = Prepared::new(message.clone()).unwrap();
+            let prepared = PreparedMessage::new(message.clone()).unwrap();
             let (mut plain, mut shared) = (BytesMut::new(), BytesMut::new());
             let mut protocol = Protocol::new(Role::Server, Limits::default());
             protocol.send(message, no_key, &mut plain).unwrap();
@@ -340,7 +340,7 @@ mod deflate_tests {
             Protocol::with_deflate(Role::Server, Limits::default(), Deflate::default());
         let mut other = Other::new();
         let own = Message::text("only for you, only for you, and only once more for you".repeat(3));
-        let news = Prepared::new(text(50)).unwrap();
+        let news = PreparedMessage::new(text(50)).unwrap();
         let mut out = BytesMut::new();
         for _ in 0..3 {
             server.send(own.clone(), no_key, &mut out).unwrap();
@@ -365,7 +365,7 @@ mod deflate_tests {
             client: bool,
         ) {
             let messages = [20, 100, 3000, 9_000].map(text);
-            let prepared = messages.clone().map(|m| Prepared::new(m).unwrap());
+            let prepared = messages.clone().map(|m| PreparedMessage::new(m).unwrap());
             let (role, peer) = match client {
                 true => (Role::Client, Role::Server),
                 false => (Role::Server, Role::Client),

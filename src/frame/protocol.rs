@@ -13,7 +13,7 @@ use super::error::{ProtocolError, SendError};
 use super::header::{MAX_CONTROL, OpCode};
 use super::limits::Limits;
 use super::message::{Event, Message};
-use super::prepared::Prepared;
+use super::prepared::PreparedMessage;
 
 /// The state of one endpoint. See the [module](super) for an example.
 ///
@@ -89,7 +89,8 @@ impl Protocol {
     ///
     /// ```
     /// use bytes::BytesMut;
-    /// use h2ws::frame::{Deflate, Event, Limits, Message, Protocol, Role};
+    /// use h2ws::frame::{Deflate, Event, Protocol, Role};
+    /// use h2ws::{Limits, Message};
     ///
     /// let deflate = Deflate::default();
     /// let mut server = Protocol::with_deflate(Role::Server, Limits::default(), deflate);
@@ -257,13 +258,13 @@ impl Protocol {
         Ok(())
     }
 
-    /// Sends a message that was [prepared](Prepared); as [`send`](Self::send), but whole, whatever [`Limits::fragment_size`]: nothing is won by holding back what is shared.
+    /// Sends a message that was [prepared](PreparedMessage); as [`send`](Self::send), but whole, whatever [`Limits::fragment_size`]: nothing is won by holding back what is shared.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_prepared(
         &mut self,
-        message: &Prepared,
+        message: &PreparedMessage,
         mut key: impl FnMut() -> [u8; 4],
         out: &mut impl Output,
     ) -> Result<(), SendError> {

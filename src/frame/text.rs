@@ -15,7 +15,7 @@ use super::utf8::InvalidUtf8;
 /// often, and use [`as_bytes`](Self::as_bytes) where bytes will do.
 ///
 /// ```
-/// use h2ws::frame::Text;
+/// use h2ws::Text;
 ///
 /// let text = Text::from("grüezi");
 /// assert_eq!(text, "grüezi");

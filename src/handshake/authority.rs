@@ -236,18 +236,18 @@ impl Pattern {
 /// to 127.0.0.1 still sends `evil.example` as its authority.
 ///
 /// ```
-/// use h2ws::handshake::AllowedAuthorities;
+/// use h2ws::handshake::AllowedHosts;
 ///
-/// let ours = AllowedAuthorities::parse(["example.com", "*.example.com:8443", "[::1]"])?;
+/// let ours = AllowedHosts::parse(["example.com", "*.example.com:8443", "[::1]"])?;
 /// assert!(ours.check(&"example.com:444".parse()?, 443).is_ok());
 /// assert!(ours.check(&"a.b.example.com:8443".parse()?, 443).is_ok());
 /// assert!(ours.check(&"a.example.com".parse()?, 443).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowedAuthorities(Option<Vec<Pattern>>);
+pub struct AllowedHosts(Option<Vec<Pattern>>);
 
-impl AllowedAuthorities {
+impl AllowedHosts {
     /// Every name: for servers that no browser reaches, or behind a proxy that checks.
     #[must_use]
     pub fn any() -> Self {
@@ -255,7 +255,7 @@ impl AllowedAuthorities {
     }
 
     /// Those that match one of `patterns`: `host`, or `*.host` for all names below it, then
-    /// `:port` or nothing or `:*` for any port. `*` alone is [`AllowedAuthorities::any`].
+    /// `:port` or nothing or `:*` for any port. `*` alone is [`AllowedHosts::any`].
     ///
     /// # Errors
     /// If a pattern is none of these.

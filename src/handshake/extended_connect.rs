@@ -9,7 +9,10 @@ use http::{Method, Request, Response, StatusCode, Version, request, response};
 
 use super::request_fields::RequestFields;
 use super::syntax::{self, Field};
-use super::{Agreed, HandshakeError, HostPort, Key, Offer, Opening, Rejection, Target, Via};
+use super::{
+    HandshakeError, HandshakeKind, HostPort, Key, Negotiated, Offer, ParsedRequest, Rejection,
+    Target,
+};
 use super::{headers as fields, upgrade};
 
 /// The `:protocol` of a WebSocket (RFC 8441 §5).
@@ -51,7 +54,10 @@ pub fn request(
 /// If the answer is no valid consent to just this request: the stream must be reset. Other
 /// statuses are refusals, which the caller had better report with their bodies before it comes
 /// here; those below 200 announce an answer that is yet to come.
-pub fn check_response(parts: &response::Parts, offer: &Offer) -> Result<Agreed, HandshakeError> {
+pub fn check_response(
+    parts: &response::Parts,
+    offer: &Offer,
+) -> Result<Negotiated, HandshakeError> {
     if !parts.status.is_success() {
         return Err(HandshakeError::Status(parts.status));
     }
@@ -65,7 +71,10 @@ pub fn check_response(parts: &response::Parts, offer: &Offer) -> Result<Agreed, 
 /// # Errors
 /// What to answer instead of a 200, or that the stream is to be
 /// [reset](Rejection::is_malformed).
-pub fn check_request(parts: &request::Parts, protocol: Option<&str>) -> Result<Opening, Rejection> {
+pub fn check_request(
+    parts: &request::Parts,
+    protocol: Option<&str>,
+) -> Result<ParsedRequest, Rejection> {
     let Some(protocol) = protocol else {
         let connect = parts.method == Method::CONNECT;
         return Err(if connect {
@@ -93,7 +102,13 @@ pub fn check_request(parts: &request::Parts, protocol: Option<&str>) -> Result<O
         return Err(Rejection::Version);
     }
     let accept = accept(&found.key);
-    Opening::read(Via::Http2, authority, accept, &found, &parts.headers)
+    ParsedRequest::read(
+        HandshakeKind::Http2,
+        authority,
+        accept,
+        &found,
+        &parts.headers,
+    )
 }
 
 /// Checks what the h2 crate lets through, and finds the host that the request is for.
@@ -146,8 +161,8 @@ fn accept(key: &Field<'_>) -> Option<http::HeaderValue> {
 /// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
 /// was not offered.
 pub fn response(
-    opening: &Opening,
-    agreed: &Agreed,
+    opening: &ParsedRequest,
+    agreed: &Negotiated,
     headers: HeaderMap,
 ) -> Result<Response<()>, HandshakeError> {
     fields::check_own(&headers)?;

@@ -6,7 +6,7 @@ use http::header::{
 
 use super::deflate::{self, DeflateConfig, DeflateParams};
 use super::extensions::{self, Extension};
-use super::{HandshakeError, Opening, subprotocol, syntax};
+use super::{HandshakeError, ParsedRequest, subprotocol, syntax};
 
 /// What a client offers; nothing, by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,7 +49,7 @@ impl Offer {
     }
 
     /// Reads what the server made of it.
-    pub(super) fn answered(&self, headers: &HeaderMap) -> Result<Agreed, HandshakeError> {
+    pub(super) fn answered(&self, headers: &HeaderMap) -> Result<Negotiated, HandshakeError> {
         let subprotocol = subprotocol::check_answer(headers, &self.subprotocols)?;
         let extensions = extensions::parse(headers)
             .map_err(|_| HandshakeError::MalformedHeader(SEC_WEBSOCKET_EXTENSIONS))?;
@@ -59,7 +59,7 @@ impl Offer {
             .find(|extension| extension.name() == deflate::NAME)
             .map(|answer| deflate::check_answer(answer, &self.extensions))
             .transpose()?;
-        Ok(Agreed {
+        Ok(Negotiated {
             subprotocol,
             extensions,
             deflate,
@@ -70,7 +70,7 @@ impl Offer {
 /// What holds for an open socket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Agreed {
+pub struct Negotiated {
     /// The subprotocol, if there is one.
     pub subprotocol: Option<String>,
     /// The extensions as the server answers them, in the order in which they apply to a message
@@ -80,11 +80,11 @@ pub struct Agreed {
     pub deflate: Option<DeflateParams>,
 }
 
-impl Agreed {
+impl Negotiated {
     /// Checks that it answers the request, and writes it.
     pub(super) fn write(
         &self,
-        opening: &Opening,
+        opening: &ParsedRequest,
         headers: &mut HeaderMap,
     ) -> Result<(), HandshakeError> {
         if let Some(name) = &self.subprotocol

@@ -82,7 +82,7 @@ impl AllowedOrigins {
     /// Pages of the host and port that the request is for, and no others.
     ///
     /// A page that rebinds its own name to this server is of that host, too: which hosts are
-    /// served is for [`AllowedAuthorities`](super::AllowedAuthorities) to say.
+    /// served is for [`AllowedHosts`](super::AllowedHosts) to say.
     #[must_use]
     pub fn same_host() -> Self {
         Self {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use super::Via;
+use super::HandshakeKind;
 
 /// Why a server does not open a socket, each reason with the status that says so.
 ///
@@ -61,12 +61,12 @@ impl Rejection {
 
     /// The status of the answer.
     #[must_use]
-    pub fn status(&self, via: Via) -> StatusCode {
+    pub fn status(&self, via: HandshakeKind) -> StatusCode {
         match self {
             Self::NotWebSocket | Self::Version => match via {
-                Via::Http1 => StatusCode::UPGRADE_REQUIRED,
+                HandshakeKind::Http1 => StatusCode::UPGRADE_REQUIRED,
                 // 426 must name an upgrade (RFC 9110 §15.5.22), and HTTP/2 has none.
-                Via::Http2 => StatusCode::BAD_REQUEST,
+                HandshakeKind::Http2 => StatusCode::BAD_REQUEST,
             },
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin => StatusCode::FORBIDDEN,
@@ -87,7 +87,7 @@ impl Rejection {
     /// The whole answer: status, the fields that go with it, and a line of text that says what
     /// was wrong and holds nothing of what the peer sent.
     #[must_use]
-    pub fn to_response(&self, via: Via) -> Response<Bytes> {
+    pub fn to_response(&self, via: HandshakeKind) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from_static(self.reason().as_bytes()));
         *response.status_mut() = self.status(via);
         let headers = response.headers_mut();
@@ -97,7 +97,7 @@ impl Rejection {
         set(CONTENT_TYPE, "text/plain; charset=utf-8");
         if matches!(self, Self::NotWebSocket | Self::Version) {
             set(SEC_WEBSOCKET_VERSION, "13");
-            if via == Via::Http1 {
+            if via == HandshakeKind::Http1 {
                 set(UPGRADE, "websocket");
                 set(CONNECTION, "upgrade");
             }
@@ -165,7 +165,7 @@ mod tests {
             (Rejection::Connect, 501, 501),
             (Rejection::TransferCoding, 501, 501),
         ] {
-            for (via, status) in [(Via::Http1, http1), (Via::Http2, http2)] {
+            for (via, status) in [(HandshakeKind::Http1, http1), (HandshakeKind::Http2, http2)] {
                 let response = rejection.to_response(via);
                 assert_eq!(response.status(), status, "{rejection:?} {via:?}");
                 assert_eq!(
@@ -183,11 +183,11 @@ mod tests {
     #[test]
     fn rfc6455_4_4_a_wrong_version_learns_the_right_one() {
         for rejection in [Rejection::Version, Rejection::NotWebSocket] {
-            let http1 = rejection.to_response(Via::Http1);
+            let http1 = rejection.to_response(HandshakeKind::Http1);
             assert_eq!(http1.headers()[SEC_WEBSOCKET_VERSION], "13");
             assert_eq!(http1.headers()[UPGRADE], "websocket", "RFC 9110 §15.5.22");
             assert_eq!(http1.headers()[CONNECTION], "upgrade", "RFC 9110 §7.8");
-            let http2 = rejection.to_response(Via::Http2);
+            let http2 = rejection.to_response(HandshakeKind::Http2);
             assert_eq!(http2.headers()[SEC_WEBSOCKET_VERSION], "13");
             assert!(!http2.headers().contains_key(UPGRADE), "RFC 9113 §8.2.2");
             assert!(!http2.headers().contains_key(CONNECTION), "RFC 9113 §8.2.2");
@@ -197,7 +197,9 @@ mod tests {
     #[test]
     fn rfc9110_15_5_6_a_405_says_what_is_allowed() {
         assert_eq!(
-            Rejection::Method.to_response(Via::Http1).headers()[ALLOW],
+            Rejection::Method
+                .to_response(HandshakeKind::Http1)
+                .headers()[ALLOW],
             "GET"
         );
     }

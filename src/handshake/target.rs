@@ -24,7 +24,7 @@ use super::authority::{HostPort, InvalidHostPort};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    origin: OriginKey,
+    origin: Endpoint,
     // In the types of a `Uri`, which is made of them for each request: their clones share memory.
     authority: Authority,
     path: PathAndQuery,
@@ -32,7 +32,7 @@ pub struct Target {
 
 /// What connections can be shared by: equal for targets that one connection may serve.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct OriginKey {
+pub struct Endpoint {
     /// Whether TLS is used.
     pub secure: bool,
     /// A lower-case name, or an address without brackets.
@@ -41,7 +41,7 @@ pub struct OriginKey {
     pub port: u16,
 }
 
-impl fmt::Display for OriginKey {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "wss" } else { "ws" };
         if self.host.contains(':') {
@@ -84,12 +84,12 @@ impl Target {
     /// use h2ws::handshake::Target;
     ///
     /// let target: Target = "ws://10.0.0.7:9000/chat".parse()?;
-    /// let target = target.called(&"example.com".parse()?);
+    /// let target = target.with_authority(&"example.com".parse()?);
     /// assert_eq!((target.host(), target.authority()), ("10.0.0.7", "example.com"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn called(mut self, authority: &HostPort) -> Self {
+    pub fn with_authority(mut self, authority: &HostPort) -> Self {
         let default_port = if self.secure() { 443 } else { 80 };
         self.authority = shown(&authority.clone().without_port(default_port));
         self
@@ -103,7 +103,7 @@ impl Target {
 
     /// The key that a pool of connections goes by.
     #[must_use]
-    pub fn origin(&self) -> &OriginKey {
+    pub fn origin(&self) -> &Endpoint {
         &self.origin
     }
 
@@ -188,7 +188,7 @@ impl TryFrom<&Uri> for Target {
         } else {
             shown(&named)
         };
-        let origin = OriginKey {
+        let origin = Endpoint {
             secure,
             host: named.into_host(),
             port,
@@ -363,7 +363,7 @@ mod tests {
             ("a-._~!$&'()+;=b:9", "a-._~!$&'()+;=b:9"),
         ] {
             let target: Target = "wss://10.0.0.7:9/a?b".parse().unwrap();
-            let called = target.clone().called(&authority.parse().unwrap());
+            let called = target.clone().with_authority(&authority.parse().unwrap());
             assert_eq!(called.authority(), shown);
             assert_eq!(called.host_value(), shown);
             assert_eq!(called.http_uri().authority().unwrap().as_str(), shown);
@@ -392,7 +392,7 @@ mod tests {
             let Ok(name) = name.parse::<HostPort>() else {
                 continue;
             };
-            let target = target.clone().called(&name);
+            let target = target.clone().with_authority(&name);
             assert_eq!(
                 target.http_uri().authority().unwrap().as_str(),
                 name.to_string()

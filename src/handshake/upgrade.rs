@@ -10,7 +10,10 @@ use super::authority;
 use super::headers as fields;
 use super::request_fields::RequestFields;
 use super::syntax::{self, Field};
-use super::{Agreed, HandshakeError, HostPort, Key, Offer, Opening, Rejection, Target, Via};
+use super::{
+    HandshakeError, HandshakeKind, HostPort, Key, Negotiated, Offer, ParsedRequest, Rejection,
+    Target,
+};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -52,7 +55,7 @@ pub fn check_response(
     parts: &response::Parts,
     offer: &Offer,
     key: &Key,
-) -> Result<Agreed, HandshakeError> {
+) -> Result<Negotiated, HandshakeError> {
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(HandshakeError::Status(parts.status));
     }
@@ -94,7 +97,7 @@ pub fn is_upgrade(parts: &request::Parts) -> bool {
 ///
 /// # Errors
 /// What to answer instead of a 101.
-pub fn check_request(parts: &request::Parts) -> Result<Opening, Rejection> {
+pub fn check_request(parts: &request::Parts) -> Result<ParsedRequest, Rejection> {
     let headers = &parts.headers;
     if parts.version != Version::HTTP_11 {
         return Err(Rejection::HttpVersion);
@@ -122,7 +125,7 @@ pub fn check_request(parts: &request::Parts) -> Result<Opening, Rejection> {
         Field::Absent | Field::Repeated => return Err(Rejection::Key),
     };
     let accept = Some(key.accept());
-    Opening::read(Via::Http1, authority, accept, &found, headers)
+    ParsedRequest::read(HandshakeKind::Http1, authority, accept, &found, headers)
 }
 
 pub(super) fn is_version_13(version: &Field<'_>) -> bool {
@@ -164,8 +167,8 @@ pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection
 /// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
 /// was not offered.
 pub fn response(
-    opening: &Opening,
-    agreed: &Agreed,
+    opening: &ParsedRequest,
+    agreed: &Negotiated,
     headers: HeaderMap,
 ) -> Result<Response<()>, HandshakeError> {
     fields::check_own(&headers)?;

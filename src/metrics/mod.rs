@@ -15,8 +15,8 @@ pub(crate) use self::observer::{Handshaking, Observed, Observer, OpenConnection,
 
 /// Is told what connections, handshakes and sockets do, to be counted:
 /// implement what matters for the metrics system at hand, and give it to
-/// [`ClientBuilder::metrics`](crate::ClientBuilder::metrics) and
-/// [`ServerBuilder::metrics`](crate::ServerBuilder::metrics).
+/// [`ClientBuilder::metrics`](crate::client::ClientBuilder::metrics) and
+/// [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics).
 ///
 /// It is a trait rather than one of the crates for metrics so that it goes
 /// with any of them, and costs nobody a dependency.
@@ -170,7 +170,7 @@ pub enum Handshake {
 #[non_exhaustive]
 pub enum SocketEnd {
     /// By the closing handshake, with the peer's code
-    /// ([`CloseCode::NO_STATUS`] where it sent none). Of bytes: by the orderly
+    /// ([`CloseCode::NO_STATUS_RECEIVED`] where it sent none). Of bytes: by the orderly
     /// end of both directions.
     Closed(CloseCode),
     /// The peer broke the protocol, and was told so with this code.

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
+use super::accept_errors::AcceptErrors;
 use super::connection::Connection;
-use super::open::Open;
-use super::places::{Place, Places, TooMany};
+use super::connection_slots::{ConnectionSlot, ConnectionSlots, TooMany};
+use super::registry::Registry;
 use super::serve::{Fallback, OnUpgrade};
-use super::trouble::Trouble;
-use super::{Drained, Peer, Server, refused};
+use super::{Peer, Server, ShutdownReport, rejection_log};
 
 /// Takes connections until `shutdown`, then drains those it has.
 pub(super) async fn accept(
@@ -23,14 +23,17 @@ pub(super) async fn accept(
     on_upgrade: OnUpgrade,
     fallback: Option<Fallback>,
     shutdown: impl Future<Output = ()>,
-    grace: Duration,
-) -> io::Result<Drained> {
+    drain_timeout: Duration,
+) -> io::Result<ShutdownReport> {
     let Server { listener, settings } = server;
-    let places = Places::new(settings.max_connections, settings.connections_per_client);
+    let places = ConnectionSlots::new(
+        settings.max_connections,
+        settings.max_connections_per_client,
+    );
     let (drain, draining) = watch::channel(false);
-    let open = Open::new();
+    let open = Registry::new();
     let mut connections = JoinSet::new();
-    let mut trouble = Trouble::new();
+    let mut trouble = AcceptErrors::new();
     let mut waiting = None;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -57,7 +60,7 @@ pub(super) async fn accept(
         };
         connections.spawn(async move {
             if let Err(error) = connection.serve(tcp).await {
-                refused::connection(peer, &error);
+                rejection_log::connection(peer, &error);
             }
         });
     }
@@ -68,10 +71,10 @@ pub(super) async fn accept(
         while connections.join_next().await.is_some() {}
         open.closed().await;
     };
-    if timeout(grace, ended).await.is_ok() {
-        return Ok(Drained::default());
+    if timeout(drain_timeout, ended).await.is_ok() {
+        return Ok(ShutdownReport::default());
     }
-    let drained = Drained {
+    let drained = ShutdownReport {
         sockets_cut: open.stop(),
         connections_cut: connections.len(),
     };
@@ -85,10 +88,10 @@ pub(super) async fn accept(
 /// Cancel safe: the loop drops it whenever a connection ends.
 async fn accept_one(
     listener: &TcpListener,
-    places: &Arc<Places>,
+    places: &Arc<ConnectionSlots>,
     waiting: &mut Option<(TcpStream, SocketAddr)>,
-    trouble: &mut Trouble,
-) -> (TcpStream, SocketAddr, Arc<Place>) {
+    trouble: &mut AcceptErrors,
+) -> (TcpStream, SocketAddr, Arc<ConnectionSlot>) {
     loop {
         let Some((_, peer)) = waiting else {
             trouble.pause().await;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
 
 use super::Server;
-use crate::handshake::{AllowedAuthorities, AllowedOrigins, DeflateConfig};
+use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig};
 use crate::metrics::{Metrics, Observer};
 use crate::setting::{InvalidSetting, finite, some, time};
-use crate::socket::Config;
+use crate::socket::WebSocketConfig;
 use crate::transport::{TcpConfig, h2::Http2Config, tls::ServerTls};
 
 /// Configures a [`Server`]; every setting has a default.
@@ -25,15 +25,15 @@ pub(super) struct Settings {
     pub(super) tls: Option<ServerTls>,
     pub(super) tcp: TcpConfig,
     pub(super) http2: Http2Config,
-    pub(super) socket: Arc<Config>,
+    pub(super) socket: Arc<WebSocketConfig>,
     pub(super) deflate: Option<DeflateConfig>,
     pub(super) extended_connect: bool,
     pub(super) origins: AllowedOrigins,
-    pub(super) authorities: AllowedAuthorities,
+    pub(super) authorities: AllowedHosts,
     pub(super) handshake_timeout: Duration,
-    pub(super) answer_timeout: Duration,
+    pub(super) handler_timeout: Duration,
     pub(super) max_connections: usize,
-    pub(super) connections_per_client: Option<usize>,
+    pub(super) max_connections_per_client: Option<usize>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) observer: Observer,
 }
@@ -45,7 +45,7 @@ impl Settings {
             self.socket.validate()?;
             some("ServerBuilder::max_connections", self.max_connections)?;
             finite("ServerBuilder::handshake_timeout", self.handshake_timeout)?;
-            time("ServerBuilder::answer_timeout", self.answer_timeout)
+            time("ServerBuilder::handler_timeout", self.handler_timeout)
         };
         let invalid = |error: InvalidSetting| io::Error::new(io::ErrorKind::InvalidInput, error);
         check().map_err(invalid)
@@ -63,11 +63,11 @@ impl Default for ServerBuilder {
                 deflate: None,
                 extended_connect: true,
                 origins: AllowedOrigins::any(),
-                authorities: AllowedAuthorities::any(),
+                authorities: AllowedHosts::any(),
                 handshake_timeout: Duration::from_secs(20),
-                answer_timeout: Duration::from_secs(15),
+                handler_timeout: Duration::from_secs(15),
                 max_connections: 10_000,
-                connections_per_client: None,
+                max_connections_per_client: None,
                 idle_timeout: Some(Duration::from_secs(300)),
                 observer: Observer::default(),
             },
@@ -103,7 +103,7 @@ impl ServerBuilder {
 
     /// Limits and times of sockets.
     #[must_use]
-    pub fn socket(mut self, config: Config) -> Self {
+    pub fn socket(mut self, config: WebSocketConfig) -> Self {
         self.settings.socket = Arc::new(config);
         self
     }
@@ -142,7 +142,7 @@ impl ServerBuilder {
     /// defence against DNS rebinding: a page whose own name suddenly leads to
     /// this server would be of the same origin. Default any.
     #[must_use]
-    pub fn allowed_authorities(mut self, authorities: AllowedAuthorities) -> Self {
+    pub fn allowed_hosts(mut self, authorities: AllowedHosts) -> Self {
         self.settings.authorities = authorities;
         self
     }
@@ -160,8 +160,8 @@ impl ServerBuilder {
     /// it the client is answered 503, and the handler's future is dropped.
     /// Default 15 s, less than clients use to wait.
     #[must_use]
-    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.answer_timeout = timeout;
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.handler_timeout = timeout;
         self
     }
 
@@ -196,8 +196,8 @@ impl ServerBuilder {
     /// client has its address; where clients come directly, some hundreds are
     /// enough for many people behind one address.
     #[must_use]
-    pub fn connections_per_client(mut self, connections: impl Into<Option<usize>>) -> Self {
-        self.settings.connections_per_client = connections.into().map(|most| most.max(1));
+    pub fn max_connections_per_client(mut self, connections: impl Into<Option<usize>>) -> Self {
+        self.settings.max_connections_per_client = connections.into().map(|most| most.max(1));
         self
     }
 

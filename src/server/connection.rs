@@ -15,17 +15,19 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::answer::{Answer, UpgradedFrom};
 use super::builder::Settings;
-use super::open::Open;
-use super::ordinary;
-use super::places::Place;
+use super::connection_slots::ConnectionSlot;
+use super::http_service;
+use super::pending::{Answer, UpgradedFrom};
+use super::registry::Registry;
+use super::request::WebSocketRequest;
 use super::serve::{Fallback, OnUpgrade, ResponseBody};
-use super::upgrade::Upgrade;
-use super::{Body, Peer, refused};
+use super::{Body, Peer, rejection_log};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
-use crate::handshake::{Opening, Rejection, Via, extended_connect, headers, upgrade};
+use crate::handshake::{
+    HandshakeKind, ParsedRequest, Rejection, extended_connect, headers, upgrade,
+};
 use crate::metrics::{Handshake, Observed, OpenConnection};
 use crate::transport::h2::header_list::{self, TooLarge};
 use crate::transport::h2::{self, H2Incoming, H2Server};
@@ -39,9 +41,9 @@ pub(super) struct Connection {
     pub(super) on_upgrade: OnUpgrade,
     pub(super) fallback: Option<Fallback>,
     pub(super) draining: watch::Receiver<bool>,
-    pub(super) open: Arc<Open>,
+    pub(super) open: Arc<Registry>,
     /// Its own among the server's connections.
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<ConnectionSlot>,
 }
 
 impl Connection {
@@ -102,7 +104,7 @@ impl Connection {
             .map_err(|_| Error::Timeout(Timeout::Handshake))??;
         let mut draining = self.draining.clone();
         let place = self.place.clone();
-        place.is_http2(server.hub().clone());
+        place.is_http2(server.handle().clone());
         let leave = async move {
             tokio::select! {
                 // The sender outlives its connections.
@@ -110,7 +112,7 @@ impl Connection {
                 () = place.asked() => {}
             }
         };
-        let _open = self.open.http2(server.hub().clone());
+        let _open = self.open.http2(server.handle().clone());
         let connection = self;
         let on_request = move |incoming| connection.on_http2(incoming);
         let serving = async {
@@ -146,26 +148,30 @@ impl Connection {
         headers::join_cookies(&mut incoming.parts.headers);
         // Over HTTP/1.1 the parser counts.
         if incoming.parts.headers.len() > MAX_HEADER_FIELDS {
-            let response = self.refusal(Rejection::HeaderFields, Via::Http2, &incoming.parts);
+            let response = self.refusal(
+                Rejection::HeaderFields,
+                HandshakeKind::Http2,
+                &incoming.parts,
+            );
             if incoming.parts.method == Method::CONNECT {
                 self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
             }
-            return ordinary::respond(incoming, response);
+            return http_service::respond(incoming, response);
         }
         if incoming.parts.method != Method::CONNECT {
             let transport = incoming.transport();
             if let Err(rejection) = self.admit_ordinary(&mut incoming.parts, transport) {
-                let response = self.refusal(rejection, Via::Http2, &incoming.parts);
-                return ordinary::respond(incoming, response);
+                let response = self.refusal(rejection, HandshakeKind::Http2, &incoming.parts);
+                return http_service::respond(incoming, response);
             }
             if let Some(fallback) = self.fallback.clone() {
                 let in_use = self.place.begin();
                 tokio::spawn(async move {
-                    ordinary::answer(incoming, fallback).await;
+                    http_service::answer(incoming, fallback).await;
                     drop(in_use);
                 });
             } else {
-                ordinary::respond(incoming, not_found());
+                http_service::respond(incoming, not_found());
             }
             return;
         }
@@ -177,7 +183,7 @@ impl Connection {
                 let body = Bytes::from_static(b"the stream was ended with its request\n");
                 self.refused(Version::HTTP_2, Handshake::Refused(StatusCode::BAD_REQUEST));
                 if let Ok(response) = response.body(Full::new(body)) {
-                    ordinary::respond(incoming, response.map(boxed));
+                    http_service::respond(incoming, response.map(boxed));
                 }
             }
             Ok(opening) => {
@@ -186,14 +192,14 @@ impl Connection {
                 self.on_websocket(parts, opening, answer);
             }
             Err(rejection) if rejection.is_malformed() => {
-                refused::request(self.peer.addr, &incoming.parts, None, rejection);
+                rejection_log::request(self.peer.addr, &incoming.parts, None, rejection);
                 self.refused(Version::HTTP_2, Handshake::Failed);
                 incoming.responder.reset(Reason::PROTOCOL_ERROR);
             }
             Err(rejection) => {
-                let response = self.refusal(rejection, Via::Http2, &incoming.parts);
+                let response = self.refusal(rejection, HandshakeKind::Http2, &incoming.parts);
                 self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
-                ordinary::respond(incoming, response);
+                http_service::respond(incoming, response);
             }
         }
     }
@@ -261,7 +267,7 @@ impl Connection {
             if let Err(rejection) = upgrade::check_transfer_coding(&parts.headers)
                 .and_then(|()| self.admit_ordinary(&mut parts, transport))
             {
-                let mut response = self.refusal(rejection, Via::Http1, &parts);
+                let mut response = self.refusal(rejection, HandshakeKind::Http1, &parts);
                 if rejection == Rejection::TransferCoding {
                     // What follows cannot be told from the next request.
                     let close = HeaderValue::from_static("close");
@@ -272,7 +278,7 @@ impl Connection {
             return match &self.fallback {
                 Some(fallback) => {
                     let request = Request::from_parts(parts, Body::h1(body));
-                    ordinary::call(fallback, request).await
+                    http_service::call(fallback, request).await
                 }
                 None => not_found(),
             };
@@ -296,7 +302,7 @@ impl Connection {
         let opening = match opening {
             Ok(opening) => opening,
             Err(rejection) => {
-                let response = self.refusal(rejection, Via::Http1, &parts);
+                let response = self.refusal(rejection, HandshakeKind::Http1, &parts);
                 self.refused(Version::HTTP_11, Handshake::Refused(response.status()));
                 return response;
             }
@@ -321,25 +327,27 @@ impl Connection {
             .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    fn on_websocket(&self, parts: request::Parts, opening: Opening, answer: Answer) {
+    fn on_websocket(&self, parts: request::Parts, opening: ParsedRequest, answer: Answer) {
         let (peer, settings) = (self.peer.clone(), self.settings.clone());
-        (self.on_upgrade)(Upgrade::new(peer, settings, parts, opening, answer));
+        (self.on_upgrade)(WebSocketRequest::new(
+            peer, settings, parts, opening, answer,
+        ));
     }
 
     /// The answer to a request that is refused before any handler sees it.
     fn refusal(
         &self,
         rejection: Rejection,
-        via: Via,
+        via: HandshakeKind,
         parts: &request::Parts,
     ) -> Response<ResponseBody> {
         let response = rejection.to_response(via);
-        refused::request(self.peer.addr, parts, Some(response.status()), rejection);
+        rejection_log::request(self.peer.addr, parts, Some(response.status()), rejection);
         response.map(|body| boxed(Full::new(body)))
     }
 
     /// Which origins and hosts may open sockets here.
-    fn admit(&self, opening: Opening) -> Result<Opening, Rejection> {
+    fn admit(&self, opening: ParsedRequest) -> Result<ParsedRequest, Rejection> {
         opening.check_authority(&self.settings.authorities, self.default_port())?;
         opening.check_origin(&self.settings.origins)?;
         Ok(opening)

@@ -9,7 +9,7 @@ use crate::transport::tls::TlsInfo;
 /// [`Transport`](crate::Transport):
 ///
 /// ```
-/// use h2ws::{Body, Peer};
+/// use h2ws::server::{Body, Peer};
 ///
 /// fn is_known(request: &http::Request<Body>) -> bool {
 ///     let tls = request.extensions().get::<Peer>().and_then(Peer::tls);

@@ -17,17 +17,17 @@ use tower_service::Service;
 use tracing::Instrument;
 
 use super::accept::accept;
-use super::answer::attend;
-use super::cut::Cut;
 use super::embed::{ServiceOptions, route};
-use super::{Body, Peer, Server, Upgrade};
+use super::pending::attend;
+use super::truncated_body::TruncatedBody;
+use super::{Body, Peer, Server, WebSocketRequest};
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Starts a task for a WebSocket request.
-pub(super) type OnUpgrade = Arc<dyn Fn(Upgrade) + Send + Sync>;
+pub(super) type OnUpgrade = Arc<dyn Fn(WebSocketRequest) + Send + Sync>;
 /// Answers an ordinary request.
 pub(super) type Fallback =
     Arc<dyn Fn(Request<Body>) -> BoxFuture<Result<Response<ResponseBody>, BoxError>> + Send + Sync>;
@@ -39,13 +39,13 @@ pub struct Serve {
     on_upgrade: OnUpgrade,
     fallback: Option<Fallback>,
     shutdown: Option<BoxFuture<()>>,
-    grace: Duration,
+    drain_timeout: Duration,
 }
 
 impl Serve {
     pub(super) fn new<H, F>(server: Server, handler: H) -> Self
     where
-        H: Fn(Upgrade) -> F + Send + Sync + 'static,
+        H: Fn(WebSocketRequest) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         Self {
@@ -62,7 +62,7 @@ impl Serve {
             }),
             fallback: None,
             shutdown: None,
-            grace: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
         }
     }
 
@@ -82,7 +82,7 @@ impl Serve {
     /// What carries a request is among its extensions, as
     /// [`Transport`](crate::Transport), and who sent it, as
     /// [`Peer`]. Requests for other hosts than
-    /// [`allowed_authorities`](super::ServerBuilder::allowed_authorities) do not
+    /// [`allowed_hosts`](super::ServerBuilder::allowed_hosts) do not
     /// reach the service.
     ///
     /// Bodies stream both ways: a client that does not read makes the response's
@@ -91,13 +91,14 @@ impl Serve {
     ///
     /// ```no_run
     /// use axum::{Router, routing::get};
-    /// use h2ws::{Server, Upgrade};
+    /// use h2ws::server::WebSocketRequest;
+    /// use h2ws::Server;
     ///
     /// # async fn example() -> std::io::Result<()> {
     /// let pages = Router::new().route("/", get(|| async { "the page of the sockets" }));
     /// let server = Server::builder().bind("127.0.0.1:8080").await?;
     /// server
-    ///     .serve(|request: Upgrade| async { drop(request.accept().await) })
+    ///     .serve(|request: WebSocketRequest| async { drop(request.accept().await) })
     ///     .fallback(pages)
     ///     .await?;
     /// # Ok(())
@@ -129,8 +130,8 @@ impl Serve {
 
     /// How long a drain waits for clients and handlers before it cuts what is
     /// left. Default 30 s.
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
         self
     }
 }
@@ -154,7 +155,7 @@ where
                 .await
                 .map_err(Into::into)?;
             let response = service.call(request).await.map_err(Into::into)?;
-            Ok(response.map(|body| Cut::new(body).boxed_unsync()))
+            Ok(response.map(|body| TruncatedBody::new(body).boxed_unsync()))
         })
     })
 }
@@ -212,7 +213,7 @@ where
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Drained {
+pub struct ShutdownReport {
     /// Sockets that did not close in time and were cut.
     pub sockets_cut: usize,
     /// Connections that did not end in time and were cut.
@@ -220,8 +221,8 @@ pub struct Drained {
 }
 
 impl IntoFuture for Serve {
-    type Output = io::Result<Drained>;
-    type IntoFuture = BoxFuture<io::Result<Drained>>;
+    type Output = io::Result<ShutdownReport>;
+    type IntoFuture = BoxFuture<io::Result<ShutdownReport>>;
 
     fn into_future(self) -> Self::IntoFuture {
         let shutdown = self
@@ -232,7 +233,7 @@ impl IntoFuture for Serve {
             self.on_upgrade,
             self.fallback,
             shutdown,
-            self.grace,
+            self.drain_timeout,
         ))
     }
 }

@@ -8,14 +8,14 @@ use slab::Slab;
 
 use super::WebSocketWriter;
 use crate::error::Error;
-use crate::frame::{CloseCode, CloseFrame, Prepared};
+use crate::frame::{CloseCode, CloseFrame, PreparedMessage};
 
 /// What becomes of a socket whose peer does not keep up: more than its write
 /// buffer has not left yet ([`Http2Config::write_buffer`](crate::Http2Config::write_buffer),
-/// [`Config::write_buffer`](crate::Config::write_buffer)).
+/// [`WebSocketConfig::write_buffer`](crate::WebSocketConfig::write_buffer)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Slow {
+pub enum LagPolicy {
     /// The message is not sent to it: it misses some, the others wait for
     /// nothing. For news that the next message makes old.
     #[default]
@@ -29,7 +29,7 @@ pub enum Slow {
 
 /// Names a socket in a [`Broadcast`]; not used again before the socket has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Member(usize);
+pub struct MemberId(usize);
 
 /// What came of a message.
 #[derive(Debug, Default)]
@@ -37,11 +37,11 @@ pub struct Member(usize);
 pub struct Delivery {
     /// Sockets that were sent it.
     pub sent: usize,
-    /// Sockets that were too slow and miss it ([`Slow::Skip`]).
+    /// Sockets that were too slow and miss it ([`LagPolicy::Skip`]).
     pub skipped: usize,
-    /// Sockets that left the group: too slow ([`Slow::Close`], without an
+    /// Sockets that left the group: too slow ([`LagPolicy::Close`], without an
     /// error), or ended, with what their writer says.
-    pub left: Vec<(Member, Option<Error>)>,
+    pub left: Vec<(MemberId, Option<Error>)>,
 }
 
 /// A group of sockets that are sent the same messages.
@@ -53,18 +53,20 @@ pub struct Delivery {
 ///
 /// ```
 /// use futures_util::StreamExt;
-/// use h2ws::{Broadcast, Config, PreparedMessage, Role, Slow, WebSocket};
+/// use h2ws::broadcast::Broadcast;
+/// use h2ws::frame::{PreparedMessage, Role};
+/// use h2ws::{Config, Slow, WebSocket};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), h2ws::Error> {
-/// let mut group = Broadcast::new(Slow::Skip);
+/// let mut group = Broadcast::new(LagPolicy::Skip);
 /// let mut clients = Vec::new();
 /// for _ in 0..3 {
 ///     let (near, far) = tokio::io::duplex(4096);
-///     let server = WebSocket::from_stream(near, Role::Server, Config::default());
+///     let server = WebSocket::from_stream(near, Role::Server, WebSocketConfig::default());
 ///     let (reader, writer) = server.split();
 ///     group.join(writer);
-///     clients.push((WebSocket::from_stream(far, Role::Client, Config::default()), reader));
+///     clients.push((WebSocket::from_stream(far, Role::Client, WebSocketConfig::default()), reader));
 /// }
 ///
 /// let news = PreparedMessage::new("the same for all")?;
@@ -78,13 +80,13 @@ pub struct Delivery {
 /// ```
 pub struct Broadcast {
     members: Slab<WebSocketWriter>,
-    slow: Slow,
+    slow: LagPolicy,
 }
 
 impl Broadcast {
     /// An empty group.
     #[must_use]
-    pub fn new(slow: Slow) -> Self {
+    pub fn new(slow: LagPolicy) -> Self {
         Self {
             members: Slab::new(),
             slow,
@@ -92,12 +94,12 @@ impl Broadcast {
     }
 
     /// Takes a socket in.
-    pub fn join(&mut self, writer: WebSocketWriter) -> Member {
-        Member(self.members.insert(writer))
+    pub fn join(&mut self, writer: WebSocketWriter) -> MemberId {
+        MemberId(self.members.insert(writer))
     }
 
     /// Gives a socket back, if it is still here.
-    pub fn leave(&mut self, member: Member) -> Option<WebSocketWriter> {
+    pub fn leave(&mut self, member: MemberId) -> Option<WebSocketWriter> {
         self.members.try_remove(member.0)
     }
 
@@ -116,17 +118,17 @@ impl Broadcast {
     /// Sends a message to all, and sets it on its way. What goes wrong with one
     /// socket is told in the [`Delivery`] and disturbs no other.
     ///
-    /// With [`Slow::Wait`] it takes as long as the slowest socket; otherwise it
+    /// With [`LagPolicy::Wait`] it takes as long as the slowest socket; otherwise it
     /// never waits, only lets other tasks run in between.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is done, some have been sent the message and others
     /// not; none was sent a part of it.
-    pub async fn send(&mut self, message: &Prepared) -> Delivery {
+    pub async fn send(&mut self, message: &PreparedMessage) -> Delivery {
         let mut delivery = Delivery::default();
         let mut keys: Vec<usize> = self.members.iter().map(|(key, _)| key).collect();
-        if self.slow == Slow::Wait {
+        if self.slow == LagPolicy::Wait {
             poll_fn(|cx| {
                 keys.retain(|key| !self.deliver(*key, message, &mut delivery, cx));
                 if keys.is_empty() {
@@ -155,7 +157,7 @@ impl Broadcast {
     fn deliver(
         &mut self,
         key: usize,
-        message: &Prepared,
+        message: &PreparedMessage,
         delivery: &mut Delivery,
         cx: &mut Context<'_>,
     ) -> bool {
@@ -166,7 +168,7 @@ impl Broadcast {
             Poll::Ready(Ok(())) => delivery.sent += 1,
             Poll::Ready(Err(error)) => {
                 self.members.remove(key);
-                delivery.left.push((Member(key), Some(error)));
+                delivery.left.push((MemberId(key), Some(error)));
             }
             Poll::Pending => return false,
         }
@@ -174,14 +176,14 @@ impl Broadcast {
     }
 
     fn too_slow(&mut self, key: usize, delivery: &mut Delivery, cx: &mut Context<'_>) {
-        if self.slow == Slow::Skip {
+        if self.slow == LagPolicy::Skip {
             delivery.skipped += 1;
             return;
         }
         let mut writer = self.members.remove(key);
         let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "too slow");
         let error = writer.give_up(frame, cx).err();
-        delivery.left.push((Member(key), error));
+        delivery.left.push((MemberId(key), error));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::transport::Linger;
 /// Limits and times of a [`WebSocket`](crate::WebSocket).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Config {
+pub struct WebSocketConfig {
     /// Sizes of frames and messages.
     pub limits: Limits,
     /// How long the closing handshake (RFC 6455 §7.1.1) may take: from the
@@ -28,7 +28,7 @@ pub struct Config {
     /// (Hypercorn) goes on counting against that server's limit.
     pub linger: Option<Duration>,
     /// How a client ends a stream whose closing handshake is over.
-    pub ending: Ending,
+    pub ending: StreamEnd,
     /// Bytes that may wait to be sent before writers wait, where the socket
     /// has a connection of its own; on HTTP/2 it is
     /// [`Http2Config::write_buffer`](crate::Http2Config::write_buffer).
@@ -54,9 +54,9 @@ pub struct Config {
 /// a client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Ending {
+pub enum StreamEnd {
     /// By END_STREAM in answer to the server's; by RST_STREAM with CANCEL if
-    /// that does not come within [`linger`](Config::linger), or came in one
+    /// that does not come within [`linger`](WebSocketConfig::linger), or came in one
     /// frame with the server's Close: libwebsockets (to 4.1), which does that,
     /// takes an END_STREAM after it for an error of the whole connection.
     /// Works with every server that we know.
@@ -72,13 +72,13 @@ pub enum Ending {
     AtOnce,
 }
 
-impl Default for Config {
+impl Default for WebSocketConfig {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             close_timeout: Duration::from_secs(10),
             linger: None,
-            ending: Ending::default(),
+            ending: StreamEnd::default(),
             write_buffer: 128 * 1024,
             ping_interval: None,
             ping_timeout: Duration::from_secs(20),
@@ -86,7 +86,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl WebSocketConfig {
     /// # Errors
     ///
     /// The first setting with which a socket would hang or spin.
@@ -112,11 +112,11 @@ impl Config {
     }
 }
 
-setters!(Config {
+setters!(WebSocketConfig {
     limits: Limits,
     close_timeout: Duration,
     linger: impl Into<Option<Duration>>,
-    ending: Ending,
+    ending: StreamEnd,
     write_buffer: usize,
     ping_interval: impl Into<Option<Duration>>,
     ping_timeout: Duration,

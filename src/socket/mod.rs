@@ -1,24 +1,24 @@
 //! [`WebSocket`]: messages over a byte stream.
 
-mod broadcast;
-mod bytes;
-mod config;
+mod binary_stream;
+pub(crate) mod broadcast;
+pub(crate) mod config;
 #[cfg(feature = "client")]
 mod early;
 mod keys;
-mod messages;
 mod pings;
+mod raw_stream;
 mod split;
-mod websocket;
+pub(crate) mod websocket;
 
-pub use self::broadcast::{Broadcast, Delivery, Member, Slow};
-pub use self::bytes::ByteStream;
-pub use self::config::{Config, Ending};
+pub use self::binary_stream::BinaryStream;
+pub use self::config::StreamEnd;
+pub(crate) use self::config::WebSocketConfig;
 #[cfg(feature = "client")]
 pub(crate) use self::early::Early;
 #[cfg(feature = "client")]
 pub(crate) use self::keys::nonce;
-pub use self::messages::MessageStream;
+pub use self::raw_stream::RawStream;
 pub use self::split::{ReuniteError, WebSocketReader, WebSocketWriter};
 pub(crate) use self::websocket::Agreement;
-pub use self::websocket::WebSocket;
+pub(crate) use self::websocket::WebSocket;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
-use super::config::Config;
+use super::config::WebSocketConfig;
 
 /// Begins the payload of our Pings, so that their Pongs are not taken for
 /// answers to the application's.
@@ -35,7 +35,7 @@ pub(super) struct Pings {
 }
 
 impl Pings {
-    pub(super) fn new(config: &Config) -> Option<Self> {
+    pub(super) fn new(config: &WebSocketConfig) -> Option<Self> {
         let interval = config.ping_interval?;
         Some(Self {
             interval,
@@ -108,7 +108,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(10);
 
     fn pings() -> Pings {
-        Pings::new(&Config::default().ping_interval(INTERVAL)).expect("on")
+        Pings::new(&WebSocketConfig::default().ping_interval(INTERVAL)).expect("on")
     }
 
     #[tokio::test(start_paused = true)]
@@ -142,6 +142,6 @@ mod tests {
 
     #[test]
     fn off_unless_asked_for() {
-        assert!(Pings::new(&Config::default()).is_none());
+        assert!(Pings::new(&WebSocketConfig::default()).is_none());
     }
 }

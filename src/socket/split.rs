@@ -11,7 +11,7 @@ use futures_sink::Sink;
 
 use super::WebSocket;
 use crate::error::Error;
-use crate::frame::{CloseCode, CloseFrame, Message, Prepared};
+use crate::frame::{CloseCode, CloseFrame, Message, PreparedMessage};
 use crate::transport::Transport;
 
 /// The receiving half; see [`WebSocket::split`].
@@ -100,7 +100,7 @@ impl WebSocketWriter {
     /// # Cancel safety
     ///
     /// A dropped future may or may not have sent the message, never a part.
-    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+    pub async fn send_prepared(&mut self, message: &PreparedMessage) -> Result<(), Error> {
         self.feed_prepared(message).await?;
         poll_fn(|cx| self.0.lock().poll_flush_messages(cx)).await
     }
@@ -114,7 +114,7 @@ impl WebSocketWriter {
     /// # Cancel safety
     ///
     /// A dropped future has not sent the message.
-    pub async fn feed_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+    pub async fn feed_prepared(&mut self, message: &PreparedMessage) -> Result<(), Error> {
         poll_fn(|cx| self.0.lock().poll_ready_to_send(cx)).await?;
         self.0.lock().start_prepared(message)
     }
@@ -122,7 +122,7 @@ impl WebSocketWriter {
     /// Pending, and nothing was sent, where there is no room.
     pub(super) fn poll_send_prepared(
         &mut self,
-        message: &Prepared,
+        message: &PreparedMessage,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let mut socket = self.0.lock();
@@ -147,7 +147,7 @@ impl WebSocketWriter {
     ///
     /// [`Error::Send`] if the code may not be sent (RFC 6455 §7.4);
     /// [`Error::Timeout`] if the frame has not left within
-    /// [`Config::close_timeout`](crate::Config::close_timeout), which the
+    /// [`WebSocketConfig::close_timeout`](crate::WebSocketConfig::close_timeout), which the
     /// reader is told as well; otherwise what broke the stream.
     ///
     /// # Cancel safety

@@ -15,7 +15,7 @@ use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
-use super::config::Config;
+use super::config::WebSocketConfig;
 use super::pings::Pings;
 use super::split::{self, WebSocketReader, WebSocketWriter};
 use crate::error::Error;
@@ -45,18 +45,18 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 /// What `send` or `flush` took arrives, however the socket ends and whatever
 /// carries it: what is queued leaves first, and then the stream ends. That
 /// happens without the application, once the socket is closed or dropped, and
-/// takes [`linger`](Config::linger) at most; only a peer that does not take it
+/// takes [`linger`](WebSocketConfig::linger) at most; only a peer that does not take it
 /// in that time, or is gone, loses it.
 ///
 /// | how it ends here | what the peer sees |
 /// |---|---|
 /// | [`close`](Self::close), or the peer's Close frame answered | what was sent, the Close frame, the end of the stream |
 /// | dropped without that, both halves too: by a handler that returns, a task that is aborted or panics | what was sent, the end of the stream: close code 1006 |
-/// | [`ByteStream`](crate::ByteStream) shut down or dropped | what was written, the end of the stream |
-/// | [`MessageStream`](crate::MessageStream) shut down | what was written, a Close frame with code 1000, the end of the stream |
+/// | [`RawStream`](crate::socket::RawStream) shut down or dropped | what was written, the end of the stream |
+/// | [`BinaryStream`](crate::socket::BinaryStream) shut down | what was written, a Close frame with code 1000, the end of the stream |
 /// | any of these, and the peer does not take what was sent within `linger`, nor end its side within as long again | the end of its patience: RST_STREAM over HTTP/2, the connection's end over HTTP/1.1 |
-/// | [`close`](Self::close) at a peer that does not answer within [`close_timeout`](Config::close_timeout) | as where it is dropped |
-/// | by a [silence](Config::ping_timeout) of the peer, or a connection that broke | RST_STREAM, or the connection's end: there is nobody to send to |
+/// | [`close`](Self::close) at a peer that does not answer within [`close_timeout`](WebSocketConfig::close_timeout) | as where it is dropped |
+/// | by a [silence](WebSocketConfig::ping_timeout) of the peer, or a connection that broke | RST_STREAM, or the connection's end: there is nobody to send to |
 ///
 /// The end of the stream is END_STREAM over HTTP/2 (RFC 8441 §5) and FIN over
 /// HTTP/1.1, behind TLS's own. A message that was only
@@ -67,7 +67,7 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 ///
 /// A program that exits takes along what the operating system was not given
 /// yet: let it await [`Client::shutdown`](crate::Client::shutdown), and the
-/// future of [`Serve`](crate::Serve), first.
+/// future of [`Serve`](crate::server::Serve), first.
 ///
 /// # Cancel safety
 ///
@@ -79,13 +79,14 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 ///
 /// ```
 /// use futures_util::{SinkExt, StreamExt};
-/// use h2ws::{Config, Message, Role, WebSocket};
+/// use h2ws::frame::Role;
+/// use h2ws::{Config, Message, WebSocket};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), h2ws::Error> {
 /// let (near, far) = tokio::io::duplex(4096);
-/// let mut client = WebSocket::from_stream(near, Role::Client, Config::default());
-/// let mut server = WebSocket::from_stream(far, Role::Server, Config::default());
+/// let mut client = WebSocket::from_stream(near, Role::Client, WebSocketConfig::default());
+/// let mut server = WebSocket::from_stream(far, Role::Server, WebSocketConfig::default());
 ///
 /// client.send(Message::text("hello")).await?;
 /// let message = server.next().await.expect("the stream is open")?;
@@ -99,7 +100,7 @@ pub struct WebSocket {
     protocol: Protocol,
     /// Received and not decoded.
     chunk: Bytes,
-    config: Arc<Config>,
+    config: Arc<WebSocketConfig>,
     meter: Option<Box<SocketMeter>>,
     /// A pointer for most sockets, for most of their life.
     rare: Option<Box<Rare>>,
@@ -141,7 +142,7 @@ pub(crate) struct Agreement {
 
 impl WebSocket {
     /// A WebSocket on a byte stream whose opening handshake is done.
-    pub fn from_stream<T>(io: T, role: Role, config: Config) -> Self
+    pub fn from_stream<T>(io: T, role: Role, config: WebSocketConfig) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -152,7 +153,12 @@ impl WebSocket {
     /// permessage-deflate (RFC 7692);
     /// [`DeflateConfig::at`](crate::handshake::DeflateConfig::at) tells what was agreed.
     #[cfg(feature = "deflate")]
-    pub fn from_stream_with_deflate<T>(io: T, role: Role, config: Config, deflate: Deflate) -> Self
+    pub fn from_stream_with_deflate<T>(
+        io: T,
+        role: Role,
+        config: WebSocketConfig,
+        deflate: Deflate,
+    ) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -163,7 +169,7 @@ impl WebSocket {
         Self::on(io, role, config, agreement)
     }
 
-    fn on<T>(io: T, role: Role, config: Config, agreement: Agreement) -> Self
+    fn on<T>(io: T, role: Role, config: WebSocketConfig, agreement: Agreement) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -171,7 +177,12 @@ impl WebSocket {
     }
 
     /// A WebSocket on a byte stream, with what its handshake settled.
-    pub(crate) fn over<T>(io: T, role: Role, config: Arc<Config>, agreement: Agreement) -> Self
+    pub(crate) fn over<T>(
+        io: T,
+        role: Role,
+        config: Arc<WebSocketConfig>,
+        agreement: Agreement,
+    ) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -184,7 +195,7 @@ impl WebSocket {
     pub(crate) fn new(
         stream: transport::Stream,
         role: Role,
-        config: Arc<Config>,
+        config: Arc<WebSocketConfig>,
         agreement: Agreement,
         meter: Option<Box<SocketMeter>>,
     ) -> Self {
@@ -251,14 +262,14 @@ impl WebSocket {
         self.protocol.free_compressor();
     }
 
-    /// How the peer closed: its code, [`CloseCode::NO_STATUS`] where its Close
+    /// How the peer closed: its code, [`CloseCode::NO_STATUS_RECEIVED`] where its Close
     /// frame had none, [`CloseCode::ABNORMAL`] where it sent no Close frame;
     /// `None` while the socket is open (RFC 6455 §7.1.5).
     #[must_use]
     pub fn close_code(&self) -> Option<CloseCode> {
         match self.protocol.received_close() {
             Some(Some(frame)) => Some(frame.code),
-            Some(None) => Some(CloseCode::NO_STATUS),
+            Some(None) => Some(CloseCode::NO_STATUS_RECEIVED),
             None => self.is_abnormal().then_some(CloseCode::ABNORMAL),
         }
     }
@@ -388,8 +399,8 @@ mod tests {
     fn is_shared_by_tasks() {
         fn shared<T: Send + Sync>() {}
         shared::<WebSocket>();
-        shared::<crate::ByteStream>();
+        shared::<crate::socket::RawStream>();
         #[cfg(feature = "server")]
-        shared::<crate::Upgrade>();
+        shared::<crate::server::WebSocketRequest>();
     }
 }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2ws::handshake::AllowedAuthorities;
-use h2ws::{Error, Http2Config, Server, ServerBuilder, Timeout, Upgrade};
+use h2ws::handshake::AllowedHosts;
+use h2ws::server::{ServerBuilder, WebSocketRequest};
+use h2ws::{Error, Http2Config, Server, Timeout};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +20,7 @@ use crate::support::server::{self, Beside, Ended, Running};
 use crate::support::{h2peer, until, within};
 
 /// Lets in who knows the secret, after a look elsewhere; speaks `chat.v2`.
-async fn guard(mut request: Upgrade, ended: mpsc::UnboundedSender<Ended>) {
+async fn guard(mut request: WebSocketRequest, ended: mpsc::UnboundedSender<Ended>) {
     tokio::task::yield_now().await;
     let secret = HeaderValue::from_static("Bearer sesame");
     let known = request.headers().get(AUTHORIZATION) == Some(&secret)
@@ -31,8 +32,8 @@ async fn guard(mut request: Upgrade, ended: mpsc::UnboundedSender<Ended>) {
             .body(Bytes::from_static(b"say the word\n"));
         return request.reject_with(refusal.unwrap());
     }
-    request.subprotocol("chat.v2").unwrap();
-    request.header(SET_COOKIE, HeaderValue::from_static("session=sesame"));
+    request.select_subprotocol("chat.v2").unwrap();
+    request.response_header(SET_COOKIE, HeaderValue::from_static("session=sesame"));
     let path = request.path().to_owned();
     let ws = request.accept().await.unwrap();
     let _ = ended.send(server::echo_socket(ws, path).await);
@@ -48,7 +49,7 @@ async fn a_handler_asks_for_credentials() {
         let url = server.url("/");
         let request = || client.request(&url).subprotocol("chat.v2");
         let error = within(request().connect()).await.unwrap_err();
-        let refusal = error.refusal().expect("a refusal");
+        let refusal = error.rejected_response().expect("a refusal");
         assert_eq!(refusal.status, StatusCode::UNAUTHORIZED);
         assert_eq!(refusal.headers[WWW_AUTHENTICATE], "Bearer realm=\"cave\"");
         assert_eq!(refusal.body, "say the word\n");
@@ -128,13 +129,15 @@ const SOON: Duration = Duration::from_millis(50);
 /// is left of either, and the sockets beside it work all the while.
 #[tokio::test]
 async fn a_handler_that_hangs_is_answered_for() {
-    let (server, hung) = hanging(Server::builder().answer_timeout(SOON)).await;
+    let (server, hung) = hanging(Server::builder().handler_timeout(SOON)).await;
     let mut beside = Beside::on(server).await;
     let http1 = http1().build().unwrap();
     let error = within(http1.connect(&beside.server.url("/hung"))).await;
     let error = error.unwrap_err();
     assert_eq!(
-        error.refusal().map(|refusal| refusal.status.as_u16()),
+        error
+            .rejected_response()
+            .map(|refusal| refusal.status.as_u16()),
         Some(503)
     );
     for stream in [3, 5] {
@@ -170,8 +173,8 @@ async fn a_slow_handler_holds_nobody_up() {
 /// accepts too late is told so.
 #[tokio::test]
 async fn a_request_that_was_handed_on_is_answered_for() {
-    let (sender, mut handed) = mpsc::unbounded_channel::<Upgrade>();
-    let builder = Server::builder().answer_timeout(SOON);
+    let (sender, mut handed) = mpsc::unbounded_channel::<WebSocketRequest>();
+    let builder = Server::builder().handler_timeout(SOON);
     let server = server::serve(builder, move |request, _| {
         let sent = sender.send(request);
         async move { sent.unwrap() }
@@ -181,7 +184,9 @@ async fn a_request_that_was_handed_on_is_answered_for() {
         let (client, url) = (client.build().unwrap(), server.url("/"));
         let connecting = tokio::spawn(async move {
             let error = client.connect(&url).await.unwrap_err();
-            error.refusal().map(|refusal| refusal.status.as_u16())
+            error
+                .rejected_response()
+                .map(|refusal| refusal.status.as_u16())
         });
         let request = within(handed.recv()).await.unwrap();
         assert_eq!(within(connecting).await.unwrap(), Some(503));
@@ -245,8 +250,8 @@ async fn requests_under_way_are_bounded() {
 /// what DNS rebinding is after.
 #[tokio::test]
 async fn pages_are_for_our_hosts_alone() {
-    let ours = AllowedAuthorities::parse(["ours.test"]).unwrap();
-    let builder = Server::builder().allowed_authorities(ours);
+    let ours = AllowedHosts::parse(["ours.test"]).unwrap();
+    let builder = Server::builder().allowed_hosts(ours);
     // Without a fallback a page that is let in is 404.
     let server = server::echo(builder).await;
     let peer = h2peer::connect(server.addr).await;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use h2::Reason;
-use h2ws::{Client, ClientBuilder, Config, Error, HttpVersion, WebSocket};
+use h2ws::client::ClientBuilder;
+use h2ws::{Client, Error, HttpVersion, WebSocket, WebSocketConfig};
 use http::{Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -179,7 +180,7 @@ async fn open(client: &Client, server: &Both) -> Result<WebSocket, Error> {
 
 fn status(opened: Result<WebSocket, Error>) -> u16 {
     match opened {
-        Err(Error::Refused(refusal)) => {
+        Err(Error::Rejected(refusal)) => {
             assert_eq!(refusal.headers["x-over"], "h2");
             assert_eq!(refusal.body, "over h2");
             refusal.status.as_u16()
@@ -340,7 +341,7 @@ async fn after_a_while_http2_is_asked_again() {
     let server = Both::start(&[no, no, Answer::Accept], &[Answer::Accept]).await;
     let client = server
         .client()
-        .forget_after(Duration::ZERO)
+        .http1_cache_ttl(Duration::ZERO)
         .build()
         .unwrap();
     for (requests, is_http2) in [(1, false), (2, false), (3, true), (4, true)] {
@@ -418,7 +419,7 @@ async fn early_messages_go_with_the_socket_that_opens() {
     use futures_util::StreamExt;
     let server = Both::start(&[Answer::Status(501)], &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
-    let request = client.request(&server.url).early("first");
+    let request = client.request(&server.url).early_message("first");
     let mut socket = within(request.connect()).await.unwrap();
     let back = within(socket.next()).await.unwrap().unwrap();
     assert_eq!(back, h2ws::Message::text("first"));
@@ -426,7 +427,7 @@ async fn early_messages_go_with_the_socket_that_opens() {
     let reset = Answer::Reset(Reason::INTERNAL_ERROR);
     let server = Both::start(&[reset], &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
-    let request = client.request(&server.url).early("first");
+    let request = client.request(&server.url).early_message("first");
     assert!(within(request.connect()).await.is_err());
     assert_eq!(server.seen(), seen((1, 1), (0, 0)));
 }
@@ -435,8 +436,8 @@ async fn early_messages_go_with_the_socket_that_opens() {
 #[derive(Default)]
 struct Versions(Mutex<Vec<Option<http::Version>>>);
 
-impl h2ws::BridgeObserver for Versions {
-    fn answered(&self, access: &h2ws::Access) {
+impl h2ws::bridge::BridgeObserver for Versions {
+    fn on_handshake(&self, access: &h2ws::bridge::AccessRecord) {
         self.0.lock().unwrap().push(access.upstream_version());
     }
 }
@@ -447,10 +448,10 @@ async fn a_bridge_asks_its_upstream_over_http1() {
     let versions = Arc::new(Versions::default());
     let server = Both::start(&[Answer::Status(501)], &[Answer::Accept]).await;
     let upstream = format!("wss://localhost:{}", server.port);
-    let builder = h2ws::Bridge::to(&upstream).client(server.client().build().unwrap());
+    let builder = h2ws::bridge::Bridge::to(&upstream).client(server.client().build().unwrap());
     let bridge = builder.build().unwrap();
     bridge.observe(versions.clone());
-    let bridging = crate::support::bridge::Bridging::of(&bridge, Config::default()).await;
+    let bridging = crate::support::bridge::Bridging::of(&bridge, WebSocketConfig::default()).await;
     let client = crate::support::client::http2().build().unwrap();
     for sockets in 1..=2 {
         let mut socket = within(client.connect(&bridging.url())).await.unwrap();
@@ -461,10 +462,10 @@ async fn a_bridge_asks_its_upstream_over_http1() {
     assert_eq!(*versions.0.lock().unwrap(), [http1, http1]);
     let server = Both::start(&[Answer::Accept, Answer::Status(404)], &[]).await;
     let upstream = format!("wss://localhost:{}", server.port);
-    let builder = h2ws::Bridge::to(&upstream).client(server.client().build().unwrap());
+    let builder = h2ws::bridge::Bridge::to(&upstream).client(server.client().build().unwrap());
     let bridge = builder.build().unwrap();
     bridge.observe(versions.clone());
-    let bridging = crate::support::bridge::Bridging::of(&bridge, Config::default()).await;
+    let bridging = crate::support::bridge::Bridging::of(&bridge, WebSocketConfig::default()).await;
     let mut socket = within(client.connect(&bridging.url())).await.unwrap();
     echo(&mut socket, "through the bridge").await;
     assert!(within(client.connect(&bridging.url())).await.is_err());

@@ -5,8 +5,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use h2ws::bridge::{AccessRecord, Bridge, BridgeObserver, Outcome, Side};
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{Access, Bridge, BridgeObserver, CloseCode, Closed, Config, HttpVersion, Party};
+use h2ws::{CloseCode, HttpVersion, WebSocketConfig};
 use tokio::net::TcpListener;
 
 use crate::support::bridge::{Bridging, to};
@@ -25,7 +26,7 @@ struct Told(Mutex<Vec<Line>>);
 
 #[derive(Clone, Debug)]
 struct Line {
-    closed: Closed,
+    closed: Outcome,
     reason: String,
     origin: Option<String>,
     user_agent: Option<String>,
@@ -33,7 +34,7 @@ struct Line {
 }
 
 impl BridgeObserver for Told {
-    fn ended(&self, access: &Access) {
+    fn on_websocket_end(&self, access: &AccessRecord) {
         self.0.lock().unwrap().push(Line {
             closed: access.closed().unwrap(),
             reason: access.reason().unwrap().to_owned(),
@@ -52,12 +53,12 @@ impl Told {
 }
 
 /// A peer by hand, of either version.
-enum Side {
+enum HandPeer {
     Text(Text),
     Raw(Box<Raw>),
 }
 
-impl Side {
+impl HandPeer {
     async fn client(bridging: &Bridging, version: HttpVersion) -> Self {
         if version == HttpVersion::Http1 {
             return Self::Text(Text::open(bridging.addr, "/").await);
@@ -131,8 +132,8 @@ struct One {
     bridge: Bridge,
     bridging: Bridging,
     listener: TcpListener,
-    client: Side,
-    upstream: Side,
+    client: HandPeer,
+    upstream: HandPeer,
     versions: [HttpVersion; 2],
 }
 
@@ -140,7 +141,7 @@ struct One {
 const NEVER: Duration = Duration::from_secs(600);
 
 impl One {
-    async fn open(versions: [HttpVersion; 2], config: Config, grace: Duration) -> Self {
+    async fn open(versions: [HttpVersion; 2], config: WebSocketConfig, grace: Duration) -> Self {
         let (listener, addr) = listen().await;
         let builder = to("ws", addr, versions[1]).max_sockets(1);
         let bridge = builder.build().unwrap();
@@ -148,8 +149,8 @@ impl One {
         bridge.observe(told.clone());
         let bridging = Bridging::with_grace(&bridge, config, grace).await;
         let (client, upstream) = tokio::join!(
-            Side::client(&bridging, versions[0]),
-            Side::upstream(&listener, versions[1])
+            HandPeer::client(&bridging, versions[0]),
+            HandPeer::upstream(&listener, versions[1])
         );
         Self {
             told,
@@ -163,7 +164,7 @@ impl One {
     }
 
     /// It is told so, and another socket has its place at once.
-    async fn over(&mut self, closed: Closed) {
+    async fn over(&mut self, closed: Outcome) {
         let line = self.told.next().await;
         assert_eq!(line.closed, closed, "{:?} {line:?}", self.versions);
         assert!(!line.reason.is_empty());
@@ -174,10 +175,10 @@ impl One {
         };
         // To an upstream of HTTP/2 it is the next stream.
         match &mut self.upstream {
-            Side::Raw(raw) => {
+            HandPeer::Raw(raw) => {
                 tokio::join!(client, raw.take(3));
             }
-            Side::Text(_) => {
+            HandPeer::Text(_) => {
                 tokio::join!(client, Text::accept(&self.listener));
             }
         }
@@ -187,14 +188,16 @@ impl One {
 async fn with(close: Duration, linger: Duration, mut each: impl AsyncFnMut(One)) {
     for client in VERSIONS {
         for upstream in VERSIONS {
-            let config = Config::default().close_timeout(close).linger(linger);
+            let config = WebSocketConfig::default()
+                .close_timeout(close)
+                .linger(linger);
             each(One::open([client, upstream], config, NEVER).await).await;
         }
     }
 }
 
-fn by(party: Party, code: u16) -> Closed {
-    Closed::By(party, CloseCode::from(code))
+fn by(party: Side, code: u16) -> Outcome {
+    Outcome::By(party, CloseCode::from(code))
 }
 
 /// Chromium takes the end for the end, and neither ends nor resets its stream.
@@ -203,7 +206,7 @@ async fn an_upstream_that_dies_leaves_its_place_though_the_client_does_nothing()
     with(NEVER, NEVER, async |mut one| {
         one.upstream.end().await;
         one.client.ends().await;
-        one.over(by(Party::Upstream, 1006)).await;
+        one.over(by(Side::Upstream, 1006)).await;
     })
     .await;
 }
@@ -214,12 +217,12 @@ async fn a_client_that_does_nothing_behind_the_end_is_reset_in_time() {
         one.upstream.write(&from_server(TEXT, b"last")).await;
         one.upstream.end().await;
         match &mut one.client {
-            Side::Raw(raw) => {
+            HandPeer::Raw(raw) => {
                 assert_eq!(raw.frame(1).await.payload, b"last");
                 assert_eq!(raw.seen(1).await, Seen::End);
                 assert_eq!(raw.seen(1).await, Seen::Reset(NO_ERROR));
             }
-            Side::Text(text) => {
+            HandPeer::Text(text) => {
                 assert_eq!(text.frame().await.payload, b"last");
                 assert_eq!(text.seen().await, Err(Over::End));
             }
@@ -236,7 +239,7 @@ async fn the_first_to_end_is_told_whatever_follows() {
         one.client.ends().await;
         let left = one.client.reset().await;
         let line = one.told.next().await;
-        assert_eq!(line.closed, by(Party::Upstream, 1006), "{line:?}");
+        assert_eq!(line.closed, by(Side::Upstream, 1006), "{line:?}");
         drop(left);
     })
     .await;
@@ -244,7 +247,7 @@ async fn the_first_to_end_is_told_whatever_follows() {
         one.client.end().await;
         one.upstream.ends().await;
         one.upstream.end().await;
-        one.over(by(Party::Client, 1006)).await;
+        one.over(by(Side::Client, 1006)).await;
     })
     .await;
     with(NEVER, NEVER, async |mut one| {
@@ -254,7 +257,7 @@ async fn the_first_to_end_is_told_whatever_follows() {
         one.upstream.closes(3001).await;
         let left = one.upstream.reset().await;
         let line = one.told.next().await;
-        assert_eq!(line.closed, by(Party::Client, 3001), "{line:?}");
+        assert_eq!(line.closed, by(Side::Client, 3001), "{line:?}");
         drop(left);
     })
     .await;
@@ -270,10 +273,10 @@ async fn a_client_that_resets_behind_its_close_leaves_its_place() {
         one.upstream.closes(1001).await;
         let left = std::mem::replace(
             &mut one.client,
-            Side::Raw(Box::new(Raw::connect(one.bridging.addr).await)),
+            HandPeer::Raw(Box::new(Raw::connect(one.bridging.addr).await)),
         );
         let left = left.reset().await;
-        one.over(by(Party::Client, 1001)).await;
+        one.over(by(Side::Client, 1001)).await;
         drop(left);
     })
     .await;
@@ -283,7 +286,7 @@ async fn a_client_that_resets_behind_its_close_leaves_its_place() {
 async fn resets_are_of_the_side_that_did_it() {
     with(NEVER, NEVER, async |one| {
         let left = one.client.reset().await;
-        assert_eq!(one.told.next().await.closed, Closed::Broken(Party::Client));
+        assert_eq!(one.told.next().await.closed, Outcome::Broken(Side::Client));
         drop(left);
     })
     .await;
@@ -291,7 +294,7 @@ async fn resets_are_of_the_side_that_did_it() {
         let left = one.upstream.reset().await;
         assert_eq!(
             one.told.next().await.closed,
-            Closed::Broken(Party::Upstream)
+            Outcome::Broken(Side::Upstream)
         );
         drop(left);
     })
@@ -315,7 +318,7 @@ async fn an_end_behind_the_close_of_a_failed_socket_ends_the_client_at_once() {
             one.upstream.end().await;
             one.client.closes(1002).await;
             one.client.ends().await;
-            one.over(by(Party::Upstream, 1002)).await;
+            one.over(by(Side::Upstream, 1002)).await;
         })
         .await;
     }
@@ -336,7 +339,7 @@ async fn a_failed_socket_whose_client_answers_ends_when_its_upstream_does() {
             .await;
         one.upstream.end().await;
         one.client.ends().await;
-        one.over(by(Party::Upstream, 1002)).await;
+        one.over(by(Side::Upstream, 1002)).await;
     })
     .await;
 }
@@ -358,7 +361,7 @@ async fn an_end_behind_a_close_waits_for_a_slow_client() {
             .write(&from_client(CLOSE, &close(3001, "")))
             .await;
         one.client.ends().await;
-        one.over(by(Party::Upstream, 3001)).await;
+        one.over(by(Side::Upstream, 3001)).await;
     })
     .await;
     // And no more.
@@ -369,7 +372,7 @@ async fn an_end_behind_a_close_waits_for_a_slow_client() {
         one.upstream.end().await;
         one.client.closes(3001).await;
         one.client.ends().await;
-        one.over(by(Party::Upstream, 3001)).await;
+        one.over(by(Side::Upstream, 3001)).await;
     })
     .await;
 }
@@ -381,14 +384,14 @@ async fn a_close_that_is_not_answered_is_a_silence_of_who_sent_it() {
         one.client
             .write(&from_client(CLOSE, &close(1000, "")))
             .await;
-        one.over(Closed::Silence(Party::Client)).await;
+        one.over(Outcome::TimedOut(Side::Client)).await;
     })
     .await;
     with(soon, soon, async |mut one| {
         one.upstream
             .write(&from_server(CLOSE, &close(1000, "")))
             .await;
-        one.over(Closed::Silence(Party::Upstream)).await;
+        one.over(Outcome::TimedOut(Side::Upstream)).await;
     })
     .await;
 }
@@ -399,7 +402,9 @@ async fn a_close_that_is_not_answered_is_a_silence_of_who_sent_it() {
 async fn a_socket_that_is_cut_at_the_end_of_the_grace_was_cut_by_the_bridge() {
     for client in VERSIONS {
         for begun in [false, true] {
-            let config = Config::default().close_timeout(NEVER).linger(NEVER);
+            let config = WebSocketConfig::default()
+                .close_timeout(NEVER)
+                .linger(NEVER);
             let grace = Duration::from_millis(100);
             let mut one = One::open([client, HttpVersion::Http1], config, grace).await;
             if begun {
@@ -408,7 +413,7 @@ async fn a_socket_that_is_cut_at_the_end_of_the_grace_was_cut_by_the_bridge() {
             one.bridging.drain();
             assert_eq!(one.bridging.drained().await.sockets_cut, 1);
             let line = one.told.next().await;
-            assert_eq!(line.closed, Closed::Broken(Party::Bridge), "{line:?}");
+            assert_eq!(line.closed, Outcome::Broken(Side::Bridge), "{line:?}");
             assert!(line.reason.contains("grace"), "{line:?}");
             assert_eq!(line.closed.code(), Some(1006));
             drop(one.bridge);
@@ -443,26 +448,21 @@ async fn a_refusal_is_told_with_its_reason_by_the_party_that_refused() {
         (
             "/404",
             404,
-            Party::Upstream,
+            Side::Upstream,
             "the server answered 404 Not Found",
         ),
         (
             "/origin",
             403,
-            Party::Bridge,
+            Side::Bridge,
             "this origin may not open a WebSocket here",
         ),
-        ("/nobody", 502, Party::Upstream, "refused"),
-        (
-            "/full",
-            503,
-            Party::Bridge,
-            "too many sockets of this route",
-        ),
+        ("/nobody", 502, Side::Upstream, "refused"),
+        ("/full", 503, Side::Bridge, "too many sockets of this route"),
         (
             "/none",
             404,
-            Party::Bridge,
+            Side::Bridge,
             "no route for this host and path",
         ),
     ] {
@@ -470,7 +470,7 @@ async fn a_refusal_is_told_with_its_reason_by_the_party_that_refused() {
         let answer = table.ask(path, fields).await;
         assert_eq!(table::status(&answer), status, "{path}");
         let line = told.next().await;
-        assert_eq!(line.closed, Closed::Refused(party), "{path} {line:?}");
+        assert_eq!(line.closed, Outcome::Refused(party), "{path} {line:?}");
         assert!(line.reason.contains(reason), "{path} {line:?}");
         assert_eq!(line.origin.as_deref(), Some("https://evil.example"));
         assert_eq!(line.user_agent.as_deref(), Some("Nosy (1.0; \"quoted\")"));

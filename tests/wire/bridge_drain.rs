@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use h2ws::{Config, Drained, HttpVersion};
+use h2ws::server::ShutdownReport;
+use h2ws::{HttpVersion, WebSocketConfig};
 
 use crate::support::bridge::{Bridging, closes, open_to_raw, to, to_text};
 use crate::support::client::listen;
@@ -60,7 +61,7 @@ async fn a_drain_says_1001_between_frames() {
     backend.write(from_server(CLOSE, &close(1001, ""))).await;
     assert_eq!(client.seen(1).await, Seen::End);
     client.end(1).await;
-    assert_eq!(bridging.drained().await, Drained::default());
+    assert_eq!(bridging.drained().await, ShutdownReport::default());
 }
 
 /// The same for a client of HTTP/1.1, whose connection is its own.
@@ -75,13 +76,13 @@ async fn a_drain_closes_sockets_over_http1() {
     assert_eq!(backend.frame().await.code(), Some(1001));
     assert_eq!(client.seen().await, Err(Over::End));
     drop(client);
-    assert_eq!(bridging.drained().await, Drained::default());
+    assert_eq!(bridging.drained().await, ShutdownReport::default());
 }
 
 /// A bridge to a backend on this machine that waits long for the end of a
 /// socket.
 async fn patient(addr: std::net::SocketAddr, version: HttpVersion) -> Bridging {
-    let config = Config::default().close_timeout(Duration::from_secs(600));
+    let config = WebSocketConfig::default().close_timeout(Duration::from_secs(600));
     Bridging::with(to("ws", addr, version), config).await
 }
 

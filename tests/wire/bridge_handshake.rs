@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use h2ws::HttpVersion;
+use h2ws::bridge::BridgeBuilder;
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{BridgeBuilder, HttpVersion};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -177,7 +178,7 @@ async fn a_hop_that_is_named_adds_to_via_both_ways() {
             _ => format!("HTTP/1.1 {status}\r\n"),
         };
         backend
-            .write(format!("{answer}{rest}Via: 1.1 origin\r\n\r\n"))
+            .write(format!("{answer}{rest}HandshakeKind: 1.1 origin\r\n\r\n"))
             .await;
         client.read_head().await;
         assert_eq!(client.field("via"), Some("1.1 origin, 1.1 edge"));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use h2ws::{Bridge, Config, Ejection, HttpVersion};
+use h2ws::bridge::{Bridge, Ejection};
+use h2ws::{HttpVersion, WebSocketConfig};
 use http::Method;
 
 use crate::support::bridge::{Bridging, to};
@@ -16,10 +17,10 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n
 const UNAVAILABLE: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
 
 /// Whether the only upstream is in use, after as many failures as take it out.
-fn is_fit(bridge: &Bridge) -> bool {
+fn is_healthy(bridge: &Bridge) -> bool {
     let routes = bridge.routes();
     let route = routes.iter().next().unwrap();
-    route.upstreams()[0].is_fit
+    route.upstreams()[0].is_healthy
 }
 
 /// A long poll has nothing to say for a while, and its server is well.
@@ -28,20 +29,20 @@ async fn a_slow_answer_is_504_and_takes_nobody_out() {
     let (listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).response_timeout(Duration::from_millis(20));
     let bridge = builder.build().unwrap();
-    let bridging = Bridging::of(&bridge, Config::default()).await;
+    let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
     for _ in 0..5 {
         let mut client = Text::client(bridging.addr, GET).await;
         let _backend = Text::asked(&listener).await;
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 504 "), "{}", client.head);
     }
-    assert!(is_fit(&bridge));
+    assert!(is_healthy(&bridge));
 }
 
 /// A plain HTTP request is not an opening: a socket's time is not its time.
 #[tokio::test(start_paused = true)]
 async fn a_long_poll_outlasts_the_time_of_an_opening() {
-    let limits = h2ws::Timeouts::default();
+    let limits = h2ws::bridge::Timeouts::default();
     assert!(limits.response > Some(Duration::from_secs(120)));
     let (listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).handshake_timeout(Duration::from_millis(20));
@@ -74,7 +75,7 @@ async fn an_applications_503_takes_nobody_out_unless_it_is_asked_for() {
                 client.read_head().await;
                 assert!(client.head.starts_with("HTTP/1.1 503 "), "{}", client.head);
                 let expected = !counts || n < 3;
-                assert_eq!(is_fit(&table.bridge), expected, "{asks_socket} {n}");
+                assert_eq!(is_healthy(&table.bridge), expected, "{asks_socket} {n}");
             }
         }
     }
@@ -106,7 +107,7 @@ async fn an_answer_that_breaks_the_protocol_takes_nobody_out() {
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
     }
-    assert!(is_fit(&table.bridge));
+    assert!(is_healthy(&table.bridge));
 }
 
 /// What cannot be reached, or ends a new connection without a word, fails.
@@ -117,7 +118,7 @@ async fn an_upstream_that_is_not_there_is_left_out() {
         let mut client = Text::client(away.addr, GET).await;
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
-        assert_eq!(is_fit(&away.bridge), n < 3);
+        assert_eq!(is_healthy(&away.bridge), n < 3);
     }
     let (listener, addr) = listen().await;
     let mute = Table::start(table([route("/*", &[addr])])).await;
@@ -126,7 +127,7 @@ async fn an_upstream_that_is_not_there_is_left_out() {
         drop(Text::asked(&listener).await);
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
-        assert_eq!(is_fit(&mute.bridge), n < 3);
+        assert_eq!(is_healthy(&mute.bridge), n < 3);
     }
 }
 
@@ -148,7 +149,7 @@ async fn a_kept_connection_that_ends_is_no_failure() {
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
     }
-    assert!(is_fit(&table.bridge));
+    assert!(is_healthy(&table.bridge));
 }
 
 /// A body that an upstream does not bear is its client's affair.
@@ -165,7 +166,7 @@ async fn a_body_that_an_upstream_hangs_up_on_is_no_failure() {
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
     }
-    assert!(is_fit(&table.bridge));
+    assert!(is_healthy(&table.bridge));
 }
 
 /// A stream that an HTTP/2 upstream resets is an answer of a kind.
@@ -182,12 +183,12 @@ async fn a_reset_stream_takes_nobody_out() {
         }
     });
     let bridge = to("ws", addr, HttpVersion::Http2).build().unwrap();
-    let bridging = Bridging::of(&bridge, Config::default()).await;
+    let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
     let client = h2peer::connect(bridging.addr).await;
     for _ in 0..4 {
         let get = request(Method::GET, "/");
         let (response, _) = within(h2peer::ask(&client, get, true)).await;
         assert_eq!(response.status(), 502);
     }
-    assert!(is_fit(&bridge));
+    assert!(is_healthy(&bridge));
 }

@@ -1,7 +1,8 @@
 //! By which names and paths clients, bridge and upstreams speak of each other.
 
+use h2ws::bridge::Bridge;
 use h2ws::handshake::HostPort;
-use h2ws::{Bridge, Client, HttpVersion, Server};
+use h2ws::{Client, HttpVersion, Server};
 
 use crate::support::bridge::{Bridging, to};
 use crate::support::client::listen;
@@ -78,10 +79,12 @@ async fn an_upstream_by_address_has_a_name_in_tls() {
     let upstream = upstream.bind("127.0.0.1:0").await.unwrap();
     let port = upstream.local_addr().unwrap().port();
     let pages = axum::Router::new().fallback(|request: axum::extract::Request| async move {
-        let peer = request.extensions().get::<h2ws::Peer>().unwrap();
+        let peer = request.extensions().get::<h2ws::server::Peer>().unwrap();
         format!("{:?}", peer.tls().and_then(|tls| tls.server_name()))
     });
-    let refuse = |upgrade: h2ws::Upgrade| async { upgrade.reject(http::StatusCode::NOT_FOUND) };
+    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+        upgrade.reject(http::StatusCode::NOT_FOUND)
+    };
     tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
     let url = format!("wss://127.0.0.1:{port}");
     for (name, status) in [
@@ -174,7 +177,7 @@ async fn what_a_load_balancer_says_is_not_contradicted() {
 #[test]
 fn a_server_name_is_a_host() {
     let route = |name: &str| {
-        let route = h2ws::Route::builder("*", "/*").unwrap();
+        let route = h2ws::bridge::Route::builder("*", "/*").unwrap();
         let route = route.upstream("wss://10.0.0.1".parse().unwrap());
         route.server_name(name.to_owned()).build()
     };

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt};
-use h2ws::{Access, BridgeObserver, Client, Message};
+use h2ws::bridge::{AccessRecord, BridgeObserver};
+use h2ws::{Client, Message};
 
 use crate::support::table::{Table, backend, route, table};
 use crate::support::{tls, until, within};
@@ -15,19 +16,19 @@ use crate::support::{tls, until, within};
 struct Told(Mutex<Vec<String>>);
 
 impl BridgeObserver for Told {
-    fn answered(&self, access: &Access) {
+    fn on_handshake(&self, access: &AccessRecord) {
         assert_eq!(access.closed(), None);
         self.tell("answered", access);
     }
 
-    fn ended(&self, access: &Access) {
+    fn on_websocket_end(&self, access: &AccessRecord) {
         let how = access.closed().unwrap().how();
         self.tell(how, access);
     }
 }
 
 impl Told {
-    fn tell(&self, what: &str, access: &Access) {
+    fn tell(&self, what: &str, access: &AccessRecord) {
         let status = access.status().map(|status| status.as_u16());
         let told = format!("{what} {:?} {status:?}", access.route());
         self.0.lock().unwrap().push(told);
@@ -64,13 +65,13 @@ struct Bytes {
 }
 
 impl BridgeObserver for Bytes {
-    fn moved(&self, access: &Access, up: u64, down: u64) {
+    fn on_bytes(&self, access: &AccessRecord, up: u64, down: u64) {
         assert!(up + down > 0 && access.bytes_up() >= up);
         self.up.fetch_add(up, Ordering::Relaxed);
         self.down.fetch_add(down, Ordering::Relaxed);
     }
 
-    fn ended(&self, access: &Access) {
+    fn on_websocket_end(&self, access: &AccessRecord) {
         let bytes = (access.bytes_up(), access.bytes_down());
         *self.in_all.lock().unwrap() = Some(bytes);
     }

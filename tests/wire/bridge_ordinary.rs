@@ -4,8 +4,9 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
-use h2ws::{Bridge, BridgeBuilder, HttpVersion, Server};
+use h2ws::bridge::{Bridge, BridgeBuilder};
+use h2ws::handshake::{AllowedHosts, AllowedOrigins};
+use h2ws::{HttpVersion, Server};
 use http::{HeaderValue, Method};
 
 use crate::support::bridge::{Bridging, to, to_text};
@@ -112,7 +113,7 @@ async fn what_is_not_answered_by_an_upstream_has_its_status() {
     let ws = || to("ws", addr, HttpVersion::Http1);
     let short = Duration::from_millis(30);
     let tcp = Bridge::to(&format!("tcp://{addr}")).allowed_origins(AllowedOrigins::any());
-    for sockets_alone in [tcp, ws().ordinary(false)] {
+    for sockets_alone in [tcp, ws().websockets_only(true)] {
         let head = refused(sockets_alone.clone(), GET).await;
         assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
         assert!(
@@ -156,7 +157,7 @@ async fn another_name_than_the_servers_is_421() {
     let (_listener, addr) = listen().await;
     let bridge = to("ws", addr, HttpVersion::Http1).build().unwrap();
     let server = Server::builder()
-        .allowed_authorities(AllowedAuthorities::parse(["b.test"]).unwrap())
+        .allowed_hosts(AllowedHosts::parse(["b.test"]).unwrap())
         .bind("127.0.0.1:0")
         .await
         .unwrap();

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use h2ws::{Bridge, Config, HttpVersion, Route, Routes, Server};
+use h2ws::bridge::{Bridge, Route, Routes};
+use h2ws::{HttpVersion, Server, WebSocketConfig};
 use http::{Method, Response};
 
 use crate::support::bridge::{Bridging, to, to_text};
@@ -185,7 +186,9 @@ async fn a_wss_upstream_is_asked_as_alpn_chooses() {
         let pages = axum::Router::new().fallback(|request: axum::extract::Request| async move {
             format!("{:?}", request.version())
         });
-        let refuse = |upgrade: h2ws::Upgrade| async { upgrade.reject(http::StatusCode::NOT_FOUND) };
+        let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+            upgrade.reject(http::StatusCode::NOT_FOUND)
+        };
         tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
         let client = h2ws::Client::builder().tls(client_tls).build().unwrap();
         let to = format!("wss://localhost:{}", addr.port());
@@ -207,7 +210,9 @@ async fn a_routes_own_client_shares_no_connection() {
     let upstream = Server::builder().tls(server_tls);
     let upstream = upstream.bind("127.0.0.1:0").await.unwrap();
     let to = format!("wss://localhost:{}", upstream.local_addr().unwrap().port());
-    let refuse = |upgrade: h2ws::Upgrade| async { upgrade.reject(http::StatusCode::NOT_FOUND) };
+    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+        upgrade.reject(http::StatusCode::NOT_FOUND)
+    };
     let pages = axum::Router::new().fallback(|| async { "page" });
     tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
     let client = |tls| h2ws::Client::builder().tls(tls).build().unwrap();
@@ -226,7 +231,7 @@ async fn a_routes_own_client_shares_no_connection() {
     });
     let bridge = Bridge::new(client(tls::none()), routes.build().unwrap());
     assert_eq!(bridge.clients().len(), 2);
-    let bridging = Bridging::of(&bridge, Config::default()).await;
+    let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
     let client = h2peer::connect(bridging.addr).await;
     for _ in 0..2 {
         for (path, status) in [("/trusted", 200), ("/page", 502)] {

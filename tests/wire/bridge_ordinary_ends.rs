@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use h2ws::{Access, BridgeObserver, Closed, Config, HttpVersion, Party};
+use h2ws::bridge::{AccessRecord, BridgeObserver, Outcome, Side};
+use h2ws::{HttpVersion, WebSocketConfig};
 use http::{Method, Response};
 use tokio::io::AsyncReadExt;
 
@@ -151,13 +152,13 @@ async fn streams_of_an_http2_upstream_are_reset_and_cancelled() {
 }
 
 /// Status, end, bytes up and down.
-type Told = (Option<u16>, Closed, u64, u64);
+type Told = (Option<u16>, Outcome, u64, u64);
 
 #[derive(Default)]
 struct Record(Mutex<Vec<Told>>);
 
 impl BridgeObserver for Record {
-    fn passed(&self, access: &Access) {
+    fn on_request_end(&self, access: &AccessRecord) {
         assert_eq!(access.method(), Some(&Method::GET));
         let status = access.status().map(|status| status.as_u16());
         let (up, down) = (access.bytes_up(), access.bytes_down());
@@ -174,7 +175,7 @@ async fn each_request_is_told_of_and_leaves_no_trace() {
     let bridge = builder.build().unwrap();
     let record = Arc::new(Record::default());
     bridge.observe(record.clone());
-    let bridging = Bridging::of(&bridge, Config::default()).await;
+    let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
     let broken = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
     for answer in [OK, broken] {
         let response = answered(&bridging, &listener, Method::GET, answer).await;
@@ -193,10 +194,10 @@ async fn each_request_is_told_of_and_leaves_no_trace() {
     within(bridge.idle()).await;
     let record = record.0.lock().unwrap();
     let expected = [
-        (Some(200), Closed::Answered, 0, 2),
-        (Some(200), Closed::Broken(Party::Upstream), 0, 4),
-        (None, Closed::Gone, 0, 0),
-        (Some(502), Closed::Refused(Party::Upstream), 0, 0),
+        (Some(200), Outcome::Answered, 0, 2),
+        (Some(200), Outcome::Broken(Side::Upstream), 0, 4),
+        (None, Outcome::Gone, 0, 0),
+        (Some(502), Outcome::Refused(Side::Upstream), 0, 0),
     ];
     assert_eq!(*record, expected);
     let routes = bridge.routes();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use h2ws::{Affinity, BridgeLimits, Ejection, HeaderRules, Server, Upgrade};
+use h2ws::Server;
+use h2ws::bridge::{Affinity, BridgeLimits, Ejection, HeaderRules};
+use h2ws::server::WebSocketRequest;
 use http::{Response, StatusCode};
 use tokio::io::AsyncReadExt;
 
@@ -15,7 +17,7 @@ use crate::support::table::{Table, backend, field, limited, route, status, table
 #[tokio::test]
 async fn clients_behind_a_trusted_proxy_are_counted_by_what_it_tells() {
     let one = backend("one").await;
-    let limits = || BridgeLimits::default().sockets_per_client(1);
+    let limits = || BridgeLimits::default().max_sockets_per_client(1);
     let ask = async |table: &Table, client: &str| {
         let fields = format!("X-Forwarded-For: 9.9.9.9, {client}\r\n");
         table.ask("/", &fields).await
@@ -87,7 +89,7 @@ async fn a_request_that_a_server_has_seen_is_not_made_again() {
 async fn refuses(status: StatusCode) -> SocketAddr {
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
-    let refuse = move |request: Upgrade| async move {
+    let refuse = move |request: WebSocketRequest| async move {
         let response = Response::builder().status(status).header("x-secret", "1");
         request.reject_with(response.body(Bytes::new()).unwrap());
     };
@@ -97,7 +99,7 @@ async fn refuses(status: StatusCode) -> SocketAddr {
 
 #[tokio::test]
 async fn a_server_that_says_it_is_broken_is_left_out_and_others_are_not() {
-    for (answer, is_fit) in [
+    for (answer, is_healthy) in [
         (StatusCode::BAD_GATEWAY, false),
         (StatusCode::SERVICE_UNAVAILABLE, false),
         (StatusCode::GATEWAY_TIMEOUT, false),
@@ -113,7 +115,7 @@ async fn a_server_that_says_it_is_broken_is_left_out_and_others_are_not() {
         }
         let routes = table.bridge.routes();
         let upstreams = routes.iter().next().unwrap().upstreams();
-        assert_eq!(upstreams[0].is_fit, is_fit, "{answer}");
+        assert_eq!(upstreams[0].is_healthy, is_healthy, "{answer}");
     }
 }
 

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use h2ws::bridge::{Affinity, BridgeLimits, Check, HeaderRules, Route};
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{Affinity, BridgeLimits, Check, HeaderRules, HttpVersion, Route, Server, Upgrade};
+use h2ws::server::WebSocketRequest;
+use h2ws::{HttpVersion, Server};
 use tokio::net::TcpListener;
 
 use crate::support::table::{Table, backend, field, limited, nobody, route, status, table};
@@ -64,7 +66,7 @@ async fn who_is_not_there_is_passed_over_and_then_left_out() {
     let statuses = table.bridge.routes().iter().next().unwrap().upstreams();
     let fit: Vec<_> = statuses
         .iter()
-        .map(|one| (one.is_fit, one.sockets))
+        .map(|one| (one.is_healthy, one.sockets))
         .collect();
     assert_eq!(fit, [(false, 0), (true, 8)]);
 }
@@ -78,7 +80,8 @@ async fn without_any_server_it_is_502_and_a_refusal_is_no_failure() {
     }
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
-    let serve = server.serve(async |request: Upgrade| request.reject(http::StatusCode::FORBIDDEN));
+    let serve =
+        server.serve(async |request: WebSocketRequest| request.reject(http::StatusCode::FORBIDDEN));
     tokio::spawn(serve.into_future());
     let other = nobody().await;
     let table = Table::start(table([route("/*", &[addr]), route("/other", &[other])])).await;
@@ -86,14 +89,14 @@ async fn without_any_server_it_is_502_and_a_refusal_is_no_failure() {
         assert_eq!(status(&table.ask("/", "").await), 403);
     }
     let routes = table.bridge.routes();
-    assert!(routes.iter().next().unwrap().upstreams()[0].is_fit);
+    assert!(routes.iter().next().unwrap().upstreams()[0].is_healthy);
 }
 
 #[tokio::test]
 async fn each_limit_is_503_with_a_time_to_come_back() {
     let one = backend("one").await;
     let limits = BridgeLimits::default()
-        .sockets(3)
+        .max_sockets(3)
         .retry_after(Duration::from_secs(7));
     let routes = [route("/*", &[one]), route("/few", &[one]).max_sockets(1)];
     let table = Table::start(limited(routes, limits)).await;
@@ -120,7 +123,7 @@ async fn each_limit_is_503_with_a_time_to_come_back() {
     until(|| sockets() == 2).await;
     assert_eq!(status(&table.ask("/few", "").await), 101);
 
-    let limits = BridgeLimits::default().sockets_per_client(1);
+    let limits = BridgeLimits::default().max_sockets_per_client(1);
     let table = Table::start(limited([route("/*", &[one])], limits)).await;
     let first = table.ask("/", "").await;
     assert_eq!(status(&first), 101);
@@ -175,7 +178,7 @@ async fn pages_of_other_origins_are_403_by_route() {
 #[tokio::test]
 async fn a_table_is_replaced_under_open_sockets_which_go_on_counting() {
     let (one, two) = (backend("one").await, backend("two").await);
-    let limits = || BridgeLimits::default().sockets(2);
+    let limits = || BridgeLimits::default().max_sockets(2);
     let table = Table::start(limited([route("/*", &[one])], limits())).await;
     let old = table.ask("/", "").await;
     assert_eq!(field(&old, "x-name"), Some("one"));
@@ -204,8 +207,8 @@ async fn servers_that_fail_their_checks_get_no_sockets() {
     let route = route("/*", &[silent.local_addr().unwrap(), one]).check(check);
     let table = Table::start(table([route])).await;
     let route = table.bridge.routes().iter().next().unwrap().clone();
-    until(|| !route.upstreams()[0].is_fit).await;
-    assert!(route.upstreams()[1].is_fit);
+    until(|| !route.upstreams()[0].is_healthy).await;
+    assert!(route.upstreams()[1].is_healthy);
     for _ in 0..4 {
         let answer = within(table.ask("/", "")).await;
         assert_eq!(field(&answer, "x-name"), Some("one"));
@@ -219,7 +222,7 @@ async fn a_resolved_server_is_reached_by_its_address_under_its_name() {
     let route = Route::builder("*", "/*").unwrap();
     let route = route
         .upstream(
-            url.parse::<h2ws::Upstream>()
+            url.parse::<h2ws::bridge::Upstream>()
                 .unwrap()
                 .version(HttpVersion::Http1),
         )

@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use h2ws::bridge::Bridge;
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{Bridge, Config, Drained, HttpVersion};
+use h2ws::server::ShutdownReport;
+use h2ws::{HttpVersion, WebSocketConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -107,7 +109,7 @@ async fn a_client_that_never_reads_stops_its_upstream_stream() {
 }
 
 /// A bridge whose upstream has stopped to read, and the ends of its socket.
-async fn stalled(config: Config, grace: Duration) -> (Bridge, Bridging, Raw, Raw) {
+async fn stalled(config: WebSocketConfig, grace: Duration) -> (Bridge, Bridging, Raw, Raw) {
     let (listener, addr) = listen().await;
     let bridge = to("ws", addr, HttpVersion::Http2).build().unwrap();
     let bridging = Bridging::with_grace(&bridge, config, grace).await;
@@ -120,19 +122,19 @@ async fn stalled(config: Config, grace: Duration) -> (Bridge, Bridging, Raw, Raw
 /// close all the same, and waited for no longer than any other.
 #[tokio::test]
 async fn a_drain_reaches_a_socket_whose_upstream_does_not_read() {
-    let config = Config::default().close_timeout(Duration::from_millis(200));
+    let config = WebSocketConfig::default().close_timeout(Duration::from_millis(200));
     let grace = Duration::from_secs(600);
     let (_bridge, mut bridging, mut client, mut upstream) = stalled(config, grace).await;
     bridging.drain();
     closes(&mut client, 1, 1001).await;
     assert_eq!(upstream.reset_code(1).await, CANCEL);
-    assert_eq!(bridging.drained().await, Drained::default());
+    assert_eq!(bridging.drained().await, ShutdownReport::default());
 }
 
 /// Nor does such a socket outlive the server's grace.
 #[tokio::test]
 async fn a_socket_whose_upstream_does_not_read_is_cut_after_the_grace() {
-    let config = Config::default().close_timeout(Duration::from_secs(600));
+    let config = WebSocketConfig::default().close_timeout(Duration::from_secs(600));
     let grace = Duration::from_millis(50);
     let (bridge, mut bridging, _client, mut upstream) = stalled(config, grace).await;
     bridging.drain();
@@ -145,14 +147,14 @@ async fn a_socket_whose_upstream_does_not_read_is_cut_after_the_grace() {
 #[tokio::test]
 async fn a_reset_reaches_an_upstream_that_does_not_read() {
     let (bridge, _bridging, mut client, mut upstream) =
-        stalled(Config::default(), Duration::from_secs(600)).await;
+        stalled(WebSocketConfig::default(), Duration::from_secs(600)).await;
     client.reset(1, CANCEL).await;
     assert_eq!(upstream.reset_code(1).await, CANCEL);
     within(bridge.idle()).await;
 }
 
 /// A bridge whose TCP target has stopped to read, and both ends.
-async fn stalled_tcp(config: Config) -> (Bridge, Bridging, Raw, TcpStream) {
+async fn stalled_tcp(config: WebSocketConfig) -> (Bridge, Bridging, Raw, TcpStream) {
     let (listener, addr) = narrow();
     let builder = to("tcp", addr, HttpVersion::Auto).allowed_origins(AllowedOrigins::any());
     let bridge = builder.build().unwrap();
@@ -165,7 +167,7 @@ async fn stalled_tcp(config: Config) -> (Bridge, Bridging, Raw, TcpStream) {
 
 #[tokio::test]
 async fn a_reset_reaches_a_tcp_target_that_does_not_read() {
-    let (bridge, _bridging, mut client, target) = stalled_tcp(Config::default()).await;
+    let (bridge, _bridging, mut client, target) = stalled_tcp(WebSocketConfig::default()).await;
     client.reset(1, CANCEL).await;
     within(bridge.idle()).await;
     // What has arrived is no whole: it ends by RST.
@@ -185,11 +187,11 @@ async fn a_reset_reaches_a_tcp_target_that_does_not_read() {
 
 #[tokio::test]
 async fn a_drain_reaches_a_socket_whose_tcp_target_does_not_read() {
-    let config = Config::default().close_timeout(Duration::from_millis(200));
+    let config = WebSocketConfig::default().close_timeout(Duration::from_millis(200));
     let config = config.linger(Duration::from_millis(50));
     let (bridge, mut bridging, mut client, _target) = stalled_tcp(config).await;
     bridging.drain();
     closes(&mut client, 1, 1001).await;
     within(bridge.idle()).await;
-    assert_eq!(bridging.drained().await, Drained::default());
+    assert_eq!(bridging.drained().await, ShutdownReport::default());
 }

@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use h2ws::bridge::{Bridge, BridgeBuilder, BridgeError};
 use h2ws::handshake::AllowedOrigins;
-use h2ws::{Bridge, BridgeBuilder, BridgeError, Config, HttpVersion, Server, Upgrade};
+use h2ws::server::WebSocketRequest;
+use h2ws::{HttpVersion, Server, WebSocketConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -102,7 +104,7 @@ async fn a_large_transfer_is_whole() {
     });
     let client = crate::support::client::http2().build().unwrap();
     let socket = within(client.connect(&bridging.url())).await.unwrap();
-    let (mut read, mut write) = tokio::io::split(socket.into_bytes());
+    let (mut read, mut write) = tokio::io::split(socket.into_binary_stream());
     let bytes: Vec<u8> = (0..8_000_000_u32).map(|n| (n % 251) as u8).collect();
     let (written, echoed) = tokio::join!(within(write.write_all(&bytes)), async {
         let mut echoed = vec![0; bytes.len()];
@@ -190,7 +192,7 @@ async fn an_idle_tunnel_is_closed_with_1001() {
 async fn what_is_on_its_way_when_a_tunnel_falls_idle_arrives() {
     let (listener, addr) = listen().await;
     let builder = builder(addr).idle_timeout(Duration::from_millis(30));
-    let config = Config::default().close_timeout(Duration::from_secs(600));
+    let config = WebSocketConfig::default().close_timeout(Duration::from_secs(600));
     let bridging = Bridging::with(builder, config).await;
     let mut client = Raw::connect(bridging.addr).await;
     let ((), accepted) = tokio::join!(client.open(1, "/"), within(listener.accept()));
@@ -210,7 +212,7 @@ async fn a_tunnel_that_is_dropped_is_rst() {
     let (listener, addr) = listen().await;
     let bridge = builder(addr).build().unwrap();
     let (cut, cuts) = tokio::sync::watch::channel(false);
-    let running = server::serve(Server::builder(), move |request: Upgrade, _| {
+    let running = server::serve(Server::builder(), move |request: WebSocketRequest, _| {
         let (bridge, mut cuts) = (bridge.clone(), cuts.clone());
         async move {
             tokio::select! {

@@ -1,8 +1,11 @@
 //! One message to many sockets, of which some do not keep up.
 
 use futures_util::StreamExt;
-use h2ws::{Broadcast, CloseCode, Config, Error, Http2Config, Message, PreparedMessage, Role};
-use h2ws::{Server, Slow, Timeout, WebSocket};
+use h2ws::broadcast::Broadcast;
+use h2ws::broadcast::LagPolicy;
+use h2ws::frame::{PreparedMessage, Role};
+use h2ws::{CloseCode, Error, Http2Config, Message, WebSocketConfig};
+use h2ws::{Server, Timeout, WebSocket};
 use tokio::sync::mpsc;
 
 use crate::support::client::http2;
@@ -23,16 +26,16 @@ async fn sockets(config: Http2Config) -> (server::Running, mpsc::UnboundedReceiv
 }
 
 /// A server's and a client's end, over 1000 bytes.
-fn pair(config: Config) -> (WebSocket, WebSocket) {
+fn pair(config: WebSocketConfig) -> (WebSocket, WebSocket) {
     let (near, far) = tokio::io::duplex(1000);
     (
         WebSocket::from_stream(near, Role::Server, config),
-        WebSocket::from_stream(far, Role::Client, Config::default()),
+        WebSocket::from_stream(far, Role::Client, WebSocketConfig::default()),
     )
 }
 
 /// Fills a socket whose peer does not read, until it is too slow.
-async fn fill(group: &mut Broadcast, message: &PreparedMessage) -> h2ws::Delivery {
+async fn fill(group: &mut Broadcast, message: &PreparedMessage) -> h2ws::broadcast::Delivery {
     for _ in 0..1000 {
         let delivery = within(group.send(message)).await;
         if delivery.sent == 0 {
@@ -47,7 +50,7 @@ async fn fill(group: &mut Broadcast, message: &PreparedMessage) -> h2ws::Deliver
 async fn all_get_the_same() {
     let (server, mut accepted) = sockets(Http2Config::default()).await;
     let client = http2().build().unwrap();
-    let mut group = Broadcast::new(Slow::Wait);
+    let mut group = Broadcast::new(LagPolicy::Wait);
     let (mut clients, mut readers) = (Vec::new(), Vec::new());
     for _ in 0..50 {
         clients.push(client.connect(&server.url("/")).await.unwrap());
@@ -86,8 +89,8 @@ async fn all_get_the_same() {
 /// A socket that does not keep up misses messages; the others do not.
 #[tokio::test]
 async fn a_slow_socket_is_skipped() {
-    let mut group = Broadcast::new(Slow::Skip);
-    let config = Config::default().write_buffer(2000);
+    let mut group = Broadcast::new(LagPolicy::Skip);
+    let config = WebSocketConfig::default().write_buffer(2000);
     let (slow, _unread) = pair(config.clone());
     let (fast, mut client) = pair(config);
     let ((mut slow_reader, slow), (mut reader, fast)) = (slow.split(), fast.split());
@@ -111,8 +114,8 @@ async fn a_slow_socket_is_skipped() {
 /// A socket that does not keep up is closed behind what it was sent.
 #[tokio::test]
 async fn a_slow_socket_is_closed() {
-    let mut group = Broadcast::new(Slow::Close);
-    let (slow, mut client) = pair(Config::default().write_buffer(2000));
+    let mut group = Broadcast::new(LagPolicy::Close);
+    let (slow, mut client) = pair(WebSocketConfig::default().write_buffer(2000));
     let (mut reader, writer) = slow.split();
     let member = group.join(writer);
     let message = PreparedMessage::new(vec![7; 500]).unwrap();
@@ -133,8 +136,8 @@ async fn a_slow_socket_is_closed() {
 /// waits for the Close frame no longer than it should.
 #[tokio::test]
 async fn a_closed_socket_whose_peer_is_silent_ends() {
-    let mut group = Broadcast::new(Slow::Close);
-    let config = Config::default()
+    let mut group = Broadcast::new(LagPolicy::Close);
+    let config = WebSocketConfig::default()
         .write_buffer(2000)
         .close_timeout(std::time::Duration::from_millis(10));
     let (slow, _unread) = pair(config);
@@ -154,9 +157,9 @@ async fn a_closed_socket_whose_peer_is_silent_ends() {
 /// Who has ended leaves, and harms nobody.
 #[tokio::test]
 async fn an_ended_socket_leaves_the_group() {
-    let mut group = Broadcast::new(Slow::Skip);
-    let (gone, client) = pair(Config::default());
-    let (stays, mut other) = pair(Config::default());
+    let mut group = Broadcast::new(LagPolicy::Skip);
+    let (gone, client) = pair(WebSocketConfig::default());
+    let (stays, mut other) = pair(WebSocketConfig::default());
     let (mut gone_reader, gone) = gone.split();
     let (_reader, stays) = stays.split();
     let gone = group.join(gone);
@@ -176,7 +179,7 @@ async fn an_ended_socket_leaves_the_group() {
 /// RFC 6455 §5.1: a client masks what was prepared, too.
 #[tokio::test]
 async fn a_client_masks() {
-    let (mut server, mut client) = pair(Config::default());
+    let (mut server, mut client) = pair(WebSocketConfig::default());
     let message = PreparedMessage::new("from a client").unwrap();
     within(client.send_prepared(&message)).await.unwrap();
     let got = within(server.next()).await.expect("open").unwrap();
@@ -188,7 +191,7 @@ async fn a_client_masks() {
 #[cfg(feature = "deflate")]
 #[tokio::test]
 async fn each_gets_the_form_that_it_agreed_on() {
-    use h2ws::DeflateConfig;
+    use h2ws::handshake::DeflateConfig;
 
     let (sender, mut accepted) = mpsc::unbounded_channel();
     let builder = Server::builder().deflate(DeflateConfig::default());
@@ -201,7 +204,7 @@ async fn each_gets_the_form_that_it_agreed_on() {
     .await;
     let text = "news of the world, ".repeat(500);
     let news = PreparedMessage::new(text.clone()).unwrap();
-    let mut group = Broadcast::new(Slow::Wait);
+    let mut group = Broadcast::new(LagPolicy::Wait);
     let mut clients = Vec::new();
     for deflate in [None, Some(DeflateConfig::default())] {
         let client = http2().deflate(deflate).build().unwrap();

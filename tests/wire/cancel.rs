@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use h2ws::frame::Limits;
-use h2ws::{Client, CloseCode, CloseFrame, Config, Error, Message, Role, Server, WebSocket};
+use h2ws::Limits;
+use h2ws::frame::Role;
+use h2ws::{Client, CloseCode, CloseFrame, Error, Message, Server, WebSocket, WebSocketConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::client::{Beside, echo, http1, http2};
@@ -15,7 +16,7 @@ use crate::support::raw::INITIAL_WINDOW_SIZE;
 use crate::support::{client, server, within};
 
 /// A socket in this role, and the other end of its byte stream.
-fn on_duplex(role: Role, config: Config, buffer: usize) -> (WebSocket, DuplexStream) {
+fn on_duplex(role: Role, config: WebSocketConfig, buffer: usize) -> (WebSocket, DuplexStream) {
     let (near, far) = tokio::io::duplex(buffer);
     (WebSocket::from_stream(near, role, config), far)
 }
@@ -55,7 +56,7 @@ fn expect_closed(ws: &WebSocket) {
 async fn receiving_is_dropped_at_every_byte() {
     for role in [Role::Client, Role::Server] {
         let (bytes, expected) = conversation(role);
-        let (mut ws, mut far) = on_duplex(role, Config::default(), 4096);
+        let (mut ws, mut far) = on_duplex(role, WebSocketConfig::default(), 4096);
         let mut got = Vec::new();
         let mut ended = false;
         for byte in bytes {
@@ -106,7 +107,7 @@ async fn a_conversation_is_cut_at_every_byte() {
     for role in [Role::Client, Role::Server] {
         let (bytes, expected) = conversation(role);
         for cut in 0..=bytes.len() {
-            let (ws, mut far) = on_duplex(role, Config::default(), 4096);
+            let (ws, mut far) = on_duplex(role, WebSocketConfig::default(), 4096);
             let (one, two) = bytes.split_at(cut);
             let receive = tokio::spawn(async move {
                 let mut ws = ws;
@@ -130,7 +131,7 @@ async fn a_conversation_is_cut_at_every_byte() {
 /// follows. Returns the frames that leave.
 async fn dropped_send(role: Role, polls: usize) -> Vec<Vec<u8>> {
     let limits = Limits::default().fragment_size(20);
-    let config = Config::default().limits(limits).write_buffer(50);
+    let config = WebSocketConfig::default().limits(limits).write_buffer(50);
     let (mut ws, mut far) = on_duplex(role, config, 16);
     let reader = tokio::spawn(async move {
         let mut parser = Parser::default();
@@ -194,7 +195,7 @@ async fn a_send_dropped_over_http2_is_never_half_a_message() {
     let (listener, addr) = client::listen().await;
     let h2ws = http2()
         .http2(h2ws::Http2Config::default().write_buffer(1000))
-        .socket(Config::default().limits(Limits::default().fragment_size(400)))
+        .socket(WebSocketConfig::default().limits(Limits::default().fragment_size(400)))
         .build()
         .unwrap();
     let url = format!("ws://{addr}/");
@@ -324,12 +325,12 @@ async fn halves_work_from_two_tasks_over_http1() {
 /// Halves of different sockets are given back.
 #[tokio::test]
 async fn halves_of_different_sockets_do_not_fit() {
-    let (one, _far_one) = on_duplex(Role::Client, Config::default(), 64);
-    let (two, _far_two) = on_duplex(Role::Client, Config::default(), 64);
+    let (one, _far_one) = on_duplex(Role::Client, WebSocketConfig::default(), 64);
+    let (two, _far_two) = on_duplex(Role::Client, WebSocketConfig::default(), 64);
     let (reader_one, writer_one) = one.split();
     let (reader_two, writer_two) = two.split();
     let error = reader_one.reunite(writer_two).unwrap_err();
-    let h2ws::ReuniteError(reader_one, writer_two) = *error;
+    let h2ws::socket::ReuniteError(reader_one, writer_two) = *error;
     reader_one.reunite(writer_one).unwrap();
     reader_two.reunite(writer_two).unwrap();
 }
@@ -337,7 +338,7 @@ async fn halves_of_different_sockets_do_not_fit() {
 /// A socket lives until both halves are dropped.
 #[tokio::test]
 async fn a_writer_alone_still_sends() {
-    let (ws, mut far) = on_duplex(Role::Server, Config::default(), 64);
+    let (ws, mut far) = on_duplex(Role::Server, WebSocketConfig::default(), 64);
     let (reader, mut writer) = ws.split();
     drop(reader);
     writer.send(Message::text("alone")).await.unwrap();
@@ -372,7 +373,7 @@ async fn a_writer_closes_and_the_reader_ends() {
 #[tokio::test(start_paused = true)]
 async fn the_close_timeout_is_as_configured() {
     let timeout = Duration::from_secs(3600);
-    let config = Config::default().close_timeout(timeout);
+    let config = WebSocketConfig::default().close_timeout(timeout);
     let (mut ws, mut far) = on_duplex(Role::Client, config, 64);
     let begun = tokio::time::Instant::now();
     let closed = ws.close(CloseFrame::from(CloseCode::NORMAL)).await;

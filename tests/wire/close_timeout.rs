@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use h2ws::{ClientBuilder, CloseCode, Config, Error, Message, Role, Server, Timeout, WebSocket};
+use h2ws::client::ClientBuilder;
+use h2ws::frame::Role;
+use h2ws::{CloseCode, Error, Message, Server, Timeout, WebSocket, WebSocketConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
@@ -41,8 +43,8 @@ const FORMS: [Form; 7] = [
     Form::Bytes,
 ];
 
-fn hasty() -> Config {
-    Config::default()
+fn hasty() -> WebSocketConfig {
+    WebSocketConfig::default()
         .close_timeout(Duration::from_millis(50))
         .linger(Duration::from_millis(50))
 }
@@ -96,7 +98,7 @@ async fn close_full(mut ws: WebSocket, form: Form) {
             reader.next().await.unwrap().map(drop)
         }
         Form::Bytes => {
-            let mut bytes = ws.into_bytes();
+            let mut bytes = ws.into_binary_stream();
             while let Some(written) = bytes.write(&[0; 60_000]).now_or_never() {
                 written.unwrap();
             }

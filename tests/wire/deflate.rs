@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use base64::Engine;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, DeflateConfig, HttpVersion, Message, Server, ServerBuilder};
+use h2ws::handshake::DeflateConfig;
+use h2ws::server::ServerBuilder;
+use h2ws::{Client, HttpVersion, Message, Server};
 use http::{Method, Request, Response};
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,9 +89,9 @@ async fn echo(builder: ServerBuilder) -> SocketAddr {
     let address = server.local_addr().unwrap();
     tokio::spawn(
         server
-            .serve(|mut upgrade: h2ws::Upgrade| async move {
+            .serve(|mut upgrade: h2ws::server::WebSocketRequest| async move {
                 if upgrade.path() == "/plain" {
-                    upgrade.deflate(None);
+                    upgrade.set_deflate(None);
                 }
                 let mut socket = upgrade.accept().await.unwrap();
                 while let Some(Ok(message)) = socket.next().await {

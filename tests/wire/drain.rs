@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use h2ws::{CloseCode, Drained, Server};
+use h2ws::server::ShutdownReport;
+use h2ws::{CloseCode, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use crate::support::{server, tasks, until, within};
 struct Draining {
     addr: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
-    done: JoinHandle<std::io::Result<Drained>>,
+    done: JoinHandle<std::io::Result<ShutdownReport>>,
 }
 
 impl Draining {
@@ -35,7 +36,7 @@ impl Draining {
                 }
                 server::echo_socket(ws, path).await;
             })
-            .grace(grace)
+            .drain_timeout(grace)
             .with_graceful_shutdown(async {
                 let _ = stopped.await;
             });
@@ -71,7 +72,7 @@ async fn a_drain_closes_sockets_with_1001() {
         assert_eq!(ws.close_code(), Some(CloseCode::GOING_AWAY));
     }
     let drained = within(draining.done).await.unwrap().unwrap();
-    assert_eq!(drained, Drained::default());
+    assert_eq!(drained, ShutdownReport::default());
 }
 
 /// RFC 9113 §6.8: GOAWAY, in which streams that are open are not given up.

@@ -1,7 +1,8 @@
 //! Messages behind the request, before its answer: `RequestBuilder::early`.
 
 use futures_util::StreamExt;
-use h2ws::{Client, CloseCode, DeflateConfig, Error, Http2Config, Message, Server, WebSocket};
+use h2ws::handshake::DeflateConfig;
+use h2ws::{Client, CloseCode, Error, Http2Config, Message, Server, WebSocket};
 use http::StatusCode;
 use tokio::io::AsyncWriteExt;
 
@@ -16,7 +17,10 @@ use crate::support::{server, within};
 
 /// Opens with two early messages.
 async fn connect(client: &Client, url: &str) -> Result<WebSocket, Error> {
-    let request = client.request(url).early("first").early(vec![7; 3]);
+    let request = client
+        .request(url)
+        .early_message("first")
+        .early_message(vec![7; 3]);
     request.connect().await
 }
 
@@ -86,13 +90,13 @@ async fn a_refusal_gives_them_back() {
             peer.end(1).await;
             peer
         });
-        let Err(Error::Refused(refusal)) = refused else {
+        let Err(Error::Rejected(refusal)) = refused else {
             panic!("{refused:?}");
         };
         assert_eq!(refusal.status, StatusCode::FORBIDDEN);
         assert_eq!(&refusal.body[..], b"not you");
         let expected = [Message::text("first"), Message::binary(vec![7; 3])];
-        assert_eq!(refusal.unsent, expected);
+        assert_eq!(refusal.early_messages, expected);
         assert_eq!(peer.seen(1).await, Seen::Reset(CANCEL));
         no_stream_is_left(&client).await;
         // The connection is as good as before.
@@ -227,7 +231,14 @@ async fn a_refusal_over_http1_gives_them_back() {
     let refused = within(connect(&client, &server.url("/")))
         .await
         .unwrap_err();
-    assert_eq!(refused.refusal().expect("a refusal").unsent.len(), 2);
+    assert_eq!(
+        refused
+            .rejected_response()
+            .expect("a refusal")
+            .early_messages
+            .len(),
+        2
+    );
 }
 
 /// RFC 7692 §6: nothing is agreed on yet, so they are not compressed; what
@@ -238,7 +249,7 @@ async fn they_are_never_compressed() {
     let client = http2().deflate(DeflateConfig::default()).build().unwrap();
     let url = format!("ws://{addr}/");
     let text = "row, row, row your boat, ".repeat(10);
-    let request = client.request(&url).early(text.clone());
+    let request = client.request(&url).early_message(text.clone());
     let (ws, mut peer) = tokio::join!(request.connect(), async {
         let mut peer = accept(&listener, &[]).await;
         peer.request(1).await;
@@ -269,7 +280,12 @@ async fn a_thousand_at_once_spare_the_peers_budget() {
     let client = http2().build().unwrap();
     let url = server.url("/");
     let sockets = (0..1000).map(|_| async {
-        let mut ws = client.request(&url).early("hi").connect().await.unwrap();
+        let mut ws = client
+            .request(&url)
+            .early_message("hi")
+            .connect()
+            .await
+            .unwrap();
         assert_eq!(
             within(ws.next()).await.unwrap().unwrap(),
             Message::text("hi")

@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use h2ws::{
-    CloseCode, CloseFrame, Config, Ending, Error, Message, ProtocolError, Timeout, WebSocket,
-};
+use h2ws::frame::ProtocolError;
+use h2ws::socket::StreamEnd;
+use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket, WebSocketConfig};
 
 use crate::support::client::{Beside, http2, no_stream_is_left};
 use crate::support::frames::{self, CLOSE, PING, PONG, TEXT, close, from_server};
 use crate::support::raw::{CANCEL, DATA, END_STREAM, NO_ERROR, PROTOCOL_ERROR, Raw, Seen};
 use crate::support::within;
 
-fn short() -> Config {
-    Config::default()
+fn short() -> WebSocketConfig {
+    WebSocketConfig::default()
         .close_timeout(Duration::from_millis(50))
         .linger(Duration::from_millis(50))
 }
 
 /// A sibling on stream 1 and the socket under test on stream 3.
-async fn socket(config: Config) -> (Beside, WebSocket) {
+async fn socket(config: WebSocketConfig) -> (Beside, WebSocket) {
     let client = http2().socket(config).build().unwrap();
     let mut beside = Beside::with(client).await;
     let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), beside.peer.take(3));
@@ -42,7 +42,7 @@ fn normal() -> CloseFrame {
 /// waits for the server's.
 #[tokio::test]
 async fn a_client_ends_its_side_after_the_server() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     let peer = &mut beside.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
         expect_close(peer, 1000).await;
@@ -78,7 +78,7 @@ async fn a_server_that_never_ends_its_side_is_cancelled() {
 /// RFC 8441 §5 to the letter, for servers that bear it.
 #[tokio::test]
 async fn an_ending_at_once_is_there_for_the_asking() {
-    let (mut beside, mut ws) = socket(Config::default().ending(Ending::AtOnce)).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default().ending(StreamEnd::AtOnce)).await;
     let peer = &mut beside.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
         expect_close(peer, 1000).await;
@@ -95,7 +95,7 @@ async fn an_ending_at_once_is_there_for_the_asking() {
 #[tokio::test]
 async fn a_servers_close_ends_the_messages() {
     for flags in [0, END_STREAM] {
-        let (mut beside, mut ws) = socket(Config::default()).await;
+        let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
         let bytes = from_server(CLOSE, &close(1001, "away"));
         beside.peer.send(DATA, flags, 3, &bytes).await;
         assert!(within(ws.next()).await.is_none());
@@ -119,7 +119,7 @@ async fn a_servers_close_ends_the_messages() {
 /// RFC 8441 §5: END_STREAM right behind Close, in a frame of its own.
 #[tokio::test]
 async fn end_stream_right_after_close_is_clean() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     beside
         .peer
         .data(3, &from_server(CLOSE, &close(1000, "")))
@@ -135,7 +135,7 @@ async fn end_stream_right_after_close_is_clean() {
 /// RFC 6455 §7.1.5: END_STREAM without Close is 1006.
 #[tokio::test]
 async fn end_stream_without_close_is_abnormal() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     beside.peer.data(3, &from_server(TEXT, b"last words")).await;
     beside.peer.end(3).await;
     assert_eq!(
@@ -154,7 +154,7 @@ async fn end_stream_without_close_is_abnormal() {
 #[tokio::test]
 async fn a_reset_is_abnormal_and_tells_its_code() {
     for reset in [NO_ERROR, PROTOCOL_ERROR, CANCEL] {
-        let (mut beside, mut ws) = socket(Config::default()).await;
+        let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
         beside.peer.reset(3, reset).await;
         match within(ws.next()).await {
             Some(Err(Error::Reset {
@@ -173,7 +173,7 @@ async fn a_reset_is_abnormal_and_tells_its_code() {
 #[tokio::test]
 async fn a_reset_after_the_closing_handshake_is_no_error() {
     for reset in [NO_ERROR, CANCEL] {
-        let (mut beside, mut ws) = socket(Config::default()).await;
+        let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
         let peer = &mut beside.peer;
         let (closed, ()) = tokio::join!(ws.close(normal()), async {
             expect_close(peer, 1000).await;
@@ -192,7 +192,7 @@ async fn a_reset_after_the_closing_handshake_is_no_error() {
 /// what was received before the reset counts.
 #[tokio::test]
 async fn a_reset_right_behind_the_servers_close_is_no_error() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     let mut bytes = crate::support::raw::encode(
         DATA,
         END_STREAM,
@@ -216,7 +216,7 @@ async fn a_reset_right_behind_the_servers_close_is_no_error() {
 /// knows of no connection.
 #[tokio::test]
 async fn a_cut_connection_is_abnormal_for_all() {
-    let (beside, mut ws) = socket(Config::default()).await;
+    let (beside, mut ws) = socket(WebSocketConfig::default()).await;
     let Beside {
         client,
         peer,
@@ -237,7 +237,7 @@ async fn a_cut_connection_is_abnormal_for_all() {
 /// it.
 #[tokio::test]
 async fn goaway_with_an_error_is_abnormal() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     beside
         .peer
         .goaway(3, crate::support::raw::ENHANCE_YOUR_CALM)
@@ -283,7 +283,7 @@ async fn a_socket_dropped_full_is_cancelled() {
 /// END_STREAM behind both.
 #[tokio::test]
 async fn queued_data_leaves_before_the_close_frame() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     for n in 0..50u8 {
         ws.feed(Message::binary(vec![n; 500])).await.unwrap();
     }
@@ -334,7 +334,7 @@ async fn a_close_with_the_servers_window_shut_is_timed_out() {
 /// RFC 6455 §7.1.4: both may close at once.
 #[tokio::test]
 async fn both_sides_may_close_at_once() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     let peer = &mut beside.peer;
     peer.data(3, &from_server(CLOSE, &close(1001, ""))).await;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
@@ -384,7 +384,7 @@ async fn a_servers_broken_frame_is_told_by_close_code() {
 /// that come while its closing is under way.
 #[tokio::test]
 async fn pings_are_answered_without_the_application() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     beside.peer.data(3, &from_server(PING, b"one")).await;
     beside.peer.data(3, &from_server(TEXT, b"text")).await;
     assert_eq!(
@@ -403,7 +403,7 @@ async fn pings_are_answered_without_the_application() {
 /// Taking up `close` again after its future was dropped.
 #[tokio::test]
 async fn a_dropped_close_is_taken_up_again() {
-    let (mut beside, mut ws) = socket(Config::default()).await;
+    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
     assert!(ws.close(normal()).now_or_never().is_none());
     let peer = &mut beside.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), peer.answer_close(3));

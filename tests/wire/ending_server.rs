@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, CloseFrame, Config, Error, Message, Server, Timeout};
+use h2ws::{CloseCode, CloseFrame, Error, Message, Server, Timeout, WebSocketConfig};
 
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client};
 use crate::support::raw::{
@@ -13,14 +13,14 @@ use crate::support::raw::{
 use crate::support::server::{Beside, Ended, Running, echo, echo_socket, serve};
 use crate::support::within;
 
-fn short() -> Config {
-    Config::default()
+fn short() -> WebSocketConfig {
+    WebSocketConfig::default()
         .close_timeout(Duration::from_millis(50))
         .linger(Duration::from_millis(50))
 }
 
 /// A server that closes sockets at `/close` by itself, after three messages.
-async fn closing(config: Config) -> Running {
+async fn closing(config: WebSocketConfig) -> Running {
     serve(
         Server::builder().socket(config),
         |upgrade, ended| async move {
@@ -47,7 +47,7 @@ async fn closing(config: Config) -> Running {
 /// END_STREAM once the peer has closed too.
 #[tokio::test]
 async fn a_server_closes_behind_what_it_queued() {
-    let mut beside = Beside::on(closing(Config::default()).await).await;
+    let mut beside = Beside::on(closing(WebSocketConfig::default()).await).await;
     beside.peer.window(0, 1 << 20).await;
     beside.peer.open(3, "/close").await;
     beside.peer.window(3, 1 << 20).await;
@@ -102,7 +102,7 @@ async fn a_client_that_never_ends_its_side_is_reset() {
 /// stream must not stay for that.
 #[tokio::test]
 async fn a_client_that_does_not_take_the_close_frame_is_reset() {
-    let config = Config::default().linger(Duration::from_millis(50));
+    let config = WebSocketConfig::default().linger(Duration::from_millis(50));
     let mut beside = Beside::with(Server::builder().socket(config)).await;
     let peer = &mut beside.peer;
     peer.send_settings(&[(INITIAL_WINDOW_SIZE, 3)]).await;
@@ -119,7 +119,7 @@ async fn a_client_that_does_not_take_the_close_frame_is_reset() {
 
 #[tokio::test]
 async fn a_client_may_take_for_ever_to_end_its_side() {
-    let config = Config::default().linger(Duration::MAX);
+    let config = WebSocketConfig::default().linger(Duration::MAX);
     let mut beside = Beside::with(Server::builder().socket(config)).await;
     beside.peer.open(3, "/").await;
     beside.peer.close(3).await;
@@ -284,7 +284,7 @@ async fn a_client_that_is_read_on_from_keeps_its_place() {
 /// stream where the client, as Chromium, does not end its side.
 #[tokio::test]
 async fn a_dropped_socket_ends_and_is_reset_where_the_client_does_not_end() {
-    let socket = Config::default().linger(Duration::from_millis(50));
+    let socket = WebSocketConfig::default().linger(Duration::from_millis(50));
     let builder = Server::builder().socket(socket);
     let server = serve(builder, |upgrade, ended| async move {
         let path = upgrade.path().to_owned();
@@ -327,7 +327,7 @@ async fn what_follows_a_close_frame_is_ignored() {
 async fn what_follows_a_close_frame_is_given_back_to_the_window() {
     let builder = Server::builder()
         .http2(h2ws::Http2Config::default().connection_window(100_000))
-        .socket(Config::default().linger(Duration::from_secs(600)));
+        .socket(WebSocketConfig::default().linger(Duration::from_secs(600)));
     let mut beside = Beside::with(builder).await;
     beside.peer.open(3, "/").await;
     beside

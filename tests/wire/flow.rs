@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, Config, Http2Config, Message, Server, WebSocket};
+use h2ws::{Client, Http2Config, Message, Server, WebSocket, WebSocketConfig};
 
 use crate::support::client::{Beside as ClientBeside, echo, http1, http2};
 use crate::support::frames::{BINARY, PING, PONG, from_client, from_server};
@@ -88,7 +88,7 @@ async fn everybody_talks_at_once(sockets: usize) {
 async fn one_word_each_spares_it_too() {
     let server = EchoServer::start(|_| {}).await;
     // A hundred PINGs, one after the other, take seconds on a busy machine.
-    let patient = Config::default().close_timeout(Duration::from_secs(600));
+    let patient = WebSocketConfig::default().close_timeout(Duration::from_secs(600));
     let client = http2().socket(patient).build().unwrap();
     let url = server.url("/");
     let opens = (0..1000).map(|_| client.connect(&url));

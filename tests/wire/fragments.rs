@@ -2,20 +2,21 @@
 //! frames that bring nothing do not go on for ever (RFC 6455 §10.4).
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::frame::Limits;
-use h2ws::{Client, CloseCode, Config, Error, HttpVersion, Message, ProtocolError, Server};
+use h2ws::Limits;
+use h2ws::frame::ProtocolError;
+use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, WebSocketConfig};
 
 use crate::support::{server, tls, within};
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
-fn client(version: HttpVersion, socket: Config) -> Client {
+fn client(version: HttpVersion, socket: WebSocketConfig) -> Client {
     let builder = Client::builder().tls(tls::none()).version(version);
     builder.socket(socket).build().unwrap()
 }
 
-fn cut_into(fragment_size: usize) -> Config {
-    Config::default().limits(Limits::default().fragment_size(fragment_size))
+fn cut_into(fragment_size: usize) -> WebSocketConfig {
+    WebSocketConfig::default().limits(Limits::default().fragment_size(fragment_size))
 }
 
 /// Both ways: one end cuts what it sends, the other has default limits.

@@ -2,8 +2,9 @@
 //! the right close code, the end of that stream, and of nothing else. And the
 //! same over HTTP/1.1.
 
-use h2ws::frame::Limits;
-use h2ws::{CloseCode, Config, Error, ProtocolError, Server};
+use h2ws::Limits;
+use h2ws::frame::ProtocolError;
+use h2ws::{CloseCode, Error, Server, WebSocketConfig};
 
 use crate::support::frames::{
     BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame, from_client,
@@ -16,7 +17,7 @@ const FIN: u8 = 0x80;
 /// this error for the application, and no harm. Returns the error.
 async fn fails(bytes: &[u8], code: CloseCode) -> ProtocolError {
     let limits = Limits::default().max_message_size(1000).max_fragments(10);
-    let socket = Config::default().limits(limits);
+    let socket = WebSocketConfig::default().limits(limits);
     let mut beside = Beside::with(Server::builder().socket(socket)).await;
     beside.peer.open(3, "/bad").await;
     beside.peer.echo(3, "good so far").await;
@@ -224,7 +225,10 @@ async fn a_close_frame_is_answered_in_kind() {
     beside.peer.data(3, &from_client(CLOSE, b"")).await;
     assert_eq!(beside.peer.close_then_end(3).await, None);
     beside.peer.end(3).await;
-    assert_eq!(beside.server.ended().await.code, Some(CloseCode::NO_STATUS));
+    assert_eq!(
+        beside.server.ended().await.code,
+        Some(CloseCode::NO_STATUS_RECEIVED)
+    );
     beside.unharmed().await;
 }
 

@@ -6,7 +6,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use h2ws::{Config, Message, Role, WebSocket, WebSocketReader, WebSocketWriter};
+use h2ws::frame::Role;
+use h2ws::socket::{WebSocketReader, WebSocketWriter};
+use h2ws::{Message, WebSocket, WebSocketConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::support::client::Beside;
@@ -76,20 +78,20 @@ impl Peer for Beside {
     }
 }
 
-fn over_io(config: Config) -> (WebSocket, DuplexStream) {
+fn over_io(config: WebSocketConfig) -> (WebSocket, DuplexStream) {
     let (near, far) = tokio::io::duplex(1024);
     (WebSocket::from_stream(near, Role::Client, config), far)
 }
 
-async fn over_http2(config: Config) -> (WebSocket, Beside) {
+async fn over_http2(config: WebSocketConfig) -> (WebSocket, Beside) {
     let client = crate::support::client::http2().socket(config);
     let mut beside = Beside::with(client.build().unwrap()).await;
     let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), beside.peer.take(3));
     (ws.unwrap(), beside)
 }
 
-fn with_pings() -> Config {
-    Config::default().ping_interval(Duration::from_secs(3600))
+fn with_pings() -> WebSocketConfig {
+    WebSocketConfig::default().ping_interval(Duration::from_secs(3600))
 }
 
 /// The peer's Close ends the socket, by the reader; the writer, who waits for
@@ -112,13 +114,13 @@ async fn a_waiting_writer_is_told(ws: WebSocket, mut peer: impl Peer) {
 
 #[tokio::test]
 async fn a_writer_that_waits_is_told_of_the_end() {
-    let (ws, far) = over_io(Config::default());
+    let (ws, far) = over_io(WebSocketConfig::default());
     a_waiting_writer_is_told(ws, far).await;
 }
 
 #[tokio::test]
 async fn a_writer_that_waits_is_told_of_the_end_over_http2() {
-    let (ws, beside) = over_http2(Config::default()).await;
+    let (ws, beside) = over_http2(WebSocketConfig::default()).await;
     a_waiting_writer_is_told(ws, beside).await;
 }
 
@@ -126,7 +128,7 @@ async fn a_writer_that_waits_is_told_of_the_end_over_http2() {
 /// nothing from it.
 #[tokio::test]
 async fn a_reader_that_answers_does_not_displace_a_writer_that_waits() {
-    let (ws, mut far) = over_io(Config::default());
+    let (ws, mut far) = over_io(WebSocketConfig::default());
     let (mut reader, mut writer) = ws.split();
     let (reads, writes) = Default::default();
     writer
@@ -228,12 +230,12 @@ async fn served(mut ws: WebSocket, mut peer: impl Peer) {
 
 #[tokio::test]
 async fn who_was_served_is_not_kept() {
-    let (ws, far) = over_io(Config::default());
+    let (ws, far) = over_io(WebSocketConfig::default());
     served(ws, far).await;
 }
 
 #[tokio::test]
 async fn who_was_served_is_not_kept_over_http2() {
-    let (ws, beside) = over_http2(Config::default()).await;
+    let (ws, beside) = over_http2(WebSocketConfig::default()).await;
     served(ws, beside).await;
 }

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
-use h2ws::{CloseCode, Config, Error, Server};
+use h2ws::handshake::{AllowedHosts, AllowedOrigins};
+use h2ws::{CloseCode, Error, Server, WebSocketConfig};
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -203,7 +203,7 @@ async fn connect_is_refused() {
 async fn a_foreign_origin_is_403_and_a_foreign_host_421() {
     let builder = Server::builder()
         .allowed_origins(AllowedOrigins::parse(["https://good.example"]).unwrap())
-        .allowed_authorities(AllowedAuthorities::parse(["localhost"]).unwrap());
+        .allowed_hosts(AllowedHosts::parse(["localhost"]).unwrap());
     let server = server::echo(builder).await;
     for (origin, host, status) in [
         ("https://good.example", "localhost", 101),
@@ -220,8 +220,8 @@ async fn a_foreign_origin_is_403_and_a_foreign_host_421() {
 #[tokio::test]
 async fn a_subprotocol_is_one_that_was_offered() {
     let server = server::serve(Server::builder(), |mut upgrade, _| async move {
-        assert!(upgrade.subprotocol("unoffered").is_err());
-        upgrade.subprotocol("two").unwrap();
+        assert!(upgrade.select_subprotocol("unoffered").is_err());
+        upgrade.select_subprotocol("two").unwrap();
         let ws = upgrade.accept().await.unwrap();
         assert_eq!(ws.subprotocol(), Some("two"));
         server::echo_socket(ws, String::new()).await;
@@ -260,7 +260,7 @@ async fn an_application_refuses_with_a_whole_response() {
 /// request, whoever refused.
 #[tokio::test]
 async fn a_refusal_is_the_last_answer_of_its_connection() {
-    let builder = Server::builder().answer_timeout(Duration::from_millis(20));
+    let builder = Server::builder().handler_timeout(Duration::from_millis(20));
     let server = server::serve(builder, |upgrade, _| async move {
         match upgrade.path() {
             "/reject" => upgrade.reject(StatusCode::FORBIDDEN),
@@ -347,7 +347,8 @@ async fn a_closed_socket_ends_its_connection() {
 #[tokio::test]
 async fn a_client_that_keeps_its_side_open_is_let_go() {
     let linger = std::time::Duration::from_millis(50);
-    let server = server::echo(Server::builder().socket(Config::default().linger(linger))).await;
+    let server =
+        server::echo(Server::builder().socket(WebSocketConfig::default().linger(linger))).await;
     tokio::task::yield_now().await;
     let idle = tasks();
     let mut peer = Peer::open(server.addr).await;

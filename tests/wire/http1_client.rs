@@ -222,7 +222,7 @@ async fn a_refusal_comes_whole() {
         })
         .await;
         let error = opened.unwrap_err();
-        let refusal = error.refusal().expect("a refusal");
+        let refusal = error.rejected_response().expect("a refusal");
         assert!(status.starts_with(refusal.status.as_str()));
         assert_eq!(refusal.headers["x-why"], "because");
         assert_eq!(refusal.body, Bytes::from_static(b"body"));
@@ -261,7 +261,7 @@ async fn a_masked_frame_is_1002() {
     let failed = within(ws.next()).await.unwrap();
     assert!(matches!(
         failed,
-        Err(Error::Protocol(h2ws::ProtocolError::MaskedFrame))
+        Err(Error::Protocol(h2ws::frame::ProtocolError::MaskedFrame))
     ));
     let mut bytes = Vec::new();
     within(io.read_to_end(&mut bytes)).await.unwrap();
@@ -344,7 +344,9 @@ async fn h2_without_the_capability_falls_back_and_is_remembered() {
 #[tokio::test]
 async fn what_was_remembered_is_forgotten() {
     let (server, trusting) = tls_server(&["h2", "http/1.1"]).await;
-    let client = Client::builder().tls(trusting).forget_after(Duration::ZERO);
+    let client = Client::builder()
+        .tls(trusting)
+        .http1_cache_ttl(Duration::ZERO);
     let client = client.build().unwrap();
     for _ in 0..2 {
         let mut ws = within(client.connect(&server.url)).await.unwrap();

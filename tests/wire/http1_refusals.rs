@@ -6,7 +6,8 @@ use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use h2ws::{Server, ServerBuilder};
+use h2ws::Server;
+use h2ws::server::ServerBuilder;
 
 use crate::support::frames::{BINARY, from_client};
 use crate::support::{server, tasks, tls, until, within};

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use axum::Router;
-use h2ws::{Server, ServerBuilder};
+use h2ws::Server;
+use h2ws::server::ServerBuilder;
 use tokio::task::JoinHandle;
 
 use crate::support::text::{Over, Text};
@@ -25,7 +26,9 @@ async fn serve(builder: ServerBuilder) -> Running {
     let server = builder.bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
     let pages = Router::new().fallback(|| async { "ok" });
-    let refuse = |upgrade: h2ws::Upgrade| async { upgrade.reject(http::StatusCode::NOT_FOUND) };
+    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+        upgrade.reject(http::StatusCode::NOT_FOUND)
+    };
     let serve = server.serve(refuse).fallback(pages).into_future();
     let task = tokio::spawn(async move {
         let _ = serve.await;
@@ -113,7 +116,9 @@ async fn a_request_under_way_is_not_idle() {
         tokio::time::sleep(Duration::from_secs(100)).await;
         "ok"
     });
-    let refuse = |upgrade: h2ws::Upgrade| async { upgrade.reject(http::StatusCode::NOT_FOUND) };
+    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+        upgrade.reject(http::StatusCode::NOT_FOUND)
+    };
     let task = tokio::spawn(server.serve(refuse).fallback(pages).into_future());
     let mut client = Text::client(addr, GET).await;
     // Past the limit of `within`, by the paused clock.

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, CloseCode, Config, Error, Http2Config, Message, Role, Server, Timeout};
-use h2ws::{ServerBuilder, WebSocket};
+use h2ws::WebSocket;
+use h2ws::frame::Role;
+use h2ws::server::ServerBuilder;
+use h2ws::{Client, CloseCode, Error, Http2Config, Message, Server, Timeout, WebSocketConfig};
 
 use crate::support::client::{Beside, accept, echo, http2};
 use crate::support::frames::{self, BINARY, PING, PONG};
@@ -230,7 +232,9 @@ async fn a_connection_without_any_use_ends() {
 /// see; its own are its business.
 #[tokio::test]
 async fn pings_are_sent_and_their_answers_not_shown() {
-    let config = Config::default().ping_interval(SHORT).ping_timeout(LONG);
+    let config = WebSocketConfig::default()
+        .ping_interval(SHORT)
+        .ping_timeout(LONG);
     let client = http2().socket(config).build().unwrap();
     let mut beside = Beside::with(client).await;
     let (read, ()) = tokio::join!(within(beside.sibling.next()), async {
@@ -252,7 +256,9 @@ async fn pings_are_sent_and_their_answers_not_shown() {
 /// A Ping without an answer: 1006, over HTTP/2 and on a stream of its own.
 #[tokio::test]
 async fn an_unanswered_ping_is_the_end() {
-    let config = Config::default().ping_interval(SHORT).ping_timeout(SHORT);
+    let config = WebSocketConfig::default()
+        .ping_interval(SHORT)
+        .ping_timeout(SHORT);
     let client = http2().socket(config.clone()).build().unwrap();
     let mut beside = Beside::with(client).await;
     let error = within(beside.sibling.next()).await.expect("an error");
@@ -270,7 +276,9 @@ async fn an_unanswered_ping_is_the_end() {
 /// is not dead by that.
 #[tokio::test]
 async fn messages_are_signs_of_life() {
-    let config = Config::default().ping_interval(SHORT).ping_timeout(LONG);
+    let config = WebSocketConfig::default()
+        .ping_interval(SHORT)
+        .ping_timeout(LONG);
     let client = http2().socket(config).build().unwrap();
     let mut beside = Beside::with(client).await;
     for _ in 0..5 {

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Error, Http2Config, Message, ProcessBuffer, Server, WebSocket};
+use h2ws::config::ProcessBuffer;
+use h2ws::{Error, Http2Config, Message, Server, WebSocket};
 use tokio::sync::Notify;
 
 use crate::support::client::http2;

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use h2ws::frame::Role;
 use h2ws::metrics::{
     ConnectionEnd, ConnectionInfo, ConnectionTraffic, Handshake, Metrics, SocketEnd, SocketTraffic,
 };
-use h2ws::{Client, CloseCode, HttpVersion, Message, Role, Server};
+use h2ws::{Client, CloseCode, HttpVersion, Message, Server};
 use http::{StatusCode, Version};
 
 use crate::support::client::{Beside, accept, echo, http1, http2, listen};
@@ -280,7 +281,10 @@ async fn an_upgraded_connection_is_told_of_by_both_ends() {
     assert!(near.told().closed.is_empty() && far.told().closed.is_empty());
     within(ws.close(None)).await.unwrap();
     drop(ws);
-    for (record, code) in [(near, CloseCode::NO_STATUS), (far, CloseCode::NO_STATUS)] {
+    for (record, code) in [
+        (near, CloseCode::NO_STATUS_RECEIVED),
+        (far, CloseCode::NO_STATUS_RECEIVED),
+    ] {
         let told = record.until(|told| told.closed.len() == 1).await;
         assert_eq!(told.opened.len(), 1);
         assert_eq!(told.opened[0].version, Version::HTTP_11);

@@ -260,7 +260,7 @@ async fn a_refusal_comes_whole() {
             peer.send(DATA, END_STREAM, 3, b"frames").await;
         });
         let error = refused.unwrap_err();
-        let refusal = error.refusal().expect("a refusal");
+        let refusal = error.rejected_response().expect("a refusal");
         assert_eq!(refusal.status.as_str(), status);
         assert_eq!(refusal.headers["x-why"], "because");
         assert_eq!(refusal.body, Bytes::from_static(b"not frames"));
@@ -277,7 +277,7 @@ async fn a_refusal_comes_whole() {
 /// waited for.
 #[tokio::test]
 async fn a_refusals_body_is_bounded() {
-    let client = http2().refusal_body(10).build().unwrap();
+    let client = http2().max_rejection_body(10).build().unwrap();
     let mut beside = Beside::with(client).await;
     let peer = &mut beside.peer;
     let (refused, ()) = tokio::join!(beside.client.connect(&beside.url), async {
@@ -287,7 +287,7 @@ async fn a_refusals_body_is_bounded() {
     });
     let error = refused.unwrap_err();
     assert_eq!(
-        error.refusal().unwrap().body,
+        error.rejected_response().unwrap().body,
         Bytes::from_static(&[b'x'; 10])
     );
     assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
@@ -308,7 +308,10 @@ async fn a_refusals_body_may_stall() {
         peer
     });
     let error = refused.unwrap_err();
-    assert_eq!(error.refusal().unwrap().body, Bytes::from_static(b"to be"));
+    assert_eq!(
+        error.rejected_response().unwrap().body,
+        Bytes::from_static(b"to be")
+    );
     assert_eq!(peer.seen(1).await, Seen::Reset(CANCEL));
     no_stream_is_left(&client).await;
 }

@@ -2,7 +2,7 @@
 //! nobody else feels it.
 
 use h2ws::Server;
-use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
+use h2ws::handshake::{AllowedHosts, AllowedOrigins};
 use http::Method;
 
 use crate::support::h2peer;
@@ -202,8 +202,8 @@ async fn a_foreign_origin_is_forbidden() {
 /// brings.
 #[tokio::test]
 async fn a_foreign_authority_is_misdirected() {
-    let authorities = AllowedAuthorities::parse(["localhost"]).unwrap();
-    let builder = Server::builder().allowed_authorities(authorities);
+    let authorities = AllowedHosts::parse(["localhost"]).unwrap();
+    let builder = Server::builder().allowed_hosts(authorities);
     let fields = websocket().with(":authority", "evil.example");
     answers(Beside::with(builder).await, &fields, 0, 421).await;
 }
@@ -251,11 +251,14 @@ async fn with_a_key_there_is_its_accept() {
 #[tokio::test]
 async fn a_subprotocol_is_one_that_was_offered() {
     let server = server::serve(Server::builder(), |mut upgrade, _| async move {
-        assert!(upgrade.subprotocol("unoffered").is_err());
+        assert!(upgrade.select_subprotocol("unoffered").is_err());
         if upgrade.path() == "/picky" {
-            let offered: Vec<_> = upgrade.subprotocols().map(str::to_owned).collect();
+            let offered: Vec<_> = upgrade
+                .requested_subprotocols()
+                .map(str::to_owned)
+                .collect();
             assert_eq!(offered, ["one", "two", "three"]);
-            upgrade.subprotocol("two").unwrap();
+            upgrade.select_subprotocol("two").unwrap();
         }
         let ws = upgrade.accept().await.unwrap();
         server::echo_socket(ws, String::new()).await;

@@ -33,7 +33,7 @@ async fn unused_connections_keep_nobody_out() {
 /// Of one client so many; what is beyond is closed, and what ends makes room.
 #[tokio::test]
 async fn a_client_has_so_many_connections() {
-    let server = server::echo(Server::builder().connections_per_client(1)).await;
+    let server = server::echo(Server::builder().max_connections_per_client(1)).await;
     let mut used = Raw::connect(server.addr).await;
     used.open(1, "/used").await;
     let mut beyond = TcpStream::connect(server.addr).await.unwrap();

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use h2ws::{Client, ClientBuilder, Error, HttpVersion, ProxyError, ProxyUrlError, Server, Timeout};
+use h2ws::client::ClientBuilder;
+use h2ws::proxy::{ProxyError, ProxyUrlError};
+use h2ws::{Client, Error, HttpVersion, Server, Timeout};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -392,7 +394,9 @@ async fn a_refusals_body_is_bounded() {
     let server = server::echo(Server::builder()).await;
     for (limit, kept) in [(0, ""), (4, "0123"), (100, "0123456789")] {
         let proxy = Proxy::start(Manner::Answer(answer), server.addr).await;
-        let client = http2().proxy(&proxy.url("http://")).refusal_body(limit);
+        let client = http2()
+            .proxy(&proxy.url("http://"))
+            .max_rejection_body(limit);
         let failed = within(client.build().unwrap().connect("ws://origin.test/")).await;
         match failed {
             Err(Error::Proxy(ProxyError::Refused(answer))) => assert_eq!(answer.body(), kept),

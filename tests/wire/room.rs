@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use h2ws::{Client, ClientBuilder, Error, WebSocket};
+use h2ws::client::ClientBuilder;
+use h2ws::{Client, Error, WebSocket};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use h2ws::{ByteStream, ClientBuilder, CloseCode, Config, Error, Message, Role, Server, WebSocket};
+use h2ws::client::ClientBuilder;
+use h2ws::frame::Role;
+use h2ws::socket::RawStream;
+use h2ws::{CloseCode, Error, Message, Server, WebSocket, WebSocketConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -21,8 +24,8 @@ const VERSIONS: [fn() -> ClientBuilder; 2] = [http1, http2];
 const MESSAGES: usize = 1000;
 
 /// What is not closed at the peer within this is held up by something else.
-fn patient() -> Config {
-    Config::default().linger(Duration::from_secs(20))
+fn patient() -> WebSocketConfig {
+    WebSocketConfig::default().linger(Duration::from_secs(20))
 }
 
 /// How the sending application uses its socket.
@@ -85,7 +88,7 @@ async fn send_and_drop(mut ws: WebSocket, form: Form) {
             ws.flush().await.unwrap();
         }
         Form::Bytes => {
-            let mut bytes = ws.into_bytes();
+            let mut bytes = ws.into_binary_stream();
             for n in 0..MESSAGES {
                 let Message::Binary(payload) = message(n) else {
                     unreachable!()
@@ -181,7 +184,7 @@ enum Let {
 
 const LARGE: usize = 1_000_000;
 
-async fn write_and_drop(mut stream: ByteStream, way: Let) {
+async fn write_and_drop(mut stream: RawStream, way: Let) {
     stream.write_all(&vec![7; LARGE]).await.unwrap();
     match way {
         Let::Flush => stream.flush().await.unwrap(),
@@ -203,7 +206,7 @@ async fn what_was_written_arrives_when_the_byte_stream_is_dropped() {
         let tell = tell.clone();
         async move {
             let path = upgrade.path().to_owned();
-            let stream = upgrade.accept_bytes().await.unwrap();
+            let stream = upgrade.accept_raw().await.unwrap();
             match &path[..] {
                 "/flush" => write_and_drop(stream, Let::Flush).await,
                 "/shutdown" => write_and_drop(stream, Let::Shutdown).await,
@@ -218,11 +221,11 @@ async fn what_was_written_arrives_when_the_byte_stream_is_dropped() {
         let client = version().build().unwrap();
         for (path, way) in [("/flush", Let::Flush), ("/shutdown", Let::Shutdown)] {
             let url = server.url(path);
-            let stream = within(client.request(&url).open()).await.unwrap();
+            let stream = within(client.request(&url).connect_raw()).await.unwrap();
             expect_bytes(stream, way).await;
             within(told.recv()).await.unwrap();
             let url = server.url(&format!("/read{path}"));
-            let stream = within(client.request(&url).open()).await.unwrap();
+            let stream = within(client.request(&url).connect_raw()).await.unwrap();
             write_and_drop(stream, way).await;
             within(told.recv()).await.unwrap();
         }
@@ -292,7 +295,7 @@ async fn what_was_sent_arrives_where_the_program_exits() {
 /// free, and nobody else has noticed.
 #[tokio::test]
 async fn a_server_that_does_not_read_costs_linger_alone() {
-    let short = Config::default().linger(Duration::from_millis(50));
+    let short = WebSocketConfig::default().linger(Duration::from_millis(50));
     let held = Arc::new(());
     let mut beside = client::Beside::with(http2().socket(short.clone()).build().unwrap()).await;
     let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), beside.peer.take(3));
@@ -316,7 +319,7 @@ async fn a_server_that_does_not_read_costs_linger_alone() {
 async fn a_client_that_does_not_read_costs_linger_alone() {
     let held = Arc::new(());
     let hold = held.clone();
-    let short = Config::default().linger(Duration::from_millis(50));
+    let short = WebSocketConfig::default().linger(Duration::from_millis(50));
     let server = server::serve(Server::builder().socket(short), move |upgrade, ended| {
         let hold = hold.clone();
         async move {
@@ -396,9 +399,9 @@ async fn a_thousand_sockets_are_dropped_at_once() {
     assert_eq!(connections[0].resets_sent, 0);
 }
 
-type Foreign = WebSocketStream<ByteStream>;
+type Foreign = WebSocketStream<RawStream>;
 
-async fn foreign(stream: ByteStream, role: ForeignRole) -> Foreign {
+async fn foreign(stream: RawStream, role: ForeignRole) -> Foreign {
     WebSocketStream::from_raw_socket(stream, role, None).await
 }
 
@@ -429,7 +432,7 @@ async fn another_library_over_our_streams_closes_in_order_from_either_side() {
         let tell = tell.clone();
         async move {
             let closes = upgrade.path() == "/closes";
-            let ws = foreign(upgrade.accept_bytes().await.unwrap(), ForeignRole::Server).await;
+            let ws = foreign(upgrade.accept_raw().await.unwrap(), ForeignRole::Server).await;
             if closes {
                 foreign_closes(ws).await;
             } else {
@@ -443,7 +446,7 @@ async fn another_library_over_our_streams_closes_in_order_from_either_side() {
         let client = version().build().unwrap();
         for path in ["/closes", "/is-closed"] {
             let url = server.url(path);
-            let stream = within(client.request(&url).open()).await.unwrap();
+            let stream = within(client.request(&url).connect_raw()).await.unwrap();
             let ws = foreign(stream, ForeignRole::Client).await;
             if path == "/closes" {
                 foreign_is_closed(ws).await;

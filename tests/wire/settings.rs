@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use h2ws::{
-    Client, ClientBuilder, Config, Error, Http2Config, HttpVersion, InvalidRoute, InvalidSetting,
-    Message, Role, Route, Server, ServerBuilder, Timeouts, WebSocket,
-};
+use h2ws::bridge::{InvalidRoute, Route, Timeouts};
+use h2ws::client::ClientBuilder;
+use h2ws::config::InvalidSetting;
+use h2ws::frame::Role;
+use h2ws::server::ServerBuilder;
+use h2ws::{Client, Error, Http2Config, HttpVersion, Message, Server, WebSocket, WebSocketConfig};
 
 use crate::support::client::{echo, http1, http2};
 use crate::support::{server, within};
@@ -81,8 +83,8 @@ fn http2_configs() -> Vec<(Http2Config, &'static str, &'static str)> {
     ]
 }
 
-fn socket_configs() -> Vec<(Config, &'static str, &'static str)> {
-    let config = Config::default;
+fn socket_configs() -> Vec<(WebSocketConfig, &'static str, &'static str)> {
+    let config = WebSocketConfig::default;
     vec![
         (config().write_buffer(0), "write_buffer", "1 or more"),
         (config().ping_interval(ZERO), "ping_interval", "1 ms"),
@@ -143,7 +145,7 @@ async fn a_server_refuses_what_it_could_not_work_with() {
     .await;
     let never = server().handshake_timeout(Duration::MAX);
     refused(never, "handshake_timeout", "100 years").await;
-    refused(server().answer_timeout(ZERO), "answer_timeout", "1 ms").await;
+    refused(server().handler_timeout(ZERO), "handler_timeout", "1 ms").await;
 }
 
 #[test]
@@ -185,7 +187,7 @@ async fn the_ends_of_the_ranges_work() {
         let mut socket = within(client.connect(&server.url("/"))).await.unwrap();
         echo(&mut socket, "a message of some length").await;
     }
-    let config = Config::default().write_buffer(1);
+    let config = WebSocketConfig::default().write_buffer(1);
     let server = server::echo(Server::builder().socket(config.clone())).await;
     let client = http1().socket(config).build().unwrap();
     let mut socket = within(client.connect(&server.url("/"))).await.unwrap();
@@ -195,7 +197,7 @@ async fn the_ends_of_the_ranges_work() {
 /// Where nobody can refuse it, zero counts as one.
 #[tokio::test]
 async fn a_stream_of_ones_own_hangs_by_no_setting() {
-    let config = Config::default().write_buffer(0);
+    let config = WebSocketConfig::default().write_buffer(0);
     let (near, _far) = tokio::io::duplex(1024);
     let mut socket = WebSocket::from_stream(near, Role::Client, config);
     within(socket.send(Message::text("sent"))).await.unwrap();
@@ -207,9 +209,9 @@ fn what_is_allowed_is_built() {
     let builder = Client::builder().tls(crate::support::tls::none());
     let builder = builder
         .version(HttpVersion::Auto)
-        .forget_after(ZERO)
+        .http1_cache_ttl(ZERO)
         .idle_timeout(ZERO)
-        .refusal_body(0)
+        .max_rejection_body(0)
         .max_connections(usize::MAX)
         .connect_timeout(Duration::MAX)
         .handshake_timeout(Duration::MAX);

@@ -142,7 +142,7 @@ async fn handlers_run_inside_the_span_of_their_socket() {
         let mut ws = upgrade.accept().await.unwrap();
         while let Some(Ok(message)) = ws.next().await {
             tracing::info!("heard over {version:?}");
-            ws.send_prepared(&h2ws::PreparedMessage::new(message).unwrap())
+            ws.send_prepared(&h2ws::frame::PreparedMessage::new(message).unwrap())
                 .await
                 .unwrap();
         }

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use h2ws::server::{Body, Peer};
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, ServerTls, TlsInfo, Trust};
-use h2ws::{Body, Client, HttpVersion, Message, Peer, Server};
+use h2ws::{Client, HttpVersion, Message, Server};
 use http::{Request, Response};
 use http_body_util::Full;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -10,10 +10,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{
-    Broadcast, DeflateConfig, Http2Config, Message, PreparedMessage, Server, Slow, Upgrade,
-    WebSocketWriter,
-};
+use h2ws::broadcast::{Broadcast, LagPolicy};
+use h2ws::frame::PreparedMessage;
+use h2ws::handshake::DeflateConfig;
+use h2ws::server::WebSocketRequest;
+use h2ws::socket::WebSocketWriter;
+use h2ws::{Http2Config, Message, Server};
 use tokio::sync::mpsc;
 
 const USAGE: &str = "\
@@ -147,7 +149,7 @@ async fn measure(args: &Args, deflate: bool) {
         .await
         .expect("a port");
     let address = server.local_addr().expect("an address");
-    let serving = server.serve(move |request: Upgrade| {
+    let serving = server.serve(move |request: WebSocketRequest| {
         let sender = sender.clone();
         async move {
             let Ok(socket) = request.accept().await else {
@@ -218,7 +220,7 @@ async fn prepared(
     clients: &mut Clients,
     took: &mut Took,
 ) -> Vec<WebSocketWriter> {
-    let mut group = Broadcast::new(Slow::Wait);
+    let mut group = Broadcast::new(LagPolicy::Wait);
     let members: Vec<_> = sockets.into_iter().map(|s| group.join(s)).collect();
     let (start, cpu) = (Instant::now(), cpu());
     let message = PreparedMessage::new(Message::text(text.to_owned())).expect("short");

@@ -48,7 +48,7 @@ class Bridge:
 
 def h2ws(_directory, backend, threads, complaints):
     command = [str(H2WS), "bridge", "--listen", "127.0.0.1:0", "--cleartext", "--to", f"ws://{backend}",
-               "--upstream-http1", "--max-streams", str(STREAMS), "--threads", str(threads)]
+               "--upstream-http1", "--max-concurrent-streams", str(STREAMS), "--threads", str(threads)]
     process = launch(command, complaints, stdout=subprocess.PIPE)
     try:
         return process, first_line(process).split("://")[1].rstrip("/")

@@ -45,7 +45,7 @@ def once(row, peer, seconds):
 def server_command(row, peer):
     words = program(peer.server) + ["--listen", "127.0.0.1:0"]
     if peer.server[0] == "h2ws":
-        return words + ["--max-streams", "200000", "--max-connections", "50000"] + (
+        return words + ["--max-concurrent-streams", "200000", "--max-connections", "50000"] + (
             ["--threads", "1"] if row.pinned else [])
     return words + portion(row, words) + (["--runtime", "current"] if row.pinned else [])
 

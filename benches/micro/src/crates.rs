@@ -4,7 +4,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use h2ws::frame::{self, Event, Limits, Output, Protocol};
+use h2ws::frame::{self, Event, Output, Protocol};
+use h2ws::Limits;
 
 use crate::wire::{Batch, CHUNK, Drain, Kind, Memory};
 
@@ -263,9 +264,9 @@ fn tungstenite(task: Task, batch: Batch) -> Work {
 }
 
 fn tokio_websockets(task: Task, batch: Batch) -> Work {
-    use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder};
+    use tokio_websockets::{ClientBuilder, WebSocketConfig, Limits, Message, ServerBuilder};
     let memory = Memory::new(batch.frames(task.masked()));
-    let config = Config::default().frame_size(usize::MAX);
+    let config = WebSocketConfig::default().frame_size(usize::MAX);
     let limits = Limits::unlimited();
     let mut socket = if task.client() {
         let builder = ClientBuilder::new().config(config).limits(limits);

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket, WebSocketReader};
+use h2ws::socket::WebSocketReader;
+use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::listen::count;
@@ -108,12 +109,12 @@ fn print(message: Message) -> std::io::Result<bool> {
 
 /// The peer closed by itself: no failure unless its code says so.
 fn ended(socket: &WebSocketReader) -> Result<(), Failure> {
-    let code = socket.close_code().unwrap_or(CloseCode::NO_STATUS);
+    let code = socket.close_code().unwrap_or(CloseCode::NO_STATUS_RECEIVED);
     let reason = socket.close_reason();
     let said = format!("closed by the peer: {} {reason}", u16::from(code));
     log::tell(terminal::quoted(said.trim_end()));
     match code {
-        CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS => Ok(()),
+        CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS_RECEIVED => Ok(()),
         code => Err(format!("the peer closed with code {}", u16::from(code)).into()),
     }
 }

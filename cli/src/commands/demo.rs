@@ -11,8 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use h2ws::bridge::Bridge;
+use h2ws::client::ConnectionStats;
+use h2ws::server::Serve;
 use h2ws::tls::{Certificates, ClientAuth, Identity};
-use h2ws::{Bridge, Client, CloseCode, ConnectionStats, Http2Config, Message, Serve, Server};
+use h2ws::{Client, CloseCode, Http2Config, Message, Server};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::{JoinHandle, JoinSet};

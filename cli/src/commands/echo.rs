@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Message, Transport, Upgrade, WebSocket};
+use h2ws::server::WebSocketRequest;
+use h2ws::{Message, Transport, WebSocket};
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
@@ -17,7 +18,7 @@ pub(crate) const CARRIER: &str = "/carrier";
 const CARRIED_BY: HeaderName = HeaderName::from_static("h2ws-carried-by");
 
 /// Adds to a request what carries it, for those behind a bridge.
-pub(crate) fn tell_carrier(request: &mut Upgrade) {
+pub(crate) fn tell_carrier(request: &mut WebSocketRequest) {
     let carrier = carrier(request.transport()).to_string();
     if let Ok(carrier) = HeaderValue::try_from(carrier) {
         request.headers_mut().insert(CARRIED_BY, carrier);
@@ -27,7 +28,7 @@ pub(crate) fn tell_carrier(request: &mut Upgrade) {
 /// Accepts a socket and sends back whatever comes, agreeing to the first
 /// offered subprotocol that is in `subprotocols`.
 pub(crate) fn echo(
-    request: Upgrade,
+    request: WebSocketRequest,
     subprotocols: Arc<[String]>,
 ) -> impl Future<Output = ()> + Send {
     // In a box of its own: a socket's task has room for the largest of its
@@ -49,13 +50,16 @@ pub(crate) fn echo(
     }
 }
 
-async fn open(mut request: Upgrade, subprotocols: Arc<[String]>) -> Result<WebSocket, h2ws::Error> {
+async fn open(
+    mut request: WebSocketRequest,
+    subprotocols: Arc<[String]>,
+) -> Result<WebSocket, h2ws::Error> {
     let agreed = request
-        .subprotocols()
+        .requested_subprotocols()
         .find(|offered| subprotocols.iter().any(|known| known == offered))
         .map(str::to_owned);
     if let Some(agreed) = agreed
-        && let Err(error) = request.subprotocol(&agreed)
+        && let Err(error) = request.select_subprotocol(&agreed)
     {
         tracing::warn!(%error, "subprotocol");
     }
@@ -67,7 +71,7 @@ async fn open(mut request: Upgrade, subprotocols: Arc<[String]>) -> Result<WebSo
 }
 
 /// Accepts a socket and tells it what carries it.
-async fn accept_and_tell(request: Upgrade) -> Result<WebSocket, h2ws::Error> {
+async fn accept_and_tell(request: WebSocketRequest) -> Result<WebSocket, h2ws::Error> {
     let before = request.headers().get(CARRIED_BY).cloned();
     let mut socket = request.accept().await?;
     let carrier = match before.as_ref().map(HeaderValue::to_str) {

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
+use h2ws::Server;
+use h2ws::server::{ServerBuilder, ShutdownReport};
 use h2ws::tls::ServerTls;
-use h2ws::{Drained, Server, ServerBuilder};
 
 use crate::args::ListenArgs;
 use crate::tls::ServerFiles;
@@ -76,8 +77,8 @@ pub(crate) fn count(number: usize, what: &str) -> String {
 }
 
 /// Reports what had to be cut.
-pub(crate) fn report(drained: Drained) {
-    if drained != Drained::default() {
+pub(crate) fn report(drained: ShutdownReport) {
+    if drained != ShutdownReport::default() {
         log::tell(format_args!(
             "cut {} and {} that did not close in time",
             count(drained.sockets_cut, "socket"),

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use h2ws::client::{ClientBuilder, RequestBuilder};
+use h2ws::handshake::DeflateConfig;
 use h2ws::handshake::{HandshakeError, Key, Offer, Target, UrlError, extended_connect, upgrade};
+use h2ws::proxy::ProxyError;
 use h2ws::tls::Identity;
-use h2ws::{Client, ClientBuilder, DeflateConfig, Error, ProxyError, RequestBuilder};
+use h2ws::{Client, Error};
 use http::HeaderMap;
 use http::header::ORIGIN;
 use rustls::client::danger::ServerCertVerifier;
@@ -43,7 +46,7 @@ pub(crate) fn unopened(error: Error, url: &str) -> Failure {
     let target = url.parse::<Target>().ok();
     let is_clear = target.as_ref().is_some_and(|target| !target.secure());
     match &error {
-        Error::Refused(refusal) => {
+        Error::Rejected(refusal) => {
             let body = String::from_utf8_lossy(&refusal.body);
             match body.trim() {
                 "" => error.into(),

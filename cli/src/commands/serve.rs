@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use h2ws::handshake::{AllowedAuthorities, AllowedOrigins};
-use h2ws::{DeflateConfig, Http2Config, ProcessBuffer, Server, TcpConfig};
+use h2ws::config::{ProcessBuffer, TcpConfig};
+use h2ws::handshake::DeflateConfig;
+use h2ws::handshake::{AllowedHosts, AllowedOrigins};
+use h2ws::{Http2Config, Server};
 
 use super::echo::echo;
 use super::listen;
@@ -16,13 +18,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         ProcessBuffer::default().set_limit(bytes);
     }
     let http2 = Http2Config::default()
-        .max_concurrent_streams(args.max_streams)
+        .max_concurrent_streams(args.max_concurrent_streams)
         .stream_window(args.stream_window);
     let mut builder = Server::builder()
         .http2(http2)
         .tcp(args.tcp.over(TcpConfig::default()))
         .max_connections(args.max_connections)
-        .connections_per_client(args.connections_per_client)
+        .max_connections_per_client(args.max_connections_per_client)
         .extended_connect(!args.no_extended_connect);
     if args.deflate {
         builder = builder.deflate(DeflateConfig::default());
@@ -33,9 +35,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         builder = builder.allowed_origins(origins);
     }
     if !args.allow_host.is_empty() {
-        let hosts = AllowedAuthorities::parse(&args.allow_host);
+        let hosts = AllowedHosts::parse(&args.allow_host);
         let hosts = hosts.map_err(|error| Usage::of("--allow-host", &error))?;
-        builder = builder.allowed_authorities(hosts);
+        builder = builder.allowed_hosts(hosts);
     }
     // Before anybody is told that the program is there.
     let stop = signals::drain();

@@ -15,7 +15,7 @@ fn the_example_passes_its_check() {
 }
 
 const WRONG: &str = r#"listen = "localhost"
-drain_grace = "30"
+drain_timeout = "30"
 cleartext = "yes"
 speed = 11
 
@@ -24,7 +24,7 @@ cert = "nowhere.pem"
 key = "nowhere.key"
 
 [limits]
-sockets = -1
+max_sockets = -1
 
 [[route]]
 host = "a b"

@@ -181,7 +181,7 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
     assert_eq!(
         refused
             .expect_err("no route")
-            .refusal()
+            .rejected_response()
             .expect("an answer")
             .status,
         404
@@ -223,7 +223,7 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
     }
 
     // Bytes only: nobody answers the Close frame, so the drain waits.
-    let mut held = client.request(&chat).open().await.expect("open");
+    let mut held = client.request(&chat).connect_raw().await.expect("open");
     bridge.server.running.signal("TERM");
     let mut close = [0; 4];
     held.read_exact(&mut close).await.expect("a Close frame");
@@ -423,7 +423,7 @@ async fn an_upstream_without_websockets_is_told_by_its_answer() {
     });
     let error = client(HttpVersion::Http2).connect(&bridge.url).await;
     let refusal = error.expect_err("refused");
-    assert_eq!(refusal.refusal().expect("an answer").status, 502);
+    assert_eq!(refusal.rejected_response().expect("an answer").status, 502);
     let _io = answered.await.expect("no panic");
     bridge
         .running

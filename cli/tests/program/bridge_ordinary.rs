@@ -82,7 +82,7 @@ async fn sockets_alone_where_that_was_said() {
     let backend = Server::start(&["--cleartext"]);
     let files = Scratch::new();
     let routes = format!(
-        "cleartext = true\n[[route]]\npath = \"/echo/*\"\nordinary = false\nto = \"{}\"\n",
+        "cleartext = true\n[[route]]\npath = \"/echo/*\"\nwebsockets_only = true\nto = \"{}\"\n",
         backend.url
     );
     let file = files.file("bridge.toml", &routes);
@@ -90,11 +90,12 @@ async fn sockets_alone_where_that_was_said() {
     let mut client = connect(&bridge).await;
     assert_eq!(get(&mut client, "/echo").await.0, 400);
     assert_eq!(get(&mut client, "/").await.0, 404);
-    let bridge = Server::bridge(&["--cleartext", "--sockets-only", "--to", &backend.url]);
+    let bridge = Server::bridge(&["--cleartext", "--websockets-only", "--to", &backend.url]);
     let mut client = connect(&bridge).await;
     assert_eq!(get(&mut client, "/").await.0, 400);
 
-    let tcp = "[[route]]\nto = \"tcp://127.0.0.1:1\"\nallowed_origins = \"*\"\nordinary = true\n";
+    let tcp =
+        "[[route]]\nto = \"tcp://127.0.0.1:1\"\nallowed_origins = \"*\"\nwebsockets_only = false\n";
     let file = files.file("tcp.toml", tcp);
     let checked =
         crate::process::run_with(&mut h2ws(&["bridge", "--config", &file, "--check"]), "");

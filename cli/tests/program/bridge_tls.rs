@@ -31,7 +31,7 @@ fn upstreams_are_trusted_by_a_file_and_shown_a_certificate() {
     let pair = "cert = \"ours-leaf.pem\"\nkey = \"ours-leaf.key\"\n";
     for good in [
         by_line(&[&["--upstream-cacert", &ca], &shown[..]].concat()),
-        by_file(&format!("ca = \"ours.pem\"\n{pair}")),
+        by_file(&format!("cacert = \"ours.pem\"\n{pair}")),
     ] {
         echoes(&good, &[]);
     }
@@ -39,8 +39,8 @@ fn upstreams_are_trusted_by_a_file_and_shown_a_certificate() {
         by_line(&[&["--upstream-cacert", &other], &shown[..]].concat()),
         by_line(&shown),
         by_line(&["--upstream-cacert", &ca]),
-        by_file(&format!("ca = \"other.pem\"\n{pair}")),
-        by_file("ca = \"ours.pem\"\n"),
+        by_file(&format!("cacert = \"other.pem\"\n{pair}")),
+        by_file("cacert = \"ours.pem\"\n"),
     ] {
         connect(&bad.url, &[]).exited(1).says("502");
     }
@@ -64,7 +64,7 @@ fn each_route_has_its_own_trust_and_certificate() {
         )
     };
     let tls = |ca: &str, name: &str| {
-        format!("ca = \"{ca}.pem\"\ncert = \"{name}-leaf.pem\"\nkey = \"{name}-leaf.key\"\n")
+        format!("cacert = \"{ca}.pem\"\ncert = \"{name}-leaf.pem\"\nkey = \"{name}-leaf.key\"\n")
     };
     let own = |keys: &str| format!("[route.upstream_tls]\n{keys}");
     let text = [
@@ -74,7 +74,7 @@ fn each_route_has_its_own_trust_and_certificate() {
         // The same servers, once more and otherwise.
         route("unknown", &partner, &own(&tls("partner", "ours"))),
         route("distrusted", &ours, &own(&tls("partner", "ours"))),
-        route("unshown", &ours, &own("ca = \"ours.pem\"\n")),
+        route("unshown", &ours, &own("cacert = \"ours.pem\"\n")),
         route(
             "anyone",
             &stranger,

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use futures_util::StreamExt;
-use h2ws::{CloseCode, CloseFrame, Upgrade};
+use h2ws::server::WebSocketRequest;
+use h2ws::{CloseCode, CloseFrame};
 
 use crate::process::{Ended, Server, h2ws, run, run_with, start_with};
 
@@ -12,7 +13,7 @@ fn connect(url: &str, args: &[&str], input: &str) -> Ended {
 }
 
 /// A server in this process, for what `serve` does not do.
-fn server<F>(handler: fn(Upgrade) -> F) -> (tokio::runtime::Runtime, SocketAddr)
+fn server<F>(handler: fn(WebSocketRequest) -> F) -> (tokio::runtime::Runtime, SocketAddr)
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -189,7 +189,7 @@ fn server_with_alpn(alpn: &str) -> (tokio::runtime::Runtime, String) {
         let server = h2ws::Server::builder().tls(config).bind("127.0.0.1:0");
         let server = server.await.expect("a free port");
         let address = server.local_addr().expect("an address");
-        let echo = |request: h2ws::Upgrade| async move {
+        let echo = |request: h2ws::server::WebSocketRequest| async move {
             let Ok(mut socket) = request.accept().await else {
                 return;
             };

@@ -155,7 +155,7 @@ async fn a_second_sigint_stops_at_once() {
         let server = Server::start(&["--cleartext"]);
         let request = client(version).request(&server.url);
         // Bytes only: nobody answers the Close frame, so the drain waits.
-        let mut stream = request.open().await.expect("open");
+        let mut stream = request.connect_raw().await.expect("open");
         server.running.signal("INT");
         let mut close = [0; 4];
         stream.read_exact(&mut close).await.expect("a Close frame");

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, CloseFrame, Message, Upgrade};
+use h2ws::server::WebSocketRequest;
+use h2ws::{CloseCode, CloseFrame, Message};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::process::{Running, Server, h2ws, run, run_with};
@@ -53,7 +54,7 @@ fn shown(command: &mut Command) -> (String, Option<i32>) {
 /// Clears a screen, sets a title, moves to the beginning of the line, and C1.
 const EVIL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\rh2ws: fine\u{9b}31m";
 
-fn server<F>(handler: fn(Upgrade) -> F) -> (tokio::runtime::Runtime, SocketAddr)
+fn server<F>(handler: fn(WebSocketRequest) -> F) -> (tokio::runtime::Runtime, SocketAddr)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -75,13 +76,13 @@ fn is_harmless(text: &str) -> bool {
         .all(|c| !c.is_control() || c == '\n' || c == '\t')
 }
 
-async fn refuses(request: Upgrade) {
+async fn refuses(request: WebSocketRequest) {
     let mut response = http::Response::new(bytes::Bytes::from(format!("{EVIL}\nmore\n")));
     *response.status_mut() = http::StatusCode::FORBIDDEN;
     request.reject_with(response);
 }
 
-async fn says(request: Upgrade) {
+async fn says(request: WebSocketRequest) {
     let mut socket = request.accept().await.expect("open");
     let _ = socket.send(Message::text(EVIL)).await;
     let _ = socket.send(Message::binary(EVIL.as_bytes().to_vec())).await;

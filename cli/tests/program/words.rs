@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 
 use futures_util::StreamExt;
-use h2ws::Upgrade;
+use h2ws::server::WebSocketRequest;
 
 use crate::certificates::{authority, connect};
 use crate::process::{Ended, Scratch, Server, h2ws, run, run_with};
@@ -136,7 +136,7 @@ fn a_server_logs_refused_certificates() {
 }
 
 /// A server in this process, for what `serve` does not do.
-fn server<F>(handler: fn(Upgrade) -> F) -> (tokio::runtime::Runtime, String)
+fn server<F>(handler: fn(WebSocketRequest) -> F) -> (tokio::runtime::Runtime, String)
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, CloseFrame, Error, Message, Upgrade, WebSocket};
+use h2ws::server::WebSocketRequest;
+use h2ws::{CloseCode, CloseFrame, Error, Message, WebSocket};
 use http::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -18,7 +19,7 @@ use tower_service::Service;
 use crate::{Failure, deflate};
 
 /// Answers the request, and serves the socket to its end.
-pub async fn answer(mut request: Upgrade) -> Result<(), Failure> {
+pub async fn answer(mut request: WebSocketRequest) -> Result<(), Failure> {
     if request.path().starts_with("/refuse") {
         let mut refusal = Response::new("not you\n".into());
         *refusal.status_mut() = StatusCode::FORBIDDEN;
@@ -26,14 +27,14 @@ pub async fn answer(mut request: Upgrade) -> Result<(), Failure> {
         return Ok(());
     }
     let chosen = request
-        .subprotocols()
+        .requested_subprotocols()
         .find(|name| name.starts_with("echo"))
         .map(str::to_owned);
     if let Some(name) = &chosen {
-        request.subprotocol(name)?;
+        request.select_subprotocol(name)?;
     }
     if let Some(parameters) = request.uri().query() {
-        request.deflate(deflate(parameters)?);
+        request.set_deflate(deflate(parameters)?);
     }
     let facts = facts(&request);
     let mut socket = request.accept().await?;
@@ -91,7 +92,7 @@ pub async fn obey(socket: &mut WebSocket, order: &str, facts: &str) -> Result<bo
 }
 
 /// How the request came, as JSON.
-fn facts(request: &Upgrade) -> String {
+fn facts(request: &WebSocketRequest) -> String {
     let version = if request.version() == Version::HTTP_2 {
         "2"
     } else {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use h2ws::DeflateConfig;
+use h2ws::handshake::DeflateConfig;
 use h2ws::handshake::deflate::WindowBits;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -299,7 +299,7 @@ def acks_of_nothing(t):
     flooded(t, repeated(f.settings(ack=True) * 5000), code=None)
 
 
-@row("server", "--max-streams", "9000", memory=128)
+@row("server", "--max-concurrent-streams", "9000", memory=128)
 def windows_changed_under_many_sockets(t):
     """H10: SETTINGS_INITIAL_WINDOW_SIZE up and down under 9,000 sockets, hidden among DATA."""
     c = t.connect()

@@ -157,7 +157,7 @@ def data_behind_a_reset(t):
     t.got(f"{sent >> 20} MiB, {c.end()}")
 
 
-@row("server", "--max-streams", "100", quick=True)
+@row("server", "--max-concurrent-streams", "100", quick=True)
 def sockets_beyond_the_limit(t):
     """1,000 sockets where 100 are allowed: REFUSED_STREAM, and siblings live."""
     c = t.connect()
@@ -170,7 +170,7 @@ def sockets_beyond_the_limit(t):
     t.want(refused == 901, "not 901 refused")
 
 
-@row("server", "--max-streams", "100")
+@row("server", "--max-concurrent-streams", "100")
 def sockets_beyond_the_limit_without_end(t):
     """CONNECT after CONNECT beyond the limit, without a look at the refusals."""
     c = t.connect()
@@ -440,7 +440,7 @@ def silent_connections(t):
     filled(t, 30, lambda: t.tcp())
 
 
-@row("server", "--connections-per-client", "5", quick=True, limit=30)
+@row("server", "--max-connections-per-client", "5", quick=True, limit=30)
 def connections_of_one_address(t):
     """H7: 50 connections from one address, where 5 are allowed: the others are closed, and other addresses get in."""
     opened = [t.tcp(source="127.0.0.2") for _ in range(50)]

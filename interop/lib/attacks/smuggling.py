@@ -285,7 +285,7 @@ path = "/admin/*"
 to = "ws://127.0.0.1:UPSTREAM"
 version = "http1"
 allowed_origins = ["https://admin.example"]
-ordinary = false
+websockets_only = true
 """
 
 

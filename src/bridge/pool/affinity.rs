@@ -64,7 +64,7 @@ impl Affinity {
     }
 
     /// By the client's address: of the connection, or as proxies tell where the
-    /// route [trusts](crate::RouteBuilder::trust_forwarded) them.
+    /// route [trusts](crate::bridge::RouteBuilder::trust_forwarded) them.
     #[must_use]
     pub fn client() -> Self {
         Self(Kind::Client)

@@ -91,7 +91,7 @@ impl Check {
 
     /// By which name an HTTP check asks (`Host`): servers refuse names that they
     /// do not know. Default that of the upstream's URL, or its [name in
-    /// TLS](crate::RouteBuilder::server_name).
+    /// TLS](crate::bridge::RouteBuilder::server_name).
     #[must_use]
     pub fn host(mut self, host: impl Into<Option<HostPort>>) -> Self {
         self.host = host.into();
@@ -177,7 +177,7 @@ async fn status(
     let url = format!("{}{path}", upstream.origin());
     let target: Target = url.parse().map_err(HandshakeError::Url)?;
     let target = match host {
-        Some(host) => target.called(host),
+        Some(host) => target.with_authority(host),
         None => target,
     };
     let version = HttpVersion::Http1;
@@ -346,7 +346,7 @@ mod tests {
         let pool = Arc::new(Pool::new("route".into(), vec![up.clone(), down], settings));
         let task = tokio::spawn(pool.clone().check(Client::builder().build().unwrap()));
         let marked = async {
-            while pool.statuses().iter().all(|status| status.is_fit) {
+            while pool.statuses().iter().all(|status| status.is_healthy) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };

@@ -19,9 +19,9 @@ pub struct Ejection {
     pub failures: u32,
     /// How long it is left out the first time; doubled with each further one,
     /// until it has been well for as long as it was left out. Default 5 s.
-    pub first: Duration,
+    pub base_ejection_time: Duration,
     /// How long at most. Default 5 minutes.
-    pub longest: Duration,
+    pub max_ejection_time: Duration,
     /// Whether answers with 502, 503 or 504 count as failures, too. Default
     /// false: an application may give such an answer to one user, and be well.
     pub gateway_errors: bool,
@@ -34,8 +34,8 @@ impl Default for Ejection {
     fn default() -> Self {
         Self {
             failures: 3,
-            first: Duration::from_secs(5),
-            longest: Duration::from_secs(300),
+            base_ejection_time: Duration::from_secs(5),
+            max_ejection_time: Duration::from_secs(300),
             gateway_errors: false,
         }
     }
@@ -50,14 +50,20 @@ impl Ejection {
 
     /// Sets [`first`](Self::first).
     #[must_use]
-    pub fn first(self, first: Duration) -> Self {
-        Self { first, ..self }
+    pub fn base_ejection_time(self, base_ejection_time: Duration) -> Self {
+        Self {
+            base_ejection_time,
+            ..self
+        }
     }
 
     /// Sets [`longest`](Self::longest).
     #[must_use]
-    pub fn longest(self, longest: Duration) -> Self {
-        Self { longest, ..self }
+    pub fn max_ejection_time(self, max_ejection_time: Duration) -> Self {
+        Self {
+            max_ejection_time,
+            ..self
+        }
     }
 
     /// Sets [`gateway_errors`](Self::gateway_errors).
@@ -81,7 +87,9 @@ impl Ejection {
     /// How long the `nth` ejection lasts, counted from 1.
     fn lasts(&self, nth: u32) -> Duration {
         let factor = 2_u32.saturating_pow(nth.saturating_sub(1));
-        self.first.saturating_mul(factor).min(self.longest)
+        self.base_ejection_time
+            .saturating_mul(factor)
+            .min(self.max_ejection_time)
     }
 }
 
@@ -127,7 +135,7 @@ struct Checked {
 
 impl Health {
     /// Whether it is to be used.
-    pub(super) fn is_fit(&self, now: Instant) -> bool {
+    pub(super) fn is_healthy(&self, now: Instant) -> bool {
         let ejected = self.ejected.is_some_and(|ejected| now < ejected.until);
         let down = self.checked.as_ref().is_some_and(|checked| !checked.up);
         !ejected && !down
@@ -202,8 +210,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn policy() -> Ejection {
-        let policy = Ejection::default().failures(2).first(SECOND);
-        policy.longest(3 * SECOND)
+        let policy = Ejection::default().failures(2).base_ejection_time(SECOND);
+        policy.max_ejection_time(3 * SECOND)
     }
 
     #[test]
@@ -212,11 +220,11 @@ mod tests {
         assert_eq!(health.failed(now, &policy()), None);
         health.succeeded(now);
         assert_eq!(health.failed(now, &policy()), None);
-        assert!(health.is_fit(now));
+        assert!(health.is_healthy(now));
         let change = health.failed(now, &policy());
         assert_eq!(change, Some(Change::Ejected(SECOND)));
-        assert!(!health.is_fit(now));
-        assert!(health.is_fit(now + SECOND));
+        assert!(!health.is_healthy(now));
+        assert!(health.is_healthy(now + SECOND));
     }
 
     #[test]
@@ -227,7 +235,10 @@ mod tests {
             let lasts = seconds * SECOND;
             assert_eq!(health.failed(now, &policy()), Some(Change::Ejected(lasts)));
             now += lasts;
-            assert!(health.is_fit(now), "tried again, with one failure to go");
+            assert!(
+                health.is_healthy(now),
+                "tried again, with one failure to go"
+            );
         }
     }
 
@@ -239,7 +250,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(health.failed(now, &policy()), None);
         }
-        assert!(health.is_fit(now + SECOND));
+        assert!(health.is_healthy(now + SECOND));
     }
 
     #[test]
@@ -272,20 +283,22 @@ mod tests {
         let (mut health, now) = (Health::default(), Instant::now());
         health.failed(now, &policy());
         health.failed(now, &policy());
-        assert!(!health.is_fit(now));
+        assert!(!health.is_healthy(now));
         health.succeeded(now);
-        assert!(health.is_fit(now));
+        assert!(health.is_healthy(now));
     }
 
     #[test]
     fn an_ejection_may_last_for_ever() {
-        let policy = policy().first(Duration::MAX).longest(Duration::MAX);
+        let policy = policy()
+            .base_ejection_time(Duration::MAX)
+            .max_ejection_time(Duration::MAX);
         let (mut health, now) = (Health::default(), Instant::now());
         health.failed(now, &policy);
         assert!(health.failed(now, &policy).is_some());
-        assert!(!health.is_fit(now + 1_000_000 * SECOND));
+        assert!(!health.is_healthy(now + 1_000_000 * SECOND));
         health.succeeded(now);
-        assert!(health.is_fit(now));
+        assert!(health.is_healthy(now));
     }
 
     #[test]
@@ -294,7 +307,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(health.failed(now, &policy().failures(0)), None);
         }
-        assert!(health.is_fit(now));
+        assert!(health.is_healthy(now));
     }
 
     #[test]
@@ -304,17 +317,17 @@ mod tests {
             unhealthy: 3,
         };
         let (mut health, now) = (Health::default(), Instant::now());
-        assert!(health.is_fit(now), "nothing is known against it");
+        assert!(health.is_healthy(now), "nothing is known against it");
         assert_eq!(health.checked(false, thresholds), Some(Change::Down));
         assert_eq!(health.checked(true, thresholds), None);
         assert_eq!(health.checked(false, thresholds), None);
         assert_eq!(health.checked(true, thresholds), None);
-        assert!(!health.is_fit(now), "not two in a row");
+        assert!(!health.is_healthy(now), "not two in a row");
         assert_eq!(health.checked(true, thresholds), Some(Change::Up));
-        assert!(health.is_fit(now));
+        assert!(health.is_healthy(now));
         let changes = [(); 3].map(|()| health.checked(false, thresholds));
         assert_eq!(changes, [None, None, Some(Change::Down)]);
         health.forget_checks();
-        assert!(health.is_fit(now));
+        assert!(health.is_healthy(now));
     }
 }

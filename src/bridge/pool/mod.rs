@@ -126,7 +126,7 @@ impl Pool {
         let untried: Vec<_> = members.all.iter().filter(untried).cloned().collect();
         let fit = untried
             .iter()
-            .filter(|member| member.health().is_fit(now))
+            .filter(|member| member.health().is_healthy(now))
             .cloned()
             .collect::<Vec<_>>();
         // With nothing against it, or if there is no such, as the last resort.
@@ -202,7 +202,7 @@ impl Pool {
         let members = self.members().all.clone();
         let status = |member: Arc<Member>| UpstreamStatus {
             sockets: member.open(),
-            is_fit: member.health().is_fit(now),
+            is_healthy: member.health().is_healthy(now),
             upstream: member.upstream.clone(),
         };
         members.into_iter().map(status).collect()
@@ -236,7 +236,7 @@ fn mint(candidates: &[Arc<Member>]) -> Option<(String, usize)> {
     keys.min_by_key(|(_, at)| candidates.get(*at).map(|member| member.open()))
 }
 
-/// What is known of a server; see [`Route::upstreams`](crate::Route::upstreams).
+/// What is known of a server; see [`Route::upstreams`](crate::bridge::Route::upstreams).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamStatus {
@@ -245,7 +245,7 @@ pub struct UpstreamStatus {
     /// Sockets that lead there.
     pub sockets: usize,
     /// Whether it gets new ones: it was not ejected and passes its checks.
-    pub is_fit: bool,
+    pub is_healthy: bool,
 }
 
 /// A server that was picked for one socket, counted there until this is

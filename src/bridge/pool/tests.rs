@@ -75,16 +75,19 @@ async fn who_fails_is_left_out_for_a_time_unless_all_do() {
     fail("a");
     let picked: Vec<_> = (0..4).map(|_| pick(&pool)).collect();
     assert!(picked.iter().all(|lease| host(lease) != "a"));
-    assert_eq!(pool.statuses().iter().filter(|one| one.is_fit).count(), 2);
+    assert_eq!(
+        pool.statuses().iter().filter(|one| one.is_healthy).count(),
+        2
+    );
     drop(picked);
     fail("b");
     fail("c");
-    assert!(pool.statuses().iter().all(|status| !status.is_fit));
+    assert!(pool.statuses().iter().all(|status| !status.is_healthy));
     let picked: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
     assert_eq!(open(&pool), [1, 1, 1], "the last resort is all of them");
     drop(picked);
-    tokio::time::advance(Ejection::default().first).await;
-    assert!(pool.statuses().iter().all(|status| status.is_fit));
+    tokio::time::advance(Ejection::default().base_ejection_time).await;
+    assert!(pool.statuses().iter().all(|status| status.is_healthy));
 }
 
 fn cookie(lease: &Lease) -> Option<HeaderMap> {
@@ -120,7 +123,7 @@ async fn a_cookie_leads_back_even_through_another_replica() {
     (0..3).for_each(|_| first[0].failed());
     let elsewhere = one.pick(&request, PEER, &[]).unwrap();
     assert_ne!(host(&elsewhere), host(&first[0]));
-    tokio::time::advance(Ejection::default().first).await;
+    tokio::time::advance(Ejection::default().base_ejection_time).await;
     let back = one.pick(&request, PEER, &[]).unwrap();
     assert_eq!(host(&back), host(&first[0]));
 }
@@ -183,7 +186,13 @@ async fn a_newer_pool_knows_what_the_older_one_learned() {
     let mut known: Vec<_> = newer
         .statuses()
         .into_iter()
-        .map(|status| (status.upstream.to_string(), status.sockets, status.is_fit))
+        .map(|status| {
+            (
+                status.upstream.to_string(),
+                status.sockets,
+                status.is_healthy,
+            )
+        })
         .collect();
     known.sort();
     let expected = [
@@ -230,15 +239,15 @@ proptest! {
                 0 | 1 => {
                     let before = pool.statuses();
                     let lease = pick(&pool);
-                    let any_fit = before.iter().any(|status| status.is_fit);
+                    let any_fit = before.iter().any(|status| status.is_healthy);
                     let least = before.iter()
-                        .filter(|status| status.is_fit || !any_fit)
+                        .filter(|status| status.is_healthy || !any_fit)
                         .map(|status| status.sockets)
                         .min();
                     let of = |status: &&UpstreamStatus| status.upstream == *lease.upstream();
                     let picked = before.iter().find(of).unwrap();
                     prop_assert_eq!(Some(picked.sockets), least);
-                    prop_assert!(picked.is_fit || !any_fit);
+                    prop_assert!(picked.is_healthy || !any_fit);
                     leases.push(lease);
                 }
                 _ if leases.is_empty() => {}

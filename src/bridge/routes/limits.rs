@@ -11,18 +11,18 @@ use http::HeaderValue;
 /// BridgeLimits on the sockets of a bridge. What is beyond them is answered 503 with
 /// `Retry-After`. Those of a route alone: [`RouteBuilder::max_sockets`].
 ///
-/// [`RouteBuilder::max_sockets`]: crate::RouteBuilder::max_sockets
+/// [`RouteBuilder::max_sockets`]: crate::bridge::RouteBuilder::max_sockets
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BridgeLimits {
     /// Sockets in all. Default 100,000.
-    pub sockets: Option<usize>,
+    pub max_sockets: Option<usize>,
     /// Sockets of one client: of an IPv4 address, or of an IPv6 network of 64
     /// bits, which is what one subscriber has. Behind a load balancer that
     /// ends connections every client has its address, unless the route
-    /// [trusts](crate::RouteBuilder::trust_forwarded) what it tells of them.
+    /// [trusts](crate::bridge::RouteBuilder::trust_forwarded) what it tells of them.
     /// Default none.
-    pub sockets_per_client: Option<usize>,
+    pub max_sockets_per_client: Option<usize>,
     /// What a client that is turned away is told to wait, in whole seconds.
     /// Default 1 s.
     pub retry_after: Duration,
@@ -31,8 +31,8 @@ pub struct BridgeLimits {
 impl Default for BridgeLimits {
     fn default() -> Self {
         Self {
-            sockets: Some(100_000),
-            sockets_per_client: None,
+            max_sockets: Some(100_000),
+            max_sockets_per_client: None,
             retry_after: Duration::from_secs(1),
         }
     }
@@ -41,16 +41,19 @@ impl Default for BridgeLimits {
 impl BridgeLimits {
     /// Sets [`sockets`](Self::sockets).
     #[must_use]
-    pub fn sockets(self, sockets: impl Into<Option<usize>>) -> Self {
-        let sockets = sockets.into();
-        Self { sockets, ..self }
+    pub fn max_sockets(self, sockets: impl Into<Option<usize>>) -> Self {
+        let max_sockets = sockets.into();
+        Self {
+            max_sockets,
+            ..self
+        }
     }
 
-    /// Sets [`sockets_per_client`](Self::sockets_per_client).
+    /// Sets [`max_sockets_per_client`](Self::max_sockets_per_client).
     #[must_use]
-    pub fn sockets_per_client(self, sockets: impl Into<Option<usize>>) -> Self {
+    pub fn max_sockets_per_client(self, sockets: impl Into<Option<usize>>) -> Self {
         Self {
-            sockets_per_client: sockets.into(),
+            max_sockets_per_client: sockets.into(),
             ..self
         }
     }
@@ -68,7 +71,7 @@ impl BridgeLimits {
 /// A limit that a socket would be beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Saturated {
+pub struct LimitExceeded {
     /// Which limit.
     pub limit: Limit,
     /// For `Retry-After`.
@@ -87,7 +90,7 @@ pub enum Limit {
     Client,
 }
 
-impl Saturated {
+impl LimitExceeded {
     /// `Retry-After`: whole seconds (RFC 9110 §10.2.3), and not none.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
@@ -96,7 +99,7 @@ impl Saturated {
     }
 }
 
-impl fmt::Display for Saturated {
+impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = match self.limit {
             Limit::Bridge => "this bridge",
@@ -107,7 +110,7 @@ impl fmt::Display for Saturated {
     }
 }
 
-impl std::error::Error for Saturated {}
+impl std::error::Error for LimitExceeded {}
 
 /// Sockets that are open. It outlives the table of routes.
 #[derive(Debug, Default)]
@@ -132,19 +135,19 @@ impl Counts {
         route: &Arc<str>,
         max_of_route: Option<usize>,
         peer: IpAddr,
-    ) -> Result<Permit, Saturated> {
+    ) -> Result<Permit, LimitExceeded> {
         let client = client(peer);
         let mut state = self.lock();
         let of_route = state.routes.get(route).copied().unwrap_or(0);
         let of_client = state.clients.get(&client).copied().unwrap_or(0);
         for (limit, open, max) in [
-            (Limit::Client, of_client, limits.sockets_per_client),
+            (Limit::Client, of_client, limits.max_sockets_per_client),
             (Limit::Route, of_route, max_of_route),
-            (Limit::Bridge, state.total, limits.sockets),
+            (Limit::Bridge, state.total, limits.max_sockets),
         ] {
             if max.is_some_and(|max| open >= max) {
                 let retry_after = limits.retry_after;
-                return Err(Saturated { limit, retry_after });
+                return Err(LimitExceeded { limit, retry_after });
             }
         }
         state.total += 1;
@@ -228,7 +231,11 @@ mod tests {
 
     #[test]
     fn each_limit_turns_away_what_is_beyond_it_and_no_other() {
-        let gate = Gate::new(BridgeLimits::default().sockets(4).sockets_per_client(2));
+        let gate = Gate::new(
+            BridgeLimits::default()
+                .max_sockets(4)
+                .max_sockets_per_client(2),
+        );
         let first = gate.admit("a", Some(3), A).unwrap();
         let _second = gate.admit("a", Some(3), A).unwrap();
         assert_eq!(gate.admit("a", Some(3), A).unwrap_err(), Limit::Client);
@@ -251,13 +258,13 @@ mod tests {
 
     #[test]
     fn a_limit_of_nothing_lets_nobody_in() {
-        let gate = Gate::new(BridgeLimits::default().sockets(0));
+        let gate = Gate::new(BridgeLimits::default().max_sockets(0));
         assert_eq!(gate.admit("a", None, A).unwrap_err(), Limit::Bridge);
     }
 
     #[test]
     fn an_ipv6_network_is_one_client() {
-        let gate = Gate::new(BridgeLimits::default().sockets_per_client(1));
+        let gate = Gate::new(BridgeLimits::default().max_sockets_per_client(1));
         let _one = gate.admit("a", None, "2001:db8::1").unwrap();
         assert_eq!(
             gate.admit("a", None, "2001:db8::2").unwrap_err(),

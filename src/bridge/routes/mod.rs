@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-pub use self::limits::{BridgeLimits, Limit, Permit, Saturated};
+pub use self::limits::{BridgeLimits, Limit, LimitExceeded, Permit};
 pub use self::pattern::InvalidPattern;
 pub use self::route::{InvalidRoute, Route, RouteBuilder, Timeouts, UpstreamHost};
 pub use self::rules::{HeaderRules, InvalidHeaderRule};
@@ -35,7 +35,7 @@ use crate::handshake::HostPort;
 /// a route for `/admin/*`.
 ///
 /// ```
-/// use h2ws::{Route, Routes};
+/// use h2ws::bridge::{Route, Routes};
 ///
 /// let route = |host, path, upstream: &str| -> Result<Route, Box<dyn std::error::Error>> {
 ///     Ok(Route::builder(host, path)?.upstream(upstream.parse()?).build()?)

@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 pub use self::builder::{InvalidRoute, RouteBuilder};
 
-use super::limits::{BridgeLimits, Counts, Permit, Saturated};
+use super::limits::{BridgeLimits, Counts, LimitExceeded, Permit};
 use super::pattern::{HostPattern, InvalidPattern, PathPattern, behind};
 use super::rules::HeaderRules;
 use crate::bridge::forwarded::{self, Families};
@@ -21,7 +21,7 @@ use crate::handshake::{AllowedOrigins, HostPort};
 use crate::setting::{InvalidSetting, time};
 
 /// Where requests for some hosts and paths are led, and how; made by
-/// [`Route::builder`], put into [`Routes`](crate::Routes).
+/// [`Route::builder`], put into [`Routes`](crate::bridge::Routes).
 #[derive(Debug)]
 pub struct Route {
     name: Arc<str>,
@@ -37,7 +37,7 @@ pub struct Route {
     families: Families,
     websocket_key: bool,
     trust_forwarded: bool,
-    ordinary: bool,
+    websockets_only: bool,
     via: Option<String>,
     max_sockets: Option<usize>,
     client: Option<Client>,
@@ -249,10 +249,10 @@ impl Route {
     /// Whether ordinary requests are taken on, too, and not sockets alone.
     #[must_use]
     pub fn takes_ordinary(&self) -> bool {
-        self.ordinary
+        !self.websockets_only
     }
 
-    /// What it calls this hop in `Via`, if it says so.
+    /// What it calls this hop in `HandshakeKind`, if it says so.
     #[must_use]
     pub fn via(&self) -> Option<&str> {
         self.via.as_deref()
@@ -269,7 +269,7 @@ impl Route {
     /// # Errors
     ///
     /// If one of the limits is reached.
-    pub fn admit(&self, peer: IpAddr) -> Result<Permit, Saturated> {
+    pub fn admit(&self, peer: IpAddr) -> Result<Permit, LimitExceeded> {
         // One that is in no table has the defaults, and nobody beside it.
         let (limits, counts) = self.admission.get_or_init(Default::default);
         counts.admit(limits, &self.name, self.max_sockets, peer)

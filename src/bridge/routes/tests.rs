@@ -150,7 +150,7 @@ fn routes_that_cannot_be_told_apart_are_a_conflict() {
 
 #[tokio::test]
 async fn a_replaced_table_goes_on_counting() {
-    let limits = BridgeLimits::default().sockets(2);
+    let limits = BridgeLimits::default().max_sockets(2);
     let build = |place| {
         let builder = Routes::builder().limits(limits.clone());
         builder.route(route("*", place)).build().unwrap()

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::asking::Ask;
+use super::super::fallback_probe::Ask;
 use super::*;
 use crate::error::Timeout;
 
@@ -56,7 +56,7 @@ const HTTP2: HttpVersion = HttpVersion::Http2;
 fn rules() -> Rules {
     Rules {
         max_connections: 64,
-        forget_after: FORGET,
+        http1_cache_ttl: FORGET,
         connect: CONNECT,
         handshake: CONNECT,
     }
@@ -269,7 +269,7 @@ async fn a_dial_belongs_to_all_that_joined_it() {
 #[tokio::test(start_paused = true)]
 async fn what_a_dial_learned_holds_for_all_that_joined_it() {
     let mut origin = Origin::new();
-    origin.rules.forget_after = Duration::ZERO;
+    origin.rules.http1_cache_ttl = Duration::ZERO;
     let (mut first, _) = origin.asks(AUTO);
     let (mut second, _) = origin.asks(AUTO);
     let (mut third, _) = origin.asks(HTTP2);

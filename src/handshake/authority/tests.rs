@@ -113,7 +113,7 @@ fn rfc9110_15_5_20_only_our_names() {
         "any.test:*",
         "[::1]",
     ];
-    let ours = AllowedAuthorities::parse(list).unwrap();
+    let ours = AllowedHosts::parse(list).unwrap();
     for (authority, allowed) in [
         ("example.com", true),
         ("EXAMPLE.com.:9", true),
@@ -144,16 +144,16 @@ fn rfc9110_15_5_20_only_our_names() {
         Ok(()),
         "the port that is meant counts"
     );
-    let any = AllowedAuthorities::parse(["*", "example.com"]).unwrap();
-    assert_eq!(any, AllowedAuthorities::any());
+    let any = AllowedHosts::parse(["*", "example.com"]).unwrap();
+    assert_eq!(any, AllowedHosts::any());
     assert_eq!(any.check(&only, 443), Ok(()));
-    let none = AllowedAuthorities::parse([""; 0]).unwrap();
+    let none = AllowedHosts::parse([""; 0]).unwrap();
     assert_eq!(none.check(&only, 443), Err(Rejection::Authority));
 }
 
 #[test]
 fn rfc9112_3_2_the_host_of_any_request() {
-    let ours = AllowedAuthorities::parse(["example.com"]).unwrap();
+    let ours = AllowedHosts::parse(["example.com"]).unwrap();
     let request = |version, target: &str, hosts: &[&str]| {
         let mut request = http::Request::builder().version(version).uri(target);
         for host in hosts {
@@ -197,7 +197,7 @@ fn rfc9112_3_2_the_host_of_any_request() {
         let request = request(version, target, hosts);
         let checked = ours.check_request(&request, 80);
         assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
-        let any = AllowedAuthorities::any().check_request(&request, 80);
+        let any = AllowedHosts::any().check_request(&request, 80);
         // RFC 9112 §3.2: 400, whatever is served.
         let readable = if expected == Err(Rejection::Host) {
             expected
@@ -207,7 +207,7 @@ fn rfc9112_3_2_the_host_of_any_request() {
         assert_eq!(any, readable, "{version:?} {target} {hosts:?}");
     }
     let old = request(Version::HTTP_10, "/", &[]);
-    assert_eq!(AllowedAuthorities::any().check_request(&old, 80), Ok(()));
+    assert_eq!(AllowedHosts::any().check_request(&old, 80), Ok(()));
     assert_eq!(ours.check_request(&old, 80), Err(Rejection::Host));
 }
 
@@ -216,6 +216,6 @@ fn patterns_are_strict() {
     for bad in [
         "", "*.", "a.*.b", "**.a", "*a", "a:1:*", "*.[::1]", "http://a", "a:0", "*:*",
     ] {
-        assert!(AllowedAuthorities::parse([bad]).is_err(), "{bad}");
+        assert!(AllowedHosts::parse([bad]).is_err(), "{bad}");
     }
 }

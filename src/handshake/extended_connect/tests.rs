@@ -1,5 +1,5 @@
 use super::*;
-use crate::handshake::{AllowedAuthorities, AllowedOrigins, DeflateConfig, Extension};
+use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig, Extension};
 use http::header::{HeaderName, HeaderValue};
 use http::uri::{Parts, Uri};
 use proptest::prelude::*;
@@ -32,11 +32,11 @@ fn uri(scheme: Option<&str>, authority: Option<&str>, path: Option<&str>) -> Uri
     Uri::from_parts(parts).unwrap()
 }
 
-fn check(parts: &request::Parts) -> Result<Opening, Rejection> {
+fn check(parts: &request::Parts) -> Result<ParsedRequest, Rejection> {
     check_request(parts, Some(PROTOCOL))
 }
 
-fn is_malformed(checked: &Result<Opening, Rejection>) -> bool {
+fn is_malformed(checked: &Result<ParsedRequest, Rejection>) -> bool {
     checked.as_ref().is_err_and(Rejection::is_malformed)
 }
 
@@ -60,7 +60,7 @@ fn rfc8441_5_1_example() {
     assert_eq!(made.headers, example.headers);
 
     let opening = check(&example).unwrap();
-    assert_eq!(opening.via, Via::Http2);
+    assert_eq!(opening.via, HandshakeKind::Http2);
     assert_eq!(opening.authority.to_string(), "server.example.com");
     assert_eq!(opening.accept, None);
     assert_eq!(opening.origin.as_ref().unwrap(), "http://www.example.com");
@@ -243,7 +243,7 @@ fn rfc8441_5_a_key_is_answered_if_one_came() {
         (&[("sec-websocket-key", "AAAA")], None),
     ] {
         let opening = check(&with(fields)).unwrap();
-        let made = response(&opening, &Agreed::default(), HeaderMap::new()).unwrap();
+        let made = response(&opening, &Negotiated::default(), HeaderMap::new()).unwrap();
         let sent = made.headers().get(SEC_WEBSOCKET_ACCEPT);
         assert_eq!(
             sent.map(|accept| accept.to_str().unwrap()),
@@ -266,7 +266,7 @@ fn rfc8441_5_any_2xx_accepts_and_no_accept_is_read() {
     let offer = Offer::default();
     for status in [200, 201, 204, 299] {
         let agreed = check_response(&answer(status), &offer);
-        assert_eq!(agreed, Ok(Agreed::default()), "{status}");
+        assert_eq!(agreed, Ok(Negotiated::default()), "{status}");
     }
     for status in [101, 103, 301, 400, 421, 501] {
         let refused = check_response(&answer(status), &offer);
@@ -319,7 +319,7 @@ fn rfc8441_5_callers_may_not_bring_hop_by_hop_fields() {
         let reserved = Err(HandshakeError::ReservedHeader(name));
         let made = request(&target, headers.clone(), &Offer::default(), None);
         assert_eq!(made.map(drop), reserved);
-        let made = response(&opening, &Agreed::default(), headers);
+        let made = response(&opening, &Negotiated::default(), headers);
         assert_eq!(made.map(drop), reserved);
     }
 }
@@ -332,8 +332,7 @@ fn an_opening_is_checked_for_who_asks_and_whom() {
     assert_eq!(origins("https://*.example.com"), Err(Rejection::Origin));
     let same = opening.check_origin(&AllowedOrigins::same_host());
     assert_eq!(same, Err(Rejection::Origin));
-    let hosts =
-        |list: &str| opening.check_authority(&AllowedAuthorities::parse([list]).unwrap(), 443);
+    let hosts = |list: &str| opening.check_authority(&AllowedHosts::parse([list]).unwrap(), 443);
     assert_eq!(hosts("*.example.com:443"), Ok(()));
     assert_eq!(hosts("localhost"), Err(Rejection::Authority));
 }

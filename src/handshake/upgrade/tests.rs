@@ -66,7 +66,7 @@ fn rfc6455_1_3_example() {
     assert_eq!(request.headers, example.headers);
 
     let opening = check_request(&example).unwrap();
-    assert_eq!(opening.via, Via::Http1);
+    assert_eq!(opening.via, HandshakeKind::Http1);
     assert_eq!(opening.authority.to_string(), "server.example.com");
     assert_eq!(opening.origin.as_ref().unwrap(), "http://example.com");
     assert_eq!(opening.subprotocols, ["chat", "superchat"]);
@@ -311,14 +311,14 @@ fn callers_fields_stand_beside_the_handshake_and_not_in_its_place() {
     let made = request(&target, headers.clone(), &offer, &key()).unwrap();
     assert_eq!(made.headers().get_all("set-cookie").iter().count(), 2);
     let opening = check_request(&made.into_parts().0).unwrap();
-    let made = response(&opening, &Agreed::default(), headers.clone()).unwrap();
+    let made = response(&opening, &Negotiated::default(), headers.clone()).unwrap();
     assert_eq!(made.headers().get_all("set-cookie").iter().count(), 2);
 
     headers.insert(HOST, HeaderValue::from_static("b"));
     let reserved = HandshakeError::ReservedHeader(HOST);
     let refused = request(&target, headers.clone(), &offer, &key()).map(drop);
     assert_eq!(refused, Err(reserved.clone()));
-    let refused = response(&opening, &Agreed::default(), headers).map(drop);
+    let refused = response(&opening, &Negotiated::default(), headers).map(drop);
     assert_eq!(refused, Err(reserved));
 }
 
@@ -359,10 +359,10 @@ proptest! {
 #[test]
 fn a_server_answers_only_what_was_offered() {
     let opening = check_request(&good_request()).unwrap();
-    let check = |agreed: &Agreed| response(&opening, agreed, HeaderMap::new()).map(drop);
-    let mut agreed = Agreed {
+    let check = |agreed: &Negotiated| response(&opening, agreed, HeaderMap::new()).map(drop);
+    let mut agreed = Negotiated {
         subprotocol: Some("other".into()),
-        ..Agreed::default()
+        ..Negotiated::default()
     };
     let error = HandshakeError::UnofferedSubprotocol("other".into());
     assert_eq!(check(&agreed), Err(error));

@@ -16,7 +16,7 @@ use crate::error::Error;
 #[cfg(feature = "deflate")]
 use crate::handshake::DeflateConfig;
 use crate::handshake::{AllowedOrigins, extended_connect};
-use crate::socket::{Config, WebSocket};
+use crate::socket::{WebSocket, WebSocketConfig};
 
 pub use super::rejection::UpgradeRejection;
 
@@ -124,7 +124,7 @@ impl<F> WebSocketUpgrade<F> {
 
     /// Replaces the configuration of the WebSocket; see
     /// [`hyper::WebSocketUpgrade::config`](crate::hyper::WebSocketUpgrade::config).
-    pub fn config(self, config: Config) -> Self {
+    pub fn config(self, config: WebSocketConfig) -> Self {
         self.map(|upgrade| upgrade.config(config))
     }
 

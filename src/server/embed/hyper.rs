@@ -10,10 +10,11 @@ use super::slot::Slot;
 use crate::error::Error;
 use crate::frame::{Limits, Role};
 use crate::handshake::{
-    self, AllowedOrigins, DeflateConfig, HandshakeError, Opening, Via, extended_connect,
+    self, AllowedOrigins, DeflateConfig, HandshakeError, HandshakeKind, ParsedRequest,
+    extended_connect,
 };
-use crate::server::Upgrade;
-use crate::socket::{Agreement, Config};
+use crate::server::WebSocketRequest;
+use crate::socket::{Agreement, WebSocketConfig};
 
 pub use super::on_websocket::OnWebSocket;
 pub use super::rejection::UpgradeRejection;
@@ -73,7 +74,7 @@ pub fn upgrade<B>(
 #[must_use = "nothing is opened before `accept`"]
 pub struct WebSocketUpgrade {
     source: Source,
-    config: Arc<Config>,
+    config: Arc<WebSocketConfig>,
     deflate: Option<DeflateConfig>,
     subprotocol: Option<String>,
 }
@@ -81,10 +82,13 @@ pub struct WebSocketUpgrade {
 enum Source {
     /// From h2ws's own server: no copy of the bytes, the connection's metrics and
     /// shutdown apply.
-    Native { slot: Slot, request: Upgrade },
+    Native {
+        slot: Slot,
+        request: WebSocketRequest,
+    },
     /// From another server on hyper.
     Hyper {
-        opening: Opening,
+        opening: ParsedRequest,
         on: hyper::upgrade::OnUpgrade,
     },
 }
@@ -133,7 +137,7 @@ impl WebSocketUpgrade {
         })
     }
 
-    fn opening(&self) -> &Opening {
+    fn opening(&self) -> &ParsedRequest {
         match &self.source {
             Source::Native { request, .. } => request.opening(),
             Source::Hyper { opening, .. } => opening,
@@ -182,7 +186,7 @@ impl WebSocketUpgrade {
     }
 
     /// Checks the origin of the page that asks (RFC 6455 §10.2), as
-    /// [`ServerBuilder::allowed_origins`](crate::ServerBuilder::allowed_origins) does
+    /// [`ServerBuilder::allowed_origins`](crate::server::ServerBuilder::allowed_origins) does
     /// for a whole server.
     ///
     /// # Errors
@@ -195,8 +199,8 @@ impl WebSocketUpgrade {
     }
 
     /// Replaces the configuration of the WebSocket. Default: the server's, or
-    /// [`Config::default`] under a server that is not h2ws's.
-    pub fn config(mut self, config: Config) -> Self {
+    /// [`WebSocketConfig::default`] under a server that is not h2ws's.
+    pub fn config(mut self, config: WebSocketConfig) -> Self {
         self.config = Arc::new(config);
         self
     }
@@ -235,8 +239,8 @@ impl WebSocketUpgrade {
         match self.source {
             Source::Native { slot, mut request } => {
                 let status = match request.via() {
-                    Via::Http1 => StatusCode::SWITCHING_PROTOCOLS,
-                    Via::Http2 => StatusCode::OK,
+                    HandshakeKind::Http1 => StatusCode::SWITCHING_PROTOCOLS,
+                    HandshakeKind::Http2 => StatusCode::OK,
                 };
                 request.set_options(self.config, self.deflate, self.subprotocol);
                 let socket = Opened::native(slot.accept(request));
@@ -248,8 +252,12 @@ impl WebSocketUpgrade {
                 let mut agreed = opening.agree(&[""; 0], self.deflate.as_ref());
                 agreed.subprotocol = self.subprotocol;
                 let response = match opening.via {
-                    Via::Http1 => handshake::upgrade::response(&opening, &agreed, HeaderMap::new()),
-                    Via::Http2 => extended_connect::response(&opening, &agreed, HeaderMap::new()),
+                    HandshakeKind::Http1 => {
+                        handshake::upgrade::response(&opening, &agreed, HeaderMap::new())
+                    }
+                    HandshakeKind::Http2 => {
+                        extended_connect::response(&opening, &agreed, HeaderMap::new())
+                    }
                 };
                 let agreement = Agreement {
                     subprotocol: agreed.subprotocol,
@@ -282,10 +290,10 @@ impl fmt::Debug for WebSocketUpgrade {
 }
 
 /// Checks the handshake of a request that another server received.
-fn check(parts: &mut request::Parts) -> Result<Opening, UpgradeRejection> {
+fn check(parts: &mut request::Parts) -> Result<ParsedRequest, UpgradeRejection> {
     if parts.version != Version::HTTP_2 {
         return handshake::upgrade::check_request(parts)
-            .map_err(|rejection| UpgradeRejection::handshake(rejection, Via::Http1));
+            .map_err(|rejection| UpgradeRejection::handshake(rejection, HandshakeKind::Http1));
     }
     let protocol = parts.extensions.get::<hyper::ext::Protocol>().cloned();
     // A layer in front of the router may have shown the CONNECT as GET.
@@ -296,7 +304,7 @@ fn check(parts: &mut request::Parts) -> Result<Opening, UpgradeRejection> {
     let protocol = protocol.as_ref().map(hyper::ext::Protocol::as_str);
     let checked = extended_connect::check_request(parts, protocol);
     parts.method = method;
-    checked.map_err(|rejection| UpgradeRejection::handshake(rejection, Via::Http2))
+    checked.map_err(|rejection| UpgradeRejection::handshake(rejection, HandshakeKind::Http2))
 }
 
 /// Exchanges the heads of two requests.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::frame::Role;
-use crate::socket::{Agreement, Config, WebSocket};
+use crate::socket::{Agreement, WebSocket, WebSocketConfig};
 
 /// A WebSocket that opens once its response has been sent.
 ///
@@ -26,7 +26,7 @@ enum Kind {
     /// Under another server on hyper.
     Hyper {
         on: hyper::upgrade::OnUpgrade,
-        config: Arc<Config>,
+        config: Arc<WebSocketConfig>,
         agreement: Agreement,
     },
     Failed(Option<Error>),
@@ -39,7 +39,7 @@ impl OnWebSocket {
 
     pub(super) fn hyper(
         on: hyper::upgrade::OnUpgrade,
-        config: Arc<Config>,
+        config: Arc<WebSocketConfig>,
         agreement: Agreement,
     ) -> Self {
         Self(Kind::Hyper {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 
-use crate::handshake::{Rejection, Via};
+use crate::handshake::{HandshakeKind, Rejection};
 
 /// A request that cannot become a WebSocket, with the response that says why.
 ///
@@ -19,13 +19,13 @@ pub struct UpgradeRejection(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    Handshake(Rejection, Via),
+    Handshake(Rejection, HandshakeKind),
     NotUpgradable,
     Extracted,
 }
 
 impl UpgradeRejection {
-    pub(super) fn handshake(rejection: Rejection, via: Via) -> Self {
+    pub(super) fn handshake(rejection: Rejection, via: HandshakeKind) -> Self {
         Self(Kind::Handshake(rejection, via))
     }
 

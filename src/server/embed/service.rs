@@ -5,11 +5,11 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 
 use super::slot::{Accepted, Slot};
-use crate::handshake::{Via, extended_connect, headers};
+use crate::handshake::{HandshakeKind, extended_connect, headers};
 use crate::server::connection::boxed;
-use crate::server::ordinary;
+use crate::server::http_service;
 use crate::server::serve::{Fallback, ResponseBody};
-use crate::server::{Body, Upgrade};
+use crate::server::{Body, WebSocketRequest};
 
 /// How WebSocket requests are shown to a service; see
 /// [`Server::serve_service`](crate::Server::serve_service).
@@ -32,7 +32,7 @@ impl Default for ServiceOptions {
 /// Gives a WebSocket request to a service, and opens it or not, as the response
 /// says.
 pub(in crate::server) async fn route(
-    mut upgrade: Upgrade,
+    mut upgrade: WebSocketRequest,
     service: Fallback,
     options: ServiceOptions,
 ) {
@@ -43,7 +43,7 @@ pub(in crate::server) async fn route(
     let mut request = as_request(&mut upgrade, options);
     let slot = Slot::new(upgrade);
     request.extensions_mut().insert(slot.clone());
-    let response = ordinary::call(&service, request).await;
+    let response = http_service::call(&service, request).await;
     let refusal = match (slot.settle(), opens(response.status(), via)) {
         (Some(accepted), Opens::Yes) => return open(accepted, response).await,
         (None, Opens::Yes | Opens::OtherVersion) => {
@@ -80,10 +80,10 @@ enum Opens {
     OtherVersion,
 }
 
-fn opens(status: StatusCode, via: Via) -> Opens {
+fn opens(status: StatusCode, via: HandshakeKind) -> Opens {
     let opening = match via {
-        Via::Http1 => status == StatusCode::SWITCHING_PROTOCOLS,
-        Via::Http2 => status.is_success(),
+        HandshakeKind::Http1 => status == StatusCode::SWITCHING_PROTOCOLS,
+        HandshakeKind::Http2 => status.is_success(),
     };
     if opening {
         Opens::Yes
@@ -109,7 +109,7 @@ async fn open(accepted: Accepted, response: Response<ResponseBody>) {
 
 /// The request as the service sees it; nothing of it is needed to open the
 /// WebSocket.
-fn as_request(upgrade: &mut Upgrade, options: ServiceOptions) -> Request<Body> {
+fn as_request(upgrade: &mut WebSocketRequest, options: ServiceOptions) -> Request<Body> {
     let (peer, transport) = (upgrade.peer().clone(), upgrade.transport());
     let mut parts = upgrade.take_parts();
     if parts.version == Version::HTTP_2 {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::server::Upgrade;
+use crate::server::WebSocketRequest;
 use crate::socket::WebSocket;
 
 /// A WebSocket request among the extensions of a request to a service.
@@ -17,7 +17,7 @@ pub(super) struct Slot(Arc<Mutex<State>>);
 
 enum State {
     /// Nobody has extracted the request.
-    Waiting(Upgrade),
+    Waiting(WebSocketRequest),
     Extracted,
     Accepted(Accepted),
     /// The service has answered.
@@ -26,13 +26,13 @@ enum State {
 
 /// A request that the service wants to be opened.
 pub(super) struct Accepted {
-    pub(super) request: Upgrade,
+    pub(super) request: WebSocketRequest,
     /// Takes the WebSocket to its handler.
     pub(super) socket: oneshot::Sender<Result<WebSocket, Error>>,
 }
 
 impl Slot {
-    pub(super) fn new(request: Upgrade) -> Self {
+    pub(super) fn new(request: WebSocketRequest) -> Self {
         Self(Arc::new(Mutex::new(State::Waiting(request))))
     }
 
@@ -41,7 +41,7 @@ impl Slot {
     }
 
     /// The request, if nobody has extracted it before.
-    pub(super) fn extract(&self) -> Option<Upgrade> {
+    pub(super) fn extract(&self) -> Option<WebSocketRequest> {
         let mut state = self.lock();
         match std::mem::replace(&mut *state, State::Extracted) {
             State::Waiting(request) => Some(request),
@@ -53,7 +53,10 @@ impl Slot {
     }
 
     /// Asks for the WebSocket to be opened by the service's response.
-    pub(super) fn accept(&self, request: Upgrade) -> oneshot::Receiver<Result<WebSocket, Error>> {
+    pub(super) fn accept(
+        &self,
+        request: WebSocketRequest,
+    ) -> oneshot::Receiver<Result<WebSocket, Error>> {
         let (socket, receiver) = oneshot::channel();
         let mut state = self.lock();
         if matches!(*state, State::Extracted) {

@@ -1,7 +1,7 @@
 //! The closing handshake (RFC 6455 §7) and how a socket is let go.
 //!
 //! From the call that begins it, the closing handshake takes
-//! [`close_timeout`](crate::Config::close_timeout) at most: the rest of a long
+//! [`close_timeout`](crate::WebSocketConfig::close_timeout) at most: the rest of a long
 //! message that goes before our Close frame, the frame itself and the peer's
 //! answer together. Whoever waits then, for the answer or only for the frame
 //! to leave, finds the socket let go; so nobody waits longer for a peer that
@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{Closing, Out, WebSocket};
 use crate::error::{Error, Timeout};
 use crate::frame::{CloseCode, CloseFrame, Role, SendError};
-use crate::socket::config::Ending;
+use crate::socket::config::StreamEnd;
 use crate::socket::keys::mask_key;
 use crate::transport::{Finish, Stream, later};
 
@@ -32,7 +32,7 @@ impl WebSocket {
     /// # Errors
     ///
     /// [`Error::Timeout`] if the peer's Close frame does not come within
-    /// [`Config::close_timeout`](crate::Config::close_timeout), be it that the
+    /// [`WebSocketConfig::close_timeout`](crate::WebSocketConfig::close_timeout), be it that the
     /// peer takes nothing of what is queued; [`Error::Send`] if the code may not be sent
     /// (RFC 6455 §7.4); otherwise what broke the stream.
     ///
@@ -229,10 +229,10 @@ impl WebSocket {
         let role = self.protocol.role();
         let linger = self.config.linger_as(role);
         match self.config.ending {
-            Ending::AtOnce => Finish::End(linger),
+            StreamEnd::AtOnce => Finish::End(linger),
             ending if role == Role::Client && self.protocol.is_closed() => Finish::Await {
                 linger,
-                end: ending == Ending::AfterPeer,
+                end: ending == StreamEnd::AfterPeer,
             },
             _ => Finish::End(linger),
         }

@@ -82,7 +82,7 @@ impl WebSocket {
                             return Poll::Ready(Some(Ok(Message::Pong(payload))));
                         }
                         Event::Close(_) => {
-                            let code = self.close_code().unwrap_or(CloseCode::NO_STATUS);
+                            let code = self.close_code().unwrap_or(CloseCode::NO_STATUS_RECEIVED);
                             self.ends(SocketEnd::Closed(code));
                             self.let_go();
                             return Poll::Ready(None);
@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::frame::Role;
-    use crate::socket::Config;
+    use crate::socket::WebSocketConfig;
 
     struct Buffer {
         bytes: &'static [u8],
@@ -229,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_waits_keeps_no_read_buffer() {
         let (near, _far) = tokio::io::duplex(64);
-        let mut socket = WebSocket::from_stream(near, Role::Server, Config::default());
+        let mut socket = WebSocket::from_stream(near, Role::Server, WebSocketConfig::default());
         let alive = Arc::new(());
         socket.chunk = Bytes::from_owner(Buffer {
             bytes: b"\x82\x81keysx",
@@ -247,9 +247,9 @@ mod tests {
     async fn what_answers_a_ping_wakes_who_asked() {
         const INTERVAL: Duration = Duration::from_secs(10);
         let (near, far) = tokio::io::duplex(1024);
-        let config = Config::default().ping_interval(INTERVAL);
+        let config = WebSocketConfig::default().ping_interval(INTERVAL);
         let mut asking = WebSocket::from_stream(near, Role::Client, config);
-        let mut silent = WebSocket::from_stream(far, Role::Server, Config::default());
+        let mut silent = WebSocket::from_stream(far, Role::Server, WebSocketConfig::default());
         let start = Instant::now();
         let answers = tokio::spawn(async move {
             tokio::time::sleep(INTERVAL + Duration::from_secs(1)).await;
@@ -283,7 +283,12 @@ mod tests {
         const SIZE: usize = 1 << 20;
         let (near, far) = tokio::io::duplex(64 * 1024);
         let socket = |io, role| {
-            WebSocket::from_stream_with_deflate(io, role, Config::default(), Deflate::default())
+            WebSocket::from_stream_with_deflate(
+                io,
+                role,
+                WebSocketConfig::default(),
+                Deflate::default(),
+            )
         };
         let mut client = socket(near, Role::Client);
         let mut server = socket(far, Role::Server);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::{Out, WebSocket};
 use crate::error::Error;
-use crate::frame::{Message, Prepared};
+use crate::frame::{Message, PreparedMessage};
 use crate::socket::keys::mask_key;
 use crate::transport::StreamError;
 
@@ -21,7 +21,7 @@ impl WebSocket {
     /// # Cancel safety
     ///
     /// A dropped future may or may not have sent the message, never a part.
-    pub async fn send_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+    pub async fn send_prepared(&mut self, message: &PreparedMessage) -> Result<(), Error> {
         self.feed_prepared(message).await?;
         poll_fn(|cx| self.poll_flush_messages(cx)).await
     }
@@ -35,7 +35,7 @@ impl WebSocket {
     /// # Cancel safety
     ///
     /// A dropped future has not sent the message.
-    pub async fn feed_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+    pub async fn feed_prepared(&mut self, message: &PreparedMessage) -> Result<(), Error> {
         poll_fn(|cx| self.poll_ready_to_send(cx)).await?;
         self.start_prepared(message)
     }
@@ -65,7 +65,10 @@ impl WebSocket {
         Ok(())
     }
 
-    pub(in crate::socket) fn start_prepared(&mut self, message: &Prepared) -> Result<(), Error> {
+    pub(in crate::socket) fn start_prepared(
+        &mut self,
+        message: &PreparedMessage,
+    ) -> Result<(), Error> {
         let Some(stream) = &mut self.stream else {
             return Err(Error::Closed);
         };

@@ -26,8 +26,8 @@ use http::Response;
 use tokio::time::Instant;
 
 use super::client::{Asked, OpenError, Slot};
-use super::hub::Hub;
-use super::life;
+use super::handle::ConnectionHandle;
+use super::keep_alive;
 use super::ping::Pings;
 use crate::transport::MAX_INTERIM;
 
@@ -45,13 +45,13 @@ const AT_A_TIME: usize = 8;
 const TOO_MANY: usize = 1_000;
 
 /// Whether the connection waits for the answers to too many abandoned requests.
-pub(super) fn are_too_many(hub: &Hub) -> bool {
-    hub.abandoned.load(Ordering::Relaxed) >= TOO_MANY
+pub(super) fn are_too_many(handle: &ConnectionHandle) -> bool {
+    handle.abandoned.load(Ordering::Relaxed) >= TOO_MANY
 }
 
 /// A request that is waited for; dropped before its answer, it is abandoned.
 pub(super) struct Awaiting {
-    hub: Arc<Hub>,
+    handle: Arc<ConnectionHandle>,
     /// `None` once there is an answer.
     request: Option<Request>,
 }
@@ -63,9 +63,14 @@ struct Request {
 }
 
 impl Awaiting {
-    pub(super) fn new(hub: &Arc<Hub>, response: ResponseFuture, stream: Asked, slot: Slot) -> Self {
+    pub(super) fn new(
+        handle: &Arc<ConnectionHandle>,
+        response: ResponseFuture,
+        stream: Asked,
+        slot: Slot,
+    ) -> Self {
         Self {
-            hub: hub.clone(),
+            handle: handle.clone(),
             request: Some(Request {
                 response,
                 stream,
@@ -103,12 +108,12 @@ impl Awaiting {
 impl Drop for Awaiting {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
-            self.hub.abandoned.fetch_add(1, Ordering::Relaxed);
-            self.hub.abandon(Abandoned {
+            self.handle.abandoned.fetch_add(1, Ordering::Relaxed);
+            self.handle.abandon(Abandoned {
                 request,
                 since: Instant::now(),
                 asked: false,
-                hub: self.hub.clone(),
+                handle: self.handle.clone(),
             });
         }
     }
@@ -120,7 +125,7 @@ pub(super) struct Abandoned {
     since: Instant,
     /// A PING is behind the request.
     asked: bool,
-    hub: Arc<Hub>,
+    handle: Arc<ConnectionHandle>,
 }
 
 impl Abandoned {
@@ -129,13 +134,13 @@ impl Abandoned {
     }
 
     fn due(&self) -> Instant {
-        life::later(self.since, PATIENCE)
+        keep_alive::later(self.since, PATIENCE)
     }
 }
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        self.hub.abandoned.fetch_sub(1, Ordering::Relaxed);
+        self.handle.abandoned.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -153,23 +158,23 @@ pub(super) struct AbandonedList {
 /// Set when an abandoned request was answered.
 struct Answered {
     is_set: AtomicBool,
-    hub: std::sync::Weak<Hub>,
+    handle: std::sync::Weak<ConnectionHandle>,
 }
 
 impl Wake for Answered {
     fn wake(self: Arc<Self>) {
         self.is_set.store(true, Ordering::Release);
-        if let Some(hub) = self.hub.upgrade() {
-            hub.ask();
+        if let Some(handle) = self.handle.upgrade() {
+            handle.ask();
         }
     }
 }
 
 impl AbandonedList {
-    pub(super) fn new(hub: &Arc<Hub>) -> Self {
+    pub(super) fn new(handle: &Arc<ConnectionHandle>) -> Self {
         let answered = Arc::new(Answered {
             is_set: AtomicBool::new(false),
-            hub: Arc::downgrade(hub),
+            handle: Arc::downgrade(handle),
         });
         Self {
             requests: VecDeque::new(),
@@ -184,17 +189,17 @@ impl AbandonedList {
     /// requests and resets until now have been written.
     pub(super) fn look(
         &mut self,
-        hub: &Hub,
+        handle: &ConnectionHandle,
         pings: &mut Pings,
         cx: &mut Context<'_>,
         written: bool,
     ) {
-        if hub.abandoned.load(Ordering::Acquire) == 0 {
+        if handle.abandoned.load(Ordering::Acquire) == 0 {
             self.ping = None;
             return;
         }
         let known = self.requests.len();
-        hub.take_abandoned(&mut self.requests);
+        handle.take_abandoned(&mut self.requests);
         let mut answers = Context::from_waker(&self.waker);
         if self.answered.is_set.swap(false, Ordering::AcqRel) {
             self.requests
@@ -215,7 +220,7 @@ impl AbandonedList {
             self.requests.drain(..few);
             if few > 0 {
                 // The next PING goes behind these resets.
-                return hub.ask();
+                return handle.ask();
             }
         }
         let now = Instant::now();

@@ -17,15 +17,15 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::abandoned::{self, AbandonedList, Awaiting};
+use super::coalescing_io::CoalescingIo;
 use super::driver::{self, Driver};
 use super::fields;
+use super::handle::{ConnectionHandle, Side};
 use super::header_list::{self, TooLarge};
-use super::hub::{Hub, Side};
-use super::life::Life;
-use super::piece::Piece;
+use super::keep_alive::Liveness;
 use super::ping::Pings;
+use super::send_buf::SendBuf;
 use super::stream::H2Stream;
-use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config, WEBSOCKET};
 use crate::metrics::Observed;
 use crate::transport::linger::{LINGER_BYTES, linger};
@@ -46,7 +46,7 @@ pub(crate) const MAX_STREAMS: u32 = 1 << 30;
 #[derive(Clone)]
 pub(crate) struct H2Client {
     send: Arc<Sender>,
-    hub: Arc<Hub>,
+    handle: Arc<ConnectionHandle>,
     /// The peer's limit of streams, once its SETTINGS have come.
     limit: watch::Receiver<Option<usize>>,
     /// The capability was seen. A server must not take it back (RFC 8441 §3),
@@ -60,7 +60,7 @@ struct Sender {
     /// `h2` ends the connection when nobody can open streams any more: when the
     /// last [`H2Client`] is gone, or when an idle connection's driver has
     /// emptied this.
-    requests: Mutex<Option<SendRequest<Piece>>>,
+    requests: Mutex<Option<SendRequest<SendBuf>>>,
     /// Streams that can still be claimed before the identifiers run out.
     left: AtomicU32,
     unanswered: Mutex<Option<Unanswered>>,
@@ -75,7 +75,7 @@ struct Unanswered {
 }
 
 impl Sender {
-    fn lock(&self) -> MutexGuard<'_, Option<SendRequest<Piece>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<SendRequest<SendBuf>>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,7 +100,7 @@ pub(crate) enum Opened {
 
 /// A stream whose request is out.
 pub(super) enum Asked {
-    Bare(SendStream<Piece>),
+    Bare(SendStream<SendBuf>),
     /// Bytes follow it before there is an answer.
     Talking(H2Stream),
 }
@@ -116,13 +116,13 @@ pub(crate) struct OpenError {
 
 /// A claim to one of the streams that the peer allows at a time.
 pub(crate) struct Slot {
-    hub: Option<Arc<Hub>>,
+    handle: Option<Arc<ConnectionHandle>>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(hub) = &self.hub {
-            hub.free_slot();
+        if let Some(handle) = &self.handle {
+            handle.free_slot();
         }
     }
 }
@@ -141,7 +141,7 @@ impl H2Client {
         streams: u32,
         observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
-        let wire = Wire::new(io, 0, PREFACE);
+        let wire = CoalescingIo::new(io, 0, PREFACE);
         wire.announce(config.max_header_list_size);
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(config.stream_window)
@@ -154,11 +154,16 @@ impl H2Client {
             // Would count over the connection's life: `flood` counts instead.
             .max_local_error_reset_streams(None)
             .max_concurrent_reset_streams(1_000)
-            .handshake::<_, Piece>(wire.clone())
+            .handshake::<_, SendBuf>(wire.clone())
             .await?;
         wire.gather();
-        let hub = Arc::new(Hub::new(observed, Side::Client, wire.clone(), config));
-        config.process_buffer.join(&hub);
+        let handle = Arc::new(ConnectionHandle::new(
+            observed,
+            Side::Client,
+            wire.clone(),
+            config,
+        ));
+        config.process_buffer.join(&handle);
         let (known, limit) = watch::channel(None);
         let send = Arc::new(Sender {
             requests: Mutex::new(Some(send)),
@@ -168,17 +173,17 @@ impl H2Client {
         let connection = ClientConnection {
             connection,
             known,
-            hub: hub.clone(),
+            handle: handle.clone(),
             going_away: false,
-            abandoned: AbandonedList::new(&hub),
+            abandoned: AbandonedList::new(&handle),
             send: Arc::downgrade(&send),
         };
-        let life = Life::new(config, idle, Instant::now());
-        let mut driver = Driver::new(connection, hub.clone(), wire.clone(), life, patience);
-        let span = hub.observed.span.clone();
+        let life = Liveness::new(config, idle, Instant::now());
+        let mut driver = Driver::new(connection, handle.clone(), wire.clone(), life, patience);
+        let span = handle.observed.span.clone();
         let client = Self {
             send,
-            hub,
+            handle,
             limit,
             capable: Arc::default(),
             max_header_list: config.max_header_list_size,
@@ -208,7 +213,7 @@ impl H2Client {
         let mut limit = self.limit.clone();
         match limit.wait_for(Option::is_some).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(self.hub.why(StreamError::Closed)),
+            Err(_) => Err(self.handle.why(StreamError::Closed)),
         }
     }
 
@@ -227,9 +232,9 @@ impl H2Client {
 
     /// Whether new streams can be opened, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
-        self.hub.is_open()
-            && !self.hub.is_going_away()
-            && !self.hub.is_retired()
+        self.handle.is_open()
+            && !self.handle.is_going_away()
+            && !self.handle.is_retired()
             && self.send.left.load(Ordering::Relaxed) > 0
     }
 
@@ -238,15 +243,15 @@ impl H2Client {
     /// is merely slow to answer it is not. It is asked then, and as long as it
     /// says nothing no stream should be opened here.
     pub(crate) fn is_in_doubt(&self, limit: Duration) -> bool {
-        if self.hub.is_in_doubt() {
+        if self.handle.is_in_doubt() {
             return true;
         }
         let unanswered = *self.send.unanswered();
         let in_doubt = unanswered.is_some_and(|unanswered| {
-            unanswered.bytes == self.hub.bytes_received() && unanswered.since.elapsed() >= limit
+            unanswered.bytes == self.handle.bytes_received() && unanswered.since.elapsed() >= limit
         });
         if in_doubt && let Some(unanswered) = unanswered {
-            self.hub.doubt(unanswered.bytes);
+            self.handle.doubt(unanswered.bytes);
         }
         in_doubt
     }
@@ -259,7 +264,7 @@ impl H2Client {
 
     /// A request is about to be sent.
     fn asks(&self) {
-        let bytes = self.hub.bytes_received();
+        let bytes = self.handle.bytes_received();
         let mut unanswered = self.send.unanswered();
         if unanswered.is_none_or(|unanswered| unanswered.bytes != bytes) {
             let since = Instant::now();
@@ -267,32 +272,32 @@ impl H2Client {
         }
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+    pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
     }
 
     /// Claims a stream if the peer's limit allows one more now.
     pub(crate) fn claim(&self) -> Option<Slot> {
-        if abandoned::are_too_many(&self.hub) {
+        if abandoned::are_too_many(&self.handle) {
             return None;
         }
         let max = (*self.limit.borrow())?;
-        let slot = self.hub.claim_slot(max).then(|| Slot {
-            hub: Some(self.hub.clone()),
+        let slot = self.handle.claim_slot(max).then(|| Slot {
+            handle: Some(self.handle.clone()),
         })?;
         self.send.take_one().then_some(slot)
     }
 
     /// Whether the server takes no streams at all for now.
     pub(crate) fn is_barred(&self) -> bool {
-        self.is_open() && !self.hub.is_claimed() && *self.limit.borrow() == Some(0)
+        self.is_open() && !self.handle.is_claimed() && *self.limit.borrow() == Some(0)
     }
 
     /// Whom to tell when a stream may have become free here: one where one has
     /// ended, all where the server changed its mind. For before the first one
     /// is claimed.
     pub(crate) fn tells_of_room(&self, room: Arc<Notify>) {
-        self.hub.tells_of_room(room);
+        self.handle.tells_of_room(room);
     }
 
     /// Sends an extended CONNECT request, with these bytes behind it if there
@@ -308,7 +313,7 @@ impl H2Client {
             .extensions_mut()
             .insert(Protocol::from_static(WEBSOCKET));
         let size = header_list::of_request(&request, Some(WEBSOCKET));
-        self.hub
+        self.handle
             .check_header_list(size)
             .map_err(|large| OpenError {
                 error: StreamError::RequestTooLarge(large),
@@ -319,7 +324,7 @@ impl H2Client {
         let unsent = |error: StreamError| {
             self.send.left.store(0, Ordering::Relaxed);
             OpenError {
-                error: self.hub.why(error),
+                error: self.handle.why(error),
                 unprocessed: true,
             }
         };
@@ -337,16 +342,16 @@ impl H2Client {
             Asked::Bare(stream)
         } else {
             // From here on the stream itself frees the slot.
-            slot.hub = None;
-            let mut stream = H2Stream::new(self.hub.clone(), stream, None);
+            slot.handle = None;
+            let mut stream = H2Stream::new(self.handle.clone(), stream, None);
             stream.write(|out| out.append(early));
             stream.flush();
             Asked::Talking(stream)
         };
-        let awaiting = Awaiting::new(&self.hub, response, stream, slot);
+        let awaiting = Awaiting::new(&self.handle, response, stream, slot);
         let (response, stream, mut slot) = awaiting.answer().await;
         let response: Response<RecvStream> = response.map_err(|error| OpenError {
-            error: self.hub.why(error.error),
+            error: self.handle.why(error.error),
             ..error
         })?;
         let size = header_list::of_response(&response);
@@ -361,8 +366,8 @@ impl H2Client {
         if parts.status.is_success() {
             let stream = match stream {
                 Asked::Bare(stream) => {
-                    slot.hub = None;
-                    H2Stream::new(self.hub.clone(), stream, body)
+                    slot.handle = None;
+                    H2Stream::new(self.handle.clone(), stream, body)
                 }
                 Asked::Talking(stream) => {
                     stream.answered(body);
@@ -407,9 +412,9 @@ impl From<h2::Error> for OpenError {
 }
 
 struct ClientConnection {
-    connection: Connection<Wire, Piece>,
+    connection: Connection<CoalescingIo, SendBuf>,
     known: watch::Sender<Option<usize>>,
-    hub: Arc<Hub>,
+    handle: Arc<ConnectionHandle>,
     going_away: bool,
     abandoned: AbandonedList,
     /// Not to keep the connection in use.
@@ -424,10 +429,10 @@ impl driver::Connection for ClientConnection {
             let changed = self
                 .known
                 .send_if_modified(|known| known.replace(limit) != Some(limit));
-            let leaves = !self.going_away && self.hub.is_going_away();
+            let leaves = !self.going_away && self.handle.is_going_away();
             self.going_away |= leaves;
-            if changed || leaves || self.hub.is_reassured() {
-                self.hub.room_changed();
+            if changed || leaves || self.handle.is_reassured() {
+                self.handle.room_changed();
             }
         }
         result
@@ -439,11 +444,11 @@ impl driver::Connection for ClientConnection {
 
     fn is_used(&self) -> bool {
         // Nor is a connection that was given up waited for without end.
-        self.hub.is_claimed() || self.send.strong_count() == 0
+        self.handle.is_claimed() || self.send.strong_count() == 0
     }
 
     fn retire(&mut self) -> bool {
-        let retired = self.hub.retire();
+        let retired = self.handle.retire();
         if retired && let Some(send) = self.send.upgrade() {
             *send.lock() = None;
         }
@@ -451,7 +456,7 @@ impl driver::Connection for ClientConnection {
     }
 
     fn look_after_abandoned(&mut self, pings: &mut Pings, cx: &mut Context<'_>, written: bool) {
-        self.abandoned.look(&self.hub, pings, cx, written);
+        self.abandoned.look(&self.handle, pings, cx, written);
     }
 
     fn deadline(&self) -> Option<Instant> {

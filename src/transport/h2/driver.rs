@@ -17,18 +17,18 @@ use std::time::Duration;
 use h2::{PingPong, Reason};
 use tokio::time::{Instant, Sleep};
 
-use super::budget::Budget;
+use super::coalescing_io::CoalescingIo;
 use super::flood::Flood;
-use super::hub::Hub;
-use super::life::{Life, Verdict};
-use super::memory;
+use super::handle::ConnectionHandle;
+use super::keep_alive::{Liveness, Verdict};
 use super::meter::Meter;
+use super::peer_deadlines::{Awaited, PeerDeadlines};
 use super::ping::Pings;
-use super::portion::Portion;
-use super::prompt::{Awaited, Prompt};
+use super::read_quota::ReadQuota;
+use super::recv_memory;
 use super::send_quota::SendQuota;
+use super::short_frames::ShortFrameBudget;
 use super::stream::{Bounds, Handles, Serviced, Shared};
-use super::wire::Wire;
 use crate::transport::StreamError;
 
 /// The connection in `h2`, client or server.
@@ -68,10 +68,10 @@ pub(super) trait Connection {
 pub(super) struct Driver<C> {
     /// `None` only while being dropped.
     connection: Option<C>,
-    hub: Arc<Hub>,
-    /// The hub, for `h2` to ask for turns.
+    handle: Arc<ConnectionHandle>,
+    /// The handle, for `h2` to ask for turns.
     asking: Waker,
-    wire: Wire,
+    wire: CoalescingIo,
     /// Streams that have something to do.
     listed: Vec<Arc<Shared>>,
     /// Streams that have something for the peer and were not fed.
@@ -82,10 +82,10 @@ pub(super) struct Driver<C> {
     retired: Vec<Handles>,
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
-    portion: Portion,
-    budget: Budget,
+    portion: ReadQuota,
+    budget: ShortFrameBudget,
     pings: Pings,
-    life: Life,
+    life: Liveness,
     meter: Option<Meter>,
     /// The timer rang: something may be due.
     rang: bool,
@@ -95,7 +95,7 @@ pub(super) struct Driver<C> {
     /// Readers woken since streams were last fed.
     woken_readers: usize,
     flood: Flood,
-    prompt: Prompt,
+    prompt: PeerDeadlines,
     /// What the peer did that GOAWAY was sent for.
     given_up: Option<Fault>,
 }
@@ -116,21 +116,21 @@ enum Rings {
 }
 
 impl<C: Connection> Driver<C> {
-    /// `handshake` is the time for what [`Prompt`] watches.
+    /// `handshake` is the time for what [`PeerDeadlines`] watches.
     pub(super) fn new(
         mut connection: C,
-        hub: Arc<Hub>,
-        wire: Wire,
-        life: Life,
+        handle: Arc<ConnectionHandle>,
+        wire: CoalescingIo,
+        life: Liveness,
         handshake: Duration,
     ) -> Self {
         let pings = Pings::new(connection.ping_pong());
         let flood = Flood::new(connection.max_streams(), Instant::now());
         Self {
             connection: Some(connection),
-            meter: Meter::new(&hub),
-            asking: Waker::from(hub.clone()),
-            hub,
+            meter: Meter::new(&handle),
+            asking: Waker::from(handle.clone()),
+            handle,
             wire,
             listed: Vec::new(),
             hungry: Vec::new(),
@@ -139,8 +139,8 @@ impl<C: Connection> Driver<C> {
             retired: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
-            portion: Portion::new(),
-            budget: Budget::new(),
+            portion: ReadQuota::new(),
+            budget: ShortFrameBudget::new(),
             pings,
             life,
             rang: false,
@@ -148,7 +148,7 @@ impl<C: Connection> Driver<C> {
             yielded: false,
             woken_readers: 0,
             flood,
-            prompt: Prompt::new(handshake),
+            prompt: PeerDeadlines::new(handshake),
             given_up: None,
         }
     }
@@ -158,7 +158,7 @@ impl<C: Connection> Driver<C> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.hub.take(&mut self.listed);
+        self.handle.take(&mut self.listed);
         if self.makes_way(cx) {
             return Poll::Pending;
         }
@@ -172,7 +172,7 @@ impl<C: Connection> Driver<C> {
         let writing = !self.wire.is_blocked();
         self.service(writing);
         let connection = self.connection.as_mut().ok_or(Error::Ended)?;
-        self.hub.answers();
+        self.handle.answers();
         let mut asking = Context::from_waker(&self.asking);
         if let Poll::Ready(result) = connection.poll_connection(&mut asking) {
             return Poll::Ready(match (result, self.given_up) {
@@ -189,13 +189,13 @@ impl<C: Connection> Driver<C> {
         self.quota.look(&received, &sent, dry);
         // What was read goes to the sockets; what they write meanwhile, on
         // another processor, is for the next turn.
-        self.hub.take(&mut self.listed);
+        self.handle.take(&mut self.listed);
         self.service(false);
         self.relieve();
         if let (Some(took), Some(meter)) = (self.pings.poll(cx), &self.meter) {
             meter.round_trip(took);
         }
-        if self.hub.takes_question() {
+        if self.handle.takes_question() {
             let now = Instant::now();
             self.pings.ask(cx, now);
             self.life.asked(now, &self.wire.counts().0);
@@ -205,7 +205,7 @@ impl<C: Connection> Driver<C> {
         }
         let written = writing && !self.wire.is_blocked();
         if written {
-            self.hub.written();
+            self.handle.written();
         }
         if let Some(connection) = &mut self.connection {
             connection.look_after_abandoned(&mut self.pings, cx, written);
@@ -230,7 +230,7 @@ impl<C: Connection> Driver<C> {
         if error.is_go_away() {
             // `h2` tells no more about an error than by giving it away.
             let reason = error.reason().map_or(0, u32::from);
-            self.hub.ends_by(StreamError::GoAway {
+            self.handle.ends_by(StreamError::GoAway {
                 code: reason,
                 by_peer: error.is_remote(),
                 text: error.to_string().into(),
@@ -349,21 +349,21 @@ impl<C: Connection> Driver<C> {
 
     /// Ends those who hold most, for as long as all together hold too much.
     fn relieve(&mut self) {
-        while self.hub.held.is_too_much() {
-            if !self.hub.held.is_over()
-                && let Some(process) = self.hub.held.process_if_over()
+        while self.handle.held.is_too_much() {
+            if !self.handle.held.is_over()
+                && let Some(process) = self.handle.held.process_if_over()
                 && let Some(largest) = process.largest()
-                && !Arc::ptr_eq(&largest, &self.hub)
+                && !Arc::ptr_eq(&largest, &self.handle)
             {
                 largest.ask();
                 return;
             }
-            let Some(stream) = self.hub.largest_holder() else {
+            let Some(stream) = self.handle.largest_holder() else {
                 return;
             };
             stream.overload();
             self.timers.push(Reverse(Timer {
-                at: Instant::now() + memory::GRACE,
+                at: Instant::now() + recv_memory::GRACE,
                 stream,
                 rings: Rings::Overload,
             }));
@@ -413,7 +413,7 @@ impl<C: Connection> Driver<C> {
                 self.pings.ask(cx, now);
             }
             Verdict::Dead => {
-                self.hub.ends_by(StreamError::KeepAlive);
+                self.handle.ends_by(StreamError::KeepAlive);
                 return Err(Error::KeepAlive);
             }
             // The peer had as long again to take our farewell.
@@ -432,8 +432,11 @@ impl<C: Connection> Driver<C> {
             return Ok(());
         }
         let (received, sent) = self.wire.counts();
-        let hub = &self.hub;
-        let fault = if self.flood.charge(&received, &sent, || hub.open_streams()) {
+        let handle = &self.handle;
+        let fault = if self
+            .flood
+            .charge(&received, &sent, || handle.open_streams())
+        {
             Fault::Flood
         } else if let Some(awaited) = self.prompt.late(&received) {
             Fault::Late(awaited)
@@ -441,7 +444,7 @@ impl<C: Connection> Driver<C> {
             return Ok(());
         };
         self.given_up = Some(fault);
-        self.hub.ends_by(fault.into());
+        self.handle.ends_by(fault.into());
         let reason = fault.reason();
         if self
             .connection
@@ -461,7 +464,7 @@ impl<C: Connection + Unpin> Future for Driver<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let driver = &mut *self;
-        driver.hub.enter(cx.waker());
+        driver.handle.enter(cx.waker());
         let result = driver.turn(cx);
         if let (Poll::Ready(result), Some(meter)) = (&result, &mut driver.meter) {
             meter.ends(result.as_ref().copied());
@@ -471,9 +474,9 @@ impl<C: Connection + Unpin> Future for Driver<C> {
         {
             // For those whom `h2` does not tell: who waits for SETTINGS.
             let io = std::io::Error::new(io.kind(), io.to_string());
-            driver.hub.ends_by(StreamError::Io(Arc::new(io)));
+            driver.handle.ends_by(StreamError::Io(Arc::new(io)));
         }
-        if driver.hub.leave() && result.is_pending() {
+        if driver.handle.leave() && result.is_pending() {
             cx.waker().wake_by_ref();
         }
         result
@@ -560,14 +563,14 @@ impl<C> Drop for Driver<C> {
         // Sockets that are still held share the wire's counts, not its
         // connection.
         self.wire.hang_up();
-        self.hub.take(&mut self.listed);
+        self.handle.take(&mut self.listed);
         let mut streams = std::mem::take(&mut self.listed);
         streams.append(&mut self.hungry);
         streams.extend(self.queue.drain(..));
         for stream in &streams {
             stream.service(None);
         }
-        streams.extend(self.hub.close());
+        streams.extend(self.handle.close());
         streams.extend(self.timers.drain().map(|Reverse(timer)| timer.stream));
         for stream in streams {
             stream.fail(&StreamError::Closed);

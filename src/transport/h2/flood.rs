@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::scan::FrameCounts;
+use super::frame_counter::FrameCounts;
 
 /// What a peer may owe, in units of about a tenth of a microsecond: ten
 /// thousand PINGs, or as many requests that it resets unanswered.

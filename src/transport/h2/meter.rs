@@ -4,32 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::Error;
-use super::hub::Hub;
-use super::scan::FrameCounts;
+use super::frame_counter::FrameCounts;
+use super::handle::ConnectionHandle;
 use crate::metrics::{ConnectionEnd, ConnectionTraffic};
 
 pub(super) struct Meter {
-    hub: Arc<Hub>,
+    handle: Arc<ConnectionHandle>,
     told: ConnectionTraffic,
     end: ConnectionEnd,
 }
 
 impl Meter {
     /// `None` where nobody looks.
-    pub(super) fn new(hub: &Arc<Hub>) -> Option<Self> {
-        let observed = hub.observed();
+    pub(super) fn new(handle: &Arc<ConnectionHandle>) -> Option<Self> {
+        let observed = handle.observed();
         observed
             .observer
             .tell(|m| m.connection_opened(&observed.info));
         observed.observer.is_on().then(|| Self {
-            hub: hub.clone(),
+            handle: handle.clone(),
             told: ConnectionTraffic::default(),
             end: ConnectionEnd::Cut,
         })
     }
 
     pub(super) fn round_trip(&self, time: Duration) {
-        let observed = self.hub.observed();
+        let observed = self.handle.observed();
         observed
             .observer
             .tell(|m| m.round_trip(&observed.info, time));
@@ -50,7 +50,7 @@ impl Meter {
         if now != self.told {
             let traffic = now.since(&self.told);
             self.told = now;
-            let observed = self.hub.observed();
+            let observed = self.handle.observed();
             observed
                 .observer
                 .tell(|m| m.connection_traffic(&observed.info, &traffic));
@@ -80,7 +80,7 @@ impl Meter {
 
     pub(super) fn close(mut self, received: &FrameCounts, sent: &FrameCounts) {
         self.report(received, sent);
-        let observed = self.hub.observed();
+        let observed = self.handle.observed();
         observed
             .observer
             .tell(|m| m.connection_closed(&observed.info, self.end));

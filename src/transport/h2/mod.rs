@@ -2,8 +2,8 @@
 //!
 //! One task, the [driver], owns the connection and is the only one to
 //! use the lock inside `h2`. Each [stream] has a small buffer each way that
-//! the application and the driver share; the [hub] lists those that have
-//! something to do. Beneath `h2` the [wire] gathers writes.
+//! the application and the driver share; the [handle] lists those that have
+//! something to do. Beneath `h2` the [coalescing I/O](coalescing_io) gathers writes.
 
 use std::time::Duration;
 
@@ -12,39 +12,39 @@ use crate::setting::InvalidSetting;
 #[cfg(feature = "client")]
 mod abandoned;
 mod body;
-mod budget;
 #[cfg(feature = "client")]
 mod client;
+mod coalescing_io;
 mod driver;
 mod fields;
 mod flood;
+mod frame_counter;
+mod handle;
 pub(crate) mod header_list;
-mod hub;
-mod life;
-mod memory;
-mod meter;
 #[cfg(feature = "bridge")]
-pub(crate) mod overheard;
-mod piece;
+pub(crate) mod inspected_io;
+mod keep_alive;
+mod meter;
+mod peer_deadlines;
 mod ping;
-mod portion;
-mod prompt;
-mod scan;
+mod read_quota;
+mod recv_memory;
+mod send_buf;
 mod send_quota;
 #[cfg(feature = "server")]
 mod server;
+mod short_frames;
 mod stream;
-mod wire;
 
 pub(crate) use self::body::H2Body;
 #[cfg(feature = "client")]
 pub(crate) use self::client::{H2Client, MAX_STREAMS, OpenError, Opened, Slot};
 #[cfg(feature = "server")]
 pub(crate) use self::fields::are_padded;
-pub(crate) use self::hub::Hub;
-pub(crate) use self::life::later;
-pub use self::memory::ProcessBuffer;
-pub(crate) use self::piece::Piece;
+pub(crate) use self::handle::ConnectionHandle;
+pub(crate) use self::keep_alive::later;
+pub use self::recv_memory::ProcessBuffer;
+pub(crate) use self::send_buf::SendBuf;
 #[cfg(feature = "server")]
 pub(crate) use self::server::{H2Incoming, H2Responder, H2Server, send_head};
 pub(crate) use self::stream::H2Stream;

@@ -1,6 +1,6 @@
 //! The connection's PINGs (RFC 9113 §6.7): `h2` has one handle for them and
-//! lets one be under way at a time, and two ask: the [budget](super::budget)
-//! and the [keep-alive](super::life).
+//! lets one be under way at a time, and two ask: the [budget](super::short_frames)
+//! and the [keep-alive](super::keep_alive).
 
 use std::task::Context;
 use std::time::Duration;

@@ -15,7 +15,7 @@
 //! quota up. The connection's window is different, as it holds everybody back:
 //! while it is closed, only what left makes room.
 
-use super::scan::FrameCounts;
+use super::frame_counter::FrameCounts;
 
 /// Bytes in the hands of `h2`, at most, and one piece.
 const QUOTA: usize = 512 * 1024;

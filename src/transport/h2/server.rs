@@ -10,13 +10,13 @@ use h2::{PingPong, Reason, RecvStream, SendStream};
 use http::{Response, StatusCode, request};
 use tokio::time::Instant;
 
+use super::coalescing_io::CoalescingIo;
 use super::driver::{self, Driver};
+use super::handle::{ConnectionHandle, Side};
 use super::header_list;
-use super::hub::{Hub, Side};
-use super::life::Life;
-use super::piece::Piece;
+use super::keep_alive::Liveness;
+use super::send_buf::SendBuf;
 use super::stream::H2Stream;
-use super::wire::Wire;
 use super::{DATA_FRAME_BUDGET, Http2Config};
 use crate::metrics::Observed;
 use crate::transport::linger::{LINGER_BYTES, linger};
@@ -31,10 +31,10 @@ const PENDING_RESETS: usize = 1 << 16;
 
 /// A server connection after its handshake.
 pub(crate) struct H2Server {
-    connection: Connection<Wire, Piece>,
-    wire: Wire,
-    hub: Arc<Hub>,
-    life: Life,
+    connection: Connection<CoalescingIo, SendBuf>,
+    wire: CoalescingIo,
+    handle: Arc<ConnectionHandle>,
+    life: Liveness,
     patience: Duration,
     max_streams: u32,
 }
@@ -48,8 +48,8 @@ pub(crate) struct H2Incoming {
 /// Answers a request. Dropped before, the request's stream is reset.
 pub(crate) struct H2Responder {
     body: RecvStream,
-    respond: SendResponse<Piece>,
-    hub: Arc<Hub>,
+    respond: SendResponse<SendBuf>,
+    handle: Arc<ConnectionHandle>,
 }
 
 impl H2Server {
@@ -64,7 +64,7 @@ impl H2Server {
         idle: Option<Duration>,
         observed: Observed,
     ) -> Result<Self, StreamError> {
-        let wire = Wire::new(io, PREFACE, 0);
+        let wire = CoalescingIo::new(io, PREFACE, 0);
         let mut builder = h2::server::Builder::new();
         builder
             .initial_window_size(config.stream_window)
@@ -81,22 +81,27 @@ impl H2Server {
         if extended_connect {
             builder.enable_connect_protocol();
         }
-        let connection = builder.handshake::<_, Piece>(wire.clone()).await?;
+        let connection = builder.handshake::<_, SendBuf>(wire.clone()).await?;
         wire.gather();
-        let hub = Arc::new(Hub::new(observed, Side::Server, wire.clone(), config));
-        config.process_buffer.join(&hub);
+        let handle = Arc::new(ConnectionHandle::new(
+            observed,
+            Side::Server,
+            wire.clone(),
+            config,
+        ));
+        config.process_buffer.join(&handle);
         Ok(Self {
             connection,
             wire,
-            hub,
-            life: Life::new(config, idle, Instant::now()),
+            handle,
+            life: Liveness::new(config, idle, Instant::now()),
             patience,
             max_streams: config.max_concurrent_streams,
         })
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+    pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
     }
 
     /// Moves the connection until it ends, handing each request to
@@ -113,11 +118,11 @@ impl H2Server {
         let connection = ServerConnection {
             connection: self.connection,
             on_request,
-            hub: self.hub.clone(),
+            handle: self.handle.clone(),
             max_streams: self.max_streams,
         };
         let wire = self.wire.clone();
-        let mut driver = Driver::new(connection, self.hub, wire, self.life, self.patience);
+        let mut driver = Driver::new(connection, self.handle, wire, self.life, self.patience);
         let ended = tokio::select! {
             biased;
             ended = &mut driver => Some(ended),
@@ -170,12 +175,12 @@ impl H2Incoming {
 impl H2Responder {
     /// Who looks at the connection.
     pub(crate) fn observed(&self) -> &Observed {
-        self.hub.observed()
+        self.handle.observed()
     }
 
     pub(crate) fn transport(&self) -> Transport {
         Transport::Http2 {
-            connection: self.hub.id(),
+            connection: self.handle.id(),
             stream: self.respond.stream_id().as_u32(),
         }
     }
@@ -187,8 +192,8 @@ impl H2Responder {
 
     /// Answers with `response` and keeps the stream open for a WebSocket.
     pub(crate) fn accept(mut self, response: Response<()>) -> Result<H2Stream, StreamError> {
-        let send = send_head(&self.hub, &mut self.respond, response, false)?;
-        Ok(H2Stream::new(self.hub, send, self.body))
+        let send = send_head(&self.handle, &mut self.respond, response, false)?;
+        Ok(H2Stream::new(self.handle, send, self.body))
     }
 
     /// Answers an ordinary request. The response's body goes to the returned
@@ -197,18 +202,18 @@ impl H2Responder {
         mut self,
         response: Response<()>,
         end: bool,
-    ) -> Result<SendStream<Piece>, StreamError> {
-        send_head(&self.hub, &mut self.respond, response, end)
+    ) -> Result<SendStream<SendBuf>, StreamError> {
+        send_head(&self.handle, &mut self.respond, response, end)
     }
 
     /// What all streams of the connection share.
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+    pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
+        &self.handle
     }
 
     /// Splits off the body of an ordinary request.
-    pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<Piece>, Arc<Hub>) {
-        (self.body, self.respond, self.hub)
+    pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<SendBuf>, Arc<ConnectionHandle>) {
+        (self.body, self.respond, self.handle)
     }
 
     /// Ends the stream with an error code (RFC 9113 §5.4.2).
@@ -220,12 +225,12 @@ impl H2Responder {
 /// Answers with `response`, or where that is more than the client takes, with a
 /// 500 that says nothing else.
 pub(crate) fn send_head(
-    hub: &Hub,
-    respond: &mut SendResponse<Piece>,
+    handle: &ConnectionHandle,
+    respond: &mut SendResponse<SendBuf>,
     response: Response<()>,
     end: bool,
-) -> Result<SendStream<Piece>, StreamError> {
-    if let Err(large) = hub.check_header_list(header_list::of_response(&response)) {
+) -> Result<SendStream<SendBuf>, StreamError> {
+    if let Err(large) = handle.check_header_list(header_list::of_response(&response)) {
         let mut bare = Response::new(());
         *bare.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         respond.send_response(bare, true)?;
@@ -235,9 +240,9 @@ pub(crate) fn send_head(
 }
 
 struct ServerConnection<F> {
-    connection: Connection<Wire, Piece>,
+    connection: Connection<CoalescingIo, SendBuf>,
     on_request: F,
-    hub: Arc<Hub>,
+    handle: Arc<ConnectionHandle>,
     max_streams: u32,
 }
 
@@ -254,7 +259,7 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
                     let responder = H2Responder {
                         body,
                         respond,
-                        hub: self.hub.clone(),
+                        handle: self.handle.clone(),
                     };
                     (self.on_request)(H2Incoming { parts, responder });
                 }

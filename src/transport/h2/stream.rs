@@ -1,7 +1,7 @@
-//! One stream of an HTTP/2 connection: what the application's [`half`] and the
+//! One stream of an HTTP/2 connection: what the application's [`app_half`] and the
 //! connection's driver have in common, and the driver's side of it.
 
-mod half;
+mod app_half;
 mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -11,16 +11,16 @@ use std::task::{Context, Poll, Wake, Waker};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::time::Instant;
 
-use super::budget::Budget;
-use super::hub::{Hub, Side};
-use super::life;
-use super::memory::{STEP, Share};
-use super::piece::Piece;
+use super::handle::{ConnectionHandle, Side};
+use super::keep_alive;
+use super::recv_memory::{STEP, Share};
+use super::send_buf::SendBuf;
 use super::send_quota::SendQuota;
+use super::short_frames::ShortFrameBudget;
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::{Finish, StreamError};
 
-pub(crate) use self::half::H2Stream;
+pub(crate) use self::app_half::H2Stream;
 use self::waiters::Waiters;
 
 /// Bytes of one stream in the hands of `h2`, at most. More would not leave
@@ -33,7 +33,7 @@ const PIECE: usize = 64 * 1024;
 /// Bytes after which writes are set on their way without a flush.
 const EAGER: usize = 16 * 1024;
 
-/// In the hub's list of those that have something to do.
+/// In the handle's list of those that have something to do.
 const LISTED: u8 = 1;
 
 /// `h2` has received something, or has something to say.
@@ -41,14 +41,14 @@ const WOKEN: u8 = 2;
 
 /// Both halves of the stream in `h2`.
 pub(super) struct Handles {
-    send: SendStream<Piece>,
+    send: SendStream<SendBuf>,
     /// `None` until the peer has answered.
     recv: Option<RecvStream>,
 }
 
 pub(super) struct Shared {
-    hub: Arc<Hub>,
-    /// In the hub's list of all streams.
+    handle: Arc<ConnectionHandle>,
+    /// In the handle's list of all streams.
     key: u32,
     /// [`LISTED`] and [`WOKEN`]: in one place, for who sets the second one and
     /// finds the first one set relies on the look that takes both.
@@ -59,7 +59,7 @@ pub(super) struct Shared {
     more: AtomicBool,
     /// In the driver's queue of those that have much to send. The driver's own.
     queues: AtomicBool,
-    /// The [`Portion`](super::portion::Portion)'s round that it counted in.
+    /// The [`ReadQuota`](super::read_quota::ReadQuota)'s round that it counted in.
     round: AtomicU8,
     state: Mutex<State>,
 }
@@ -113,7 +113,7 @@ enum End {
 
 /// What bounds what `h2` is given.
 pub(super) struct Bounds<'a> {
-    pub(super) budget: &'a mut Budget,
+    pub(super) budget: &'a mut ShortFrameBudget,
     pub(super) quota: &'a mut SendQuota,
 }
 
@@ -156,7 +156,7 @@ impl Shared {
     }
 
     fn list_with(self: &Arc<Self>, flags: u8) {
-        if self.set(LISTED | flags) && self.hub.list(self.clone()).is_err() {
+        if self.set(LISTED | flags) && self.handle.list(self.clone()).is_err() {
             self.fail(&StreamError::Closed);
         }
     }
@@ -170,8 +170,8 @@ impl Shared {
     /// driver that is gone has failed all streams that `h2` knew.
     fn list_from_h2(self: Arc<Self>, flags: u8) {
         if self.set(LISTED | flags) {
-            let hub = self.hub.clone();
-            let _ = hub.list(self);
+            let handle = self.handle.clone();
+            let _ = handle.list(self);
         }
     }
 
@@ -233,10 +233,10 @@ impl Shared {
         }
         if news {
             let waker = Waker::from(self.clone());
-            let readable = s.receive(&mut Context::from_waker(&waker), &self.hub);
+            let readable = s.receive(&mut Context::from_waker(&waker), &self.handle);
             serviced.woke_reader = readable && s.waiters.take_reader(&mut woken);
         }
-        s.release(self.hub.release_step);
+        s.release(self.handle.release_step);
         s.decide_end();
         if s.wants_to_send() {
             let fed = bounds.map_or(Fed::Held, |bounds| s.feed(self, bounds, &mut woken));
@@ -250,7 +250,7 @@ impl Shared {
         let over = s.is_over(self);
         if over {
             s.outgoing.clear();
-            s.share.except(&self.hub.held);
+            s.share.except(&self.handle.held);
             serviced.over = s.handles.take();
             serviced.hungry = false;
             serviced.queues = false;
@@ -259,7 +259,7 @@ impl Shared {
         }
         drop(state);
         if over {
-            self.hub.closed(self.key);
+            self.handle.closed(self.key);
         }
         woken.wake();
         serviced
@@ -276,7 +276,7 @@ impl Shared {
     pub(super) fn overload(&self) {
         let mut state = self.lock();
         state.ending().overloaded = true;
-        state.share.except(&self.hub.held);
+        state.share.except(&self.handle.held);
         state.drop_incoming();
         let waiters = std::mem::take(&mut state.waiters);
         let unread = if state.unsent(self) >= STEP {
@@ -288,7 +288,7 @@ impl Shared {
         drop(state);
         if let Some(mut handles) = unread {
             handles.send.send_reset(Reason::ENHANCE_YOUR_CALM);
-            self.hub.closed(self.key);
+            self.handle.closed(self.key);
         }
         waiters.wake();
     }
@@ -301,7 +301,7 @@ impl Shared {
         {
             drop(state);
             handles.send.send_reset(Reason::ENHANCE_YOUR_CALM);
-            self.hub.closed(self.key);
+            self.handle.closed(self.key);
         }
     }
 
@@ -313,8 +313,8 @@ impl Shared {
             && let Some(mut handles) = state.handles.take()
         {
             state.outgoing.clear();
-            state.share.except(&self.hub.held);
-            let reason = match self.hub.side {
+            state.share.except(&self.handle.held);
+            let reason = match self.handle.side {
                 // Our answer was complete, the peer's leftovers are unwanted
                 // (RFC 9113 §8.1).
                 Side::Server if state.end == End::Sent && self.has_left() => Reason::NO_ERROR,
@@ -322,7 +322,7 @@ impl Shared {
             };
             drop(state);
             handles.send.send_reset(reason);
-            self.hub.closed(self.key);
+            self.handle.closed(self.key);
         }
     }
 
@@ -331,12 +331,12 @@ impl Shared {
         let mut state = self.lock();
         if let Some(handles) = state.handles.take() {
             state.outgoing.clear();
-            state.share.except(&self.hub.held);
-            state.received(Err(self.hub.why(error.clone())));
+            state.share.except(&self.handle.held);
+            state.received(Err(self.handle.why(error.clone())));
             let waiters = std::mem::take(&mut state.waiters);
             drop(state);
             drop(handles);
-            self.hub.closed(self.key);
+            self.handle.closed(self.key);
             waiters.wake();
         }
     }
@@ -383,7 +383,7 @@ impl State {
     /// Brings what the stream counts for up to date.
     fn settle(&mut self, stream: &Shared) {
         let unsent = self.unsent(stream);
-        self.share.settle(&stream.hub.held, unsent);
+        self.share.settle(&stream.handle.held, unsent);
     }
 
     fn is_overloaded(&self) -> bool {
@@ -395,7 +395,7 @@ impl State {
     }
 
     /// Takes what `h2` has. Returns whether there is something new to read.
-    fn receive(&mut self, cx: &mut Context<'_>, hub: &Hub) -> bool {
+    fn receive(&mut self, cx: &mut Context<'_>, handle: &ConnectionHandle) -> bool {
         let Some(Handles {
             send,
             recv: Some(recv),
@@ -421,7 +421,7 @@ impl State {
                     self.incoming.push(chunk);
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let error = hub.why(error.into());
+                    let error = handle.why(error.into());
                     ending.get_or_insert_default().received = Some(Err(error));
                 }
                 // Trailers have no place in a tunnel (RFC 9113 §8.5), so they
@@ -436,7 +436,7 @@ impl State {
                                 by_peer: false,
                             })
                         }
-                        Poll::Ready(Err(error)) => Err(hub.why(error.into())),
+                        Poll::Ready(Err(error)) => Err(handle.why(error.into())),
                     };
                     ending.get_or_insert_default().received = Some(end);
                 }
@@ -515,7 +515,7 @@ impl State {
             self.received(Err(error));
             Fed::Enough
         });
-        if self.outgoing.len() < stream.hub.write_buffer {
+        if self.outgoing.len() < stream.handle.write_buffer {
             self.waiters.take_writer(woken);
             if std::mem::take(&mut self.reader_wants_room) {
                 self.waiters.take_reader(woken);
@@ -555,11 +555,11 @@ impl State {
             stream
                 .queued
                 .fetch_add(payload.len() as u32, Ordering::AcqRel);
-            let piece = Piece::new(payload, stream.clone());
+            let piece = SendBuf::new(payload, stream.clone());
             handles.send.send_data(piece, false)?;
         }
         if self.end == End::Wanted {
-            handles.send.send_data(Piece::empty(), true)?;
+            handles.send.send_data(SendBuf::empty(), true)?;
             self.end = End::Sent;
         }
         Ok(Fed::Enough)
@@ -582,7 +582,7 @@ impl State {
             (false, None) => linger.unsent,
             (false, Some(_)) => return None,
         };
-        ending.until = Some(life::later(Instant::now(), time));
+        ending.until = Some(keep_alive::later(Instant::now(), time));
         ending.until
     }
 

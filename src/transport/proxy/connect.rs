@@ -22,7 +22,7 @@ pub(super) async fn tunnel(
     host: &str,
     port: u16,
     authorization: Option<HeaderValue>,
-    refusal_body: usize,
+    max_rejection_body: usize,
 ) -> Result<BoxIo, ProxyError> {
     let request = request(host, port, authorization)?;
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
@@ -35,7 +35,7 @@ pub(super) async fn tunnel(
     let response = send.send_request(request).await.map_err(broken)?;
     if !response.status().is_success() {
         let (parts, body) = response.into_parts();
-        let body = beginning(body, refusal_body).await;
+        let body = beginning(body, max_rejection_body).await;
         let answer = Response::from_parts(parts, body);
         return Err(ProxyError::Refused(Box::new(answer)));
     }

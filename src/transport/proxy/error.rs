@@ -27,7 +27,7 @@ pub enum ProxyError {
     /// The proxy answered CONNECT, and not with 2xx: 407 if it wants (other)
     /// credentials, 403 for what it forbids, 502 and 504 if it does not get to
     /// the server. With the beginning of the body, as far as
-    /// `ClientBuilder::refusal_body` allows.
+    /// `ClientBuilder::max_rejection_body` allows.
     Refused(Box<Response<Bytes>>),
     /// A SOCKS5 proxy wants credentials, or others.
     Login,

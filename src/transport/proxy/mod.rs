@@ -52,7 +52,7 @@ impl Proxy {
 
     /// Opens a tunnel to `host`, whose name the proxy resolves; `tls` is for a
     /// [secure](Self::is_secure) proxy. Of the body of
-    /// a refusal `refusal_body` bytes are kept. Dropping the future ends the
+    /// a refusal `max_rejection_body` bytes are kept. Dropping the future ends the
     /// connection to the proxy.
     pub(crate) async fn tunnel(
         &self,
@@ -60,7 +60,7 @@ impl Proxy {
         host: &str,
         port: u16,
         config: &TcpConfig,
-        refusal_body: usize,
+        max_rejection_body: usize,
     ) -> Result<BoxIo, ProxyError> {
         tracing::debug!(proxy = %self, host, port, "asking a proxy");
         let tcp = dial::tcp(&self.host, self.port, config)
@@ -82,7 +82,7 @@ impl Proxy {
                 } else {
                     io
                 };
-                connect::tunnel(io, host, port, authorization.clone(), refusal_body).await
+                connect::tunnel(io, host, port, authorization.clone(), max_rejection_body).await
             }
         }
     }

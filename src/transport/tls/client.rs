@@ -17,7 +17,7 @@ pub enum Trust {
 
 /// A client's configuration with rustls' defaults for everything else, on the
 /// [`provider`](super::provider)'s cryptography; for
-/// [`ClientBuilder::tls`](crate::ClientBuilder::tls). The `identity` is shown to
+/// [`ClientBuilder::tls`](crate::client::ClientBuilder::tls). The `identity` is shown to
 /// servers that ask for a certificate.
 ///
 /// What it does not offer is rustls' own: keys are written to the file that

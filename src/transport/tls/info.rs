@@ -10,8 +10,8 @@ use super::H2;
 
 /// What the TLS handshake of a client's connection settled. Cheap to clone.
 ///
-/// [`Upgrade::tls`](crate::Upgrade::tls) gives it for requests for a
-/// WebSocket; [`Peer::tls`](crate::Peer::tls), among the extensions, for
+/// [`WebSocketRequest::tls`](crate::server::WebSocketRequest::tls) gives it for requests for a
+/// WebSocket; [`Peer::tls`](crate::server::Peer::tls), among the extensions, for
 /// ordinary ones.
 #[derive(Clone)]
 pub struct TlsInfo(Arc<Settled>);
@@ -46,7 +46,7 @@ impl TlsInfo {
     /// The name that the client asked for (SNI, RFC 6066 §3); `None` where it
     /// asked for none, as for an address. The requests on the connection may
     /// name others: what they name is in their URI or `host`, and for
-    /// [`allowed_authorities`](crate::ServerBuilder::allowed_authorities) to
+    /// [`allowed_hosts`](crate::server::ServerBuilder::allowed_hosts) to
     /// check.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {

@@ -24,7 +24,7 @@ pub enum ClientAuth {
 
 /// A server's configuration with rustls' defaults for everything else, on the
 /// [`provider`](super::provider)'s cryptography; for
-/// [`ServerBuilder::tls`](crate::ServerBuilder::tls).
+/// [`ServerBuilder::tls`](crate::server::ServerBuilder::tls).
 ///
 /// Revocation lists, session tickets, versions and the like are set in rustls'
 /// own configuration. Keys are logged only after

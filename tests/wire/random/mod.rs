@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use h2ws::{Client, Config, Http2Config, Server};
+use h2ws::{Client, Http2Config, Server, WebSocketConfig};
 use rustls::ServerConfig;
 use tokio::runtime;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -59,8 +59,8 @@ impl Random {
 }
 
 /// Leaves nothing to be ended by time.
-fn patient() -> Config {
-    Config::default().linger(Duration::from_secs(600))
+fn patient() -> WebSocketConfig {
+    WebSocketConfig::default().linger(Duration::from_secs(600))
 }
 
 /// Runs each seed on a runtime of its own, with one thread or several.
@@ -188,7 +188,7 @@ impl Talks {
 async fn serve(
     random: &mut Random,
     narrow: bool,
-    config: &Config,
+    config: &WebSocketConfig,
     tls: Option<ServerConfig>,
 ) -> (Running, UnboundedReceiver<(u64, Said)>) {
     let (said, heard) = mpsc::unbounded_channel();

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use h2ws::{Bridge, BridgeBuilder, Client, Config, Drained, HttpVersion, Server};
+use h2ws::bridge::{Bridge, BridgeBuilder};
+use h2ws::server::ShutdownReport;
+use h2ws::{Client, HttpVersion, Server, WebSocketConfig};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -17,28 +19,32 @@ use super::{tasks, tls, until, within};
 pub(crate) struct Bridging {
     pub(crate) addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<std::io::Result<Drained>>,
+    task: JoinHandle<std::io::Result<ShutdownReport>>,
 }
 
 impl Bridging {
     /// Runs what was configured, with times for the closing of sockets that
     /// tests can wait for.
     pub(crate) async fn start(builder: BridgeBuilder) -> Self {
-        let config = Config::default()
+        let config = WebSocketConfig::default()
             .close_timeout(Duration::from_millis(200))
             .linger(Duration::from_millis(50));
         Self::with(builder, config).await
     }
 
-    pub(crate) async fn with(builder: BridgeBuilder, config: Config) -> Self {
+    pub(crate) async fn with(builder: BridgeBuilder, config: WebSocketConfig) -> Self {
         Self::of(&builder.build().unwrap(), config).await
     }
 
-    pub(crate) async fn of(bridge: &Bridge, config: Config) -> Self {
+    pub(crate) async fn of(bridge: &Bridge, config: WebSocketConfig) -> Self {
         Self::with_grace(bridge, config, Duration::from_secs(600)).await
     }
 
-    pub(crate) async fn with_grace(bridge: &Bridge, config: Config, grace: Duration) -> Self {
+    pub(crate) async fn with_grace(
+        bridge: &Bridge,
+        config: WebSocketConfig,
+        grace: Duration,
+    ) -> Self {
         let server = Server::builder().socket(config);
         let server = server.bind("127.0.0.1:0").await.unwrap();
         let addr = server.local_addr().unwrap();
@@ -46,7 +52,7 @@ impl Bridging {
         let serve = server
             .serve(bridge.handler())
             .fallback(bridge.service())
-            .grace(grace)
+            .drain_timeout(grace)
             .with_graceful_shutdown(async {
                 if stopped.await.is_err() {
                     std::future::pending::<()>().await;
@@ -67,7 +73,7 @@ impl Bridging {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    pub(crate) async fn drained(&mut self) -> Drained {
+    pub(crate) async fn drained(&mut self) -> ShutdownReport {
         within(&mut self.task).await.unwrap().unwrap()
     }
 }

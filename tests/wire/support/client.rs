@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, ClientBuilder, HttpVersion, Message, WebSocket};
+use h2ws::client::ClientBuilder;
+use h2ws::{Client, HttpVersion, Message, WebSocket};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::raw::{ENABLE_CONNECT_PROTOCOL, Raw};

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{CloseCode, Error, Message, Serve, Server, ServerBuilder, Upgrade, WebSocket};
+use h2ws::server::{Serve, ServerBuilder, WebSocketRequest};
+use h2ws::{CloseCode, Error, Message, Server, WebSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -59,7 +60,7 @@ pub(crate) fn run(
 /// Serves with a handler that gets a channel for its outcomes.
 pub(crate) async fn serve<H, F>(builder: ServerBuilder, handler: H) -> Running
 where
-    H: Fn(Upgrade, mpsc::UnboundedSender<Ended>) -> F + Send + Sync + 'static,
+    H: Fn(WebSocketRequest, mpsc::UnboundedSender<Ended>) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let server = builder.bind("127.0.0.1:0").await.unwrap();
@@ -92,7 +93,7 @@ pub(crate) async fn echo_socket(mut ws: WebSocket, path: String) -> Ended {
 /// A handler that echoes.
 pub(crate) fn echoing(
     ended: mpsc::UnboundedSender<Ended>,
-) -> impl Fn(Upgrade) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+) -> impl Fn(WebSocketRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |upgrade| {
         let ended = ended.clone();
         Box::pin(async move {

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use h2ws::{Bridge, BridgeLimits, Client, Route, RouteBuilder, Routes, Server, Upgrade};
+use h2ws::bridge::{Bridge, BridgeLimits, Route, RouteBuilder, Routes};
+use h2ws::server::WebSocketRequest;
+use h2ws::{Client, Server};
 use tokio::task::JoinHandle;
 
 use super::client::listen;
@@ -63,7 +65,7 @@ pub(crate) fn limited(
     let builder = Routes::builder().limits(limits);
     let routes = routes.into_iter().map(|route| route.build().unwrap());
     routes
-        .fold(builder, h2ws::RoutesBuilder::route)
+        .fold(builder, h2ws::bridge::RoutesBuilder::route)
         .build()
         .unwrap()
 }
@@ -72,14 +74,14 @@ pub(crate) fn limited(
 pub(crate) async fn backend(name: &'static str) -> SocketAddr {
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
-    let serve = server.serve(move |mut request: Upgrade| async move {
+    let serve = server.serve(move |mut request: WebSocketRequest| async move {
         let path = request.uri().to_string();
-        request.header("x-name".parse().unwrap(), name.parse().unwrap());
-        request.header("x-path".parse().unwrap(), path.parse().unwrap());
+        request.response_header("x-name".parse().unwrap(), name.parse().unwrap());
+        request.response_header("x-path".parse().unwrap(), path.parse().unwrap());
         for echoed in ["x-tenant", "x-debug", "host"] {
             if let Some(value) = request.headers().get(echoed).cloned() {
                 let field = format!("x-saw-{echoed}").parse().unwrap();
-                request.header(field, value);
+                request.response_header(field, value);
             }
         }
         let mut socket = request.accept().await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use h2ws::Role;
+use h2ws::frame::Role;
 use h2ws::metrics::{ConnectionEnd, ConnectionInfo, ConnectionTraffic, Handshake, Metrics};
 use http::Version;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -233,7 +233,7 @@ mod tests {
         let server = Server::builder().metrics(metrics.clone());
         let server = server.bind("127.0.0.1:0").await.expect("bound");
         let url = format!("ws://{}", server.local_addr().expect("an address"));
-        let accept = async |request: h2ws::Upgrade| {
+        let accept = async |request: h2ws::server::WebSocketRequest| {
             if request.path() == "/no" {
                 return request.reject(http::StatusCode::FORBIDDEN);
             }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h2ws::config::{ProcessBuffer, TcpConfig};
 use h2ws::metrics::Metrics;
 use h2ws::tls::ServerTls;
-use h2ws::{Http2Config, ProcessBuffer, Server, TcpConfig};
+use h2ws::{Http2Config, Server};
 
 use super::config::Config;
 use super::upstream::LONGEST;
@@ -26,13 +27,13 @@ pub(super) struct Fixed {
     pub(super) metrics: Option<SocketAddr>,
     pub(super) cleartext: bool,
     pub(super) drain_delay: Duration,
-    pub(super) drain_grace: Duration,
+    pub(super) drain_timeout: Duration,
     pub(super) upstream_tls: ClientFiles,
     pub(super) tcp: TcpConfig,
     max_connections: usize,
-    connections_per_client: Option<usize>,
+    max_connections_per_client: Option<usize>,
     process_buffer: Option<usize>,
-    max_streams: u32,
+    max_concurrent_streams: u32,
     max_header_list_size: u32,
     /// `None` for the default.
     connection_idle_timeout: Option<Option<Duration>>,
@@ -49,7 +50,7 @@ impl Fixed {
         } = &args.listen;
         let listen = listen.or(config.and_then(|config| config.listen));
         let by_file = config.and_then(|config| config.cleartext);
-        let grace = config.and_then(|config| config.drain_grace);
+        let grace = config.and_then(|config| config.drain_timeout);
         let delay = args.drain_delay.map(Duration::from_secs_f64);
         let delay = delay.or(config.and_then(|config| config.drain_delay));
         Self {
@@ -58,7 +59,7 @@ impl Fixed {
             cleartext: cert.is_empty() && (*cleartext || by_file.unwrap_or_default()),
             drain_delay: delay.unwrap_or_default(),
             upstream_tls: upstream_files(args, config),
-            drain_grace: grace.unwrap_or(Duration::from_secs(30)),
+            drain_timeout: grace.unwrap_or(Duration::from_secs(30)),
             tcp: match config {
                 Some(config) => config.tcp.clone(),
                 None => args.tcp.over(TcpConfig::default()),
@@ -68,15 +69,15 @@ impl Fixed {
                 .and_then(|config| config.max_connections)
                 .or(args.max_sockets)
                 .unwrap_or(100_000),
-            connections_per_client: config
-                .and_then(|config| config.connections_per_client)
-                .or(args.connections_per_client),
+            max_connections_per_client: config
+                .and_then(|config| config.max_connections_per_client)
+                .or(args.max_connections_per_client),
             process_buffer: config
                 .and_then(|config| config.process_buffer)
                 .or(args.process_buffer),
-            max_streams: config
-                .and_then(|config| config.max_streams)
-                .or(args.max_streams)
+            max_concurrent_streams: config
+                .and_then(|config| config.max_concurrent_streams)
+                .or(args.max_concurrent_streams)
                 .unwrap_or(1000),
             max_header_list_size: config
                 .and_then(|config| config.max_header_list_size)
@@ -141,13 +142,13 @@ impl Listener {
         }
         let mut builder = Server::builder()
             // The routes' times hold.
-            .answer_timeout(LONGEST)
+            .handler_timeout(LONGEST)
             .max_connections(fixed.max_connections)
-            .connections_per_client(fixed.connections_per_client)
+            .max_connections_per_client(fixed.max_connections_per_client)
             .tcp(fixed.tcp.clone())
             .http2(
                 Http2Config::default()
-                    .max_concurrent_streams(fixed.max_streams)
+                    .max_concurrent_streams(fixed.max_concurrent_streams)
                     .max_header_list_size(fixed.max_header_list_size),
             );
         if let Some(timeout) = fixed.connection_idle_timeout {

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2ws::{Access, Body, Bridge, BridgeObserver, Server, UpstreamStatus};
+use h2ws::Server;
+use h2ws::bridge::{AccessRecord, Bridge, BridgeObserver, UpstreamStatus};
+use h2ws::server::Body;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -59,7 +61,7 @@ struct Answered {
 }
 
 impl Answered {
-    fn of(access: &Access) -> Self {
+    fn of(access: &AccessRecord) -> Self {
         let status = access.status();
         Self {
             route: of_route(access),
@@ -143,17 +145,17 @@ impl Counters {
 }
 
 /// Whether there was a socket: 101 over HTTP/1.1, 200 over HTTP/2.
-fn is_open(access: &Access) -> bool {
+fn is_open(access: &AccessRecord) -> bool {
     let opened = |status: StatusCode| status.is_success() || status.is_informational();
     access.status().is_some_and(opened)
 }
 
-fn of_route(access: &Access) -> String {
+fn of_route(access: &AccessRecord) -> String {
     access.route().unwrap_or_default().to_owned()
 }
 
 impl BridgeObserver for Counters {
-    fn answered(&self, access: &Access) {
+    fn on_handshake(&self, access: &AccessRecord) {
         let route = of_route(access);
         let status = access.status();
         self.answered.get_or_create(&Answered::of(access)).inc();
@@ -169,11 +171,11 @@ impl BridgeObserver for Counters {
         }
     }
 
-    fn passed(&self, access: &Access) {
+    fn on_request_end(&self, access: &AccessRecord) {
         self.passed.get_or_create(&Answered::of(access)).inc();
     }
 
-    fn moved(&self, access: &Access, up: u64, down: u64) {
+    fn on_bytes(&self, access: &AccessRecord, up: u64, down: u64) {
         for (direction, bytes) in [("up", up), ("down", down)] {
             let route = of_route(access);
             let label = Bytewise { route, direction };
@@ -181,7 +183,7 @@ impl BridgeObserver for Counters {
         }
     }
 
-    fn ended(&self, access: &Access) {
+    fn on_websocket_end(&self, access: &AccessRecord) {
         let Some(closed) = access.closed().filter(|_| is_open(access)) else {
             return;
         };
@@ -236,7 +238,7 @@ impl Collector for Present {
         }
         let help = "1 if an upstream is given sockets, 0 if it fails or its checks do";
         self.upstreams(&mut encoder, "upstream_fit", help, |status| {
-            status.is_fit.into()
+            status.is_healthy.into()
         })?;
         let help = "Sockets that lead to an upstream, and ordinary requests that it answers";
         self.upstreams(&mut encoder, "upstream_sockets", help, |status| {
@@ -304,7 +306,9 @@ impl Metrics {
             .map_err(|error| format!("cannot listen on {address} for metrics: {error}"))?;
         let address = server.local_addr()?;
         let service = self.clone();
-        let refuse = |request: h2ws::Upgrade| async { request.reject(StatusCode::NOT_FOUND) };
+        let refuse = |request: h2ws::server::WebSocketRequest| async {
+            request.reject(StatusCode::NOT_FOUND)
+        };
         let task = tokio::spawn(server.serve(refuse).fallback(service).into_future());
         Ok(Admin { address, task })
     }
@@ -369,7 +373,7 @@ impl Service<Request<Body>> for Metrics {
 /// The listener for figures; it ends when this is dropped.
 pub(super) struct Admin {
     address: SocketAddr,
-    task: JoinHandle<std::io::Result<h2ws::Drained>>,
+    task: JoinHandle<std::io::Result<h2ws::server::ShutdownReport>>,
 }
 
 impl Admin {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use h2ws::Bridge;
+use h2ws::bridge::Bridge;
 
 use self::config::Config;
 use self::connections::Connections;
@@ -80,7 +80,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         .server
         .serve(bridge.handler())
         .fallback(bridge.service())
-        .grace(fixed.drain_grace)
+        .drain_timeout(fixed.drain_timeout)
         .with_graceful_shutdown(async move {
             stop.await;
             tracing::info!("draining");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use h2ws::Bridge;
+use h2ws::bridge::Bridge;
 use h2ws::tls::ServerTls;
 
 use super::config::Config;
@@ -69,7 +69,7 @@ impl Reload {
         };
         if Fixed::of(&self.args, Some(&config)) != self.fixed {
             tracing::warn!(
-                "listeners, drain_delay, drain_grace, connections, streams_per_connection, \
+                "listeners, drain_delay, drain_timeout, connections, max_concurrent_streams, \
                  max_header_list_size, \
                  connection_idle_timeout and [upstream_tls] change with the next start"
             );

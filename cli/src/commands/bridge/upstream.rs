@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h2ws::Client;
+use h2ws::bridge::{Bridge, BridgeBuilder, Routes, Scheme, UpstreamHost};
+use h2ws::config::TcpConfig;
 use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
-use h2ws::{Bridge, BridgeBuilder, Client, Routes, Scheme, TcpConfig, UpstreamHost};
 
 use crate::args::{BridgeArgs, TcpArgs};
 use crate::tls::{ClientContents, ClientFiles};
@@ -125,8 +127,8 @@ pub(super) fn only(
     if let Some(sockets) = args.max_sockets {
         builder = builder.max_sockets(sockets);
     }
-    if args.sockets_only {
-        builder = builder.ordinary(false);
+    if args.websockets_only {
+        builder = builder.websockets_only(true);
     }
     builder = origins(builder, args, &scheme)?;
     let secure = matches!(&*scheme, "wss" | "https");

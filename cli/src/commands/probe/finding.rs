@@ -3,7 +3,7 @@
 use std::fmt;
 
 use h2::Reason;
-use h2ws::ProtocolError;
+use h2ws::frame::ProtocolError;
 use h2ws::handshake::HandshakeError;
 use http::StatusCode;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2ws::handshake::{Agreed, Key, upgrade};
+use h2ws::handshake::{Key, Negotiated, upgrade};
 use http::{Response, StatusCode};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
@@ -46,7 +46,11 @@ pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
     facts.http1 = Some(socket);
 }
 
-async fn open(io: BoxIo, ask: &Ask<'_>, socket: &mut Socket) -> Result<(Carrier, Agreed), Finding> {
+async fn open(
+    io: BoxIo,
+    ask: &Ask<'_>,
+    socket: &mut Socket,
+) -> Result<(Carrier, Negotiated), Finding> {
     let broken = |error: hyper::Error| Finding::BrokenHttp1 {
         text: with_causes(&error),
         tried: !ask.target.secure(),

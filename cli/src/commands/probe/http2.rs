@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong, Reason};
-use h2ws::handshake::{Agreed, Key, extended_connect};
+use h2ws::handshake::{Key, Negotiated, extended_connect};
 use http::header::{CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, response};
 use tokio::sync::watch;
@@ -235,7 +235,7 @@ impl Session<'_> {
         &mut self,
         socket: &mut Socket,
         findings: &mut Vec<Found>,
-    ) -> Option<(Carrier, Agreed)> {
+    ) -> Option<(Carrier, Negotiated)> {
         match self.try_open(socket, findings).await {
             Ok(opened) => Some(opened),
             Err(finding) => {
@@ -249,7 +249,7 @@ impl Session<'_> {
         &mut self,
         socket: &mut Socket,
         findings: &mut Vec<Found>,
-    ) -> Result<(Carrier, Agreed), Finding> {
+    ) -> Result<(Carrier, Negotiated), Finding> {
         let ask = self.ask;
         let key = self.key.then(|| Key::new(random()));
         let headers = ask.headers.clone();
@@ -295,7 +295,7 @@ impl Session<'_> {
         &mut self,
         socket: &mut Socket,
         carrier: &mut Carrier,
-        agreed: &Agreed,
+        agreed: &Negotiated,
         depth: Depth,
         findings: &mut Vec<Found>,
     ) {
@@ -419,7 +419,7 @@ pub(super) fn opening(time: Duration, parts: &response::Parts) -> Opening {
     }
 }
 
-pub(super) fn note(opening: &mut Opening, agreed: &Agreed) {
+pub(super) fn note(opening: &mut Opening, agreed: &Negotiated) {
     opening.subprotocol.clone_from(&agreed.subprotocol);
     let extensions = agreed.extensions.iter().map(ToString::to_string);
     opening.extensions = extensions.collect();

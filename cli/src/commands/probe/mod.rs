@@ -21,7 +21,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use h2ws::DeflateConfig;
+use h2ws::handshake::DeflateConfig;
 use h2ws::handshake::{Offer, Target};
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue};

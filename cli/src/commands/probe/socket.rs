@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use h2ws::frame::Role;
 use h2ws::frame::{Event, Protocol};
-use h2ws::handshake::{Agreed, DeflateConfig};
-use h2ws::{CloseCode, CloseFrame, Limits, Message, Role};
+use h2ws::handshake::{DeflateConfig, Negotiated};
+use h2ws::{CloseCode, CloseFrame, Limits, Message};
 
 use super::carrier::Carrier;
 use super::facts::{Close, Echo, Socket};
@@ -42,7 +43,7 @@ pub(super) struct Talk<'a> {
 impl<'a> Talk<'a> {
     pub(super) fn new(
         carrier: &'a mut Carrier,
-        agreed: &Agreed,
+        agreed: &Negotiated,
         socket: &'a mut Socket,
         timeout: Duration,
     ) -> Self {

@@ -36,7 +36,7 @@ struct Sibling {
 
 impl Sibling {
     async fn start(app: Router, version: HttpVersion) -> Self {
-        let builder = Server::builder().answer_timeout(Duration::from_millis(300));
+        let builder = Server::builder().handler_timeout(Duration::from_millis(300));
         let server = builder.bind("127.0.0.1:0").await.unwrap();
         let echo = any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(repeat));
         let running = Running::serve(server, app.route("/sibling", echo));
@@ -57,7 +57,7 @@ impl Sibling {
 
     async fn status(&self, path: &str) -> u16 {
         match self.connect(path).await {
-            Err(Error::Refused(refusal)) => refusal.status.as_u16(),
+            Err(Error::Rejected(refusal)) => refusal.status.as_u16(),
             other => panic!("expected a refusal: {other:?}"),
         }
     }

@@ -11,10 +11,9 @@ use axum::routing::{any, get};
 use axum::{Extension, Router};
 use futures_util::{SinkExt, StreamExt};
 use h2ws::axum::{ConnectAsGet, WebSocketUpgrade};
-use h2ws::{
-    Client, CloseCode, DeflateConfig, Error, HttpVersion, Message, Peer, Server, Transport,
-    WebSocket,
-};
+use h2ws::handshake::DeflateConfig;
+use h2ws::server::Peer;
+use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, Transport, WebSocket};
 use tower::ServiceExt;
 use tower::timeout::Timeout;
 use tower_http::compression::CompressionLayer;
@@ -178,7 +177,7 @@ async fn a_websocket_request_carries_its_connection() {
         let serving = tokio::spawn(server.serve_make_service(app).into_future());
         let client = Client::builder().version(version).build().unwrap();
         let refused = within(client.connect(&format!("ws://{addr}/"))).await;
-        let Err(Error::Refused(refusal)) = refused else {
+        let Err(Error::Rejected(refusal)) = refused else {
             panic!("expected a refusal: {refused:?}");
         };
         assert_eq!(refusal.status, 403);

@@ -72,7 +72,7 @@ impl Running {
     /// The status and body of a refused opening handshake.
     pub(crate) async fn refusal(&self, path: &str, version: HttpVersion) -> (u16, String) {
         match self.connect(path, version).await {
-            Err(Error::Refused(refusal)) => {
+            Err(Error::Rejected(refusal)) => {
                 let body = String::from_utf8_lossy(&refusal.body).into_owned();
                 (refusal.status.as_u16(), body)
             }

@@ -34,7 +34,7 @@ pub struct RouteBuilder {
     families: Families,
     websocket_key: bool,
     trust_forwarded: bool,
-    ordinary: Option<bool>,
+    websockets_only: Option<bool>,
     via: Option<String>,
     max_sockets: Option<usize>,
     client: Option<Client>,
@@ -63,7 +63,7 @@ impl RouteBuilder {
             families: Families::default(),
             websocket_key: false,
             trust_forwarded: false,
-            ordinary: None,
+            websockets_only: None,
             via: None,
             max_sockets: None,
             client: None,
@@ -160,7 +160,7 @@ impl RouteBuilder {
 
     /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2 at once, and not only
     /// where they answered 400 without it; see
-    /// [`ClientBuilder::websocket_key`](crate::ClientBuilder::websocket_key), which this overrides.
+    /// [`ClientBuilder::websocket_key`](crate::client::ClientBuilder::websocket_key), which this overrides.
     /// Default false. A client's own key is never passed on.
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.websocket_key = enabled;
@@ -170,7 +170,7 @@ impl RouteBuilder {
     /// Whether `Forwarded` and `X-Forwarded-*` of clients are believed and
     /// added to, as behind a load balancer, instead of replaced. The address
     /// that the last proxy tells is then the client's, for
-    /// [`BridgeLimits::sockets_per_client`](crate::BridgeLimits::sockets_per_client)
+    /// [`BridgeLimits::max_sockets_per_client`](crate::bridge::BridgeLimits::max_sockets_per_client)
     /// and [`Affinity::client`]. Default false.
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
         self.trust_forwarded = trust;
@@ -181,13 +181,13 @@ impl RouteBuilder {
     /// taken on to the upstreams, too. Without it they are answered as by a
     /// WebSocket server that has nothing else: 426 over HTTP/1.1, 400 over
     /// HTTP/2. Default true; `tcp` upstreams cannot be asked.
-    pub fn ordinary(mut self, ordinary: bool) -> Self {
-        self.ordinary = Some(ordinary);
+    pub fn websockets_only(mut self, websockets_only: bool) -> Self {
+        self.websockets_only = Some(websockets_only);
         self
     }
 
-    /// Adds this hop to `Via`, by this name, in requests and in answers that
-    /// upstreams give (RFC 9110 §7.6.3). Default none, and `Via` passes as it
+    /// Adds this hop to `HandshakeKind`, by this name, in requests and in answers that
+    /// upstreams give (RFC 9110 §7.6.3). Default none, and `HandshakeKind` passes as it
     /// came: there are servers that treat requests with it worse, as nginx,
     /// which compresses nothing for them unless told to (`gzip_proxied`).
     pub fn via(mut self, name: impl Into<String>) -> Self {
@@ -272,8 +272,8 @@ impl RouteBuilder {
         if is_tcp(first) && self.pool.check.as_ref().is_some_and(Check::is_http) {
             return Err(InvalidRoute::HttpCheckOfTcp);
         }
-        if is_tcp(first) && self.ordinary == Some(true) {
-            return Err(InvalidRoute::OrdinaryToTcp);
+        if is_tcp(first) && self.websockets_only == Some(false) {
+            return Err(InvalidRoute::PlainHttpToTcp);
         }
         // A token, as the name of a header field is.
         if let Some(name) = &self.via
@@ -306,7 +306,7 @@ impl RouteBuilder {
             websocket_key: self.websocket_key,
             trust_forwarded: self.trust_forwarded,
             families: self.families,
-            ordinary: self.ordinary.unwrap_or(scheme != Scheme::Tcp),
+            websockets_only: self.websockets_only.unwrap_or(scheme == Scheme::Tcp),
             via: self.via,
             max_sockets: self.max_sockets,
             client: self.client,
@@ -330,8 +330,8 @@ pub enum InvalidRoute {
     /// A `tcp` upstream that would be asked for a page.
     HttpCheckOfTcp,
     /// A `tcp` upstream that would be sent ordinary requests.
-    OrdinaryToTcp,
-    /// A name for `Via` that is no token (RFC 9110 §5.6.2).
+    PlainHttpToTcp,
+    /// A name for `HandshakeKind` that is no token (RFC 9110 §5.6.2).
     Via(String),
     /// A name for TLS that is not a host.
     ServerName(String),
@@ -356,7 +356,7 @@ impl fmt::Display for InvalidRoute {
                 )
             }
             Self::Setting(error) => error.fmt(f),
-            Self::OrdinaryToTcp => f.write_str("a tcp upstream takes no ordinary requests"),
+            Self::PlainHttpToTcp => f.write_str("a tcp upstream takes no ordinary requests"),
             Self::TcpWithoutOrigins => f.write_str(
                 "a tcp route needs allowed origins, or any page could use it (\"*\" waives this)",
             ),
@@ -398,8 +398,8 @@ mod tests {
                 HttpCheckOfTcp,
             ),
             (
-                build(&[tcp]).allowed_origins(any()).ordinary(true),
-                OrdinaryToTcp,
+                build(&[tcp]).allowed_origins(any()).websockets_only(false),
+                PlainHttpToTcp,
             ),
             (build(&["ws://a"]).via("a b"), Via("a b".into())),
         ] {

@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use h2ws::{BridgeLimits, Routes, TcpConfig};
+use h2ws::bridge::{BridgeLimits, Routes};
+use h2ws::config::TcpConfig;
 use toml::de::DeTable;
 
 use self::mistakes::Gathered;
@@ -30,12 +31,12 @@ pub(super) struct Config {
     pub(super) tls: Option<ServerFiles>,
     pub(super) upstream_tls: ClientFiles,
     pub(super) drain_delay: Option<Duration>,
-    pub(super) drain_grace: Option<Duration>,
+    pub(super) drain_timeout: Option<Duration>,
     pub(super) tcp: TcpConfig,
     pub(super) max_connections: Option<usize>,
-    pub(super) connections_per_client: Option<usize>,
+    pub(super) max_connections_per_client: Option<usize>,
     pub(super) process_buffer: Option<usize>,
-    pub(super) max_streams: Option<u32>,
+    pub(super) max_concurrent_streams: Option<u32>,
     pub(super) max_header_list_size: Option<u32>,
     pub(super) connection_idle_timeout: Option<Option<Duration>>,
     pub(super) routes: Routes,
@@ -68,28 +69,28 @@ impl Config {
         let listen = root.parsed("listen", address);
         let metrics = root.parsed("metrics", address);
         let drain_delay = root.duration("drain_delay");
-        let drain_grace = root.duration("drain_grace");
+        let drain_timeout = root.duration("drain_timeout");
         let (cleartext, tls) = tls::server(path, &mut root);
         let upstream_tls = tls::upstream(path, &mut root).unwrap_or_default();
         let mut max_connections = None;
-        let mut connections_per_client = None;
+        let mut max_connections_per_client = None;
         let mut process_buffer = None;
-        let mut max_streams = None;
+        let mut max_concurrent_streams = None;
         let mut max_header_list_size = None;
         let mut connection_idle_timeout = None;
         let mut limits = BridgeLimits::default();
         if let Some(mut section) = root.section("limits") {
-            max_connections = section.integer("connections", 1..COUNT);
-            connections_per_client = section.integer("connections_per_client", 1..COUNT);
+            max_connections = section.integer("max_connections", 1..COUNT);
+            max_connections_per_client = section.integer("max_connections_per_client", 1..COUNT);
             process_buffer = section.integer("process_buffer", 1..1 << 50);
-            max_streams = section.integer("streams_per_connection", 1..1 << 31);
+            max_concurrent_streams = section.integer("max_concurrent_streams", 1..1 << 31);
             max_header_list_size = section.integer("max_header_list_size", 1024..1 << 31);
             connection_idle_timeout = section.duration_or_none("connection_idle_timeout");
-            if let Some(sockets) = section.integer("sockets", 0..COUNT) {
-                limits = limits.sockets(sockets as usize);
+            if let Some(sockets) = section.integer("max_sockets", 0..COUNT) {
+                limits = limits.max_sockets(sockets as usize);
             }
-            if let Some(sockets) = section.integer("sockets_per_client", 0..COUNT) {
-                limits = limits.sockets_per_client(sockets as usize);
+            if let Some(sockets) = section.integer("max_sockets_per_client", 0..COUNT) {
+                limits = limits.max_sockets_per_client(sockets as usize);
             }
             if let Some(retry_after) = section.duration("retry_after") {
                 limits = limits.retry_after(retry_after);
@@ -114,12 +115,12 @@ impl Config {
             tls,
             upstream_tls,
             drain_delay,
-            drain_grace,
+            drain_timeout,
             tcp,
             max_connections: max_connections.map(|number| number as usize),
-            connections_per_client: connections_per_client.map(|number| number as usize),
+            max_connections_per_client: max_connections_per_client.map(|number| number as usize),
             process_buffer: process_buffer.map(|bytes| bytes as usize),
-            max_streams: max_streams.map(|number| number as u32),
+            max_concurrent_streams: max_concurrent_streams.map(|number| number as u32),
             max_header_list_size: max_header_list_size.map(|number| number as u32),
             connection_idle_timeout,
             routes: routes?,
@@ -249,8 +250,8 @@ mod tests {
         assert_eq!(config.listen, Some(([127, 0, 0, 1], 8443).into()));
         assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9443).into()));
         assert_eq!(config.cleartext, Some(true));
-        assert_eq!(config.drain_grace, Some(Duration::from_secs(30)));
-        assert_eq!(config.max_streams, Some(1000));
+        assert_eq!(config.drain_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(config.max_concurrent_streams, Some(1000));
         assert_eq!(config.max_header_list_size, Some(16 * 1024));
         let names: Vec<_> = config.routes.iter().map(|route| route.name()).collect();
         assert_eq!(names, ["chat", "pods.example.com/*", "*/redis"]);
@@ -379,7 +380,11 @@ mod tests {
             );
         };
         told("", 1, "there is no [[route]]");
-        names("name = \"chat\"\nvia = \"a b\"", 4, "no name for Via");
+        names(
+            "name = \"chat\"\nvia = \"a b\"",
+            4,
+            "no name for HandshakeKind",
+        );
         told("[route]\nto = \"ws://a\"", 1, "[[route]]");
         told("[[route]]\n", 1, "needs an upstream");
         told("[[route]]\nto = []", 2, "no upstream");

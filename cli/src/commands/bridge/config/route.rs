@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use h2ws::handshake::{AllowedOrigins, HostPort};
-use h2ws::{
-    Affinity, Check, Client, Ejection, HeaderRules, HttpVersion, InvalidRoute, Route, RouteBuilder,
-    Timeouts, Upstream,
+use h2ws::bridge::{
+    Affinity, Check, Ejection, HeaderRules, InvalidRoute, Route, RouteBuilder, Timeouts, Upstream,
 };
+use h2ws::handshake::{AllowedOrigins, HostPort};
+use h2ws::{Client, HttpVersion};
 
 use super::reader::{Section, Span};
 use super::tls;
@@ -174,8 +174,8 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     if let Some(trust) = section.boolean("trust_forwarded") {
         route = route.trust_forwarded(trust);
     }
-    if let Some(ordinary) = section.boolean("ordinary") {
-        route = route.ordinary(ordinary);
+    if let Some(only) = section.boolean("websockets_only") {
+        route = route.websockets_only(only);
     }
     if let Some((name, _)) = section.string("via") {
         route = route.via(name);
@@ -298,11 +298,11 @@ fn ejection(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     if let Some(failures) = section.integer("failures", 0..1_000_001) {
         ejection = ejection.failures(failures as u32);
     }
-    if let Some(first) = section.duration("first") {
-        ejection = ejection.first(first);
+    if let Some(first) = section.duration("base_ejection_time") {
+        ejection = ejection.base_ejection_time(first);
     }
-    if let Some(longest) = section.duration("longest") {
-        ejection = ejection.longest(longest);
+    if let Some(longest) = section.duration("max_ejection_time") {
+        ejection = ejection.max_ejection_time(longest);
     }
     if let Some(counted) = section.boolean("gateway_errors") {
         ejection = ejection.gateway_errors(counted);

@@ -110,7 +110,7 @@ fn is_readable(section: &Section<'_>, (file, span): &Named) -> bool {
 /// is said of it, or what is said is wrong.
 pub(super) fn upstream(path: &Path, parent: &mut Section<'_>) -> Option<ClientFiles> {
     let mut section = parent.section("upstream_tls")?;
-    let ca = section.string("ca").map(|name| beside(path, name));
+    let ca = section.string("cacert").map(|name| beside(path, name));
     let cert = section.string("cert").map(|name| beside(path, name));
     let key = section.string("key").map(|name| beside(path, name));
     let insecure = section.boolean("insecure").unwrap_or_default();

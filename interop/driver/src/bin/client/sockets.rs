@@ -26,7 +26,7 @@ impl Goal {
     pub async fn open(&self) -> Result<WebSocket, Failure> {
         let mut request = self.client.request(&self.url);
         if let Some(name) = &self.subprotocol {
-            request = request.subprotocol(name);
+            request = request.select_subprotocol(name);
         }
         Ok(patiently("opening", request.connect()).await??)
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use h2ws::{Client, CloseCode, CloseFrame, DeflateConfig, HttpVersion, Message, WebSocket};
+use h2ws::handshake::DeflateConfig;
+use h2ws::{Client, CloseCode, CloseFrame, HttpVersion, Message, WebSocket};
 use interop_driver::Failure;
 use interop_driver::messages::{self, Random};
 use tokio::task::JoinSet;
@@ -116,7 +117,7 @@ impl Slot {
         if self.random.below(16) == 0 {
             request = request.version(HttpVersion::Http1);
         }
-        request = request.deflate(match self.random.below(4) {
+        request = request.set_deflate(match self.random.below(4) {
             0 => Some(DeflateConfig::default()),
             1 => Some(DeflateConfig::default().no_context_takeover()),
             _ => None,

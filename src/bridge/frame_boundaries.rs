@@ -1,0 +1,251 @@
+//! Where frames begin and end, by their headers alone.
+
+use crate::frame::{CloseCode, Header, OpCode, Role};
+
+/// Follows the frames of one direction.
+///
+/// It reads 2 to 14 bytes of each frame and passes over the rest: nothing is
+/// unmasked, inflated, checked or changed. Two things need it. A socket of
+/// which both Close frames have passed is over, which many peers do not show
+/// in any other way (Hypercorn never ends its stream, and takes a hundred);
+/// and a Close frame of the bridge's own fits only between two frames.
+///
+/// What is no WebSocket loses it. Such bytes pass like others, until the
+/// streams below say that they end.
+#[derive(Debug)]
+pub(super) struct FrameBoundaries {
+    sender: Role,
+    phase: Phase,
+    /// The beginning of a header that was cut.
+    head: [u8; Header::MAX_LEN],
+    head_len: u8,
+    /// Bytes left of the frame's payload.
+    left: u64,
+    code: Option<CloseCode>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Payload,
+    /// In the payload of a Close frame, masked or not.
+    Close {
+        mask: [u8; 4],
+        seen: u8,
+        first: u8,
+    },
+    Closed,
+    Lost,
+}
+
+impl FrameBoundaries {
+    pub(super) fn of(sender: Role) -> Self {
+        Self {
+            sender,
+            phase: Phase::Head,
+            head: [0; Header::MAX_LEN],
+            head_len: 0,
+            left: 0,
+            code: None,
+        }
+    }
+
+    /// Passes over `bytes`; returns how many of them belong to the socket:
+    /// nothing does after its Close frame (RFC 6455 §5.5.1).
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let rest = &bytes[at..];
+            match self.phase {
+                Phase::Closed => return at,
+                Phase::Lost => return bytes.len(),
+                _ if rest.is_empty() => return at,
+                Phase::Head => at += self.header(rest),
+                Phase::Payload => at += self.payload(rest.len()),
+                Phase::Close { .. } => at += self.close(rest),
+            }
+        }
+    }
+
+    /// Whether the Close frame has passed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Whether the sender sends what is no WebSocket, so that its Close frame
+    /// would not be seen.
+    pub(super) fn is_lost(&self) -> bool {
+        self.phase == Phase::Lost
+    }
+
+    /// Whether the next byte begins a frame.
+    pub(super) fn is_between(&self) -> bool {
+        self.phase == Phase::Head && self.head_len == 0
+    }
+
+    /// What the Close frame said; [`CloseCode::NO_STATUS_RECEIVED`] if nothing.
+    pub(super) fn code(&self) -> Option<CloseCode> {
+        self.is_closed()
+            .then(|| self.code.unwrap_or(CloseCode::NO_STATUS_RECEIVED))
+    }
+
+    fn header(&mut self, bytes: &[u8]) -> usize {
+        let kept = usize::from(self.head_len);
+        let (parsed, taken) = if kept == 0 {
+            (Header::parse(bytes), bytes.len().min(Header::MAX_LEN))
+        } else {
+            let taken = bytes.len().min(Header::MAX_LEN - kept);
+            self.head[kept..kept + taken].copy_from_slice(&bytes[..taken]);
+            (Header::parse(&self.head[..kept + taken]), taken)
+        };
+        match parsed {
+            Ok(Some((header, size))) => {
+                self.head_len = 0;
+                self.begin(&header);
+                size - kept
+            }
+            Ok(None) => {
+                if kept == 0 {
+                    self.head[..taken].copy_from_slice(&bytes[..taken]);
+                }
+                self.head_len += taken as u8;
+                taken
+            }
+            Err(_) => {
+                self.phase = Phase::Lost;
+                0
+            }
+        }
+    }
+
+    fn begin(&mut self, header: &Header) {
+        self.left = header.payload_len;
+        self.phase = if header.mask.is_some() != (self.sender == Role::Client) {
+            Phase::Lost
+        } else if header.opcode == OpCode::Close {
+            match self.left {
+                0 => Phase::Closed,
+                _ => Phase::Close {
+                    mask: header.mask.unwrap_or_default(),
+                    seen: 0,
+                    first: 0,
+                },
+            }
+        } else if self.left == 0 {
+            Phase::Head
+        } else {
+            Phase::Payload
+        };
+    }
+
+    fn payload(&mut self, available: usize) -> usize {
+        let taken = usize::try_from(self.left).map_or(available, |left| left.min(available));
+        self.left -= taken as u64;
+        if self.left == 0 {
+            self.phase = Phase::Head;
+        }
+        taken
+    }
+
+    /// One byte of a Close frame's payload.
+    fn close(&mut self, bytes: &[u8]) -> usize {
+        if let Phase::Close { mask, seen, first } = &mut self.phase {
+            let byte = bytes[0] ^ mask[usize::from(*seen % 4)];
+            match *seen {
+                0 => *first = byte,
+                1 => self.code = Some(u16::from_be_bytes([*first, byte]).into()),
+                _ => {}
+            }
+            *seen += 1;
+            self.left -= 1;
+            if self.left == 0 {
+                self.phase = Phase::Closed;
+            }
+        }
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{CloseFrame, Limits, Message, Protocol};
+    use bytes::BytesMut;
+
+    /// Messages and then a Close frame, as either end sends them; with the
+    /// ends of the frames.
+    fn sent(role: Role) -> (Vec<u8>, Vec<usize>) {
+        let mut protocol = Protocol::new(role, Limits::default());
+        let mut key = 0u8;
+        let mut keys = || {
+            key = key.wrapping_add(41);
+            [key, 1, 2, 3]
+        };
+        let mut out = BytesMut::new();
+        let mut ends = vec![0];
+        for size in [0, 1, 125, 126, 300, 65_535, 65_536] {
+            let message = Message::binary(vec![0x88; size]);
+            protocol.send(message, &mut keys, &mut out).unwrap();
+            ends.push(out.len());
+        }
+        let ping = Message::Ping(bytes::Bytes::from_static(b"ping"));
+        protocol.send(ping, &mut keys, &mut out).unwrap();
+        ends.push(out.len());
+        let close = CloseFrame::new(CloseCode::from(3001), "why");
+        protocol.close(Some(close), &mut keys, &mut out).unwrap();
+        (out.to_vec(), ends)
+    }
+
+    #[test]
+    fn frames_are_followed_however_they_are_cut() {
+        for role in [Role::Client, Role::Server] {
+            let (bytes, ends) = sent(role);
+            for step in [1, 2, 3, 5, 7, 14, 100, 4096, bytes.len()] {
+                let mut frames = FrameBoundaries::of(role);
+                let mut at = 0;
+                for piece in bytes.chunks(step) {
+                    assert_eq!(frames.is_between(), ends.contains(&at), "at {at}");
+                    assert!(!frames.is_closed());
+                    assert_eq!(frames.pass(piece), piece.len());
+                    at += piece.len();
+                }
+                assert!(frames.is_closed() && !frames.is_between());
+                assert_eq!(frames.code(), Some(CloseCode::from(3001)));
+                assert_eq!(frames.pass(b"after"), 0, "nothing follows a Close frame");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_close_frame_in_its_chunk_stays_behind() {
+        for (close, code) in [
+            (&b"\x88\x00"[..], CloseCode::NO_STATUS_RECEIVED),
+            (&b"\x88\x02\x03\xe8"[..], CloseCode::NORMAL),
+        ] {
+            let mut frames = FrameBoundaries::of(Role::Server);
+            let bytes = [b"\x82\x01x", close, b"\x82\x01y"].concat();
+            assert_eq!(frames.pass(&bytes), 3 + close.len());
+            assert_eq!(frames.code(), Some(code));
+        }
+    }
+
+    #[test]
+    fn what_is_no_websocket_passes_whole() {
+        for (sender, bytes) in [
+            // Masked by a server, unmasked by a client.
+            (Role::Server, &b"\x82\x81abcdx"[..]),
+            (Role::Client, b"\x82\x01x"),
+            (Role::Server, b"\x83\x01x"),
+            (Role::Server, b"\x08\x01x"),
+            (Role::Server, b"HTTP/1.1 200 OK"),
+        ] {
+            let mut frames = FrameBoundaries::of(sender);
+            for byte in bytes {
+                assert_eq!(frames.pass(&[*byte]), 1);
+            }
+            assert_eq!(frames.pass(b"\x88\x00 more"), 7);
+            assert!(!frames.is_between() && !frames.is_closed());
+            assert_eq!(frames.code(), None);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! [`BinaryStream`]: a byte stream cut into binary messages.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+
+use super::WebSocket;
+use crate::error::Error;
+use crate::frame::{CloseCode, CloseFrame, Message, SendError};
+
+/// Bytes of a message, at most, that is made of one write.
+const PIECE: usize = 64 * 1024;
+
+/// A byte stream that travels as binary messages, made by
+/// [`WebSocket::into_binary_stream`].
+///
+/// Reading gives the payloads of the peer's binary messages one after the
+/// other, whatever their cut. It ends in order when the peer closes with code
+/// 1000, 1001 or without a code; every other end is an error, so that a cut
+/// cannot be taken for the end of what was to be read. A text message is one
+/// too, [`io::ErrorKind::InvalidData`], and the peer is told so by code 1003.
+///
+/// Each write becomes one message, of at most 64 KiB, that is on its way at
+/// once; it waits while the socket's write buffer is full. Shutting down sends
+/// a Close frame with code 1000 behind what was written: a WebSocket cannot be
+/// closed in one direction alone, yet what the peer sent before it saw the
+/// Close frame can still be read.
+///
+/// Dropped without that, it ends behind what was written all the same, as an
+/// error for the peer:
+/// [what becomes of what was sent](WebSocket#what-becomes-of-what-was-sent).
+///
+/// # Cancel safety
+///
+/// As of any `AsyncRead`, `AsyncBufRead` and `AsyncWrite`: a read that is
+/// dropped has read nothing, a write has written nothing.
+///
+/// # Example
+///
+/// ```
+/// use h2ws::frame::Role;
+/// use h2ws::{Config, WebSocket};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let (near, far) = tokio::io::duplex(4096);
+/// let mut client = WebSocket::from_stream(near, Role::Client, WebSocketConfig::default()).into_bytes();
+/// let mut server = WebSocket::from_stream(far, Role::Server, WebSocketConfig::default()).into_bytes();
+///
+/// client.write_all(b"bytes").await?;
+/// client.shutdown().await?;
+/// let mut all = Vec::new();
+/// server.read_to_end(&mut all).await?;
+/// assert_eq!(all, b"bytes");
+/// # Ok(())
+/// # }
+/// ```
+pub struct BinaryStream {
+    socket: WebSocket,
+    unread: Bytes,
+}
+
+impl WebSocket {
+    /// Makes a byte stream of the socket, for protocols that have a framing of
+    /// their own: what is written leaves as binary messages, and binary
+    /// messages are what is read.
+    #[must_use]
+    pub fn into_binary_stream(self) -> BinaryStream {
+        BinaryStream {
+            socket: self,
+            unread: Bytes::new(),
+        }
+    }
+}
+
+impl BinaryStream {
+    /// The socket, to look at.
+    #[must_use]
+    pub fn get_ref(&self) -> &WebSocket {
+        &self.socket
+    }
+
+    /// The socket, and what was received of a message and not read.
+    #[must_use]
+    pub fn into_inner(self) -> (WebSocket, Bytes) {
+        (self.socket, self.unread)
+    }
+
+    #[cfg(feature = "bridge")]
+    pub(crate) fn get_mut(&mut self) -> &mut WebSocket {
+        &mut self.socket
+    }
+
+    /// Waits until a message can be sent.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let room = ready!(self.socket.poll_ready_to_send(cx));
+        Poll::Ready(room.map_err(io_error))
+    }
+
+    /// Sends one message, for which there is [room](Self::poll_room).
+    pub(crate) fn send(&mut self, payload: Bytes, cx: &mut Context<'_>) -> io::Result<()> {
+        let sent = self.socket.start_message(Message::Binary(payload));
+        sent.map_err(io_error)?;
+        // What was taken is on its way even if nobody flushes.
+        match self.socket.poll_flush_messages(cx) {
+            Poll::Ready(flushed) => flushed.map_err(io_error),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn refuse_text(&mut self, cx: &mut Context<'_>) -> io::Error {
+        let mut frame = Some(Some(CloseFrame::new(
+            CloseCode::UNSUPPORTED_DATA,
+            "binary messages only",
+        )));
+        // An error shows up in the next read or write.
+        let _ = self.socket.poll_send_close(&mut frame, cx);
+        io::Error::new(io::ErrorKind::InvalidData, "the peer sent a text message")
+    }
+
+    /// What the end of the messages is to a reader of bytes.
+    fn end(&self) -> io::Result<()> {
+        match self.socket.close_code() {
+            None
+            | Some(CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS_RECEIVED) => {
+                Ok(())
+            }
+            Some(code) => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                format!("the peer closed with code {code}"),
+            )),
+        }
+    }
+}
+
+impl AsyncRead for BinaryStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let unread = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let n = unread.len().min(buf.remaining());
+        buf.put_slice(&unread[..n]);
+        self.consume(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for BinaryStream {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        while this.unread.is_empty() {
+            match ready!(this.socket.poll_message(cx)) {
+                Some(Ok(Message::Binary(payload))) => this.unread = payload,
+                Some(Ok(Message::Text(_))) => return Poll::Ready(Err(this.refuse_text(cx))),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+                None => {
+                    this.end()?;
+                    break;
+                }
+            }
+        }
+        Poll::Ready(Ok(&this.unread))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        self.unread.advance(amount);
+        if self.unread.is_empty() {
+            // It would keep the memory that it was a slice of.
+            self.unread = Bytes::new();
+        }
+    }
+}
+
+impl AsyncWrite for BinaryStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_room(cx))?;
+        let n = buf.len().min(PIECE);
+        if n > 0 {
+            this.send(Bytes::copy_from_slice(&buf[..n]), cx)?;
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(self.socket.poll_flush_messages(cx));
+        Poll::Ready(flushed.map_err(io_error))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut frame = Some(Some(CloseFrame::from(CloseCode::NORMAL)));
+        let sent = ready!(self.socket.poll_send_close(&mut frame, cx));
+        Poll::Ready(sent.map_err(io_error))
+    }
+}
+
+impl fmt::Debug for BinaryStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MessageStream").field(&self.socket).finish()
+    }
+}
+
+fn io_error(error: Error) -> io::Error {
+    let kind = match &error {
+        Error::Closed | Error::Send(SendError::Closed) => io::ErrorKind::BrokenPipe,
+        Error::Abnormal => io::ErrorKind::UnexpectedEof,
+        Error::Reset { .. } | Error::GoAway { .. } => io::ErrorKind::ConnectionReset,
+        Error::Io(error) => error.kind(),
+        Error::Timeout(_) => io::ErrorKind::TimedOut,
+        Error::Protocol(_) => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Role;
+    use crate::socket::WebSocketConfig;
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn pair() -> (WebSocket, WebSocket) {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let socket = |io, role| WebSocket::from_stream(io, role, WebSocketConfig::default());
+        (socket(near, Role::Client), socket(far, Role::Server))
+    }
+
+    #[tokio::test]
+    async fn writes_are_binary_messages_of_64_kib_at_most() {
+        let (client, mut server) = pair();
+        let mut client = client.into_binary_stream();
+        assert_eq!(client.write(b"").await.unwrap(), 0);
+        assert_eq!(client.write(b"one").await.unwrap(), 3);
+        assert_eq!(client.write(&[7; PIECE + 1]).await.unwrap(), PIECE);
+        let next = server.next().await.unwrap().unwrap();
+        assert_eq!(next, Message::binary(&b"one"[..]));
+        let next = server.next().await.unwrap().unwrap();
+        assert_eq!(next, Message::binary(vec![7; PIECE]));
+    }
+
+    #[tokio::test]
+    async fn reads_do_not_see_where_messages_end() {
+        let (mut client, server) = pair();
+        let mut server = server.into_binary_stream();
+        for payload in [&b"ab"[..], b"", b"cdef"] {
+            client.send(Message::binary(payload)).await.unwrap();
+        }
+        let mut three = [0; 3];
+        server.read_exact(&mut three).await.unwrap();
+        assert_eq!(&three, b"abc");
+        assert_eq!(server.fill_buf_now().await, b"def");
+        let (socket, unread) = server.into_inner();
+        assert_eq!((socket.close_code(), &unread[..]), (None, &b"def"[..]));
+    }
+
+    impl BinaryStream {
+        async fn fill_buf_now(&mut self) -> Vec<u8> {
+            tokio::io::AsyncBufReadExt::fill_buf(self)
+                .await
+                .unwrap()
+                .to_vec()
+        }
+    }
+
+    #[tokio::test]
+    async fn only_an_orderly_close_is_the_end_of_the_bytes() {
+        for (close, kind) in [
+            (Some(CloseCode::NORMAL.into()), None),
+            (Some(CloseCode::GOING_AWAY.into()), None),
+            (None, None),
+            (
+                Some(CloseFrame::from(CloseCode::INTERNAL_ERROR)),
+                Some(io::ErrorKind::ConnectionAborted),
+            ),
+        ] {
+            let (mut client, server) = pair();
+            let mut server = server.into_binary_stream();
+            client.send(Message::binary(&b"x"[..])).await.unwrap();
+            let (_, read) = tokio::join!(client.close(close), async {
+                let mut all = Vec::new();
+                let read = server.read_to_end(&mut all).await;
+                assert_eq!(all, b"x");
+                read
+            });
+            assert_eq!(read.err().map(|error| error.kind()), kind);
+        }
+        let (mut client, server) = pair();
+        client.send(Message::binary(&b"x"[..])).await.unwrap();
+        drop(client);
+        let cut = server
+            .into_binary_stream()
+            .read_to_end(&mut Vec::new())
+            .await;
+        assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn text_is_refused_with_1003() {
+        let (mut client, server) = pair();
+        let mut server = server.into_binary_stream();
+        client.send(Message::text("x")).await.unwrap();
+        let error = server.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(client.next().await.is_none());
+        assert_eq!(client.close_code(), Some(CloseCode::UNSUPPORTED_DATA));
+        assert_eq!(client.close_reason(), "binary messages only");
+        let late = server.write(b"late").await.unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn after_shutting_down_what_the_peer_sent_can_still_be_read() {
+        let (client, mut server) = pair();
+        let mut client = client.into_binary_stream();
+        server.send(Message::binary(&b"tail"[..])).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert!(server.next().await.is_none());
+        assert_eq!(server.close_code(), Some(CloseCode::NORMAL));
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"tail");
+    }
+}

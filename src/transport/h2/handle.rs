@@ -1,0 +1,525 @@
+//! The meeting point of a connection's driver and its streams.
+
+#[cfg(feature = "client")]
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Wake, Waker};
+
+use atomic_waker::AtomicWaker;
+use slab::Slab;
+use tokio::sync::Notify;
+
+use super::Http2Config;
+#[cfg(feature = "client")]
+use super::abandoned::Abandoned;
+use super::coalescing_io::CoalescingIo;
+use super::header_list::{self, TooLarge};
+use super::recv_memory::Held;
+use super::stream::Shared;
+use crate::metrics::Observed;
+use crate::transport::{ConnectionStats, StreamError};
+
+/// Which end of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// What all streams of a connection share with its driver.
+///
+/// Application tasks never touch `h2`: they leave bytes in their own stream
+/// and list it here; the driver, the only user of the lock inside `h2`, takes
+/// them from there. Received bytes go the other way.
+pub(crate) struct ConnectionHandle {
+    ready: Mutex<Ready>,
+    driver: AtomicWaker,
+    /// The driver is in its turn and looks at the list before it sleeps.
+    driving: AtomicBool,
+    /// `h2`, the I/O object or a socket has asked for a turn.
+    asked: AtomicBool,
+    opened: AtomicU64,
+    pub(super) observed: Observed,
+    pub(super) side: Side,
+    /// Bytes of receive window handed back at a time.
+    pub(super) release_step: usize,
+    /// What the streams hold of what was received.
+    pub(super) held: Held,
+    /// Bytes a stream's outgoing buffer may hold before writers wait.
+    pub(super) write_buffer: usize,
+    /// All streams, so that a drain reaches those that nothing happens on.
+    streams: Mutex<Slab<Weak<Shared>>>,
+    draining: AtomicBool,
+    /// Streams that count against the peer's limit: asked for or open.
+    slots: AtomicUsize,
+    /// Requests among them that nobody waits for any more.
+    #[cfg(feature = "client")]
+    pub(super) abandoned: AtomicUsize,
+    /// Told when there may be room for a stream.
+    room: OnceLock<Arc<Notify>>,
+    doubt: Doubt,
+    ended: Notify,
+    /// Told when all that `h2` may send has been written.
+    written: Notify,
+    wire: CoalescingIo,
+    /// Why the connection ended, as far as its driver knows.
+    ending: OnceLock<StreamError>,
+}
+
+/// Whether the peer is still there, where a request went unanswered for too
+/// long without a byte.
+#[derive(Default)]
+struct Doubt {
+    is_there: AtomicBool,
+    /// Bytes received when it came up.
+    bytes: AtomicU64,
+    /// It is still to be asked.
+    asks: AtomicBool,
+}
+
+#[derive(Default)]
+struct Ready {
+    streams: Vec<Arc<Shared>>,
+    closed: bool,
+    #[cfg(feature = "client")]
+    abandoned: Vec<Abandoned>,
+}
+
+/// In the place of the number of slots: none will be given. No peer's limit is
+/// larger.
+const RETIRED: usize = usize::MAX;
+
+/// The driver has ended: nobody will look at the list again.
+pub(super) struct DriverGone;
+
+impl ConnectionHandle {
+    pub(super) fn new(
+        observed: Observed,
+        side: Side,
+        wire: CoalescingIo,
+        config: &Http2Config,
+    ) -> Self {
+        Self {
+            ready: Mutex::default(),
+            driver: AtomicWaker::new(),
+            driving: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            opened: AtomicU64::new(0),
+            observed,
+            side,
+            release_step: config.release_step(config.max_concurrent_streams),
+            held: Held::new(config.connection_buffer, config.process_buffer.clone()),
+            // Beyond this a stream does not count: no limit.
+            write_buffer: config.write_buffer.min(u32::MAX as usize),
+            streams: Mutex::default(),
+            draining: AtomicBool::new(false),
+            slots: AtomicUsize::new(0),
+            #[cfg(feature = "client")]
+            abandoned: AtomicUsize::new(0),
+            room: OnceLock::new(),
+            doubt: Doubt::default(),
+            ended: Notify::new(),
+            written: Notify::new(),
+            wire,
+            ending: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn ends_by(&self, error: StreamError) {
+        let _ = self.ending.set(error);
+    }
+
+    /// What a stream's error comes from: `h2` tells the streams that the
+    /// connection broke, and only its driver that the peer's GOAWAY said why.
+    pub(super) fn why(&self, error: StreamError) -> StreamError {
+        match (error, self.ending.get()) {
+            (StreamError::Io(error), Some(StreamError::Io(_))) => StreamError::Io(error),
+            (StreamError::Io(_) | StreamError::Closed, Some(ending)) => ending.clone(),
+            (error, _) => error,
+        }
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists a stream for the driver and wakes it where nobody else has.
+    pub(super) fn list(&self, stream: Arc<Shared>) -> Result<(), DriverGone> {
+        let first = {
+            let mut ready = self.ready();
+            if ready.closed {
+                return Err(DriverGone);
+            }
+            ready.streams.push(stream);
+            ready.streams.len() == 1
+        };
+        if first {
+            self.wake_driver();
+        }
+        Ok(())
+    }
+
+    /// Leaves a request to the driver that nobody waits for any more.
+    #[cfg(feature = "client")]
+    pub(super) fn abandon(&self, request: Abandoned) {
+        let mut ready = self.ready();
+        if ready.closed {
+            drop(ready);
+            return drop(request);
+        }
+        ready.abandoned.push(request);
+        drop(ready);
+        self.ask();
+    }
+
+    /// Moves the abandoned requests to `into`.
+    #[cfg(feature = "client")]
+    pub(super) fn take_abandoned(&self, into: &mut VecDeque<Abandoned>) {
+        into.extend(self.ready().abandoned.drain(..));
+    }
+
+    /// Asks for a turn of the driver, for something that is not on the list.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.wake_driver();
+    }
+
+    fn wake_driver(&self) {
+        // Pairs with the fence in `leave`: either the driver sees the list, or
+        // we see that it has left.
+        fence(Ordering::SeqCst);
+        if !self.driving.load(Ordering::SeqCst) {
+            self.driver.wake();
+        }
+    }
+
+    /// The driver's turn begins.
+    pub(super) fn enter(&self, waker: &Waker) {
+        self.driver.register(waker);
+        self.driving.store(true, Ordering::SeqCst);
+    }
+
+    /// Whatever was asked for until now is about to be done.
+    pub(super) fn answers(&self) {
+        self.asked.store(false, Ordering::SeqCst);
+    }
+
+    /// The driver's turn ends. Returns whether there is a reason for another.
+    pub(super) fn leave(&self) -> bool {
+        self.driving.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.asked.load(Ordering::SeqCst) || !self.ready().streams.is_empty()
+    }
+
+    /// Moves the listed streams to `into`.
+    pub(super) fn take(&self, into: &mut Vec<Arc<Shared>>) {
+        let mut ready = self.ready();
+        if into.is_empty() {
+            std::mem::swap(&mut ready.streams, into);
+        } else {
+            into.append(&mut ready.streams);
+        }
+    }
+
+    /// Nobody will look at the list again.
+    pub(super) fn close(&self) -> Vec<Arc<Shared>> {
+        let mut ready = self.ready();
+        ready.closed = true;
+        self.ended.notify_waiters();
+        let streams = std::mem::take(&mut ready.streams);
+        #[cfg(feature = "client")]
+        {
+            // They hold the handle.
+            let abandoned = std::mem::take(&mut ready.abandoned);
+            drop(ready);
+            drop(abandoned);
+        }
+        streams
+    }
+
+    /// Waits for the end of the connection. Cancel safe.
+    pub(crate) async fn ended(&self) {
+        let mut ended = std::pin::pin!(self.ended.notified());
+        // Counted from here on, so that an end right after the look is seen.
+        ended.as_mut().enable();
+        if self.is_open() {
+            ended.await;
+        }
+    }
+
+    /// `h2` has written all that it may send.
+    pub(super) fn written(&self) {
+        self.written.notify_waiters();
+    }
+
+    /// Waits until all that `h2` may send by now has been written, or until the
+    /// end of the connection. Cancel safe.
+    pub(crate) async fn flushed(&self) {
+        // The turn that is under way may have come too early.
+        for _ in 0..2 {
+            let mut written = std::pin::pin!(self.written.notified());
+            written.as_mut().enable();
+            self.ask();
+            tokio::select! {
+                () = written => {}
+                () = self.ended() => return,
+            }
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.observed.info.id
+    }
+
+    /// Who looks at this connection.
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Slab<Weak<Shared>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a new stream in; the key is for [`closed`](Self::closed).
+    pub(super) fn opened(&self, stream: Weak<Shared>) -> u32 {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        // Fits: there are no more stream identifiers.
+        self.streams().insert(stream) as u32
+    }
+
+    pub(super) fn closed(&self, key: u32) {
+        self.streams().try_remove(key as usize);
+        if self.side == Side::Client {
+            self.free_slot();
+        }
+    }
+
+    /// Whether a stream is asked for or open. For clients.
+    pub(super) fn is_claimed(&self) -> bool {
+        !matches!(self.slots.load(Ordering::Acquire), 0 | RETIRED)
+    }
+
+    /// Takes a client's connection out of use, unless it is in use.
+    pub(super) fn retire(&self) -> bool {
+        let retired = self
+            .slots
+            .compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Acquire);
+        retired.is_ok()
+    }
+
+    /// Whether new streams are not to be opened any more.
+    pub(super) fn is_retired(&self) -> bool {
+        self.slots.load(Ordering::Acquire) == RETIRED
+    }
+
+    /// Claims one of the `max` streams that the peer allows at a time.
+    pub(super) fn claim_slot(&self, max: usize) -> bool {
+        self.slots
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                (used < max).then_some(used + 1)
+            })
+            .is_ok()
+    }
+
+    pub(super) fn free_slot(&self) {
+        self.slots.fetch_sub(1, Ordering::AcqRel);
+        if let Some(room) = self.room.get() {
+            room.notify_one();
+        }
+    }
+
+    /// Whom to tell that a stream has ended, or that more or no more streams
+    /// may be opened than before. Told once, before streams are.
+    pub(super) fn tells_of_room(&self, room: Arc<Notify>) {
+        let _ = self.room.set(room);
+    }
+
+    /// Something else than a stream's end has changed what may be opened.
+    pub(super) fn room_changed(&self) {
+        if let Some(room) = self.room.get() {
+            room.notify_waiters();
+        }
+    }
+
+    /// WebSocket streams that have not ended.
+    pub(crate) fn open_streams(&self) -> u64 {
+        self.streams().len() as u64
+    }
+
+    /// The stream that holds most.
+    pub(super) fn largest_holder(&self) -> Option<Arc<Shared>> {
+        let streams: Vec<_> = self.streams().iter().map(|(_, s)| s.clone()).collect();
+        let holders = streams.iter().filter_map(Weak::upgrade);
+        let (held, largest) = holders
+            .map(|stream| (stream.held(), stream))
+            .max_by_key(|(held, _)| *held)?;
+        (held > 0).then_some(largest)
+    }
+
+    /// Asks all sockets, present and future, to close.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        let streams: Vec<_> = self.streams().iter().map(|(_, s)| s.clone()).collect();
+        for stream in streams.iter().filter_map(Weak::upgrade) {
+            stream.wake_reader();
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.ready().closed
+    }
+
+    /// Whether the peer sent GOAWAY: no new stream will be taken.
+    pub(crate) fn is_going_away(&self) -> bool {
+        self.wire.counts().0.goaways > 0
+    }
+
+    /// The peer may be gone: has it asked, and no new streams opened until
+    /// anything comes. For clients.
+    #[cfg(feature = "client")]
+    pub(super) fn doubt(&self, bytes: u64) {
+        self.doubt.bytes.store(bytes, Ordering::Relaxed);
+        if !self.doubt.is_there.swap(true, Ordering::AcqRel) {
+            tracing::debug!(
+                connection = self.id(),
+                "a request without an answer, and not a byte since: new sockets go elsewhere"
+            );
+            self.doubt.asks.store(true, Ordering::Release);
+            self.ask();
+        }
+    }
+
+    #[cfg(feature = "client")]
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_there.load(Ordering::Acquire)
+    }
+
+    /// Ends the doubt where something has come since. Returns whether it did.
+    #[cfg(feature = "client")]
+    pub(super) fn is_reassured(&self) -> bool {
+        self.is_in_doubt()
+            && self.doubt.bytes.load(Ordering::Relaxed) != self.bytes_received()
+            && self.doubt.is_there.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the peer is to be asked, once for each doubt.
+    pub(super) fn takes_question(&self) -> bool {
+        self.doubt.asks.load(Ordering::Relaxed) && self.doubt.asks.swap(false, Ordering::AcqRel)
+    }
+
+    /// Bytes that the peer sent, of whatever kind.
+    #[cfg(feature = "client")]
+    pub(super) fn bytes_received(&self) -> u64 {
+        self.wire.counts().0.bytes
+    }
+
+    /// Fails for a header list that the peer would not take.
+    pub(super) fn check_header_list(&self, size: usize) -> Result<(), TooLarge> {
+        let unknown = match self.side {
+            Side::Client => header_list::PRUDENT,
+            // Clients take what they asked for, and announce what they do not.
+            Side::Server => u32::MAX,
+        };
+        let limit = self.wire.counts().0.header_list.unwrap_or(unknown);
+        TooLarge::check(size, limit)
+    }
+
+    pub(crate) fn stats(&self) -> ConnectionStats {
+        let (received, sent) = self.wire.counts();
+        ConnectionStats {
+            connection: self.id(),
+            is_open: self.is_open(),
+            streams_opened: self.opened.load(Ordering::Relaxed),
+            streams_open: self.open_streams(),
+            data_frames_sent: sent.data,
+            data_frames_received: received.data,
+            bytes_sent: sent.bytes,
+            bytes_received: received.bytes,
+            resets_sent: sent.resets,
+            resets_received: received.resets,
+            goaways_sent: sent.goaways,
+            goaways_received: received.goaways,
+        }
+    }
+}
+
+/// What `h2` wakes for its connection.
+///
+/// It does so at each frame that it is given, most of which come from the
+/// driver itself. A task that wakes itself is queued again, and a runtime with
+/// several workers then wakes another of them to take it: a system call, and a
+/// connection that moves from core to core.
+impl Wake for ConnectionHandle {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ask();
+    }
+}
+
+impl std::fmt::Debug for ConnectionHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("id", &self.id())
+            .field("side", &self.side)
+            .field("open", &self.open_streams())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Role;
+
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn handle() -> Arc<ConnectionHandle> {
+        let version = http::Version::HTTP_2;
+        let span = tracing::Span::none();
+        let observed = Observed::new(1, Role::Server, version, Default::default(), span);
+        let wire = CoalescingIo::new(Box::new(tokio::io::empty()), 0, 0);
+        let config = Http2Config::default();
+        Arc::new(ConnectionHandle::new(observed, Side::Server, wire, &config))
+    }
+
+    #[test]
+    fn a_driver_at_work_is_asked_and_not_woken() {
+        let (handle, counter) = (handle(), Arc::new(Counter(AtomicUsize::new(0))));
+        let woken = || counter.0.load(Ordering::SeqCst);
+        let driver = Waker::from(counter.clone());
+        let asking = Waker::from(handle.clone());
+
+        handle.enter(&driver);
+        asking.wake_by_ref();
+        handle.answers();
+        assert!(!handle.leave(), "h2 had its turn after it asked");
+
+        handle.enter(&driver);
+        handle.answers();
+        asking.wake_by_ref();
+        assert!(handle.leave(), "h2 asked after its turn");
+        assert_eq!(woken(), 0);
+
+        handle.enter(&driver);
+        handle.answers();
+        handle.ask();
+        assert!(handle.leave(), "a socket asked after its turn");
+
+        asking.wake_by_ref();
+        assert_eq!(woken(), 1, "nobody is at work");
+    }
+}

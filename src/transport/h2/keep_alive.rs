@@ -1,0 +1,273 @@
+//! Whether a connection is still of use: keep-alive, which finds a peer that is
+//! gone, and the end of a connection that carries nothing.
+//!
+//! Both look at the connection's counts when their time comes and never in
+//! between: a turn of the driver costs nothing more and no look at the clock.
+//! The price is that a silence is noticed up to one interval late.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Http2Config;
+use super::frame_counter::FrameCounts;
+
+/// In how many steps the idle time is waited for. An unused connection lives
+/// for the idle time and at most one such step more.
+const STEPS: u32 = 4;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    GoOn,
+    /// Nothing came from the peer for an interval: ask it.
+    Ask,
+    /// The peer was asked, and nothing came.
+    Dead,
+    /// Unused for the idle time.
+    Idle,
+}
+
+#[derive(Debug)]
+pub(super) struct Liveness {
+    keep_alive: Option<KeepAlive>,
+    idle: Option<Idle>,
+}
+
+#[derive(Debug)]
+struct KeepAlive {
+    interval: Duration,
+    timeout: Duration,
+    at: Instant,
+    /// Bytes received when this was looked at last.
+    bytes: u64,
+    /// Until when the peer may answer, where it was asked.
+    patience: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    step: Duration,
+    at: Instant,
+    /// HEADERS received when this was looked at last.
+    headers: u64,
+    /// Steps since the connection was first seen unused.
+    unused: Option<u32>,
+}
+
+impl Liveness {
+    pub(super) fn new(config: &Http2Config, idle: Option<Duration>, now: Instant) -> Self {
+        let keep_alive = config.keep_alive_interval.and_then(|interval| {
+            Some(KeepAlive {
+                interval,
+                timeout: config.keep_alive_timeout,
+                at: now.checked_add(interval)?,
+                bytes: 0,
+                patience: None,
+            })
+        });
+        let idle = idle.and_then(|time| {
+            // Never nothing: the timer would ring without end.
+            let step = (time / STEPS).max(Duration::from_millis(1));
+            Some(Idle {
+                step,
+                at: now.checked_add(step)?,
+                headers: 0,
+                unused: None,
+            })
+        });
+        Self { keep_alive, idle }
+    }
+
+    /// When to [`look`](Self::look) next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let keep_alive = self.keep_alive.as_ref().map(|k| k.at);
+        let idle = self.idle.as_ref().map(|i| i.at);
+        keep_alive.into_iter().chain(idle).min()
+    }
+
+    /// The peer was asked for another reason. It owes an answer as if it had
+    /// been asked for this one.
+    pub(super) fn asked(&mut self, now: Instant, received: &FrameCounts) {
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.asked(now, received);
+        }
+    }
+
+    /// Judges a connection by what it `received` so far; `used` tells whether
+    /// it carries streams.
+    pub(super) fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
+        if let Some(idle) = &mut self.idle
+            && idle.at <= now
+            && idle.look(now, received, used)
+        {
+            return Verdict::Idle;
+        }
+        match &mut self.keep_alive {
+            Some(keep_alive) if keep_alive.at <= now => keep_alive.look(now, received, used),
+            _ => Verdict::GoOn,
+        }
+    }
+}
+
+impl KeepAlive {
+    fn asked(&mut self, now: Instant, received: &FrameCounts) {
+        if self.patience.is_none() {
+            let end = later(now, self.timeout);
+            self.bytes = received.bytes;
+            self.patience = Some(end);
+            self.at = self.at.min(end);
+        }
+    }
+
+    fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
+        let silent = received.bytes == self.bytes;
+        self.bytes = received.bytes;
+        let next = later(now, self.interval);
+        let (verdict, patience) = match self.patience {
+            _ if !silent => (Verdict::GoOn, None),
+            None if !used => (Verdict::GoOn, None),
+            None => (Verdict::Ask, Some(later(now, self.timeout))),
+            Some(end) if end <= now => return Verdict::Dead,
+            // The answer may come any time: where it does, the next silence is
+            // counted from about there.
+            waiting => (Verdict::GoOn, waiting),
+        };
+        self.patience = patience;
+        self.at = patience.map_or(next, |end| end.min(next));
+        verdict
+    }
+}
+
+impl Idle {
+    fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> bool {
+        let quiet = !used && received.headers == self.headers;
+        self.headers = received.headers;
+        self.at = later(now, self.step);
+        self.unused = quiet.then(|| self.unused.map_or(0, |steps| steps + 1));
+        if self.unused.is_some_and(|steps| steps >= STEPS) {
+            self.unused = None;
+            return true;
+        }
+        false
+    }
+}
+
+/// A time too far away to be told is a day away.
+pub(crate) fn later(now: Instant, duration: Duration) -> Instant {
+    let day = Duration::from_secs(24 * 60 * 60);
+    now.checked_add(duration).unwrap_or_else(|| now + day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn counts(bytes: u64, headers: u64) -> FrameCounts {
+        FrameCounts {
+            bytes,
+            headers,
+            ..FrameCounts::default()
+        }
+    }
+
+    fn keep_alive(now: Instant) -> Liveness {
+        let config = Http2Config::default()
+            .keep_alive_interval(10 * SECOND)
+            .keep_alive_timeout(5 * SECOND);
+        Liveness::new(&config, None, now)
+    }
+
+    #[test]
+    fn a_silent_peer_is_asked_and_then_dead() {
+        let start = Instant::now();
+        let mut life = keep_alive(start);
+        let at = |life: &mut Liveness, second: u32, bytes| {
+            life.look(start + second * SECOND, &counts(bytes, 0), true)
+        };
+        assert_eq!(at(&mut life, 9, 0), Verdict::GoOn);
+        assert_eq!(at(&mut life, 10, 100), Verdict::GoOn);
+        assert_eq!(at(&mut life, 20, 100), Verdict::Ask);
+        assert_eq!(life.deadline(), Some(start + 25 * SECOND));
+        assert_eq!(at(&mut life, 24, 100), Verdict::GoOn);
+        // Any byte is a sign of life, be it the answer or not.
+        assert_eq!(at(&mut life, 25, 117), Verdict::GoOn);
+        assert_eq!(at(&mut life, 35, 117), Verdict::Ask);
+        assert_eq!(at(&mut life, 40, 117), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_peer_that_nothing_is_wanted_from_is_not_asked() {
+        let start = Instant::now();
+        let mut life = keep_alive(start);
+        for step in 1..10 {
+            let now = start + step * 10 * SECOND;
+            assert_eq!(life.look(now, &counts(0, 0), false), Verdict::GoOn);
+        }
+    }
+
+    /// Attempts that come and go leave it without streams just when it is looked
+    /// at, again and again.
+    #[test]
+    fn a_peer_that_was_asked_owes_the_answer_whatever_ends_meanwhile() {
+        let start = Instant::now();
+        let mut life = keep_alive(start);
+        let at = |life: &mut Liveness, second: u32, used| {
+            life.look(start + second * SECOND, &counts(0, 0), used)
+        };
+        assert_eq!(at(&mut life, 10, true), Verdict::Ask);
+        assert_eq!(at(&mut life, 15, false), Verdict::Dead);
+        // Asked for another reason, without streams, between two looks.
+        let mut life = keep_alive(start);
+        life.asked(start + 2 * SECOND, &counts(0, 0));
+        assert_eq!(life.deadline(), Some(start + 7 * SECOND));
+        life.asked(start + 4 * SECOND, &counts(0, 0));
+        assert_eq!(at(&mut life, 7, false), Verdict::Dead);
+        let mut life = keep_alive(start);
+        life.asked(start + 2 * SECOND, &counts(50, 0));
+        let answered = life.look(start + 7 * SECOND, &counts(67, 0), false);
+        assert_eq!(answered, Verdict::GoOn);
+        assert_eq!(life.deadline(), Some(start + 17 * SECOND));
+    }
+
+    #[test]
+    fn off_is_off() {
+        let config = Http2Config::default().keep_alive_interval(None);
+        let mut life = Liveness::new(&config, None, Instant::now());
+        assert_eq!(life.deadline(), None);
+        let later = Instant::now() + 100_000 * SECOND;
+        assert_eq!(life.look(later, &counts(0, 0), false), Verdict::GoOn);
+        // As good as off.
+        let config = config.keep_alive_interval(Duration::MAX);
+        let life = Liveness::new(&config, Some(Duration::MAX), Instant::now());
+        assert!(life.deadline().is_none_or(|at| at > later));
+    }
+
+    #[test]
+    fn an_unused_connection_lives_for_its_time_and_a_step() {
+        let start = Instant::now();
+        let config = Http2Config::default().keep_alive_interval(None);
+        let mut life = Liveness::new(&config, Some(8 * SECOND), start);
+        let mut verdicts = (1..=10).map(|step| {
+            // A request and its answer come and go unseen within step 3.
+            let headers = u64::from(step >= 3);
+            let used = step < 2;
+            life.look(start + step * 2 * SECOND, &counts(0, headers), used)
+        });
+        assert!(verdicts.by_ref().take(7).all(|v| v == Verdict::GoOn));
+        assert_eq!(verdicts.next(), Some(Verdict::Idle));
+    }
+
+    #[test]
+    fn a_used_connection_is_never_idle() {
+        let start = Instant::now();
+        let config = Http2Config::default().keep_alive_interval(None);
+        let mut life = Liveness::new(&config, Some(SECOND), start);
+        for step in 1..100 {
+            let now = start + step * SECOND;
+            assert_eq!(life.look(now, &counts(0, 0), true), Verdict::GoOn);
+        }
+    }
+}

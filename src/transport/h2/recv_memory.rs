@@ -1,0 +1,256 @@
+//! What the streams of a connection hold, all together, and the connections of a
+//! process.
+//!
+//! A stream holds what was received and not read, the half of a message, and
+//! what was written and the peer does not take. Each is bounded, by its window,
+//! by the largest message and by the write buffer; the product of that with the
+//! number of streams is more than one peer should be able to take, and with the
+//! number of connections more than there is. So there is a sum for each
+//! connection and one for all, and where either is too large the stream that
+//! holds most gives way: of this connection, or of the one that holds most.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::handle::ConnectionHandle;
+
+/// Bytes by which a stream's share may be off: sockets with little to read are
+/// not counted at all, which would cost them two atomic operations a message.
+pub(super) const STEP: usize = 16 * 1024;
+
+/// How long the reader of a stream that was picked out has to close it, before
+/// it is reset.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// What all HTTP/2 connections that share it may hold together, unread, in
+/// messages that are not complete, and unsent: see
+/// [`Http2Config::process_buffer`](crate::Http2Config::process_buffer).
+#[derive(Clone, Debug)]
+pub struct ProcessBuffer(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    bytes: AtomicUsize,
+    limit: AtomicUsize,
+    handles: Mutex<Vec<Weak<ConnectionHandle>>>,
+}
+
+/// Connections after which those that are gone are forgotten.
+const MANY: usize = 64;
+
+impl ProcessBuffer {
+    /// Bytes for all who are given a clone of it.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Pool {
+            bytes: AtomicUsize::new(0),
+            limit: AtomicUsize::new(bytes),
+            handles: Mutex::default(),
+        }))
+    }
+
+    /// Changes the limit, for all who share it.
+    pub fn set_limit(&self, bytes: usize) {
+        self.0.limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that are held now, counted to within 16 KiB a stream.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that begins.
+    pub(super) fn join(&self, handle: &Arc<ConnectionHandle>) {
+        let mut handles = self
+            .0
+            .handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if handles.len() >= MANY && handles.len() == handles.capacity() {
+            handles.retain(|handle| handle.strong_count() > 0);
+        }
+        handles.push(Arc::downgrade(handle));
+    }
+
+    fn is_over(&self) -> bool {
+        self.held() > self.0.limit.load(Ordering::Relaxed)
+    }
+
+    /// The connection that holds most.
+    pub(super) fn largest(&self) -> Option<Arc<ConnectionHandle>> {
+        let handles = self
+            .0
+            .handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let alive = handles.iter().filter_map(Weak::upgrade);
+        alive.max_by_key(|handle| handle.held.bytes())
+    }
+}
+
+/// One for all of the process that name no other.
+impl Default for ProcessBuffer {
+    fn default() -> Self {
+        static PROCESS: LazyLock<ProcessBuffer> = LazyLock::new(|| ProcessBuffer::new(2 << 30));
+        PROCESS.clone()
+    }
+}
+
+/// Whether it is the same sum.
+impl PartialEq for ProcessBuffer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ProcessBuffer {}
+
+/// The sum of a connection's shares, in bytes.
+pub(super) struct Held {
+    bytes: AtomicUsize,
+    limit: usize,
+    process: ProcessBuffer,
+}
+
+impl Held {
+    pub(super) fn new(limit: usize, process: ProcessBuffer) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            limit,
+            process,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether this connection holds too much.
+    pub(super) fn is_over(&self) -> bool {
+        self.bytes() > self.limit
+    }
+
+    /// The others, if all connections together hold too much.
+    pub(super) fn process_if_over(&self) -> Option<&ProcessBuffer> {
+        self.process.is_over().then_some(&self.process)
+    }
+
+    /// Whether somebody holds too much.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.is_over() || self.process.is_over()
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.process.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn sub(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.process.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a connection counted goes with it, whatever became of its streams.
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.sub(self.bytes());
+    }
+}
+
+/// A stream's share, in bytes.
+#[derive(Default)]
+pub(super) struct Share {
+    /// Received, and not taken by the application: a window at most.
+    unread: u32,
+    /// KiB taken, as a part of a message that is not complete, and of one that
+    /// is being sent.
+    parts: u32,
+    /// As far as it is in the sum.
+    counted: usize,
+    /// The stream was picked out, or is over: it does not count any more.
+    excepted: bool,
+}
+
+impl Share {
+    pub(super) fn counted(&self) -> usize {
+        self.counted
+    }
+
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.unread += bytes as u32;
+    }
+
+    pub(super) fn taken(&mut self, bytes: usize) {
+        self.unread -= bytes as u32;
+    }
+
+    pub(super) fn parts(&mut self, bytes: usize) {
+        self.parts = (bytes / 1024).try_into().unwrap_or(u32::MAX);
+    }
+
+    /// Brings the sum up to date; `unsent` bytes wait for the peer.
+    pub(super) fn settle(&mut self, held: &Held, unsent: usize) {
+        let now = self.unread as usize + self.parts as usize * 1024 + unsent;
+        if self.excepted || (now.abs_diff(self.counted) < STEP && now != 0) {
+            return;
+        }
+        self.count(now, held);
+    }
+
+    /// Takes the stream out of the sum, for good.
+    pub(super) fn except(&mut self, held: &Held) {
+        self.excepted = true;
+        self.count(0, held);
+    }
+
+    fn count(&mut self, now: usize, held: &Held) {
+        if now > self.counted {
+            held.add(now - self.counted);
+        } else if now < self.counted {
+            held.sub(self.counted - now);
+        }
+        self.counted = now;
+    }
+}
+
+/// Whether a change of an assembled message is worth telling.
+pub(super) fn is_notable(before: usize, now: usize) -> bool {
+    before.abs_diff(now) >= STEP || (now == 0 && before != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_counted_to_within_a_step() {
+        let process = ProcessBuffer::new(usize::MAX);
+        let held = Held::new(100_000, process.clone());
+        let sum = || held.bytes.load(Ordering::Relaxed);
+        let (mut one, mut other) = (Share::default(), Share::default());
+        one.received(STEP - 1);
+        one.settle(&held, 0);
+        assert_eq!(sum(), 0);
+        one.received(1);
+        one.settle(&held, 0);
+        assert_eq!(sum(), STEP);
+        other.parts(90 * 1024);
+        other.settle(&held, 0);
+        assert_eq!((sum(), held.is_over()), (STEP + 90 * 1024, true));
+        other.except(&held);
+        other.parts(95 * 1024);
+        other.settle(&held, 0);
+        assert_eq!((sum(), held.is_over()), (STEP, false));
+        one.taken(STEP);
+        one.settle(&held, 0);
+        assert_eq!(sum(), 0, "nothing is left of what was read");
+        other = Share::default();
+        other.settle(&held, 2 * STEP);
+        assert_eq!((sum(), process.held()), (2 * STEP, 2 * STEP), "unsent");
+        drop(held);
+        assert_eq!(process.held(), 0, "nothing is left of a connection");
+    }
+}

@@ -1,0 +1,66 @@
+//! [`SendBuf`]: bytes in the hands of `h2`, and the knowledge when they leave.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::stream::Shared;
+use crate::transport::buffer::Payload;
+
+/// Bytes of one DATA frame, or of several where the peer's limits ask for it.
+///
+/// `h2` drops it once the frame is in its write buffer or written: that is how
+/// a stream learns that it may pack the next one.
+pub(crate) struct SendBuf {
+    bytes: Payload,
+    sent: Option<Arc<Shared>>,
+    len: usize,
+}
+
+impl SendBuf {
+    /// Counts as queued on `stream` until it is dropped.
+    pub(super) fn new(bytes: Payload, stream: Arc<Shared>) -> Self {
+        Self {
+            len: bytes.len(),
+            bytes,
+            sent: Some(stream),
+        }
+    }
+
+    /// Nothing, to carry an END_STREAM flag.
+    pub(crate) fn empty() -> Self {
+        Self::untracked(Bytes::new())
+    }
+
+    /// Bytes that no WebSocket waits for.
+    pub(crate) fn untracked(bytes: Bytes) -> Self {
+        Self {
+            len: bytes.len(),
+            bytes: Payload::Shared(bytes),
+            sent: None,
+        }
+    }
+}
+
+impl Buf for SendBuf {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.bytes.advance(n);
+    }
+}
+
+/// Runs under the locks of `h2`, so it only counts and lists.
+impl Drop for SendBuf {
+    fn drop(&mut self) {
+        if let Some(stream) = self.sent.take() {
+            stream.piece_left(self.len);
+        }
+    }
+}
