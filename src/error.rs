@@ -9,11 +9,9 @@ use http::{HeaderMap, StatusCode};
 
 use crate::frame::{Message, ProtocolError, SendError};
 use crate::handshake::HandshakeError;
-#[cfg(feature = "client")]
 use crate::metrics::Handshake;
 use crate::metrics::SocketEnd;
 use crate::setting::InvalidSetting;
-#[cfg(feature = "client")]
 use crate::transport::proxy::ProxyError;
 
 /// An error of a client, a server or a WebSocket.
@@ -30,7 +28,6 @@ use crate::transport::proxy::ProxyError;
 /// acted on, and nothing else. Whether another attempt may succeed:
 ///
 /// ```
-/// # #[cfg(feature = "client")] {
 /// use h2ws::Error;
 /// use std::io::ErrorKind;
 ///
@@ -48,7 +45,6 @@ use crate::transport::proxy::ProxyError;
 ///     }
 /// }
 /// # assert!(may_pass(&Error::Abnormal) && !may_pass(&Error::NoExtendedConnect));
-/// # }
 /// ```
 ///
 /// Wait before it, longer each time and by chance, for many come back at once
@@ -72,7 +68,6 @@ pub enum Error {
     /// No connection to the server could be made.
     Connect(Arc<io::Error>),
     /// There is no tunnel to the server through the proxy.
-    #[cfg(feature = "client")]
     Proxy(ProxyError),
     /// The TLS handshake failed.
     Tls(Arc<io::Error>),
@@ -166,7 +161,6 @@ impl Error {
     }
 
     /// What a handshake that fails by this is counted as.
-    #[cfg(feature = "client")]
     pub(crate) fn handshake(&self) -> Handshake {
         match self {
             Self::Rejected(refusal) => Handshake::Refused(refusal.status),
@@ -211,7 +205,6 @@ impl fmt::Display for Error {
                 f.write_str("the server does not take WebSockets over HTTP/2 (RFC 8441)")
             }
             Self::Connect(error) => write!(f, "cannot connect to {error}"),
-            #[cfg(feature = "client")]
             Self::Proxy(error) => write!(f, "proxy: {error}"),
             Self::Tls(error) => write!(f, "TLS handshake: {error}"),
             Self::Setting(error) => write!(f, "configuration: {error}"),
@@ -245,7 +238,6 @@ impl std::error::Error for Error {
             Self::Handshake(error) => error.source(),
             Self::Header(error) => error.source(),
             Self::Connect(error) | Self::Tls(error) | Self::Io(error) => error.source(),
-            #[cfg(feature = "client")]
             Self::Proxy(error) => error.source(),
             Self::TlsConfig(error) => error.source(),
             Self::Protocol(error) => error.source(),
@@ -282,8 +274,6 @@ impl From<crate::transport::StreamError> for Error {
         }
     }
 }
-
-#[cfg(feature = "client")]
 impl From<ProxyError> for Error {
     fn from(error: ProxyError) -> Self {
         Self::Proxy(error)
@@ -332,9 +322,7 @@ mod tests {
             Error::Tls(io()),
             Error::Io(io()),
             Error::TlsConfig(rustls::Error::DecryptError),
-            #[cfg(feature = "client")]
             Error::Proxy(ProxyError::Connect(io())),
-            #[cfg(feature = "client")]
             Error::Proxy(ProxyError::Url(crate::proxy::ProxyUrlError::Port)),
             Error::Protocol(ProtocolError::InvalidUtf8),
             Error::Send(SendError::Closed),

@@ -6,10 +6,11 @@
 //! on one port. Either gives a [`WebSocket`], a `Stream` and `Sink` of
 //! [`Message`]s; [`WebSocket::transport`] tells what carries it.
 //!
-#![cfg_attr(all(feature = "client", feature = "server"), doc = "```")]
-#![cfg_attr(not(all(feature = "client", feature = "server")), doc = "```ignore")]
+#![cfg_attr(feature = "net", doc = "```")]
+#![cfg_attr(not(feature = "net"), doc = "```ignore")]
 //! use futures_util::{SinkExt, StreamExt};
-//! use h2ws::{Client, CloseCode, HttpVersion, Message, Server, WebSocketRequest};
+//! use h2ws::server::WebSocketRequest;
+//! use h2ws::{Client, CloseCode, HttpVersion, Message, Server};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -93,14 +94,14 @@
 //! `client`, `server`, `bridge` and `deflate` (all by default), and the
 //! cryptography behind rustls: `ring` (by default) or `aws-lc-rs`.
 #![cfg_attr(
-    not(all(feature = "client", feature = "server")),
+    not(feature = "net"),
     allow(
         rustdoc::broken_intra_doc_links,
         reason = "half of the names above are not there"
     )
 )]
 
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 #[macro_use]
 mod setters;
 
@@ -108,44 +109,32 @@ mod block;
 pub mod frame;
 pub mod handshake;
 
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 mod error;
-#[cfg(feature = "_net")]
-#[cfg_attr(
-    not(all(feature = "client", feature = "server")),
-    allow(dead_code, unused_imports, reason = "each end uses a part of it")
-)]
+#[cfg(feature = "net")]
 pub mod metrics;
-#[cfg(feature = "_net")]
-#[cfg_attr(
-    not(all(feature = "client", feature = "server")),
-    allow(dead_code, reason = "each end uses a part of it")
-)]
+#[cfg(feature = "net")]
 mod setting;
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 pub mod socket;
-#[cfg(feature = "_net")]
-#[cfg_attr(
-    not(all(feature = "client", feature = "server")),
-    allow(dead_code, unused_imports, reason = "each end uses a part of it")
-)]
+#[cfg(feature = "net")]
 mod transport;
 
-#[cfg(feature = "bridge")]
+#[cfg(feature = "net")]
 pub mod bridge;
-#[cfg(feature = "client")]
+#[cfg(feature = "net")]
 pub mod client;
-#[cfg(feature = "server")]
+#[cfg(feature = "net")]
 pub mod server;
 
 /// One message to many sockets.
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 pub mod broadcast {
     pub use crate::socket::broadcast::{Broadcast, Delivery, LagPolicy, MemberId};
 }
 
 /// Settings that clients and servers share, beside [`WebSocketConfig`] and [`Http2Config`].
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 pub mod config {
     pub use crate::setting::InvalidSetting;
     pub use crate::transport::TcpConfig;
@@ -153,7 +142,7 @@ pub mod config {
 }
 
 /// Errors of forward proxies, which a client may go through.
-#[cfg(feature = "client")]
+#[cfg(feature = "net")]
 pub mod proxy {
     pub use crate::transport::proxy::{ProxyError, ProxyUrlError};
 }
@@ -162,17 +151,15 @@ pub mod proxy {
 ///
 /// [`server::ServerBuilder::tls`] and [`client::ClientBuilder::tls`] also take a
 /// `rustls::ServerConfig` or `rustls::ClientConfig` of your own.
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 pub mod tls {
-    #[cfg(feature = "server")]
     pub use crate::transport::tls::{Certificates, ClientAuth, ServerTls, TlsInfo, server_config};
     pub use crate::transport::tls::{Identity, provider, roots_from_pem};
-    #[cfg(feature = "client")]
     pub use crate::transport::tls::{Trust, client_config};
 }
 
 /// WebSockets in services on hyper.
-#[cfg(feature = "server")]
+#[cfg(feature = "net")]
 pub mod hyper {
     pub use crate::server::embed::hyper::{
         OnWebSocket, UpgradeRejection, WebSocketUpgrade, upgrade,
@@ -188,9 +175,9 @@ pub mod axum {
     };
 }
 
-#[cfg(feature = "client")]
+#[cfg(feature = "net")]
 pub use self::client::{client::Client, version::HttpVersion};
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 pub use self::error::{Error, Timeout};
 pub use self::frame::{
     close::{CloseCode, CloseFrame},
@@ -198,13 +185,13 @@ pub use self::frame::{
     message::Message,
     text::Text,
 };
-#[cfg(feature = "server")]
+#[cfg(feature = "net")]
 pub use self::server::server::Server;
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 pub use self::socket::{config::WebSocketConfig, websocket::WebSocket};
-#[cfg(feature = "_net")]
+#[cfg(feature = "net")]
 pub use self::transport::{Transport, h2::Http2Config};
 
-#[cfg(all(doctest, feature = "client", feature = "server"))]
+#[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-#[cfg(feature = "bridge")]
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +16,6 @@ use crate::error::Error;
 use crate::handshake::{HandshakeError, Target};
 use crate::socket::WebSocket;
 use crate::transport::ConnectionStats;
-#[cfg(feature = "bridge")]
 use crate::transport::{BoxIo, TcpConfig, h2::Http2Config};
 
 /// Opens WebSockets.
@@ -156,7 +154,6 @@ impl Client {
 
     /// A connection of its own, for requests that are no openings, and whether
     /// HTTP/2 is to be spoken on it.
-    #[cfg(feature = "bridge")]
     pub(crate) async fn reach(
         &self,
         target: &Target,
@@ -170,25 +167,21 @@ impl Client {
     }
 
     /// The same for its clones, and for no other while one of them lives.
-    #[cfg(feature = "bridge")]
     pub(crate) fn identity(&self) -> *const () {
         Arc::as_ptr(&self.inner).cast()
     }
 
     /// How its HTTP/2 connections are set up.
-    #[cfg(feature = "bridge")]
     pub(crate) fn http2_config(&self) -> &Http2Config {
         &self.inner.connector.settings.http2
     }
 
     /// The settings of TCP connections.
-    #[cfg(feature = "bridge")]
     pub(crate) fn tcp(&self) -> &TcpConfig {
         &self.inner.connector.settings.tcp
     }
 
     /// How long connections are kept unused.
-    #[cfg(feature = "bridge")]
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.inner.connector.settings.idle_timeout
     }

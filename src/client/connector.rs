@@ -72,7 +72,6 @@ impl Connector {
 
     /// As [`connect`](Self::connect), without a word said. Tells whether the
     /// words are to be of HTTP/2.
-    #[cfg(feature = "bridge")]
     pub(super) async fn unspoken(
         &self,
         target: &Target,

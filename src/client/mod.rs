@@ -18,8 +18,6 @@ mod request;
 mod service;
 mod target_cache;
 pub(crate) mod version;
-
-#[cfg(feature = "bridge")]
 pub(crate) use self::attempt::Accepted;
 pub use self::builder::ClientBuilder;
 pub(crate) use self::client::Client;
@@ -28,5 +26,5 @@ pub(crate) use self::version::HttpVersion;
 pub use crate::error::RejectedResponse;
 pub use crate::transport::ConnectionStats;
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
 mod tests;

@@ -171,7 +171,6 @@ impl RequestBuilder {
 
     /// How long a connection and the answer may take, beside what the client
     /// says of it.
-    #[cfg(feature = "bridge")]
     pub(crate) fn within(mut self, connect: Duration, handshake: Duration) -> Self {
         self.0.limits = Some((connect, handshake));
         self
@@ -179,7 +178,6 @@ impl RequestBuilder {
 
     /// Passes on what somebody else asked for: these fields, this offer, and
     /// nothing of the client's own.
-    #[cfg(feature = "bridge")]
     pub(crate) fn on_behalf(mut self, headers: HeaderMap, offer: Offer) -> Self {
         self.0.headers = headers;
         self.0.offer = offer;
@@ -238,7 +236,6 @@ impl RequestBuilder {
     }
 
     /// Opens the stream, and gives all that came with it.
-    #[cfg(feature = "bridge")]
     pub(crate) async fn accepted(self) -> Result<Accepted, Error> {
         self.0.accepted().await
     }

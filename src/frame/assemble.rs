@@ -54,7 +54,7 @@ impl Assembly {
         self.payload.len()
     }
 
-    #[cfg(any(feature = "_net", all(test, feature = "deflate")))]
+    #[cfg(any(feature = "net", all(test, feature = "deflate")))]
     pub(super) const fn capacity(&self) -> usize {
         self.payload.capacity()
     }

@@ -131,7 +131,7 @@ impl Decoder {
     }
 
     /// How much memory an unfinished message takes, in bytes.
-    #[cfg(any(feature = "_net", all(test, feature = "deflate")))]
+    #[cfg(any(feature = "net", all(test, feature = "deflate")))]
     pub(super) fn held(&self) -> usize {
         self.message
             .as_ref()
@@ -139,7 +139,7 @@ impl Decoder {
     }
 
     /// Gives the memory of an unfinished message back. Do not decode any more.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     pub(super) fn forget(&mut self) {
         self.message = None;
     }
@@ -209,7 +209,7 @@ impl Decoder {
     }
 
     /// Whether it stopped behind the last bytes of a frame: there is something to do without input.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     #[inline]
     pub(super) fn has_more(&self) -> bool {
         matches!(self.place, Place::Payload(Frame { missing: 0, .. }))

@@ -63,7 +63,7 @@ impl Work {
     }
 
     /// Bytes' worth.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     pub(super) const fn get(&self) -> usize {
         self.0
     }

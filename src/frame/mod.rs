@@ -49,18 +49,22 @@ mod tests;
 pub(crate) mod text;
 mod utf8;
 
-pub(crate) use close::{CloseCode, CloseFrame};
 pub use decoder::Decoder;
 pub use deflate::Deflate;
 pub use encoder::Output;
 pub use error::{ProtocolError, SendError};
 pub use header::{Header, OpCode};
-pub(crate) use limits::Limits;
 pub use message::Event;
 pub(crate) use message::Message;
 pub use prepared::PreparedMessage;
 pub use protocol::Protocol;
 pub use utf8::{InvalidUtf8, Utf8Validator};
+
+#[cfg(any(feature = "net", test))]
+pub(crate) use self::{
+    close::{CloseCode, CloseFrame},
+    limits::Limits,
+};
 
 /// Which end of the connection this is.
 ///

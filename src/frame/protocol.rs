@@ -40,7 +40,7 @@ struct Pending {
     rest: Bytes,
     /// Whether nobody else holds it: a message to many sockets is in memory once.
     #[cfg_attr(
-        not(feature = "_net"),
+        not(feature = "net"),
         expect(dead_code, reason = "asked for by sockets")
     )]
     own: bool,
@@ -189,7 +189,7 @@ impl Protocol {
 
     /// As [`receive`](Self::receive), but it may stop before `input` is used up, and does nothing
     /// more until it was [paid](Self::pay) for.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     #[inline(never)]
     pub(crate) fn receive_some(
         &mut self,
@@ -282,14 +282,14 @@ impl Protocol {
 
     /// Forgets the fragments that [are pending](Self::has_pending). The message stays cut, so all
     /// that may follow is a Close frame, which may stand there (RFC 6455 §5.4).
-    #[cfg(any(feature = "_net", test))]
+    #[cfg(any(feature = "net", test))]
     pub(crate) fn abandon(&mut self) {
         self.pending = None;
     }
 
     /// Whether [`receive_some`](Self::receive_some) stopped behind the last bytes of a frame, which
     /// it goes on with although nothing more has come.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn has_more(&self) -> bool {
         self.decoder.has_more()
@@ -297,7 +297,7 @@ impl Protocol {
 
     /// What compressing and inflating have cost since it was [paid](Self::pay) for, as the number
     /// of bytes that would cost as much.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn work(&mut self) -> usize {
         let inflating = self.decoder.work().map_or(0, |work| work.get());
@@ -306,7 +306,7 @@ impl Protocol {
     }
 
     /// Takes some of the [work](Self::work) off.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     pub(crate) fn pay(&mut self, mut work: usize) {
         if let Some(inflating) = self.decoder.work() {
             work -= inflating.pay(work);
@@ -318,14 +318,14 @@ impl Protocol {
 
     /// How much memory messages take that are not complete yet, in bytes: one that arrives, and
     /// what is left of one that leaves, unless others hold it as well.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     pub(crate) fn held(&self) -> usize {
         let own = self.pending.as_ref().filter(|pending| pending.own);
         self.decoder.held() + own.map_or(0, |pending| pending.rest.len())
     }
 
     /// Gives back the memory of a message that is not complete, of which no more is read.
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     pub(crate) fn forget_received(&mut self) {
         self.decoder.forget();
     }

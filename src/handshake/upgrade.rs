@@ -152,7 +152,7 @@ fn has_body(headers: &HeaderMap, length: &Field<'_>) -> bool {
 
 /// Checks that the codings of a plain HTTP request's body are known, of which there is one:
 /// `chunked` (RFC 9112 §6.1).
-#[cfg(feature = "server")]
+#[cfg(feature = "net")]
 pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     match syntax::field(headers, TRANSFER_ENCODING) {
         Field::Absent => Ok(()),

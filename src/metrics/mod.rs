@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use http::{StatusCode, Version};
 
-use crate::frame::{CloseCode, Role};
-
-#[cfg(feature = "bridge")]
 pub(crate) use self::observer::REPORT;
 pub(crate) use self::observer::{Handshaking, Observed, Observer, OpenConnection, SocketMeter};
+use crate::frame::{CloseCode, Role};
 
 /// Is told what connections, handshakes and sockets do, to be counted:
 /// implement what matters for the metrics system at hand, and give it to

@@ -318,7 +318,6 @@ impl WebSocketRequest {
 
     /// Accepts what somebody else agreed to, with these fields, and gives the
     /// bytes that follow.
-    #[cfg(feature = "bridge")]
     pub(crate) async fn accept_as(
         mut self,
         agreed: Negotiated,

@@ -43,14 +43,14 @@ const PIECE: usize = 64 * 1024;
 ///
 /// ```
 /// use h2ws::frame::Role;
-/// use h2ws::{Config, WebSocket};
+/// use h2ws::{WebSocket, WebSocketConfig};
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
 /// let (near, far) = tokio::io::duplex(4096);
-/// let mut client = WebSocket::from_stream(near, Role::Client, WebSocketConfig::default()).into_bytes();
-/// let mut server = WebSocket::from_stream(far, Role::Server, WebSocketConfig::default()).into_bytes();
+/// let mut client = WebSocket::from_stream(near, Role::Client, WebSocketConfig::default()).into_binary_stream();
+/// let mut server = WebSocket::from_stream(far, Role::Server, WebSocketConfig::default()).into_binary_stream();
 ///
 /// client.write_all(b"bytes").await?;
 /// client.shutdown().await?;
@@ -90,8 +90,6 @@ impl BinaryStream {
     pub fn into_inner(self) -> (WebSocket, Bytes) {
         (self.socket, self.unread)
     }
-
-    #[cfg(feature = "bridge")]
     pub(crate) fn get_mut(&mut self) -> &mut WebSocket {
         &mut self.socket
     }

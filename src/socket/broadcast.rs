@@ -53,9 +53,9 @@ pub struct Delivery {
 ///
 /// ```
 /// use futures_util::StreamExt;
-/// use h2ws::broadcast::Broadcast;
+/// use h2ws::broadcast::{Broadcast, LagPolicy};
 /// use h2ws::frame::{PreparedMessage, Role};
-/// use h2ws::{Config, Slow, WebSocket};
+/// use h2ws::{WebSocket, WebSocketConfig};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), h2ws::Error> {

@@ -40,7 +40,6 @@ pub(super) fn mask_key() -> [u8; 4] {
 }
 
 /// Random bytes for a `Sec-WebSocket-Key` (RFC 6455 §4.1).
-#[cfg(feature = "client")]
 pub(crate) fn nonce() -> [u8; 16] {
     let mut nonce = [0; 16];
     fill(&mut nonce);

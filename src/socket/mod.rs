@@ -3,7 +3,6 @@
 mod binary_stream;
 pub(crate) mod broadcast;
 pub(crate) mod config;
-#[cfg(feature = "client")]
 mod early;
 mod keys;
 mod pings;
@@ -14,9 +13,7 @@ pub(crate) mod websocket;
 pub use self::binary_stream::BinaryStream;
 pub use self::config::StreamEnd;
 pub(crate) use self::config::WebSocketConfig;
-#[cfg(feature = "client")]
 pub(crate) use self::early::Early;
-#[cfg(feature = "client")]
 pub(crate) use self::keys::nonce;
 pub use self::raw_stream::RawStream;
 pub use self::split::{ReuniteError, WebSocketReader, WebSocketWriter};

@@ -80,7 +80,7 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 /// ```
 /// use futures_util::{SinkExt, StreamExt};
 /// use h2ws::frame::Role;
-/// use h2ws::{Config, Message, WebSocket};
+/// use h2ws::{Message, WebSocket, WebSocketConfig};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), h2ws::Error> {
@@ -400,7 +400,6 @@ mod tests {
         fn shared<T: Send + Sync>() {}
         shared::<WebSocket>();
         shared::<crate::socket::RawStream>();
-        #[cfg(feature = "server")]
         shared::<crate::server::WebSocketRequest>();
     }
 }

@@ -1,35 +1,21 @@
 //! HTTP/1.1 connections, on hyper, up to their upgrade (RFC 9110 §7.8).
-
-#[cfg(feature = "bridge")]
 mod early;
-#[cfg(feature = "server")]
 mod linger;
-#[cfg(feature = "server")]
 mod refusal;
-#[cfg(feature = "server")]
 mod turn;
-#[cfg(feature = "client")]
 mod upgrade;
 
+pub(crate) use self::early::Unheard;
+use self::linger::Lent;
+pub(crate) use self::turn::Limits;
+use self::turn::{Answer, Late, Pace, Turns};
+pub(crate) use self::upgrade::{H1Answer, upgrade};
+use super::{BoxIo, IoStream, MAX_HEADER_FIELDS, StreamError, Transport};
 use http::{Request, Response};
+use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-
-#[cfg(feature = "bridge")]
-pub(crate) use self::early::Unheard;
-#[cfg(feature = "server")]
-use self::linger::Lent;
-#[cfg(feature = "server")]
-pub(crate) use self::turn::Limits;
-#[cfg(feature = "server")]
-use self::turn::{Answer, Late, Pace, Turns};
-#[cfg(feature = "client")]
-pub(crate) use self::upgrade::{H1Answer, upgrade};
-use super::{BoxIo, IoStream, MAX_HEADER_FIELDS, StreamError, Transport};
-#[cfg(feature = "bridge")]
-use http_body_util::Empty;
-#[cfg(feature = "server")]
 use {
     bytes::Bytes,
     http::StatusCode,
@@ -39,7 +25,6 @@ use {
 
 /// Sends a request without a body on a connection of its own, for the status
 /// alone.
-#[cfg(feature = "bridge")]
 pub(crate) async fn status(io: BoxIo, request: Request<()>) -> Result<StatusCode, StreamError> {
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -59,7 +44,6 @@ pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 /// The byte stream of an upgraded connection, with what the peer sent in one
 /// packet with its 101 in front.
-#[cfg(feature = "server")]
 pub(crate) async fn switched(
     on: OnUpgrade,
     connection: u64,
@@ -75,7 +59,6 @@ pub(crate) async fn switched(
 }
 
 /// How the requests of a connection ended.
-#[cfg(feature = "server")]
 #[derive(Debug)]
 pub(crate) enum Served {
     /// The connection ended, was upgraded, or was closed because it was idle.
@@ -87,7 +70,6 @@ pub(crate) enum Served {
 /// Serves requests on an HTTP/1.1 connection until it ends or is upgraded, and
 /// reads on behind the last answer, so that the client gets it. When `drain`
 /// turns true, the request under way is the last.
-#[cfg(feature = "server")]
 pub(crate) async fn serve<S, B>(
     io: BoxIo,
     service: S,
@@ -163,14 +145,11 @@ where
 }
 
 /// Why a connection did not end in order.
-#[cfg(feature = "server")]
 enum Broken {
     Hyper(hyper::Error),
     /// The head of a request was not there in time.
     Late,
 }
-
-#[cfg(feature = "server")]
 impl From<Broken> for StreamError {
     fn from(broken: Broken) -> Self {
         match broken {

@@ -260,8 +260,6 @@ impl IoStream {
         };
         Poll::Ready(Ok(Some(chunk)))
     }
-
-    #[cfg(feature = "bridge")]
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         self.shared.read.register(cx.waker());
         match self.check() {

@@ -5,21 +5,17 @@
 //! connection, or what the user brought).
 
 mod buffer;
+pub(crate) mod dial;
 pub(crate) mod h1;
 pub(crate) mod h2;
 mod io;
-#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod linger;
 pub(crate) mod prefix;
+pub(crate) mod proxy;
 mod stats;
 mod stream;
 mod tcp;
 pub(crate) mod tls;
-
-#[cfg(feature = "client")]
-pub(crate) mod dial;
-#[cfg(feature = "client")]
-pub(crate) mod proxy;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -38,7 +34,6 @@ pub(crate) const MAX_HEADER_FIELDS: usize = 256;
 
 /// Interim answers (1xx) that a client passes over before the answer to its
 /// opening request (RFC 9110 §15.2).
-#[cfg(feature = "client")]
 pub(crate) const MAX_INTERIM: usize = 100;
 
 /// An I/O object that a connection runs on.

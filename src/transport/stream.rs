@@ -96,7 +96,6 @@ impl Stream {
     /// For who has no use for a chunk now: ready when the stream has broken, as
     /// far as that is seen without reading. Woken as who waits for a chunk is,
     /// by a drain too.
-    #[cfg(feature = "bridge")]
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         match self {
             Self::H2(stream) => stream.poll_broken(cx),

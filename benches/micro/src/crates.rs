@@ -264,9 +264,9 @@ fn tungstenite(task: Task, batch: Batch) -> Work {
 }
 
 fn tokio_websockets(task: Task, batch: Batch) -> Work {
-    use tokio_websockets::{ClientBuilder, WebSocketConfig, Limits, Message, ServerBuilder};
+    use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder};
     let memory = Memory::new(batch.frames(task.masked()));
-    let config = WebSocketConfig::default().frame_size(usize::MAX);
+    let config = Config::default().frame_size(usize::MAX);
     let limits = Limits::unlimited();
     let mut socket = if task.client() {
         let builder = ClientBuilder::new().config(config).limits(limits);

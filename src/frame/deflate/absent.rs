@@ -13,7 +13,7 @@ pub(in crate::frame) enum Compressor {}
 pub(in crate::frame) enum Inflater {}
 
 impl Compressor {
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     pub(in crate::frame) const fn work(&mut self) -> &mut Work {
         match *self {}
     }

@@ -37,7 +37,7 @@ impl Compressor {
         }
     }
 
-    #[cfg(feature = "_net")]
+    #[cfg(feature = "net")]
     pub(in crate::frame) const fn work(&mut self) -> &mut Work {
         &mut self.work
     }

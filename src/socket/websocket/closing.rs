@@ -148,7 +148,6 @@ impl WebSocket {
     /// Whether this side is shutting down, and has not said so.
     #[inline]
     /// Whether the server asks its sockets to close, this one among them.
-    #[cfg(feature = "bridge")]
     pub(crate) fn is_draining(&self) -> bool {
         let stream = self.stream.as_ref();
         stream.is_some_and(Stream::is_draining)
@@ -173,7 +172,6 @@ impl WebSocket {
 
     /// For who has no use for a message now: ready when the socket breaks, as
     /// far as that is seen without reading. A drain is heeded meanwhile.
-    #[cfg(feature = "bridge")]
     pub(crate) fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(stream) = &mut self.stream else {
             return Poll::Pending;

@@ -64,7 +64,6 @@ impl CoalescingIo {
 
     /// Announces this limit of header lists instead of the one that `h2` keeps
     /// to. Before anything is written.
-    #[cfg(feature = "client")]
     pub(super) fn announce(&self, header_list: u32) {
         self.lock().announce = Some(Announce::new(header_list));
     }

@@ -1,6 +1,4 @@
 //! The meeting point of a connection's driver and its streams.
-
-#[cfg(feature = "client")]
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -11,7 +9,6 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::Http2Config;
-#[cfg(feature = "client")]
 use super::abandoned::Abandoned;
 use super::coalescing_io::CoalescingIo;
 use super::header_list::{self, TooLarge};
@@ -54,7 +51,6 @@ pub(crate) struct ConnectionHandle {
     /// Streams that count against the peer's limit: asked for or open.
     slots: AtomicUsize,
     /// Requests among them that nobody waits for any more.
-    #[cfg(feature = "client")]
     pub(super) abandoned: AtomicUsize,
     /// Told when there may be room for a stream.
     room: OnceLock<Arc<Notify>>,
@@ -82,7 +78,6 @@ struct Doubt {
 struct Ready {
     streams: Vec<Arc<Shared>>,
     closed: bool,
-    #[cfg(feature = "client")]
     abandoned: Vec<Abandoned>,
 }
 
@@ -115,7 +110,6 @@ impl ConnectionHandle {
             streams: Mutex::default(),
             draining: AtomicBool::new(false),
             slots: AtomicUsize::new(0),
-            #[cfg(feature = "client")]
             abandoned: AtomicUsize::new(0),
             room: OnceLock::new(),
             doubt: Doubt::default(),
@@ -161,7 +155,6 @@ impl ConnectionHandle {
     }
 
     /// Leaves a request to the driver that nobody waits for any more.
-    #[cfg(feature = "client")]
     pub(super) fn abandon(&self, request: Abandoned) {
         let mut ready = self.ready();
         if ready.closed {
@@ -174,7 +167,6 @@ impl ConnectionHandle {
     }
 
     /// Moves the abandoned requests to `into`.
-    #[cfg(feature = "client")]
     pub(super) fn take_abandoned(&self, into: &mut VecDeque<Abandoned>) {
         into.extend(self.ready().abandoned.drain(..));
     }
@@ -228,7 +220,6 @@ impl ConnectionHandle {
         ready.closed = true;
         self.ended.notify_waiters();
         let streams = std::mem::take(&mut ready.streams);
-        #[cfg(feature = "client")]
         {
             // They hold the handle.
             let abandoned = std::mem::take(&mut ready.abandoned);
@@ -381,7 +372,6 @@ impl ConnectionHandle {
 
     /// The peer may be gone: has it asked, and no new streams opened until
     /// anything comes. For clients.
-    #[cfg(feature = "client")]
     pub(super) fn doubt(&self, bytes: u64) {
         self.doubt.bytes.store(bytes, Ordering::Relaxed);
         if !self.doubt.is_there.swap(true, Ordering::AcqRel) {
@@ -393,14 +383,11 @@ impl ConnectionHandle {
             self.ask();
         }
     }
-
-    #[cfg(feature = "client")]
     pub(super) fn is_in_doubt(&self) -> bool {
         self.doubt.is_there.load(Ordering::Acquire)
     }
 
     /// Ends the doubt where something has come since. Returns whether it did.
-    #[cfg(feature = "client")]
     pub(super) fn is_reassured(&self) -> bool {
         self.is_in_doubt()
             && self.doubt.bytes.load(Ordering::Relaxed) != self.bytes_received()
@@ -413,7 +400,6 @@ impl ConnectionHandle {
     }
 
     /// Bytes that the peer sent, of whatever kind.
-    #[cfg(feature = "client")]
     pub(super) fn bytes_received(&self) -> u64 {
         self.wire.counts().0.bytes
     }

@@ -8,11 +8,8 @@
 use std::time::Duration;
 
 use crate::setting::InvalidSetting;
-
-#[cfg(feature = "client")]
 mod abandoned;
 mod body;
-#[cfg(feature = "client")]
 mod client;
 mod coalescing_io;
 mod driver;
@@ -21,7 +18,6 @@ mod flood;
 mod frame_counter;
 mod handle;
 pub(crate) mod header_list;
-#[cfg(feature = "bridge")]
 pub(crate) mod inspected_io;
 mod keep_alive;
 mod meter;
@@ -31,21 +27,17 @@ mod read_quota;
 mod recv_memory;
 mod send_buf;
 mod send_quota;
-#[cfg(feature = "server")]
 mod server;
 mod short_frames;
 mod stream;
 
 pub(crate) use self::body::H2Body;
-#[cfg(feature = "client")]
 pub(crate) use self::client::{H2Client, MAX_STREAMS, OpenError, Opened, Slot};
-#[cfg(feature = "server")]
 pub(crate) use self::fields::are_padded;
 pub(crate) use self::handle::ConnectionHandle;
 pub(crate) use self::keep_alive::later;
 pub use self::recv_memory::ProcessBuffer;
 pub(crate) use self::send_buf::SendBuf;
-#[cfg(feature = "server")]
 pub(crate) use self::server::{H2Incoming, H2Responder, H2Server, send_head};
 pub(crate) use self::stream::H2Stream;
 

@@ -57,19 +57,9 @@ impl Identity {
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
-
-    #[cfg_attr(
-        not(feature = "client"),
-        expect(dead_code, reason = "servers sign with a `CertifiedKey`")
-    )]
     pub(super) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (self.chain, self.key)
     }
-
-    #[cfg_attr(
-        not(feature = "server"),
-        expect(dead_code, reason = "clients have their configuration's builder")
-    )]
     pub(super) fn certified(
         self,
         provider: &CryptoProvider,

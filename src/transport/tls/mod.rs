@@ -1,35 +1,23 @@
 //! TLS on rustls: which cryptography, which configuration, which ALPN (RFC 7301).
-
-#[cfg(feature = "server")]
 mod certificates;
-#[cfg(feature = "client")]
 mod client;
 mod identity;
-#[cfg(feature = "server")]
 mod info;
-#[cfg(feature = "server")]
 mod server;
 
 use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-#[cfg(feature = "client")]
 use rustls::pki_types::ServerName;
-#[cfg(feature = "client")]
 use tokio_rustls::TlsConnector;
 
-use super::BoxIo;
-
-#[cfg(feature = "server")]
 pub use self::certificates::Certificates;
-#[cfg(feature = "client")]
 pub use self::client::{Trust, client_config};
 pub use self::identity::{Identity, roots_from_pem};
-#[cfg(feature = "server")]
 pub use self::info::TlsInfo;
-#[cfg(feature = "server")]
 pub use self::server::{ClientAuth, ServerTls, server_config};
+use super::BoxIo;
 
 /// ALPN of HTTP/2 over TLS (RFC 9113 §3.2).
 pub(crate) const H2: &[u8] = b"h2";
@@ -72,14 +60,12 @@ fn general(text: impl ToString) -> rustls::Error {
 }
 
 /// A TLS session and what it settled on.
-#[cfg(feature = "client")]
 pub(crate) struct Connected {
     pub(crate) io: BoxIo,
     pub(crate) is_http2: bool,
 }
 
 /// Shakes hands with a server, offering `alpn`.
-#[cfg(feature = "client")]
 pub(crate) async fn connect(
     config: &Arc<rustls::ClientConfig>,
     alpn: &[&[u8]],
@@ -101,7 +87,6 @@ pub(crate) async fn connect(
 }
 
 /// Shakes hands with a client.
-#[cfg(feature = "server")]
 pub(crate) async fn accept(
     config: Arc<rustls::ServerConfig>,
     io: BoxIo,

@@ -120,7 +120,6 @@ impl H2Stream {
     }
 
     /// The peer has answered the request of a stream that was made without.
-    #[cfg(feature = "client")]
     pub(in crate::transport::h2) fn answered(&self, recv: RecvStream) {
         if let Some(handles) = &mut self.shared.lock().handles {
             handles.recv = Some(recv);
@@ -130,7 +129,6 @@ impl H2Stream {
 
     /// Leaves the stream to whoever reads the rest of it, with what was
     /// written unsent.
-    #[cfg(feature = "client")]
     pub(in crate::transport::h2) fn disown(self) {
         let mut state = self.shared.lock();
         let handles = state.handles.take();
@@ -183,8 +181,6 @@ impl H2Stream {
         }
         Poll::Pending
     }
-
-    #[cfg(feature = "bridge")]
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         let mut state = self.shared.lock();
         if state.is_overloaded() {

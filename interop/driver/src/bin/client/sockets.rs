@@ -26,7 +26,7 @@ impl Goal {
     pub async fn open(&self) -> Result<WebSocket, Failure> {
         let mut request = self.client.request(&self.url);
         if let Some(name) = &self.subprotocol {
-            request = request.select_subprotocol(name);
+            request = request.subprotocol(name);
         }
         Ok(patiently("opening", request.connect()).await??)
     }

@@ -117,7 +117,7 @@ impl Slot {
         if self.random.below(16) == 0 {
             request = request.version(HttpVersion::Http1);
         }
-        request = request.set_deflate(match self.random.below(4) {
+        request = request.deflate(match self.random.below(4) {
             0 => Some(DeflateConfig::default()),
             1 => Some(DeflateConfig::default().no_context_takeover()),
             _ => None,
