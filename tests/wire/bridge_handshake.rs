@@ -178,7 +178,7 @@ async fn a_hop_that_is_named_adds_to_via_both_ways() {
             _ => format!("HTTP/1.1 {status}\r\n"),
         };
         backend
-            .write(format!("{answer}{rest}HandshakeKind: 1.1 origin\r\n\r\n"))
+            .write(format!("{answer}{rest}Via: 1.1 origin\r\n\r\n"))
             .await;
         client.read_head().await;
         assert_eq!(client.field("via"), Some("1.1 origin, 1.1 edge"));

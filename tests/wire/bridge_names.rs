@@ -83,7 +83,7 @@ async fn an_upstream_by_address_has_a_name_in_tls() {
         format!("{:?}", peer.tls().and_then(|tls| tls.server_name()))
     });
     let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
-        upgrade.reject(http::StatusCode::NOT_FOUND)
+        upgrade.reject(http::StatusCode::NOT_FOUND);
     };
     tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
     let url = format!("wss://127.0.0.1:{port}");

@@ -187,7 +187,7 @@ async fn a_wss_upstream_is_asked_as_alpn_chooses() {
             format!("{:?}", request.version())
         });
         let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
-            upgrade.reject(http::StatusCode::NOT_FOUND)
+            upgrade.reject(http::StatusCode::NOT_FOUND);
         };
         tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
         let client = h2ws::Client::builder().tls(client_tls).build().unwrap();
@@ -211,7 +211,7 @@ async fn a_routes_own_client_shares_no_connection() {
     let upstream = upstream.bind("127.0.0.1:0").await.unwrap();
     let to = format!("wss://localhost:{}", upstream.local_addr().unwrap().port());
     let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
-        upgrade.reject(http::StatusCode::NOT_FOUND)
+        upgrade.reject(http::StatusCode::NOT_FOUND);
     };
     let pages = axum::Router::new().fallback(|| async { "page" });
     tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());

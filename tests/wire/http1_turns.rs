@@ -27,7 +27,7 @@ async fn serve(builder: ServerBuilder) -> Running {
     let addr = server.local_addr().unwrap();
     let pages = Router::new().fallback(|| async { "ok" });
     let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
-        upgrade.reject(http::StatusCode::NOT_FOUND)
+        upgrade.reject(http::StatusCode::NOT_FOUND);
     };
     let serve = server.serve(refuse).fallback(pages).into_future();
     let task = tokio::spawn(async move {
@@ -117,7 +117,7 @@ async fn a_request_under_way_is_not_idle() {
         "ok"
     });
     let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
-        upgrade.reject(http::StatusCode::NOT_FOUND)
+        upgrade.reject(http::StatusCode::NOT_FOUND);
     };
     let task = tokio::spawn(server.serve(refuse).fallback(pages).into_future());
     let mut client = Text::client(addr, GET).await;

@@ -105,7 +105,7 @@ async fn a_reload_keeps_the_connections_of_a_route_with_a_trust_of_its_own() {
     let write = |name: &str| {
         let text = format!(
             "cleartext = true\nmetrics = \"127.0.0.1:0\"\n[[route]]\nname = \"{name}\"\n\
-             to = \"{}\"\nversion = \"http2\"\n[route.upstream_tls]\nca = \"ours.pem\"\n",
+             to = \"{}\"\nversion = \"http2\"\n[route.upstream_tls]\ncacert = \"ours.pem\"\n",
             upstream.localhost()
         );
         files.file("bridge.toml", &text)
@@ -215,7 +215,7 @@ fn each_name_has_its_certificate_and_each_mistake_its_line() {
             "needs client_ca",
         ),
         (
-            "[upstream_tls]\nca = \"none.pem\"\n".into(),
+            "[upstream_tls]\ncacert = \"none.pem\"\n".into(),
             2,
             "none.pem: No such file",
         ),
@@ -230,12 +230,12 @@ fn each_name_has_its_certificate_and_each_mistake_its_line() {
             "first.pem and",
         ),
         (
-            "[upstream_tls]\nca = \"first.pem\"\ninsecure = true\n".into(),
+            "[upstream_tls]\ncacert = \"first.pem\"\ninsecure = true\n".into(),
             1,
             "exclude each other",
         ),
         (
-            format!("{route}[route.upstream_tls]\nca = \"none.pem\"\n"),
+            format!("{route}[route.upstream_tls]\ncacert = \"none.pem\"\n"),
             4,
             "none.pem: No such file",
         ),

@@ -307,7 +307,7 @@ impl Metrics {
         let address = server.local_addr()?;
         let service = self.clone();
         let refuse = |request: h2ws::server::WebSocketRequest| async {
-            request.reject(StatusCode::NOT_FOUND)
+            request.reject(StatusCode::NOT_FOUND);
         };
         let task = tokio::spawn(server.serve(refuse).fallback(service).into_future());
         Ok(Admin { address, task })

@@ -380,11 +380,7 @@ mod tests {
             );
         };
         told("", 1, "there is no [[route]]");
-        names(
-            "name = \"chat\"\nvia = \"a b\"",
-            4,
-            "no name for HandshakeKind",
-        );
+        names("name = \"chat\"\nvia = \"a b\"", 4, "no name for Via");
         told("[route]\nto = \"ws://a\"", 1, "[[route]]");
         told("[[route]]\n", 1, "needs an upstream");
         told("[[route]]\nto = []", 2, "no upstream");
