@@ -192,6 +192,10 @@ pub use self::socket::{config::WebSocketConfig, websocket::WebSocket};
 #[cfg(feature = "net")]
 pub use self::transport::{Transport, h2::Http2Config};
 
+// Documentation only, of what the default features bring.
+#[cfg(all(any(doc, doctest), feature = "net"))]
+pub mod guide;
+
 #[cfg(all(doctest, feature = "net"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
