@@ -196,6 +196,6 @@ pub use self::transport::{Transport, h2::Http2Config};
 #[cfg(all(any(doc, doctest), feature = "net"))]
 pub mod guide;
 
-#[cfg(all(doctest, feature = "net"))]
+#[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
