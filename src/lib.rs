@@ -180,10 +180,7 @@ pub use self::client::{client::Client, version::HttpVersion};
 #[cfg(feature = "net")]
 pub use self::error::{Error, Timeout};
 pub use self::frame::{
-    close::{CloseCode, CloseFrame},
-    limits::Limits,
-    message::Message,
-    text::Text,
+    close::CloseFrame, close_code::CloseCode, limits::Limits, message::Message, text::Text,
 };
 #[cfg(feature = "net")]
 pub use self::server::server::Server;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::close::CloseCode;
+use super::close_code::CloseCode;
 use super::utf8::InvalidUtf8;
 
 /// A rule of RFC 6455 that the peer broke, or a limit of ours that it ran into.

@@ -32,6 +32,7 @@
 
 mod assemble;
 pub(crate) mod close;
+pub(crate) mod close_code;
 mod decoder;
 mod deflate;
 mod encoder;
@@ -61,10 +62,7 @@ pub use protocol::Protocol;
 pub use utf8::{InvalidUtf8, Utf8Validator};
 
 #[cfg(any(feature = "net", test))]
-pub(crate) use self::{
-    close::{CloseCode, CloseFrame},
-    limits::Limits,
-};
+pub(crate) use self::{close::CloseFrame, close_code::CloseCode, limits::Limits};
 
 /// Which end of the connection this is.
 ///

@@ -1,0 +1,69 @@
+//! The codes of Close frames (RFC 6455 §7.4).
+
+use std::fmt;
+
+/// Why a connection ends (RFC 6455 §7.4 and the IANA registry that it founded).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// 1000: the purpose is fulfilled.
+    pub const NORMAL: Self = Self(1000);
+    /// 1001: the server shuts down, or the browser leaves the page.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// 1002: the peer broke the protocol.
+    pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// 1003: a kind of data that is not accepted, such as binary.
+    pub const UNSUPPORTED_DATA: Self = Self(1003);
+    /// 1005: the Close frame carried no code. Only ever seen locally.
+    pub const NO_STATUS_RECEIVED: Self = Self(1005);
+    /// 1006: the connection ended without a Close frame. Only ever seen locally.
+    pub const ABNORMAL: Self = Self(1006);
+    /// 1007: the content does not fit its type, such as text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// 1008: the message violates a policy.
+    pub const POLICY_VIOLATION: Self = Self(1008);
+    /// 1009: a message is too big to process.
+    pub const MESSAGE_TOO_BIG: Self = Self(1009);
+    /// 1010: the server did not negotiate an extension that the client needs.
+    pub const MANDATORY_EXTENSION: Self = Self(1010);
+    /// 1011: the server met something unexpected.
+    pub const INTERNAL_ERROR: Self = Self(1011);
+    /// 1012: the service restarts.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// 1013: the service is overloaded: try later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
+    /// 1014: a gateway got an invalid answer from behind it.
+    pub const BAD_GATEWAY: Self = Self(1014);
+
+    /// Whether a Close frame may carry this code: 1000-1003, 1007-1014, 3000-4999
+    /// (RFC 6455 §7.4.2).
+    #[must_use]
+    pub const fn is_sendable(self) -> bool {
+        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}
+
+impl From<u16> for CloseCode {
+    fn from(code: u16) -> Self {
+        Self(code)
+    }
+}
+
+impl From<CloseCode> for u16 {
+    fn from(code: CloseCode) -> Self {
+        code.0
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CloseCode({})", self.0)
+    }
+}
