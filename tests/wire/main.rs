@@ -1,65 +1,27 @@
-//! What goes over the wire, and what does not. One binary, so that the library
-//! is linked once.
+//! The library on the wire, against peers that were not written with it.
+//!
+//! | directory | what it holds |
+//! |---|---|
+//! | [`client`] | opening, pooling and falling back, against a server written by hand |
+//! | [`server`] | accepting, rejecting and shutting down, against a client written by hand |
+//! | [`bridge`] | a bridge between a client and an upstream, both written by hand |
+//! | [`sharing`] | many WebSockets on one connection: what one of them may cost the others |
+//! | [`socket`] | one WebSocket, whatever carries it: messages, halves, endings |
+//! | [`support`] | the peers, and the fixtures that put one beside the code under test |
+//!
+//! `settings`, `metrics` and `spans` test what users configure and observe, and
+//! `architecture` the layers of the source. All of it is one binary, so that the
+//! library is linked once.
 
 #![cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 
-mod abandoned;
-mod admission;
-mod asking;
-mod axum_router;
-mod bridge_blame;
-mod bridge_drain;
-mod bridge_handshake;
-mod bridge_health;
-mod bridge_names;
-mod bridge_observer;
-mod bridge_ordinary;
-mod bridge_ordinary_bodies;
-mod bridge_ordinary_connections;
-mod bridge_ordinary_ends;
-mod bridge_ordinary_kept;
-mod bridge_pools;
-mod bridge_routes;
-mod bridge_splice;
-mod bridge_stalled;
-mod bridge_tcp;
-mod broadcast;
-mod cancel;
-mod clauses;
-mod close_timeout;
-#[cfg(feature = "deflate")]
-mod deflate;
-mod dialling;
-mod drain;
-mod early;
-mod ending_client;
-mod ending_server;
-mod fallback;
-mod floods;
-mod flow;
-mod fragments;
-mod frames_server;
-mod halves;
-mod header_lists;
-mod http1;
-mod http1_client;
-mod http1_refusals;
-mod http1_turns;
-mod layers;
-mod life;
-mod memory;
+mod architecture;
+mod bridge;
+mod client;
 mod metrics;
-mod opening_client;
-mod opening_server;
-mod places;
-mod pool;
-mod proxy;
-mod random;
-mod room;
-mod sent;
+mod server;
 mod settings;
-mod shares;
+mod sharing;
+mod socket;
 mod spans;
 mod support;
-mod tls_client;
-mod tls_server;

@@ -11,7 +11,7 @@ use h2ws::metrics::{
 use h2ws::{Client, CloseCode, HttpVersion, Message, Server};
 use http::{StatusCode, Version};
 
-use crate::support::client::{Beside, accept, echo, http1, http2, listen};
+use crate::support::client::{ClientFixture, accept, echo, http1, http2, listen};
 use crate::support::frames::{self, TEXT};
 use crate::support::raw::{CANCEL, ENHANCE_YOUR_CALM, Fields, REFUSED_STREAM, Raw};
 use crate::support::{server, tls, until, within};
@@ -201,7 +201,7 @@ async fn a_client_tells_what_servers_answer() {
     let config = h2ws::Http2Config::default().keep_alive_interval(SHORT);
     let builder = http2().metrics(record.clone()).http2(config);
     let client = builder.build().unwrap();
-    let mut beside = Beside::with(client).await;
+    let mut beside = ClientFixture::with(client).await;
     let (peer, url) = (&mut beside.peer, &beside.url);
     let refuse = async |peer: &mut Raw| {
         peer.request(3).await;

@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::support::client::{Beside, echo, http1, http2};
+use crate::support::client::{ClientFixture, echo, http1, http2};
 use crate::support::{server, until, within};
 
 type Fields = HashMap<&'static str, String>;
@@ -176,7 +176,7 @@ async fn handlers_run_inside_the_span_of_their_socket() {
 #[tokio::test]
 async fn a_clients_socket_follows_from_its_connection() {
     let (observer, _guard) = observe();
-    let mut beside = Beside::new().await;
+    let mut beside = ClientFixture::new().await;
     let Transport::Http2 { connection, .. } = beside.sibling.transport() else {
         panic!("another version");
     };

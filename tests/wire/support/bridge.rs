@@ -133,7 +133,7 @@ pub(crate) async fn closes(peer: &mut Raw, stream: u32, code: u16) {
 
 /// An HTTP/2 client before a bridge and the RFC 6455 backend behind it, with a
 /// socket on stream 1 that has to live through whatever happens on stream 3.
-pub(crate) struct Beside {
+pub(crate) struct BridgeFixture {
     _bridging: Bridging,
     pub(crate) listener: TcpListener,
     pub(crate) client: Raw,
@@ -141,7 +141,7 @@ pub(crate) struct Beside {
     idle: usize,
 }
 
-impl Beside {
+impl BridgeFixture {
     pub(crate) async fn new() -> Self {
         let (bridging, listener) = to_text().await;
         Self::on(bridging, listener).await

@@ -76,7 +76,7 @@ pub(crate) fn narrow() -> (TcpListener, SocketAddr) {
 
 /// A client with one socket open on stream 1 of a raw server's connection,
 /// which has to live through whatever happens on stream 3.
-pub(crate) struct Beside {
+pub(crate) struct ClientFixture {
     pub(crate) client: Client,
     pub(crate) listener: TcpListener,
     pub(crate) peer: Raw,
@@ -84,7 +84,7 @@ pub(crate) struct Beside {
     pub(crate) url: String,
 }
 
-impl Beside {
+impl ClientFixture {
     pub(crate) async fn new() -> Self {
         Self::with(http2().build().unwrap()).await
     }

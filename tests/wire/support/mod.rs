@@ -6,7 +6,7 @@ pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod h2peer;
 pub(crate) mod hyperpeer;
-pub(crate) mod ordinary;
+pub(crate) mod plain_http;
 pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod table;

@@ -112,14 +112,14 @@ pub(crate) async fn echo(builder: ServerBuilder) -> Running {
 
 /// A raw client's connection to an echo server with a socket open on stream
 /// 1, which has to live through whatever happens on stream 3.
-pub(crate) struct Beside {
+pub(crate) struct ServerFixture {
     pub(crate) server: Running,
     pub(crate) peer: Raw,
     idle: usize,
     with_sibling: usize,
 }
 
-impl Beside {
+impl ServerFixture {
     pub(crate) async fn new() -> Self {
         Self::with(Server::builder()).await
     }

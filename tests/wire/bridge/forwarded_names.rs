@@ -1,0 +1,188 @@
+//! By which names and paths clients, bridge and upstreams speak of each other.
+
+use h2ws::bridge::Bridge;
+use h2ws::handshake::HostPort;
+use h2ws::{Client, HttpVersion, Server};
+
+use crate::support::bridge::{Bridging, to};
+use crate::support::client::listen;
+use crate::support::plain_http::{GET, OK};
+use crate::support::table::{Table, route, table};
+use crate::support::text::Text;
+use crate::support::tls;
+
+/// The head of what an upstream is asked when a client asks so.
+async fn asked(table: &Table, listener: &tokio::net::TcpListener, request: &str) -> Text {
+    let mut client = Text::client(table.addr, request).await;
+    let mut backend = Text::asked(listener).await;
+    backend.write(OK).await;
+    client.read_head().await;
+    backend
+}
+
+#[tokio::test]
+async fn an_upstream_behind_a_prefix_is_told_and_its_answers_are_turned_back() {
+    let (listener, addr) = listen().await;
+    let table = Table::start(table([route("/app/*", &[addr]).strip_prefix(true)])).await;
+    let request = GET.replace("/page", "/app/page?x");
+    let mut client = Text::client(table.addr, &request).await;
+    let mut backend = Text::asked(&listener).await;
+    assert!(backend.head.starts_with("GET /page?x "), "{}", backend.head);
+    assert_eq!(backend.field("x-forwarded-prefix"), Some("/app"));
+    let answer = format!(
+        "HTTP/1.1 302 Found\r\nLocation: http://{addr}/login\r\nSet-Cookie: a=b; Path=/\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    backend.write(answer).await;
+    client.read_head().await;
+    assert_eq!(client.field("location"), Some("http://a.test/app/login"));
+    assert_eq!(client.field("set-cookie"), Some("a=b; Path=/app"));
+
+    // A socket that is refused by a redirect.
+    let mut client = Text::ask(table.addr, "/app/socket", "").await;
+    let mut backend = Text::asked(&listener).await;
+    assert_eq!(backend.field("x-forwarded-prefix"), Some("/app"));
+    let answer = "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n";
+    backend.write(answer).await;
+    client.read_head().await;
+    assert_eq!(client.field("location"), Some("/app/login"));
+}
+
+#[tokio::test]
+async fn an_upstream_is_asked_by_the_name_that_is_configured() {
+    let (listener, addr) = listen().await;
+    let name: HostPort = "site.test:81".parse().unwrap();
+    for (route, expected) in [
+        (route("/*", &[addr]), "a.test".to_owned()),
+        (route("/*", &[addr]).upstream_host(true), addr.to_string()),
+        (
+            route("/*", &[addr]).upstream_host(name),
+            "site.test:81".to_owned(),
+        ),
+    ] {
+        let table = Table::start(table([route])).await;
+        let backend = asked(&table, &listener, GET).await;
+        assert_eq!(backend.field("host"), Some(&*expected));
+        let _client = Text::ask(table.addr, "/", "").await;
+        let backend = Text::asked(&listener).await;
+        let of_sockets = expected.replace("a.test", "localhost");
+        assert_eq!(backend.field("host"), Some(&*of_sockets));
+    }
+}
+
+/// RFC 6066 §3: an upstream by its address is told the name that its certificate
+/// has, and has to show it.
+#[tokio::test]
+async fn an_upstream_by_address_has_a_name_in_tls() {
+    let (server_tls, client_tls) = tls::pair();
+    let upstream = Server::builder().tls(server_tls);
+    let upstream = upstream.bind("127.0.0.1:0").await.unwrap();
+    let port = upstream.local_addr().unwrap().port();
+    let pages = axum::Router::new().fallback(|request: axum::extract::Request| async move {
+        let peer = request.extensions().get::<h2ws::server::Peer>().unwrap();
+        format!("{:?}", peer.tls().and_then(|tls| tls.server_name()))
+    });
+    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+        upgrade.reject(http::StatusCode::NOT_FOUND);
+    };
+    tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
+    let url = format!("wss://127.0.0.1:{port}");
+    for (name, status) in [
+        (None, 502),
+        (Some("localhost"), 200),
+        (Some("other.test"), 502),
+    ] {
+        let client = Client::builder().tls(client_tls.clone()).build().unwrap();
+        let named = name.map(str::to_owned);
+        let bridge = Bridge::to(&url).client(client).server_name(named);
+        let bridging = Bridging::start(bridge).await;
+        let mut client = Text::client(bridging.addr, GET).await;
+        client.read_head().await;
+        assert!(
+            client.head.contains(&format!(" {status} ")),
+            "{name:?} {}",
+            client.head
+        );
+        if status == 200 {
+            assert_eq!(client.take(17).await, "Some(\"localhost\")");
+        }
+        let mut socket = Text::ask(bridging.addr, "/", "").await;
+        socket.read_head().await;
+        let of_socket = if status == 200 { 404 } else { 502 };
+        assert!(
+            socket.head.contains(&format!(" {of_socket} ")),
+            "{name:?} {}",
+            socket.head
+        );
+    }
+}
+
+/// What is ambiguous is refused with words, for sockets and plain requests alike.
+#[tokio::test]
+async fn a_guarded_path_is_not_reached_around_its_route() {
+    let (listener, addr) = listen().await;
+    let guarded = h2ws::handshake::AllowedOrigins::parse(["https://admin.test"]).unwrap();
+    let routes = [
+        route("/*", &[addr]),
+        route("/admin/*", &[addr]).allowed_origins(guarded),
+    ];
+    let table = Table::start(table(routes)).await;
+    for path in ["//admin", "/%2fadmin", "/admin;x/", "/x/..;/admin"] {
+        let mut client = Text::client(table.addr, &GET.replace("/page", path)).await;
+        client.read_head().await;
+        assert!(
+            client.head.starts_with("HTTP/1.1 400 "),
+            "{path} {}",
+            client.head
+        );
+        let mut client = Text::ask(table.addr, path, "Origin: https://evil.test\r\n").await;
+        client.read_head().await;
+        assert!(
+            client.head.starts_with("HTTP/1.1 400 "),
+            "{path} {}",
+            client.head
+        );
+    }
+    let backend = asked(&table, &listener, &GET.replace("/page", "/a//b;c")).await;
+    assert!(backend.head.starts_with("GET /a//b;c "), "{}", backend.head);
+}
+
+/// A load balancer that ends TLS, before a bridge in cleartext.
+#[tokio::test]
+async fn what_a_load_balancer_says_is_not_contradicted() {
+    let (listener, addr) = listen().await;
+    let builder = || to("ws", addr, HttpVersion::Http1).trust_forwarded(true);
+    for (builder, has_forwarded, has_x) in [
+        (builder(), true, true),
+        (builder().forwarded(false), false, true),
+        (builder().x_forwarded(false).forwarded(true), true, false),
+    ] {
+        let bridging = Bridging::start(builder).await;
+        let asked = GET.replace(
+            "\r\n\r\n",
+            "\r\nX-Forwarded-Proto: https\r\nx_real_ip: 1.1.1.1\r\n\r\n",
+        );
+        let _client = Text::client(bridging.addr, &asked).await;
+        let backend = Text::asked(&listener).await;
+        let told = backend.field("forwarded");
+        assert_eq!(told.is_some(), has_forwarded);
+        assert_eq!(backend.field("x-forwarded-proto"), has_x.then_some("https"));
+        if has_x && has_forwarded {
+            assert!(told.unwrap().ends_with(";proto=https"), "{told:?}");
+        }
+        assert_eq!(backend.field("x_real_ip"), None);
+    }
+}
+
+#[test]
+fn a_server_name_is_a_host() {
+    let route = |name: &str| {
+        let route = h2ws::bridge::Route::builder("*", "/*").unwrap();
+        let route = route.upstream("wss://10.0.0.1".parse().unwrap());
+        route.server_name(name.to_owned()).build()
+    };
+    assert!(route("app.test").is_ok());
+    for name in ["", "a b", "app.test:443"] {
+        assert!(route(name).is_err(), "{name:?}");
+    }
+}

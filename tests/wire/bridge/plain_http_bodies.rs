@@ -1,0 +1,265 @@
+//! Bodies of ordinary requests and answers on their way through a bridge.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2ws::HttpVersion;
+use http::{HeaderMap, Method};
+use tokio::io::AsyncWriteExt;
+
+use crate::support::bridge::{Bridging, to, to_text};
+use crate::support::client::narrow;
+use crate::support::plain_http::{OK, answered, answered_in_text, chunk, request};
+use crate::support::text::Text;
+use crate::support::{h2peer, within};
+
+/// Each chunk arrives before the next is there; a body of unknown length is
+/// chunked (RFC 9112 §7.1), for GET too, of which hyper thinks otherwise.
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    for method in [Method::POST, Method::GET] {
+        let (bridging, listener) = to_text().await;
+        let client = h2peer::connect(bridging.addr).await;
+        let mut send = within(client.clone().ready()).await.unwrap();
+        let (response, mut upload) = send.send_request(request(method, "/"), false).unwrap();
+        let mut backend = Text::asked(&listener).await;
+        assert_eq!(backend.field("transfer-encoding"), Some("chunked"));
+        assert_eq!(backend.field("content-length"), None);
+        upload.send_data("one".into(), false).unwrap();
+        assert_eq!(backend.take(8).await, "3\r\none\r\n");
+        backend
+            .write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        let mut body = within(response).await.unwrap().into_body();
+        for _ in 0..3 {
+            backend.write("4\r\nback\r\n").await;
+            assert_eq!(chunk(&mut body).await, "back");
+            upload.send_data("more".into(), false).unwrap();
+            assert_eq!(backend.take(9).await, "4\r\nmore\r\n");
+        }
+        upload.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(backend.take(5).await, "0\r\n\r\n");
+        backend.write("0\r\n\r\n").await;
+        assert!(h2peer::body(body).await.is_empty());
+    }
+}
+
+/// RFC 9112 §6.3: lengths that contradict each other never reach an upstream,
+/// nor does a body that another reader could cut elsewhere.
+#[tokio::test]
+async fn conflicting_lengths_never_go_on() {
+    let (bridging, listener) = to_text().await;
+    for fields in [
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5, 6\r\n",
+        "Content-Length: +5\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Host: b.test\r\n",
+    ] {
+        let asked = format!("POST / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\nhello");
+        let mut client = Text::client(bridging.addr, &asked).await;
+        client.read_head().await;
+        assert!(
+            client.head.starts_with("HTTP/1.1 400 "),
+            "{fields}: {}",
+            client.head
+        );
+    }
+    for both in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+    ] {
+        let smuggled = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
+        let asked =
+            format!("POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{both}\r\n{smuggled}");
+        let _client = Text::client(bridging.addr, &asked).await;
+        let mut backend = Text::asked(&listener).await;
+        assert!(
+            backend.head.starts_with("POST / "),
+            "the first that is seen"
+        );
+        assert_eq!(backend.field("content-length"), None);
+        assert_eq!(backend.field("transfer-encoding"), Some("chunked"));
+        assert_eq!(backend.take(5).await, "0\r\n\r\n");
+        backend.write(OK).await;
+    }
+}
+
+/// The same of an answer: one that says two lengths is none, one that says a
+/// length beside its chunks loses it.
+#[tokio::test]
+async fn conflicting_lengths_never_come_back() {
+    let (bridging, listener) = to_text().await;
+    let two = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!";
+    assert_eq!(
+        answered(&bridging, &listener, Method::GET, two)
+            .await
+            .status(),
+        502
+    );
+    let both = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n\
+        4\r\nfour\r\n0\r\n\r\n";
+    let response = answered(&bridging, &listener, Method::GET, both).await;
+    assert_eq!(response.headers().get("content-length"), None);
+    assert_eq!(h2peer::body(response.into_body()).await, b"four");
+}
+
+/// RFC 9110 §8.6, §9.3.2, §15.4.5: what has no body says of its length what
+/// the upstream said, and nothing else.
+#[tokio::test]
+async fn answers_without_a_body_keep_their_lengths() {
+    let (bridging, listener) = to_text().await;
+    let mut mistakes = Vec::new();
+    for (method, answer, status, length) in [
+        (
+            Method::HEAD,
+            "200 OK\r\nContent-Length: 7\r\n",
+            200,
+            Some("7"),
+        ),
+        (
+            Method::HEAD,
+            "200 OK\r\nTransfer-Encoding: chunked\r\n",
+            200,
+            None,
+        ),
+        (Method::HEAD, "200 OK\r\n", 200, None),
+        (Method::GET, "204 No Content\r\n", 204, None),
+        (
+            Method::GET,
+            "304 Not Modified\r\nETag: \"x\"\r\n",
+            304,
+            None,
+        ),
+        (
+            Method::GET,
+            "304 Not Modified\r\nContent-Length: 7\r\n",
+            304,
+            Some("7"),
+        ),
+    ] {
+        let answer = format!("HTTP/1.1 {answer}\r\n");
+        let response = answered(&bridging, &listener, method.clone(), &answer).await;
+        assert_eq!(response.status(), status);
+        let got = response.headers().get("content-length").cloned();
+        if got.as_ref().map(|got| got.to_str().unwrap()) != length {
+            mistakes.push(format!("HTTP/2 {method} {answer}: {got:?}"));
+        }
+        assert!(h2peer::body(response.into_body()).await.is_empty());
+
+        let asked = format!("{method} / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        let got = answered_in_text(&bridging, &listener, &asked, &answer).await;
+        assert!(got.starts_with(&format!("http/1.1 {status} ")), "{got}");
+        assert!(got.ends_with("\r\n\r\n"), "no body: {got}");
+        // Which hyper's server leaves out of its 304s.
+        let length = length.filter(|_| status != 304);
+        let got_length = got
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        if got_length != length || got.contains("transfer-encoding") {
+            mistakes.push(format!("HTTP/1.1 {method} {answer}: {got}"));
+        }
+    }
+    assert!(mistakes.is_empty(), "{mistakes:#?}");
+}
+
+/// RFC 9110 §6.5: trailers pass both ways, without what must not be in them.
+#[tokio::test]
+async fn trailers_pass() {
+    let (bridging, listener) = to_text().await;
+    let client = h2peer::connect(bridging.addr).await;
+    let mut send = within(client.clone().ready()).await.unwrap();
+    let mut asked = request(Method::POST, "/");
+    let fields = asked.headers_mut();
+    fields.insert("te", "trailers".parse().unwrap());
+    fields.insert("trailer", "x-sum, x-forwarded-for".parse().unwrap());
+    let (response, mut upload) = send.send_request(asked, false).unwrap();
+    let trailers: HeaderMap = [("x-sum", "1"), ("x-forwarded-for", "10.0.0.1")]
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .into_iter()
+        .collect();
+    upload.send_data("one".into(), false).unwrap();
+    upload.send_trailers(trailers).unwrap();
+    let mut backend = Text::asked(&listener).await;
+    assert_eq!(backend.field("te"), Some("trailers"));
+    assert_eq!(backend.field("connection"), Some("te"));
+    let sent = "3\r\none\r\n0\r\nx-sum: 1\r\n\r\n";
+    assert_eq!(backend.take(sent.len()).await.to_lowercase(), sent);
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n\
+        3\r\ntwo\r\n0\r\nx-sum: 2\r\ncontent-length: 9\r\n\r\n";
+    backend.write(answer).await;
+    let response = within(response).await.unwrap();
+    assert_eq!(response.headers()["trailer"], "x-sum");
+    let mut body = response.into_body();
+    assert_eq!(chunk(&mut body).await, "two");
+    assert!(within(body.data()).await.is_none());
+    let trailers = within(body.trailers()).await.unwrap().unwrap();
+    assert_eq!(trailers.len(), 1);
+    assert_eq!(trailers["x-sum"], "2");
+}
+
+/// Who does not read is waited for: what is under way is bounded, and the
+/// kernel holds most of it (up to 6 MB for a receiver, net.ipv4.tcp_rmem).
+#[tokio::test]
+async fn a_client_that_never_reads_stops_its_upstream() {
+    let (listener, addr) = narrow();
+    let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let client = h2peer::connect(bridging.addr).await;
+    let mut send = within(client.clone().ready()).await.unwrap();
+    let (response, _) = send.send_request(request(Method::GET, "/"), true).unwrap();
+    let mut backend = Text::asked(&listener).await;
+    backend.write(answer).await;
+    let mut body = within(response).await.unwrap().into_body();
+    let chunk = format!("fde8\r\n{}\r\n", "x".repeat(65_000));
+    let mut written = 0;
+    while let Ok(all) = tokio::time::timeout(
+        Duration::from_millis(300),
+        backend.io.write_all(chunk.as_bytes()),
+    )
+    .await
+    {
+        all.unwrap();
+        written += chunk.len();
+        assert!(written < 64 << 20, "nothing stops the upstream");
+    }
+    assert!(
+        written < 12 << 20,
+        "{written} bytes for a client that reads none"
+    );
+    // Its window and no more came over.
+    let mut received = 0;
+    while received < 65_535 {
+        received += within(body.data()).await.unwrap().unwrap().len();
+    }
+    assert_eq!(received, 65_535);
+}
+
+/// The same the other way round: the client's window does not open again.
+#[tokio::test]
+async fn an_upstream_that_never_reads_stops_its_client() {
+    let (listener, addr) = narrow();
+    let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
+    let client = h2peer::connect(bridging.addr).await;
+    let mut send = within(client.clone().ready()).await.unwrap();
+    let (_response, mut upload) = send
+        .send_request(request(Method::POST, "/"), false)
+        .unwrap();
+    let _backend = Text::asked(&listener).await;
+    let piece = Bytes::from(vec![7; 64 * 1024]);
+    let mut written = 0;
+    while let Ok(sent) = tokio::time::timeout(
+        Duration::from_millis(300),
+        h2peer::send_all(&mut upload, piece.clone()),
+    )
+    .await
+    {
+        sent.unwrap();
+        written += piece.len();
+        assert!(written < 64 << 20, "nothing stops the client");
+    }
+    assert!(
+        written < 12 << 20,
+        "{written} bytes for an upstream that reads none"
+    );
+}

@@ -1,0 +1,474 @@
+//! The client's side of an opening over HTTP/2.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use h2ws::handshake::{HandshakeError, Key};
+use h2ws::{Client, Error, HttpVersion, Message, Timeout};
+
+use crate::support::client::{ClientFixture, accept, echo, http2, listen, no_stream_is_left};
+use crate::support::h2peer;
+use crate::support::raw::{
+    CANCEL, DATA, ENABLE_CONNECT_PROTOCOL, END_STREAM, Fields, INITIAL_WINDOW_SIZE, NO_ERROR,
+    PROTOCOL_ERROR, Raw, Seen,
+};
+use crate::support::{until, within};
+
+const SHORT: Duration = Duration::from_millis(50);
+
+/// RFC 8441 §3: not before the server's SETTINGS have said so.
+#[tokio::test]
+async fn nothing_is_asked_before_the_settings() {
+    let (listener, addr) = listen().await;
+    let client = http2().build().unwrap();
+    let url = format!("ws://{addr}/");
+    let (ws, mut peer) = tokio::join!(client.connect(&url), async {
+        let mut peer = Raw::accept(within(listener.accept()).await.unwrap().0).await;
+        peer.barrier().await;
+        peer.barrier().await;
+        assert_eq!(peer.pending(), 0, "a request without SETTINGS");
+        peer.send_settings(&[(ENABLE_CONNECT_PROTOCOL, 1)]).await;
+        peer.take(1).await;
+        peer
+    });
+    tokio::join!(peer.answer(1), async { echo(&mut ws.unwrap(), "hi").await });
+}
+
+/// RFC 8441 §3: without the setting there is no CONNECT, and nobody guesses.
+#[tokio::test]
+async fn without_the_setting_nothing_is_asked() {
+    let (listener, addr) = listen().await;
+    let client = http2().build().unwrap();
+    let url = format!("ws://{addr}/");
+    for settings in [&[][..], &[(ENABLE_CONNECT_PROTOCOL, 0)]] {
+        let (refused, frames) = tokio::join!(client.connect(&url), async {
+            let mut peer = Raw::accept(within(listener.accept()).await.unwrap().0).await;
+            peer.send_settings(settings).await;
+            peer.rest().await
+        });
+        assert!(matches!(refused, Err(Error::NoExtendedConnect)));
+        assert!(frames.iter().all(|f| f.stream == 0), "{frames:?}");
+    }
+}
+
+/// RFC 8441 §3 lets the setting come in any SETTINGS frame.
+#[tokio::test]
+async fn the_setting_may_come_in_the_second_frame() {
+    let (listener, addr) = listen().await;
+    let client = http2().build().unwrap();
+    let url = format!("ws://{addr}/");
+    let (ws, _peer) = tokio::join!(client.connect(&url), async {
+        let mut peer = Raw::accept(within(listener.accept()).await.unwrap().0).await;
+        let both = [
+            &[0, 0, 0, 4, 0, 0, 0, 0, 0][..],
+            &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1],
+        ];
+        peer.write(&both.concat()).await;
+        peer.take(1).await;
+        peer
+    });
+    assert!(ws.unwrap().transport().is_http2());
+}
+
+/// RFC 8441 §3: a server must not take the setting back. One that does has
+/// its sockets all the same.
+#[tokio::test]
+async fn a_setting_taken_back_ends_nothing() {
+    let mut beside = ClientFixture::new().await;
+    beside
+        .peer
+        .send_settings(&[(ENABLE_CONNECT_PROTOCOL, 0)])
+        .await;
+    beside.peer.barrier().await;
+    beside.unharmed().await;
+}
+
+/// RFC 8441 §4-5, field by field.
+#[tokio::test]
+async fn the_request_is_as_in_the_rfc() {
+    let (listener, addr) = listen().await;
+    let client = http2().build().unwrap();
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (io, _) = listener.accept().await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        h2peer::serve(io, builder, move |request, respond| {
+            let (parts, body) = request.into_parts();
+            assert!(!body.is_end_stream());
+            sender.send(parts.clone()).unwrap();
+            let request = http::Request::from_parts(parts, body);
+            tokio::spawn(h2peer::echo(request, respond));
+        })
+        .await
+    });
+    let url = format!("ws://{addr}/chat?room=1");
+    let request = client
+        .request(&url)
+        .origin("https://page.example")
+        .header("cookie", "a=b")
+        .subprotocol("one")
+        .subprotocol("two");
+    let _ws = within(request.connect()).await.unwrap();
+    let parts = within(seen.recv()).await.unwrap();
+    assert_eq!(parts.method, http::Method::CONNECT);
+    let protocol = parts.extensions.get::<h2::ext::Protocol>().unwrap();
+    assert_eq!(protocol.as_str(), "websocket");
+    assert_eq!(parts.uri.scheme_str(), Some("http"));
+    assert_eq!(parts.uri.authority().unwrap().as_str(), addr.to_string());
+    assert_eq!(parts.uri.path_and_query().unwrap(), "/chat?room=1");
+    for (name, value) in [
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "one, two"),
+        ("origin", "https://page.example"),
+        ("cookie", "a=b"),
+    ] {
+        assert_eq!(parts.headers[name], value);
+    }
+    for absent in ["upgrade", "connection", "content-length", "host"] {
+        assert!(!parts.headers.contains_key(absent), "{absent}");
+    }
+}
+
+/// RFC 8441 §5 makes no use of a key, but a gateway to a server of RFC 6455 §4.1 may have no other:
+/// one is sent unless it is switched off, another each time, and its answer is not looked at.
+#[tokio::test]
+async fn a_key_is_sent_unless_it_is_switched_off() {
+    let (listener, addr) = listen().await;
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            let mut builder = h2::server::Builder::new();
+            builder.enable_connect_protocol();
+            let sender = sender.clone();
+            tokio::spawn(h2peer::serve(io, builder, move |request, mut respond| {
+                let key = request.headers().get("sec-websocket-key").cloned();
+                sender.send(key).unwrap();
+                let answer = http::Response::builder().header("sec-websocket-accept", "another");
+                let sent = respond.send_response(answer.body(()).unwrap(), false);
+                std::mem::forget(sent.unwrap());
+            }));
+        }
+    });
+    let url = format!("ws://{addr}/");
+    let (on, off) = (http2().websocket_key(true), http2());
+    let (on, off) = (on.build().unwrap(), off.build().unwrap());
+    let mut keys = std::collections::HashSet::new();
+    for (request, is_sent) in [
+        (on.request(&url), true),
+        (on.request(&url), true),
+        (off.request(&url).websocket_key(true), true),
+        (off.request(&url), false),
+        (on.request(&url).websocket_key(false), false),
+    ] {
+        within(request.connect()).await.unwrap();
+        let key = within(seen.recv()).await.unwrap();
+        assert_eq!(key.is_some(), is_sent);
+        if let Some(key) = key {
+            Key::parse(&key).unwrap();
+            assert!(keys.insert(key), "a key sent twice");
+        }
+    }
+}
+
+/// RFC 8441 §5 has no use for the accept field, and any 2xx accepts
+/// (RFC 9110 §9.3.6).
+#[tokio::test]
+async fn any_2xx_accepts_whatever_the_accept_field_says() {
+    let mut beside = ClientFixture::new().await;
+    let answer = Fields::status("204").with("sec-websocket-accept", "nonsense");
+    let peer = &mut beside.peer;
+    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        peer.request(3).await;
+        peer.headers(3, &answer, 0).await;
+    });
+    let mut ws = ws.unwrap();
+    tokio::join!(peer.answer(3), echo(&mut ws, "accepted"));
+    drop(ws);
+    beside.peer.let_go(3).await;
+    beside.unharmed().await;
+}
+
+/// RFC 9110 §9.3.6 has a client ignore `content-length` in an answer that
+/// accepts; the `h2` crate holds the server to it. It costs that stream alone.
+#[tokio::test]
+async fn a_content_length_in_the_accepting_answer_harms_no_sibling() {
+    let mut beside = ClientFixture::new().await;
+    let peer = &mut beside.peer;
+    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        peer.request(3).await;
+        let answer = Fields::status("200").with("content-length", "0");
+        peer.headers(3, &answer, 0).await;
+    });
+    let mut ws = ws.unwrap();
+    beside.peer.data(3, &[0x81, 0]).await;
+    let error = within(ws.next()).await.unwrap().unwrap_err();
+    assert!(error.is_abnormal_closure(), "{error:?}");
+    assert_eq!(beside.peer.seen(3).await, Seen::Reset(PROTOCOL_ERROR));
+    beside.unharmed().await;
+}
+
+/// RFC 9110 §15.2: interim answers come before the one that counts.
+#[tokio::test]
+async fn interim_answers_are_skipped() {
+    let mut beside = ClientFixture::new().await;
+    let peer = &mut beside.peer;
+    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        peer.request(3).await;
+        let hints = Fields::status("103").with("link", "</style.css>");
+        peer.headers(3, &hints, 0).await;
+        peer.headers(3, &Fields::status("100"), 0).await;
+        peer.headers(3, &Fields::status("200"), 0).await;
+    });
+    let mut ws = ws.unwrap();
+    tokio::join!(peer.answer(3), echo(&mut ws, "at last"));
+    drop(ws);
+    beside.peer.let_go(3).await;
+    beside.unharmed().await;
+}
+
+/// RFC 8441 §5: the answer's END_STREAM is a connection that ended at once.
+#[tokio::test]
+async fn a_200_with_end_stream_is_abnormal() {
+    let mut beside = ClientFixture::new().await;
+    let peer = &mut beside.peer;
+    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        peer.request(3).await;
+        peer.headers(3, &Fields::status("200"), END_STREAM).await;
+    });
+    let mut ws = ws.unwrap();
+    let ended = within(ws.next()).await.expect("an error");
+    assert!(matches!(ended, Err(Error::Abnormal)), "{ended:?}");
+    let seen = beside.peer.seen(3).await;
+    assert!(matches!(seen, Seen::End | Seen::Reset(CANCEL)), "{seen:?}");
+    beside.unharmed().await;
+}
+
+/// RFC 9110 §15: a refusal is status, fields and body, and not repeated.
+#[tokio::test]
+async fn a_refusal_comes_whole() {
+    for status in ["301", "401", "403", "404", "426", "503"] {
+        let mut beside = ClientFixture::new().await;
+        let peer = &mut beside.peer;
+        let (refused, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+            peer.request(3).await;
+            let answer = Fields::status(status).with("x-why", "because");
+            peer.headers(3, &answer, 0).await;
+            peer.data(3, b"not ").await;
+            peer.send(DATA, END_STREAM, 3, b"frames").await;
+        });
+        let error = refused.unwrap_err();
+        let refusal = error.rejected_response().expect("a refusal");
+        assert_eq!(refusal.status.as_str(), status);
+        assert_eq!(refusal.headers["x-why"], "because");
+        assert_eq!(refusal.body, Bytes::from_static(b"not frames"));
+        let seen = beside.peer.seen(3).await;
+        assert!(
+            matches!(seen, Seen::End | Seen::Reset(CANCEL | NO_ERROR)),
+            "the client's side is left open: {seen:?}"
+        );
+        beside.unharmed().await;
+    }
+}
+
+/// A refusal's body is kept as far as the setting goes, and the rest is not
+/// waited for.
+#[tokio::test]
+async fn a_refusals_body_is_bounded() {
+    let client = http2().max_rejection_body(10).build().unwrap();
+    let mut beside = ClientFixture::with(client).await;
+    let peer = &mut beside.peer;
+    let (refused, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        peer.request(3).await;
+        peer.headers(3, &Fields::status("500"), 0).await;
+        peer.data(3, &[b'x'; 1000]).await;
+    });
+    let error = refused.unwrap_err();
+    assert_eq!(
+        error.rejected_response().unwrap().body,
+        Bytes::from_static(&[b'x'; 10])
+    );
+    assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+    beside.unharmed().await;
+}
+
+/// A body that does not end does not keep the refusal from its reader.
+#[tokio::test]
+async fn a_refusals_body_may_stall() {
+    let client = http2().handshake_timeout(SHORT).build().unwrap();
+    let (listener, addr) = listen().await;
+    let url = format!("ws://{addr}/");
+    let (refused, mut peer) = tokio::join!(client.connect(&url), async {
+        let mut peer = accept(&listener, &[]).await;
+        peer.request(1).await;
+        peer.headers(1, &Fields::status("500"), 0).await;
+        peer.data(1, b"to be").await;
+        peer
+    });
+    let error = refused.unwrap_err();
+    assert_eq!(
+        error.rejected_response().unwrap().body,
+        Bytes::from_static(b"to be")
+    );
+    assert_eq!(peer.seen(1).await, Seen::Reset(CANCEL));
+    no_stream_is_left(&client).await;
+}
+
+/// RFC 6455 §4.1: a subprotocol or an extension that was not offered fails the
+/// connection.
+#[tokio::test]
+async fn what_was_not_offered_fails_the_stream() {
+    for (name, value) in [
+        ("sec-websocket-protocol", "unoffered"),
+        ("sec-websocket-extensions", "permessage-deflate"),
+        ("sec-websocket-extensions", "x-unheard-of"),
+    ] {
+        let mut beside = ClientFixture::new().await;
+        let peer = &mut beside.peer;
+        let request = beside.client.request(&beside.url).subprotocol("offered");
+        let (refused, ()) = tokio::join!(request.connect(), async {
+            peer.request(3).await;
+            let answer = Fields::status("200").with(name, value);
+            peer.headers(3, &answer, 0).await;
+        });
+        match refused {
+            Err(Error::Handshake(
+                HandshakeError::UnofferedSubprotocol(what)
+                | HandshakeError::UnofferedExtension(what),
+            )) => assert_eq!(what, value),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+        beside.unharmed().await;
+    }
+}
+
+/// RFC 6455 §4.1: one that was offered is the socket's.
+#[tokio::test]
+async fn the_subprotocol_is_the_one_agreed_on() {
+    let mut beside = ClientFixture::new().await;
+    let peer = &mut beside.peer;
+    let request = beside.client.request(&beside.url);
+    let request = request.subprotocol("one").subprotocol("two");
+    let (ws, ()) = tokio::join!(request.connect(), async {
+        peer.request(3).await;
+        let answer = Fields::status("200").with("sec-websocket-protocol", "two");
+        peer.headers(3, &answer, 0).await;
+    });
+    let ws = ws.unwrap();
+    assert_eq!(ws.subprotocol(), Some("two"));
+    drop(ws);
+    beside.peer.let_go(3).await;
+    beside.unharmed().await;
+}
+
+/// Apache stalls in silence beyond a number of streams: an open takes only so
+/// long, and its stream is given back.
+#[tokio::test]
+async fn a_server_that_never_answers_is_timed_out() {
+    let client = http2().handshake_timeout(SHORT).build().unwrap();
+    let (listener, addr) = listen().await;
+    let url = format!("ws://{addr}/");
+    let (failed, mut peer) = tokio::join!(client.connect(&url), async {
+        let mut peer = accept(&listener, &[]).await;
+        peer.request(1).await;
+        peer
+    });
+    assert!(matches!(failed, Err(Error::Timeout(Timeout::Handshake))));
+    assert_eq!(peer.seen(1).await, Seen::Reset(CANCEL));
+    // The connection is as good as before.
+    let (ws, ()) = tokio::join!(client.connect(&url), peer.take(3));
+    drop(ws.unwrap());
+    peer.let_go(3).await;
+    no_stream_is_left(&client).await;
+}
+
+/// RFC 9113 §3.4: SETTINGS that never come.
+#[tokio::test]
+async fn a_server_without_settings_is_timed_out() {
+    let client = http2().connect_timeout(SHORT).build().unwrap();
+    let (listener, addr) = listen().await;
+    let url = format!("ws://{addr}/");
+    let (failed, frames) = tokio::join!(client.connect(&url), async {
+        let peer = Raw::accept(within(listener.accept()).await.unwrap().0).await;
+        peer.rest().await
+    });
+    assert!(matches!(failed, Err(Error::Timeout(Timeout::Connect))));
+    assert!(frames.iter().all(|f| f.stream == 0), "{frames:?}");
+}
+
+/// A server that goes away before it answers must not leave its client
+/// waiting.
+#[tokio::test]
+async fn a_connection_cut_before_the_answer_fails_the_open() {
+    let (listener, addr) = listen().await;
+    let client = http2().build().unwrap();
+    let url = format!("ws://{addr}/");
+    let (failed, ()) = tokio::join!(within(client.connect(&url)), async {
+        let mut peer = accept(&listener, &[]).await;
+        peer.request(1).await;
+    });
+    assert!(failed.is_err());
+    until(|| client.connections().is_empty()).await;
+}
+
+/// Dropping the attempt takes its stream back, and nothing else.
+#[tokio::test]
+async fn an_abandoned_open_is_cancelled() {
+    let mut beside = ClientFixture::new().await;
+    let peer = &mut beside.peer;
+    tokio::select! {
+        _ = beside.client.connect(&beside.url) => panic!("nobody answered"),
+        () = peer.request(3) => {}
+    }
+    assert_eq!(peer.seen(3).await, Seen::Reset(CANCEL));
+    beside.unharmed().await;
+}
+
+/// RFC 9113 §6.9.2: with an initial window of 0 not a byte goes before
+/// WINDOW_UPDATE, and then no more than it says.
+#[tokio::test]
+async fn an_initial_window_of_zero_is_kept() {
+    let (listener, addr) = listen().await;
+    let client = http2().build().unwrap();
+    let url = format!("ws://{addr}/");
+    let (ws, mut peer) = tokio::join!(client.connect(&url), async {
+        let mut peer = accept(&listener, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        peer.take(1).await;
+        peer
+    });
+    let mut ws = ws.unwrap();
+    ws.send(Message::binary(vec![7; 1000])).await.unwrap();
+    peer.barrier().await;
+    peer.barrier().await;
+    assert_eq!(peer.pending(), 0, "bytes without a window");
+    peer.window(1, 300).await;
+    let data = peer.on(1).await.unwrap();
+    assert_eq!((data.kind, data.payload.len()), (DATA, 300));
+    peer.barrier().await;
+    assert_eq!(peer.pending(), 0, "bytes beyond the window");
+    peer.window(1, 10_000).await;
+    let data = peer.on(1).await.unwrap();
+    assert_eq!((data.kind, data.payload.len()), (DATA, 1008 - 300));
+    drop(ws);
+    peer.let_go(1).await;
+    no_stream_is_left(&client).await;
+}
+
+/// `ws` URLs are spoken to in HTTP/1.1 unless HTTP/2 is asked for.
+#[tokio::test]
+async fn the_version_is_the_callers_choice() {
+    let server = crate::support::server::echo(h2ws::Server::builder()).await;
+    let client = Client::builder()
+        .tls(crate::support::tls::none())
+        .build()
+        .unwrap();
+    let url = server.url("/");
+    let ws = within(client.connect(&url)).await.unwrap();
+    assert!(!ws.transport().is_http2());
+    let request = client.request(&url).version(HttpVersion::Http2);
+    let ws = within(request.connect()).await.unwrap();
+    assert!(ws.transport().is_http2());
+}

@@ -1,0 +1,240 @@
+//! Header lists that are too large for the other side (RFC 9113 §6.5.2) fail
+//! alone: for the one who sent them, and nobody else on the connection.
+
+use h2ws::handshake::HandshakeError;
+use h2ws::{Error, HttpVersion, Server, WebSocket};
+use http::{HeaderValue, Response};
+
+use crate::support::bridge::{self, Bridging};
+use crate::support::client::{self, ClientFixture, echo, http2};
+use crate::support::h2peer::{self, EchoServer};
+use crate::support::hyperpeer::HyperServer;
+use crate::support::raw::{CANCEL, END_STREAM, Fields, MAX_HEADER_LIST_SIZE, RST_STREAM, Raw};
+use crate::support::table::status;
+use crate::support::text::Text;
+use crate::support::{server, within};
+
+const KIB: usize = 1024;
+
+/// Fields of `size` bytes in all, and not much more.
+fn large(size: usize) -> Vec<(String, String)> {
+    let fields = 0..size.div_ceil(KIB);
+    fields
+        .map(|n| (format!("x-{n:03}"), "y".repeat(KIB - 32 - 5)))
+        .collect()
+}
+
+async fn too_large(client: &h2ws::Client, url: &str, size: usize) -> bool {
+    let request = client.request(url);
+    let request = large(size)
+        .into_iter()
+        .fold(request, |request, (name, value)| {
+            request.header(name, value)
+        });
+    match within(request.connect()).await {
+        Ok(_) => false,
+        Err(Error::Handshake(HandshakeError::RequestTooLarge(of, limit))) => {
+            assert!(of >= size && of > limit as usize);
+            true
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// What the server announced counts, and the latest of that.
+#[tokio::test]
+async fn a_client_sends_no_more_than_the_server_takes() {
+    let mut beside = ClientFixture::new().await;
+    let (client, url) = (beside.client.clone(), beside.url.clone());
+    assert!(
+        too_large(&client, &url, 17 * KIB).await,
+        "nothing announced"
+    );
+    for (limit, sent) in [(2 * KIB, 3 * KIB), (64 * KIB, 65 * KIB)] {
+        let settings = [(MAX_HEADER_LIST_SIZE, limit as u32)];
+        beside.peer.send_settings(&settings).await;
+        beside.peer.barrier().await;
+        assert!(too_large(&client, &url, sent).await, "{limit}");
+        assert_eq!(beside.peer.pending(), 0, "nothing was sent");
+    }
+    let (refused, ()) = tokio::join!(too_large(&client, &url, 40 * KIB), beside.peer.take(3));
+    assert!(!refused);
+    while !matches!(beside.peer.on(3).await.unwrap(), frame if frame.ends() || frame.kind == RST_STREAM)
+    {
+    }
+    beside.peer.end(3).await;
+    beside.unharmed().await;
+}
+
+/// A server's answer that is too large fails the one socket.
+#[tokio::test]
+async fn an_answer_that_is_too_large_fails_alone() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (io, _) = listener.accept().await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        builder.enable_connect_protocol();
+        let _ = h2peer::serve(io, builder, |request, mut respond| {
+            let size: usize = request.uri().path()[1..].parse().unwrap();
+            if size == 0 {
+                tokio::spawn(h2peer::echo(request, respond));
+                return;
+            }
+            let mut answer = Response::new(());
+            for (name, value) in large(size) {
+                let name: http::HeaderName = name.parse().unwrap();
+                let value: HeaderValue = value.parse().unwrap();
+                answer.headers_mut().append(name, value);
+            }
+            let _ = respond.send_response(answer, false);
+        })
+        .await;
+    });
+    let client = http2().build().unwrap();
+    let url = |size: usize| format!("ws://{addr}/{size}");
+    let mut sibling = within(client.connect(&url(0))).await.unwrap();
+    drop(within(client.connect(&url(60 * KIB))).await.unwrap());
+    for size in [65 * KIB, 300 * KIB, KIB * KIB] {
+        let failed = within(client.connect(&url(size))).await;
+        assert!(
+            matches!(
+                failed,
+                Err(Error::Handshake(HandshakeError::AnswerTooLarge(..)))
+            ),
+            "{failed:?}"
+        );
+        echo(&mut sibling, "does not notice").await;
+    }
+    assert_eq!(client.connections().len(), 1);
+}
+
+/// A client that announced what it takes gets no more: a bare 500 instead.
+#[tokio::test]
+async fn a_server_answers_no_more_than_the_client_takes() {
+    let server = server::serve(Server::builder(), |mut request, ended| async move {
+        if request.path() != "/sibling" {
+            let value = HeaderValue::from_str(&"y".repeat(KIB)).unwrap();
+            request.response_header("x-large".parse().unwrap(), value);
+        }
+        server::echoing(ended)(request).await;
+    })
+    .await;
+    let mut beside = server::ServerFixture::on(server).await;
+    beside
+        .peer
+        .send_settings(&[(MAX_HEADER_LIST_SIZE, KIB as u32)])
+        .await;
+    beside.peer.barrier().await;
+    beside.peer.headers(3, &Fields::websocket("/"), 0).await;
+    let answer = beside.peer.on(3).await.unwrap();
+    assert_eq!((answer.status(), answer.ends()), (500, true));
+    beside.peer.reset(3, crate::support::raw::CANCEL).await;
+    beside.peer.echo(1, "does not notice").await;
+}
+
+async fn all_echo(sockets: &mut [WebSocket]) {
+    for socket in sockets {
+        echo(socket, "does not notice").await;
+    }
+}
+
+/// Through a bridge to hyper with its default limits, which ends a connection
+/// at 64 KiB.
+#[tokio::test]
+async fn an_upstream_is_sent_no_more_than_it_takes() {
+    let upstream = HyperServer::start();
+    let builder = bridge::to("ws", upstream.addr, HttpVersion::Http2);
+    let bridging = Bridging::start(builder).await;
+    let client = client::http2().build().unwrap();
+    let mut siblings = Vec::new();
+    for _ in 0..100 {
+        siblings.push(within(client.connect(&bridging.url())).await.unwrap());
+    }
+    for size in [16, 20, 40, 55, 60] {
+        let mut raw = Raw::connect(bridging.addr).await;
+        let mut fields = Fields::websocket("/");
+        fields.0.extend(large(size * KIB));
+        raw.headers(1, &fields, 0).await;
+        assert_eq!(raw.status(1).await, 431, "{size} KiB over HTTP/2");
+        let lines: String = large(size * KIB)
+            .into_iter()
+            .take(90)
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let mut text = Text::ask(bridging.addr, "/", &lines).await;
+        text.read_head().await;
+        assert_eq!(status(&text), 431, "{size} KiB over HTTP/1.1");
+        all_echo(&mut siblings).await;
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+/// The same where the bridge's own fields make the difference, and an upstream
+/// that announces little.
+#[tokio::test]
+async fn the_fields_of_a_bridge_count_too() {
+    let upstream = EchoServer::start(|builder| {
+        builder.max_header_list_size(600);
+    })
+    .await;
+    let bridging = Bridging::start(bridge::to("ws", upstream.addr, HttpVersion::Http2)).await;
+    let mut raw = Raw::connect(bridging.addr).await;
+    let bare: usize = Fields::websocket("/")
+        .0
+        .iter()
+        .map(|(n, v)| n.len() + v.len() + 32)
+        .sum();
+    let fields = Fields::websocket("/").with("x-rest", &"y".repeat(600 - bare - 32 - 6));
+    raw.headers(1, &fields, 0).await;
+    assert_eq!(raw.status(1).await, 431);
+}
+
+fn plain(method: &str, path: &str) -> Fields {
+    Fields(Vec::new())
+        .with(":method", method)
+        .with(":scheme", "http")
+        .with(":path", path)
+        .with(":authority", "localhost")
+}
+
+/// Plain HTTP requests share a connection, too: what is too large in either
+/// direction, or given up, fails alone.
+#[tokio::test]
+async fn plain_http_requests_fail_alone() {
+    let upstream = HyperServer::start();
+    let bridging = Bridging::start(bridge::to("ws", upstream.addr, HttpVersion::Http2)).await;
+    let mut sibling = Raw::connect(bridging.addr).await;
+    sibling.headers(1, &plain("POST", "/"), 0).await;
+    sibling.data(1, b"on its way").await;
+    sibling.barrier().await;
+    let mut other = Raw::connect(bridging.addr).await;
+    other.headers(1, &plain("GET", "/"), END_STREAM).await;
+    assert_eq!(other.status(1).await, 200);
+    for (n, size) in [20, 40, 60].into_iter().enumerate() {
+        let stream = 3 + 2 * n as u32;
+        let mut fields = plain("GET", "/");
+        fields.0.extend(large(size * KIB));
+        other.headers(stream, &fields, END_STREAM).await;
+        assert_eq!(other.status(stream).await, 431, "{size} KiB");
+    }
+    other.headers(11, &plain("GET", "/large"), END_STREAM).await;
+    assert_eq!(other.status(11).await, 502);
+    let streams = || (0..60).map(|n| 101 + 2 * n);
+    for stream in streams() {
+        other
+            .headers(stream, &plain("GET", "/never"), END_STREAM)
+            .await;
+    }
+    other.barrier().await;
+    for stream in streams() {
+        other.reset(stream, CANCEL).await;
+    }
+    // Their resets leave after a while, some at a time.
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    other.headers(1_001, &plain("GET", "/"), END_STREAM).await;
+    assert_eq!(other.status(1_001).await, 200);
+    sibling.end(1).await;
+    assert_eq!(sibling.status(1).await, 200);
+    assert_eq!(upstream.connections(), 1);
+}

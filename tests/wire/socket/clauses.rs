@@ -1,0 +1,164 @@
+//! Small clauses of the RFCs, alike on both versions.
+
+use h2ws::handshake::HandshakeError;
+use h2ws::{Error, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::client::http1::{head, switching};
+use crate::support::client::{ClientFixture, http1, listen};
+use crate::support::raw::{CANCEL, END_STREAM, Fields, PROTOCOL_ERROR, RST_STREAM, Seen};
+use crate::support::server::{self, ServerFixture};
+use crate::support::within;
+
+fn trailers() -> Fields {
+    Fields::status("200").without(":status").with("x-late", "1")
+}
+
+/// RFC 9113 §8.5: what is no DATA in a tunnel is a stream error, so trailers
+/// are no orderly end.
+#[tokio::test]
+async fn trailers_on_an_open_socket_are_a_stream_error() {
+    let mut beside = ServerFixture::new().await;
+    beside.peer.open(3, "/").await;
+    beside.peer.echo(3, "before").await;
+    beside.peer.headers(3, &trailers(), END_STREAM).await;
+    assert_eq!(beside.peer.seen(3).await, Seen::Reset(PROTOCOL_ERROR));
+    let ended = beside.server.ended().await;
+    let by_us = |error: &Error| matches!(error, Error::Reset { code, by_peer: false } if *code == PROTOCOL_ERROR);
+    assert!(ended.error.is_some_and(|error| by_us(&error)));
+    beside.unharmed().await;
+
+    let mut beside = ClientFixture::new().await;
+    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), beside.peer.take(3));
+    beside.peer.headers(3, &trailers(), END_STREAM).await;
+    let mut ws = ws.unwrap();
+    let ended = within(futures_util::StreamExt::next(&mut ws)).await;
+    assert!(ended.is_some_and(|ended| by_us(&ended.unwrap_err())));
+    assert_eq!(beside.peer.seen(3).await, Seen::Reset(PROTOCOL_ERROR));
+    beside.unharmed().await;
+}
+
+/// RFC 9113 §8.2.1: blanks around a field's value are malformed.
+#[tokio::test]
+async fn blanks_around_a_value_are_a_stream_error() {
+    for padded in [" v", "v ", "\tv", "v\t", " "] {
+        let mut beside = ServerFixture::new().await;
+        let get = Fields::websocket("/")
+            .without(":protocol")
+            .with(":method", "GET");
+        for (stream, fields) in [(3, Fields::websocket("/")), (5, get)] {
+            let fields = fields.with("x-padded", padded);
+            beside.peer.headers(stream, &fields, 0).await;
+            let answer = beside.peer.on(stream).await.unwrap();
+            assert_eq!(answer.kind, RST_STREAM, "{padded:?}");
+            assert_eq!(answer.error_code(), PROTOCOL_ERROR, "{padded:?}");
+        }
+        beside.unharmed().await;
+
+        let mut beside = ClientFixture::new().await;
+        let peer = &mut beside.peer;
+        let (failed, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+            peer.request(3).await;
+            let answer = Fields::status("200").with("x-padded", padded);
+            peer.headers(3, &answer, 0).await;
+        });
+        assert!(
+            matches!(failed, Err(Error::Reset { by_peer: false, .. })),
+            "{padded:?}: {failed:?}"
+        );
+        assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+        beside.unharmed().await;
+    }
+}
+
+/// Over HTTP/1.1 a unit test of the answer's reader has the same.
+#[tokio::test]
+async fn interim_answers_without_end_are_no_answer() {
+    let mut beside = ClientFixture::new().await;
+    let peer = &mut beside.peer;
+    let (failed, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        peer.request(3).await;
+        for _ in 0..101 {
+            peer.headers(3, &Fields::status("103"), 0).await;
+        }
+    });
+    assert!(matches!(failed, Err(Error::Reset { by_peer: false, .. })));
+    assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+    beside.unharmed().await;
+}
+
+/// RFC 9110 §7.8: protocols are compared without regard to case.
+#[tokio::test]
+async fn the_protocols_case_does_not_matter() {
+    let mut beside = ServerFixture::new().await;
+    let fields = Fields::websocket("/").with(":protocol", "WebSocket");
+    beside.peer.headers(3, &fields, 0).await;
+    let answer = beside.peer.on(3).await.unwrap();
+    assert_ne!(answer.kind, RST_STREAM);
+    beside.peer.echo(3, "accepted").await;
+    beside.peer.close(3).await;
+    beside.unharmed().await;
+}
+
+/// The status of the answer to a request over HTTP/1.1.
+async fn status(server: &server::Running, request: &str) -> String {
+    let mut io = TcpStream::connect(server.addr).await.unwrap();
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(io.read_to_string(&mut answer)).await.unwrap();
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// A `content-length` of 0 says that there is no content, which over HTTP/2
+/// frames are (RFC 9113 §8.1.1).
+#[tokio::test]
+async fn a_content_length_of_0_is_refused_over_either_version() {
+    let mut beside = ServerFixture::new().await;
+    let request = format!("{UPGRADE}Content-Length: 0\r\n\r\n");
+    assert_eq!(status(&beside.server, &request).await, "400");
+    let fields = Fields::websocket("/").with("content-length", "0");
+    beside.peer.headers(3, &fields, 0).await;
+    let answer = beside.peer.on(3).await.unwrap();
+    assert_eq!(answer.status(), 400);
+    beside.peer.end(3).await;
+}
+
+/// RFC 9112 §6.1: a coding that is not known is not taken off, nor left out.
+#[tokio::test]
+async fn a_transfer_coding_other_than_chunked_is_501() {
+    let server = server::echo(Server::builder()).await;
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: ";
+    for (codings, expected) in [
+        ("chunked", "404"),
+        ("CHUNKED", "404"),
+        ("gzip, chunked", "501"),
+        ("x, chunked", "501"),
+        ("identity, chunked", "501"),
+    ] {
+        let request = format!("{post}{codings}\r\n\r\n0\r\n\r\n");
+        assert_eq!(status(&server, &request).await, expected, "{codings}");
+    }
+}
+
+/// RFC 9110 §7.8: HTTP/1.0 has nothing to switch to.
+#[tokio::test]
+async fn a_101_of_http_1_0_opens_nothing() {
+    let (listener, addr) = listen().await;
+    let url = format!("ws://{addr}/");
+    let client = http1().build().unwrap();
+    let (failed, ()) = tokio::join!(client.connect(&url), async {
+        let (mut io, _) = within(listener.accept()).await.unwrap();
+        let head = head(&mut io).await;
+        let answer = switching(&head).replace("HTTP/1.1", "HTTP/1.0") + "\r\n";
+        io.write_all(answer.as_bytes()).await.unwrap();
+    });
+    assert!(
+        matches!(failed, Err(Error::Handshake(HandshakeError::HttpVersion))),
+        "{failed:?}"
+    );
+}

@@ -1,0 +1,241 @@
+//! Who waits for a socket: told when it ends, and let go when they go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use h2ws::frame::Role;
+use h2ws::socket::{WebSocketReader, WebSocketWriter};
+use h2ws::{Message, WebSocket, WebSocketConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use crate::support::client::ClientFixture;
+use crate::support::frames::{BINARY, CLOSE, PING, close, from_server};
+use crate::support::within;
+
+/// Somebody who waits, and whose memory lives as long as a waker of theirs.
+#[derive(Default)]
+struct Task(AtomicBool);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Task {
+    fn was_woken(&self) -> bool {
+        self.0.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Polls for a task.
+fn poll<T>(task: &Arc<Task>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    poll(&mut Context::from_waker(&Waker::from(task.clone())))
+}
+
+fn poll_next(task: &Arc<Task>, reader: &mut (impl Stream + Unpin)) -> bool {
+    poll(task, |cx| reader.poll_next_unpin(cx)).is_ready()
+}
+
+/// Writes until there is no room.
+fn fill(task: &Arc<Task>, writer: &mut (impl Sink<Message> + Unpin)) {
+    while let Poll::Ready(ready) = poll(task, |cx| writer.poll_ready_unpin(cx)) {
+        ready.ok().expect("the socket is open");
+        let message = Message::binary(vec![0; 16 * 1024]);
+        writer.start_send_unpin(message).ok().expect("open");
+    }
+}
+
+fn is_kept(task: &Arc<Task>) -> bool {
+    Arc::strong_count(task) > 1
+}
+
+/// What the peer's end of a socket's stream does.
+trait Peer {
+    async fn send(&mut self, bytes: &[u8]);
+    /// Waits until all that was sent has come.
+    async fn settle(&mut self);
+}
+
+impl Peer for DuplexStream {
+    async fn send(&mut self, bytes: &[u8]) {
+        within(self.write_all(bytes)).await.unwrap();
+    }
+
+    async fn settle(&mut self) {}
+}
+
+impl Peer for ClientFixture {
+    async fn send(&mut self, bytes: &[u8]) {
+        self.peer.data(3, bytes).await;
+    }
+
+    async fn settle(&mut self) {
+        self.peer.barrier().await;
+    }
+}
+
+fn over_io(config: WebSocketConfig) -> (WebSocket, DuplexStream) {
+    let (near, far) = tokio::io::duplex(1024);
+    (WebSocket::from_stream(near, Role::Client, config), far)
+}
+
+async fn over_http2(config: WebSocketConfig) -> (WebSocket, ClientFixture) {
+    let client = crate::support::client::http2().socket(config);
+    let mut beside = ClientFixture::with(client.build().unwrap()).await;
+    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), beside.peer.take(3));
+    (ws.unwrap(), beside)
+}
+
+fn with_pings() -> WebSocketConfig {
+    WebSocketConfig::default().ping_interval(Duration::from_secs(3600))
+}
+
+/// The peer's Close ends the socket, by the reader; the writer, who waits for
+/// room that never comes, has to be told.
+async fn a_waiting_writer_is_told(ws: WebSocket, mut peer: impl Peer) {
+    let (mut reader, mut writer) = ws.split();
+    let task = Arc::<Task>::default();
+    fill(&task, &mut writer);
+    peer.settle().await;
+    while task.was_woken() {
+        fill(&task, &mut writer);
+        peer.settle().await;
+    }
+    peer.send(&from_server(CLOSE, &close(1000, ""))).await;
+    assert!(within(reader.next()).await.is_none());
+    assert!(task.was_woken());
+    let ready = poll(&task, |cx| writer.poll_ready_unpin(cx));
+    assert!(matches!(ready, Poll::Ready(Err(_))), "{ready:?}");
+}
+
+#[tokio::test]
+async fn a_writer_that_waits_is_told_of_the_end() {
+    let (ws, far) = over_io(WebSocketConfig::default());
+    a_waiting_writer_is_told(ws, far).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_waits_is_told_of_the_end_over_http2() {
+    let (ws, beside) = over_http2(WebSocketConfig::default()).await;
+    a_waiting_writer_is_told(ws, beside).await;
+}
+
+/// The reader answers a Ping while the writer waits for a flush, and takes
+/// nothing from it.
+#[tokio::test]
+async fn a_reader_that_answers_does_not_displace_a_writer_that_waits() {
+    let (ws, mut far) = over_io(WebSocketConfig::default());
+    let (mut reader, mut writer) = ws.split();
+    let (reads, writes) = Default::default();
+    writer
+        .start_send_unpin(Message::binary(vec![0; 2000]))
+        .unwrap();
+    assert!(poll(&writes, |cx| writer.poll_flush_unpin(cx)).is_pending());
+    far.send(&from_server(PING, b"?")).await;
+    assert!(!poll_next(&reads, &mut reader));
+    // The message and the Pong, masked.
+    let mut read = 0;
+    while read < 4 + 4 + 2000 + 2 + 4 + 1 {
+        read += within(far.read(&mut [0; 4096])).await.unwrap();
+        // Whoever is woken polls.
+        if reads.was_woken() {
+            assert!(!poll_next(&reads, &mut reader));
+        }
+    }
+    assert!(writes.was_woken());
+    assert!(poll(&writes, |cx| writer.poll_flush_unpin(cx)).is_ready());
+}
+
+/// Both wait; each is let go with its half, whichever goes first.
+fn wait(
+    ws: WebSocket,
+    reads: &Arc<Task>,
+    writes: &Arc<Task>,
+) -> (WebSocketReader, WebSocketWriter) {
+    let (mut reader, mut writer) = ws.split();
+    fill(writes, &mut writer);
+    assert!(!poll_next(reads, &mut reader));
+    assert!(is_kept(reads) && is_kept(writes));
+    (reader, writer)
+}
+
+fn halves_let_go(one: WebSocket, other: WebSocket) {
+    let (reads, writes) = Default::default();
+    let (reader, writer) = wait(one, &reads, &writes);
+    drop(reader);
+    assert!(!is_kept(&reads) && is_kept(&writes));
+    drop(writer);
+    assert!(!is_kept(&writes));
+    let (reader, writer) = wait(other, &reads, &writes);
+    drop(writer);
+    assert!(is_kept(&reads) && !is_kept(&writes));
+    drop(reader);
+    assert!(!is_kept(&reads));
+}
+
+#[tokio::test]
+async fn a_half_that_is_dropped_keeps_nobody() {
+    let (one, _far) = over_io(with_pings());
+    let (other, _far) = over_io(with_pings());
+    halves_let_go(one, other);
+}
+
+#[tokio::test]
+async fn a_half_that_is_dropped_keeps_nobody_over_http2() {
+    let (one, _one) = over_http2(with_pings()).await;
+    let (other, _other) = over_http2(with_pings()).await;
+    halves_let_go(one, other);
+}
+
+/// Neither while the peer has still time to end its side.
+fn dropped_whole(mut ws: WebSocket) {
+    let task = Arc::<Task>::default();
+    fill(&task, &mut ws);
+    assert!(!poll_next(&task, &mut ws));
+    let closing = poll(&task, |cx| ws.poll_close_unpin(cx));
+    assert!(closing.is_pending() || is_kept(&task));
+    assert!(!poll_next(&task, &mut ws));
+    drop(ws);
+    assert!(!is_kept(&task));
+}
+
+#[tokio::test]
+async fn a_socket_that_is_dropped_keeps_nobody() {
+    dropped_whole(over_io(with_pings()).0);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_dropped_keeps_nobody_over_http2() {
+    let (ws, _beside) = over_http2(with_pings()).await;
+    dropped_whole(ws);
+}
+
+/// Who has what they came for.
+async fn served(mut ws: WebSocket, mut peer: impl Peer) {
+    let (reads, writes) = Default::default();
+    assert!(!poll_next(&reads, &mut ws));
+    peer.send(&from_server(BINARY, b"one")).await;
+    peer.settle().await;
+    assert!(reads.was_woken());
+    assert!(poll_next(&reads, &mut ws));
+    assert!(!is_kept(&reads));
+    ws.start_send_unpin(Message::text("two")).unwrap();
+    assert!(poll(&writes, |cx| ws.poll_flush_unpin(cx)).is_ready());
+    assert!(!is_kept(&writes));
+}
+
+#[tokio::test]
+async fn who_was_served_is_not_kept() {
+    let (ws, far) = over_io(WebSocketConfig::default());
+    served(ws, far).await;
+}
+
+#[tokio::test]
+async fn who_was_served_is_not_kept_over_http2() {
+    let (ws, beside) = over_http2(WebSocketConfig::default()).await;
+    served(ws, beside).await;
+}
