@@ -9,31 +9,33 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-use tikv_jemalloc_ctl::{Access, AsName, Error, background_thread};
+use tikv_jemalloc_ctl::{Access, AsName, Error, arenas, background_thread};
 
-/// How long free pages are kept for whoever needs some again, in milliseconds.
+/// How long free pages are kept for reuse, in milliseconds.
 const DECAY: isize = 1_000;
 
-/// For the arenas that are there, all of them (`MALLCTL_ARENAS_ALL`), and for
-/// those to come.
-const SETTINGS: [&[u8]; 4] = [
-    b"arena.4096.dirty_decay_ms\0",
-    b"arena.4096.muzzy_decay_ms\0",
-    b"arenas.dirty_decay_ms\0",
-    b"arenas.muzzy_decay_ms\0",
-];
+/// The two stages of giving a page back: it may be reclaimed, it is unmapped.
+const STAGES: [&str; 2] = ["dirty_decay_ms", "muzzy_decay_ms"];
 
-/// Has free memory given back; before other threads are started.
+/// Has free memory given back. To be called before other threads are started.
 pub(crate) fn give_back() {
     if let Err(error) = set() {
-        // Not worth to fail for.
-        tracing::debug!(%error, "free memory stays with the program");
+        tracing::warn!(%error, "memory that was freed stays with the program");
     }
 }
 
 fn set() -> Result<(), Error> {
-    for setting in SETTINGS {
-        setting.name().write(DECAY)?;
+    for stage in STAGES {
+        // For the arenas to come, each of which serves some of the threads.
+        format!("arenas.{stage}\0").name().write(DECAY)?;
+        // jemalloc has a name for all that exist, but takes no time by it.
+        for arena in 0..arenas::narenas::read()? {
+            let set = format!("arena.{arena}.{stage}\0").name().write(DECAY);
+            // The first one serves this thread; others may not be made yet.
+            if arena == 0 {
+                set?;
+            }
+        }
     }
     background_thread::write(true)
 }
@@ -43,10 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_gives_back_runs_and_is_in_no_hurry() {
+    fn free_memory_is_given_back_at_its_time_and_by_a_thread() {
         set().expect("jemalloc has these settings");
         assert_eq!(background_thread::read(), Ok(true));
-        let decay: isize = SETTINGS[2].name().read().expect("a time");
-        assert_eq!(decay, DECAY);
+        for name in ["arenas", "arena.0"] {
+            for stage in STAGES {
+                let decay = format!("{name}.{stage}\0").name().read();
+                assert_eq!(decay, Ok(DECAY), "{name}.{stage}");
+            }
+        }
     }
 }
