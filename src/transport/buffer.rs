@@ -1,4 +1,10 @@
 //! What a byte stream holds between the application and its carrier.
+//!
+//! **The rule.** Bytes that have to wait keep little more memory than they are
+//! long: a short piece of a large buffer is copied out of it, and a buffer that
+//! is far from full is copied when nothing is added to it any more. What is left
+//! of room in a buffer that still grows is counted ([`Outgoing::held`],
+//! [`Incoming::spare`]), so that limits are limits of memory.
 
 use std::collections::VecDeque;
 
@@ -6,10 +12,16 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::block;
 
-/// Chunks shorter than this are copied together when they have to wait, so
-/// that what is kept for a slow reader stays near the number of its bytes,
-/// however small the peer cuts them.
-const COALESCE: usize = 4 * 1024;
+/// Chunks shorter than this are copied together when they have to wait behind
+/// others: a chunk keeps the whole buffer that it was read into, with what came
+/// before and behind it on other streams.
+const COALESCE: usize = 32 * 1024;
+
+/// Bytes for which copied chunks share one buffer, however often it is moved.
+const GROWN: usize = 4 * 1024;
+
+/// Bytes of the buffers that chunks are copied to, at most.
+const LARGEST: usize = 32 * 1024;
 
 /// A buffer shorter than this is copied behind another one.
 const JOIN: usize = 16 * 1024;
@@ -36,6 +48,16 @@ impl Head {
         self.len += piece.len();
         self.pieces.push_back(piece);
     }
+
+    /// Takes a buffer that nothing is added to any more.
+    fn push_buffer(&mut self, buffer: BytesMut) {
+        let spare = buffer.capacity() - buffer.len();
+        self.push(if spare > buffer.len() / 4 {
+            Bytes::copy_from_slice(&buffer)
+        } else {
+            buffer.freeze()
+        });
+    }
 }
 
 impl Outgoing {
@@ -49,12 +71,16 @@ impl Outgoing {
         if bytes.is_empty() {
             return;
         }
-        let head = self.head.get_or_insert_default();
-        if !self.tail.is_empty() {
-            let tail = std::mem::take(&mut self.tail).freeze();
-            head.push(tail);
+        let full = std::mem::take(&mut self.tail);
+        self.close(full);
+        self.head.get_or_insert_default().push(bytes);
+    }
+
+    /// Appends a buffer that nothing is added to any more.
+    fn close(&mut self, buffer: BytesMut) {
+        if !buffer.is_empty() {
+            self.head.get_or_insert_default().push_buffer(buffer);
         }
-        head.push(bytes);
     }
 
     /// Appends what `other` holds, and empties it. Short bytes are copied
@@ -68,11 +94,23 @@ impl Outgoing {
         for piece in head.into_iter().flat_map(|head| head.pieces) {
             self.append(piece);
         }
-        if tail.len() < JOIN {
-            self.tail.extend_from_slice(&tail);
-        } else {
-            self.append(tail.freeze());
+        let joined = self.tail.len() + tail.len();
+        if tail.len() < JOIN && joined <= self.tail.capacity().max(2 * JOIN) {
+            return self.tail.extend_from_slice(&tail);
         }
+        // Longer ones are not moved any more.
+        let full = std::mem::replace(&mut self.tail, tail);
+        self.close(full);
+        if self.tail.len() >= JOIN {
+            let full = std::mem::take(&mut self.tail);
+            self.close(full);
+        }
+    }
+
+    /// Length of what was copied here last, in bytes: behind what was appended
+    /// without a copy.
+    pub(crate) fn gathered(&self) -> usize {
+        self.tail.len()
     }
 
     /// Makes room for `count` bytes that are likely to come, if there is none.
@@ -85,6 +123,11 @@ impl Outgoing {
     /// Length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.head.as_ref().map_or(0, |head| head.len) + self.tail.len()
+    }
+
+    /// Bytes of memory for that.
+    pub(crate) fn held(&self) -> usize {
+        self.head.as_ref().map_or(0, |head| head.len) + self.tail.capacity()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -155,6 +198,14 @@ impl Payload {
         self.as_slice().len()
     }
 
+    /// Bytes of memory for that.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Self::Own(bytes) => bytes.capacity(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+
     pub(crate) fn advance(&mut self, n: usize) {
         match self {
             Self::Own(bytes) => bytes.advance(n),
@@ -180,6 +231,29 @@ struct Rest {
     tail: BytesMut,
 }
 
+impl Rest {
+    fn copy(&mut self, chunk: &[u8]) {
+        let (len, capacity) = (self.tail.len(), self.tail.capacity());
+        if len + chunk.len() <= capacity.max(GROWN) {
+            return self.tail.extend_from_slice(chunk);
+        }
+        // The next one is larger; what is full is not moved.
+        let (fits, more) = chunk.split_at(chunk.len().min(capacity - len));
+        self.tail.extend_from_slice(fits);
+        self.close_tail();
+        let capacity = (2 * capacity).clamp(GROWN, LARGEST).max(more.len());
+        self.tail = BytesMut::with_capacity(capacity);
+        self.tail.extend_from_slice(more);
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail).freeze();
+            self.chunks.push_back(tail);
+        }
+    }
+}
+
 impl Incoming {
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.front.is_empty() && self.rest.is_none() {
@@ -188,14 +262,16 @@ impl Incoming {
         }
         let rest = self.rest.get_or_insert_default();
         if chunk.len() < COALESCE {
-            rest.tail.extend_from_slice(&chunk);
-            return;
+            return rest.copy(&chunk);
         }
-        if !rest.tail.is_empty() {
-            let tail = std::mem::take(&mut rest.tail).freeze();
-            rest.chunks.push_back(tail);
-        }
+        rest.close_tail();
         rest.chunks.push_back(chunk);
+    }
+
+    /// Bytes of memory beyond those that wait.
+    pub(crate) fn spare(&self) -> usize {
+        let spare = |rest: &Rest| rest.tail.capacity() - rest.tail.len();
+        self.rest.as_deref().map_or(0, spare)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
@@ -294,5 +370,49 @@ mod tests {
         assert_eq!(got, expected);
         assert_eq!(chunks, 1 + 10 + 10, "the first, ten joined, ten large");
         assert!(incoming.rest.is_none());
+    }
+
+    /// Of a buffer of 64 KiB a stream gets 8 KiB: it keeps no more, and what it
+    /// keeps is known.
+    #[test]
+    fn what_waits_keeps_no_foreign_bytes() {
+        for len in [1, 100, 5_000, 8 * 1024, COALESCE - 1] {
+            let mut incoming = Incoming::default();
+            let buffers: Vec<_> = (0..100).map(|_| Bytes::from(vec![7; 64 * 1024])).collect();
+            for buffer in &buffers {
+                incoming.push(buffer.slice(1_000..1_000 + len));
+            }
+            let kept = buffers.iter().filter(|buffer| !buffer.is_unique());
+            assert_eq!(kept.count(), 1, "the first, as it came");
+            assert!(incoming.spare() <= LARGEST.min(100 * len + GROWN));
+            let mut got = 0;
+            while let Some(chunk) = incoming.pop() {
+                got += chunk.len();
+            }
+            assert_eq!((got, incoming.spare()), (100 * len, 0));
+        }
+    }
+
+    #[test]
+    fn outgoing_knows_the_memory_of_what_waits() {
+        let mut out = Outgoing::default();
+        out.expect(10_000);
+        out.buffer().extend_from_slice(b"short");
+        assert_eq!((out.len(), out.held()), (5, 10_000));
+        out.append(Bytes::from_static(b"LARGE"));
+        assert_eq!((out.len(), out.held()), (10, 10), "copied out");
+        // As a stream whose peer does not read: burst behind burst.
+        for _ in 0..1_000 {
+            let mut more = Outgoing::default();
+            more.buffer().extend_from_slice(&[b'x'; 1_000]);
+            out.append_all(&mut more);
+        }
+        assert!(out.held() - out.len() <= 2 * JOIN, "{}", out.held());
+        let pieces = &out.head.as_ref().expect("pieces").pieces;
+        assert!(pieces.len() < 2 + 1_000_000 / JOIN, "{}", pieces.len());
+        while !out.is_empty() {
+            out.take(usize::MAX);
+        }
+        assert_eq!(out.held(), 0);
     }
 }

@@ -191,9 +191,10 @@ impl Share {
         self.parts = (bytes / 1024).try_into().unwrap_or(u32::MAX);
     }
 
-    /// Brings the sum up to date; `unsent` bytes wait for the peer.
-    pub(super) fn settle(&mut self, held: &Held, unsent: usize) {
-        let now = self.unread as usize + self.parts as usize * 1024 + unsent;
+    /// Brings the sum up to date. `more` is the memory for what waits for the
+    /// peer, and what is spare where received bytes wait.
+    pub(super) fn settle(&mut self, held: &Held, more: usize) {
+        let now = self.unread as usize + self.parts as usize * 1024 + more;
         if self.excepted || (now.abs_diff(self.counted) < STEP && now != 0) {
             return;
         }

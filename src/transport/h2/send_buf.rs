@@ -14,14 +14,15 @@ use crate::transport::buffer::Payload;
 pub(crate) struct SendBuf {
     bytes: Payload,
     sent: Option<Arc<Shared>>,
-    len: usize,
+    /// Bytes of memory, as long as all of it is here.
+    held: usize,
 }
 
 impl SendBuf {
     /// Counts as queued on `stream` until it is dropped.
     pub(super) fn new(bytes: Payload, stream: Arc<Shared>) -> Self {
         Self {
-            len: bytes.len(),
+            held: bytes.held(),
             bytes,
             sent: Some(stream),
         }
@@ -35,7 +36,7 @@ impl SendBuf {
     /// Bytes that no WebSocket waits for.
     pub(crate) fn untracked(bytes: Bytes) -> Self {
         Self {
-            len: bytes.len(),
+            held: bytes.len(),
             bytes: Payload::Shared(bytes),
             sent: None,
         }
@@ -60,7 +61,7 @@ impl Buf for SendBuf {
 impl Drop for SendBuf {
     fn drop(&mut self) {
         if let Some(stream) = self.sent.take() {
-            stream.piece_left(self.len);
+            stream.piece_left(self.held);
         }
     }
 }

@@ -53,7 +53,8 @@ pub(super) struct Shared {
     /// [`LISTED`] and [`WOKEN`]: in one place, for who sets the second one and
     /// finds the first one set relies on the look that takes both.
     flags: AtomicU8,
-    /// Bytes in the hands of `h2`: less than [`QUEUED`] and a [`PIECE`].
+    /// Bytes of memory in the hands of `h2`: of less than [`QUEUED`] and a
+    /// [`PIECE`].
     queued: AtomicU32,
     /// There is more to send once `h2` has sent what it has.
     more: AtomicBool,
@@ -176,12 +177,12 @@ impl Shared {
     }
 
     /// `h2` is done with a piece.
-    pub(super) fn piece_left(self: Arc<Self>, len: usize) {
+    pub(super) fn piece_left(self: Arc<Self>, held: usize) {
         // With `more` set and then this looked at, in `has_left` and where a
         // stream is fed: one of the two sees the other.
-        let queued = self.queued.fetch_sub(len as u32, Ordering::SeqCst) as usize;
+        let queued = self.queued.fetch_sub(held as u32, Ordering::SeqCst) as usize;
         // What counted as held counts no more.
-        let settles = queued >= STEP && queued - len < STEP;
+        let settles = queued >= STEP && queued - held < STEP;
         if settles || self.more.load(Ordering::SeqCst) {
             self.list_from_h2(0);
         }
@@ -375,15 +376,15 @@ impl State {
         }
     }
 
-    /// Bytes that wait for the peer, those in the hands of `h2` as well.
+    /// Bytes of memory for what waits for the peer, in the hands of `h2` as well.
     fn unsent(&self, stream: &Shared) -> usize {
-        self.outgoing.len() + stream.queued.load(Ordering::Relaxed) as usize
+        self.outgoing.held() + stream.queued.load(Ordering::Relaxed) as usize
     }
 
     /// Brings what the stream counts for up to date.
     fn settle(&mut self, stream: &Shared) {
-        let unsent = self.unsent(stream);
-        self.share.settle(&stream.handle.held, unsent);
+        let more = self.unsent(stream) + self.incoming.spare();
+        self.share.settle(&stream.handle.held, more);
     }
 
     fn is_overloaded(&self) -> bool {
@@ -554,7 +555,7 @@ impl State {
             quota.hand(payload.len());
             stream
                 .queued
-                .fetch_add(payload.len() as u32, Ordering::AcqRel);
+                .fetch_add(payload.held() as u32, Ordering::AcqRel);
             let piece = SendBuf::new(payload, stream.clone());
             handles.send.send_data(piece, false)?;
         }

@@ -39,7 +39,7 @@ struct Unsent {
     /// Length of the shared buffer when it was last looked at: it has only
     /// shrunk since.
     behind: u32,
-    /// Bytes handed over last, up to [`EAGER`].
+    /// Bytes handed over last that had been gathered here, up to [`EAGER`].
     burst: u32,
 }
 
@@ -74,7 +74,7 @@ impl Unsent {
             self.behind = u32::MAX;
             return false;
         }
-        self.burst = self.own.len().min(EAGER) as u32;
+        self.burst = self.own.gathered().min(EAGER) as u32;
         state.outgoing.append_all(&mut self.own);
         self.behind(state.outgoing.len());
         true
