@@ -16,6 +16,7 @@
 //! | client's end behind its Close | the end behind the upstream's Close: there are servers that lose their answer otherwise | when the upstream has closed or ended; after a silence of `close_timeout` | client, `close`, its code |
 //! | client's reset behind its Close | the end, in time for the upstream's Close | at once | client, `close`, its code |
 //! | reset of one side | a reset | at once | that side, `reset`, 1006 |
+//! | upstream's break while the client takes nothing more | a reset, unless the client reads what the upstream sent before | when that was read; after a silence of `close_timeout`, whatever the client sends meanwhile | upstream, `reset`, 1006 |
 //! | Close of the bridge (drain, idle time) | as if the upstream had sent it; the client's answer closes the upstream | as above | bridge, `close`, 1001 |
 //! | the server's grace is over | a reset | at once | bridge, `reset`, 1006 |
 //!
@@ -198,6 +199,7 @@ impl Splice {
                 .poll_move(&mut self.client, &mut self.upstream, &mut self.silence, cx);
             self.note(Side::Client, |splice| &splice.up);
             self.up.poll_behind(&mut self.client, cx);
+            let moved = *down.as_ref().unwrap_or(&Moved::All);
             let down = down.and_then(|_| self.down.poll_out(&mut self.client, cx));
             let up = up.and_then(|moved| match self.client_breaks(moved, cx) {
                 Some(broken) => Err(broken),
@@ -213,12 +215,16 @@ impl Splice {
                     if matches!(self.down.state, State::Open | State::Closed) && !self.up.deaf =>
                 {
                     self.up.deaf = true;
+                    self.silence.restart();
                     continue;
                 }
                 Err(broken) => {
                     return Poll::Ready(self.broken(broken, Side::Client, Side::Upstream));
                 }
                 Ok(()) => {}
+            }
+            if self.upstream_breaks(moved, cx) {
+                continue;
             }
             if self.is_over() {
                 return Poll::Ready((self.closed(), Why::Ended));
@@ -232,6 +238,14 @@ impl Splice {
             ready!(self.silence.poll(self.silence_limit(), cx));
             if self.down.behind != Behind::Nothing {
                 return Poll::Ready((self.closed(), Why::Unanswered));
+            }
+            if self.up.deaf && self.first.is_none() {
+                let error = match self.upstream.poll_broken(cx) {
+                    Poll::Ready(error) => error,
+                    Poll::Pending => StreamError::Closed,
+                };
+                let broken = Broken::Sender(error);
+                return Poll::Ready(self.broken(broken, Side::Upstream, Side::Client));
             }
             if self.is_ending() {
                 let began = self.first.unwrap_or(Side::Bridge);
@@ -251,6 +265,20 @@ impl Splice {
                 Poll::Pending => None,
             },
         }
+    }
+
+    /// An upstream that is not read, for want of room at the client, may break.
+    /// What it sent before is still the client's, who has a time for it; what
+    /// the client sends has no receiver. Returns whether that is news.
+    fn upstream_breaks(&mut self, moved: Moved, cx: &mut Context<'_>) -> bool {
+        let breaks = moved == Moved::WaitsForRoom
+            && !self.up.deaf
+            && self.upstream.poll_broken(cx).is_ready();
+        if breaks {
+            self.up.deaf = true;
+            self.silence.restart();
+        }
+        breaks
     }
 
     fn note(&mut self, party: Side, flow: impl Fn(&Self) -> &Flow) {
@@ -284,7 +312,7 @@ impl Splice {
     fn silence_limit(&self) -> Option<Duration> {
         if self.down.behind != Behind::Nothing {
             Some(self.times.client_linger.peer)
-        } else if self.is_ending() {
+        } else if self.is_ending() || self.up.deaf {
             Some(self.times.close)
         } else {
             self.times.idle
@@ -465,7 +493,10 @@ impl Flow {
             budget.made_progress();
             match chunk.map_err(Broken::Sender)? {
                 Some(chunk) => {
-                    silence.broken();
+                    // What nobody receives keeps no socket.
+                    if !self.deaf {
+                        silence.broken();
+                    }
                     self.carry(chunk, to);
                 }
                 None => self.state = State::Ending,

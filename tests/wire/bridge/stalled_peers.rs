@@ -153,6 +153,31 @@ async fn a_reset_reaches_an_upstream_that_does_not_read() {
     within(bridge.idle()).await;
 }
 
+/// An upstream breaks while its client takes nothing: what the client goes on
+/// to send keeps the socket no longer than its close timeout.
+#[tokio::test]
+async fn a_break_reaches_a_client_that_does_not_read_and_goes_on_to_send() {
+    let config = WebSocketConfig::default().close_timeout(Duration::from_millis(200));
+    let (listener, addr) = listen().await;
+    let bridge = to("ws", addr, HttpVersion::Http2).build().unwrap();
+    let bridging = Bridging::with_grace(&bridge, config, Duration::from_secs(600)).await;
+    let (mut client, mut upstream) = open_to_raw(&bridging, &listener).await;
+    fill(&mut upstream, &from_server(BINARY, &vec![7; 16_000])).await;
+    upstream.reset(1, CANCEL).await;
+    let talks = async {
+        loop {
+            // Little enough for the window.
+            client.data(1, &from_client(BINARY, b"and on")).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = talks => {}
+        () = within(bridge.idle()) => {}
+    }
+    assert_eq!(client.reset_code(1).await, CANCEL);
+}
+
 /// A bridge whose TCP target has stopped to read, and both ends.
 async fn stalled_tcp(config: WebSocketConfig) -> (Bridge, Bridging, Raw, TcpStream) {
     let (listener, addr) = narrow();
