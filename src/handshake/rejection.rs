@@ -47,7 +47,7 @@ pub enum Rejection {
     Connect,
     /// A body in another transfer coding than `chunked` (RFC 9112 §6.1).
     TransferCoding,
-    /// More header fields than are taken (RFC 6585 §5).
+    /// More header fields than are accepted, or larger ones (RFC 6585 §5).
     HeaderFields,
 }
 
@@ -128,7 +128,9 @@ impl Rejection {
             Self::Protocol => "the only protocol served by extended CONNECT is websocket",
             Self::Connect => "CONNECT is served for WebSockets only",
             Self::TransferCoding => "the only transfer coding taken is chunked",
-            Self::HeaderFields => "the request has more than 256 header fields",
+            Self::HeaderFields => {
+                "the request has more than 256 header fields, or larger ones than are accepted"
+            }
         }
     }
 }

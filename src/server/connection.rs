@@ -145,9 +145,11 @@ impl Connection {
             }
             return incoming.responder.reset(Reason::PROTOCOL_ERROR);
         }
+        // As the client counted it: with each of its cookie fields.
+        let size = incoming.check_header_list();
         headers::join_cookies(&mut incoming.parts.headers);
-        // Over HTTP/1.1 the parser counts.
-        if incoming.parts.headers.len() > MAX_HEADER_FIELDS {
+        // Over HTTP/1.1 the parser counts the fields.
+        if size.is_err() || incoming.parts.headers.len() > MAX_HEADER_FIELDS {
             let response = self.refusal(
                 Rejection::HeaderFields,
                 HandshakeKind::Http2,
@@ -256,9 +258,13 @@ impl Connection {
         let size = header_list::of_request(&request, None);
         let limit = self.settings.http2.max_header_list_size;
         if TooLarge::check(size, limit).is_err() {
-            // As `h2` does by itself.
-            tracing::debug!(size, limit, "too large a header list");
-            return status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+            let (parts, _) = request.into_parts();
+            let mut response = self.refusal(Rejection::HeaderFields, HandshakeKind::Http1, &parts);
+            if upgrade::is_upgrade(&parts) || parts.method == Method::CONNECT {
+                self.refused(Version::HTTP_11, Handshake::Refused(response.status()));
+                close_behind(&mut response);
+            }
+            return response;
         }
         let (mut parts, body) = request.into_parts();
         if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
@@ -270,8 +276,7 @@ impl Connection {
                 let mut response = self.refusal(rejection, HandshakeKind::Http1, &parts);
                 if rejection == Rejection::TransferCoding {
                     // What follows cannot be told from the next request.
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().append(CONNECTION, close);
+                    close_behind(&mut response);
                 }
                 return response;
             }
@@ -287,8 +292,7 @@ impl Connection {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             // What a client sent for the socket that it did not get would be
             // taken for requests (RFC 9931).
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().append(CONNECTION, close);
+            close_behind(&mut response);
         }
         response
     }
@@ -369,6 +373,12 @@ impl Connection {
     fn default_port(&self) -> u16 {
         if self.peer.tls.is_some() { 443 } else { 80 }
     }
+}
+
+/// Ends an HTTP/1.1 connection with this answer (RFC 9112 §9.6).
+fn close_behind(response: &mut Response<ResponseBody>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().append(CONNECTION, close);
 }
 
 pub(super) fn boxed(body: Full<Bytes>) -> ResponseBody {

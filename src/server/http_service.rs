@@ -48,7 +48,7 @@ pub(super) async fn answer(incoming: H2Incoming, fallback: Fallback) {
     let H2Incoming { parts, responder } = incoming;
     let (body, mut respond, handle) = responder.into_parts();
     let is_head = parts.method == Method::HEAD;
-    let mut body = H2Body::of_request(body, &parts.headers);
+    let mut body = H2Body::of_request(body, &parts.headers, &handle);
     let mut asked = body.asks(&parts.headers);
     let request = Request::from_parts(parts, Body::h2(body));
     let mut response = pin!(call(&fallback, request));

@@ -4,11 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
+
+use super::handle::ConnectionHandle;
+use super::header_list::{self, TooLarge};
 
 /// A request's or refusal's body. Window is handed back as it is read, so a
 /// reader that is slow slows the peer.
@@ -19,6 +22,8 @@ pub(crate) struct H2Body {
     /// Whether RST_STREAM(NO_ERROR) is an end as good as any: of an answer's
     /// body, not of a request's.
     ends_by_reset: bool,
+    /// Bytes of trailers that are passed on.
+    max_trailers: u32,
     /// Bytes left of the announced length (RFC 9113 §8.1.1), which `h2`
     /// enforces.
     length: Option<u64>,
@@ -33,15 +38,21 @@ impl H2Body {
             recv,
             data_done: false,
             ends_by_reset: true,
+            max_trailers: u32::MAX,
             length: None,
             ask: None,
         }
     }
 
     /// A request's, with the `content-length` of its `headers`.
-    pub(crate) fn of_request(recv: RecvStream, headers: &HeaderMap) -> Self {
+    pub(crate) fn of_request(
+        recv: RecvStream,
+        headers: &HeaderMap,
+        handle: &ConnectionHandle,
+    ) -> Self {
         let length = headers.get(CONTENT_LENGTH);
         Self {
+            max_trailers: handle.max_header_list,
             ends_by_reset: false,
             length: length.and_then(|n| n.to_str().ok()?.parse().ok()),
             ..Self::new(recv)
@@ -89,7 +100,7 @@ impl Body for H2Body {
                 // The server answered without the rest of the request (RFC 9113
                 // §8.1).
                 Some(Err(error))
-                    if self.ends_by_reset && error.reason() == Some(h2::Reason::NO_ERROR) =>
+                    if self.ends_by_reset && error.reason() == Some(Reason::NO_ERROR) =>
                 {
                     return Poll::Ready(None);
                 }
@@ -98,6 +109,10 @@ impl Body for H2Body {
             }
         }
         let trailers = ready!(self.recv.poll_trailers(cx))?;
+        if let Some(trailers) = &trailers {
+            let size = header_list::of_fields(trailers);
+            TooLarge::check(size, self.max_trailers).map_err(|_| Reason::ENHANCE_YOUR_CALM)?;
+        }
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 

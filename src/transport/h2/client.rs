@@ -142,7 +142,7 @@ impl H2Client {
         observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
         let wire = CoalescingIo::new(io, 0, PREFACE);
-        wire.announce(config.max_header_list_size);
+        wire.announce(PREFACE, config.max_header_list_size);
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(config.stream_window)
             .initial_connection_window_size(config.connection_window)

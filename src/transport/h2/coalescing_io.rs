@@ -63,9 +63,9 @@ impl CoalescingIo {
     }
 
     /// Announces this limit of header lists instead of the one that `h2` keeps
-    /// to. Before anything is written.
-    pub(super) fn announce(&self, header_list: u32) {
-        self.lock().announce = Some(Announce::new(header_list));
+    /// to, behind a `preface` of so many bytes. Before anything is written.
+    pub(super) fn announce(&self, preface: usize, header_list: u32) {
+        self.lock().announce = Some(Announce::new(preface, header_list));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

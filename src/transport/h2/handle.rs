@@ -43,6 +43,8 @@ pub(crate) struct ConnectionHandle {
     pub(super) release_step: usize,
     /// What the streams hold of what was received.
     pub(super) held: Held,
+    /// Bytes of a header list that this side accepts.
+    pub(super) max_header_list: u32,
     /// Bytes a stream's outgoing buffer may hold before writers wait.
     pub(super) write_buffer: usize,
     /// All streams, so that a drain reaches those that nothing happens on.
@@ -105,6 +107,7 @@ impl ConnectionHandle {
             side,
             release_step: config.release_step(config.max_concurrent_streams),
             held: Held::new(config.connection_buffer, config.process_buffer.clone()),
+            max_header_list: config.max_header_list_size,
             // Beyond this a stream does not count: no limit.
             write_buffer: config.write_buffer.min(u32::MAX as usize),
             streams: Mutex::default(),

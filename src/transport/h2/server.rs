@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::coalescing_io::CoalescingIo;
 use super::driver::{self, Driver};
 use super::handle::{ConnectionHandle, Side};
-use super::header_list;
+use super::header_list::{self, TooLarge};
 use super::keep_alive::Liveness;
 use super::send_buf::SendBuf;
 use super::stream::H2Stream;
@@ -65,13 +65,14 @@ impl H2Server {
         observed: Observed,
     ) -> Result<Self, StreamError> {
         let wire = CoalescingIo::new(io, PREFACE, 0);
+        wire.announce(0, config.max_header_list_size);
         let mut builder = h2::server::Builder::new();
         builder
             .initial_window_size(config.stream_window)
             .initial_connection_window_size(config.connection_window)
             .max_frame_size(config.max_frame_size)
             .max_concurrent_streams(config.max_concurrent_streams)
-            .max_header_list_size(config.max_header_list_size)
+            .max_header_list_size(header_list::taken(config.max_header_list_size))
             .data_frame_budget(DATA_FRAME_BUDGET)
             // These two would count over the connection's life, and end it for
             // all of its streams: `flood` counts instead.
@@ -164,6 +165,12 @@ impl H2Incoming {
             .extensions
             .get::<Protocol>()
             .map(Protocol::as_str)
+    }
+
+    /// Fails for a header list that is larger than this side announced.
+    pub(crate) fn check_header_list(&self) -> Result<(), TooLarge> {
+        let size = header_list::of_parts(&self.parts, self.protocol());
+        TooLarge::check(size, self.responder.handle.max_header_list)
     }
 
     /// Whether the client ended the stream with its request.

@@ -208,7 +208,7 @@ async fn the_number_of_header_fields_has_one_limit() {
         assert_eq!(response.status(), status);
         let body = within(h2peer::body(response.into_body())).await;
         assert_eq!(
-            body == b"the request has more than 256 header fields",
+            body.starts_with(b"the request has more than 256 header fields"),
             status == 431
         );
     }

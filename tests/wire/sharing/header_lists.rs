@@ -2,7 +2,7 @@
 //! alone: for the one who sent them, and nobody else on the connection.
 
 use h2ws::handshake::HandshakeError;
-use h2ws::{Error, HttpVersion, Server, WebSocket};
+use h2ws::{Error, Http2Config, HttpVersion, Server, WebSocket};
 use http::{HeaderValue, Response};
 
 use crate::support::bridge::{self, Bridging};
@@ -107,6 +107,43 @@ async fn an_answer_that_is_too_large_fails_alone() {
         echo(&mut sibling, "does not notice").await;
     }
     assert_eq!(client.connections().len(), 1);
+}
+
+/// A request that is too large for a server fails alone, as its front proxy
+/// sends those of all its users on one connection.
+#[tokio::test]
+async fn a_request_that_is_too_large_fails_alone() {
+    for limit in [KIB, 16 * KIB, 64 * KIB] {
+        let config = Http2Config::default().max_header_list_size(limit as u32);
+        let builder = Server::builder().http2(config);
+        let server = server::serve(builder, |request, ended| async move {
+            server::echoing(ended)(request).await;
+        })
+        .await;
+        let mut beside = server::Beside::on(server).await;
+        let sizes = [limit + KIB, 4 * limit, 100 * KIB, 250 * KIB];
+        for (n, size) in sizes.into_iter().enumerate() {
+            let size = size.max(limit + KIB);
+            let (socket, page) = (3 + 4 * n as u32, 5 + 4 * n as u32);
+            for (stream, mut fields) in
+                [(socket, Fields::websocket("/")), (page, plain("GET", "/"))]
+            {
+                fields.0.extend(large(size));
+                beside.peer.headers(stream, &fields, END_STREAM).await;
+                assert_eq!(beside.peer.status(stream).await, 431, "{size} of {limit}");
+            }
+            beside.peer.echo(1, "does not notice").await;
+        }
+    }
+}
+
+/// What a server announces is what it keeps to, not what it reads.
+#[tokio::test]
+async fn a_server_announces_its_own_limit() {
+    let config = Http2Config::default().max_header_list_size(20_000);
+    let server = server::serve(Server::builder().http2(config), |_, _| async {}).await;
+    let peer = Raw::connect(server.addr).await;
+    assert!(peer.settings.contains(&(MAX_HEADER_LIST_SIZE, 20_000)));
 }
 
 /// A client that announced what it takes gets no more: a bare 500 instead.

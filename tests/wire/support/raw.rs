@@ -21,6 +21,8 @@ pub(crate) const PING: u8 = 0x6;
 pub(crate) const GOAWAY: u8 = 0x7;
 pub(crate) const WINDOW_UPDATE: u8 = 0x8;
 pub(crate) const CONTINUATION: u8 = 0x9;
+/// Bytes of a frame that every peer takes (RFC 9113 §4.2).
+const FRAME: usize = 16 * 1024;
 
 pub(crate) const END_STREAM: u8 = 0x1;
 pub(crate) const ACK: u8 = 0x1;
@@ -269,9 +271,20 @@ impl Raw {
         self.send(SETTINGS, 0, 0, &payload).await;
     }
 
+    /// A header list, in as many frames as it takes.
     pub(crate) async fn headers(&mut self, stream: u32, fields: &Fields, flags: u8) {
-        self.send(HEADERS, END_HEADERS | flags, stream, &fields.encode())
-            .await;
+        let block = fields.encode();
+        let mut pieces = block.chunks(FRAME).peekable();
+        let mut head = (HEADERS, flags);
+        while let Some(piece) = pieces.next() {
+            let last = if pieces.peek().is_none() {
+                END_HEADERS
+            } else {
+                0
+            };
+            self.send(head.0, head.1 | last, stream, piece).await;
+            head = (CONTINUATION, 0);
+        }
     }
 
     pub(crate) async fn data(&mut self, stream: u32, payload: &[u8]) {
