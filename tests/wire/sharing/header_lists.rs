@@ -120,7 +120,7 @@ async fn a_request_that_is_too_large_fails_alone() {
             server::echoing(ended)(request).await;
         })
         .await;
-        let mut beside = server::Beside::on(server).await;
+        let mut beside = server::ServerFixture::on(server).await;
         let sizes = [limit + KIB, 4 * limit, 100 * KIB, 250 * KIB];
         for (n, size) in sizes.into_iter().enumerate() {
             let size = size.max(limit + KIB);
