@@ -103,7 +103,7 @@ async def wrong_password_is_an_error(turn: Turn):
 
 
 @case("client", wants=lambda peer: is_proxy(peer) and peer.name == "squid-https")
-async def the_proxys_certificate_is_checked(turn: Turn):
+async def the_certificate_of_a_proxy_is_checked(turn: Turn):
     """RFC 9110 §4.3.4: a proxy that speaks TLS is trusted by `--cacert` alone, and told nothing before."""
     url = turn.served.tls.ws_url()
     for trust, want in ([], (1, [])), (["--cacert", turn.stage.cert], (0, ["hello"])):

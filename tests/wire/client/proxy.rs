@@ -279,7 +279,7 @@ async fn the_fallback_makes_a_second_tunnel() {
 /// The proxy is told the name and resolves it; RFC 6455 §4.1 wants a tunnel
 /// for `ws` as well.
 #[tokio::test]
-async fn names_are_the_proxys_to_resolve() {
+async fn the_proxy_resolves_names() {
     let server = server::echo(Server::builder()).await;
     for (manner, scheme, asked) in [
         (
