@@ -294,7 +294,10 @@ impl From<HandshakeError> for Error {
 
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
-        Self::Send(error)
+        match error {
+            SendError::Closed => Self::Closed,
+            error => Self::Send(error),
+        }
     }
 }
 

@@ -1,68 +1,82 @@
-//! What is sent and what arrives.
+//! Messages, and the events that a peer causes.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::close::CloseFrame;
 use super::header::OpCode;
 use super::text::Text;
 
-/// What an application sends or receives. Payloads are shared memory: a clone copies nothing.
+/// A message to send, or one that was received. Clones share the payload.
 ///
-/// Close frames are none: a socket is closed by its `close`, and its stream of messages ends when
+/// Close frames are not messages: `close` closes a WebSocket, and the stream of messages ends when
 /// the peer closes.
 ///
 /// ```
 /// use h2ws::Message;
 ///
-/// let message = Message::text("hello");
+/// let message = Message::from("hello");
+/// assert_eq!(message, Message::text("hello"));
 /// assert_eq!(message.as_text(), Some("hello"));
 /// assert_eq!(message.as_bytes(), b"hello");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {
-    /// Text (RFC 6455 §5.6).
+    /// A text message (RFC 6455 §5.6).
     Text(Text),
-    /// Bytes (RFC 6455 §5.6).
+    /// A binary message (RFC 6455 §5.6).
     Binary(Bytes),
-    /// Asks the peer for a pong (RFC 6455 §5.5.2); at most 125 bytes.
+    /// A control frame that asks the peer for a Pong (RFC 6455 §5.5.2). The payload is at most 125
+    /// bytes. A WebSocket answers the peer's Pings by itself, and returns them to the application
+    /// only if its configuration asks for control messages.
     Ping(Bytes),
-    /// Answers a ping, or tells unasked that this side is alive (RFC 6455 §5.5.3); at most 125
-    /// bytes. Pings are answered without the application's help.
+    /// A control frame that answers a Ping, or an unsolicited sign of life (RFC 6455 §5.5.3). The
+    /// payload is at most 125 bytes. A WebSocket returns the peer's Pongs to the application only
+    /// if its configuration asks for control messages.
     Pong(Bytes),
 }
 
 impl Message {
-    /// A text message.
+    /// Creates a text message. A `&str` is copied; a `String`, or a
+    /// [`Text::from_static`], is not.
     pub fn text(text: impl Into<Text>) -> Self {
         Self::Text(text.into())
     }
 
-    /// A binary message.
+    /// Creates a binary message.
     pub fn binary(payload: impl Into<Bytes>) -> Self {
         Self::Binary(payload.into())
     }
 
-    /// A ping with a payload of at most 125 bytes.
+    /// Creates a Ping with a payload of at most 125 bytes.
     pub fn ping(payload: impl Into<Bytes>) -> Self {
         Self::Ping(payload.into())
     }
 
-    /// A pong with a payload of at most 125 bytes.
+    /// Creates a Pong with a payload of at most 125 bytes.
     pub fn pong(payload: impl Into<Bytes>) -> Self {
         Self::Pong(payload.into())
     }
 
-    /// The text, if that is what this is.
+    /// Returns the text of a text message. Takes time in proportion to its length; see [`Text`].
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Returns the text of a text message, without a copy.
+    #[must_use]
+    pub fn into_text(self) -> Option<Text> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    /// The payload, whatever the kind.
+    /// Returns the payload of any message.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -71,22 +85,22 @@ impl Message {
         }
     }
 
-    /// The payload, whatever the kind, without a copy.
+    /// Returns the payload of any message, without a copy.
     #[must_use]
-    pub fn into_payload(self) -> Bytes {
+    pub fn into_data(self) -> Bytes {
         match self {
             Self::Text(text) => text.into_bytes(),
             Self::Binary(payload) | Self::Ping(payload) | Self::Pong(payload) => payload,
         }
     }
 
-    /// The length of the payload in bytes.
+    /// Returns the length of the payload in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Whether the payload is empty.
+    /// Returns whether the payload is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
@@ -101,72 +115,105 @@ impl Message {
         }
     }
 
-    /// Whether this is a text message.
+    /// Returns whether this is a text message.
     #[must_use]
     pub const fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
     }
 
-    /// Whether this is a binary message.
+    /// Returns whether this is a binary message.
     #[must_use]
     pub const fn is_binary(&self) -> bool {
         matches!(self, Self::Binary(_))
     }
 
-    /// Whether this is a ping.
+    /// Returns whether this is a Ping.
     #[must_use]
     pub const fn is_ping(&self) -> bool {
         matches!(self, Self::Ping(_))
     }
 
-    /// Whether this is a pong.
+    /// Returns whether this is a Pong.
     #[must_use]
     pub const fn is_pong(&self) -> bool {
         matches!(self, Self::Pong(_))
     }
 }
 
+/// A text message.
 impl From<Text> for Message {
     fn from(text: Text) -> Self {
         Self::Text(text)
     }
 }
 
-impl From<&'static str> for Message {
-    fn from(text: &'static str) -> Self {
+/// A text message; copies the text.
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
         Self::text(text)
     }
 }
 
+/// A text message; copies the text.
+impl From<&String> for Message {
+    fn from(text: &String) -> Self {
+        Self::text(text)
+    }
+}
+
+/// A text message.
 impl From<String> for Message {
     fn from(text: String) -> Self {
         Self::text(text)
     }
 }
 
+/// A binary message.
 impl From<Bytes> for Message {
     fn from(payload: Bytes) -> Self {
         Self::Binary(payload)
     }
 }
 
+/// A binary message.
+impl From<BytesMut> for Message {
+    fn from(payload: BytesMut) -> Self {
+        Self::binary(payload)
+    }
+}
+
+/// A binary message.
 impl From<Vec<u8>> for Message {
     fn from(payload: Vec<u8>) -> Self {
         Self::binary(payload)
     }
 }
 
-/// What the peer sent.
+/// A binary message.
+impl From<&'static [u8]> for Message {
+    fn from(payload: &'static [u8]) -> Self {
+        Self::binary(payload)
+    }
+}
+
+/// A binary message.
+impl<const N: usize> From<&'static [u8; N]> for Message {
+    fn from(payload: &'static [u8; N]) -> Self {
+        Self::binary(&payload[..])
+    }
+}
+
+/// What a peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A whole text or binary message.
+    /// A whole text or binary message; never a Ping or a Pong.
     Message(Message),
-    /// A ping; [`Protocol`](super::Protocol) answers it by itself.
+    /// A Ping; [`Protocol`](super::Protocol) answers it by itself.
     Ping(Bytes),
-    /// A pong, asked for or not.
+    /// A Pong, solicited or not.
     Pong(Bytes),
-    /// The peer's last frame; without code and reason when it was empty.
+    /// The peer's Close frame, and so its last; `None` if it carried no code.
     Close(Option<CloseFrame>),
 }
 
@@ -190,7 +237,8 @@ mod tests {
             assert_eq!(message.as_text().is_some(), text);
             assert_eq!((message.len(), message.is_empty()), (4, false));
             assert_eq!(message.as_bytes(), b"data");
-            assert_eq!(message.into_payload(), "data");
+            assert_eq!(message.clone().into_data(), "data");
+            assert_eq!(message.into_text(), text.then(|| Text::from("data")));
         }
         assert!(Message::text("").is_empty());
     }
@@ -199,8 +247,12 @@ mod tests {
     fn conversions() {
         assert_eq!(Message::from("a"), Message::text("a"));
         assert_eq!(Message::from("a".to_owned()), Message::text("a"));
+        assert_eq!(Message::from(&"a".to_owned()), Message::text("a"));
         assert_eq!(Message::from(Text::from("a")), Message::text("a"));
         assert_eq!(Message::from(vec![1]), Message::binary(vec![1]));
+        assert_eq!(Message::from(b"a"), Message::binary("a"));
+        assert_eq!(Message::from(&b"a"[..]), Message::binary("a"));
+        assert_eq!(Message::from(BytesMut::from("a")), Message::binary("a"));
         assert_eq!(
             Message::from(Bytes::from_static(b"a")),
             Message::binary("a")

@@ -94,7 +94,7 @@ impl PreparedMessage {
     pub fn new(message: impl Into<Message>) -> Result<Self, SendError> {
         let message = message.into();
         let opcode = message.opcode();
-        let payload = message.into_payload();
+        let payload = message.into_data();
         if opcode.is_control() && payload.len() > MAX_CONTROL {
             return Err(SendError::ControlTooLong);
         }
@@ -344,10 +344,10 @@ mod deflate_tests {
         let mut out = BytesMut::new();
         for _ in 0..3 {
             server.send(own.clone(), no_key, &mut out).unwrap();
-            assert_eq!(other.message(&out.split()), own.clone().into_payload());
+            assert_eq!(other.message(&out.split()), own.clone().into_data());
             for _ in 0..2 {
                 server.send_prepared(&news, no_key, &mut out).unwrap();
-                assert_eq!(other.message(&out.split()), text(50).into_payload());
+                assert_eq!(other.message(&out.split()), text(50).into_data());
             }
         }
     }
@@ -384,7 +384,7 @@ mod deflate_tests {
                     false => near.send(messages[n].clone(), key, &mut out).unwrap(),
                 }
                 if role == Role::Server {
-                    let payload = messages[n].clone().into_payload();
+                    let payload = messages[n].clone().into_data();
                     prop_assert_eq!(other.message(&out), payload);
                 }
                 let event = far.receive(&mut out.freeze()).unwrap();

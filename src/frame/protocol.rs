@@ -243,7 +243,7 @@ impl Protocol {
             return Err(SendError::Closed);
         }
         let opcode = message.opcode();
-        let payload = message.into_payload();
+        let payload = message.into_data();
         if opcode.is_control() {
             if payload.len() > MAX_CONTROL {
                 return Err(SendError::ControlTooLong);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::WebSocket;
 use crate::error::Error;
-use crate::frame::{CloseCode, CloseFrame, Message, SendError};
+use crate::frame::{CloseCode, CloseFrame, Message};
 
 /// Bytes of a message, at most, that is made of one write.
 const PIECE: usize = 64 * 1024;
@@ -193,8 +193,11 @@ impl AsyncWrite for BinaryStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = ready!(self.socket.poll_flush_messages(cx));
-        Poll::Ready(flushed.map_err(io_error))
+        match ready!(self.socket.poll_flush_messages(cx)) {
+            // After an orderly end nothing is left to flush; that is not an error of the stream.
+            Err(Error::Closed) => Poll::Ready(self.end()),
+            flushed => Poll::Ready(flushed.map_err(io_error)),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -212,7 +215,7 @@ impl fmt::Debug for BinaryStream {
 
 fn io_error(error: Error) -> io::Error {
     let kind = match &error {
-        Error::Closed | Error::Send(SendError::Closed) => io::ErrorKind::BrokenPipe,
+        Error::Closed => io::ErrorKind::BrokenPipe,
         Error::Abnormal => io::ErrorKind::UnexpectedEof,
         Error::Reset { .. } | Error::GoAway { .. } => io::ErrorKind::ConnectionReset,
         Error::Io(error) => error.kind(),
@@ -315,7 +318,8 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert!(client.next().await.is_none());
         assert_eq!(client.close_code(), Some(CloseCode::UNSUPPORTED_DATA));
-        assert_eq!(client.close_reason(), "binary messages only");
+        let frame = client.close_frame().expect("a Close frame");
+        assert_eq!(frame.reason, "binary messages only");
         let late = server.write(b"late").await.unwrap_err();
         assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
     }

@@ -46,6 +46,10 @@ pub struct WebSocketConfig {
     /// the socket fails with [`Timeout::KeepAlive`](crate::Timeout::KeepAlive)
     /// (close code 1006). Default 20 s.
     pub ping_timeout: Duration,
+    /// Whether the peer's Pings and Pongs are received as messages. Default `false`: an
+    /// application sees text and binary messages only. Pings are answered either way, and the
+    /// answers to our own [keep-alive Pings](Self::ping_interval) are never shown.
+    pub control_messages: bool,
 }
 
 /// How a client ends an HTTP/2 stream after the closing handshake.
@@ -82,6 +86,7 @@ impl Default for WebSocketConfig {
             write_buffer: 128 * 1024,
             ping_interval: None,
             ping_timeout: Duration::from_secs(20),
+            control_messages: false,
         }
     }
 }
@@ -112,12 +117,60 @@ impl WebSocketConfig {
     }
 }
 
-setters!(WebSocketConfig {
-    limits: Limits,
-    close_timeout: Duration,
-    linger: impl Into<Option<Duration>>,
-    ending: StreamEnd,
-    write_buffer: usize,
-    ping_interval: impl Into<Option<Duration>>,
-    ping_timeout: Duration,
-});
+impl WebSocketConfig {
+    /// Sets the [limits](Self::limits) on frames and messages.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the [time limit of the closing handshake](Self::close_timeout).
+    #[must_use]
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// Sets [how long a closed or dropped WebSocket lingers](Self::linger).
+    #[must_use]
+    pub fn linger(mut self, linger: impl Into<Option<Duration>>) -> Self {
+        self.linger = linger.into();
+        self
+    }
+
+    /// Sets [how a client ends a stream](Self::ending).
+    #[must_use]
+    pub fn ending(mut self, ending: StreamEnd) -> Self {
+        self.ending = ending;
+        self
+    }
+
+    /// Sets the [size of the write buffer](Self::write_buffer) in bytes.
+    #[must_use]
+    pub fn write_buffer(mut self, bytes: usize) -> Self {
+        self.write_buffer = bytes;
+        self
+    }
+
+    /// Sets the [interval of keep-alive Pings](Self::ping_interval).
+    #[must_use]
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.ping_interval = interval.into();
+        self
+    }
+
+    /// Sets the [time limit for the answer to a keep-alive Ping](Self::ping_timeout).
+    #[must_use]
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+        self.ping_timeout = timeout;
+        self
+    }
+
+    /// Sets [whether Pings and Pongs are received as messages](Self::control_messages).
+    #[must_use]
+    pub fn control_messages(mut self, receive: bool) -> Self {
+        self.control_messages = receive;
+        self
+    }
+}

@@ -1,12 +1,12 @@
 //! Halves of a [`WebSocket`] for two tasks.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use futures_core::Stream;
+use futures_core::stream::{FusedStream, Stream};
 use futures_sink::Sink;
 
 use super::WebSocket;
@@ -83,19 +83,80 @@ impl WebSocketReader {
         self.0.lock().close_code()
     }
 
-    /// See [`WebSocket::close_reason`].
+    /// See [`WebSocket::close_frame`].
     #[must_use]
-    pub fn close_reason(&self) -> String {
-        self.0.lock().close_reason().to_owned()
+    pub fn close_frame(&self) -> Option<CloseFrame> {
+        self.0.lock().close_frame().cloned()
+    }
+
+    /// Receives the next message; see [`WebSocket::recv`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`WebSocket::recv`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no message is lost if the future is dropped.
+    pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
+        poll_fn(|cx| self.0.lock().poll_message(cx)).await
     }
 }
 
 impl WebSocketWriter {
+    /// Sends a message; see [`WebSocket::send`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`WebSocket::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped may or may not have sent the message, but never a part of it.
+    pub fn send(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Error>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| self.0.lock().poll_send(&mut message, cx))
+    }
+
+    /// Queues a message without flushing it; see [`WebSocket::feed`]. It leaves with the next
+    /// [`flush`](Self::flush) or [`send`](Self::send), or when the reader has to wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`WebSocket::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped before it completes has not sent the message.
+    pub fn feed(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Error>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| self.0.lock().poll_feed(&mut message, cx))
+    }
+
+    /// Waits until the connection has taken all messages that were [fed](Self::feed).
+    ///
+    /// # Errors
+    ///
+    /// As for [`WebSocket::flush`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what has not left yet stays queued.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.0.lock().poll_flush_messages(cx)).await
+    }
+
     /// See [`WebSocket::send_prepared`].
     ///
     /// # Errors
     ///
-    /// What broke the stream; [`Error::Send`] after a Close frame.
+    /// As for [`WebSocket::send`].
     ///
     /// # Cancel safety
     ///
@@ -164,6 +225,12 @@ impl Stream for WebSocketReader {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.lock().poll_message(cx)
+    }
+}
+
+impl FusedStream for WebSocketReader {
+    fn is_terminated(&self) -> bool {
+        self.0.lock().is_terminated()
     }
 }
 

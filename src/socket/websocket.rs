@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use futures_core::Stream;
+use futures_core::stream::{FusedStream, Stream};
 use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
@@ -78,9 +78,8 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 /// # Example
 ///
 /// ```
-/// use futures_util::{SinkExt, StreamExt};
 /// use h2ws::frame::Role;
-/// use h2ws::{Message, WebSocket, WebSocketConfig};
+/// use h2ws::{WebSocket, WebSocketConfig};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), h2ws::Error> {
@@ -88,8 +87,8 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 /// let mut client = WebSocket::from_stream(near, Role::Client, WebSocketConfig::default());
 /// let mut server = WebSocket::from_stream(far, Role::Server, WebSocketConfig::default());
 ///
-/// client.send(Message::text("hello")).await?;
-/// let message = server.next().await.expect("the stream is open")?;
+/// client.send("hello").await?;
+/// let message = server.recv().await.expect("the stream is open")?;
 /// assert_eq!(message.as_text(), Some("hello"));
 /// # Ok(())
 /// # }
@@ -274,13 +273,11 @@ impl WebSocket {
         }
     }
 
-    /// The reason that the peer's Close frame gave; empty where it gave none.
+    /// Returns the peer's Close frame, with its code and reason; `None` if none came yet or it
+    /// was empty.
     #[must_use]
-    pub fn close_reason(&self) -> &str {
-        match self.protocol.received_close() {
-            Some(Some(frame)) => &frame.reason,
-            _ => "",
-        }
+    pub fn close_frame(&self) -> Option<&CloseFrame> {
+        self.protocol.received_close().flatten()
     }
 
     /// Splits into halves that two tasks can use.
@@ -325,6 +322,12 @@ impl Stream for WebSocket {
     #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_message(cx)
+    }
+}
+
+impl FusedStream for WebSocket {
+    fn is_terminated(&self) -> bool {
+        self.stream.is_none() && !self.rare().is_some_and(|rare| rare.closing.untold)
     }
 }
 

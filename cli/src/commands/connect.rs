@@ -97,7 +97,7 @@ async fn talk(
 /// Prints a message. Returns whether it was one that an application sent.
 fn print(message: Message) -> std::io::Result<bool> {
     let payload = match message {
-        Message::Text(_) | Message::Binary(_) => message.into_payload(),
+        Message::Text(_) | Message::Binary(_) => message.into_data(),
         _ => return Ok(false),
     };
     let mut stdout = terminal::stdout();
@@ -110,7 +110,8 @@ fn print(message: Message) -> std::io::Result<bool> {
 /// The peer closed by itself: no failure unless its code says so.
 fn ended(socket: &WebSocketReader) -> Result<(), Failure> {
     let code = socket.close_code().unwrap_or(CloseCode::NO_STATUS_RECEIVED);
-    let reason = socket.close_reason();
+    let frame = socket.close_frame();
+    let reason = frame.as_ref().map_or("", |frame| frame.reason.as_str());
     let said = format!("closed by the peer: {} {reason}", u16::from(code));
     log::tell(terminal::quoted(said.trim_end()));
     match code {

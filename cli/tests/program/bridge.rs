@@ -86,7 +86,7 @@ async fn a_tcp_target_speaks_through_binary_messages() {
     }
     let mut bytes = Vec::new();
     while let Some(message) = socket.next().await {
-        bytes.extend(message.expect("no error").into_payload());
+        bytes.extend(message.expect("no error").into_data());
     }
     assert_eq!(bytes, b"PING\r\n");
     assert_eq!(socket.close_code(), Some(CloseCode::NORMAL));

@@ -387,7 +387,7 @@ fn a_message_is_no_larger_in_memory_than_it_is() {
     let Ok(Some(Event::Message(message))) = decoder.decode(&mut chunk) else {
         panic!("no message");
     };
-    let payload = message.into_payload().try_into_mut().expect("not shared");
+    let payload = message.into_data().try_into_mut().expect("not shared");
     assert_eq!((payload.len(), payload.capacity()), (100_000, 100_000));
 }
 

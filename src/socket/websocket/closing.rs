@@ -83,7 +83,11 @@ impl WebSocket {
             return Poll::Ready(Err(Error::Timeout(Timeout::Close)));
         }
         if let Poll::Ready(flushed) = self.poll_flush_messages(cx) {
-            return Poll::Ready(flushed);
+            // Closing a WebSocket that is closed is not an error.
+            return Poll::Ready(match flushed {
+                Err(Error::Closed) => Ok(()),
+                flushed => flushed,
+            });
         }
         ready!(self.poll_close_timer(cx, |closing| &mut closing.writer));
         // Who reads may wait in another task.
@@ -140,8 +144,8 @@ impl WebSocket {
         self.protocol.abandon();
         self.send_close(Some(frame))?;
         match self.poll_flush_messages(cx) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Ok(()),
+            Poll::Ready(Err(Error::Closed)) | Poll::Pending => Ok(()),
+            Poll::Ready(flushed) => flushed,
         }
     }
 

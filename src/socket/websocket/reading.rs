@@ -4,6 +4,7 @@
 //! chunk, and one for each [`WORK`] of inflating and compressing, in either direction. So it is
 //! other tasks' turn after a bounded time, whatever the bytes of a peer expand to.
 
+use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::error::{Error, Timeout};
 use crate::frame::{CloseCode, CloseFrame, Event, Message};
 use crate::metrics::SocketEnd;
 use crate::socket::keys::mask_key;
-use crate::socket::pings::{Pings, Silence};
+use crate::socket::pings::Silence;
 use crate::transport::{Finish, StreamError};
 
 /// Bytes that are inflated or compressed for one unit of tokio's budget, of which a task has 128
@@ -21,6 +22,33 @@ use crate::transport::{Finish, StreamError};
 const WORK: usize = 1024;
 
 impl WebSocket {
+    /// Receives the next message; `None` once the closing handshake is done.
+    ///
+    /// Answers Pings and the peer's Close frame meanwhile, and flushes messages that were
+    /// [fed](Self::feed) before it waits. Once it has returned `None` or an error, it returns
+    /// `None`, and [`close_code`](Self::close_code) and [`close_frame`](Self::close_frame) report
+    /// how the WebSocket ended.
+    ///
+    /// # Errors
+    ///
+    /// Every other end of the stream of messages:
+    ///
+    /// - [`Error::Abnormal`], [`Error::Reset`], [`Error::GoAway`] or [`Error::Io`] if the stream
+    ///   or its connection broke without a Close frame.
+    /// - [`Error::Protocol`] if the peer broke the protocol or exceeded the
+    ///   [limits](crate::WebSocketConfig::limits).
+    /// - [`Error::Timeout`] if the peer did not answer a
+    ///   [keep-alive Ping](crate::WebSocketConfig::ping_interval) or our Close frame.
+    /// - [`Error::Overloaded`] if the connection exceeded its
+    ///   [receive buffer](crate::Http2Config::connection_buffer).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no message is lost if the future is dropped.
+    pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
     #[inline]
     pub(in crate::socket) fn poll_message(
         &mut self,
@@ -75,9 +103,13 @@ impl WebSocket {
                 Ok(Some(event)) => {
                     self.settle(cx);
                     match event {
+                        Event::Ping(payload) if self.config.control_messages => {
+                            self.count_received(payload.len());
+                            return Poll::Ready(Some(Ok(Message::Ping(payload))));
+                        }
                         Event::Pong(payload)
-                            if self.pings().is_some_and(|pings| pings.is_answer(&payload)) => {}
-                        Event::Pong(payload) => {
+                            if self.config.control_messages && !self.is_keep_alive(&payload) =>
+                        {
                             self.count_received(payload.len());
                             return Poll::Ready(Some(Ok(Message::Pong(payload))));
                         }
@@ -191,8 +223,10 @@ impl WebSocket {
         }
     }
 
-    fn pings(&self) -> Option<&Pings> {
-        self.rare()?.pings.as_ref()
+    /// Returns whether a Pong answers one of the keep-alive Pings.
+    fn is_keep_alive(&self, pong: &[u8]) -> bool {
+        let pings = self.rare().and_then(|rare| rare.pings.as_ref());
+        pings.is_some_and(|pings| pings.is_answer(pong))
     }
 
     #[inline]

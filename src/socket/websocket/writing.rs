@@ -1,7 +1,7 @@
 //! What the socket writes: messages of the application's, long ones as there is room,
 //! and what the protocol owes.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
 
 use super::{Out, WebSocket};
@@ -11,33 +11,118 @@ use crate::socket::keys::mask_key;
 use crate::transport::StreamError;
 
 impl WebSocket {
-    /// Sends a message that was prepared for many sockets, as `send` does one
+    /// Sends a message, and completes once the connection has taken it.
+    ///
+    /// Waits while the [write buffer](crate::Http2Config::write_buffer) is full, so that a slow
+    /// peer slows the sender. Only [`close`](Self::close) confirms that the peer has received
+    /// everything.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Closed`] if the WebSocket is closing or closed, by either side.
+    /// - [`Error::Send`] if the message itself cannot be sent, such as a Ping of more than 125
+    ///   bytes.
+    /// - Otherwise the error that broke the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped may or may not have sent the message, but never a part of it.
+    pub fn send(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Error>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| self.poll_send(&mut message, cx))
+    }
+
+    /// Queues a message without flushing it, so that several share a frame of HTTP/2 and a system
+    /// call.
+    ///
+    /// The message leaves with the next [`flush`](Self::flush) or [`send`](Self::send), or when
+    /// [`recv`](Self::recv) has to wait, whichever comes first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped before it completes has not sent the message.
+    pub fn feed(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Error>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| self.poll_feed(&mut message, cx))
+    }
+
+    /// Waits until the connection has taken all messages that were [fed](Self::feed).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the WebSocket is closed; otherwise the error that broke the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what has not left yet stays queued.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_flush_messages(cx)).await
+    }
+
+    /// Sends a message that was prepared for many WebSockets, as [`send`](Self::send) does one
     /// of its own.
     ///
     /// # Errors
     ///
-    /// What broke the stream; [`Error::Send`] after a Close frame.
+    /// As for [`send`](Self::send).
     ///
     /// # Cancel safety
     ///
-    /// A dropped future may or may not have sent the message, never a part.
+    /// A future that is dropped may or may not have sent the message, but never a part of it.
     pub async fn send_prepared(&mut self, message: &PreparedMessage) -> Result<(), Error> {
         self.feed_prepared(message).await?;
         poll_fn(|cx| self.poll_flush_messages(cx)).await
     }
 
-    /// As [`send_prepared`](Self::send_prepared), to leave with the next flush.
+    /// Queues a prepared message without flushing it, as [`feed`](Self::feed) does one of its own.
     ///
     /// # Errors
     ///
-    /// As [`send_prepared`](Self::send_prepared).
+    /// As for [`send`](Self::send).
     ///
     /// # Cancel safety
     ///
-    /// A dropped future has not sent the message.
+    /// A future that is dropped before it completes has not sent the message.
     pub async fn feed_prepared(&mut self, message: &PreparedMessage) -> Result<(), Error> {
         poll_fn(|cx| self.poll_ready_to_send(cx)).await?;
         self.start_prepared(message)
+    }
+
+    /// Takes the message once it can be sent.
+    #[inline]
+    pub(in crate::socket) fn poll_feed(
+        &mut self,
+        message: &mut Option<Message>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_ready_to_send(cx))?;
+        Poll::Ready(match message.take() {
+            Some(message) => self.start_message(message),
+            None => Ok(()),
+        })
+    }
+
+    /// Takes the message once it can be sent, and flushes.
+    #[inline]
+    pub(in crate::socket) fn poll_send(
+        &mut self,
+        message: &mut Option<Message>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        if message.is_some() {
+            ready!(self.poll_feed(message, cx))?;
+        }
+        self.poll_flush_messages(cx)
     }
 
     #[inline]
@@ -85,7 +170,7 @@ impl WebSocket {
         ready!(self.poll_pending(cx))?;
         self.pause();
         let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Err(Error::Closed));
         };
         let flushed = stream.poll_flush(cx);
         flushed.map_err(|error| self.broke(error))

@@ -54,7 +54,7 @@ async fn a_client_ends_its_side_after_the_server() {
     });
     closed.unwrap();
     assert_eq!(ws.close_code(), Some(CloseCode::NORMAL));
-    assert_eq!(ws.close_reason(), "bye");
+    assert_eq!(ws.close_frame().unwrap().reason, "bye");
     beside.peer.barrier().await;
     assert_eq!(beside.peer.pending(), 0, "something follows the end");
     beside.unharmed().await;
@@ -100,7 +100,7 @@ async fn a_servers_close_ends_the_messages() {
         beside.peer.send(DATA, flags, 3, &bytes).await;
         assert!(within(ws.next()).await.is_none());
         assert_eq!(ws.close_code(), Some(CloseCode::GOING_AWAY));
-        assert_eq!(ws.close_reason(), "away");
+        assert_eq!(ws.close_frame().unwrap().reason, "away");
         expect_close(&mut beside.peer, 1001).await;
         // What ends with its Close frame, libwebsockets does not bear an
         // END_STREAM from us.

@@ -204,7 +204,7 @@ async fn frames_behind_the_101_belong_to_the_socket() {
     assert_eq!(message, Message::text("welcome"));
     assert!(within(ws.next()).await.is_none());
     assert_eq!(ws.close_code(), Some(CloseCode::NORMAL));
-    assert_eq!(ws.close_reason(), "and goodbye");
+    assert_eq!(ws.close_frame().unwrap().reason, "and goodbye");
     let mut bytes = [0; 4096];
     let n = within(io.read(&mut bytes)).await.unwrap();
     let mut parser = Parser::default();

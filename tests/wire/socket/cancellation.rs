@@ -47,7 +47,7 @@ fn conversation(role: Role) -> (Vec<u8>, Vec<Message>) {
 
 fn expect_closed(ws: &WebSocket) {
     assert_eq!(ws.close_code().map(u16::from), Some(3000));
-    assert_eq!(ws.close_reason(), "g\u{f6}d bye");
+    assert_eq!(ws.close_frame().unwrap().reason, "g\u{f6}d bye");
 }
 
 /// RFC 6455 §5: any byte may be the last that has come, and the future that
