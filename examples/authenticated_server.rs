@@ -18,7 +18,7 @@
 use std::fs;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::server::WebSocketRequest;
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, ServerTls};
 use h2ws::{Message, Server};

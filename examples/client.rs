@@ -3,7 +3,7 @@
 //! `cargo run --example client -- wss://echo.example/`; `ws://` URLs are
 //! spoken to in HTTP/1.1 unless the client is told otherwise.
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{Client, CloseCode, Error, Message};
 
 #[tokio::main(flavor = "current_thread")]

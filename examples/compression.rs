@@ -7,7 +7,7 @@
 
 use std::error::Error;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::handshake::DeflateConfig;
 use h2ws::server::WebSocketRequest;
 use h2ws::{Client, HttpVersion, Message, Server};

@@ -3,7 +3,7 @@
 //! `cargo run --example echo_server`, then
 //! `h2ws connect --http2 ws://127.0.0.1:8080/`.
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::server::WebSocketRequest;
 use h2ws::{Server, WebSocket};
 

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example many_sockets`
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::server::WebSocketRequest;
 use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server};
 use tokio::task::JoinSet;

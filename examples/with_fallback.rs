@@ -11,7 +11,6 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use futures_util::SinkExt;
 use h2ws::server::{Body, WebSocketRequest};
 use h2ws::{CloseCode, Message, Server};
 use http::{Request, Response, StatusCode};

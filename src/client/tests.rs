@@ -1,6 +1,6 @@
 //! What takes 2^30 sockets otherwise.
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 
 use super::{Client, HttpVersion};
 use crate::server::WebSocketRequest;

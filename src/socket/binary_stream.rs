@@ -231,7 +231,7 @@ mod tests {
     use super::*;
     use crate::frame::Role;
     use crate::socket::WebSocketConfig;
-    use futures_util::{SinkExt, StreamExt};
+    use futures_util::StreamExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn pair() -> (WebSocket, WebSocket) {

@@ -113,10 +113,7 @@ impl WebSocketWriter {
     /// # Cancel safety
     ///
     /// A future that is dropped may or may not have sent the message, but never a part of it.
-    pub fn send(
-        &mut self,
-        message: impl Into<Message>,
-    ) -> impl Future<Output = Result<(), Error>> {
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
         poll_fn(move |cx| self.0.lock().poll_send(&mut message, cx))
     }
@@ -131,10 +128,7 @@ impl WebSocketWriter {
     /// # Cancel safety
     ///
     /// A future that is dropped before it completes has not sent the message.
-    pub fn feed(
-        &mut self,
-        message: impl Into<Message>,
-    ) -> impl Future<Output = Result<(), Error>> {
+    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<(), Error>> {
         let mut message = Some(message.into());
         poll_fn(move |cx| self.0.lock().poll_feed(&mut message, cx))
     }

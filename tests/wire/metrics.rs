@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::frame::Role;
 use h2ws::metrics::{
     ConnectionEnd, ConnectionInfo, ConnectionTraffic, Handshake, Metrics, SocketEnd, SocketTraffic,

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use futures_util::SinkExt;
 use h2ws::bridge::{InvalidRoute, Route, Timeouts};
 use h2ws::client::ClientBuilder;
 use h2ws::config::InvalidSetting;

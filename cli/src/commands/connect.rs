@@ -5,7 +5,7 @@ use std::io::Write;
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::socket::WebSocketReader;
 use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket};
 use tokio::io::{AsyncBufReadExt, BufReader};

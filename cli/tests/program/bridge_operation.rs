@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{Client, CloseCode, HttpVersion, Message, WebSocket};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

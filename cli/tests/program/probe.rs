@@ -1,6 +1,6 @@
 //! `h2ws probe`: what it says of servers, and with which exit status.
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::process::{Ended, Server, run};

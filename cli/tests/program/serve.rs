@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 #[cfg(target_os = "linux")]
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{Client, CloseCode, HttpVersion, Message};
 use tokio::io::AsyncReadExt;
 

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStderr, Command, Stdio};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{Client, HttpVersion, Message};
 
 use crate::process::{Server, h2ws};

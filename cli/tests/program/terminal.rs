@@ -6,7 +6,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::server::WebSocketRequest;
 use h2ws::{CloseCode, CloseFrame, Message};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

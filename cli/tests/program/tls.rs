@@ -1,6 +1,6 @@
 //! Certificates on the command line.
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::tls::{self, Trust};
 use h2ws::{Client, Message};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::{Html, Response};
 use axum::routing::{any, get};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::axum::WebSocketUpgrade;
 use h2ws::{Message, WebSocket};
 use serde::Deserialize;

@@ -242,7 +242,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use futures_util::{SinkExt, StreamExt};
+    use futures_util::StreamExt;
     use tokio::time::Instant;
 
     use super::*;

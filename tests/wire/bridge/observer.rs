@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt};
+use futures_util::FutureExt;
 use h2ws::bridge::{AccessRecord, BridgeObserver};
 use h2ws::{Client, Message};
 

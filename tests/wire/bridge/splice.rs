@@ -1,7 +1,7 @@
 //! What a bridge does with the bytes of sockets, and how it ends them
 //! (RFC 8441 §5).
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{CloseCode, CloseFrame, HttpVersion, Message, Server};
 
 use crate::support::bridge::{BridgeFixture, Bridging, closes, to, to_raw, to_text};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{FutureExt, StreamExt};
 use h2ws::frame::ProtocolError;
 use h2ws::socket::StreamEnd;
 use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket, WebSocketConfig};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::handshake::HandshakeError;
 use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Timeout};
 use sha1::{Digest, Sha1};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::handshake::{HandshakeError, Key};
 use h2ws::{Client, Error, HttpVersion, Message, Timeout};
 

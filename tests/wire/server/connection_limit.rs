@@ -1,7 +1,7 @@
 //! A server whose places are all taken: connections that are not used make way,
 //! those in use stay.
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{Message, Server};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{CloseCode, CloseFrame, Error, Message, Server, Timeout, WebSocketConfig};
 
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client};

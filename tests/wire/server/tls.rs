@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::server::{Body, Peer};
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, ServerTls, TlsInfo, Trust};
 use h2ws::{Client, HttpVersion, Message, Server};

@@ -2,7 +2,6 @@
 //! short message of another one wait for all of them (RFC 9113 §5.2 leaves that
 //! to the sender).
 
-use futures_util::SinkExt;
 use h2ws::{Http2Config, Message, Server, WebSocket};
 use tokio::net::{TcpSocket, TcpStream};
 

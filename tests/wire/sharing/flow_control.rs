@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{Client, Http2Config, Message, Server, WebSocket, WebSocketConfig};
 
 use crate::support::client::{ClientFixture, echo, http1, http2};

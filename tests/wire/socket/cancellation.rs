@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{FutureExt, StreamExt};
 use h2ws::Limits;
 use h2ws::frame::Role;
 use h2ws::{Client, CloseCode, CloseFrame, Error, Message, Server, WebSocket, WebSocketConfig};
@@ -40,7 +40,6 @@ fn conversation(role: Role) -> (Vec<u8>, Vec<Message>) {
         Message::text("h\u{e9}llo \u{1f600}"),
         Message::binary(vec![9; 300]),
         Message::binary(""),
-        Message::pong("unasked"),
     ];
     (bytes, messages)
 }

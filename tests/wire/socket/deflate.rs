@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use base64::Engine;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::handshake::DeflateConfig;
 use h2ws::server::ServerBuilder;
 use h2ws::{Client, HttpVersion, Message, Server};

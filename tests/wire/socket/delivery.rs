@@ -240,7 +240,7 @@ async fn a_handler_that_returns_at_once_has_opened_the_socket() {
         let says = upgrade.path() == "/hi";
         let mut ws = upgrade.accept().await.unwrap();
         if says {
-            ws.send("hi".into()).await.unwrap();
+            ws.send("hi").await.unwrap();
         }
     })
     .await;

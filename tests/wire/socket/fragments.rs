@@ -1,7 +1,7 @@
 //! Messages in very many frames: honest short ones pass with default limits,
 //! frames that bring nothing do not go on for ever (RFC 6455 §10.4).
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::Limits;
 use h2ws::frame::ProtocolError;
 use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, WebSocketConfig};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::WebSocket;
 use h2ws::frame::Role;
 use h2ws::server::ServerBuilder;
@@ -234,7 +234,8 @@ async fn a_connection_without_any_use_ends() {
 async fn pings_are_sent_and_their_answers_not_shown() {
     let config = WebSocketConfig::default()
         .ping_interval(SHORT)
-        .ping_timeout(LONG);
+        .ping_timeout(LONG)
+        .control_messages(true);
     let client = http2().socket(config).build().unwrap();
     let mut beside = ClientFixture::with(client).await;
     let (read, ()) = tokio::join!(within(beside.sibling.next()), async {

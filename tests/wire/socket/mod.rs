@@ -10,4 +10,5 @@ mod delivery;
 mod fragments;
 mod halves;
 mod keep_alive;
+mod methods;
 mod random;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::client::ClientBuilder;
 use h2ws::{Client, HttpVersion, Message, WebSocket};
 use tokio::net::{TcpListener, TcpSocket};

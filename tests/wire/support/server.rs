@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::server::{Serve, ServerBuilder, WebSocketRequest};
 use h2ws::{CloseCode, Error, Message, Server, WebSocket};
 use tokio::sync::mpsc;

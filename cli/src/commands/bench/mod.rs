@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use h2ws::{Client, Http2Config, Transport};
+use h2ws::{Client, Http2Config, Transport, WebSocketConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::report::Report;
@@ -86,7 +86,8 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
 /// allows.
 fn clients(args: &BenchArgs) -> Result<Vec<Client>, Failure> {
     let http2 = Http2Config::default().stream_window(1 << 20);
-    let builder = args.request.client(&args.url)?.http2(http2);
+    let socket = WebSocketConfig::default().control_messages(args.ping);
+    let builder = args.request.client(&args.url)?.http2(http2).socket(socket);
     let build = |_| request::build(builder.clone());
     (0..args.connections).map(build).collect()
 }

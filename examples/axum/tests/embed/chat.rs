@@ -1,6 +1,6 @@
 //! The example: extractors of axum beside the WebSocket's.
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::{CloseCode, Message, WebSocket};
 use h2ws_example_axum::{Rooms, app};
 

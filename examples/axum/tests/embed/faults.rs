@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::any;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::axum::WebSocketUpgrade;
 use h2ws::{Client, Error, HttpVersion, Message, Server, WebSocket};
 use tokio::sync::{Notify, mpsc};

@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::axum::{ConnectAsGet, WebSocketUpgrade};
 use h2ws::handshake::DeflateConfig;
 use h2ws::server::Peer;
