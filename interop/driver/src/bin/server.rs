@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use h2ws::Server;
+use h2ws::{Server, WebSocketConfig};
 use interop_driver::{Failure, echo, identity};
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,7 +19,9 @@ async fn main() -> Result<(), Failure> {
         }
         _ => return Err("wanted --cleartext or CERT KEY".into()),
     };
-    let server = builder.bind("127.0.0.1:0").await?;
+    // The order "?ping" waits for the peer's Pong.
+    let socket = WebSocketConfig::default().control_messages(true);
+    let server = builder.socket(socket).bind("127.0.0.1:0").await?;
     println!("listening on {scheme}://{}", server.local_addr()?);
     server
         .serve(|request| async move {
