@@ -195,7 +195,7 @@ impl Client {
 
     pub(super) fn origin(&self, target: &Target, address: Option<SocketAddr>) -> Arc<Origin> {
         let max = self.inner.connector.settings.max_origins;
-        let key = (target.origin().clone(), address);
+        let key = (target.endpoint().clone(), address);
         self.origins().find(key, max)
     }
 }

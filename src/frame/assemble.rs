@@ -1,4 +1,4 @@
-//! A message that arrives in pieces: in several frames, or in one that several chunks cut.
+//! Assembles a message that arrives in several frames, or in a frame that spans several chunks.
 
 use bytes::Bytes;
 
@@ -10,32 +10,32 @@ use super::message::Message;
 use super::text::Text;
 use super::utf8::{InvalidUtf8, Utf8Validator};
 
-/// The most memory, in bytes, that a frame gets on its header's word alone.
+/// Maximum memory, in bytes, that is reserved for a frame because its header announces it.
 const AHEAD: usize = 64 * 1024;
 
-/// Unmasked at a time before it is inflated, in bytes.
+/// Number of bytes that are unmasked at a time before they are inflated.
 const UNMASKED: usize = 4096;
 
-/// What of a message has arrived.
+/// The part of a message that has arrived.
 #[derive(Debug)]
 pub(super) struct Assembly {
     payload: Vec<u8>,
-    /// Present in a text message.
+    /// Present for a text message.
     text: Option<Utf8Validator>,
-    /// Whether it arrives compressed: RSV1 is set on its first frame (RFC 7692 §6).
+    /// Whether the message is compressed: RSV1 is set on its first frame (RFC 7692 §6).
     pub(super) compressed: bool,
-    /// Frames so far, the one being received included.
+    /// Number of frames so far, including the one being received.
     pub(super) fragments: usize,
 }
 
-/// A part of a frame's payload, as it came.
+/// A part of a frame's payload as it arrived.
 pub(super) struct Piece<'a> {
     pub(super) bytes: &'a [u8],
-    /// The key, turned so that its first byte is the one for the first of `bytes`.
+    /// The key, rotated so that its first byte applies to the first of `bytes`.
     pub(super) mask: Option<[u8; 4]>,
-    /// What was missing from the frame before this piece, in bytes.
+    /// Number of payload bytes of the frame that had not arrived before this piece.
     pub(super) missing: usize,
-    /// Whether the frame is the last one of its message.
+    /// Whether the frame is the last of its message.
     pub(super) last: bool,
 }
 
@@ -49,25 +49,24 @@ impl Assembly {
         }
     }
 
-    /// The size so far, in bytes.
+    /// Returns the size so far, in bytes.
     pub(super) const fn len(&self) -> usize {
         self.payload.len()
     }
 
-    #[cfg(any(feature = "net", all(test, feature = "deflate")))]
     pub(super) const fn capacity(&self) -> usize {
         self.payload.capacity()
     }
 
     pub(super) fn push(&mut self, piece: &Piece<'_>) -> Result<(), InvalidUtf8> {
         self.reserve(piece);
-        // A block at a time, so that each pass finds it in the first-level cache.
+        // In blocks that stay in the first-level cache between the passes.
         for block in piece.bytes.chunks(mask::BLOCK) {
             let start = self.payload.len();
             self.payload.extend_from_slice(block);
             let bytes = &mut self.payload[start..];
             if let Some(key) = piece.mask {
-                // Each begins with the same byte of the key.
+                // The blocks are multiples of the key's length: each begins with its first byte.
                 mask::apply(key, 0, bytes);
             }
             if let Some(text) = &mut self.text {
@@ -86,9 +85,9 @@ impl Assembly {
         Ok(Message::Text(Text::from_checked(payload)))
     }
 
-    /// As [`push`](Self::push), of a compressed message that may inflate to `limit` bytes. Returns
-    /// how much of the piece was taken before the inflater tired; if that was all, the message may
-    /// still be unfinished, for a further call with nothing.
+    /// Like [`push`](Self::push), for a compressed message, which may inflate to `limit` bytes.
+    /// Returns how many bytes of the piece were inflated before the inflater paused. Even if that
+    /// is all of them, the message may need another call with an empty piece.
     pub(super) fn inflate(
         &mut self,
         piece: &Piece<'_>,
@@ -101,27 +100,27 @@ impl Assembly {
             None => taken = inflater.push(piece.bytes, &mut sink)?,
             Some(key) => {
                 let mut unmasked = [0; UNMASKED];
-                // Each begins with the same byte of the key.
+                // The blocks are multiples of the key's length: each begins with its first byte.
                 for bytes in piece.bytes.chunks(UNMASKED) {
                     let unmasked = &mut unmasked[..bytes.len()];
                     unmasked.copy_from_slice(bytes);
                     mask::apply(key, 0, unmasked);
                     taken += inflater.push(unmasked, &mut sink)?;
-                    if inflater.is_tired() {
+                    if inflater.must_pause() {
                         break;
                     }
                 }
             }
         }
-        if piece.last && taken == piece.missing && !inflater.is_tired() {
+        if piece.last && taken == piece.missing && !inflater.must_pause() {
             inflater.finish(&mut sink)?;
-            // Nothing told how large it would be.
+            // The buffer grew by doubling, as the final size was not known.
             self.payload.shrink_to_fit();
         }
         Ok(taken)
     }
 
-    /// Takes inflated bytes, unless they are too many.
+    /// Appends inflated bytes, unless they exceed the limit.
     fn append(&mut self, bytes: &[u8], limit: usize) -> Result<(), ProtocolError> {
         let len = self.payload.len() + bytes.len();
         if len > limit {
@@ -129,7 +128,7 @@ impl Assembly {
             return Err(ProtocolError::MessageTooLarge { size, limit });
         }
         if len > self.payload.capacity() {
-            // Doubled, but never more than the limit.
+            // Doubles, but does not exceed the limit.
             let capacity = (2 * self.payload.capacity()).clamp(len, limit);
             self.payload.reserve_exact(capacity - self.payload.len());
         }
@@ -140,8 +139,8 @@ impl Assembly {
         Ok(())
     }
 
-    /// Makes room for the piece and for some of what its frame still promises: a header must not
-    /// cost more memory than its sender is seen to fill.
+    /// Reserves memory for the piece and for part of what its frame still announces. A header
+    /// alone must not make us allocate much more than its sender has sent.
     fn reserve(&mut self, piece: &Piece<'_>) {
         let len = self.payload.len();
         if self.payload.capacity() - len >= piece.bytes.len() {
@@ -149,7 +148,7 @@ impl Assembly {
         }
         let room = piece.missing.min(len.max(AHEAD)).max(piece.bytes.len());
         if piece.last {
-            // The end is in sight: no more than it takes.
+            // The final size is known: reserve no more.
             self.payload.reserve_exact(room);
         } else {
             self.payload.reserve(room);

@@ -1,4 +1,8 @@
-//! From chunks of bytes to events (RFC 6455 §5 and §6.2).
+//! Decodes chunks of bytes into events (RFC 6455 §5 and §6.2).
+//!
+//! Two paths lead to the same result. [`Decoder::whole`] takes a message that lies complete and
+//! valid at the front of a chunk. Anything else, errors included, is left to
+//! [`Decoder::decode_any`], which decodes step by step and can stop after any byte.
 
 use std::mem;
 
@@ -15,15 +19,15 @@ use super::mask;
 use super::message::{Event, Message};
 use super::text::Text;
 
-/// Messages shorter than this, in bytes, that came together are unmasked in one allocation.
+/// Adjacent messages shorter than this, in bytes, are unmasked in one allocation.
 const SHORT: usize = 1024;
 
-/// Takes chunks as they arrive, cut anywhere, and gives whole messages and control frames.
+/// Decodes chunks, which may be cut anywhere, into whole messages and control frames.
 ///
-/// Between messages it holds no heap memory. What a client receives whole within a chunk is a
-/// slice of that chunk, not a copy; a server's short messages share one copy of the chunk that
-/// they came in, or a block of 4 KiB with others of their thread. So keeping a small message for
-/// long keeps that memory: copy what is to stay.
+/// A decoder holds no heap memory between messages. A message that a client receives whole within
+/// a chunk is a slice of that chunk, not a copy. Short messages that a server receives share one
+/// copy of their chunk, or a block of 4 KiB with other messages of the same thread. A small
+/// message therefore keeps more memory alive than its own length: copy it to store it for long.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -41,23 +45,23 @@ const SHORT: usize = 1024;
 pub struct Decoder {
     role: Role,
     limits: Limits,
-    place: Place,
-    /// The payload of a control frame that a chunk's end cut.
+    position: Position,
+    /// The payload so far of a control frame that continues in the next chunk.
     #[allow(
         clippy::box_collection,
-        reason = "a pointer while there is none, not three words"
+        reason = "one word while empty, instead of three"
     )]
     control: Option<Box<Vec<u8>>>,
-    /// The message that the last chunks left unfinished.
+    /// The message that is incomplete so far.
     message: Option<Box<Assembly>>,
-    /// Present where permessage-deflate is in use (RFC 7692).
+    /// Present if permessage-deflate (RFC 7692) was negotiated.
     inflater: Option<Box<Inflater>>,
 }
 
-/// Where in the stream the last chunk ended.
+/// The position in the stream at which the last chunk ended.
 #[derive(Debug, Clone, Copy)]
-enum Place {
-    /// Between two frames, but for the first `len` bytes of a header.
+enum Position {
+    /// Within a header, of which `len` bytes have arrived; 0 between two frames.
     Header {
         head: [u8; Header::MAX_LEN],
         len: u8,
@@ -66,22 +70,22 @@ enum Place {
     Payload(Frame),
 }
 
-impl Place {
+impl Position {
     const START: Self = Self::Header {
         head: [0; Header::MAX_LEN],
         len: 0,
     };
 }
 
-/// What is left of a frame.
+/// The part of a frame that has not been decoded yet.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     missing: usize,
-    /// Turned so that its first byte is the one for the next byte of the payload.
+    /// Rotated so that its first byte applies to the next byte of the payload.
     mask: Option<[u8; 4]>,
     opcode: OpCode,
     fin: bool,
-    /// Whether it begins a compressed message.
+    /// Whether the frame begins a compressed message.
     rsv1: bool,
 }
 
@@ -95,20 +99,20 @@ impl Frame {
 }
 
 impl Decoder {
-    /// A decoder for what arrives at the end `role`.
+    /// Creates a decoder for what the end `role` receives.
     #[must_use]
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
             role,
             limits,
-            place: Place::START,
+            position: Position::START,
             control: None,
             message: None,
             inflater: None,
         }
     }
 
-    /// A decoder for messages some of which are compressed (RFC 7692).
+    /// Creates a decoder for a connection with permessage-deflate (RFC 7692).
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_deflate(role: Role, limits: Limits, deflate: &super::Deflate) -> Self {
@@ -118,38 +122,36 @@ impl Decoder {
         }
     }
 
-    /// The end that this decoder receives for.
+    /// Returns the end that this decoder receives for.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// The limits it was made with.
+    /// Returns the limits that the decoder enforces.
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// How much memory an unfinished message takes, in bytes.
-    #[cfg(any(feature = "net", all(test, feature = "deflate")))]
+    /// Returns the memory that the incomplete message takes, in bytes.
     pub(super) fn held(&self) -> usize {
         self.message
             .as_ref()
             .map_or(0, |message| message.capacity())
     }
 
-    /// Gives the memory of an unfinished message back. Do not decode any more.
-    #[cfg(feature = "net")]
-    pub(super) fn forget(&mut self) {
+    /// Frees the memory of the incomplete message. The decoder must not be used again.
+    pub(super) fn discard(&mut self) {
         self.message = None;
     }
 
-    /// Takes from the front of `input` up to the end of the next event; `None` when `input` is
-    /// used up.
+    /// Decodes the next event and removes its bytes from the front of `input`; returns `None` once
+    /// `input` is used up.
     ///
     /// # Errors
-    /// Whatever the peer did wrong. The decoder has then lost its place in the stream: do not use
-    /// it again.
+    /// A violation of the protocol or of a limit by the peer. The decoder must not be used again:
+    /// its position in the stream is lost.
     #[inline]
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         match self.whole(input) {
@@ -158,11 +160,11 @@ impl Decoder {
         }
     }
 
-    /// Takes a message that lies whole at the front of `input`, with none under way; takes nothing
-    /// if anything is unusual or wrong: [`decode_any`](Self::decode_any) will find what.
+    /// Decodes a message that lies complete at the front of `input`, if none is incomplete. Removes
+    /// nothing if anything is unusual or wrong: [`decode_any`](Self::decode_any) finds out what.
     #[inline]
     pub(super) fn whole(&self, input: &mut Bytes) -> Option<Message> {
-        if !matches!(self.place, Place::Header { len: 0, .. }) || self.message.is_some() {
+        if !matches!(self.position, Position::Header { len: 0, .. }) || self.message.is_some() {
             return None;
         }
         let masked = self.role == Role::Server;
@@ -201,58 +203,57 @@ impl Decoder {
         })
     }
 
-    /// Whether it stopped within a compressed message, although there may be input: it goes on
-    /// once some of its [work](Self::work) was paid for.
+    /// Returns whether it paused within a compressed message, although there may be input. It
+    /// continues once some of its [work](Self::work) has been deducted.
     #[inline]
-    pub(super) fn is_tired(&self) -> bool {
-        self.inflater.as_ref().is_some_and(|i| i.is_tired())
+    pub(super) fn must_pause(&self) -> bool {
+        self.inflater.as_ref().is_some_and(|i| i.must_pause())
     }
 
-    /// Whether it stopped behind the last bytes of a frame: there is something to do without input.
-    #[cfg(feature = "net")]
+    /// Returns whether it paused after the last byte of a frame: it can continue without input.
     #[inline]
     pub(super) fn has_more(&self) -> bool {
-        matches!(self.place, Place::Payload(Frame { missing: 0, .. }))
+        matches!(self.position, Position::Payload(Frame { missing: 0, .. }))
     }
 
-    /// What inflating has cost, as far as it was not paid for.
+    /// Returns the cost of inflating that has not been deducted yet.
     #[inline]
     pub(super) fn work(&mut self) -> Option<&mut Work> {
         Some(self.inflater.as_mut()?.work())
     }
 
-    /// As [`decode`](Self::decode), without the hope for a whole message.
+    /// Like [`decode`](Self::decode), without looking for a complete message first.
     pub(super) fn decode_any(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         loop {
             if let Some(work) = self.work() {
-                work.pay(usize::MAX);
+                work.deduct(usize::MAX);
             }
             let event = self.decode_some(input);
-            if !matches!(event, Ok(None)) || !self.is_tired() {
+            if !matches!(event, Ok(None)) || !self.must_pause() {
                 return event;
             }
         }
     }
 
-    /// As [`decode_any`](Self::decode_any), until it [tires](Self::is_tired).
+    /// Like [`decode_any`](Self::decode_any), but returns when it [must pause](Self::must_pause).
     #[inline(never)]
     pub(super) fn decode_some(
         &mut self,
         input: &mut Bytes,
     ) -> Result<Option<Event>, ProtocolError> {
-        while !self.is_tired() {
-            let frame = match self.place {
-                Place::Payload(frame) => frame,
-                Place::Header { head, len } => match self.header(head, len, input)? {
-                    Some(header) => self.admit(&header)?,
+        while !self.must_pause() {
+            let frame = match self.position {
+                Position::Payload(frame) => frame,
+                Position::Header { head, len } => match self.header(head, len, input)? {
+                    Some(header) => self.check(&header)?,
                     None => return Ok(None),
                 },
             };
             if input.is_empty() && frame.missing > 0 {
-                self.place = Place::Payload(frame);
+                self.position = Position::Payload(frame);
                 return Ok(None);
             }
-            self.place = Place::START;
+            self.position = Position::START;
             let event = if frame.opcode.is_control() {
                 self.control(frame, input)?
             } else {
@@ -265,8 +266,8 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Takes the next header, of which the `len` first bytes of `head` came before, or keeps what
-    /// there is of it.
+    /// Reads the next header, whose first `len` bytes arrived before as `head`. If it is still
+    /// incomplete, stores it and returns `None`.
     #[inline]
     fn header(
         &mut self,
@@ -297,15 +298,15 @@ impl Decoder {
         }
         input.advance(len - known);
         let len = len as u8;
-        self.place = Place::Header { head, len };
+        self.position = Position::Header { head, len };
         Ok(None)
     }
 
-    /// Holds the header against the connection: who may mask, which frame may follow which, and
-    /// how much is too much.
+    /// Checks the header against the state of the connection: masking, the order of frames, and
+    /// the limits.
     #[inline]
-    fn admit(&mut self, header: &Header) -> Result<Frame, ProtocolError> {
-        // It begins a compressed message, and means nothing elsewhere (RFC 7692 §6).
+    fn check(&mut self, header: &Header) -> Result<Frame, ProtocolError> {
+        // RSV1 begins a compressed message, and has no other meaning (RFC 7692 §6).
         if header.rsv1 && (self.inflater.is_none() || !header.opcode.begins_message()) {
             return Err(ProtocolError::ReservedBit);
         }
@@ -319,7 +320,7 @@ impl Decoder {
             self.check_size(before, header.payload_len)?;
         }
         Ok(Frame {
-            // Fits: a control frame is short, and data is within a limit of this type.
+            // No truncation: a control frame is short, and `check_size` bounds a data frame.
             missing: header.payload_len as usize,
             mask: header.mask,
             opcode: header.opcode,
@@ -328,8 +329,8 @@ impl Decoder {
         })
     }
 
-    /// Counts a data frame; returns the size of its message before it, in bytes, or `None` if
-    /// the message is compressed and the sizes of its frames say little about its own.
+    /// Counts a data frame. Returns the size of its message before it, in bytes, or `None` if the
+    /// message is compressed: then the sizes of its frames do not add up to its own.
     #[inline]
     fn fragment(&mut self, header: &Header) -> Result<Option<usize>, ProtocolError> {
         match (&mut self.message, header.opcode) {
@@ -363,7 +364,7 @@ impl Decoder {
         let Some(before) = before else {
             return Ok(());
         };
-        // No overflow: below 2^63 each.
+        // No overflow: both are below 2^63.
         let size = before as u64 + size;
         if size > max_message_size as u64 {
             return Err(ProtocolError::MessageTooLarge {
@@ -394,7 +395,7 @@ impl Decoder {
             frame.advance(count);
             if frame.missing > 0 {
                 self.control = Some(control);
-                self.place = Place::Payload(frame);
+                self.position = Position::Payload(frame);
                 return Ok(None);
             }
             Bytes::from(*control)
@@ -444,21 +445,21 @@ impl Decoder {
         }
         input.advance(count);
         frame.advance(count);
-        let tired = self.is_tired();
-        if frame.missing == 0 && frame.fin && !tired {
+        let paused = self.must_pause();
+        if frame.missing == 0 && frame.fin && !paused {
             return Ok(Some(Event::Message(message.finish()?)));
         }
         self.message = Some(message);
-        if frame.missing > 0 || tired {
-            self.place = Place::Payload(frame);
+        if frame.missing > 0 || paused {
+            self.position = Position::Payload(frame);
         }
         Ok(None)
     }
 }
 
-/// Where a second frame lies whole behind the first, which has `first` bytes: replaces `input` by
-/// a copy in which all whole frames are unmasked, and masked with zero. So messages that came
-/// together take one allocation, not one each, and `input` means what it meant before.
+/// If a second complete frame follows the first, which has `first` bytes, replaces `input` by a
+/// copy in which all complete frames are unmasked and have a masking key of zero. `input` still
+/// decodes to the same messages, but they share one allocation.
 #[inline(never)]
 fn unmask_run(input: &mut Bytes, first: usize) {
     if Whole::masked(&input[first..]).is_none() {
@@ -477,7 +478,8 @@ fn unmask_run(input: &mut Bytes, first: usize) {
     *input = copy.into();
 }
 
-/// The rest of a frame that lies whole in `input`: a slice of it, or an unmasked copy.
+/// Removes the rest of a frame from `input`, which contains all of it. Returns a slice of `input`,
+/// or an unmasked copy.
 #[inline]
 fn take(frame: &Frame, input: &mut Bytes) -> Bytes {
     let Some(key) = frame.mask else {

@@ -1,85 +1,25 @@
-//! permessage-deflate (RFC 7692): the bytes. What is offered and agreed is the handshake's.
+//! permessage-deflate (RFC 7692) on the messages of an open connection. Negotiating it belongs to
+//! the handshake.
 //!
-//! A message is compressed as a whole, whatever frames it is cut into; RSV1 on the first of them
-//! says so (§6). All messages of one direction form a single DEFLATE stream, each flushed to a byte
-//! boundary (`00 00 ff ff`, which is cut off on the way), so that a message can refer to those
-//! before it; "no context takeover" (§7.1.1) makes each a stream of its own.
+//! A message is compressed as a whole, however many frames carry it; RSV1 on the first of them
+//! marks it (§6). All messages of one direction form a single DEFLATE stream. Each is flushed to a
+//! byte boundary (`00 00 ff ff`, which is left out on the wire), so that it can refer to those
+//! before it. With "no context takeover" (§7.1.1) each message is a stream of its own.
 //!
-//! That is dear in memory, and so nothing is held that is not needed: a compressor (380 KB; 165 KB
-//! for 12 window bits, 138 KB for 9) is made for the first message that is compressed, a
-//! decompressor (48 KB) for the first that arrives so, and without context takeover neither
-//! outlives its message.
+//! Compression costs memory, so nothing is allocated before it is needed: a compressor (380 KB;
+//! 165 KB with 12 window bits, 138 KB with 9) is made for the first message to be compressed, a
+//! decompressor (48 KB) for the first that arrives compressed, and without context takeover both
+//! are dropped after each message.
 //!
-//! It is dear in time, too, and a peer pays a thousandth of it: 15 KB may inflate to 15 MiB. So
-//! either side counts its [`Work`], and an inflater stops after [`QUANTUM`] of it until it is told
-//! to go on. Whoever drives a connection takes the work off by its own measure of time, between
-//! the messages of other connections.
+//! It also costs time, and a thousand times more for the receiver than for the sender: 15 KB may
+//! inflate to 15 MiB. So both directions count their [`Work`], and an inflater pauses after a
+//! quantum of it until some has been deducted. The socket deducts work at its own pace, so that
+//! the messages of other connections are handled in between.
 
-#[cfg(not(feature = "deflate"))]
-mod absent;
-#[cfg(feature = "deflate")]
-mod compress;
-#[cfg(feature = "deflate")]
-mod inflate;
+#[cfg_attr(not(feature = "deflate"), path = "deflate/absent.rs")]
+mod codec;
 
-#[cfg(not(feature = "deflate"))]
-pub(super) use absent::{Compressor, Inflater};
-#[cfg(feature = "deflate")]
-pub(super) use compress::Compressor;
-#[cfg(feature = "deflate")]
-pub(super) use inflate::Inflater;
-
-/// What a sync flush ends with, and the wire does without (RFC 7692 §7.2.1).
-#[cfg(feature = "deflate")]
-const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-
-/// What compressing and inflating cost, as the number of bytes that would cost as much.
-#[derive(Debug, Default)]
-pub(super) struct Work(usize);
-
-/// The work after which an inflater waits: some 50 µs.
-#[cfg(feature = "deflate")]
-const QUANTUM: usize = 16 * 1024;
-
-/// What a byte of compressed input costs beside those that it inflates to: code tables are made
-/// from a few bytes of it, whatever comes of them.
-#[cfg(feature = "deflate")]
-const INPUT: usize = 4;
-
-impl Work {
-    #[cfg(feature = "deflate")]
-    fn inflated(&mut self, read: usize, written: usize) {
-        self.0 += written + INPUT * read;
-    }
-
-    #[cfg(feature = "deflate")]
-    fn compressed(&mut self, read: usize) {
-        self.0 += read;
-    }
-
-    #[cfg(feature = "deflate")]
-    const fn is_enough(&self) -> bool {
-        self.0 >= QUANTUM
-    }
-
-    /// Bytes' worth.
-    #[cfg(feature = "net")]
-    pub(super) const fn get(&self) -> usize {
-        self.0
-    }
-
-    /// Takes some of it off.
-    pub(super) fn pay(&mut self, work: usize) -> usize {
-        let paid = work.min(self.0);
-        self.0 -= paid;
-        paid
-    }
-}
-
-/// How much is inflated or deflated at a time, in bytes: what a bomb can exceed a limit by before
-/// it is seen, and small enough for the stack and the first-level cache.
-#[cfg(feature = "deflate")]
-const STEP: usize = 4096;
+pub(super) use self::codec::{Compressor, Inflater, Work};
 
 /// How one end compresses and decompresses messages (RFC 7692 §7.1).
 ///
@@ -157,6 +97,3 @@ impl Default for Deflate {
         }
     }
 }
-
-#[cfg(all(test, feature = "deflate"))]
-mod tests;

@@ -112,7 +112,7 @@ impl PreparedMessage {
     pub(super) fn form(&self, compressor: Option<&mut Compressor>) -> &Form {
         let compressed = compressor.and_then(|compressor| {
             let form = self.deflated(compressor)?;
-            compressor.step_aside();
+            compressor.restart();
             Some(form)
         });
         compressed.unwrap_or(&self.plain)
@@ -128,7 +128,7 @@ impl PreparedMessage {
             .deflated
             .get(usize::from(window.checked_sub(*WINDOWS.start())?))?;
         form.get_or_init(|| {
-            let payload = compressor.alone(&self.plain.payload())?;
+            let payload = compressor.compress_alone(&self.plain.payload())?;
             Some(Form::new(opcode, true, payload))
         })
         .as_ref()

@@ -1,4 +1,4 @@
-//! One endpoint of a connection: what arrives, what is owed for it, and what may be sent.
+//! The state of one endpoint: what it receives, what it must answer, and what it may send.
 
 mod closing;
 
@@ -17,45 +17,42 @@ use super::prepared::PreparedMessage;
 
 /// The state of one endpoint. See the [module](super) for an example.
 ///
-/// Feed it with [`receive`](Self::receive) whatever arrives, and call [`write`](Self::write)
-/// whenever it [`owes`](Self::owes) an answer or [has](Self::has_pending) fragments to send. It
-/// never waits: when to write is the caller's choice, so that the transport's back-pressure
-/// bounds the buffers.
+/// Pass received bytes to [`receive`](Self::receive), and call [`write`](Self::write) whenever the
+/// endpoint [owes](Self::owes) an answer or [has pending](Self::has_pending) fragments. It never
+/// waits. The caller decides when to write, so that the back-pressure of the transport bounds the
+/// buffers.
 #[derive(Debug)]
 pub struct Protocol {
     decoder: Decoder,
-    /// The payload of the latest ping, not answered yet (RFC 6455 §5.5.3 lets the others go).
-    // A pointer while nothing is owed.
+    /// The payload of the latest unanswered ping; RFC 6455 §5.5.3 allows skipping earlier ones.
+    /// Boxed to take one word while no pong is due.
     pong: Option<Box<Bytes>>,
     pending: Option<Box<Pending>>,
-    /// Present where permessage-deflate is in use (RFC 7692).
+    /// Present if permessage-deflate (RFC 7692) was negotiated.
     compressor: Option<Box<Compressor>>,
     closing: Option<Box<Closing>>,
 }
 
-/// What is left to send of a message.
+/// The part of a message that has not been sent yet.
 #[derive(Debug)]
 struct Pending {
     opcode: OpCode,
     rest: Bytes,
-    /// Whether nobody else holds it: a message to many sockets is in memory once.
-    #[cfg_attr(
-        not(feature = "net"),
-        expect(dead_code, reason = "asked for by sockets")
-    )]
+    /// Whether the memory of `rest` is not shared. A message sent on many connections is in memory
+    /// once, so none of them accounts for it.
     own: bool,
-    /// Whether each frame is still to be compressed.
+    /// Whether each frame has yet to be compressed.
     compressed: bool,
 }
 
 impl Pending {
-    /// Cuts off the next frame.
+    /// Removes and returns the next frame.
     fn next(&mut self, size: usize, compressor: Option<&mut Compressor>) -> Frame {
         let piece = cut(&mut self.rest, size);
         let opcode = std::mem::replace(&mut self.opcode, OpCode::Continuation);
         let fin = self.rest.is_empty();
         let payload = match compressor {
-            Some(compressor) if self.compressed => compressor.go_on(&piece, fin),
+            Some(compressor) if self.compressed => compressor.compress_next(&piece, fin),
             _ => piece,
         };
         Frame {
@@ -67,13 +64,14 @@ impl Pending {
     }
 }
 
-/// The next `size` bytes, or what is left; at least one, so that it comes to an end.
+/// Removes the next `size` bytes, or all if there are fewer; a size of zero counts as one, so that
+/// sending comes to an end.
 fn cut(rest: &mut Bytes, size: usize) -> Bytes {
     rest.split_to(size.max(1).min(rest.len()))
 }
 
 impl Protocol {
-    /// A connection that has just been opened.
+    /// Creates the state of a connection that has just been opened.
     #[must_use]
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
@@ -85,7 +83,8 @@ impl Protocol {
         }
     }
 
-    /// A connection that has just been opened with permessage-deflate (RFC 7692).
+    /// Creates the state of a connection that has just been opened with permessage-deflate
+    /// (RFC 7692).
     ///
     /// ```
     /// use bytes::BytesMut;
@@ -112,63 +111,64 @@ impl Protocol {
         }
     }
 
-    /// Which end this is.
+    /// Returns which end of the connection this is.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.decoder.role()
     }
 
-    /// The limits it was made with.
+    /// Returns the limits that it was created with.
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         self.decoder.limits()
     }
 
-    /// How messages are compressed, where they are.
+    /// Returns the parameters of permessage-deflate, if it was negotiated.
     #[must_use]
     pub fn deflate(&self) -> Option<&Deflate> {
         Some(self.compressor.as_ref()?.settings())
     }
 
-    /// Gives back the memory of a compressor that is kept for the next message (RFC 7692 §7.1.1),
-    /// which is then compressed without regard to earlier ones. Does nothing while a message
+    /// Frees the memory that the compressor keeps from message to message (RFC 7692 §7.1.1). The
+    /// next message is compressed without references to earlier ones. Does nothing while a message
     /// [is pending](Self::has_pending).
     pub fn free_compressor(&mut self) {
         if self.pending.is_none()
             && let Some(compressor) = &mut self.compressor
         {
-            compressor.forget();
+            compressor.release();
         }
     }
 
-    /// Whether messages can be sent: nobody has begun to close, and the peer kept to the protocol.
+    /// Returns whether messages can be sent: neither side has begun to close, and the peer has not
+    /// violated the protocol.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.closing.is_none()
     }
 
-    /// Whether fragments of a message wait for [`write`](Self::write).
+    /// Returns whether fragments of a message wait for [`write`](Self::write).
     #[must_use]
     pub const fn has_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Whether a pong or a Close frame waits for [`write`](Self::write).
+    /// Returns whether a pong or a Close frame waits for [`write`](Self::write).
     #[must_use]
     pub fn owes(&self) -> bool {
         self.pong.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.sent)
     }
 
-    /// Takes from the front of `input` up to the end of the next event; `None` when `input` is
-    /// used up.
+    /// Decodes the next event and removes its bytes from the front of `input`; returns `None` once
+    /// `input` is used up.
     ///
-    /// For a ping it comes to owe a pong, in place of one that is owed already; for a Close frame
-    /// it owes one with the same code, if none was sent, and what was pending is dropped. What
-    /// comes after the peer's Close frame is ignored (RFC 6455 §5.5.1).
+    /// A ping makes a pong due, in place of one that is due already. A Close frame makes a Close
+    /// frame with the same code due, unless one was sent, and drops pending fragments. Bytes after
+    /// the peer's Close frame are ignored (RFC 6455 §5.5.1).
     ///
     /// # Errors
-    /// What the peer did wrong. A Close frame that says so is owed then, and all further calls
-    /// return the same error.
+    /// A violation of the protocol or of a limit by the peer. A Close frame with the matching code
+    /// is due then, and all further calls return the same error.
     #[inline]
     pub fn receive(&mut self, input: &mut Bytes) -> Result<Option<Event>, ProtocolError> {
         match self.receive_whole(input) {
@@ -177,8 +177,8 @@ impl Protocol {
         }
     }
 
-    /// Takes a message that lies whole at the front of `input`, where nothing else is to be done;
-    /// takes nothing otherwise.
+    /// Decodes a message that lies complete at the front of `input`, and otherwise removes nothing.
+    /// Cheaper than [`receive`](Self::receive), which handles everything else.
     #[inline]
     pub(crate) fn receive_whole(&self, input: &mut Bytes) -> Option<Message> {
         match self.closing {
@@ -187,9 +187,8 @@ impl Protocol {
         }
     }
 
-    /// As [`receive`](Self::receive), but it may stop before `input` is used up, and does nothing
-    /// more until it was [paid](Self::pay) for.
-    #[cfg(feature = "net")]
+    /// Like [`receive`](Self::receive), but it may pause before `input` is used up; it continues
+    /// once work has been [deducted](Self::deduct_work).
     #[inline(never)]
     pub(crate) fn receive_some(
         &mut self,
@@ -223,15 +222,17 @@ impl Protocol {
         event
     }
 
-    /// Sends a message: a short one whole; of one longer than [`Limits::fragment_size`] the first
-    /// frame, the others being left to [`write`](Self::write). Pings and pongs may come between.
+    /// Sends a message.
     ///
-    /// `key` gives a fresh, unpredictable masking key per frame (RFC 6455 §5.3); a server does not
-    /// call it.
+    /// Of a message longer than [`Limits::fragment_size`], only the first frame is written;
+    /// [`write`](Self::write) writes the others. Pings and pongs may be sent in between.
+    ///
+    /// `key` returns a fresh, unpredictable masking key for each frame (RFC 6455 §5.3). It is not
+    /// called for a server.
     ///
     /// # Errors
     /// [`SendError::Closed`], [`SendError::Busy`] while an earlier message
-    /// [is pending](Self::has_pending), [`SendError::ControlTooLong`]. Nothing is written then.
+    /// [is pending](Self::has_pending), or [`SendError::ControlTooLong`]. Nothing is written then.
     #[inline]
     pub fn send(
         &mut self,
@@ -258,10 +259,11 @@ impl Protocol {
         Ok(())
     }
 
-    /// Sends a message that was [prepared](PreparedMessage); as [`send`](Self::send), but whole, whatever [`Limits::fragment_size`]: nothing is won by holding back what is shared.
+    /// Sends a [prepared message](PreparedMessage), as [`send`](Self::send) does, but in one frame
+    /// regardless of [`Limits::fragment_size`]: its memory is shared, so fragments would save none.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// As for [`send`](Self::send).
     pub fn send_prepared(
         &mut self,
         message: &PreparedMessage,
@@ -280,24 +282,21 @@ impl Protocol {
         Ok(())
     }
 
-    /// Forgets the fragments that [are pending](Self::has_pending). The message stays cut, so all
-    /// that may follow is a Close frame, which may stand there (RFC 6455 §5.4).
-    #[cfg(any(feature = "net", test))]
+    /// Drops the fragments that [are pending](Self::has_pending). The message stays incomplete, so
+    /// only a Close frame may follow, which is allowed between fragments (RFC 6455 §5.4).
     pub(crate) fn abandon(&mut self) {
         self.pending = None;
     }
 
-    /// Whether [`receive_some`](Self::receive_some) stopped behind the last bytes of a frame, which
-    /// it goes on with although nothing more has come.
-    #[cfg(feature = "net")]
+    /// Returns whether [`receive_some`](Self::receive_some) paused after the last byte of a frame:
+    /// it can continue without input.
     #[inline]
     pub(crate) fn has_more(&self) -> bool {
         self.decoder.has_more()
     }
 
-    /// What compressing and inflating have cost since it was [paid](Self::pay) for, as the number
-    /// of bytes that would cost as much.
-    #[cfg(feature = "net")]
+    /// Returns the cost of compressing and inflating that has not been
+    /// [deducted](Self::deduct_work) yet, as an equivalent number of bytes.
     #[inline]
     pub(crate) fn work(&mut self) -> usize {
         let inflating = self.decoder.work().map_or(0, |work| work.get());
@@ -305,32 +304,29 @@ impl Protocol {
         inflating + compressing
     }
 
-    /// Takes some of the [work](Self::work) off.
-    #[cfg(feature = "net")]
-    pub(crate) fn pay(&mut self, mut work: usize) {
+    /// Deducts from the [work](Self::work) done so far.
+    pub(crate) fn deduct_work(&mut self, mut work: usize) {
         if let Some(inflating) = self.decoder.work() {
-            work -= inflating.pay(work);
+            work -= inflating.deduct(work);
         }
         if let Some(compressor) = &mut self.compressor {
-            compressor.work().pay(work);
+            compressor.work().deduct(work);
         }
     }
 
-    /// How much memory messages take that are not complete yet, in bytes: one that arrives, and
-    /// what is left of one that leaves, unless others hold it as well.
-    #[cfg(feature = "net")]
+    /// Returns the memory that incomplete messages take, in bytes: of the one being received, and
+    /// of the rest of the one being sent, unless that is shared.
     pub(crate) fn held(&self) -> usize {
         let own = self.pending.as_ref().filter(|pending| pending.own);
         self.decoder.held() + own.map_or(0, |pending| pending.rest.len())
     }
 
-    /// Gives back the memory of a message that is not complete, of which no more is read.
-    #[cfg(feature = "net")]
-    pub(crate) fn forget_received(&mut self) {
-        self.decoder.forget();
+    /// Frees the memory of the incomplete message being received. Nothing may be received after.
+    pub(crate) fn discard_received(&mut self) {
+        self.decoder.discard();
     }
 
-    /// Sends a message as it is.
+    /// Sends a message uncompressed.
     #[inline]
     fn send_plain(
         &mut self,
@@ -352,8 +348,8 @@ impl Protocol {
         Frame::whole(opcode, payload).write(self.role(), key, out);
     }
 
-    /// Sends a message compressed, unless it had better go as it is.
-    // Not inlined, and by value: sockets without compression would pay for it.
+    /// Sends a message compressed, or uncompressed if that is better.
+    // Not inlined, and by value: otherwise it slows down `send` without compression.
     #[inline(never)]
     fn send_deflated(
         &mut self,
@@ -367,9 +363,9 @@ impl Protocol {
         }
     }
 
-    /// The first frame of a compressed message; false, and nothing is done, if it had better go as
-    /// it is. Each frame is compressed when it is its turn: a long message takes neither the
-    /// thread nor memory all at once.
+    /// Writes the first frame of a compressed message. Returns false, having done nothing, if the
+    /// message is better sent uncompressed. Each frame is compressed only when it is written, so
+    /// that a long message neither blocks the thread nor takes memory all at once.
     fn send_compressed(
         &mut self,
         opcode: OpCode,
@@ -387,7 +383,7 @@ impl Protocol {
         }
         let mut rest = payload.clone();
         let piece = cut(&mut rest, size);
-        let Some(compressed) = compressor.begin(&piece, payload.len()) else {
+        let Some(compressed) = compressor.compress_first(&piece, payload.len()) else {
             return false;
         };
         let frame = Frame {
@@ -408,10 +404,10 @@ impl Protocol {
         true
     }
 
-    /// Writes the control frames that are owed, and at most one pending fragment; tells whether
-    /// there was anything to write. Call it until it returns false, as the transport takes bytes.
+    /// Writes the control frames that are due and at most one pending fragment. Returns whether
+    /// there was anything to write: call it until it returns false, as the transport accepts bytes.
     ///
-    /// `key` is as in [`send`](Self::send).
+    /// `key` is as for [`send`](Self::send).
     pub fn write(&mut self, mut key: impl FnMut() -> [u8; 4], out: &mut impl Output) -> bool {
         let mut wrote = false;
         if let Some(payload) = self.pong.take() {
@@ -440,7 +436,7 @@ impl Protocol {
     }
 
     fn received_ping(&mut self, payload: &Bytes) {
-        // After our Close frame nothing may follow it (RFC 6455 §1.4).
+        // Nothing may follow our Close frame (RFC 6455 §1.4).
         if !self.close_sent() {
             self.pong = Some(Box::new(payload.clone()));
         }

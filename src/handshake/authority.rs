@@ -129,6 +129,22 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// Returns the port of `https` and `wss` URLs that name none, or that of `http` and `ws` URLs
+/// (RFC 9110 §4.2, RFC 6455 §3).
+#[must_use]
+pub const fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
+}
+
+/// Returns the default port of an HTTP scheme, or `None` for any other scheme.
+pub(super) fn default_port_of(scheme: &str) -> Option<u16> {
+    match scheme {
+        "https" => Some(default_port(true)),
+        "http" => Some(default_port(false)),
+        _ => None,
+    }
+}
+
 /// The host that an ordinary request is for: `:authority`, or a request target in absolute form,
 /// outweighs `host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
 ///

@@ -1,4 +1,4 @@
-//! Why a socket could not be asked for, or its answer not be taken.
+//! Errors of the opening handshake.
 
 use std::error::Error;
 use std::fmt;
@@ -7,27 +7,27 @@ use http::{HeaderName, StatusCode};
 
 use super::deflate::DeflateError;
 
-/// Why a URL names no WebSocket (RFC 6455 §3).
+/// A URL that is not valid for a WebSocket (RFC 6455 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// It is no URL.
+    /// Not a valid URL.
     Syntax,
-    /// It begins or ends with white space.
+    /// White space before or after the URL.
     Blank,
-    /// Its host has letters beyond ASCII (RFC 3987), which are not converted here.
+    /// A host with non-ASCII characters (RFC 3987). They are not converted here.
     NotAscii,
-    /// Its IPv6 address has a zone (RFC 6874), which means nothing to the server.
+    /// An IPv6 address with a zone (RFC 6874), which has no meaning to the server.
     Zone,
-    /// The scheme is missing, or none of `ws`, `wss`, `http` and `https`.
+    /// A scheme other than `ws`, `wss`, `http` and `https`, or none.
     Scheme,
-    /// It carries a user name or a password: these belong into an `authorization` field.
+    /// A user name or password. These belong in an `authorization` header.
     UserInfo,
-    /// It has a fragment; a `#` that belongs to the path is written `%23`.
+    /// A fragment. A `#` that belongs to the path is written `%23`.
     Fragment,
-    /// The host is missing or invalid.
+    /// A missing or invalid host.
     Host,
-    /// The port is not a number from 1 to 65535.
+    /// A port that is not a number from 1 to 65535.
     Port,
 }
 
@@ -35,17 +35,17 @@ impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Syntax => "not a valid URL such as wss://example.com/chat",
-            Self::Blank => "there is white space before or behind the URL; remove it",
+            Self::Blank => "white space before or after the URL; remove it",
             Self::NotAscii => {
-                "the URL's host has letters beyond ASCII; write it in its ASCII form, such as \
+                "the URL's host has non-ASCII characters; write it in its ASCII form, such as \
                  xn--bcher-kva.example for b\u{fc}cher.example"
             }
             Self::Zone => {
-                "the URL's IPv6 address has a zone; leave out % and what follows, and choose the \
+                "the URL's IPv6 address has a zone; remove % and what follows, and select the \
                  interface by a route"
             }
-            Self::Scheme => "the URL begins with none of ws://, wss://, http://, https://",
-            Self::UserInfo => "the URL carries user info; send an authorization field instead",
+            Self::Scheme => "the URL's scheme is not ws, wss, http or https; expected a URL such as wss://example.com/chat",
+            Self::UserInfo => "the URL has user info; send an authorization header instead",
             Self::Fragment => "the URL has a fragment; write # as %23 if it belongs to the path",
             Self::Host => "the URL's host is missing or invalid",
             Self::Port => "the URL's port is not a number from 1 to 65535",
@@ -55,60 +55,88 @@ impl fmt::Display for UrlError {
 
 impl Error for UrlError {}
 
-/// Why a handshake could not be written, or why a client must fail it (RFC 6455 §4.1).
+/// An opening handshake that could not be made, or that a client must fail (RFC 6455 §4.1).
 ///
-/// A server that merely says no is no such error: its status and body are the caller's to report.
+/// There are two kinds. [`is_invalid_request`](Self::is_invalid_request) returns true for the first:
+///
+/// - The caller asked for something that cannot be sent, and nothing was sent: [`Url`](Self::Url),
+///   [`ReservedHeader`](Self::ReservedHeader), [`InvalidSubprotocol`](Self::InvalidSubprotocol),
+///   [`DuplicateSubprotocol`](Self::DuplicateSubprotocol),
+///   [`RequestTooLarge`](Self::RequestTooLarge). The same request always fails again.
+/// - The response of the server breaks the rules of the handshake: all others. A server that
+///   accepts a WebSocket gets [`UnofferedSubprotocol`](Self::UnofferedSubprotocol) and
+///   [`UnofferedExtension`](Self::UnofferedExtension), too, if it selected what the client did not
+///   offer.
+///
+/// A server that rejects the handshake with another status has not broken any rule: that is not
+/// this error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The URL names no WebSocket.
+    /// The URL is not valid for a WebSocket.
     Url(UrlError),
-    /// The caller set a field that is the handshake's own, or that belongs to one hop.
+    /// The caller set a header that belongs to the handshake or to one connection.
     ReservedHeader(HeaderName),
-    /// A subprotocol is not a token (RFC 6455 §4.1).
+    /// An offered subprotocol is not a token (RFC 6455 §4.1).
     InvalidSubprotocol(String),
-    /// A subprotocol is offered twice (RFC 6455 §4.1).
+    /// A subprotocol was offered twice (RFC 6455 §4.1).
     DuplicateSubprotocol(String),
-    /// The request's header list has this size in bytes (RFC 9113 §6.5.2), and the server takes
-    /// so many. It was not sent: the server could have ended the connection by it.
+    /// The size in bytes of the request's header list (RFC 9113 §6.5.2), and the server's smaller
+    /// limit. The request was not sent, as the server might close the connection because of it.
     RequestTooLarge(usize, u32),
-    /// The answer's header list has this size in bytes (RFC 9113 §6.5.2), and this side takes so
-    /// many.
+    /// The size in bytes of the response's header list (RFC 9113 §6.5.2), and this side's smaller
+    /// limit.
     AnswerTooLarge(usize, u32),
-    /// The answer's status is not the one that accepts.
+    /// The status of the response does not accept the handshake.
     Status(StatusCode),
-    /// A 101 that is not of HTTP/1.1.
+    /// A 101 response of an HTTP version other than 1.1.
     HttpVersion,
-    /// A 101 without `upgrade: websocket`.
+    /// A 101 response without `upgrade: websocket`.
     Upgrade,
-    /// A 101 without `connection: upgrade`.
+    /// A 101 response without `connection: upgrade`.
     Connection,
-    /// A 101 without `sec-websocket-accept`, or with more than one.
+    /// A 101 response without `sec-websocket-accept`, or with more than one.
     MissingAccept,
-    /// A 101 whose `sec-websocket-accept` answers another key.
+    /// A 101 response whose `sec-websocket-accept` does not match the key.
     WrongAccept,
-    /// A field of the answer does not follow its grammar.
+    /// A header of the response does not follow its grammar.
     MalformedHeader(HeaderName),
-    /// The answer names more than one subprotocol.
+    /// The response selects more than one subprotocol.
     SeveralSubprotocols,
-    /// The subprotocol was not offered.
+    /// The selected subprotocol was not offered.
     UnofferedSubprotocol(String),
-    /// The extension was not offered.
+    /// The selected extension was not offered.
     UnofferedExtension(String),
-    /// The answer holds an extension twice.
+    /// The response has an extension twice.
     RepeatedExtension(String),
-    /// The answer's permessage-deflate does not fit any offer (RFC 7692 §7.1).
+    /// The response's permessage-deflate parameters do not match any offer (RFC 7692 §7.1).
     Deflate(DeflateError),
+}
+
+impl HandshakeError {
+    /// Returns whether the caller's request was at fault, not the server's response. Nothing was
+    /// sent then, and the request fails in the same way until it is changed.
+    #[must_use]
+    pub fn is_invalid_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Url(_)
+                | Self::ReservedHeader(_)
+                | Self::InvalidSubprotocol(_)
+                | Self::DuplicateSubprotocol(_)
+                | Self::RequestTooLarge(..)
+        )
+    }
 }
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(_) => f.write_str("the URL cannot be opened as a WebSocket"),
+            Self::Url(_) => f.write_str("the URL is not valid for a WebSocket"),
             Self::ReservedHeader(name) => {
                 write!(
                     f,
-                    "the field {name} is the handshake's own and cannot be set"
+                    "header {name} is reserved for the WebSocket handshake and cannot be set"
                 )
             }
             Self::InvalidSubprotocol(name) => write!(f, "the subprotocol {name:?} is not a token"),
@@ -121,22 +149,31 @@ impl fmt::Display for HandshakeError {
             ),
             Self::AnswerTooLarge(size, limit) => write!(
                 f,
-                "the answer's header list of {size} bytes exceeds the limit of {limit}"
+                "the response's header list of {size} bytes exceeds this side's limit of {limit}"
             ),
-            Self::Status(status) => write!(f, "the status {status} does not accept a WebSocket"),
-            Self::HttpVersion => f.write_str("the 101 is not of HTTP/1.1"),
-            Self::Upgrade => f.write_str("the answer lacks upgrade: websocket"),
-            Self::Connection => f.write_str("the answer lacks connection: upgrade"),
-            Self::MissingAccept => f.write_str("the answer lacks a single sec-websocket-accept"),
-            Self::WrongAccept => f.write_str("the sec-websocket-accept does not match the key"),
-            Self::MalformedHeader(name) => write!(f, "the answer's field {name} is malformed"),
-            Self::SeveralSubprotocols => f.write_str("the answer names several subprotocols"),
+            Self::Status(status) => write!(
+                f,
+                "the response status {status} does not accept a WebSocket"
+            ),
+            Self::HttpVersion => f.write_str("the 101 response is not HTTP/1.1"),
+            Self::Upgrade => f.write_str("the response lacks upgrade: websocket"),
+            Self::Connection => f.write_str("the response lacks connection: upgrade"),
+            Self::MissingAccept => f.write_str("the response lacks a single sec-websocket-accept"),
+            Self::WrongAccept => {
+                f.write_str("the response's sec-websocket-accept does not match the key")
+            }
+            Self::MalformedHeader(name) => write!(f, "the response's header {name} is malformed"),
+            Self::SeveralSubprotocols => f.write_str("the response selects several subprotocols"),
             Self::UnofferedSubprotocol(name) => {
                 write!(f, "the subprotocol {name:?} was not offered")
             }
             Self::UnofferedExtension(name) => write!(f, "the extension {name:?} was not offered"),
-            Self::RepeatedExtension(name) => write!(f, "the extension {name:?} is there twice"),
-            Self::Deflate(_) => f.write_str("the answer's permessage-deflate fits no offer"),
+            Self::RepeatedExtension(name) => {
+                write!(f, "the response has the extension {name:?} twice")
+            }
+            Self::Deflate(_) => {
+                f.write_str("the response's permessage-deflate parameters match no offer")
+            }
         }
     }
 }
@@ -177,6 +214,8 @@ mod tests {
         let deflate = HandshakeError::from(DeflateError::Missing("x"));
         assert!(deflate.source().unwrap().to_string().contains('x'));
         assert!(HandshakeError::Upgrade.source().is_none());
+        assert!(url.is_invalid_request());
+        assert!(!deflate.is_invalid_request() && !HandshakeError::Upgrade.is_invalid_request());
 
         let name = HeaderName::from_static("x-name");
         for (error, part) in [

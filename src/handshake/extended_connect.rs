@@ -7,6 +7,7 @@ use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version, request, response};
 
+use super::authority::default_port_of;
 use super::request_fields::RequestFields;
 use super::syntax::{self, Field};
 use super::{
@@ -118,11 +119,11 @@ fn check_authority(parts: &request::Parts, host: &Field<'_>) -> Result<HostPort,
         return Err(Rejection::Malformed(":authority is missing"));
     };
     // Either scheme, whatever the transport: TLS may end, or begin, on the way.
-    let default_port = match parts.uri.scheme_str() {
-        Some("https") => 443,
-        Some("http") => 80,
-        Some(_) => return Err(Rejection::Malformed(":scheme is neither http nor https")),
-        None => return Err(Rejection::Malformed(":scheme is missing")),
+    let Some(scheme) = parts.uri.scheme_str() else {
+        return Err(Rejection::Malformed(":scheme is missing"));
+    };
+    let Some(default_port) = default_port_of(scheme) else {
+        return Err(Rejection::Malformed(":scheme is neither http nor https"));
     };
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     if !path.starts_with('/') {
@@ -161,8 +162,8 @@ fn accept(key: &Field<'_>) -> Option<http::HeaderValue> {
 /// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
 /// was not offered.
 pub fn response(
-    opening: &ParsedRequest,
-    agreed: &Negotiated,
+    request: &ParsedRequest,
+    negotiated: &Negotiated,
     headers: HeaderMap,
 ) -> Result<Response<()>, HandshakeError> {
     fields::check_own(&headers)?;
@@ -171,12 +172,12 @@ pub fn response(
     *response.version_mut() = Version::HTTP_2;
     let own = response.headers_mut();
     own.extend(
-        opening
+        request
             .accept
             .clone()
             .map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)),
     );
-    agreed.write(opening, own)?;
+    negotiated.write(&request.subprotocols, &request.extensions, own)?;
     fields::add_own(own, headers);
     Ok(response)
 }

@@ -5,57 +5,73 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::HandshakeError;
 use super::syntax;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
-/// Fields about the connection, not about the request.
-const CONNECTION_SPECIFIC: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    HTTP2_SETTINGS,
-];
-
-/// Fields that the handshake writes or reads itself, or that would give it a body.
-const HANDSHAKE: [HeaderName; 8] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::SEC_WEBSOCKET_ACCEPT,
-    header::SEC_WEBSOCKET_EXTENSIONS,
-    header::SEC_WEBSOCKET_KEY,
-    header::SEC_WEBSOCKET_PROTOCOL,
-    header::SEC_WEBSOCKET_VERSION,
-];
-
-/// Whether `name` is refused among the caller's own fields, because the handshake owns it or
-/// because it is about one connection.
-///
-/// Both transports refuse the same ones: a request that works over one works over the other.
-#[must_use]
-pub fn is_reserved(name: &HeaderName) -> bool {
-    HANDSHAKE.contains(name) || CONNECTION_SPECIFIC.contains(name)
+/// Returns whether HTTP/2 forbids the field (RFC 9113 §8.2.2). `te`, which it allows with the value
+/// `trailers`, is not among these fields.
+#[inline]
+pub(crate) fn is_forbidden_in_http2(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+    )
 }
 
-/// Removes what is meant for this hop only, as an intermediary must (RFC 9110 §7.6.1): what
-/// `connection` names, the fields about the connection, and everything for proxies.
+/// Returns whether the field is about one connection, not about a request or response.
+pub(crate) fn is_connection_specific(name: &HeaderName) -> bool {
+    is_forbidden_in_http2(name) || matches!(name.as_str(), "te" | "trailer" | "http2-settings")
+}
+
+/// Returns whether the handshake writes or reads the field itself, or the field would announce a
+/// body.
+fn is_of_handshake(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "expect"
+            | "sec-websocket-accept"
+            | "sec-websocket-extensions"
+            | "sec-websocket-key"
+            | "sec-websocket-protocol"
+            | "sec-websocket-version"
+    )
+}
+
+/// Returns whether callers may not set `name` themselves, because it belongs to the handshake or
+/// to one connection.
+///
+/// The same fields are reserved over both versions of HTTP, so that a request which works over one
+/// works over the other.
+#[must_use]
+pub fn is_reserved(name: &HeaderName) -> bool {
+    is_of_handshake(name) || is_connection_specific(name)
+}
+
+/// Removes the fields for which `matches` returns true.
+fn remove_if(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|n| matches(n)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Removes the fields that HTTP/2 forbids (RFC 9113 §8.2.2), except `te`.
+pub(crate) fn remove_forbidden_in_http2(headers: &mut HeaderMap) {
+    remove_if(headers, is_forbidden_in_http2);
+}
+
+/// Removes the fields that an intermediary must not forward (RFC 9110 §7.6.1): those that
+/// `connection` names, those about the connection, and all `proxy-` fields.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = syntax::elements(headers, header::CONNECTION)
         .flatten()
         .filter_map(|name| name.parse().ok())
         .collect();
-    let proxy = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("proxy-"));
-    let proxy: Vec<HeaderName> = proxy.cloned().collect();
-    for name in named.iter().chain(&proxy).chain(&CONNECTION_SPECIFIC) {
+    for name in named {
         headers.remove(name);
     }
+    remove_if(headers, |name| {
+        is_connection_specific(name) || name.as_str().starts_with("proxy-")
+    });
 }
 
 /// As [`remove_hop_by_hop`], for a message that is passed on with its body: `trailer`, which
@@ -78,9 +94,7 @@ pub fn keep_end_to_end(headers: &mut HeaderMap) -> bool {
 /// answer, can be passed on as a caller's own fields.
 pub fn remove_reserved(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
-    for name in &HANDSHAKE {
-        headers.remove(name);
-    }
+    remove_if(headers, is_of_handshake);
 }
 
 /// Joins the `cookie` fields that HTTP/2 lets a client split, as HTTP/1.1 allows only one
@@ -98,19 +112,29 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     headers.insert(header::COOKIE, joined);
 }
 
-/// The value of the first cookie of this name (RFC 6265 §4.2.1), in however many `cookie` fields
-/// they came; without the quotes that may be around it.
+/// Returns the values of the cookies of this name (RFC 6265 §4.2.1), without the quotes that may
+/// surround them. HTTP/2 allows several `cookie` fields (RFC 9113 §8.2.3).
+pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let fields = headers.get_all(header::COOKIE).into_iter();
+    let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        let value = pair[at + 1..].trim_ascii();
+        let unquoted = value
+            .strip_prefix(b"\"")
+            .and_then(|value| value.strip_suffix(b"\""));
+        (pair[..at].trim_ascii() == name.as_bytes()).then(|| unquoted.unwrap_or(value))
+    })
+}
+
+/// Returns the value of the first cookie of this name whose value is ASCII (RFC 6265 §4.2.1),
+/// without the quotes that may surround it. Searches all `cookie` fields.
 #[must_use]
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let fields = headers.get_all(header::COOKIE).into_iter();
-    let mut pairs = fields
-        .filter_map(|field| field.to_str().ok())
-        .flat_map(|field| field.split(';'))
-        .filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(known, _)| known.trim() == name)?;
-    let value = value.trim();
-    let unquoted = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
-    Some(unquoted.unwrap_or(value))
+    cookies(headers, name).find_map(|value| {
+        let text = str::from_utf8(value).ok()?;
+        text.is_ascii().then_some(text)
+    })
 }
 
 /// Adds the caller's fields behind the handshake's; mostly there are none.
@@ -177,16 +201,19 @@ pub(super) mod tests {
 
     #[test]
     fn rfc6265_4_2_1_cookies_by_name() {
-        let headers = map(&[
+        let mut headers = map(&[
             ("cookie", "a=1; b=\"two\"; a=no;c = x=y ;d"),
             ("cookie", "e="),
         ]);
+        let latin = HeaderValue::from_bytes(b"f=\xe4; f=7").unwrap();
+        headers.append("cookie", latin);
         for (name, value) in [
             ("a", Some("1")),
             ("b", Some("two")),
             ("c", Some("x=y")),
             ("d", None),
             ("e", Some("")),
+            ("f", Some("7")),
             ("A", None),
             ("", None),
         ] {
@@ -232,9 +259,27 @@ pub(super) mod tests {
 
     #[test]
     fn callers_may_not_write_the_handshake() {
-        for name in CONNECTION_SPECIFIC.iter().chain(&HANDSHAKE) {
+        for name in [
+            "connection",
+            "content-length",
+            "expect",
+            "host",
+            "http2-settings",
+            "keep-alive",
+            "proxy-connection",
+            "sec-websocket-accept",
+            "sec-websocket-extensions",
+            "sec-websocket-key",
+            "sec-websocket-protocol",
+            "sec-websocket-version",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+        ] {
+            let name = HeaderName::from_static(name);
             let mut headers = map(&[("x-mine", "1")]);
-            headers.insert(name, HeaderValue::from_static("x"));
+            headers.insert(&name, HeaderValue::from_static("x"));
             let refused = Err(HandshakeError::ReservedHeader(name.clone()));
             assert_eq!(check_own(&headers), refused, "{name}");
         }

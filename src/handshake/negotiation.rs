@@ -6,7 +6,7 @@ use http::header::{
 
 use super::deflate::{self, DeflateConfig, DeflateParams};
 use super::extensions::{self, Extension};
-use super::{HandshakeError, ParsedRequest, subprotocol, syntax};
+use super::{HandshakeError, subprotocol, syntax};
 
 /// What a client offers; nothing, by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -81,18 +81,19 @@ pub struct Negotiated {
 }
 
 impl Negotiated {
-    /// Checks that it answers the request, and writes it.
+    /// Writes the response's fields, having checked that the client offered everything in them.
     pub(super) fn write(
         &self,
-        opening: &ParsedRequest,
+        offered_subprotocols: &[String],
+        offered_extensions: &[Extension],
         headers: &mut HeaderMap,
     ) -> Result<(), HandshakeError> {
         if let Some(name) = &self.subprotocol
-            && !opening.subprotocols.contains(name)
+            && !offered_subprotocols.contains(name)
         {
             return Err(HandshakeError::UnofferedSubprotocol(name.clone()));
         }
-        check_offered(&self.extensions, &opening.extensions)?;
+        check_offered(&self.extensions, offered_extensions)?;
         let subprotocol = self.subprotocol.as_slice();
         write_lists(headers, subprotocol, &self.extensions);
         Ok(())

@@ -19,7 +19,7 @@ use std::fmt;
 use http::HeaderValue;
 
 use super::Rejection;
-use super::authority::{HostPort, Pattern, PortPattern};
+use super::authority::{HostPort, Pattern, PortPattern, default_port_of};
 use super::syntax;
 
 /// The origins that may open a socket. Without an `origin`, anyone may: that is no browser.
@@ -174,7 +174,7 @@ impl AllowedOrigins {
         let Some((scheme, host)) = split(origin) else {
             return false;
         };
-        let default_port = default_port(&scheme);
+        let default_port = default_port_of(&scheme);
         let parsed = host.parse::<HostPort>().ok();
         let same_host = self.same_host
             && default_port.is_some_and(|port| {
@@ -206,7 +206,7 @@ fn matches(pattern: &Pattern, host: &HostPort, default_port: Option<u16>) -> boo
 /// Whether what follows `scheme://` in a pattern, and is no host, may be meant as it stands. A
 /// `*` that is not where hosts have one would be taken for more than it is.
 fn is_literal(scheme: &str, rest: &str) -> bool {
-    default_port(scheme).is_none()
+    default_port_of(scheme).is_none()
         && rest
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'*')
@@ -219,14 +219,6 @@ fn split(origin: &str) -> Option<(String, &str)> {
     let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(is_scheme_byte);
     valid.then(|| (scheme.to_ascii_lowercase(), host))
-}
-
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    }
 }
 
 /// A pattern that describes no origin.

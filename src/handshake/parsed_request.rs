@@ -5,18 +5,9 @@ use http::header::{HeaderMap, HeaderValue};
 use super::request_fields::RequestFields;
 use super::syntax::Field;
 use super::{
-    AllowedHosts, AllowedOrigins, DeflateConfig, Extension, HostPort, Negotiated, Rejection,
-    extensions, subprotocol,
+    AllowedHosts, AllowedOrigins, DeflateConfig, Extension, HandshakeKind, HostPort, Negotiated,
+    Rejection, extensions, subprotocol,
 };
-
-/// The version of HTTP that a handshake goes over, and with it the kind of handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HandshakeKind {
-    /// An Upgrade (RFC 6455 §4).
-    Http1,
-    /// An extended CONNECT (RFC 8441 §4).
-    Http2,
-}
 
 /// A valid request for a socket, as a server sees it.
 ///

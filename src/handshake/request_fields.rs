@@ -2,6 +2,7 @@
 
 use http::header::HeaderMap;
 
+use super::headers::is_forbidden_in_http2;
 use super::syntax::Field;
 
 /// Found in one pass over all fields: to look each one up costs a server more than all else
@@ -33,9 +34,8 @@ impl<'a> RequestFields<'a> {
                 "sec-websocket-protocol" => found.has_subprotocols = true,
                 "sec-websocket-extensions" => found.has_extensions = true,
                 "te" if value.as_bytes().eq_ignore_ascii_case(b"trailers") => {}
-                "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding"
-                | "upgrade" => found.connection_specific = true,
-                _ => {}
+                "te" => found.connection_specific = true,
+                _ => found.connection_specific |= is_forbidden_in_http2(name),
             }
         }
         found

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Parts, PathAndQuery, Scheme, Uri};
 
 use super::UrlError;
-use super::authority::{HostPort, InvalidHostPort};
+use super::authority::{HostPort, InvalidHostPort, default_port};
 
 /// Where a socket leads: parsed from `ws://` and `wss://` URLs, and from `http://` and
 /// `https://`, which mean the same.
@@ -24,7 +24,7 @@ use super::authority::{HostPort, InvalidHostPort};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    origin: Endpoint,
+    endpoint: Endpoint,
     // In the types of a `Uri`, which is made of them for each request: their clones share memory.
     authority: Authority,
     path: PathAndQuery,
@@ -32,6 +32,7 @@ pub struct Target {
 
 /// What connections can be shared by: equal for targets that one connection may serve.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Endpoint {
     /// Whether TLS is used.
     pub secure: bool,
@@ -56,19 +57,19 @@ impl Target {
     /// Whether the scheme asks for TLS.
     #[must_use]
     pub fn secure(&self) -> bool {
-        self.origin.secure
+        self.endpoint.secure
     }
 
     /// The host to dial, in lower case; an IPv6 address has no brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.origin.host
+        &self.endpoint.host
     }
 
     /// The port to dial: 443 or 80 if the URL names none.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.origin.port
+        self.endpoint.port
     }
 
     /// What goes into `Host` or `:authority`: the default port is left out.
@@ -90,7 +91,7 @@ impl Target {
     /// ```
     #[must_use]
     pub fn with_authority(mut self, authority: &HostPort) -> Self {
-        let default_port = if self.secure() { 443 } else { 80 };
+        let default_port = default_port(self.secure());
         self.authority = shown(&authority.clone().without_port(default_port));
         self
     }
@@ -101,10 +102,10 @@ impl Target {
         self.path.as_str()
     }
 
-    /// The key that a pool of connections goes by.
+    /// Returns the server that the target is on: the key by which connections are shared.
     #[must_use]
-    pub fn origin(&self) -> &Endpoint {
-        &self.origin
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The URI in the schemes of HTTP, as an extended CONNECT needs it (RFC 8441 §5).
@@ -180,7 +181,7 @@ impl TryFrom<&Uri> for Target {
             InvalidHostPort::Host => UrlError::Host,
             InvalidHostPort::Port => UrlError::Port,
         })?;
-        let default_port = if secure { 443 } else { 80 };
+        let default_port = default_port(secure);
         let port = named.port().unwrap_or(default_port);
         let named = named.without_port(default_port);
         let authority = if named.is_written(authority.as_str()) {
@@ -188,7 +189,7 @@ impl TryFrom<&Uri> for Target {
         } else {
             shown(&named)
         };
-        let origin = Endpoint {
+        let endpoint = Endpoint {
             secure,
             host: named.into_host(),
             port,
@@ -198,7 +199,7 @@ impl TryFrom<&Uri> for Target {
             path => normal_path(path.map_or("", PathAndQuery::as_str))?,
         };
         Ok(Self {
-            origin,
+            endpoint,
             authority,
             path,
         })
@@ -367,18 +368,18 @@ mod tests {
             assert_eq!(called.authority(), shown);
             assert_eq!(called.host_value(), shown);
             assert_eq!(called.http_uri().authority().unwrap().as_str(), shown);
-            assert_eq!(called.origin(), target.origin());
+            assert_eq!(called.endpoint(), target.endpoint());
             assert_eq!(called.path_and_query(), "/a?b");
         }
     }
 
     #[test]
-    fn one_connection_serves_equal_origins() {
-        let origin = |url: &str| url.parse::<Target>().unwrap().origin().clone();
-        assert_eq!(origin("wss://A/x"), origin("https://a:443/y"));
-        assert_ne!(origin("wss://a/"), origin("ws://a:443/"));
-        assert_eq!(origin("wss://a/").to_string(), "wss://a:443");
-        assert_eq!(origin("ws://[::1]/").to_string(), "ws://[::1]:80");
+    fn connections_are_shared_by_equal_endpoints() {
+        let endpoint = |url: &str| url.parse::<Target>().unwrap().endpoint().clone();
+        assert_eq!(endpoint("wss://A/x"), endpoint("https://a:443/y"));
+        assert_ne!(endpoint("wss://a/"), endpoint("ws://a:443/"));
+        assert_eq!(endpoint("wss://a/").to_string(), "wss://a:443");
+        assert_eq!(endpoint("ws://[::1]/").to_string(), "ws://[::1]:80");
     }
 
     #[test]

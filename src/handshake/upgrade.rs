@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version, request, response};
 
-use super::authority;
+use super::authority::{self, default_port};
 use super::headers as fields;
 use super::request_fields::RequestFields;
 use super::syntax::{self, Field};
@@ -140,7 +140,7 @@ fn host(parts: &request::Parts) -> Result<HostPort, Rejection> {
     if !parts.uri.path().starts_with('/') {
         return Err(Rejection::Host);
     }
-    authority::of_request(parts, 80)
+    authority::of_request(parts, default_port(false))
 }
 
 /// Bytes behind the request's head would be a body to one reader and frames to another
@@ -152,7 +152,6 @@ fn has_body(headers: &HeaderMap, length: &Field<'_>) -> bool {
 
 /// Checks that the codings of a plain HTTP request's body are known, of which there is one:
 /// `chunked` (RFC 9112 §6.1).
-#[cfg(feature = "net")]
 pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     match syntax::field(headers, TRANSFER_ENCODING) {
         Field::Absent => Ok(()),
@@ -167,8 +166,8 @@ pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection
 /// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
 /// was not offered.
 pub fn response(
-    opening: &ParsedRequest,
-    agreed: &Negotiated,
+    request: &ParsedRequest,
+    negotiated: &Negotiated,
     headers: HeaderMap,
 ) -> Result<Response<()>, HandshakeError> {
     fields::check_own(&headers)?;
@@ -179,12 +178,12 @@ pub fn response(
     own.insert(UPGRADE, WEBSOCKET);
     own.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     own.extend(
-        opening
+        request
             .accept
             .clone()
             .map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)),
     );
-    agreed.write(opening, own)?;
+    negotiated.write(&request.subprotocols, &request.extensions, own)?;
     fields::add_own(own, headers);
     Ok(response)
 }

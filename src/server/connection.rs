@@ -26,7 +26,7 @@ use super::{Body, Peer, rejection_log};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{
-    HandshakeKind, ParsedRequest, Rejection, extended_connect, headers, upgrade,
+    HandshakeKind, ParsedRequest, Rejection, authority, extended_connect, headers, upgrade,
 };
 use crate::metrics::{Handshake, Observed, OpenConnection};
 use crate::transport::h2::header_list::{self, TooLarge};
@@ -371,7 +371,7 @@ impl Connection {
     }
 
     fn default_port(&self) -> u16 {
-        if self.peer.tls.is_some() { 443 } else { 80 }
+        authority::default_port(self.peer.tls.is_some())
     }
 }
 

@@ -6,9 +6,7 @@ use std::pin::pin;
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -18,22 +16,13 @@ use tokio::time::timeout;
 use super::Body;
 use super::connection::status;
 use super::serve::{Fallback, ResponseBody};
+use crate::handshake::headers;
 use crate::transport::StreamError;
 use crate::transport::h2::{ConnectionHandle, H2Body, H2Incoming, H2Responder, SendBuf, send_head};
 use crate::transport::linger::LINGER;
 
 /// Bytes of a response that are handed to `h2` at a time.
 const PIECE: usize = 64 * 1024;
-
-/// Fields of HTTP/1.1 connections that have no place in HTTP/2 (RFC 9113
-/// §8.2.2).
-const HOP_BY_HOP: [HeaderName; 5] = [
-    CONNECTION,
-    UPGRADE,
-    TRANSFER_ENCODING,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 /// Asks the fallback; its failure is a 500.
 pub(super) async fn call(fallback: &Fallback, request: Request<Body>) -> Response<ResponseBody> {
@@ -112,9 +101,7 @@ pub(super) fn send(responder: H2Responder, response: Response<ResponseBody>, is_
 /// The head as HTTP/2 wants it, the body, and whether there is none.
 fn split(response: Response<ResponseBody>, is_head: bool) -> (Response<()>, ResponseBody, bool) {
     let (mut parts, body) = response.into_parts();
-    for name in HOP_BY_HOP {
-        parts.headers.remove(name);
-    }
+    headers::remove_forbidden_in_http2(&mut parts.headers);
     let end = is_head || body.is_end_stream();
     if let Some(length) = body.size_hint().exact()
         && !(parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT)

@@ -42,7 +42,7 @@ fn bad_usage_exits_2() {
 #[test]
 fn what_no_request_can_be_made_of_exits_2() {
     let wrong: [(&[&str], &str); 8] = [
-        (&["example.com"], "begins with none of ws://, wss://"),
+        (&["example.com"], "scheme is not ws, wss, http or https"),
         (&[""], "not a valid URL such as wss://"),
         (
             &["ws://127.0.0.1:1", "-H", "a b: c"],
@@ -50,7 +50,7 @@ fn what_no_request_can_be_made_of_exits_2() {
         ),
         (
             &["ws://127.0.0.1:1", "-H", "upgrade: x"],
-            "upgrade is the handshake's own",
+            "header upgrade is reserved",
         ),
         (&["ws://127.0.0.1:1", "--origin", "a\nb"], "--origin"),
         (

@@ -257,7 +257,7 @@ impl Place {
     pub(super) fn of(client: &Client, upstream: &Upstream, target: &Target) -> Self {
         Self {
             client: ByIdentity(client.clone()),
-            origin: target.origin().clone(),
+            origin: target.endpoint().clone(),
             address: upstream.reached_at(),
             version: upstream.http_version(),
         }

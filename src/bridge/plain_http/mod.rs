@@ -142,7 +142,7 @@ fn admit(
         access.because(rejection);
         rejection.to_response(via)
     };
-    let default_port = if peer.tls().is_some() { 443 } else { 80 };
+    let default_port = authority::default_port(peer.tls().is_some());
     let authority = authority::of_request(parts, default_port);
     let authority = authority.map_err(|rejection| no(rejection, &mut ticket.access))?;
     ticket.access.asks(&authority);

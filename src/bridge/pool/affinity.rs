@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{COOKIE, InvalidHeaderValue};
+use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::handshake::headers;
 
 /// Leads requests that have something in common to the same server of a pool,
 /// as long as it is there and healthy. Nothing is remembered: which server is
@@ -73,7 +75,9 @@ impl Affinity {
     /// What the request has in common with others.
     pub(super) fn key(&self, request: &HeaderMap, peer: IpAddr) -> Option<Vec<u8>> {
         match &self.0 {
-            Kind::Cookie { name, .. } => cookie(request, name).map(<[u8]>::to_vec),
+            Kind::Cookie { name, .. } => headers::cookies(request, name)
+                .find(|value| !value.is_empty())
+                .map(<[u8]>::to_vec),
             Kind::Header(name) => request.get(name).map(|value| value.as_bytes().to_vec()),
             Kind::Client => Some(peer.to_canonical().to_string().into_bytes()),
         }
@@ -103,19 +107,6 @@ pub(super) fn key_from(bytes: [u8; 16]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The first cookie of this name that has a value. HTTP/2 may split the field
-/// (RFC 9113 §8.2.3).
-fn cookie<'a>(request: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let fields = request.get_all(COOKIE).iter();
-    let mut pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
-    pairs.find_map(|pair| {
-        let pair = pair.trim_ascii();
-        let at = pair.iter().position(|byte| *byte == b'=')?;
-        let value = &pair[at + 1..];
-        (&pair[..at] == name.as_bytes() && !value.is_empty()).then_some(value)
-    })
-}
-
 /// What no affinity can go by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -140,6 +131,7 @@ impl std::error::Error for InvalidAffinity {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::COOKIE;
 
     fn request(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let field = |(name, value): &(&'static str, &'static str)| {
@@ -162,6 +154,7 @@ mod tests {
             (&[("cookie", "a=b; lb=x;c=d")], Some("x")),
             (&[("cookie", "a=b"), ("cookie", "lb=x=y")], Some("x=y")),
             (&[("cookie", "lb=; lb=y")], Some("y")),
+            (&[("cookie", "lb=\"x\"")], Some("x")),
             (&[("cookie", "xlb=x; lb; LB=z")], None),
             (&[("lb", "x")], None),
             (&[], None),

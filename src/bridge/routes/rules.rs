@@ -4,18 +4,7 @@ use std::fmt;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Fields of connections and of the handshake: the bridge's own business.
-const NOT_TO_BE_CHANGED: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TRANSFER_ENCODING,
-    header::CONTENT_LENGTH,
-    header::TE,
-    header::TRAILER,
-    header::HOST,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+use crate::handshake::headers::is_connection_specific;
 
 /// Header fields to remove and to set, in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,8 +69,9 @@ impl HeaderRules {
 fn changeable(name: &str) -> Result<HeaderName, InvalidHeaderRule> {
     let parsed =
         HeaderName::try_from(name).map_err(|_| InvalidHeaderRule::Name(name.to_owned()))?;
-    let of_handshake = parsed.as_str().starts_with("sec-websocket-");
-    if of_handshake || NOT_TO_BE_CHANGED.contains(&parsed) {
+    let of_handshake = matches!(parsed, header::HOST | header::CONTENT_LENGTH)
+        || parsed.as_str().starts_with("sec-websocket-");
+    if of_handshake || is_connection_specific(&parsed) {
         return Err(InvalidHeaderRule::Reserved(parsed));
     }
     Ok(parsed)

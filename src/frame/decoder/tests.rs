@@ -329,7 +329,7 @@ fn nothing_is_kept_between_messages() {
         let (events, error) = decode_chunks(&mut decoder, bytes.chunks(1));
         assert_eq!((events.len(), error), (2, None));
         assert!(decoder.message.is_none() && decoder.control.is_none());
-        assert!(matches!(decoder.place, Place::Header { len: 0, .. }));
+        assert!(matches!(decoder.position, Position::Header { len: 0, .. }));
     }
 }
 

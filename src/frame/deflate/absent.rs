@@ -1,9 +1,11 @@
-//! Without the feature `deflate` no socket has a compressor: types without a value, so that the
-//! code around them needs no `cfg`, and the compiler drops what would use one.
+//! Stands in for `codec` without the feature `deflate`: types without values.
+//!
+//! No connection can have a compressor then. The code that would use one needs no `cfg`, and the
+//! compiler removes it.
 
 use bytes::Bytes;
 
-use super::{Deflate, Work};
+use super::Deflate;
 use crate::frame::ProtocolError;
 
 #[derive(Debug)]
@@ -12,8 +14,20 @@ pub(in crate::frame) enum Compressor {}
 #[derive(Debug)]
 pub(in crate::frame) enum Inflater {}
 
+#[derive(Debug)]
+pub(in crate::frame) enum Work {}
+
+impl Work {
+    pub(in crate::frame) const fn get(&self) -> usize {
+        match *self {}
+    }
+
+    pub(in crate::frame) const fn deduct(&mut self, _work: usize) -> usize {
+        match *self {}
+    }
+}
+
 impl Compressor {
-    #[cfg(feature = "net")]
     pub(in crate::frame) const fn work(&mut self) -> &mut Work {
         match *self {}
     }
@@ -22,15 +36,15 @@ impl Compressor {
         match *self {}
     }
 
-    pub(in crate::frame) const fn forget(&mut self) {
+    pub(in crate::frame) const fn release(&mut self) {
         match *self {}
     }
 
-    pub(in crate::frame) fn alone(&self, _payload: &[u8]) -> Option<Bytes> {
+    pub(in crate::frame) fn compress_alone(&self, _payload: &[u8]) -> Option<Bytes> {
         match *self {}
     }
 
-    pub(in crate::frame) fn step_aside(&mut self) {
+    pub(in crate::frame) fn restart(&mut self) {
         match *self {}
     }
 
@@ -42,11 +56,11 @@ impl Compressor {
         match *self {}
     }
 
-    pub(in crate::frame) fn begin(&mut self, _piece: &[u8], _len: usize) -> Option<Bytes> {
+    pub(in crate::frame) fn compress_first(&mut self, _piece: &[u8], _len: usize) -> Option<Bytes> {
         match *self {}
     }
 
-    pub(in crate::frame) fn go_on(&mut self, _piece: &[u8], _last: bool) -> Bytes {
+    pub(in crate::frame) fn compress_next(&mut self, _piece: &[u8], _last: bool) -> Bytes {
         match *self {}
     }
 }
@@ -56,7 +70,7 @@ impl Inflater {
         match *self {}
     }
 
-    pub(in crate::frame) const fn is_tired(&self) -> bool {
+    pub(in crate::frame) const fn must_pause(&self) -> bool {
         match *self {}
     }
 

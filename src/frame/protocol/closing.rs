@@ -1,4 +1,4 @@
-//! The closing handshake (RFC 6455 §7), seen from one end:
+//! The closing handshake (RFC 6455 §7), as one endpoint sees it:
 //!
 //! ```text
 //!             close()                        write(), once the pending
@@ -6,12 +6,12 @@
 //!    │                          │             fragments are out               │
 //!    │ peer's Close             │ peer's Close                                │ peer's Close
 //!    ▼                          ▼                                             ▼
-//!   echo owed ◄─────────────────┘             write()                      closed
+//!   echo due  ◄─────────────────┘             write()                      closed
 //!    └──────────────────────────────────────────────────────────────────────►
 //! ```
 //!
-//! The peer's breach of the protocol leads from anywhere to a Close that says so being owed,
-//! unless ours was sent already; nothing is received after it.
+//! A violation of the protocol by the peer makes a Close frame with the matching code due in any
+//! state, unless ours was sent already. Nothing is received after it.
 
 use bytes::Bytes;
 
@@ -21,51 +21,53 @@ use crate::frame::encoder::{Frame, Output};
 use crate::frame::error::{ProtocolError, SendError};
 use crate::frame::header::OpCode;
 
-/// What there is to know from the first sign of the end on.
+/// The state of a connection that is closing.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
-    /// Our Close frame is written.
+    /// Whether our Close frame has been written.
     pub(super) sent: bool,
-    /// What our Close frame says, while it is not sent.
+    /// The content of our Close frame, until it is sent.
     ours: Option<CloseFrame>,
-    /// The peer's Close frame.
+    /// The peer's Close frame, once received.
     pub(super) theirs: Option<Option<CloseFrame>>,
+    /// The peer's violation of the protocol.
     pub(super) error: Option<ProtocolError>,
 }
 
 impl Protocol {
-    /// Whether our Close frame is written.
+    /// Returns whether our Close frame has been written.
     #[must_use]
     pub fn close_sent(&self) -> bool {
         self.closing.as_ref().is_some_and(|closing| closing.sent)
     }
 
-    /// The peer's Close frame: `None` when there was none yet, `Some(None)` when it was empty.
+    /// Returns the peer's Close frame: `None` if it has not been received, `Some(None)` if it was
+    /// empty.
     #[must_use]
     pub fn received_close(&self) -> Option<Option<&CloseFrame>> {
         Some(self.closing.as_ref()?.theirs.as_ref()?.as_ref())
     }
 
-    /// Whether both Close frames have passed: the end of the transport may follow (RFC 6455
+    /// Returns whether Close frames have been exchanged: the transport may be closed now (RFC 6455
     /// §7.1.1).
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.close_sent() && self.received_close().is_some()
     }
 
-    /// How the peer broke the protocol, if it did.
+    /// Returns the peer's violation of the protocol, if there was one.
     #[must_use]
     pub fn failed(&self) -> Option<&ProtocolError> {
         self.closing.as_ref()?.error.as_ref()
     }
 
-    /// Begins the closing handshake; no message can be sent after it. The Close frame is written
-    /// at once, or, when fragments of a message are pending, by the [`write`](Self::write) that
-    /// writes the last of them.
+    /// Begins the closing handshake. No message can be sent afterwards. The Close frame is written
+    /// at once or, if fragments of a message are pending, by the [`write`](Self::write) that writes
+    /// the last of them.
     ///
     /// # Errors
-    /// [`SendError::InvalidCloseFrame`]: nothing has happened. [`SendError::Closed`]: a Close
-    /// frame is sent or owed already, which stands.
+    /// [`SendError::InvalidCloseFrame`] if `frame` cannot be sent, and [`SendError::Closed`] if a
+    /// Close frame was sent or is due already. Nothing changes then.
     pub fn close(
         &mut self,
         frame: Option<CloseFrame>,

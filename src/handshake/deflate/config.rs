@@ -1,16 +1,16 @@
-//! What a user says of permessage-deflate.
+//! The configuration of permessage-deflate.
 
 use super::{DeflateParams, WindowBits};
 use crate::frame::{Deflate, Role};
 
-/// What one side wants of permessage-deflate; the default is full windows, kept from message to
-/// message.
+/// Configures permessage-deflate for one side. Default: full windows, kept from message to message.
 ///
-/// "Server" and "client" name who compresses: `server_…` is about messages from the server.
+/// `server_` settings are about messages that the server sends, `client_` settings about those that
+/// the client sends; either side can limit both directions.
 ///
-/// Each direction of a socket keeps its window from message to message, unless that is given up:
-/// up to 380 KB for what is sent and 48 KB for what is received, from the first compressed message
-/// on. [`no_context_takeover`](Self::no_context_takeover) needs them only while a message passes.
+/// A socket keeps a window for each direction from message to message: up to 380 KB to send and
+/// 48 KB to receive, from the first compressed message on.
+/// [`no_context_takeover`](Self::no_context_takeover) allocates them per message instead.
 ///
 /// ```
 /// use h2ws::handshake::DeflateConfig;
@@ -19,22 +19,24 @@ use crate::frame::{Deflate, Role};
 /// assert!(config.server_no_context_takeover && config.client_no_context_takeover);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeflateConfig {
-    /// The server forgets its window after each message: it keeps no memory, and compresses less.
+    /// Whether the server drops its window after each message, which saves memory and compresses
+    /// less. Default false.
     pub server_no_context_takeover: bool,
-    /// The client forgets its window after each message.
+    /// Whether the client drops its window after each message. Default false.
     pub client_no_context_takeover: bool,
-    /// The largest window the server compresses with. For a server's own compressor, 8 counts
-    /// as [`WindowBits::MIN_COMPRESS`].
+    /// Maximum window of the server's compressor. A server treats 8 as
+    /// [`WindowBits::MIN_COMPRESS`]. Default [`WindowBits::MAX`].
     pub server_max_window_bits: WindowBits,
-    /// The largest window the client compresses with. For a client's own compressor, 8 counts
-    /// as [`WindowBits::MIN_COMPRESS`]. A server that sets less than 15 declines clients that
-    /// do not say they can be limited: their sockets go uncompressed.
+    /// Maximum window of the client's compressor. A client treats 8 as
+    /// [`WindowBits::MIN_COMPRESS`]. If a server sets less than 15, the WebSockets of clients that
+    /// do not support a limit are not compressed. Default [`WindowBits::MAX`].
     pub client_max_window_bits: WindowBits,
-    /// Messages shorter than this, in bytes, this side sends as they are. Not negotiated. Default:
+    /// Minimum size, in bytes, of a message that this side compresses. Not negotiated. Default
     /// [`Deflate::THRESHOLD`].
     pub threshold: usize,
-    /// How hard this side tries, from 1 (fast) to 9 (small). Not negotiated. Default:
+    /// Compression level of this side, from 1 (fastest) to 9 (smallest). Not negotiated. Default
     /// [`Deflate::LEVEL`].
     pub level: u8,
 }
@@ -53,8 +55,8 @@ impl Default for DeflateConfig {
 }
 
 impl DeflateConfig {
-    /// Both sides forget their windows after each message: an idle socket then costs nothing, and
-    /// messages are compressed each on its own.
+    /// Makes both sides drop their windows after each message: an idle socket then takes no memory
+    /// for compression, and each message is compressed on its own.
     #[must_use]
     pub const fn no_context_takeover(mut self) -> Self {
         self.server_no_context_takeover = true;
@@ -62,10 +64,38 @@ impl DeflateConfig {
         self
     }
 
+    /// Sets [`server_no_context_takeover`](Self#structfield.server_no_context_takeover).
+    #[must_use]
+    pub const fn server_no_context_takeover(mut self, enabled: bool) -> Self {
+        self.server_no_context_takeover = enabled;
+        self
+    }
+
+    /// Sets [`client_no_context_takeover`](Self#structfield.client_no_context_takeover).
+    #[must_use]
+    pub const fn client_no_context_takeover(mut self, enabled: bool) -> Self {
+        self.client_no_context_takeover = enabled;
+        self
+    }
+
     /// Limits the windows of both sides.
     #[must_use]
     pub const fn max_window_bits(mut self, bits: WindowBits) -> Self {
         self.server_max_window_bits = bits;
+        self.client_max_window_bits = bits;
+        self
+    }
+
+    /// Sets [`server_max_window_bits`](Self#structfield.server_max_window_bits).
+    #[must_use]
+    pub const fn server_max_window_bits(mut self, bits: WindowBits) -> Self {
+        self.server_max_window_bits = bits;
+        self
+    }
+
+    /// Sets [`client_max_window_bits`](Self#structfield.client_max_window_bits).
+    #[must_use]
+    pub const fn client_max_window_bits(mut self, bits: WindowBits) -> Self {
         self.client_max_window_bits = bits;
         self
     }
@@ -84,7 +114,7 @@ impl DeflateConfig {
         self
     }
 
-    /// What to compress with at the end `role`, once `params` are agreed.
+    /// Returns the settings of the end `role` after the handshake has negotiated `params`.
     #[must_use]
     pub fn at(&self, role: Role, params: &DeflateParams) -> Deflate {
         let server = (
@@ -128,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn setters_set_both_directions() {
+    fn setters_set_one_direction_or_both() {
         let bits = WindowBits::MIN_COMPRESS;
         let config = DeflateConfig::default()
             .no_context_takeover()
@@ -141,5 +171,15 @@ mod tests {
             ..DeflateConfig::default()
         };
         assert_eq!(config, expected);
+        let one_by_one = DeflateConfig::default()
+            .server_no_context_takeover(true)
+            .client_no_context_takeover(true)
+            .server_max_window_bits(bits)
+            .client_max_window_bits(bits);
+        assert_eq!(one_by_one, expected);
+        let server = DeflateConfig::default().server_max_window_bits(bits);
+        assert_eq!(server.client_max_window_bits, WindowBits::MAX);
+        let client = DeflateConfig::default().client_no_context_takeover(true);
+        assert!(!client.server_no_context_takeover);
     }
 }

@@ -15,6 +15,7 @@ pub const NAME: &str = "permessage-deflate";
 
 /// What both sides compress with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct DeflateParams {
     /// The server forgets its window after each message.
     pub server_no_context_takeover: bool,

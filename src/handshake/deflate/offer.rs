@@ -65,6 +65,7 @@ impl fmt::Display for WindowBits {
 
 /// One offer of a client's (RFC 7692 §7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct DeflateOffer {
     /// The server must forget its window after each message.
     pub server_no_context_takeover: bool,
@@ -78,6 +79,7 @@ pub struct DeflateOffer {
 
 /// What a client says of its own window (RFC 7692 §7.1.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientWindow {
     /// The server may limit it.
     Limitable,

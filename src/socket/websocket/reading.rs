@@ -140,7 +140,7 @@ impl WebSocket {
     pub(super) fn poll_paid(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.protocol.work() >= WORK {
             ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
-            self.protocol.pay(WORK);
+            self.protocol.deduct_work(WORK);
         }
         Poll::Ready(())
     }
@@ -166,7 +166,7 @@ impl WebSocket {
             Poll::Ready(Err(StreamError::Overloaded)) => {
                 budget.made_progress();
                 self.ends(SocketEnd::Overloaded);
-                self.protocol.forget_received();
+                self.protocol.discard_received();
                 // Fails where it was closing anyway.
                 let _ = self.give_up(CloseFrame::from(CloseCode::TRY_AGAIN_LATER), cx);
                 self.let_go();

@@ -29,14 +29,12 @@ use super::stream::H2Stream;
 use super::{DATA_FRAME_BUDGET, Http2Config, WEBSOCKET};
 use crate::metrics::Observed;
 use crate::transport::linger::{LINGER_BYTES, linger};
+use crate::transport::prefix::PREFACE;
 use crate::transport::{BoxIo, StreamError};
 
 /// Stands for "no SETTINGS yet": the first SETTINGS frame, an empty one too,
 /// makes `h2` replace it (RFC 9113 §6.5.2 knows no such value).
 const NO_SETTINGS: usize = usize::MAX - 1;
-
-/// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
-const PREFACE: usize = 24;
 
 /// Streams that a client can open on one connection in its whole life: the odd
 /// ones of 2^31 - 1 identifiers (RFC 9113 §5.1.1).
@@ -141,8 +139,8 @@ impl H2Client {
         streams: u32,
         observed: Observed,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), StreamError> {
-        let wire = CoalescingIo::new(io, 0, PREFACE);
-        wire.announce(PREFACE, config.max_header_list_size);
+        let wire = CoalescingIo::new(io, 0, PREFACE.len());
+        wire.announce(PREFACE.len(), config.max_header_list_size);
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(config.stream_window)
             .initial_connection_window_size(config.connection_window)

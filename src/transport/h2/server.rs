@@ -20,10 +20,8 @@ use super::stream::H2Stream;
 use super::{DATA_FRAME_BUDGET, Http2Config};
 use crate::metrics::Observed;
 use crate::transport::linger::{LINGER_BYTES, linger};
+use crate::transport::prefix::PREFACE;
 use crate::transport::{BoxIo, StreamError, Transport};
-
-/// Length of the client's connection preface, in bytes (RFC 9113 §3.4).
-const PREFACE: usize = 24;
 
 /// Streams that were reset before `h2` handed them over: more than a turn can
 /// read, after which they are handed over all.
@@ -64,7 +62,7 @@ impl H2Server {
         idle: Option<Duration>,
         observed: Observed,
     ) -> Result<Self, StreamError> {
-        let wire = CoalescingIo::new(io, PREFACE, 0);
+        let wire = CoalescingIo::new(io, PREFACE.len(), 0);
         wire.announce(0, config.max_header_list_size);
         let mut builder = h2::server::Builder::new();
         builder

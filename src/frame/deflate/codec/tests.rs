@@ -400,9 +400,11 @@ fn contexts_are_made_late_and_dropped_early() {
         let mut inflater = Inflater::new(&settings);
         assert!(compressor.is_idle() && inflater.is_idle());
         for _ in 0..3 {
-            let first = compressor.begin(&data[..70], data.len()).expect("shrinks");
+            let first = compressor
+                .compress_first(&data[..70], data.len())
+                .expect("shrinks");
             assert!(!compressor.is_idle(), "within a message");
-            let second = compressor.go_on(&data[70..], true);
+            let second = compressor.compress_next(&data[70..], true);
             assert_eq!(compressor.is_idle(), idle_after);
             let mut inflated = Vec::new();
             let mut sink = |bytes: &[u8]| {

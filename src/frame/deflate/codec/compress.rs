@@ -18,8 +18,8 @@ const MARGIN: usize = 262;
 
 /// Compresses the messages of one socket.
 ///
-/// One message after the other: each has a [`begin`](Self::begin), and a
-/// [`go_on`](Self::go_on) for each further frame.
+/// One message after the other: each has a [`compress_first`](Self::compress_first), and a
+/// [`compress_next`](Self::compress_next) for each further frame.
 pub(in crate::frame) struct Compressor {
     settings: Deflate,
     /// Absent until a message needs it, and between messages without context takeover.
@@ -37,7 +37,6 @@ impl Compressor {
         }
     }
 
-    #[cfg(feature = "net")]
     pub(in crate::frame) const fn work(&mut self) -> &mut Work {
         &mut self.work
     }
@@ -55,23 +54,23 @@ impl Compressor {
 
     /// Compresses the first piece of a message of `len` bytes, the whole message perhaps: what its
     /// first frame carries. `None` if the message had better go as it is.
-    pub(in crate::frame) fn begin(&mut self, piece: &[u8], len: usize) -> Option<Bytes> {
+    pub(in crate::frame) fn compress_first(&mut self, piece: &[u8], len: usize) -> Option<Bytes> {
         if self.stream.is_none() {
             self.stream = Some(self.open(len));
         }
-        let compressed = self.go_on(piece, piece.len() == len);
+        let compressed = self.compress_next(piece, piece.len() == len);
         let shrinks = compressed.len() < piece.len();
         // With context takeover the compressor now counts on the peer to have seen the piece; to
         // send it another way is to lose the window.
         if shrinks || (self.settings.send_context_takeover && piece.len() < LARGE) {
             return Some(compressed);
         }
-        self.forget();
+        self.release();
         None
     }
 
     /// Compresses a further piece: what the next frame carries.
-    pub(in crate::frame) fn go_on(&mut self, piece: &[u8], last: bool) -> Bytes {
+    pub(in crate::frame) fn compress_next(&mut self, piece: &[u8], last: bool) -> Bytes {
         self.work.compressed(piece.len());
         let stream = self.stream.as_mut().expect("a message was begun");
         let mut compressed = flush(stream, piece);
@@ -87,7 +86,7 @@ impl Compressor {
 
     /// Compresses a message by itself, for any socket whose window is no
     /// smaller; `None` if that does not shrink it.
-    pub(in crate::frame) fn alone(&self, payload: &[u8]) -> Option<Bytes> {
+    pub(in crate::frame) fn compress_alone(&self, payload: &[u8]) -> Option<Bytes> {
         let mut stream = open(self.window_for(payload.len()), self.settings.level);
         let mut compressed = flush(&mut stream, payload);
         compressed.truncate(compressed.len() - TAIL.len());
@@ -99,10 +98,10 @@ impl Compressor {
         window_for(len).min(self.settings.send_window_bits)
     }
 
-    /// The peer is sent a message that was compressed [by itself](Self::alone): its window moves
+    /// The peer is sent a message that was compressed [by itself](Self::compress_alone): its window moves
     /// on by that message, and ours does not. So we refer to nothing before it (RFC 7692 §7.2.3.2
     /// allows to, and asks nobody to). The memory is kept: it is for the next message.
-    pub(in crate::frame) fn step_aside(&mut self) {
+    pub(in crate::frame) fn restart(&mut self) {
         if let Some(stream) = &mut self.stream
             && stream.total_in() > 0
         {
@@ -112,7 +111,7 @@ impl Compressor {
 
     /// Gives the memory back. The next message is the beginning of a new stream, which a peer
     /// cannot tell from one that happens not to refer to earlier messages.
-    pub(in crate::frame) fn forget(&mut self) {
+    pub(in crate::frame) fn release(&mut self) {
         self.stream = None;
     }
 

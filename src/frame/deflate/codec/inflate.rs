@@ -55,13 +55,13 @@ impl Inflater {
         &mut self.work
     }
 
-    /// Whether so much was done that nothing is before some of it is [paid](Work::pay) for.
-    pub(in crate::frame) const fn is_tired(&self) -> bool {
+    /// Whether so much was done that nothing is before some of it is [paid](Work::deduct) for.
+    pub(in crate::frame) const fn must_pause(&self) -> bool {
         self.work.is_enough()
     }
 
     /// Inflates from the front of the next piece of a message into `sink` until it is
-    /// [tired](Self::is_tired), in steps so small that the sink can end it before much memory is
+    /// [tired](Self::must_pause), in steps so small that the sink can end it before much memory is
     /// used. Returns how many bytes of the piece it took.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Inflater {
         let mut full = false;
         // A full step may have left something behind, also if all input was taken: some bits of
         // it, which are not worth a wait.
-        while full && rest.is_empty() || !rest.is_empty() && !self.is_tired() {
+        while full && rest.is_empty() || !rest.is_empty() && !self.must_pause() {
             let some = &rest[..rest.len().min(QUANTUM / INPUT)];
             let step = self.step(some, InflateFlush::NoFlush, sink)?;
             self.work.inflated(step.read, step.written);
