@@ -13,10 +13,8 @@ use tokio::sync::watch;
 
 use super::frame_counter::FrameCounter;
 use super::header_list::{Announce, PRUDENT, TooLarge};
+use crate::transport::prefix::PREFACE;
 use crate::transport::{BoxIo, StreamError};
-
-/// Length of a client's connection preface, in bytes (RFC 9113 §3.4).
-const PREFACE: usize = 24;
 
 /// The I/O object that the other code speaks on.
 pub(crate) struct InspectedIo {
@@ -58,7 +56,7 @@ impl InspectedIo {
             received: FrameCounter::new(0),
             bytes,
             known,
-            announce: Some(Announce::new(PREFACE, header_list)),
+            announce: Some(Announce::new(PREFACE.len(), header_list)),
             out: BytesMut::new(),
         };
         (overheard, server)
