@@ -363,6 +363,10 @@ impl Connection {
         parts: &mut request::Parts,
         transport: Transport,
     ) -> Result<(), Rejection> {
+        // Other schemes are for those who map them to something (RFC 9113 §8.3.1).
+        if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+            return Err(Rejection::Malformed("the scheme is neither http nor https"));
+        }
         let authorities = &self.settings.authorities;
         authorities.check_request(parts, self.default_port())?;
         parts.extensions.insert(transport);

@@ -120,6 +120,34 @@ async fn hasty() -> Running {
     })
 }
 
+/// Nothing is mapped to HTTP here, so no other scheme has a meaning (RFC 9113
+/// §8.3.1).
+#[tokio::test]
+async fn another_scheme_than_those_of_http_is_400() {
+    let server = start(Pages::default()).await;
+    let client = h2peer::connect(server.addr).await;
+    for (scheme, status) in [
+        ("ws", 400),
+        ("wss", 400),
+        ("ftp", 400),
+        ("http", 200),
+        ("https", 200),
+    ] {
+        let request = Request::get(format!("{scheme}://a.test/"))
+            .body(())
+            .unwrap();
+        let (response, _) = h2peer::ask(&client, request, true).await;
+        assert_eq!(response.status(), status, "{scheme} over HTTP/2");
+        let mut io = TcpStream::connect(server.addr).await.unwrap();
+        let request = format!("GET {scheme}://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        within(io.read_exact(&mut head)).await.unwrap();
+        let expected = format!("HTTP/1.1 {status}");
+        assert_eq!(head, expected.as_bytes(), "{scheme} over HTTP/1.1");
+    }
+}
+
 /// What was given of an answer before it broke off is what the client gets.
 #[tokio::test]
 async fn an_answer_that_breaks_off_arrives_as_far_as_it_goes() {
