@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 
@@ -393,7 +394,9 @@ def frames_that_break_the_protocol(t):
     for what, bad, code in wrong:
         c = t.connect()
         c.open()
-        c.send(bad)
+        # Its GOAWAY and FIN may come while the rest of a large frame is on its way.
+        with contextlib.suppress(Gone):
+            c.send(bad)
         said = t.ended(c)
         codes.append(said)
         t.want("open" not in said, f"{what}: {said}")
