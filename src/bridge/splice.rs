@@ -62,6 +62,9 @@ pub(super) struct Times {
 
 /// Moves the bytes of one socket until it is over.
 ///
+/// What it holds on either side counts on the client's connection
+/// (`connection_buffer`): many clients share the upstream's.
+///
 /// One task moves both directions. Neither is read while the other side has no
 /// room, so what is held is bounded by one outgoing buffer and one receive
 /// window a direction; a splice that is idle holds nothing.
@@ -163,6 +166,7 @@ impl Splice {
     pub(super) async fn run(mut self: Box<Self>, access: &mut AccessRecord) -> Outcome {
         let (closed, why) = std::future::poll_fn(|cx| {
             let over = self.poll_over(cx);
+            self.client.held_elsewhere(self.upstream.counted());
             let (up, down) = (self.up.bytes, self.down.bytes);
             self.meters.pause(up, down);
             access.moved(up, down);

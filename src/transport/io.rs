@@ -268,6 +268,10 @@ impl IoStream {
         }
     }
 
+    pub(crate) fn counted(&self) -> usize {
+        self.outgoing.held()
+    }
+
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         self.check()?;
         if self.ended {

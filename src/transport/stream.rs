@@ -155,6 +155,23 @@ impl Stream {
         }
     }
 
+    /// Bytes that it holds, to within 16 KiB; of what was received over HTTP/1.1,
+    /// the operating system holds most.
+    pub(crate) fn counted(&self) -> usize {
+        match self {
+            Self::H2(stream) => stream.counted(),
+            Self::Io(stream) => stream.counted(),
+        }
+    }
+
+    /// Has bytes that are held elsewhere for this stream count on its connection.
+    /// A connection of its own shares its bound with nobody.
+    pub(crate) fn held_elsewhere(&mut self, bytes: usize) {
+        if let Self::H2(stream) = self {
+            stream.held_elsewhere(bytes);
+        }
+    }
+
     /// Whether there is room now, for a reader that has to answer something;
     /// if not, it is woken as for a chunk when there is.
     pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {

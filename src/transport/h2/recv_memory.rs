@@ -110,6 +110,10 @@ impl Eq for ProcessBuffer {}
 /// The sum of a connection's shares, in bytes.
 pub(super) struct Held {
     bytes: AtomicUsize,
+    /// Held elsewhere for streams of this connection: by a bridge, for a socket's
+    /// other side. It is in the other connection's sum as well, and through that
+    /// one in the process's.
+    elsewhere: AtomicUsize,
     limit: usize,
     process: ProcessBuffer,
 }
@@ -118,6 +122,7 @@ impl Held {
     pub(super) fn new(limit: usize, process: ProcessBuffer) -> Self {
         Self {
             bytes: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
             limit,
             process,
         }
@@ -129,7 +134,7 @@ impl Held {
 
     /// Whether this connection holds too much.
     pub(super) fn is_over(&self) -> bool {
-        self.bytes() > self.limit
+        self.bytes() + self.elsewhere.load(Ordering::Relaxed) > self.limit
     }
 
     /// The others, if all connections together hold too much.
@@ -169,14 +174,38 @@ pub(super) struct Share {
     /// is being sent.
     parts: u32,
     /// As far as it is in the sum.
-    counted: usize,
+    counted: u32,
+    /// Held elsewhere for this stream, as far as it is in that sum.
+    elsewhere: u32,
     /// The stream was picked out, or is over: it does not count any more.
     excepted: bool,
 }
 
 impl Share {
-    pub(super) fn counted(&self) -> usize {
+    pub(super) fn counted(&self) -> u32 {
         self.counted
+    }
+
+    /// What ends with this stream, here and elsewhere.
+    pub(super) fn with_elsewhere(&self) -> usize {
+        self.counted as usize + self.elsewhere as usize
+    }
+
+    /// Counts what is held elsewhere for this stream.
+    pub(super) fn elsewhere(&mut self, held: &Held, bytes: usize) {
+        let before = self.elsewhere;
+        let now = match self.excepted {
+            true => 0,
+            false => bytes.try_into().unwrap_or(u32::MAX),
+        };
+        if now > before {
+            let more = (now - before) as usize;
+            held.elsewhere.fetch_add(more, Ordering::Relaxed);
+        } else if now < before {
+            let less = (before - now) as usize;
+            held.elsewhere.fetch_sub(less, Ordering::Relaxed);
+        }
+        self.elsewhere = now;
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
@@ -193,25 +222,29 @@ impl Share {
 
     /// Brings the sum up to date. `more` is the memory for what waits for the
     /// peer, and what is spare where received bytes wait.
-    pub(super) fn settle(&mut self, held: &Held, more: usize) {
+    /// Returns whether the stream counts for more or less than before.
+    pub(super) fn settle(&mut self, held: &Held, more: usize) -> bool {
         let now = self.unread as usize + self.parts as usize * 1024 + more;
-        if self.excepted || (now.abs_diff(self.counted) < STEP && now != 0) {
-            return;
+        let before = self.counted as usize;
+        if self.excepted || (now.abs_diff(before) < STEP && now != 0) {
+            return false;
         }
-        self.count(now, held);
+        self.count(now.try_into().unwrap_or(u32::MAX), held);
+        true
     }
 
     /// Takes the stream out of the sum, for good.
     pub(super) fn except(&mut self, held: &Held) {
         self.excepted = true;
         self.count(0, held);
+        self.elsewhere(held, 0);
     }
 
-    fn count(&mut self, now: usize, held: &Held) {
+    fn count(&mut self, now: u32, held: &Held) {
         if now > self.counted {
-            held.add(now - self.counted);
+            held.add((now - self.counted) as usize);
         } else if now < self.counted {
-            held.sub(self.counted - now);
+            held.sub((self.counted - now) as usize);
         }
         self.counted = now;
     }
@@ -251,6 +284,19 @@ mod tests {
         other = Share::default();
         other.settle(&held, 2 * STEP);
         assert_eq!((sum(), process.held()), (2 * STEP, 2 * STEP), "unsent");
+        other.elsewhere(&held, 80_000);
+        assert!(held.is_over(), "with what is held elsewhere");
+        assert_eq!(
+            (sum(), process.held()),
+            (2 * STEP, 2 * STEP),
+            "counted there"
+        );
+        assert_eq!(other.with_elsewhere(), 2 * STEP + 80_000);
+        other.except(&held);
+        assert_eq!((held.is_over(), other.with_elsewhere()), (false, 0));
+        other.elsewhere(&held, 200_000);
+        assert!(!held.is_over(), "the stream is over");
+        one.settle(&held, STEP);
         drop(held);
         assert_eq!(process.held(), 0, "nothing is left of a connection");
     }

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     /// Bytes of memory in the hands of `h2`: of less than [`QUEUED`] and a
     /// [`PIECE`].
     queued: AtomicU32,
+    /// What the stream counts for at present, to be read without the lock.
+    counted: AtomicU32,
     /// There is more to send once `h2` has sent what it has.
     more: AtomicBool,
     /// In the driver's queue of those that have much to send. The driver's own.
@@ -268,7 +270,7 @@ impl Shared {
 
     /// Bytes that it holds, as far as they are counted.
     pub(super) fn held(&self) -> usize {
-        self.lock().share.counted()
+        self.lock().share.with_elsewhere()
     }
 
     /// Drops what was received, now and from here on. The reader is told, and
@@ -384,7 +386,10 @@ impl State {
     /// Brings what the stream counts for up to date.
     fn settle(&mut self, stream: &Shared) {
         let more = self.unsent(stream) + self.incoming.spare();
-        self.share.settle(&stream.handle.held, more);
+        if self.share.settle(&stream.handle.held, more) {
+            let counted = self.share.counted();
+            stream.counted.store(counted, Ordering::Relaxed);
+        }
     }
 
     fn is_overloaded(&self) -> bool {

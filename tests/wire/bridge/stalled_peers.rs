@@ -6,14 +6,14 @@ use std::time::Duration;
 use h2ws::bridge::Bridge;
 use h2ws::handshake::AllowedOrigins;
 use h2ws::server::ShutdownReport;
-use h2ws::{HttpVersion, WebSocketConfig};
+use h2ws::{Http2Config, HttpVersion, Server, WebSocketConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::bridge::{BridgeFixture, Bridging, closes, open_to_raw, to, to_raw};
 use crate::support::client::{listen, narrow};
 use crate::support::frames::{BINARY, frame, from_client, from_server};
-use crate::support::raw::{CANCEL, DATA, PING, Raw, WINDOW_UPDATE};
+use crate::support::raw::{CANCEL, DATA, ENHANCE_YOUR_CALM, PING, RST_STREAM, Raw, WINDOW_UPDATE};
 use crate::support::within;
 
 /// A client that does not read stops the reading from its backend: the bridge
@@ -141,6 +141,38 @@ async fn a_socket_whose_upstream_does_not_read_is_cut_after_the_grace() {
     assert_eq!(bridging.drained().await.sockets_cut, 1);
     within(bridge.idle()).await;
     assert_eq!(upstream.reset_code(1).await, CANCEL);
+}
+
+/// What a bridge holds for a client it holds on two connections, of which many
+/// clients share the second: all of it counts on the client's own. A window here
+/// and a buffer there are each less than this client may have held.
+#[tokio::test]
+async fn what_waits_for_an_upstream_counts_on_the_connection_of_its_client() {
+    let (listener, addr) = listen().await;
+    let bridge = to("ws", addr, HttpVersion::Http2).build().unwrap();
+    let http2 = Http2Config::default().connection_buffer(400 * 1024);
+    let server = Server::builder().http2(http2);
+    let bridging = Bridging::behind(server, &bridge, Duration::from_secs(600)).await;
+    let (mut client, mut upstream) = open_to_raw(&bridging, &listener).await;
+    let message = from_client(BINARY, &vec![7; 16_000]);
+    let mut window: usize = 256 * 1024;
+    let code = loop {
+        while window >= message.len() {
+            client.data(1, &message).await;
+            window -= message.len();
+        }
+        let frame = within(client.read()).await.expect("the connection stays");
+        let number = || u32::from_be_bytes(frame.payload[..].try_into().unwrap());
+        match (frame.kind, frame.stream) {
+            (WINDOW_UPDATE, 1) => window += number() as usize,
+            (RST_STREAM, 1) => break number(),
+            _ => {}
+        }
+    };
+    assert!([CANCEL, ENHANCE_YOUR_CALM].contains(&code), "{code}");
+    assert_eq!(upstream.reset_code(1).await, CANCEL);
+    within(bridge.idle()).await;
+    client.barrier().await;
 }
 
 /// A reset is heard although what was sent before it is not.

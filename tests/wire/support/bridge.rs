@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use h2ws::bridge::{Bridge, BridgeBuilder};
-use h2ws::server::ShutdownReport;
+use h2ws::server::{ServerBuilder, ShutdownReport};
 use h2ws::{Client, HttpVersion, Server, WebSocketConfig};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -45,7 +45,11 @@ impl Bridging {
         config: WebSocketConfig,
         grace: Duration,
     ) -> Self {
-        let server = Server::builder().socket(config);
+        Self::behind(Server::builder().socket(config), bridge, grace).await
+    }
+
+    /// A bridge behind a server of the caller's.
+    pub(crate) async fn behind(server: ServerBuilder, bridge: &Bridge, grace: Duration) -> Self {
         let server = server.bind("127.0.0.1:0").await.unwrap();
         let addr = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

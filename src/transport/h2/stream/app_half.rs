@@ -1,7 +1,7 @@
 //! The application's half of a stream.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -95,6 +95,7 @@ impl H2Stream {
             // The driver's first look registers with `h2`.
             flags: AtomicU8::new(WOKEN),
             queued: AtomicU32::new(0),
+            counted: AtomicU32::new(0),
             more: AtomicBool::new(false),
             queues: AtomicBool::new(false),
             round: AtomicU8::new(u8::MAX),
@@ -211,6 +212,27 @@ impl H2Stream {
         }
     }
 
+    /// Bytes that the stream counts for, to within 16 KiB.
+    pub(crate) fn counted(&self) -> usize {
+        self.shared.counted.load(Ordering::Relaxed) as usize
+    }
+
+    /// Has bytes that are held elsewhere for this stream count here too: what is
+    /// held for one peer's sake is bounded by that peer's connection. Instead of
+    /// [`hold`](Self::hold).
+    pub(crate) fn held_elsewhere(&mut self, bytes: usize) {
+        if !recv_memory::is_notable(self.held as usize * KIB, bytes) {
+            return;
+        }
+        self.held = bytes.div_ceil(KIB).try_into().unwrap_or(u32::MAX);
+        let mut state = self.shared.lock();
+        state.share.elsewhere(&self.shared.handle.held, bytes);
+        drop(state);
+        if self.shared.handle.held.is_too_much() {
+            self.shared.handle.ask();
+        }
+    }
+
     pub(crate) fn wake_reader(&self) {
         self.shared.wake_reader();
     }
@@ -314,6 +336,7 @@ impl H2Stream {
             state.drop_incoming();
             // What is still to leave counts until it has.
             state.share.parts(0);
+            state.share.elsewhere(&self.shared.handle.held, 0);
             state.settle(&self.shared);
             drop(state);
             self.shared.list();
