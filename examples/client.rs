@@ -11,7 +11,7 @@ async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1);
     let url = url.as_deref().unwrap_or("ws://127.0.0.1:8080/");
 
-    let client = Client::builder().build()?;
+    let client = Client::new();
     let mut socket = match client.connect(url).await {
         Ok(socket) => socket,
         Err(error) => {

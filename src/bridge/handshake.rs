@@ -276,7 +276,7 @@ fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) ->
     let request = route
         .client()
         .unwrap_or(&bridge.client)
-        .request(&upstream.url(&asked.path))
+        .request(upstream.url(&asked.path))
         .version(version)
         .websocket_key(route.websocket_key())
         .within(timeouts.connect, timeouts.handshake)

@@ -299,6 +299,6 @@ impl ClientBuilder {
         if self.tls.is_none() && tls::provider().is_none() {
             return Err(Error::TlsConfig(tls::no_provider()));
         }
-        Ok(Client::new(Connector::new(self.tls, self.settings)))
+        Ok(Client::over(Connector::new(self.tls, self.settings)))
     }
 }

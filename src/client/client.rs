@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use super::connector::Connector;
+use super::dialed::Dialed;
 use super::origin::Origin;
 use super::origins::Origins;
+use super::target::IntoTarget;
 use super::target_cache::TargetCache;
 use super::{ClientBuilder, HttpVersion, RequestBuilder};
 use crate::error::Error;
@@ -33,7 +33,7 @@ use crate::transport::{BoxIo, TcpConfig, h2::Http2Config};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), h2ws::Error> {
-/// let client = Client::builder().build()?;
+/// let client = Client::new();
 /// let mut ws = client.connect("wss://example.com/chat").await?;
 /// ws.send(Message::text("hi")).await?;
 /// while let Some(message) = ws.next().await {
@@ -54,13 +54,27 @@ pub(super) struct Inner {
 }
 
 impl Client {
-    /// Begins a configuration.
+    /// Creates a client with default settings. The certificates that the operating
+    /// system trusts are loaded when the first `wss` URL is opened.
+    ///
+    /// # Panics
+    ///
+    /// If there is no cryptography for TLS: neither a default provider installed in
+    /// `rustls`, nor one of the features `ring` and `aws-lc-rs`. Use
+    /// [`builder`](Self::builder) to handle that as an error.
+    #[must_use]
+    pub fn new() -> Self {
+        let built = Self::builder().build();
+        built.expect("a client with default settings needs a TLS provider")
+    }
+
+    /// Starts to configure a client.
     #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    pub(super) fn new(connector: Connector) -> Self {
+    pub(super) fn over(connector: Connector) -> Self {
         Self {
             inner: Arc::new(Inner {
                 connector: Arc::new(connector),
@@ -70,23 +84,26 @@ impl Client {
         }
     }
 
-    /// Opens a WebSocket. `ws`, `wss`, `http` and `https` URLs are taken.
+    /// Opens a WebSocket to a `ws`, `wss`, `http` or `https` URL.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the server answers with something else than a
-    /// WebSocket; otherwise what went wrong on the way there.
+    /// [`Error::Rejected`] if the server answers with something other than a
+    /// WebSocket; [`Error::Handshake`] if the URL is invalid; otherwise the error that
+    /// kept the request from being answered.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future abandons the attempt: a stream that was asked for
     /// is cancelled. Other sockets are not disturbed.
-    pub async fn connect(&self, url: &str) -> Result<WebSocket, Error> {
+    pub async fn connect(&self, url: impl IntoTarget) -> Result<WebSocket, Error> {
         self.request(url).connect().await
     }
 
     /// Begins an opening request, to add header fields, subprotocols and so on.
-    pub fn request(&self, url: &str) -> RequestBuilder {
+    ///
+    /// An invalid URL is reported by [`RequestBuilder::connect`].
+    pub fn request(&self, url: impl IntoTarget) -> RequestBuilder {
         RequestBuilder::new(self.clone(), url)
     }
 
@@ -96,8 +113,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::Handshake`] if the URL names no WebSocket.
-    pub fn proxy_for(&self, url: &str) -> Result<Option<String>, Error> {
-        let target: Target = url.parse().map_err(HandshakeError::Url)?;
+    pub fn proxy_for(&self, url: impl IntoTarget) -> Result<Option<String>, Error> {
+        let target = url.target().map_err(HandshakeError::Url)?;
         let proxy = self.inner.connector.settings.proxy.proxy(&target);
         Ok(proxy.map(ToString::to_string))
     }
@@ -115,12 +132,9 @@ impl Client {
     /// # Cancel safety
     ///
     /// Dropping the future abandons the attempt.
-    pub async fn dial(
-        &self,
-        url: &str,
-    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
-        let target: Target = url.parse().map_err(HandshakeError::Url)?;
-        self.inner.connector.dial(&target).await
+    pub async fn dial(&self, url: impl IntoTarget) -> Result<Dialed, Error> {
+        let target = url.target().map_err(HandshakeError::Url)?;
+        Ok(Dialed::new(self.inner.connector.dial(&target).await?))
     }
 
     /// Figures of the HTTP/2 connections in use.
@@ -197,6 +211,13 @@ impl Client {
         let max = self.inner.connector.settings.max_origins;
         let key = (target.endpoint().clone(), address);
         self.origins().find(key, max)
+    }
+}
+
+impl Default for Client {
+    /// As [`Client::new`].
+    fn default() -> Self {
+        Self::new()
     }
 }
 

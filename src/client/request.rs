@@ -10,11 +10,12 @@ use tokio::time::{Instant, timeout};
 use super::attempt::{Accepted, Attempt, Failure};
 use super::fallback_probe;
 use super::origin::{Instead, Origin, Route, Within};
+use super::target::IntoTarget;
 use super::target_cache::CachedTarget;
 use super::{Client, HttpVersion};
 use crate::error::Error;
 use crate::frame::{Message, Role};
-use crate::handshake::{DeflateConfig, HandshakeError, HostPort, Offer, UrlError};
+use crate::handshake::{DeflateConfig, HandshakeError, HostPort, Offer, UrlError, headers};
 use crate::metrics::{Handshake, Handshaking};
 use crate::socket::{Agreement, Early, RawStream, WebSocket};
 
@@ -46,7 +47,7 @@ struct Request {
 }
 
 impl RequestBuilder {
-    pub(super) fn new(client: Client, url: &str) -> Self {
+    pub(super) fn new(client: Client, url: impl IntoTarget) -> Self {
         let deflate = client.inner.connector.settings.deflate;
         Self(Box::new(Request {
             place: client.inner.target_cache.find(url),
@@ -71,9 +72,7 @@ impl RequestBuilder {
         N: TryInto<HeaderName, Error: Into<http::Error>>,
         V: TryInto<HeaderValue, Error: Into<http::Error>>,
     {
-        let name = name.try_into().map_err(Into::into);
-        let value = value.try_into().map_err(Into::into);
-        match name.and_then(|name| Ok((name, value?))) {
+        match headers::field(name, value) {
             Ok((name, value)) => {
                 self.0.headers.append(name, value);
             }

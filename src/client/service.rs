@@ -23,7 +23,7 @@ use crate::socket::WebSocket;
 /// use tower_service::Service;
 ///
 /// # async fn example() -> Result<(), h2ws::Error> {
-/// let mut client = Client::builder().build()?;
+/// let mut client = Client::new();
 /// let request = Request::get("wss://example.com/chat")
 ///     .header("authorization", "Bearer secret")
 ///     .body(())
@@ -44,7 +44,7 @@ impl Service<Request<()>> for Client {
 
     fn call(&mut self, request: Request<()>) -> Self::Future {
         let (parts, ()) = request.into_parts();
-        let mut opening = self.request(&parts.uri.to_string());
+        let mut opening = self.request(&parts.uri);
         for (name, value) in &parts.headers {
             opening = opening.header(name, value);
         }

@@ -5,6 +5,17 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::HandshakeError;
 use super::syntax;
 
+/// Converts a header field given by the caller.
+#[cfg(feature = "net")]
+pub(crate) fn field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), http::Error>
+where
+    N: TryInto<HeaderName, Error: Into<http::Error>>,
+    V: TryInto<HeaderValue, Error: Into<http::Error>>,
+{
+    let name = name.try_into().map_err(Into::into)?;
+    Ok((name, value.try_into().map_err(Into::into)?))
+}
+
 /// Returns whether HTTP/2 forbids the field (RFC 9113 §8.2.2). `te`, which it allows with the value
 /// `trailers`, is not among these fields.
 #[inline]

@@ -23,6 +23,24 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Describes a client. This is for testing a service without a [`Server`](crate::Server),
+    /// and for serving it under another one.
+    ///
+    /// ```
+    /// use h2ws::server::Peer;
+    ///
+    /// let mut request = http::Request::new(());
+    /// let peer = Peer::new(([192, 0, 2, 1], 50_000).into(), None);
+    /// request.extensions_mut().insert(peer);
+    /// ```
+    #[must_use]
+    pub fn new(addr: SocketAddr, tls: impl Into<Option<TlsInfo>>) -> Self {
+        Self {
+            addr,
+            tls: tls.into(),
+        }
+    }
+
     /// The other end of the TCP connection: the client, or a proxy before it.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

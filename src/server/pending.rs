@@ -2,13 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
@@ -84,7 +83,7 @@ pub(super) struct Pending {
     /// How long the answer may take.
     limit: Duration,
     /// The handler is done: it may have given the request to somebody else.
-    handled: AtomicBool,
+    pub(super) handled: AtomicBool,
 }
 
 struct State {
@@ -138,7 +137,7 @@ impl Pending {
 
     /// Ready when the answer is given, and when nobody waits for it any more
     /// or it is late: then nobody can give it after this.
-    fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Settled> {
+    pub(super) fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Settled> {
         let mut state = self.lock();
         let Some((answer, _)) = &mut state.answer else {
             return Poll::Ready(Settled::Answered);
@@ -172,50 +171,8 @@ impl Pending {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Settled {
+pub(super) enum Settled {
     Answered,
     /// Nobody can answer it any more.
     Void,
-}
-
-pin_project! {
-    /// Runs a handler. Until it has answered, it runs for the limit at most,
-    /// and only while the client waits: a client that asks and resets, again
-    /// and again, must not pile up handlers (its streams do not count any more).
-    // Not an async function, which would have a place for the handler as an
-    // argument and another: this is what a socket's task is made of.
-    pub(super) struct Attended<F> {
-        // Not held for the socket's life once the answer is given.
-        pending: Option<Arc<Pending>>,
-        #[pin]
-        handler: F,
-    }
-}
-
-pub(super) fn attend<F: Future<Output = ()>>(pending: Arc<Pending>, handler: F) -> Attended<F> {
-    Attended {
-        pending: Some(pending),
-        handler,
-    }
-}
-
-impl<F: Future<Output = ()>> Future for Attended<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let Some(pending) = this.pending else {
-            return this.handler.poll(cx);
-        };
-        let handled = &pending.handled;
-        if !handled.load(Ordering::Relaxed) && this.handler.poll(cx).is_ready() {
-            handled.store(true, Ordering::Relaxed);
-        }
-        let settled = ready!(pending.poll_settled(cx));
-        if settled == Settled::Void || handled.load(Ordering::Relaxed) {
-            return Poll::Ready(());
-        }
-        *this.pending = None;
-        Poll::Pending
-    }
 }

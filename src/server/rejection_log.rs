@@ -86,7 +86,7 @@ fn of_certificate(error: &Error) -> Option<&'static str> {
     }
 }
 
-fn cut(bytes: &[u8]) -> String {
+pub(super) fn cut(bytes: &[u8]) -> String {
     if bytes.len() <= LONGEST {
         return String::from_utf8_lossy(bytes).into_owned();
     }

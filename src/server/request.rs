@@ -54,7 +54,7 @@ use crate::transport::{Stream, Transport, h1};
 ///         None => None,
 ///     };
 ///     let Some(user) = user else {
-///         let mut refusal = Response::new("who are you?\n".into());
+///         let mut refusal = Response::new("who are you?\n");
 ///         *refusal.status_mut() = http::StatusCode::UNAUTHORIZED;
 ///         let challenge = HeaderValue::from_static("Bearer realm=\"chat\"");
 ///         refusal.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -84,6 +84,8 @@ struct Request {
     subprotocol: Option<String>,
     deflate: Option<DeflateConfig>,
     headers: HeaderMap,
+    /// The first header field that could not be added to the response.
+    error: Option<Error>,
     span: Span,
 }
 
@@ -126,6 +128,7 @@ impl WebSocketRequest {
             opening,
             subprotocol: None,
             headers: HeaderMap::new(),
+            error: None,
         }))
     }
 
@@ -259,9 +262,31 @@ impl WebSocketRequest {
         self.0.deflate = config.into();
     }
 
-    /// Adds a header field to the accepting answer, such as `set-cookie`.
-    pub fn response_header(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.headers.append(name, value);
+    /// Adds a header field to the accepting response, such as `set-cookie`.
+    ///
+    /// A name or value that is not valid makes [`accept`](Self::accept) fail with
+    /// [`Error::Header`].
+    ///
+    /// ```
+    /// # async fn example(mut request: h2ws::server::WebSocketRequest) -> Result<(), h2ws::Error> {
+    /// request.response_header("set-cookie", "session=42; Secure; HttpOnly");
+    /// let socket = request.accept().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn response_header<N, V>(&mut self, name: N, value: V)
+    where
+        N: TryInto<HeaderName, Error: Into<http::Error>>,
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        match headers::field(name, value) {
+            Ok((name, value)) => {
+                self.0.headers.append(name, value);
+            }
+            Err(error) => {
+                self.0.error.get_or_insert(Error::Header(Arc::new(error)));
+            }
+        }
     }
 
     /// The handshake, as it was read.
@@ -333,8 +358,9 @@ impl WebSocketRequest {
     ///
     /// [`Error::Timeout`] if it was answered by 503 already, after
     /// [`handler_timeout`](super::ServerBuilder::handler_timeout), or the client
-    /// has gone; [`Error::Handshake`] if a [`header`](Self::header) that was
-    /// added is one of the handshake's own.
+    /// has gone; [`Error::Header`] or [`Error::Handshake`] if a
+    /// [`response_header`](Self::response_header) is not valid or is reserved for
+    /// the handshake.
     pub async fn accept(self) -> Result<WebSocket, Error> {
         // In a box, all of it: what is in here is in the handler's task, for
         // the socket's whole life.
@@ -364,8 +390,8 @@ impl WebSocketRequest {
     /// Over HTTP/1.1 it ends the connection (RFC 9931); what the client sent for
     /// the socket is read and dropped, for 5 s and 16 MiB at most, so that the
     /// answer arrives.
-    pub fn reject_with(self, response: Response<Bytes>) {
-        let mut response = response.map(|body| boxed(Full::new(body)));
+    pub fn reject_with(self, response: Response<impl Into<Bytes>>) {
+        let mut response = response.map(|body| boxed(Full::new(body.into())));
         if response.status().is_success() || response.status().is_informational() {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
@@ -417,7 +443,14 @@ impl Request {
         Ok((stream?, SocketMeter::new(&observed, span)))
     }
 
-    async fn answer(self: Box<Self>, answer: Answer, agreed: Negotiated) -> Result<Stream, Error> {
+    async fn answer(
+        mut self: Box<Self>,
+        answer: Answer,
+        agreed: Negotiated,
+    ) -> Result<Stream, Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
         match answer {
             Answer::Http2(responder, _in_use) => {
                 let response = extended_connect::response(&self.opening, &agreed, self.headers)?;
@@ -487,7 +520,6 @@ fn span(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::pending::attend;
 
     fn size_of_future<A, F>(_: impl Fn(A) -> F) -> usize {
         size_of::<F>()
@@ -499,13 +531,5 @@ mod tests {
         assert!(size <= 24, "{size} bytes, in every handler's task");
         let size = size_of_future(WebSocketRequest::accept_raw);
         assert!(size <= 24, "{size} bytes, in every handler's task");
-    }
-
-    #[test]
-    fn a_task_is_little_more_than_its_handler() {
-        let handler = |request: WebSocketRequest| async { drop(request) };
-        let attended = |(pending, request)| attend(pending, handler(request));
-        let more = size_of_future(attended) - size_of_future(handler);
-        assert!(more <= 8, "{more} bytes, once per socket");
     }
 }

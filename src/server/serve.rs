@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use super::accept::accept;
 use super::embed::{ServiceOptions, route};
-use super::pending::attend;
+use super::handler::{HandlerResult, HandlerTask};
 use super::truncated_body::TruncatedBody;
 use super::{Body, Peer, Server, WebSocketRequest};
 
@@ -46,13 +46,13 @@ impl Serve {
     pub(super) fn new<H, F>(server: Server, handler: H) -> Self
     where
         H: Fn(WebSocketRequest) -> F + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output: HandlerResult> + Send + 'static,
     {
         Self {
             server,
             on_upgrade: Arc::new(move |upgrade| {
                 let span = upgrade.span().clone();
-                let task = attend(upgrade.pending(), span.in_scope(|| handler(upgrade)));
+                let task = span.in_scope(|| HandlerTask::new(upgrade, &handler));
                 // Bare where nobody looks: a span in each task is memory.
                 if span.is_disabled() {
                     tokio::spawn(task);

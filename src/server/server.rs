@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use super::builder::Settings;
 use super::serve::{BoxError, erased, erased_make};
-use super::{Body, Serve, ServerBuilder, ServiceOptions, WebSocketRequest};
+use super::{Body, HandlerResult, Serve, ServerBuilder, ServiceOptions, WebSocketRequest};
 
 /// A bound server.
 ///
@@ -76,7 +76,7 @@ impl Server {
     pub fn serve<H, F>(self, handler: H) -> Serve
     where
         H: Fn(WebSocketRequest) -> F + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output: HandlerResult> + Send + 'static,
     {
         Serve::new(self, handler)
     }

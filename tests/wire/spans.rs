@@ -151,7 +151,7 @@ async fn handlers_run_inside_the_span_of_their_socket() {
     let origin = format!("http://{}", server.addr);
     for (client, version) in [(http2(), "HTTP/2.0"), (http1(), "HTTP/1.1")] {
         let client = client.build().unwrap();
-        let request = client.request(&server.url("/chat?token=secret"));
+        let request = client.request(server.url("/chat?token=secret"));
         let mut ws = within(request.origin(&origin).connect()).await.unwrap();
         echo(&mut ws, "hello").await;
         let near = within(ws.close(None)).await;

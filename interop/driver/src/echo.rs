@@ -21,7 +21,7 @@ use crate::{Failure, deflate};
 /// Answers the request, and serves the socket to its end.
 pub async fn answer(mut request: WebSocketRequest) -> Result<(), Failure> {
     if request.path().starts_with("/refuse") {
-        let mut refusal = Response::new("not you\n".into());
+        let mut refusal = Response::new("not you\n");
         *refusal.status_mut() = StatusCode::FORBIDDEN;
         request.reject_with(refusal);
         return Ok(());

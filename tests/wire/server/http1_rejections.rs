@@ -44,7 +44,7 @@ async fn refused(io: impl AsyncRead + AsyncWrite + Unpin) {
 
 async fn refusing(builder: ServerBuilder) -> server::Running {
     server::serve(builder, |upgrade, _| async move {
-        let mut refusal = Response::new(vec![b'.'; LONG].into());
+        let mut refusal = Response::new(vec![b'.'; LONG]);
         *refusal.status_mut() = StatusCode::FORBIDDEN;
         upgrade.reject_with(refusal);
     })

@@ -5,6 +5,7 @@ mod axum_router;
 mod connection_limit;
 mod drain;
 mod endings;
+mod handlers;
 mod http1;
 mod http1_rejections;
 mod http1_timeouts;

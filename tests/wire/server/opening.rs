@@ -284,7 +284,7 @@ async fn an_application_refuses_with_a_whole_response() {
         let response = http::Response::builder()
             .status(401)
             .header("www-authenticate", "Bearer")
-            .body("who are you?".into())
+            .body("who are you?")
             .unwrap();
         upgrade.reject_with(response);
     })

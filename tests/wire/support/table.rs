@@ -76,11 +76,11 @@ pub(crate) async fn backend(name: &'static str) -> SocketAddr {
     let addr = server.local_addr().unwrap();
     let serve = server.serve(move |mut request: WebSocketRequest| async move {
         let path = request.uri().to_string();
-        request.response_header("x-name".parse().unwrap(), name.parse().unwrap());
-        request.response_header("x-path".parse().unwrap(), path.parse().unwrap());
+        request.response_header("x-name", name);
+        request.response_header("x-path", path);
         for echoed in ["x-tenant", "x-debug", "host"] {
             if let Some(value) = request.headers().get(echoed).cloned() {
-                let field = format!("x-saw-{echoed}").parse().unwrap();
+                let field = format!("x-saw-{echoed}");
                 request.response_header(field, value);
             }
         }
