@@ -1,57 +1,57 @@
-//! How many files, and so connections, the process may have open.
+//! The limit on open files, and so on connections, of this process.
 
-use crate::Failure;
+use crate::error::Failure;
 
-/// What the program opens beside connections: its runtime, standard streams,
-/// certificates, and connections that are just ending.
-const BESIDE: u64 = 50;
+/// Files that the program needs besides one per connection: for its runtime, standard streams,
+/// certificates, and connections that are closing.
+const RESERVED: u64 = 50;
 
-/// Raises the limit to what the administrator allows, as Go's runtime does. The
-/// usual 1,024 is for programs that call `select`; this one does not.
+/// Raises the soft limit to the hard limit, as Go's runtime does. The usual soft limit of 1,024
+/// exists for programs that call `select`, which this one does not.
 #[cfg(unix)]
-pub(crate) fn allow_all() {
+pub(crate) fn raise_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::debug!(%error, "the limit of open files stays");
+            tracing::debug!(%error, "cannot raise the limit on open files");
         }
     }
 }
 
 #[cfg(not(unix))]
-pub(crate) fn allow_all() {}
+pub(crate) fn raise_limit() {}
 
-/// The limit; none where there is none.
+/// Returns the limit, if there is one.
 #[cfg(unix)]
-fn allowed() -> Option<u64> {
+fn limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 #[cfg(not(unix))]
-fn allowed() -> Option<u64> {
+fn limit() -> Option<u64> {
     None
 }
 
-/// Refuses to begin what would fail half-way: `sockets` that need `each` files.
-pub(crate) fn suffice(sockets: u32, each: u64) -> Result<(), Failure> {
-    let Some(allowed) = allowed() else {
+/// Fails if `sockets` that need `each` files would exceed the limit, before the first is opened.
+pub(crate) fn check_limit(sockets: u32, each: u64) -> Result<(), Failure> {
+    let Some(limit) = limit() else {
         return Ok(());
     };
-    let needed = u64::from(sockets) * each + BESIDE;
-    if needed <= allowed {
+    let needed = u64::from(sockets) * each + RESERVED;
+    if needed <= limit {
         return Ok(());
     }
-    let fewer = allowed.saturating_sub(BESIDE) / each;
+    let fewer = limit.saturating_sub(RESERVED) / each;
     let fewer = match fewer {
         0 => String::new(),
-        fewer => format!(", or ask for fewer sockets (--sockets {fewer})"),
+        fewer => format!(", or open fewer WebSockets (--sockets {fewer})"),
     };
     Err(format!(
-        "{sockets} sockets need about {needed} open files, and this process may open {allowed}: \
-         raise the limit (ulimit -n {needed}){fewer}"
+        "{sockets} WebSockets need about {needed} open files, but the limit is {limit}: \
+         raise it (ulimit -n {needed}){fewer}"
     )
     .into())
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod error;
 mod files;
 mod log;
 #[cfg(target_os = "linux")]
@@ -16,44 +17,13 @@ use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 
 use self::args::{Args, Command};
-
-/// What a command ends with when it fails; printed with its causes.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// What the command line says cannot be meant, although its form is right.
-#[derive(Debug)]
-pub(crate) struct Usage(String);
-
-impl Usage {
-    /// All that is wrong with a file.
-    pub(crate) fn all(mistakes: &dyn std::fmt::Display) -> Self {
-        Self(mistakes.to_string())
-    }
-
-    /// What is wrong with this option.
-    pub(crate) fn of(option: &str, error: &dyn std::fmt::Display) -> Self {
-        Self::options(&format_args!("{option}: {error}"))
-    }
-
-    /// What is wrong with options that are named, or with several together.
-    pub(crate) fn options(error: &dyn std::fmt::Display) -> Self {
-        Self(format!("{error}\n\nFor more information, try '--help'."))
-    }
-}
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
+use self::error::{Failure, Stopped, Usage, with_causes};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help and version are no mistakes (exit 0), bad usage is (2).
+            // clap returns help and version as errors too; those go to stdout and are a success.
             let _ = error.print();
             return if error.use_stderr() {
                 ExitCode::from(2)
@@ -64,9 +34,9 @@ fn main() -> ExitCode {
     };
     let (format, is_service) = args.command.logs();
     log::init(args.verbose, format, is_service);
-    files::allow_all();
+    files::raise_limit();
     #[cfg(target_os = "linux")]
-    memory::give_back();
+    memory::return_freed_pages();
     let runtime = match runtime(args.command.threads()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -82,18 +52,18 @@ fn main() -> ExitCode {
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Bridge(args) => commands::bridge::run(*args).await,
             Command::Connect(args) => commands::connect::run(args).await,
-            // Its status says what was found.
+            // Its exit status depends on the findings.
             Command::Probe(args) => return unless_stopped(commands::probe::run(args)).await,
             Command::Bench(args) => commands::bench::run(args).await,
         };
         done.map(|()| ExitCode::SUCCESS)
     });
-    // Reading stdin blocks a thread of the runtime for as long as a terminal
-    // is silent; the program need not wait for it.
+    // A read of stdin blocks a thread of the runtime until the user types a line. Do not wait for
+    // it.
     runtime.shutdown_background();
     let status = match done {
         Ok(status) => status,
-        // The user knows that it was stopped.
+        // The user sent the signal, so there is nothing to report.
         Err(failure) if failure.is::<Stopped>() => ExitCode::FAILURE,
         Err(failure) if failure.is::<Usage>() => {
             fail(&failure);
@@ -108,7 +78,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ends what can be left at any time by a signal.
+/// Runs a command that a signal may drop at any point.
 async fn unless_stopped<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let stop = signals::stop();
     tokio::select! {
@@ -116,18 +86,6 @@ async fn unless_stopped<T>(run: impl Future<Output = Result<T, Failure>>) -> Res
         () = stop => Err(Stopped.into()),
     }
 }
-
-/// A signal came before it was done.
-#[derive(Debug)]
-pub(crate) struct Stopped;
-
-impl std::fmt::Display for Stopped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("stopped by a signal")
-    }
-}
-
-impl std::error::Error for Stopped {}
 
 fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
     let mut builder = match threads {
@@ -141,17 +99,6 @@ fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
 }
 
 fn fail(failure: &Failure) -> ExitCode {
-    let mut all = failure.to_string();
-    let mut said = all.clone();
-    let mut source = failure.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !said.contains(&text) {
-            all = format!("{all}: {text}");
-            said = text;
-        }
-        source = cause.source();
-    }
-    log::tell_failure(all);
+    log::failure(with_causes(&**failure));
     ExitCode::FAILURE
 }

@@ -1,37 +1,36 @@
-//! The program's memory: what was freed goes back to the operating system.
+//! Returns freed memory to the operating system.
 //!
-//! A thousand sockets whose peers do not read hold hundreds of megabytes for as
-//! long as they last. The C library keeps much of that: what lies between
-//! pieces that are in use, and all that is free in the arenas of idle threads.
-//! jemalloc gives free pages back by their age, from threads of its own, so also
-//! when nothing happens any more.
+//! A thousand WebSockets whose peers do not read hold hundreds of megabytes while they last. The C
+//! library would keep much of that afterwards: free memory between allocations, and everything in
+//! the arenas of idle threads. jemalloc returns free pages by age, from its own threads, so it does
+//! that even when the program is idle.
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use tikv_jemalloc_ctl::{Access, AsName, Error, arenas, background_thread};
 
-/// How long free pages are kept for reuse, in milliseconds.
+/// Time that free pages are kept for reuse, in milliseconds.
 const DECAY: isize = 1_000;
 
-/// The two stages of giving a page back: it may be reclaimed, it is unmapped.
+/// The settings for the two stages of returning a page: marking it reclaimable, and unmapping it.
 const STAGES: [&str; 2] = ["dirty_decay_ms", "muzzy_decay_ms"];
 
-/// Has free memory given back. To be called before other threads are started.
-pub(crate) fn give_back() {
+/// Turns this on. Called before other threads are started.
+pub(crate) fn return_freed_pages() {
     if let Err(error) = set() {
-        tracing::warn!(%error, "memory that was freed stays with the program");
+        tracing::warn!(%error, "jemalloc will not return freed memory");
     }
 }
 
 fn set() -> Result<(), Error> {
     for stage in STAGES {
-        // For the arenas to come, each of which serves some of the threads.
+        // For arenas that are created later; each serves some of the threads.
         format!("arenas.{stage}\0").name().write(DECAY)?;
-        // jemalloc has a name for all that exist, but takes no time by it.
+        // There is a name for all existing arenas, but the setting cannot be written by it.
         for arena in 0..arenas::narenas::read()? {
             let set = format!("arena.{arena}.{stage}\0").name().write(DECAY);
-            // The first one serves this thread; others may not be made yet.
+            // The first arena serves this thread; the others may not exist yet.
             if arena == 0 {
                 set?;
             }
@@ -45,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn free_memory_is_given_back_at_its_time_and_by_a_thread() {
+    fn freed_pages_are_returned_by_a_thread_after_the_configured_time() {
         set().expect("jemalloc has these settings");
         assert_eq!(background_thread::read(), Ok(true));
         for name in ["arenas", "arena.0"] {

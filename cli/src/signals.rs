@@ -1,52 +1,51 @@
 //! SIGINT, SIGTERM and SIGHUP.
 //!
-//! | | SIGINT (Ctrl-C) | SIGTERM | a second one |
+//! | exit status of | SIGINT (Ctrl-C) | SIGTERM | a second signal |
 //! |---|---|---|---|
-//! | a server drains, and ends with | 0 | 0 | 1, at once |
-//! | everything else was not done, and ends with | 130 | 143 | the same, at once |
+//! | `serve` and `bridge`, which drain first | 0 | 0 | 1, at once |
+//! | all other commands | 130 | 143 | the same, at once |
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 const SIGINT: u8 = 2;
 const SIGTERM: u8 = 15;
 
-/// The first signal that came; 0 before.
-static CAME: AtomicU8 = AtomicU8::new(0);
+/// The first signal that arrived; 0 before.
+static FIRST: AtomicU8 = AtomicU8::new(0);
 
-/// The status of a program that was stopped, as shells count it.
+/// Returns the exit status for the signal that arrived, if any: 128 plus its number.
 pub(crate) fn status() -> Option<u8> {
-    match CAME.load(Ordering::Relaxed) {
+    match FIRST.load(Ordering::Relaxed) {
         0 => None,
         signal => Some(128 + signal),
     }
 }
 
-/// Done at the first signal since this was called. A second one ends the
-/// program at once.
+/// Waits for a signal that arrives after this call. A second one then exits the program at once,
+/// with the status of the first.
 pub(crate) fn stop() -> impl Future<Output = ()> + Send {
     stop_or(status)
 }
 
-/// As [`stop`], for a server, of which the signal is the orderly end.
+/// As [`stop`], but a second signal exits with status 1: for servers, whose orderly end is the first.
 pub(crate) fn drain() -> impl Future<Output = ()> + Send {
     stop_or(|| None)
 }
 
 fn stop_or(status: fn() -> Option<u8>) -> impl Future<Output = ()> + Send {
-    let first = one();
+    let first = next_signal();
     async move {
-        CAME.store(first.await, Ordering::Relaxed);
-        let second = one();
+        FIRST.store(first.await, Ordering::Relaxed);
+        let second = next_signal();
         tokio::spawn(async move {
             second.await;
-            crate::log::tell("stopped at once");
+            crate::log::notice("second signal: stopped at once");
             crate::log::exit(status().unwrap_or(1));
         });
     }
 }
 
-/// Calls `then` at each SIGHUP. Where this is not called, SIGHUP ends the
-/// program, as usual.
+/// Calls `then` at each SIGHUP. Without a call of this, SIGHUP ends the program, as usual.
 #[cfg(unix)]
 pub(crate) fn on_hangup(then: impl Fn() + Send + 'static) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -61,13 +60,13 @@ pub(crate) fn on_hangup(then: impl Fn() + Send + 'static) {
     });
 }
 
-/// There is no such signal.
+/// Other systems have no such signal.
 #[cfg(not(unix))]
 pub(crate) fn on_hangup(_: impl Fn() + Send + 'static) {}
 
-/// One signal that comes after this was called.
+/// Waits for one signal that arrives after this call.
 #[cfg(unix)]
-fn one() -> impl Future<Output = u8> + Send {
+fn next_signal() -> impl Future<Output = u8> + Send {
     use tokio::signal::unix::{SignalKind, signal};
 
     let interrupt = signal(SignalKind::interrupt());
@@ -84,33 +83,33 @@ fn one() -> impl Future<Output = u8> + Send {
 }
 
 #[cfg(not(unix))]
-async fn one() -> u8 {
+async fn next_signal() -> u8 {
     if tokio::signal::ctrl_c().await.is_err() {
         return std::future::pending().await;
     }
     SIGINT
 }
 
-/// SIGHUP, as often as it comes.
+/// A stream of SIGHUPs.
 #[cfg(unix)]
 pub(crate) struct Reloads(tokio::signal::unix::Signal);
 
 #[cfg(unix)]
 impl Reloads {
-    /// From now on, it is not the end of the program.
+    /// Installs the handler: from now on, SIGHUP does not end the program.
     pub(crate) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
 
         signal(SignalKind::hangup()).map(Self)
     }
 
-    /// Waits for the next; false if there is none any more.
+    /// Waits for the next SIGHUP. Returns false if there can be no more.
     pub(crate) async fn next(&mut self) -> bool {
         self.0.recv().await.is_some()
     }
 }
 
-/// There is no such signal.
+/// Other systems have no such signal.
 #[cfg(not(unix))]
 pub(crate) struct Reloads;
 

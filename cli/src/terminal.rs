@@ -1,36 +1,35 @@
-//! What peers say, on the way to a terminal.
+//! Escapes what peers send before it reaches a terminal.
 //!
-//! A terminal takes control characters for commands: to move about, to change
-//! its title, to answer as if the user had typed. So everything that is printed
-//! goes through here, and where it goes to a terminal they are escaped. A pipe
-//! gets the bytes as they came.
+//! To a terminal, control characters are commands: move the cursor, change the title, answer as if
+//! the user had typed. So everything that the program prints goes through this module, which
+//! escapes them if the output is a terminal. A pipe gets the bytes unchanged.
 //!
 //! | | terminal | pipe, file |
 //! |---|---|---|
-//! | line feed, tab | as they are | as they are |
-//! | other control characters (C0, DEL, C1), such as ESC and CR | `\u001b`, `\u000d` | as they are |
-//! | characters that change the direction of text | `\u202e` | as they are |
-//! | what is not UTF-8 | U+FFFD | as it is |
+//! | line feed, tab | unchanged | unchanged |
+//! | other control characters (C0, DEL, C1), such as ESC and CR | `\u001b`, `\u000d` | unchanged |
+//! | characters that change the direction of text | `\u202e` | unchanged |
+//! | bytes that are not UTF-8 | U+FFFD | unchanged |
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IsTerminal, StdoutLock, Write};
 
-/// Whether a character shows, and does nothing else.
-pub(crate) fn is_shown(c: char) -> bool {
+/// Whether a character is printable and has no effect on the terminal or on the text around it.
+pub(crate) fn is_printable(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// As JSON does.
+/// Writes a character as JSON escapes it.
 pub(crate) fn escape_char(c: char, out: &mut impl fmt::Write) -> fmt::Result {
     write!(out, "\\u{:04x}", u32::from(c))
 }
 
-/// Writes text so that a terminal shows it.
+/// Writes text with everything but line feeds and tabs escaped that is not printable.
 pub(crate) fn escape(text: &str, out: &mut impl fmt::Write) -> fmt::Result {
     for c in text.chars() {
-        if is_shown(c) || c == '\n' || c == '\t' {
+        if is_printable(c) || c == '\n' || c == '\t' {
             out.write_char(c)?;
         } else {
             escape_char(c, out)?;
@@ -39,23 +38,26 @@ pub(crate) fn escape(text: &str, out: &mut impl fmt::Write) -> fmt::Result {
     Ok(())
 }
 
-/// The bytes as a terminal may have them.
-pub(crate) fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
+/// Returns the bytes as they may be sent to a terminal.
+pub(crate) fn escaped(bytes: &[u8]) -> Cow<'_, [u8]> {
     let text = String::from_utf8_lossy(bytes);
-    if text.chars().all(|c| is_shown(c) || c == '\n' || c == '\t') {
+    if text
+        .chars()
+        .all(|c| is_printable(c) || c == '\n' || c == '\t')
+    {
         return match text {
             Cow::Borrowed(_) => Cow::Borrowed(bytes),
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
     }
-    let mut shown = String::with_capacity(text.len() + 16);
-    // A string takes everything.
-    let _ = escape(&text, &mut shown);
-    Cow::Owned(shown.into_bytes())
+    let mut escaped = String::with_capacity(text.len() + 16);
+    // Writing to a string cannot fail.
+    let _ = escape(&text, &mut escaped);
+    Cow::Owned(escaped.into_bytes())
 }
 
-/// What a peer said, as part of a line on stderr: where that is a terminal, it
-/// makes no line of its own.
+/// Returns a peer's text for use within a line on stderr. If stderr is a terminal, line feeds are
+/// escaped too, so that the text cannot pose as a line of the program.
 pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
     if io::stderr().is_terminal() {
         Cow::Owned(line(text))
@@ -70,7 +72,7 @@ fn line(text: &str) -> String {
         match c {
             '\n' => line.push_str("\\n"),
             '\t' => line.push_str("\\t"),
-            c if is_shown(c) => line.push(c),
+            c if is_printable(c) => line.push(c),
             c => {
                 let _ = escape_char(c, &mut line);
             }
@@ -79,13 +81,13 @@ fn line(text: &str) -> String {
     line
 }
 
-/// Stdout, for all that the program prints.
+/// Stdout; the only way in which the program writes to it.
 pub(crate) struct Stdout {
     out: StdoutLock<'static>,
     escapes: bool,
 }
 
-/// Stdout, until this is dropped.
+/// Locks stdout until the value is dropped.
 pub(crate) fn stdout() -> Stdout {
     let out = io::stdout().lock();
     let escapes = out.is_terminal();
@@ -93,10 +95,10 @@ pub(crate) fn stdout() -> Stdout {
 }
 
 impl Write for Stdout {
-    /// Takes whole characters: what is cut is not UTF-8 to a terminal.
+    /// Must be called with whole characters; the halves of a cut one are shown as U+FFFD.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.escapes {
-            self.out.write_all(&shown(bytes))?;
+            self.out.write_all(&escaped(bytes))?;
         } else {
             self.out.write_all(bytes)?;
         }
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_shown() {
+    fn control_characters_are_escaped() {
         for (bytes, expected) in [
             (&b"plain\ttext\n"[..], "plain\ttext\n"),
             ("čaj ☕".as_bytes(), "čaj ☕"),
@@ -123,7 +125,7 @@ mod tests {
             ("a\u{202e}b".as_bytes(), "a\\u202eb"),
             (b"\xff\x9b2J", "\u{fffd}\u{fffd}2J"),
         ] {
-            assert_eq!(String::from_utf8_lossy(&shown(bytes)), expected);
+            assert_eq!(String::from_utf8_lossy(&escaped(bytes)), expected);
         }
         assert_eq!(line("why\nh2ws: done\r"), "why\\nh2ws: done\\u000d");
     }

@@ -1,4 +1,4 @@
-//! Certificates and TLS configurations of the program.
+//! TLS configurations of the program, made from the files that options name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,38 +14,38 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use crate::Failure;
+use crate::error::Failure;
 
-/// A certificate chain and its key, from PEM files.
+/// Reads a certificate chain and its key from PEM files.
 pub(crate) fn identity(cert: &Path, key: &Path) -> Result<Identity, Failure> {
-    identity_of(cert, key, [&read(cert)?, &read(key)?])
+    parse_identity(cert, key, [&read(cert)?, &read(key)?])
 }
 
-/// By what was read from the files.
-fn identity_of(cert: &Path, key: &Path, [chain, pem]: [&[u8]; 2]) -> Result<Identity, Failure> {
-    Identity::from_pem(chain, pem).map_err(|error| of_pair(cert, key, &error))
+/// As [`identity`], from the contents of the files.
+fn parse_identity(cert: &Path, key: &Path, [chain, pem]: [&[u8]; 2]) -> Result<Identity, Failure> {
+    Identity::from_pem(chain, pem).map_err(|error| pair_error(cert, key, &error))
 }
 
-/// As [`identity`], if the key is the certificate's.
+/// As [`identity`], and checks that the key belongs to the certificate.
 pub(crate) fn pair(cert: &Path, key: &Path) -> Result<Certificates, Failure> {
     let identity = identity(cert, key)?;
-    Certificates::new(identity).map_err(|error| of_pair(cert, key, &error))
+    Certificates::new(identity).map_err(|error| pair_error(cert, key, &error))
 }
 
-fn of_pair(cert: &Path, key: &Path, error: &rustls::Error) -> Failure {
-    let said = said(error);
-    format!("{} and {}: {said}", cert.display(), key.display()).into()
+fn pair_error(cert: &Path, key: &Path, error: &rustls::Error) -> Failure {
+    let why = plain(error);
+    format!("{} and {}: {why}", cert.display(), key.display()).into()
 }
 
-/// Without rustls' "unexpected error": what is wrong with a file is expected.
-fn said(error: &rustls::Error) -> String {
+/// Returns the error's text without "unexpected error: ", which rustls puts before errors of files.
+fn plain(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::General(said) => said.clone(),
+        rustls::Error::General(text) => text.clone(),
         error => error.to_string(),
     }
 }
 
-/// A new one for this machine's own names, that nobody trusts.
+/// Makes a self-signed certificate for `localhost` and the loopback addresses.
 pub(crate) fn self_signed() -> Result<Identity, Failure> {
     let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
     let made = rcgen::generate_simple_self_signed(names)?;
@@ -53,50 +53,53 @@ pub(crate) fn self_signed() -> Result<Identity, Failure> {
     Ok(Identity::new(vec![made.cert.der().clone()], key))
 }
 
-/// Whom to trust, from a PEM file.
+/// Reads trusted certificates from a PEM file.
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Failure> {
-    roots_of(path, &read(path)?)
+    parse_roots(path, &read(path)?)
 }
 
-/// By what was read from the file.
-fn roots_of(path: &Path, pem: &[u8]) -> Result<RootCertStore, Failure> {
-    tls::roots_from_pem(pem).map_err(|error| format!("{}: {}", path.display(), said(&error)).into())
+/// As [`roots`], from the contents of the file.
+fn parse_roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, Failure> {
+    tls::roots_from_pem(pem)
+        .map_err(|error| format!("{}: {}", path.display(), plain(&error)).into())
 }
 
-/// What is held against a server's certificate.
+/// Says in a sentence why a server's certificate was rejected.
 pub(crate) fn certificate_error(error: &CertificateError) -> String {
     match error {
-        CertificateError::UnknownIssuer => "its issuer is unknown here".into(),
-        // What `openssl req -x509` makes unless it is told otherwise.
+        CertificateError::UnknownIssuer => "its issuer is not trusted".into(),
+        // What `openssl req -x509` makes by default.
         CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
-            "it is an authority's (CA:TRUE) and not a server's".into()
+            "it is a CA certificate (CA:TRUE), not a server's".into()
         }
         error => error.to_string(),
     }
 }
 
-/// What is wrong, in one sentence, where a TLS handshake failed so, and what to
-/// try.
+/// Says in a sentence why a TLS handshake failed and what to try, for common causes.
 pub(crate) fn advice(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref()? {
         rustls::Error::InvalidCertificate(error) => {
             let why = certificate_error(error);
-            Some(format!(
-                "the server's certificate is not good: {why} (--insecure goes on all the same)"
-            ))
+            Some(invalid_certificate(&why))
         }
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            Some("the server does not speak TLS there: is it a ws:// URL?".into())
+            Some("the server does not use TLS on this port; try ws:// instead of wss://".into())
         }
         _ => None,
     }
+}
+
+/// Says that a server's certificate was rejected, and what to try.
+pub(crate) fn invalid_certificate(why: &str) -> String {
+    format!("invalid server certificate: {why} (use --insecure to skip verification)")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// The files that a server's TLS is made of.
+/// The files of a server's TLS configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerFiles {
     /// Certificates with their keys, the default one first.
@@ -106,7 +109,7 @@ pub(crate) struct ServerFiles {
 }
 
 impl ServerFiles {
-    /// As the files are now.
+    /// Makes a configuration from the current contents of the files.
     pub(crate) fn load(&self) -> Result<ServerConfig, Failure> {
         let mut certificates: Option<Certificates> = None;
         for (cert, key) in &self.pairs {
@@ -114,7 +117,7 @@ impl ServerFiles {
                 None => pair(cert, key)?,
                 Some(certificates) => certificates
                     .with(identity(cert, key)?)
-                    .map_err(|error| of_pair(cert, key, &error))?,
+                    .map_err(|error| pair_error(cert, key, &error))?,
             });
         }
         let certificates = match certificates {
@@ -129,30 +132,30 @@ impl ServerFiles {
         server_config(certificates, clients)
     }
 
-    /// Whether there is something that may change.
+    /// Whether any file is named, so that a reload makes sense.
     pub(crate) fn is_any(&self) -> bool {
         !self.pairs.is_empty() || self.client_ca.is_some()
     }
 }
 
-/// The files that a client's TLS is made of.
+/// The files and options of a client's TLS configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ClientFiles {
-    /// Whom to trust instead of those whom the operating system trusts.
+    /// Trusted certificates, instead of those that the operating system trusts.
     pub(crate) ca: Option<PathBuf>,
-    /// A certificate with its key, for servers that ask.
+    /// A certificate with its key, for servers that ask for one.
     pub(crate) pair: Option<(PathBuf, PathBuf)>,
-    /// Any certificate of the server will do.
+    /// Whether any server certificate is accepted.
     pub(crate) insecure: bool,
 }
 
 impl ClientFiles {
-    /// As the files are now.
+    /// Makes a configuration from the current contents of the files.
     pub(crate) fn load(&self) -> Result<ClientConfig, Failure> {
         self.read()?.config()
     }
 
-    /// What is in the files now.
+    /// Reads the files.
     pub(crate) fn read(&self) -> Result<ClientContents, Failure> {
         let pair = self.pair.as_ref();
         Ok(ClientContents {
@@ -165,8 +168,7 @@ impl ClientFiles {
     }
 }
 
-/// The files of a client and what was in them. What is equal makes equal
-/// configurations.
+/// The files of a client with their contents. Equal values make equal configurations.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ClientContents {
     files: ClientFiles,
@@ -177,10 +179,10 @@ pub(crate) struct ClientContents {
 impl ClientContents {
     pub(crate) fn config(&self) -> Result<ClientConfig, Failure> {
         let ca = self.files.ca.as_ref().zip(self.ca.as_ref());
-        let roots = ca.map(|(path, pem)| roots_of(path, pem)).transpose()?;
+        let roots = ca.map(|(path, pem)| parse_roots(path, pem)).transpose()?;
         let pair = self.files.pair.as_ref().zip(self.pair.as_ref());
         let identity = pair
-            .map(|((cert, key), [chain, pem])| identity_of(cert, key, [chain, pem]))
+            .map(|((cert, key), [chain, pem])| parse_identity(cert, key, [chain, pem]))
             .transpose()?;
         verified_by(verifying(self.files.insecure, roots)?, identity)
     }
@@ -195,7 +197,7 @@ pub(crate) fn server_config(
     Ok(config)
 }
 
-/// For a client that trusts this identity and nothing else.
+/// Returns a client configuration that trusts this identity only.
 pub(crate) fn trusting(identity: &Identity) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     for certificate in identity.chain() {
@@ -204,13 +206,13 @@ pub(crate) fn trusting(identity: &Identity) -> Result<ClientConfig, Failure> {
     Ok(logged(tls::client_config(Trust::Only(roots), None)?))
 }
 
-/// Who says whether a certificate is good: nobody, the certificates of this
-/// file, or the operating system.
+/// Returns the verifier of server certificates: one that accepts any, one that trusts the
+/// certificates of a file, or the operating system's.
 pub(crate) fn verifier(
     insecure: bool,
     cacert: Option<&Path>,
 ) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
-    // Without a look at the file where nobody asks it.
+    // With `insecure` the file is not needed, so it need not be valid.
     let cacert = cacert.filter(|_| !insecure);
     verifying(insecure, cacert.map(roots).transpose()?)
 }
@@ -219,7 +221,7 @@ fn verifying(
     insecure: bool,
     roots: Option<RootCertStore>,
 ) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
-    let provider = tls::provider().ok_or("no cryptography was built in")?;
+    let provider = tls::provider().ok_or("this build has no TLS cryptography provider")?;
     Ok(match roots {
         _ if insecure => Arc::new(AnyCertificate(provider)),
         Some(roots) => {
@@ -229,8 +231,7 @@ fn verifying(
     })
 }
 
-/// For a client that leaves certificates to `verifier`, and shows its own if
-/// it is asked.
+/// Returns a client configuration with this verifier, and an identity for servers that ask for one.
 pub(crate) fn verified_by(
     verifier: Arc<dyn ServerCertVerifier>,
     identity: Option<Identity>,
@@ -240,14 +241,14 @@ pub(crate) fn verified_by(
     Ok(logged(config))
 }
 
-/// Honours `SSLKEYLOGFILE`.
+/// Writes TLS secrets to the file that `SSLKEYLOGFILE` names.
 fn logged(mut config: ClientConfig) -> ClientConfig {
     config.key_log = Arc::new(KeyLogFile::new());
     config
 }
 
-/// What `--insecure` stands for. Signatures are still checked, so that a
-/// broken server is not taken for a working one.
+/// The verifier for `--insecure`. It still checks signatures, so that a broken server is not
+/// mistaken for a working one.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

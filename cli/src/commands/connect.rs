@@ -1,4 +1,4 @@
-//! `h2ws connect`: stdin to a socket, the socket to stdout.
+//! `h2ws connect`: sends the lines of stdin as messages, and prints the messages that arrive.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -10,39 +10,40 @@ use h2ws::socket::WebSocketReader;
 use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout, WebSocket};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::listen::count;
-use super::request::{LAST_FRAMES, build, shutdown, unopened};
+use super::request::{LAST_FRAMES, build, connect_error, shutdown};
+use super::text::count;
 use crate::args::ConnectArgs;
-use crate::{Failure, Stopped, log, signals, terminal};
+use crate::error::{Failure, Stopped};
+use crate::{log, signals, terminal};
 
 pub(crate) async fn run(args: ConnectArgs) -> Result<(), Failure> {
     let client = build(args.request.client(&args.url)?)?;
     let request = args.request.request(&client, &args.url);
     let mut stop = std::pin::pin!(signals::stop());
     let socket = tokio::select! {
-        opened = request.connect() => opened.map_err(|error| unopened(error, &args.url))?,
+        opened = request.connect() => opened.map_err(|error| connect_error(error, &args.url))?,
         () = &mut stop => return Err(Stopped.into()),
     };
-    log::tell(format_args!("open over {}", socket.transport()));
+    log::notice(format_args!("open over {}", socket.transport()));
     if let Some(name) = socket.subprotocol() {
-        log::tell(format_args!("subprotocol {name}"));
+        log::notice(format_args!("subprotocol {name}"));
     }
-    // Before the first message, which is on stdout.
+    // These lines must come before the first message, which goes to stdout.
     log::flush();
     let done = talk(socket, Duration::from_secs_f64(args.wait), stop).await;
     shutdown(&client).await;
     done
 }
 
-/// Sends lines and prints messages, until stdin has ended and as many
-/// messages have come as were sent (or none for `wait`), or the peer closes.
+/// Sends lines and prints messages until the peer closes, or stdin has ended and as many messages
+/// have arrived as were sent (or none for `wait`).
 async fn talk(
     socket: WebSocket,
     wait: Duration,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Failure> {
-    // Read while a line is being sent: the peer may not take the rest of a
-    // long line before its echo of the beginning is taken.
+    // Read while a line is being sent: a peer that echoes may not read the rest of a long line
+    // before its echo of the beginning is read.
     let (mut reader, mut writer) = socket.split();
     let sent = Cell::new(0u64);
     let mut send = Box::pin(async {
@@ -71,8 +72,8 @@ async fn talk(
                 sending = false;
             }
             () = quiet, if !sending => {
-                log::tell(format_args!(
-                    "{} for {}, and no more for {wait:?}",
+                log::notice(format_args!(
+                    "received {} for {}, then nothing for {wait:?}; closing",
                     count(received as usize, "message"),
                     count(sent.get() as usize, "line"),
                 ));
@@ -85,7 +86,7 @@ async fn talk(
     let mut socket = reader.reunite(writer)?;
     let close = socket.close(CloseFrame::from(code));
     if code == CloseCode::GOING_AWAY {
-        // Interrupted: a peer that takes nothing is not waited for.
+        // The user is waiting. A peer that does not read must not delay the exit.
         let closed = tokio::time::timeout(LAST_FRAMES, close).await;
         closed.unwrap_or(Err(Error::Timeout(Timeout::Close)))?;
     } else {
@@ -94,7 +95,7 @@ async fn talk(
     Ok(())
 }
 
-/// Prints a message. Returns whether it was one that an application sent.
+/// Prints a text or binary message. Returns false for other messages.
 fn print(message: Message) -> std::io::Result<bool> {
     let payload = match message {
         Message::Text(_) | Message::Binary(_) => message.into_data(),
@@ -107,15 +108,19 @@ fn print(message: Message) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// The peer closed by itself: no failure unless its code says so.
+/// Reports how the peer closed. It is a failure if the close code says so.
 fn ended(socket: &WebSocketReader) -> Result<(), Failure> {
     let code = socket.close_code().unwrap_or(CloseCode::NO_STATUS_RECEIVED);
     let frame = socket.close_frame();
     let reason = frame.as_ref().map_or("", |frame| frame.reason.as_str());
-    let said = format!("closed by the peer: {} {reason}", u16::from(code));
-    log::tell(terminal::quoted(said.trim_end()));
+    let text = format!("closed by the peer: {} {reason}", u16::from(code));
+    log::notice(terminal::quoted(text.trim_end()));
     match code {
         CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS_RECEIVED => Ok(()),
-        code => Err(format!("the peer closed with code {}", u16::from(code)).into()),
+        code => Err(format!(
+            "the peer closed the WebSocket with code {}",
+            u16::from(code)
+        )
+        .into()),
     }
 }

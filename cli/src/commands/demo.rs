@@ -1,8 +1,7 @@
-//! `h2ws demo`: the main job in one command.
+//! `h2ws demo`: a client, a bridge and a backend in one process, over real TLS and TCP.
 //!
-//! A client, a bridge and a backend in one process, with real TLS and real TCP
-//! between them: for the client every socket is a stream of one connection, for
-//! the backend each is a connection of its own, upgraded as in RFC 6455.
+//! To the client, every WebSocket is a stream of one HTTP/2 connection. To the backend, each is an
+//! HTTP/1.1 connection of its own, upgraded as in RFC 6455.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,16 +19,16 @@ use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::echo::{echo, tell_carrier};
+use super::echo::{add_carrier_header, echo};
 use super::page::Page;
 use super::process;
 use crate::args::DemoArgs;
-use crate::tls;
-use crate::{Failure, files, terminal};
+use crate::error::Failure;
+use crate::{files, terminal, tls};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    // Each is a connection from the bridge to the backend, of which both ends are here.
-    files::suffice(args.sockets, 2)?;
+    // Each needs a connection between bridge and backend, both ends of which are in this process.
+    files::check_limit(args.sockets, 2)?;
     let identity = tls::self_signed()?;
     let backend = Backend::start(&args).await?;
     let (address, server) = bridge(&args, &identity, &backend).await?;
@@ -37,14 +36,14 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     if !args.json {
         writeln!(
             terminal::stdout(),
-            "echo server on {}, RFC 6455 alone\n\
-             bridge on {url}, with a certificate made for this run",
+            "echo server: {} (RFC 6455 only)\n\
+             bridge:      {url} (self-signed certificate)",
             backend.url()
         )?;
     }
     let client = Client::builder().tls(tls::trusting(&identity)?).build()?;
-    let watch = Watch::new(args.cut_after, server);
-    let outcome = sockets(&args, &client, &url, &watch).await?;
+    let counter = EchoCounter::new(args.cut_after, server);
+    let outcome = sockets(&args, &client, &url, &counter).await?;
     let report = Report {
         args: &args,
         outcome: &outcome,
@@ -60,20 +59,20 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     if args.keep {
         writeln!(
             terminal::stdout(),
-            "\nleft running: open https://localhost:{}/ in a browser\n\
-             (the certificate is self-signed; Ctrl-C ends it)",
+            "\nstill running: open https://localhost:{}/ in a browser and accept the self-signed \
+             certificate\npress Ctrl-C to stop",
             address.port()
         )?;
-        // Until a signal, which ends the program.
+        // A signal drops this future.
         std::future::pending::<()>().await;
     }
     Ok(())
 }
 
-/// An echo server that knows HTTP/1.1 alone.
+/// An echo server for HTTP/1.1 only.
 struct Backend {
     address: SocketAddr,
-    /// Connections that became sockets.
+    /// Number of connections that were upgraded to WebSockets.
     upgraded: Arc<AtomicU64>,
 }
 
@@ -81,7 +80,7 @@ impl Backend {
     async fn start(args: &DemoArgs) -> Result<Self, Failure> {
         let server = Server::builder()
             .extended_connect(false)
-            .max_connections(connections(args))
+            .max_connections(max_connections(args))
             .bind("127.0.0.1:0")
             .await?;
         let address = server.local_addr()?;
@@ -102,8 +101,8 @@ impl Backend {
     }
 }
 
-/// A place for every socket, and some for those that are just ending.
-fn connections(args: &DemoArgs) -> usize {
+/// Returns a connection limit with room for every WebSocket, and for some that are closing.
+fn max_connections(args: &DemoArgs) -> usize {
     args.sockets as usize + 100
 }
 
@@ -113,7 +112,7 @@ async fn bridge(
     backend: &Backend,
 ) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
     let bridge = Bridge::to(&backend.url())
-        .max_sockets(connections(args))
+        .max_sockets(max_connections(args))
         .build()?;
     let server = Server::builder()
         .tls(tls::server_config(
@@ -125,7 +124,7 @@ async fn bridge(
         .await?;
     let address = server.local_addr()?;
     let serve = server.serve(move |mut request| {
-        tell_carrier(&mut request);
+        add_carrier_header(&mut request);
         let bridge = bridge.clone();
         async move { bridge.pass(request).await }
     });
@@ -135,19 +134,19 @@ async fn bridge(
 fn run_server(serve: Serve) -> JoinHandle<()> {
     tokio::spawn(async move {
         if let Err(error) = serve.await {
-            tracing::error!(%error, "server");
+            tracing::error!(%error, "the server failed");
         }
     })
 }
 
-/// Counts echoes, and takes the server down after as many as were asked for.
-struct Watch {
+/// Counts echoes, and aborts the server after `--cut-after` of them.
+struct EchoCounter {
     echoes: AtomicU64,
     cut_after: Option<u64>,
     server: JoinHandle<()>,
 }
 
-impl Watch {
+impl EchoCounter {
     fn new(cut_after: Option<u64>, server: JoinHandle<()>) -> Arc<Self> {
         Arc::new(Self {
             echoes: AtomicU64::new(0),
@@ -169,22 +168,22 @@ struct Outcome {
     over_http2: u32,
     echoes: u64,
     open_time: Duration,
-    /// From the first message to the last echo.
+    /// Time from the first message to the last echo.
     talk_time: Duration,
-    /// As long as one socket took for all of its messages, at most.
+    /// The longest time that one WebSocket took for all of its messages.
     slowest: Duration,
-    /// Memory that the open sockets took: client, bridge and backend.
+    /// Memory that the open WebSockets take in client, bridge and backend together.
     memory_kib: Option<u64>,
-    /// What the first socket that failed said, and how many did.
+    /// The first error, and the number of WebSockets that failed.
     failure: Option<(String, u32)>,
 }
 
-/// Opens all sockets, lets them talk once all are open, and closes them.
+/// Opens all WebSockets, starts the messages once all are open, and closes them.
 async fn sockets(
     args: &DemoArgs,
     client: &Client,
     url: &str,
-    watch: &Arc<Watch>,
+    counter: &Arc<EchoCounter>,
 ) -> Result<Outcome, Failure> {
     let barrier = Arc::new(Barrier::new(args.sockets as usize + 1));
     let payload = Message::text("x".repeat(args.size as usize));
@@ -198,11 +197,11 @@ async fn sockets(
             messages: args.messages,
             payload: payload.clone(),
             barrier: barrier.clone(),
-            watch: watch.clone(),
+            counter: counter.clone(),
         };
         tasks.spawn(socket.run());
     }
-    // In two steps, so that the clock runs before the first message does.
+    // Waiting twice makes sure that the clock starts before the first message is sent.
     barrier.wait().await;
     let open_time = began.elapsed();
     let memory_kib = process::resident_kib(None)
@@ -245,14 +244,14 @@ struct OneSocket {
     messages: u32,
     payload: Message,
     barrier: Arc<Barrier>,
-    watch: Arc<Watch>,
+    counter: Arc<EchoCounter>,
 }
 
 struct Done {
     opened: bool,
     over_http2: bool,
     echoes: u32,
-    /// From when to when.
+    /// When the first message was sent, and when the last echo arrived.
     talked: Option<(Instant, Instant)>,
     result: Result<(), Failure>,
 }
@@ -260,7 +259,7 @@ struct Done {
 impl OneSocket {
     async fn run(self) -> Done {
         let opened = self.client.connect(&self.url).await;
-        // Those that failed hold up nobody.
+        // Failed ones wait too: the barrier needs all of them.
         self.barrier.wait().await;
         self.barrier.wait().await;
         let mut done = Done {
@@ -285,14 +284,14 @@ impl OneSocket {
         for _ in 0..self.messages {
             socket.send(self.payload.clone()).await?;
             let Some(answer) = socket.next().await.transpose()? else {
-                return Err("the server closed the socket".into());
+                return Err("the server closed the WebSocket".into());
             };
             if answer != self.payload {
-                return Err("another message came back than was sent".into());
+                return Err("the server did not echo the message that was sent".into());
             }
             done.echoes += 1;
             done.talked = Some((first, Instant::now()));
-            self.watch.echo();
+            self.counter.echo();
         }
         socket.close(CloseCode::NORMAL).await?;
         Ok(())
@@ -313,7 +312,7 @@ impl Report<'_> {
         let rate = rate(u64::from(outcome.opened), outcome.open_time);
         writeln!(
             out,
-            "sockets opened       {:>9}   in {:.0?}, {rate}",
+            "WebSockets opened    {:>9}   in {:.0?}, {rate}",
             outcome.opened, outcome.open_time
         )?;
         writeln!(out, "  over HTTP/2        {:>9}", outcome.over_http2)?;
@@ -334,13 +333,13 @@ impl Report<'_> {
         }
         writeln!(
             out,
-            "backend connections  {:>9}   a TCP connection a socket",
+            "backend connections  {:>9}   one TCP connection per WebSocket",
             self.upgraded
         )?;
         if let Some(memory) = outcome.memory_kib {
             writeln!(
                 out,
-                "memory, all of it    {:>9} KiB, {:.1} KiB a socket",
+                "memory, all parts    {:>9} KiB, {:.1} KiB per WebSocket",
                 memory,
                 memory as f64 / f64::from(self.args.sockets)
             )?;
@@ -380,15 +379,14 @@ impl Report<'_> {
 
     fn verdict(&self) -> Result<(), Failure> {
         if let Some((text, count)) = &self.outcome.failure {
-            return Err(format!("{count} of {} sockets failed: {text}", self.args.sockets).into());
+            return Err(
+                format!("{count} of {} WebSockets failed: {text}", self.args.sockets).into(),
+            );
         }
         Ok(())
     }
 }
 
 fn rate(count: u64, time: Duration) -> String {
-    format!(
-        "{:.0} a second",
-        count as f64 / time.as_secs_f64().max(1e-9)
-    )
+    format!("{:.0}/s", count as f64 / time.as_secs_f64().max(1e-9))
 }

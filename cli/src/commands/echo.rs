@@ -1,4 +1,4 @@
-//! What the program's servers do with a socket.
+//! The WebSocket handler of `serve` and of the demo's backend: an echo.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -10,42 +10,43 @@ use h2ws::{Message, Transport, WebSocket};
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
-/// Sockets of this path are first told what carries them.
+/// On this path the first message describes the connection that carries the WebSocket.
 pub(crate) const CARRIER: &str = "/carrier";
 
-/// The field by which a bridge tells what carries a socket before it. It is
-/// there to be shown: nothing is decided by it.
+/// The field in which the demo's bridge describes the client's connection. It is for display only.
 const CARRIED_BY: HeaderName = HeaderName::from_static("h2ws-carried-by");
 
-/// Adds to a request what carries it, for those behind a bridge.
-pub(crate) fn tell_carrier(request: &mut WebSocketRequest) {
+/// Adds a field that describes the connection of a request, for the server that it is forwarded to.
+pub(crate) fn add_carrier_header(request: &mut WebSocketRequest) {
     let carrier = carrier(request.transport()).to_string();
     if let Ok(carrier) = HeaderValue::try_from(carrier) {
         request.headers_mut().insert(CARRIED_BY, carrier);
     }
 }
 
-/// Accepts a socket and sends back whatever comes, agreeing to the first
-/// offered subprotocol that is in `subprotocols`.
+/// Accepts a WebSocket, with the first offered subprotocol that is in `subprotocols`, and sends every
+/// message back.
 pub(crate) fn echo(
     request: WebSocketRequest,
     subprotocols: Arc<[String]>,
 ) -> impl Future<Output = ()> + Send {
-    // In a box of its own: a socket's task has room for the largest of its
-    // states for the socket's whole life.
+    // Boxed: otherwise the task would keep room for this larger state as long as the WebSocket
+    // lives.
     let opening = Box::pin(open(request, subprotocols));
     async move {
         let mut socket = match opening.await {
             Ok(socket) => socket,
-            Err(error) => return tracing::debug!(%error, "gone before the answer"),
+            Err(error) => return tracing::debug!(%error, "the client left before the answer"),
         };
-        tracing::debug!(transport = %socket.transport(), "socket open");
+        tracing::debug!(transport = %socket.transport(), "WebSocket open");
         match poll_fn(|cx| poll_echo(&mut socket, cx)).await {
             Ok(()) => {
                 let code = socket.close_code().map(u16::from);
-                tracing::debug!(transport = %socket.transport(), code, "socket closed");
+                tracing::debug!(transport = %socket.transport(), code, "WebSocket closed");
             }
-            Err(error) => tracing::debug!(transport = %socket.transport(), %error, "socket broke"),
+            Err(error) => {
+                tracing::debug!(transport = %socket.transport(), %error, "WebSocket failed");
+            }
         }
     }
 }
@@ -61,17 +62,17 @@ async fn open(
     if let Some(agreed) = agreed
         && let Err(error) = request.select_subprotocol(&agreed)
     {
-        tracing::warn!(%error, "subprotocol");
+        tracing::warn!(%error, "cannot select the subprotocol");
     }
     if request.path() == CARRIER {
-        accept_and_tell(request).await
+        accept_with_carrier(request).await
     } else {
         request.accept().await
     }
 }
 
-/// Accepts a socket and tells it what carries it.
-async fn accept_and_tell(request: WebSocketRequest) -> Result<WebSocket, h2ws::Error> {
+/// Accepts a WebSocket and sends a description of its connection.
+async fn accept_with_carrier(request: WebSocketRequest) -> Result<WebSocket, h2ws::Error> {
     let before = request.headers().get(CARRIED_BY).cloned();
     let mut socket = request.accept().await?;
     let carrier = match before.as_ref().map(HeaderValue::to_str) {
@@ -82,12 +83,12 @@ async fn accept_and_tell(request: WebSocketRequest) -> Result<WebSocket, h2ws::E
     Ok(socket)
 }
 
-/// Waits for room first, so that no message is held while there is none.
+/// Waits for room to send before it reads, so that it never holds a message.
 fn poll_echo(socket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Result<(), h2ws::Error>> {
     loop {
         ready!(socket.poll_ready_unpin(cx))?;
         match ready!(socket.poll_next_unpin(cx)).transpose()? {
-            // Leaves when there is nothing more to read for the moment.
+            // Flushed when there is nothing more to read for now.
             Some(message) if message.is_text() || message.is_binary() => {
                 socket.start_send_unpin(message)?;
             }
@@ -97,7 +98,7 @@ fn poll_echo(socket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Result<(), h2
     }
 }
 
-/// What carries something, for pages.
+/// Describes the connection that carries a request or WebSocket, for the page.
 pub(crate) fn carrier(transport: Transport) -> serde_json::Value {
     match transport {
         Transport::Http2 { connection, stream } => {
@@ -117,8 +118,8 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_little_more_than_its_socket() {
+    fn a_task_is_hardly_larger_than_its_websocket() {
         let more = size_of_future(echo) - size_of::<WebSocket>();
-        assert!(more <= 24, "{more} bytes, once per socket");
+        assert!(more <= 24, "{more} bytes per WebSocket");
     }
 }

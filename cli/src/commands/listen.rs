@@ -1,4 +1,4 @@
-//! Where the program's servers listen, by which certificates, and how they end.
+//! What `serve` and `bridge` share: listening, certificates, and the report of a shutdown.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -7,11 +7,13 @@ use h2ws::Server;
 use h2ws::server::{ServerBuilder, ShutdownReport};
 use h2ws::tls::ServerTls;
 
+use super::text::count;
 use crate::args::ListenArgs;
+use crate::error::{Failure, Usage};
 use crate::tls::ServerFiles;
-use crate::{Failure, Usage, log, signals, terminal};
+use crate::{log, signals, terminal};
 
-/// Binds as the command line says, and tells so on the first line of stdout.
+/// Listens as the options say, and prints the URL as the first line of stdout.
 pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Result<Server, Failure> {
     if !args.cleartext {
         let files = files(args)?;
@@ -37,13 +39,16 @@ pub(crate) async fn bound(builder: ServerBuilder, address: SocketAddr) -> Result
     Ok(bound.map_err(|error| format!("cannot listen on {address}: {error}"))?)
 }
 
-/// The files that the command line names; none for a self-signed certificate.
+/// Returns the files that the options name; none for a self-signed certificate.
 pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
     if args.cert.len() != args.key.len() {
-        return Err(Usage::options(&"each --cert needs its --key").into());
+        return Err(Usage::options(&"there must be one --key per --cert").into());
     }
     if args.cert.is_empty() {
-        log::tell("no --cert: using a self-signed certificate for localhost");
+        log::notice(
+            "no --cert: using a self-signed certificate for localhost, which clients reject unless \
+             told otherwise (such as by --insecure)",
+        );
     }
     Ok(ServerFiles {
         pairs: args
@@ -57,31 +62,25 @@ pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
     })
 }
 
-/// New connections get what the files hold now, if it is good.
+/// Uses the current contents of the files for new connections, if they are valid.
 fn reload(files: &ServerFiles, tls: &ServerTls) {
     match files.load() {
         Ok(config) => {
             tls.replace(config);
-            log::tell("certificates reloaded");
+            log::notice("certificates reloaded");
         }
-        Err(error) => log::tell(format_args!(
-            "certificates not reloaded, the old stay in use: {error}"
+        Err(error) => log::notice(format_args!(
+            "certificates not reloaded, the old ones stay in use: {error}"
         )),
     }
 }
 
-/// So many of them, in words.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
-}
-
-/// Reports what had to be cut.
+/// Reports connections that did not close within the drain timeout.
 pub(crate) fn report(drained: ShutdownReport) {
     if drained != ShutdownReport::default() {
-        log::tell(format_args!(
-            "cut {} and {} that did not close in time",
-            count(drained.sockets_cut, "socket"),
+        log::notice(format_args!(
+            "dropped {} and {} that did not close in time",
+            count(drained.sockets_cut, "WebSocket"),
             count(drained.connections_cut, "connection"),
         ));
     }

@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The commands, each in a file or folder of its own, and what several of them share.
 
 pub(crate) mod bench;
 pub(crate) mod bridge;
@@ -11,3 +11,4 @@ pub(crate) mod probe;
 mod process;
 mod request;
 pub(crate) mod serve;
+mod text;

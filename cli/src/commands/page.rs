@@ -1,4 +1,4 @@
-//! Ordinary requests to the program's servers: a page for browsers.
+//! Answers plain HTTP requests to the program's servers: a page that opens WebSockets.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -14,8 +14,7 @@ use super::echo::carrier;
 
 const PAGE: &str = include_str!("page.html");
 
-/// Answers `/` with a page that opens sockets, `/connection` with what carried
-/// that request.
+/// Serves the page at `/`, and at `/connection` the connection that carried the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Page;
 
@@ -35,7 +34,10 @@ impl<B> Service<Request<B>> for Page {
 
 fn answer<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n");
+        return plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are allowed\n",
+        );
     }
     match request.uri().path() {
         "/" => typed("text/html; charset=utf-8", PAGE.into()),
@@ -45,8 +47,11 @@ fn answer<B>(request: &Request<B>) -> Response<Full<Bytes>> {
             typed("application/json", carrier.to_string())
         }
         "/echo" | super::echo::CARRIER => {
-            // RFC 9110 §15.5.22: say what it would take.
-            let mut response = plain(StatusCode::UPGRADE_REQUIRED, "WebSockets only\n");
+            // RFC 9110 §15.5.22 requires an Upgrade field.
+            let mut response = plain(
+                StatusCode::UPGRADE_REQUIRED,
+                "this path accepts WebSockets only\n",
+            );
             if request.version() == http::Version::HTTP_11 {
                 let headers = response.headers_mut();
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -57,7 +62,7 @@ fn answer<B>(request: &Request<B>) -> Response<Full<Bytes>> {
             }
             response
         }
-        _ => plain(StatusCode::NOT_FOUND, "nothing here\n"),
+        _ => plain(StatusCode::NOT_FOUND, "not found\n"),
     }
 }
 

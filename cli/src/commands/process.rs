@@ -1,4 +1,4 @@
-//! What the operating system tells of a process.
+//! Memory and CPU time of a process, from `/proc`.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ fn proc(pid: Option<u32>, file: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()
 }
 
-/// Memory in use by a process (this one by default), in KiB.
+/// Returns the resident memory of a process (this one by default), in KiB.
 pub(crate) fn resident_kib(pid: Option<u32>) -> Option<u64> {
     let status = proc(pid, "status")?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// CPU time that a process (this one by default) has used. Linux counts in
-/// steps of 10 ms.
+/// Returns the CPU time that a process (this one by default) has used. Linux counts in steps of
+/// 10 ms.
 pub(crate) fn cpu_time(pid: Option<u32>) -> Option<Duration> {
     let stat = proc(pid, "stat")?;
-    // The name, in parentheses, may hold spaces.
+    // The name, in parentheses, may contain spaces.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     Some(Duration::from_millis(ticks * 10))

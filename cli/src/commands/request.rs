@@ -1,4 +1,5 @@
-//! Clients and requests as the command line asks for them.
+//! What `connect`, `probe` and `bench` share: clients and requests made from the options, and the
+//! explanation of a failed connection attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,41 +14,41 @@ use http::HeaderMap;
 use http::header::ORIGIN;
 use rustls::client::danger::ServerCertVerifier;
 
-use crate::args::{RequestArgs, WayArgs};
-use crate::{Failure, Usage, tls};
+use crate::args::{ConnectionArgs, RequestArgs};
+use crate::error::{Failure, Usage};
+use crate::tls;
 
-/// How long the program waits, before it exits, for its last frames to leave.
+/// How long the program waits for its last frames to be sent before it exits.
 pub(crate) const LAST_FRAMES: Duration = Duration::from_secs(2);
 
-/// Ends a client's connections in order.
+/// Closes a client's connections in order, as far as peers allow within [`LAST_FRAMES`].
 pub(crate) async fn shutdown(client: &Client) {
-    // Whoever holds out longer is cut off by the exit.
     let _ = tokio::time::timeout(LAST_FRAMES, client.shutdown()).await;
 }
 
-/// A client, if there is such a proxy.
+/// Builds a client. An invalid proxy URL is bad usage.
 pub(crate) fn build(builder: ClientBuilder) -> Result<Client, Failure> {
     builder.build().map_err(|error| match error {
-        Error::Proxy(ProxyError::Url(error)) => Usage::of("--proxy", &error).into(),
+        Error::Proxy(ProxyError::Url(error)) => Usage::option("--proxy", &error).into(),
         error => error.into(),
     })
 }
 
-/// Why there is no socket to `url`: what failed, where, and what to try.
+/// Explains why `url` could not be opened: what failed, where, and what to try.
 ///
-/// | what happened | in addition to it |
+/// | error | added to it |
 /// |---|---|
-/// | a refusal | its body, which says why more often than its status does |
-/// | a certificate that is not good | why, once, and the option that ignores it |
-/// | no TLS where `wss://` is spoken | the other scheme |
-/// | no HTTP where `ws://` is spoken | the other scheme |
-/// | no connection in time | to where |
-pub(crate) fn unopened(error: Error, url: &str) -> Failure {
+/// | rejected by the server | the response's body, which often gives the reason |
+/// | invalid certificate | why, and the option that skips verification |
+/// | the server of a `wss://` URL does not use TLS | to try `ws://` |
+/// | the server of a `ws://` URL does not respond with HTTP | to try `wss://` |
+/// | timeout | the address |
+pub(crate) fn connect_error(error: Error, url: &str) -> Failure {
     let target = url.parse::<Target>().ok();
     let is_clear = target.as_ref().is_some_and(|target| !target.secure());
     match &error {
-        Error::Rejected(refusal) => {
-            let body = String::from_utf8_lossy(&refusal.body);
+        Error::Rejected(response) => {
+            let body = String::from_utf8_lossy(&response.body);
             match body.trim() {
                 "" => error.into(),
                 body => format!("{error}: {body}").into(),
@@ -60,54 +61,55 @@ pub(crate) fn unopened(error: Error, url: &str) -> Failure {
         Error::Timeout(h2ws::Timeout::Connect) => match target {
             Some(target) => {
                 let place = format!("{}:{}", target.host(), target.port());
-                format!("connecting to {place} took too long").into()
+                format!("timed out connecting to {place}").into()
             }
             None => error.into(),
         },
         Error::Io(_) | Error::GoAway { by_peer: false, .. } | Error::Closed if is_clear => {
-            format!("{error} (if the server speaks TLS there, it is a wss:// URL)").into()
+            format!("{error} (if the server uses TLS on this port, try wss:// instead of ws://)")
+                .into()
         }
         _ => error.into(),
     }
 }
 
 impl RequestArgs {
-    /// For requests to `url`.
+    /// Returns a client for requests to `url`.
     pub(crate) fn client(&self, url: &str) -> Result<ClientBuilder, Failure> {
-        // Not shown where it is wrong: there may be a password in it.
+        // The error does not quote the URL, which may contain a password.
         let target: Target = url
             .parse()
             .map_err(|error: UrlError| Usage::options(&error))?;
-        self.way.check(&target)?;
-        let mut builder = self.way.client().version(self.version.version());
+        self.connection.check(&target)?;
+        let mut builder = self.connection.client().version(self.version.version());
         if self.deflate {
             builder = builder.deflate(DeflateConfig::default());
         }
-        // Cleartext works on a machine that trusts nobody.
-        if !target.secure() && !self.way.insecure && self.way.cacert.is_none() {
+        // A machine without trusted certificates must be able to use cleartext.
+        if !target.secure() && !self.connection.insecure && self.connection.cacert.is_none() {
             return Ok(builder);
         }
-        let tls = tls::verified_by(self.way.verifier()?, self.way.identity()?)?;
+        let tls = tls::verified_by(self.connection.verifier()?, self.connection.identity()?)?;
         Ok(builder.tls(tls))
     }
 
     pub(crate) fn request(&self, client: &Client, url: &str) -> RequestBuilder {
         let mut request = client.request(url);
-        for (name, value) in &self.way.headers {
+        for (name, value) in &self.connection.headers {
             request = request.header(name, value);
         }
-        for name in &self.way.subprotocol {
+        for name in &self.connection.subprotocol {
             request = request.subprotocol(name);
         }
-        if let Some(origin) = &self.way.origin {
+        if let Some(origin) = &self.connection.origin {
             request = request.origin(origin);
         }
         request
     }
 }
 
-impl WayArgs {
-    /// The header fields to send.
+impl ConnectionArgs {
+    /// Returns the header fields to send.
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers: HeaderMap = HeaderMap::new();
         for (name, value) in &self.headers {
@@ -119,8 +121,7 @@ impl WayArgs {
         headers
     }
 
-    /// Whether a request can be made of what the command line says, before
-    /// anybody is asked.
+    /// Checks that a valid request can be made from the options, before connecting.
     pub(crate) fn check(&self, target: &Target) -> Result<(), Usage> {
         let offer = self
             .subprotocol
@@ -134,7 +135,7 @@ impl WayArgs {
         made().map_err(|error| Usage::options(&error))
     }
 
-    /// Through the proxy that was asked for.
+    /// Returns a client that uses the proxy of the options or the environment.
     pub(crate) fn client(&self) -> ClientBuilder {
         let builder = Client::builder().websocket_key(self.websocket_key);
         match &self.proxy {
@@ -144,12 +145,12 @@ impl WayArgs {
         }
     }
 
-    /// Who says whether the server's certificate is good.
+    /// Returns the verifier of the server's certificate.
     pub(crate) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Failure> {
         tls::verifier(self.insecure, self.cacert.as_deref())
     }
 
-    /// What the program shows if the server asks for a certificate.
+    /// Returns the certificate for servers that ask for one.
     pub(crate) fn identity(&self) -> Result<Option<Identity>, Failure> {
         match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => tls::identity(cert, key).map(Some),

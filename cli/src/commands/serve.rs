@@ -11,7 +11,8 @@ use super::echo::echo;
 use super::listen;
 use super::page::Page;
 use crate::args::ServeArgs;
-use crate::{Failure, Usage, signals};
+use crate::error::{Failure, Usage};
+use crate::signals;
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if let Some(bytes) = args.process_buffer {
@@ -31,15 +32,15 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     if !args.allow_origin.is_empty() {
         let origins = AllowedOrigins::parse(&args.allow_origin);
-        let origins = origins.map_err(|error| Usage::of("--allow-origin", &error))?;
+        let origins = origins.map_err(|error| Usage::option("--allow-origin", &error))?;
         builder = builder.allowed_origins(origins);
     }
     if !args.allow_host.is_empty() {
         let hosts = AllowedHosts::parse(&args.allow_host);
-        let hosts = hosts.map_err(|error| Usage::of("--allow-host", &error))?;
+        let hosts = hosts.map_err(|error| Usage::option("--allow-host", &error))?;
         builder = builder.allowed_hosts(hosts);
     }
-    // Before anybody is told that the program is there.
+    // Must come before the program announces itself: a signal may follow at once.
     let stop = signals::drain();
     let server = listen::bind(builder, &args.listen).await?;
     let subprotocols: Arc<[String]> = args.subprotocol.into();

@@ -1,9 +1,9 @@
-//! How the values of a line are written: as logfmt, one value a key.
+//! Formats the fields of a log line as logfmt: `key=value`, separated by spaces.
 //!
-//! `key=value`, in double quotes where the value is empty or has blanks,
-//! quotes, `=` or what does not show; `"`, `\` and control characters are
-//! escaped as in JSON, so a value is one word or one quoted string, and no value
-//! reaches a terminal as commands. Keys without a value are left out.
+//! A value is put in double quotes if it is empty or has white space, quotes, `=` or invisible
+//! characters. `"`, `\` and control characters are escaped as in JSON. So a value is always one
+//! word or one quoted string, and cannot send commands to a terminal. Keys without a value are
+//! left out.
 
 use std::fmt::{self, Debug, Write};
 
@@ -66,7 +66,7 @@ impl Visit for Line<'_> {
 }
 
 fn quote(value: &str, out: &mut impl Write) -> fmt::Result {
-    let is_word = |c: char| !c.is_whitespace() && !"\"=\\".contains(c) && terminal::is_shown(c);
+    let is_word = |c: char| !c.is_whitespace() && !"\"=\\".contains(c) && terminal::is_printable(c);
     if !value.is_empty() && value.chars().all(is_word) {
         return out.write_str(value);
     }
@@ -76,7 +76,7 @@ fn quote(value: &str, out: &mut impl Write) -> fmt::Result {
             '"' | '\\' => write!(out, "\\{c}")?,
             '\n' => out.write_str("\\n")?,
             '\t' => out.write_str("\\t")?,
-            c if terminal::is_shown(c) => out.write_char(c)?,
+            c if terminal::is_printable(c) => out.write_char(c)?,
             c => terminal::escape_char(c, out)?,
         }
     }
@@ -103,7 +103,7 @@ mod tests {
             ("\u{9b}31m", "\"\\u009b31m\""),
         ] {
             let mut out = String::new();
-            quote(value, &mut out).expect("a string takes it");
+            quote(value, &mut out).expect("writing to a string succeeds");
             assert_eq!(out, written);
         }
     }

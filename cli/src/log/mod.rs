@@ -1,4 +1,7 @@
-//! Logs, and what else goes to stderr.
+//! Everything that goes to stderr: logs, notices and the error that ends the program.
+//!
+//! All of it passes through one [`Queue`], so that a reader of stderr that has stopped cannot stall
+//! the program. Nothing else may write to stderr.
 
 mod fields;
 mod queue;
@@ -20,40 +23,39 @@ use crate::terminal;
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Where all that is said on stderr goes.
 struct Log {
-    /// Whether those who read stderr take JSON for granted.
+    /// Whether every line must be JSON.
     is_json: bool,
-    /// None where there is no thread to be had.
+    /// `None` if its thread could not be started; lines are then written directly.
     queue: Option<Queue>,
 }
 
-/// What the user is told, whatever is logged.
-pub(crate) fn tell(text: impl Display) {
+/// Prints a notice, whatever the log level.
+pub(crate) fn notice(text: impl Display) {
     match LOG.get() {
         Some(log) if log.is_json => tracing::warn!("{text}"),
-        _ => say(text),
+        _ => print(text),
     }
 }
 
-/// Why the program ends.
-pub(crate) fn tell_failure(text: impl Display) {
+/// Prints the error that ends the program.
+pub(crate) fn failure(text: impl Display) {
     match LOG.get() {
         Some(log) if log.is_json => tracing::error!("{text}"),
-        _ => say(text),
+        _ => print(text),
     }
 }
 
-fn say(text: impl Display) {
+fn print(text: impl Display) {
     let mut line = format!("h2ws: {text}\n").into_bytes();
     if io::stderr().is_terminal() {
-        line = terminal::shown(&line).into_owned();
+        line = terminal::escaped(&line).into_owned();
     }
-    // To a reader that is gone nothing can be said.
+    // There is nowhere to report that stderr is closed.
     let _ = stderr().write_all(&line);
 }
 
-/// Takes whole lines, and holds up nobody.
+/// Returns a writer for whole lines, which does not block.
 fn stderr() -> Box<dyn Write> {
     match LOG.get().and_then(|log| log.queue.clone()) {
         Some(queue) => Box::new(queue),
@@ -61,30 +63,30 @@ fn stderr() -> Box<dyn Write> {
     }
 }
 
-/// To be called before the program ends: waits for the last lines, but for a
-/// reader that does not read no longer than [`queue::LAST`].
+/// Waits until all lines are written, at most for [`queue::FLUSH_LIMIT`]. Called before the program
+/// exits.
 pub(crate) fn flush() {
     if let Some(queue) = LOG.get().and_then(|log| log.queue.as_ref()) {
-        queue.flush(queue::LAST);
+        queue.flush(queue::FLUSH_LIMIT);
     }
 }
 
-/// Ends the program, with its last lines.
+/// Flushes and exits.
 pub(crate) fn exit(status: u8) -> ! {
     flush();
     std::process::exit(status.into())
 }
 
-/// Whether colours are wanted on stderr (<https://no-color.org>).
-fn has_colours() -> bool {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !unwanted
+/// Whether stderr is a terminal and the user has not turned colors off (<https://no-color.org>).
+fn use_colors() -> bool {
+    let off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !off
 }
 
-/// Warnings always, and what a service has to tell; more with each `-v`;
-/// `RUST_LOG` in their stead.
+/// Starts logging: warnings, and level info for services; more with each `-v`. `RUST_LOG` overrides
+/// all of this.
 pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
-    let lost = |lines| tracing::warn!(lines, "lines of the log were lost: stderr was not read");
+    let lost = |lines| tracing::warn!(lines, "log lines were dropped: stderr was not read");
     LOG.get_or_init(|| Log {
         is_json: format == LogFormat::Json,
         queue: Queue::start(io::stderr(), lost).ok(),
@@ -95,26 +97,26 @@ pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    // The libraries below are of use only to those who look for a bug in them.
-    let below = if verbose > 2 {
+    // The libraries that this one is built on log much, and of interest only to their developers.
+    let dependencies = if verbose > 2 {
         level
     } else {
         LevelFilter::WARN
     };
     let default = Targets::new()
-        .with_default(below)
+        .with_default(dependencies)
         .with_target("h2ws", level);
     let filter = match std::env::var("RUST_LOG").map(|text| text.parse::<Targets>()) {
         Ok(Ok(targets)) => targets,
         Ok(Err(error)) => {
-            tell(format_args!("RUST_LOG is not understood: {error}"));
+            notice(format_args!("invalid RUST_LOG is ignored: {error}"));
             default
         }
         Err(_) => default,
     };
     let output = tracing_subscriber::fmt::layer().with_writer(stderr);
     let output = match format {
-        LogFormat::Text => output.with_ansi(has_colours()).fmt_fields(Logfmt).boxed(),
+        LogFormat::Text => output.with_ansi(use_colors()).fmt_fields(Logfmt).boxed(),
         LogFormat::Json => output.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry()

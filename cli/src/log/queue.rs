@@ -1,32 +1,31 @@
-//! Lines for stderr, written by a thread of their own.
+//! A bounded queue of lines for stderr, and the thread that writes them.
 //!
-//! A reader that has stopped to read (a full pipe, a paused terminal) must hold
-//! up nobody but that thread: what is logged goes into a queue of so many bytes.
+//! A reader of stderr that has stopped reading (a full pipe, a paused terminal) blocks this thread
+//! and nothing else.
 //!
-//! | the reader | lines | the program |
-//! |---|---|---|
-//! | reads | arrive in order | goes on |
-//! | does not read | wait, up to [`MOST`] bytes; further ones are lost and counted | goes on |
-//! | reads again | the count of those lost, then what is logged from then on | goes on |
-//! | is gone | are dropped | goes on |
-//! | does not read when the program ends | are waited for, [`LAST`] at most | ends |
+//! | the reader | the lines |
+//! |---|---|
+//! | reads | arrive in order |
+//! | does not read | wait, up to [`CAPACITY`] bytes; further ones are dropped and counted |
+//! | reads again | the count of dropped lines arrives, then new lines |
+//! | is gone | are dropped |
+//! | does not read when the program exits | are waited for, at most [`FLUSH_LIMIT`] |
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Bytes of lines that wait to be written, at most.
-pub(super) const MOST: usize = 4 * 1024 * 1024;
+/// Maximum number of bytes waiting to be written.
+pub(super) const CAPACITY: usize = 4 * 1024 * 1024;
 
-/// Bytes that are written at a time: a reader that reads again hears of lost
-/// lines soon.
-const TURN: usize = 64 * 1024;
+/// Bytes written at a time. Small, so that a reader that resumes soon learns of dropped lines.
+const CHUNK: usize = 64 * 1024;
 
-/// How long the end of the program waits for its last lines.
-pub(super) const LAST: Duration = Duration::from_secs(1);
+/// How long the program waits for its last lines before it exits.
+pub(super) const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// To be cloned for each that writes.
+/// A handle to write lines with; clones share the queue.
 #[derive(Clone)]
 pub(super) struct Queue {
     shared: Arc<Shared>,
@@ -34,9 +33,9 @@ pub(super) struct Queue {
 
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write.
+    /// Notified when there is something to write.
     filled: Condvar,
-    /// All has been written.
+    /// Notified when everything has been written.
     drained: Condvar,
 }
 
@@ -44,7 +43,7 @@ struct Shared {
 struct State {
     waiting: Vec<u8>,
     lost: u64,
-    /// Whether the thread has something in hand.
+    /// Whether the thread is writing a chunk, which is no longer part of `waiting`.
     writing: bool,
 }
 
@@ -55,8 +54,8 @@ impl Shared {
 }
 
 impl Queue {
-    /// Starts a thread that writes to `out`. Tells `lost` how many lines were
-    /// not written, once there is room again; it may write a line.
+    /// Starts the thread, which writes to `out`. Calls `lost` with the number of dropped lines as
+    /// soon as there is room again; `lost` may itself write a line.
     pub(super) fn start(
         out: impl Write + Send + 'static,
         lost: impl Fn(u64) + Send + 'static,
@@ -66,18 +65,18 @@ impl Queue {
             filled: Condvar::new(),
             drained: Condvar::new(),
         });
-        let theirs = shared.clone();
+        let for_thread = shared.clone();
         thread::Builder::new()
             .name("log".into())
-            .spawn(move || write(&theirs, out, lost))?;
+            .spawn(move || write(&for_thread, out, lost))?;
         Ok(Self { shared })
     }
 
-    /// Takes a whole line, or counts it as lost.
-    fn put(&self, line: &[u8]) {
+    /// Queues a whole line, or counts it as dropped.
+    fn push(&self, line: &[u8]) {
         let mut state = self.shared.state();
-        // Nothing is between what was lost and the word of it.
-        if state.lost > 0 || state.waiting.len() + line.len() > MOST {
+        // No line may come between the dropped ones and the line that counts them.
+        if state.lost > 0 || state.waiting.len() + line.len() > CAPACITY {
             state.lost += 1;
             return;
         }
@@ -87,7 +86,7 @@ impl Queue {
         }
     }
 
-    /// Waits until all has been written, but not for long.
+    /// Waits until everything is written, at most for `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let state = self.shared.state();
         let left = |state: &mut State| state.writing || !state.waiting.is_empty();
@@ -97,15 +96,15 @@ impl Queue {
 }
 
 fn write(shared: &Shared, mut out: impl Write, lost: impl Fn(u64)) {
-    let mut turn = Vec::new();
+    let mut chunk = Vec::new();
     loop {
         let mut state = shared.state();
         state.writing = false;
         while state.waiting.is_empty() {
-            let gone = std::mem::take(&mut state.lost);
-            if gone > 0 {
+            let count = std::mem::take(&mut state.lost);
+            if count > 0 {
                 drop(state);
-                lost(gone);
+                lost(count);
                 state = shared.state();
                 continue;
             }
@@ -115,22 +114,22 @@ fn write(shared: &Shared, mut out: impl Write, lost: impl Fn(u64)) {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        let much = state.waiting.len().min(TURN);
-        turn.clear();
-        turn.extend(state.waiting.drain(..much));
-        if state.waiting.is_empty() && state.waiting.capacity() > 2 * TURN {
+        let len = state.waiting.len().min(CHUNK);
+        chunk.clear();
+        chunk.extend(state.waiting.drain(..len));
+        if state.waiting.is_empty() && state.waiting.capacity() > 2 * CHUNK {
             state.waiting = Vec::new();
         }
         state.writing = true;
         drop(state);
-        // Nobody can be told that nobody can be told.
-        let _ = out.write_all(&turn).and_then(|()| out.flush());
+        // There is nowhere to report that stderr is closed.
+        let _ = out.write_all(&chunk).and_then(|()| out.flush());
     }
 }
 
 impl Write for Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.put(line);
+        self.push(line);
         Ok(line.len())
     }
 
@@ -145,15 +144,15 @@ mod tests {
 
     use super::*;
 
-    /// A pipe whose reader takes what it is allowed to.
+    /// A pipe whose reader takes one write per permit.
     struct Slow {
-        may: Receiver<()>,
+        permits: Receiver<()>,
         written: Sender<Vec<u8>>,
     }
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.may.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.permits.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
             let _ = self.written.send(bytes.to_vec());
             Ok(bytes.len())
         }
@@ -164,34 +163,34 @@ mod tests {
     }
 
     fn slow() -> (Slow, Sender<()>, Receiver<Vec<u8>>) {
-        let (allow, may) = channel();
+        let (allow, permits) = channel();
         let (written, read) = channel();
-        (Slow { may, written }, allow, read)
+        (Slow { permits, written }, allow, read)
     }
 
     #[test]
-    fn lines_that_find_no_room_are_counted_and_told_when_there_is() {
+    fn dropped_lines_are_counted_and_the_count_is_written_when_there_is_room() {
         let (out, allow, read) = slow();
         let slot: Arc<Mutex<Option<Queue>>> = Arc::default();
         let mine = slot.clone();
         let queue = Queue::start(out, move |lost| {
             let queue = mine.lock().unwrap().clone().unwrap();
-            queue.put(format!("lost {lost}\n").as_bytes());
+            queue.push(format!("lost {lost}\n").as_bytes());
         })
         .unwrap();
         *slot.lock().unwrap() = Some(queue.clone());
         let line = [b'x'; 1024];
         let more = 100;
-        // What the thread has in hand is beside what waits.
-        let fits = (MOST + TURN) / line.len();
+        // The thread may hold a chunk in addition.
+        let fits = (CAPACITY + CHUNK) / line.len();
         let mut put = 0;
         while queue.shared.state().lost < more {
-            queue.put(&line);
+            queue.push(&line);
             put += 1;
-            assert!(put <= fits as u64 + more + 1, "no bound");
+            assert!(put <= fits as u64 + more + 1, "the queue is unbounded");
         }
         let kept = (put - more) as usize * line.len();
-        for _ in 0..2 * MOST / TURN {
+        for _ in 0..2 * CAPACITY / CHUNK {
             allow.send(()).unwrap();
         }
         queue.flush(Duration::from_secs(60));
@@ -202,23 +201,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_stops_nobody() {
+    fn a_closed_pipe_does_not_block_writers() {
         let (out, allow, _read) = slow();
         drop(allow);
         let queue = Queue::start(out, |_| {}).unwrap();
         for _ in 0..10 {
-            queue.put(b"line\n");
+            queue.push(b"line\n");
             queue.flush(Duration::from_secs(60));
         }
         assert_eq!(queue.shared.state().lost, 0);
     }
 
     #[test]
-    fn the_end_waits_no_longer_than_it_may() {
+    fn flush_returns_after_its_limit() {
         let (out, _allow, _read) = slow();
         let queue = Queue::start(out, |_| {}).unwrap();
-        queue.put(b"line\n");
-        // Nobody reads; it returns.
+        queue.push(b"line\n");
         queue.flush(Duration::from_millis(1));
         assert!(queue.shared.state().writing || !queue.shared.state().waiting.is_empty());
     }

@@ -9,7 +9,7 @@ fn object(ended: &Ended) -> Value {
 }
 
 #[test]
-fn json_is_one_object_with_the_figures() {
+fn json_is_one_object_with_all_results() {
     let server = Server::start(&["--cleartext"]);
     let pid = server.running.pid().to_string();
     let ended = run(&[
@@ -26,7 +26,7 @@ fn json_is_one_object_with_the_figures() {
         "--json",
     ]);
     let bench = object(&ended);
-    for (figure, value) in [
+    for (key, value) in [
         ("sockets", 20),
         ("connections", 2),
         ("over_http2", 20),
@@ -36,24 +36,24 @@ fn json_is_one_object_with_the_figures() {
         ("failed", 0),
         ("unclosed", 0),
     ] {
-        assert_eq!(bench[figure], value, "{figure}: {bench}");
+        assert_eq!(bench[key], value, "{key}: {bench}");
     }
-    for figure in [
+    for key in [
         "open_seconds",
         "opened_per_second",
         "seconds",
         "messages_per_second",
         "bytes_per_second",
     ] {
-        assert!(bench[figure].as_f64() > Some(0.0), "{figure}: {bench}");
+        assert!(bench[key].as_f64() > Some(0.0), "{key}: {bench}");
     }
     let latency: Vec<_> = ["p50_us", "p90_us", "p99_us", "p999_us", "max_us"]
         .iter()
-        .map(|figure| bench["latency"][*figure].as_u64().expect(figure))
+        .map(|key| bench["latency"][*key].as_u64().expect(key))
         .collect();
     assert!(latency.is_sorted(), "{bench}");
     if cfg!(target_os = "linux") {
-        for figure in [
+        for key in [
             "client_bytes_per_idle_socket",
             "server_bytes_per_idle_socket",
             "client_bytes_per_socket_after",
@@ -63,13 +63,13 @@ fn json_is_one_object_with_the_figures() {
             "client_cpu_seconds",
             "server_cpu_seconds",
         ] {
-            assert!(bench[figure].is_number(), "{figure}: {bench}");
+            assert!(bench[key].is_number(), "{key}: {bench}");
         }
     }
 }
 
 #[test]
-fn http1_sockets_have_a_connection_each() {
+fn http1_needs_one_connection_per_socket() {
     let server = Server::start(&["--cleartext"]);
     let args = [
         "bench",
@@ -86,14 +86,14 @@ fn http1_sockets_have_a_connection_each() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_a_failure() {
+fn a_refused_connection_is_a_failure() {
     run(&["bench", "ws://127.0.0.1:1", "--messages=1"])
         .exited(1)
         .says("cannot connect");
 }
 
 #[test]
-fn some_talk_at_a_rate_while_others_are_silent_and_all_answer_a_ping() {
+fn talkers_send_at_a_rate_and_all_answer_a_ping() {
     let server = Server::start(&["--cleartext", "--threads=1"]);
     let bench = object(&run(&[
         "bench",
@@ -107,7 +107,7 @@ fn some_talk_at_a_rate_while_others_are_silent_and_all_answer_a_ping() {
         "--messages=20",
         "--json",
     ]));
-    // Every message that was due is counted, however late its answer.
+    // Every message that was due counts, however late its answer.
     assert_eq!(bench["messages"], 100, "{bench}");
     assert_eq!(
         (&bench["talkers"], &bench["unclosed"]),
@@ -119,7 +119,7 @@ fn some_talk_at_a_rate_while_others_are_silent_and_all_answer_a_ping() {
 }
 
 #[test]
-fn messages_that_do_not_fit_into_the_windows_come_back() {
+fn messages_larger_than_the_windows_are_echoed() {
     let server = Server::start(&["--cleartext"]);
     let bench = object(&run(&[
         "bench",
@@ -138,7 +138,7 @@ fn messages_that_do_not_fit_into_the_windows_come_back() {
 }
 
 #[test]
-fn bulk_moves_beside_and_is_not_counted() {
+fn bulk_messages_are_not_counted() {
     let server = Server::start(&["--cleartext"]);
     let ended = run(&[
         "bench",

@@ -9,10 +9,10 @@ use h2ws::{Client, CloseCode, HttpVersion, Message};
 
 use crate::process::{Server, h2ws, run, run_with};
 
-/// In over TLS and without, to either version and to TLS: what carries a
-/// socket before the bridge does not depend on what does behind it.
+/// All combinations of TLS and HTTP version on both sides: the transport of the client does not
+/// depend on that of the upstream.
 #[test]
-fn any_to_any() {
+fn every_transport_to_every_upstream() {
     let plain = Server::start(&["--cleartext"]);
     let secure = Server::start(&[]);
     let insecure = secure.localhost();
@@ -39,7 +39,7 @@ fn any_to_any() {
 }
 
 #[test]
-fn tcp_targets_need_a_word_on_origins() {
+fn tcp_upstreams_require_allowed_origins() {
     let target = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let to = format!("tcp://{}", target.local_addr().expect("an address"));
     run(&["bridge", "--to", &to])
@@ -67,7 +67,7 @@ fn tcp_targets_need_a_word_on_origins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tcp_target_speaks_through_binary_messages() {
+async fn tcp_bytes_are_carried_in_binary_messages() {
     let target = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let to = format!("tcp://{}", target.local_addr().expect("an address"));
     let echo = thread::spawn(move || {
@@ -93,10 +93,9 @@ async fn a_tcp_target_speaks_through_binary_messages() {
     echo.join().expect("no panic");
 }
 
-/// SIGTERM closes sockets with 1001; each leaves one line that tells of it.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_drains_and_every_socket_has_its_line() {
+async fn sigterm_closes_sockets_with_1001_and_logs_each() {
     let backend = Server::start(&["--cleartext"]);
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let bridge = Server::bridge(&["--cleartext", "--to", &backend.url]);
@@ -136,10 +135,10 @@ async fn sigterm_drains_and_every_socket_has_its_line() {
 }
 
 #[test]
-fn an_upstream_that_is_not_there_is_502() {
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let to = format!("ws://{}", nobody.local_addr().expect("an address"));
-    drop(nobody);
+fn an_unreachable_upstream_is_502() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let to = format!("ws://{}", closed.local_addr().expect("an address"));
+    drop(closed);
     let bridge = Server::bridge(&["--cleartext", "--to", &to]);
     for version in ["--http1", "--http2"] {
         run(&["connect", &bridge.url, version])

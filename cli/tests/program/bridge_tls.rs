@@ -1,9 +1,10 @@
-//! `h2ws bridge` and certificates: of clients, of its own, of upstreams.
+//! Certificates of `h2ws bridge`: its own, those of clients, and those of upstreams.
 
 use h2ws::HttpVersion;
 
-use crate::bridge_operation::{client, echo, get, open, until};
+use crate::bridge_operations::{get, open};
 use crate::certificates::{authority, connect};
+use crate::in_process::{assert_echo, client, until};
 use crate::process::{Scratch, Server};
 
 fn echoes(bridge: &Server, args: &[&str]) {
@@ -13,7 +14,7 @@ fn echoes(bridge: &Server, args: &[&str]) {
 }
 
 #[test]
-fn upstreams_are_trusted_by_a_file_and_shown_a_certificate() {
+fn upstream_certificates_and_the_bridges_own_come_from_files() {
     let files = Scratch::new();
     let [ca, cert, key] = authority(&files, "ours", "localhost");
     let [other, ..] = authority(&files, "other", "localhost");
@@ -46,10 +47,10 @@ fn upstreams_are_trusted_by_a_file_and_shown_a_certificate() {
     }
 }
 
-/// Two servers of one name and two authorities: each route has its own files,
-/// and no connection of the other.
+/// Two servers with the same name and certificates from different authorities: each route uses its
+/// own files, and no connection of the other route.
 #[test]
-fn each_route_has_its_own_trust_and_certificate() {
+fn each_route_has_its_own_trusted_certificates_and_identity() {
     let files = Scratch::new();
     let server = |[ca, cert, key]: &[String; 3]| {
         Server::start(&["--cert", cert, "--key", key, "--client-ca", ca])
@@ -71,7 +72,7 @@ fn each_route_has_its_own_trust_and_certificate() {
         format!("cleartext = true\n[upstream_tls]\n{}", tls("ours", "ours")),
         route("ours", &ours, ""),
         route("partner", &partner, &own(&tls("partner", "partner"))),
-        // The same servers, once more and otherwise.
+        // The same servers with other files.
         route("unknown", &partner, &own(&tls("partner", "ours"))),
         route("distrusted", &ours, &own(&tls("partner", "ours"))),
         route("unshown", &ours, &own("cacert = \"ours.pem\"\n")),
@@ -94,10 +95,9 @@ fn each_route_has_its_own_trust_and_certificate() {
     }
 }
 
-/// The connections of a route live as long as what its TLS is made of stays as
-/// it is, whatever else a reload changes.
+/// A reload keeps the connections of a route as long as the contents of its TLS files are the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_keeps_the_connections_of_a_route_with_a_trust_of_its_own() {
+async fn a_reload_keeps_connections_of_routes_with_own_tls_files() {
     let files = Scratch::new();
     let [ours, cert, key] = authority(&files, "ours", "localhost");
     let [other, ..] = authority(&files, "other", "localhost");
@@ -113,11 +113,11 @@ async fn a_reload_keeps_the_connections_of_a_route_with_a_trust_of_its_own() {
     let mut bridge = Server::bridge(&["--config", &write("first")]);
     let line = bridge.running.line();
     let metrics = line.trim_end().strip_prefix("metrics at ");
-    let metrics = metrics.expect("where the figures are");
+    let metrics = metrics.expect("the URL of the metrics");
     let connections = |count: u64| {
         let line = format!("h2ws_bridge_connections{{side=\"upstream\",version=\"2\"}} {count}");
-        let told = get(metrics).1;
-        assert!(told.lines().any(|one| one == line), "no {line}: {told}");
+        let text = get(metrics).1;
+        assert!(text.lines().any(|one| one == line), "no {line}: {text}");
     };
     let reloaded = async |times| {
         bridge.running.signal("HUP");
@@ -132,19 +132,19 @@ async fn a_reload_keeps_the_connections_of_a_route_with_a_trust_of_its_own() {
     sockets.push(open(&client, &bridge.url).await);
     connections(1);
 
-    // The name stays, the contents do not.
+    // The same file name with other contents.
     let pem = |file: &str| std::fs::read_to_string(file).expect("a file");
     files.file("ours.pem", &(pem(&ours) + &pem(&other)));
     reloaded(2).await;
     sockets.push(open(&client, &bridge.url).await);
     connections(2);
     for socket in &mut sockets {
-        echo(socket, "still").await;
+        assert_echo(socket, "still").await;
     }
 }
 
 #[test]
-fn a_file_says_whose_clients_are_let_in_and_the_line_does_not_undo_it() {
+fn options_do_not_turn_off_client_certificates_that_the_file_requires() {
     let files = Scratch::new();
     let [ca, cert, key] = authority(&files, "ours", "localhost");
     let [_, stranger, stranger_key] = authority(&files, "other", "localhost");
@@ -177,7 +177,7 @@ fn a_file_says_whose_clients_are_let_in_and_the_line_does_not_undo_it() {
 }
 
 #[test]
-fn each_name_has_its_certificate_and_each_mistake_its_line() {
+fn several_certificates_are_used_and_errors_have_their_lines() {
     let files = Scratch::new();
     let [ca, ..] = authority(&files, "ours", "localhost");
     let made = rcgen::generate_simple_self_signed(["first.test".to_owned()]).expect("a pair");
@@ -196,7 +196,7 @@ fn each_name_has_its_certificate_and_each_mistake_its_line() {
         (
             format!("[tls]\n{two}key = \"first.key\"\n"),
             1,
-            "its own in key",
+            "one file in key per file in cert",
         ),
         (
             format!("[tls]\n{two}key = [\"first.key\", \"first.key\"]\n"),
@@ -212,7 +212,7 @@ fn each_name_has_its_certificate_and_each_mistake_its_line() {
             "[tls]\ncert = \"first.pem\"\nkey = \"first.key\"\nclient_cert_optional = true\n"
                 .into(),
             1,
-            "needs client_ca",
+            "requires client_ca",
         ),
         (
             "[upstream_tls]\ncacert = \"none.pem\"\n".into(),
@@ -222,7 +222,7 @@ fn each_name_has_its_certificate_and_each_mistake_its_line() {
         (
             "[upstream_tls]\ncert = \"first.pem\"\n".into(),
             1,
-            "need each other",
+            "must be used together",
         ),
         (
             "[upstream_tls]\ncert = \"first.pem\"\nkey = \"ours-leaf.key\"\n".into(),
@@ -232,7 +232,7 @@ fn each_name_has_its_certificate_and_each_mistake_its_line() {
         (
             "[upstream_tls]\ncacert = \"first.pem\"\ninsecure = true\n".into(),
             1,
-            "exclude each other",
+            "cannot be used with insecure",
         ),
         (
             format!("{route}[route.upstream_tls]\ncacert = \"none.pem\"\n"),

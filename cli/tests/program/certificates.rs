@@ -1,11 +1,11 @@
-//! An authority, what it signs, and a client that may show it.
+//! Certificates for the tests, and a client that uses them.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::process::{Ended, Scratch, h2ws, run_with};
 
-/// Writes an authority's certificate to `NAME.pem`, and one that it signed,
-/// for `subject`, to `NAME-leaf.pem` and `NAME-leaf.key`.
+/// Writes a CA certificate to `NAME.pem`, and a certificate for `subject` that it signed to
+/// `NAME-leaf.pem` and `NAME-leaf.key`. Returns the paths.
 pub(crate) fn authority(files: &Scratch, name: &str, subject: &str) -> [String; 3] {
     let mut params = CertificateParams::new([]).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -22,7 +22,7 @@ pub(crate) fn authority(files: &Scratch, name: &str, subject: &str) -> [String; 
     ]
 }
 
-/// `h2ws connect` with one line to say.
+/// Runs `h2ws connect` with one line on stdin.
 pub(crate) fn connect(url: &str, args: &[&str]) -> Ended {
     run_with(h2ws(&["connect", url]).args(args), "hello\n")
 }

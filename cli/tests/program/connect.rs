@@ -1,31 +1,13 @@
 //! `h2ws connect`.
 
-use std::net::SocketAddr;
-
 use futures_util::StreamExt;
-use h2ws::server::WebSocketRequest;
 use h2ws::{CloseCode, CloseFrame};
 
+use crate::in_process::server;
 use crate::process::{Ended, Server, h2ws, run, run_with, start_with};
 
 fn connect(url: &str, args: &[&str], input: &str) -> Ended {
     run_with(h2ws(&["connect", url]).args(args), input)
-}
-
-/// A server in this process, for what `serve` does not do.
-fn server<F>(handler: fn(WebSocketRequest) -> F) -> (tokio::runtime::Runtime, SocketAddr)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let address = runtime.block_on(async {
-        let server = h2ws::Server::builder().bind("127.0.0.1:0").await;
-        let server = server.expect("a free port");
-        let address = server.local_addr().expect("an address");
-        tokio::spawn(server.serve(handler).into_future());
-        address
-    });
-    (runtime, address)
 }
 
 #[test]
@@ -53,7 +35,7 @@ fn lines_go_out_and_messages_come_back() {
         .says("HTTP/2");
 }
 
-/// The server feeds its echo and reads on; longer messages leave in pieces.
+/// Longer than the windows, so it is sent in pieces while the echo is being received.
 #[test]
 fn a_long_line_comes_back_whole() {
     let server = Server::start(&["--cleartext"]);
@@ -66,18 +48,18 @@ fn a_long_line_comes_back_whole() {
 }
 
 #[test]
-fn a_server_without_the_capability_is_spoken_to_in_http1() {
+fn http1_is_used_for_a_server_without_extended_connect() {
     let server = Server::start(&["--no-extended-connect"]);
     let ended = connect(&server.url, &["--insecure"], "hello\n");
     ended.exited(0).says("open over HTTP/1.1 connection");
     assert_eq!(ended.stdout, "hello\n");
     connect(&server.url, &["--insecure", "--http2"], "")
         .exited(1)
-        .says("does not take WebSockets over HTTP/2");
+        .says("WebSockets over HTTP/2");
 }
 
 #[test]
-fn a_refusal_is_a_failure_with_its_status() {
+fn a_rejection_is_a_failure_with_its_status() {
     let server = Server::start(&["--cleartext", "--allow-origin", "https://ok.example"]);
     for version in ["--http1", "--http2"] {
         let from = |origin| connect(&server.url, &[version, "--origin", origin], "in\n");
@@ -87,7 +69,7 @@ fn a_refusal_is_a_failure_with_its_status() {
 }
 
 #[test]
-fn subprotocols_are_agreed_on() {
+fn the_selected_subprotocol_is_reported() {
     let server = Server::start(&["--cleartext", "--subprotocol", "chat"]);
     for version in ["--http1", "--http2"] {
         let args = [version, "--subprotocol", "other", "--subprotocol", "chat"];
@@ -99,7 +81,7 @@ fn subprotocols_are_agreed_on() {
 
 #[test]
 fn header_fields_reach_the_server() {
-    let (_runtime, address) = server(|request| async move {
+    let (_runtime, url) = server(|request| async move {
         let token = request.headers().get("x-token").cloned();
         if token.is_some_and(|token| token == "a: b") {
             if let Ok(mut socket) = request.accept().await {
@@ -109,7 +91,6 @@ fn header_fields_reach_the_server() {
             request.reject(http::StatusCode::UNAUTHORIZED);
         }
     });
-    let url = format!("ws://{address}/");
     connect(&url, &[], "").exited(1).says("401");
     connect(&url, &["-H", "X-Token: a: b"], "")
         .exited(0)
@@ -118,8 +99,8 @@ fn header_fields_reach_the_server() {
 }
 
 #[test]
-fn how_the_peer_ends_decides_the_exit_status() {
-    let (_runtime, address) = server(|request| async move {
+fn the_peers_close_code_decides_the_exit_status() {
+    let (_runtime, url) = server(|request| async move {
         let code = match request.path() {
             "/done" => CloseCode::NORMAL,
             "/failed" => CloseCode::INTERNAL_ERROR,
@@ -131,24 +112,24 @@ fn how_the_peer_ends_decides_the_exit_status() {
         }
     });
     for version in ["--http1", "--http2"] {
-        // An answer to "x" is waited for, so only the peer ends it.
+        // The program waits for an answer to "x", so it is the peer that closes.
         let connect = |path: &str| {
-            let url = format!("ws://{address}{path}");
+            let url = format!("{url}{path}");
             run_with(
                 &mut h2ws(&["connect", &url, version, "--wait", "60"]),
                 "x\n",
             )
         };
-        connect("/done")
+        connect("done")
             .exited(0)
             .says("closed by the peer: 1000 because");
-        connect("/failed").exited(1).says("code 1011");
-        connect("/cut").exited(1);
+        connect("failed").exited(1).says("code 1011");
+        connect("cut").exited(1);
     }
 }
 
 #[test]
-fn what_cannot_be_reached_is_a_failure() {
+fn a_refused_connection_is_a_failure() {
     connect("ws://127.0.0.1:1", &[], "")
         .exited(1)
         .says("cannot connect");
@@ -156,11 +137,11 @@ fn what_cannot_be_reached_is_a_failure() {
 
 #[test]
 fn proxies_are_taken_from_the_environment_and_the_command_line() {
-    // Nobody listens at port 1.
-    let nobody = "http://me:hunter2@127.0.0.1:1";
+    // Port 1 is closed.
+    let closed = "http://me:hunter2@127.0.0.1:1";
     let with = |args: &[&str], url: &str| {
         let mut command = h2ws(&["-vv", "connect", url]);
-        let ended = run_with(command.args(args).env("http_proxy", nobody), "hello\n");
+        let ended = run_with(command.args(args).env("http_proxy", closed), "hello\n");
         assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
         ended
     };
@@ -169,17 +150,17 @@ fn proxies_are_taken_from_the_environment_and_the_command_line() {
         .exited(1)
         .says("proxy: cannot connect");
     with(&[], &server.url).exited(0);
-    with(&["--proxy", nobody], &server.url)
+    with(&["--proxy", closed], &server.url)
         .exited(1)
         .says("proxy: cannot connect");
     with(&["--no-proxy"], &server.url).exited(0);
     with(&["--proxy", "gopher://me:hunter2@a"], &server.url)
         .exited(2)
-        .says("proxy: the URL's scheme");
+        .says("--proxy: ");
 }
 
 #[test]
-fn an_unknown_certificate_is_refused() {
+fn an_untrusted_certificate_is_rejected() {
     let server = Server::start(&[]);
     connect(&server.localhost(), &[], "secret\n")
         .exited(1)
@@ -188,29 +169,31 @@ fn an_unknown_certificate_is_refused() {
 }
 
 #[test]
-fn tls_with_a_server_that_has_none_is_told_from_other_failures() {
+fn wss_to_a_server_without_tls_suggests_ws() {
     let server = Server::start(&["--cleartext"]);
     let url = server.url.replace("ws://", "wss://");
     connect(&url, &["--insecure"], "")
         .exited(1)
-        .says("is it a ws:// URL?");
+        .says("try ws:// instead of wss://");
     let probed = run(&["probe", "--insecure", &url]);
     probed.exited(1);
-    assert!(probed.stdout.contains("is it a ws:// URL?"), "{probed:?}");
+    assert!(
+        probed.stdout.contains("try ws:// instead of wss://"),
+        "{probed:?}"
+    );
 }
 
 #[test]
-fn a_line_that_the_server_does_not_take_does_not_hold_up_an_interrupt() {
-    let (_runtime, address) = server(|request| async move {
+fn an_interrupt_works_while_the_server_does_not_read() {
+    let (_runtime, url) = server(|request| async move {
         let _unread = request.accept().await.expect("a client");
         std::future::pending::<()>().await;
     });
-    let url = format!("ws://{address}");
     let line = "x".repeat(64 << 20) + "\n";
     for version in ["--http1", "--http2"] {
         let running = start_with(&mut h2ws(&["connect", version, &url]), &line);
         running.says("open over");
-        // The line is on its way by then, or the interrupt is too easy.
+        // Gives the program time to start sending the line.
         std::thread::sleep(std::time::Duration::from_millis(300));
         running.signal("INT");
         running.ended();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::process::with_files;
 use crate::process::{Running, h2ws, run};
 
-/// The number in the line that begins so.
+/// Returns the number in the line that begins with `label`.
 fn count(output: &str, label: &str) -> u64 {
     let line = output.lines().map(str::trim).find(|l| l.starts_with(label));
     let words = line.and_then(|line| line[label.len()..].split_whitespace().next());
@@ -20,19 +20,19 @@ fn count(output: &str, label: &str) -> u64 {
 fn a_thousand_sockets_share_one_connection() {
     let ended = run(&["demo"]);
     let out = &ended.exited(0).stdout;
-    assert_eq!(count(out, "sockets opened"), 1000);
+    assert_eq!(count(out, "WebSockets opened"), 1000);
     assert_eq!(count(out, "over HTTP/2"), 1000);
     assert_eq!(count(out, "messages echoed"), 10_000);
     assert_eq!(count(out, "TCP connections"), 1);
     assert_eq!(count(out, "streams opened"), 1000);
     assert_eq!(count(out, "backend connections"), 1000);
-    // Packing is a matter of luck; that frames were counted is not.
+    // How many messages share a frame varies; there must be some frames.
     assert!(count(out, "DATA frames sent") >= 1000, "{out}");
     assert!(count(out, "DATA frames recv'd") >= 1000, "{out}");
 }
 
 #[test]
-fn json_is_one_object_with_the_same_figures() {
+fn json_is_one_object_with_the_same_counts() {
     let ended = run(&["demo", "--sockets", "20", "--messages", "3", "--json"]);
     let demo: Value = serde_json::from_str(&ended.exited(0).stdout).expect("one object");
     assert_eq!(demo["opened"], 20);
@@ -45,13 +45,13 @@ fn json_is_one_object_with_the_same_figures() {
 }
 
 #[test]
-fn a_server_that_dies_is_an_error_and_no_hang() {
+fn a_server_that_dies_makes_the_demo_fail() {
     let cut = ["demo", "--sockets", "200", "--cut-after", "500"];
     let ended = run(&cut);
     ended
         .exited(1)
         .says("h2ws: ")
-        .says("of 200 sockets failed: ");
+        .says("of 200 WebSockets failed: ");
     assert!(count(&ended.stdout, "messages echoed") < 2000, "{ended:?}");
 
     let ended = run(&[&cut[..], &["--json"]].concat());
@@ -59,10 +59,9 @@ fn a_server_that_dies_is_an_error_and_no_hang() {
     assert!(demo["failure"].is_string(), "{demo}");
 }
 
-/// The figure is of the time in which the messages moved: a message of a
-/// socket takes longer than none.
+/// The reported time must cover the time that the slowest WebSocket took.
 #[test]
-fn the_clock_runs_while_messages_move() {
+fn the_reported_time_covers_all_messages() {
     let ended = run(&["demo", "--sockets", "200", "--messages", "50", "--json"]);
     let demo: Value = serde_json::from_str(&ended.exited(0).stdout).expect("one object");
     let seconds = demo["talk_seconds"].as_f64().expect("a time");
@@ -72,12 +71,12 @@ fn the_clock_runs_while_messages_move() {
 
 #[cfg(unix)]
 #[test]
-fn too_few_files_are_one_sentence_before_anything_is_begun() {
+fn too_low_a_file_limit_is_reported_before_anything_is_opened() {
     let mut command = with_files(400, &["demo", "--sockets", "300"]);
     let ended = Running::start(&mut command).ended();
     ended
         .exited(1)
-        .says("300 sockets need about 650 open files, and this process may open 400")
+        .says("300 WebSockets need about 650 open files, but the limit is 400")
         .says("ulimit -n 650")
         .says("--sockets 175");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
@@ -87,12 +86,12 @@ fn too_few_files_are_one_sentence_before_anything_is_begun() {
 
 #[cfg(unix)]
 #[test]
-fn kept_running_until_a_signal() {
+fn keep_runs_until_a_signal() {
     let mut demo = Running::start(&mut h2ws(&["demo", "--sockets", "2", "--keep"]));
     loop {
         let line = demo.line();
         assert_ne!(line, "", "ended too early");
-        if line.starts_with("left running: open https://localhost:") {
+        if line.starts_with("still running: open https://localhost:") {
             break;
         }
     }

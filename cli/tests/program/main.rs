@@ -1,25 +1,39 @@
-//! The program as people run it: its exit status, what it prints, and what it
-//! does on the wire. One binary, so that the library is linked once.
+//! Tests of the program as users run it: exit status, output, and behavior on the network. They are
+//! one binary, so that the library is linked once.
+//!
+//! | command | tests |
+//! |---|---|
+//! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`unread_stderr`] |
+//! | `demo`, `serve`, `connect`, `bench` | [`demo`], [`serve`], [`connect`], [`bench`] |
+//! | `probe` | [`probe`] (reports), [`probe_findings`] (one server per protocol violation) |
+//! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`] |
+//!
+//! Fixtures: [`process`] runs the program and its servers, [`in_process`] has servers and clients in
+//! this process, [`certificates`] makes certificates, [`raw_server`] writes its frames by hand.
 
 mod bench;
-mod blame;
 mod bridge;
 mod bridge_config;
+mod bridge_http;
 #[cfg(unix)]
-mod bridge_operation;
-mod bridge_ordinary;
+mod bridge_operations;
+#[cfg(unix)]
 mod bridge_tls;
 mod certificates;
 mod connect;
 mod demo;
+mod exit_status;
+#[cfg(unix)]
+mod help;
+mod in_process;
+mod messages;
 mod probe;
+mod probe_findings;
 mod process;
-mod raw;
+mod raw_server;
 mod serve;
 #[cfg(unix)]
-mod stderr;
-#[cfg(unix)]
-mod terminal;
+mod terminal_output;
 mod tls;
-mod usage;
-mod words;
+#[cfg(unix)]
+mod unread_stderr;

@@ -1,16 +1,16 @@
-//! `h2ws probe`: what it says of servers, and with which exit status.
+//! `h2ws probe`: the reports, and the exit status.
 
 use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::process::{Ended, Server, run};
-use crate::raw::{Event, Raw, TEXT};
+use crate::raw_server::{Event, Raw, TEXT};
 
 fn probe(args: &[&str]) -> Ended {
     run(&[&["probe"], args].concat())
 }
 
-/// The report on one URL, and the exit status.
+/// Returns the JSON report on one URL, and the exit status.
 pub(crate) fn json(args: &[&str]) -> (Value, Option<i32>) {
     let ended = probe(&[args, &["--json"]].concat());
     let all: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
@@ -19,8 +19,7 @@ pub(crate) fn json(args: &[&str]) -> (Value, Option<i32>) {
     (all["results"][0].clone(), status)
 }
 
-/// Findings as `party|place|clause|text`, the party being `remark` where
-/// nobody is at fault.
+/// Returns the findings as `party|place|clause|text`, with `remark` as the party if it is not a fault.
 pub(crate) fn findings(report: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let list = report["findings"].as_array().expect("a list");
@@ -39,7 +38,7 @@ pub(crate) fn findings(report: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_good_server_is_found_good() {
+fn serve_has_no_findings() {
     let server = Server::start(&["--deflate", "--subprotocol", "chat"]);
     let asked = [&server.url, "--insecure", "--subprotocol", "chat"];
     let (report, status) = json(&asked);
@@ -83,7 +82,7 @@ fn a_good_server_is_found_good() {
 }
 
 #[test]
-fn the_text_has_the_facts_and_a_verdict() {
+fn the_text_report_has_the_facts_and_a_verdict() {
     let server = Server::start(&[]);
     let ended = probe(&[&server.url, "--insecure"]);
     ended.exited(0);
@@ -99,14 +98,14 @@ fn the_text_has_the_facts_and_a_verdict() {
         "1000; then END_STREAM",
         "101 Switching Protocols",
         "findings\n  none\n",
-        "verdict\n  a WebSocket over HTTP/2 works, over HTTP/1.1 too\n",
+        "verdict\n  WebSockets work over HTTP/2, and over HTTP/1.1\n",
     ] {
         assert!(ended.stdout.contains(fact), "no {fact:?}: {}", ended.stdout);
     }
 }
 
 #[test]
-fn without_the_capability_http1_is_what_works() {
+fn a_server_without_extended_connect_works_over_http1_only() {
     let server = Server::start(&["--no-extended-connect"]);
     let (report, status) = json(&[&server.url, "--insecure"]);
     assert_eq!(status, Some(3));
@@ -120,7 +119,7 @@ fn without_the_capability_http1_is_what_works() {
 }
 
 #[test]
-fn the_worst_of_several_urls_decides() {
+fn the_worst_url_decides_the_exit_status() {
     let good = Server::start(&["--cleartext"]);
     let less = Server::start(&["--cleartext", "--no-extended-connect"]);
     let none = "ws://127.0.0.1:1/";
@@ -158,7 +157,7 @@ fn bad_usage_exits_2() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_shown_and_blamed() {
+fn an_untrusted_certificate_is_shown_and_is_a_fault() {
     let server = Server::start(&[]);
     let (report, status) = json(&[&server.localhost()]);
     assert_eq!(status, Some(1));
@@ -168,11 +167,11 @@ fn a_certificate_that_is_not_trusted_is_shown_and_blamed() {
     let [found] = &findings(&report)[..] else {
         panic!("{report:#}");
     };
-    let blamed = "server|connection|RFC 9110 §4.3.4|";
-    assert!(found.starts_with(blamed), "{found}");
+    let fault = "server|connection|RFC 9110 §4.3.4|";
+    assert!(found.starts_with(fault), "{found}");
 }
 
-/// A server of one version only.
+/// Starts a server that offers only this protocol in ALPN.
 fn server_with_alpn(alpn: &str) -> (tokio::runtime::Runtime, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -204,17 +203,17 @@ fn server_with_alpn(alpn: &str) -> (tokio::runtime::Runtime, String) {
 }
 
 #[test]
-fn what_alpn_picks_is_no_fault() {
+fn a_server_with_one_http_version_is_not_at_fault() {
     for (alpn, status, remark) in [
         (
             "http/1.1",
             3,
-            "remark|HTTP/2|RFC 7301 §3.2|ALPN picked http/1.1: no HTTP/2",
+            "remark|HTTP/2|RFC 7301 §3.2|ALPN selected http/1.1: no HTTP/2",
         ),
         (
             "h2",
             0,
-            "remark|HTTP/1.1|RFC 7301 §3.2|takes no http/1.1 by ALPN: HTTP/2 only",
+            "remark|HTTP/1.1|RFC 7301 §3.2|ALPN rejected http/1.1: HTTP/2 only",
         ),
     ] {
         let (_runtime, url) = server_with_alpn(alpn);
@@ -222,7 +221,7 @@ fn what_alpn_picks_is_no_fault() {
         assert_eq!(exited, Some(status), "{report:#}");
         assert_eq!(findings(&report), [remark]);
         assert_eq!(report["connection"]["tls"]["alpn"], alpn);
-        // The first connection serves where it can.
+        // The first connection is used where possible.
         assert_eq!(report["http1"]["connection"], Value::Null);
     }
 }
@@ -235,13 +234,13 @@ fn header_fields_and_origin_reach_the_server() {
     let (report, status) = from("https://evil.example");
     assert_eq!(status, Some(1));
     let found = findings(&report);
-    let text = "refused this opening request with 403 Forbidden";
+    let text = "rejected this opening request with 403 Forbidden";
     let expected = ["HTTP/2 socket 1", "HTTP/1.1"].map(|place| format!("remark|{place}|-|{text}"));
     assert_eq!(found, expected);
 }
 
 #[test]
-fn a_proxy_is_asked_and_blamed() {
+fn an_unreachable_proxy_is_at_fault() {
     let server = Server::start(&["--cleartext"]);
     let (report, status) = json(&[&server.url, "--proxy", "http://me:hunter2@127.0.0.1:1"]);
     assert_eq!(status, Some(1));
@@ -251,7 +250,7 @@ fn a_proxy_is_asked_and_blamed() {
 }
 
 #[test]
-fn what_a_server_says_cannot_move_the_cursor() {
+fn control_characters_of_the_server_are_escaped() {
     let server = Raw::http2(|peer, event| match event {
         Event::Frame(stream, TEXT, _) => {
             peer.say(*stream, TEXT, b"\x1b[2J");
@@ -264,13 +263,13 @@ fn what_a_server_says_cannot_move_the_cursor() {
         ended
             .exited(0)
             .stdout
-            .contains("first came text of 4 bytes")
+            .contains("first message: text, 4 bytes")
     );
     assert!(!ended.stdout.contains('\u{1b}'), "{ended:?}");
 }
 
 #[test]
-fn two_connections_are_all_that_is_made() {
+fn at_most_two_connections_are_made() {
     let server = Raw::http2(|_, _| false);
     let (report, status) = json(&[&server.url()]);
     assert_eq!((status, findings(&report)), (Some(0), Vec::new()));
@@ -278,7 +277,7 @@ fn two_connections_are_all_that_is_made() {
 }
 
 #[test]
-fn a_server_that_pushes_and_does_not_echo_is_not_wrong() {
+fn unsolicited_messages_instead_of_an_echo_are_not_a_fault() {
     let server = Raw::http2(|peer, event| match event {
         Event::Request(stream) => {
             peer.answer(*stream, &[(":status", "200")], 0);
@@ -298,10 +297,10 @@ fn a_server_that_pushes_and_does_not_echo_is_not_wrong() {
     assert_eq!(socket["echo"], echo);
 }
 
-/// They sit unread at the second socket while the third is looked at, where
-/// the `h2` crate's defaults end the connection.
+/// They stay unread on the second WebSocket while the third is examined. With its defaults, the `h2`
+/// crate would close the connection.
 #[test]
-fn thousands_of_short_messages_at_once_are_not_wrong() {
+fn thousands_of_short_messages_at_once_are_not_a_fault() {
     let server = Raw::http2(|peer, event| {
         let Event::Request(stream) = event else {
             return false;

@@ -1,4 +1,4 @@
-//! Runs the program, and never leaves it behind.
+//! Runs the program; it is killed when the value that represents it is dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A program that takes longer hangs. Nothing here needs more than seconds.
+/// Time after which a test assumes that the program hangs.
 const HANGS: Duration = Duration::from_secs(90);
 
 pub(crate) fn h2ws(args: &[&str]) -> Command {
@@ -23,7 +23,7 @@ pub(crate) fn h2ws(args: &[&str]) -> Command {
     command
 }
 
-/// The program with so many files that it may open at a time.
+/// Returns a command that runs the program with a limit on open files.
 #[cfg(unix)]
 pub(crate) fn with_files(files: u32, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
@@ -38,7 +38,7 @@ pub(crate) fn with_files(files: u32, args: &[&str]) -> Command {
     command
 }
 
-/// What a program that has ended left.
+/// The exit status and output of a program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -60,7 +60,7 @@ impl Ended {
     }
 }
 
-/// A program at work; killed when dropped.
+/// A running program; killed when dropped.
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
@@ -70,7 +70,7 @@ pub(crate) struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only for a program that has ended.
+        // Both fail only if the program has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -81,13 +81,13 @@ impl Running {
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().map(BufReader::new);
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        // Read all the while: a full pipe would stop the program.
+        // Always read, because a full pipe would stall the program.
         let said = Arc::new(Mutex::new(String::new()));
-        let heard = said.clone();
+        let sink = said.clone();
         let stderr = thread::spawn(move || {
             let mut line = String::new();
             while stderr.read_line(&mut line).expect("stderr is UTF-8") > 0 {
-                heard.lock().expect("no panic").push_str(&line);
+                sink.lock().expect("no panic").push_str(&line);
                 line.clear();
             }
         });
@@ -103,7 +103,7 @@ impl Running {
         self.child.id()
     }
 
-    /// The next line of stdout.
+    /// Reads the next line of stdout.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         let stdout = self.stdout.as_mut().expect("stdout is piped");
@@ -111,17 +111,17 @@ impl Running {
         line
     }
 
-    /// Reads no more, as `head` does.
+    /// Closes the reading end of stdout, as `head` does.
     pub(crate) fn close_stdout(&mut self) {
         self.stdout = None;
     }
 
-    /// What stderr says so far.
+    /// Returns stderr so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no panic").clone()
     }
 
-    /// Waits until stderr has said this.
+    /// Waits until stderr contains `text`.
     pub(crate) fn says(&self, text: &str) {
         let began = Instant::now();
         while !self.said().contains(text) {
@@ -130,7 +130,7 @@ impl Running {
         }
     }
 
-    /// Waits until it handles SIGINT itself.
+    /// Waits until the program has installed its handler of SIGINT.
     #[cfg(target_os = "linux")]
     pub(crate) fn catches_signals(&mut self) {
         let began = Instant::now();
@@ -190,19 +190,19 @@ pub(crate) fn run_with(command: &mut Command, input: &str) -> Ended {
     start_with(command, input).ended()
 }
 
-/// Starts the program, and returns once it has taken `input`, its stdin.
+/// Starts the program, and returns once `input` is written to its stdin.
 pub(crate) fn start_with(command: &mut Command, input: &str) -> Running {
     let mut running = Running::start(command.stdin(Stdio::piped()));
     let mut stdin = running.child.stdin.take().expect("stdin is piped");
-    // A program that fails before it reads closes its end.
+    // Fails if the program exits before it reads.
     let _ = stdin.write_all(input.as_bytes());
     running
 }
 
-/// `h2ws serve` on a free port.
+/// `h2ws serve` or `h2ws bridge` on a free port.
 pub(crate) struct Server {
     pub(crate) running: Running,
-    /// As announced, such as `wss://127.0.0.1:40001`.
+    /// The URL that it printed, such as `wss://127.0.0.1:40001`.
     pub(crate) url: String,
 }
 
@@ -213,7 +213,7 @@ impl Server {
         ))
     }
 
-    /// `h2ws bridge` on a free port.
+    /// Starts `h2ws bridge` on a free port.
     pub(crate) fn bridge(args: &[&str]) -> Self {
         Self::start_with(&mut h2ws(
             &[&["bridge", "--listen", "127.0.0.1:0"], args].concat(),
@@ -230,7 +230,7 @@ impl Server {
         Self { running, url }
     }
 
-    /// The URL with the name that certificates are for.
+    /// Returns the URL with the host name that the certificates are for.
     pub(crate) fn localhost(&self) -> String {
         self.url.replace("127.0.0.1", "localhost")
     }
@@ -240,7 +240,7 @@ impl Server {
     }
 }
 
-/// A directory of its own, removed in the end.
+/// A directory that is removed when the value is dropped.
 pub(crate) struct Scratch(std::path::PathBuf);
 
 impl Scratch {
@@ -270,7 +270,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left lies in cargo's target directory and harms nobody.
+        // On failure, files stay in cargo's target directory, which does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

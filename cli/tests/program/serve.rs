@@ -9,22 +9,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use h2ws::{Client, CloseCode, HttpVersion, Message};
+use h2ws::{CloseCode, HttpVersion};
 use tokio::io::AsyncReadExt;
 
+use crate::in_process::{assert_echo, client};
 #[cfg(target_os = "linux")]
 use crate::process::with_files;
 use crate::process::{Scratch, Server, h2ws, run, run_with};
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
-fn client(version: HttpVersion) -> Client {
-    let builder = Client::builder().version(version);
-    builder.build().expect("a client")
-}
-
 #[test]
-fn the_real_port_is_announced_first() {
+fn the_first_line_of_stdout_has_the_port() {
     for (args, scheme) in [(&[][..], "wss"), (&["--cleartext"], "ws")] {
         let server = Server::start(args);
         let port = server.url.strip_prefix(&format!("{scheme}://127.0.0.1:"));
@@ -42,10 +38,10 @@ fn a_port_in_use_is_a_failure() {
     assert_eq!(ended.stdout, "");
 }
 
-/// Clients that come while no file is left wait, and come in when others go.
+/// Clients wait while no more files can be opened, and are accepted when others have left.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_lack_of_files_is_one_warning_a_second_and_passes() {
+fn running_out_of_files_warns_once_per_second_and_recovers() {
     let listen = ["serve", "--cleartext", "--listen", "127.0.0.1:0"];
     let server = Server::start_with(&mut with_files(40, &listen));
     let address = server.url.strip_prefix("ws://").expect("cleartext");
@@ -55,7 +51,7 @@ fn a_lack_of_files_is_one_warning_a_second_and_passes() {
         clients.push(TcpStream::connect(address).expect("the kernel's queue has room"));
     }
     server.running.says("cannot accept");
-    // Each end of a connection makes the server try at once.
+    // The server tries again whenever a connection ends.
     clients.truncate(80);
     for client in clients.drain(..20) {
         drop(client);
@@ -79,7 +75,7 @@ fn a_lack_of_files_is_one_warning_a_second_and_passes() {
 
 #[cfg(unix)]
 #[test]
-fn a_self_signed_certificate_is_confessed() {
+fn there_is_a_notice_about_a_self_signed_certificate() {
     for (args, said) in [(&[][..], true), (&["--cleartext"], false)] {
         let server = Server::start(args);
         server.running.signal("TERM");
@@ -89,7 +85,7 @@ fn a_self_signed_certificate_is_confessed() {
 }
 
 #[test]
-fn certificate_and_key_come_from_files_and_keys_are_logged() {
+fn certificates_come_from_files_and_secrets_go_to_sslkeylogfile() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
     let files = Scratch::new();
     let cert = files.file("cert.pem", &made.cert.pem());
@@ -102,7 +98,7 @@ fn certificate_and_key_come_from_files_and_keys_are_logged() {
             .args(["--cert", &cert, "--key", &key])
             .env("SSLKEYLOGFILE", &server_keys),
     );
-    // Trusted by its file, so not `--insecure`: it is the one that was given.
+    // Trusted by its file instead of `--insecure`, to check that the server uses this one.
     let ended = run_with(
         h2ws(&["connect", &server.localhost()])
             .env("SSL_CERT_FILE", &cert)
@@ -137,9 +133,7 @@ async fn sigterm_closes_sockets_with_1001() {
     for version in VERSIONS {
         let server = Server::start(&["--cleartext"]);
         let mut socket = client(version).connect(&server.url).await.expect("open");
-        socket.send(Message::text("in")).await.expect("sent");
-        let echo = socket.next().await.expect("an echo").expect("no error");
-        assert_eq!(echo, Message::text("in"));
+        assert_echo(&mut socket, "in").await;
         server.running.signal("TERM");
         assert!(socket.next().await.is_none(), "{version:?}");
         assert_eq!(socket.close_code(), Some(CloseCode::GOING_AWAY));
@@ -154,7 +148,7 @@ async fn a_second_sigint_stops_at_once() {
     for version in VERSIONS {
         let server = Server::start(&["--cleartext"]);
         let request = client(version).request(&server.url);
-        // Bytes only: nobody answers the Close frame, so the drain waits.
+        // A raw stream does not answer the Close frame, so the drain waits.
         let mut stream = request.connect_raw().await.expect("open");
         server.running.signal("INT");
         let mut close = [0; 4];
@@ -167,18 +161,18 @@ async fn a_second_sigint_stops_at_once() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn threads_are_as_many_as_asked_for() {
-    // Beside the log's and the allocator's.
-    let does_the_work = |name: &str| name.starts_with("h2ws") || name.starts_with("tokio");
+fn threads_sets_the_number_of_worker_threads() {
+    // The log and the allocator have threads of their own.
+    let is_worker = |name: &str| name.starts_with("h2ws") || name.starts_with("tokio");
     let threads = |server: Server| {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", server.running.pid()));
         let names = tasks.expect("a process").filter_map(|task| {
             let path = task.ok()?.path().join("comm");
             std::fs::read_to_string(path).ok()
         });
-        names.filter(|name| does_the_work(name)).count()
+        names.filter(|name| is_worker(name)).count()
     };
-    // With several, the main thread only waits for the others.
+    // With several workers, the main thread is an additional one that waits.
     for (asked, threads_of_it) in [("--threads=1", 1), ("--threads=3", 4)] {
         let serve = Server::start(&["--cleartext", asked]);
         let bridge = Server::bridge(&["--cleartext", "--to", "ws://127.0.0.1:9", asked]);
@@ -189,7 +183,7 @@ fn threads_are_as_many_as_asked_for() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn as_many_files_as_the_administrator_allows() {
+fn the_soft_file_limit_is_raised_to_the_hard_limit() {
     let program = env!("CARGO_BIN_EXE_h2ws");
     let mut shell = Command::new("sh");
     shell

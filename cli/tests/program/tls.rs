@@ -1,4 +1,4 @@
-//! Certificates on the command line.
+//! Certificates of `serve` and `connect`.
 
 use futures_util::StreamExt;
 use h2ws::tls::{self, Trust};
@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use crate::certificates::{authority, connect};
 use crate::process::{Scratch, Server, run};
 
-/// Writes a self-signed pair for these names to files, whose paths it returns.
+/// Writes a self-signed certificate for these names and its key to files. Returns their paths.
 fn pair(files: &Scratch, name: &str, names: &[&str]) -> (String, String) {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).expect("a pair");
@@ -18,7 +18,7 @@ fn pair(files: &Scratch, name: &str, names: &[&str]) -> (String, String) {
 }
 
 #[test]
-fn clients_show_certificates_to_servers_that_ask() {
+fn clients_present_certificates_to_servers_that_ask() {
     let files = Scratch::new();
     let [ca, cert, key] = authority(&files, "ca", "me");
     let shown = ["--insecure", "--cert", &cert, "--key", &key];
@@ -39,7 +39,7 @@ fn clients_show_certificates_to_servers_that_ask() {
 }
 
 #[test]
-fn each_name_has_its_certificate() {
+fn each_certificate_is_used_for_its_names() {
     let files = Scratch::new();
     let (first, first_key) = pair(&files, "first", &["127.0.0.1", "first.test"]);
     let (second, second_key) = pair(&files, "second", &["localhost"]);
@@ -53,7 +53,7 @@ fn each_name_has_its_certificate() {
         "--key",
         &second_key,
     ]);
-    // Clients ask for no name where the URL has an address.
+    // Clients send no SNI for a URL with an IP address.
     connect(&server.url, &["--cacert", &first]).exited(0);
     connect(&server.url, &["--cacert", &second]).exited(1);
     connect(&server.localhost(), &["--cacert", &second]).exited(0);
@@ -65,14 +65,14 @@ fn each_name_has_its_certificate() {
         "serve", "--cert", &first, "--cert", &second, "--key", &first_key,
     ])
     .exited(2)
-    .says("each --cert needs its --key");
+    .says("there must be one --key per --cert");
     let crossed = ["serve", "--cert", &first, "--key", &second_key];
     run(&crossed).exited(1).says("first.pem");
 }
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn sighup_reads_certificates_again() {
+async fn sighup_reloads_certificates() {
     let files = Scratch::new();
     let (cert, key) = pair(&files, "server", &["localhost"]);
     let old = files.file("old.pem", &std::fs::read_to_string(&cert).expect("written"));
@@ -92,7 +92,9 @@ async fn sighup_reads_certificates_again() {
     let new = files.file("new.pem", &std::fs::read_to_string(&cert).expect("written"));
     files.file("server.pem", "no certificate");
     server.running.signal("HUP");
-    server.running.says("not reloaded, the old stay in use");
+    server
+        .running
+        .says("not reloaded, the old ones stay in use");
     server.running.says("server.pem");
     connect(&url, &["--cacert", &new]).exited(0);
 
@@ -105,7 +107,7 @@ async fn sighup_reads_certificates_again() {
 }
 
 #[test]
-fn other_hosts_are_misdirected() {
+fn other_hosts_are_answered_421() {
     let server = Server::start(&["--cleartext", "--allow-host", "localhost"]);
     for version in ["--http1", "--http2"] {
         connect(&server.localhost(), &[version]).exited(0);
@@ -114,9 +116,9 @@ fn other_hosts_are_misdirected() {
     run(&["serve", "--allow-host", "http://a"]).exited(2);
 }
 
-/// What `openssl req -x509` makes unless it is told otherwise.
+/// `openssl req -x509` makes such certificates by default.
 #[test]
-fn an_authoritys_certificate_shown_by_a_server_is_called_that() {
+fn a_server_with_a_ca_certificate_is_reported_as_such() {
     let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");
@@ -125,7 +127,7 @@ fn an_authoritys_certificate_shown_by_a_server_is_called_that() {
     let cert = files.file("ca.pem", &made.pem());
     let key = files.file("ca.key", &key.serialize_pem());
     let server = Server::start(&["--cert", &cert, "--key", &key]);
-    let what = "it is an authority's (CA:TRUE) and not a server's";
+    let what = "it is a CA certificate (CA:TRUE), not a server's";
     connect(&server.localhost(), &["--cacert", &cert])
         .exited(1)
         .says(what);

@@ -1,4 +1,4 @@
-//! What the sockets of a load have in common.
+//! State that all WebSockets under load share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,16 +11,16 @@ use super::pace::Pace;
 
 pub(super) struct Load {
     pub(super) payload: Message,
-    /// Unanswered messages of each socket, where no rate is given.
+    /// Unanswered messages per WebSocket, unless there is a rate.
     pub(super) in_flight: u32,
-    /// Messages of each socket.
+    /// Messages per WebSocket.
     pub(super) messages: Option<u64>,
     pub(super) pace: Option<Arc<Pace>>,
     pub(super) stop: AtomicBool,
     pub(super) tally: Tally,
-    /// Whether any message came back, counted or not.
+    /// Whether any message was echoed, counted or not.
     answered: AtomicBool,
-    /// When counting began, and whether it goes on.
+    /// When counting started, and whether it continues.
     counted: (OnceLock<Instant>, AtomicBool),
 }
 
@@ -38,9 +38,9 @@ impl Load {
         }
     }
 
-    /// A message came back.
+    /// Notes that a message was echoed.
     pub(super) fn answer(&self) {
-        // Written once: all sockets look here.
+        // Written only once, because all threads read it.
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
         }
@@ -50,18 +50,18 @@ impl Load {
         self.answered.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_from_now(&self) -> Instant {
+    pub(super) fn start_counting(&self) -> Instant {
         self.counted.1.store(true, Ordering::Relaxed);
         *self.counted.0.get_or_init(Instant::now)
     }
 
-    pub(super) fn count_no_more(&self) {
+    pub(super) fn stop_counting(&self) {
         self.counted.1.store(false, Ordering::Relaxed);
     }
 
-    /// Whether an answer that comes now counts. A closed loop counts what comes
-    /// within the time. With a rate it is what was due within it, however late
-    /// the answer: the slowest would be missing otherwise.
+    /// Whether an answer that arrives now counts. A closed loop counts the answers that arrive within
+    /// the run. With a rate, the answers to messages that were due within it count, however late:
+    /// otherwise the slowest would be missing.
     pub(super) fn counts(&self, due: Instant) -> bool {
         match self.pace {
             Some(_) => self.counted.0.get().is_some_and(|from| due >= *from),
@@ -70,8 +70,8 @@ impl Load {
     }
 }
 
-/// Latencies of all sockets: a histogram each would not fit a processor's
-/// cache, so each socket keeps a few values and adds them here now and then.
+/// Latencies of all WebSockets. One histogram per WebSocket would exceed a processor's cache, so each
+/// collects a few values and adds them here.
 pub(super) struct Tally {
     latency: Mutex<Histogram<u64>>,
 }
@@ -90,8 +90,7 @@ impl Tally {
         self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Microseconds from when a message was sent, or was due to be, to its
-    /// echo.
+    /// Returns a percentile of the time from when a message was sent, or was due, to its echo.
     pub(super) fn latency(&self, percentile: f64) -> Duration {
         Duration::from_micros(self.lock().value_at_percentile(percentile))
     }
@@ -103,7 +102,7 @@ impl Tally {
     pub(super) fn add(&self, kept: &mut Vec<u32>) {
         let mut latency = self.lock();
         for micros in kept.drain(..) {
-            // It grows by itself, so every value has a place.
+            // Cannot fail, because the histogram resizes itself.
             let _ = latency.record(micros.into());
         }
     }

@@ -1,4 +1,4 @@
-//! `h2ws bench`: load on a server that echoes.
+//! `h2ws bench`: load-tests an echo server.
 
 mod load;
 mod pace;
@@ -21,35 +21,36 @@ use self::socket::Socket;
 use self::usage::Usage;
 use super::request::{self, shutdown};
 use crate::args::BenchArgs;
-use crate::{Failure, signals, terminal};
+use crate::error::Failure;
+use crate::{signals, terminal};
 
 pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let clients = clients(&args)?;
     let before = Usage::now(args.server_pid);
     let began = Instant::now();
     let progress = bar(&args, u64::from(args.sockets), "opening");
-    // Kept for the whole run: a second signal ends the program at once.
+    // Kept for the whole run, so that a second signal exits at once.
     let mut stop = std::pin::pin!(signals::stop());
     let mut sockets = tokio::select! {
         opened = sockets::open(&args, &clients, args.sockets, &progress) => opened?,
-        () = &mut stop => return Err("stopped while the sockets were being opened".into()),
+        () = &mut stop => return Err("stopped while the WebSockets were being opened".into()),
     };
     progress.finish_and_clear();
     let open_time = began.elapsed();
     let carriers = Carriers::of(&sockets);
-    let open = rested(&args).await;
+    let open = sample_after_rest(&args).await;
     let ping_time = ping(&args, &mut sockets).await?;
 
     let mut bulk = sockets::open(&args, &clients, args.bulk, &ProgressBar::hidden()).await?;
     let measured = run::run(&args, &mut sockets, &mut bulk, stop.as_mut()).await?;
-    let after = rested(&args).await;
+    let after = sample_after_rest(&args).await;
 
     sockets.append(&mut bulk);
     let began = Instant::now();
     let progress = bar(&args, sockets.len() as u64, "closing");
     let (unclosed, unclosed_failure) = tokio::select! {
         closed = sockets::close(&mut sockets, &progress) => closed,
-        () = stop => return Err("stopped while the sockets were being closed".into()),
+        () = stop => return Err("stopped while the WebSockets were being closed".into()),
     };
     progress.finish_and_clear();
     let report = Report {
@@ -76,14 +77,14 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     match failure.or(unclosed_failure) {
         Some(failure) => {
             let failed = failed + unclosed;
-            Err(format!("{failed} of {} sockets failed: {failure}", args.sockets).into())
+            Err(format!("{failed} of {} WebSockets failed: {failure}", args.sockets).into())
         }
         None => Ok(()),
     }
 }
 
-/// One client a connection: a client puts as many sockets on one as the server
-/// allows.
+/// Makes one client per connection, because a client puts as many WebSockets on a connection as the
+/// server allows.
 fn clients(args: &BenchArgs) -> Result<Vec<Client>, Failure> {
     let http2 = Http2Config::default().stream_window(1 << 20);
     let socket = WebSocketConfig::default().control_messages(args.ping);
@@ -92,7 +93,7 @@ fn clients(args: &BenchArgs) -> Result<Vec<Client>, Failure> {
     (0..args.connections).map(build).collect()
 }
 
-/// What carries the sockets.
+/// The connections that carry the WebSockets.
 struct Carriers {
     connections: usize,
     over_http2: usize,
@@ -109,7 +110,8 @@ impl Carriers {
     }
 }
 
-async fn rested(args: &BenchArgs) -> Usage {
+/// Waits for `--rest`, then samples memory and CPU time.
+async fn sample_after_rest(args: &BenchArgs) -> Usage {
     if args.rest > 0.0 {
         tokio::time::sleep(Duration::from_secs_f64(args.rest)).await;
     }
@@ -127,7 +129,7 @@ async fn ping(args: &BenchArgs, sockets: &mut [Socket]) -> Result<Option<Duratio
     Ok(Some(began.elapsed()))
 }
 
-/// On a terminal, and not beside JSON on it.
+/// Returns a progress bar, which is hidden with `--json` and if stderr is not a terminal.
 fn bar(args: &BenchArgs, total: u64, what: &'static str) -> ProgressBar {
     if args.json {
         return ProgressBar::hidden();

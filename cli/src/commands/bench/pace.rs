@@ -1,4 +1,4 @@
-//! A rate that is kept whatever comes back.
+//! Paces messages at a fixed rate, whether or not answers arrive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
-/// How soon the end of the run is seen where messages are rare.
-const LOOKS_UP: Duration = Duration::from_millis(50);
+/// How often the end of the run is checked while no message is due.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// Message `k` of the run is due `k / rate` seconds after its beginning, on
-/// socket `k % sockets`.
+/// The schedule: message `k` of the run is due `k / rate` seconds after the start, on WebSocket
+/// `k % sockets`.
 pub(super) struct Pace {
     began: Instant,
     rate: f64,
-    turns: Vec<Turn>,
+    schedules: Vec<Schedule>,
     over: AtomicBool,
 }
 
 #[derive(Default)]
-struct Turn {
-    /// Messages that the socket should have sent by now.
+struct Schedule {
+    /// Number of messages that the WebSocket should have sent by now.
     due: AtomicU64,
     waker: AtomicWaker,
 }
@@ -32,43 +32,42 @@ impl Pace {
         Self {
             began: Instant::now(),
             rate: rate as f64,
-            turns: std::iter::repeat_with(Turn::default)
+            schedules: std::iter::repeat_with(Schedule::default)
                 .take(sockets)
                 .collect(),
             over: AtomicBool::new(false),
         }
     }
 
-    /// Begins on a thread of its own, for tokio's timers count milliseconds: too
-    /// coarse for what is measured by them. It ends with `stop`, or when each
-    /// socket has had `messages`.
+    /// Starts a thread that follows the schedule: tokio's timers have a resolution of a millisecond,
+    /// which is too coarse. It ends when `stop` returns true, or after `messages` per WebSocket.
     pub(super) fn start(
         self: &Arc<Self>,
         messages: Option<u64>,
         stop: impl Fn() -> bool + Send + 'static,
     ) -> std::io::Result<()> {
         let pace = self.clone();
-        let sockets = self.turns.len() as u64;
+        let sockets = self.schedules.len() as u64;
         let total = messages.map_or(u64::MAX, |messages| messages.saturating_mul(sockets));
-        let keep = move || {
+        let run = move || {
             let mut sent = 0;
             while sent < total && !stop() {
-                let early = pace.at(sent).saturating_duration_since(Instant::now());
-                if early > Duration::ZERO {
-                    thread::sleep(early.min(LOOKS_UP));
+                let wait = pace.at(sent).saturating_duration_since(Instant::now());
+                if wait > Duration::ZERO {
+                    thread::sleep(wait.min(STOP_CHECK));
                     continue;
                 }
-                let turn = &pace.turns[(sent % sockets) as usize];
-                turn.due.fetch_add(1, Ordering::Release);
-                turn.waker.wake();
+                let schedule = &pace.schedules[(sent % sockets) as usize];
+                schedule.due.fetch_add(1, Ordering::Release);
+                schedule.waker.wake();
                 sent += 1;
             }
             pace.over.store(true, Ordering::Release);
-            for turn in &pace.turns {
-                turn.waker.wake();
+            for schedule in &pace.schedules {
+                schedule.waker.wake();
             }
         };
-        thread::Builder::new().name("pace".into()).spawn(keep)?;
+        thread::Builder::new().name("pace".into()).spawn(run)?;
         Ok(())
     }
 
@@ -76,19 +75,19 @@ impl Pace {
         self.began + Duration::from_secs_f64(message as f64 / self.rate)
     }
 
-    /// When message `nth` of a socket is due.
+    /// Returns when message `nth` of a WebSocket is due.
     pub(super) fn due_at(&self, socket: usize, nth: u64) -> Instant {
-        self.at(nth * self.turns.len() as u64 + socket as u64)
+        self.at(nth * self.schedules.len() as u64 + socket as u64)
     }
 
-    /// How many messages of a socket are due, and whether that is all. The task
-    /// is woken when it changes.
+    /// Returns the number of messages of a WebSocket that are due so far, and whether there will be no
+    /// more. The task is woken when this changes.
     pub(super) fn due(&self, socket: usize, cx: &Context<'_>) -> (u64, bool) {
-        let turn = &self.turns[socket];
-        turn.waker.register(cx.waker());
-        // In this order: nothing is added once it is over.
+        let schedule = &self.schedules[socket];
+        schedule.waker.register(cx.waker());
+        // In this order, because nothing is added once `over` is set.
         let over = self.over.load(Ordering::Acquire);
-        (turn.due.load(Ordering::Acquire), over)
+        (schedule.due.load(Ordering::Acquire), over)
     }
 }
 
@@ -99,7 +98,7 @@ mod tests {
     use std::task::Poll;
 
     #[tokio::test]
-    async fn each_socket_has_its_turn_and_none_is_early() {
+    async fn messages_are_spread_over_the_sockets_and_none_is_early() {
         let pace = Arc::new(Pace::new(1_000_000, 3));
         pace.start(Some(5), || false).expect("a thread");
         for socket in 0..3 {
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_it_is_told() {
+    async fn pacing_ends_when_stop_returns_true() {
         let pace = Arc::new(Pace::new(1, 1));
         pace.start(None, || true).expect("a thread");
         let over = poll_fn(|cx| match pace.due(0, cx) {

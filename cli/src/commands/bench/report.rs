@@ -1,4 +1,4 @@
-//! What a run gave, for people and for programs.
+//! The report on a run, as text and JSON.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -17,14 +17,14 @@ pub(super) struct Report<'a> {
     pub(super) ping_time: Option<Duration>,
     pub(super) close_time: Duration,
     pub(super) carriers: Carriers,
-    /// Before the sockets were opened, after that, and after they fell silent.
+    /// Before the WebSockets were opened, after that, and after the load.
     pub(super) usage: [Usage; 3],
-    /// How many did not close in order.
+    /// Number of WebSockets whose closing handshake failed.
     pub(super) unclosed: u32,
     pub(super) measured: Measured,
 }
 
-/// Which connection a socket is on.
+/// Returns the number of the connection that carries a WebSocket.
 pub(super) fn connection(transport: Transport) -> Option<u64> {
     match transport {
         Transport::Http2 { connection, .. } | Transport::Http1 { connection } => Some(connection),
@@ -49,7 +49,7 @@ impl Report<'_> {
         per_second(self.messages() as f64, self.measured.time)
     }
 
-    /// What one end takes.
+    /// Returns what one end uses.
     fn end(&self, process: fn(&Usage) -> Process) -> End {
         let [before, open, after] = self.usage.each_ref().map(process);
         let [from, to] = self.measured.usage.each_ref().map(process);
@@ -67,22 +67,22 @@ impl Report<'_> {
         let opened = per_second(args.sockets.into(), self.open_time);
         writeln!(
             out,
-            "{} sockets on {} connections ({} over HTTP/2), opened in {:.1?}: {opened:.0} a second",
+            "{} WebSockets on {} connections ({} over HTTP/2), opened in {:.1?}: {opened:.0}/s",
             args.sockets, self.carriers.connections, self.carriers.over_http2, self.open_time,
         )?;
         if let Some(time) = self.ping_time {
-            writeln!(out, "each answered a ping, in {time:.1?}")?;
+            writeln!(out, "all answered a Ping, in {time:.1?}")?;
         }
         let talkers = args
             .talkers
-            .map_or_else(String::new, |n| format!(" on {n} sockets"));
+            .map_or_else(String::new, |n| format!(" on {n} WebSockets"));
         let mode = match args.rate {
-            Some(rate) => format!("{rate} a second due"),
-            None => format!("{} in flight on each", args.in_flight),
+            Some(rate) => format!("{rate}/s due"),
+            None => format!("{} in flight per WebSocket", args.in_flight),
         };
         writeln!(
             out,
-            "{} messages of {} bytes each way{talkers} in {:.1?}, {mode}",
+            "{} messages of {} bytes echoed{talkers} in {:.1?}, {mode}",
             self.messages(),
             args.size,
             measured.time
@@ -90,7 +90,7 @@ impl Report<'_> {
         let rate = self.messages_per_second();
         writeln!(
             out,
-            "  {rate:.0} messages/s, {:.1} MB/s each way",
+            "  {rate:.0} messages/s, {:.1} MB/s in each direction",
             rate * f64::from(args.size) / 1e6
         )?;
         self.print_latency(&mut out)?;
@@ -98,7 +98,7 @@ impl Report<'_> {
             let (bulk, rate) = (args.bulk, measured.bulk / 1e6);
             writeln!(
                 out,
-                "  {bulk} sockets beside them moved {rate:.0} MB/s each way"
+                "  {bulk} bulk WebSockets moved {rate:.0} MB/s in each direction meanwhile"
             )?;
         }
         self.end(|usage| usage.client)
@@ -107,18 +107,18 @@ impl Report<'_> {
             .print(&mut out, "server", self.messages())?;
         writeln!(out, "closed in {:.1?}", self.close_time)?;
         if let Some(failure) = &measured.failure {
-            writeln!(out, "  {} sockets failed: {failure}", measured.failed)?;
+            writeln!(out, "  {} WebSockets failed: {failure}", measured.failed)?;
         }
         Ok(())
     }
 
     fn print_latency(&self, out: &mut impl Write) -> io::Result<()> {
         let from = if self.args.rate.is_some() {
-            "from when a message was due"
+            "from the time a message was due"
         } else {
             "closed loop"
         };
-        write!(out, "  round trip, {from}:")?;
+        write!(out, "  round-trip time, {from}:")?;
         for (name, percentile) in PERCENTILES {
             write!(
                 out,
@@ -182,11 +182,11 @@ fn per_second(count: f64, time: Duration) -> f64 {
 }
 
 struct End {
-    /// Memory of a socket that has been silent so far.
+    /// Memory per WebSocket that has not been used yet.
     bytes_open: Option<f64>,
-    /// And of one that fell silent.
+    /// Memory per WebSocket that is idle after the load.
     bytes_after: Option<f64>,
-    /// Resident bytes in the end, before the sockets closed.
+    /// Resident memory after the load, before the WebSockets are closed, in bytes.
     memory: Option<u64>,
     cpu: Option<Duration>,
 }
@@ -200,14 +200,14 @@ impl End {
         };
         write!(
             out,
-            "  {name}: {open:.0} bytes of memory a socket before its first message, \
-             {after:.0} after its last, {:.0} MB in all",
+            "  {name}: memory per WebSocket {open:.0} bytes before the load, {after:.0} after; \
+             {:.0} MB in total",
             memory as f64 / 1e6
         )?;
         match self.cpu {
             Some(cpu) if messages > 0 => {
                 let micros = cpu.as_secs_f64() * 1e6 / messages as f64;
-                writeln!(out, "; {micros:.3} µs of CPU a message")
+                writeln!(out, "; {micros:.3} µs of CPU time per message")
             }
             _ => writeln!(out),
         }

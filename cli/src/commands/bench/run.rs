@@ -1,4 +1,4 @@
-//! The counted time.
+//! Runs the load and measures it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,33 +14,34 @@ use super::pace::Pace;
 use super::socket::{Socket, Talk};
 use super::usage::Usage;
 use crate::args::BenchArgs;
-use crate::{Failure, log};
+use crate::error::Failure;
+use crate::log;
 
-/// How long answers are waited for after the last message was due.
+/// How long to wait for answers after the last message was due.
 const TAIL: Duration = Duration::from_secs(10);
 
-/// When the user is told that nothing came back yet.
-const DOUBTFUL: Duration = Duration::from_secs(2);
+/// When to warn that there has been no answer yet.
+const WARN_AFTER: Duration = Duration::from_secs(2);
 
-/// When nothing is expected to come back any more, if nothing ever did.
-const HOPELESS: Duration = Duration::from_secs(5);
+/// When to stop if there has been no answer at all.
+const STOP_AFTER: Duration = Duration::from_secs(5);
 
-const NO_ECHO: &str = "no answer: does the server echo what it is sent?";
+const NO_ECHO: &str = "no answer; bench needs a server that echoes messages";
 
-/// What a run gave.
+/// The results of a run.
 pub(super) struct Measured {
     pub(super) load: Arc<Load>,
     pub(super) time: Duration,
-    /// At the beginning and the end of that time.
+    /// At the start and the end of that time.
     pub(super) usage: [Usage; 2],
-    /// Bytes a second that the bulk moved each way.
+    /// Bytes per second that the bulk WebSockets moved in each direction.
     pub(super) bulk: f64,
-    /// How many sockets failed, and what the first of them said.
+    /// Number of WebSockets that failed, and the first error.
     pub(super) failed: u32,
     pub(super) failure: Option<String>,
 }
 
-/// Lets the talkers among `sockets` talk, beside the `bulk`, and puts them back.
+/// Sends messages on the talkers among `sockets` and on the `bulk` ones, and puts them back.
 pub(super) async fn run(
     args: &BenchArgs,
     sockets: &mut Vec<Socket>,
@@ -68,72 +69,70 @@ pub(super) async fn run(
     );
     let mut from = Usage::now(args.server_pid);
     if warm_up.is_zero() {
-        // Before the first message is due.
-        load.count_from_now();
+        // Start before the first message is due.
+        load.start_counting();
     }
     let rate = args.rate.filter(|_| talkers > 0);
     load.pace = rate.map(|rate| Arc::new(Pace::new(rate, talkers)));
-    let mut beside = Crowd::start(Load::new(payload(args.bulk_size), 1), std::mem::take(bulk))?;
-    let mut crowd = Crowd::start(load, talking)?;
-    let asked = tokio::time::Instant::now();
+    let mut bulk_group = Group::start(Load::new(payload(args.bulk_size), 1), std::mem::take(bulk))?;
+    let mut talking_group = Group::start(load, talking)?;
+    let started = tokio::time::Instant::now();
     let mut stop = stop;
     if !warm_up.is_zero() {
         tokio::select! {
             () = tokio::time::sleep(warm_up) => {}
             () = &mut stop => {}
-            () = unanswered(crowd.load.clone(), asked) => {}
+            () = unanswered(talking_group.load.clone(), started) => {}
         }
         from = Usage::now(args.server_pid);
     }
-    beside.load.count_from_now();
-    let began = crowd.load.count_from_now();
+    bulk_group.load.start_counting();
+    let began = talking_group.load.start_counting();
     let counted = duration.map(|duration| duration.saturating_sub(warm_up));
-    // A signal that came during the warm-up has ended the run.
+    // A signal during the warm-up ends the run.
     if crate::signals::status().is_none() {
-        crowd.wait(args, counted, asked, stop).await;
+        talking_group.wait(args, counted, started, stop).await;
     }
-    crowd.load.count_no_more();
-    beside.load.count_no_more();
+    talking_group.load.stop_counting();
+    bulk_group.load.stop_counting();
     let (time, to) = (began.elapsed(), Usage::now(args.server_pid));
 
-    crowd.end(sockets).await;
-    beside.end(bulk).await;
-    let moved = beside.load.tally.messages() as f64 * f64::from(args.bulk_size);
+    talking_group.end(sockets).await;
+    bulk_group.end(bulk).await;
+    let moved = bulk_group.load.tally.messages() as f64 * f64::from(args.bulk_size);
     Ok(Measured {
         time,
         usage: [from, to],
         bulk: moved / time.as_secs_f64().max(1e-9),
-        failed: crowd.failed + beside.failed,
-        failure: crowd.failure.or(beside.failure),
-        load: crowd.load,
+        failed: talking_group.failed + bulk_group.failed,
+        failure: talking_group.failure.or(bulk_group.failure),
+        load: talking_group.load,
     })
 }
 
-/// Done when nothing came back for so long that nothing will; says so before.
-async fn unanswered(load: Arc<Load>, asked: tokio::time::Instant) {
-    tokio::time::sleep_until(asked + DOUBTFUL).await;
+/// Returns when there has been no answer for so long that there will be none; warns before that.
+async fn unanswered(load: Arc<Load>, started: tokio::time::Instant) {
+    tokio::time::sleep_until(started + WARN_AFTER).await;
     if !load.is_answered() {
-        log::tell(format_args!(
-            "no answer in {DOUBTFUL:?}: does the server echo what it is sent?"
-        ));
-        tokio::time::sleep_until(asked + HOPELESS).await;
+        log::notice(format_args!("after {WARN_AFTER:?}: {NO_ECHO}"));
+        tokio::time::sleep_until(started + STOP_AFTER).await;
     }
     if load.is_answered() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Sockets that talk, a task each.
-struct Crowd {
+/// WebSockets under load, with one task each.
+struct Group {
     load: Arc<Load>,
     tasks: JoinSet<Result<Socket, Failure>>,
-    /// Those that are done.
+    /// The WebSockets whose task has finished.
     done: Vec<Socket>,
     failed: u32,
     failure: Option<String>,
 }
 
-impl Crowd {
+impl Group {
     fn start(load: Load, sockets: Vec<Socket>) -> Result<Self, Failure> {
         let load = Arc::new(load);
         let mut tasks = JoinSet::new();
@@ -154,13 +153,12 @@ impl Crowd {
         })
     }
 
-    /// Waits for the end of the counted time: its duration, the sockets'
-    /// messages, or a signal.
+    /// Waits for the end of the run: its duration, its number of messages, or a signal.
     async fn wait(
         &mut self,
         args: &BenchArgs,
         counted: Option<Duration>,
-        asked: tokio::time::Instant,
+        started: tokio::time::Instant,
         stop: Pin<&mut impl Future<Output = ()>>,
     ) {
         let total = args.messages.map(|m| m * self.tasks.len() as u64);
@@ -173,7 +171,7 @@ impl Crowd {
         };
         let mut end = std::pin::pin!(end);
         let (mut stop, load) = (stop, self.load.clone());
-        let mut unanswered = std::pin::pin!(unanswered(load, asked));
+        let mut unanswered = std::pin::pin!(unanswered(load, started));
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
@@ -190,10 +188,10 @@ impl Crowd {
         progress.finish_and_clear();
     }
 
-    /// Waits for the answers that are due, and puts the sockets back.
+    /// Waits for outstanding answers, and puts the WebSockets back.
     async fn end(&mut self, sockets: &mut Vec<Socket>) {
         self.load.stop.store(true, Ordering::Relaxed);
-        // What never answered does not answer now.
+        // A server that never answered is not going to answer now.
         let tail = if self.load.is_answered() {
             TAIL
         } else {
@@ -207,7 +205,7 @@ impl Crowd {
         if !self.tasks.is_empty() {
             self.failed += self.tasks.len() as u32;
             self.failure.get_or_insert_with(|| NO_ECHO.into());
-            // They leave what they have counted.
+            // Dropped tasks add what they have counted to the tally.
             self.tasks.shutdown().await;
         }
         sockets.append(&mut self.done);

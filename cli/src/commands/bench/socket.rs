@@ -1,4 +1,4 @@
-//! One socket under load.
+//! One WebSocket under load.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,34 +11,34 @@ use futures_util::{SinkExt, StreamExt};
 use h2ws::{Message, WebSocket};
 
 use super::load::Load;
-use crate::Failure;
+use crate::error::Failure;
 
-/// Values that a socket keeps before it adds them to the tally. Few, for they
-/// would be taken for the socket's memory.
+/// Number of values that a task collects before it adds them to the tally. Small, because they would
+/// count as the WebSocket's memory.
 const KEPT: usize = 16;
 
-/// Events that share one reading of the clock, and their bytes: reading it is a
-/// good part of what a short message costs.
+/// Maximum number of events that share one reading of the clock, and of their bytes: reading it is a
+/// large part of the cost of a short message.
 const TOGETHER: usize = 16;
 const TOGETHER_BYTES: usize = 1024;
 
-/// Moved about without leaving a socket's room behind in each place, which would
-/// be taken for its memory too.
+/// Boxed, so that moving it does not leave unused space behind, which would count as the WebSocket's
+/// memory.
 pub(super) type Socket = Box<WebSocket>;
 
-/// Talks until the load is over, and gives the socket back.
+/// Sends and receives until the load is over, then returns the WebSocket.
 ///
-/// Not an async function, which would hold its arguments twice: what a task
-/// leaves behind would be taken for the socket's memory as well.
+/// This is not an async function, because the future of one stores its arguments twice, and that
+/// would count as the WebSocket's memory.
 pub(super) struct Talk {
     load: Arc<Load>,
-    /// `None` once it is given back.
+    /// `None` once it has been returned.
     socket: Option<Socket>,
     number: usize,
     sent: u64,
-    /// When what is unanswered was sent, or was due to be.
+    /// When the unanswered messages were sent, or were due.
     due: VecDeque<Instant>,
-    /// Microseconds.
+    /// Latencies that are not in the tally yet, in microseconds.
     kept: Vec<u32>,
     clock: Clock,
 }
@@ -55,7 +55,7 @@ impl Future for Talk {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let talk = &mut *self;
         let Some(mut socket) = talk.socket.take() else {
-            return Poll::Ready(Err("polled after its end".into()));
+            return Poll::Ready(Err("polled after completion".into()));
         };
         let talked = talk.poll_talk(&mut socket, cx);
         if talked.is_pending() {
@@ -79,8 +79,8 @@ impl Talk {
         }
     }
 
-    /// Reads while it cannot write: a server that waits for that would
-    /// otherwise wait for ever.
+    /// Reads while it cannot write: otherwise a server that waits for its echoes to be read would
+    /// deadlock.
     fn poll_talk(
         &mut self,
         socket: &mut WebSocket,
@@ -95,15 +95,15 @@ impl Talk {
             match socket.poll_next_unpin(cx) {
                 Poll::Ready(Some(message)) => self.count(&message?)?,
                 Poll::Ready(None) => {
-                    return Poll::Ready(Err("the server closed the socket".into()));
+                    return Poll::Ready(Err("the server closed the WebSocket".into()));
                 }
-                // What was written leaves now, for there is nothing to read.
+                // Pending after a read flushes what was written.
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Writes what may be written; true when there will be no more.
+    /// Writes the messages that may be sent now. Returns true when there will be no more.
     fn write(&mut self, socket: &mut WebSocket, cx: &mut Context<'_>) -> Result<bool, Failure> {
         loop {
             let (may, over) = self.may_send(cx);
@@ -124,7 +124,7 @@ impl Talk {
         }
     }
 
-    /// Whether a message may be sent now, and otherwise whether that is all.
+    /// Returns whether a message may be sent now, and whether there will be no more.
     fn may_send(&self, cx: &Context<'_>) -> (bool, bool) {
         if let Some(pace) = &self.load.pace {
             let (due, over) = pace.due(self.number, cx);
@@ -142,12 +142,12 @@ impl Talk {
         if message.len() != self.load.payload.len() {
             let (sent, came) = (self.load.payload.len(), message.len());
             return Err(format!(
-                "the server does not echo: a message of {came} bytes came instead of {sent}"
+                "the server does not echo: received {came} bytes for a message of {sent} bytes"
             )
             .into());
         }
         let at = self.due.pop_front();
-        let at = at.ok_or("the server does not echo: more messages came than were sent")?;
+        let at = at.ok_or("the server does not echo: received more messages than were sent")?;
         self.load.answer();
         if self.load.counts(at) {
             let latency = self.clock.now().saturating_duration_since(at);
@@ -160,26 +160,24 @@ impl Talk {
     }
 }
 
-/// The time, read once for what a socket does together.
+/// A clock that a WebSocket reads once for several events.
 ///
-/// What shares a reading is few messages, short ones, within one poll of the
-/// task. Messages that came in one chunk came at one time, which the first of
-/// them tells better than the last. One that came just behind them is dated
-/// early by at most the time that fifteen short messages take; only where the
-/// thread loses its processor in between is it more, for these few. In a closed
-/// loop what is sent is dated as early as what is received; with a rate it is
-/// dated by schedule, and a latency comes out low by that time at most. As
-/// readings only grow, nothing is answered before it was sent.
+/// Only a few short messages within one poll of the task share a reading. Messages that were
+/// received in one chunk arrived at the same time anyway. A later one may be dated too early, at most
+/// by the time that fifteen short messages take (longer only if the thread is preempted in between).
+/// In a closed loop sent messages are dated equally early; with a rate they are dated by the
+/// schedule, so that a latency may be too low by that time at most. Readings never decrease, so no
+/// latency is negative.
 struct Clock {
     read: Instant,
-    /// Events that may still share the reading.
+    /// Number of events that may still share the current reading.
     left: usize,
-    /// Events that may share a reading.
+    /// Number of events that may share a reading.
     together: usize,
 }
 
 impl Clock {
-    /// For messages of `size` bytes.
+    /// Returns a clock for messages of `size` bytes.
     fn new(size: usize) -> Self {
         Self {
             read: Instant::now(),
@@ -188,7 +186,7 @@ impl Clock {
         }
     }
 
-    /// The next reading is a new one.
+    /// Makes the next call of `now` read the clock.
     fn forget(&mut self) {
         self.left = 0;
     }
@@ -203,7 +201,7 @@ impl Clock {
     }
 }
 
-/// At most 71 minutes.
+/// Converts to microseconds, at most 71 minutes.
 fn micros(latency: Duration) -> u32 {
     u32::try_from(latency.as_micros())
         .unwrap_or(u32::MAX)
@@ -217,7 +215,7 @@ mod tests {
     #[test]
     fn a_task_is_small() {
         let size = size_of::<Talk>();
-        assert!(size <= 128, "{size} bytes, once per socket that talks");
+        assert!(size <= 128, "{size} bytes per WebSocket");
     }
 
     #[test]
@@ -227,7 +225,7 @@ mod tests {
             let mut seen = Vec::new();
             for _ in 0..2 * TOGETHER {
                 let now = clock.now();
-                // A clock may show the same time twice; the next reading cannot be taken for it.
+                // Makes sure that the next reading differs.
                 std::thread::sleep(Duration::from_nanos(1));
                 if seen.last() != Some(&now) {
                     seen.push(now);
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_slept_reads_the_clock_anew() {
+    fn each_poll_reads_the_clock_again() {
         let mut clock = Clock::new(64);
         let first = clock.now();
         std::thread::sleep(Duration::from_nanos(1));

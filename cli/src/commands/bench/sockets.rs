@@ -1,4 +1,4 @@
-//! Opening, asking and closing very many sockets.
+//! Opens, pings and closes very many WebSockets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +8,15 @@ use h2ws::{Client, CloseCode, Message, WebSocket};
 use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
-use super::super::request::unopened;
+use super::super::request::connect_error;
 use super::socket::Socket;
-use crate::Failure;
 use crate::args::BenchArgs;
+use crate::error::Failure;
 
-/// Pings, or closing handshakes, under way at a time.
+/// Maximum number of concurrent Pings or closing handshakes.
 const AT_A_TIME: usize = 1_000;
 
-/// Opens `count` sockets, spread over the clients.
+/// Opens `count` WebSockets, spread over the clients.
 pub(super) async fn open(
     args: &BenchArgs,
     clients: &[Client],
@@ -24,8 +24,8 @@ pub(super) async fn open(
     progress: &ProgressBar,
 ) -> Result<Vec<Socket>, Failure> {
     let next = Arc::new(AtomicU64::new(0));
-    // One for all tasks: what their own would leave behind when they grow would
-    // be taken for the sockets' memory.
+    // One list for all tasks: growing one per task would leave free memory behind, which would count
+    // as the WebSockets' memory.
     let sockets = Arc::new(Mutex::new(Vec::with_capacity(count as usize)));
     let mut tasks = JoinSet::new();
     for _ in 0..args.opening.min(count) {
@@ -46,13 +46,13 @@ pub(super) async fn open(
         });
     }
     while let Some(opened) = tasks.join_next().await {
-        opened?.map_err(|error| unopened(error, &args.url))?;
+        opened?.map_err(|error| connect_error(error, &args.url))?;
     }
     let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(std::mem::take(&mut *sockets))
 }
 
-/// Asks every socket for a Pong.
+/// Pings every WebSocket, and waits for the Pongs.
 pub(super) async fn ping(sockets: &mut [Socket], progress: &ProgressBar) -> Result<(), Failure> {
     let asked = stream::iter(sockets).map(async |socket| {
         socket.send(Message::ping("bench")).await?;
@@ -62,7 +62,7 @@ pub(super) async fn ping(sockets: &mut [Socket], progress: &ProgressBar) -> Resu
                 return Ok(());
             }
         }
-        Err("the server closed the socket instead of answering its Ping".into())
+        Err("the server closed the WebSocket instead of answering a Ping".into())
     });
     let mut asked = asked.buffer_unordered(AT_A_TIME);
     while let Some(answered) = asked.next().await {
@@ -71,8 +71,7 @@ pub(super) async fn ping(sockets: &mut [Socket], progress: &ProgressBar) -> Resu
     Ok(())
 }
 
-/// Closes every socket, and tells how many did not close in order, and what
-/// the first of them said.
+/// Closes every WebSocket. Returns the number of failed closing handshakes and the first error.
 pub(super) async fn close(
     sockets: &mut Vec<Socket>,
     progress: &ProgressBar,

@@ -1,4 +1,4 @@
-//! What both ends take of the machine.
+//! Memory and CPU time of both ends.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::super::process;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
     pub(super) client: Process,
-    /// Nothing is known of a server that runs elsewhere.
+    /// Unknown without `--server-pid`.
     pub(super) server: Process,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Usage {
 pub(super) struct Process {
     /// Resident bytes.
     pub(super) memory: Option<u64>,
-    /// Used since the process began.
+    /// CPU time since the process started.
     pub(super) cpu: Option<Duration>,
 }
 
@@ -37,7 +37,7 @@ impl Process {
         }
     }
 
-    /// What it has grown by, as a share of one socket.
+    /// Returns the growth of memory since `before`, per WebSocket.
     pub(super) fn bytes_since(self, before: Self, sockets: u32) -> Option<f64> {
         let grown = self.memory?.saturating_sub(before.memory?);
         Some(grown as f64 / f64::from(sockets))

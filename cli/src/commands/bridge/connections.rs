@@ -1,5 +1,4 @@
-//! Figures of connections, to clients and to upstreams, as the library tells
-//! them.
+//! Prometheus metrics of connections to clients and upstreams, from the library's metrics events.
 
 use std::time::Duration;
 
@@ -13,48 +12,48 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// Clones count together.
+/// The metrics; clones share the counters.
 #[derive(Clone)]
 pub(super) struct Connections {
-    open: Family<Kind, Gauge>,
-    closed: Family<Ended, Counter>,
-    handshakes: Family<Shaken, Counter>,
-    bytes: Family<Way, Counter>,
-    data_frames: Family<Way, Counter>,
-    resets: Family<Way, Counter>,
-    goaways: Family<Way, Counter>,
-    round_trips: Family<Side, Histogram, fn() -> Histogram>,
+    open: Family<ConnectionLabels, Gauge>,
+    closed: Family<ClosedLabels, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
+    bytes: Family<TrafficLabels, Counter>,
+    data_frames: Family<TrafficLabels, Counter>,
+    resets: Family<TrafficLabels, Counter>,
+    goaways: Family<TrafficLabels, Counter>,
+    round_trips: Family<SideLabel, Histogram, fn() -> Histogram>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Side {
-    /// Who is at the other end.
+struct SideLabel {
+    /// The other end: `client` or `upstream`.
     side: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct ConnectionLabels {
     side: &'static str,
     version: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct ClosedLabels {
     side: &'static str,
     version: &'static str,
     how: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Shaken {
+struct HandshakeLabels {
     side: &'static str,
-    /// `none` where it did not come to that.
+    /// `none` if it was not negotiated yet.
     version: &'static str,
     result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Way {
+struct TrafficLabels {
     side: &'static str,
     direction: &'static str,
 }
@@ -69,7 +68,7 @@ impl Default for Connections {
             data_frames: Family::default(),
             resets: Family::default(),
             goaways: Family::default(),
-            // From half a millisecond to 4 s.
+            // From 0.5 ms to 4 s.
             round_trips: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.0005, 2.0, 14))
             }),
@@ -81,28 +80,28 @@ impl Connections {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "connections",
-            "Connections that are open, with clients and with upstreams",
+            "Open connections to clients and upstreams",
             self.open.clone(),
         );
         registry.register(
             "connections_closed",
-            "Connections that have ended, by how",
+            "Closed connections, by the way in which they ended",
             self.closed.clone(),
         );
         registry.register(
             "handshakes",
-            "Opening handshakes of sockets, by what came of them",
+            "WebSocket opening handshakes, by result",
             self.handshakes.clone(),
         );
         for (name, help, family) in [
             (
                 "http2_bytes",
-                "Bytes of HTTP/2 connections, before TLS",
+                "Bytes on HTTP/2 connections, without TLS overhead",
                 &self.bytes,
             ),
             (
                 "http2_data_frames",
-                "DATA frames of HTTP/2 connections",
+                "DATA frames on HTTP/2 connections",
                 &self.data_frames,
             ),
             ("http2_resets", "RST_STREAM frames", &self.resets),
@@ -112,13 +111,13 @@ impl Connections {
         }
         registry.register(
             "http2_round_trip_seconds",
-            "From a PING of HTTP/2 to its answer",
+            "Round-trip time of HTTP/2 PING frames",
             self.round_trips.clone(),
         );
     }
 }
 
-/// Who is at the other end of what this process is the `role` of.
+/// Returns the label of the other end, where this process has the given role.
 fn side(role: Role) -> &'static str {
     match role {
         Role::Server => "client",
@@ -133,8 +132,8 @@ fn named(version: Version) -> &'static str {
     }
 }
 
-fn kind(on: &ConnectionInfo) -> Kind {
-    Kind {
+fn kind(on: &ConnectionInfo) -> ConnectionLabels {
+    ConnectionLabels {
         side: side(on.role),
         version: named(on.version),
     }
@@ -156,8 +155,8 @@ impl Metrics for Connections {
             ConnectionEnd::Cut => "cut",
             _ => "other",
         };
-        let Kind { side, version } = kind;
-        let label = Ended { side, version, how };
+        let ConnectionLabels { side, version } = kind;
+        let label = ClosedLabels { side, version, how };
         self.closed.get_or_create(&label).inc();
     }
 
@@ -178,7 +177,7 @@ impl Metrics for Connections {
             ),
         ] {
             for (direction, count) in [("sent", sent), ("received", received)] {
-                let label = Way { side, direction };
+                let label = TrafficLabels { side, direction };
                 family.get_or_create(&label).inc_by(count);
             }
         }
@@ -187,7 +186,7 @@ impl Metrics for Connections {
     fn round_trip(&self, on: &ConnectionInfo, time: Duration) {
         let side = side(on.role);
         self.round_trips
-            .get_or_create(&Side { side })
+            .get_or_create(&SideLabel { side })
             .observe(time.as_secs_f64());
     }
 
@@ -202,7 +201,7 @@ impl Metrics for Connections {
             Handshake::Dropped => "dropped",
             _ => "other",
         };
-        let label = Shaken {
+        let label = HandshakeLabels {
             side: side(role),
             version: version.map_or("none", named),
             result,
@@ -225,9 +224,8 @@ mod tests {
         text
     }
 
-    /// What is told, against what both ends of real connections do.
     #[tokio::test]
-    async fn both_ends_are_counted_apart() {
+    async fn client_and_upstream_connections_are_counted_separately() {
         let connections = Connections::default();
         let metrics = Arc::new(connections.clone());
         let server = Server::builder().metrics(metrics.clone());
@@ -246,7 +244,7 @@ mod tests {
             let client = client.build().expect("a client");
             let mut socket = client.connect(&url).await.expect("open");
             let refused = client.connect(&format!("{url}/no")).await;
-            refused.expect_err("it says no");
+            refused.expect_err("rejected");
             let version = match version {
                 HttpVersion::Http1 => "1.1",
                 _ => "2",
@@ -262,8 +260,8 @@ mod tests {
                         "handshakes_total{{side=\"{side}\",version=\"{version}\",result=\"refused\"}} 1"
                     ),
                 ] {
-                    let said = now.lines().any(|said| said.starts_with(&line));
-                    assert!(said, "no {line}: {now}");
+                    let found = now.lines().any(|one| one.starts_with(&line));
+                    assert!(found, "no {line}: {now}");
                 }
             }
             socket.close(None).await.expect("closed");
@@ -280,7 +278,7 @@ mod tests {
         let hangs = Duration::from_secs(60);
         let ended = tokio::time::timeout(hangs, ended).await;
         let now = text(&connections);
-        ended.unwrap_or_else(|_| panic!("connections are left: {now}"));
+        ended.unwrap_or_else(|_| panic!("connections are still open: {now}"));
         for side in ["client", "upstream"] {
             for direction in ["sent", "received"] {
                 let none =

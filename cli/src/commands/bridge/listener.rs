@@ -1,4 +1,4 @@
-//! Where clients come in: what is settled when the program starts.
+//! The listener for clients, and the settings that a reload does not change.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use h2ws::tls::ServerTls;
 use h2ws::{Http2Config, Server};
 
 use super::config::Config;
-use super::upstream::LONGEST;
-use crate::Failure;
+use super::upstream::NO_TIMEOUT;
 use crate::args::{BridgeArgs, ListenArgs, SecondsOrNone};
 use crate::commands::listen;
+use crate::error::Failure;
 use crate::tls::{ClientFiles, ServerFiles};
 
-/// What most servers take, in bytes. HPACK may write it in a few hundred, and an
-/// upstream of HTTP/1.1 is sent it whole.
+/// Default limit on a request's header list, in bytes: what most servers accept. A client can encode
+/// this with HPACK in a few hundred bytes, but an HTTP/1.1 upstream receives all of it.
 const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
 
-/// What another file does not change before the next start.
+/// Settings that take effect only at the next start. The command line takes precedence over the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fixed {
     pub(super) listen: SocketAddr,
@@ -40,7 +40,7 @@ pub(super) struct Fixed {
 }
 
 impl Fixed {
-    /// The command line has the last word.
+    /// Merges the command line and the file.
     pub(super) fn of(args: &BridgeArgs, config: Option<&Config>) -> Self {
         let ListenArgs {
             listen,
@@ -49,22 +49,22 @@ impl Fixed {
             ..
         } = &args.listen;
         let listen = listen.or(config.and_then(|config| config.listen));
-        let by_file = config.and_then(|config| config.cleartext);
-        let grace = config.and_then(|config| config.drain_timeout);
+        let file_cleartext = config.and_then(|config| config.cleartext);
+        let drain_timeout = config.and_then(|config| config.drain_timeout);
         let delay = args.drain_delay.map(Duration::from_secs_f64);
         let delay = delay.or(config.and_then(|config| config.drain_delay));
         Self {
             listen: listen.unwrap_or(ListenArgs::DEFAULT),
             metrics: args.metrics.or(config.and_then(|config| config.metrics)),
-            cleartext: cert.is_empty() && (*cleartext || by_file.unwrap_or_default()),
+            cleartext: cert.is_empty() && (*cleartext || file_cleartext.unwrap_or_default()),
             drain_delay: delay.unwrap_or_default(),
             upstream_tls: upstream_files(args, config),
-            drain_timeout: grace.unwrap_or(Duration::from_secs(30)),
+            drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
             tcp: match config {
                 Some(config) => config.tcp.clone(),
                 None => args.tcp.over(TcpConfig::default()),
             },
-            // A socket over HTTP/1.1 is a connection.
+            // A WebSocket over HTTP/1.1 takes a connection.
             max_connections: config
                 .and_then(|config| config.max_connections)
                 .or(args.max_sockets)
@@ -90,27 +90,63 @@ impl Fixed {
                 .or(config.and_then(|config| config.connection_idle_timeout)),
         }
     }
-}
 
-/// The command line has the last word.
-fn upstream_files(args: &BridgeArgs, config: Option<&Config>) -> ClientFiles {
-    let by_file = config.map(|config| config.upstream_tls.clone());
-    let by_file = by_file.unwrap_or_default();
-    let pair = args.upstream_cert.clone().zip(args.upstream_key.clone());
-    ClientFiles {
-        ca: args.upstream_cacert.clone().or(by_file.ca),
-        pair: pair.or(by_file.pair),
-        insecure: args.upstream_insecure || (by_file.insecure && args.upstream_cacert.is_none()),
+    /// Returns the names of the settings in which `new` differs.
+    pub(super) fn changes(&self, new: &Self) -> Vec<&'static str> {
+        let settings = [
+            ("listen", self.listen != new.listen),
+            ("metrics", self.metrics != new.metrics),
+            ("cleartext", self.cleartext != new.cleartext),
+            ("drain_delay", self.drain_delay != new.drain_delay),
+            ("drain_timeout", self.drain_timeout != new.drain_timeout),
+            ("[upstream_tls]", self.upstream_tls != new.upstream_tls),
+            ("[tcp]", self.tcp != new.tcp),
+            (
+                "max_connections",
+                self.max_connections != new.max_connections,
+            ),
+            (
+                "max_connections_per_client",
+                self.max_connections_per_client != new.max_connections_per_client,
+            ),
+            ("process_buffer", self.process_buffer != new.process_buffer),
+            (
+                "max_concurrent_streams",
+                self.max_concurrent_streams != new.max_concurrent_streams,
+            ),
+            (
+                "max_header_list_size",
+                self.max_header_list_size != new.max_header_list_size,
+            ),
+            (
+                "connection_idle_timeout",
+                self.connection_idle_timeout != new.connection_idle_timeout,
+            ),
+        ];
+        let changed = settings.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(name, _)| name).collect()
     }
 }
 
-/// What the command line names, and the file where that is silent: neither
-/// undoes what the other says of clients' certificates.
+/// Merges the TLS files for upstreams; the command line takes precedence.
+fn upstream_files(args: &BridgeArgs, config: Option<&Config>) -> ClientFiles {
+    let file = config.map(|config| config.upstream_tls.clone());
+    let file = file.unwrap_or_default();
+    let pair = args.upstream_cert.clone().zip(args.upstream_key.clone());
+    ClientFiles {
+        ca: args.upstream_cacert.clone().or(file.ca),
+        pair: pair.or(file.pair),
+        insecure: args.upstream_insecure || (file.insecure && args.upstream_cacert.is_none()),
+    }
+}
+
+/// Merges the TLS files for clients. The command line takes precedence, but neither source can turn
+/// off a check of client certificates that the other asks for.
 pub(super) fn files(
     args: &ListenArgs,
-    by_file: Option<ServerFiles>,
+    of_file: Option<ServerFiles>,
 ) -> Result<ServerFiles, Failure> {
-    let Some(mut files) = by_file else {
+    let Some(mut files) = of_file else {
         return listen::files(args);
     };
     if !args.cert.is_empty() {
@@ -126,7 +162,7 @@ pub(super) fn files(
 /// A bound listener.
 pub(super) struct Listener {
     pub(super) server: Server,
-    /// What clients are shown, if it is TLS.
+    /// The TLS configuration, which a reload replaces; `None` in cleartext.
     pub(super) tls: Option<ServerTls>,
 }
 
@@ -134,15 +170,15 @@ impl Listener {
     pub(super) async fn bind(
         args: &ListenArgs,
         fixed: &Fixed,
-        by_file: Option<ServerFiles>,
+        of_file: Option<ServerFiles>,
         metrics: Option<Arc<dyn Metrics>>,
     ) -> Result<Self, Failure> {
         if let Some(bytes) = fixed.process_buffer {
             ProcessBuffer::default().set_limit(bytes);
         }
         let mut builder = Server::builder()
-            // The routes' times hold.
-            .handler_timeout(LONGEST)
+            // The routes' own timeouts apply instead.
+            .handler_timeout(NO_TIMEOUT)
             .max_connections(fixed.max_connections)
             .max_connections_per_client(fixed.max_connections_per_client)
             .tcp(fixed.tcp.clone())
@@ -159,7 +195,7 @@ impl Listener {
         }
         let mut tls = None;
         if !fixed.cleartext {
-            let current = ServerTls::new(files(args, by_file)?.load()?);
+            let current = ServerTls::new(files(args, of_file)?.load()?);
             builder = builder.tls(current.clone());
             tls = Some(current);
         }

@@ -1,5 +1,4 @@
-//! Figures of the bridge, in the text format of OpenMetrics, which Prometheus
-//! reads; and whether it is alive and takes sockets.
+//! The metrics of the bridge in the OpenMetrics text format, and its health and readiness.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -28,7 +27,7 @@ use tokio::task::JoinHandle;
 use tower_service::Service;
 
 use super::connections::Connections;
-use crate::Failure;
+use crate::error::Failure;
 
 #[derive(Clone)]
 pub(super) struct Metrics {
@@ -37,30 +36,30 @@ pub(super) struct Metrics {
     draining: Arc<AtomicBool>,
 }
 
-/// What is counted as it happens.
+/// Metrics that are updated by the bridge's events.
 pub(super) struct Counters {
-    answered: Family<Answered, Counter>,
-    open: Family<OfRoute, Gauge>,
-    closed: Family<ClosedBy, Counter>,
-    bytes: Family<Bytewise, Counter>,
-    answer_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
-    socket_seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
-    passed: Family<Answered, Counter>,
+    handshakes: Family<StatusLabels, Counter>,
+    open: Family<RouteLabels, Gauge>,
+    closed: Family<ClosedLabels, Counter>,
+    bytes: Family<BytesLabels, Counter>,
+    answer_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    socket_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    plain_requests: Family<StatusLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRoute {
+struct RouteLabels {
     route: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct StatusLabels {
     route: String,
-    /// `none` where the client did not wait.
+    /// `none` if the client left before the answer.
     status: String,
 }
 
-impl Answered {
+impl StatusLabels {
     fn of(access: &AccessRecord) -> Self {
         let status = access.status();
         Self {
@@ -71,20 +70,20 @@ impl Answered {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClosedBy {
+struct ClosedLabels {
     route: String,
     by: String,
     how: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Bytewise {
+struct BytesLabels {
     route: String,
     direction: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfUpstream {
+struct UpstreamLabels {
     route: String,
     upstream: String,
     address: String,
@@ -93,58 +92,58 @@ struct OfUpstream {
 impl Counters {
     fn new() -> Self {
         Self {
-            answered: Family::default(),
+            handshakes: Family::default(),
             open: Family::default(),
             closed: Family::default(),
             bytes: Family::default(),
-            // From a millisecond to 16 s.
+            // From 1 ms to 16 s.
             answer_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.001, 4.0, 8))
             }),
-            // From 0.1 s to a day and more.
+            // From 0.1 s to 29 hours.
             socket_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.1, 4.0, 11))
             }),
-            passed: Family::default(),
+            plain_requests: Family::default(),
         }
     }
 
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "requests",
-            "Requests for a socket that were answered, or whose client left (status none)",
-            self.answered.clone(),
+            "Opening requests, by status; none if the client left before the answer",
+            self.handshakes.clone(),
         );
-        registry.register("sockets", "Sockets that are open", self.open.clone());
+        registry.register("sockets", "Open WebSockets", self.open.clone());
         registry.register(
             "sockets_closed",
-            "Sockets that have ended, by whom and how",
+            "Closed WebSockets, by the side that ended them and how",
             self.closed.clone(),
         );
         registry.register(
             "bytes",
-            "Bytes of sockets and of bodies, up to the upstream and down from it",
+            "Bytes of WebSockets and bodies, up to the upstream and down from it",
             self.bytes.clone(),
         );
         registry.register(
             "answer_seconds",
-            "From a request for a socket to its answer",
+            "Time from an opening request to its answer",
             self.answer_seconds.clone(),
         );
         registry.register(
             "socket_seconds",
-            "From a request to the end of its socket",
+            "Time from an opening request to the end of its WebSocket",
             self.socket_seconds.clone(),
         );
         registry.register(
             "ordinary_requests",
-            "Ordinary requests that have ended, by the status of their answer",
-            self.passed.clone(),
+            "Plain HTTP requests, by the status of the response",
+            self.plain_requests.clone(),
         );
     }
 }
 
-/// Whether there was a socket: 101 over HTTP/1.1, 200 over HTTP/2.
+/// Whether a WebSocket was opened: 101 over HTTP/1.1, 200 over HTTP/2.
 fn is_open(access: &AccessRecord) -> bool {
     let opened = |status: StatusCode| status.is_success() || status.is_informational();
     access.status().is_some_and(opened)
@@ -158,8 +157,10 @@ impl BridgeObserver for Counters {
     fn on_handshake(&self, access: &AccessRecord) {
         let route = of_route(access);
         let status = access.status();
-        self.answered.get_or_create(&Answered::of(access)).inc();
-        let of_route = OfRoute { route };
+        self.handshakes
+            .get_or_create(&StatusLabels::of(access))
+            .inc();
+        let of_route = RouteLabels { route };
         if status.is_some() {
             let seconds = access.elapsed().as_secs_f64();
             self.answer_seconds
@@ -172,13 +173,15 @@ impl BridgeObserver for Counters {
     }
 
     fn on_request_end(&self, access: &AccessRecord) {
-        self.passed.get_or_create(&Answered::of(access)).inc();
+        self.plain_requests
+            .get_or_create(&StatusLabels::of(access))
+            .inc();
     }
 
     fn on_bytes(&self, access: &AccessRecord, up: u64, down: u64) {
         for (direction, bytes) in [("up", up), ("down", down)] {
             let route = of_route(access);
-            let label = Bytewise { route, direction };
+            let label = BytesLabels { route, direction };
             self.bytes.get_or_create(&label).inc_by(bytes);
         }
     }
@@ -189,13 +192,13 @@ impl BridgeObserver for Counters {
         };
         let route = of_route(access);
         self.closed
-            .get_or_create(&ClosedBy {
+            .get_or_create(&ClosedLabels {
                 route: route.clone(),
                 by: closed.by().to_string(),
                 how: closed.how().to_owned(),
             })
             .inc();
-        let of_route = OfRoute { route };
+        let of_route = RouteLabels { route };
         self.open.get_or_create(&of_route).dec();
         let seconds = access.elapsed().as_secs_f64();
         self.socket_seconds
@@ -204,19 +207,19 @@ impl BridgeObserver for Counters {
     }
 }
 
-/// What is looked up when somebody asks.
-struct Present {
+/// Metrics that are read from the bridge for each scrape.
+struct CurrentState {
     bridge: Bridge,
     draining: Arc<AtomicBool>,
 }
 
-impl fmt::Debug for Present {
+impl fmt::Debug for CurrentState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Present").finish_non_exhaustive()
+        f.debug_struct("CurrentState").finish_non_exhaustive()
     }
 }
 
-impl Collector for Present {
+impl Collector for CurrentState {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let clients = self.bridge.clients();
         let connections: usize = clients.iter().map(|one| one.connections().len()).sum();
@@ -224,47 +227,43 @@ impl Collector for Present {
         for (name, help, value) in [
             (
                 "upstream_http2_connections",
-                "HTTP/2 connections to upstreams, each of many sockets",
+                "Open HTTP/2 connections to upstreams",
                 connections as i64,
             ),
-            (
-                "draining",
-                "1 once the bridge takes no more sockets",
-                draining.into(),
-            ),
+            ("draining", "1 after the start of a drain", draining.into()),
         ] {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let help = "1 if an upstream is given sockets, 0 if it fails or its checks do";
+        let help = "1 if an upstream is healthy, 0 if it is ejected or fails its checks";
         self.upstreams(&mut encoder, "upstream_fit", help, |status| {
             status.is_healthy.into()
         })?;
-        let help = "Sockets that lead to an upstream, and ordinary requests that it answers";
+        let help = "Open WebSockets and plain HTTP requests on an upstream";
         self.upstreams(&mut encoder, "upstream_sockets", help, |status| {
             status.sockets as i64
         })
     }
 }
 
-impl Present {
+impl CurrentState {
     fn upstreams(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         name: &str,
         help: &str,
-        figure: fn(&UpstreamStatus) -> i64,
+        value: fn(&UpstreamStatus) -> i64,
     ) -> fmt::Result {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for route in self.bridge.routes().iter() {
             for status in route.upstreams() {
                 let address = status.upstream.address();
-                let label = OfUpstream {
+                let label = UpstreamLabels {
                     route: route.name().to_owned(),
                     upstream: status.upstream.to_string(),
                     address: address.map(|at| at.to_string()).unwrap_or_default(),
                 };
-                ConstGauge::new(figure(&status)).encode(family.encode_family(&label)?)?;
+                ConstGauge::new(value(&status)).encode(family.encode_family(&label)?)?;
             }
         }
         Ok(())
@@ -278,7 +277,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("h2ws_bridge");
         counters.register(&mut registry);
         connections.register(&mut registry);
-        registry.register_collector(Box::new(Present {
+        registry.register_collector(Box::new(CurrentState {
             bridge,
             draining: draining.clone(),
         }));
@@ -293,12 +292,12 @@ impl Metrics {
         self.counters.clone()
     }
 
-    /// Not ready from now on.
+    /// Makes `/readyz` answer 503 from now on.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Answers whoever asks at `address`, for as long as the program runs.
+    /// Starts the listener at `address`; it stops when the returned value is dropped.
     pub(super) async fn serve(&self, address: SocketAddr) -> Result<Admin, Failure> {
         let server = Server::builder()
             .bind(address)
@@ -319,7 +318,7 @@ impl Metrics {
             _ if !matches!(*method, Method::GET | Method::HEAD) => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 PLAIN,
-                "GET or HEAD only\n".to_owned(),
+                "only GET and HEAD are allowed\n".to_owned(),
             ),
             "/metrics" => {
                 let mut text = String::new();
@@ -342,7 +341,7 @@ impl Metrics {
             _ => (
                 StatusCode::NOT_FOUND,
                 PLAIN,
-                "/metrics, /healthz, /readyz\n".to_owned(),
+                "not found; available are /metrics, /healthz and /readyz\n".to_owned(),
             ),
         };
         let mut response = Response::new(Full::new(body.into()));
@@ -370,7 +369,7 @@ impl Service<Request<Body>> for Metrics {
     }
 }
 
-/// The listener for figures; it ends when this is dropped.
+/// The running listener for metrics and health checks; it stops when this is dropped.
 pub(super) struct Admin {
     address: SocketAddr,
     task: JoinHandle<std::io::Result<h2ws::server::ShutdownReport>>,

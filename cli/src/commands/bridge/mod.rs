@@ -1,4 +1,4 @@
-//! `h2ws bridge`: takes sockets on to servers behind it.
+//! `h2ws bridge`: the reverse proxy.
 
 mod config;
 mod connections;
@@ -22,35 +22,37 @@ use self::reload::Reload;
 use self::upstream::{Clients, RouteClients};
 use super::listen;
 use super::request::shutdown;
+use super::text::count;
 use crate::args::BridgeArgs;
-use crate::{Failure, Usage, signals, terminal};
+use crate::error::{Failure, Usage};
+use crate::{signals, terminal};
 
-/// How long sockets that are over may take to say so.
+/// How long to wait for the access-log lines of closed WebSockets and requests before exiting.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let connections = Arc::new(Connections::default());
     let mut clients = Clients {
         insecure: args.upstream_insecure,
-        watched: args.metrics.is_some(),
+        metrics: args.metrics.is_some(),
         observer: connections.clone(),
         tcp: args.tcp,
         of_routes: RouteClients::new(),
     };
     let config = match &args.config {
-        Some(file) => Some(Config::load(file, &clients).map_err(|mistakes| Usage::all(&mistakes))?),
+        Some(file) => Some(Config::load(file, &clients).map_err(|errors| Usage::file(&errors))?),
         None => None,
     };
     if args.check {
         let routes = config.map_or(0, |config| config.routes.iter().count());
-        writeln!(terminal::stdout(), "routes: {routes}, mistakes: none")?;
+        writeln!(terminal::stdout(), "no errors, {}", count(routes, "route"))?;
         return Ok(());
     }
     let fixed = Fixed::of(&args, config.as_ref());
-    // Nobody asks without it, and counting is not for nothing.
-    let watch = || {
-        let observer: Arc<dyn h2ws::metrics::Metrics> = connections.clone();
-        fixed.metrics.map(|_| observer)
+    // Counting has a cost, so it is off unless the metrics can be read.
+    let observer = || {
+        let metrics: Arc<dyn h2ws::metrics::Metrics> = connections.clone();
+        fixed.metrics.map(|_| metrics)
     };
     let files = &fixed.upstream_tls;
     let (bridge, tls) = match config {
@@ -60,15 +62,15 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
             clients.of_routes = config.clients;
             (Bridge::new(client, config.routes), config.tls)
         }
-        None => (upstream::only(&args, files, watch())?, None),
+        None => (upstream::bridge_to(&args, files, observer())?, None),
     };
     let metrics = Metrics::new(bridge.clone(), &connections);
     if fixed.metrics.is_some() {
         bridge.observe(metrics.counters());
     }
-    // Before anybody is told that the program is there.
+    // Must come before the program announces itself: a signal may follow at once.
     let stop = signals::drain();
-    let listener = Listener::bind(&args.listen, &fixed, tls, watch()).await?;
+    let listener = Listener::bind(&args.listen, &fixed, tls, observer()).await?;
     let admin = match fixed.metrics {
         Some(address) => Some(metrics.serve(address).await?),
         None => None,
@@ -94,13 +96,13 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         .await
         .is_err()
     {
-        tracing::warn!("not all sockets and requests have their line");
+        tracing::warn!("shutdown timed out; lines are missing in the access log");
     }
     join_all(bridge.clients().iter().map(shutdown)).await;
     Ok(())
 }
 
-/// Tells, on the first lines of stdout, where the program listens.
+/// Prints the listeners' URLs as the first lines of stdout.
 fn announce(url: &str, admin: Option<&Admin>) -> std::io::Result<()> {
     let mut stdout = terminal::stdout();
     writeln!(stdout, "listening on {url}")?;

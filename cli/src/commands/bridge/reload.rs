@@ -1,4 +1,4 @@
-//! SIGHUP: the file is read again, and open sockets do not notice.
+//! SIGHUP: loads the configuration file and the certificates again. Open WebSockets are not affected.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,9 @@ use crate::args::BridgeArgs;
 use crate::signals::Reloads;
 use crate::tls::ServerFiles;
 
+const NOT_RELOADED: &str = "not reloaded: the old configuration stays in use";
+const CERTIFICATE_KEPT: &str = "certificates not reloaded: the old ones stay in use";
+
 pub(super) struct Reload {
     signals: Reloads,
     args: BridgeArgs,
@@ -22,7 +25,7 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// From now on, SIGHUP does not end the program.
+    /// Installs the signal handler: from now on, SIGHUP does not end the program.
     pub(super) fn new(
         args: &BridgeArgs,
         fixed: &Fixed,
@@ -43,57 +46,54 @@ impl Reload {
     pub(super) async fn run(mut self) {
         while self.signals.next().await {
             match self.args.config.clone() {
-                Some(file) => self.file(file).await,
-                None => self.renew(None).await,
+                Some(file) => self.reload_file(file).await,
+                None => self.reload_certificates(None).await,
             }
         }
     }
 
-    async fn file(&mut self, file: PathBuf) {
-        // Files may be far away, and sockets are not to wait for them.
+    async fn reload_file(&mut self, file: PathBuf) {
+        // Reading may block, for example on a network file system.
         let clients = self.clients.clone();
         let read = tokio::task::spawn_blocking(move || Config::load(&file, &clients)).await;
         let config = match read {
             Ok(Ok(config)) => config,
-            Ok(Err(mistakes)) => {
-                for mistake in mistakes.lines() {
-                    tracing::error!("{mistake}");
+            Ok(Err(errors)) => {
+                for error in errors.lines() {
+                    tracing::error!("{error}");
                 }
-                tracing::error!("not reloaded: the old configuration is kept");
+                tracing::error!("{NOT_RELOADED}");
                 return;
             }
             Err(error) => {
-                tracing::error!(%error, "not reloaded: the old configuration is kept");
+                tracing::error!(%error, "{NOT_RELOADED}");
                 return;
             }
         };
-        if Fixed::of(&self.args, Some(&config)) != self.fixed {
-            tracing::warn!(
-                "listeners, drain_delay, drain_timeout, connections, max_concurrent_streams, \
-                 max_header_list_size, \
-                 connection_idle_timeout and [upstream_tls] change with the next start"
-            );
+        let changes = self.fixed.changes(&Fixed::of(&self.args, Some(&config)));
+        if !changes.is_empty() {
+            tracing::warn!("changes to {} require a restart", changes.join(", "));
         }
-        self.renew(config.tls).await;
+        self.reload_certificates(config.tls).await;
         self.bridge.replace(config.routes);
         self.clients.of_routes = config.clients;
         tracing::info!(routes = self.bridge.routes().iter().count(), "reloaded");
     }
 
-    /// Certificates are renewed, too. The command line has the last word.
-    async fn renew(&self, by_file: Option<ServerFiles>) {
+    /// Loads the certificates for clients again.
+    async fn reload_certificates(&self, of_file: Option<ServerFiles>) {
         let Some(tls) = &self.tls else {
             return;
         };
         let args = self.args.listen.clone();
-        if by_file.is_none() && args.cert.is_empty() {
+        if of_file.is_none() && args.cert.is_empty() {
             return;
         }
-        let load = move || listener::files(&args, by_file)?.load();
+        let load = move || listener::files(&args, of_file)?.load();
         match tokio::task::spawn_blocking(load).await {
             Ok(Ok(config)) => tls.replace(config),
-            Ok(Err(error)) => tracing::error!(error, "the old certificate is kept"),
-            Err(error) => tracing::error!(%error, "the old certificate is kept"),
+            Ok(Err(error)) => tracing::error!(error, "{CERTIFICATE_KEPT}"),
+            Err(error) => tracing::error!(%error, "{CERTIFICATE_KEPT}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the bridge leads to, and how it is spoken to.
+//! The clients for connections to upstreams, and the bridge of `--to`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,91 +11,91 @@ use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
 
 use crate::args::{BridgeArgs, TcpArgs};
+use crate::error::{Failure, Usage};
 use crate::tls::{ClientContents, ClientFiles};
-use crate::{Failure, Usage};
 
-/// HTTP/2 connections to one upstream.
+/// Maximum number of HTTP/2 connections per upstream.
 const CONNECTIONS: usize = 1024;
 
-/// The times of the routes hold; those of the client and server around them are longer than any.
-pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// For the timeouts of the server and the clients around the bridge, so that the routes' timeouts
+/// apply.
+pub(super) const NO_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Makes the clients for the upstreams of a file.
+/// Makes the clients for the upstreams of a configuration file.
 #[derive(Clone)]
 pub(super) struct Clients {
-    /// Whether any certificate will do, whatever the file says.
+    /// `--upstream-insecure`: accept any certificate, whatever the file says.
     pub(super) insecure: bool,
-    /// Whether somebody asks, whatever the file says.
-    pub(super) watched: bool,
+    /// `--metrics`: report to the observer, whatever the file says.
+    pub(super) metrics: bool,
     pub(super) observer: Arc<dyn Metrics>,
-    /// What the command line says of TCP connections.
+    /// The TCP options of the command line.
     pub(super) tcp: TcpArgs,
-    /// Those of the table that is in use.
+    /// The clients of the routing table that is in use.
     pub(super) of_routes: RouteClients,
 }
 
-/// The clients that routes have of their own, by what they are made of and
-/// whether somebody asks. One that is needed again is kept, with its connections.
+/// The clients of routes with `[route.upstream_tls]`, by the contents of their files and whether they
+/// report metrics. A reload keeps those that it needs again, with their connections.
 pub(super) type RouteClients = HashMap<(ClientContents, bool), Client>;
 
 impl Clients {
-    /// One for a route of its own, as its files are now; also put to those of
-    /// the `new` table.
+    /// Returns the client for a route's own TLS files, and adds it to those of the `new` table.
     pub(super) fn of_route(
         &self,
         files: &ClientFiles,
-        watched: bool,
+        metrics: bool,
         tcp: &TcpConfig,
         new: &mut RouteClients,
     ) -> Result<Client, Failure> {
         let mut files = files.clone();
         files.insecure |= self.insecure;
-        let made_of = (files.read()?, watched);
-        let client = match new.get(&made_of).or_else(|| self.of_routes.get(&made_of)) {
+        let key = (files.read()?, metrics);
+        let client = match new.get(&key).or_else(|| self.of_routes.get(&key)) {
             Some(client) => client.clone(),
-            None => self.build(Some(made_of.0.config()?), watched, tcp)?,
+            None => self.build(Some(key.0.config()?), metrics, tcp)?,
         };
-        new.insert(made_of, client.clone());
+        new.insert(key, client.clone());
         Ok(client)
     }
 
-    /// The one for all other routes.
+    /// Returns the client for all other routes.
     pub(super) fn of_file(
         &self,
         files: &ClientFiles,
         routes: &Routes,
-        watched: bool,
+        metrics: bool,
         tcp: &TcpConfig,
     ) -> Result<Client, Failure> {
         let others = routes.iter().filter(|route| route.client().is_none());
         let mut upstreams = others.flat_map(|route| route.upstreams());
         let secure = upstreams.any(|status| status.upstream.scheme() == Scheme::Wss);
-        self.build(upstream_tls(files, secure)?, watched, tcp)
+        self.build(upstream_tls(files, secure)?, metrics, tcp)
     }
 
     fn build(
         &self,
         tls: Option<rustls::ClientConfig>,
-        watched: bool,
+        metrics: bool,
         tcp: &TcpConfig,
     ) -> Result<Client, Failure> {
         let mut builder = Client::builder()
             .tcp(tcp.clone())
-            .connect_timeout(LONGEST)
-            .handshake_timeout(LONGEST)
+            .connect_timeout(NO_TIMEOUT)
+            .handshake_timeout(NO_TIMEOUT)
             .max_connections(CONNECTIONS);
         if let Some(config) = tls {
             builder = builder.tls(config);
         }
-        if watched || self.watched {
+        if metrics || self.metrics {
             builder = builder.metrics(self.observer.clone());
         }
         Ok(builder.build()?)
     }
 }
 
-/// The bridge of a command line, to one upstream.
-pub(super) fn only(
+/// Builds the bridge of `--to`, which has one upstream.
+pub(super) fn bridge_to(
     args: &BridgeArgs,
     files: &ClientFiles,
     metrics: Option<Arc<dyn Metrics>>,
@@ -142,7 +142,9 @@ pub(super) fn only(
         client = client.metrics(metrics);
     }
     builder = builder.client(client.build()?);
-    Ok(builder.build().map_err(|error| Usage::of("--to", &error))?)
+    Ok(builder
+        .build()
+        .map_err(|error| Usage::option("--to", &error))?)
 }
 
 fn scheme(url: &str) -> String {
@@ -160,24 +162,23 @@ fn origins(
     }
     if args.allow_origin.is_empty() {
         if scheme == "tcp" {
-            let text = "whose pages may open sockets to a tcp target? --allow-origin ORIGIN says it, \
-                        --allow-any-origin if any may";
-            return Err(Usage::of("--to", &text).into());
+            let text = "a tcp:// upstream requires --allow-origin ORIGIN or --allow-any-origin";
+            return Err(Usage::option("--to", &text).into());
         }
         return Ok(builder);
     }
     let origins = AllowedOrigins::parse(&args.allow_origin)
-        .map_err(|error| Usage::of("--allow-origin", &error))?;
+        .map_err(|error| Usage::option("--allow-origin", &error))?;
     Ok(builder.allowed_origins(origins))
 }
 
-/// How TLS to the upstream goes; `None` where there is none, for cleartext
-/// works on a machine that trusts nobody.
+/// Returns the TLS configuration for upstreams, or `None` if it is not needed: a machine without
+/// trusted certificates must be able to use cleartext.
 fn upstream_tls(
     files: &ClientFiles,
     secure: bool,
 ) -> Result<Option<rustls::ClientConfig>, Failure> {
-    // What was asked for holds for the upstreams of a later table, too.
+    // Explicit options apply to the upstreams of a later routing table too.
     if !secure && *files == ClientFiles::default() {
         return Ok(None);
     }

@@ -1,5 +1,4 @@
-//! The byte stream under a socket: an HTTP/2 stream, or an upgraded HTTP/1.1
-//! connection.
+//! The byte stream that carries a WebSocket: an HTTP/2 stream or an upgraded HTTP/1.1 connection.
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use super::finding::Finding;
 use super::observe::Seen;
 
-/// Bytes asked of an HTTP/1.1 connection at a time.
+/// Buffer for one read of an HTTP/1.1 connection, in bytes.
 const READ: usize = 16 * 1024;
 
 pub(super) enum Carrier {
@@ -24,7 +23,7 @@ pub(super) enum Carrier {
 }
 
 impl Carrier {
-    /// Writes all of it, as the peer's window allows.
+    /// Writes all bytes, waiting for the peer's flow-control window.
     pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Finding> {
         match self {
             Self::Http2 { send, seen, .. } => {
@@ -51,13 +50,12 @@ impl Carrier {
         }
     }
 
-    /// What comes next; nothing at the end of the stream. A dropped future
-    /// loses nothing.
+    /// Reads the next bytes; `None` at the end of the stream. Dropping the future loses nothing.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Finding> {
         match self {
             Self::Http2 { recv, seen, .. } => match recv.data().await {
                 Some(Ok(bytes)) => {
-                    // Fails for streams that are over, whose window is nobody's.
+                    // Fails for a stream that has ended, which needs no window.
                     let _ = recv.flow_control().release_capacity(bytes.len());
                     Ok(Some(bytes))
                 }
@@ -76,15 +74,14 @@ impl Carrier {
     }
 }
 
-/// Who made the `h2` crate fail.
+/// Returns the finding for an error of the `h2` crate.
 pub(super) fn blame(error: &h2::Error, seen: &Seen) -> Finding {
     match error.reason() {
         Some(reason) if error.is_remote() && error.is_reset() => return Finding::Reset(reason),
         Some(reason) if error.is_library() => return Finding::BrokenHttp2(reason),
         _ => {}
     }
-    // A GOAWAY lets this stream live, as the end of the connection does not:
-    // it tells why that comes.
+    // The stream failed because the connection ended. A GOAWAY before that gives the reason.
     match &seen.goaway {
         Some(goaway) if goaway.reason != Reason::NO_ERROR => goaway.finding(),
         _ => Finding::Lost(seen.closed.clone().unwrap_or_else(|| error.to_string())),

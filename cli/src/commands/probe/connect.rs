@@ -1,47 +1,33 @@
-//! The way to a server: its addresses, TCP or a tunnel, TLS.
+//! Connects to a server: name resolution, TCP or a proxy's tunnel, TLS.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2ws::handshake::Target;
 use h2ws::{Client, Error, Timeout};
-use rustls::ClientConfig;
-use rustls::client::danger::ServerCertVerifier;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::facts::{Facts, Link};
 use super::finding::{Finding, Step};
-use super::tls;
+use super::io::BoxIo;
+use super::tls::{self, TlsOptions};
+use crate::error::with_causes;
 
-/// Addresses tried; who has more is not better tested by all of them.
+/// Maximum number of addresses that are tried.
 const ADDRESSES: usize = 6;
 
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-pub(super) type BoxIo = Box<dyn Io>;
-
-/// How servers are reached.
-pub(super) struct Way {
-    /// Knows the proxy.
+pub(super) struct Connector {
+    /// Selects the proxy, and opens tunnels through it.
     pub(super) client: Client,
-    pub(super) tls: ClientConfig,
-    /// Asked behind the one that takes certificates down.
-    pub(super) verifier: Arc<dyn ServerCertVerifier>,
-    pub(super) insecure: bool,
-    /// Of each step.
+    pub(super) tls: TlsOptions,
+    /// Time limit of each step.
     pub(super) timeout: Duration,
 }
 
-/// What ALPN says (RFC 7301 §3.1).
-pub(super) const H2: &str = "h2";
-pub(super) const HTTP1: &str = "http/1.1";
-
-impl Way {
-    /// Looks up where `facts.target` is.
+impl Connector {
+    /// Resolves the host of `facts.target`, or finds the proxy for it.
     pub(super) async fn resolve(&self, facts: &mut Facts) -> Result<(), Finding> {
         let url = facts.target.to_string();
         facts.proxy = self.client.proxy_for(&url).ok().flatten();
@@ -53,14 +39,14 @@ impl Way {
         let addresses = match timeout(self.timeout, lookup).await {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(error)) => return Err(Finding::Resolve(error.to_string())),
-            Err(_) => return Err(Finding::Resolve("no answer in time".into())),
+            Err(_) => return Err(Finding::Resolve("timed out".into())),
         };
         facts.addresses = addresses.collect();
         Ok(())
     }
 
-    /// Connects, offering `alpn` where there is TLS. What was seen is in
-    /// `link` also where that fails.
+    /// Connects, offering `alpn` if the URL asks for TLS. Stores in `link` what was learned, even on
+    /// failure.
     pub(super) async fn connect(
         &self,
         facts: &Facts,
@@ -71,7 +57,7 @@ impl Way {
         let io = if facts.proxy.is_some() {
             self.tunnel(&facts.target).await?
         } else {
-            // A second connection goes where the first went.
+            // The second connection uses the address of the first.
             let known = facts.first.as_ref().and_then(|first| first.peer);
             let known = known.as_ref().map(std::slice::from_ref);
             let (stream, peer) = self.tcp(known.unwrap_or(&facts.addresses)).await?;
@@ -83,7 +69,7 @@ impl Way {
             return Ok(io);
         }
         let tls = link.tls.insert(Default::default());
-        tls::handshake(self, facts.target.host(), alpn, io, tls).await
+        tls::handshake(&self.tls, self.timeout, facts.target.host(), alpn, io, tls).await
     }
 
     async fn tunnel(&self, target: &Target) -> Result<BoxIo, Finding> {
@@ -94,14 +80,14 @@ impl Way {
         }
     }
 
-    /// The first address that answers. One after the other: a person who asks
-    /// about a server wants to know which of its addresses are dead.
+    /// Connects to the first address that accepts. Tries one after the other, so that the report can
+    /// name the addresses that do not respond.
     async fn tcp(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Finding> {
         let mut failed = Vec::new();
         for address in addresses.iter().take(ADDRESSES) {
             let error = match timeout(self.timeout, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    // A request for speed: without it nothing is wrong.
+                    // Only an optimization, so a failure does not matter.
                     let _ = stream.set_nodelay(true);
                     return Ok((stream, *address));
                 }
@@ -112,18 +98,4 @@ impl Way {
         }
         Err(Finding::Unreachable(failed.join("; ")))
     }
-}
-
-/// An error and what caused it, in a line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -1,4 +1,4 @@
-//! Everything that was seen of a server; reports are made of nothing else.
+//! Everything that was learned about a server. Both reports are made from this alone.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,19 +8,18 @@ use h2ws::handshake::Target;
 use http::{HeaderMap, StatusCode};
 
 use super::finding::{Found, Place};
-use super::observe::Settings;
 
-/// Of one URL.
+/// The results for one URL.
 pub(super) struct Facts {
     pub(super) target: Target,
-    /// On the way there, without what it is told.
+    /// The proxy in use, without its credentials.
     pub(super) proxy: Option<String>,
-    /// As resolved; none behind a proxy, which resolves by itself.
+    /// The host's addresses; empty with a proxy, which resolves the name itself.
     pub(super) addresses: Vec<SocketAddr>,
-    /// The connection on which HTTP/2 is tried.
+    /// The connection on which HTTP/2 was tried.
     pub(super) first: Option<Link>,
     pub(super) http2: Http2,
-    /// A connection for HTTP/1.1; none if the first one served.
+    /// The connection for HTTP/1.1, unless the first one was used.
     pub(super) second: Option<Link>,
     pub(super) http1: Option<Socket>,
     pub(super) findings: Vec<Found>,
@@ -51,23 +50,21 @@ impl Facts {
         }
     }
 
-    /// Whether extended CONNECT was promised.
+    /// Whether the server advertised extended CONNECT.
     pub(super) fn is_advertised(&self) -> bool {
         let capability = &self.http2.capability;
         matches!(capability, Capability::First | Capability::Later(_))
     }
 
-    /// Whether the promise was broken in one of the ways after which the
-    /// library's `Auto` asks over HTTP/1.1.
-    pub(super) fn is_method_refused(&self) -> bool {
+    /// Whether the first WebSocket failed in a way after which the library's `Auto` falls back to
+    /// HTTP/1.1.
+    pub(super) fn falls_back(&self) -> bool {
         let mut findings = self.findings.iter();
-        findings.any(|found| {
-            found.place == Place::Socket(1) && found.finding.is_refusal_of_the_method()
-        })
+        findings.any(|found| found.place == Place::Socket(1) && found.finding.causes_fallback())
     }
 }
 
-/// What a server is good for, the best first: of several, the last counts.
+/// What works, the best first. The result for several URLs is the maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     Http2,
@@ -85,17 +82,17 @@ impl Verdict {
     }
 }
 
-/// A connection.
+/// A TCP connection, or a tunnel.
 #[derive(Default)]
 pub(super) struct Link {
-    /// None behind a proxy.
+    /// `None` with a proxy.
     pub(super) peer: Option<SocketAddr>,
-    /// TCP, and a proxy's answer.
+    /// Time to connect, including a proxy's answer.
     pub(super) connect: Duration,
     pub(super) tls: Option<Tls>,
 }
 
-/// A TLS session, or as much of one as there was.
+/// A TLS session, or what is known of a handshake that failed.
 #[derive(Default)]
 pub(super) struct Tls {
     pub(super) time: Option<Duration>,
@@ -106,10 +103,10 @@ pub(super) struct Tls {
     pub(super) trust: Trust,
 }
 
-/// What became of the certificate.
+/// The result of verifying the certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// There was none to look at.
+    /// The server sent none.
     #[default]
     Unknown,
     /// `--insecure`.
@@ -123,7 +120,7 @@ pub(super) enum Trust {
 pub(super) struct Certificate {
     pub(super) subject: String,
     pub(super) issuer: String,
-    /// The first and the last day, such as `2026-11-21`.
+    /// First and last day of validity, such as `2026-11-21`.
     pub(super) from: String,
     pub(super) until: String,
 }
@@ -133,18 +130,27 @@ pub(super) struct Certificate {
 pub(super) struct Http2 {
     pub(super) settings: Vec<Settings>,
     pub(super) capability: Capability,
-    /// In the order in which they were opened: one that is looked at closely,
-    /// one after it, one beside that.
+    /// In the order of opening: one that is examined closely, one after it, and one while the second
+    /// is open.
     pub(super) sockets: Vec<Socket>,
-    /// Why there are not three.
+    /// Why there are fewer than three.
     pub(super) stopped: Option<&'static str>,
     pub(super) goaway: Option<Reason>,
 }
 
-/// Whether the server takes extended CONNECT, by its SETTINGS.
+/// A SETTINGS frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// Time since the start of the HTTP/2 connection.
+    pub(super) after: Duration,
+    /// Identifiers and values, in the order in which they were sent.
+    pub(super) list: Vec<(u16, u32)>,
+}
+
+/// Whether, and in which SETTINGS frame, the server enabled extended CONNECT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Capability {
-    /// No SETTINGS came.
+    /// There was no SETTINGS frame.
     #[default]
     Unknown,
     Absent,
@@ -152,20 +158,20 @@ pub(super) enum Capability {
     Later(Duration),
 }
 
-/// One attempt at a WebSocket.
+/// One attempt to open and use a WebSocket.
 pub(super) struct Socket {
     pub(super) place: Place,
     pub(super) stream: Option<u32>,
     pub(super) opening: Option<Opening>,
     pub(super) echo: Echo,
-    /// Messages that came beside an echo.
+    /// Number of messages other than the echo.
     pub(super) pushed: u32,
-    /// Round trips of the pings that were answered, in order.
+    /// Round-trip times of the answered Pings, in order.
     pub(super) pings: Vec<Duration>,
     pub(super) pings_sent: u32,
     pub(super) close: Option<Close>,
     pub(super) ending: Option<Ending>,
-    /// Whether frames went both ways, and nothing broke before the close.
+    /// Whether frames were exchanged in both directions without a failure before the close.
     pub(super) works: bool,
 }
 
@@ -198,17 +204,16 @@ pub(super) struct Opening {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) subprotocol: Option<String>,
-    /// As the server answered them.
+    /// As in the server's answer.
     pub(super) extensions: Vec<String>,
 }
 
-/// What came back for a message.
+/// The server's reaction to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Echo {
     NotTried,
     Same(Duration),
-    /// The first message that came instead: its kind, its length in bytes, its
-    /// beginning.
+    /// The first message that arrived instead: its kind, length in bytes, and beginning.
     Other {
         kind: &'static str,
         len: usize,
@@ -222,19 +227,19 @@ pub(super) enum Echo {
 pub(super) struct Close {
     pub(super) code: Option<u16>,
     pub(super) reason: String,
-    /// Whether it came before ours.
+    /// Whether it arrived before ours was sent.
     pub(super) by_server: bool,
 }
 
-/// What followed the two Close frames, within a moment.
+/// How the server ended the stream or connection after the two Close frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     EndStream,
-    /// END_STREAM on a frame with bytes in it, the Close frame's most likely.
+    /// END_STREAM on a DATA frame that is not empty, most likely that of the Close frame.
     EndStreamWithData,
     Reset(Reason),
     GoAway(Reason),
-    /// TCP (or TLS) ended; over HTTP/1.1 that is as it should be.
+    /// The connection was closed, as it should be over HTTP/1.1.
     Disconnected,
     Nothing,
 }

@@ -1,4 +1,4 @@
-//! What may be amiss, who is to blame, and by which rule.
+//! Findings: what may be wrong, the party at fault, and the clause of the RFC.
 
 use std::fmt;
 
@@ -7,14 +7,16 @@ use h2ws::frame::ProtocolError;
 use h2ws::handshake::HandshakeError;
 use http::StatusCode;
 
-/// Whose affair a finding is.
+use crate::tls::invalid_certificate;
+
+/// The party that caused a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Party {
     Server,
     Proxy,
-    /// Name resolution, routes, whatever lies between.
+    /// Name resolution, and the network between.
     Network,
-    /// The probe gave up what may well be right.
+    /// A limit of the probe was reached; the server may be right.
     Probe,
 }
 
@@ -29,14 +31,14 @@ impl Party {
     }
 }
 
-/// Where a finding was made, in the order of a report.
+/// What a finding is about, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// TCP, a proxy, TLS.
     Connection,
     /// The HTTP/2 connection as a whole.
     Http2,
-    /// One of its sockets, the first being 1.
+    /// A WebSocket on it, counted from 1.
     Socket(u8),
     Http1,
 }
@@ -52,7 +54,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a server is waited for.
+/// What the probe was waiting for when it timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Proxy,
@@ -67,18 +69,18 @@ pub(super) enum Step {
 impl Step {
     fn name(self) -> &'static str {
         match self {
-            Self::Proxy => "a tunnel",
+            Self::Proxy => "the proxy",
             Self::Tls => "the TLS handshake",
-            Self::Settings => "its SETTINGS",
+            Self::Settings => "the SETTINGS frame",
             Self::Answer => "an answer to the opening request",
-            Self::Window => "window to send in",
+            Self::Window => "flow-control window to send in",
             Self::Pong => "a Pong to a Ping",
-            Self::Close => "a Close frame to ours",
+            Self::Close => "a Close frame in reply",
         }
     }
 }
 
-/// One thing that is amiss, or worth a remark.
+/// A fault, or a remark.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Finding {
     Resolve(String),
@@ -87,10 +89,10 @@ pub(super) enum Finding {
     Certificate(String),
     Tls(String),
     Silent(Step),
-    /// ALPN's answer, and with it no HTTP/2.
+    /// ALPN selected this, which is not HTTP/2.
     Alpn(Option<String>),
-    /// What came in answer to the preface of HTTP/2, which was no more than
-    /// tried where there is no ALPN.
+    /// The server's answer to the HTTP/2 preface. `tried`: the server did not claim to support
+    /// HTTP/2, because there was no ALPN.
     NotHttp2 {
         answer: String,
         tried: bool,
@@ -100,10 +102,10 @@ pub(super) enum Finding {
     LateCapability,
     CapabilityValue(u32),
     CapabilityTakenBack,
-    /// The capability is advertised, and not there.
+    /// Extended CONNECT is advertised but not supported.
     Unserved(StatusCode),
     Refused(StatusCode, Option<String>),
-    /// A stream that ends with the answer that opens it.
+    /// The accepting answer also ended the stream.
     EndedWithAnswer(StatusCode),
     ContentLength,
     Handshake(HandshakeError),
@@ -111,29 +113,29 @@ pub(super) enum Finding {
     NotOpened(Reason),
     Reset(Reason),
     GoAway(Reason, String),
-    /// What made the `h2` crate give the connection up.
+    /// A protocol error that made the `h2` crate close the connection.
     BrokenHttp2(Reason),
-    /// The connection ended where it should not have.
+    /// The connection ended unexpectedly.
     Lost(String),
-    /// No HTTP/1.1 answer, in a version that ALPN picked or that was tried.
+    /// No valid HTTP/1.1 answer. `tried`: the server did not claim to support HTTP/1.1, because there
+    /// was no ALPN.
     BrokenHttp1 {
         text: String,
         tried: bool,
     },
-    /// No HTTP/1.1 by ALPN.
+    /// ALPN rejected HTTP/1.1.
     OnlyHttp2,
     Frames(ProtocolError),
     /// The stream, or connection, ended without a Close frame.
     NoClose,
-    /// The server left a closed socket's stream, or connection, open.
+    /// The server left the stream, or connection, of a closed WebSocket open.
     NotEnded(Place),
-    /// The server ended the connection with its last socket.
+    /// The server closed the connection together with its last WebSocket.
     HungUp,
 }
 
 impl Finding {
-    /// Whether somebody did wrong, or something went wrong. What is not, is a
-    /// remark.
+    /// Whether this is a fault rather than a remark.
     pub(super) fn is_fault(&self) -> bool {
         !matches!(
             self,
@@ -162,8 +164,8 @@ impl Finding {
         }
     }
 
-    /// Whether the library's `Auto` asks over HTTP/1.1 after it.
-    pub(super) fn is_refusal_of_the_method(&self) -> bool {
+    /// Whether the library's `Auto` falls back to HTTP/1.1 after this.
+    pub(super) fn causes_fallback(&self) -> bool {
         match self {
             Self::Unserved(_) => true,
             Self::Refused(status, _) => {
@@ -185,7 +187,7 @@ impl Finding {
         }
     }
 
-    /// The rule that is broken, or that a remark is about.
+    /// Returns the clause that was violated, or that a remark is about.
     pub(super) fn clause(&self) -> Option<&'static str> {
         Some(match self {
             Self::Certificate(_) => "RFC 9110 §4.3.4",
@@ -193,7 +195,7 @@ impl Finding {
             Self::NotHttp2 { .. } | Self::FirstFrame(_) | Self::Silent(Step::Settings) => {
                 "RFC 9113 §3.4"
             }
-            // A request that was not processed, and may be repeated.
+            // The request was not processed and may be repeated.
             Self::NotOpened(Reason::REFUSED_STREAM) => "RFC 9113 §8.7",
             Self::NoCapability
             | Self::LateCapability
@@ -236,7 +238,7 @@ fn handshake_clause(error: &HandshakeError) -> &'static str {
     }
 }
 
-/// None for a limit of ours.
+/// Returns `None` for a limit of the probe.
 fn frames_clause(error: &ProtocolError) -> Option<&'static str> {
     Some(match error {
         ProtocolError::MaskedFrame | ProtocolError::UnmaskedFrame => "RFC 6455 §5.1",
@@ -256,71 +258,74 @@ fn frames_clause(error: &ProtocolError) -> Option<&'static str> {
     })
 }
 
-/// The name of an error code as RFC 9113 §7 spells it.
+/// Returns the name of an error code as in RFC 9113 §7, with its number.
 pub(super) fn reason_name(reason: Reason) -> String {
-    // `Debug` gives the name where there is one.
+    // `Debug` prints the name of a known code.
     match u32::from(reason) {
         code @ 0..=13 => format!("{reason:?} ({code})"),
         code => format!("code {code}"),
     }
 }
 
-/// Without the clause, so that whoever shows it can set that apart.
+/// The text does not include the clause, which reports show separately.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve(text) => write!(f, "the name has no address: {text}"),
+            Self::Resolve(text) => write!(f, "cannot resolve the host name: {text}"),
             Self::Unreachable(text) => write!(f, "no TCP connection: {text}"),
             Self::Tunnel(text) => f.write_str(text),
-            Self::Certificate(text) => write!(
-                f,
-                "the certificate is not to be trusted: {text} (--insecure goes on all the same)"
-            ),
-            Self::Tls(text) => write!(f, "the TLS handshake failed: {text}"),
-            Self::Silent(step) => write!(f, "waited for {} in vain", step.name()),
-            Self::Alpn(Some(picked)) => write!(f, "ALPN picked {picked}: no HTTP/2"),
-            Self::Alpn(None) => f.write_str("no answer to ALPN: no HTTP/2"),
-            Self::NotHttp2 { answer, .. } => write!(f, "answered HTTP/2's preface with {answer}"),
-            Self::FirstFrame(kind) => write!(f, "the first frame is no SETTINGS but type {kind}"),
+            Self::Certificate(text) => f.write_str(&invalid_certificate(text)),
+            Self::Tls(text) => write!(f, "TLS handshake failed: {text}"),
+            Self::Silent(step) => write!(f, "timed out waiting for {}", step.name()),
+            Self::Alpn(Some(selected)) => write!(f, "ALPN selected {selected}: no HTTP/2"),
+            Self::Alpn(None) => f.write_str("ALPN was not answered: no HTTP/2"),
+            Self::NotHttp2 { answer, .. } => {
+                write!(f, "answered the HTTP/2 preface with {answer}")
+            }
+            Self::FirstFrame(kind) => {
+                write!(f, "the first frame is of type {kind} instead of SETTINGS")
+            }
             Self::NoCapability => {
                 f.write_str("HTTP/2 without ENABLE_CONNECT_PROTOCOL: extended CONNECT not tried")
             }
             Self::LateCapability => f.write_str(
-                "ENABLE_CONNECT_PROTOCOL is not in the first SETTINGS but in a later one: \
-                 clients that look once miss it",
+                "ENABLE_CONNECT_PROTOCOL is not in the first SETTINGS frame but in a later frame: \
+                 clients that check it once miss it",
             ),
             Self::CapabilityValue(value) => {
-                write!(f, "ENABLE_CONNECT_PROTOCOL is {value}, neither 0 nor 1")
+                write!(f, "ENABLE_CONNECT_PROTOCOL is {value}; valid are 0 and 1")
             }
-            Self::CapabilityTakenBack => f.write_str("took ENABLE_CONNECT_PROTOCOL back"),
+            Self::CapabilityTakenBack => {
+                f.write_str("set ENABLE_CONNECT_PROTOCOL to 0 after it was 1")
+            }
             Self::Unserved(status) => {
-                write!(f, "advertised ENABLE_CONNECT_PROTOCOL but answers {status}")
+                write!(f, "advertised ENABLE_CONNECT_PROTOCOL but answered {status}")
             }
             Self::Refused(status, location) => {
-                write!(f, "refused this opening request with {status}")?;
+                write!(f, "rejected this opening request with {status}")?;
                 location
                     .as_ref()
                     .map_or(Ok(()), |location| write!(f, ", location {location}"))
             }
             Self::EndedWithAnswer(status) => write!(f, "answered {status} with END_STREAM"),
             Self::ContentLength => {
-                f.write_str("the 2xx answer to a CONNECT has a content-length or transfer-encoding")
+                f.write_str("the 2xx answer to CONNECT has a content-length or transfer-encoding")
             }
-            Self::Handshake(error) => write!(f, "the opening handshake is not valid: {error}"),
+            Self::Handshake(error) => write!(f, "invalid opening handshake: {error}"),
             Self::NotOpened(reason) => write!(
                 f,
-                "advertised ENABLE_CONNECT_PROTOCOL but reset the stream, {}, instead of an answer",
+                "advertised ENABLE_CONNECT_PROTOCOL but reset the stream with {} instead of answering",
                 reason_name(*reason)
             ),
             Self::Reset(reason) => write!(
                 f,
-                "reset the stream before the closing handshake was done, {}",
+                "reset the stream with {} before the end of the closing handshake",
                 reason_name(*reason)
             ),
             Self::GoAway(reason, debug) => {
                 write!(
                     f,
-                    "ended the connection by GOAWAY, {}",
+                    "closed the connection with GOAWAY {}",
                     reason_name(*reason)
                 )?;
                 if debug.is_empty() {
@@ -330,30 +335,30 @@ impl fmt::Display for Finding {
                 }
             }
             Self::BrokenHttp2(Reason::ENHANCE_YOUR_CALM) => {
-                f.write_str("sent more frames without content than the probe takes")
+                f.write_str("sent more frames without content than the probe accepts")
             }
             Self::BrokenHttp2(reason) => write!(
                 f,
-                "broke HTTP/2 (what our side calls {})",
+                "violated HTTP/2; our side ended the connection with {}",
                 reason_name(*reason)
             ),
             Self::Lost(text) => write!(f, "the connection ended: {text}"),
-            Self::BrokenHttp1 { text, .. } => write!(f, "no HTTP/1.1 answer: {text}"),
-            Self::OnlyHttp2 => f.write_str("takes no http/1.1 by ALPN: HTTP/2 only"),
+            Self::BrokenHttp1 { text, .. } => write!(f, "no valid HTTP/1.1 answer: {text}"),
+            Self::OnlyHttp2 => f.write_str("ALPN rejected http/1.1: HTTP/2 only"),
             Self::Frames(error) => write!(f, "{error}"),
-            Self::NoClose => f.write_str("the socket ended without a Close frame (1006)"),
+            Self::NoClose => f.write_str("the WebSocket ended without a Close frame (1006)"),
             Self::NotEnded(Place::Http1) => {
                 f.write_str("left the connection open after the closing handshake")
             }
             Self::NotEnded(_) => f.write_str(
-                "left the stream open after the closing handshake (no END_STREAM, no reset)",
+                "left the stream open after the closing handshake (neither END_STREAM nor RST_STREAM)",
             ),
-            Self::HungUp => f.write_str("ended the connection with its last socket"),
+            Self::HungUp => f.write_str("closed the connection with its last WebSocket"),
         }
     }
 }
 
-/// A finding and its place.
+/// A finding and what it is about.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Found {
     pub(super) place: Place,
@@ -374,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_of_ours_is_nobody_elses_fault() {
+    fn a_limit_of_the_probe_is_not_the_servers_fault() {
         let limit = Finding::Frames(ProtocolError::MessageTooLarge { size: 2, limit: 1 });
         assert_eq!((limit.party(), limit.clause()), (Party::Probe, None));
         assert!(!limit.is_fault());
@@ -385,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_named_where_they_have_a_name() {
+    fn known_error_codes_have_names() {
         assert_eq!(reason_name(Reason::CANCEL), "CANCEL (8)");
         assert_eq!(reason_name(Reason::from(77)), "code 77");
     }

@@ -1,4 +1,4 @@
-//! The HTTP/1.1 side: one Upgrade (RFC 6455 §4) on a connection of its own.
+//! Probes HTTP/1.1: one Upgrade (RFC 6455 §4) on a connection of its own.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,33 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::Ask;
+use super::Options;
 use super::carrier::Carrier;
-use super::connect::{BoxIo, with_causes};
 use super::facts::{Ending, Facts, Socket};
 use super::finding::{Finding, Place, Step};
 use super::http2::{note, opening, refused};
+use super::io::BoxIo;
 use super::socket::{Depth, Talk, random};
+use crate::error::with_causes;
 
-/// How long the server may take to close the connection of a closed socket.
+/// How long the server may take to close the connection after the closing handshake.
 const ENDING: Duration = Duration::from_secs(2);
-/// Bytes of an answer's head.
+/// Maximum size of an answer's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Looks at the HTTP/1.1 end of `io`, and fills in `facts`.
-pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
+/// Probes the HTTP/1.1 server at the other end of `io`, and stores the results in `facts`.
+pub(super) async fn probe(io: BoxIo, options: &Options<'_>, facts: &mut Facts) {
     let place = Place::Http1;
     let mut socket = Socket::new(place);
-    match open(io, ask, &mut socket).await {
+    match open(io, options, &mut socket).await {
         Ok((mut carrier, agreed)) => {
-            let amiss = Talk::new(&mut carrier, &agreed, &mut socket, ask.timeout)
+            let found = Talk::new(&mut carrier, &agreed, &mut socket, options.timeout)
                 .run(Depth::Full)
                 .await;
-            let amiss = amiss.into_iter().map(|finding| finding.at(place));
-            facts.findings.extend(amiss);
+            let found = found.into_iter().map(|finding| finding.at(place));
+            facts.findings.extend(found);
             if socket.close.is_some() {
-                let ending = ending(&mut carrier, ask.timeout.min(ENDING)).await;
+                let ending = ending(&mut carrier, options.timeout.min(ENDING)).await;
                 socket.ending = Some(ending);
                 if ending == Ending::Nothing {
                     facts.findings.push(Finding::NotEnded(place).at(place));
@@ -48,16 +49,16 @@ pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
 
 async fn open(
     io: BoxIo,
-    ask: &Ask<'_>,
+    options: &Options<'_>,
     socket: &mut Socket,
 ) -> Result<(Carrier, Negotiated), Finding> {
     let broken = |error: hyper::Error| Finding::BrokenHttp1 {
         text: with_causes(&error),
-        tried: !ask.target.secure(),
+        tried: !options.target.secure(),
     };
     let silent = |_| Finding::Silent(Step::Answer);
     let key = Key::new(random());
-    let request = upgrade::request(ask.target, ask.headers.clone(), ask.offer, &key)
+    let request = upgrade::request(options.target, options.headers.clone(), options.offer, &key)
         .map_err(Finding::Handshake)?
         .map(|()| Empty::<Bytes>::new());
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
@@ -65,10 +66,10 @@ async fn open(
         .handshake(TokioIo::new(io))
         .await
         .map_err(broken)?;
-    // Ends with the handles that are dropped when this function is left.
+    // The task ends when the handles below are dropped.
     tokio::spawn(connection.with_upgrades());
     let began = Instant::now();
-    let response = timeout(ask.timeout, send.send_request(request))
+    let response = timeout(options.timeout, send.send_request(request))
         .await
         .map_err(silent)?
         .map_err(broken)?;
@@ -78,17 +79,18 @@ async fn open(
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refused(&parts));
     }
-    let agreed = upgrade::check_response(&parts, ask.offer, &key).map_err(Finding::Handshake)?;
+    let agreed =
+        upgrade::check_response(&parts, options.offer, &key).map_err(Finding::Handshake)?;
     note(opening, &agreed);
     let upgraded = hyper::upgrade::on(Response::from_parts(parts, body));
-    let upgraded = timeout(ask.timeout, upgraded)
+    let upgraded = timeout(options.timeout, upgraded)
         .await
         .map_err(silent)?
         .map_err(broken)?;
     Ok((Carrier::Http1(Box::new(TokioIo::new(upgraded))), agreed))
 }
 
-/// Whether the server closes the connection, as it must (RFC 6455 §7.1.1).
+/// Waits for the server to close the connection, as it must (RFC 6455 §7.1.1).
 async fn ending(carrier: &mut Carrier, wait: Duration) -> Ending {
     let end = async { while let Ok(Some(_)) = carrier.read().await {} };
     match timeout(wait, end).await {

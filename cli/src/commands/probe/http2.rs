@@ -1,5 +1,5 @@
-//! The HTTP/2 side: SETTINGS, then sockets by extended CONNECT (RFC 8441), one
-//! looked at closely, one after it, and one beside that.
+//! Probes HTTP/2: SETTINGS, then WebSockets by extended CONNECT (RFC 8441): one that is examined
+//! closely, one after it, and one while the second is open.
 
 use std::time::{Duration, Instant};
 
@@ -12,31 +12,31 @@ use http::{HeaderMap, StatusCode, response};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Ask;
+use super::Options;
 use super::carrier::{Carrier, blame};
-use super::connect::BoxIo;
 use super::facts::{Capability, Echo, Ending, Facts, Opening, Socket};
 use super::finding::{Finding, Found, Place, Step};
+use super::io::BoxIo;
 use super::observe::{CAPABILITY, EndStream, GoAway, MAX_STREAMS, Observed, Seen};
 use super::socket::{Depth, Talk, random};
 
-/// How long a later SETTINGS frame may bring the capability.
+/// How long to wait for a later SETTINGS frame that enables extended CONNECT.
 const LATER: Duration = Duration::from_secs(1);
-/// How long the server may take to end the stream of a closed socket.
+/// How long the server may take to end the stream after the closing handshake.
 const ENDING: Duration = Duration::from_secs(2);
-/// How long our last frames may take to leave.
+/// How long to wait for our last frames to be sent.
 const LAST_FRAMES: Duration = Duration::from_millis(500);
 const SETTINGS: u8 = 4;
-/// Bytes unread of all sockets: enough for three that are flooded.
+/// The connection's receive window, in bytes: enough for three WebSockets that are flooded.
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Bytes of an answer's head.
+/// Maximum size of an answer's head, in bytes.
 const MAX_HEADERS: u32 = 64 * 1024;
-/// A server may send as many short messages as the windows let it: by default
-/// the `h2` crate gives up at a hundred and some.
+/// A server may send as many short messages as the windows allow. By default the `h2` crate closes
+/// the connection after little more than a hundred.
 const FRAME_BUDGET: usize = 64 << 20;
 
-/// Looks at the HTTP/2 end of `io`, and fills in `facts`.
-pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
+/// Probes the HTTP/2 server at the other end of `io`, and stores the results in `facts`.
+pub(super) async fn probe(io: BoxIo, options: &Options<'_>, facts: &mut Facts) {
     let (io, seen) = Observed::new(io);
     let handshake = h2::client::Builder::new()
         .enable_push(false)
@@ -44,27 +44,27 @@ pub(super) async fn probe(io: BoxIo, ask: &Ask<'_>, facts: &mut Facts) {
         .max_header_list_size(MAX_HEADERS)
         .data_frame_budget(FRAME_BUDGET)
         .handshake::<_, Bytes>(io);
-    let (send, mut connection) = match timeout(ask.timeout, handshake).await {
+    let (send, mut connection) = match timeout(options.timeout, handshake).await {
         Ok(Ok(made)) => made,
         Ok(Err(error)) => {
             let lost = blame(&error, &seen.borrow());
             return facts.findings.push(lost.at(Place::Http2));
         }
-        // The preface fits into any socket's buffer.
+        // The preface fits into any send buffer, so the server is to blame.
         Err(_) => {
             let finding = Finding::Silent(Step::Settings);
             return facts.findings.push(finding.at(Place::Http2));
         }
     };
     let ping = connection.ping_pong();
-    // Its errors reach the streams and the observer.
+    // Errors are reported to the streams and to the observer.
     let mut driver = tokio::spawn(async move { connection.await.is_ok() });
     let mut session = Session {
         send,
         ping,
         seen,
-        ask,
-        key: ask.key,
+        options,
+        key: options.key,
     };
     session.run(facts).await;
     session.sum_up(facts);
@@ -78,7 +78,7 @@ struct Session<'a> {
     send: SendRequest<Bytes>,
     ping: Option<PingPong>,
     seen: watch::Receiver<Seen>,
-    ask: &'a Ask<'a>,
+    options: &'a Options<'a>,
     /// Whether a `Sec-WebSocket-Key` is sent.
     key: bool,
 }
@@ -104,10 +104,10 @@ impl Session<'_> {
         facts.http2.stopped = self.sockets(facts).await.err();
     }
 
-    /// Waits for the first SETTINGS, and a moment longer for the capability.
+    /// Waits for the first SETTINGS frame, and a little longer for one that enables extended CONNECT.
     async fn settings(&mut self) -> Result<Capability, Finding> {
         let came = |seen: &Seen| !seen.settings.is_empty() || seen.closed.is_some();
-        let in_time = self.wait(self.ask.timeout, came).await;
+        let in_time = self.wait(self.options.timeout, came).await;
         let start = self.seen.borrow().start.clone();
         if start.starts_with(b"HTTP/") {
             let line = start[..]
@@ -128,7 +128,7 @@ impl Session<'_> {
             return Err(Finding::FirstFrame(*kind));
         }
         let has = |seen: &Seen| seen.capability() == Some(1) || seen.is_ending();
-        self.wait(self.ask.timeout.min(LATER), has).await;
+        self.wait(self.options.timeout.min(LATER), has).await;
         let seen = self.seen.borrow();
         let with = seen
             .settings
@@ -141,10 +141,11 @@ impl Session<'_> {
         })
     }
 
-    /// Without ALPN the server never said that it speaks HTTP/2.
+    /// Turns the finding into a remark if there was no ALPN, because then the server did not claim to
+    /// support HTTP/2.
     fn tried(&self, finding: Finding) -> Finding {
         let answer = match finding {
-            _ if self.ask.target.secure() => return finding,
+            _ if self.options.target.secure() => return finding,
             Finding::NotHttp2 { answer, .. } => answer,
             Finding::Silent(_) => "silence".to_owned(),
             finding => return finding,
@@ -155,14 +156,14 @@ impl Session<'_> {
         }
     }
 
-    /// Whether it comes to be so in time. Keeps no lock on what is seen.
+    /// Waits until the condition holds, and returns whether it does in time. Holds no lock afterwards.
     async fn wait(&mut self, time: Duration, what: impl FnMut(&Seen) -> bool) -> bool {
         timeout(time, self.seen.wait_for(what))
             .await
             .is_ok_and(|done| done.is_ok())
     }
 
-    /// Fails with the reason for which there are fewer sockets than three.
+    /// Opens and uses three WebSockets. Fails with the reason if there are fewer.
     async fn sockets(&mut self, facts: &mut Facts) -> Result<(), &'static str> {
         let mut first = Socket::new(Place::Socket(1));
         self.whole(&mut first, Depth::Full, facts).await;
@@ -170,7 +171,7 @@ impl Session<'_> {
             let opening = socket.opening.as_ref();
             opening.is_some_and(|opening| opening.status == StatusCode::BAD_REQUEST)
         };
-        // As the client does.
+        // The library's client does the same.
         if missed(&first) && !self.key {
             self.key = true;
             first = Socket::new(Place::Socket(1));
@@ -179,10 +180,10 @@ impl Session<'_> {
         let (works, echoes) = (first.works, matches!(first.echo, Echo::Same(_)));
         facts.http2.sockets.push(first);
         if !works {
-            return Err("the first one did not work");
+            return Err("the first did not work");
         }
         if !self.is_alive().await {
-            return Err("the server ended the connection with the first one");
+            return Err("the server closed the connection with the first");
         }
         let depth = Depth::Short { echoes };
         let mut second = Socket::new(Place::Socket(2));
@@ -190,7 +191,7 @@ impl Session<'_> {
         if streams.is_some_and(|streams| streams < 2) {
             self.whole(&mut second, depth, facts).await;
             facts.http2.sockets.push(second);
-            return Err("the server takes one stream at a time");
+            return Err("the server allows one stream at a time");
         }
         let mut third = Socket::new(Place::Socket(3));
         let opened = self.open(&mut second, &mut facts.findings).await;
@@ -209,17 +210,16 @@ impl Session<'_> {
             Ok(())
         } else {
             facts.http2.sockets.push(second);
-            Err("the second one was not opened")
+            Err("the second was not opened")
         }
     }
 
-    /// Whether the connection outlives its socket, once the server has read
-    /// how that was ended.
+    /// Whether the connection is still open after the server has read the end of the first stream.
     async fn is_alive(&mut self) -> bool {
         let Some(ping) = &mut self.ping else {
             return !self.seen.borrow().is_ending();
         };
-        let pong = timeout(self.ask.timeout, ping.ping(Ping::opaque())).await;
+        let pong = timeout(self.options.timeout, ping.ping(Ping::opaque())).await;
         matches!(pong, Ok(Ok(_))) && self.seen.borrow().goaway.is_none()
     }
 
@@ -250,11 +250,12 @@ impl Session<'_> {
         socket: &mut Socket,
         findings: &mut Vec<Found>,
     ) -> Result<(Carrier, Negotiated), Finding> {
-        let ask = self.ask;
+        let options = self.options;
         let key = self.key.then(|| Key::new(random()));
-        let headers = ask.headers.clone();
-        let mut request = extended_connect::request(ask.target, headers, ask.offer, key.as_ref())
-            .map_err(Finding::Handshake)?;
+        let headers = options.headers.clone();
+        let mut request =
+            extended_connect::request(options.target, headers, options.offer, key.as_ref())
+                .map_err(Finding::Handshake)?;
         let protocol = h2::ext::Protocol::from_static(extended_connect::PROTOCOL);
         request.extensions_mut().insert(protocol);
         let seen = self.seen.clone();
@@ -262,7 +263,7 @@ impl Session<'_> {
             Finding::Reset(reason) => Finding::NotOpened(reason),
             finding => finding,
         };
-        let ready = timeout(ask.timeout, self.send.clone().ready()).await;
+        let ready = timeout(options.timeout, self.send.clone().ready()).await;
         let mut ready = ready
             .map_err(|_| Finding::Silent(Step::Answer))?
             .map_err(failed)?;
@@ -270,7 +271,7 @@ impl Session<'_> {
         let (response, send) = ready.send_request(request, false).map_err(failed)?;
         let stream = u32::from(send.stream_id());
         socket.stream = Some(stream);
-        let response = timeout(ask.timeout, response)
+        let response = timeout(options.timeout, response)
             .await
             .map_err(|_| Finding::Silent(Step::Answer))?
             .map_err(failed)?;
@@ -285,7 +286,7 @@ impl Session<'_> {
             findings.push(Finding::ContentLength.at(socket.place));
         }
         let agreed =
-            extended_connect::check_response(&parts, ask.offer).map_err(Finding::Handshake)?;
+            extended_connect::check_response(&parts, options.offer).map_err(Finding::Handshake)?;
         note(opening, &agreed);
         let seen = self.seen.clone();
         Ok((Carrier::Http2 { send, recv, seen }, agreed))
@@ -300,10 +301,10 @@ impl Session<'_> {
         findings: &mut Vec<Found>,
     ) {
         let place = socket.place;
-        let amiss = Talk::new(carrier, agreed, socket, self.ask.timeout)
+        let found = Talk::new(carrier, agreed, socket, self.options.timeout)
             .run(depth)
             .await;
-        findings.extend(amiss.into_iter().map(|finding| finding.at(place)));
+        findings.extend(found.into_iter().map(|finding| finding.at(place)));
         if socket.close.is_some() {
             let ending = self.ending(socket.stream.unwrap_or_default()).await;
             socket.ending = Some(ending);
@@ -319,10 +320,10 @@ impl Session<'_> {
         self.end(socket.ending, carrier);
     }
 
-    /// What the server does with the stream of a closed socket.
+    /// Waits for the server to end the stream after the closing handshake.
     async fn ending(&mut self, stream: u32) -> Ending {
         let over = |seen: &Seen| seen.is_over(stream);
-        let wait = self.ask.timeout.min(ENDING);
+        let wait = self.options.timeout.min(ENDING);
         if !self.wait(wait, over).await {
             return Ending::Nothing;
         }
@@ -339,8 +340,8 @@ impl Session<'_> {
         }
     }
 
-    /// Ends our side in the way that every peer takes well: END_STREAM only in
-    /// answer to one of its own, in an empty frame (ARCHITECTURE.md, "Endings").
+    /// Ends our side in the way that every known peer handles well: END_STREAM only in answer to the
+    /// peer's own, in an empty frame (ARCHITECTURE.md, "Endings").
     fn end(&self, ending: Option<Ending>, carrier: &mut Carrier) {
         let Carrier::Http2 { send, .. } = carrier else {
             return;
@@ -350,7 +351,7 @@ impl Session<'_> {
         }
     }
 
-    /// What the connection as a whole was like.
+    /// Stores what was learned about the connection as a whole.
     fn sum_up(&self, facts: &mut Facts) {
         let seen = self.seen.borrow();
         facts.http2.settings.clone_from(&seen.settings);
@@ -370,11 +371,11 @@ impl Session<'_> {
         }
         let works = facts.http2.sockets.first().is_some_and(|first| first.works);
         let gone = seen.closed.is_some() || facts.http2.goaway == Some(Reason::NO_ERROR);
-        let told = facts
+        let reported = facts
             .findings
             .iter()
             .any(|found| matches!(found.finding, Finding::Lost(_) | Finding::GoAway(..)));
-        if works && gone && !told {
+        if works && gone && !reported {
             facts.findings.push(Finding::HungUp.at(Place::Http2));
         }
     }
@@ -387,11 +388,11 @@ fn not_http2(answer: String) -> Finding {
     }
 }
 
-/// An answer that refuses, or none that was asked for.
+/// Checks that the status is 2xx.
 fn check_status(parts: &response::Parts) -> Result<(), Finding> {
     match parts.status {
         status if status.is_success() => Ok(()),
-        // The method and the protocol were promised by the setting.
+        // SETTINGS advertised the method.
         status @ (StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => {
             Err(Finding::Unserved(status))
         }

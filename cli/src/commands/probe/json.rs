@@ -1,4 +1,4 @@
-//! The report for programs: everything, by names that stay.
+//! The JSON report: everything that was learned, under stable keys.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::facts::{
 use super::finding::{Found, reason_name};
 use super::text::{setting, verdict};
 
-/// One URL's. Times are in microseconds.
+/// Returns the report for one URL. Times are in microseconds.
 pub(super) fn report(facts: &Facts, offer: &Offer) -> Value {
     let extensions: Vec<_> = offer.extensions.iter().map(ToString::to_string).collect();
     json!({
@@ -72,7 +72,7 @@ fn tls(tls: &Tls) -> Value {
     })
 }
 
-/// None where the server does not speak it.
+/// Returns null if the server does not support HTTP/2.
 fn http2(http2: &Http2) -> Value {
     if http2.settings.is_empty() {
         return Value::Null;
@@ -128,7 +128,7 @@ fn opening(opening: &Opening) -> Value {
     })
 }
 
-/// In pairs, since names may come twice.
+/// Returns a list of pairs, because names may be repeated.
 fn fields(headers: &HeaderMap) -> Value {
     let fields = headers.iter().map(|(name, value)| {
         let value = String::from_utf8_lossy(value.as_bytes());

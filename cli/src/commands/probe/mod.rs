@@ -1,9 +1,12 @@
-//! `h2ws probe`: what a server can do, and who is to blame for what it cannot.
+//! `h2ws probe`: reports a server's WebSocket support and its protocol violations.
 //!
-//! The library's sockets hide what is asked for here: SETTINGS as they came, the
-//! frames that end a stream, certificates that are not trusted. So the probe has
-//! a way of its own to the server, puts an observer under the `h2` crate, and
-//! uses the library for what is pure: handshakes and frames.
+//! The library hides what the probe needs: SETTINGS as they were sent, the frames that end a stream,
+//! certificates that are not trusted. So the probe makes its own connections, puts an observer below
+//! the `h2` crate, and uses the library only for what does no I/O: handshakes and WebSocket frames.
+//!
+//! Files, from the bottom: `io` and `finding`; `facts`, the results; `observe`, `carrier` and `socket`,
+//! which use one WebSocket; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `text` and
+//! `json`, the reports.
 
 mod carrier;
 mod connect;
@@ -11,6 +14,7 @@ mod facts;
 mod finding;
 mod http1;
 mod http2;
+mod io;
 mod json;
 mod observe;
 mod socket;
@@ -26,62 +30,71 @@ use h2ws::handshake::{Offer, Target};
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue};
 
-use self::connect::{H2, HTTP1, Way};
+use self::connect::Connector;
 use self::facts::{Facts, Link, Verdict};
 use self::finding::{Finding, Place};
+use self::io::{H2, HTTP1};
+use self::tls::TlsOptions;
 use super::request::build;
-use crate::args::{ProbeArgs, WayArgs};
-use crate::{Failure, terminal};
+use crate::args::{ConnectionArgs, ProbeArgs};
+use crate::error::Failure;
+use crate::terminal;
 
-/// Who we are, for those who read their logs.
+/// The user agent, unless `-H` sets one.
 const AGENT: &str = concat!("h2ws-probe/", env!("CARGO_PKG_VERSION"));
 
-/// What is asked of a server.
-pub(super) struct Ask<'a> {
+/// The requests to one server, and the time limit.
+pub(super) struct Options<'a> {
     pub(super) target: &'a Target,
     pub(super) headers: &'a HeaderMap,
     pub(super) offer: &'a Offer,
-    /// Whether a key is sent over HTTP/2, too.
+    /// Whether `Sec-WebSocket-Key` is sent over HTTP/2 too.
     pub(super) key: bool,
-    /// Of each step.
+    /// Time limit of each step.
     pub(super) timeout: Duration,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
     let timeout = Duration::from_secs_f64(args.timeout);
     for target in &args.targets {
-        args.way.check(target)?;
+        args.connection.check(target)?;
     }
-    let (headers, offer) = (headers(&args.way), offer(&args.way));
-    let verifier = args.way.verifier()?;
-    let tls = crate::tls::verified_by(verifier.clone(), args.way.identity()?)?;
-    let client = args.way.client().connect_timeout(timeout).tls(tls.clone());
-    let way = Way {
+    let (headers, offer) = (headers(&args.connection), offer(&args.connection));
+    let verifier = args.connection.verifier()?;
+    let tls = crate::tls::verified_by(verifier.clone(), args.connection.identity()?)?;
+    let client = args
+        .connection
+        .client()
+        .connect_timeout(timeout)
+        .tls(tls.clone());
+    let connector = Connector {
         client: build(client)?,
-        tls,
-        verifier,
-        insecure: args.way.insecure,
+        tls: TlsOptions {
+            config: tls,
+            verifier,
+            insecure: args.connection.insecure,
+        },
         timeout,
     };
     let mut worst = Verdict::Http2;
     let mut results = Vec::new();
     for (index, target) in args.targets.iter().enumerate() {
-        let ask = Ask {
+        let options = Options {
             target,
             headers: &headers,
             offer: &offer,
-            key: args.way.websocket_key,
+            key: args.connection.websocket_key,
             timeout,
         };
-        let mut facts = probe(&way, &ask).await;
+        let mut facts = probe(&connector, &options).await;
         facts.findings.sort_by_key(|found| found.place);
         worst = worst.max(facts.verdict());
         if args.json {
             results.push(json::report(&facts, &offer));
         } else {
-            let apart = if index > 0 { "\n" } else { "" };
+            let separator = if index > 0 { "\n" } else { "" };
             let report = text::report(&facts, &offer);
-            write!(terminal::stdout(), "{apart}{report}")?;
+            write!(terminal::stdout(), "{separator}{report}")?;
         }
     }
     if args.json {
@@ -94,15 +107,15 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(worst.exit_status()))
 }
 
-/// One server, over at most two connections.
-async fn probe(way: &Way, ask: &Ask<'_>) -> Facts {
-    let mut facts = Facts::new(ask.target.clone());
-    if let Err(finding) = way.resolve(&mut facts).await {
+/// Probes one server, over at most two connections.
+async fn probe(connector: &Connector, options: &Options<'_>) -> Facts {
+    let mut facts = Facts::new(options.target.clone());
+    if let Err(finding) = connector.resolve(&mut facts).await {
         facts.findings.push(finding.at(Place::Connection));
         return facts;
     }
     let mut link = Link::default();
-    let io = way.connect(&facts, &[H2, HTTP1], &mut link).await;
+    let io = connector.connect(&facts, &[H2, HTTP1], &mut link).await;
     let alpn = link.tls.as_ref().map(|tls| tls.alpn.clone());
     facts.first = Some(link);
     let io = match io {
@@ -116,32 +129,32 @@ async fn probe(way: &Way, ask: &Ask<'_>) -> Facts {
         Some(picked) if picked.as_deref() != Some(H2) => {
             let finding = Finding::Alpn(picked);
             facts.findings.push(finding.at(Place::Http2));
-            http1::probe(io, ask, &mut facts).await;
+            http1::probe(io, options, &mut facts).await;
             return facts;
         }
-        // Without TLS there is no ALPN, but prior knowledge (RFC 9113 §3.3).
-        _ => http2::probe(io, ask, &mut facts).await,
+        // Without TLS there is no ALPN: HTTP/2 with prior knowledge (RFC 9113 §3.3).
+        _ => http2::probe(io, options, &mut facts).await,
     }
     let mut link = Link::default();
-    let io = way.connect(&facts, &[HTTP1], &mut link).await;
+    let io = connector.connect(&facts, &[HTTP1], &mut link).await;
     facts.second = Some(link);
     match io {
-        Ok(io) => http1::probe(io, ask, &mut facts).await,
+        Ok(io) => http1::probe(io, options, &mut facts).await,
         Err(finding) => facts.findings.push(finding.at(Place::Http1)),
     }
     facts
 }
 
-fn headers(way: &WayArgs) -> HeaderMap {
-    let mut headers = way.headers();
+fn headers(args: &ConnectionArgs) -> HeaderMap {
+    let mut headers = args.headers();
     headers
         .entry(USER_AGENT)
         .or_insert(HeaderValue::from_static(AGENT));
     headers
 }
 
-/// Compression is always offered, to see what becomes of it.
-fn offer(way: &WayArgs) -> Offer {
+/// Offers compression always, to see the server's answer.
+fn offer(args: &ConnectionArgs) -> Offer {
     let offer = Offer::default().deflate(&DeflateConfig::default());
-    way.subprotocol.iter().fold(offer, Offer::subprotocol)
+    args.subprotocol.iter().fold(offer, Offer::subprotocol)
 }

@@ -1,26 +1,27 @@
-//! What an HTTP/2 peer sends, read off the wire beneath the `h2` crate, which
-//! keeps SETTINGS and the ways in which streams and connections end to itself.
+//! Observes the frames that an HTTP/2 peer sends, below the `h2` crate, which does not expose SETTINGS
+//! and how exactly streams and connections end.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
-use super::connect::BoxIo;
+use super::facts::Settings;
 use super::finding::Finding;
+use super::io::BoxIo;
 
 /// Length of a frame header, in bytes (RFC 9113 §4.1).
 const HEADER: usize = 9;
-/// Bytes kept of a frame's payload: a hundred settings, or a GOAWAY with a
-/// long text. What is beyond is not looked at.
+/// Bytes kept of a frame's payload: a hundred settings, or a GOAWAY with a long text. The rest is
+/// ignored.
 const KEPT: usize = 600;
-/// SETTINGS frames and streams remembered of one connection.
+/// Maximum number of SETTINGS frames and of streams that are remembered.
 const REMEMBERED: usize = 32;
 
 const DATA: u8 = 0x0;
@@ -35,26 +36,17 @@ pub(super) const CAPABILITY: u16 = 0x8;
 /// SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2).
 pub(super) const MAX_STREAMS: u16 = 0x3;
 
-/// What was seen so far.
+/// What the peer has sent so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    /// In the order in which they came, without acknowledgements.
+    /// In the order of arrival, without acknowledgements.
     pub(super) settings: Vec<Settings>,
     pub(super) streams: BTreeMap<u32, End>,
     pub(super) goaway: Option<GoAway>,
-    /// Why there is nothing more to read.
+    /// Why the connection ended, if it has.
     pub(super) closed: Option<String>,
-    /// The first bytes, which show who does not speak HTTP/2.
+    /// The first bytes, to recognize a peer that does not speak HTTP/2.
     pub(super) start: BytesMut,
-}
-
-/// A SETTINGS frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Settings {
-    /// Since the connection was handed to HTTP/2.
-    pub(super) after: Duration,
-    /// Ids and values as sent, and in that order.
-    pub(super) list: Vec<(u16, u32)>,
 }
 
 /// How the peer ended a stream.
@@ -68,7 +60,7 @@ pub(super) struct End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EndStream {
     Headers,
-    /// A DATA frame that carried bytes too.
+    /// A DATA frame that is not empty.
     LastData,
     EmptyData,
 }
@@ -87,12 +79,12 @@ impl GoAway {
 }
 
 impl Seen {
-    /// The capability as it stands: the value sent last.
+    /// The current value of ENABLE_CONNECT_PROTOCOL: the last that was sent.
     pub(super) fn capability(&self) -> Option<u32> {
         self.values(CAPABILITY).last()
     }
 
-    /// Every value that a setting was given.
+    /// Returns every value of a setting, in order.
     pub(super) fn values(&self, id: u16) -> impl Iterator<Item = u32> {
         let lists = self.settings.iter().flat_map(|settings| &settings.list);
         lists
@@ -104,14 +96,13 @@ impl Seen {
         self.streams.get(&stream).copied().unwrap_or_default()
     }
 
-    /// Whether nothing more can happen to a stream.
+    /// Whether a stream has ended, or ends with the connection.
     pub(super) fn is_over(&self, stream: u32) -> bool {
         let end = self.end(stream);
         end.end_stream.is_some() || end.reset.is_some() || self.is_ending()
     }
 
-    /// Whether the connection takes its streams with it. (A GOAWAY for no
-    /// error lets them finish.)
+    /// Whether the connection has ended or failed. (A GOAWAY with NO_ERROR lets streams finish.)
     pub(super) fn is_ending(&self) -> bool {
         let broken = |goaway: &GoAway| goaway.reason != Reason::NO_ERROR;
         self.closed.is_some() || self.goaway.as_ref().is_some_and(broken)
@@ -125,11 +116,11 @@ impl Seen {
     }
 }
 
-/// Follows frame boundaries through bytes that are cut anywhere.
+/// Finds frames in a byte stream, however it is split into reads.
 struct Scanner {
     began: Instant,
     header: BytesMut,
-    /// Payload of the current frame that is still to come, in bytes.
+    /// Bytes of the current frame's payload that are still to come.
     left: usize,
     payload: BytesMut,
 }
@@ -217,7 +208,7 @@ impl Scanner {
     }
 }
 
-/// An I/O object under HTTP/2 whose incoming frames are looked at.
+/// A byte stream for the `h2` crate whose incoming frames are observed.
 pub(super) struct Observed {
     io: BoxIo,
     scanner: Scanner,
@@ -309,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_however_the_bytes_are_cut() {
+    fn frames_are_found_however_the_bytes_are_split() {
         let wire = wire();
         for size in [1, 2, 7, 9, 10, 500, wire.len()] {
             let (mut scanner, mut seen) = (Scanner::new(), Seen::default());
@@ -333,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_not_remembered() {
+    fn a_flood_of_frames_is_not_stored() {
         let (mut scanner, mut seen) = (Scanner::new(), Seen::default());
         for stream in 1..1000 {
             scanner.scan(&frame(DATA, FLAG, stream, &[]), &mut seen);

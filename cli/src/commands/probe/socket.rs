@@ -1,5 +1,4 @@
-//! What is said on an open socket, whatever carries it: a message, a few pings,
-//! a Close frame.
+//! Uses an open WebSocket of either HTTP version: a message, a few Pings, a Close frame.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -14,23 +13,23 @@ use super::carrier::Carrier;
 use super::facts::{Close, Echo, Socket};
 use super::finding::{Finding, Step};
 
-/// How long an echo is waited for: a server that does not echo owes nothing.
+/// How long to wait for an echo. A server need not echo, so this is short.
 const ECHO: Duration = Duration::from_secs(2);
-/// Round trips measured on the first socket.
+/// Number of Pings on the first WebSocket.
 const PINGS: u32 = 5;
-/// Bytes shown of a message that is no echo.
+/// Bytes shown of a message that is not the echo.
 const BEGINNING: usize = 60;
 
-/// How closely a socket is looked at.
+/// How closely a WebSocket is examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// An echo, round trips, the closing handshake.
+    /// An echo, several Pings, and the closing handshake.
     Full,
-    /// An echo, or else one ping, and the closing handshake.
+    /// An echo, or one Ping if the server does not echo, and the closing handshake.
     Short { echoes: bool },
 }
 
-/// A socket at work.
+/// A WebSocket in use.
 pub(super) struct Talk<'a> {
     carrier: &'a mut Carrier,
     protocol: Protocol,
@@ -65,21 +64,20 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// From the first message to the second Close frame. Returns what was
-    /// amiss; whether the closing handshake was done is in the socket.
+    /// Runs from the first message to the second Close frame, and returns the findings.
     pub(super) async fn run(mut self, depth: Depth) -> Vec<Finding> {
         let open = self.exchange(depth).await;
         let broke = open.is_err();
         self.findings.extend(open.err());
-        // Nothing more can be said to one who closed, or on what broke.
+        // Not after a failure, and not if the server has closed.
         if !broke && self.socket.close.is_none() {
             let closed = self.close().await;
             self.findings.extend(closed.err());
         }
-        let heard = matches!(self.socket.echo, Echo::Same(_) | Echo::Other { .. })
+        let answered = matches!(self.socket.echo, Echo::Same(_) | Echo::Other { .. })
             || !self.socket.pings.is_empty()
             || self.socket.close.is_some();
-        self.socket.works = heard && !broke;
+        self.socket.works = answered && !broke;
         self.findings
     }
 
@@ -100,10 +98,9 @@ impl<'a> Talk<'a> {
     }
 
     async fn echo(&mut self) -> Result<(), Finding> {
-        // Long enough to be compressed where that was agreed on, and nobody
-        // else's.
+        // Unique, and long enough to be compressed if that was negotiated.
         let text = format!(
-            "h2ws probe {}: a message that comes back as it went, if this server echoes",
+            "h2ws probe {}: a message that an echo server sends back unchanged",
             token()
         );
         let sent = Message::text(text);
@@ -125,7 +122,7 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    /// A message that nobody asked for.
+    /// Records an unsolicited message.
     fn pushed(&mut self, message: &Message) {
         self.socket.pushed += 1;
         if self.socket.echo == Echo::Nothing {
@@ -139,7 +136,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Returns whether there was a Pong.
+    /// Sends a Ping. Returns whether a Pong arrived.
     async fn ping(&mut self) -> Result<bool, Finding> {
         if self.socket.close.is_some() {
             return Ok(false);
@@ -166,7 +163,7 @@ impl<'a> Talk<'a> {
     async fn close(&mut self) -> Result<(), Finding> {
         let mut out = BytesMut::new();
         let frame = CloseFrame::from(CloseCode::NORMAL);
-        // Refused only to who has closed before.
+        // Fails only if a Close frame was sent before.
         if self.protocol.close(Some(frame), key, &mut out).is_err() {
             return Ok(());
         }
@@ -182,17 +179,17 @@ impl<'a> Talk<'a> {
 
     async fn send(&mut self, message: Message) -> Result<(), Finding> {
         let mut out = BytesMut::new();
-        // Refused only to who has closed before, which callers look at.
+        // Fails only if a Close frame was sent before, which callers check.
         if self.protocol.send(message, key, &mut out).is_ok() {
             self.write(out).await?;
         }
         Ok(())
     }
 
-    /// The next thing that the server says, with what it is owed for it sent;
-    /// nothing if that takes longer.
+    /// Returns the next event, after sending the replies that the protocol requires; `None` at the
+    /// deadline.
     async fn next(&mut self, deadline: Instant) -> Result<Option<Event>, Finding> {
-        // Looked at by ourselves: who never stops sending is never waited for.
+        // Checked here too: a server that never stops sending is never waited for below.
         while Instant::now() < deadline {
             let event = self.protocol.receive(&mut self.input);
             let mut out = BytesMut::new();
@@ -238,7 +235,7 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// Sixteen characters that were never sent before.
+/// Returns sixteen random characters.
 fn token() -> String {
     let mut text = String::with_capacity(16);
     for byte in random::<8>() {
@@ -252,13 +249,15 @@ fn key() -> [u8; 4] {
     random()
 }
 
-/// From the operating system, for keys must be unpredictable (RFC 6455 §10.3).
+/// Returns random bytes from the operating system: masking keys must be unpredictable (RFC 6455
+/// §10.3).
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if let Err(error) = getrandom::fill(&mut bytes) {
-        // No socket can be opened without; this is no machine to probe from.
-        crate::log::tell(format_args!("no randomness: {error}"));
-        std::process::exit(1);
+        crate::log::failure(format_args!(
+            "the operating system has no random bytes for keys: {error}"
+        ));
+        crate::log::exit(1);
     }
     bytes
 }

@@ -1,4 +1,4 @@
-//! The report for people: short aligned lines, what is amiss, a verdict.
+//! The report as text: short aligned lines, the findings, and a verdict.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use h2ws::handshake::Offer;
 
 use super::facts::{
-    Capability, Close, Echo, Ending, Facts, Http2, Link, Opening, Socket, Tls, Trust, Verdict,
+    Capability, Close, Echo, Ending, Facts, Http2, Link, Opening, Settings, Socket, Tls, Trust,
+    Verdict,
 };
 use super::finding::{Found, Place, reason_name};
-use super::observe::Settings;
 
-/// Columns of the names.
+/// Width of the column of names.
 const NAME: usize = 13;
 
 pub(super) fn report(facts: &Facts, offer: &Offer) -> String {
     let mut out = Lines(format!("{}\n", facts.target));
-    way(&mut out, facts);
+    addresses(&mut out, facts);
     if let Some(first) = &facts.first {
         link(&mut out, first, true);
     }
@@ -51,8 +51,8 @@ impl Lines {
         let _ = writeln!(self.0, "{name}");
     }
 
-    /// A name and what is to be said of it; what came from outside cannot
-    /// move a terminal's cursor.
+    /// Adds a name and its text. Control characters in the text, which may be the server's, are
+    /// escaped.
     fn line(&mut self, name: &str, text: impl Display) {
         let text = clean(&text.to_string());
         if text.is_empty() {
@@ -75,7 +75,7 @@ fn clean(text: &str) -> String {
     clean
 }
 
-fn way(out: &mut Lines, facts: &Facts) {
+fn addresses(out: &mut Lines, facts: &Facts) {
     if let Some(proxy) = &facts.proxy {
         out.line("proxy", proxy);
     }
@@ -90,7 +90,7 @@ fn link(out: &mut Lines, link: &Link, first: bool) {
     let connect = time(link.connect);
     match link.peer {
         Some(peer) => out.line("TCP", format!("{peer} in {connect}")),
-        // Not reached, or reached by a proxy.
+        // Either the proxy was not reached, or the tunnel is up.
         None if link.connect.is_zero() => {}
         None => out.line("tunnel", format!("in {connect}")),
     }
@@ -113,7 +113,7 @@ fn session(out: &mut Lines, tls: &Tls) {
             "{}, {}, ALPN {}, in {}",
             tls.version.clone().unwrap_or_else(unknown),
             tls.cipher.clone().unwrap_or_else(unknown),
-            tls.alpn.as_deref().unwrap_or("unanswered"),
+            tls.alpn.as_deref().unwrap_or("not answered"),
             time(took)
         ),
     );
@@ -124,10 +124,10 @@ fn certificate(out: &mut Lines, tls: &Tls) {
         Trust::Unknown => return,
         Trust::NotChecked => "not checked (--insecure)".to_owned(),
         Trust::Trusted => "trusted".to_owned(),
-        Trust::Refused(why) => format!("not trusted: {why}"),
+        Trust::Refused(why) => format!("rejected: {why}"),
     };
     let Some(certificate) = &tls.certificate else {
-        return out.line("certificate", format!("not understood, {trust}"));
+        return out.line("certificate", format!("cannot be parsed, {trust}"));
     };
     let by = if certificate.issuer == certificate.subject {
         "itself"
@@ -147,7 +147,7 @@ fn http2(out: &mut Lines, http2: &Http2, offer: &Offer) {
         settings(out, frame, index == 0);
     }
     let capability = match http2.capability {
-        Capability::Unknown | Capability::Absent => "none: no ENABLE_CONNECT_PROTOCOL".to_owned(),
+        Capability::Unknown | Capability::Absent => "ENABLE_CONNECT_PROTOCOL is not set".to_owned(),
         Capability::First => "ENABLE_CONNECT_PROTOCOL in the first SETTINGS".to_owned(),
         Capability::Later(after) => {
             let after = time(after);
@@ -171,7 +171,7 @@ fn http2(out: &mut Lines, http2: &Http2, offer: &Offer) {
 }
 
 fn settings(out: &mut Lines, frame: &Settings, first: bool) {
-    let name = if first { "SETTINGS" } else { "and later" };
+    let name = if first { "SETTINGS" } else { "later" };
     out.line(name, format!("after {}", time(frame.after)));
     for (id, value) in &frame.list {
         out.line("", format!("{id:#x} {} = {value}", setting(*id)));
@@ -212,7 +212,7 @@ fn closely(out: &mut Lines, socket: &Socket, offer: &Offer) {
     );
     let accepted = opening.status.is_success() || opening.status.as_u16() == 101;
     for (name, value) in &opening.headers {
-        if accepted && APART.contains(&name.as_str()) {
+        if accepted && HIDDEN.contains(&name.as_str()) {
             continue;
         }
         let value = String::from_utf8_lossy(value.as_bytes());
@@ -222,7 +222,7 @@ fn closely(out: &mut Lines, socket: &Socket, offer: &Offer) {
         return;
     }
     if !offer.subprotocols.is_empty() || opening.subprotocol.is_some() {
-        let none = || "none of those offered".to_owned();
+        let none = || "none of the offered ones".to_owned();
         out.line(
             "subprotocol",
             opening.subprotocol.clone().unwrap_or_else(none),
@@ -261,10 +261,10 @@ fn echo(socket: &Socket) -> String {
             kind,
             len,
             beginning,
-        } => format!("none; first came {kind} of {len} bytes: {beginning:?}"),
+        } => format!("none; first message: {kind}, {len} bytes: {beginning:?}"),
     };
     if socket.pushed > 0 {
-        let _ = write!(text, "; {} messages unasked", socket.pushed);
+        let _ = write!(text, "; {} unsolicited messages", socket.pushed);
     }
     text
 }
@@ -279,20 +279,20 @@ fn pings(socket: &Socket) -> String {
 
 fn close(socket: &Socket) -> String {
     let Some(close) = &socket.close else {
-        return "not done".to_owned();
+        return "no Close frame from the server".to_owned();
     };
-    let who = if close.by_server {
+    let how = if close.by_server {
         "by the server"
     } else {
         "answered"
     };
-    format!("{who}, {}; then {}", code(close), ending(socket))
+    format!("{how}, {}; then {}", code(close), ending(socket))
 }
 
 fn code(close: &Close) -> String {
     let code = close
         .code
-        .map_or_else(|| "without a code".to_owned(), |code| code.to_string());
+        .map_or_else(|| "no code".to_owned(), |code| code.to_string());
     if close.reason.is_empty() {
         code
     } else {
@@ -304,18 +304,20 @@ fn ending(socket: &Socket) -> String {
     match socket.ending {
         None | Some(Ending::Nothing) => "nothing".to_owned(),
         Some(Ending::EndStream) => "END_STREAM".to_owned(),
-        Some(Ending::EndStreamWithData) => "END_STREAM, in the frame of the Close".to_owned(),
+        Some(Ending::EndStreamWithData) => {
+            "END_STREAM in the DATA frame of the Close frame".to_owned()
+        }
         Some(Ending::Reset(reason)) => format!("RST_STREAM {}", reason_name(reason)),
         Some(Ending::GoAway(reason)) => format!("GOAWAY {}", reason_name(reason)),
         Some(Ending::Disconnected) => "the connection closed".to_owned(),
     }
 }
 
-/// A line for sockets that need only work.
+/// Prints one line for a WebSocket that is not examined closely.
 fn briefly(out: &mut Lines, socket: &Socket) {
     let (name, when) = match socket.place {
         Place::Socket(2) => ("socket 2", "after the first"),
-        _ => ("socket 3", "beside the second"),
+        _ => ("socket 3", "while the second is open"),
     };
     let Some(opening) = &socket.opening else {
         return out.line(name, format!("{when}: no answer"));
@@ -347,15 +349,15 @@ fn finding(out: &mut Lines, found: &Found) {
 
 pub(super) fn verdict(facts: &Facts) -> String {
     let verdict = match facts.verdict() {
-        Verdict::Http2 => "a WebSocket over HTTP/2 works",
-        Verdict::Http1 => "a WebSocket works over HTTP/1.1 only",
-        Verdict::None => "no WebSocket works",
+        Verdict::Http2 => "WebSockets work over HTTP/2",
+        Verdict::Http1 => "WebSockets work over HTTP/1.1 only",
+        Verdict::None => "WebSockets do not work",
     };
     if facts.verdict() == Verdict::Http1 && facts.is_advertised() {
-        let auto = if facts.is_method_refused() {
-            "`connect` finds that out by asking again"
+        let auto = if facts.falls_back() {
+            "`h2ws connect` falls back to it"
         } else {
-            "`connect` needs --http1, for it believes what is advertised"
+            "`h2ws connect` needs --http1, because the server advertises HTTP/2"
         };
         return format!("{verdict}; {auto}");
     }
@@ -363,12 +365,12 @@ pub(super) fn verdict(facts: &Facts) -> String {
         return verdict.to_owned();
     }
     let too = facts.http1.as_ref().is_some_and(|socket| socket.works);
-    let other = if too { "too" } else { "not" };
-    format!("{verdict}, over HTTP/1.1 {other}")
+    let other = if too { "and over" } else { "but not over" };
+    format!("{verdict}, {other} HTTP/1.1")
 }
 
-/// Fields that are shown taken apart, or that say nothing of the server.
-const APART: [&str; 6] = [
+/// Fields that the report shows separately, or that say nothing about the server.
+const HIDDEN: [&str; 6] = [
     "connection",
     "date",
     "sec-websocket-accept",
@@ -390,7 +392,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_cannot_write_to_the_terminal() {
+    fn control_characters_are_escaped() {
         let mut out = Lines(String::new());
         out.line("name", "a\u{1b}[2Jb\r\u{9b}c");
         assert_eq!(out.0, "  name          a\\u{1b}[2Jb\\r\\u{9b}c\n");

@@ -1,54 +1,65 @@
-//! TLS, with a look at the certificate whether it is trusted or not.
+//! TLS handshakes that record the server's certificate, whether it is trusted or not.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{AlertDescription, DigitallySignedStruct, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use super::connect::{BoxIo, HTTP1, Way, with_causes};
 use super::facts::{Certificate, Tls, Trust};
 use super::finding::{Finding, Step};
+use super::io::{BoxIo, HTTP1};
+use crate::error::with_causes;
 use crate::tls::{advice, certificate_error};
 
-/// Shakes hands, offering `alpn`.
+pub(super) struct TlsOptions {
+    pub(super) config: ClientConfig,
+    pub(super) verifier: Arc<dyn ServerCertVerifier>,
+    /// Whether the verifier accepts any certificate.
+    pub(super) insecure: bool,
+}
+
+/// Performs the handshake, offering `alpn`. Stores in `tls` what was learned, even on failure.
 pub(super) async fn handshake(
-    way: &Way,
+    options: &TlsOptions,
+    limit: Duration,
     host: &str,
     alpn: &[&str],
     io: BoxIo,
     tls: &mut Tls,
 ) -> Result<BoxIo, Finding> {
     let failed = |text: String| Finding::Tls(text);
-    let witness = Arc::new(Witness {
-        verifier: way.verifier.clone(),
-        shown: Mutex::default(),
+    let recorder = Arc::new(Recorder {
+        verifier: options.verifier.clone(),
+        recorded: Mutex::default(),
     });
-    let mut config = way.tls.clone();
-    config.dangerous().set_certificate_verifier(witness.clone());
+    let mut config = options.config.clone();
+    config
+        .dangerous()
+        .set_certificate_verifier(recorder.clone());
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
     let began = Instant::now();
-    let shaken = timeout(
-        way.timeout,
+    let result = timeout(
+        limit,
         TlsConnector::from(Arc::new(config)).connect(name, io),
     )
     .await;
-    if let Some((certificate, error)) = witness.take() {
+    if let Some((certificate, error)) = recorder.take() {
         tls.certificate = certificate;
         tls.trust = match error {
             Some(error) => Trust::Refused(error),
-            None if way.insecure => Trust::NotChecked,
+            None if options.insecure => Trust::NotChecked,
             None => Trust::Trusted,
         };
     }
-    let stream = match shaken {
+    let stream = match result {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(explain(&error, alpn)),
         Err(_) => return Err(Finding::Silent(Step::Tls)),
@@ -73,7 +84,7 @@ fn describe(stream: &TlsStream<BoxIo>, tls: &mut Tls) {
         .map(str::to_owned);
 }
 
-/// Tells a bad certificate and a refusal of HTTP/1.1 from all else.
+/// Returns the finding for a failed handshake.
 fn explain(error: &io::Error, alpn: &[&str]) -> Finding {
     let inner = error
         .get_ref()
@@ -94,26 +105,26 @@ fn explain(error: &io::Error, alpn: &[&str]) -> Finding {
     }
 }
 
-/// Lets another verifier decide, and remembers.
+/// A verifier that delegates to another and records certificate and result.
 #[derive(Debug)]
-struct Witness {
+struct Recorder {
     verifier: Arc<dyn ServerCertVerifier>,
-    shown: Mutex<Option<Shown>>,
+    recorded: Mutex<Option<Recorded>>,
 }
 
-/// The certificate, if it can be read, and what was held against it.
-type Shown = (Option<Certificate>, Option<String>);
+/// The certificate, if it can be parsed, and why it was rejected.
+type Recorded = (Option<Certificate>, Option<String>);
 
-impl Witness {
-    fn take(&self) -> Option<Shown> {
-        self.shown
+impl Recorder {
+    fn take(&self) -> Option<Recorded> {
+        self.recorded
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
     }
 }
 
-impl ServerCertVerifier for Witness {
+impl ServerCertVerifier for Recorder {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -129,8 +140,8 @@ impl ServerCertVerifier for Witness {
             rustls::Error::InvalidCertificate(error) => certificate_error(error),
             error => error.to_string(),
         });
-        let shown = (read(end_entity), error);
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+        let recorded = (read(end_entity), error);
+        *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(recorded);
         verified
     }
 
@@ -186,12 +197,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_read() {
+    fn a_certificate_is_parsed() {
         let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-        let mut who = rcgen::DistinguishedName::new();
-        who.push(rcgen::DnType::CommonName, "example");
-        who.push(rcgen::DnType::OrganizationName, "Example Ltd");
-        params.distinguished_name = who;
+        let mut name = rcgen::DistinguishedName::new();
+        name.push(rcgen::DnType::CommonName, "example");
+        name.push(rcgen::DnType::OrganizationName, "Example Ltd");
+        params.distinguished_name = name;
         params.not_before = rcgen::date_time_ymd(2025, 1, 31);
         params.not_after = rcgen::date_time_ymd(2026, 2, 1);
         let key = rcgen::KeyPair::generate().unwrap();

@@ -1,6 +1,6 @@
 //! The configuration file of `h2ws bridge`.
 
-mod mistakes;
+mod errors;
 mod reader;
 mod route;
 mod tls;
@@ -15,15 +15,15 @@ use h2ws::bridge::{BridgeLimits, Routes};
 use h2ws::config::TcpConfig;
 use toml::de::DeTable;
 
-use self::mistakes::Gathered;
+use self::errors::ErrorCollector;
 use self::reader::Section;
-use self::route::Surroundings;
+use self::route::RouteContext;
 use super::upstream::{Clients, RouteClients};
 use crate::tls::{ClientFiles, ServerFiles};
 
-pub(super) use self::mistakes::Mistakes;
+pub(super) use self::errors::ConfigErrors;
 
-/// What a file says. What it does not say is `None`, or the default.
+/// The contents of a configuration file. A missing key is `None` or has its default.
 pub(super) struct Config {
     pub(super) listen: Option<SocketAddr>,
     pub(super) metrics: Option<SocketAddr>,
@@ -40,29 +40,29 @@ pub(super) struct Config {
     pub(super) max_header_list_size: Option<u32>,
     pub(super) connection_idle_timeout: Option<Option<Duration>>,
     pub(super) routes: Routes,
-    /// Those that the routes have of their own.
+    /// The clients of routes with `[route.upstream_tls]`.
     pub(super) clients: RouteClients,
 }
 
 impl Config {
     /// Reads a file.
-    pub(super) fn load(path: &Path, clients: &Clients) -> Result<Self, Mistakes> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
+    pub(super) fn load(path: &Path, clients: &Clients) -> Result<Self, ConfigErrors> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigErrors::unreadable(path, &error))?;
         Self::parse(path, &text, clients)
     }
 
-    fn parse(path: &Path, text: &str, clients: &Clients) -> Result<Self, Mistakes> {
-        let mistakes = RefCell::new(Gathered::new(path, text));
-        // What can be read of a broken file is read, for the mistakes in it.
+    fn parse(path: &Path, text: &str, clients: &Clients) -> Result<Self, ConfigErrors> {
+        let errors = RefCell::new(ErrorCollector::new(path, text));
+        // A file with syntax errors is read as far as possible, to find its other errors.
         let (root, broken) = DeTable::parse_recoverable(text);
         for error in &broken {
             let span = error.span().unwrap_or_default();
             let what = error.message().trim_end();
-            mistakes.borrow_mut().add_broken(&span, what);
+            errors.borrow_mut().add_broken(&span, what);
         }
-        let config = Self::read(path, reader::table(&root, &mistakes), clients);
-        mistakes.into_inner().result(config)
+        let config = Self::read(path, reader::table(&root, &errors), clients);
+        errors.into_inner().result(config)
     }
 
     fn read(path: &Path, mut root: Section<'_>, clients: &Clients) -> Option<Self> {
@@ -102,11 +102,11 @@ impl Config {
         let client = |files: &ClientFiles| {
             clients.of_route(files, metrics.is_some(), &tcp, &mut own.borrow_mut())
         };
-        let surroundings = Surroundings {
+        let context = RouteContext {
             path,
             client: &client,
         };
-        let routes = routes(&mut root, limits, &surroundings);
+        let routes = routes(&mut root, limits, &context);
         root.finish();
         Some(Self {
             listen,
@@ -129,20 +129,20 @@ impl Config {
     }
 }
 
-/// More is a mistake of typing.
+/// Upper bound of counts; more is most likely a typing error.
 const COUNT: u64 = 1_000_000_001;
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     crate::args::address(text).map_err(|error| format!("{text:?}: {error}"))
 }
 
-/// TCP connections, to clients and upstreams.
+/// Reads `[tcp]`, for connections to clients and upstreams.
 fn tcp(root: &mut Section<'_>) -> TcpConfig {
     let mut tcp = TcpConfig::default();
     let Some(mut section) = root.section("tcp") else {
         return tcp;
     };
-    if let Some(idle) = section.parsed("keepalive_idle", reader::duration_or_none) {
+    if let Some(idle) = section.duration_or_none("keepalive_idle") {
         tcp = tcp.keepalive_idle(idle);
     }
     if let Some(interval) = section.duration("keepalive_interval") {
@@ -151,7 +151,7 @@ fn tcp(root: &mut Section<'_>) -> TcpConfig {
     if let Some(probes) = section.integer("keepalive_probes", 1..128) {
         tcp = tcp.keepalive_probes(probes as u32);
     }
-    if let Some(timeout) = section.parsed("user_timeout", reader::duration_or_none) {
+    if let Some(timeout) = section.duration_or_none("user_timeout") {
         tcp = tcp.user_timeout(timeout);
     }
     section.finish();
@@ -161,13 +161,13 @@ fn tcp(root: &mut Section<'_>) -> TcpConfig {
 fn routes(
     root: &mut Section<'_>,
     limits: BridgeLimits,
-    surroundings: &Surroundings<'_>,
+    context: &RouteContext<'_>,
 ) -> Option<Routes> {
     let sections = root.sections("route");
     if sections.is_empty() {
-        // Not on top of a mistake in the word itself.
+        // Not in addition to a syntax error, or an error in the key itself.
         if root.item("route").is_none() && !root.is_broken() {
-            root.mistake(&(0..0), "there is no [[route]]");
+            root.error(&(0..0), "the file has no [[route]]; add at least one");
         }
         return None;
     }
@@ -177,29 +177,29 @@ fn routes(
     for section in sections {
         let span = section.span.clone();
         let line = root.line(&span);
-        // Those of a route with other mistakes clash, too.
+        // A route with other errors is checked for conflicts too.
         let mut name = section.peek("name").map(str::to_owned);
         let host = section.peek("host").unwrap_or("*").to_ascii_lowercase();
         let mut place = (host, section.peek("path").unwrap_or("/*").to_owned());
-        let route = route::read(section, surroundings);
+        let route = route::read(section, context);
         if let Some(route) = &route {
             place = (route.host(), route.path());
             name = Some(route.name().to_owned());
         }
         if let Some(first) = places.insert(place, line) {
             let what = format!("the route on line {first} is for the same host and path");
-            root.mistake(&span, what);
+            root.error(&span, what);
             table = None;
         } else if let Some(name) = name
             && let Some(first) = names.insert(name.clone(), line)
         {
             let what = format!("the route on line {first} has the same name, {name}");
-            root.mistake(&span, what);
+            root.error(&span, what);
             table = None;
         }
         table = table.zip(route).map(|(table, route)| table.route(route));
     }
-    // Conflicts were told above, with their lines.
+    // Conflicts were reported above, with their lines.
     table?.build().ok()
 }
 
@@ -215,38 +215,38 @@ mod tests {
     fn parse(text: &str) -> Result<Config, Vec<String>> {
         let clients = Clients {
             insecure: false,
-            watched: false,
+            metrics: false,
             observer: Arc::new(Connections::default()),
             tcp: crate::args::TcpArgs::default(),
             of_routes: RouteClients::new(),
         };
         let parsed = Config::parse(Path::new("f"), text, &clients);
-        parsed.map_err(|mistakes| mistakes.lines().collect())
+        parsed.map_err(|errors| errors.lines().collect())
     }
 
     #[track_caller]
-    fn mistakes(text: &str) -> Vec<String> {
+    fn errors(text: &str) -> Vec<String> {
         match parse(text) {
-            Ok(_) => panic!("no mistake in {text}"),
-            Err(mistakes) => mistakes,
+            Ok(_) => panic!("no errors in {text}"),
+            Err(errors) => errors,
         }
     }
 
     #[track_caller]
-    fn names(route: &str, line: usize, what: &str) {
+    fn reports(route: &str, line: usize, what: &str) {
         let text = format!("[[route]]\nto = \"ws://a\"\n{route}");
-        let found = mistakes(&text);
+        let found = errors(&text);
         let place = format!("f:{line}: ");
-        let told = |mistake: &String| mistake.starts_with(&place) && mistake.contains(what);
+        let is_it = |error: &String| error.starts_with(&place) && error.contains(what);
         assert!(
-            found.iter().any(told),
+            found.iter().any(is_it),
             "no {what:?} on line {line}: {found:?}"
         );
     }
 
     #[test]
-    fn the_example_is_without_mistakes_and_means_what_it_says() {
-        let config = parse(EXAMPLE).expect("no mistakes");
+    fn the_example_is_valid_and_has_the_documented_values() {
+        let config = parse(EXAMPLE).expect("no errors");
         assert_eq!(config.listen, Some(([127, 0, 0, 1], 8443).into()));
         assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9443).into()));
         assert_eq!(config.cleartext, Some(true));
@@ -262,19 +262,19 @@ mod tests {
         assert_eq!(chat.upstreams().len(), 2);
     }
 
-    /// What the example shows as commented out, and its defaults.
+    /// Including keys that the example shows commented out.
     #[test]
     fn every_key_is_in_the_example() {
         let wrong = "nothing = 1\n[tls]\nnothing = 1\n[upstream_tls]\nnothing = 1\n[limits]\nnothing = 1\n[tcp]\nnothing = 1\n[[route]]\n\
                      to = \"ws://a\"\nnothing = 1\n[route.timeouts]\nnothing = 1\n\
                      [route.upstream_tls]\nnothing = 1\n[route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
                      [route.check]\ntcp = true\nnothing = 1\n[route.request_headers]\nnothing = 1\n";
-        let told = mistakes(wrong).join("\n");
-        let known = told
+        let reported = errors(wrong).join("\n");
+        let known = reported
             .lines()
-            .filter_map(|line| line.split_once("there are "));
+            .filter_map(|line| line.split_once("expected one of "));
         let known: Vec<_> = known.flat_map(|(_, keys)| keys.split(", ")).collect();
-        assert!(known.len() > 58, "{told}");
+        assert!(known.len() > 58, "{reported}");
         for key in known {
             let shown = |line: &str| {
                 let line = line.trim_start_matches(['#', ' ', '[']);
@@ -289,79 +289,59 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_lines() {
-        names("host = \"a:1\"", 3, "\"a:1\" is no host");
-        names("path = \"chat\"", 3, "\"chat\" is no path");
-        names("path = 1", 3, "path must be a string, not a whole number");
-        names(
-            "allowed_origins = [\n\"https://a\",\n\"b\"]",
-            5,
-            "\"b\" is not an origin",
-        );
-        names("version = \"h3\"", 3, "none of auto");
-        names("max_sockets = -1", 3, "from 0 to");
-        names(
-            "max_sockets = 1.5",
-            3,
-            "a whole number, not a number with a point",
-        );
-        names("strip_prefix = \"yes\"", 3, "true or false, not a string");
-        names("resolve_every = \"10\"", 3, "no duration");
-        names("[tcp]\nuser_timeout = \"never\"", 4, "no duration");
-        names("[tcp]\nkeepalive_probes = 0", 4, "from 1 to 127");
-        names("timeout = \"1s\"", 3, "unknown key \"timeout\"");
-        names("timeouts = 1", 3, "timeouts must be a table");
-        names("[route.timeouts]\nidle = \"0s\"", 4, "more than nothing");
-        names(
-            "[route.affinity]\ncookie = \"a b\"",
-            4,
-            "no name of a cookie",
-        );
-        names("[route.affinity]\n\n", 3, "goes by one of");
-        names(
+    fn errors_are_reported_with_their_lines() {
+        reports("host = \"a:1\"", 3, "\"a:1\"");
+        reports("path = \"chat\"", 3, "\"chat\"");
+        reports("path = 1", 3, "path must be a string, not an integer");
+        reports("allowed_origins = [\n\"https://a\",\n\"b\"]", 5, "\"b\"");
+        reports("version = \"h3\"", 3, "expected auto");
+        reports("max_sockets = -1", 3, "from 0 to");
+        reports("max_sockets = 1.5", 3, "an integer, not a float");
+        reports("strip_prefix = \"yes\"", 3, "true or false, not a string");
+        reports("resolve_every = \"10\"", 3, "invalid duration");
+        reports("[tcp]\nuser_timeout = \"never\"", 4, "invalid duration");
+        reports("[tcp]\nkeepalive_probes = 0", 4, "from 1 to 127");
+        reports("timeout = \"1s\"", 3, "unknown key \"timeout\"");
+        reports("timeouts = 1", 3, "timeouts must be a table");
+        reports("[route.timeouts]\nidle = \"0s\"", 4, "greater than zero");
+        reports("[route.affinity]\ncookie = \"a b\"", 4, "\"a b\"");
+        reports("[route.affinity]\n\n", 3, "exactly one of");
+        reports(
             "[route.affinity]\ncookie = \"a\"\nclient = true",
             3,
-            "goes by one of",
+            "exactly one of",
         );
-        names("[route.affinity]\nheader = \"a b\"", 4, "header: ");
-        names(
+        reports("[route.affinity]\nheader = \"a b\"", 4, "header: ");
+        reports(
             "[route.affinity]\nclient = true\nattributes = \"\"",
             5,
-            "of a cookie",
+            "requires cookie",
         );
-        names(
+        reports(
             "[route.ejection]\nfailures = \"3\"",
             4,
-            "a whole number, not a string",
+            "an integer, not a string",
         );
-        names(
+        reports(
             "[route.check]\ntcp = true\nexpect = 200",
             5,
-            "for checks by http",
+            "requires http",
         );
-        names(
+        reports(
             "[route.check]\nhttp = \"/\"\nexpect = \"299-200\"",
             5,
             "must be a status",
         );
-        names("[route.check]\nhttp = \"x\"", 4, "is no path");
-        names("[route.check]\ninterval = \"1s\"", 3, "is one of");
-        names(
-            "[route.request_headers.set]\nhost = \"a\"",
-            4,
-            "own business",
-        );
-        names(
-            "[route.response_headers]\nremove = [\"a b\"]",
-            4,
-            "no name of a header",
-        );
-        names(
+        reports("[route.check]\nhttp = \"x\"", 4, "\"x\"");
+        reports("[route.check]\ninterval = \"1s\"", 3, "exactly one of");
+        reports("[route.request_headers.set]\nhost = \"a\"", 4, "host");
+        reports("[route.response_headers]\nremove = [\"a b\"]", 4, "\"a b\"");
+        reports(
             "[route.response_headers]\nremove = [1]",
             4,
-            "must be strings",
+            "must contain strings",
         );
-        names(
+        reports(
             "[route.request_headers.set]\na = 1",
             4,
             "a must be a string",
@@ -369,46 +349,46 @@ mod tests {
     }
 
     #[test]
-    fn routes_need_an_upstream_and_a_place_of_their_own() {
-        let told = |text: &str, line: usize, what: &str| {
-            let found = mistakes(text);
+    fn routes_need_an_upstream_and_a_unique_name_and_pattern() {
+        let reports_in = |text: &str, line: usize, what: &str| {
+            let found = errors(text);
             let place = format!("f:{line}: ");
-            let told = |one: &String| one.starts_with(&place) && one.contains(what);
+            let is_it = |one: &String| one.starts_with(&place) && one.contains(what);
             assert!(
-                found.iter().any(told),
+                found.iter().any(is_it),
                 "no {what:?} on line {line}: {found:?}"
             );
         };
-        told("", 1, "there is no [[route]]");
-        names("name = \"chat\"\nvia = \"a b\"", 4, "no name for Via");
-        told("[route]\nto = \"ws://a\"", 1, "[[route]]");
-        told("[[route]]\n", 1, "needs an upstream");
-        told("[[route]]\nto = []", 2, "no upstream");
-        told("[[route]]\nto = \"ftp://a\"", 2, "scheme must be");
-        told(
-            "[[route]]\nto = [\"ws://a\",\n\"tcp://b\"]",
-            3,
-            "needs a port",
-        );
-        told("[[route]]\nto = [\"ws://a\", \"ws://a\"]", 1, "named twice");
-        told("[[route]]\nto = \"tcp://a:1\"", 1, "allowed origins");
-        told(
+        reports_in("", 1, "has no [[route]]");
+        reports("name = \"chat\"\nvia = \"a b\"", 4, "\"a b\"");
+        reports_in("[route]\nto = \"ws://a\"", 1, "[[route]]");
+        reports_in("[[route]]\n", 1, "requires an upstream");
+        reports_in("[[route]]\nto = []", 2, "upstream");
+        reports_in("[[route]]\nto = \"ftp://a\"", 2, "ftp");
+        reports_in("[[route]]\nto = [\"ws://a\",\n\"tcp://b\"]", 3, "port");
+        reports_in("[[route]]\nto = [\"ws://a\", \"ws://a\"]", 1, "ws://a");
+        reports_in("[[route]]\nto = \"tcp://a:1\"", 1, "origins");
+        reports_in(
             "[[route]]\nto = \"ws://a\"\n[[route]]\nto = \"ws://b\"",
             3,
             "line 1 is for the same",
         );
-        told(
+        reports_in(
             "[[route]]\nname = \"*/b\"\nto = \"ws://a\"\n[[route]]\npath = \"/b\"\nto = \"ws://b\"",
             4,
             "same name",
         );
-        told(
+        reports_in(
             "listen = \"a\"\n[[route]]\nto = \"ws://a\"",
             1,
-            "not an address",
+            "expected an address",
         );
-        told("[tls]\n[[route]]\nto = \"ws://a\"", 1, "[tls] needs cert");
-        told(
+        reports_in(
+            "[tls]\n[[route]]\nto = \"ws://a\"",
+            1,
+            "[tls] requires cert",
+        );
+        reports_in(
             "[tls]\ncert = \"none.pem\"\nkey = \"none.key\"\n[[route]]\nto = \"ws://a\"",
             3,
             "none.key: No such file",
@@ -416,8 +396,8 @@ mod tests {
     }
 
     #[test]
-    fn broken_toml_does_not_hide_other_mistakes() {
-        let found = mistakes("listen = \n[[route]]\nto = \"ftp://a\"\nx = [1\n");
+    fn syntax_errors_do_not_hide_other_errors() {
+        let found = errors("listen = \n[[route]]\nto = \"ftp://a\"\nx = [1\n");
         assert!(
             found.iter().any(|one| one.starts_with("f:1: ")),
             "{found:?}"

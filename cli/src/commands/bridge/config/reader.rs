@@ -1,5 +1,5 @@
-//! Tables of TOML, read key by key: wrong types, wrong values and keys that
-//! nobody asked for become mistakes, each with its line, and reading goes on.
+//! Reads TOML tables key by key. A wrong type, a wrong value or an unknown key becomes an error with
+//! its line, and reading continues.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,49 +11,52 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistakes::Gathered;
+use super::errors::ErrorCollector;
 
 pub(super) type Span = Range<usize>;
 
-/// A table being read. Dropped by [`finish`](Self::finish), which tells of the
-/// keys that are left.
+/// A table that is being read. [`finish`](Self::finish) reports the keys that were not read.
 pub(super) struct Section<'a> {
     table: &'a DeTable<'a>,
     pub(super) span: Span,
-    mistakes: &'a RefCell<Gathered>,
+    errors: &'a RefCell<ErrorCollector>,
     known: BTreeSet<&'static str>,
 }
 
-/// A value that may be of several types.
+/// A value for which several types are allowed.
 pub(super) struct Item<'a> {
     value: &'a DeValue<'a>,
     pub(super) span: Span,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(table: &'a DeTable<'a>, span: Span, mistakes: &'a RefCell<Gathered>) -> Self {
+    pub(super) fn new(
+        table: &'a DeTable<'a>,
+        span: Span,
+        errors: &'a RefCell<ErrorCollector>,
+    ) -> Self {
         Self {
             table,
             span,
-            mistakes,
+            errors,
             known: BTreeSet::new(),
         }
     }
 
-    pub(super) fn mistake(&self, span: &Span, what: impl Display) {
-        self.mistakes.borrow_mut().add(span, what);
+    pub(super) fn error(&self, span: &Span, what: impl Display) {
+        self.errors.borrow_mut().add(span, what);
     }
 
     pub(super) fn line(&self, span: &Span) -> usize {
-        self.mistakes.borrow().line(span)
+        self.errors.borrow().line(span)
     }
 
-    /// Whether the file is no TOML in some place.
+    /// Whether the file has syntax errors.
     pub(super) fn is_broken(&self) -> bool {
-        self.mistakes.borrow().is_broken()
+        self.errors.borrow().is_broken()
     }
 
-    /// A string, if there is one, before it is read.
+    /// Returns a string without marking its key as read, and without reporting errors.
     pub(super) fn peek(&self, key: &str) -> Option<&'a str> {
         as_str(self.table.get(key)?.get_ref())
     }
@@ -77,7 +80,7 @@ impl<'a> Section<'a> {
         let read = read(value);
         if read.is_none() {
             let what = format!("{key} must be {wanted}, not {}", kind(value));
-            self.mistake(&span, what);
+            self.error(&span, what);
         }
         read.map(|read| (read, span))
     }
@@ -96,19 +99,19 @@ impl<'a> Section<'a> {
 
     pub(super) fn integer(&mut self, key: &'static str, range: Range<u64>) -> Option<u64> {
         let read = |value: &DeValue<'_>| as_integer(value);
-        let (text, span) = self.typed(key, "a whole number", read)?;
+        let (text, span) = self.typed(key, "an integer", read)?;
         match text {
             Some(number) if range.contains(&number) => Some(number),
             _ => {
                 let last = range.end - 1;
                 let what = format!("{key} must be from {} to {last}", range.start);
-                self.mistake(&span, what);
+                self.error(&span, what);
                 None
             }
         }
     }
 
-    /// A string that `read` makes something of.
+    /// Reads a string and parses it.
     pub(super) fn parsed<T, E: Display>(
         &mut self,
         key: &'static str,
@@ -118,7 +121,7 @@ impl<'a> Section<'a> {
         match read(text) {
             Ok(read) => Some(read),
             Err(error) => {
-                self.mistake(&span, format_args!("{key}: {error}"));
+                self.error(&span, format_args!("{key}: {error}"));
                 None
             }
         }
@@ -128,17 +131,12 @@ impl<'a> Section<'a> {
         self.parsed(key, duration)
     }
 
-    /// A duration, or `Some(None)` for `"none"`.
+    /// Reads a duration, or `Some(None)` for `"none"`.
     pub(super) fn duration_or_none(&mut self, key: &'static str) -> Option<Option<Duration>> {
-        self.parsed(key, |text| match text {
-            "none" => Ok(None),
-            text => duration(text)
-                .map(Some)
-                .map_err(|error| format!("{error}, nor \"none\"")),
-        })
+        self.parsed(key, duration_or_none)
     }
 
-    /// Strings, each with its place; a single one may stand alone.
+    /// Reads an array of strings, or a single string, each with its place.
     pub(super) fn strings(&mut self, key: &'static str) -> Vec<(&'a str, Span)> {
         let Some(Item { value, span }) = self.item(key) else {
             return Vec::new();
@@ -152,22 +150,22 @@ impl<'a> Section<'a> {
                         Some(text) => read.push((text, item.span())),
                         None => {
                             let kind = kind(item.get_ref());
-                            let what = format!("{key} must be strings, not {kind}");
-                            self.mistake(&item.span(), what);
+                            let what = format!("{key} must contain strings, not {kind}");
+                            self.error(&item.span(), what);
                         }
                     }
                 }
             }
             value => {
                 let kind = kind(value);
-                let what = format!("{key} must be a string or several in brackets, not {kind}");
-                self.mistake(&span, what);
+                let what = format!("{key} must be a string or an array of strings, not {kind}");
+                self.error(&span, what);
             }
         }
         read
     }
 
-    /// Keys and strings of a table that may have any keys.
+    /// Reads a table of strings with arbitrary keys.
     pub(super) fn pairs(&mut self, key: &'static str) -> Vec<(&'a str, &'a str, Span)> {
         let Some((table, _)) = self.typed(key, "a table", as_table) else {
             return Vec::new();
@@ -179,7 +177,7 @@ impl<'a> Section<'a> {
                 None => {
                     let kind = kind(value.get_ref());
                     let what = format!("{} must be a string, not {kind}", name.get_ref());
-                    self.mistake(&value.span(), what);
+                    self.error(&value.span(), what);
                 }
             }
         }
@@ -188,13 +186,13 @@ impl<'a> Section<'a> {
 
     pub(super) fn section(&mut self, key: &'static str) -> Option<Self> {
         let (table, span) = self.typed(key, "a table", as_table)?;
-        // Where its head is: the span of `[a.b]` may be that of its keys.
+        // The span of its header: the table's own span may be that of its keys.
         let head = self.table.get_key_value(key);
         let span = head.map_or(span, |(key, _)| key.span());
-        Some(Self::new(table, span, self.mistakes))
+        Some(Self::new(table, span, self.errors))
     }
 
-    /// `[[key]]` as often as it is there.
+    /// Reads an array of tables, `[[key]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let read = |value: &'a DeValue<'a>| match value {
             DeValue::Array(items) => Some(items),
@@ -207,14 +205,14 @@ impl<'a> Section<'a> {
         let mut sections = Vec::new();
         for item in items {
             match as_table(item.get_ref()) {
-                Some(table) => sections.push(Self::new(table, item.span(), self.mistakes)),
-                None => self.mistake(&item.span(), format_args!("{key} must be {wanted}")),
+                Some(table) => sections.push(Self::new(table, item.span(), self.errors)),
+                None => self.error(&item.span(), format_args!("{key} must be {wanted}")),
             }
         }
         sections
     }
 
-    /// Tells of keys that nobody asked for.
+    /// Reports the keys that were not read.
     pub(super) fn finish(self) {
         for key in self.table.keys() {
             let name: &Cow<'_, str> = key.get_ref();
@@ -222,8 +220,8 @@ impl<'a> Section<'a> {
                 continue;
             }
             let known: Vec<_> = self.known.iter().copied().collect();
-            let what = format!("unknown key {name:?}; there are {}", known.join(", "));
-            self.mistake(&key.span(), what);
+            let what = format!("unknown key {name:?}; expected one of {}", known.join(", "));
+            self.error(&key.span(), what);
         }
     }
 }
@@ -238,7 +236,7 @@ impl<'a> Item<'a> {
         matches!(self.value, DeValue::Array(items) if items.is_empty())
     }
 
-    /// `None` if it is no integer, `Some(None)` if one that is out of range.
+    /// Returns `None` if it is not an integer, `Some(None)` if it is out of range.
     pub(super) fn as_integer(&self) -> Option<Option<u64>> {
         as_integer(self.value)
     }
@@ -268,25 +266,24 @@ fn as_integer(value: &DeValue<'_>) -> Option<Option<u64>> {
 fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "several values in brackets",
+        DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
 }
 
-/// The text behind a value and its place.
+/// Returns the root table as a section.
 pub(super) fn table<'a>(
     root: &'a Spanned<DeTable<'a>>,
-    mistakes: &'a RefCell<Gathered>,
+    errors: &'a RefCell<ErrorCollector>,
 ) -> Section<'a> {
-    Section::new(root.get_ref(), root.span(), mistakes)
+    Section::new(root.get_ref(), root.span(), errors)
 }
 
 const UNITS: [(&str, u64); 5] = [
-    // Before those that its end is one of.
     ("ms", 1),
     ("s", 1_000),
     ("m", 60_000),
@@ -294,26 +291,28 @@ const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
 ];
 
-/// As [`duration`], or `none`.
-pub(super) fn duration_or_none(text: &str) -> Result<Option<Duration>, String> {
+/// Parses a duration, or `none`.
+fn duration_or_none(text: &str) -> Result<Option<Duration>, String> {
     match text {
         "none" => Ok(None),
-        text => duration(text).map(Some),
+        text => duration(text)
+            .map(Some)
+            .map_err(|error| format!("{error}, or none")),
     }
 }
 
-/// Such as `250ms`, `10s`, `5m`, `1h`, `1d`; not nothing.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("{text:?} is no duration such as 250ms, 10s, 5m, 1h or 1d");
+/// Parses a duration such as `250ms`, `10s`, `5m`, `1h` or `1d`; zero is an error.
+fn duration(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("invalid duration {text:?}; expected e.g. 250ms, 10s, 5m, 1h or 1d");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = UNITS.iter().find(|(name, _)| *name == unit.trim_start());
     let (_, milliseconds) = unit.ok_or_else(invalid)?;
     let number: u64 = number.parse().map_err(|_| invalid())?;
     match number.checked_mul(*milliseconds) {
-        Some(0) => Err("must be more than nothing".to_owned()),
+        Some(0) => Err("must be greater than zero".to_owned()),
         Some(total) if total <= 86_400_000 * 365 => Ok(Duration::from_millis(total)),
-        _ => Err(format!("{text:?} is more than a year")),
+        _ => Err(format!("{text:?} is longer than the maximum of 365d")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A `[[route]]` of the file.
+//! Reads a `[[route]]`.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -11,23 +11,23 @@ use h2ws::{Client, HttpVersion};
 
 use super::reader::{Section, Span};
 use super::tls;
-use crate::Failure;
+use crate::error::Failure;
 use crate::tls::ClientFiles;
 
-/// What a route needs beside its section.
-pub(super) struct Surroundings<'a> {
-    /// The file.
+/// What is needed to read a route besides its section.
+pub(super) struct RouteContext<'a> {
+    /// The configuration file.
     pub(super) path: &'a Path,
-    /// Makes a client of the route's own.
+    /// Makes a client for `[route.upstream_tls]`.
     pub(super) client: &'a dyn Fn(&ClientFiles) -> Result<Client, Failure>,
 }
 
-/// Reads a route; `None` if there is a mistake that it cannot be without.
-pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Route> {
+/// Reads a route; `None` if an error makes it unusable.
+pub(super) fn read(mut section: Section<'_>, context: &RouteContext<'_>) -> Option<Route> {
     let place = place(&mut section);
     let upstreams = upstreams(&mut section);
     let origins = origins(&mut section);
-    // All of it is read, for its mistakes, before anything is given up.
+    // Everything is read, to find all errors.
     let complete = place.is_some();
     let route = match place {
         Some(route) => route,
@@ -35,7 +35,7 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
     };
     let route = settings(&mut section, route);
     let route = timeouts(&mut section, route);
-    let route = client(&mut section, route, around);
+    let route = client(&mut section, route, context);
     let route = headers(&mut section, route);
     let route = affinity(&mut section, route);
     let route = ejection(&mut section, route);
@@ -63,7 +63,7 @@ fn built(section: &mut Section<'_>, route: RouteBuilder) -> Option<Route> {
         _ => None,
     };
     let span = named.map_or(section.span.clone(), |item| item.span);
-    section.mistake(&span, error);
+    section.error(&span, error);
     None
 }
 
@@ -71,13 +71,13 @@ fn place(section: &mut Section<'_>) -> Option<RouteBuilder> {
     let host = section.string("host");
     let path = section.string("path");
     let mut fits = true;
-    // Each alone first, so that each mistake is told.
+    // Each is checked alone first, so that both errors are reported.
     for (host, path, place) in [
         (host.as_ref().map_or("*", |(host, _)| host), "/*", &host),
         ("*", path.as_ref().map_or("/*", |(path, _)| path), &path),
     ] {
         if let (Err(error), Some((_, span))) = (Route::builder(host, path), place) {
-            section.mistake(span, error);
+            section.error(span, error);
             fits = false;
         }
     }
@@ -86,23 +86,25 @@ fn place(section: &mut Section<'_>) -> Option<RouteBuilder> {
     Route::builder(host, path).ok().filter(|_| fits)
 }
 
-/// The upstreams, if all can be read.
+/// Reads the upstreams; `None` if any is invalid.
 fn upstreams(section: &mut Section<'_>) -> Option<Vec<Upstream>> {
     let version = section.parsed("version", |version| match version {
         "auto" => Ok(HttpVersion::Auto),
         "http1" => Ok(HttpVersion::Http1),
         "http2" => Ok(HttpVersion::Http2),
-        other => Err(format!("{other:?} is none of auto, http1, http2")),
+        other => Err(format!(
+            "invalid version {other:?}; expected auto, http1 or http2"
+        )),
     });
     let there = section.item("to");
     let urls = section.strings("to");
     if let Some(item) = there.as_ref().filter(|item| item.is_empty()) {
-        section.mistake(&item.span, "the route has no upstream");
+        section.error(&item.span, "the route has no upstream");
     }
     if there.is_none() {
-        section.mistake(
+        section.error(
             &section.span,
-            "the route needs an upstream: to = \"ws://…\"",
+            "the route requires an upstream: to = \"ws://…\"",
         );
     }
     let mut upstreams = Vec::new();
@@ -110,13 +112,13 @@ fn upstreams(section: &mut Section<'_>) -> Option<Vec<Upstream>> {
     for (url, span) in urls {
         match url.parse::<Upstream>() {
             Ok(upstream) => upstreams.push(upstream.version(version.unwrap_or_default())),
-            Err(error) => section.mistake(&span, format_args!("{url}: {error}")),
+            Err(error) => section.error(&span, format_args!("{url}: {error}")),
         }
     }
     (upstreams.len() == all && all > 0).then_some(upstreams)
 }
 
-/// `None` for a mistake, `Some(None)` for nothing said.
+/// Reads the allowed origins; `None` for an error, `Some(None)` if the key is missing.
 fn origins(section: &mut Section<'_>) -> Option<Option<AllowedOrigins>> {
     if section.item("allowed_origins").is_none() {
         return Some(None);
@@ -128,7 +130,7 @@ fn origins(section: &mut Section<'_>) -> Option<Option<AllowedOrigins>> {
         if origin == "same-host" {
             same_host = true;
         } else if let Err(error) = AllowedOrigins::parse([origin]) {
-            section.mistake(&span, error);
+            section.error(&span, error);
             fits = false;
         } else {
             valid.push(origin);
@@ -156,7 +158,7 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
         if let Some(name) = item.as_str() {
             match name.parse::<HostPort>() {
                 Ok(name) => route = route.upstream_host(name),
-                Err(_) => section.mistake(&item.span, invalid_host("upstream_host", name)),
+                Err(_) => section.error(&item.span, invalid_host("upstream_host", name)),
             }
         } else if let Some(own) = section.boolean("upstream_host") {
             route = route.upstream_host(own);
@@ -223,14 +225,14 @@ fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
 fn client(
     section: &mut Section<'_>,
     route: RouteBuilder,
-    around: &Surroundings<'_>,
+    context: &RouteContext<'_>,
 ) -> RouteBuilder {
-    let Some(files) = tls::upstream(around.path, section) else {
+    let Some(files) = tls::upstream(context.path, section) else {
         return route;
     };
-    // Each file is good alone; what is left is wrong with them together.
-    let client = (around.client)(&files);
-    route.client(kept(section, &section.span, client))
+    // Each file is valid by itself; this reports errors of their combination.
+    let client = (context.client)(&files);
+    route.client(valid_or_report(section, &section.span, client))
 }
 
 fn headers(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
@@ -245,18 +247,22 @@ fn rules(section: &mut Section<'_>, key: &'static str) -> HeaderRules {
         return rules;
     };
     for (name, span) in section.strings("remove") {
-        rules = kept(&section, &span, rules.clone().remove(name)).unwrap_or(rules);
+        rules = valid_or_report(&section, &span, rules.clone().remove(name)).unwrap_or(rules);
     }
     for (name, value, span) in section.pairs("set") {
-        rules = kept(&section, &span, rules.clone().set(name, value)).unwrap_or(rules);
+        rules = valid_or_report(&section, &span, rules.clone().set(name, value)).unwrap_or(rules);
     }
     section.finish();
     rules
 }
 
-/// The value, or the mistake.
-fn kept<T, E: Display>(section: &Section<'_>, span: &Span, read: Result<T, E>) -> Option<T> {
-    read.map_err(|error| section.mistake(span, error)).ok()
+/// Returns the value, or reports the error.
+fn valid_or_report<T, E: Display>(
+    section: &Section<'_>,
+    span: &Span,
+    read: Result<T, E>,
+) -> Option<T> {
+    read.map_err(|error| section.error(span, error)).ok()
 }
 
 fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
@@ -269,11 +275,11 @@ fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     let client = section.boolean("client");
     let ways = [cookie.is_some(), header.is_some(), client == Some(true)];
     if ways.into_iter().filter(|way| *way).count() != 1 {
-        let what = "[route.affinity] goes by one of: cookie, header, client = true";
-        section.mistake(&section.span, what);
+        let what = "[route.affinity] requires exactly one of cookie, header, client = true";
+        section.error(&section.span, what);
     }
     if let (Some((_, span)), None) = (&attributes, &cookie) {
-        section.mistake(span, "attributes are of a cookie");
+        section.error(span, "attributes requires cookie");
     }
     let affinity = match (cookie, header) {
         (Some((name, span)), _) => {
@@ -281,7 +287,7 @@ fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
                 Some((attributes, _)) => Affinity::cookie_with(name, attributes),
                 None => Affinity::cookie(name),
             };
-            kept(&section, &span, affinity)
+            valid_or_report(&section, &span, affinity)
         }
         (None, Some(name)) => Some(Affinity::header(name)),
         (None, None) => client.unwrap_or_default().then(Affinity::client),
@@ -298,11 +304,11 @@ fn ejection(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     if let Some(failures) = section.integer("failures", 0..1_000_001) {
         ejection = ejection.failures(failures as u32);
     }
-    if let Some(first) = section.duration("base_ejection_time") {
-        ejection = ejection.base_ejection_time(first);
+    if let Some(time) = section.duration("base_ejection_time") {
+        ejection = ejection.base_ejection_time(time);
     }
-    if let Some(longest) = section.duration("max_ejection_time") {
-        ejection = ejection.max_ejection_time(longest);
+    if let Some(time) = section.duration("max_ejection_time") {
+        ejection = ejection.max_ejection_time(time);
     }
     if let Some(counted) = section.boolean("gateway_errors") {
         ejection = ejection.gateway_errors(counted);
@@ -317,28 +323,28 @@ fn check(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     };
     let http = section.parsed("http", Check::http);
     let tcp = section.boolean("tcp") == Some(true);
-    // Asked for a second time: there may be one that cannot be read.
-    let asks = section.item("http").is_some();
-    if asks == tcp {
-        let what = "[route.check] is one of: http = \"/path\", tcp = true";
-        section.mistake(&section.span, what);
+    // `http` above is `None` for an invalid path too.
+    let is_http = section.item("http").is_some();
+    if is_http == tcp {
+        let what = "[route.check] requires exactly one of http = \"/path\", tcp = true";
+        section.error(&section.span, what);
     }
     let mut check = http.unwrap_or_else(Check::tcp);
     if let Some(item) = section.item("expect") {
         match expect(&item) {
-            Some((first, last)) if asks => check = check.expect(first..=last),
-            Some(_) => section.mistake(&item.span, "expect is for checks by http"),
+            Some((first, last)) if is_http => check = check.expect(first..=last),
+            Some(_) => section.error(&item.span, "expect requires http = \"/path\""),
             None => {
-                let what = "expect must be a status such as 204, or several such as \"200-299\"";
-                section.mistake(&item.span, what);
+                let what = "expect must be a status such as 204, or a range such as \"200-299\"";
+                section.error(&item.span, what);
             }
         }
     }
     if let Some((name, span)) = section.string("host") {
         match name.parse::<HostPort>() {
-            Ok(host) if asks => check = check.host(host),
-            Ok(_) => section.mistake(&span, "host is for checks by http"),
-            Err(_) => section.mistake(&span, invalid_host("host", name)),
+            Ok(host) if is_http => check = check.host(host),
+            Ok(_) => section.error(&span, "host requires http = \"/path\""),
+            Err(_) => section.error(&span, invalid_host("host", name)),
         }
     }
     if let Some(interval) = section.duration("interval") {

@@ -1,35 +1,34 @@
-//! The certificates that a file names: those for clients, and those for
-//! upstreams.
+//! Reads `[tls]` and `[upstream_tls]`, and checks the files that they name.
 
 use std::path::{Path, PathBuf};
 
 use super::reader::{Section, Span};
 use crate::tls::{self, ClientFiles, ServerFiles};
 
-/// A file, and where it is named.
+/// A file, and the place of its name in the configuration.
 type Named = (PathBuf, Span);
 
-/// Whether there is TLS for clients, and by which files.
+/// Reads `cleartext` and `[tls]`.
 pub(super) fn server(path: &Path, root: &mut Section<'_>) -> (Option<bool>, Option<ServerFiles>) {
     let cleartext = root.boolean("cleartext");
     let Some(mut section) = root.section("tls") else {
         return (cleartext, None);
     };
     if cleartext == Some(true) {
-        root.mistake(
-            &section.span,
-            "[tls] and cleartext = true exclude each other",
-        );
+        root.error(&section.span, "cleartext = true cannot be used with [tls]");
     }
     let certs = several(path, &mut section, "cert");
     let keys = several(path, &mut section, "key");
     if certs.len() != keys.len() && !certs.is_empty() && !keys.is_empty() {
-        section.mistake(&section.span, "each file in cert needs its own in key");
+        section.error(
+            &section.span,
+            "there must be one file in key per file in cert",
+        );
     }
     let client_ca = section.string("client_ca").map(|name| beside(path, name));
     let optional = section.boolean("client_cert_optional");
     if optional.is_some() && client_ca.is_none() {
-        section.mistake(&section.span, "client_cert_optional needs client_ca");
+        section.error(&section.span, "client_cert_optional requires client_ca");
     }
     let optional = optional.unwrap_or_default();
     let files = server_files(&section, &certs, &keys, client_ca.as_ref(), optional);
@@ -37,23 +36,23 @@ pub(super) fn server(path: &Path, root: &mut Section<'_>) -> (Option<bool>, Opti
     (cleartext, files)
 }
 
-/// At least one, or it is a mistake.
+/// Reads file names; there must be at least one.
 fn several(path: &Path, section: &mut Section<'_>, key: &'static str) -> Vec<Named> {
     let names = section.strings(key);
-    let is_none = section.item(key).is_none_or(|item| item.is_empty());
-    if is_none {
-        section.mistake(&section.span, format_args!("[tls] needs {key}"));
+    let is_missing = section.item(key).is_none_or(|item| item.is_empty());
+    if is_missing {
+        section.error(&section.span, format_args!("[tls] requires {key}"));
     }
     names.into_iter().map(|name| beside(path, name)).collect()
 }
 
-/// Names are relative to the file that they are in.
+/// Resolves a name relative to the directory of the configuration file.
 fn beside(path: &Path, (name, span): (&str, Span)) -> Named {
     let directory = path.parent().unwrap_or(Path::new(""));
     (directory.join(name), span)
 }
 
-/// The files, if they are good.
+/// Returns the files if they are valid.
 fn server_files(
     section: &Section<'_>,
     certs: &[Named],
@@ -75,11 +74,11 @@ fn server_files(
         client_ca: client_ca.map(|(file, _)| file.clone()),
         client_cert_optional,
     };
-    // Each is good alone; what is left is wrong with them together.
+    // Each is valid by itself; this reports errors of their combination.
     fits.then(|| {
         files
             .load()
-            .map_err(|error| section.mistake(&section.span, error))
+            .map_err(|error| section.error(&section.span, error))
     })?
     .ok()?;
     Some(files)
@@ -91,23 +90,21 @@ fn is_pair(section: &Section<'_>, cert: &Named, key: &Named) -> bool {
         return false;
     }
     let pair = tls::pair(&cert.0, &key.0);
-    pair.map_err(|error| section.mistake(&cert.1, error))
-        .is_ok()
+    pair.map_err(|error| section.error(&cert.1, error)).is_ok()
 }
 
 fn are_roots(section: &Section<'_>, (file, span): &Named) -> bool {
     let roots = tls::roots(file);
-    roots.map_err(|error| section.mistake(span, error)).is_ok()
+    roots.map_err(|error| section.error(span, error)).is_ok()
 }
 
 fn is_readable(section: &Section<'_>, (file, span): &Named) -> bool {
     let read = std::fs::read(file);
-    read.map_err(|error| section.mistake(span, format_args!("{}: {error}", file.display())))
+    read.map_err(|error| section.error(span, format_args!("{}: {error}", file.display())))
         .is_ok()
 }
 
-/// Whom to trust among upstreams, and what to show them. `None` where nothing
-/// is said of it, or what is said is wrong.
+/// Reads `[upstream_tls]`; `None` if it is missing or has errors.
 pub(super) fn upstream(path: &Path, parent: &mut Section<'_>) -> Option<ClientFiles> {
     let mut section = parent.section("upstream_tls")?;
     let ca = section.string("cacert").map(|name| beside(path, name));
@@ -122,13 +119,13 @@ pub(super) fn upstream(path: &Path, parent: &mut Section<'_>) -> Option<ClientFi
         }
         (None, None) => None,
         _ => {
-            section.mistake(&section.span, "cert and key need each other");
+            section.error(&section.span, "cert and key must be used together");
             fits = false;
             None
         }
     };
     if insecure && ca.is_some() {
-        section.mistake(&section.span, "ca and insecure = true exclude each other");
+        section.error(&section.span, "cacert cannot be used with insecure = true");
         fits = false;
     }
     section.finish();

@@ -1,5 +1,4 @@
-//! A server that writes its frames by hand. It behaves, but for what a test
-//! makes it do.
+//! A server that writes its frames by hand. It follows the RFCs except for what a test's quirk does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
@@ -29,10 +28,10 @@ const END_HEADERS: u8 = 0x4;
 
 const PREFACE: usize = 24;
 
-/// What there is to answer.
+/// What the server reacts to.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A connection, before anything is said on it.
+    /// A new connection, before anything is sent on it.
     Start,
     /// An opening request.
     Request(u32),
@@ -40,11 +39,11 @@ pub(crate) enum Event {
     Frame(u32, u8, Vec<u8>),
 }
 
-/// Does what is to go wrong. Returns whether that was all that the event asks
-/// for; otherwise it is answered as it should be.
+/// Does what is to go wrong. Returns true if it has handled the event; otherwise the server answers
+/// it correctly.
 pub(crate) type Quirk = fn(&mut Peer, &Event) -> bool;
 
-/// In the version that has no quirk.
+/// The quirk of the HTTP version that has none.
 fn none(_: &mut Peer, _: &Event) -> bool {
     false
 }
@@ -59,7 +58,7 @@ pub(crate) struct Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        // Wakes the thread that accepts; there may be none any more.
+        // Wakes the thread that accepts, if it is still running.
         let _ = TcpStream::connect(self.addr);
     }
 }
@@ -89,7 +88,7 @@ impl Raw {
                 }
                 connections.fetch_add(1, Ordering::Relaxed);
                 let io = io.expect("a connection");
-                // Nobody who probes is silent for that long.
+                // Longer than any probe is silent.
                 let patience = Some(Duration::from_secs(60));
                 io.set_read_timeout(patience).expect("a timeout");
                 io.set_nodelay(true).expect("no delay");
@@ -112,11 +111,11 @@ impl Raw {
 pub(crate) struct Peer {
     io: TcpStream,
     http1: bool,
-    /// Over HTTP/1.1, whose only stream is 0.
+    /// The `Sec-WebSocket-Key` over HTTP/1.1, where the only stream is 0.
     key: String,
     gone: bool,
     streams: HashMap<u32, Vec<u8>>,
-    /// Requests so far.
+    /// Number of requests so far.
     pub(crate) requests: u32,
 }
 
@@ -196,7 +195,7 @@ impl Peer {
         }
     }
 
-    /// Takes a masked frame of up to 65,535 bytes off what came.
+    /// Removes a masked frame of up to 65,535 bytes from what was received.
     fn frame(&mut self, stream: u32) -> Option<(u8, Vec<u8>)> {
         let bytes = self.streams.get_mut(&stream)?;
         let (head, len) = (*bytes.first()?, *bytes.get(1)? & 0x7f);
@@ -237,8 +236,7 @@ impl Peer {
         }
     }
 
-    /// A whole WebSocket frame, as a server sends it. Returns whether anybody
-    /// is there to get it.
+    /// Sends a whole WebSocket frame. Returns whether the connection is still open.
     pub(crate) fn say(&mut self, stream: u32, opcode: u8, payload: &[u8]) -> bool {
         let len = u8::try_from(payload.len()).ok().filter(|len| *len < 126);
         let len = len.expect("a short frame");
@@ -246,14 +244,14 @@ impl Peer {
         !self.gone
     }
 
-    /// The same short text in so many DATA frames, all written at once.
+    /// Sends the same short text in many DATA frames with one write.
     pub(crate) fn say_often(&mut self, stream: u32, text: &[u8], times: usize) {
         let len = u8::try_from(text.len()).expect("a short text");
         let frame = [&[0x80 | TEXT, len], text].concat();
         self.write(&frame_bytes(DATA, 0, stream, &frame).repeat(times));
     }
 
-    /// Bytes on a socket.
+    /// Sends bytes on a WebSocket's stream.
     pub(crate) fn bytes(&mut self, stream: u32, bytes: &[u8]) {
         if self.http1 {
             self.write(bytes);
@@ -262,7 +260,7 @@ impl Peer {
         }
     }
 
-    /// The orderly end of a socket's bytes.
+    /// Ends a WebSocket's stream, or its connection.
     pub(crate) fn end(&mut self, stream: u32) {
         if self.http1 {
             self.hang_up();
@@ -273,11 +271,11 @@ impl Peer {
 
     pub(crate) fn hang_up(&mut self) {
         self.gone = true;
-        // Fails if the other side was first.
+        // Fails if the peer has closed the connection.
         let _ = self.io.shutdown(std::net::Shutdown::Both);
     }
 
-    /// An HTTP/2 frame.
+    /// Sends an HTTP/2 frame.
     pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.write(&frame_bytes(kind, flags, stream, payload));
     }
@@ -291,7 +289,7 @@ impl Peer {
         self.send(SETTINGS, 0, 0, &payload);
     }
 
-    /// HEADERS, every field as a literal (RFC 7541 §6.2.2).
+    /// Sends HEADERS, with every field as a literal (RFC 7541 §6.2.2).
     pub(crate) fn answer(&mut self, stream: u32, fields: &[(&str, &str)], flags: u8) {
         let mut block = Vec::new();
         for (name, value) in fields {
@@ -315,14 +313,14 @@ impl Peer {
         self.send(GOAWAY, 0, 0, &payload);
     }
 
-    /// What answers the key of an Upgrade.
+    /// Returns the `Sec-WebSocket-Accept` for the key of the Upgrade.
     pub(crate) fn accept(&self) -> String {
         let key = self.key.parse().expect("a field value");
         let key = Key::parse(&key).expect("a key");
         key.accept().to_str().expect("ASCII").to_owned()
     }
 
-    /// A 101 with these fields beside, or in place of, its own.
+    /// Sends a 101 with these fields in addition to, or instead of, the usual ones.
     pub(crate) fn switch(&mut self, fields: &[(&str, &str)]) {
         let own = [("upgrade", "websocket"), ("connection", "upgrade")];
         let fields: BTreeMap<_, _> = own.iter().chain(fields).copied().collect();
@@ -334,7 +332,7 @@ impl Peer {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        // The probe may have left.
+        // The probe may have closed the connection.
         if self.io.write_all(bytes).is_err() {
             self.gone = true;
         }

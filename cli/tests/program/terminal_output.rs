@@ -1,9 +1,7 @@
-//! What reaches a terminal, and what a pipe: a peer's bytes are commands to a
-//! terminal unless they are escaped.
+//! Output to a terminal and to a pipe: escaping, colors, progress; and the exit status after a signal.
 
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use futures_util::StreamExt;
@@ -11,9 +9,10 @@ use h2ws::server::WebSocketRequest;
 use h2ws::{CloseCode, CloseFrame, Message};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+use crate::in_process::server;
 use crate::process::{Running, Server, h2ws, run, run_with};
 
-/// A pseudo-terminal: the end that a user sits at, and the program's.
+/// Opens a pseudo-terminal. Returns the user's end and the program's.
 fn terminal() -> (File, File) {
     let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&user).expect("granted");
@@ -27,7 +26,7 @@ fn terminal() -> (File, File) {
     (user.into(), program)
 }
 
-/// Runs the program at a terminal to its end; what it showed, and its status.
+/// Runs the program at a terminal to its end. Returns what it showed and its exit status.
 fn shown(command: &mut Command) -> (String, Option<i32>) {
     let (mut user, program) = terminal();
     let other = program.try_clone().expect("a second handle");
@@ -37,13 +36,13 @@ fn shown(command: &mut Command) -> (String, Option<i32>) {
         .stderr(other)
         .spawn()
         .expect("the program starts");
-    // The command holds the program's end open, too.
+    // The command would otherwise keep the program's end open.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    // A user who says nothing.
+    // stdin stays open and empty.
     let _stdin = child.stdin.take();
     let mut shown = Vec::new();
     let mut bytes = [0; 4096];
-    // Fails where nobody has the other end any more.
+    // Fails when the program has closed its end.
     while let Ok(read @ 1..) = user.read(&mut bytes) {
         shown.extend_from_slice(&bytes[..read]);
     }
@@ -51,26 +50,11 @@ fn shown(command: &mut Command) -> (String, Option<i32>) {
     (String::from_utf8_lossy(&shown).into_owned(), status)
 }
 
-/// Clears a screen, sets a title, moves to the beginning of the line, and C1.
+/// Clears the screen, sets the title, returns to the start of the line, and has a C1 control.
 const EVIL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\rh2ws: fine\u{9b}31m";
 
-fn server<F>(handler: fn(WebSocketRequest) -> F) -> (tokio::runtime::Runtime, SocketAddr)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let address = runtime.block_on(async {
-        let server = h2ws::Server::builder().bind("127.0.0.1:0").await;
-        let server = server.expect("a free port");
-        let address = server.local_addr().expect("an address");
-        tokio::spawn(server.serve(handler).into_future());
-        address
-    });
-    (runtime, address)
-}
-
 fn is_harmless(text: &str) -> bool {
-    // The terminal makes CR LF of a line feed.
+    // The terminal turns a line feed into CR LF.
     let text = text.replace("\r\n", "\n");
     text.chars()
         .all(|c| !c.is_control() || c == '\n' || c == '\t')
@@ -94,9 +78,8 @@ async fn says(request: WebSocketRequest) {
 }
 
 #[test]
-fn a_terminal_is_not_commanded_by_a_peer() {
-    for (runtime, address) in [server(refuses), server(says)] {
-        let url = format!("ws://{address}/");
+fn control_characters_of_a_peer_are_escaped_at_a_terminal() {
+    for (runtime, url) in [server(refuses), server(says)] {
         for version in ["--http1", "--http2"] {
             for command in ["connect", "bench"] {
                 let (shown, status) = shown(&mut h2ws(&[command, &url, version, "--no-proxy"]));
@@ -113,26 +96,25 @@ fn a_terminal_is_not_commanded_by_a_peer() {
     }
 }
 
-/// What comes over a pipe is what the peer sent.
 #[test]
-fn a_pipe_gets_the_bytes_as_they_came() {
-    let (_runtime, address) = server(says);
-    let mut command = h2ws(&["connect", &format!("ws://{address}/")]);
-    // A user who says nothing.
+fn a_pipe_gets_the_bytes_unchanged() {
+    let (_runtime, url) = server(says);
+    let mut command = h2ws(&["connect", &url]);
+    // stdin stays open and empty.
     let ended = Running::start(command.stdin(Stdio::piped())).ended();
     assert_eq!(ended.exited(1).stdout, format!("{EVIL}\n{EVIL}\n"));
     assert!(ended.stderr.contains(&EVIL[..20]), "{ended:?}");
-    let (_runtime, address) = server(refuses);
-    let ended = run(&["connect", &format!("ws://{address}/")]);
+    let (_runtime, url) = server(refuses);
+    let ended = run(&["connect", &url]);
     ended.exited(1).says(EVIL);
 }
 
 /// <https://no-color.org>
 #[test]
-fn logs_have_colours_at_a_terminal_unless_they_are_not_wanted() {
+fn logs_have_colors_at_a_terminal_unless_no_color_is_set() {
     for (value, has) in [(None, true), (Some(""), true), (Some("1"), false)] {
-        let (_runtime, address) = server(says);
-        let mut command = h2ws(&["connect", &format!("ws://{address}/"), "--http2"]);
+        let (_runtime, url) = server(says);
+        let mut command = h2ws(&["connect", &url, "--http2"]);
         command.env_remove("NO_COLOR");
         if let Some(value) = value {
             command.env("NO_COLOR", value);
@@ -143,9 +125,8 @@ fn logs_have_colours_at_a_terminal_unless_they_are_not_wanted() {
     }
 }
 
-/// Who waits at a terminal sees that something happens.
 #[test]
-fn a_bench_shows_its_progress() {
+fn bench_shows_its_progress_at_a_terminal() {
     let server = Server::start(&["--cleartext"]);
     let args = ["bench", &server.url, "--sockets", "2", "--duration", "1"];
     let (shown, status) = shown(&mut h2ws(&args));
@@ -155,10 +136,10 @@ fn a_bench_shows_its_progress() {
     assert!(!ended.exited(0).stderr.contains("running"), "{ended:?}");
 }
 
-/// What was asked for was not done: shells stop a loop for that.
+/// Shells stop a loop for these statuses.
 #[test]
-fn an_interrupted_command_says_so_by_its_status() {
-    let (_runtime, address) = server(|request| async move {
+fn an_interrupted_command_exits_with_128_plus_the_signal() {
+    let (_runtime, url) = server(|request| async move {
         let mut socket = request.accept().await.expect("open");
         while let Some(Ok(message)) = socket.next().await {
             if message.is_binary() && socket.send(message).await.is_err() {
@@ -166,15 +147,14 @@ fn an_interrupted_command_says_so_by_its_status() {
             }
         }
     });
-    let url = format!("ws://{address}/");
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let nobody = format!("ws://{}/", silent.local_addr().expect("an address"));
+    let silent_url = format!("ws://{}/", silent.local_addr().expect("an address"));
     for (args, ready) in [
         (&["connect", &url][..], Some("open over")),
         (&["bench", &url, "--duration", "60"], None),
-        (&["connect", &nobody], None),
-        (&["bench", &nobody], None),
-        (&["probe", &nobody, "--timeout", "60"], None),
+        (&["connect", &silent_url], None),
+        (&["bench", &silent_url], None),
+        (&["probe", &silent_url, "--timeout", "60"], None),
         (&["demo", "--sockets", "1", "--messages", "100000000"], None),
     ] {
         for (signal, status) in [("INT", 130), ("TERM", 143)] {

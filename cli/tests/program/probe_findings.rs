@@ -1,12 +1,12 @@
-//! `h2ws probe` against servers that do one thing wrong each: who is blamed, and
-//! by which clause.
+//! `h2ws probe` against servers with one protocol violation each: the party at fault, the clause of
+//! the RFC, and the exit status.
 
 use crate::probe::{findings, json};
-use crate::raw::{CLOSE, END_STREAM, Event, HEADERS, PING, Peer, Quirk, Raw, TEXT};
+use crate::raw_server::{CLOSE, END_STREAM, Event, HEADERS, PING, Peer, Quirk, Raw, TEXT};
 
-/// What a server does, and what is said of it: the exit status, and
-/// the findings as `party|place|clause|text`, of which a part will do.
-struct Wrong {
+/// A server, the exit status for it, and parts of its findings as `party|place|clause|text`, in which
+/// `…` stands for any text.
+struct Case {
     what: &'static str,
     quirk: Quirk,
     status: i32,
@@ -14,14 +14,13 @@ struct Wrong {
 }
 
 #[track_caller]
-fn blames(wrong: &Wrong, server: &Raw) {
-    // Two seconds of silence are over soon, and long enough for this machine.
+fn assert_findings(case: &Case, server: &Raw) {
     let (report, status) = json(&[&server.url(), "--timeout", "2"]);
     let found = findings(&report);
-    let what = wrong.what;
-    assert_eq!(status, Some(wrong.status), "{what}: {found:#?}");
-    assert_eq!(found.len(), wrong.found.len(), "{what}: {found:#?}");
-    for (found, expected) in found.iter().zip(wrong.found) {
+    let what = case.what;
+    assert_eq!(status, Some(case.status), "{what}: {found:#?}");
+    assert_eq!(found.len(), case.found.len(), "{what}: {found:#?}");
+    for (found, expected) in found.iter().zip(case.found) {
         let mut rest = found.as_str();
         for part in expected.split('…') {
             let at = rest.find(part);
@@ -32,7 +31,7 @@ fn blames(wrong: &Wrong, server: &Raw) {
     assert!(server.connections() <= 2, "{what}");
 }
 
-/// Answers a message on the first stream alone, so that one finding is made.
+/// Acts on a text message, and reports whether this was one.
 fn on_text(event: &Event, mut act: impl FnMut(u32)) -> bool {
     if let Event::Frame(stream, TEXT, _) = event {
         act(*stream);
@@ -57,26 +56,26 @@ fn settings(peer: &mut Peer, event: &Event, settings: &[(u16, u32)]) -> bool {
     start
 }
 
-const OPENING: &[Wrong] = &[
-    Wrong {
+const OPENING: &[Case] = &[
+    Case {
         what: "405 after the promise",
         quirk: |peer, event| {
             instead_of_200(event, |s| peer.answer(s, &[(":status", "405")], END_STREAM))
         },
         status: 3,
         found: &[
-            "server|HTTP/2 socket 1|RFC 8441 §3|advertised ENABLE_CONNECT_PROTOCOL but answers 405",
+            "server|HTTP/2 socket 1|RFC 8441 §3|advertised ENABLE_CONNECT_PROTOCOL but answered 405",
         ],
     },
-    Wrong {
+    Case {
         what: "a refusal",
         quirk: |peer, event| {
             instead_of_200(event, |s| peer.answer(s, &[(":status", "404")], END_STREAM))
         },
         status: 3,
-        found: &["remark|HTTP/2 socket 1|-|refused…404 Not Found"],
+        found: &["remark|HTTP/2 socket 1|-|rejected…404 Not Found"],
     },
-    Wrong {
+    Case {
         what: "a redirection",
         quirk: |peer, event| {
             let fields = [
@@ -86,9 +85,11 @@ const OPENING: &[Wrong] = &[
             instead_of_200(event, |s| peer.answer(s, &fields, END_STREAM))
         },
         status: 3,
-        found: &["remark|HTTP/2 socket 1|-|refused…302 Found, location https://elsewhere.example/"],
+        found: &[
+            "remark|HTTP/2 socket 1|-|rejected…302 Found, location https://elsewhere.example/",
+        ],
     },
-    Wrong {
+    Case {
         what: "an answer that ends the stream",
         quirk: |peer, event| {
             instead_of_200(event, |s| peer.answer(s, &[(":status", "200")], END_STREAM))
@@ -96,55 +97,55 @@ const OPENING: &[Wrong] = &[
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 8441 §5|answered 200 OK with END_STREAM"],
     },
-    Wrong {
+    Case {
         what: "a reset instead of an answer",
         quirk: |peer, event| instead_of_200(event, |s| peer.reset(s, 1)),
         status: 3,
-        found: &["server|HTTP/2 socket 1|RFC 8441 §3|…reset the stream, PROTOCOL_ERROR (1)"],
+        found: &["server|HTTP/2 socket 1|RFC 8441 §3|…reset the stream with PROTOCOL_ERROR (1)"],
     },
-    Wrong {
+    Case {
         what: "a stream refused",
         quirk: |peer, event| instead_of_200(event, |s| peer.reset(s, 7)),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 9113 §8.7|…REFUSED_STREAM (7)"],
     },
-    Wrong {
+    Case {
         what: "GOAWAY instead of an answer",
         quirk: |peer, event| instead_of_200(event, |_| peer.goaway(0, 2, "oh no")),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 9113 §6.8|…INTERNAL_ERROR (2), \"oh no\""],
     },
-    Wrong {
+    Case {
         what: "the end of the connection instead of an answer",
         quirk: |peer, event| instead_of_200(event, |_| peer.hang_up()),
         status: 3,
         found: &["server|HTTP/2 socket 1|-|the connection ended"],
     },
-    Wrong {
+    Case {
         what: "no answer",
         quirk: |_, event| matches!(event, Event::Request(_)),
         status: 3,
-        found: &["server|HTTP/2 socket 1|-|waited for an answer to the opening request in vain"],
+        found: &["server|HTTP/2 socket 1|-|timed out waiting for an answer to the opening request"],
     },
-    Wrong {
+    Case {
         what: "an unoffered subprotocol",
         quirk: |peer, event| {
             let fields = [(":status", "200"), ("sec-websocket-protocol", "mine")];
             instead_of_200(event, |s| peer.answer(s, &fields, 0))
         },
         status: 3,
-        found: &["server|HTTP/2 socket 1|RFC 6455 §4.1|…the subprotocol \"mine\" was not offered"],
+        found: &["server|HTTP/2 socket 1|RFC 6455 §4.1|…\"mine\""],
     },
-    Wrong {
+    Case {
         what: "an unoffered extension",
         quirk: |peer, event| {
             let fields = [(":status", "200"), ("sec-websocket-extensions", "x-mine")];
             instead_of_200(event, |s| peer.answer(s, &fields, 0))
         },
         status: 3,
-        found: &["server|HTTP/2 socket 1|RFC 6455 §4.1|…the extension \"x-mine\" was not offered"],
+        found: &["server|HTTP/2 socket 1|RFC 6455 §4.1|…\"x-mine\""],
     },
-    Wrong {
+    Case {
         what: "compression that fits no offer",
         quirk: |peer, event| {
             let deflate = "permessage-deflate; server_max_window_bits=99";
@@ -154,8 +155,8 @@ const OPENING: &[Wrong] = &[
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 7692 §7.1|…permessage-deflate"],
     },
-    Wrong {
-        what: "a length of what has none",
+    Case {
+        what: "content-length in the answer to CONNECT",
         quirk: |peer, event| {
             let fields = [(":status", "200"), ("content-length", "1000000")];
             instead_of_200(event, |s| peer.answer(s, &fields, 0))
@@ -170,32 +171,32 @@ const OPENING: &[Wrong] = &[
 ];
 
 #[test]
-fn wrong_answers_to_extended_connect_are_blamed() {
-    for wrong in OPENING {
-        blames(wrong, &Raw::http2(wrong.quirk));
+fn wrong_answers_to_extended_connect() {
+    for case in OPENING {
+        assert_findings(case, &Raw::http2(case.quirk));
     }
 }
 
-const CONNECTION: &[Wrong] = &[
-    Wrong {
+const CONNECTION: &[Case] = &[
+    Case {
         what: "the capability, late",
         quirk: |peer, event| {
             settings(peer, event, &[(3, 7)]);
             settings(peer, event, &[(8, 1)])
         },
         status: 0,
-        found: &["remark|HTTP/2|RFC 8441 §3|…in a later one"],
+        found: &["remark|HTTP/2|RFC 8441 §3|…in a later frame"],
     },
-    Wrong {
+    Case {
         what: "a capability of 2",
         quirk: |peer, event| settings(peer, event, &[(8, 2)]),
         status: 3,
         found: &[
             "remark|HTTP/2|RFC 8441 §3|HTTP/2 without ENABLE_CONNECT_PROTOCOL",
-            "server|HTTP/2|RFC 8441 §3|ENABLE_CONNECT_PROTOCOL is 2, neither 0 nor 1",
+            "server|HTTP/2|RFC 8441 §3|ENABLE_CONNECT_PROTOCOL is 2; valid are 0 and 1",
         ],
     },
-    Wrong {
+    Case {
         what: "the capability, taken back",
         quirk: |peer, event| {
             if let Event::Frame(_, CLOSE, _) = event {
@@ -204,10 +205,10 @@ const CONNECTION: &[Wrong] = &[
             false
         },
         status: 0,
-        found: &["server|HTTP/2|RFC 8441 §3|took ENABLE_CONNECT_PROTOCOL back"],
+        found: &["server|HTTP/2|RFC 8441 §3|set ENABLE_CONNECT_PROTOCOL to 0 after it was 1"],
     },
-    Wrong {
-        what: "a first frame that is no SETTINGS",
+    Case {
+        what: "a first frame other than SETTINGS",
         quirk: |peer, event| {
             if let Event::Start = event {
                 peer.send(6, 0, 0, b"too soon");
@@ -215,9 +216,9 @@ const CONNECTION: &[Wrong] = &[
             false
         },
         status: 3,
-        found: &["server|HTTP/2|RFC 9113 §3.4|the first frame is no SETTINGS but type 6"],
+        found: &["server|HTTP/2|RFC 9113 §3.4|the first frame is of type 6 instead of SETTINGS"],
     },
-    Wrong {
+    Case {
         what: "an HTTP/1.1 answer to the preface",
         quirk: |peer, event| {
             if let Event::Start = event {
@@ -229,13 +230,13 @@ const CONNECTION: &[Wrong] = &[
         status: 3,
         found: &["remark|HTTP/2|RFC 9113 §3.4|…with \"HTTP/1.1 400 Bad Request\""],
     },
-    Wrong {
+    Case {
         what: "silence at the preface",
         quirk: |_, _| true,
         status: 3,
         found: &["remark|HTTP/2|RFC 9113 §3.4|…with silence"],
     },
-    Wrong {
+    Case {
         what: "a connection that ends with its first socket",
         quirk: |peer, event| {
             if let Event::Frame(stream, CLOSE, payload) = event {
@@ -247,18 +248,18 @@ const CONNECTION: &[Wrong] = &[
             false
         },
         status: 0,
-        found: &["remark|HTTP/2|-|ended the connection with its last socket"],
+        found: &["remark|HTTP/2|-|closed the connection with its last WebSocket"],
     },
-    Wrong {
+    Case {
         what: "a second socket that is refused",
         quirk: |peer, event| {
             let second = peer.requests == 2;
             second && instead_of_200(event, |s| peer.answer(s, &[(":status", "503")], END_STREAM))
         },
         status: 0,
-        found: &["remark|HTTP/2 socket 2|-|refused…503"],
+        found: &["remark|HTTP/2 socket 2|-|rejected…503"],
     },
-    Wrong {
+    Case {
         what: "a third socket, beside the second, that breaks",
         quirk: |peer, event| {
             let third = matches!(event, Event::Frame(5, ..));
@@ -270,50 +271,50 @@ const CONNECTION: &[Wrong] = &[
 ];
 
 #[test]
-fn wrong_connections_are_blamed() {
-    for wrong in CONNECTION {
-        blames(wrong, &Raw::http2(wrong.quirk));
+fn wrong_connections() {
+    for case in CONNECTION {
+        assert_findings(case, &Raw::http2(case.quirk));
     }
 }
 
-const FRAMES: &[Wrong] = &[
-    Wrong {
+const FRAMES: &[Case] = &[
+    Case {
         what: "a masked frame",
         quirk: |peer, event| on_text(event, |s| peer.bytes(s, &[0x81, 0x81, 0, 0, 0, 0, b'x'])),
         status: 3,
-        found: &["server|HTTP/2 socket 1|RFC 6455 §5.1|server sent a masked frame"],
+        found: &["server|HTTP/2 socket 1|RFC 6455 §5.1|…masked"],
     },
-    Wrong {
+    Case {
         what: "a reserved bit",
         quirk: |peer, event| on_text(event, |s| peer.bytes(s, &[0xc1, 1, b'x'])),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §5.2|reserved bit"],
     },
-    Wrong {
+    Case {
         what: "a continuation of nothing",
         quirk: |peer, event| on_text(event, |s| peer.bytes(s, &[0x80, 1, b'x'])),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §5.4|continuation"],
     },
-    Wrong {
+    Case {
         what: "a fragmented ping",
         quirk: |peer, event| on_text(event, |s| peer.bytes(s, &[0x09, 0])),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §5.5|fragmented control frame"],
     },
-    Wrong {
-        what: "text that is no UTF-8",
+    Case {
+        what: "text that is not UTF-8",
         quirk: |peer, event| on_text(event, |s| peer.bytes(s, &[0x81, 1, 0xff])),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §8.1|text message is not UTF-8"],
     },
-    Wrong {
-        what: "a close code that is none",
+    Case {
+        what: "an invalid close code",
         quirk: |peer, event| on_text(event, |s| peer.bytes(s, &[0x88, 2, 3, 238])),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §7.4|close code 1006"],
     },
-    Wrong {
+    Case {
         what: "a message larger than the probe takes",
         quirk: |peer, event| {
             on_text(event, |s| {
@@ -323,19 +324,19 @@ const FRAMES: &[Wrong] = &[
         status: 3,
         found: &["remark|HTTP/2 socket 1|-|…1099511627776 bytes"],
     },
-    Wrong {
+    Case {
         what: "the end of the stream without a Close frame",
         quirk: |peer, event| on_text(event, |s| peer.end(s)),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §7.1.5|…without a Close frame"],
     },
-    Wrong {
+    Case {
         what: "a reset",
         quirk: |peer, event| on_text(event, |s| peer.reset(s, 8)),
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §7.1.5|…CANCEL (8)"],
     },
-    Wrong {
+    Case {
         what: "a reset after an echo",
         quirk: |peer, event| {
             if let Event::Frame(stream, PING, _) = event {
@@ -347,7 +348,7 @@ const FRAMES: &[Wrong] = &[
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 6455 §7.1.5|…INTERNAL_ERROR (2)"],
     },
-    Wrong {
+    Case {
         what: "GOAWAY for an open socket",
         quirk: |peer, event| {
             on_text(event, |_| {
@@ -358,38 +359,38 @@ const FRAMES: &[Wrong] = &[
         status: 3,
         found: &["server|HTTP/2 socket 1|RFC 9113 §6.8|…ENHANCE_YOUR_CALM (11), \"too chatty\""],
     },
-    Wrong {
+    Case {
         what: "a frame that breaks HTTP/2",
         quirk: |peer, event| on_text(event, |_| peer.send(HEADERS, 4, 0, &[0x88])),
         status: 3,
-        found: &["server|HTTP/2 socket 1|RFC 9113 §5.4.1|broke HTTP/2…PROTOCOL_ERROR (1)"],
+        found: &["server|HTTP/2 socket 1|RFC 9113 §5.4.1|violated HTTP/2…PROTOCOL_ERROR (1)"],
     },
 ];
 
 #[test]
-fn wrong_frames_are_blamed() {
-    for wrong in FRAMES {
-        blames(wrong, &Raw::http2(wrong.quirk));
+fn wrong_frames() {
+    for case in FRAMES {
+        assert_findings(case, &Raw::http2(case.quirk));
     }
 }
 
-const SILENCE: &[Wrong] = &[
-    Wrong {
+const SILENCE: &[Case] = &[
+    Case {
         what: "no echo, no Pong, no Close",
         quirk: |_, event| matches!(event, Event::Frame(..)),
         status: 3,
         found: &[
-            "server|HTTP/2 socket 1|RFC 6455 §5.5.2|waited for a Pong",
-            "server|HTTP/2 socket 1|RFC 6455 §5.5.1|waited for a Close frame",
+            "server|HTTP/2 socket 1|RFC 6455 §5.5.2|timed out waiting for a Pong",
+            "server|HTTP/2 socket 1|RFC 6455 §5.5.1|timed out waiting for a Close frame",
         ],
     },
-    Wrong {
+    Case {
         what: "no Pong",
         quirk: |_, event| matches!(event, Event::Frame(_, PING, _)),
         status: 0,
-        found: &["server|HTTP/2 socket 1|RFC 6455 §5.5.2|waited for a Pong"],
+        found: &["server|HTTP/2 socket 1|RFC 6455 §5.5.2|timed out waiting for a Pong"],
     },
-    Wrong {
+    Case {
         what: "streams that are left open",
         quirk: |peer, event| {
             if let Event::Frame(stream, CLOSE, payload) = event {
@@ -405,23 +406,23 @@ const SILENCE: &[Wrong] = &[
             "server|HTTP/2 socket 3|RFC 8441 §5|left the stream open",
         ],
     },
-    Wrong {
+    Case {
         what: "a window of 0 that never opens",
         quirk: |peer, event| settings(peer, event, &[(8, 1), (4, 0)]),
         status: 3,
-        found: &["server|HTTP/2 socket 1|RFC 9113 §6.9|waited for window"],
+        found: &["server|HTTP/2 socket 1|RFC 9113 §6.9|timed out waiting for flow-control window"],
     },
 ];
 
 #[test]
-fn silence_is_blamed_and_ends() {
-    for wrong in SILENCE {
-        blames(wrong, &Raw::http2(wrong.quirk));
+fn silence() {
+    for case in SILENCE {
+        assert_findings(case, &Raw::http2(case.quirk));
     }
 }
 
-const HTTP1: &[Wrong] = &[
-    Wrong {
+const HTTP1: &[Case] = &[
+    Case {
         what: "an accept for another key",
         quirk: |peer, event| {
             let wrong = [("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")];
@@ -430,7 +431,7 @@ const HTTP1: &[Wrong] = &[
         status: 0,
         found: &["server|HTTP/1.1|RFC 6455 §4.1|…accept does not match"],
     },
-    Wrong {
+    Case {
         what: "a 101 to something else",
         quirk: |peer, event| {
             let accept = peer.accept();
@@ -440,43 +441,43 @@ const HTTP1: &[Wrong] = &[
         status: 0,
         found: &["server|HTTP/1.1|RFC 6455 §4.1|…lacks upgrade: websocket"],
     },
-    Wrong {
+    Case {
         what: "a refusal",
         quirk: |peer, event| {
             let answer = b"HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n";
             instead_of_200(event, |_| peer.write(answer))
         },
         status: 0,
-        found: &["remark|HTTP/1.1|-|refused…426"],
+        found: &["remark|HTTP/1.1|-|rejected…426"],
     },
-    Wrong {
+    Case {
         what: "no HTTP",
         quirk: |peer, event| instead_of_200(event, |_| peer.write(b"220 mail.example ESMTP\r\n")),
         status: 0,
-        found: &["remark|HTTP/1.1|-|no HTTP/1.1 answer"],
+        found: &["remark|HTTP/1.1|-|no valid HTTP/1.1 answer"],
     },
-    Wrong {
+    Case {
         what: "a masked frame",
         quirk: |peer, event| on_text(event, |s| peer.bytes(s, &[0x81, 0x81, 0, 0, 0, 0, b'x'])),
         status: 0,
-        found: &["server|HTTP/1.1|RFC 6455 §5.1|server sent a masked frame"],
+        found: &["server|HTTP/1.1|RFC 6455 §5.1|…masked"],
     },
-    Wrong {
+    Case {
         what: "the end of the connection without a Close frame",
         quirk: |peer, event| on_text(event, |s| peer.end(s)),
         status: 0,
         found: &["server|HTTP/1.1|RFC 6455 §7.1.5|…without a Close frame"],
     },
-    Wrong {
+    Case {
         what: "messages without end, and nothing else",
         quirk: |peer, event| on_text(event, |s| while peer.say(s, TEXT, b"tick") {}),
         status: 0,
         found: &[
-            "server|HTTP/1.1|RFC 6455 §5.5.2|waited for a Pong",
-            "server|HTTP/1.1|RFC 6455 §5.5.1|waited for a Close frame",
+            "server|HTTP/1.1|RFC 6455 §5.5.2|timed out waiting for a Pong",
+            "server|HTTP/1.1|RFC 6455 §5.5.1|timed out waiting for a Close frame",
         ],
     },
-    Wrong {
+    Case {
         what: "a connection that is left open",
         quirk: |peer, event| {
             if let Event::Frame(stream, CLOSE, payload) = event {
@@ -491,22 +492,19 @@ const HTTP1: &[Wrong] = &[
 ];
 
 #[test]
-fn wrong_upgrades_are_blamed() {
-    for wrong in HTTP1 {
-        blames(wrong, &Raw::http1(wrong.quirk));
+fn wrong_upgrades() {
+    for case in HTTP1 {
+        assert_findings(case, &Raw::http1(case.quirk));
     }
 }
 
-/// Whether clients come by without being told depends on how it refuses.
+/// Whether clients fall back to HTTP/1.1 depends on the way in which a server rejects them.
 #[test]
-fn the_verdict_says_what_becomes_of_clients() {
-    for (wrong, part) in [
-        (&OPENING[0], "asking again"),
-        (&OPENING[1], "needs --http1"),
-    ] {
-        let server = Raw::http2(wrong.quirk);
+fn the_verdict_says_whether_clients_fall_back() {
+    for (case, part) in [(&OPENING[0], "falls back"), (&OPENING[1], "needs --http1")] {
+        let server = Raw::http2(case.quirk);
         let (report, _) = json(&[&server.url(), "--timeout", "2"]);
         let verdict = report["verdict_text"].as_str().unwrap();
-        assert!(verdict.contains(part), "{}: {verdict}", wrong.what);
+        assert!(verdict.contains(part), "{}: {verdict}", case.what);
     }
 }

@@ -1,5 +1,4 @@
-//! The program while nobody reads its stderr: a full pipe holds up the log, and
-//! nothing else.
+//! A full stderr pipe blocks the log and nothing else.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStderr, Command, Stdio};
@@ -9,7 +8,7 @@ use h2ws::{Client, HttpVersion, Message};
 
 use crate::process::{Server, h2ws};
 
-/// A bridge, and the end of its stderr, which nobody reads.
+/// A bridge whose stderr is not read.
 struct Unread {
     child: std::process::Child,
     url: String,
@@ -18,7 +17,7 @@ struct Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        // Both fail only for a program that has ended.
+        // Both fail only if the program has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -40,13 +39,13 @@ fn unread(args: &[&str]) -> Unread {
     }
 }
 
-/// Opens and closes sockets, each of which has its line, while one talks.
+/// Opens and closes WebSockets, each of which is logged, while another echoes messages.
 async fn talk(url: &str, times: usize) {
     let client = Client::builder()
         .version(HttpVersion::Http2)
         .build()
         .expect("a client");
-    // A long line each.
+    // Makes each line long.
     let long = format!("{url}/{}", "x".repeat(4000));
     let mut one = client.connect(url).await.expect("open");
     for _ in 0..times {
@@ -60,25 +59,25 @@ async fn talk(url: &str, times: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_move_while_nobody_reads_the_log() {
+async fn an_unread_log_does_not_delay_messages() {
     let backend = Server::start(&["--cleartext"]);
     for format in ["text", "json"] {
         let mut bridge = unread(&["--to", &backend.url, "--log-format", format]);
-        // Some more than a pipe and the queue hold.
+        // More than a pipe and the queue can hold.
         talk(&bridge.url, 1300).await;
-        // Read again, it says how much is missing.
+        // When read again, the log reports how many lines are missing.
         let mut stderr = BufReader::new(bridge.stderr.take().expect("not taken before"));
         let (mut lines, mut lost) = (0, None);
         let mut line = String::new();
         while lost.is_none() && stderr.read_line(&mut line).expect("UTF-8") > 0 {
-            if line.contains("lines of the log were lost") {
+            if line.contains("log lines were dropped") {
                 lost = count(&line, format);
             } else if line.contains("h2ws::access") {
                 lines += 1;
             }
             line.clear();
         }
-        let lost = lost.expect("a line that tells of the others");
+        let lost = lost.expect("a line with the count of dropped lines");
         assert_eq!(lines + lost, 1301, "{lines} and {lost}");
         assert!(lost > 0);
     }
@@ -93,9 +92,8 @@ fn count(line: &str, format: &str) -> Option<u64> {
     count.split_whitespace().next()?.parse().ok()
 }
 
-/// Nor does it keep the program from its end.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_program_ends_while_nobody_reads_the_log() {
+async fn an_unread_log_does_not_delay_the_exit() {
     let backend = Server::start(&["--cleartext"]);
     let mut bridge = unread(&["--to", &backend.url]);
     talk(&bridge.url, 30).await;
@@ -104,16 +102,14 @@ async fn the_program_ends_while_nobody_reads_the_log() {
     assert!(sent.expect("kill runs").success());
     let status = tokio::task::block_in_place(|| bridge.child.wait()).expect("it ends");
     assert_eq!(status.code(), Some(0));
-    // What the pipe held is whole lines but for the last.
     let mut left = String::new();
     let mut stderr = bridge.stderr.take().expect("not taken before");
     stderr.read_to_string(&mut left).expect("UTF-8");
     assert!(left.contains("h2ws::access"), "{left}");
 }
 
-/// Every line of a program that ends is there, where somebody reads.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_at_the_end() {
+async fn all_lines_are_written_before_the_exit() {
     let backend = Server::start(&["--cleartext"]);
     let bridge = Server::bridge(&["--cleartext", "--to", &backend.url]);
     talk(&bridge.url, 50).await;

@@ -1,10 +1,9 @@
-//! `h2ws bridge` at work: reloading, draining, figures, access lines.
+//! Operating `h2ws bridge`: reload, drain, metrics, access log.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use h2ws::{Client, CloseCode, HttpVersion, Message, WebSocket};
@@ -12,16 +11,12 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
+use crate::in_process::{assert_echo, client, until};
 use crate::process::{Scratch, Server, run};
 
-/// An echo server that agrees to this subprotocol, to be told from others.
+/// Starts an echo server that accepts this subprotocol, by which the tests identify it.
 fn backend(name: &str) -> Server {
     Server::start(&["--cleartext", "--subprotocol", name])
-}
-
-pub(crate) fn client(version: HttpVersion) -> Client {
-    let builder = Client::builder().version(version);
-    builder.build().expect("a client")
 }
 
 pub(crate) async fn open(client: &Client, url: &str) -> WebSocket {
@@ -29,13 +24,7 @@ pub(crate) async fn open(client: &Client, url: &str) -> WebSocket {
     request.connect().await.expect("open")
 }
 
-pub(crate) async fn echo(socket: &mut WebSocket, text: &'static str) {
-    socket.send(Message::text(text)).await.expect("sent");
-    let back = socket.next().await.expect("an echo").expect("no error");
-    assert_eq!(back, Message::text(text));
-}
-
-/// A bridge by a file that can be written again.
+/// A bridge with a configuration file that can be replaced.
 struct Bridge {
     files: Scratch,
     server: Server,
@@ -67,7 +56,7 @@ fn to(backend: &Server) -> String {
     format!("[[route]]\nto = \"{}\"\n", backend.url)
 }
 
-/// The status and the body of a GET.
+/// Sends a GET request and returns the response's status and body.
 pub(crate) fn get(url: &str) -> (u16, String) {
     let rest = url.strip_prefix("http://").expect("a URL");
     let (address, path) = rest.split_once('/').expect("a path");
@@ -84,18 +73,8 @@ pub(crate) fn get(url: &str) -> (u16, String) {
     (status.expect("a status"), body.to_owned())
 }
 
-pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
-    let came = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let hangs = Duration::from_secs(60);
-    tokio::time::timeout(hangs, came).await.expect("it comes");
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn open_sockets_do_not_notice_a_reload_and_new_ones_go_by_it() {
+async fn a_reload_applies_to_new_sockets_and_keeps_open_ones() {
     let (one, two) = (backend("one"), backend("two"));
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let bridge = Bridge::start(&to(&one), &[]);
@@ -106,24 +85,27 @@ async fn open_sockets_do_not_notice_a_reload_and_new_ones_go_by_it() {
         bridge.server.running.says("reloaded");
         let mut new = open(&client, bridge.url()).await;
         assert_eq!(new.subprotocol(), Some("two"));
-        echo(&mut old, "still").await;
-        echo(&mut new, "here").await;
+        assert_echo(&mut old, "still").await;
+        assert_echo(&mut new, "here").await;
 
         bridge.reload("[[route]]\nto = \"gopher://a\"\nhots = \"b\"\n");
-        bridge.server.running.says("the old configuration is kept");
+        bridge
+            .server
+            .running
+            .says("the old configuration stays in use");
         let said = bridge.server.running.said();
         for mistake in ["bridge.toml:3: gopher://a", "bridge.toml:4: unknown key"] {
             assert!(said.contains(mistake), "{said}");
         }
         let kept = open(&client, bridge.url()).await;
         assert_eq!(kept.subprotocol(), Some("two"));
-        echo(&mut old, "still").await;
+        assert_echo(&mut old, "still").await;
         old.close(None).await.expect("closed");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_renewed_by_a_reload() {
+async fn a_reload_loads_the_certificate_again() {
     let one = backend("one");
     let files = Scratch::new();
     let write = || {
@@ -153,12 +135,12 @@ async fn a_certificate_is_renewed_by_a_reload() {
     bridge.running.signal("HUP");
     bridge.running.says("reloaded");
     let mut new = open(&renewed, &bridge.localhost()).await;
-    echo(&mut new, "new").await;
-    echo(&mut socket, "old").await;
+    assert_echo(&mut new, "new").await;
+    assert_echo(&mut socket, "old").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
+async fn metrics_and_health_are_served_and_a_draining_bridge_is_not_ready() {
     let one = backend("one");
     let routes = format!(
         "metrics = \"127.0.0.1:0\"\n{}name = \"chat\"\npath = \"/chat\"\n",
@@ -167,7 +149,7 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
     let mut bridge = Bridge::start(&routes, &[]);
     let line = bridge.server.running.line();
     let metrics = line.trim_end().strip_prefix("metrics at ");
-    let metrics = metrics.expect("where the figures are").to_owned();
+    let metrics = metrics.expect("the URL of the metrics").to_owned();
     let admin = metrics.strip_suffix("/metrics").expect("their path");
     assert_eq!(get(&format!("{admin}/healthz")).0, 200);
     assert_eq!(get(&format!("{admin}/readyz")).0, 200);
@@ -176,7 +158,7 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
     let client = client(HttpVersion::Http2);
     let chat = format!("{}/chat", bridge.url());
     let mut socket = open(&client, &chat).await;
-    echo(&mut socket, "hello").await;
+    assert_echo(&mut socket, "hello").await;
     let refused = client.connect(bridge.url()).await;
     assert_eq!(
         refused
@@ -222,7 +204,7 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
         assert!(has(line), "no {line}: {}", get(&metrics).1);
     }
 
-    // Bytes only: nobody answers the Close frame, so the drain waits.
+    // A raw stream does not answer the Close frame, so the drain waits.
     let mut held = client.request(&chat).connect_raw().await.expect("open");
     bridge.server.running.signal("TERM");
     let mut close = [0; 4];
@@ -235,10 +217,9 @@ async fn figures_and_health_are_told_and_a_bridge_that_drains_is_not_ready() {
     bridge.server.ended().exited(0);
 }
 
-/// While load balancers are told that it is not ready, sockets are taken; a
-/// drain that is shorter ends them.
+/// During the drain delay the bridge is not ready but still accepts; after it, the drain begins.
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_are_taken_between_not_ready_and_the_end_of_the_delay() {
+async fn sockets_are_accepted_during_the_drain_delay() {
     let one = backend("one");
     let routes = format!("metrics = \"127.0.0.1:0\"\n{}", to(&one));
     for (file, args, ends) in [
@@ -249,7 +230,7 @@ async fn sockets_are_taken_between_not_ready_and_the_end_of_the_delay() {
         let line = bridge.server.running.line();
         let admin = line.trim_end().strip_prefix("metrics at ");
         let admin = admin.and_then(|url| url.strip_suffix("/metrics"));
-        let ready = format!("{}/readyz", admin.expect("where the figures are"));
+        let ready = format!("{}/readyz", admin.expect("the URL of the metrics"));
         let client = client(HttpVersion::Http1);
         let mut old = open(&client, bridge.url()).await;
         bridge.server.running.signal("TERM");
@@ -261,8 +242,8 @@ async fn sockets_are_taken_between_not_ready_and_the_end_of_the_delay() {
         } else {
             until(|| get(&ready).0 == 503).await;
             let mut new = open(&client, bridge.url()).await;
-            echo(&mut new, "new").await;
-            echo(&mut old, "old").await;
+            assert_echo(&mut new, "new").await;
+            assert_echo(&mut old, "old").await;
             bridge.server.running.signal("TERM");
             bridge.server.ended().exited(1).says("stopped at once");
         }
@@ -270,13 +251,13 @@ async fn sockets_are_taken_between_not_ready_and_the_end_of_the_delay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn access_lines_are_json_that_tells_who_where_and_how() {
+async fn the_access_log_as_json_has_the_documented_keys() {
     let one = backend("one");
     let routes = format!("{}name = \"chat\"\npath = \"/chat/*\"\n", to(&one));
     let bridge = Bridge::start(&routes, &["--log-format", "json"]);
     let client = client(HttpVersion::Http2);
     let mut socket = open(&client, &format!("{}/chat/room?token=secret", bridge.url())).await;
-    echo(&mut socket, "hello").await;
+    assert_echo(&mut socket, "hello").await;
     socket.close(None).await.expect("closed");
     assert!(
         client
@@ -296,7 +277,7 @@ async fn access_lines_are_json_that_tells_who_where_and_how() {
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .filter(|line: &Value| line["target"] == "h2ws::access")
         .collect();
-    // A socket's line comes at its very end, which the client does not wait for.
+    // The order varies: a line is written at the very end, for which the client does not wait.
     lines.sort_by_key(|line| line["path"].to_string());
     let [closed, refused] = &lines[..] else {
         panic!("not two lines: {lines:?}");
@@ -331,8 +312,8 @@ async fn access_lines_are_json_that_tells_who_where_and_how() {
     assert_eq!(refused["route"], Value::Null, "{refused}");
 }
 
-/// Sockets that talk all the while: none loses a message by reloads, and a
-/// drain ends each between two messages, with 1001.
+/// Reloads lose no message of busy WebSockets, and a drain closes each between two messages, with
+/// 1001.
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_and_a_drain_under_load_lose_nothing() {
     const SOCKETS: usize = 20;
@@ -350,7 +331,7 @@ async fn reloads_and_a_drain_under_load_lose_nothing() {
                 let (mut sent, mut received) = (0_u64, 0_u64);
                 let closed = loop {
                     while sent < received + AHEAD {
-                        // Not any more, once the Close frame is there.
+                        // Fails once the Close frame has arrived.
                         let message = Message::text(sent.to_string());
                         if socket.feed(message).await.is_err() {
                             break;
@@ -391,8 +372,8 @@ async fn reloads_and_a_drain_under_load_lose_nothing() {
 }
 
 #[test]
-fn all_that_is_said_to_readers_of_json_is_json() {
-    // With a certificate of its own making, which it tells.
+fn with_log_format_json_every_line_of_stderr_is_json() {
+    // Without --cert, so that there is a notice about the self-signed certificate.
     let args = ["--to", "ws://127.0.0.1:1", "--log-format", "json"];
     let bridge = Server::bridge(&args);
     let taken = bridge.url.replace("wss://", "");
@@ -408,7 +389,7 @@ fn all_that_is_said_to_readers_of_json_is_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_without_websockets_is_told_by_its_answer() {
+async fn an_upstream_without_websockets_is_logged_with_its_answer() {
     let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let upstream = upstream.expect("a free port");
     let url = format!("ws://{}", upstream.local_addr().expect("an address"));

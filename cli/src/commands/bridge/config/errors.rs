@@ -1,28 +1,27 @@
-//! What is wrong with a file, and where.
+//! The errors of a configuration file, with their lines.
 
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// All mistakes of a configuration, in the order of its lines.
+/// All errors of a configuration file, in the order of its lines; those that break the TOML syntax
+/// first.
 #[derive(Debug)]
-pub(crate) struct Mistakes {
+pub(crate) struct ConfigErrors {
     file: PathBuf,
     found: Vec<(usize, String)>,
 }
 
-impl Mistakes {
-    /// None at all: the file itself cannot be read.
+impl ConfigErrors {
+    /// The file cannot be read.
     pub(crate) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
         Self {
             file: file.to_owned(),
             found: vec![(0, error.to_string())],
         }
     }
-}
 
-impl Mistakes {
-    /// Each with its place.
+    /// Returns each error with its file and line.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let file = self.file.display();
         self.found.iter().map(move |(line, what)| match line {
@@ -32,7 +31,7 @@ impl Mistakes {
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, line) in self.lines().enumerate() {
             if at > 0 {
@@ -44,20 +43,19 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
 
-/// Gathers mistakes while a file is read, so that all are told at once: first
-/// those that make it no TOML, for others may follow from them, then the rest,
-/// each in the order of their lines.
+/// Collects errors while a file is read, so that all can be reported at once. Syntax errors come
+/// first, because they may cause others.
 #[derive(Debug)]
-pub(super) struct Gathered {
+pub(super) struct ErrorCollector {
     file: PathBuf,
     text: String,
     broken: Vec<(usize, String)>,
     found: Vec<(usize, String)>,
 }
 
-impl Gathered {
+impl ErrorCollector {
     pub(super) fn new(file: &Path, text: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -67,31 +65,31 @@ impl Gathered {
         }
     }
 
-    /// Something is wrong with what is at `span`.
+    /// Adds an error in what is at `span`.
     pub(super) fn add(&mut self, span: &Range<usize>, what: impl fmt::Display) {
         let line = self.line(span);
         self.found.push((line, what.to_string()));
     }
 
-    /// What is at `span` is no TOML.
+    /// Adds a TOML syntax error at `span`.
     pub(super) fn add_broken(&mut self, span: &Range<usize>, what: &str) {
         let line = self.line(span);
         self.broken.push((line, what.to_owned()));
     }
 
-    /// Whether something that is not found may be there all the same.
+    /// Whether there are syntax errors, so that a missing key may in fact be present.
     pub(super) fn is_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
-    /// The line that `span` begins on.
+    /// Returns the number of the line on which `span` begins.
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    /// What was read, if there is no mistake in it.
-    pub(super) fn result<T>(mut self, read: Option<T>) -> Result<T, Mistakes> {
+    /// Returns what was read if there are no errors.
+    pub(super) fn result<T>(mut self, read: Option<T>) -> Result<T, ConfigErrors> {
         match read {
             Some(read) if self.found.is_empty() && self.broken.is_empty() => Ok(read),
             _ => {
@@ -101,7 +99,7 @@ impl Gathered {
                     some.dedup();
                 }
                 found.append(&mut self.found);
-                Err(Mistakes {
+                Err(ConfigErrors {
                     file: self.file,
                     found,
                 })

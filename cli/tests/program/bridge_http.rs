@@ -1,4 +1,4 @@
-//! Ordinary requests through `h2ws bridge`.
+//! Plain HTTP requests through `h2ws bridge`.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use http::{Method, Request};
 
 use crate::process::{Scratch, Server, h2ws};
 
-/// An HTTP/2 connection that was not made with the library.
+/// Makes an HTTP/2 connection without the library.
 async fn connect(bridge: &Server) -> SendRequest<Bytes> {
     let addr = bridge.url.strip_prefix("ws://").expect("cleartext");
     let addr: SocketAddr = addr.parse().expect("an address");
@@ -19,7 +19,7 @@ async fn connect(bridge: &Server) -> SendRequest<Bytes> {
     send.ready().await.expect("open")
 }
 
-/// Status and body.
+/// Sends a GET request and returns the response's status and body.
 async fn get(client: &mut SendRequest<Bytes>, path: &str) -> (u16, String) {
     let uri = format!("http://localhost{path}");
     let request = Request::get(uri).body(()).expect("a request");
@@ -38,9 +38,9 @@ async fn get(client: &mut SendRequest<Bytes>, path: &str) -> (u16, String) {
     (status, String::from_utf8(body).expect("text"))
 }
 
-/// What a browser does: a page, and then its socket, on one connection.
+/// As a browser does: the page first, then its WebSocket, on one connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_and_its_socket_come_over_one_connection() {
+async fn a_page_and_its_socket_share_one_connection() {
     let backend = Server::start(&["--cleartext"]);
     let files = Scratch::new();
     let routes = format!("cleartext = true\n[[route]]\nto = \"{}\"\n", backend.url);
@@ -76,9 +76,9 @@ async fn a_page_and_its_socket_come_over_one_connection() {
     }
 }
 
-/// A route may keep them away; the file and the command line say so.
+/// By the configuration file and by the command line.
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_alone_where_that_was_said() {
+async fn websockets_only_rejects_plain_requests() {
     let backend = Server::start(&["--cleartext"]);
     let files = Scratch::new();
     let routes = format!(
@@ -99,5 +99,5 @@ async fn sockets_alone_where_that_was_said() {
     let file = files.file("tcp.toml", tcp);
     let checked =
         crate::process::run_with(&mut h2ws(&["bridge", "--config", &file, "--check"]), "");
-    checked.exited(2).says("takes no ordinary requests");
+    checked.exited(2).says("tcp.toml:");
 }

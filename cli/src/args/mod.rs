@@ -1,0 +1,172 @@
+//! The command line: one file per command, and one per group of options that commands share.
+//!
+//! A doc comment here is the text of `--help`. Each has one paragraph, so that `-h` and `--help`
+//! print the same compact list. Every option has a heading, in the order in which they are to
+//! appear; the headings are constants, because two commands use the same word for the same thing.
+//! Every command ends with examples, which `tests/program/help.rs` runs.
+
+mod bench;
+mod bridge;
+mod connect;
+mod demo;
+mod listen;
+mod probe;
+mod request;
+mod serve;
+mod tcp;
+mod values;
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::bench::BenchArgs;
+pub(crate) use self::bridge::BridgeArgs;
+pub(crate) use self::connect::ConnectArgs;
+pub(crate) use self::demo::DemoArgs;
+pub(crate) use self::listen::ListenArgs;
+pub(crate) use self::probe::ProbeArgs;
+pub(crate) use self::request::{ConnectionArgs, RequestArgs};
+pub(crate) use self::serve::ServeArgs;
+pub(crate) use self::tcp::TcpArgs;
+pub(crate) use self::values::{SecondsOrNone, address};
+
+const ACCESS: &str = "Access control";
+const FORWARDING: &str = "Forwarding headers";
+const GLOBAL: &str = "Global options";
+const HTTP: &str = "HTTP version";
+const LIMITS: &str = "Limits";
+const LISTENING: &str = "Listening";
+const LOAD: &str = "Load";
+const LOGGING: &str = "Logging and metrics";
+const OUTPUT: &str = "Output";
+const PROCESS: &str = "Process";
+const PROXY: &str = "Proxy";
+const REQUEST: &str = "Request";
+const TCP: &str = "TCP";
+const TIMEOUTS: &str = "Timeouts";
+const TLS: &str = "TLS";
+const UPSTREAM: &str = "Upstream";
+const UPSTREAM_TLS: &str = "TLS to the upstream";
+const WEBSOCKET: &str = "WebSocket";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "h2ws",
+    version,
+    about = "WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade (RFC 6455) as the fallback",
+    propagate_version = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    subcommand_help_heading = "Commands",
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  h2ws demo --sockets 200
+  h2ws help bridge
+
+Exit status:
+  0    done
+  1    failed
+  2    bad usage, or a configuration file with errors
+  3    probe only: WebSockets work over HTTP/1.1 but not over HTTP/2
+  130  stopped by Ctrl-C (143: by SIGTERM); `serve` and `bridge` drain and exit with 0"
+)]
+pub(crate) struct Args {
+    /// Log more to stderr (-v: debug, -vv: trace); RUST_LOG overrides this
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = GLOBAL)]
+    pub(crate) verbose: u8,
+    /// Print help
+    #[arg(short, long, action = ArgAction::Help, global = true, help_heading = GLOBAL)]
+    help: Option<bool>,
+    /// Print version
+    #[arg(short = 'V', long, action = ArgAction::Version, global = true, help_heading = GLOBAL)]
+    version: Option<bool>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a self-contained demo: 1,000 WebSockets over one TCP connection
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(DemoArgs),
+    /// Run an echo server, with a page for browsers
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(ServeArgs),
+    /// Run a reverse proxy: accept WebSockets over HTTP/2 and HTTP/1.1, forward them to a ws://,
+    /// wss:// or tcp:// upstream
+    #[command(after_help = bridge::EXAMPLES)]
+    Bridge(Box<BridgeArgs>),
+    /// Connect stdin and stdout to a WebSocket: send each line as a text message, print the
+    /// messages that arrive
+    #[command(after_help = connect::EXAMPLES)]
+    Connect(ConnectArgs),
+    /// Probe servers: report their WebSocket support and protocol violations
+    #[command(after_help = probe::EXAMPLES)]
+    Probe(ProbeArgs),
+    /// Load-test an echo server
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(BenchArgs),
+}
+
+impl Command {
+    /// Returns the format of the logs, and whether the command is a service, which logs at level
+    /// info without `-v`.
+    pub(crate) fn logs(&self) -> (LogFormat, bool) {
+        match self {
+            Self::Bridge(args) => (args.log_format, true),
+            Self::Serve(_) => (LogFormat::Text, true),
+            _ => (LogFormat::Text, false),
+        }
+    }
+
+    pub(crate) fn threads(&self) -> Option<u16> {
+        match self {
+            Self::Serve(args) => args.threads.threads,
+            Self::Bridge(args) => args.threads.threads,
+            Self::Bench(args) => args.threads.threads,
+            _ => None,
+        }
+    }
+}
+
+// The variants have no doc comments: clap would print those below the option.
+/// The format of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, ClapArgs)]
+pub(crate) struct ThreadsArgs {
+    /// Worker threads; 1 runs a single-threaded runtime [default: number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = PROCESS)]
+    threads: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_a_heading() {
+        let mut root = Args::command();
+        root.build();
+        for command in root
+            .get_subcommands()
+            .filter(|one| one.get_name() != "help")
+        {
+            for option in command.get_opts() {
+                let name = (command.get_name(), option.get_id());
+                assert!(option.get_help_heading().is_some(), "{name:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The options of `h2ws probe`.
+
+use clap::Args;
+use h2ws::handshake::Target;
+
+use super::values::{seconds, target};
+use super::{ConnectionArgs, OUTPUT, TIMEOUTS};
+
+pub(super) const EXAMPLES: &str = "\
+The probe makes at most two connections to a server, and opens four WebSockets with a few messages
+on each. ws:// URLs are probed over HTTP/2 with prior knowledge, too.
+
+Exit status:
+  0  WebSockets work over HTTP/2
+  3  WebSockets work over HTTP/1.1 only
+  1  WebSockets do not work
+  2  bad usage
+For several URLs it is that of the worst result.
+
+Examples:
+  h2ws probe --insecure wss://127.0.0.1:8443/
+  h2ws probe --json ws://127.0.0.1:8080/";
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// ws:// or wss:// URLs (http:// and https:// mean the same), probed one after the other
+    #[arg(required = true, value_name = "URL", value_parser = target)]
+    pub(crate) targets: Vec<Target>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    /// Time that each step may take
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds, help_heading = TIMEOUTS)]
+    pub(crate) timeout: f64,
+    /// Print one JSON object
+    #[arg(long, help_heading = OUTPUT)]
+    pub(crate) json: bool,
+}

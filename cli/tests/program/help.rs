@@ -1,0 +1,106 @@
+//! The text of `--help`: its shape, and that the examples in it work.
+
+use std::process::Stdio;
+
+use crate::certificates::authority;
+use crate::process::{Running, Scratch, Server, h2ws, run};
+
+const COMMANDS: [&str; 6] = ["demo", "serve", "bridge", "connect", "probe", "bench"];
+
+fn help(command: &str) -> String {
+    let ended = run(&["help", command]);
+    ended.exited(0);
+    ended.stdout
+}
+
+#[test]
+fn help_fits_100_columns_and_has_headings() {
+    for command in COMMANDS {
+        let text = help(command);
+        assert_eq!(text, run(&[command, "--help"]).stdout, "{command}");
+        assert_eq!(text, run(&[command, "-h"]).stdout, "{command}");
+        let long = text.lines().find(|line| line.chars().count() > 100);
+        assert_eq!(long, None, "{command}");
+        // Every option has a heading; clap puts those without one under "Options".
+        assert!(!text.contains("\nOptions:\n"), "{text}");
+        let global = text.find("\nGlobal options:\n").expect("a heading");
+        let options = text[..global].matches("\n      --").count();
+        assert!(options > 0, "{text}");
+        assert!(!text[..global].contains("--verbose"), "{text}");
+    }
+}
+
+#[test]
+fn the_overview_lists_every_command() {
+    let text = run(&["--help"]).stdout;
+    for command in COMMANDS {
+        assert!(text.contains(&format!("\n  {command} ")), "{text}");
+    }
+}
+
+/// Returns the commands under "Examples:".
+fn examples(text: &str) -> Vec<String> {
+    let (_, examples) = text.split_once("\nExamples:\n").expect("examples");
+    let lines = examples.lines().take_while(|line| !line.is_empty());
+    lines.map(|line| line.trim().to_owned()).collect()
+}
+
+/// Runs every example as a user would, except for addresses, which must be free, and the URLs of
+/// servers.
+#[test]
+fn the_examples_work() {
+    let files = Scratch::new();
+    let [_, cert, key] = authority(&files, "ca", "localhost");
+    std::fs::copy(&cert, files.path("chain.pem")).expect("a copy");
+    std::fs::copy(&key, files.path("key.pem")).expect("a copy");
+    files.file("bridge.toml", "[[route]]\nto = \"ws://127.0.0.1:8080\"\n");
+    let tls = Server::start(&[]);
+    let clear = Server::start(&["--cleartext"]);
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_h2ws"));
+    let directory = program.parent().expect("a directory").display().to_string();
+    let path = std::env::var("PATH").unwrap_or_default();
+
+    for command in COMMANDS {
+        let all = examples(&help(command));
+        assert!(!all.is_empty(), "{command}");
+        for example in all {
+            let listens = matches!(command, "serve" | "bridge") && !example.contains("--check");
+            let mut line = example
+                .replace("wss://127.0.0.1:8443", &tls.url)
+                .replace("ws://127.0.0.1:8080", &clear.url)
+                .replace(" --listen 127.0.0.1:8080", "");
+            if listens {
+                line = format!("exec {line} --listen 127.0.0.1:0");
+            }
+            let mut shell = std::process::Command::new("sh");
+            shell
+                .args(["-c", &line])
+                .current_dir(files.path(""))
+                .env("PATH", format!("{directory}:{path}"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            if listens {
+                let server = Server::start_with(&mut shell);
+                server.running.signal("TERM");
+                server.ended().exited(0);
+            } else {
+                let ended = Running::start(&mut shell).ended();
+                assert_eq!(ended.status.code(), Some(0), "{line}: {ended:?}");
+                assert!(!ended.stdout.is_empty(), "{line}: {ended:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_overview_has_examples_too() {
+    let all = examples(&run(&["--help"]).stdout);
+    for example in &all {
+        let words: Vec<_> = example.split(' ').collect();
+        crate::process::Running::start(&mut h2ws(&words[1..]))
+            .ended()
+            .exited(0);
+    }
+    assert!(!all.is_empty());
+}
