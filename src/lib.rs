@@ -111,6 +111,8 @@ pub mod frame;
 pub mod handshake;
 
 #[cfg(feature = "net")]
+mod clock;
+#[cfg(feature = "net")]
 mod error;
 #[cfg(feature = "net")]
 pub mod metrics;

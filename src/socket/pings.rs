@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
 use super::config::WebSocketConfig;
+use crate::clock::later;
 
 /// Begins the payload of our Pings, so that their Pongs are not taken for
 /// answers to the application's.
@@ -92,12 +93,6 @@ impl Pings {
             }
         }
     }
-}
-
-/// A time too far away to be told is a day away.
-fn later(now: Instant, duration: Duration) -> Instant {
-    let day = Duration::from_secs(24 * 60 * 60);
-    now.checked_add(duration).unwrap_or_else(|| now + day)
 }
 
 #[cfg(test)]

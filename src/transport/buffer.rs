@@ -1,9 +1,9 @@
-//! What a byte stream holds between the application and its carrier.
+//! Buffers between the application and the transport of a byte stream.
 //!
-//! **The rule.** Bytes that have to wait keep little more memory than they are
-//! long: a short piece of a large buffer is copied out of it, and a buffer that
-//! is far from full is copied when nothing is added to it any more. What is left
-//! of room in a buffer that still grows is counted ([`Outgoing::held`],
+//! **The rule.** Waiting bytes occupy little more memory than their length. A
+//! short piece of a large buffer is copied out of it, and a buffer that is far
+//! from full is copied once nothing more will be added to it. Unused capacity
+//! of a buffer that still grows is counted ([`Outgoing::held`],
 //! [`Incoming::spare`]), so that limits are limits of memory.
 
 use std::collections::VecDeque;
@@ -12,26 +12,28 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::block;
 
-/// Chunks shorter than this are copied together when they have to wait behind
-/// others: a chunk keeps the whole buffer that it was read into, with what came
-/// before and behind it on other streams.
+/// Chunks shorter than this are copied together if they have to wait behind
+/// others: a chunk keeps the whole buffer alive that it was read into,
+/// including the bytes of other streams before and after it.
 const COALESCE: usize = 32 * 1024;
 
-/// Bytes for which copied chunks share one buffer, however often it is moved.
+/// Size up to which copied chunks share one growing buffer, however often that
+/// moves it.
 const GROWN: usize = 4 * 1024;
 
-/// Bytes of the buffers that chunks are copied to, at most.
+/// Maximum size of the buffers that chunks are copied to, in bytes.
 const LARGEST: usize = 32 * 1024;
 
-/// A buffer shorter than this is copied behind another one.
+/// A buffer shorter than this is copied to the end of another one instead of
+/// being queued separately.
 const JOIN: usize = 16 * 1024;
 
-/// Bytes on their way out: small ones in one growing buffer, large ones as
-/// they are, in order.
+/// Outgoing bytes, in order: small pieces are collected in one growing buffer,
+/// large ones are queued without a copy.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    /// Before `tail`, with the buffers that were frozen to keep the order. A
-    /// pointer while idle, not five words.
+    /// Pieces that come before `tail`, including earlier tails that were frozen
+    /// to keep the order. Boxed because it is empty while idle.
     head: Option<Box<Head>>,
     tail: BytesMut,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Outgoing {
 #[derive(Debug, Default)]
 struct Head {
     pieces: VecDeque<Bytes>,
-    /// Length of them all, in bytes.
+    /// Total length in bytes.
     len: usize,
 }
 
@@ -49,7 +51,7 @@ impl Head {
         self.pieces.push_back(piece);
     }
 
-    /// Takes a buffer that nothing is added to any more.
+    /// Appends a buffer to which nothing more will be added.
     fn push_buffer(&mut self, buffer: BytesMut) {
         let spare = buffer.capacity() - buffer.len();
         self.push(if spare > buffer.len() / 4 {
@@ -61,7 +63,7 @@ impl Head {
 }
 
 impl Outgoing {
-    /// The buffer to append small pieces to.
+    /// Returns the buffer to append small pieces to.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.tail
     }
@@ -76,15 +78,15 @@ impl Outgoing {
         self.head.get_or_insert_default().push(bytes);
     }
 
-    /// Appends a buffer that nothing is added to any more.
+    /// Appends a buffer to which nothing more will be added.
     fn close(&mut self, buffer: BytesMut) {
         if !buffer.is_empty() {
             self.head.get_or_insert_default().push_buffer(buffer);
         }
     }
 
-    /// Appends what `other` holds, and empties it. Short bytes are copied
-    /// together, to leave as one piece.
+    /// Appends what `other` holds and empties it. Short pieces are copied
+    /// together so that they leave as one.
     pub(crate) fn append_all(&mut self, other: &mut Self) {
         if self.is_empty() {
             std::mem::swap(self, other);
@@ -98,7 +100,7 @@ impl Outgoing {
         if tail.len() < JOIN && joined <= self.tail.capacity().max(2 * JOIN) {
             return self.tail.extend_from_slice(&tail);
         }
-        // Longer ones are not moved any more.
+        // Longer buffers are no longer moved.
         let full = std::mem::replace(&mut self.tail, tail);
         self.close(full);
         if self.tail.len() >= JOIN {
@@ -107,25 +109,26 @@ impl Outgoing {
         }
     }
 
-    /// Length of what was copied here last, in bytes: behind what was appended
-    /// without a copy.
+    /// Returns the length of the last buffer, in bytes: what was copied since
+    /// the last piece that was appended without a copy.
     pub(crate) fn gathered(&self) -> usize {
         self.tail.len()
     }
 
-    /// Makes room for `count` bytes that are likely to come, if there is none.
+    /// Reserves `count` bytes for what is likely to follow, if nothing is
+    /// allocated yet.
     pub(crate) fn expect(&mut self, count: usize) {
         if self.tail.capacity() == 0 {
             self.tail = block::buffer(count);
         }
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.head.as_ref().map_or(0, |head| head.len) + self.tail.len()
     }
 
-    /// Bytes of memory for that.
+    /// Returns the memory that these bytes occupy, in bytes.
     pub(crate) fn held(&self) -> usize {
         self.head.as_ref().map_or(0, |head| head.len) + self.tail.capacity()
     }
@@ -134,8 +137,8 @@ impl Outgoing {
         self.len() == 0
     }
 
-    /// Takes up to `max` bytes of the first piece. A buffer that is emptied is
-    /// given away with them: nothing is held while idle.
+    /// Takes up to `max` bytes of the first piece. A buffer that becomes empty
+    /// is handed out with them, so an idle stream holds no memory.
     pub(crate) fn take(&mut self, max: usize) -> Payload {
         if let Some(head) = &mut self.head
             && let Some(front) = head.pieces.front_mut()
@@ -156,7 +159,7 @@ impl Outgoing {
         Payload::Own(self.tail.split_to(max))
     }
 
-    /// The first piece, for a carrier that copies.
+    /// Returns the first piece, for a transport that copies.
     pub(crate) fn chunk(&self) -> &[u8] {
         match self.head.as_ref().and_then(|head| head.pieces.front()) {
             Some(front) => front,
@@ -164,7 +167,7 @@ impl Outgoing {
         }
     }
 
-    /// Drops `n` bytes of the first piece.
+    /// Discards `n` bytes of the first piece.
     pub(crate) fn advance(&mut self, n: usize) {
         if self.head.is_some() || n == self.tail.len() {
             drop(self.take(n));
@@ -178,8 +181,8 @@ impl Outgoing {
     }
 }
 
-/// A piece of the outgoing bytes, as it was built: freezing a buffer costs an
-/// allocation.
+/// A piece of outgoing bytes, in the form in which it was built: freezing a
+/// buffer would cost an allocation.
 #[derive(Debug)]
 pub(crate) enum Payload {
     Own(BytesMut),
@@ -198,7 +201,7 @@ impl Payload {
         self.as_slice().len()
     }
 
-    /// Bytes of memory for that.
+    /// Returns the memory that these bytes occupy, in bytes.
     pub(crate) fn held(&self) -> usize {
         match self {
             Self::Own(bytes) => bytes.capacity(),
@@ -214,7 +217,7 @@ impl Payload {
     }
 }
 
-/// Bytes that arrived and that the application has not taken.
+/// Received bytes that the application has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     front: Bytes,
@@ -237,7 +240,7 @@ impl Rest {
         if len + chunk.len() <= capacity.max(GROWN) {
             return self.tail.extend_from_slice(chunk);
         }
-        // The next one is larger; what is full is not moved.
+        // The next buffer is larger, and the full one is not moved.
         let (fits, more) = chunk.split_at(chunk.len().min(capacity - len));
         self.tail.extend_from_slice(fits);
         self.close_tail();
@@ -268,7 +271,7 @@ impl Incoming {
         rest.chunks.push_back(chunk);
     }
 
-    /// Bytes of memory beyond those that wait.
+    /// Returns the memory that is allocated beyond the waiting bytes.
     pub(crate) fn spare(&self) -> usize {
         let spare = |rest: &Rest| rest.tail.capacity() - rest.tail.len();
         self.rest.as_deref().map_or(0, spare)
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_stays_in_order_and_is_joined_where_it_is_short() {
+    fn appended_bytes_stay_in_order_and_short_ones_are_joined() {
         let short = |out: &mut Outgoing, bytes: &[u8]| {
             let mut more = Outgoing::default();
             more.buffer().extend_from_slice(bytes);
@@ -372,10 +375,10 @@ mod tests {
         assert!(incoming.rest.is_none());
     }
 
-    /// Of a buffer of 64 KiB a stream gets 8 KiB: it keeps no more, and what it
-    /// keeps is known.
+    /// A stream that gets a small part of a large buffer keeps no more than that
+    /// part, and the memory for it is counted.
     #[test]
-    fn what_waits_keeps_no_foreign_bytes() {
+    fn waiting_bytes_keep_no_foreign_bytes_alive() {
         for len in [1, 100, 5_000, 8 * 1024, COALESCE - 1] {
             let mut incoming = Incoming::default();
             let buffers: Vec<_> = (0..100).map(|_| Bytes::from(vec![7; 64 * 1024])).collect();
@@ -383,7 +386,7 @@ mod tests {
                 incoming.push(buffer.slice(1_000..1_000 + len));
             }
             let kept = buffers.iter().filter(|buffer| !buffer.is_unique());
-            assert_eq!(kept.count(), 1, "the first, as it came");
+            assert_eq!(kept.count(), 1, "only the first is kept uncopied");
             assert!(incoming.spare() <= LARGEST.min(100 * len + GROWN));
             let mut got = 0;
             while let Some(chunk) = incoming.pop() {
@@ -394,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn outgoing_knows_the_memory_of_what_waits() {
+    fn outgoing_counts_the_memory_of_waiting_bytes() {
         let mut out = Outgoing::default();
         out.expect(10_000);
         out.buffer().extend_from_slice(b"short");
         assert_eq!((out.len(), out.held()), (5, 10_000));
         out.append(Bytes::from_static(b"LARGE"));
-        assert_eq!((out.len(), out.held()), (10, 10), "copied out");
-        // As a stream whose peer does not read: burst behind burst.
+        assert_eq!((out.len(), out.held()), (10, 10), "copied");
+        // A stream whose peer does not read: one burst after another.
         for _ in 0..1_000 {
             let mut more = Outgoing::default();
             more.buffer().extend_from_slice(&[b'x'; 1_000]);

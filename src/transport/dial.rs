@@ -1,6 +1,7 @@
-//! TCP connections to a host of several addresses: Happy Eyeballs (RFC 8305).
+//! Opens TCP connections to hosts with several addresses: Happy Eyeballs (RFC
+//! 8305).
 //!
-//! Where none can be made, the error names all that were tried.
+//! If every attempt fails, the error names all addresses that were tried.
 
 use std::fmt;
 use std::io;
@@ -13,11 +14,12 @@ use tokio::task::JoinSet;
 use super::TcpConfig;
 use super::is_lack_of_files;
 
-/// Wait before the next address is tried beside those under way (RFC 8305 §8).
+/// Delay before the next address is attempted in parallel with those in
+/// progress (RFC 8305 §8).
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// Connects to the first address of `host` that answers. Dropping the future
-/// abandons all attempts.
+/// cancels all attempts.
 pub(crate) async fn tcp(host: &str, port: u16, config: &TcpConfig) -> io::Result<TcpStream> {
     let found = tokio::net::lookup_host((host, port)).await;
     let found = found.map_err(|error| Unreached::of(host, error))?;
@@ -28,11 +30,11 @@ pub(crate) async fn tcp(host: &str, port: u16, config: &TcpConfig) -> io::Result
             .await
             .and_then(|stream| config.apply(&stream).map(|()| stream)),
     };
-    connected.map_err(|error| Unreached::of(&place(host, port, &addresses), error))
+    connected.map_err(|error| Unreached::of(&describe(host, port, &addresses), error))
 }
 
-/// What was tried, in words.
-fn place(host: &str, port: u16, addresses: &[SocketAddr]) -> String {
+/// Describes what was attempted, for an error's text.
+fn describe(host: &str, port: u16, addresses: &[SocketAddr]) -> String {
     let tried: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
     let tried = tried.join(", ");
     match addresses {
@@ -41,7 +43,7 @@ fn place(host: &str, port: u16, addresses: &[SocketAddr]) -> String {
     }
 }
 
-/// Connects to this address.
+/// Connects to one address.
 pub(crate) async fn address(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStream> {
     let connected = connect(address, config).await;
     connected.map_err(|error| Unreached::of(&address.to_string(), error))
@@ -53,25 +55,25 @@ async fn connect(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStrea
     Ok(stream)
 }
 
-/// A place to which no connection could be made, and why.
+/// The destination of a failed connection attempt, and the error.
 #[derive(Debug)]
 struct Unreached {
-    place: String,
+    destination: String,
     error: io::Error,
 }
 
 impl Unreached {
-    fn of(place: &str, error: io::Error) -> io::Error {
-        let place = place.to_owned();
-        io::Error::new(error.kind(), Self { place, error })
+    fn of(destination: &str, error: io::Error) -> io::Error {
+        let destination = destination.to_owned();
+        io::Error::new(error.kind(), Self { destination, error })
     }
 }
 
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.error)?;
+        write!(f, "{}: {}", self.destination, self.error)?;
         if is_lack_of_files(&self.error) {
-            f.write_str("; raise this process's limit (ulimit -n)")?;
+            f.write_str("; raise the limit of open files (ulimit -n)")?;
         }
         Ok(())
     }
@@ -83,8 +85,8 @@ impl std::error::Error for Unreached {
     }
 }
 
-/// Alternates the families, beginning with that of the first address, which
-/// the resolver preferred (RFC 8305 §4).
+/// Alternates the address families, starting with that of the first address,
+/// which the resolver preferred (RFC 8305 §4).
 fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let all: Vec<_> = addresses.collect();
     let Some(first) = all.first() else {
@@ -153,10 +155,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_address_does_not_keep_the_next_from_being_tried() {
+    async fn an_unreachable_address_does_not_delay_the_next_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let alive = listener.local_addr().unwrap();
-        // Nobody listens there once the statement is over.
+        // The listener is closed at the end of the statement.
         let dead = TcpListener::bind("127.0.0.1:0")
             .await
             .and_then(|listener| listener.local_addr())

@@ -1,14 +1,15 @@
 //! HTTP/1.1 connections, on hyper, up to their upgrade (RFC 9110 §7.8).
+
 mod early;
 mod linger;
 mod refusal;
 mod turn;
 mod upgrade;
 
-pub(crate) use self::early::Unheard;
+pub(crate) use self::early::EarlyResponseIo;
 use self::linger::Lent;
 pub(crate) use self::turn::Limits;
-use self::turn::{Answer, Late, Pace, Turns};
+use self::turn::{Exceeded, TurnBody, TurnTimer, Turns};
 pub(crate) use self::upgrade::{H1Answer, upgrade};
 use super::{BoxIo, IoStream, MAX_HEADER_FIELDS, StreamError, Transport};
 use http::{Request, Response};
@@ -23,8 +24,8 @@ use {
     std::task::{Poll, ready},
 };
 
-/// Sends a request without a body on a connection of its own, for the status
-/// alone.
+/// Sends a request without a body on a dedicated connection and returns the
+/// status of the response.
 pub(crate) async fn status(io: BoxIo, request: Request<()>) -> Result<StatusCode, StreamError> {
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -32,18 +33,18 @@ pub(crate) async fn status(io: BoxIo, request: Request<()>) -> Result<StatusCode
         .handshake(TokioIo::new(io))
         .await?;
     let request = request.map(|()| Empty::<Bytes>::new());
-    // Both in this future, so that nothing is left of it when it is dropped.
+    // Both run in this future, so that dropping it leaves nothing behind.
     tokio::select! {
         response = send.send_request(request) => Ok(response?.status()),
         Err(error) = connection => Err(error.into()),
     }
 }
 
-/// Bytes of a request's or response's head.
+/// Maximum size of the head of a request or response, in bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
-/// The byte stream of an upgraded connection, with what the peer sent in one
-/// packet with its 101 in front.
+/// Waits for the upgrade of a connection and returns its byte stream, beginning
+/// with what the peer sent right after the head.
 pub(crate) async fn switched(
     on: OnUpgrade,
     connection: u64,
@@ -58,18 +59,18 @@ pub(crate) async fn switched(
     Ok(IoStream::new(io, parts.read_buf, transport, write_buffer))
 }
 
-/// How the requests of a connection ended.
+/// How serving a connection ended.
 #[derive(Debug)]
 pub(crate) enum Served {
     /// The connection ended, was upgraded, or was closed because it was idle.
     Done,
-    /// The last of them could not be understood.
+    /// The last request could not be parsed.
     Refused { status: StatusCode, why: String },
 }
 
-/// Serves requests on an HTTP/1.1 connection until it ends or is upgraded, and
-/// reads on behind the last answer, so that the client gets it. When `drain`
-/// turns true, the request under way is the last.
+/// Serves requests on an HTTP/1.1 connection until it ends or is upgraded.
+/// After the last response it keeps reading for a while, so that the response
+/// arrives. When `drain` becomes true, the request in progress is the last.
 pub(crate) async fn serve<S, B>(
     io: BoxIo,
     service: S,
@@ -84,13 +85,13 @@ where
 {
     let turns = Turns::default();
     let (io, returned) = linger::lend(io, turns.clone());
-    let mut pace = Pace::new(turns.clone(), limits);
+    let mut timer = TurnTimer::new(turns.clone(), limits);
     let service = hyper::service::service_fn(|request| {
         turns.requested();
         let (answering, turns) = (service.call(request), turns.clone());
         async move {
             let response = answering.await?;
-            Ok::<_, S::Error>(response.map(|body| Answer::new(body, turns)))
+            Ok::<_, S::Error>(response.map(|body| TurnBody::new(body, turns)))
         }
     });
     let served = async {
@@ -114,11 +115,11 @@ where
                     drains = drained.is_ok();
                 }
                 if !drains {
-                    match ready!(pace.poll(cx)) {
-                        Late::Head => return Poll::Ready(Err(Broken::Late)),
-                        // It is on its way to its end.
-                        Late::Idle if is_last => return Poll::Pending,
-                        Late::Idle => {}
+                    match ready!(timer.poll(cx)) {
+                        Exceeded::Head => return Poll::Ready(Err(Broken::HeadTimeout)),
+                        // The shutdown is already in progress.
+                        Exceeded::Idle if is_last => return Poll::Pending,
+                        Exceeded::Idle => {}
                     }
                 }
                 is_last = true;
@@ -144,19 +145,20 @@ where
     }
 }
 
-/// Why a connection did not end in order.
+/// Why a connection did not end in an orderly way.
 enum Broken {
     Hyper(hyper::Error),
-    /// The head of a request was not there in time.
-    Late,
+    /// The head of a request was not complete in time.
+    HeadTimeout,
 }
+
 impl From<Broken> for StreamError {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Hyper(error) => error.into(),
-            Broken::Late => {
-                let late = "the head of a request did not come in time";
-                std::io::Error::new(std::io::ErrorKind::TimedOut, late).into()
+            Broken::HeadTimeout => {
+                let text = "the head of a request was not complete in time";
+                std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
             }
         }
     }

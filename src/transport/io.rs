@@ -1,4 +1,4 @@
-//! A byte stream on an I/O object of its own.
+//! A byte stream on a dedicated I/O object.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,12 +17,12 @@ use tokio::time::timeout;
 
 use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
 
-/// Bytes that are read at a time, at first. They come by way of the stack: most
-/// reads of a socket find a short message, or nothing, and a chunk is kept for
-/// as long as a message that lies in it.
+/// Initial read size, in bytes. Such reads go through the stack: most reads of
+/// a WebSocket find a short message or nothing, and a chunk stays allocated for
+/// as long as a message refers to it.
 const SHORT: usize = 4 * 1024;
 
-/// Bytes that are read at a time, at most.
+/// Largest read size, in bytes.
 const LONGEST: usize = 128 * 1024;
 
 pub(crate) struct IoStream {
@@ -30,57 +30,57 @@ pub(crate) struct IoStream {
     incoming: VecDeque<Bytes>,
     read_size: usize,
     outgoing: Outgoing,
-    /// Whether the I/O object may hold bytes of ours: TLS does where the kernel
-    /// takes no more, and only a flush brings them out.
+    /// Whether the I/O object may still hold bytes of ours. TLS does when the
+    /// kernel takes no more, and only a flush sends them.
     unflushed: bool,
     write_buffer: usize,
     error: Option<StreamError>,
-    /// Looked once more for what may be read behind an error of writing.
+    /// Whether a read was attempted once more after a write error.
     looked_again: bool,
     ended: bool,
     shared: Arc<Shared>,
-    /// Dropped with the stream: what counts it.
+    /// Dropped with the stream, such as a slot in a count of connections.
     guard: Option<Box<dyn Send + Sync>>,
 }
 
-/// What an application's stream has in common with its [`IoHandle`].
+/// State shared between the application's stream and its [`IoHandle`].
 ///
-/// An I/O object keeps one waker a direction, but here either of two tasks
-/// may move either direction: a reader answers pings. It is given a waker
-/// that wakes both.
+/// An I/O object keeps one waker per direction, but here either of two tasks
+/// may drive either direction, because a reader replies to pings. So it is
+/// given a waker that wakes both.
 struct Shared {
     read: AtomicWaker,
     write: AtomicWaker,
-    order: AtomicU8,
-    /// `None` once it is [stopped](IoHandle::stop): an application that does
-    /// not touch its stream would keep the connection open for ever.
+    command: AtomicU8,
+    /// `None` once it is [stopped](IoHandle::stop): otherwise an application
+    /// that never touches its stream would keep the connection open forever.
     io: Mutex<Option<BoxIo>>,
 }
 
-/// What is asked of a stream from outside, in `Shared::order`.
+/// Values of `Shared::command`: what the [`IoHandle`] asks of the stream.
 const GO_ON: u8 = 0;
 const CLOSE: u8 = 1;
 const STOP: u8 = 2;
 
-/// Reaches a stream that an application owns.
+/// A handle to a stream that the application owns.
 pub(crate) struct IoHandle(Weak<Shared>);
 
 impl IoHandle {
-    /// Asks the socket to close.
+    /// Asks the WebSocket to close.
     pub(crate) fn drain(&self) {
         if let Some(shared) = self.0.upgrade() {
-            shared.order(CLOSE);
+            shared.command(CLOSE);
         }
     }
 
-    /// Ends the stream and closes what it runs on, whether or not somebody
-    /// looks. Returns whether it was still there.
+    /// Ends the stream and closes its I/O object, even if no task polls it.
+    /// Returns whether the stream still existed.
     pub(crate) fn stop(&self) -> bool {
         let Some(shared) = self.0.upgrade() else {
             return false;
         };
         drop(shared.io().take());
-        shared.order(STOP);
+        shared.command(STOP);
         true
     }
 }
@@ -90,12 +90,13 @@ impl Shared {
         Self {
             read: AtomicWaker::new(),
             write: AtomicWaker::new(),
-            order: AtomicU8::new(GO_ON),
+            command: AtomicU8::new(GO_ON),
             io: Mutex::new(Some(io)),
         }
     }
 
-    /// Locked by the application's tasks for one poll, and once by `stop`.
+    /// Locks the I/O object. The application's tasks hold the lock for one
+    /// poll, and [`IoHandle::stop`] takes it once.
     fn io(&self) -> MutexGuard<'_, Option<BoxIo>> {
         self.io.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,7 +111,7 @@ impl Shared {
         }
     }
 
-    /// Reads up to [`SHORT`] bytes; none at the orderly end.
+    /// Reads up to [`SHORT`] bytes; empty at the orderly end.
     fn poll_short(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut space = [MaybeUninit::uninit(); SHORT];
         let mut buffer = ReadBuf::uninit(&mut space);
@@ -118,15 +119,15 @@ impl Shared {
         Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
     }
 
-    /// Reads up to `size` bytes, without a copy.
+    /// Reads up to `size` bytes without a copy; empty at the orderly end.
     fn poll_long(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
         let mut buffer = BytesMut::with_capacity(size);
         ready!(self.poll_io(|mut io| pin!(io.read_buf(&mut buffer)).poll(cx)))?;
         Poll::Ready(Ok(buffer.freeze()))
     }
 
-    fn order(self: &Arc<Self>, order: u8) {
-        self.order.store(order, Ordering::SeqCst);
+    fn command(self: &Arc<Self>, command: u8) {
+        self.command.store(command, Ordering::SeqCst);
         self.wake_by_ref();
     }
 }
@@ -143,7 +144,8 @@ impl Wake for Shared {
 }
 
 impl IoStream {
-    /// `early`: bytes that were read from `io` already.
+    /// Creates a stream on `io`. `early` holds bytes that were already read
+    /// from it.
     pub(crate) fn new(io: BoxIo, early: Bytes, transport: Transport, write_buffer: usize) -> Self {
         Self {
             transport,
@@ -160,7 +162,8 @@ impl IoStream {
         }
     }
 
-    /// Keeps `guard` for as long as the stream lasts.
+    /// Keeps `guard` alive as long as the stream, and returns a handle to the
+    /// stream.
     pub(crate) fn guarded_by(&mut self, guard: impl Send + Sync + 'static) -> IoHandle {
         self.guard = Some(Box::new(guard));
         IoHandle(Arc::downgrade(&self.shared))
@@ -179,7 +182,7 @@ impl IoStream {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.shared.order.load(Ordering::SeqCst) != GO_ON
+        self.shared.command.load(Ordering::SeqCst) != GO_ON
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -196,9 +199,9 @@ impl IoStream {
         self.poll_as(|shared| &shared.read, cx, Self::poll_read)
     }
 
-    /// Polls the I/O object for one side, whose waker is kept only where it has
-    /// to wait: with it the memory of its task would be kept. What breaks is
-    /// told to who waits for the other side, too.
+    /// Polls the I/O object for one direction. Its waker is kept only while it
+    /// has to wait, since a waker keeps its task's memory alive. If the stream
+    /// breaks, the other direction is woken too.
     fn poll_as<T>(
         &mut self,
         side: fn(&Shared) -> &AtomicWaker,
@@ -207,9 +210,9 @@ impl IoStream {
     ) -> Poll<T> {
         side(&self.shared).register(cx.waker());
         let waker = Waker::from(self.shared.clone());
-        let was_sound = self.error.is_none();
+        let was_intact = self.error.is_none();
         let polled = poll(self, &mut Context::from_waker(&waker));
-        let broke = was_sound && self.error.is_some();
+        let broke = was_intact && self.error.is_some();
         if polled.is_ready() || broke {
             drop(side(&self.shared).take());
         }
@@ -223,10 +226,10 @@ impl IoStream {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
-        self.check_order()?;
+        self.check_command()?;
         if self.error.is_none() && (self.unflushed || !self.outgoing.is_empty()) {
-            // Somebody has to move it while everyone only reads. Its error is
-            // kept.
+            // While nobody writes, the reader has to send what is buffered.
+            // The error, if any, is kept in `self.error`.
             let _ = self.poll_flush_out(cx);
         }
         let read = if self.read_size == SHORT {
@@ -236,15 +239,16 @@ impl IoStream {
         };
         let chunk = match (read, &self.error) {
             (Poll::Ready(Ok(chunk)), _) if !chunk.is_empty() => chunk,
-            // What the peer said before it broke says more than the error of
-            // writing to it. The runtime may not have heard of it yet.
+            // Data that the peer sent before the failure, such as a Close
+            // frame, is more useful than the write error, and the runtime may
+            // not know of it yet.
             (Poll::Pending, Some(_)) if !self.looked_again => {
                 self.looked_again = true;
-                // Wakes this task when the runtime has asked the system.
+                // Wakes this task after the runtime has polled the system.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return Poll::Pending;
             }
-            // Behind such an error even a reset reads as an orderly end.
+            // After a write error even a reset reads as an orderly end.
             (_, Some(error)) => return Poll::Ready(Err(error.clone())),
             (Poll::Ready(Ok(_)), None) => return Poll::Ready(Ok(None)),
             (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(self.fail(error))),
@@ -287,7 +291,7 @@ impl IoStream {
         if self.outgoing.len() >= self.write_buffer {
             self.shared.read.register(cx.waker());
             let waker = Waker::from(self.shared.clone());
-            // An error shows up in the next read or write.
+            // The next read or write reports an error.
             let _ = self.poll_write_out(&mut Context::from_waker(&waker));
         }
         self.outgoing.len() < self.write_buffer
@@ -306,7 +310,8 @@ impl IoStream {
         self.poll_as(|shared| &shared.write, cx, Self::poll_flush_out)
     }
 
-    /// The reader's waker stays: who flushes may be waiting for a chunk.
+    /// The reader's waker stays registered: the caller may also be waiting for
+    /// a chunk.
     pub(crate) fn flush_as_reader(&mut self, cx: &mut Context<'_>) {
         if self.check().is_ok() {
             self.shared.read.register(cx.waker());
@@ -331,18 +336,19 @@ impl IoStream {
     }
 
     /// A connection that is dropped with unread bytes is reset, and the peer
-    /// may lose what was sent last: so it lingers, in a task of its own.
+    /// may lose what was sent last. So a task of its own keeps reading for a
+    /// while.
     pub(crate) fn finish(mut self, finish: Finish) {
         drop(self.shared.read.take());
-        // May be somebody else's, who has to be told.
+        // The writer may be another task, which has to notice the end.
         self.shared.write.wake();
         let (linger, peer_first) = match finish {
             Finish::End(linger) => (linger, false),
             Finish::Await { linger, .. } => (linger, true),
             Finish::Cancel => return,
         };
-        // Now, as far as that goes without waiting: where the runtime is gone,
-        // nobody waits.
+        // First as far as possible without waiting: if the runtime is gone, no
+        // task can wait.
         let now = &mut Context::from_waker(Waker::noop());
         let mut left = match self.poll_out(peer_first, now) {
             Poll::Ready(Err(_)) => return,
@@ -371,7 +377,7 @@ impl IoStream {
         });
     }
 
-    /// What is queued, and our end behind it unless the peer's is to come
+    /// Sends what is queued, then ends our side unless the peer is to end
     /// first.
     fn poll_out(
         &mut self,
@@ -412,12 +418,12 @@ impl IoStream {
     fn check(&self) -> Result<(), StreamError> {
         match &self.error {
             Some(error) => Err(error.clone()),
-            None => self.check_order(),
+            None => self.check_command(),
         }
     }
 
-    fn check_order(&self) -> Result<(), StreamError> {
-        match self.shared.order.load(Ordering::SeqCst) {
+    fn check_command(&self) -> Result<(), StreamError> {
+        match self.shared.command.load(Ordering::SeqCst) {
             STOP => Err(StreamError::Closed),
             _ => Ok(()),
         }
@@ -432,8 +438,9 @@ impl IoStream {
     }
 }
 
-/// The I/O object holds wakers that hold it: without this, a stream that is
-/// dropped while somebody waits on it would keep its connection open for ever.
+/// The I/O object holds wakers that refer back to it. Without this, a stream
+/// that is dropped while a task waits on it would keep its connection open
+/// forever.
 impl Drop for IoStream {
     fn drop(&mut self) {
         drop(self.shared.io().take());
@@ -457,20 +464,20 @@ mod tests {
 
     use super::*;
 
-    /// A waker, and whether it was called.
+    /// A waker that records whether it was called.
     #[derive(Default)]
-    struct Told(AtomicBool);
+    struct WakeFlag(AtomicBool);
 
-    impl Wake for Told {
+    impl Wake for WakeFlag {
         fn wake(self: Arc<Self>) {
             self.0.store(true, Ordering::SeqCst);
         }
     }
 
     #[tokio::test]
-    async fn who_only_reads_flushes_what_the_io_object_holds() {
+    async fn reading_flushes_what_the_io_object_holds() {
         let (near, mut far) = tokio::io::duplex(1024);
-        // Keeps what is written until it is flushed, as TLS does.
+        // Buffers until it is flushed, as TLS does.
         let io = Box::new(BufWriter::new(near));
         let mut stream = IoStream::new(io, Bytes::new(), Transport::Http1 { connection: 1 }, 1024);
         stream.write(|out| out.buffer().extend_from_slice(b"fed"));
@@ -483,14 +490,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_reads_is_told_of_what_broke_by_writing() {
+    async fn a_write_error_wakes_the_reader() {
         let transport = Transport::Http1 { connection: 1 };
         let (silent, _peer) = tokio::io::duplex(1);
         let (broken, _) = tokio::io::duplex(1);
         let io = Box::new(tokio::io::join(silent, broken));
         let mut stream = IoStream::new(io, Bytes::new(), transport, 1024);
-        let told = Arc::new(Told::default());
-        let reader = Waker::from(told.clone());
+        let woken = Arc::new(WakeFlag::default());
+        let reader = Waker::from(woken.clone());
         assert!(
             stream
                 .poll_chunk(&mut Context::from_waker(&reader))
@@ -499,7 +506,7 @@ mod tests {
         stream.write(|out| out.buffer().extend_from_slice(b"lost"));
         let writer = &mut Context::from_waker(Waker::noop());
         assert!(matches!(stream.poll_flush(writer), Poll::Ready(Err(_))));
-        assert!(told.0.load(Ordering::SeqCst), "the reader sleeps on");
+        assert!(woken.0.load(Ordering::SeqCst), "the reader was not woken");
         let read = poll_fn(|cx| stream.poll_chunk(cx)).await;
         assert!(matches!(read, Err(StreamError::Io(_))), "{read:?}");
     }

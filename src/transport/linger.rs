@@ -1,4 +1,5 @@
-//! The end of a connection, so that what was said last arrives.
+//! Closes a connection in such a way that the last bytes sent to the peer
+//! arrive.
 
 use std::io;
 use std::time::Duration;
@@ -6,24 +7,25 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// How long a peer is read from after what was said last.
+/// How long this side keeps reading from the peer after it has sent its last
+/// bytes.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
-/// Bytes that are read from a client after what was said last, at most. More
-/// than two kernels hold between them, so a client that stops when it sees that
-/// gets it whole.
+/// Maximum number of bytes read from the peer after the last bytes were sent.
+/// More than the socket buffers of both kernels hold, so a peer that stops
+/// sending once it sees those last bytes receives all of them.
 pub(super) const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes that are read and dropped at a time.
+/// Bytes that are read and discarded at a time.
 pub(super) const CHUNK: usize = 16 * 1024;
 
-/// Shuts the connection down, and reads until the peer ends its side, too: `most`
-/// bytes, and for [`LINGER`].
+/// Shuts down the sending side, then reads and discards until the peer ends its
+/// side, `most` bytes have come, or [`LINGER`] has passed.
 ///
-/// A connection that is closed with unread bytes is reset, and the peer may
-/// lose what it had not read by then (RFC 9112 §9.6).
+/// Closing a connection with unread bytes resets it, and the peer may then lose
+/// what it has not read yet (RFC 9112 §9.6).
 pub(crate) async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin, most: u64) {
-    // However it ends, there is nothing left to be told.
+    // However this ends, nothing is left to report.
     let _ = timeout(LINGER, async {
         io.shutdown().await?;
         let mut rest = io.take(most);

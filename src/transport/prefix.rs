@@ -1,4 +1,5 @@
-//! Tells HTTP/2 with prior knowledge from HTTP/1.1 by its first bytes.
+//! Distinguishes HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes
+//! of a connection.
 
 use std::io;
 use std::pin::Pin;
@@ -12,8 +13,8 @@ use super::BoxIo;
 /// The client's connection preface (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Reads until the first bytes are HTTP/2's preface or cannot become it.
-/// Returns which, and the I/O object with those bytes put back.
+/// Reads until the first bytes either are the HTTP/2 preface or cannot become
+/// it. Returns whether they are, and the I/O object with those bytes put back.
 pub(crate) async fn sniff(mut io: BoxIo) -> io::Result<(bool, BoxIo)> {
     let mut read = BytesMut::with_capacity(PREFACE.len());
     while PREFACE.starts_with(&read) && read.len() < PREFACE.len() {
@@ -26,7 +27,8 @@ pub(crate) async fn sniff(mut io: BoxIo) -> io::Result<(bool, BoxIo)> {
     Ok((is_http2, put_back(read.freeze(), io)))
 }
 
-/// An I/O object to which bytes that were read from it are given back.
+/// Returns an I/O object that yields `prefix`, which was read from `io`, before
+/// anything else.
 pub(crate) fn put_back(prefix: Bytes, io: BoxIo) -> BoxIo {
     if prefix.is_empty() {
         return io;
@@ -34,7 +36,7 @@ pub(crate) fn put_back(prefix: Bytes, io: BoxIo) -> BoxIo {
     Box::new(Prefixed { prefix, io })
 }
 
-/// An I/O object that first gives back bytes that were read from it.
+/// An I/O object that first yields bytes that were already read from it.
 struct Prefixed {
     prefix: Bytes,
     io: BoxIo,
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_preface_is_told_from_a_request_and_put_back() {
+    async fn the_preface_is_distinguished_from_a_request_and_put_back() {
         let http2 = [PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat();
         for cut in 1..http2.len() {
             assert_eq!(sniffed(&http2, cut).await, (true, http2.clone()));
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_says_nothing_is_an_error() {
+    async fn a_connection_closed_before_its_first_byte_is_an_error() {
         let (near, far) = tokio::io::duplex(1024);
         drop(far);
         assert!(sniff(Box::new(near)).await.is_err());

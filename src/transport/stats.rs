@@ -1,9 +1,9 @@
-//! What is known of connections while they run.
+//! Identifiers and statistics of connections.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Tells connections of one process apart; never used twice.
+/// Identifies a connection within this process. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectionId(u64);
 
@@ -18,29 +18,29 @@ impl ConnectionId {
     }
 }
 
-/// What carries a WebSocket.
+/// The transport that carries a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
     /// A stream of an HTTP/2 connection (RFC 8441).
     Http2 {
-        /// Which connection of this process; sockets that share one show the
-        /// same number.
+        /// The number of the connection within this process. WebSockets that
+        /// share a connection report the same number.
         connection: u64,
         /// The stream identifier (RFC 9113 §5.1.1).
         stream: u32,
     },
-    /// A TCP or TLS connection of its own, upgraded from HTTP/1.1 (RFC 6455).
+    /// A dedicated TCP or TLS connection, upgraded from HTTP/1.1 (RFC 6455).
     Http1 {
-        /// Which connection of this process.
+        /// The number of the connection within this process.
         connection: u64,
     },
-    /// An I/O object that the application brought.
+    /// An I/O object that the application supplied.
     Io,
 }
 
 impl Transport {
-    /// Whether the socket is a stream of an HTTP/2 connection.
+    /// Returns whether the WebSocket is a stream of an HTTP/2 connection.
     #[must_use]
     pub fn is_http2(&self) -> bool {
         matches!(self, Self::Http2 { .. })
@@ -59,17 +59,17 @@ impl fmt::Display for Transport {
     }
 }
 
-/// Figures of one HTTP/2 connection, counted from its own frames.
+/// Statistics of one HTTP/2 connection, counted from its own frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStats {
-    /// Which connection of this process.
+    /// The number of the connection within this process.
     pub connection: u64,
-    /// Whether it is still open.
+    /// Whether the connection is still open.
     pub is_open: bool,
     /// WebSocket streams opened so far.
     pub streams_opened: u64,
-    /// WebSocket streams that have not ended.
+    /// WebSocket streams that are open now.
     pub streams_open: u64,
     /// DATA frames sent (RFC 9113 §6.1).
     pub data_frames_sent: u64,

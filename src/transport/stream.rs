@@ -1,4 +1,4 @@
-//! [`Stream`]: the one byte-stream type that the layers above know.
+//! [`Stream`]: the byte-stream type that all layers above use.
 
 use std::io;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use super::h2::H2Stream;
 use super::h2::header_list::TooLarge;
 use super::{IoStream, Outgoing, Transport};
 
-/// How the application's end of a stream is brought to rest once it is let go.
+/// How a stream is ended once the application has released it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// End our side behind what is queued.
+    /// Send what is queued, then end our side.
     End(Linger),
-    /// Once what is queued has left, wait for the peer to end its side. When
-    /// it does, by END_STREAM alone and if `end`, end ours too; else cancel
-    /// what is left.
+    /// Send what is queued, then wait for the peer to end its side. If the peer
+    /// ended with an END_STREAM in a frame of its own and `end` is set, end our
+    /// side too; otherwise reset what is left.
     Await { linger: Linger, end: bool },
-    /// Reset at once, dropping what is queued: what RFC 8441 §5 makes of a
-    /// TCP reset.
+    /// Reset at once and discard what is queued, as RFC 8441 §5 maps a TCP
+    /// reset.
     Cancel,
 }
 
-/// How long a stream stays behind when it was let go, before it is reset
-/// (HTTP/2) or closed (otherwise).
+/// How long a released stream may take before it is reset (HTTP/2) or closed
+/// (otherwise).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Linger {
-    /// For what is queued to leave, and our end behind it.
+    /// Time for sending what is queued, and the end of our side.
     pub(crate) unsent: Duration,
-    /// For the peer to end its side, from then on.
+    /// Time for the peer to end its side, from then on.
     pub(crate) peer: Duration,
 }
 
@@ -44,27 +44,28 @@ pub(crate) enum StreamError {
     GoAway {
         code: u32,
         by_peer: bool,
-        /// What `h2` says of it, with the peer's debug data.
+        /// The error text of `h2`, with the peer's debug data.
         text: Arc<str>,
     },
-    /// The peer gave no sign of life in time.
+    /// The peer did not answer a PING in time.
     KeepAlive,
-    /// The connection's streams hold too much, and this one most of it.
+    /// The streams of the connection hold more than its buffer limit, and this
+    /// one holds the most.
     Overloaded,
-    /// The header list of a request is larger than the peer takes: it was not
-    /// sent.
+    /// The request was not sent because its header list is larger than the peer
+    /// accepts.
     RequestTooLarge(TooLarge),
-    /// The header list of an answer is larger than its receiver takes.
+    /// The header list of the response is larger than its receiver accepts.
     AnswerTooLarge(TooLarge),
     /// The connection below broke.
     Io(Arc<io::Error>),
-    /// The connection ended under the stream, or this side ended already.
+    /// The connection has ended, or this side had already ended the stream.
     Closed,
 }
 
-/// A byte stream to one peer with an outgoing buffer in front of it.
+/// A byte stream to one peer, with a buffer for outgoing bytes.
 ///
-/// One task may read and another write: each direction keeps a waker of its
+/// One task may read while another writes: each direction has a waker of its
 /// own.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -80,9 +81,7 @@ impl Stream {
         }
     }
 
-    /// The next bytes, as they came; `None` at the orderly end.
-    ///
-    /// Cancel safe.
+    /// Polls for the next received bytes; `None` at the orderly end.
     pub(crate) fn poll_chunk(
         &mut self,
         cx: &mut Context<'_>,
@@ -93,9 +92,9 @@ impl Stream {
         }
     }
 
-    /// For who has no use for a chunk now: ready when the stream has broken, as
-    /// far as that is seen without reading. Woken as who waits for a chunk is,
-    /// by a drain too.
+    /// Polls for breakage without reading; used while the other side is
+    /// backpressured. Ready once the stream is known to be broken. The waker is
+    /// stored in place of the reader's, and a drain wakes it too.
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         match self {
             Self::H2(stream) => stream.poll_broken(cx),
@@ -103,7 +102,7 @@ impl Stream {
         }
     }
 
-    /// Waits until the outgoing buffer is below its limit.
+    /// Polls until the outgoing buffer is below its limit.
     #[inline]
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match self {
@@ -112,7 +111,7 @@ impl Stream {
         }
     }
 
-    /// Wakes who waits for a chunk: something else is to be waited for too.
+    /// Wakes the reader, which has to wait for something else as well.
     pub(crate) fn wake_reader(&self) {
         match self {
             Self::H2(stream) => stream.wake_reader(),
@@ -120,9 +119,9 @@ impl Stream {
         }
     }
 
-    /// The reader is gone while the writer stays. Returns its waker, which is
-    /// dropped while nothing is locked: the last one of a task may take the
-    /// task with it, and the writer with the task.
+    /// Removes the reader's waker, because the reader was dropped while the
+    /// writer stays. The caller drops the waker outside all locks: it may be
+    /// the last reference to its task, which may own the writer.
     pub(crate) fn reader_leaves(&mut self) -> Option<Waker> {
         match self {
             Self::H2(stream) => stream.reader_leaves(),
@@ -130,7 +129,7 @@ impl Stream {
         }
     }
 
-    /// As [`reader_leaves`](Self::reader_leaves), the other way round.
+    /// Removes the writer's waker; see [`reader_leaves`](Self::reader_leaves).
     pub(crate) fn writer_leaves(&mut self) -> Option<Waker> {
         match self {
             Self::H2(stream) => stream.writer_leaves(),
@@ -138,8 +137,8 @@ impl Stream {
         }
     }
 
-    /// Whether this side is shutting down and asks its sockets to close. Who
-    /// waits for a chunk is woken when it comes to that.
+    /// Returns whether this side is shutting down and asks its WebSockets to
+    /// close. The reader is woken when that begins.
     pub(crate) fn is_draining(&self) -> bool {
         match self {
             Self::H2(stream) => stream.is_draining(),
@@ -147,16 +146,17 @@ impl Stream {
         }
     }
 
-    /// Tells how many bytes of what was read are kept for a message that is not
-    /// complete. A connection of its own is bounded by the one message.
+    /// Reports how many bytes are held for messages that are not complete. Only
+    /// HTTP/2 streams are counted: an HTTP/1.1 connection carries one
+    /// WebSocket, which its message limit bounds.
     pub(crate) fn hold(&mut self, bytes: usize) {
         if let Self::H2(stream) = self {
             stream.hold(bytes);
         }
     }
 
-    /// Bytes that it holds, to within 16 KiB; of what was received over HTTP/1.1,
-    /// the operating system holds most.
+    /// Returns how many bytes the stream holds, to within 16 KiB. Over HTTP/1.1
+    /// the operating system holds most of what was received.
     pub(crate) fn counted(&self) -> usize {
         match self {
             Self::H2(stream) => stream.counted(),
@@ -164,16 +164,16 @@ impl Stream {
         }
     }
 
-    /// Has bytes that are held elsewhere for this stream count on its connection.
-    /// A connection of its own shares its bound with nobody.
+    /// Counts `bytes` that are held elsewhere for this stream on its connection.
+    /// Only HTTP/2 streams are counted, since only they share a connection.
     pub(crate) fn held_elsewhere(&mut self, bytes: usize) {
         if let Self::H2(stream) = self {
             stream.held_elsewhere(bytes);
         }
     }
 
-    /// Whether there is room now, for a reader that has to answer something;
-    /// if not, it is woken as for a chunk when there is.
+    /// Returns whether the outgoing buffer has room, for a reader that has to
+    /// send a reply. If not, the reader is woken once there is.
     pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::H2(stream) => stream.has_room(cx),
@@ -181,7 +181,7 @@ impl Stream {
         }
     }
 
-    /// Appends to the outgoing buffer, whatever its limit.
+    /// Appends to the outgoing buffer, regardless of its limit.
     pub(crate) fn write<R>(&mut self, append: impl FnOnce(&mut Outgoing) -> R) -> R {
         match self {
             Self::H2(stream) => stream.write(append),
@@ -189,9 +189,9 @@ impl Stream {
         }
     }
 
-    /// Sets what was written on its way. Over HTTP/2 the connection's driver
-    /// takes it from here and this is always ready; otherwise it is ready once
-    /// the operating system has it all.
+    /// Starts sending what was written. Over HTTP/2 the connection's driver
+    /// takes it from here, so this is always ready; otherwise it is ready once
+    /// the operating system has taken everything.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match self {
             Self::H2(stream) => {
@@ -202,9 +202,9 @@ impl Stream {
         }
     }
 
-    /// As [`poll_flush`](Self::poll_flush), for a reader that answers something:
-    /// it is woken as for a chunk, and a writer that waits stays where it is.
-    /// Errors show up in the next read or write.
+    /// Flushes on behalf of a reader that sent a reply. The waker is stored as
+    /// the reader's, so a waiting writer is not displaced. Errors are reported
+    /// by the next read or write.
     pub(crate) fn flush_as_reader(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::H2(stream) => stream.flush(),
@@ -212,8 +212,8 @@ impl Stream {
         }
     }
 
-    /// Ends our side behind what is queued (END_STREAM, FIN) while the peer's
-    /// may go on.
+    /// Ends our side after what is queued (END_STREAM, FIN). The peer's side
+    /// stays open.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match self {
             Self::H2(stream) => {
@@ -224,8 +224,8 @@ impl Stream {
         }
     }
 
-    /// Lets go of the stream; what is left to do happens without the caller. A
-    /// writer that waits is woken.
+    /// Releases the stream and finishes it in the background. A waiting writer
+    /// is woken.
     pub(crate) fn finish(self, finish: Finish) {
         match self {
             Self::H2(stream) => stream.finish(finish),

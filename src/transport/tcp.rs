@@ -1,10 +1,11 @@
-//! What is set on every TCP connection, accepted or dialled: one place, so that
-//! no connection goes without.
+//! Socket options that are set on every TCP connection, accepted or dialled.
+//! They are set in one place so that no connection goes without.
 //!
-//! A peer that is gone without a FIN (a machine that lost its power, a path that
-//! forgot the connection) is found out by nothing but the operating system's own
-//! questions: HTTP/1.1, TCP targets and connections that wait for their next
-//! request have no PING of their own.
+//! A peer can vanish without a FIN, because its machine lost power or a router
+//! on the path dropped the connection's state. Only the operating system's
+//! keepalive probes detect that for HTTP/1.1 connections, TCP upstreams and
+//! connections that wait for their next request: none of these has a PING of
+//! its own.
 
 use std::io;
 use std::time::Duration;
@@ -12,28 +13,28 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// How a TCP connection finds out that its peer is gone without a word
-/// (RFC 9293 §3.8.4, RFC 5482).
+/// How a TCP connection detects that its peer has vanished (RFC 9293 §3.8.4,
+/// RFC 5482).
 ///
-/// With the defaults a peer that vanished is given up within three minutes,
-/// whether the connection was idle or had something to send.
+/// With the defaults a vanished peer is detected within three minutes, whether
+/// the connection is idle or has data to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpConfig {
-    /// After how long a silence the operating system asks the peer for a sign of
-    /// life. `None` is off. Default 60 s.
+    /// Idle time after which the operating system sends the first keepalive
+    /// probe. `None` turns probes off. Default 60 s.
     pub keepalive_idle: Option<Duration>,
-    /// How long it waits for an answer before it asks again. Default 20 s.
+    /// Time between two probes. Default 20 s.
     pub keepalive_interval: Duration,
-    /// After how many questions without an answer the connection is given up,
-    /// unless [`user_timeout`](Self::user_timeout) decides that. Default 6.
+    /// Number of unanswered probes after which the connection is closed, unless
+    /// [`user_timeout`](Self::user_timeout) applies first. Default 6.
     pub keepalive_probes: u32,
-    /// How long what was sent may stay unacknowledged, and what is to be sent
-    /// unsent because the peer has no room for it, before the connection is
-    /// given up (`TCP_USER_TIMEOUT`). So it is also how long the peer of a
-    /// socket over HTTP/1.1 may read nothing while there is something for it.
-    /// `None` leaves it to the operating system: a quarter of an hour or more.
-    /// Default 3 minutes. Linux and Android alone have it.
+    /// Maximum time for which sent data may stay unacknowledged, or data may
+    /// stay unsent because the peer's receive window is full, before the
+    /// connection is closed (`TCP_USER_TIMEOUT`). It therefore also limits how
+    /// long the peer of a WebSocket over HTTP/1.1 may stop reading while there
+    /// is data for it. `None` leaves it to the operating system, which takes a
+    /// quarter of an hour or more. Linux and Android only. Default 3 minutes.
     pub user_timeout: Option<Duration>,
 }
 
@@ -48,29 +49,53 @@ impl Default for TcpConfig {
     }
 }
 
-setters!(TcpConfig {
-    keepalive_idle: impl Into<Option<Duration>>,
-    keepalive_interval: Duration,
-    keepalive_probes: u32,
-    user_timeout: impl Into<Option<Duration>>,
-});
-
 impl TcpConfig {
-    /// Sets a connection up. What the operating system does not take, or counts
-    /// otherwise, is left as it is: a connection without is better than none.
+    /// Sets the idle time before the first keepalive probe; `None` turns probes
+    /// off.
+    #[must_use]
+    pub fn keepalive_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.keepalive_idle = idle.into();
+        self
+    }
+
+    /// Sets the time between two keepalive probes.
+    #[must_use]
+    pub fn keepalive_interval(mut self, interval: Duration) -> Self {
+        self.keepalive_interval = interval;
+        self
+    }
+
+    /// Sets the number of unanswered probes that close the connection.
+    #[must_use]
+    pub fn keepalive_probes(mut self, probes: u32) -> Self {
+        self.keepalive_probes = probes;
+        self
+    }
+
+    /// Sets how long sent data may stay unacknowledged; `None` leaves it to the
+    /// operating system.
+    #[must_use]
+    pub fn user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.user_timeout = timeout.into();
+        self
+    }
+
+    /// Sets the options on a connection. An option that the operating system
+    /// rejects is logged and skipped: a connection without it is better than
+    /// none.
     pub(crate) fn apply(&self, tcp: &TcpStream) -> io::Result<()> {
         tcp.set_nodelay(true)?;
         let socket = SockRef::from(tcp);
         if let Some(keepalive) = self.keepalive()
             && let Err(error) = socket.set_tcp_keepalive(&keepalive)
         {
-            tracing::debug!(%error, "no TCP keepalive");
+            tracing::debug!(%error, "cannot enable TCP keepalive");
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(timeout) = self.user_timeout
             && let Err(error) = socket.set_tcp_user_timeout(Some(at_least(timeout, MILLISECOND)))
         {
-            tracing::debug!(%error, "no TCP user timeout");
+            tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT");
         }
         Ok(())
     }
@@ -98,12 +123,14 @@ const SECOND: Duration = Duration::from_secs(1);
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// What Linux takes, and the longest time, in seconds.
+/// Largest number of probes that Linux accepts.
 const MAX_PROBES: u32 = 127;
+
+/// Longest time that Linux accepts.
 const LONGEST: Duration = Duration::from_secs(32_767);
 
-/// Operating systems count in this `unit`, and take nothing for an error or for
-/// "off".
+/// Clamps `time` to what operating systems accept. They count in whole `unit`s,
+/// and take zero as an error or as "off".
 fn at_least(time: Duration, unit: Duration) -> Duration {
     time.clamp(unit, LONGEST)
 }
@@ -120,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_asked_for_signs_of_life_unless_that_is_off() {
+    async fn keepalive_is_on_unless_turned_off() {
         let (near, far) = pair().await;
         TcpConfig::default().apply(&near).unwrap();
         assert!(SockRef::from(&near).keepalive().unwrap());
@@ -146,7 +173,7 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(12));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 13);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(14)));
-        // What no operating system takes is taken as far as it goes.
+        // Out-of-range values are clamped.
         let extremes = TcpConfig::default()
             .keepalive_idle(Duration::MAX)
             .keepalive_interval(Duration::ZERO)

@@ -387,7 +387,7 @@ impl Connections {
         let (send, connection) = http1::Builder::new()
             .max_buf_size(h1::MAX_HEAD)
             .max_headers(MAX_HEADER_FIELDS)
-            .handshake(TokioIo::new(h1::Unheard::new(io)))
+            .handshake(TokioIo::new(h1::EarlyResponseIo::new(io)))
             .await
             .map_err(StreamError::from)?;
         let task = tokio::spawn(async move {

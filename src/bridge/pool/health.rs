@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
+use crate::clock::later;
+
 /// When an upstream that fails is left out: after so many openings that failed
 /// in a row, and for a time that grows with each ejection.
 ///
@@ -26,9 +28,6 @@ pub struct Ejection {
     /// false: an application may give such an answer to one user, and be well.
     pub gateway_errors: bool,
 }
-
-/// What a time too long to be told comes to.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 impl Default for Ejection {
     fn default() -> Self {
@@ -153,7 +152,7 @@ impl Health {
         // Back from it, the first failure decides.
         self.failures = policy.failures - 1;
         let lasts = policy.lasts(self.ejections);
-        let until = now.checked_add(lasts).unwrap_or(now + FOREVER);
+        let until = later(now.into(), lasts).into_std();
         self.ejected = Some(Ejected { until, lasts });
         Some(Change::Ejected(lasts))
     }

@@ -15,11 +15,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Closing, Out, WebSocket};
+use crate::clock::later;
 use crate::error::{Error, Timeout};
 use crate::frame::{CloseCode, CloseFrame, Role, SendError};
 use crate::socket::config::StreamEnd;
 use crate::socket::keys::mask_key;
-use crate::transport::{Finish, Stream, later};
+use crate::transport::{Finish, Stream};
 
 impl WebSocket {
     /// Closes: sends what is queued and a Close frame, and waits for the

@@ -1,12 +1,11 @@
-//! Answers that come before their request was read.
+//! Responses that arrive before their request was read.
 //!
-//! A server may answer a request that it does not want, such as by 413, and
-//! close its connection while the body is still coming. What is written from
-//! then on fails; what the server said is still there to be read (RFC 9112
-//! §9.6: a client that sees the connection close should read what there is).
-//! hyper gives up at the first error of either kind. So the rule: once the peer
-//! does not read any more, what is written goes nowhere, and reading decides
-//! how the connection ends.
+//! A server may reject a request, for instance with 413, and close its
+//! connection while the body is still being sent. Further writes fail, but the
+//! response can still be read (RFC 9112 §9.6: a client that sees the connection
+//! close should read what there is). hyper gives up at the first error of
+//! either kind. **The rule:** once the peer has stopped reading, written bytes
+//! are discarded without an error, and reading decides how the connection ends.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -16,30 +15,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::BoxIo;
 
-/// An I/O object whose peer may stop reading.
-pub(crate) struct Unheard {
+/// An I/O object that reports no write errors once its peer has stopped
+/// reading.
+pub(crate) struct EarlyResponseIo {
     io: BoxIo,
-    /// Whether it has.
-    is_unheard: bool,
+    /// Whether the peer has stopped reading.
+    peer_stopped_reading: bool,
 }
 
-impl Unheard {
+impl EarlyResponseIo {
     pub(crate) fn new(io: BoxIo) -> Self {
         Self {
             io,
-            is_unheard: false,
+            peer_stopped_reading: false,
         }
     }
 
-    /// What was written, of `length` bytes.
+    /// Turns the failure of a write of `length` bytes into success if the peer
+    /// has stopped reading.
     fn written(
         &mut self,
         polled: Poll<io::Result<usize>>,
         length: usize,
     ) -> Poll<io::Result<usize>> {
         match polled {
-            Poll::Ready(Err(error)) if is_of_the_peer(&error) => {
-                self.is_unheard = true;
+            Poll::Ready(Err(error)) if is_closed_by_peer(&error) => {
+                self.peer_stopped_reading = true;
                 Poll::Ready(Ok(length))
             }
             polled => polled,
@@ -51,15 +52,15 @@ impl Unheard {
     }
 }
 
-/// Whether a write failed because nobody reads.
-fn is_of_the_peer(error: &io::Error) -> bool {
+/// Returns whether a write failed because the peer has stopped reading.
+fn is_closed_by_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
     )
 }
 
-impl AsyncRead for Unheard {
+impl AsyncRead for EarlyResponseIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,13 +70,13 @@ impl AsyncRead for Unheard {
     }
 }
 
-impl AsyncWrite for Unheard {
+impl AsyncWrite for EarlyResponseIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_unheard {
+        if self.peer_stopped_reading {
             return Poll::Ready(Ok(buf.len()));
         }
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
@@ -88,7 +89,7 @@ impl AsyncWrite for Unheard {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = bufs.iter().map(|buf| buf.len()).sum();
-        if self.is_unheard {
+        if self.peer_stopped_reading {
             return Poll::Ready(Ok(length));
         }
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
@@ -100,7 +101,7 @@ impl AsyncWrite for Unheard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_unheard {
+        if self.peer_stopped_reading {
             return Poll::Ready(Ok(()));
         }
         let polled = Pin::new(&mut self.io).poll_flush(cx);
@@ -108,7 +109,7 @@ impl AsyncWrite for Unheard {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_unheard {
+        if self.peer_stopped_reading {
             return Poll::Ready(Ok(()));
         }
         let polled = Pin::new(&mut self.io).poll_shutdown(cx);
@@ -127,7 +128,8 @@ mod tests {
     use std::task::Waker;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-    /// A peer that has answered and hung up by the time the body is written.
+    /// A peer that has responded and closed the connection by the time the body
+    /// is written.
     #[derive(Default)]
     struct HangsUp {
         has_head: bool,
@@ -176,12 +178,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_heard_by_who_is_still_sending() {
+    async fn a_response_is_read_while_the_request_is_still_being_sent() {
         let peer = HangsUp {
             answer: b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n",
             ..HangsUp::default()
         };
-        let io = Unheard::new(Box::new(peer));
+        let io = EarlyResponseIo::new(Box::new(peer));
         let builder = hyper::client::conn::http1::Builder::new();
         let (mut send, connection) = builder.handshake(TokioIo::new(io)).await.unwrap();
         tokio::spawn(connection);
@@ -195,11 +197,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_peer_said_last_is_read_though_it_reads_nothing() {
+    async fn the_last_bytes_of_a_peer_that_stopped_reading_are_read() {
         let (near, mut far): (DuplexStream, DuplexStream) = tokio::io::duplex(64);
         far.write_all(b"no").await.unwrap();
         drop(far);
-        let mut io = Unheard::new(Box::new(near));
+        let mut io = EarlyResponseIo::new(Box::new(near));
         for _ in 0..100 {
             io.write_all(&[0; 64]).await.unwrap();
         }

@@ -1,4 +1,5 @@
-//! The end of a server's HTTP/1.1 connection, so that its last answer arrives.
+//! Closes a server's HTTP/1.1 connection in such a way that the last response
+//! arrives.
 
 use std::io;
 use std::pin::Pin;
@@ -12,34 +13,34 @@ use super::turn::Turns;
 use crate::transport::BoxIo;
 use crate::transport::linger::{LINGER, LINGER_BYTES, linger};
 
-/// Lends an I/O object to hyper, which drops it when it is done, shut down or,
-/// after a refused Upgrade, not.
+/// Lends an I/O object to hyper. hyper drops it when it is done: shut down or,
+/// after a rejected Upgrade, not.
 pub(super) fn lend(io: BoxIo, turns: Turns) -> (Lent, Returned) {
     let (give_back, returned) = oneshot::channel();
     let lent = Lent(Some(Loan {
         io,
-        talk: Talk::Quiet,
+        activity: Activity::Quiet,
         turns,
         give_back,
     }));
     (lent, Returned(returned))
 }
 
-/// An I/O object that is given back when it is dropped.
+/// An I/O object that is returned to its owner when it is dropped.
 pub(super) struct Lent(Option<Loan>);
 
 struct Loan {
     io: BoxIo,
-    talk: Talk,
-    /// Told of what is read and written.
+    activity: Activity,
+    /// Notified of what is read and written.
     turns: Turns,
-    give_back: oneshot::Sender<(BoxIo, Talk)>,
+    give_back: oneshot::Sender<(BoxIo, Activity)>,
 }
 
-/// Whether the client may have sent something that nobody read.
+/// Whether the client may have sent something that was not read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Talk {
-    /// All that was written had left when there was nothing to read.
+enum Activity {
+    /// Everything written had been flushed when a read found nothing.
     Quiet,
     Writing,
     Written,
@@ -47,21 +48,22 @@ enum Talk {
     Ended,
 }
 
-/// What becomes of an I/O object that was lent.
-pub(super) struct Returned(oneshot::Receiver<(BoxIo, Talk)>);
+/// The owner's end of a lent I/O object.
+pub(super) struct Returned(oneshot::Receiver<(BoxIo, Activity)>);
 
 impl Returned {
-    /// Waits until it is given back or kept. Given back, it [lingers](linger),
-    /// for the last answer may have been a refusal of what has more behind it,
-    /// a body or early frames. Who is known to send nothing, an idle client, is
-    /// not waited for: it may not notice that we end.
+    /// Waits until the I/O object is returned or kept. If it is returned,
+    /// [lingers](linger), because the last response may have rejected a request
+    /// of which more follows: a body or early frames. An idle client, which is
+    /// known to have sent nothing more, is not waited for: it may not notice
+    /// that this side has ended.
     pub(super) async fn linger(self) {
-        if let Ok((io, Talk::Writing | Talk::Written)) = self.0.await {
+        if let Ok((io, Activity::Writing | Activity::Written)) = self.0.await {
             linger(io, LINGER_BYTES).await;
         }
     }
 
-    /// Writes the last answer, if it is given back, and lingers.
+    /// Writes the last response if the I/O object is returned, then lingers.
     pub(super) async fn refuse(self, answer: Vec<u8>) {
         let Ok((mut io, _)) = self.0.await else {
             return;
@@ -77,13 +79,13 @@ impl Returned {
 }
 
 impl Lent {
-    /// Keeps the I/O object.
+    /// Takes the I/O object out, so that it is not returned.
     pub(super) fn keep(mut self) -> Option<BoxIo> {
         self.0.take().map(|loan| loan.io)
     }
 
     fn loan(&mut self) -> io::Result<&mut Loan> {
-        // It is there until `self` is gone.
+        // Present until `self` is dropped or kept.
         self.0.as_mut().ok_or(io::ErrorKind::NotConnected.into())
     }
 }
@@ -91,8 +93,8 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(loan) = self.0.take() {
-            // A server that is gone does not linger.
-            let _ = loan.give_back.send((loan.io, loan.talk));
+            // Fails if the server's task is gone; then nobody lingers.
+            let _ = loan.give_back.send((loan.io, loan.activity));
         }
     }
 }
@@ -107,9 +109,9 @@ impl AsyncRead for Lent {
         let before = buf.filled().len();
         let read = Pin::new(&mut loan.io).poll_read(cx, buf);
         match &read {
-            Poll::Pending if loan.talk == Talk::Written => loan.talk = Talk::Quiet,
+            Poll::Pending if loan.activity == Activity::Written => loan.activity = Activity::Quiet,
             Poll::Ready(Ok(())) if buf.filled().len() == before && buf.remaining() > 0 => {
-                loan.talk = Talk::Ended;
+                loan.activity = Activity::Ended;
             }
             _ => {}
         }
@@ -159,8 +161,8 @@ impl AsyncWrite for Lent {
         let loan = self.loan()?;
         ready!(Pin::new(&mut loan.io).poll_flush(cx))?;
         loan.turns.flushed();
-        if loan.talk == Talk::Writing {
-            loan.talk = Talk::Written;
+        if loan.activity == Activity::Writing {
+            loan.activity = Activity::Written;
         }
         Poll::Ready(Ok(()))
     }
@@ -168,7 +170,7 @@ impl AsyncWrite for Lent {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let loan = self.loan()?;
         if loan.turns.refused().is_some() {
-            // The answer is still to come.
+            // The owner still has to write the response.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut loan.io).poll_shutdown(cx)
@@ -177,8 +179,8 @@ impl AsyncWrite for Lent {
 
 impl Loan {
     fn wrote(&mut self) {
-        if self.talk != Talk::Ended {
-            self.talk = Talk::Writing;
+        if self.activity != Activity::Ended {
+            self.activity = Activity::Writing;
         }
     }
 }
@@ -205,8 +207,9 @@ mod tests {
     };
     use crate::transport::linger::{CHUNK, LINGER, LINGER_BYTES};
 
-    /// A client's end of a connection whose requests are answered 404, or with
-    /// `last` for the last time, and when the server is done with it.
+    /// Returns a client's end of a connection on which each request is answered
+    /// with 404 (and `connection: close` if `last`), the drain signal, and the
+    /// time at which the server was done.
     fn serve(last: bool) -> (DuplexStream, watch::Sender<bool>, JoinHandle<Instant>) {
         let (near, far) = tokio::io::duplex(CHUNK);
         let service = service_fn(move |_: Request<Incoming>| async move {
@@ -240,7 +243,7 @@ mod tests {
         let (mut client, _drain, served) = serve(true);
         let start = Instant::now();
         ask(&mut client).await;
-        // Our side has ended, the other is read.
+        // The server's side has ended; it still reads the client's.
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         client.write_all(&[0; 3 * CHUNK]).await.unwrap();
         assert!(!served.is_finished());
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_never_ends_has_its_time() {
+    async fn a_client_that_never_ends_is_read_for_a_limited_time() {
         let (mut client, _drain, served) = serve(true);
         let start = Instant::now();
         ask(&mut client).await;
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_never_stops_has_its_bytes() {
+    async fn a_client_that_never_stops_is_read_for_limited_bytes() {
         let (mut client, _drain, served) = serve(true);
         let start = Instant::now();
         ask(&mut client).await;
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_is_none_is_answered_and_lingered_for() {
+    async fn a_malformed_request_is_answered_before_the_connection_closes() {
         let (mut client, _drain, served) = serve(false);
         client.write_all(b"\0\r\n\r\n").await.unwrap();
         let mut answer = String::new();
@@ -284,7 +287,7 @@ mod tests {
         assert!(!served.is_finished());
     }
 
-    /// Clients of a pool may not notice that the server ends.
+    /// Clients with connection pools may not notice that the server has ended.
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_does_not_hold_up_a_drain() {
         let (mut client, drain, served) = serve(false);

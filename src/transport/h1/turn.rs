@@ -1,18 +1,20 @@
-//! Whose turn it is on a server's HTTP/1.1 connection, and how long it may take.
+//! Whose turn it is on a server's HTTP/1.1 connection, and how long that turn
+//! may take.
 //!
-//! | turn | from | to | limit |
+//! | turn | begins with | ends with | limit |
 //! |---|---|---|---|
-//! | first | the connection's beginning | a whole head | [`Limits::head`] |
-//! | request | a whole head | the response's last byte is written | none |
-//! | idle | then | a byte | [`Limits::idle`]: the connection is closed in order |
-//! | head | that byte | a whole head | [`Limits::head`]: it is cut |
+//! | first | the start of the connection | a complete head | [`Limits::head`], then the connection is cut |
+//! | request | a complete head | the last byte of the response | – |
+//! | idle | the last byte of the response | the next byte | [`Limits::idle`], then the connection is closed in order |
+//! | head | the first byte of a head | a complete head | [`Limits::head`], then the connection is cut |
 //!
-//! hyper's own timer begins with the idle turn, and could not be longer for a
-//! client that is silent than for one whose head trickles in.
+//! hyper's own timer starts with the idle turn, so it could not allow a silent
+//! client more time than one that sends its head byte by byte.
 //!
-//! In the first turn and in a head's nobody writes but hyper, and nothing but its
-//! refusal of what it cannot parse, which has no words. It is held back here, for
-//! the connection's owner to find better ones.
+//! During the first turn and the head turn only hyper writes, and it writes
+//! nothing but its response to a request that it cannot parse, which has no
+//! body. That response is held back here, and the connection's owner sends one
+//! with an explanation instead.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,12 +26,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a client may take.
+/// Time limits for a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// For the head of a request.
+    /// Time for the head of a request.
     pub(crate) head: Duration,
-    /// Between a response and the next request.
+    /// Time between a response and the next request; `None` is unlimited.
     pub(crate) idle: Option<Duration>,
 }
 
@@ -38,8 +40,8 @@ const REQUEST: u8 = 1;
 const IDLE: u8 = 2;
 const HEAD: u8 = 3;
 
-/// What is known of a connection, by all who see a part of it. All of them are
-/// in its one task.
+/// The state of a connection's turns, shared by the parts that observe it. They
+/// all run in the connection's one task.
 #[derive(Clone, Default)]
 pub(super) struct Turns(Arc<Shared>);
 
@@ -47,11 +49,11 @@ pub(super) struct Turns(Arc<Shared>);
 struct Shared {
     /// [`FIRST`] at first.
     turn: AtomicU8,
-    /// Turns so far.
+    /// Number of turns so far.
     count: AtomicU32,
     /// Whether a response may still be on its way to the kernel.
     is_unwritten: AtomicBool,
-    /// The status of hyper's refusal; 0 for none.
+    /// The status of hyper's error response; 0 if there was none.
     refused: AtomicU16,
 }
 
@@ -65,27 +67,28 @@ impl Turns {
         self.0.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request's head is there.
+    /// Notes that the head of a request is complete.
     pub(super) fn requested(&self) {
         self.0.is_unwritten.store(true, Ordering::Relaxed);
         self.begin(REQUEST);
     }
 
-    /// Bytes came.
+    /// Notes that bytes were received.
     pub(super) fn read(&self) {
         if self.turn() == IDLE {
             self.begin(HEAD);
         }
     }
 
-    /// All that hyper has to write is written.
+    /// Notes that everything hyper had to write has been written.
     pub(super) fn flushed(&self) {
         if self.turn() != REQUEST {
             self.0.is_unwritten.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Takes what hyper writes by itself; returns whether it did.
+    /// Holds back an error response that hyper writes by itself. Returns
+    /// whether `written` is one.
     pub(super) fn holds_back(&self, written: &[u8]) -> bool {
         if self.turn() == REQUEST || self.0.is_unwritten.load(Ordering::Relaxed) {
             return false;
@@ -101,32 +104,32 @@ impl Turns {
         true
     }
 
-    /// The status of the refusal that was held back.
+    /// Returns the status of the error response that was held back.
     pub(super) fn refused(&self) -> Option<u16> {
         let refused = self.0.refused.load(Ordering::Relaxed);
         (refused != 0).then_some(refused)
     }
 }
 
-/// A response's body; the client's turn comes when it is gone.
-pub(super) struct Answer<B> {
+/// The body of a response. Dropping it begins the client's turn.
+pub(super) struct TurnBody<B> {
     body: B,
     turns: Turns,
 }
 
-impl<B> Answer<B> {
+impl<B> TurnBody<B> {
     pub(super) fn new(body: B, turns: Turns) -> Self {
         Self { body, turns }
     }
 }
 
-impl<B> Drop for Answer<B> {
+impl<B> Drop for TurnBody<B> {
     fn drop(&mut self) {
         self.turns.begin(IDLE);
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for TurnBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -146,23 +149,23 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
     }
 }
 
-/// A limit that a client has reached.
+/// The limit that a client has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Late {
+pub(super) enum Exceeded {
     Idle,
     Head,
 }
 
-/// Measures the client's turns.
-pub(super) struct Pace {
+/// Limits the duration of the client's turns.
+pub(super) struct TurnTimer {
     turns: Turns,
     limits: Limits,
-    /// The turn that is measured.
+    /// The number of the turn that the timer is set for.
     count: Option<u32>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Pace {
+impl TurnTimer {
     pub(super) fn new(turns: Turns, limits: Limits) -> Self {
         Self {
             turns,
@@ -172,11 +175,12 @@ impl Pace {
         }
     }
 
-    /// To be polled behind the connection.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
-        let (limit, late) = match self.turns.turn() {
-            FIRST | HEAD => (Some(self.limits.head), Late::Head),
-            IDLE => (self.limits.idle, Late::Idle),
+    /// Polls for an exceeded limit. To be called after the connection has been
+    /// polled.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exceeded> {
+        let (limit, exceeded) = match self.turns.turn() {
+            FIRST | HEAD => (Some(self.limits.head), Exceeded::Head),
+            IDLE => (self.limits.idle, Exceeded::Idle),
             _ => return Poll::Pending,
         };
         let now = Instant::now();
@@ -193,6 +197,6 @@ impl Pace {
             sleep.as_mut().reset(deadline);
         }
         ready!(sleep.as_mut().poll(cx));
-        Poll::Ready(late)
+        Poll::Ready(exceeded)
     }
 }

@@ -1,9 +1,9 @@
-//! A client's Upgrade (RFC 9110 §7.8): its request, and the 101.
+//! A client's Upgrade (RFC 9110 §7.8): sends the request and reads the 101.
 //!
-//! hyper holds 20 KB and a task for a request under way. A connection that is
-//! to be a socket needs neither, and where many are opened at once, what was
-//! held stays with the process. So the request is written and the 101 is read
-//! here. Any other answer is left to hyper, who knows about bodies.
+//! hyper holds 20 KB and a task for a request in progress. A connection that
+//! becomes a WebSocket needs neither, and after many are opened at once, the
+//! process keeps the memory. So the request is written and the 101 is parsed
+//! here. Any other response is left to hyper, which handles bodies.
 
 use std::io;
 use std::pin::Pin;
@@ -21,21 +21,22 @@ use crate::transport::{
     BoxIo, IoStream, MAX_HEADER_FIELDS, MAX_INTERIM, StreamError, Transport, prefix,
 };
 
-/// Bytes of the answer that are read at a time.
+/// Bytes of the response that are read at a time.
 const READ: usize = 1024;
 
-/// How interim answers begin, 101 among them (RFC 9110 §15.2), but for the
-/// minor version.
+/// The beginning of interim responses, including 101 (RFC 9110 §15.2); `?`
+/// stands for any minor version.
 const INTERIM: &[u8] = b"HTTP/1.? 1";
 
-/// What became of an Upgrade request.
+/// The response to an Upgrade request.
 pub(crate) enum H1Answer {
-    /// 101: the connection is the WebSocket's now.
+    /// 101: the connection now carries the WebSocket.
     Switched(response::Parts, Box<IoStream>),
+    /// Any other final response.
     Refused(response::Parts, Incoming),
 }
 
-/// Sends an Upgrade request on a connection of its own. Dropping the future
+/// Sends an Upgrade request on a dedicated connection. Dropping the future
 /// closes the connection.
 pub(crate) fn upgrade(
     mut io: BoxIo,
@@ -52,7 +53,7 @@ pub(crate) fn upgrade(
         let Some(parts) = switching(&mut io, &mut read).await? else {
             return Box::pin(refused(prefix::put_back(read.freeze(), io))).await;
         };
-        // A copy, for the memory of the answer would be kept with it.
+        // Copied, so that the buffer of the response can be freed.
         let early = Bytes::copy_from_slice(&read);
         let transport = Transport::Http1 { connection: id };
         let stream = IoStream::new(io, early, transport, write_buffer);
@@ -60,7 +61,7 @@ pub(crate) fn upgrade(
     }
 }
 
-/// The head of a request (RFC 9112 §3, §5).
+/// Serializes the head of a request (RFC 9112 §3, §5).
 fn head(request: &Request<()>) -> Vec<u8> {
     let target = request.uri().to_string();
     let line = [request.method().as_str(), " ", &target, " HTTP/1.1\r\n"];
@@ -74,38 +75,40 @@ fn head(request: &Request<()>) -> Vec<u8> {
     head
 }
 
-/// Reads a 101, and passes over other interim answers (RFC 9110 §15.2). `None`
-/// if the answer that `read` begins with is a final one.
+/// Reads until a 101 is complete, skipping other interim responses (RFC 9110
+/// §15.2). `None` if `read` begins with a final response.
 async fn switching(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<Option<response::Parts>> {
-    let (mut taken, mut passed) = (0, 0);
+    let (mut taken, mut skipped) = (0, 0);
     while is_interim(read) {
         match interim(read)? {
             Some((parts, size)) => {
                 read.advance(size);
                 taken += size;
-                passed += 1;
-                if passed > MAX_INTERIM {
-                    return Err(invalid("too many interim answers"));
+                skipped += 1;
+                if skipped > MAX_INTERIM {
+                    return Err(invalid("the server sent too many interim responses"));
                 }
                 if parts.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Ok(Some(parts));
                 }
             }
-            None if taken + read.len() >= MAX_HEAD => return Err(invalid("too large a head")),
+            None if taken + read.len() >= MAX_HEAD => {
+                return Err(invalid("the head of the response is too large"));
+            }
             None => read_lines(io, read).await?,
         }
     }
     Ok(None)
 }
 
-/// Whether an answer that begins so is an interim one, as far as can be told.
+/// Returns whether `read` can still be the beginning of an interim response.
 fn is_interim(read: &[u8]) -> bool {
     let mut pairs = read.iter().zip(INTERIM);
     pairs.all(|(byte, expected)| byte == expected || *expected == b'?')
 }
 
-/// Reads until a line ends: a head that comes in small pieces is not parsed
-/// again for each of them.
+/// Reads until a line ends, so that a head that arrives in small pieces is not
+/// parsed again for each of them.
 async fn read_lines(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<()> {
     loop {
         let before = read.len();
@@ -119,7 +122,8 @@ async fn read_lines(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<()> {
     }
 }
 
-/// The head of an interim answer and its size in bytes, once it is complete.
+/// Parses the head of an interim response. Returns it with its size in bytes
+/// once it is complete.
 fn interim(read: &[u8]) -> io::Result<Option<(response::Parts, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADER_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
@@ -139,46 +143,46 @@ fn interim(read: &[u8]) -> io::Result<Option<(response::Parts, usize)>> {
     Ok(Some((answer.into_parts().0, size)))
 }
 
-/// A final answer, as hyper reads it.
+/// Lets hyper read a final response.
 async fn refused(io: BoxIo) -> Result<H1Answer, StreamError> {
-    let io: BoxIo = Box::new(Asked::new(io));
+    let io: BoxIo = Box::new(RequestSent::new(io));
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADER_FIELDS)
         .handshake(TokioIo::new(io))
         .await?;
-    // Ends by itself once the request handle and the body are dropped.
+    // The task ends once the request handle and the body are dropped.
     tokio::spawn(connection);
     let request = Request::new(Empty::<Bytes>::new());
     let (parts, body) = send.send_request(request).await?.into_parts();
     Ok(H1Answer::Refused(parts, body))
 }
 
-/// A connection on which the request was sent: hyper's goes nowhere, and it
-/// sees the answer to ours once it has asked.
-struct Asked {
+/// A connection on which the request was already sent. The request that hyper
+/// writes is discarded, and only then hyper gets to read the response to ours.
+struct RequestSent {
     io: BoxIo,
-    asked: bool,
+    is_written: bool,
     reader: Option<Waker>,
 }
 
-impl Asked {
+impl RequestSent {
     fn new(io: BoxIo) -> Self {
         Self {
             io,
-            asked: false,
+            is_written: false,
             reader: None,
         }
     }
 }
 
-impl AsyncRead for Asked {
+impl AsyncRead for RequestSent {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.asked {
+        if self.is_written {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
         self.reader = Some(cx.waker().clone());
@@ -186,13 +190,13 @@ impl AsyncRead for Asked {
     }
 }
 
-impl AsyncWrite for Asked {
+impl AsyncWrite for RequestSent {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.asked = true;
+        self.is_written = true;
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
@@ -231,8 +235,8 @@ mod tests {
         upgrade(Box::new(near), &request.body(()).unwrap(), 7, 1024).await
     }
 
-    /// What comes of an answer that is sent in two pieces, and the server's
-    /// end, with the request read.
+    /// Returns the outcome of a response that is sent in two pieces, and the
+    /// server's end of the connection after the request was read.
     async fn answered(answer: &[u8], cut: usize) -> (Result<H1Answer, StreamError>, DuplexStream) {
         let (near, mut far) = tokio::io::duplex(answer.len().max(1024));
         let asking = tokio::spawn(asked(near));
@@ -264,9 +268,10 @@ mod tests {
         assert_eq!(String::from_utf8(head).unwrap(), expected);
     }
 
-    /// RFC 9110 §15.2: any number of interim answers may come first.
+    /// RFC 9110 §15.2: a final response may be preceded by any number of
+    /// interim ones.
     #[tokio::test]
-    async fn a_101_is_read_however_it_is_cut_and_what_follows_is_the_sockets() {
+    async fn a_101_is_read_however_it_is_cut_and_the_rest_belongs_to_the_websocket() {
         let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
         for before in ["", interim] {
             let answer = [before, SWITCHED, "\u{81}\u{1}x"].concat().into_bytes();
@@ -293,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_are_read_with_their_bodies_however_they_are_cut() {
+    async fn rejections_are_read_with_their_bodies_however_they_are_cut() {
         for (fields, body) in [
             ("Content-Length: 6\r\n", "sorry\n"),
             (
@@ -307,7 +312,7 @@ mod tests {
             for cut in 0..=answer.len() {
                 let (got, _far) = answered(answer.as_bytes(), cut).await;
                 let Ok(H1Answer::Refused(parts, body)) = got else {
-                    panic!("no refusal, cut at {cut}");
+                    panic!("no rejection, cut at {cut}");
                 };
                 assert_eq!(
                     (parts.status.as_u16(), &parts.headers["x-why"]),
@@ -319,14 +324,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_answer_is_an_error() {
+    async fn a_malformed_response_is_an_error() {
         let endless = "HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_HEAD / 20);
         let large = format!("HTTP/1.1 101 x\r\nx: {}", "y".repeat(MAX_HEAD));
         let many = format!(
             "HTTP/1.1 101 x\r\n{}\r\n",
             "x: y\r\n".repeat(MAX_HEADER_FIELDS + 1)
         );
-        let large_head = "too large a head";
+        let large_head = "head of the response is too large";
         for (answer, why) in [
             ("", "end of file"),
             ("HTTP/1.1 101 x\r\nUpgrade: webs", "end of file"),
@@ -334,7 +339,7 @@ mod tests {
             ("HTTP/1.1 1x1 x\r\n\r\n", "status"),
             (&many, "many headers"),
             (&large, large_head),
-            (&endless, "interim answers"),
+            (&endless, "too many interim responses"),
             ("SSH-2.0-OpenSSH_9.2\r\n", ""),
             ("HTTP/1.1 403 Forbidden\r\nX-W", ""),
         ] {

@@ -27,8 +27,8 @@ use tokio::time::Instant;
 
 use super::client::{Asked, OpenError, Slot};
 use super::handle::ConnectionHandle;
-use super::keep_alive;
 use super::ping::Pings;
+use crate::clock::later;
 use crate::transport::MAX_INTERIM;
 
 /// How long an answer is waited for before the peer is asked by PING whether it
@@ -134,7 +134,7 @@ impl Abandoned {
     }
 
     fn due(&self) -> Instant {
-        keep_alive::later(self.since, PATIENCE)
+        later(self.since, PATIENCE)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The body of an ordinary message, read from an HTTP/2 stream.
+//! Bodies of plain HTTP requests and responses, read from an HTTP/2 stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,26 +13,26 @@ use tokio::sync::oneshot;
 use super::handle::ConnectionHandle;
 use super::header_list::{self, TooLarge};
 
-/// A request's or refusal's body. Window is handed back as it is read, so a
-/// reader that is slow slows the peer.
+/// The body of a request or response. The flow-control window is returned as
+/// the body is read, so a slow reader slows the peer down.
 #[derive(Debug)]
 pub(crate) struct H2Body {
     recv: RecvStream,
     data_done: bool,
-    /// Whether RST_STREAM(NO_ERROR) is an end as good as any: of an answer's
-    /// body, not of a request's.
+    /// Whether RST_STREAM(NO_ERROR) is an orderly end: of a response's body,
+    /// not of a request's.
     ends_by_reset: bool,
-    /// Bytes of trailers that are passed on.
+    /// Maximum size of the trailers that are delivered, in bytes.
     max_trailers: u32,
-    /// Bytes left of the announced length (RFC 9113 §8.1.1), which `h2`
+    /// Remaining bytes of the announced length (RFC 9113 §8.1.1), which `h2`
     /// enforces.
     length: Option<u64>,
-    /// Where the client waits to be asked for the body.
+    /// Notified when the body is first read, if the client waits for that.
     ask: Option<oneshot::Sender<()>>,
 }
 
 impl H2Body {
-    /// An answer's.
+    /// Creates the body of a response.
     pub(crate) fn new(recv: RecvStream) -> Self {
         Self {
             recv,
@@ -44,7 +44,8 @@ impl H2Body {
         }
     }
 
-    /// A request's, with the `content-length` of its `headers`.
+    /// Creates the body of a request with these `headers`, whose
+    /// `content-length` is its size hint.
     pub(crate) fn of_request(
         recv: RecvStream,
         headers: &HeaderMap,
@@ -59,8 +60,9 @@ impl H2Body {
         }
     }
 
-    /// Where the client waits for 100 (Continue) with the body, tells when the
-    /// body is waited for (RFC 9110 §10.1.1).
+    /// If the client waits for 100 (Continue) before it sends the body, returns
+    /// a receiver that is notified when the body is first read (RFC 9110
+    /// §10.1.1).
     pub(crate) fn asks(&mut self, headers: &HeaderMap) -> Option<oneshot::Receiver<()>> {
         let expects = headers.get(EXPECT)?.as_bytes();
         if self.recv.is_end_stream() || !expects.eq_ignore_ascii_case(b"100-continue") {
@@ -82,11 +84,11 @@ impl Body for H2Body {
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_done {
             let data = self.recv.poll_data(cx);
-            // Not needed where some of it has come.
+            // Not needed if data has already arrived.
             if let Some(ask) = self.ask.take()
                 && data.is_pending()
             {
-                // Whoever would ask has answered already.
+                // Fails if the response was already sent.
                 let _ = ask.send(());
             }
             match ready!(data) {
@@ -97,8 +99,8 @@ impl Body for H2Body {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // The server answered without the rest of the request (RFC 9113
-                // §8.1).
+                // The server responded without reading the rest of the request
+                // (RFC 9113 §8.1).
                 Some(Err(error))
                     if self.ends_by_reset && error.reason() == Some(Reason::NO_ERROR) =>
                 {

@@ -1,10 +1,10 @@
-//! The byte stream under an HTTP/2 connection: gathers small writes, bounds
-//! one turn of reading, counts frames.
+//! The byte stream below an HTTP/2 connection: gathers small writes, limits how
+//! much is read per turn, and counts frames.
 //!
-//! `h2` writes each DATA frame of a kilobyte or more with a system call of its
-//! own, and flushes after every turn. The wire collects what `h2` writes and
-//! leaves the system call to the driver, which makes it once everybody who is
-//! ready has queued (ARCHITECTURE.md, "How a message flows").
+//! `h2` makes a system call for each DATA frame of a kilobyte or more, and
+//! flushes after every turn. This type collects what `h2` writes and leaves the
+//! system call to the driver, which makes it once all tasks that are ready have
+//! queued their data (ARCHITECTURE.md, "How a message flows").
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,37 +19,37 @@ use super::header_list::Announce;
 use super::read_quota::{self, ReadQuota};
 use crate::transport::BoxIo;
 
-/// Bytes gathered before they are written without being asked. More loses the
-/// overlap with a peer that could already be reading.
+/// Bytes that are gathered before they are written without a flush. Gathering
+/// more would delay a peer that could already be reading.
 const GATHER: usize = 16 * 1024;
 
-/// A write at least this long goes to the kernel beside what was gathered,
-/// without a copy.
+/// A write of at least this many bytes is passed to the kernel together with
+/// what was gathered, without a copy.
 const DIRECT: usize = 16 * 1024;
 
 struct State {
-    /// Limited to what this turn may still read.
+    /// Limited to what may still be read in this turn.
     io: Take<BoxIo>,
     out: BytesMut,
     received: FrameCounter,
     sent: FrameCounter,
-    /// The last write found the kernel's buffer full.
+    /// Whether the last write found the kernel's buffer full.
     blocked: bool,
-    /// Changes the first SETTINGS that are sent.
+    /// Modifies the first SETTINGS frame sent.
     announce: Option<Announce>,
-    /// Flushes wait for the driver; until it runs they are made at once, so
+    /// Whether flushes are left to the driver. Not before the driver runs, so
     /// that a server's SETTINGS leave with its TLS flight.
     gathers: bool,
 }
 
-/// A handle; `h2` owns one, the driver another. Both live in one task, so the
-/// lock is never waited for.
+/// A handle to the I/O object. `h2` owns one and the driver another; both run
+/// in one task, so the lock is never contended.
 #[derive(Clone)]
 pub(super) struct CoalescingIo(Arc<Mutex<State>>);
 
 impl CoalescingIo {
-    /// `received_preface` and `sent_preface`: bytes before the first frame in
-    /// each direction (24 from the client, RFC 9113 §3.4).
+    /// `received_preface` and `sent_preface` are the numbers of bytes before
+    /// the first frame in each direction (24 from the client, RFC 9113 §3.4).
     pub(super) fn new(io: BoxIo, received_preface: usize, sent_preface: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             io: io.take(read_quota::MOST as u64),
@@ -62,8 +62,9 @@ impl CoalescingIo {
         })))
     }
 
-    /// Announces this limit of header lists instead of the one that `h2` keeps
-    /// to, behind a `preface` of so many bytes. Before anything is written.
+    /// Announces this limit of header lists instead of the one that `h2`
+    /// enforces, in the SETTINGS frame after a `preface` of so many bytes. To
+    /// be called before anything is written.
     pub(super) fn announce(&self, preface: usize, header_list: u32) {
         self.lock().announce = Some(Announce::new(preface, header_list));
     }
@@ -72,51 +73,53 @@ impl CoalescingIo {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on only [`poll_flush_now`](Self::poll_flush_now) flushes.
+    /// Makes [`poll_flush_now`](Self::poll_flush_now) the only way to flush.
     pub(super) fn gather(&self) {
         self.lock().gathers = true;
     }
 
-    /// Gives the I/O object away, whoever still asks for the counts; what was
-    /// gathered is lost.
+    /// Takes the I/O object out, while the counts stay accessible. Gathered
+    /// bytes are discarded.
     pub(super) fn hang_up(&self) -> BoxIo {
         let mut state = self.lock();
         state.out = BytesMut::new();
         std::mem::replace(state.io.get_mut(), Box::new(tokio::io::empty()))
     }
 
-    /// Begins a turn of reading.
+    /// Begins a turn with a new limit of bytes to read.
     pub(super) fn begin_turn(&self, portion: &mut ReadQuota) {
         let mut state = self.lock();
         let bytes = portion.bytes(state.received.counts().bytes);
         state.io.set_limit(bytes);
     }
 
-    /// Whether there may be more to read than this turn allows.
+    /// Returns whether this turn's limit was reached, so that there may be more
+    /// to read.
     pub(super) fn turn_is_used_up(&self) -> bool {
         self.lock().io.limit() == 0
     }
 
-    /// Whether the peer does not take what we write at present.
+    /// Returns whether the peer does not currently accept what is written.
     pub(super) fn is_blocked(&self) -> bool {
         self.lock().blocked
     }
 
-    /// Frames received and sent so far.
+    /// Returns the counts of frames received and sent so far.
     pub(super) fn counts(&self) -> (FrameCounts, FrameCounts) {
         let state = self.lock();
         (state.received.counts(), state.sent.counts())
     }
 
-    /// Says GOAWAY with this error code, for a side that `h2` lets say none, as
-    /// far as the I/O object takes it now. Nothing may be written after it.
+    /// Sends GOAWAY with this error code, as far as the I/O object accepts it
+    /// now. For clients, for which `h2` has no such function. Nothing may be
+    /// written after it.
     pub(super) fn go_away(&self, reason: h2::Reason, cx: &mut Context<'_>) {
         {
             let mut state = self.lock();
             if !state.sent.is_between_frames() {
                 return;
             }
-            // No stream of the peer's was processed: there are none.
+            // The last stream identifier is 0: the peer has opened none.
             let mut frame = [0; 17];
             (frame[2], frame[3]) = (8, 7);
             frame[13..].copy_from_slice(&u32::from(reason).to_be_bytes());
@@ -126,7 +129,7 @@ impl CoalescingIo {
         let _ = self.poll_flush_now(cx);
     }
 
-    /// Writes what was gathered.
+    /// Writes what was gathered and flushes.
     pub(super) fn poll_flush_now(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         let state = &mut *state;
@@ -151,8 +154,8 @@ impl State {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what was gathered and as much of `buf` as goes with it, copying
-    /// nothing.
+    /// Writes what was gathered and as much of `buf` as possible with it,
+    /// without a copy.
     fn poll_write_direct(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if !self.io.get_ref().is_write_vectored() {
             ready!(self.poll_write_out(cx))?;
@@ -192,7 +195,7 @@ impl AsyncRead for CoalescingIo {
         let mut state = self.lock();
         let state = &mut *state;
         if state.io.limit() == 0 {
-            // The driver sees the turn used up and comes back by itself.
+            // The driver sees that the limit was reached and schedules itself.
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -232,8 +235,8 @@ impl AsyncWrite for CoalescingIo {
         Poll::Ready(Ok(written))
     }
 
-    /// Not vectored: `h2` then also copies DATA of up to a kilobyte into its
-    /// own buffer instead of handing each piece over alone.
+    /// Not vectored, so that `h2` also copies DATA of up to a kilobyte into its
+    /// own buffer instead of passing each piece separately.
     fn is_write_vectored(&self) -> bool {
         false
     }
@@ -259,7 +262,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn small_writes_wait_for_the_flush_and_large_ones_do_not() {
+    async fn small_writes_wait_for_a_flush_and_large_ones_do_not() {
         let (near, mut far) = tokio::io::duplex(1 << 20);
         let mut wire = CoalescingIo::new(Box::new(near), 0, 0);
         wire.gather();
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_does_not_read_blocks_and_loses_nothing() {
+    async fn a_peer_that_does_not_read_blocks_writing_and_loses_nothing() {
         let (near, mut far) = tokio::io::duplex(1000);
         let wire = CoalescingIo::new(Box::new(near), 0, 0);
         let mut writer = wire.clone();

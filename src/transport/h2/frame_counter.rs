@@ -1,17 +1,17 @@
-//! Counts HTTP/2 frames as their bytes pass by, and reads the few payloads that
-//! the `h2` crate keeps to itself.
+//! Counts HTTP/2 frames in a byte stream, and reads the few payloads that the
+//! `h2` crate does not expose.
 //!
-//! `h2` does not report how many frames a connection carried, nor which size of
-//! header lists the peer accepts. Reading the nine header bytes of each frame
-//! (RFC 9113 §4.1) and the payload of the rare short ones does, at the cost of
-//! one small step per frame, and the counts are those of the wire.
+//! `h2` does not report how many frames a connection carried, nor the
+//! header-list size that the peer accepts. Parsing the nine header bytes of
+//! each frame (RFC 9113 §4.1) and the payloads of a few short frames provides
+//! both, at the cost of one small step per frame.
 
 use h2::Reason;
 
 /// Length of a frame header, in bytes (RFC 9113 §4.1).
 const HEADER: usize = 9;
 
-/// What passed in one direction.
+/// Counts of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FrameCounts {
     pub(crate) bytes: u64,
@@ -29,12 +29,12 @@ pub(crate) struct FrameCounts {
     pub(crate) window_updates: u64,
     /// What WINDOW_UPDATE frames added to the connection's window, in bytes.
     pub(crate) window: u64,
-    /// PING, PRIORITY, unknown frames and acknowledgements of SETTINGS: nothing
-    /// that moves a message, so a flood of them is never useful.
+    /// PING, PRIORITY, unknown frames and acknowledgements of SETTINGS. These
+    /// never carry a message, so a flood of them is never useful.
     pub(crate) idle: u64,
-    /// SETTINGS_MAX_HEADER_LIST_SIZE as announced last (RFC 9113 §6.5.2).
+    /// The last announced SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2).
     pub(crate) header_list: Option<u32>,
-    /// The number of the header block that has begun and not ended.
+    /// The number of the header block that has begun but not ended.
     pub(crate) open_block: Option<u64>,
 }
 
@@ -60,23 +60,23 @@ const SETTING: usize = 6;
 /// The identifier of SETTINGS_MAX_HEADER_LIST_SIZE.
 const MAX_HEADER_LIST_SIZE: u16 = 0x6;
 
-/// Follows frame boundaries through a byte stream that is cut anywhere.
+/// Tracks frame boundaries in a byte stream that may be split anywhere.
 #[derive(Debug)]
 pub(super) struct FrameCounter {
     counts: FrameCounts,
     header: [u8; HEADER],
     have: usize,
     skip: usize,
-    /// Payload bytes that are still looked at, value by value.
+    /// Payload bytes that are still to be parsed, value by value.
     look: usize,
     value: [u8; SETTING],
     value_len: usize,
-    /// A header block goes on in a further frame.
+    /// The header block continues in another frame.
     block_goes_on: bool,
 }
 
 impl FrameCounter {
-    /// `preface` bytes come before the first frame.
+    /// Creates a counter that skips `preface` bytes before the first frame.
     pub(super) fn new(preface: usize) -> Self {
         Self {
             counts: FrameCounts::default(),
@@ -97,7 +97,7 @@ impl FrameCounter {
                 self.header[3],
                 kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION
             );
-        // One that is not there as a whole says nothing yet.
+        // An incomplete frame does not count yet.
         let is_half_settings =
             self.skip > 0 && self.header[3] == kind::SETTINGS && self.header[4] & ACK == 0;
         FrameCounts {
@@ -107,7 +107,8 @@ impl FrameCounter {
         }
     }
 
-    /// Whether a frame of somebody else's could be put in here.
+    /// Returns whether the position is a frame boundary, where another frame
+    /// could be inserted.
     pub(super) fn is_between_frames(&self) -> bool {
         self.skip == 0 && self.have == 0
     }
@@ -178,7 +179,7 @@ impl FrameCounter {
         }
     }
 
-    /// Looks at the first bytes of the payload that comes.
+    /// Parses the first bytes of the payload that follows.
     fn look_at(&mut self, bytes: usize) {
         (self.look, self.value_len) = (bytes.min(self.skip), 0);
     }
@@ -202,7 +203,7 @@ impl FrameCounter {
         let number = u32::from_be_bytes([a, b, c, d]);
         let counts = &mut self.counts;
         match kind {
-            // Of four bytes, of which the first bit is reserved (RFC 9113 §6.9).
+            // Four bytes, the first bit of which is reserved (RFC 9113 §6.9).
             kind::WINDOW_UPDATE => counts.window += u64::from(number & 0x7fff_ffff),
             kind::RST_STREAM => counts.blames += u64::from(blames(number.into())),
             _ if u16::from_be_bytes([a, b]) == MAX_HEADER_LIST_SIZE => {
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_do_not_depend_on_where_bytes_are_cut() {
+    fn counts_do_not_depend_on_where_the_bytes_are_split() {
         let mut bytes = vec![b'P'; 24];
         bytes.extend([0, 0, 12, 4, 0, 0, 0, 0, 0]);
         bytes.extend([0, 6, 0, 0, 0x40, 1, 0, 3, 0, 0, 0, 9]);
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_count_once_they_are_whole() {
+    fn settings_count_once_they_are_complete() {
         let mut scanner = FrameCounter::new(0);
         let settings = frame(4, 12);
         for (at, byte) in settings.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A client's connection of HTTP/2 that other code than ours speaks on: what
-//! its server announces and whether it says anything is overheard.
+//! Observes an HTTP/2 connection that is driven by other code, as a client:
+//! records the server's settings and whether it sends anything.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,18 +16,18 @@ use super::header_list::{Announce, PRUDENT, TooLarge};
 use crate::transport::prefix::PREFACE;
 use crate::transport::{BoxIo, StreamError};
 
-/// The I/O object that the other code speaks on.
+/// The I/O object that the other code uses.
 pub(crate) struct InspectedIo {
     io: BoxIo,
     received: FrameCounter,
     bytes: Arc<AtomicU64>,
     known: watch::Sender<Known>,
     announce: Option<Announce>,
-    /// The preface and SETTINGS, as far as they are not written.
+    /// The part of the preface and SETTINGS that is not written yet.
     out: BytesMut,
 }
 
-/// What is known of the server.
+/// A view of what was observed of the server.
 #[derive(Clone)]
 pub(crate) struct Server {
     bytes: Arc<AtomicU64>,
@@ -41,9 +41,9 @@ struct Known {
 }
 
 impl InspectedIo {
-    /// Announces that header lists of `header_list` bytes are accepted, where
-    /// the other code, which is to accept [`TAKEN`](super::header_list::TAKEN),
-    /// announces that.
+    /// Announces `header_list` as the limit of header lists. The other code has
+    /// to be configured with [`TAKEN`](super::header_list::TAKEN), which it
+    /// would announce otherwise.
     pub(crate) fn new(io: BoxIo, header_list: u32) -> (Self, Server) {
         let (known, knows) = watch::channel(Known::default());
         let bytes = Arc::new(AtomicU64::new(0));
@@ -51,7 +51,7 @@ impl InspectedIo {
             bytes: bytes.clone(),
             known: knows,
         };
-        let overheard = Self {
+        let inspected = Self {
             io,
             received: FrameCounter::new(0),
             bytes,
@@ -59,7 +59,7 @@ impl InspectedIo {
             announce: Some(Announce::new(PREFACE.len(), header_list)),
             out: BytesMut::new(),
         };
-        (overheard, server)
+        (inspected, server)
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -81,18 +81,18 @@ impl Server {
         known.map(|_| ()).map_err(|_| StreamError::Closed)
     }
 
-    /// Fails for a header list that the server would not take.
+    /// Returns an error if a header list is larger than the server accepts.
     pub(crate) fn check_header_list(&self, size: usize) -> Result<(), StreamError> {
         let limit = self.known.borrow().header_list.unwrap_or(PRUDENT);
         TooLarge::check(size, limit).map_err(StreamError::RequestTooLarge)
     }
 
-    /// Bytes that came from the server.
+    /// Returns the number of bytes received from the server.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether the connection is over.
+    /// Returns whether the connection has ended.
     pub(crate) fn is_gone(&self) -> bool {
         self.known.has_changed().is_err()
     }

@@ -1,9 +1,9 @@
-//! Whether a connection is still of use: keep-alive, which finds a peer that is
-//! gone, and the end of a connection that carries nothing.
+//! Decides whether a connection is still useful: keep-alive detects a peer that
+//! has vanished, and the idle timeout ends a connection without streams.
 //!
-//! Both look at the connection's counts when their time comes and never in
-//! between: a turn of the driver costs nothing more and no look at the clock.
-//! The price is that a silence is noticed up to one interval late.
+//! Both compare the connection's counts when their timer expires and never in
+//! between, so a turn of the driver costs nothing extra and does not read the
+//! clock. In return, silence is detected up to one interval late.
 
 use std::time::Duration;
 
@@ -11,18 +11,19 @@ use tokio::time::Instant;
 
 use super::Http2Config;
 use super::frame_counter::FrameCounts;
+use crate::clock::later;
 
-/// In how many steps the idle time is waited for. An unused connection lives
-/// for the idle time and at most one such step more.
+/// Number of steps in which the idle time is measured. An unused connection
+/// lives for the idle time plus at most one step.
 const STEPS: u32 = 4;
 
-/// What is to be done.
+/// The action to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     GoOn,
-    /// Nothing came from the peer for an interval: ask it.
+    /// Nothing was received for an interval: send a PING.
     Ask,
-    /// The peer was asked, and nothing came.
+    /// A PING was sent and nothing was received in time.
     Dead,
     /// Unused for the idle time.
     Idle,
@@ -39,9 +40,9 @@ struct KeepAlive {
     interval: Duration,
     timeout: Duration,
     at: Instant,
-    /// Bytes received when this was looked at last.
+    /// Bytes received at the last check.
     bytes: u64,
-    /// Until when the peer may answer, where it was asked.
+    /// Deadline for the peer's answer, while a PING is outstanding.
     patience: Option<Instant>,
 }
 
@@ -49,9 +50,9 @@ struct KeepAlive {
 struct Idle {
     step: Duration,
     at: Instant,
-    /// HEADERS received when this was looked at last.
+    /// HEADERS frames received at the last check.
     headers: u64,
-    /// Steps since the connection was first seen unused.
+    /// Number of steps since the connection was first found unused.
     unused: Option<u32>,
 }
 
@@ -67,7 +68,7 @@ impl Liveness {
             })
         });
         let idle = idle.and_then(|time| {
-            // Never nothing: the timer would ring without end.
+            // Never zero: the timer would expire endlessly.
             let step = (time / STEPS).max(Duration::from_millis(1));
             Some(Idle {
                 step,
@@ -79,23 +80,23 @@ impl Liveness {
         Self { keep_alive, idle }
     }
 
-    /// When to [`look`](Self::look) next.
+    /// Returns when to [`check`](Self::check) next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let keep_alive = self.keep_alive.as_ref().map(|k| k.at);
         let idle = self.idle.as_ref().map(|i| i.at);
         keep_alive.into_iter().chain(idle).min()
     }
 
-    /// The peer was asked for another reason. It owes an answer as if it had
-    /// been asked for this one.
+    /// Notes that a PING was sent for another reason. Its answer is required
+    /// just as that of a keep-alive PING.
     pub(super) fn asked(&mut self, now: Instant, received: &FrameCounts) {
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.asked(now, received);
         }
     }
 
-    /// Judges a connection by what it `received` so far; `used` tells whether
-    /// it carries streams.
+    /// Checks a connection by what was `received` so far; `used` is whether it
+    /// has streams.
     pub(super) fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
         if let Some(idle) = &mut self.idle
             && idle.at <= now
@@ -129,8 +130,8 @@ impl KeepAlive {
             None if !used => (Verdict::GoOn, None),
             None => (Verdict::Ask, Some(later(now, self.timeout))),
             Some(end) if end <= now => return Verdict::Dead,
-            // The answer may come any time: where it does, the next silence is
-            // counted from about there.
+            // The answer may come at any time; the next period of silence is
+            // measured from about then.
             waiting => (Verdict::GoOn, waiting),
         };
         self.patience = patience;
@@ -151,12 +152,6 @@ impl Idle {
         }
         false
     }
-}
-
-/// A time too far away to be told is a day away.
-pub(crate) fn later(now: Instant, duration: Duration) -> Instant {
-    let day = Duration::from_secs(24 * 60 * 60);
-    now.checked_add(duration).unwrap_or_else(|| now + day)
 }
 
 #[cfg(test)]
@@ -181,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_peer_is_asked_and_then_dead() {
+    fn a_silent_peer_gets_a_ping_and_is_then_dead() {
         let start = Instant::now();
         let mut life = keep_alive(start);
         let at = |life: &mut Liveness, second: u32, bytes| {
@@ -192,14 +187,14 @@ mod tests {
         assert_eq!(at(&mut life, 20, 100), Verdict::Ask);
         assert_eq!(life.deadline(), Some(start + 25 * SECOND));
         assert_eq!(at(&mut life, 24, 100), Verdict::GoOn);
-        // Any byte is a sign of life, be it the answer or not.
+        // Any byte counts, whether or not it belongs to the answer.
         assert_eq!(at(&mut life, 25, 117), Verdict::GoOn);
         assert_eq!(at(&mut life, 35, 117), Verdict::Ask);
         assert_eq!(at(&mut life, 40, 117), Verdict::Dead);
     }
 
     #[test]
-    fn a_peer_that_nothing_is_wanted_from_is_not_asked() {
+    fn no_ping_is_sent_without_streams() {
         let start = Instant::now();
         let mut life = keep_alive(start);
         for step in 1..10 {
@@ -208,10 +203,10 @@ mod tests {
         }
     }
 
-    /// Attempts that come and go leave it without streams just when it is looked
-    /// at, again and again.
+    /// Short-lived requests may leave the connection without streams at each
+    /// check.
     #[test]
-    fn a_peer_that_was_asked_owes_the_answer_whatever_ends_meanwhile() {
+    fn an_outstanding_ping_must_be_answered_even_if_all_streams_end() {
         let start = Instant::now();
         let mut life = keep_alive(start);
         let at = |life: &mut Liveness, second: u32, used| {
@@ -219,7 +214,7 @@ mod tests {
         };
         assert_eq!(at(&mut life, 10, true), Verdict::Ask);
         assert_eq!(at(&mut life, 15, false), Verdict::Dead);
-        // Asked for another reason, without streams, between two looks.
+        // A PING for another reason, without streams, between two checks.
         let mut life = keep_alive(start);
         life.asked(start + 2 * SECOND, &counts(0, 0));
         assert_eq!(life.deadline(), Some(start + 7 * SECOND));
@@ -233,25 +228,25 @@ mod tests {
     }
 
     #[test]
-    fn off_is_off() {
+    fn none_and_huge_intervals_turn_it_off() {
         let config = Http2Config::default().keep_alive_interval(None);
         let mut life = Liveness::new(&config, None, Instant::now());
         assert_eq!(life.deadline(), None);
         let later = Instant::now() + 100_000 * SECOND;
         assert_eq!(life.look(later, &counts(0, 0), false), Verdict::GoOn);
-        // As good as off.
+        // Too far in the future for the clock.
         let config = config.keep_alive_interval(Duration::MAX);
         let life = Liveness::new(&config, Some(Duration::MAX), Instant::now());
         assert!(life.deadline().is_none_or(|at| at > later));
     }
 
     #[test]
-    fn an_unused_connection_lives_for_its_time_and_a_step() {
+    fn an_unused_connection_lives_for_the_idle_time_and_one_step() {
         let start = Instant::now();
         let config = Http2Config::default().keep_alive_interval(None);
         let mut life = Liveness::new(&config, Some(8 * SECOND), start);
         let mut verdicts = (1..=10).map(|step| {
-            // A request and its answer come and go unseen within step 3.
+            // A request and its response pass unnoticed within step 3.
             let headers = u64::from(step >= 3);
             let used = step < 2;
             life.look(start + step * 2 * SECOND, &counts(0, headers), used)

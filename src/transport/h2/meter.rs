@@ -1,4 +1,4 @@
-//! Tells the metrics what a connection carried and how it ended.
+//! Reports a connection's traffic and its end to the metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// `None` where nobody looks.
+    /// Creates a meter; `None` if metrics are off.
     pub(super) fn new(handle: &Arc<ConnectionHandle>) -> Option<Self> {
         let observed = handle.observed();
         observed
@@ -35,7 +35,7 @@ impl Meter {
             .tell(|m| m.round_trip(&observed.info, time));
     }
 
-    /// What passed since this was called last.
+    /// Reports the traffic since the last report.
     pub(super) fn report(&mut self, received: &FrameCounts, sent: &FrameCounts) {
         let now = ConnectionTraffic {
             bytes_sent: sent.bytes,
@@ -57,7 +57,7 @@ impl Meter {
         }
     }
 
-    /// How the driver ended, which is told when it is dropped.
+    /// Notes how the driver ended; reported by [`close`](Self::close).
     pub(super) fn ends(&mut self, result: Result<(), &Error>) {
         self.end = match result {
             Ok(()) | Err(Error::Ended) => ConnectionEnd::Clean,

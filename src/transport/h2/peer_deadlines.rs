@@ -1,27 +1,27 @@
-//! Whether the peer finishes in time what it has begun.
+//! Deadlines for what the peer has begun.
 //!
-//! Nothing else moves in a direction while a header block does (RFC 9113
-//! §4.3), and nothing is known of a peer before its SETTINGS. Either gets the
-//! time of a handshake, not that of an idle connection, and not one that each
-//! further byte extends.
+//! While a header block is incomplete, no other frame can be received (RFC 9113
+//! §4.3), and before its SETTINGS nothing is known about a peer. Both get the
+//! time limit of a handshake, not that of an idle connection, and further bytes
+//! do not extend it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::frame_counter::FrameCounts;
-use super::keep_alive;
+use crate::clock::later;
 
 pub(super) struct PeerDeadlines {
     limit: Duration,
     awaited: Option<(Awaited, Instant)>,
 }
 
-/// What the peer has yet to finish.
+/// What the peer has to complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
     Settings,
-    /// The header block of this number.
+    /// The header block with this number.
     Block(u64),
 }
 
@@ -33,8 +33,8 @@ impl PeerDeadlines {
         }
     }
 
-    /// What takes too long, by what was received. Looks at the clock only while
-    /// something is awaited.
+    /// Returns what is overdue, judging by what was received. Reads the clock
+    /// only while something is awaited.
     pub(super) fn late(&mut self, received: &FrameCounts) -> Option<Awaited> {
         let settings = (received.settings == 0).then_some(Awaited::Settings);
         let awaited = received.open_block.map(Awaited::Block).or(settings);
@@ -44,13 +44,13 @@ impl PeerDeadlines {
                 return (at <= Instant::now()).then_some(known);
             }
             (Some(awaited), _) => {
-                self.awaited = Some((awaited, keep_alive::later(Instant::now(), self.limit)));
+                self.awaited = Some((awaited, later(Instant::now(), self.limit)));
             }
         }
         None
     }
 
-    /// When to look again.
+    /// Returns when to check again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.awaited.map(|(_, at)| at)
     }
@@ -61,24 +61,28 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_block_gets_its_time_and_no_more_by_further_bytes() {
+    async fn further_bytes_do_not_extend_the_time_for_a_header_block() {
         let second = Duration::from_secs(1);
-        let mut prompt = PeerDeadlines::new(10 * second);
+        let mut deadlines = PeerDeadlines::new(10 * second);
         let mut received = FrameCounts::default();
-        assert_eq!(prompt.late(&received), None);
+        assert_eq!(deadlines.late(&received), None);
         tokio::time::advance(9 * second).await;
-        assert_eq!(prompt.late(&received), None, "SETTINGS still have a second");
+        assert_eq!(
+            deadlines.late(&received),
+            None,
+            "SETTINGS have a second left"
+        );
         received.settings = 1;
-        assert_eq!(prompt.late(&received), None);
-        assert_eq!(prompt.deadline(), None);
+        assert_eq!(deadlines.late(&received), None);
+        assert_eq!(deadlines.deadline(), None);
         for block in 1..4 {
             received.open_block = Some(block);
             for _ in 0..9 {
-                assert_eq!(prompt.late(&received), None, "block {block}");
+                assert_eq!(deadlines.late(&received), None, "block {block}");
                 tokio::time::advance(second).await;
             }
         }
         tokio::time::advance(second).await;
-        assert_eq!(prompt.late(&received), Some(Awaited::Block(3)));
+        assert_eq!(deadlines.late(&received), Some(Awaited::Block(3)));
     }
 }

@@ -1,6 +1,9 @@
-//! The connection's PINGs (RFC 9113 §6.7): `h2` has one handle for them and
-//! lets one be under way at a time, and two ask: the [budget](super::short_frames)
-//! and the [keep-alive](super::keep_alive).
+//! The connection's PINGs (RFC 9113 §6.7).
+//!
+//! `h2` has one handle for them and allows one outstanding PING at a time. They
+//! are shared by the [short-frame budget](super::short_frames), the
+//! [keep-alive](super::keep_alive) and the list of [abandoned
+//! requests](super::abandoned).
 
 use std::task::Context;
 use std::time::Duration;
@@ -8,18 +11,19 @@ use std::time::Duration;
 use h2::{Ping, PingPong};
 use tokio::time::Instant;
 
-/// An answer that takes longer than this comes from afar.
+/// A peer whose answer takes longer than this is considered far away.
 pub(super) const NEAR: Duration = Duration::from_millis(10);
 
 pub(super) struct Pings {
     handle: Option<PingPong>,
-    /// When the PING that is under way was sent.
+    /// When the outstanding PING was sent.
     under_way: Option<Instant>,
-    /// Somebody asked while one was under way, whose answer comes too early.
+    /// A PING was requested while another was outstanding, whose answer would
+    /// come too early.
     again: bool,
     sent: u64,
     answered: u64,
-    /// The shortest time that an answer took.
+    /// The shortest round-trip time so far.
     distance: Option<Duration>,
 }
 
@@ -35,8 +39,9 @@ impl Pings {
         }
     }
 
-    /// Asks the peer for a sign of life. Returns the number of the PING whose
-    /// answer shows that the peer has read all that was sent before this call.
+    /// Sends a PING, or schedules one if another is outstanding. Returns its
+    /// number: [`is_answered`](Self::is_answered) for that number means that
+    /// the peer has read all that was sent before this call.
     pub(super) fn ask(&mut self, cx: &mut Context<'_>, now: Instant) -> u64 {
         if self.under_way.is_some() {
             self.again = true;
@@ -52,13 +57,13 @@ impl Pings {
         if let Some(handle) = &mut self.handle
             && handle.send_ping(Ping::opaque()).is_ok()
         {
-            // Registers for the answer. An error is the connection's, which
-            // ends by it.
+            // Registers for the answer. On an error the connection ends
+            // anyway.
             self.under_way = handle.poll_pong(cx).is_pending().then_some(now);
         }
     }
 
-    /// Takes the answer, if it has come; returns the time that it took.
+    /// Takes the answer if it has arrived, and returns the round-trip time.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Duration> {
         let (handle, sent) = (self.handle.as_mut()?, self.under_way?);
         if handle.poll_pong(cx).is_pending() {
@@ -78,7 +83,7 @@ impl Pings {
         self.answered >= number
     }
 
-    /// Whether the quickest answer until now took longer than [`NEAR`].
+    /// Returns whether the shortest round-trip time so far exceeds [`NEAR`].
     pub(super) fn is_far(&self) -> bool {
         self.distance.is_some_and(|distance| distance > NEAR)
     }

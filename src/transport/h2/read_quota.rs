@@ -1,41 +1,42 @@
-//! How much a turn of the driver reads.
+//! Decides how much the driver reads per turn.
 //!
-//! Two ends that take all there is, answer it and wait for each other work one
-//! at a time. What is read in portions keeps both at work, is in the
-//! processor's caches on its whole way through, and lets nobody wait behind
-//! more than a portion. But each costs system calls and wake-ups, and two or
-//! three are worse than one (docs/performance.md).
+//! If both ends read everything available, reply to it and wait for each other,
+//! only one of them works at a time. Reading in portions keeps both at work,
+//! keeps the data in the processor's caches, and lets no message wait behind
+//! more than a portion. But each portion costs system calls and wake-ups, and
+//! two or three portions are worse than one (docs/performance.md).
 
-/// Bytes of a portion, at most: bounds what `h2` parses, and what it therefore
-/// holds, before received messages are handed on.
+/// Maximum size of a portion, in bytes. It bounds what `h2` parses, and
+/// therefore holds, before received messages are delivered.
 pub(super) const MOST: usize = 32 * 1024;
 
-/// Portions that one message to each busy stream would make.
+/// Number of portions in which one message per busy stream is read.
 const PORTIONS: u32 = 4;
 
-/// Streams that are worth a portion.
+/// Minimum number of streams in a portion.
 const FEWEST: u32 = 10;
 
-/// Streams of a portion: more of them gain little.
+/// Maximum number of streams in a portion: more gain little.
 const ENOUGH: u32 = 32;
 
-/// Readers that are woken in a round. Enough to tell how many streams are busy,
-/// as far as that matters.
+/// Number of woken readers that make up a round: enough to estimate how many
+/// streams are busy, as far as that matters.
 const ROUND: u32 = 2 * PORTIONS * ENOUGH;
 
-/// Bytes of a round, at most. Where it takes so many, [`FEWEST`] messages fill
-/// the largest portion; or they are for somebody else, the body of a request.
+/// Maximum number of bytes in a round. If a round receives that many, either
+/// [`FEWEST`] messages fill the largest portion, or the bytes do not belong to
+/// WebSockets, such as the body of a request.
 const ROUND_BYTES: u64 = ROUND as u64 * MOST as u64 / FEWEST as u64;
 
-/// Learns, round by round, how many streams are busy, and what they receive at
-/// a time.
+/// Estimates, round by round, how many streams are busy and how much they
+/// receive at a time.
 #[derive(Debug)]
 pub(super) struct ReadQuota {
     round: u8,
     woken: u32,
-    /// Different streams among them.
+    /// Number of distinct streams among them.
     streams: u32,
-    /// Bytes that had been received when the round began.
+    /// Bytes received before the round began.
     before: u64,
     bytes: u64,
 }
@@ -51,18 +52,20 @@ impl ReadQuota {
         }
     }
 
-    /// What a stream is marked with when its reader is woken.
+    /// Returns the mark that a stream gets when its reader is woken.
     pub(super) fn round(&self) -> u8 {
         self.round
     }
 
-    /// A reader was woken; `first`: its stream had no mark of this round.
+    /// Notes that a reader was woken; `first` if its stream did not have this
+    /// round's mark.
     pub(super) fn woke_reader(&mut self, first: bool) {
         self.woken += 1;
         self.streams += u32::from(first);
     }
 
-    /// Bytes that the next turn may read, when `received` is what came in all.
+    /// Returns how many bytes the next turn may read, given the total
+    /// `received` so far.
     pub(super) fn bytes(&mut self, received: u64) -> u64 {
         let in_round = received - self.before;
         if self.woken >= ROUND || in_round >= ROUND_BYTES {
@@ -86,7 +89,8 @@ impl ReadQuota {
 mod tests {
     use super::*;
 
-    /// The portion after a round in which `streams` received `bytes` each, in turn.
+    /// Returns the portion after a round in which `streams` received `bytes`
+    /// each, in turn.
     fn after(portion: &mut ReadQuota, streams: u32, bytes: u64) -> u64 {
         let woken = ROUND.next_multiple_of(streams.max(1));
         for n in 0..woken {
@@ -96,9 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn busy_streams_are_served_in_four_portions() {
+    fn busy_streams_are_read_in_four_portions() {
         let mut portion = ReadQuota::new();
-        assert_eq!(portion.bytes(0), MOST as u64, "nothing is known");
+        assert_eq!(portion.bytes(0), MOST as u64, "no estimate yet");
         assert_eq!(after(&mut portion, 40, 79), 10 * 79);
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
         assert_eq!(after(&mut portion, 10_000, 79), 32 * 79);
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn few_streams_are_served_together() {
+    fn few_streams_are_read_together() {
         let mut portion = ReadQuota::new();
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
         assert_eq!(after(&mut portion, 39, 79), MOST as u64);
@@ -115,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_for_sockets_is_not_read_in_their_portions() {
+    fn request_bodies_are_read_in_the_largest_portions() {
         let mut portion = ReadQuota::new();
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
         let upload = portion.before + ROUND_BYTES;
@@ -125,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn a_portion_is_never_nothing() {
-        // Readers are also woken by what came before the round.
+    fn a_portion_is_never_zero() {
+        // Readers may be woken by bytes received before the round.
         assert_eq!(after(&mut ReadQuota::new(), 100, 0), 1);
     }
 
     #[test]
-    fn a_round_is_over_when_enough_was_served() {
+    fn a_round_ends_after_enough_woken_readers() {
         let mut portion = ReadQuota::new();
         for _ in 1..ROUND {
             portion.woke_reader(true);

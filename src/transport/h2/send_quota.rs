@@ -1,30 +1,30 @@
-//! How much may be in the hands of `h2`, for the connection as a whole.
+//! Limits how much data `h2` holds for sending, for the connection as a whole.
 //!
-//! `h2` sends one frame of each stream in turn, so a short message waits for a
-//! frame of every stream that has bytes there. Bounded per stream alone, that
-//! is a hundred megabytes once thousands of streams send in bulk, and streams
-//! of one connection may belong to clients that know nothing of each other.
-//! Therefore streams that have much to send queue here, first come, first
-//! served, and a stream that was served queues again behind the others. A
-//! short message never queues: nobody can make it wait for more than the quota
-//! and what the path to the peer holds.
+//! `h2` sends one frame of each stream in turn, so a short message waits for
+//! one frame of every stream that has data queued there. Limited per stream
+//! alone, that is a hundred megabytes once thousands of streams send bulk data,
+//! and the streams of one connection may belong to unrelated clients. Therefore
+//! streams that have much to send queue here, first come, first served, and a
+//! stream that was served queues again behind the others. A short message never
+//! queues; it never waits for more than the quota and what the path to the peer
+//! holds.
 //!
-//! What `h2` still has once the connection is dry, when it wrote all that it
-//! may, is held back by windows that the peer keeps closed. It delays nobody,
-//! so it no longer counts: sockets that the peer does not read cannot use the
-//! quota up. The connection's window is different, as it holds everybody back:
-//! while it is closed, only what left makes room.
+//! Once `h2` has written everything it may, what it still holds is blocked by
+//! stream windows that the peer keeps closed. That data delays no other stream,
+//! so it no longer counts: WebSockets that the peer does not read cannot use up
+//! the quota. The connection's window is different, since it blocks all
+//! streams: while it is closed, only sent data makes room.
 
 use super::frame_counter::FrameCounts;
 
-/// Bytes in the hands of `h2`, at most, and one piece.
+/// Maximum number of bytes held by `h2`, plus one piece.
 const QUOTA: usize = 512 * 1024;
 
-/// What a stream has to send is short up to this, in bytes.
+/// Up to this many bytes are a short message.
 const SHORT: usize = 4 * 1024;
 
-/// Bytes that a stream is served at a time, at least: a frame of the default
-/// size (RFC 9113 §6.5.2).
+/// Minimum number of bytes that a stream may hand over at a time: a frame of
+/// the default size (RFC 9113 §6.5.2).
 const LEAST: usize = 16 * 1024;
 
 /// The connection window before WINDOW_UPDATE (RFC 9113 §6.9.2), in bytes.
@@ -32,21 +32,22 @@ const INITIAL_WINDOW: u64 = 65_535;
 
 #[derive(Debug, Default)]
 pub(super) struct SendQuota {
-    /// Bytes that `h2` was given and that may still delay others.
+    /// Bytes held by `h2` that may still delay other streams.
     handed: usize,
-    /// DATA bytes that had been sent when this was last looked at.
+    /// DATA bytes sent at the last [`update`](Self::update).
     sent: u64,
-    /// Streams that queue.
+    /// Number of queued streams.
     queued: usize,
 }
 
 impl SendQuota {
-    /// Whether a stream that queues may be served.
+    /// Returns whether a queued stream may be served.
     pub(super) fn has_room(&self) -> bool {
         self.handed < QUOTA
     }
 
-    /// Bytes that a stream with `waiting` bytes to send may give `h2` now.
+    /// Returns how many bytes a stream with `waiting` bytes may hand to `h2`
+    /// now.
     pub(super) fn portion(&self, waiting: usize) -> usize {
         if waiting <= SHORT {
             waiting
@@ -57,17 +58,18 @@ impl SendQuota {
         }
     }
 
-    /// So many streams queue.
+    /// Sets the number of queued streams.
     pub(super) fn queues(&mut self, streams: usize) {
         self.queued = streams;
     }
 
-    /// `h2` was given `len` bytes.
+    /// Notes that `len` bytes were handed to `h2`.
     pub(super) fn hand(&mut self, len: usize) {
         self.handed += len;
     }
 
-    /// Takes note of what left. `dry`: `h2` wrote all that it may.
+    /// Updates the quota by what was sent. `drained` is whether `h2` has
+    /// written everything it may.
     pub(super) fn look(&mut self, received: &FrameCounts, sent: &FrameCounts, dry: bool) {
         let left = sent.data_bytes - self.sent;
         self.sent = sent.data_bytes;
@@ -101,7 +103,7 @@ mod tests {
 
     fn full() -> SendQuota {
         let mut quota = SendQuota::default();
-        assert!(quota.portion(1 << 20) >= QUOTA, "nobody else sends");
+        assert!(quota.portion(1 << 20) >= QUOTA, "no other stream sends");
         quota.hand(QUOTA);
         quota
     }
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_left_makes_room() {
+    fn sent_bytes_make_room() {
         let mut quota = full();
         quota.look(&received(1 << 30), &sent(0), false);
         assert!(!quota.has_room());
@@ -122,18 +124,18 @@ mod tests {
         assert!(quota.has_room());
         quota.hand(1);
         quota.look(&received(1 << 30), &sent(1), false);
-        assert!(!quota.has_room(), "the same bytes left once");
+        assert!(!quota.has_room(), "bytes make room only once");
     }
 
     #[test]
-    fn what_closed_windows_hold_back_counts_no_more_once_dry() {
+    fn bytes_blocked_by_stream_windows_stop_counting_once_h2_is_drained() {
         let mut quota = full();
         quota.look(&received(1 << 30), &sent(0), true);
         assert_eq!(quota.handed, 0);
     }
 
     #[test]
-    fn behind_a_closed_connection_window_only_what_left_makes_room() {
+    fn while_the_connection_window_is_closed_only_sent_bytes_make_room() {
         let mut quota = full();
         quota.look(&received(0), &sent(INITIAL_WINDOW), true);
         assert_eq!(quota.handed, QUOTA - INITIAL_WINDOW as usize);
@@ -141,11 +143,11 @@ mod tests {
         quota.look(&received(10), &sent(INITIAL_WINDOW + 10), true);
         assert_eq!(quota.handed, QUOTA - 10);
         quota.look(&received(11), &sent(INITIAL_WINDOW + 10), true);
-        assert_eq!(quota.handed, 0, "open, and nobody sends");
+        assert_eq!(quota.handed, 0, "the window is open and nothing was sent");
     }
 
     #[test]
-    fn many_share_the_quota_in_frames() {
+    fn queued_streams_share_the_quota() {
         let mut quota = SendQuota::default();
         quota.queues(7);
         assert_eq!(quota.portion(1 << 20), QUOTA / 8);

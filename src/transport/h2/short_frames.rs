@@ -1,13 +1,14 @@
-//! How many short DATA frames the peer may be sent at a time.
+//! Limits how many short DATA frames are sent to the peer at a time.
 //!
-//! Peers built on the `h2` crate (hyper, axum, we) count each DATA frame under
-//! 256 bytes that their application has not read against a budget of half the
-//! connection window they advertise, and give up the whole connection with
-//! ENHANCE_YOUR_CALM when it is spent. Packing helps a socket that says much,
-//! not a thousand sockets that say one word each. So short frames are counted
-//! here likewise, and before they could be too many a PING is sent: its answer
-//! shows that the peer has taken in all that came before it. Where the peer is
-//! far away, a moment is held to be enough.
+//! Peers built on the `h2` crate (hyper, axum, h2ws) charge each DATA frame
+//! under 256 bytes that their application has not read against a budget of half
+//! the connection window they advertise. When it is used up, they close the
+//! whole connection with ENHANCE_YOUR_CALM. Packing messages into frames helps
+//! a WebSocket that sends much, but not a thousand WebSockets that send one
+//! word each. So short frames are counted here in the same way, and before the
+//! budget could be used up a PING is sent: its answer shows that the peer has
+//! processed everything sent before it. If the peer is far away, a short wait
+//! replaces the answer.
 
 use std::task::Context;
 use std::time::Duration;
@@ -17,25 +18,27 @@ use tokio::time::Instant;
 use super::frame_counter::FrameCounts;
 use super::ping::{NEAR, Pings};
 
-/// A frame this long is not counted, and longer ones make good for short ones.
+/// Frames of at least this many bytes are not charged; longer ones make up for
+/// short ones.
 const SHORT: usize = 256;
 
 /// The connection window before WINDOW_UPDATE (RFC 9113 §6.9.2), in bytes.
 const INITIAL_WINDOW: u64 = 65_535;
 
-/// How long an answer from afar is waited for. It bounds what a long way to the
-/// peer costs: some 30 of the shortest frames in this time to a peer with
-/// default settings, while what waits is packed. From nearby the answer itself
-/// is waited for, however long it takes: the peer is busy then.
+/// How long to wait for the answer of a far peer. It bounds the cost of a long
+/// round trip: with a peer's default settings some 30 of the shortest frames
+/// are sent in this time, while what waits is packed. For a near peer the
+/// answer itself is waited for, however long it takes, because the peer is then
+/// busy.
 const PATIENCE: Duration = NEAR;
 
-/// The least budget that any peer is known to have.
+/// The smallest budget of any known peer.
 const LEAST: u64 = 25_600;
 
-/// The part of the peer's budget that is spent before an answer: the rest is
-/// for what the peer has taken in and its application has not read yet. A
-/// thousand tasks may stand before the one that a frame has woken, and the
-/// peer answers many PINGs until that one has its turn.
+/// The divisor for the part of the peer's budget that is used before an answer.
+/// The rest is for frames that the peer has processed and its application has
+/// not read yet: a thousand tasks may run before the one that a frame has
+/// woken, and the peer answers many PINGs meanwhile.
 const PART: u64 = 16;
 
 pub(super) struct ShortFrameBudget {
@@ -43,16 +46,16 @@ pub(super) struct ShortFrameBudget {
     limit: usize,
     spent: usize,
     asked: Option<Asked>,
-    /// The largest connection window that the peer can be seen to have.
+    /// The largest connection window that the peer must have advertised.
     window: u64,
-    /// Something was held back.
+    /// Whether a frame was held back.
     held: bool,
     far: bool,
 }
 
-/// An answer that is waited for.
+/// A PING whose answer is outstanding.
 struct Asked {
-    /// What was spent before.
+    /// What was spent before it.
     spent: usize,
     at: Instant,
     /// The number of the PING.
@@ -79,8 +82,8 @@ impl ShortFrameBudget {
         self.limit = usize::try_from(budget).unwrap_or(usize::MAX);
     }
 
-    /// Learns the peer's connection window: it grows by WINDOW_UPDATE, of which
-    /// only as much as we sent gives back what was there before.
+    /// Estimates the peer's connection window from below: WINDOW_UPDATE frames
+    /// increase it, except for as much as they may return of what was sent.
     pub(super) fn learn(&mut self, received: &FrameCounts, sent: &FrameCounts) {
         let window = (INITIAL_WINDOW + received.window).saturating_sub(sent.data_bytes);
         if window > self.window {
@@ -88,7 +91,8 @@ impl ShortFrameBudget {
         }
     }
 
-    /// Whether a frame of `len` bytes may be sent now; counts it if so.
+    /// Charges a frame of `len` bytes. Returns false, without charging, if it
+    /// may not be sent now.
     pub(super) fn spend(&mut self, len: usize) -> bool {
         if len >= SHORT {
             self.spent = self.spent.saturating_sub(len - SHORT);
@@ -103,25 +107,26 @@ impl ShortFrameBudget {
         true
     }
 
-    /// From afar an answer gives applications time to read meanwhile.
+    /// A far peer's applications have time to read while the answer travels, so
+    /// its limit is higher.
     fn limit(&self) -> usize {
         let times = if self.far { 4 } else { 1 };
         self.limit.saturating_mul(times)
     }
 
-    /// Whether something waits for the peer's answer.
+    /// Returns whether a frame is held back until the peer answers.
     pub(super) fn is_holding(&self) -> bool {
         self.held
     }
 
-    /// When waiting for the answer is over, for what is held back.
+    /// Returns when to stop waiting for the answer, if a frame is held back.
     pub(super) fn deadline(&self, pings: &Pings) -> Option<Instant> {
         let waiting = self.asked.as_ref().filter(|_| self.held && pings.is_far());
         Some(waiting?.at + PATIENCE)
     }
 
-    /// Asks the peer in time, and heeds its answer. Returns whether what was
-    /// held back may be sent now.
+    /// Sends a PING in time and processes its answer. Returns whether frames
+    /// that were held back may be sent now.
     pub(super) fn poll(&mut self, pings: &mut Pings, cx: &mut Context<'_>) -> bool {
         let mut freed = false;
         if let Some(asked) = &self.asked
@@ -149,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_is_what_cannot_have_been_given_back() {
+    fn the_window_is_estimated_from_below() {
         let mut budget = ShortFrameBudget::new();
         assert_eq!(budget.limit, 32_767 / PART as usize);
         let counts = |window, data_bytes| FrameCounts {
@@ -157,7 +162,7 @@ mod tests {
             data_bytes,
             ..FrameCounts::default()
         };
-        // A megabyte more, and then half of what was sent handed back.
+        // A megabyte more, and then half of what was sent returned.
         budget.learn(&counts(1 << 20, 0), &counts(0, 100));
         let wide = budget.limit;
         assert_eq!(wide, ((65_535 + (1 << 20) - 100) / 2) / PART as usize);
@@ -166,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn long_frames_make_good_for_short_ones() {
+    fn long_frames_make_up_for_short_ones() {
         let mut budget = ShortFrameBudget::new();
         assert!(budget.spend(6));
         assert!(budget.spend(255));

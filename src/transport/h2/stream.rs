@@ -12,11 +12,11 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::time::Instant;
 
 use super::handle::{ConnectionHandle, Side};
-use super::keep_alive;
 use super::recv_memory::{STEP, Share};
 use super::send_buf::SendBuf;
 use super::send_quota::SendQuota;
 use super::short_frames::ShortFrameBudget;
+use crate::clock::later;
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::{Finish, StreamError};
 
@@ -588,7 +588,7 @@ impl State {
             (false, None) => linger.unsent,
             (false, Some(_)) => return None,
         };
-        ending.until = Some(keep_alive::later(Instant::now(), time));
+        ending.until = Some(later(Instant::now(), time));
         ending.until
     }
 

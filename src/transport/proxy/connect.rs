@@ -1,4 +1,4 @@
-//! CONNECT (RFC 9110 §9.3.6), on hyper.
+//! Tunnels by CONNECT (RFC 9110 §9.3.6), on hyper.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use super::{ProxyError, authority};
 use crate::transport::{BoxIo, h1, prefix};
 
-/// How long a refusal's body is waited for. The status says most of it.
+/// How long to wait for the body of a rejection. The status carries most of the
+/// information.
 const BODY_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) async fn tunnel(
@@ -30,7 +31,7 @@ pub(super) async fn tunnel(
         .handshake(TokioIo::new(io))
         .await
         .map_err(broken)?;
-    // Ends by itself once the request handle and the body are dropped.
+    // The task ends once the request handle and the body are dropped.
     tokio::spawn(connection.with_upgrades());
     let response = send.send_request(request).await.map_err(broken)?;
     if !response.status().is_success() {
@@ -43,8 +44,8 @@ pub(super) async fn tunnel(
         .await
         .map_err(broken)?
         .downcast::<TokioIo<BoxIo>>()
-        .map_err(|_| ProxyError::broken("no tunnel"))?;
-    // What the server said first may have come with the proxy's answer.
+        .map_err(|_| ProxyError::broken("the connection did not become a tunnel"))?;
+    // The server's first bytes may have come with the proxy's response.
     Ok(prefix::put_back(parts.read_buf, parts.io.into_inner()))
 }
 
@@ -66,7 +67,7 @@ fn request(
         .map_err(|error| ProxyError::Protocol(Arc::new(io::Error::other(error))))
 }
 
-/// As much of the body as `limit` allows and as comes in time.
+/// Returns as much of the body as `limit` allows and as arrives in time.
 async fn beginning(mut body: Incoming, limit: usize) -> Bytes {
     let mut kept = BytesMut::new();
     let read = async {
@@ -78,7 +79,7 @@ async fn beginning(mut body: Incoming, limit: usize) -> Bytes {
             }
         }
     };
-    // What came until then is worth more than the timeout.
+    // On a timeout, what has arrived until then is returned.
     let _ = tokio::time::timeout(BODY_WAIT, read).await;
     kept.freeze()
 }
@@ -105,9 +106,9 @@ mod tests {
         }
     }
 
-    /// A server that speaks first is heard from its first byte.
+    /// No byte is lost of a server that sends first.
     #[tokio::test]
-    async fn bytes_behind_the_answer_are_the_tunnels() {
+    async fn bytes_after_the_response_belong_to_the_tunnel() {
         let (near, mut far) = tokio::io::duplex(1024);
         let tunnel = tokio::spawn(tunnel(Box::new(near), "a", 1, None, 0));
         let mut head = [0; 1024];

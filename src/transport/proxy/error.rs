@@ -1,4 +1,4 @@
-//! What can go wrong between a client and its proxy.
+//! Errors between a client and its proxy.
 
 use std::fmt;
 use std::io;
@@ -7,52 +7,54 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-/// Why there is no tunnel through a proxy.
+/// Why a tunnel through a proxy could not be opened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The URL given names no proxy.
+    /// The given URL is not a valid proxy URL.
     Url(ProxyUrlError),
-    /// An environment variable names no proxy.
+    /// The value of an environment variable is not a valid proxy URL.
     Environment {
-        /// Its name.
+        /// The name of the variable.
         variable: &'static str,
-        /// What is wrong with its value.
+        /// Why its value is invalid.
         error: ProxyUrlError,
     },
-    /// No TCP connection to the proxy could be made.
+    /// The TCP connection to the proxy failed.
     Connect(Arc<io::Error>),
     /// The TLS handshake with the proxy failed.
     Tls(Arc<io::Error>),
-    /// The proxy answered CONNECT, and not with 2xx: 407 if it wants (other)
-    /// credentials, 403 for what it forbids, 502 and 504 if it does not get to
-    /// the server. With the beginning of the body, as far as
-    /// `ClientBuilder::max_rejection_body` allows.
+    /// The proxy rejected CONNECT: with 407 if it requires credentials or
+    /// rejects those given, with 403 if its rules forbid the tunnel, with 502
+    /// or 504 if it cannot reach the server. Holds the beginning of the body,
+    /// up to
+    /// [`ClientBuilder::max_rejection_body`](crate::client::ClientBuilder::max_rejection_body).
     Refused(Box<Response<Bytes>>),
-    /// A SOCKS5 proxy wants credentials, or others.
+    /// A SOCKS5 proxy requires credentials or rejected those given.
     Login,
-    /// A SOCKS5 proxy refused, by this reply (RFC 1928 §6).
+    /// A SOCKS5 proxy rejected the request with this reply code (RFC 1928 §6).
     Socks(u8),
-    /// A SOCKS5 proxy cannot be told this host: the name is longer than 255
-    /// bytes.
+    /// The host name is longer than the 255 bytes that SOCKS5 allows.
     Host,
-    /// What the proxy answered is neither HTTP nor SOCKS5, or it hung up.
+    /// The proxy's response is neither HTTP nor SOCKS5, or it closed the
+    /// connection.
     Protocol(Arc<io::Error>),
 }
 
-/// Why a URL names no proxy. It does not say more: the URL may hold a password.
+/// Why a proxy URL is invalid. Holds no part of the URL, which may contain a
+/// password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyUrlError {
-    /// It is no URL, or it has a path, query or fragment.
+    /// It is not a valid URL, or it has a path, query or fragment.
     Syntax,
-    /// The scheme is none of `http`, `https`, `socks5` and `socks5h`.
+    /// The scheme is not `http`, `https`, `socks5` or `socks5h`.
     Scheme,
     /// The port is not a number from 1 to 65535.
     Port,
-    /// The user name or the password is wrongly percent-encoded, or cannot be
-    /// sent: with a colon in the user name for HTTP (RFC 7617 §2), and empty
-    /// or longer than 255 bytes for SOCKS5 (RFC 1929 §2).
+    /// The user name or the password has an invalid percent-encoding or cannot
+    /// be sent: for HTTP a user name must not contain a colon (RFC 7617 §2),
+    /// for SOCKS5 both must have 1 to 255 bytes (RFC 1929 §2).
     Login,
 }
 
@@ -68,27 +70,36 @@ impl fmt::Display for ProxyError {
             Self::Url(error) => error.fmt(f),
             Self::Environment { variable, error } => write!(f, "{variable}: {error}"),
             Self::Connect(error) => write!(f, "cannot connect to {error}"),
-            Self::Tls(error) => write!(f, "TLS handshake with it: {error}"),
-            Self::Refused(answer) => {
-                write!(f, "it answered {}", answer.status())?;
-                if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-                    f.write_str(": it wants credentials, or others")?;
+            Self::Tls(error) => write!(f, "TLS handshake failed: {error}"),
+            Self::Refused(response) => {
+                write!(f, "CONNECT rejected with {}", response.status())?;
+                if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+                    write!(f, ": {CREDENTIALS}")?;
                 }
                 Ok(())
             }
-            Self::Login => f.write_str("it wants credentials, or others"),
-            Self::Socks(reply) => write!(f, "it answered {reply}: {}", reply_text(*reply)),
-            Self::Host => f.write_str("the server's name is too long for SOCKS5"),
-            Self::Protocol(error) => write!(f, "it broke the protocol: {error}"),
+            Self::Login => f.write_str(CREDENTIALS),
+            Self::Socks(reply) => {
+                write!(
+                    f,
+                    "request rejected with SOCKS5 reply {reply}: {}",
+                    reply_text(*reply)
+                )
+            }
+            Self::Host => f.write_str("the host name is longer than the 255 bytes of SOCKS5"),
+            Self::Protocol(error) => write!(f, "protocol violation: {error}"),
         }
     }
 }
 
-/// RFC 1928 §6.
+/// What to do about a 407 or a failed SOCKS5 login.
+const CREDENTIALS: &str = "the proxy requires a valid user name and password";
+
+/// Returns the meaning of a SOCKS5 reply code (RFC 1928 §6).
 fn reply_text(reply: u8) -> &'static str {
     match reply {
         1 => "general failure",
-        2 => "not allowed by its rules",
+        2 => "not allowed by the proxy's rules",
         3 => "network unreachable",
         4 => "host unreachable",
         5 => "connection refused",
@@ -102,10 +113,12 @@ fn reply_text(reply: u8) -> &'static str {
 impl fmt::Display for ProxyUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Syntax => "not the URL of a proxy, such as http://host:port",
-            Self::Scheme => "the URL's scheme is none of http, https, socks5, socks5h",
-            Self::Port => "the URL's port is not a number from 1 to 65535",
-            Self::Login => "the URL's user name or password cannot be sent",
+            Self::Syntax => "invalid proxy URL; expected one such as http://host:port",
+            Self::Scheme => "invalid proxy URL: the scheme must be http, https, socks5 or socks5h",
+            Self::Port => "invalid proxy URL: the port must be a number from 1 to 65535",
+            Self::Login => {
+                "invalid proxy URL: the user name or password is not percent-encoded or cannot be sent"
+            }
         })
     }
 }
@@ -113,7 +126,7 @@ impl fmt::Display for ProxyUrlError {
 impl std::error::Error for ProxyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // What these hold is in the text.
+            // The text already contains the inner error itself.
             Self::Url(error) | Self::Environment { error, .. } => error.source(),
             Self::Connect(error) | Self::Tls(error) | Self::Protocol(error) => error.source(),
             _ => None,

@@ -1,7 +1,7 @@
-//! Forward proxies: a byte stream to an origin by way of a host in between.
+//! Forward proxies: byte streams to an origin through an intermediary.
 //!
-//! What comes out is as good as a TCP connection to the origin: TLS, ALPN and
-//! HTTP/2 run inside, and the proxy sees none of it.
+//! The result is equivalent to a TCP connection to the origin: TLS, ALPN and
+//! HTTP/2 run inside it, invisible to the proxy.
 
 mod connect;
 mod error;
@@ -17,23 +17,23 @@ pub use self::error::{ProxyError, ProxyUrlError};
 
 use super::{BoxIo, TcpConfig, dial, tls};
 
-/// A proxy and what to say to it.
+/// A proxy: its address, its protocol and the credentials for it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Proxy {
     host: String,
     port: u16,
-    way: Way,
+    protocol: TunnelProtocol,
 }
 
-/// How a proxy is asked.
+/// The protocol of a proxy.
 #[derive(Clone, PartialEq, Eq)]
-enum Way {
-    /// CONNECT (RFC 9110 §9.3.6), with TLS to the proxy or without.
+enum TunnelProtocol {
+    /// CONNECT (RFC 9110 §9.3.6), over TLS if `secure`.
     Connect {
         secure: bool,
         authorization: Option<HeaderValue>,
     },
-    /// RFC 1928.
+    /// SOCKS5 (RFC 1928).
     Socks5 { login: Option<Login> },
 }
 
@@ -45,15 +45,15 @@ struct Login {
 }
 
 impl Proxy {
-    /// Whether TLS is spoken to the proxy itself.
+    /// Returns whether the connection to the proxy itself uses TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        matches!(self.way, Way::Connect { secure: true, .. })
+        matches!(self.protocol, TunnelProtocol::Connect { secure: true, .. })
     }
 
-    /// Opens a tunnel to `host`, whose name the proxy resolves; `tls` is for a
-    /// [secure](Self::is_secure) proxy. Of the body of
-    /// a refusal `max_rejection_body` bytes are kept. Dropping the future ends the
-    /// connection to the proxy.
+    /// Opens a tunnel to `host`, whose name the proxy resolves. `tls` is for a
+    /// [secure](Self::is_secure) proxy. At most `max_rejection_body` bytes of a
+    /// rejection's body are kept. Dropping the future closes the connection to
+    /// the proxy.
     pub(crate) async fn tunnel(
         &self,
         tls: Option<&Arc<rustls::ClientConfig>>,
@@ -62,16 +62,16 @@ impl Proxy {
         config: &TcpConfig,
         max_rejection_body: usize,
     ) -> Result<BoxIo, ProxyError> {
-        tracing::debug!(proxy = %self, host, port, "asking a proxy");
+        tracing::debug!(proxy = %self, host, port, "opening a tunnel through a proxy");
         let tcp = dial::tcp(&self.host, self.port, config)
             .await
             .map_err(|error| ProxyError::Connect(Arc::new(error)))?;
         let io: BoxIo = Box::new(tcp);
-        match &self.way {
-            Way::Socks5 { login } => socks::tunnel(io, host, port, login.as_ref()).await,
-            Way::Connect { authorization, .. } => {
+        match &self.protocol {
+            TunnelProtocol::Socks5 { login } => socks::tunnel(io, host, port, login.as_ref()).await,
+            TunnelProtocol::Connect { authorization, .. } => {
                 let io = if self.is_secure() {
-                    // Never in the clear what was to be said under TLS.
+                    // Never send in cleartext what was meant for TLS.
                     let config = tls.ok_or_else(|| {
                         ProxyError::Tls(Arc::new(std::io::ErrorKind::Unsupported.into()))
                     })?;
@@ -88,13 +88,13 @@ impl Proxy {
     }
 }
 
-/// Without what it is told: that is secret.
+/// Omits the credentials.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.way {
-            Way::Connect { secure: false, .. } => "http",
-            Way::Connect { secure: true, .. } => "https",
-            Way::Socks5 { .. } => "socks5h",
+        let scheme = match self.protocol {
+            TunnelProtocol::Connect { secure: false, .. } => "http",
+            TunnelProtocol::Connect { secure: true, .. } => "https",
+            TunnelProtocol::Socks5 { .. } => "socks5h",
         };
         write!(f, "{scheme}://{}", authority(&self.host, self.port))
     }

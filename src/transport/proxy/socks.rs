@@ -1,4 +1,4 @@
-//! SOCKS5 (RFC 1928) with user name and password (RFC 1929).
+//! Tunnels by SOCKS5 (RFC 1928), with user name and password (RFC 1929).
 
 use std::io;
 use std::net::IpAddr;
@@ -13,12 +13,14 @@ const VERSION: u8 = 5;
 const NO_LOGIN: u8 = 0;
 const USER_PASSWORD: u8 = 2;
 const NO_METHOD: u8 = 0xff;
-/// Version of the negotiation in RFC 1929, not of SOCKS.
+/// Version of the subnegotiation in RFC 1929, not of SOCKS.
 const LOGIN_VERSION: u8 = 1;
 const CONNECT: u8 = 1;
 const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
+
+const NOT_SOCKS5: &str = "the response is not SOCKS5";
 
 pub(super) async fn tunnel(
     mut io: BoxIo,
@@ -36,14 +38,16 @@ pub(super) async fn tunnel(
         ([VERSION, NO_LOGIN], _) => {}
         ([VERSION, USER_PASSWORD], Some(login)) => {
             send(&mut io, &login.message()).await?;
-            // Some proxies answer with SOCKS's version in place of this one.
+            // Some proxies send the version of SOCKS here, so it is ignored.
             if receive::<2>(&mut io).await?[1] != 0 {
                 return Err(ProxyError::Login);
             }
         }
         ([VERSION, NO_METHOD], _) => return Err(ProxyError::Login),
-        ([VERSION, _], _) => return Err(ProxyError::broken("a method that was not offered")),
-        _ => return Err(ProxyError::broken("not SOCKS5")),
+        ([VERSION, _], _) => {
+            return Err(ProxyError::broken("selected a method that was not offered"));
+        }
+        _ => return Err(ProxyError::broken(NOT_SOCKS5)),
     }
     send(&mut io, &request).await?;
     reply(&mut io).await?;
@@ -51,18 +55,18 @@ pub(super) async fn tunnel(
 }
 
 impl Login {
-    /// RFC 1929 §2.
+    /// Serializes the credentials (RFC 1929 §2).
     fn message(&self) -> Vec<u8> {
         let mut message = vec![LOGIN_VERSION];
         for field in [&self.user, &self.password] {
-            message.push(u8::try_from(field.len()).expect("a login's fields were measured"));
+            message.push(u8::try_from(field.len()).expect("`Proxy::from_str` checks the lengths"));
             message.extend_from_slice(field);
         }
         message
     }
 }
 
-/// RFC 1928 §4.
+/// Serializes a CONNECT request (RFC 1928 §4).
 fn request(host: &str, port: u16) -> Result<Vec<u8>, ProxyError> {
     let mut request = vec![VERSION, CONNECT, 0];
     match host.parse() {
@@ -84,13 +88,13 @@ fn request(host: &str, port: u16) -> Result<Vec<u8>, ProxyError> {
     Ok(request)
 }
 
-/// RFC 1928 §6. The address in it is of no use, but the tunnel begins only
-/// behind it.
+/// Reads a reply (RFC 1928 §6). The address in it is not used, but the tunnel
+/// begins only after it.
 async fn reply(io: &mut BoxIo) -> Result<(), ProxyError> {
-    // Not the whole head at once: a proxy may hang up behind a refusal.
+    // Not the whole head at once: a proxy may close after an error reply.
     let [version, reply] = receive(io).await?;
     if version != VERSION {
-        return Err(ProxyError::broken("not SOCKS5"));
+        return Err(ProxyError::broken(NOT_SOCKS5));
     }
     if reply != 0 {
         return Err(ProxyError::Socks(reply));
@@ -104,7 +108,7 @@ async fn reply(io: &mut BoxIo) -> Result<(), ProxyError> {
             let mut name = vec![0; usize::from(length) + 2];
             io.read_exact(&mut name).await.map_err(broken)?;
         }
-        _ => return Err(ProxyError::broken("an address of unknown type")),
+        _ => return Err(ProxyError::broken("replied with an unknown address type")),
     }
     Ok(())
 }
@@ -114,7 +118,7 @@ async fn send(io: &mut BoxIo, bytes: &[u8]) -> Result<(), ProxyError> {
     io.flush().await.map_err(broken)
 }
 
-/// Exactly so many bytes: what comes after them may be the tunnel's.
+/// Reads exactly `N` bytes: those after them may belong to the tunnel.
 async fn receive<const N: usize>(io: &mut BoxIo) -> Result<[u8; N], ProxyError> {
     let mut bytes = [0; N];
     io.read_exact(&mut bytes).await.map_err(broken)?;
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_are_told_apart() {
+    async fn each_kind_of_failure_has_its_error() {
         for (with, answers) in [
             (None, &b"\x05\xff"[..]),
             (login(), b"\x05\xff"),

@@ -1,4 +1,4 @@
-//! The URL of a proxy, with what it is told in it.
+//! Parses proxy URLs with the credentials in them.
 
 use std::str::FromStr;
 
@@ -7,28 +7,33 @@ use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
 use http::uri::Authority;
 
-use super::{Login, Proxy, ProxyUrlError, Way};
+use super::{Login, Proxy, ProxyUrlError, TunnelProtocol};
 
-/// `[scheme://][user[:password]@]host[:port][/]`, without a scheme `http`.
+/// Parses `[scheme://][user[:password]@]host[:port][/]`; the default scheme is
+/// `http`.
 impl FromStr for Proxy {
     type Err = ProxyUrlError;
 
     fn from_str(url: &str) -> Result<Self, ProxyUrlError> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        // `Authority` is lax about what is around the host.
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
+        // `Authority` accepts too much around the host.
+        let (login, host_port) = match rest.rsplit_once('@') {
+            Some((login, host_port)) => (Some(login), host_port),
             None => (None, rest),
         };
         let login = login.map(Login::from_url).transpose()?;
-        let (way, default_port) = way(scheme, login)?;
-        let (host, port) = place_of(place, default_port)?;
-        Ok(Self { host, port, way })
+        let (protocol, default_port) = protocol(scheme, login)?;
+        let (host, port) = host_and_port(host_port, default_port)?;
+        Ok(Self {
+            host,
+            port,
+            protocol,
+        })
     }
 }
 
-fn way(scheme: &str, login: Option<Login>) -> Result<(Way, u16), ProxyUrlError> {
+fn protocol(scheme: &str, login: Option<Login>) -> Result<(TunnelProtocol, u16), ProxyUrlError> {
     let secure = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
         "https" => true,
@@ -39,22 +44,22 @@ fn way(scheme: &str, login: Option<Login>) -> Result<(Way, u16), ProxyUrlError> 
             {
                 return Err(ProxyUrlError::Login);
             }
-            return Ok((Way::Socks5 { login }, 1080));
+            return Ok((TunnelProtocol::Socks5 { login }, 1080));
         }
         _ => return Err(ProxyUrlError::Scheme),
     };
     let authorization = login.as_ref().map(Login::basic).transpose()?;
-    let way = Way::Connect {
+    let protocol = TunnelProtocol::Connect {
         secure,
         authorization,
     };
-    Ok((way, if secure { 443 } else { 80 }))
+    Ok((protocol, if secure { 443 } else { 80 }))
 }
 
-fn place_of(place: &str, default_port: u16) -> Result<(String, u16), ProxyUrlError> {
-    let authority: Authority = place.parse().map_err(|_| ProxyUrlError::Syntax)?;
+fn host_and_port(host_port: &str, default_port: u16) -> Result<(String, u16), ProxyUrlError> {
+    let authority: Authority = host_port.parse().map_err(|_| ProxyUrlError::Syntax)?;
     let host = authority.host();
-    let port = match place[host.len()..].strip_prefix(':') {
+    let port = match host_port[host.len()..].strip_prefix(':') {
         None | Some("") => default_port,
         Some(port) => match port.parse() {
             Ok(0) | Err(_) => return Err(ProxyUrlError::Port),
@@ -77,7 +82,7 @@ impl Login {
         })
     }
 
-    /// RFC 7617 §2.
+    /// Returns the value of a Basic `proxy-authorization` field (RFC 7617 §2).
     fn basic(&self) -> Result<HeaderValue, ProxyUrlError> {
         if self.user.contains(&b':') {
             return Err(ProxyUrlError::Login);
@@ -85,13 +90,14 @@ impl Login {
         let pair = [&self.user[..], b":", &self.password].concat();
         let value = format!("Basic {}", BASE64_STANDARD.encode(pair));
         let mut value = HeaderValue::from_str(&value).map_err(|_| ProxyUrlError::Login)?;
-        // So that nobody who prints header fields prints it.
+        // Keeps it out of logs of header fields.
         value.set_sensitive(true);
         Ok(value)
     }
 }
 
-/// RFC 3986 §2.1. Nothing for a `%` without two hexadecimal digits.
+/// Decodes percent-encoding (RFC 3986 §2.1). `None` if a `%` lacks its two
+/// hexadecimal digits.
 fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -112,16 +118,16 @@ mod tests {
     use super::*;
 
     fn basic(proxy: &Proxy) -> Option<&str> {
-        match &proxy.way {
-            Way::Connect { authorization, .. } => {
+        match &proxy.protocol {
+            TunnelProtocol::Connect { authorization, .. } => {
                 authorization.as_ref().map(|value| value.to_str().unwrap())
             }
-            Way::Socks5 { .. } => None,
+            TunnelProtocol::Socks5 { .. } => None,
         }
     }
 
     #[test]
-    fn urls_of_proxies() {
+    fn proxy_urls_are_parsed() {
         for (url, shown) in [
             ("http://proxy:3128", "http://proxy:3128"),
             ("http://proxy:3128/", "http://proxy:3128"),
@@ -138,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_proxy() {
+    fn invalid_proxy_urls_are_errors() {
         let long = format!("socks5://{}:b@proxy", "a".repeat(256));
         for (url, error) in [
             ("", ProxyUrlError::Syntax),
@@ -161,7 +167,7 @@ mod tests {
         }
     }
 
-    /// RFC 7617 §2 has this example.
+    /// The example is that of RFC 7617 §2.
     #[test]
     fn credentials_are_decoded_and_not_shown() {
         let proxy: Proxy = "http://Aladdin:open%20sesame@proxy".parse().unwrap();
@@ -173,8 +179,8 @@ mod tests {
         );
         let proxy: Proxy = "socks5://me:p%40%3a%2F@proxy".parse().unwrap();
         assert!(
-            proxy.way
-                == Way::Socks5 {
+            proxy.protocol
+                == TunnelProtocol::Socks5 {
                     login: Some(Login {
                         user: b"me".to_vec(),
                         password: b"p@:/".to_vec()

@@ -1,4 +1,5 @@
-//! Several certificates on one port, by the name that a client asks for.
+//! Several certificates on one port, selected by the server name that a client
+//! requests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,16 +10,16 @@ use webpki::EndEntityCert;
 
 use super::{Identity, general, required_provider};
 
-/// The certificates of a server, chosen by the name that the client asks for
+/// The certificates of a server, selected by the name that the client requests
 /// (SNI, RFC 6066 §3).
 ///
-/// A certificate is shown for the DNS names in it (subject alternative names,
-/// where `*.example.com` stands for one label, RFC 9525 §6.3), an exact name
-/// before a wildcard. Two of the same name may differ in the kind of their
-/// keys: the first that the client can check is shown. Clients that ask for
-/// another name, or for none as they do for addresses, see the
-/// [first](Self::new) certificate, unless they are
-/// [refused](Self::refuse_unknown).
+/// A certificate is used for the DNS names in it (subject alternative names,
+/// where the `*` of `*.example.com` stands for one label, RFC 9525 §6.3); an
+/// exact name takes precedence over a wildcard. Several certificates for one
+/// name may have different kinds of keys: the first that the client supports
+/// is used. Clients that request another name, or none, as for IP addresses,
+/// get the [first](Self::new) certificate, unless
+/// [`refuse_unknown`](Self::refuse_unknown) rejects them.
 ///
 /// ```
 /// # let made = rcgen::generate_simple_self_signed(["one.example".to_owned()])?;
@@ -34,20 +35,20 @@ use super::{Identity, general, required_provider};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// Lower case; `*.` in front of those that stand for one label more.
+    /// By name, in lower case; wildcards begin with `*.`.
     named: HashMap<String, Vec<Arc<CertifiedKey>>>,
     first: Arc<CertifiedKey>,
     refuse_unknown: bool,
 }
 
 impl Certificates {
-    /// One certificate; it is also for those who ask for no name that is
-    /// known.
+    /// Creates a set of one certificate, which is also the default for clients
+    /// that request an unknown name or none.
     ///
     /// # Errors
     ///
-    /// If the key is not that of the certificate or of an unknown kind, or
-    /// there is no cryptography (see [`provider`](super::provider)).
+    /// If the key does not belong to the certificate or is of an unknown kind,
+    /// or there is no cryptography [`provider`](super::provider).
     pub fn new(identity: Identity) -> Result<Self, rustls::Error> {
         let first = Arc::new(identity.certified(&*required_provider()?)?);
         let mut certificates = Self {
@@ -59,29 +60,31 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// Adds a certificate for its names.
+    /// Adds a certificate for the DNS names in it.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new); also if there is no DNS name in it, as it would
-    /// never be shown.
+    /// As [`new`](Self::new); also if the certificate contains no DNS name,
+    /// since it would never be used.
     pub fn with(mut self, identity: Identity) -> Result<Self, rustls::Error> {
         let key = identity.certified(&*required_provider()?)?;
         if self.insert(&Arc::new(key))? == 0 {
-            return Err(general("the certificate has no DNS name to be shown for"));
+            return Err(general(
+                "the certificate contains no DNS name and would never be used",
+            ));
         }
         Ok(self)
     }
 
-    /// Fails the handshake of clients that ask for a name that is in no
-    /// certificate, or for none.
+    /// Rejects the TLS handshake of clients that request a name that no
+    /// certificate covers, or no name at all.
     #[must_use]
     pub fn refuse_unknown(mut self) -> Self {
         self.refuse_unknown = true;
         self
     }
 
-    /// Returns how many names it has.
+    /// Adds a certificate under its DNS names and returns their number.
     fn insert(&mut self, key: &Arc<CertifiedKey>) -> Result<usize, rustls::Error> {
         let certificate = EndEntityCert::try_from(key.end_entity_cert()?).map_err(general)?;
         let mut names = 0;
@@ -93,7 +96,7 @@ impl Certificates {
         Ok(names)
     }
 
-    /// Those for a name.
+    /// Returns the certificates for a name.
     fn of(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let exact = self.named.get(&name);

@@ -1,4 +1,4 @@
-//! Configurations of clients.
+//! TLS configurations of clients.
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -9,20 +9,20 @@ use super::{Identity, required_provider};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Trust {
-    /// Those that the operating system trusts.
+    /// Servers that the operating system trusts.
     Platform,
-    /// Those with a certificate that leads to one of these, and no others.
+    /// Only servers whose certificate chains to one of these roots.
     Only(RootCertStore),
 }
 
-/// A client's configuration with rustls' defaults for everything else, on the
-/// [`provider`](super::provider)'s cryptography; for
-/// [`ClientBuilder::tls`](crate::client::ClientBuilder::tls). The `identity` is shown to
-/// servers that ask for a certificate.
+/// Builds a client's configuration with the defaults of rustls and the
+/// cryptography of [`provider`](super::provider), for
+/// [`ClientBuilder::tls`](crate::client::ClientBuilder::tls). The `identity` is
+/// presented to servers that request a certificate.
 ///
-/// What it does not offer is rustls' own: keys are written to the file that
-/// `SSLKEYLOGFILE` names, for one, after
-/// `config.key_log = Arc::new(rustls::KeyLogFile::new())` and not before.
+/// Everything else is set on the returned rustls configuration. For instance,
+/// session keys are written to the file that `SSLKEYLOGFILE` names only after
+/// `config.key_log = Arc::new(rustls::KeyLogFile::new())`.
 ///
 /// ```
 /// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -38,8 +38,8 @@ pub enum Trust {
 ///
 /// # Errors
 ///
-/// If there is no cryptography, the operating system trusts nobody, or the
-/// identity's key is not that of its certificate.
+/// If there is no cryptography provider, the operating system has no trusted
+/// roots, or the identity's key does not belong to its certificate.
 pub fn client_config(
     trust: Trust,
     identity: Option<Identity>,

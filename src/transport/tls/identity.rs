@@ -1,4 +1,4 @@
-//! What is read from PEM files: identities, and whom to trust.
+//! Reads identities and trusted roots from PEM files.
 
 use std::fmt;
 
@@ -10,40 +10,31 @@ use rustls::sign::CertifiedKey;
 
 use super::general;
 
-/// A certificate chain with the private key of its first certificate: what a
-/// server shows, or a client that is asked.
-///
-/// ```
-/// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-/// # let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-/// use h2ws::tls::Identity;
-///
-/// let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes())?;
-/// assert_eq!(identity.chain().len(), 1);
-/// # Ok::<_, Box<dyn std::error::Error>>(())
-/// ```
+/// A certificate chain with the private key of its first certificate, presented
+/// by a server, or by a client if the server requests it.
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Identity {
-    /// From DER: the certificate first, then those that lead to a root.
+    /// Creates an identity from DER: the certificate first, then its
+    /// intermediates.
     #[must_use]
     pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
         Self { chain, key }
     }
 
-    /// From the contents of PEM files, which may be the same one. Keys are in
-    /// PKCS #8, PKCS #1 or SEC 1 form, and not encrypted.
+    /// Reads an identity from the contents of PEM files; both may be the same
+    /// file. Keys are accepted in PKCS #8, PKCS #1 or SEC 1 form, unencrypted.
     ///
     /// # Errors
     ///
-    /// If there is no certificate or no key, or something is no PEM. That they
-    /// belong together is checked where they are put to use.
+    /// If there is no certificate or no key, or the PEM is invalid. Whether the
+    /// key belongs to the certificate is checked when the identity is used.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, rustls::Error> {
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-            pem::Error::NoItemsFound => general("no private key in it"),
+            pem::Error::NoItemsFound => general("the PEM file contains no unencrypted private key"),
             error => general(error),
         })?;
         Ok(Self {
@@ -52,14 +43,17 @@ impl Identity {
         })
     }
 
-    /// The certificates, the own one first.
+    /// Returns the certificates: the end-entity certificate first, then its
+    /// intermediates.
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
+
     pub(super) fn into_parts(self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (self.chain, self.key)
     }
+
     pub(super) fn certified(
         self,
         provider: &CryptoProvider,
@@ -85,12 +79,12 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Whom to trust, from the contents of a PEM file with one certificate or
+/// Reads trusted roots from the contents of a PEM file with one certificate or
 /// more.
 ///
 /// # Errors
 ///
-/// If there is none, or one cannot be used as a root.
+/// If there is no certificate, or one of them cannot be used as a root.
 pub fn roots_from_pem(pem: &[u8]) -> Result<RootCertStore, rustls::Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
@@ -104,7 +98,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::Erro
         .collect::<Result<_, _>>()
         .map_err(general)?;
     if chain.is_empty() {
-        return Err(general("no certificate in it"));
+        return Err(general("the PEM file contains no certificate"));
     }
     Ok(chain)
 }

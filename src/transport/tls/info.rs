@@ -1,4 +1,4 @@
-//! What a TLS handshake told about a client.
+//! Results of a TLS handshake with a client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,11 +8,13 @@ use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
 
 use super::H2;
 
-/// What the TLS handshake of a client's connection settled. Cheap to clone.
+/// The parameters that the TLS handshake of a client's connection negotiated.
+/// Cheap to clone.
 ///
-/// [`WebSocketRequest::tls`](crate::server::WebSocketRequest::tls) gives it for requests for a
-/// WebSocket; [`Peer::tls`](crate::server::Peer::tls), among the extensions, for
-/// ordinary ones.
+/// Obtained from
+/// [`WebSocketRequest::tls`](crate::server::WebSocketRequest::tls) for
+/// WebSocket requests, and from [`Peer::tls`](crate::server::Peer::tls), a
+/// request extension, for plain HTTP requests.
 #[derive(Clone)]
 pub struct TlsInfo(Arc<Settled>);
 
@@ -43,38 +45,38 @@ impl TlsInfo {
         self.alpn() == Some(H2)
     }
 
-    /// The name that the client asked for (SNI, RFC 6066 §3); `None` where it
-    /// asked for none, as for an address. The requests on the connection may
-    /// name others: what they name is in their URI or `host`, and for
-    /// [`allowed_hosts`](crate::server::ServerBuilder::allowed_hosts) to
-    /// check.
+    /// Returns the server name that the client requested (SNI, RFC 6066 §3);
+    /// `None` if it requested none, as for an IP address. Requests on the
+    /// connection may name other hosts, in their URI or `host` field;
+    /// [`allowed_hosts`](crate::server::ServerBuilder::allowed_hosts) checks
+    /// those.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.0.server_name.as_deref()
     }
 
-    /// The protocol that was agreed on by ALPN (RFC 7301), such as `h2`.
+    /// Returns the protocol negotiated by ALPN (RFC 7301), such as `h2`.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {
         self.0.alpn.as_deref()
     }
 
-    /// The version of TLS.
+    /// Returns the TLS version.
     #[must_use]
     pub fn version(&self) -> Option<ProtocolVersion> {
         self.0.version
     }
 
-    /// The cipher suite.
+    /// Returns the cipher suite.
     #[must_use]
     pub fn cipher_suite(&self) -> Option<CipherSuite> {
         self.0.cipher
     }
 
-    /// The client's certificate and what it sent to lead to a root, as DER.
-    /// Empty where it showed none; otherwise the server's configuration
-    /// ([`ClientAuth`](super::ClientAuth)) has found the first to be good, and
-    /// the client to have its key.
+    /// Returns the client's certificate, followed by the intermediates that it
+    /// sent, as DER. Empty if the client sent none. Otherwise the server's
+    /// configuration ([`ClientAuth`](super::ClientAuth)) has verified the first
+    /// certificate, and that the client holds its key.
     #[must_use]
     pub fn client_certificates(&self) -> &[CertificateDer<'static>] {
         &self.0.certificates

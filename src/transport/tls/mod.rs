@@ -1,4 +1,6 @@
-//! TLS on rustls: which cryptography, which configuration, which ALPN (RFC 7301).
+//! TLS on rustls: the cryptography provider, configurations and ALPN (RFC
+//! 7301).
+
 mod certificates;
 mod client;
 mod identity;
@@ -24,13 +26,15 @@ pub(crate) const H2: &[u8] = b"h2";
 /// ALPN of HTTP/1.1.
 pub(crate) const HTTP1: &[u8] = b"http/1.1";
 
-/// The cryptography that this crate uses where it is not given a
-/// configuration: the process's default, if one was installed, else that of
-/// the feature `aws-lc-rs`, else that of `ring`. `None` without any of these.
+/// Returns the cryptography provider that this crate uses unless it is given a
+/// complete rustls configuration: the process-wide default if one was
+/// installed, else that of the feature `aws-lc-rs`, else that of `ring`. `None`
+/// without any of these.
 ///
-/// For those who build configurations with rustls alone: its own `builder()`
-/// panics in a program in which both features are on, as any dependency may
-/// cause; `builder_with_provider` with this does not.
+/// Also of use for building configurations with rustls directly: its
+/// `builder()` panics in a program in which both features are enabled, which
+/// any dependency may cause; `builder_with_provider` with this provider does
+/// not.
 #[must_use]
 pub fn provider() -> Option<Arc<CryptoProvider>> {
     if let Some(provider) = CryptoProvider::get_default() {
@@ -50,22 +54,22 @@ fn required_provider() -> Result<Arc<CryptoProvider>, rustls::Error> {
 
 pub(crate) fn no_provider() -> rustls::Error {
     general(
-        "no cryptography: enable the feature `ring` or `aws-lc-rs`, or install a CryptoProvider",
+        "no cryptography provider: enable the feature `ring` or `aws-lc-rs`, or install a default CryptoProvider",
     )
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+#[expect(clippy::needless_pass_by_value, reason = "passed to `map_err`")]
 fn general(text: impl ToString) -> rustls::Error {
     rustls::Error::General(text.to_string())
 }
 
-/// A TLS session and what it settled on.
+/// An established TLS session and the protocol it negotiated.
 pub(crate) struct Connected {
     pub(crate) io: BoxIo,
     pub(crate) is_http2: bool,
 }
 
-/// Shakes hands with a server, offering `alpn`.
+/// Performs the TLS handshake with a server, offering `alpn`.
 pub(crate) async fn connect(
     config: &Arc<rustls::ClientConfig>,
     alpn: &[&[u8]],
@@ -86,7 +90,7 @@ pub(crate) async fn connect(
     })
 }
 
-/// Shakes hands with a client.
+/// Performs the TLS handshake with a client.
 pub(crate) async fn accept(
     config: Arc<rustls::ServerConfig>,
     io: BoxIo,

@@ -1,4 +1,4 @@
-//! Configurations of servers, and their replacement under way.
+//! TLS configurations of servers, and their replacement at run time.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,32 +8,33 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::{Certificates, H2, HTTP1, general, required_provider};
 
-/// Whether a server asks clients for certificates, and whose it takes. What a
-/// client showed is in [`TlsInfo`](super::TlsInfo).
+/// Whether a server requests client certificates, and which ones it accepts.
+/// [`TlsInfo`](super::TlsInfo) has the certificate of a client.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ClientAuth {
-    /// It does not ask.
+    /// Requests no certificate.
     None,
-    /// It asks; clients without are let in, clients whose certificate does not
-    /// lead to one of these are not.
+    /// Requests a certificate. Clients without one are accepted; clients whose
+    /// certificate does not chain to one of these roots are rejected.
     Optional(RootCertStore),
-    /// Only clients with a certificate that leads to one of these are let in.
+    /// Accepts only clients with a certificate that chains to one of these
+    /// roots.
     Required(RootCertStore),
 }
 
-/// A server's configuration with rustls' defaults for everything else, on the
-/// [`provider`](super::provider)'s cryptography; for
+/// Builds a server's configuration with the defaults of rustls and the
+/// cryptography of [`provider`](super::provider), for
 /// [`ServerBuilder::tls`](crate::server::ServerBuilder::tls).
 ///
-/// Revocation lists, session tickets, versions and the like are set in rustls'
-/// own configuration. Keys are logged only after
+/// Revocation lists, session tickets, protocol versions and the like are set on
+/// the returned rustls configuration. Session keys are logged only after
 /// `config.key_log = Arc::new(rustls::KeyLogFile::new())`.
 ///
 /// # Errors
 ///
-/// If there is no cryptography, or clients are to be asked and no root is
-/// there.
+/// If there is no cryptography provider, or client certificates are requested
+/// without any root.
 pub fn server_config(
     certificates: Certificates,
     clients: ClientAuth,
@@ -56,11 +57,11 @@ pub fn server_config(
     Ok(builder.with_cert_resolver(Arc::new(certificates)))
 }
 
-/// The TLS configuration of a server, which can be replaced while it serves:
-/// new certificates, new roots for clients, anything.
+/// The TLS configuration of a server, which can be replaced at run time, for
+/// instance with new certificates or client roots.
 ///
-/// All clones share it. ALPN `h2` and `http/1.1` are offered unless a
-/// configuration names its own.
+/// Clones share the configuration. ALPN `h2` and `http/1.1` are offered unless
+/// a configuration names its own protocols.
 ///
 /// ```
 /// # let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -73,7 +74,8 @@ pub fn server_config(
 /// };
 /// let tls = ServerTls::new(config()?);
 /// let server = Server::builder().tls(tls.clone());
-/// // Later, such as on a signal; if the new files are bad, the old stay in use.
+/// // Later, such as on a signal; if the new files are invalid, the old stay in
+/// use.
 /// match config() {
 ///     Ok(config) => tls.replace(config),
 ///     Err(error) => eprintln!("certificates not reloaded: {error}"),
@@ -84,21 +86,22 @@ pub fn server_config(
 pub struct ServerTls(Arc<RwLock<Arc<ServerConfig>>>);
 
 impl ServerTls {
-    /// A configuration to begin with.
+    /// Creates a handle with an initial configuration.
     #[must_use]
     pub fn new(config: impl Into<Arc<ServerConfig>>) -> Self {
         Self(Arc::new(RwLock::new(with_alpn(config.into()))))
     }
 
-    /// Takes `config` for the handshakes that begin from now on. Open
-    /// connections and their sockets go on as they are. Sessions that were
-    /// begun under the old configuration are not resumed, as each keeps its
-    /// own: who is no longer trusted has to shake hands anew.
+    /// Uses `config` for all handshakes that begin from now on. Open
+    /// connections and their WebSockets are not affected. Sessions that were
+    /// established under the old configuration are not resumed, because each
+    /// configuration has its own session store; so a client that is no longer
+    /// trusted cannot reconnect by resumption.
     pub fn replace(&self, config: impl Into<Arc<ServerConfig>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = with_alpn(config.into());
     }
 
-    /// The configuration in use.
+    /// Returns the current configuration.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
         let config = self.0.read().unwrap_or_else(PoisonError::into_inner);
