@@ -12,6 +12,7 @@ use crate::handshake::HandshakeError;
 use crate::metrics::Handshake;
 use crate::metrics::SocketEnd;
 use crate::setting::InvalidSetting;
+use crate::transport::h2::error_code;
 use crate::transport::proxy::ProxyError;
 
 /// An error of a client, a server or a WebSocket.
@@ -219,7 +220,7 @@ impl fmt::Display for Error {
             Self::Send(error) => write!(f, "cannot send: {error}"),
             Self::Reset { code, by_peer } => {
                 let who = if *by_peer { "the peer" } else { "this side" };
-                write!(f, "{who} reset the stream: {}", h2::Reason::from(*code))
+                write!(f, "{who} reset the stream: {}", error_code(*code))
             }
             Self::GoAway { text, .. } => write!(f, "the connection was given up: {text}"),
             Self::Overloaded => {

@@ -6,20 +6,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with those that it may use.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("block", &[]),
+    ("clock", &[]),
     ("setting", &[]),
     ("frame", &["block"]),
     ("handshake", &["frame"]),
     ("metrics", &["frame"]),
-    ("transport", &["block", "setting", "metrics"]),
+    ("transport", &["block", "clock", "setting", "metrics"]),
     (
         "error",
         &["frame", "handshake", "metrics", "setting", "transport"],
     ),
     (
         "socket",
-        &["block", "setting", "error", "frame", "metrics", "transport"],
+        &[
+            "block",
+            "clock",
+            "setting",
+            "error",
+            "frame",
+            "metrics",
+            "transport",
+        ],
     ),
     ("client", BELOW_SOCKET),
     ("server", BELOW_SOCKET),
@@ -29,6 +38,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
 /// What `client` and `server` may use; `bridge` may use it too.
 const BELOW_SOCKET: &[&str] = &[
     "block",
+    "clock",
     "setting",
     "error",
     "frame",
@@ -39,7 +49,7 @@ const BELOW_SOCKET: &[&str] = &[
 ];
 
 /// Siblings that are one object graph: each holds or is held by the others.
-const ONE_THING: [&[&str]; 7] = [
+const ONE_THING: [&[&str]; 6] = [
     &["connect", "facts", "observe", "tls"],
     &["body", "connections"],
     &["builder", "connector"],
@@ -54,16 +64,6 @@ const ONE_THING: [&[&str]; 7] = [
         "request",
         "serve",
         "truncated_body",
-    ],
-    &[
-        "abandoned",
-        "client",
-        "driver",
-        "handle",
-        "meter",
-        "recv_memory",
-        "send_buf",
-        "stream",
     ],
     &["handshake", "plain_http"],
 ];

@@ -15,18 +15,19 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use h2::RecvStream;
 use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
 use http::Response;
 use tokio::time::Instant;
 
-use super::client::{Asked, OpenError, Slot};
-use super::handle::ConnectionHandle;
+use super::handle::stream::{H2Stream, SendBuf};
+use super::handle::{ConnectionHandle, Slot};
+use super::open_error::OpenError;
 use super::ping::Pings;
 use crate::clock::later;
 use crate::transport::MAX_INTERIM;
@@ -44,16 +45,67 @@ const AT_A_TIME: usize = 8;
 /// Abandoned requests at which a connection takes no more requests.
 const TOO_MANY: usize = 1_000;
 
-/// Whether the connection waits for the answers to too many abandoned requests.
-pub(super) fn are_too_many(handle: &ConnectionHandle) -> bool {
-    handle.abandoned.load(Ordering::Relaxed) >= TOO_MANY
+/// The way of abandoned requests from the tasks that gave them up to the driver.
+#[derive(Default)]
+pub(super) struct Abandoning {
+    incoming: Mutex<Incoming>,
+    /// Number of abandoned requests, those that the driver has taken included.
+    count: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Incoming {
+    requests: Vec<Abandoned>,
+    /// The driver is gone.
+    closed: bool,
+}
+
+impl Abandoning {
+    /// Returns whether the connection waits for the responses to so many
+    /// abandoned requests that it takes no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.count.load(Ordering::Relaxed) >= TOO_MANY
+    }
+
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a request to the driver.
+    fn add(&self, request: Abandoned, handle: &ConnectionHandle) {
+        let mut incoming = self.incoming();
+        if incoming.closed {
+            drop(incoming);
+            return drop(request);
+        }
+        incoming.requests.push(request);
+        drop(incoming);
+        handle.ask();
+    }
+
+    /// Drops all requests, now and from here on.
+    fn close(&self) {
+        let mut incoming = self.incoming();
+        incoming.closed = true;
+        let requests = std::mem::take(&mut incoming.requests);
+        drop(incoming);
+        drop(requests);
+    }
 }
 
 /// A request that is waited for; dropped before its answer, it is abandoned.
 pub(super) struct Awaiting {
     handle: Arc<ConnectionHandle>,
+    abandoning: Arc<Abandoning>,
     /// `None` once there is an answer.
     request: Option<Request>,
+}
+
+/// A stream whose request is out.
+pub(super) enum Asked {
+    Bare(SendStream<SendBuf>),
+    /// Bytes follow it before there is an answer.
+    Talking(H2Stream),
 }
 
 struct Request {
@@ -65,12 +117,14 @@ struct Request {
 impl Awaiting {
     pub(super) fn new(
         handle: &Arc<ConnectionHandle>,
+        abandoning: &Arc<Abandoning>,
         response: ResponseFuture,
         stream: Asked,
         slot: Slot,
     ) -> Self {
         Self {
             handle: handle.clone(),
+            abandoning: abandoning.clone(),
             request: Some(Request {
                 response,
                 stream,
@@ -108,13 +162,14 @@ impl Awaiting {
 impl Drop for Awaiting {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
-            self.handle.abandoned.fetch_add(1, Ordering::Relaxed);
-            self.handle.abandon(Abandoned {
+            self.abandoning.count.fetch_add(1, Ordering::Relaxed);
+            let abandoned = Abandoned {
                 request,
                 since: Instant::now(),
                 asked: false,
-                handle: self.handle.clone(),
-            });
+                counted: self.abandoning.clone(),
+            };
+            self.abandoning.add(abandoned, &self.handle);
         }
     }
 }
@@ -125,7 +180,7 @@ pub(super) struct Abandoned {
     since: Instant,
     /// A PING is behind the request.
     asked: bool,
-    handle: Arc<ConnectionHandle>,
+    counted: Arc<Abandoning>,
 }
 
 impl Abandoned {
@@ -140,12 +195,13 @@ impl Abandoned {
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        self.handle.abandoned.fetch_sub(1, Ordering::Relaxed);
+        self.counted.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The abandoned requests of a connection, the oldest first.
 pub(super) struct AbandonedList {
+    abandoning: Arc<Abandoning>,
     requests: VecDeque<Abandoned>,
     /// The PING whose answer is waited for before the next resets.
     ping: Option<u64>,
@@ -171,12 +227,13 @@ impl Wake for Answered {
 }
 
 impl AbandonedList {
-    pub(super) fn new(handle: &Arc<ConnectionHandle>) -> Self {
+    pub(super) fn new(handle: &Arc<ConnectionHandle>, abandoning: Arc<Abandoning>) -> Self {
         let answered = Arc::new(Answered {
             is_set: AtomicBool::new(false),
             handle: Arc::downgrade(handle),
         });
         Self {
+            abandoning,
             requests: VecDeque::new(),
             ping: None,
             stalled: false,
@@ -194,12 +251,13 @@ impl AbandonedList {
         cx: &mut Context<'_>,
         written: bool,
     ) {
-        if handle.abandoned.load(Ordering::Acquire) == 0 {
+        if self.abandoning.count.load(Ordering::Acquire) == 0 {
             self.ping = None;
             return;
         }
         let known = self.requests.len();
-        handle.take_abandoned(&mut self.requests);
+        let added = std::mem::take(&mut self.abandoning.incoming().requests);
+        self.requests.extend(added);
         let mut answers = Context::from_waker(&self.waker);
         if self.answered.is_set.swap(false, Ordering::AcqRel) {
             self.requests
@@ -240,5 +298,12 @@ impl AbandonedList {
         let oldest = self.requests.front()?;
         let waits = self.ping.is_some() || self.stalled;
         (!waits).then(|| oldest.due())
+    }
+}
+
+/// The driver is gone: nothing can be sent any more.
+impl Drop for AbandonedList {
+    fn drop(&mut self) {
+        self.abandoning.close();
     }
 }

@@ -10,22 +10,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::ext::Protocol;
-use h2::{PingPong, Reason, RecvStream, SendStream};
+use h2::{PingPong, Reason, RecvStream};
 use http::{Request, Response, response};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::abandoned::{self, AbandonedList, Awaiting};
+use super::abandoned::{AbandonedList, Abandoning, Asked, Awaiting};
 use super::coalescing_io::CoalescingIo;
 use super::driver::{self, Driver};
+use super::end;
 use super::fields;
-use super::handle::{ConnectionHandle, Side};
+use super::handle::stream::{H2Stream, SendBuf};
+use super::handle::{ConnectionHandle, Side, Slot};
 use super::header_list::{self, TooLarge};
 use super::keep_alive::Liveness;
+use super::open_error::OpenError;
 use super::ping::Pings;
-use super::send_buf::SendBuf;
-use super::stream::H2Stream;
 use super::{DATA_FRAME_BUDGET, Http2Config, WEBSOCKET};
 use crate::metrics::Observed;
 use crate::transport::linger::{LINGER_BYTES, linger};
@@ -45,6 +46,7 @@ pub(crate) const MAX_STREAMS: u32 = 1 << 30;
 pub(crate) struct H2Client {
     send: Arc<Sender>,
     handle: Arc<ConnectionHandle>,
+    abandoning: Arc<Abandoning>,
     /// The peer's limit of streams, once its SETTINGS have come.
     limit: watch::Receiver<Option<usize>>,
     /// The capability was seen. A server must not take it back (RFC 8441 §3),
@@ -96,35 +98,6 @@ pub(crate) enum Opened {
     Refused(response::Parts, RecvStream),
 }
 
-/// A stream whose request is out.
-pub(super) enum Asked {
-    Bare(SendStream<SendBuf>),
-    /// Bytes follow it before there is an answer.
-    Talking(H2Stream),
-}
-
-/// Why no answer came.
-#[derive(Debug)]
-pub(crate) struct OpenError {
-    pub(crate) error: StreamError,
-    /// The server has certainly not seen the request, so it may be repeated:
-    /// REFUSED_STREAM, or above a GOAWAY's last stream (RFC 9113 §8.7).
-    pub(crate) unprocessed: bool,
-}
-
-/// A claim to one of the streams that the peer allows at a time.
-pub(crate) struct Slot {
-    handle: Option<Arc<ConnectionHandle>>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(handle) = &self.handle {
-            handle.free_slot();
-        }
-    }
-}
-
 impl H2Client {
     /// Starts HTTP/2 on `io`. The future moves the connection and has to be
     /// polled for as long as it lasts; it ends when the connection does, which
@@ -168,12 +141,13 @@ impl H2Client {
             left: AtomicU32::new(streams),
             unanswered: Mutex::default(),
         });
+        let abandoning = Arc::<Abandoning>::default();
         let connection = ClientConnection {
             connection,
             known,
             handle: handle.clone(),
             going_away: false,
-            abandoned: AbandonedList::new(&handle),
+            abandoned: AbandonedList::new(&handle, abandoning.clone()),
             send: Arc::downgrade(&send),
         };
         let life = Liveness::new(config, idle, Instant::now());
@@ -182,6 +156,7 @@ impl H2Client {
         let client = Self {
             send,
             handle,
+            abandoning,
             limit,
             capable: Arc::default(),
             max_header_list: config.max_header_list_size,
@@ -189,10 +164,10 @@ impl H2Client {
         let driver = async move {
             match (&mut driver).await {
                 Ok(()) => tracing::debug!("connection ended"),
-                Err(driver::Error::H2(error)) => {
+                Err(end::Error::H2(error)) => {
                     tracing::debug!(%error, "connection failed");
                 }
-                Err(driver::Error::Peer(fault)) => {
+                Err(end::Error::Peer(fault)) => {
                     tracing::debug!(?fault, "connection given up");
                     let io = wire.hang_up();
                     drop(driver);
@@ -232,7 +207,7 @@ impl H2Client {
     pub(crate) fn is_open(&self) -> bool {
         self.handle.is_open()
             && !self.handle.is_going_away()
-            && !self.handle.is_retired()
+            && !self.handle.slots.are_retired()
             && self.send.left.load(Ordering::Relaxed) > 0
     }
 
@@ -241,7 +216,7 @@ impl H2Client {
     /// is merely slow to answer it is not. It is asked then, and as long as it
     /// says nothing no stream should be opened here.
     pub(crate) fn is_in_doubt(&self, limit: Duration) -> bool {
-        if self.handle.is_in_doubt() {
+        if self.handle.unresponsive.is_suspected() {
             return true;
         }
         let unanswered = *self.send.unanswered();
@@ -249,7 +224,7 @@ impl H2Client {
             unanswered.bytes == self.handle.bytes_received() && unanswered.since.elapsed() >= limit
         });
         if in_doubt && let Some(unanswered) = unanswered {
-            self.handle.doubt(unanswered.bytes);
+            self.handle.suspect(unanswered.bytes);
         }
         in_doubt
     }
@@ -276,26 +251,24 @@ impl H2Client {
 
     /// Claims a stream if the peer's limit allows one more now.
     pub(crate) fn claim(&self) -> Option<Slot> {
-        if abandoned::are_too_many(&self.handle) {
+        if self.abandoning.is_full() {
             return None;
         }
         let max = (*self.limit.borrow())?;
-        let slot = self.handle.claim_slot(max).then(|| Slot {
-            handle: Some(self.handle.clone()),
-        })?;
+        let slot = Slot::claim(&self.handle, max)?;
         self.send.take_one().then_some(slot)
     }
 
     /// Whether the server takes no streams at all for now.
     pub(crate) fn is_barred(&self) -> bool {
-        self.is_open() && !self.handle.is_claimed() && *self.limit.borrow() == Some(0)
+        self.is_open() && !self.handle.slots.are_used() && *self.limit.borrow() == Some(0)
     }
 
     /// Whom to tell when a stream may have become free here: one where one has
     /// ended, all where the server changed its mind. For before the first one
     /// is claimed.
     pub(crate) fn tells_of_room(&self, room: Arc<Notify>) {
-        self.handle.tells_of_room(room);
+        self.handle.slots.notify_room(room);
     }
 
     /// Sends an extended CONNECT request, with these bytes behind it if there
@@ -340,13 +313,13 @@ impl H2Client {
             Asked::Bare(stream)
         } else {
             // From here on the stream itself frees the slot.
-            slot.handle = None;
+            slot.keep();
             let mut stream = H2Stream::new(self.handle.clone(), stream, None);
             stream.write(|out| out.append(early));
             stream.flush();
             Asked::Talking(stream)
         };
-        let awaiting = Awaiting::new(&self.handle, response, stream, slot);
+        let awaiting = Awaiting::new(&self.handle, &self.abandoning, response, stream, slot);
         let (response, stream, mut slot) = awaiting.answer().await;
         let response: Response<RecvStream> = response.map_err(|error| OpenError {
             error: self.handle.why(error.error),
@@ -364,7 +337,7 @@ impl H2Client {
         if parts.status.is_success() {
             let stream = match stream {
                 Asked::Bare(stream) => {
-                    slot.handle = None;
+                    slot.keep();
                     H2Stream::new(self.handle.clone(), stream, body)
                 }
                 Asked::Talking(stream) => {
@@ -378,34 +351,6 @@ impl H2Client {
             stream.disown();
         }
         Ok(Opened::Refused(parts, body))
-    }
-}
-
-impl OpenError {
-    /// The answer is none.
-    fn fault(reason: Reason) -> Self {
-        Self {
-            error: StreamError::Reset {
-                code: reason.into(),
-                by_peer: false,
-            },
-            unprocessed: false,
-        }
-    }
-
-    /// More than [`MAX_INTERIM`](crate::transport::MAX_INTERIM).
-    pub(super) fn too_many_interim() -> Self {
-        Self::fault(Reason::ENHANCE_YOUR_CALM)
-    }
-}
-
-impl From<h2::Error> for OpenError {
-    fn from(error: h2::Error) -> Self {
-        let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
-        Self {
-            unprocessed: error.is_remote() && (refused || error.is_go_away()),
-            error: error.into(),
-        }
     }
 }
 
@@ -429,8 +374,8 @@ impl driver::Connection for ClientConnection {
                 .send_if_modified(|known| known.replace(limit) != Some(limit));
             let leaves = !self.going_away && self.handle.is_going_away();
             self.going_away |= leaves;
-            if changed || leaves || self.handle.is_reassured() {
-                self.handle.room_changed();
+            if changed || leaves || self.handle.unresponsive.clear(self.handle.bytes_received()) {
+                self.handle.slots.limit_changed();
             }
         }
         result
@@ -442,11 +387,11 @@ impl driver::Connection for ClientConnection {
 
     fn is_used(&self) -> bool {
         // Nor is a connection that was given up waited for without end.
-        self.handle.is_claimed() || self.send.strong_count() == 0
+        self.handle.slots.are_used() || self.send.strong_count() == 0
     }
 
     fn retire(&mut self) -> bool {
-        let retired = self.handle.retire();
+        let retired = self.handle.slots.retire();
         if retired && let Some(send) = self.send.upgrade() {
             *send.lock() = None;
         }

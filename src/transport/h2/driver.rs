@@ -6,6 +6,8 @@
 //! been a system call and a DATA frame a message becomes few of both
 //! (docs/performance.md has the measurements).
 
+mod upkeep;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::future::Future;
@@ -18,18 +20,20 @@ use h2::{PingPong, Reason};
 use tokio::time::{Instant, Sleep};
 
 use super::coalescing_io::CoalescingIo;
+use super::end::{Error, Fault};
 use super::flood::Flood;
 use super::handle::ConnectionHandle;
-use super::keep_alive::{Liveness, Verdict};
+use super::handle::stream::{Bounds, Handles, Serviced, Shared};
+use super::keep_alive::Liveness;
 use super::meter::Meter;
-use super::peer_deadlines::{Awaited, PeerDeadlines};
+use super::peer_deadlines::PeerDeadlines;
 use super::ping::Pings;
 use super::read_quota::ReadQuota;
-use super::recv_memory;
 use super::send_quota::SendQuota;
 use super::short_frames::ShortFrameBudget;
-use super::stream::{Bounds, Handles, Serviced, Shared};
 use crate::transport::StreamError;
+
+use self::upkeep::{Rings, Timer};
 
 /// The connection in `h2`, client or server.
 pub(super) trait Connection {
@@ -98,21 +102,6 @@ pub(super) struct Driver<C> {
     prompt: PeerDeadlines,
     /// What the peer did that GOAWAY was sent for.
     given_up: Option<Fault>,
-}
-
-struct Timer {
-    at: Instant,
-    stream: Arc<Shared>,
-    rings: Rings,
-}
-
-/// What a stream's time is over for.
-#[derive(Clone, Copy)]
-enum Rings {
-    /// Its peer's end.
-    Finish,
-    /// Its reader, to close it because it holds too much.
-    Overload,
 }
 
 impl<C: Connection> Driver<C> {
@@ -195,7 +184,7 @@ impl<C: Connection> Driver<C> {
         if let (Some(took), Some(meter)) = (self.pings.poll(cx), &self.meter) {
             meter.round_trip(took);
         }
-        if self.handle.takes_question() {
+        if self.handle.unresponsive.take_ping() {
             let now = Instant::now();
             self.pings.ask(cx, now);
             self.life.asked(now, &self.wire.counts().0);
@@ -330,133 +319,6 @@ impl<C: Connection> Driver<C> {
         self.queue.push_back(stream);
         self.quota.queues(self.queue.len());
     }
-
-    /// Ends the streams whose grace is over.
-    fn expire(&mut self) {
-        while let Some(Reverse(timer)) = self.timers.peek() {
-            let now = Instant::now();
-            if timer.at > now {
-                return;
-            }
-            if let Some(Reverse(timer)) = self.timers.pop() {
-                match timer.rings {
-                    Rings::Finish => timer.stream.expire(now),
-                    Rings::Overload => timer.stream.expire_overloaded(),
-                }
-            }
-        }
-    }
-
-    /// Ends those who hold most, for as long as all together hold too much.
-    fn relieve(&mut self) {
-        while self.handle.held.is_too_much() {
-            if !self.handle.held.is_over()
-                && let Some(process) = self.handle.held.process_if_over()
-                && let Some(largest) = process.largest()
-                && !Arc::ptr_eq(&largest, &self.handle)
-            {
-                largest.ask();
-                return;
-            }
-            let Some(stream) = self.handle.largest_holder() else {
-                return;
-            };
-            stream.overload();
-            self.timers.push(Reverse(Timer {
-                at: Instant::now() + recv_memory::GRACE,
-                stream,
-                rings: Rings::Overload,
-            }));
-        }
-    }
-
-    /// Sees to it that there is a turn when the next grace, the wait for a
-    /// PING's answer, or a time of the connection's life is over. Last in a
-    /// turn, because streams begin theirs within it.
-    fn arm(&mut self, cx: &mut Context<'_>) {
-        let timer = self.timers.peek().map(|Reverse(timer)| timer.at);
-        let budget = self.budget.deadline(&self.pings);
-        let life = self.life.deadline();
-        let prompt = self.prompt.deadline();
-        let abandoned = self.connection.as_ref().and_then(C::deadline);
-        let times = [timer, budget, life, prompt, abandoned];
-        let Some(at) = times.into_iter().flatten().min() else {
-            self.sleep = None;
-            return;
-        };
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if sleep.deadline() != at {
-            sleep.as_mut().reset(at);
-        }
-        if sleep.as_mut().poll(cx).is_ready() {
-            self.rang = true;
-            cx.waker().wake_by_ref();
-        }
-    }
-
-    /// Finds out, after everything that came was read, whether the peer still
-    /// lives and whether the connection is still of use.
-    fn check_life(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let Some(connection) = &mut self.connection else {
-            return Ok(());
-        };
-        let (received, sent) = self.wire.counts();
-        if let Some(meter) = &mut self.meter {
-            meter.report(&received, &sent);
-        }
-        let now = Instant::now();
-        match self.life.look(now, &received, connection.is_used()) {
-            Verdict::GoOn => {}
-            Verdict::Ask => {
-                self.pings.ask(cx, now);
-            }
-            Verdict::Dead => {
-                self.handle.ends_by(StreamError::KeepAlive);
-                return Err(Error::KeepAlive);
-            }
-            // The peer had as long again to take our farewell.
-            Verdict::Idle if self.retiring => return Err(Error::Ended),
-            Verdict::Idle => {
-                self.retiring = connection.retire();
-                cx.waker().wake_by_ref();
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives up a peer that floods, or that does not finish what it began.
-    fn check_peer(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if self.given_up.is_some() {
-            return Ok(());
-        }
-        let (received, sent) = self.wire.counts();
-        let handle = &self.handle;
-        let fault = if self
-            .flood
-            .charge(&received, &sent, || handle.open_streams())
-        {
-            Fault::Flood
-        } else if let Some(awaited) = self.prompt.late(&received) {
-            Fault::Late(awaited)
-        } else {
-            return Ok(());
-        };
-        self.given_up = Some(fault);
-        self.handle.ends_by(fault.into());
-        let reason = fault.reason();
-        if self
-            .connection
-            .as_mut()
-            .is_some_and(|connection| connection.go_away(reason))
-        {
-            cx.waker().wake_by_ref();
-            return Ok(());
-        }
-        self.wire.go_away(reason, cx);
-        Err(Error::Peer(fault))
-    }
 }
 
 impl<C: Connection + Unpin> Future for Driver<C> {
@@ -480,78 +342,6 @@ impl<C: Connection + Unpin> Future for Driver<C> {
             cx.waker().wake_by_ref();
         }
         result
-    }
-}
-
-/// Why a connection ended.
-#[derive(Debug)]
-pub(super) enum Error {
-    H2(h2::Error),
-    Io(std::io::Error),
-    Peer(Fault),
-    /// The peer gives no sign of life.
-    KeepAlive,
-    Ended,
-}
-
-/// What a peer is given up for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
-    /// It sends frames that move no message, without end.
-    Flood,
-    /// It does not finish what it began.
-    Late(Awaited),
-}
-
-impl Fault {
-    pub(super) fn reason(self) -> Reason {
-        match self {
-            Self::Flood | Self::Late(Awaited::Block(_)) => Reason::ENHANCE_YOUR_CALM,
-            Self::Late(Awaited::Settings) => Reason::SETTINGS_TIMEOUT,
-        }
-    }
-}
-
-impl From<Fault> for StreamError {
-    fn from(fault: Fault) -> Self {
-        let text = match fault {
-            Fault::Flood => "too many frames that move no message",
-            Fault::Late(Awaited::Settings) => "no SETTINGS in time",
-            Fault::Late(Awaited::Block(_)) => "a header block did not end in time",
-        };
-        Self::GoAway {
-            code: fault.reason().into(),
-            by_peer: false,
-            text: text.into(),
-        }
-    }
-}
-
-impl From<Error> for StreamError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::H2(error) => error.into(),
-            Error::Io(error) => Self::Io(Arc::new(error)),
-            Error::Peer(fault) => fault.into(),
-            Error::KeepAlive => Self::KeepAlive,
-            Error::Ended => Self::Closed,
-        }
-    }
-}
-
-impl Error {
-    fn io(&self) -> Option<&std::io::Error> {
-        match self {
-            Self::H2(error) => error.get_io(),
-            Self::Io(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<std::io::Error> for Error {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(error)
     }
 }
 
@@ -581,23 +371,3 @@ impl<C> Drop for Driver<C> {
         }
     }
 }
-
-impl Ord for Timer {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
-    }
-}
-
-impl PartialOrd for Timer {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Timer {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Timer {}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::driver::Error;
+use super::end::Error;
 use super::frame_counter::FrameCounts;
 use super::handle::ConnectionHandle;
 use crate::metrics::{ConnectionEnd, ConnectionTraffic};
@@ -59,23 +59,7 @@ impl Meter {
 
     /// Notes how the driver ended; reported by [`close`](Self::close).
     pub(super) fn ends(&mut self, result: Result<(), &Error>) {
-        self.end = match result {
-            Ok(()) | Err(Error::Ended) => ConnectionEnd::Clean,
-            Err(Error::KeepAlive) => ConnectionEnd::Timeout,
-            Err(Error::Io(_)) => ConnectionEnd::Broken,
-            Err(Error::Peer(fault)) => ConnectionEnd::GoAway {
-                code: fault.reason().into(),
-                by_peer: false,
-            },
-            Err(Error::H2(error)) => match error.reason().map(u32::from) {
-                Some(0) => ConnectionEnd::Clean,
-                Some(code) if error.is_go_away() => ConnectionEnd::GoAway {
-                    code,
-                    by_peer: error.is_remote(),
-                },
-                _ => ConnectionEnd::Broken,
-            },
-        };
+        self.end = result.map_or_else(Error::connection_end, |()| ConnectionEnd::Clean);
     }
 
     pub(super) fn close(mut self, received: &FrameCounts, sent: &FrameCounts) {

@@ -1,7 +1,7 @@
 //! WebSocket streams on HTTP/2 connections, on the `h2` crate.
 //!
 //! One task per connection, the [driver], owns the connection and is the only
-//! one that takes the lock inside `h2`. Each [stream] has a small buffer per
+//! one that takes the lock inside `h2`. Each [stream](handle::stream) has a small buffer per
 //! direction that the application and the driver share; the [handle] lists the
 //! streams that the driver has to service. Below `h2`, the [coalescing
 //! I/O](coalescing_io) gathers writes.
@@ -15,6 +15,7 @@ mod body;
 mod client;
 mod coalescing_io;
 mod driver;
+mod end;
 mod fields;
 mod flood;
 mod frame_counter;
@@ -23,24 +24,28 @@ pub(crate) mod header_list;
 pub(crate) mod inspected_io;
 mod keep_alive;
 mod meter;
+mod open_error;
 mod peer_deadlines;
 mod ping;
 mod read_quota;
 mod recv_memory;
-mod send_buf;
 mod send_quota;
 mod server;
 mod short_frames;
-mod stream;
 
 pub(crate) use self::body::H2Body;
-pub(crate) use self::client::{H2Client, MAX_STREAMS, OpenError, Opened, Slot};
+pub(crate) use self::client::{H2Client, MAX_STREAMS, Opened};
 pub(crate) use self::fields::are_padded;
-pub(crate) use self::handle::ConnectionHandle;
+pub(crate) use self::handle::stream::{H2Stream, SendBuf};
+pub(crate) use self::handle::{ConnectionHandle, Slot};
+pub(crate) use self::open_error::OpenError;
 pub use self::recv_memory::ProcessBuffer;
-pub(crate) use self::send_buf::SendBuf;
 pub(crate) use self::server::{H2Incoming, H2Responder, H2Server, send_head};
-pub(crate) use self::stream::H2Stream;
+
+/// Returns a description of an HTTP/2 error code (RFC 9113 §7).
+pub(crate) fn error_code(code: u32) -> impl std::fmt::Display {
+    h2::Reason::from(code)
+}
 
 /// The value of `:protocol` in RFC 8441 §5.
 pub(crate) const WEBSOCKET: &str = "websocket";

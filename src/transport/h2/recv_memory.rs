@@ -13,8 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::handle::ConnectionHandle;
-
 /// Bytes by which a stream's share may be off: sockets with little to read are
 /// not counted at all, which would cost them two atomic operations a message.
 pub(super) const STEP: usize = 16 * 1024;
@@ -29,11 +27,20 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct ProcessBuffer(Arc<Pool>);
 
+/// A connection that counts for a [`ProcessBuffer`].
+pub(super) trait Holder: Send + Sync {
+    /// Returns what the connection's streams hold.
+    fn held(&self) -> &Held;
+
+    /// Makes the connection's driver compare that with the limits.
+    fn check(&self);
+}
+
 #[derive(Debug)]
 struct Pool {
     bytes: AtomicUsize,
     limit: AtomicUsize,
-    handles: Mutex<Vec<Weak<ConnectionHandle>>>,
+    connections: Mutex<Vec<Weak<dyn Holder>>>,
 }
 
 /// Connections after which those that are gone are forgotten.
@@ -46,7 +53,7 @@ impl ProcessBuffer {
         Self(Arc::new(Pool {
             bytes: AtomicUsize::new(0),
             limit: AtomicUsize::new(bytes),
-            handles: Mutex::default(),
+            connections: Mutex::default(),
         }))
     }
 
@@ -62,16 +69,17 @@ impl ProcessBuffer {
     }
 
     /// Counts a connection that begins.
-    pub(super) fn join(&self, handle: &Arc<ConnectionHandle>) {
-        let mut handles = self
+    pub(super) fn join(&self, connection: &Arc<impl Holder + 'static>) {
+        let connection = Arc::downgrade(connection);
+        let mut connections = self
             .0
-            .handles
+            .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if handles.len() >= MANY && handles.len() == handles.capacity() {
-            handles.retain(|handle| handle.strong_count() > 0);
+        if connections.len() >= MANY && connections.len() == connections.capacity() {
+            connections.retain(|connection| connection.strong_count() > 0);
         }
-        handles.push(Arc::downgrade(handle));
+        connections.push(connection);
     }
 
     fn is_over(&self) -> bool {
@@ -79,14 +87,14 @@ impl ProcessBuffer {
     }
 
     /// The connection that holds most.
-    pub(super) fn largest(&self) -> Option<Arc<ConnectionHandle>> {
-        let handles = self
+    pub(super) fn largest(&self) -> Option<Arc<dyn Holder>> {
+        let connections = self
             .0
-            .handles
+            .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let alive = handles.iter().filter_map(Weak::upgrade);
-        alive.max_by_key(|handle| handle.held.bytes())
+        let alive = connections.iter().filter_map(Weak::upgrade);
+        alive.max_by_key(|connection| connection.held().bytes())
     }
 }
 

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::coalescing_io::CoalescingIo;
 use super::driver::{self, Driver};
+use super::end;
+use super::handle::stream::{H2Stream, SendBuf};
 use super::handle::{ConnectionHandle, Side};
 use super::header_list::{self, TooLarge};
 use super::keep_alive::Liveness;
-use super::send_buf::SendBuf;
-use super::stream::H2Stream;
 use super::{DATA_FRAME_BUDGET, Http2Config};
 use crate::metrics::Observed;
 use crate::transport::linger::{LINGER_BYTES, linger};
@@ -138,8 +138,8 @@ impl H2Server {
         };
         let io = self.wire.hang_up();
         let said_goodbye = match &ended {
-            Err(driver::Error::Peer(_)) => true,
-            Err(driver::Error::H2(error)) => error.is_go_away() && !error.is_remote(),
+            Err(end::Error::Peer(_)) => true,
+            Err(end::Error::H2(error)) => error.is_go_away() && !error.is_remote(),
             _ => false,
         };
         // The sockets do not wait for a client that does not go.

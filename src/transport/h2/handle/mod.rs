@@ -1,6 +1,9 @@
 //! The meeting point of a connection's driver and its streams.
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+mod slots;
+pub(super) mod stream;
+mod unresponsive;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
@@ -9,13 +12,16 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use super::Http2Config;
-use super::abandoned::Abandoned;
 use super::coalescing_io::CoalescingIo;
 use super::header_list::{self, TooLarge};
-use super::recv_memory::Held;
-use super::stream::Shared;
+use super::recv_memory::{Held, Holder};
 use crate::metrics::Observed;
 use crate::transport::{ConnectionStats, StreamError};
+
+pub(crate) use self::slots::Slot;
+use self::slots::Slots;
+use self::stream::Shared;
+use self::unresponsive::Unresponsive;
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +57,8 @@ pub(crate) struct ConnectionHandle {
     streams: Mutex<Slab<Weak<Shared>>>,
     draining: AtomicBool,
     /// Streams that count against the peer's limit: asked for or open.
-    slots: AtomicUsize,
-    /// Requests among them that nobody waits for any more.
-    pub(super) abandoned: AtomicUsize,
-    /// Told when there may be room for a stream.
-    room: OnceLock<Arc<Notify>>,
-    doubt: Doubt,
+    pub(super) slots: Slots,
+    pub(super) unresponsive: Unresponsive,
     ended: Notify,
     /// Told when all that `h2` may send has been written.
     written: Notify,
@@ -65,27 +67,11 @@ pub(crate) struct ConnectionHandle {
     ending: OnceLock<StreamError>,
 }
 
-/// Whether the peer is still there, where a request went unanswered for too
-/// long without a byte.
-#[derive(Default)]
-struct Doubt {
-    is_there: AtomicBool,
-    /// Bytes received when it came up.
-    bytes: AtomicU64,
-    /// It is still to be asked.
-    asks: AtomicBool,
-}
-
 #[derive(Default)]
 struct Ready {
     streams: Vec<Arc<Shared>>,
     closed: bool,
-    abandoned: Vec<Abandoned>,
 }
-
-/// In the place of the number of slots: none will be given. No peer's limit is
-/// larger.
-const RETIRED: usize = usize::MAX;
 
 /// The driver has ended: nobody will look at the list again.
 pub(super) struct DriverGone;
@@ -112,10 +98,8 @@ impl ConnectionHandle {
             write_buffer: config.write_buffer.min(u32::MAX as usize),
             streams: Mutex::default(),
             draining: AtomicBool::new(false),
-            slots: AtomicUsize::new(0),
-            abandoned: AtomicUsize::new(0),
-            room: OnceLock::new(),
-            doubt: Doubt::default(),
+            slots: Slots::default(),
+            unresponsive: Unresponsive::default(),
             ended: Notify::new(),
             written: Notify::new(),
             wire,
@@ -155,23 +139,6 @@ impl ConnectionHandle {
             self.wake_driver();
         }
         Ok(())
-    }
-
-    /// Leaves a request to the driver that nobody waits for any more.
-    pub(super) fn abandon(&self, request: Abandoned) {
-        let mut ready = self.ready();
-        if ready.closed {
-            drop(ready);
-            return drop(request);
-        }
-        ready.abandoned.push(request);
-        drop(ready);
-        self.ask();
-    }
-
-    /// Moves the abandoned requests to `into`.
-    pub(super) fn take_abandoned(&self, into: &mut VecDeque<Abandoned>) {
-        into.extend(self.ready().abandoned.drain(..));
     }
 
     /// Asks for a turn of the driver, for something that is not on the list.
@@ -222,14 +189,7 @@ impl ConnectionHandle {
         let mut ready = self.ready();
         ready.closed = true;
         self.ended.notify_waiters();
-        let streams = std::mem::take(&mut ready.streams);
-        {
-            // They hold the handle.
-            let abandoned = std::mem::take(&mut ready.abandoned);
-            drop(ready);
-            drop(abandoned);
-        }
-        streams
+        std::mem::take(&mut ready.streams)
     }
 
     /// Waits for the end of the connection. Cancel safe.
@@ -285,54 +245,7 @@ impl ConnectionHandle {
     pub(super) fn closed(&self, key: u32) {
         self.streams().try_remove(key as usize);
         if self.side == Side::Client {
-            self.free_slot();
-        }
-    }
-
-    /// Whether a stream is asked for or open. For clients.
-    pub(super) fn is_claimed(&self) -> bool {
-        !matches!(self.slots.load(Ordering::Acquire), 0 | RETIRED)
-    }
-
-    /// Takes a client's connection out of use, unless it is in use.
-    pub(super) fn retire(&self) -> bool {
-        let retired = self
-            .slots
-            .compare_exchange(0, RETIRED, Ordering::AcqRel, Ordering::Acquire);
-        retired.is_ok()
-    }
-
-    /// Whether new streams are not to be opened any more.
-    pub(super) fn is_retired(&self) -> bool {
-        self.slots.load(Ordering::Acquire) == RETIRED
-    }
-
-    /// Claims one of the `max` streams that the peer allows at a time.
-    pub(super) fn claim_slot(&self, max: usize) -> bool {
-        self.slots
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used < max).then_some(used + 1)
-            })
-            .is_ok()
-    }
-
-    pub(super) fn free_slot(&self) {
-        self.slots.fetch_sub(1, Ordering::AcqRel);
-        if let Some(room) = self.room.get() {
-            room.notify_one();
-        }
-    }
-
-    /// Whom to tell that a stream has ended, or that more or no more streams
-    /// may be opened than before. Told once, before streams are.
-    pub(super) fn tells_of_room(&self, room: Arc<Notify>) {
-        let _ = self.room.set(room);
-    }
-
-    /// Something else than a stream's end has changed what may be opened.
-    pub(super) fn room_changed(&self) {
-        if let Some(room) = self.room.get() {
-            room.notify_waiters();
+            self.slots.free();
         }
     }
 
@@ -373,36 +286,21 @@ impl ConnectionHandle {
         self.wire.counts().0.goaways > 0
     }
 
-    /// The peer may be gone: has it asked, and no new streams opened until
-    /// anything comes. For clients.
-    pub(super) fn doubt(&self, bytes: u64) {
-        self.doubt.bytes.store(bytes, Ordering::Relaxed);
-        if !self.doubt.is_there.swap(true, Ordering::AcqRel) {
+    /// Notes that the peer may have vanished: sends a PING, and no new streams
+    /// are to be opened until something is received.
+    pub(super) fn suspect(&self, bytes: u64) {
+        if self.unresponsive.suspect(bytes) {
             tracing::debug!(
                 connection = self.id(),
-                "a request without an answer, and not a byte since: new sockets go elsewhere"
+                "no response to a request and nothing received since; \
+                 new WebSockets use another connection"
             );
-            self.doubt.asks.store(true, Ordering::Release);
             self.ask();
         }
     }
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.doubt.is_there.load(Ordering::Acquire)
-    }
 
-    /// Ends the doubt where something has come since. Returns whether it did.
-    pub(super) fn is_reassured(&self) -> bool {
-        self.is_in_doubt()
-            && self.doubt.bytes.load(Ordering::Relaxed) != self.bytes_received()
-            && self.doubt.is_there.swap(false, Ordering::AcqRel)
-    }
-
-    /// Whether the peer is to be asked, once for each doubt.
-    pub(super) fn takes_question(&self) -> bool {
-        self.doubt.asks.load(Ordering::Relaxed) && self.doubt.asks.swap(false, Ordering::AcqRel)
-    }
-
-    /// Bytes that the peer sent, of whatever kind.
+    /// Returns the number of bytes received from the peer, in frames of any
+    /// kind.
     pub(super) fn bytes_received(&self) -> u64 {
         self.wire.counts().0.bytes
     }
@@ -437,6 +335,16 @@ impl ConnectionHandle {
     }
 }
 
+impl Holder for ConnectionHandle {
+    fn held(&self) -> &Held {
+        &self.held
+    }
+
+    fn check(&self) {
+        self.ask();
+    }
+}
+
 /// What `h2` wakes for its connection.
 ///
 /// It does so at each frame that it is given, most of which come from the
@@ -465,6 +373,8 @@ impl std::fmt::Debug for ConnectionHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
     use crate::frame::Role;
 

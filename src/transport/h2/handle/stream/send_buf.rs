@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::stream::Shared;
+use super::Shared;
 use crate::transport::buffer::Payload;
 
 /// Bytes of one DATA frame, or of several where the peer's limits ask for it.

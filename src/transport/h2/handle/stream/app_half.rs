@@ -8,9 +8,12 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
-use super::{ConnectionHandle, EAGER, End, Handles, SendBuf, Share, Shared, State, WOKEN, Waiters};
+use super::send_buf::SendBuf;
+use super::state::{EAGER, End, Handles, State};
+use super::waiters::Waiters;
+use super::{ConnectionHandle, Shared, WOKEN};
 use crate::transport::buffer::{Incoming, Outgoing};
-use crate::transport::h2::recv_memory;
+use crate::transport::h2::recv_memory::{self, Share};
 use crate::transport::{Finish, StreamError, Transport};
 
 /// Handed over at a time, in bytes, from which on as much is expected again:

@@ -1,0 +1,180 @@
+//! The part of a turn that is not about moving data: timers, limits and the
+//! state of the peer.
+
+use std::cmp::Reverse;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::Context;
+
+use tokio::time::Instant;
+
+use super::{Connection, Driver};
+use crate::transport::StreamError;
+use crate::transport::h2::end::{Error, Fault};
+use crate::transport::h2::handle::stream::Shared;
+use crate::transport::h2::keep_alive::Verdict;
+use crate::transport::h2::recv_memory;
+
+pub(super) struct Timer {
+    pub(super) at: Instant,
+    pub(super) stream: Arc<Shared>,
+    pub(super) rings: Rings,
+}
+
+/// What a stream's time is over for.
+#[derive(Clone, Copy)]
+pub(super) enum Rings {
+    /// Its peer's end.
+    Finish,
+    /// Its reader, to close it because it holds too much.
+    Overload,
+}
+
+impl<C: Connection> Driver<C> {
+    /// Ends the streams whose grace is over.
+    pub(super) fn expire(&mut self) {
+        while let Some(Reverse(timer)) = self.timers.peek() {
+            let now = Instant::now();
+            if timer.at > now {
+                return;
+            }
+            if let Some(Reverse(timer)) = self.timers.pop() {
+                match timer.rings {
+                    Rings::Finish => timer.stream.expire(now),
+                    Rings::Overload => timer.stream.expire_overloaded(),
+                }
+            }
+        }
+    }
+
+    /// Ends those who hold most, for as long as all together hold too much.
+    pub(super) fn relieve(&mut self) {
+        while self.handle.held.is_too_much() {
+            if !self.handle.held.is_over()
+                && let Some(process) = self.handle.held.process_if_over()
+                && let Some(largest) = process.largest()
+                && !std::ptr::eq(largest.held(), &raw const self.handle.held)
+            {
+                largest.check();
+                return;
+            }
+            let Some(stream) = self.handle.largest_holder() else {
+                return;
+            };
+            stream.overload();
+            self.timers.push(Reverse(Timer {
+                at: Instant::now() + recv_memory::GRACE,
+                stream,
+                rings: Rings::Overload,
+            }));
+        }
+    }
+
+    /// Sees to it that there is a turn when the next grace, the wait for a
+    /// PING's answer, or a time of the connection's life is over. Last in a
+    /// turn, because streams begin theirs within it.
+    pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
+        let timer = self.timers.peek().map(|Reverse(timer)| timer.at);
+        let budget = self.budget.deadline(&self.pings);
+        let life = self.life.deadline();
+        let prompt = self.prompt.deadline();
+        let abandoned = self.connection.as_ref().and_then(C::deadline);
+        let times = [timer, budget, life, prompt, abandoned];
+        let Some(at) = times.into_iter().flatten().min() else {
+            self.sleep = None;
+            return;
+        };
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        if sleep.as_mut().poll(cx).is_ready() {
+            self.rang = true;
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Finds out, after everything that came was read, whether the peer still
+    /// lives and whether the connection is still of use.
+    pub(super) fn check_life(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        let (received, sent) = self.wire.counts();
+        if let Some(meter) = &mut self.meter {
+            meter.report(&received, &sent);
+        }
+        let now = Instant::now();
+        match self.life.look(now, &received, connection.is_used()) {
+            Verdict::GoOn => {}
+            Verdict::Ask => {
+                self.pings.ask(cx, now);
+            }
+            Verdict::Dead => {
+                self.handle.ends_by(StreamError::KeepAlive);
+                return Err(Error::KeepAlive);
+            }
+            // The peer had as long again to take our farewell.
+            Verdict::Idle if self.retiring => return Err(Error::Ended),
+            Verdict::Idle => {
+                self.retiring = connection.retire();
+                cx.waker().wake_by_ref();
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up a peer that floods, or that does not finish what it began.
+    pub(super) fn check_peer(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.given_up.is_some() {
+            return Ok(());
+        }
+        let (received, sent) = self.wire.counts();
+        let handle = &self.handle;
+        let fault = if self
+            .flood
+            .charge(&received, &sent, || handle.open_streams())
+        {
+            Fault::Flood
+        } else if let Some(awaited) = self.prompt.late(&received) {
+            Fault::Late(awaited)
+        } else {
+            return Ok(());
+        };
+        self.given_up = Some(fault);
+        self.handle.ends_by(fault.into());
+        let reason = fault.reason();
+        if self
+            .connection
+            .as_mut()
+            .is_some_and(|connection| connection.go_away(reason))
+        {
+            cx.waker().wake_by_ref();
+            return Ok(());
+        }
+        self.wire.go_away(reason, cx);
+        Err(Error::Peer(fault))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Timer {}
