@@ -264,6 +264,7 @@ impl IoStream {
         };
         Poll::Ready(Ok(Some(chunk)))
     }
+
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         self.shared.read.register(cx.waker());
         match self.check() {

@@ -1,16 +1,16 @@
-//! Requests that nobody waits for any more.
+//! Requests whose caller has stopped waiting for the response.
 //!
-//! **The rule.** Giving up one socket must not cost its siblings the
-//! connection. Peers count the resets of streams that they have not taken up
+//! **The rule.** Cancelling one WebSocket must not cost the others their
+//! connection. Peers count the resets of streams that they have not accepted
 //! yet: those built on the `h2` crate (hyper, axum) end the connection at the
-//! 21st, whoever opened them. So the stream of a request that is given up stays
-//! until the peer has answered it. Where that takes longer than [`PATIENCE`], a
-//! PING goes out behind the request, and its answer shows that the peer has
-//! read it; then streams are reset, the oldest first, [`AT_A_TIME`] before the
-//! next PING's answer.
+//! 21st. So the stream of an abandoned request stays open until the peer has
+//! responded. If that takes longer than [`PATIENCE`], a PING is sent after the
+//! request, and its answer shows that the peer has read the request; then
+//! streams are reset, the oldest first, [`AT_A_TIME`] before the next PING's
+//! answer.
 //!
 //! Until then the stream counts as open: it holds its slot, and a connection
-//! with [`TOO_MANY`] of them takes no further requests.
+//! with [`TOO_MANY`] of them accepts no further requests.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -32,37 +32,37 @@ use super::ping::Pings;
 use crate::clock::later;
 use crate::transport::MAX_INTERIM;
 
-/// How long an answer is waited for before the peer is asked by PING whether it
-/// has read the request: most answers need no more, and then no peer counts
-/// the reset.
+/// How long to wait for a response before a PING is sent to find out whether
+/// the peer has read the request. Most responses take no longer, and then no
+/// peer counts the reset.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Streams that are reset unanswered between two answers to PINGs. Less than
-/// half of what a peer on `h2` allows: its PING is answered before it takes up
-/// what it read.
+/// Number of streams that are reset without a response between two PING
+/// answers. Less than half of what a peer on `h2` allows, because such a peer
+/// answers a PING before it accepts the streams it has read.
 const AT_A_TIME: usize = 8;
 
-/// Abandoned requests at which a connection takes no more requests.
+/// Number of abandoned requests at which a connection accepts no more requests.
 const TOO_MANY: usize = 1_000;
 
-/// The way of abandoned requests from the tasks that gave them up to the driver.
+/// Passes abandoned requests from the tasks that dropped them to the driver.
 #[derive(Default)]
 pub(super) struct Abandoning {
     incoming: Mutex<Incoming>,
-    /// Number of abandoned requests, those that the driver has taken included.
+    /// Number of abandoned requests, including those that the driver has taken.
     count: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Incoming {
     requests: Vec<Abandoned>,
-    /// The driver is gone.
+    /// The driver has ended.
     closed: bool,
 }
 
 impl Abandoning {
-    /// Returns whether the connection waits for the responses to so many
-    /// abandoned requests that it takes no more.
+    /// Returns whether there are so many abandoned requests that the connection
+    /// accepts no more.
     pub(super) fn is_full(&self) -> bool {
         self.count.load(Ordering::Relaxed) >= TOO_MANY
     }
@@ -71,7 +71,7 @@ impl Abandoning {
         self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a request to the driver.
+    /// Passes a request to the driver.
     fn add(&self, request: Abandoned, handle: &ConnectionHandle) {
         let mut incoming = self.incoming();
         if incoming.closed {
@@ -93,18 +93,19 @@ impl Abandoning {
     }
 }
 
-/// A request that is waited for; dropped before its answer, it is abandoned.
+/// A request whose response is awaited. Dropped before the response, it is
+/// abandoned.
 pub(super) struct Awaiting {
     handle: Arc<ConnectionHandle>,
     abandoning: Arc<Abandoning>,
-    /// `None` once there is an answer.
+    /// `None` once there is a response.
     request: Option<Request>,
 }
 
-/// A stream whose request is out.
+/// A stream whose request was sent.
 pub(super) enum Asked {
     Bare(SendStream<SendBuf>),
-    /// Bytes follow it before there is an answer.
+    /// Bytes follow the request before there is a response.
     Talking(H2Stream),
 }
 
@@ -174,11 +175,11 @@ impl Drop for Awaiting {
     }
 }
 
-/// Dropped, its stream is reset.
+/// An abandoned request. Dropping it resets its stream.
 pub(super) struct Abandoned {
     request: Request,
     since: Instant,
-    /// A PING is behind the request.
+    /// A PING was sent after the request.
     asked: bool,
     counted: Arc<Abandoning>,
 }
@@ -203,15 +204,15 @@ impl Drop for Abandoned {
 pub(super) struct AbandonedList {
     abandoning: Arc<Abandoning>,
     requests: VecDeque<Abandoned>,
-    /// The PING whose answer is waited for before the next resets.
+    /// The PING whose answer has to arrive before the next resets.
     ping: Option<u64>,
-    /// A PING is due, and what is before it is not written.
+    /// A PING is due, but what precedes it is not written yet.
     stalled: bool,
     answered: Arc<Answered>,
     waker: Waker,
 }
 
-/// Set when an abandoned request was answered.
+/// Set when an abandoned request got its response.
 struct Answered {
     is_set: AtomicBool,
     handle: std::sync::Weak<ConnectionHandle>,
@@ -242,8 +243,9 @@ impl AbandonedList {
         }
     }
 
-    /// Lets go of what was answered, and resets what may be. `written`: all
-    /// requests and resets until now have been written.
+    /// Drops the requests that got a response, and resets those that may be
+    /// reset. `written` is whether all requests and resets until now have been
+    /// written.
     pub(super) fn look(
         &mut self,
         handle: &ConnectionHandle,
@@ -277,7 +279,7 @@ impl AbandonedList {
             let few = asked.min(AT_A_TIME);
             self.requests.drain(..few);
             if few > 0 {
-                // The next PING goes behind these resets.
+                // The next PING follows these resets.
                 return handle.ask();
             }
         }
@@ -293,7 +295,7 @@ impl AbandonedList {
         self.ping = Some(pings.ask(cx, now));
     }
 
-    /// When to look again, for a PING that is due.
+    /// Returns when to check again, for a PING that is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let oldest = self.requests.front()?;
         let waits = self.ping.is_some() || self.stalled;
@@ -301,7 +303,7 @@ impl AbandonedList {
     }
 }
 
-/// The driver is gone: nothing can be sent any more.
+/// The driver has ended, so nothing can be sent any more.
 impl Drop for AbandonedList {
     fn drop(&mut self) {
         self.abandoning.close();

@@ -33,43 +33,44 @@ use crate::transport::linger::{LINGER_BYTES, linger};
 use crate::transport::prefix::PREFACE;
 use crate::transport::{BoxIo, StreamError};
 
-/// Stands for "no SETTINGS yet": the first SETTINGS frame, an empty one too,
-/// makes `h2` replace it (RFC 9113 §6.5.2 knows no such value).
+/// Stands for "no SETTINGS yet": `h2` replaces it on the first SETTINGS frame,
+/// even an empty one (RFC 9113 §6.5.2 knows no such value).
 const NO_SETTINGS: usize = usize::MAX - 1;
 
-/// Streams that a client can open on one connection in its whole life: the odd
-/// ones of 2^31 - 1 identifiers (RFC 9113 §5.1.1).
+/// Maximum number of streams that a client can open over the lifetime of a
+/// connection: the odd ones of 2^31 - 1 identifiers (RFC 9113 §5.1.1).
 pub(crate) const MAX_STREAMS: u32 = 1 << 30;
 
-/// Opens streams on one connection. Clones share it.
+/// Opens streams on one connection. Clones share the connection.
 #[derive(Clone)]
 pub(crate) struct H2Client {
     send: Arc<Sender>,
     handle: Arc<ConnectionHandle>,
     abandoning: Arc<Abandoning>,
-    /// The peer's limit of streams, once its SETTINGS have come.
+    /// The peer's limit of concurrent streams, once its SETTINGS have arrived.
     limit: watch::Receiver<Option<usize>>,
-    /// The capability was seen. A server must not take it back (RFC 8441 §3),
-    /// and sockets do not end if it tries.
+    /// Whether the server has announced RFC 8441. A server must not withdraw
+    /// that (RFC 8441 §3), and WebSockets do not end if it tries.
     capable: Arc<AtomicBool>,
-    /// Bytes of an answer's header list.
+    /// Maximum size of a response's header list, in bytes.
     max_header_list: u32,
 }
 
 struct Sender {
-    /// `h2` ends the connection when nobody can open streams any more: when the
-    /// last [`H2Client`] is gone, or when an idle connection's driver has
-    /// emptied this.
+    /// `h2` ends the connection when no more streams can be opened: when the
+    /// last [`H2Client`] is dropped, or when the driver of an idle connection
+    /// has cleared this.
     requests: Mutex<Option<SendRequest<SendBuf>>>,
-    /// Streams that can still be claimed before the identifiers run out.
+    /// Number of streams that can still be opened before the identifiers run
+    /// out.
     left: AtomicU32,
     unanswered: Mutex<Option<Unanswered>>,
 }
 
-/// The first request since anything came.
+/// The first request since anything was received.
 #[derive(Clone, Copy)]
 struct Unanswered {
-    /// Received until then.
+    /// Bytes received before it.
     bytes: u64,
     since: Instant,
 }
@@ -84,7 +85,7 @@ impl Sender {
         unanswered.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One stream fewer, if there is one left.
+    /// Takes one stream identifier, if any is left.
     fn take_one(&self) -> bool {
         let fewer = |left: u32| left.checked_sub(1);
         let order = Ordering::Relaxed;
@@ -92,18 +93,18 @@ impl Sender {
     }
 }
 
-/// A stream that the server accepted or refused.
+/// A response to a request to open a WebSocket.
 pub(crate) enum Opened {
     Accepted(response::Parts, H2Stream),
     Refused(response::Parts, RecvStream),
 }
 
 impl H2Client {
-    /// Starts HTTP/2 on `io`. The future moves the connection and has to be
-    /// polled for as long as it lasts; it ends when the connection does, which
-    /// is at the latest when it was without streams for the `idle` time. Each
-    /// of the server's header blocks gets `patience`. It is good for so many
-    /// `streams` in all.
+    /// Starts HTTP/2 on `io`. The returned future drives the connection and has
+    /// to be polled; it ends with the connection, at the latest once the
+    /// connection had no streams for the `idle` time. `patience` is the time
+    /// limit for each of the server's header blocks, and `streams` the number
+    /// of streams that may be opened in total.
     pub(crate) async fn handshake(
         io: BoxIo,
         config: &Http2Config,
@@ -122,7 +123,8 @@ impl H2Client {
             .enable_push(false)
             .initial_max_send_streams(NO_SETTINGS)
             .data_frame_budget(DATA_FRAME_BUDGET)
-            // Would count over the connection's life: `flood` counts instead.
+            // It would count over the connection's lifetime; `flood` counts
+            // instead.
             .max_local_error_reset_streams(None)
             .max_concurrent_reset_streams(1_000)
             .handshake::<_, SendBuf>(wire.clone())
@@ -171,7 +173,7 @@ impl H2Client {
                     tracing::debug!(?fault, "connection given up");
                     let io = wire.hang_up();
                     drop(driver);
-                    // For our GOAWAY to arrive.
+                    // So that the GOAWAY arrives.
                     linger(io, LINGER_BYTES).await;
                 }
                 Err(error) => tracing::debug!(?error, "connection failed"),
@@ -180,8 +182,8 @@ impl H2Client {
         Ok((client, driver.instrument(span)))
     }
 
-    /// Waits for the server's SETTINGS (RFC 9113 §3.4), which tell whether it
-    /// speaks RFC 8441. Fails if the connection ends first. Cancel safe.
+    /// Waits for the server's SETTINGS (RFC 9113 §3.4), which announce whether
+    /// it supports RFC 8441. Fails if the connection ends first. Cancel safe.
     pub(crate) async fn settings(&self) -> Result<(), StreamError> {
         let mut limit = self.limit.clone();
         match limit.wait_for(Option::is_some).await {
@@ -190,8 +192,8 @@ impl H2Client {
         }
     }
 
-    /// Whether the server has SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3),
-    /// as far as its SETTINGS went until now.
+    /// Returns whether the server has sent SETTINGS_ENABLE_CONNECT_PROTOCOL
+    /// (RFC 8441 §3).
     pub(crate) fn is_capable(&self) -> bool {
         let send = self.send.lock();
         if send
@@ -203,7 +205,7 @@ impl H2Client {
         self.capable.load(Ordering::Relaxed)
     }
 
-    /// Whether new streams can be opened, as far as is known.
+    /// Returns whether new streams can be opened, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
         self.handle.is_open()
             && !self.handle.is_going_away()
@@ -211,10 +213,11 @@ impl H2Client {
             && self.send.left.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the server may be gone: a request has been waiting for so long,
-    /// and not one byte has come meanwhile, be it the answer to a PING. One that
-    /// is merely slow to answer it is not. It is asked then, and as long as it
-    /// says nothing no stream should be opened here.
+    /// Returns whether the server may have vanished: a request has been waiting
+    /// for `limit`, and not one byte has been received meanwhile, not even the
+    /// answer to a PING. A server that is merely slow to respond does not
+    /// count. A PING is sent then, and until something is received no stream
+    /// should be opened here.
     pub(crate) fn is_in_doubt(&self, limit: Duration) -> bool {
         if self.handle.unresponsive.is_suspected() {
             return true;
@@ -229,13 +232,13 @@ impl H2Client {
         in_doubt
     }
 
-    /// As [`is_in_doubt`](Self::is_in_doubt), where the limit of a request is
-    /// known to be over.
+    /// As [`is_in_doubt`](Self::is_in_doubt), after the time limit of a request
+    /// has passed.
     pub(crate) fn timed_out(&self) {
         self.is_in_doubt(Duration::ZERO);
     }
 
-    /// A request is about to be sent.
+    /// Notes that a request is about to be sent.
     fn asks(&self) {
         let bytes = self.handle.bytes_received();
         let mut unanswered = self.send.unanswered();
@@ -249,7 +252,7 @@ impl H2Client {
         &self.handle
     }
 
-    /// Claims a stream if the peer's limit allows one more now.
+    /// Claims a stream if the peer's limit allows another one now.
     pub(crate) fn claim(&self) -> Option<Slot> {
         if self.abandoning.is_full() {
             return None;
@@ -259,21 +262,21 @@ impl H2Client {
         self.send.take_one().then_some(slot)
     }
 
-    /// Whether the server takes no streams at all for now.
+    /// Returns whether the server currently accepts no streams at all.
     pub(crate) fn is_barred(&self) -> bool {
         self.is_open() && !self.handle.slots.are_used() && *self.limit.borrow() == Some(0)
     }
 
-    /// Whom to tell when a stream may have become free here: one where one has
-    /// ended, all where the server changed its mind. For before the first one
-    /// is claimed.
+    /// Sets what to notify when a stream may have become available: one waiter
+    /// if a stream has ended, all if the server has changed its limit. To be
+    /// called before the first claim.
     pub(crate) fn tells_of_room(&self, room: Arc<Notify>) {
         self.handle.slots.notify_room(room);
     }
 
-    /// Sends an extended CONNECT request, with these bytes behind it if there
-    /// are any, and waits for its answer. Dropping the future
-    /// [abandons](abandoned) the stream.
+    /// Sends an extended CONNECT request, followed by `early` if that is not
+    /// empty, and waits for the response. Dropping the future
+    /// [abandons](super::abandoned) the stream.
     pub(crate) async fn open(
         &self,
         mut request: Request<()>,
@@ -290,8 +293,8 @@ impl H2Client {
                 error: StreamError::RequestTooLarge(large),
                 unprocessed: false,
             })?;
-        // Before the request is out, nothing was processed. What takes no request
-        // takes no other either.
+        // Before the request is sent, nothing was processed. A connection that
+        // fails to send one request will not send another.
         let unsent = |error: StreamError| {
             self.send.left.store(0, Ordering::Relaxed);
             OpenError {
@@ -360,7 +363,7 @@ struct ClientConnection {
     handle: Arc<ConnectionHandle>,
     going_away: bool,
     abandoned: AbandonedList,
-    /// Not to keep the connection in use.
+    /// Weak, so as not to keep the connection in use.
     send: Weak<Sender>,
 }
 
@@ -386,7 +389,8 @@ impl driver::Connection for ClientConnection {
     }
 
     fn is_used(&self) -> bool {
-        // Nor is a connection that was given up waited for without end.
+        // A connection that no client refers to counts as used, so that it ends
+        // by itself.
         self.handle.slots.are_used() || self.send.strong_count() == 0
     }
 
@@ -406,7 +410,7 @@ impl driver::Connection for ClientConnection {
         self.abandoned.deadline()
     }
 
-    /// The peer opens none.
+    /// The peer cannot open streams.
     fn max_streams(&self) -> u64 {
         u64::MAX
     }

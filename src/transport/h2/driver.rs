@@ -1,9 +1,9 @@
 //! The driver: the one task that moves an HTTP/2 connection.
 //!
-//! A turn feeds `h2` what the sockets wrote, lets it read and write, and
-//! delivers what arrived. Before that it goes once to the back of the
-//! runtime's queue: everybody who is ready writes first, and what would have
-//! been a system call and a DATA frame a message becomes few of both
+//! In a turn it hands to `h2` what the WebSockets have written, lets `h2` read
+//! and write, and delivers what was received. Before a turn it yields once to
+//! the runtime, so that all tasks that are ready write first: what would have
+//! been one system call and one DATA frame per message becomes few of both
 //! (docs/performance.md has the measurements).
 
 mod upkeep;
@@ -37,35 +37,37 @@ use self::upkeep::{Rings, Timer};
 
 /// The connection in `h2`, client or server.
 pub(super) trait Connection {
-    /// Reads, dispatches and writes frames. Ready when the connection is over.
+    /// Reads, dispatches and writes frames. Ready when the connection has
+    /// ended.
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>>;
 
-    /// The connection's one handle for PING (RFC 9113 §6.7).
+    /// Returns the connection's only handle for PING (RFC 9113 §6.7).
     fn ping_pong(&mut self) -> Option<PingPong>;
 
-    /// Whether streams are open or asked for.
+    /// Returns whether streams are open or requested.
     fn is_used(&self) -> bool;
 
-    /// Begins to end a connection that is not used. Returns false, and does
-    /// nothing, if it has come into use meanwhile.
+    /// Begins to end an unused connection. Returns false, and does nothing, if
+    /// it has come into use meanwhile.
     fn retire(&mut self) -> bool;
 
-    /// Sends GOAWAY with this error code, after which the connection ends by
-    /// itself. False where `h2` has no way to do so.
+    /// Sends GOAWAY with this error code, after which the connection ends.
+    /// Returns false if `h2` has no way to do so.
     fn go_away(&mut self, _reason: Reason) -> bool {
         false
     }
 
-    /// Looks after what nobody waits for any more; `written` tells whether all
-    /// that was asked for until now is on its way.
+    /// Services the abandoned requests; `written` is whether everything
+    /// requested until now has been written.
     fn look_after_abandoned(&mut self, _: &mut Pings, _: &mut Context<'_>, _written: bool) {}
 
-    /// When to look after that again.
+    /// Returns when to service them again.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Streams that the peer may have open at a time, as far as we bound them.
+    /// Returns how many streams the peer may have open at a time, if this side
+    /// limits them.
     fn max_streams(&self) -> u64;
 }
 
@@ -73,16 +75,18 @@ pub(super) struct Driver<C> {
     /// `None` only while being dropped.
     connection: Option<C>,
     handle: Arc<ConnectionHandle>,
-    /// The handle, for `h2` to ask for turns.
+    /// The handle as a waker, by which `h2` requests turns.
     asking: Waker,
     wire: CoalescingIo,
-    /// Streams that have something to do.
+    /// Streams that have to be serviced.
     listed: Vec<Arc<Shared>>,
-    /// Streams that have something for the peer and were not fed.
+    /// Streams that have data to send and were not given the chance.
     hungry: Vec<Arc<Shared>>,
-    /// Streams that have much for the peer and wait for the quota, in order.
+    /// Streams that have much to send and wait for the quota, in order.
     queue: VecDeque<Arc<Shared>>,
     quota: SendQuota,
+    /// Handles of finished streams, kept until `h2` has written what they
+    /// queued.
     retired: Vec<Handles>,
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -91,21 +95,22 @@ pub(super) struct Driver<C> {
     pings: Pings,
     life: Liveness,
     meter: Option<Meter>,
-    /// The timer rang: something may be due.
+    /// The timer has expired, so something may be due.
     rang: bool,
+    /// The idle connection has begun to end.
     retiring: bool,
-    /// Made way for others already.
+    /// Has already yielded before this turn.
     yielded: bool,
-    /// Readers woken since streams were last fed.
+    /// Readers woken since the streams were last given the chance to send.
     woken_readers: usize,
     flood: Flood,
     prompt: PeerDeadlines,
-    /// What the peer did that GOAWAY was sent for.
+    /// The fault of the peer for which GOAWAY was sent.
     given_up: Option<Fault>,
 }
 
 impl<C: Connection> Driver<C> {
-    /// `handshake` is the time for what [`PeerDeadlines`] watches.
+    /// `handshake` is the time limit for what [`PeerDeadlines`] watches.
     pub(super) fn new(
         mut connection: C,
         handle: Arc<ConnectionHandle>,
@@ -170,14 +175,14 @@ impl<C: Connection> Driver<C> {
             });
         }
         if writing {
-            // On the wire by now, or lost with the connection.
+            // Written by now, or lost with the connection.
             self.retired.clear();
         }
         let (received, sent) = self.wire.counts();
         let dry = !self.wire.is_blocked();
         self.quota.look(&received, &sent, dry);
-        // What was read goes to the sockets; what they write meanwhile, on
-        // another processor, is for the next turn.
+        // Delivers what was read. What the WebSockets write meanwhile, on
+        // another core, is for the next turn.
         self.handle.take(&mut self.listed);
         self.service(false);
         self.relieve();
@@ -206,7 +211,7 @@ impl<C: Connection> Driver<C> {
         }
         self.arm(cx);
         let hungry = !self.hungry.is_empty() && !self.budget.is_holding();
-        // Where the last flush made way for the rest, `h2` has not seen it.
+        // After the last flush `h2` may be able to write more.
         let queue = self.serves_queue() || (!dry && !self.queue.is_empty());
         let more = hungry || queue || !self.retired.is_empty();
         if self.wire.turn_is_used_up() || (more && !self.wire.is_blocked()) {
@@ -217,7 +222,7 @@ impl<C: Connection> Driver<C> {
 
     fn ended(&self, error: h2::Error) -> Error {
         if error.is_go_away() {
-            // `h2` tells no more about an error than by giving it away.
+            // The error can only be inspected by consuming it or by its text.
             let reason = error.reason().map_or(0, u32::from);
             self.handle.ends_by(StreamError::GoAway {
                 code: reason,
@@ -228,9 +233,9 @@ impl<C: Connection> Driver<C> {
         Error::H2(error)
     }
 
-    /// Goes once to the back of the runtime's queue, if somebody may be about
-    /// to write. When all readers that were woken last have answered, nobody
-    /// is: a lone question and its answer lose no time.
+    /// Yields once to the runtime if tasks may be about to write, so that their
+    /// messages are sent together. Once all readers that were woken last have
+    /// replied, none is: a single request and its reply are not delayed.
     fn makes_way(&mut self, cx: &mut Context<'_>) -> bool {
         let queue = if self.serves_queue() {
             self.queue.len()
@@ -248,18 +253,18 @@ impl<C: Connection> Driver<C> {
         true
     }
 
-    /// Whether a stream in the queue may be fed.
+    /// Returns whether a queued stream may send.
     fn serves_queue(&self) -> bool {
         !self.queue.is_empty() && self.quota.has_room()
     }
 
-    /// Looks at the listed streams, and, to feed them, at those that were left
-    /// hungry and those whose turn it is.
+    /// Services the listed streams. If `feed`, also those that have unsent data
+    /// and the queued streams whose turn it is, and all of them may send.
     fn service(&mut self, feed: bool) {
         if feed {
             self.woken_readers = 0;
             self.listed.append(&mut self.hungry);
-            // Each once, however little it takes.
+            // Each at most once, even if it sends little.
             for _ in 0..self.queue.len() {
                 if !self.quota.has_room() {
                     break;
@@ -312,7 +317,7 @@ impl<C: Connection> Driver<C> {
 
     fn enqueue(&mut self, stream: Arc<Shared>) {
         if self.queue.len() == self.queue.capacity() {
-            // Streams that ended while they waited take no room.
+            // Streams that ended while queued do not take up capacity.
             self.queue.retain(|stream| stream.is_open());
             self.queue.reserve(self.queue.len().max(16));
         }
@@ -334,7 +339,7 @@ impl<C: Connection + Unpin> Future for Driver<C> {
         if let Poll::Ready(Err(error)) = &result
             && let Some(io) = error.io()
         {
-            // For those whom `h2` does not tell: who waits for SETTINGS.
+            // `h2` does not report the error to a task that waits for SETTINGS.
             let io = std::io::Error::new(io.kind(), io.to_string());
             driver.handle.ends_by(StreamError::Io(Arc::new(io)));
         }
@@ -345,13 +350,13 @@ impl<C: Connection + Unpin> Future for Driver<C> {
     }
 }
 
-/// Whatever ends the driver, no stream waits for it any longer.
+/// However the driver ends, no stream keeps waiting for it.
 impl<C> Drop for Driver<C> {
     fn drop(&mut self) {
-        // First the connection: `h2` then tells every stream why.
+        // The connection first: `h2` then reports to every stream why.
         self.connection = None;
-        // Sockets that are still held share the wire's counts, not its
-        // connection.
+        // WebSockets that are still held share the counts of the I/O object,
+        // not the object itself.
         self.wire.hang_up();
         self.handle.take(&mut self.listed);
         let mut streams = std::mem::take(&mut self.listed);

@@ -15,17 +15,18 @@ pub(super) enum Error {
     H2(h2::Error),
     Io(std::io::Error),
     Peer(Fault),
-    /// The peer gives no sign of life.
+    /// The peer did not answer a PING in time.
     KeepAlive,
+    /// The connection ended in order.
     Ended,
 }
 
-/// What a peer is given up for.
+/// A fault of the peer for which this side ends the connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    /// It sends frames that move no message, without end.
+    /// It sends too many frames that carry no message.
     Flood,
-    /// It does not finish what it began.
+    /// It did not complete in time what it began.
     Late(Awaited),
 }
 
@@ -41,9 +42,9 @@ impl Fault {
 impl From<Fault> for StreamError {
     fn from(fault: Fault) -> Self {
         let text = match fault {
-            Fault::Flood => "too many frames that move no message",
-            Fault::Late(Awaited::Settings) => "no SETTINGS in time",
-            Fault::Late(Awaited::Block(_)) => "a header block did not end in time",
+            Fault::Flood => "the peer sent too many frames that carry no message",
+            Fault::Late(Awaited::Settings) => "the peer sent no SETTINGS in time",
+            Fault::Late(Awaited::Block(_)) => "the peer did not complete a header block in time",
         };
         Self::GoAway {
             code: fault.reason().into(),

@@ -1,19 +1,19 @@
-//! What a peer may make a connection work for nothing.
+//! Limits how much useless work a peer can cause.
 //!
 //! **The rule.** A connection is shared, so what one stream does must not end
-//! it for the others, and what the peer as a whole does must not hold up this
-//! process. Each frame that moves no message has a price, in [one
-//! table](price), by what it costs to handle. Frames that do move messages earn
-//! it back, and so does time. A peer that owes more than [`CREDIT`] is told
-//! GOAWAY(ENHANCE_YOUR_CALM) (RFC 9113 §7, §10.5), whatever its role. Nothing
-//! here is counted over a connection's life, and `h2`'s own counters that are
-//! (resets of streams that were not accepted, resets after errors) are set
-//! beyond reach.
+//! it for the others, and what the peer as a whole does must not stall this
+//! process. Each frame that carries no message has a price, in [one
+//! table](price), by what it costs to process. Frames that do carry messages
+//! earn credit, and so does time. A peer that owes more than [`CREDIT`] gets
+//! GOAWAY(ENHANCE_YOUR_CALM) (RFC 9113 §7, §10.5), whether it is a client or a
+//! server. Nothing here accumulates over a connection's lifetime; the counters
+//! of `h2` that do (resets of streams that were not accepted, resets after
+//! errors) are set out of reach.
 //!
-//! A stream that was answered may be reset at the price of any other frame: it
-//! is how sockets are cancelled, and as many may end at once as may be open.
-//! What costs is a request that is reset before its answer, or that makes this
-//! side reset it (CVE-2023-44487, CVE-2025-8671).
+//! Resetting a stream that got its response is cheap: that is how WebSockets
+//! are cancelled, and as many may end at once as may be open. A request that is
+//! reset before its response, or that makes this side reset it, is expensive
+//! (CVE-2023-44487, CVE-2025-8671).
 
 use std::time::Duration;
 
@@ -21,15 +21,17 @@ use tokio::time::Instant;
 
 use super::frame_counter::FrameCounts;
 
-/// What a peer may owe, in units of about a tenth of a microsecond: ten
-/// thousand PINGs, or as many requests that it resets unanswered.
+/// Maximum debt of a peer, in units of about a tenth of a microsecond: ten
+/// thousand PINGs, or half as many requests that it resets before their
+/// response.
 const CREDIT: u64 = 100_000;
 
-/// What time earns, in units per second: 500 PINGs, or as many requests that
-/// are reset unanswered. Keep-alive alone is one PING every few seconds.
+/// Credit earned by time, in units per second: 500 PINGs, or half as many
+/// requests that are reset before their response. Keep-alive alone is one PING
+/// every few seconds.
 const PER_SECOND: u64 = 5_000;
 
-/// Prices in units, each of the received frame unless said otherwise.
+/// Prices in units, per received frame unless noted otherwise.
 mod price {
     /// PING, PRIORITY, unknown frames, acknowledgements of SETTINGS, and
     /// CONTINUATION, which a header list within its limits rarely needs.
@@ -38,49 +40,51 @@ mod price {
     /// WINDOW_UPDATE. Peers may send two for each message.
     pub(super) const WINDOW_UPDATE: u64 = 4;
 
-    /// RST_STREAM of a stream that was answered.
+    /// RST_STREAM of a stream that got its response.
     pub(super) const RESET: u64 = 1;
 
-    /// RST_STREAM of any other stream: before its answer or after its end.
+    /// RST_STREAM of any other stream: before its response or after its end.
     pub(super) const WASTED: u64 = 20;
 
     /// RST_STREAM sent because the peer broke a rule or a limit.
     pub(super) const BLAME: u64 = 30;
 
-    /// SETTINGS and GOAWAY, beside a look at each of the streams.
+    /// SETTINGS and GOAWAY, plus the walk over all streams that they cause.
     pub(super) const WALK: u64 = 10;
 
-    /// Streams that are looked at for one unit.
+    /// Number of streams that are walked over for one unit.
     pub(super) const STREAMS_PER_UNIT: u64 = 20;
 }
 
-/// Earnings in units.
+/// Credit in units, per frame.
 mod earned {
     /// DATA or HEADERS received.
     pub(super) const RECEIVED: u64 = 10;
 
-    /// DATA sent, which the peer may answer with WINDOW_UPDATE twice.
+    /// DATA sent, for which the peer may send two WINDOW_UPDATEs.
     pub(super) const SENT: u64 = 16;
 
-    /// Bytes of DATA sent for one unit: a peer may take them in very small
-    /// pieces.
+    /// Bytes of DATA sent that earn one unit: a peer may accept them in very
+    /// small pieces.
     pub(super) const BYTES_PER_UNIT: u64 = 4;
 }
 
 /// The account of one peer.
 pub(super) struct Flood {
     owed: u64,
-    /// When time was last counted: only where the credit is used up.
+    /// When time was last credited, which happens only when the credit is used
+    /// up.
     since: Instant,
     received: FrameCounts,
     sent: FrameCounts,
-    /// Streams that were answered and not reset since, up to `open_at_most`.
+    /// Streams that got their response and were not reset since, up to
+    /// `open_at_most`.
     answered: u64,
     open_at_most: u64,
 }
 
 impl Flood {
-    /// `open_at_most`: streams that can be open at a time.
+    /// `open_at_most` is the number of streams that can be open at a time.
     pub(super) fn new(open_at_most: u64, now: Instant) -> Self {
         Self {
             owed: 0,
@@ -92,8 +96,9 @@ impl Flood {
         }
     }
 
-    /// Charges what passed since the last call. Returns whether that is too
-    /// much. `streams` counts those that are open, where it matters.
+    /// Charges the frames since the last call. Returns whether the peer owes
+    /// too much. `streams` returns the number of open streams; called only if
+    /// needed.
     pub(super) fn charge(
         &mut self,
         received: &FrameCounts,
@@ -162,10 +167,10 @@ mod tests {
 
     const STREAMS: u64 = 1_000;
 
-    /// What passes in one direction within a turn.
+    /// The frames of one direction in a turn.
     type Frames = fn(&mut FrameCounts);
 
-    /// Turns with the same frames in each, until it is too much.
+    /// Returns after how many turns with these frames the peer owes too much.
     fn turns(
         received: impl Fn(&mut FrameCounts),
         sent: impl Fn(&mut FrameCounts),

@@ -1,39 +1,40 @@
-//! How large a header list may be (RFC 9113 §6.5.2, §10.5.1).
+//! Limits of header lists (RFC 9113 §6.5.2, §10.5.1).
 //!
-//! **The rule.** A peer may answer a header list that is too large for it by
-//! ending the connection, with everybody's streams on it: those built on the
-//! `h2` crate do so at four times of what they announce. So nothing larger than
-//! what the peer announced, or than is [`PRUDENT`] where a server announced
-//! nothing, is sent: this side fails the one request by itself. In the other
-//! direction this side reads far larger lists than it announced, up to [`TAKEN`]
-//! as a client and [`taken`] as a server, and then refuses what is larger than
-//! announced, for the one request alone. One user behind a proxy must not end
-//! the sockets of all others that the proxy sends on the same connection.
+//! **The rule.** A peer may respond to a header list that is too large by
+//! ending the connection, with all streams on it: peers built on the `h2` crate
+//! do so at four times what they announce. So this side sends nothing larger
+//! than the peer announced, or than [`PRUDENT`] if a server announced nothing,
+//! and fails that one request instead. In the other direction it reads far
+//! larger lists than it announced, up to [`TAKEN`] as a client and [`taken`] as
+//! a server, and then rejects the one request whose list is larger than
+//! announced. One user behind a proxy must not end the WebSockets of all others
+//! that the proxy carries on the same connection.
 
 use bytes::{Buf, BufMut, BytesMut};
 use http::{HeaderMap, Method, Request, Response, Uri, request};
 
-/// What a server takes that announces nothing, in bytes. A server need not
-/// announce its limit; 16 KiB is that of hyper, and less than other servers
-/// are known for.
+/// The assumed limit of a server that announces none, in bytes. A server need
+/// not announce its limit; 16 KiB is that of hyper, and smaller than that of
+/// other known servers.
 pub(crate) const PRUDENT: u32 = 16 * 1024;
 
-/// Bytes of an answer's header list that do not end the connection: `h2` gives
-/// the one stream up beyond it, and the connection beyond four times of it.
+/// Maximum size of a response's header list that does not end the connection,
+/// in bytes: beyond it `h2` resets the stream, and beyond four times of it the
+/// connection.
 pub(crate) const TAKEN: u32 = 4 * 1024 * 1024;
 
-/// As [`TAKEN`], of a request's header list at a server that announces `limit`.
-/// Less, for anybody may open connections to a server, and each may hold a list
-/// of this size until the handshake's time is over.
+/// Returns the counterpart of [`TAKEN`] for requests at a server that announces
+/// `limit`. It is smaller because anyone may connect to a server, and each
+/// connection may hold a list of this size until the handshake times out.
 pub(super) fn taken(limit: u32) -> u32 {
     const LEAST: u32 = 1024 * 1024;
     limit.saturating_mul(4).max(LEAST)
 }
 
-/// What a field counts beside its name and value (RFC 9113 §6.5.2).
+/// The overhead that is counted per field, in bytes (RFC 9113 §6.5.2).
 const FIELD: usize = 32;
 
-/// A header list is larger than its receiver allows, sizes in bytes.
+/// A header list is larger than its receiver allows; sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge {
     pub(crate) size: usize,
@@ -53,7 +54,7 @@ fn field(name: usize, value: usize) -> usize {
     name + value + FIELD
 }
 
-/// The size of these fields.
+/// Returns the size of these fields.
 pub(crate) fn of_fields(fields: &HeaderMap) -> usize {
     let sizes = fields
         .iter()
@@ -61,12 +62,13 @@ pub(crate) fn of_fields(fields: &HeaderMap) -> usize {
     sizes.sum()
 }
 
-/// The size of a request, with `protocol` for an extended CONNECT.
+/// Returns the size of a request's header list, with `protocol` for an extended
+/// CONNECT.
 pub(crate) fn of_request<B>(request: &Request<B>, protocol: Option<&str>) -> usize {
     of_head(request.method(), request.uri(), request.headers(), protocol)
 }
 
-/// As [`of_request`], where the body was split off.
+/// As [`of_request`], for a request without its body.
 pub(super) fn of_parts(parts: &request::Parts, protocol: Option<&str>) -> usize {
     of_head(&parts.method, &parts.uri, &parts.headers, protocol)
 }
@@ -88,7 +90,7 @@ fn pseudo(method: &Method, uri: &Uri) -> usize {
         + field(":authority".len(), authority)
 }
 
-/// The size of an answer.
+/// Returns the size of a response's header list.
 pub(crate) fn of_response<B>(response: &Response<B>) -> usize {
     field(":status".len(), "200".len()) + of_fields(response.headers())
 }
@@ -96,15 +98,15 @@ pub(crate) fn of_response<B>(response: &Response<B>) -> usize {
 /// The header of a frame, in bytes (RFC 9113 §4.1).
 const HEADER: usize = 9;
 
-/// Announces another limit than the one that `h2` keeps to, which `h2` has one
-/// setting for: changes SETTINGS_MAX_HEADER_LIST_SIZE in the first SETTINGS
-/// frame on its way out.
+/// Changes SETTINGS_MAX_HEADER_LIST_SIZE in the first SETTINGS frame sent,
+/// because `h2` has one setting for both the limit that it announces and the
+/// limit that it enforces.
 #[derive(Debug)]
 pub(super) struct Announce {
     /// Bytes before the frame: a client's preface (RFC 9113 §3.4).
     preface: usize,
     limit: u32,
-    /// The preface and the frame, as far as they were written.
+    /// The preface and the frame, as far as `h2` has written them.
     written: BytesMut,
 }
 
@@ -117,7 +119,7 @@ impl Announce {
         }
     }
 
-    /// Takes what is written. Returns all that was, changed, once the frame is
+    /// Collects what is written. Returns all of it, modified, once the frame is
     /// complete.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Option<BytesMut> {
         self.written.extend_from_slice(bytes);

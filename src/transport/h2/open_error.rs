@@ -4,7 +4,7 @@ use h2::Reason;
 
 use crate::transport::StreamError;
 
-/// Why no answer came.
+/// Why a request got no usable response.
 #[derive(Debug)]
 pub(crate) struct OpenError {
     pub(crate) error: StreamError,
@@ -14,7 +14,7 @@ pub(crate) struct OpenError {
 }
 
 impl OpenError {
-    /// The answer is none.
+    /// An error for a malformed response.
     pub(super) fn fault(reason: Reason) -> Self {
         Self {
             error: StreamError::Reset {
@@ -25,7 +25,8 @@ impl OpenError {
         }
     }
 
-    /// More than [`MAX_INTERIM`](crate::transport::MAX_INTERIM).
+    /// An error for more than [`MAX_INTERIM`](crate::transport::MAX_INTERIM)
+    /// interim responses.
     pub(super) fn too_many_interim() -> Self {
         Self::fault(Reason::ENHANCE_YOUR_CALM)
     }

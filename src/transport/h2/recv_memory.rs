@@ -1,29 +1,30 @@
-//! What the streams of a connection hold, all together, and the connections of a
-//! process.
+//! Counts the memory that the streams of a connection, and the connections of a
+//! process, hold.
 //!
-//! A stream holds what was received and not read, the half of a message, and
-//! what was written and the peer does not take. Each is bounded, by its window,
-//! by the largest message and by the write buffer; the product of that with the
-//! number of streams is more than one peer should be able to take, and with the
-//! number of connections more than there is. So there is a sum for each
-//! connection and one for all, and where either is too large the stream that
-//! holds most gives way: of this connection, or of the one that holds most.
+//! A stream holds what was received and not read, an incomplete message, and
+//! what was written and not accepted by the peer. Each is limited: by the
+//! stream's window, the maximum message size and the write buffer. But that
+//! times the number of streams is more than one peer should be able to use, and
+//! times the number of connections more than there is. So there is one sum per
+//! connection and one for all of them. When either is too large, the stream
+//! that holds the most is closed: on this connection, or on the connection that
+//! holds the most.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Bytes by which a stream's share may be off: sockets with little to read are
-/// not counted at all, which would cost them two atomic operations a message.
+/// Accuracy of a stream's share, in bytes. WebSockets with little to read are
+/// not counted at all, which would cost them two atomic operations per message.
 pub(super) const STEP: usize = 16 * 1024;
 
-/// How long the reader of a stream that was picked out has to close it, before
-/// it is reset.
+/// How long the reader of a selected stream has to close it before it is reset.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
-/// What all HTTP/2 connections that share it may hold together, unread, in
-/// messages that are not complete, and unsent: see
-/// [`Http2Config::process_buffer`](crate::Http2Config::process_buffer).
+/// A memory limit that HTTP/2 connections share, for unread and unsent bytes
+/// and incomplete messages; see
+/// [`Http2Config::process_buffer`](crate::Http2Config::process_buffer). Clones
+/// share the limit.
 #[derive(Clone, Debug)]
 pub struct ProcessBuffer(Arc<Pool>);
 
@@ -43,11 +44,12 @@ struct Pool {
     connections: Mutex<Vec<Weak<dyn Holder>>>,
 }
 
-/// Connections after which those that are gone are forgotten.
+/// Number of connections from which on those that have ended are removed.
 const MANY: usize = 64;
 
 impl ProcessBuffer {
-    /// Bytes for all who are given a clone of it.
+    /// Creates a limit, in bytes, for all connections that are given a clone of
+    /// it.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Pool {
@@ -57,18 +59,19 @@ impl ProcessBuffer {
         }))
     }
 
-    /// Changes the limit, for all who share it.
+    /// Changes the limit, in bytes, for all connections that share it.
     pub fn set_limit(&self, bytes: usize) {
         self.0.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that are held now, counted to within 16 KiB a stream.
+    /// Returns how many bytes are held now, counted to within 16 KiB per
+    /// stream.
     #[must_use]
     pub fn held(&self) -> usize {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts a connection that begins.
+    /// Adds a connection.
     pub(super) fn join(&self, connection: &Arc<impl Holder + 'static>) {
         let connection = Arc::downgrade(connection);
         let mut connections = self
@@ -86,7 +89,7 @@ impl ProcessBuffer {
         self.held() > self.0.limit.load(Ordering::Relaxed)
     }
 
-    /// The connection that holds most.
+    /// Returns the connection that holds the most.
     pub(super) fn largest(&self) -> Option<Arc<dyn Holder>> {
         let connections = self
             .0
@@ -98,7 +101,7 @@ impl ProcessBuffer {
     }
 }
 
-/// One for all of the process that name no other.
+/// The limit of 2 GiB that all connections of the process share by default.
 impl Default for ProcessBuffer {
     fn default() -> Self {
         static PROCESS: LazyLock<ProcessBuffer> = LazyLock::new(|| ProcessBuffer::new(2 << 30));
@@ -106,7 +109,7 @@ impl Default for ProcessBuffer {
     }
 }
 
-/// Whether it is the same sum.
+/// Two values are equal if they share one limit.
 impl PartialEq for ProcessBuffer {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -118,9 +121,9 @@ impl Eq for ProcessBuffer {}
 /// The sum of a connection's shares, in bytes.
 pub(super) struct Held {
     bytes: AtomicUsize,
-    /// Held elsewhere for streams of this connection: by a bridge, for a socket's
-    /// other side. It is in the other connection's sum as well, and through that
-    /// one in the process's.
+    /// Bytes that are held elsewhere for streams of this connection: by a
+    /// bridge, for the other side of a WebSocket. They also count for the other
+    /// connection, and through that one for the process.
     elsewhere: AtomicUsize,
     limit: usize,
     process: ProcessBuffer,
@@ -140,17 +143,18 @@ impl Held {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether this connection holds too much.
+    /// Returns whether this connection holds too much.
     pub(super) fn is_over(&self) -> bool {
         self.bytes() + self.elsewhere.load(Ordering::Relaxed) > self.limit
     }
 
-    /// The others, if all connections together hold too much.
+    /// Returns the shared limit if all connections together exceed it.
     pub(super) fn process_if_over(&self) -> Option<&ProcessBuffer> {
         self.process.is_over().then_some(&self.process)
     }
 
-    /// Whether somebody holds too much.
+    /// Returns whether this connection or all connections together hold too
+    /// much.
     pub(super) fn is_too_much(&self) -> bool {
         self.is_over() || self.process.is_over()
     }
@@ -166,7 +170,8 @@ impl Held {
     }
 }
 
-/// What a connection counted goes with it, whatever became of its streams.
+/// A connection's bytes leave the shared sum with it, whatever became of its
+/// streams.
 impl Drop for Held {
     fn drop(&mut self) {
         self.sub(self.bytes());
@@ -176,16 +181,15 @@ impl Drop for Held {
 /// A stream's share, in bytes.
 #[derive(Default)]
 pub(super) struct Share {
-    /// Received, and not taken by the application: a window at most.
+    /// Bytes received and not taken by the application; a window at most.
     unread: u32,
-    /// KiB taken, as a part of a message that is not complete, and of one that
-    /// is being sent.
+    /// KiB of incomplete messages, received and being sent.
     parts: u32,
-    /// As far as it is in the sum.
+    /// The bytes that are included in the connection's sum.
     counted: u32,
-    /// Held elsewhere for this stream, as far as it is in that sum.
+    /// The bytes held elsewhere that are included in the connection's sum.
     elsewhere: u32,
-    /// The stream was picked out, or is over: it does not count any more.
+    /// The stream was selected for closing or is over, so it no longer counts.
     excepted: bool,
 }
 
@@ -194,12 +198,12 @@ impl Share {
         self.counted
     }
 
-    /// What ends with this stream, here and elsewhere.
+    /// Returns the bytes that closing this stream frees, here and elsewhere.
     pub(super) fn with_elsewhere(&self) -> usize {
         self.counted as usize + self.elsewhere as usize
     }
 
-    /// Counts what is held elsewhere for this stream.
+    /// Sets how many bytes are held elsewhere for this stream.
     pub(super) fn elsewhere(&mut self, held: &Held, bytes: usize) {
         let before = self.elsewhere;
         let now = match self.excepted {
@@ -228,9 +232,9 @@ impl Share {
         self.parts = (bytes / 1024).try_into().unwrap_or(u32::MAX);
     }
 
-    /// Brings the sum up to date. `more` is the memory for what waits for the
-    /// peer, and what is spare where received bytes wait.
-    /// Returns whether the stream counts for more or less than before.
+    /// Updates the sum. `more` is the memory of unsent bytes plus the unused
+    /// capacity of receive buffers. Returns whether the stream's share has
+    /// changed.
     pub(super) fn settle(&mut self, held: &Held, more: usize) -> bool {
         let now = self.unread as usize + self.parts as usize * 1024 + more;
         let before = self.counted as usize;
@@ -241,7 +245,7 @@ impl Share {
         true
     }
 
-    /// Takes the stream out of the sum, for good.
+    /// Removes the stream from the sum for good.
     pub(super) fn except(&mut self, held: &Held) {
         self.excepted = true;
         self.count(0, held);
@@ -258,7 +262,7 @@ impl Share {
     }
 }
 
-/// Whether a change of an assembled message is worth telling.
+/// Returns whether a change of the bytes held for messages has to be reported.
 pub(super) fn is_notable(before: usize, now: usize) -> bool {
     before.abs_diff(now) >= STEP || (now == 0 && before != 0)
 }
@@ -288,16 +292,16 @@ mod tests {
         assert_eq!((sum(), held.is_over()), (STEP, false));
         one.taken(STEP);
         one.settle(&held, 0);
-        assert_eq!(sum(), 0, "nothing is left of what was read");
+        assert_eq!(sum(), 0, "all bytes were read");
         other = Share::default();
         other.settle(&held, 2 * STEP);
         assert_eq!((sum(), process.held()), (2 * STEP, 2 * STEP), "unsent");
         other.elsewhere(&held, 80_000);
-        assert!(held.is_over(), "with what is held elsewhere");
+        assert!(held.is_over(), "including what is held elsewhere");
         assert_eq!(
             (sum(), process.held()),
             (2 * STEP, 2 * STEP),
-            "counted there"
+            "counted by the other connection"
         );
         assert_eq!(other.with_elsewhere(), 2 * STEP + 80_000);
         other.except(&held);
@@ -306,6 +310,6 @@ mod tests {
         assert!(!held.is_over(), "the stream is over");
         one.settle(&held, STEP);
         drop(held);
-        assert_eq!(process.held(), 0, "nothing is left of a connection");
+        assert_eq!(process.held(), 0, "the connection is gone");
     }
 }

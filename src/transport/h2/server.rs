@@ -23,8 +23,8 @@ use crate::transport::linger::{LINGER_BYTES, linger};
 use crate::transport::prefix::PREFACE;
 use crate::transport::{BoxIo, StreamError, Transport};
 
-/// Streams that were reset before `h2` handed them over: more than a turn can
-/// read, after which they are handed over all.
+/// Number of streams that may be reset before `h2` has delivered them. More
+/// than a turn can read, after which all are delivered.
 const PENDING_RESETS: usize = 1 << 16;
 
 /// A server connection after its handshake.
@@ -37,13 +37,13 @@ pub(crate) struct H2Server {
     max_streams: u32,
 }
 
-/// A request that waits for its answer.
+/// A received request.
 pub(crate) struct H2Incoming {
     pub(crate) parts: request::Parts,
     pub(crate) responder: H2Responder,
 }
 
-/// Answers a request. Dropped before, the request's stream is reset.
+/// Sends the response to a request. Dropping it without one resets the stream.
 pub(crate) struct H2Responder {
     body: RecvStream,
     respond: SendResponse<SendBuf>,
@@ -51,9 +51,10 @@ pub(crate) struct H2Responder {
 }
 
 impl H2Server {
-    /// Starts HTTP/2 on `io`, advertising RFC 8441 if `extended_connect`. The
-    /// connection ends when it was without streams for the `idle` time. The
-    /// client's SETTINGS and each of its header blocks get `patience`.
+    /// Starts HTTP/2 on `io`, announcing RFC 8441 if `extended_connect`. The
+    /// connection ends once it had no streams for the `idle` time. `patience`
+    /// is the time limit for the client's SETTINGS and for each of its header
+    /// blocks.
     pub(crate) async fn handshake(
         io: BoxIo,
         config: &Http2Config,
@@ -103,9 +104,10 @@ impl H2Server {
         &self.handle
     }
 
-    /// Moves the connection until it ends, handing each request to
-    /// `on_request`. When `drain` is done, GOAWAY says that no new stream
-    /// is taken (RFC 9113 §6.8) and the connection ends with its last stream.
+    /// Drives the connection until it ends, passing each request to
+    /// `on_request`. Once `drain` is done, GOAWAY announces that no new streams
+    /// are accepted (RFC 9113 §6.8), and the connection ends with its last
+    /// stream.
     pub(crate) async fn run<F>(
         self,
         on_request: F,
@@ -142,10 +144,10 @@ impl H2Server {
             Err(end::Error::H2(error)) => error.is_go_away() && !error.is_remote(),
             _ => false,
         };
-        // The sockets do not wait for a client that does not go.
+        // The WebSockets do not wait for a client that stays connected.
         drop(driver);
         if said_goodbye {
-            // For our GOAWAY to arrive.
+            // So that the GOAWAY arrives.
             linger(io, LINGER_BYTES).await;
         }
         Ok(ended?)
@@ -157,7 +159,7 @@ impl H2Incoming {
         self.responder.transport()
     }
 
-    /// The `:protocol` of an extended CONNECT (RFC 8441 §4).
+    /// Returns the `:protocol` of an extended CONNECT (RFC 8441 §4).
     pub(crate) fn protocol(&self) -> Option<&str> {
         self.parts
             .extensions
@@ -165,20 +167,20 @@ impl H2Incoming {
             .map(Protocol::as_str)
     }
 
-    /// Fails for a header list that is larger than this side announced.
+    /// Returns an error if the header list is larger than this side announced.
     pub(crate) fn check_header_list(&self) -> Result<(), TooLarge> {
         let size = header_list::of_parts(&self.parts, self.protocol());
         TooLarge::check(size, self.responder.handle.max_header_list)
     }
 
-    /// Whether the client ended the stream with its request.
+    /// Returns whether the client ended the stream with its request.
     pub(crate) fn is_ended(&self) -> bool {
         self.responder.body.is_end_stream()
     }
 }
 
 impl H2Responder {
-    /// Who looks at the connection.
+    /// Returns the metrics and the span of the connection.
     pub(crate) fn observed(&self) -> &Observed {
         self.handle.observed()
     }
@@ -190,19 +192,19 @@ impl H2Responder {
         }
     }
 
-    /// Ready when nobody waits for the answer any more.
+    /// Polls for the client's reset of the stream.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.respond.poll_reset(cx).map(|_| ())
     }
 
-    /// Answers with `response` and keeps the stream open for a WebSocket.
+    /// Sends `response` and keeps the stream open for a WebSocket.
     pub(crate) fn accept(mut self, response: Response<()>) -> Result<H2Stream, StreamError> {
         let send = send_head(&self.handle, &mut self.respond, response, false)?;
         Ok(H2Stream::new(self.handle, send, self.body))
     }
 
-    /// Answers an ordinary request. The response's body goes to the returned
-    /// half, unless `end` says there is none.
+    /// Sends the head of a response to a plain HTTP request. Its body is sent
+    /// on the returned stream, unless `end` is set.
     pub(crate) fn respond(
         mut self,
         response: Response<()>,
@@ -211,12 +213,12 @@ impl H2Responder {
         send_head(&self.handle, &mut self.respond, response, end)
     }
 
-    /// What all streams of the connection share.
+    /// Returns the handle of the connection.
     pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
         &self.handle
     }
 
-    /// Splits off the body of an ordinary request.
+    /// Splits off the body of a plain HTTP request.
     pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<SendBuf>, Arc<ConnectionHandle>) {
         (self.body, self.respond, self.handle)
     }
@@ -227,8 +229,8 @@ impl H2Responder {
     }
 }
 
-/// Answers with `response`, or where that is more than the client takes, with a
-/// 500 that says nothing else.
+/// Sends the head of `response`, or an empty 500 if the head is larger than the
+/// client accepts.
 pub(crate) fn send_head(
     handle: &ConnectionHandle,
     respond: &mut SendResponse<SendBuf>,
@@ -256,7 +258,7 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, mut respond)))) => {
-                    // Nobody waits for an answer: reset in the same turn.
+                    // Already reset, in the same turn.
                     if matches!(respond.poll_reset(cx), Poll::Ready(Ok(_))) {
                         continue;
                     }
@@ -283,7 +285,7 @@ impl<F: FnMut(H2Incoming)> driver::Connection for ServerConnection<F> {
         self.connection.has_streams()
     }
 
-    /// Cuts nothing, whatever comes meanwhile (RFC 9113 §6.8).
+    /// Interrupts no stream, even if one is opened meanwhile (RFC 9113 §6.8).
     fn retire(&mut self) -> bool {
         self.connection.graceful_shutdown();
         true

@@ -1,5 +1,5 @@
-//! The part of a turn that is not about moving data: timers, limits and the
-//! state of the peer.
+//! The part of a driver's turn that does not move data: timers, memory limits
+//! and the state of the peer.
 
 use std::cmp::Reverse;
 use std::future::Future;
@@ -15,23 +15,24 @@ use crate::transport::h2::handle::stream::Shared;
 use crate::transport::h2::keep_alive::Verdict;
 use crate::transport::h2::recv_memory;
 
+/// A time limit of a stream.
 pub(super) struct Timer {
     pub(super) at: Instant,
     pub(super) stream: Arc<Shared>,
     pub(super) rings: Rings,
 }
 
-/// What a stream's time is over for.
+/// The purpose of a timer.
 #[derive(Clone, Copy)]
 pub(super) enum Rings {
-    /// Its peer's end.
+    /// The stream was released and must be over.
     Finish,
-    /// Its reader, to close it because it holds too much.
+    /// The stream holds too much and must have been closed.
     Overload,
 }
 
 impl<C: Connection> Driver<C> {
-    /// Ends the streams whose grace is over.
+    /// Resets the streams whose time is up.
     pub(super) fn expire(&mut self) {
         while let Some(Reverse(timer)) = self.timers.peek() {
             let now = Instant::now();
@@ -47,7 +48,7 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    /// Ends those who hold most, for as long as all together hold too much.
+    /// Closes the streams that hold the most until the limits are met.
     pub(super) fn relieve(&mut self) {
         while self.handle.held.is_too_much() {
             if !self.handle.held.is_over()
@@ -70,9 +71,8 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    /// Sees to it that there is a turn when the next grace, the wait for a
-    /// PING's answer, or a time of the connection's life is over. Last in a
-    /// turn, because streams begin theirs within it.
+    /// Sets the timer for the next deadline. Last in a turn, because streams
+    /// get theirs within it.
     pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
         let timer = self.timers.peek().map(|Reverse(timer)| timer.at);
         let budget = self.budget.deadline(&self.pings);
@@ -96,8 +96,8 @@ impl<C: Connection> Driver<C> {
         }
     }
 
-    /// Finds out, after everything that came was read, whether the peer still
-    /// lives and whether the connection is still of use.
+    /// Checks, after everything received was read, whether the peer is still
+    /// there and whether the connection is still used.
     pub(super) fn check_life(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let Some(connection) = &mut self.connection else {
             return Ok(());
@@ -116,7 +116,7 @@ impl<C: Connection> Driver<C> {
                 self.handle.ends_by(StreamError::KeepAlive);
                 return Err(Error::KeepAlive);
             }
-            // The peer had as long again to take our farewell.
+            // The peer had the idle time once more to receive the GOAWAY.
             Verdict::Idle if self.retiring => return Err(Error::Ended),
             Verdict::Idle => {
                 self.retiring = connection.retire();
@@ -126,7 +126,8 @@ impl<C: Connection> Driver<C> {
         Ok(())
     }
 
-    /// Gives up a peer that floods, or that does not finish what it began.
+    /// Ends the connection of a peer that floods, or that does not complete
+    /// what it began.
     pub(super) fn check_peer(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         if self.given_up.is_some() {
             return Ok(());

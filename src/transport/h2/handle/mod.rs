@@ -1,4 +1,10 @@
-//! The meeting point of a connection's driver and its streams.
+//! What the application's tasks and the driver of a connection share.
+//!
+//! A connection's [handle](ConnectionHandle) and its [streams](stream) are one
+//! object graph and therefore one folder: the handle lists the streams, each
+//! stream refers to its handle, and the buffers that a stream has given to `h2`
+//! refer to the stream.
+
 mod slots;
 pub(super) mod stream;
 mod unresponsive;
@@ -30,40 +36,40 @@ pub(super) enum Side {
     Server,
 }
 
-/// What all streams of a connection share with its driver.
+/// The state that all streams of a connection share with its driver.
 ///
-/// Application tasks never touch `h2`: they leave bytes in their own stream
-/// and list it here; the driver, the only user of the lock inside `h2`, takes
-/// them from there. Received bytes go the other way.
+/// Application tasks never touch `h2`. They leave bytes in their own stream and
+/// list it here; the driver, the only user of the lock inside `h2`, takes them
+/// from there. Received bytes go the other way.
 pub(crate) struct ConnectionHandle {
     ready: Mutex<Ready>,
     driver: AtomicWaker,
-    /// The driver is in its turn and looks at the list before it sleeps.
+    /// The driver is in a turn and will check the list before it sleeps.
     driving: AtomicBool,
-    /// `h2`, the I/O object or a socket has asked for a turn.
+    /// `h2`, the I/O object or a WebSocket has requested a turn.
     asked: AtomicBool,
     opened: AtomicU64,
     pub(super) observed: Observed,
     pub(super) side: Side,
-    /// Bytes of receive window handed back at a time.
+    /// Bytes of receive window that are returned at a time.
     pub(super) release_step: usize,
-    /// What the streams hold of what was received.
+    /// Memory that the streams hold.
     pub(super) held: Held,
-    /// Bytes of a header list that this side accepts.
+    /// Largest header list that this side accepts, in bytes.
     pub(super) max_header_list: u32,
-    /// Bytes a stream's outgoing buffer may hold before writers wait.
+    /// Bytes that a stream's outgoing buffer may hold before writers wait.
     pub(super) write_buffer: usize,
-    /// All streams, so that a drain reaches those that nothing happens on.
+    /// All streams, so that a drain also reaches those without traffic.
     streams: Mutex<Slab<Weak<Shared>>>,
     draining: AtomicBool,
-    /// Streams that count against the peer's limit: asked for or open.
+    /// Streams that count against the peer's limit: requested or open.
     pub(super) slots: Slots,
     pub(super) unresponsive: Unresponsive,
     ended: Notify,
-    /// Told when all that `h2` may send has been written.
+    /// Notified when everything that `h2` may send has been written.
     written: Notify,
     wire: CoalescingIo,
-    /// Why the connection ended, as far as its driver knows.
+    /// Why the connection ended, as far as the driver knows.
     ending: OnceLock<StreamError>,
 }
 
@@ -73,7 +79,7 @@ struct Ready {
     closed: bool,
 }
 
-/// The driver has ended: nobody will look at the list again.
+/// The error of an operation that needs the driver, which has ended.
 pub(super) struct DriverGone;
 
 impl ConnectionHandle {
@@ -94,7 +100,7 @@ impl ConnectionHandle {
             release_step: config.release_step(config.max_concurrent_streams),
             held: Held::new(config.connection_buffer, config.process_buffer.clone()),
             max_header_list: config.max_header_list_size,
-            // Beyond this a stream does not count: no limit.
+            // A stream does not count beyond this, so it means no limit.
             write_buffer: config.write_buffer.min(u32::MAX as usize),
             streams: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -111,8 +117,9 @@ impl ConnectionHandle {
         let _ = self.ending.set(error);
     }
 
-    /// What a stream's error comes from: `h2` tells the streams that the
-    /// connection broke, and only its driver that the peer's GOAWAY said why.
+    /// Returns the cause of a stream's error. `h2` reports to the streams only
+    /// that the connection broke, and to the driver alone that the peer's
+    /// GOAWAY gave a reason.
     pub(super) fn why(&self, error: StreamError) -> StreamError {
         match (error, self.ending.get()) {
             (StreamError::Io(error), Some(StreamError::Io(_))) => StreamError::Io(error),
@@ -125,7 +132,8 @@ impl ConnectionHandle {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists a stream for the driver and wakes it where nobody else has.
+    /// Lists a stream for the driver, and wakes the driver if the list was
+    /// empty.
     pub(super) fn list(&self, stream: Arc<Shared>) -> Result<(), DriverGone> {
         let first = {
             let mut ready = self.ready();
@@ -141,7 +149,7 @@ impl ConnectionHandle {
         Ok(())
     }
 
-    /// Asks for a turn of the driver, for something that is not on the list.
+    /// Requests a turn of the driver for something that is not in the list.
     pub(super) fn ask(&self) {
         self.asked.store(true, Ordering::SeqCst);
         self.wake_driver();
@@ -149,25 +157,26 @@ impl ConnectionHandle {
 
     fn wake_driver(&self) {
         // Pairs with the fence in `leave`: either the driver sees the list, or
-        // we see that it has left.
+        // this task sees that the driver has left.
         fence(Ordering::SeqCst);
         if !self.driving.load(Ordering::SeqCst) {
             self.driver.wake();
         }
     }
 
-    /// The driver's turn begins.
+    /// Begins a turn of the driver.
     pub(super) fn enter(&self, waker: &Waker) {
         self.driver.register(waker);
         self.driving.store(true, Ordering::SeqCst);
     }
 
-    /// Whatever was asked for until now is about to be done.
+    /// Notes that everything requested until now is about to be done.
     pub(super) fn answers(&self) {
         self.asked.store(false, Ordering::SeqCst);
     }
 
-    /// The driver's turn ends. Returns whether there is a reason for another.
+    /// Ends a turn of the driver. Returns whether there is a reason for
+    /// another.
     pub(super) fn leave(&self) -> bool {
         self.driving.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -184,7 +193,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// Nobody will look at the list again.
+    /// Closes the list when the driver ends, and returns the streams in it.
     pub(super) fn close(&self) -> Vec<Arc<Shared>> {
         let mut ready = self.ready();
         ready.closed = true;
@@ -195,22 +204,22 @@ impl ConnectionHandle {
     /// Waits for the end of the connection. Cancel safe.
     pub(crate) async fn ended(&self) {
         let mut ended = std::pin::pin!(self.ended.notified());
-        // Counted from here on, so that an end right after the look is seen.
+        // Registered before the check, so that an end right after it is seen.
         ended.as_mut().enable();
         if self.is_open() {
             ended.await;
         }
     }
 
-    /// `h2` has written all that it may send.
+    /// Notes that `h2` has written everything it may send.
     pub(super) fn written(&self) {
         self.written.notify_waiters();
     }
 
-    /// Waits until all that `h2` may send by now has been written, or until the
-    /// end of the connection. Cancel safe.
+    /// Waits until everything that `h2` may send by now has been written, or
+    /// until the connection has ended. Cancel safe.
     pub(crate) async fn flushed(&self) {
-        // The turn that is under way may have come too early.
+        // The current turn may have begun too early.
         for _ in 0..2 {
             let mut written = std::pin::pin!(self.written.notified());
             written.as_mut().enable();
@@ -226,7 +235,7 @@ impl ConnectionHandle {
         self.observed.info.id
     }
 
-    /// Who looks at this connection.
+    /// Returns the metrics and the span of this connection.
     pub(crate) fn observed(&self) -> &Observed {
         &self.observed
     }
@@ -235,10 +244,10 @@ impl ConnectionHandle {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new stream in; the key is for [`closed`](Self::closed).
+    /// Registers a new stream. Returns the key for [`closed`](Self::closed).
     pub(super) fn opened(&self, stream: Weak<Shared>) -> u32 {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        // Fits: there are no more stream identifiers.
+        // Fits: stream identifiers have 31 bits.
         self.streams().insert(stream) as u32
     }
 
@@ -249,12 +258,12 @@ impl ConnectionHandle {
         }
     }
 
-    /// WebSocket streams that have not ended.
+    /// Returns the number of open WebSocket streams.
     pub(crate) fn open_streams(&self) -> u64 {
         self.streams().len() as u64
     }
 
-    /// The stream that holds most.
+    /// Returns the stream that holds the most.
     pub(super) fn largest_holder(&self) -> Option<Arc<Shared>> {
         let streams: Vec<_> = self.streams().iter().map(|(_, s)| s.clone()).collect();
         let holders = streams.iter().filter_map(Weak::upgrade);
@@ -264,7 +273,7 @@ impl ConnectionHandle {
         (held > 0).then_some(largest)
     }
 
-    /// Asks all sockets, present and future, to close.
+    /// Asks all WebSockets, present and future, to close.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         let streams: Vec<_> = self.streams().iter().map(|(_, s)| s.clone()).collect();
@@ -281,7 +290,8 @@ impl ConnectionHandle {
         !self.ready().closed
     }
 
-    /// Whether the peer sent GOAWAY: no new stream will be taken.
+    /// Returns whether the peer sent GOAWAY, after which it accepts no new
+    /// streams.
     pub(crate) fn is_going_away(&self) -> bool {
         self.wire.counts().0.goaways > 0
     }
@@ -305,11 +315,12 @@ impl ConnectionHandle {
         self.wire.counts().0.bytes
     }
 
-    /// Fails for a header list that the peer would not take.
+    /// Returns an error if a header list is larger than the peer accepts.
     pub(super) fn check_header_list(&self, size: usize) -> Result<(), TooLarge> {
         let unknown = match self.side {
             Side::Client => header_list::PRUDENT,
-            // Clients take what they asked for, and announce what they do not.
+            // Clients accept what they requested, and announce what they do
+            // not.
             Side::Server => u32::MAX,
         };
         let limit = self.wire.counts().0.header_list.unwrap_or(unknown);
@@ -345,12 +356,12 @@ impl Holder for ConnectionHandle {
     }
 }
 
-/// What `h2` wakes for its connection.
+/// The waker that `h2` gets for its connection.
 ///
-/// It does so at each frame that it is given, most of which come from the
+/// `h2` wakes it for each frame that it is given, most of which come from the
 /// driver itself. A task that wakes itself is queued again, and a runtime with
-/// several workers then wakes another of them to take it: a system call, and a
-/// connection that moves from core to core.
+/// several workers then wakes another worker to run it: that costs a system
+/// call, and moves the connection from core to core.
 impl Wake for ConnectionHandle {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -363,7 +374,7 @@ impl Wake for ConnectionHandle {
 
 impl std::fmt::Debug for ConnectionHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub")
+        f.debug_struct("ConnectionHandle")
             .field("id", &self.id())
             .field("side", &self.side)
             .field("open", &self.open_streams())
@@ -396,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_at_work_is_asked_and_not_woken() {
+    fn a_driver_in_a_turn_is_not_woken() {
         let (handle, counter) = (handle(), Arc::new(Counter(AtomicUsize::new(0))));
         let woken = || counter.0.load(Ordering::SeqCst);
         let driver = Waker::from(counter.clone());
@@ -405,20 +416,23 @@ mod tests {
         handle.enter(&driver);
         asking.wake_by_ref();
         handle.answers();
-        assert!(!handle.leave(), "h2 had its turn after it asked");
+        assert!(!handle.leave(), "h2 was polled after its request");
 
         handle.enter(&driver);
         handle.answers();
         asking.wake_by_ref();
-        assert!(handle.leave(), "h2 asked after its turn");
+        assert!(handle.leave(), "h2 requested a turn after it was polled");
         assert_eq!(woken(), 0);
 
         handle.enter(&driver);
         handle.answers();
         handle.ask();
-        assert!(handle.leave(), "a socket asked after its turn");
+        assert!(
+            handle.leave(),
+            "a WebSocket requested a turn after the service"
+        );
 
         asking.wake_by_ref();
-        assert_eq!(woken(), 1, "nobody is at work");
+        assert_eq!(woken(), 1, "no turn is in progress");
     }
 }

@@ -1,5 +1,5 @@
-//! One stream of an HTTP/2 connection: what the application's [`app_half`] and the
-//! connection's driver have in common, and the driver's side of it.
+//! A stream of an HTTP/2 connection: what the application's [half](app_half)
+//! and the driver share, and the driver's side of it.
 
 mod app_half;
 mod send_buf;
@@ -23,46 +23,50 @@ pub(in crate::transport::h2) use self::state::{Bounds, Handles};
 use self::state::{End, Fed, State};
 use self::waiters::Waiters;
 
-/// In the handle's list of those that have something to do.
+/// Flag: the stream is in the handle's list for the driver.
 const LISTED: u8 = 1;
 
-/// `h2` has received something, or has something to say.
+/// Flag: `h2` has received something, or has an event to report.
 const WOKEN: u8 = 2;
 
 pub(in crate::transport::h2) struct Shared {
     handle: Arc<ConnectionHandle>,
-    /// In the handle's list of all streams.
+    /// Key in the handle's list of all streams.
     key: u32,
-    /// [`LISTED`] and [`WOKEN`]: in one place, for who sets the second one and
-    /// finds the first one set relies on the look that takes both.
+    /// [`LISTED`] and [`WOKEN`], in one atomic: a task that sets the second and
+    /// finds the first already set relies on the driver taking both at once.
     flags: AtomicU8,
-    /// Bytes of memory in the hands of `h2`: of less than [`QUEUED`] and a
-    /// [`PIECE`].
+    /// Memory of the pieces that `h2` holds, in bytes: of less than
+    /// [`QUEUED`](state::QUEUED) bytes plus one [`PIECE`](state::PIECE).
     queued: AtomicU32,
-    /// What the stream counts for at present, to be read without the lock.
+    /// The bytes that the stream counts for, readable without the lock.
     counted: AtomicU32,
-    /// There is more to send once `h2` has sent what it has.
+    /// The stream has something to do once `h2` has sent what it holds.
     more: AtomicBool,
-    /// In the driver's queue of those that have much to send. The driver's own.
+    /// Whether it is in the driver's queue of streams with much to send. Used
+    /// by the driver only.
     queues: AtomicBool,
-    /// The [`ReadQuota`](super::read_quota::ReadQuota)'s round that it counted in.
+    /// The last round of the
+    /// [`ReadQuota`](crate::transport::h2::read_quota::ReadQuota) in which it
+    /// counted.
     round: AtomicU8,
     state: Mutex<State>,
 }
 
-/// What came of a look at a stream.
+/// The outcome of servicing a stream.
 #[derive(Default)]
 pub(in crate::transport::h2) struct Serviced {
-    /// The stream is over. The handles are kept until what they queued is
-    /// written: `h2` drops the tail of a stream whose handles are gone.
+    /// Set if the stream is over. The handles are kept until what they queued
+    /// is written, because `h2` discards the rest of a stream whose handles
+    /// were dropped.
     pub(in crate::transport::h2) over: Option<Handles>,
-    /// Was not fed, and has something for the peer.
+    /// The stream has data to send and was not given the chance.
     pub(in crate::transport::h2) hungry: bool,
-    /// Has much for the peer, and waits for its turn.
+    /// The stream has much to send and has to wait for its turn.
     pub(in crate::transport::h2) queues: bool,
-    /// A reader was woken, who may well answer.
+    /// A reader was woken, which is likely to reply.
     pub(in crate::transport::h2) woke_reader: bool,
-    /// The stream must be over at this time, as far as is known now.
+    /// The time at which the stream must be over, if it was set just now.
     pub(in crate::transport::h2) until: Option<Instant>,
 }
 
@@ -71,8 +75,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the driver to look at this stream. Not to be called with the
-    /// state locked.
+    /// Lists the stream for the driver. Not to be called with the state locked.
     fn list(self: &Arc<Self>) {
         self.list_with(0);
     }
@@ -83,13 +86,14 @@ impl Shared {
         }
     }
 
-    /// Returns whether the stream was not listed.
+    /// Sets flags. Returns whether the stream was not listed before.
     fn set(&self, flags: u8) -> bool {
         self.flags.fetch_or(flags, Ordering::AcqRel) & LISTED == 0
     }
 
-    /// As [`list`](Self::list), from inside `h2`, whose locks are held. A
-    /// driver that is gone has failed all streams that `h2` knew.
+    /// As [`list`](Self::list), for calls from within `h2`, whose locks are
+    /// held. If the driver is gone, it has already failed all streams that `h2`
+    /// knew.
     fn list_from_h2(self: Arc<Self>, flags: u8) {
         if self.set(LISTED | flags) {
             let handle = self.handle.clone();
@@ -97,26 +101,27 @@ impl Shared {
         }
     }
 
-    /// `h2` is done with a piece.
+    /// Notes that `h2` has released a piece.
     pub(in crate::transport::h2) fn piece_left(self: Arc<Self>, held: usize) {
-        // With `more` set and then this looked at, in `has_left` and where a
-        // stream is fed: one of the two sees the other.
+        // `has_left` and `try_feed` set `more` before they read `queued`, so
+        // one of the two sides sees the other's change.
         let queued = self.queued.fetch_sub(held as u32, Ordering::SeqCst) as usize;
-        // What counted as held counts no more.
+        // The bytes that the stream counts for may drop to zero.
         let settles = queued >= STEP && queued - held < STEP;
         if settles || self.more.load(Ordering::SeqCst) {
             self.list_from_h2(0);
         }
     }
 
-    /// Whether `h2` has nothing of this stream's left; if not, it is listed
-    /// when that is so.
+    /// Returns whether `h2` holds nothing of this stream; if it does, the
+    /// stream is listed once that changes.
     fn has_left(&self) -> bool {
         self.more.store(true, Ordering::SeqCst);
         self.queued.load(Ordering::SeqCst) == 0
     }
 
-    /// Returns whether the stream was not marked with this round before.
+    /// Marks the stream with a round. Returns whether it did not have that
+    /// mark.
     pub(in crate::transport::h2) fn mark(&self, round: u8) -> bool {
         self.round.swap(round, Ordering::Relaxed) != round
     }
@@ -127,12 +132,13 @@ impl Shared {
         woken.wake();
     }
 
-    /// Notes that it is in the driver's queue. Returns whether it was not.
+    /// Notes that the stream is in the driver's queue. Returns whether it was
+    /// not.
     pub(in crate::transport::h2) fn enqueue(&self) -> bool {
         !self.queues.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes that it has left the driver's queue.
+    /// Notes that the stream has left the driver's queue.
     pub(in crate::transport::h2) fn dequeue(&self) {
         self.queues.store(false, Ordering::Relaxed);
     }
@@ -141,9 +147,9 @@ impl Shared {
         self.lock().handles.is_some()
     }
 
-    /// The driver's look at a stream: takes what `h2` received, hands window
-    /// back, and, given the `bounds` to do so within, gives it what the
-    /// application wrote.
+    /// Services the stream, in the driver's task: takes what `h2` received,
+    /// returns window to the peer and, within `bounds` if given, hands to `h2`
+    /// what the application wrote.
     pub(in crate::transport::h2) fn service(
         self: &Arc<Self>,
         bounds: Option<Bounds<'_>>,
@@ -190,14 +196,15 @@ impl Shared {
         serviced
     }
 
-    /// Bytes that it holds, as far as they are counted.
+    /// Returns the bytes that the stream counts for.
     pub(in crate::transport::h2) fn held(&self) -> usize {
         self.lock().share.with_elsewhere()
     }
 
-    /// Drops what was received, now and from here on. The reader is told, and
-    /// closes; the writer is not held up by it. Where it holds unsent bytes, too,
-    /// the peer would not take a Close frame either: the stream is reset.
+    /// Discards what was received, now and from here on. The reader gets an
+    /// error and closes; the writer can still send. If the stream also holds
+    /// unsent bytes, the peer would not read a Close frame either, so it is
+    /// reset.
     pub(in crate::transport::h2) fn overload(&self) {
         let mut state = self.lock();
         state.ending().overloaded = true;
@@ -218,7 +225,7 @@ impl Shared {
         waiters.wake();
     }
 
-    /// Nobody closed an overloaded stream.
+    /// Resets an overloaded stream that was not closed in time.
     pub(in crate::transport::h2) fn expire_overloaded(&self) {
         let mut state = self.lock();
         if state.finish().is_none()
@@ -230,7 +237,8 @@ impl Shared {
         }
     }
 
-    /// A time after [`finish`](H2Stream::finish) is up.
+    /// Resets a stream that was not over in time after
+    /// [`finish`](H2Stream::finish).
     pub(in crate::transport::h2) fn expire(&self, now: Instant) {
         let mut state = self.lock();
         let until = state.ending.as_ref().and_then(|ending| ending.until);
@@ -240,8 +248,8 @@ impl Shared {
             state.outgoing.clear();
             state.share.except(&self.handle.held);
             let reason = match self.handle.side {
-                // Our answer was complete, the peer's leftovers are unwanted
-                // (RFC 9113 §8.1).
+                // The response was complete, and the rest of the request is
+                // not needed (RFC 9113 §8.1).
                 Side::Server if state.end == End::Sent && self.has_left() => Reason::NO_ERROR,
                 _ => Reason::CANCEL,
             };
@@ -251,7 +259,7 @@ impl Shared {
         }
     }
 
-    /// The connection is gone.
+    /// Fails the stream because the connection has ended.
     pub(in crate::transport::h2) fn fail(&self, error: &StreamError) {
         let mut state = self.lock();
         if let Some(handles) = state.handles.take() {

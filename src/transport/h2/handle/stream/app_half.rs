@@ -16,44 +16,44 @@ use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::h2::recv_memory::{self, Share};
 use crate::transport::{Finish, StreamError, Transport};
 
-/// Handed over at a time, in bytes, from which on as much is expected again:
-/// the encoder asks for less than this by itself.
+/// If at least this many bytes are handed over at a time, as many are expected
+/// again and allocated at once. The encoder itself allocates for less.
 const BURST: u32 = 128;
 
 const KIB: usize = 1024;
 
-/// Room behind a burst, in bytes: the longest header is made room for.
+/// Extra room after a burst, in bytes: the encoder reserves the longest header.
 const SLACK: usize = 16;
 
-/// The application's half.
+/// The application's half of a stream.
 pub(crate) struct H2Stream {
     shared: Arc<Shared>,
     id: u32,
-    /// KiB of a message that is not complete, as far as the connection knows.
+    /// KiB held for incomplete messages, as last reported to the connection.
     held: u32,
     unsent: Unsent,
 }
 
-/// What the application wrote and the driver has not been given: however many
-/// messages, they are handed over in one turn of the lock.
+/// What the application has written and not handed over yet. However many
+/// messages there are, they are handed over under one lock.
 #[derive(Default)]
 struct Unsent {
     own: Outgoing,
-    /// Length of the shared buffer when it was last looked at: it has only
-    /// shrunk since.
+    /// Length of the shared buffer when it was last read; it has only shrunk
+    /// since.
     behind: u32,
-    /// Bytes handed over last that had been gathered here, up to [`EAGER`].
+    /// Number of collected bytes that were handed over last, up to [`EAGER`].
     burst: u32,
 }
 
 impl Unsent {
-    /// Bytes between the application and `h2`, at most.
+    /// Returns an upper bound of the bytes between the application and `h2`.
     fn len(&self) -> usize {
         (self.behind as usize).saturating_add(self.own.len())
     }
 
-    /// To be written to. The next burst is expected to be like the last: a
-    /// buffer that grows is copied again and again.
+    /// Returns the buffer to write to. The next burst is expected to be like
+    /// the last, because a buffer that grows is copied again and again.
     #[inline]
     fn buffer(&mut self) -> &mut Outgoing {
         if self.burst >= BURST && self.own.is_empty() {
@@ -66,13 +66,14 @@ impl Unsent {
         self.behind = len.try_into().unwrap_or(u32::MAX);
     }
 
-    /// Returns whether there is something for the driver.
+    /// Moves the bytes to the shared buffer. Returns whether the driver has to
+    /// be notified.
     fn hand_over(&mut self, state: &mut State) -> bool {
         if self.own.is_empty() {
             return false;
         }
         if state.handles.is_none() || state.end != End::Open {
-            // `poll_room` looks and reports it; nothing may pile up meanwhile.
+            // `poll_room` reports the error; nothing may pile up meanwhile.
             self.own.clear();
             self.behind = u32::MAX;
             return false;
@@ -95,7 +96,7 @@ impl H2Stream {
         let shared = Arc::new_cyclic(|shared| Shared {
             key: handle.opened(shared.clone()),
             handle,
-            // The driver's first look registers with `h2`.
+            // The first service registers with `h2`.
             flags: AtomicU8::new(WOKEN),
             queued: AtomicU32::new(0),
             counted: AtomicU32::new(0),
@@ -123,7 +124,8 @@ impl H2Stream {
         }
     }
 
-    /// The peer has answered the request of a stream that was made without.
+    /// Adds the receiving direction, once the peer has responded to the
+    /// request.
     pub(in crate::transport::h2) fn answered(&self, recv: RecvStream) {
         if let Some(handles) = &mut self.shared.lock().handles {
             handles.recv = Some(recv);
@@ -131,8 +133,8 @@ impl H2Stream {
         self.shared.list_with(WOKEN);
     }
 
-    /// Leaves the stream to whoever reads the rest of it, with what was
-    /// written unsent.
+    /// Releases the stream without ending it, for a response whose body is read
+    /// elsewhere. Unsent bytes are discarded.
     pub(in crate::transport::h2) fn disown(self) {
         let mut state = self.shared.lock();
         let handles = state.handles.take();
@@ -185,6 +187,7 @@ impl H2Stream {
         }
         Poll::Pending
     }
+
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
         let mut state = self.shared.lock();
         if state.is_overloaded() {
@@ -199,8 +202,8 @@ impl H2Stream {
         Poll::Pending
     }
 
-    /// Tells how many bytes are kept for messages that are not complete: of what
-    /// was read, and of what is to be written.
+    /// Reports how many bytes are held for incomplete messages, both received
+    /// and to be sent.
     pub(crate) fn hold(&mut self, bytes: usize) {
         if !recv_memory::is_notable(self.held as usize * KIB, bytes) {
             return;
@@ -215,14 +218,14 @@ impl H2Stream {
         }
     }
 
-    /// Bytes that the stream counts for, to within 16 KiB.
+    /// Returns the bytes that the stream counts for, to within 16 KiB.
     pub(crate) fn counted(&self) -> usize {
         self.shared.counted.load(Ordering::Relaxed) as usize
     }
 
-    /// Has bytes that are held elsewhere for this stream count here too: what is
-    /// held for one peer's sake is bounded by that peer's connection. Instead of
-    /// [`hold`](Self::hold).
+    /// Counts bytes here that are held elsewhere for this stream: what is held
+    /// for the sake of one peer is limited by that peer's connection. Used
+    /// instead of [`hold`](Self::hold).
     pub(crate) fn held_elsewhere(&mut self, bytes: usize) {
         if !recv_memory::is_notable(self.held as usize * KIB, bytes) {
             return;
@@ -248,7 +251,7 @@ impl H2Stream {
         self.shared.lock().waiters.writer_leaves()
     }
 
-    /// Whether the connection asks its sockets to close.
+    /// Returns whether the connection asks its WebSockets to close.
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.handle.is_draining()
     }
@@ -334,10 +337,11 @@ impl H2Stream {
         let waiters = std::mem::take(&mut state.waiters);
         if state.finish().is_none() && state.handles.is_some() {
             state.ending().finish = Some(finish);
-            // Unread bytes go back to the peer's window: the stream may live on
-            // for as long as its grace.
+            // Unread bytes are returned to the peer's window: the stream may
+            // live on
+            // until its time runs out.
             state.drop_incoming();
-            // What is still to leave counts until it has.
+            // Unsent bytes count until they are sent.
             state.share.parts(0);
             state.share.elsewhere(&self.shared.handle.held, 0);
             state.settle(&self.shared);
@@ -350,8 +354,8 @@ impl H2Stream {
     }
 }
 
-/// Dropped without [`finish`](H2Stream::finish): the peer is told that nobody
-/// is here any more.
+/// Dropped without [`finish`](H2Stream::finish), the stream is reset, so that
+/// the peer stops sending.
 impl Drop for H2Stream {
     fn drop(&mut self) {
         self.let_go(Finish::Cancel);

@@ -1,4 +1,5 @@
-//! [`SendBuf`]: bytes in the hands of `h2`, and the knowledge when they leave.
+//! [`SendBuf`]: bytes that `h2` holds, which notify their stream when `h2`
+//! releases them.
 
 use std::sync::Arc;
 
@@ -7,14 +8,15 @@ use bytes::{Buf, Bytes};
 use super::Shared;
 use crate::transport::buffer::Payload;
 
-/// Bytes of one DATA frame, or of several where the peer's limits ask for it.
+/// The payload of one DATA frame, or of several if the peer's limits require
+/// it.
 ///
-/// `h2` drops it once the frame is in its write buffer or written: that is how
+/// `h2` drops it once the frame is in its write buffer or written; that is how
 /// a stream learns that it may pack the next one.
 pub(crate) struct SendBuf {
     bytes: Payload,
     sent: Option<Arc<Shared>>,
-    /// Bytes of memory, as long as all of it is here.
+    /// The memory that it occupied when it was created, in bytes.
     held: usize,
 }
 
@@ -28,12 +30,12 @@ impl SendBuf {
         }
     }
 
-    /// Nothing, to carry an END_STREAM flag.
+    /// Creates an empty payload, to carry an END_STREAM flag.
     pub(crate) fn empty() -> Self {
         Self::untracked(Bytes::new())
     }
 
-    /// Bytes that no WebSocket waits for.
+    /// Creates a payload that belongs to no WebSocket.
     pub(crate) fn untracked(bytes: Bytes) -> Self {
         Self {
             held: bytes.len(),
@@ -57,7 +59,8 @@ impl Buf for SendBuf {
     }
 }
 
-/// Runs under the locks of `h2`, so it only counts and lists.
+/// Runs under the locks of `h2`, so it only updates counters and lists the
+/// stream.
 impl Drop for SendBuf {
     fn drop(&mut self) {
         if let Some(stream) = self.sent.take() {

@@ -19,63 +19,65 @@ use crate::transport::h2::send_quota::SendQuota;
 use crate::transport::h2::short_frames::ShortFrameBudget;
 use crate::transport::{Finish, StreamError};
 
-/// Bytes of one stream in the hands of `h2`, at most. More would not leave
-/// sooner, and what is still here can be packed.
+/// Maximum number of bytes of one stream that `h2` holds. More would not be
+/// sent sooner, and what still waits here can be packed into fewer frames.
 pub(super) const QUEUED: u32 = 128 * 1024;
 
-/// Bytes of one piece: what other streams wait for at most, on top of a frame.
+/// Size of one piece, in bytes: the maximum that other streams wait for, plus a
+/// frame.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// Bytes after which writes are set on their way without a flush.
+/// Number of written bytes that are handed over without a flush.
 pub(super) const EAGER: usize = 16 * 1024;
 
-/// Both halves of the stream in `h2`.
+/// The handles of both directions of the stream in `h2`.
 pub(in crate::transport::h2) struct Handles {
     pub(super) send: SendStream<SendBuf>,
-    /// `None` until the peer has answered.
+    /// `None` until the peer has responded.
     pub(super) recv: Option<RecvStream>,
 }
 
-/// What there is once for each socket, so what it can do without for most of
-/// its life is not in it.
+/// The state of a stream. It exists once per WebSocket, so what is unused for
+/// most of a WebSocket's life is boxed.
 pub(super) struct State {
     /// `None` once the stream is over.
     pub(super) handles: Option<Handles>,
     pub(super) incoming: Incoming,
     pub(super) share: Share,
     pub(super) outgoing: Outgoing,
-    /// Present from the first sign of an end on.
+    /// Present once an end is in sight.
     pub(super) ending: Option<Box<Ending>>,
-    /// Bytes that the application took and the peer was not told of: a window
-    /// at most.
+    /// Bytes that the application has taken and that were not returned to the
+    /// peer's window; a window at most.
     pub(super) unreleased: u32,
     pub(super) end: End,
-    /// The reader, too, waits for room to write.
+    /// Whether the reader also waits for room to write.
     pub(super) reader_wants_room: bool,
     pub(super) waiters: Waiters,
 }
 
-/// How a stream ends, as far as that is known.
+/// How a stream ends, as far as it is known.
 #[derive(Default)]
 pub(super) struct Ending {
-    /// The peer's end: orderly, or with an error. Bytes that came before it
-    /// are read first.
+    /// The peer's end: orderly, or an error. Bytes received before it are read
+    /// first.
     pub(super) received: Option<Result<(), StreamError>>,
     /// The peer's END_STREAM came in a frame of its own.
     pub(super) alone: bool,
-    /// A reset behind the peer's END_STREAM. It takes nothing from what was
-    /// received, which is complete, but there is nobody to write to.
+    /// A reset after the peer's END_STREAM. What was received is complete, but
+    /// nothing that is sent will be read.
     pub(super) broken: Option<StreamError>,
-    /// Picked out because the connection's streams hold too much.
+    /// Selected for closing because the connection's streams hold too much.
     pub(super) overloaded: bool,
     pub(super) finish: Option<Finish>,
-    /// What was queued when the stream was let go has left.
+    /// Whether everything that was queued when the stream was released has been
+    /// sent.
     pub(super) left: bool,
-    /// When a stream that was let go must be over.
+    /// When a released stream must be over.
     pub(super) until: Option<Instant>,
 }
 
-/// Our END_STREAM.
+/// The state of our END_STREAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Open,
@@ -83,20 +85,20 @@ pub(super) enum End {
     Sent,
 }
 
-/// What bounds what `h2` is given.
+/// The connection-wide limits on what `h2` is given.
 pub(in crate::transport::h2) struct Bounds<'a> {
     pub(in crate::transport::h2) budget: &'a mut ShortFrameBudget,
     pub(in crate::transport::h2) quota: &'a mut SendQuota,
 }
 
-/// What came of feeding `h2`.
+/// The outcome of handing data to `h2`.
 #[derive(PartialEq, Eq)]
 pub(super) enum Fed {
-    /// It has all that it should have now.
+    /// `h2` has as much as it should have now.
     Enough,
-    /// The budget held something back.
+    /// The short-frame budget held something back.
     Held,
-    /// The quota held something back.
+    /// The send quota held something back.
     Queues,
 }
 
@@ -109,12 +111,12 @@ impl State {
         self.ending.as_ref()?.received.as_ref()
     }
 
-    /// Keeps how the peer ended, unless that is known.
+    /// Records how the peer ended, unless that is known.
     pub(super) fn received(&mut self, end: Result<(), StreamError>) {
         self.ending().received.get_or_insert(end);
     }
 
-    /// Why nothing that is written arrives any more.
+    /// Returns why nothing that is written will arrive any more.
     pub(super) fn broken(&self) -> Option<&StreamError> {
         let ending = self.ending.as_ref()?;
         match (&ending.broken, &ending.received) {
@@ -123,12 +125,12 @@ impl State {
         }
     }
 
-    /// Bytes of memory for what waits for the peer, in the hands of `h2` as well.
+    /// Returns the memory of all unsent bytes, including those that `h2` holds.
     pub(super) fn unsent(&self, stream: &Shared) -> usize {
         self.outgoing.held() + stream.queued.load(Ordering::Relaxed) as usize
     }
 
-    /// Brings what the stream counts for up to date.
+    /// Updates the bytes that the stream counts for.
     pub(super) fn settle(&mut self, stream: &Shared) {
         let more = self.unsent(stream) + self.incoming.spare();
         if self.share.settle(&stream.handle.held, more) {
@@ -145,7 +147,8 @@ impl State {
         self.ending.as_ref()?.finish
     }
 
-    /// Takes what `h2` has. Returns whether there is something new to read.
+    /// Takes what `h2` has received. Returns whether there is something new to
+    /// read.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, handle: &ConnectionHandle) -> bool {
         let Some(Handles {
             send,
@@ -159,7 +162,7 @@ impl State {
         while !has_ended(ending) {
             match recv.poll_data(cx) {
                 Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => {
-                    // Only END_STREAM comes in a frame without bytes.
+                    // Only END_STREAM arrives in an empty frame.
                     ending.get_or_insert_default().alone = true;
                     continue;
                 }
@@ -175,8 +178,8 @@ impl State {
                     let error = handle.why(error.into());
                     ending.get_or_insert_default().received = Some(Err(error));
                 }
-                // Trailers have no place in a tunnel (RFC 9113 §8.5), so they
-                // are no orderly end of it.
+                // Trailers are not allowed in a tunnel (RFC 9113 §8.5), so they
+                // do not end it in an orderly way.
                 Poll::Ready(None) => {
                     let end = match recv.poll_trailers(cx) {
                         Poll::Pending | Poll::Ready(Ok(None)) => Ok(()),
@@ -200,7 +203,7 @@ impl State {
             && ending.broken.is_none()
             && self.end != End::Sent
         {
-            // Reading is over, so only this tells of a reset.
+            // Reading has ended, so only this reports a reset.
             if let Poll::Ready(reset) = send.poll_reset(cx) {
                 let reset = reset.map_or_else(StreamError::from, |reason| StreamError::Reset {
                     code: reason.into(),
@@ -213,7 +216,7 @@ impl State {
         news
     }
 
-    /// Drops what nobody will read; the peer gets its window back.
+    /// Discards what will not be read, and returns its window to the peer.
     pub(super) fn drop_incoming(&mut self) {
         while let Some(chunk) = self.incoming.pop() {
             self.share.taken(chunk.len());
@@ -234,7 +237,7 @@ impl State {
         }
     }
 
-    /// Whether the finish that was asked for has come to our END_STREAM.
+    /// Sends END_STREAM if the requested finish has come to that.
     pub(super) fn decide_end(&mut self) {
         let Some(ending) = &self.ending else {
             return;
@@ -254,11 +257,11 @@ impl State {
         !self.outgoing.is_empty() || self.end == End::Wanted
     }
 
-    /// Gives `h2` what there is to send, as long as it has little of it: what
-    /// waits here is packed.
+    /// Hands data to `h2` while it holds little; what waits here can be packed
+    /// into fewer frames.
     ///
-    /// `h2` is not asked for capacity. It holds what the peer's window does
-    /// not take yet, and the pieces tell when they have left.
+    /// `h2` is not asked for capacity: it holds what the peer's window does not
+    /// allow yet, and the pieces report when they are released.
     pub(super) fn feed(
         &mut self,
         stream: &Arc<Shared>,
@@ -299,7 +302,8 @@ impl State {
                 if stream.queued.load(Ordering::SeqCst) == queued {
                     return Ok(Fed::Enough);
                 }
-                // It left between the two looks, and may not have seen us.
+                // Released between the two reads, without seeing `more`
+                // perhaps.
                 continue;
             }
             if portion == 0 {
@@ -325,8 +329,9 @@ impl State {
         Ok(Fed::Enough)
     }
 
-    /// When a stream that was let go must be over: returned where it begins to
-    /// wait for what is queued to leave, and for the peer's end then.
+    /// Returns when a released stream must be over: once when it begins to wait
+    /// for its queued data to be sent, and once when it begins to wait for the
+    /// peer's end.
     pub(super) fn linger(&mut self, stream: &Shared) -> Option<Instant> {
         let ending = self.ending.as_mut()?;
         let (Finish::End(linger) | Finish::Await { linger, .. }) = ending.finish? else {
@@ -359,15 +364,15 @@ impl State {
         let peer_ended = ending.received.is_some();
         let cancel = match ending.finish {
             Some(Finish::Cancel) => true,
-            // What was written last, the answer to a Close frame, has to leave
-            // first: a reset drops what is queued.
+            // The last bytes, such as the reply to a Close frame, have to be
+            // sent first: a reset discards what is queued.
             Some(Finish::Await { .. }) if peer_ended && self.end == End::Open => {
                 self.outgoing.is_empty() && stream.has_left()
             }
             _ => false,
         };
-        // Not before the peer took what we said last: where it never does, the
-        // time that it has is over some day.
+        // Not before the last bytes were sent. If the peer never accepts them,
+        // the stream's time runs out.
         let ended = peer_ended && self.end == End::Sent && stream.has_left();
         if cancel && !ended {
             handles.send.send_reset(Reason::CANCEL);
@@ -377,7 +382,7 @@ impl State {
 }
 
 impl Ending {
-    /// Nobody reads any more.
+    /// Returns whether received data is discarded.
     pub(super) fn is_deaf(&self) -> bool {
         self.finish.is_some() || self.overloaded
     }

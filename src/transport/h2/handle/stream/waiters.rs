@@ -1,15 +1,16 @@
-//! Who waits for a stream.
+//! The wakers of the tasks that wait for a stream.
 
 use std::task::{Context, Waker};
 
-/// Wakers of those who wait, and only while they do.
+/// The wakers of a waiting reader and writer.
 ///
-/// A waker is given away when it is woken, and cloned for the next wait. One
-/// that is kept would save two atomic operations, and keep the memory of its
-/// task: a socket lives on in another task, or in none, when that is over.
+/// A waker is moved out when it is woken, and cloned again for the next wait.
+/// Keeping it would save two atomic operations, but would keep the memory of
+/// its task alive: a WebSocket may live on in another task, or in none, after
+/// that task has ended.
 ///
-/// Woken and dropped while no stream is locked: the last waker of a task may
-/// take the task with it, and a socket with the task.
+/// Wakers are woken and dropped while no stream is locked: the last waker of a
+/// task may drop the task, and a WebSocket with it.
 #[derive(Default)]
 #[must_use]
 pub(super) struct Waiters {
@@ -19,7 +20,7 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    /// Returns the waker of who waited before.
+    /// Registers the reader. Returns the waker that was registered before.
     #[must_use = "it is dropped while no stream is locked"]
     pub(super) fn reader_waits(&mut self, cx: &Context<'_>) -> Option<Waker> {
         match &self.reader {
@@ -28,7 +29,7 @@ impl Waiters {
         }
     }
 
-    /// Returns the waker of who waited before.
+    /// Registers the writer. Returns the waker that was registered before.
     #[must_use = "it is dropped while no stream is locked"]
     pub(super) fn writer_waits(&mut self, cx: &Context<'_>) -> Option<Waker> {
         match &mut self.writer {
@@ -41,17 +42,17 @@ impl Waiters {
         }
     }
 
-    /// The reader is gone.
+    /// Removes the reader.
     pub(super) fn reader_leaves(&mut self) -> Option<Waker> {
         self.reader.take()
     }
 
-    /// The writer is gone.
+    /// Removes the writer.
     pub(super) fn writer_leaves(&mut self) -> Option<Waker> {
         self.writer.take().map(|waker| *waker)
     }
 
-    /// Moves the reader to `woken`. Returns whether there was one.
+    /// Moves the reader to `woken`. Returns whether one was waiting.
     pub(super) fn take_reader(&mut self, woken: &mut Self) -> bool {
         let reader = self.reader.take();
         let waited = reader.is_some();
@@ -68,8 +69,8 @@ impl Waiters {
         self.take_writer(woken);
     }
 
-    /// The reader has let go of the stream itself, and the writer, who may be
-    /// somebody else, has to be told.
+    /// Wakes the writer only: the reader itself released the stream, and the
+    /// writer may be another task, which has to notice.
     pub(super) fn wake_writer(mut self) {
         self.reader = None;
         self.wake();
