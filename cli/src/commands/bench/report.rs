@@ -6,6 +6,7 @@ use std::time::Duration;
 use h2ws::Transport;
 use serde_json::{Value, json};
 
+use super::super::text::count;
 use super::Carriers;
 use super::run::Measured;
 use super::usage::{Process, Usage};
@@ -67,8 +68,11 @@ impl Report<'_> {
         let opened = per_second(args.sockets.into(), self.open_time);
         writeln!(
             out,
-            "{} WebSockets on {} connections ({} over HTTP/2), opened in {:.1?}: {opened:.0}/s",
-            args.sockets, self.carriers.connections, self.carriers.over_http2, self.open_time,
+            "{} on {} ({} over HTTP/2), opened in {:.1?}: {opened:.0}/s",
+            count(args.sockets as usize, "WebSocket"),
+            count(self.carriers.connections, "connection"),
+            self.carriers.over_http2,
+            self.open_time,
         )?;
         if let Some(time) = self.ping_time {
             writeln!(out, "all answered a Ping, in {time:.1?}")?;
@@ -95,10 +99,13 @@ impl Report<'_> {
         )?;
         self.print_latency(&mut out)?;
         if args.bulk > 0 {
-            let (bulk, rate) = (args.bulk, measured.bulk / 1e6);
+            let (bulk, rate) = (
+                count(args.bulk as usize, "bulk WebSocket"),
+                measured.bulk / 1e6,
+            );
             writeln!(
                 out,
-                "  {bulk} bulk WebSockets moved {rate:.0} MB/s in each direction meanwhile"
+                "  {bulk} moved {rate:.0} MB/s in each direction meanwhile"
             )?;
         }
         self.end(|usage| usage.client)

@@ -112,7 +112,7 @@ pub(super) enum Trust {
     /// `--insecure`.
     NotChecked,
     Trusted,
-    Refused(String),
+    Rejected(String),
 }
 
 /// The server's own certificate.

@@ -104,7 +104,7 @@ pub(super) enum Finding {
     CapabilityTakenBack,
     /// Extended CONNECT is advertised but not supported.
     Unserved(StatusCode),
-    Refused(StatusCode, Option<String>),
+    Rejected(StatusCode, Option<String>),
     /// The accepting answer also ended the stream.
     EndedWithAnswer(StatusCode),
     ContentLength,
@@ -142,7 +142,7 @@ impl Finding {
             Self::Alpn(_)
                 | Self::NoCapability
                 | Self::LateCapability
-                | Self::Refused(..)
+                | Self::Rejected(..)
                 | Self::HungUp
                 | Self::OnlyHttp2
                 | Self::NotHttp2 { tried: true, .. }
@@ -168,7 +168,7 @@ impl Finding {
     pub(super) fn causes_fallback(&self) -> bool {
         match self {
             Self::Unserved(_) => true,
-            Self::Refused(status, _) => {
+            Self::Rejected(status, _) => {
                 matches!(
                     *status,
                     StatusCode::BAD_REQUEST | StatusCode::UPGRADE_REQUIRED
@@ -219,7 +219,7 @@ impl Finding {
             | Self::Tunnel(_)
             | Self::Tls(_)
             | Self::Silent(_)
-            | Self::Refused(..)
+            | Self::Rejected(..)
             | Self::Lost(_)
             | Self::BrokenHttp1 { .. }
             | Self::HungUp => return None,
@@ -301,7 +301,7 @@ impl fmt::Display for Finding {
             Self::Unserved(status) => {
                 write!(f, "advertised ENABLE_CONNECT_PROTOCOL but answered {status}")
             }
-            Self::Refused(status, location) => {
+            Self::Rejected(status, location) => {
                 write!(f, "rejected this opening request with {status}")?;
                 location
                     .as_ref()

@@ -13,9 +13,9 @@ use super::Options;
 use super::carrier::Carrier;
 use super::facts::{Ending, Facts, Socket};
 use super::finding::{Finding, Place, Step};
-use super::http2::{note, opening, refused};
+use super::http2::{opening, rejected, store_negotiated};
 use super::io::BoxIo;
-use super::socket::{Depth, Talk, random};
+use super::socket::{Conversation, Depth, random};
 use crate::error::with_causes;
 
 /// How long the server may take to close the connection after the closing handshake.
@@ -28,8 +28,8 @@ pub(super) async fn probe(io: BoxIo, options: &Options<'_>, facts: &mut Facts) {
     let place = Place::Http1;
     let mut socket = Socket::new(place);
     match open(io, options, &mut socket).await {
-        Ok((mut carrier, agreed)) => {
-            let found = Talk::new(&mut carrier, &agreed, &mut socket, options.timeout)
+        Ok((mut carrier, negotiated)) => {
+            let found = Conversation::new(&mut carrier, &negotiated, &mut socket, options.timeout)
                 .run(Depth::Full)
                 .await;
             let found = found.into_iter().map(|finding| finding.at(place));
@@ -77,17 +77,17 @@ async fn open(
     let (parts, body) = response.into_parts();
     let opening = socket.opening.insert(opening(time, &parts));
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(refused(&parts));
+        return Err(rejected(&parts));
     }
-    let agreed =
+    let negotiated =
         upgrade::check_response(&parts, options.offer, &key).map_err(Finding::Handshake)?;
-    note(opening, &agreed);
+    store_negotiated(opening, &negotiated);
     let upgraded = hyper::upgrade::on(Response::from_parts(parts, body));
     let upgraded = timeout(options.timeout, upgraded)
         .await
         .map_err(silent)?
         .map_err(broken)?;
-    Ok((Carrier::Http1(Box::new(TokioIo::new(upgraded))), agreed))
+    Ok((Carrier::Http1(Box::new(TokioIo::new(upgraded))), negotiated))
 }
 
 /// Waits for the server to close the connection, as it must (RFC 6455 §7.1.1).

@@ -18,7 +18,7 @@ use super::facts::{Capability, Echo, Ending, Facts, Opening, Socket};
 use super::finding::{Finding, Found, Place, Step};
 use super::io::BoxIo;
 use super::observe::{CAPABILITY, EndStream, GoAway, MAX_STREAMS, Observed, Seen};
-use super::socket::{Depth, Talk, random};
+use super::socket::{Conversation, Depth, random};
 
 /// How long to wait for a later SETTINGS frame that enables extended CONNECT.
 const LATER: Duration = Duration::from_secs(1);
@@ -196,12 +196,12 @@ impl Session<'_> {
         let mut third = Socket::new(Place::Socket(3));
         let opened = self.open(&mut second, &mut facts.findings).await;
         // The second stays open while the third is opened and used.
-        if let Some((mut carrier, agreed)) = opened {
+        if let Some((mut carrier, negotiated)) = opened {
             self.whole(&mut third, depth, facts).await;
             self.talk(
                 &mut second,
                 &mut carrier,
-                &agreed,
+                &negotiated,
                 depth,
                 &mut facts.findings,
             )
@@ -225,8 +225,8 @@ impl Session<'_> {
 
     async fn whole(&mut self, socket: &mut Socket, depth: Depth, facts: &mut Facts) {
         let findings = &mut facts.findings;
-        if let Some((mut carrier, agreed)) = self.open(socket, findings).await {
-            self.talk(socket, &mut carrier, &agreed, depth, findings)
+        if let Some((mut carrier, negotiated)) = self.open(socket, findings).await {
+            self.talk(socket, &mut carrier, &negotiated, depth, findings)
                 .await;
         }
     }
@@ -285,23 +285,23 @@ impl Session<'_> {
         if has_length(&parts.headers) {
             findings.push(Finding::ContentLength.at(socket.place));
         }
-        let agreed =
+        let negotiated =
             extended_connect::check_response(&parts, options.offer).map_err(Finding::Handshake)?;
-        note(opening, &agreed);
+        store_negotiated(opening, &negotiated);
         let seen = self.seen.clone();
-        Ok((Carrier::Http2 { send, recv, seen }, agreed))
+        Ok((Carrier::Http2 { send, recv, seen }, negotiated))
     }
 
     async fn talk(
         &mut self,
         socket: &mut Socket,
         carrier: &mut Carrier,
-        agreed: &Negotiated,
+        negotiated: &Negotiated,
         depth: Depth,
         findings: &mut Vec<Found>,
     ) {
         let place = socket.place;
-        let found = Talk::new(carrier, agreed, socket, self.options.timeout)
+        let found = Conversation::new(carrier, negotiated, socket, self.options.timeout)
             .run(depth)
             .await;
         findings.extend(found.into_iter().map(|finding| finding.at(place)));
@@ -396,14 +396,14 @@ fn check_status(parts: &response::Parts) -> Result<(), Finding> {
         status @ (StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) => {
             Err(Finding::Unserved(status))
         }
-        _ => Err(refused(parts)),
+        _ => Err(rejected(parts)),
     }
 }
 
-pub(super) fn refused(parts: &response::Parts) -> Finding {
+pub(super) fn rejected(parts: &response::Parts) -> Finding {
     let location = parts.headers.get(LOCATION);
     let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    Finding::Refused(parts.status, location)
+    Finding::Rejected(parts.status, location)
 }
 
 fn has_length(headers: &HeaderMap) -> bool {
@@ -420,8 +420,8 @@ pub(super) fn opening(time: Duration, parts: &response::Parts) -> Opening {
     }
 }
 
-pub(super) fn note(opening: &mut Opening, agreed: &Negotiated) {
-    opening.subprotocol.clone_from(&agreed.subprotocol);
-    let extensions = agreed.extensions.iter().map(ToString::to_string);
+pub(super) fn store_negotiated(opening: &mut Opening, negotiated: &Negotiated) {
+    opening.subprotocol.clone_from(&negotiated.subprotocol);
+    let extensions = negotiated.extensions.iter().map(ToString::to_string);
     opening.extensions = extensions.collect();
 }

@@ -54,7 +54,7 @@ fn tls(tls: &Tls) -> Value {
         Trust::Unknown => ("unknown", None),
         Trust::NotChecked => ("not checked", None),
         Trust::Trusted => ("trusted", None),
-        Trust::Refused(why) => ("refused", Some(why)),
+        Trust::Rejected(why) => ("refused", Some(why)),
     };
     json!({
         "handshake_us": tls.time.map(micros),

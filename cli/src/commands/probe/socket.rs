@@ -30,7 +30,7 @@ pub(super) enum Depth {
 }
 
 /// A WebSocket in use.
-pub(super) struct Talk<'a> {
+pub(super) struct Conversation<'a> {
     carrier: &'a mut Carrier,
     protocol: Protocol,
     input: Bytes,
@@ -39,15 +39,15 @@ pub(super) struct Talk<'a> {
     findings: Vec<Finding>,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> Conversation<'a> {
     pub(super) fn new(
         carrier: &'a mut Carrier,
-        agreed: &Negotiated,
+        negotiated: &Negotiated,
         socket: &'a mut Socket,
         timeout: Duration,
     ) -> Self {
         let limits = Limits::default();
-        let protocol = match &agreed.deflate {
+        let protocol = match &negotiated.deflate {
             Some(params) => {
                 let deflate = DeflateConfig::default().at(Role::Client, params);
                 Protocol::with_deflate(Role::Client, limits, deflate)

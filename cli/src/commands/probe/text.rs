@@ -124,7 +124,7 @@ fn certificate(out: &mut Lines, tls: &Tls) {
         Trust::Unknown => return,
         Trust::NotChecked => "not checked (--insecure)".to_owned(),
         Trust::Trusted => "trusted".to_owned(),
-        Trust::Refused(why) => format!("rejected: {why}"),
+        Trust::Rejected(why) => format!("rejected: {why}"),
     };
     let Some(certificate) = &tls.certificate else {
         return out.line("certificate", format!("cannot be parsed, {trust}"));

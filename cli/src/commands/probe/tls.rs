@@ -54,7 +54,7 @@ pub(super) async fn handshake(
     if let Some((certificate, error)) = recorder.take() {
         tls.certificate = certificate;
         tls.trust = match error {
-            Some(error) => Trust::Refused(error),
+            Some(error) => Trust::Rejected(error),
             None if options.insecure => Trust::NotChecked,
             None => Trust::Trusted,
         };
