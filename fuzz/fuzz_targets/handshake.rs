@@ -1,5 +1,5 @@
-//! Opening requests of any shape: no panic, and what is accepted can be
-//! answered.
+//! Parses handshake requests of any shape: nothing panics, and a request that is accepted can be
+//! responded to.
 #![no_main]
 
 use h2ws::handshake::{DeflateConfig, extended_connect, upgrade};
@@ -40,9 +40,10 @@ fuzz_target!(
             *request.version_mut() = Version::HTTP_2;
             let (parts, ()) = request.into_parts();
             match extended_connect::check_request(&parts, protocol.as_deref()) {
-                Ok(opening) => {
-                    let agreed = opening.agree(&["chat"], Some(&DeflateConfig::default()));
-                    let response = extended_connect::response(&opening, &agreed, HeaderMap::new());
+                Ok(request) => {
+                    let negotiated = request.agree(&["chat"], Some(&DeflateConfig::default()));
+                    let response =
+                        extended_connect::response(&request, &negotiated, HeaderMap::new());
                     assert!(response.is_ok_and(|response| response.status().is_success()));
                 }
                 Err(rejection) => drop(rejection.to_string()),
@@ -50,9 +51,9 @@ fuzz_target!(
         } else {
             let (parts, ()) = request.into_parts();
             match upgrade::check_request(&parts) {
-                Ok(opening) => {
-                    let agreed = opening.agree(&["chat"], Some(&DeflateConfig::default()));
-                    assert!(upgrade::response(&opening, &agreed, HeaderMap::new()).is_ok());
+                Ok(request) => {
+                    let negotiated = request.agree(&["chat"], Some(&DeflateConfig::default()));
+                    assert!(upgrade::response(&request, &negotiated, HeaderMap::new()).is_ok());
                 }
                 Err(rejection) => drop(rejection.to_string()),
             }

@@ -1,5 +1,5 @@
-//! A peer may send anything, cut anywhere: no panic, the same outcome wherever
-//! the bytes are cut, nothing above the limits.
+//! Receives arbitrary bytes, cut anywhere: nothing panics, the result does not depend on the cuts, and
+//! no message exceeds the limits.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
@@ -28,7 +28,7 @@ fn receive(
                     events.push(event);
                 }
                 Ok(None) => break,
-                // Of two faults in one message either may be seen first.
+                // If a message has two faults, either may be found first.
                 Err(error) => return (events, Some(error.close_code())),
             }
             while protocol.write(|| [1, 2, 3, 4], &mut out) {}

@@ -23,37 +23,37 @@ pub(super) use self::codec::{Compressor, Inflater, Work};
 
 /// How one end compresses and decompresses messages (RFC 7692 §7.1).
 ///
-/// The handshake's [`DeflateConfig::at`](crate::handshake::DeflateConfig::at) makes it from what
-/// was agreed; the default is what holds if neither side asked for anything.
+/// [`DeflateConfig::at`](crate::handshake::DeflateConfig::at) derives it from a handshake. The
+/// default is that of a handshake that negotiated no parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deflate {
-    /// The window to compress with, as its base-2 logarithm in bytes: 8 to 15. With 8, which
-    /// compressors do not do, nothing is compressed.
+    /// The window for sent messages, as the base-2 logarithm of its size in bytes: 8 to 15. With 8,
+    /// which compressors do not support, messages are sent uncompressed.
     pub send_window_bits: u8,
-    /// Whether a message may refer to those before it; if not, the compressor is dropped after
-    /// each.
+    /// Whether sent messages may refer to earlier ones. If not, the compressor is dropped after
+    /// each message.
     pub send_context_takeover: bool,
-    /// The window that the peer compresses with, 8 to 15.
+    /// The window for received messages: 8 to 15, as above.
     pub receive_window_bits: u8,
-    /// Whether the peer's messages refer to those before them; if not, the decompressor is dropped
-    /// after each.
+    /// Whether received messages may refer to earlier ones. If not, the decompressor is dropped
+    /// after each message.
     pub receive_context_takeover: bool,
-    /// Messages shorter than this, in bytes, are sent as they are. Empty ones are always.
+    /// Minimum size, in bytes, of a message to compress; empty messages are never compressed.
     pub threshold: usize,
-    /// How hard to try, from 1 (fast) to 9 (small).
+    /// Compression level, from 1 (fastest) to 9 (smallest).
     pub level: u8,
 }
 
 impl Deflate {
     /// The default [`threshold`](Self#structfield.threshold), in bytes.
     pub const THRESHOLD: usize = 64;
-    /// The default [`level`](Self#structfield.level): 1. What is small costs it a sixth of the time
-    /// of any other, as it needs no code tables: JSON of 1,000 bytes shrinks to 23 % in 2 µs, where
-    /// level 6 takes 20 µs and comes to 17 %.
+    /// The default [`level`](Self#structfield.level): 1. It compresses short messages in a sixth of
+    /// the time of the next level, because it builds no code tables: JSON of 1,000 bytes takes 2 µs
+    /// and shrinks to 23 %, while level 6 takes 20 µs and reaches 17 %.
     pub const LEVEL: u8 = 1;
 
-    /// Sets the window to compress with, and whether it is kept from message to message.
+    /// Sets the window for sent messages, and whether it is kept from message to message.
     #[must_use]
     pub const fn send(mut self, window_bits: u8, context_takeover: bool) -> Self {
         self.send_window_bits = window_bits;
@@ -61,8 +61,7 @@ impl Deflate {
         self
     }
 
-    /// Sets the window that the peer compresses with, and whether it keeps it from message to
-    /// message.
+    /// Sets the window for received messages, and whether it is kept from message to message.
     #[must_use]
     pub const fn receive(mut self, window_bits: u8, context_takeover: bool) -> Self {
         self.receive_window_bits = window_bits;

@@ -1,4 +1,4 @@
-//! From messages to frames (RFC 6455 §5 and §6.1).
+//! Encodes frames (RFC 6455 §5 and §6.1).
 
 use bytes::{Bytes, BytesMut};
 
@@ -7,27 +7,27 @@ use super::header::{Header, OpCode};
 use super::mask;
 use crate::block;
 
-/// Payloads of this size and more, in bytes, go out without a copy where they need no mask.
+/// Minimum size, in bytes, of an unmasked payload that is sent without being copied.
 pub(super) const LARGE: usize = 16 * 1024;
 
-/// How much of a large payload, in bytes, stays with its header: HTTP/2 peers count DATA frames
-/// under 256 bytes against a budget, and a header alone would make such a frame.
+/// Number of bytes of a large payload that are copied next to its header. A header by itself would
+/// make a DATA frame under 256 bytes, and HTTP/2 peers limit the number of such frames.
 const HEAD: usize = 1024;
 
-/// The least memory, in bytes, that is asked for at a time: some short messages fit.
+/// Minimum size of an allocation, in bytes: enough for a few short messages.
 const FIRST: usize = 128;
 
-/// Where encoded bytes go. Their order is that of the calls.
+/// A destination for encoded bytes, in the order of the calls.
 pub trait Output {
-    /// The end of what was written so far: frames are appended here.
+    /// Returns the buffer to which the next bytes are appended.
     fn buffer(&mut self) -> &mut BytesMut;
 
-    /// Takes a large piece of payload that follows all bytes written so far; made so that it need
-    /// not be copied.
+    /// Appends a large part of a payload after all bytes written so far. Implementations can avoid
+    /// copying it.
     fn append(&mut self, payload: Bytes);
 }
 
-/// One contiguous buffer; copies what is appended.
+/// A contiguous buffer, into which appended payloads are copied.
 impl Output for BytesMut {
     fn buffer(&mut self) -> &mut BytesMut {
         self
@@ -57,8 +57,8 @@ impl Frame {
         }
     }
 
-    /// Writes the frame as the end `role` does: a client masks it with a fresh key, in the same
-    /// pass that copies it.
+    /// Writes the frame as the end `role` does. A client masks it with a fresh key while it copies
+    /// the payload.
     #[inline]
     pub(super) fn write(
         self,
@@ -105,7 +105,7 @@ impl Frame {
     }
 }
 
-/// Makes room for `count` bytes.
+/// Reserves room for `count` more bytes.
 #[inline]
 fn reserve(buffer: &mut BytesMut, count: usize) {
     if buffer.capacity() - buffer.len() < count {
@@ -116,7 +116,7 @@ fn reserve(buffer: &mut BytesMut, count: usize) {
 #[inline(never)]
 fn grow(buffer: &mut BytesMut, count: usize) {
     if buffer.capacity() == 0 {
-        // To grow from nothing takes many more steps.
+        // Much cheaper than letting an empty buffer grow.
         *buffer = block::buffer(count);
     } else {
         buffer.reserve(count);
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::frame::testing::{KEY, frame};
 
-    /// Keeps apart what was copied and what was handed over.
+    /// Keeps copied bytes and appended payloads apart.
     #[derive(Default)]
     struct Chain {
         buffer: BytesMut,
@@ -180,7 +180,7 @@ mod tests {
         let mut out = BytesMut::new();
         for size in [5, LARGE] {
             let payload = Bytes::from(vec![7; size]);
-            let mut key = || keys.next().expect("one a frame");
+            let mut key = || keys.next().expect("one key per frame");
             Frame::whole(OpCode::Text, payload).write(Role::Client, &mut key, &mut out);
         }
         let expected = [

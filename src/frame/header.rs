@@ -1,4 +1,4 @@
-//! The first 2 to 14 bytes of a frame (RFC 6455 §5.2).
+//! Parses and encodes frame headers, of 2 to 14 bytes (RFC 6455 §5.2).
 
 use bytes::BytesMut;
 
@@ -11,38 +11,38 @@ const MASK: u8 = 0x80;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
 
-/// The longest payload whose length fits the second byte of a header.
+/// Maximum payload length, in bytes, that fits the second byte of a header.
 const MAX_SHORT: usize = 125;
 
-/// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
+/// Maximum payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(super) const MAX_CONTROL: usize = 125;
 
-/// What a frame is (RFC 6455 §5.2).
+/// The type of a frame (RFC 6455 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OpCode {
-    /// A further piece of a fragmented message.
+    /// A further fragment of a message.
     Continuation,
-    /// A text message, or its first piece.
+    /// A text message, or its first fragment.
     Text,
-    /// A binary message, or its first piece.
+    /// A binary message, or its first fragment.
     Binary,
-    /// The sender will send nothing more.
+    /// The last frame that its sender sends.
     Close,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping,
-    /// Answers a ping, or shows unasked that the sender is alive.
+    /// Answers a ping, or is sent unsolicited as a sign of life.
     Pong,
 }
 
 impl OpCode {
-    /// Whether frames of this kind may stand between the fragments of a message, and may not be
-    /// fragmented themselves (RFC 6455 §5.5).
+    /// Returns whether it is a control frame, which may be sent between the fragments of a message
+    /// and must not be fragmented itself (RFC 6455 §5.5).
     #[must_use]
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 
-    /// Whether it is the first frame of a message (RFC 6455 §5.4).
+    /// Returns whether it is the first frame of a message (RFC 6455 §5.4).
     #[must_use]
     pub(super) const fn begins_message(self) -> bool {
         matches!(self, Self::Text | Self::Binary)
@@ -89,7 +89,7 @@ pub struct Header {
     /// The bit that permessage-deflate sets on the first frame of a compressed message
     /// (RFC 7692 §6).
     pub rsv1: bool,
-    /// What the frame is.
+    /// The type of the frame.
     pub opcode: OpCode,
     /// The key that masks the payload.
     pub mask: Option<[u8; 4]>,
@@ -98,17 +98,18 @@ pub struct Header {
 }
 
 impl Header {
-    /// The size of the largest header, in bytes.
+    /// Maximum size of a header, in bytes.
     pub const MAX_LEN: usize = 14;
 
-    /// Reads the header at the start of `bytes`, and tells how many bytes it took; `None` when
-    /// `bytes` ends within it.
+    /// Parses the header at the start of `bytes`, and returns it with its size in bytes; returns
+    /// `None` if `bytes` ends within the header.
     ///
     /// # Errors
-    /// What is wrong with any frame, whoever sent it and whatever came before: RSV2 or RSV3 set, a
-    /// reserved opcode, a control frame that is long or fragmented, a length that is not minimal
-    /// or has its top bit set. Reported from the first byte that proves it. The meaning of RSV1
-    /// and of a mask depend on the connection: that is left to [`Decoder`](super::Decoder).
+    /// A violation that does not depend on the state of the connection: RSV2 or RSV3 set, a
+    /// reserved opcode, a control frame that is too long or fragmented, a length that is not in its
+    /// shortest form or has its top bit set. It is returned as soon as `bytes` contains the byte
+    /// that proves it. Whether RSV1 and a mask are allowed is checked by
+    /// [`Decoder`](super::Decoder).
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some((&first, rest)) = bytes.split_first() else {
@@ -150,7 +151,7 @@ impl Header {
         Ok(Some((header, bytes.len() - rest.len())))
     }
 
-    /// The size of the encoded header, in bytes.
+    /// Returns the size of the encoded header, in bytes.
     #[inline]
     #[must_use]
     pub const fn encoded_len(&self) -> usize {
@@ -162,13 +163,13 @@ impl Header {
         2 + length + if self.mask.is_some() { 4 } else { 0 }
     }
 
-    /// Appends the header, its length in the shortest form.
+    /// Appends the header to `out`, with the length in its shortest form.
     #[inline]
     pub fn encode(&self, out: &mut BytesMut) {
         let first = (u8::from(self.fin) * FIN) | (u8::from(self.rsv1) * RSV1) | self.opcode.bits();
         let masked = u8::from(self.mask.is_some()) * MASK;
         match self.payload_len {
-            // The commonest headers by far: a single store each.
+            // By far the most common headers: a single store each.
             short @ 0..=125 => {
                 let second = masked | short as u8;
                 match self.mask {
@@ -195,7 +196,7 @@ impl Header {
     }
 }
 
-/// A whole message in one frame of less than 64 KiB.
+/// A complete message in one frame of less than 64 KiB.
 pub(super) struct Whole<'a> {
     pub(super) text: bool,
     pub(super) mask: Option<[u8; 4]>,
@@ -205,9 +206,9 @@ pub(super) struct Whole<'a> {
 }
 
 impl<'a> Whole<'a> {
-    /// The sizes, in bytes, of the header and of the payload of a masked frame of any kind, right
-    /// or wrong, that `bytes` begins with; `None` for one of 64 KiB or more, and for one that
-    /// `bytes` ends within.
+    /// Returns the sizes, in bytes, of the header and of the payload of the masked frame at the
+    /// start of `bytes`, without validating it; `None` if it has 64 KiB or more, or if `bytes` ends
+    /// within it.
     #[inline]
     pub(super) fn masked(bytes: &[u8]) -> Option<(usize, usize)> {
         let second = *bytes.get(1)?;
@@ -222,14 +223,14 @@ impl<'a> Whole<'a> {
         (second & MASK != 0 && bytes.len() >= header + len).then_some((header, len))
     }
 
-    /// Whether the payload has to be unmasked: the key zero changes nothing.
+    /// Returns whether the payload has to be unmasked; a key of zero changes nothing.
     #[inline]
     pub(super) fn is_masked(&self) -> bool {
         self.mask.is_some_and(|key| key != [0; 4])
     }
 
-    /// Reads what [`Header::parse`] reads of such a frame, with fewer questions; `None` for any
-    /// other frame, for a wrong one, and for one that `bytes` ends within.
+    /// Parses such a frame with fewer checks than [`Header::parse`]; returns `None` for any other
+    /// frame, for an invalid one, and if `bytes` ends within it.
     #[inline]
     pub(super) fn parse(bytes: &'a [u8], masked: bool) -> Option<Self> {
         const TEXT: u8 = FIN | OpCode::Text.bits();
@@ -271,7 +272,7 @@ impl<'a> Whole<'a> {
 
 type Length<'a> = Option<(u64, &'a [u8])>;
 
-/// The payload length, and what follows it.
+/// Returns the payload length and the bytes that follow it.
 #[inline]
 fn parse_length(short: u8, bytes: &[u8]) -> Result<Length<'_>, ProtocolError> {
     let (length, least, rest) = match short {

@@ -1,9 +1,10 @@
-//! What a peer may make us hold, and how we cut what we send.
+//! Limits on received messages, and the size of sent frames.
 //!
-//! A limit bounds what costs us memory or time, and nothing else. Bytes do, and so does a frame
-//! that brings next to none; a frame that brings some is paid for by them, however short.
+//! The limits bound memory and time, and nothing else. Bytes cost both, and so does an empty or
+//! nearly empty frame. A frame of [a few bytes](BYTES_PER_FRAME) or more costs no more than its
+//! bytes do, so the number of such frames is not limited.
 
-/// Limits on what arrives, and the size of the frames that leave.
+/// Limits on received frames and messages, and the size of sent frames.
 ///
 /// ```
 /// use h2ws::Limits;
@@ -14,30 +15,30 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest payload of a single data frame that is accepted, in bytes. Default: 16 MiB;
-    /// `usize::MAX`: unlimited.
+    /// Maximum payload of a received data frame, in bytes. Default 16 MiB; `usize::MAX` is
+    /// unlimited.
     pub max_frame_size: usize,
-    /// The largest message that is accepted, in bytes; of a compressed one (RFC 7692) it is what
-    /// it inflates to. Default: 16 MiB; `usize::MAX`: unlimited.
+    /// Maximum size of a received message, in bytes; for a compressed message (RFC 7692), its
+    /// size after inflating. Default 16 MiB; `usize::MAX` is unlimited.
     pub max_message_size: usize,
-    /// The most frames that a message may come in beyond one for every four bytes of it, so
-    /// that empty and nearly empty frames cannot go on for ever and short ones can. Default:
-    /// 16,384; `usize::MAX`: unlimited.
+    /// Maximum number of frames of a received message, beyond one for every four of its bytes. It
+    /// stops endless sequences of empty or nearly empty frames, but not of short ones. Default
+    /// 16,384; `usize::MAX` is unlimited.
     pub max_fragments: usize,
-    /// The largest payload of a data frame that we send, in bytes: longer messages leave as
-    /// several frames, so that a ping or pong need not wait for all of a large message. Default:
-    /// 128 KiB; `usize::MAX`: every message in a single frame; zero counts as one. A message that is
-    /// compressed (RFC 7692) is cut before it: its frames are shorter, or, where it cannot be
-    /// compressed, longer by some bytes.
+    /// Maximum payload of a sent data frame, in bytes. Longer messages are sent in several frames,
+    /// so that a ping or pong need not wait for all of a large message. Default 128 KiB;
+    /// `usize::MAX` sends every message in one frame; zero counts as one. A compressed message
+    /// (RFC 7692) is cut before compression, so its frames are shorter, or a few bytes longer if
+    /// they do not compress.
     pub fragment_size: usize,
 }
 
-/// Bytes of a message that pay for one of its frames.
-const PAYS_FOR_A_FRAME: usize = 4;
+/// Number of bytes of a message for which it may have a further frame.
+const BYTES_PER_FRAME: usize = 4;
 
 impl Limits {
-    /// No limit on what arrives, and every message leaves in a single frame: for peers that are
-    /// trusted entirely.
+    /// No limits on received messages, and every message is sent in one frame. Only for peers that
+    /// are fully trusted.
     pub const UNLIMITED: Self = Self {
         max_frame_size: usize::MAX,
         max_message_size: usize::MAX,
@@ -45,10 +46,9 @@ impl Limits {
         fragment_size: usize::MAX,
     };
 
-    /// Whether a message may go on in yet another frame, with `len` bytes of it received in
-    /// `frames`.
+    /// Returns whether a message may have another frame after `frames` with `len` bytes in total.
     pub(super) const fn allows_frame(&self, frames: usize, len: usize) -> bool {
-        frames.saturating_sub(len / PAYS_FOR_A_FRAME) < self.max_fragments
+        frames.saturating_sub(len / BYTES_PER_FRAME) < self.max_fragments
     }
 
     /// Sets [`max_frame_size`](Self#structfield.max_frame_size), in bytes.

@@ -1,14 +1,15 @@
-//! The masking of payloads (RFC 6455 §5.3): each byte xor the key byte at its offset modulo 4.
+//! Masks and unmasks payloads (RFC 6455 §5.3): each byte is XORed with the byte of the key at its
+//! offset modulo 4.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::block;
 
-/// Bytes per round of the loops, which the compiler turns into vector instructions.
+/// Number of bytes per iteration, which the compiler turns into vector instructions.
 const WIDE: usize = 32;
 
-/// Copied and masked at a time, so that the second pass finds the bytes in the first-level cache.
-/// A multiple of the key's length, so that every block begins with the same byte of it.
+/// Number of bytes that are copied and then masked at a time, so that they stay in the first-level
+/// cache in between. A multiple of the key's length, so that each block begins with its first byte.
 pub(super) const BLOCK: usize = 8 * 1024;
 
 /// Masks or unmasks `buf`, whose first byte is at `offset` within the payload.
@@ -34,8 +35,8 @@ pub fn apply(key: [u8; 4], offset: usize, buf: &mut [u8]) {
     }
 }
 
-/// Appends `src`, masked or unmasked, to `out`; the first byte of `src` is at `offset` within the
-/// payload.
+/// Masks or unmasks `src` and appends it to `out`. The first byte of `src` is at `offset` within
+/// the payload.
 #[inline]
 pub fn extend(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
     if src.len() > BLOCK {
@@ -54,7 +55,7 @@ fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
     }
 }
 
-/// A masked or unmasked copy of `src`, the start of a payload.
+/// Returns a masked or unmasked copy of `src`, which is the start of a payload.
 #[inline]
 pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
     if src.len() <= block::SHORT {
@@ -65,13 +66,13 @@ pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
     if src.len() >= BLOCK {
         return copy_large(src, key);
     }
-    // As large as it must be: `Bytes` would pay a further allocation for spare capacity.
+    // No spare capacity: with it, the conversion to `Bytes` allocates once more.
     let mut out = src.to_vec();
     apply(key, 0, &mut out);
     out.into()
 }
 
-/// Reads and writes each byte once, where the cache would not hold them for a second pass.
+/// Copies and masks in one pass, as the bytes would not stay in the cache for a second.
 fn copy_large(src: &[u8], key: [u8; 4]) -> Bytes {
     let (wide, tail) = src.as_chunks::<WIDE>();
     let mut out = Vec::with_capacity(src.len().div_ceil(WIDE));
@@ -85,7 +86,7 @@ fn copy_large(src: &[u8], key: [u8; 4]) -> Bytes {
     out.into()
 }
 
-/// The key whose first byte is the one for the byte at `offset`.
+/// Rotates the key so that its first byte applies to the byte at `offset`.
 #[inline]
 pub(super) const fn rotate(key: [u8; 4], offset: usize) -> [u8; 4] {
     u32::from_le_bytes(key)
@@ -93,7 +94,7 @@ pub(super) const fn rotate(key: [u8; 4], offset: usize) -> [u8; 4] {
         .to_le_bytes()
 }
 
-/// The key, twice, in the order of memory.
+/// Returns the key repeated twice, in memory order.
 #[inline]
 const fn word(key: [u8; 4]) -> u64 {
     let key = u32::from_ne_bytes(key) as u64;

@@ -1,8 +1,8 @@
-//! The WebSocket protocol as bytes and state: RFC 6455 §5 to §8 without I/O.
+//! The WebSocket protocol without I/O: RFC 6455 §5 to §8 as a state machine over bytes.
 //!
-//! Nothing here reads a clock, draws a random number or waits: the caller brings the bytes that
-//! arrived, the masking keys, and a place for the bytes to send. So the same code serves any
-//! transport, and tests and fuzzers reach every corner of it.
+//! Nothing here reads a clock, draws random numbers or waits. The caller passes in the received
+//! bytes, the masking keys, and a buffer for the bytes to send. So the same code works on any
+//! transport, and tests and fuzzers can reach all of it.
 //!
 //! [`Protocol`] is one endpoint, and all that most callers need:
 //!
@@ -21,14 +21,14 @@
 //! let mut chunk = wire.freeze();
 //! let event = server.receive(&mut chunk)?;
 //! assert_eq!(event, Some(Event::Message(Message::text("hello"))));
-//! assert_eq!(server.receive(&mut chunk)?, None, "that was all");
+//! assert_eq!(server.receive(&mut chunk)?, None, "the input is used up");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! How a byte travels: `header` reads the first bytes of a frame, [`mask`] uncovers its payload,
-//! `deflate` inflates it where it is compressed (RFC 7692), `assemble` puts together what was cut,
-//! `utf8` checks text as it arrives, [`Decoder`] joins these into [`Event`]s, and [`Protocol`] adds
-//! the sending side and the closing handshake.
+//! The path of received bytes: `header` parses the header of a frame, [`mask`] unmasks its payload,
+//! `deflate` inflates it if it is compressed (RFC 7692), `assemble` joins the fragments of a
+//! message, and `utf8` validates text as it arrives. [`Decoder`] combines these steps and returns
+//! [`Event`]s. [`Protocol`] adds the sending side and the closing handshake.
 
 mod assemble;
 pub(crate) mod close;
@@ -64,14 +64,14 @@ pub use utf8::{InvalidUtf8, Utf8Validator};
 #[cfg(any(feature = "net", test))]
 pub(crate) use self::{close::CloseFrame, close_code::CloseCode, limits::Limits};
 
-/// Which end of the connection this is.
+/// One of the two ends of a connection.
 ///
-/// The ends differ in one thing: what a client sends is masked, what a server sends is not
-/// (RFC 6455 §5.1).
+/// They differ in masking: a client masks the frames that it sends, a server does not (RFC 6455
+/// §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Opened the connection: masks what it sends.
+    /// The end that opened the connection; masks what it sends.
     Client,
-    /// Accepted the connection: unmasks what it receives.
+    /// The end that accepted the connection; unmasks what it receives.
     Server,
 }

@@ -1,4 +1,4 @@
-//! What the tests of this module share: frames written by the letter of the RFC, without the
+//! Helpers for the tests of this module: they encode frames as the RFC describes, without using the
 //! code under test.
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use super::{Decoder, Event, Limits, ProtocolError, Role};
 /// The key of the examples in RFC 6455 §5.7.
 pub(super) const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A frame whose first byte is `first`; masked if a key is given.
+/// Returns a frame whose first byte is `first`, masked if a key is given.
 pub(super) fn frame(first: u8, key: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
     let masked = if key.is_some() { 0x80 } else { 0 };
     let mut out = vec![first];
@@ -34,12 +34,12 @@ pub(super) fn frame(first: u8, key: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> 
     out
 }
 
-/// The key that a frame for the end `role` carries.
+/// Returns the masking key of a frame that the end `role` receives.
 pub(super) fn key_to(role: Role) -> Option<[u8; 4]> {
     (role == Role::Server).then_some(KEY)
 }
 
-/// All events of the chunks, in order, up to the first error.
+/// Decodes the chunks into events, up to the first error.
 pub(super) fn decode_chunks<'a>(
     decoder: &mut Decoder,
     chunks: impl IntoIterator<Item = &'a [u8]>,
@@ -54,12 +54,12 @@ pub(super) fn decode_chunks<'a>(
                 Err(error) => return (events, Some(error)),
             }
         }
-        assert!(chunk.is_empty(), "None means used up");
+        assert!(chunk.is_empty(), "None means that the input is used up");
     }
     (events, None)
 }
 
-/// All events of `bytes` given at once.
+/// Decodes `bytes`, passed in at once.
 pub(super) fn decode(
     role: Role,
     limits: Limits,

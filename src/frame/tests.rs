@@ -1,4 +1,4 @@
-//! Both ends together: what one writes, the other reads, however the chunks are cut.
+//! Tests of both ends together: one reads what the other writes, however the chunks are cut.
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::testing::{decode_chunks, frame, key_to};
 use super::*;
 
-/// Everything that `from` has to write, with fresh keys.
+/// Writes everything that `from` has to send, with fresh keys.
 fn drain(from: &mut Protocol, out: &mut BytesMut) {
     let mut seed = 0x9e37_79b9_u32;
     while from.write(|| next_key(&mut seed), out) {}
@@ -32,7 +32,8 @@ fn event(message: &Message) -> Event {
     }
 }
 
-/// What arrives at the peer of `role` when it sends `messages`, and a Close at the end.
+/// Returns the bytes that the end `role` sends for `messages` and a Close frame, and the events that
+/// they decode to.
 fn encode(role: Role, limits: Limits, messages: &[Message]) -> (Vec<u8>, Vec<Event>) {
     let mut sender = Protocol::new(role, limits);
     let mut seed = 1;
@@ -56,7 +57,7 @@ fn encode(role: Role, limits: Limits, messages: &[Message]) -> (Vec<u8>, Vec<Eve
     (out.to_vec(), events.collect())
 }
 
-/// Each size at which the header or the way of sending changes.
+/// Messages of each size at which the header or the way of sending changes.
 fn samples() -> Vec<Message> {
     let mut samples: Vec<Message> = [0, 1, 125, 126, 127, 300]
         .map(|len| Message::binary(vec![0xa5; len]))
@@ -73,7 +74,7 @@ fn samples() -> Vec<Message> {
 fn every_message_cut_at_every_byte_gives_the_same_events() {
     for role in [Role::Client, Role::Server] {
         let (all, short) = (&samples()[..], &samples()[6..]);
-        // Whole, and in fragments of which the smallest cut text within characters.
+        // Unfragmented, and in fragments; the smallest cut text within characters.
         for (fragment_size, messages) in [(usize::MAX, all), (100, all), (3, short), (0, short)] {
             let limits = Limits::default().fragment_size(fragment_size);
             let (bytes, expected) = encode(role, limits, messages);
@@ -157,7 +158,7 @@ proptest! {
         prop_assert_eq!(decode_chunks(&mut decoder, chunks), (expected, None));
     }
 
-    /// Whatever arrives, nothing panics, and the cuts do not change what is understood.
+    /// Nothing panics on any input, and the cuts do not change the result.
     #[test]
     fn noise(
         client in any::<bool>(),
@@ -168,7 +169,7 @@ proptest! {
         let role = if client { Role::Client } else { Role::Server };
         let mut bytes = Vec::new();
         for (first, payload, fair) in frames {
-            // Half of them well-formed enough to get past the header.
+            // Half of them have a valid header.
             let first = if fair { first & 0x8b } else { first };
             bytes.extend(frame(first, key_to(role), &payload));
         }

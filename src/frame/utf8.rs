@@ -1,9 +1,9 @@
-//! UTF-8 that arrives in pieces (RFC 6455 §8.1).
+//! Validates UTF-8 that arrives in pieces (RFC 6455 §8.1).
 
 use std::error::Error;
 use std::fmt;
 
-/// The bytes are not UTF-8.
+/// Bytes that are not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidUtf8;
 
@@ -15,32 +15,32 @@ impl fmt::Display for InvalidUtf8 {
 
 impl Error for InvalidUtf8 {}
 
-/// Checks text that arrives in pieces cut anywhere, and fails at the first byte that no
-/// continuation can make right.
+/// Validates text that arrives in pieces, which may be cut anywhere. It fails at the first byte
+/// after which no continuation is valid.
 ///
 /// ```
 /// use h2ws::frame::Utf8Validator;
 ///
 /// let mut text = Utf8Validator::default();
 /// text.push(&[0xe2, 0x82])?; // two thirds of a euro sign
-/// assert!(text.finish().is_err(), "it may not end here");
+/// assert!(text.finish().is_err(), "incomplete so far");
 /// text.push(&[0xac])?;
 /// text.finish()?;
 /// # Ok::<_, h2ws::frame::InvalidUtf8>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Utf8Validator {
-    /// The sequence that the last piece left unfinished.
+    /// The incomplete sequence at the end of the last piece.
     partial: [u8; 3],
     len: u8,
 }
 
 impl Utf8Validator {
-    /// Takes the next piece.
+    /// Validates the next piece.
     ///
     /// # Errors
-    /// When the text so far is not the beginning of any valid text. The validator is then of no
-    /// further use.
+    /// If the text so far is not the beginning of any valid text. The validator must not be used
+    /// again.
     #[inline]
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         let piece = if self.len == 0 {
@@ -60,10 +60,10 @@ impl Utf8Validator {
         Ok(())
     }
 
-    /// Whether the text may end here.
+    /// Checks that the text may end here.
     ///
     /// # Errors
-    /// When it ends within a sequence.
+    /// If it ends within a sequence.
     pub const fn finish(&self) -> Result<(), InvalidUtf8> {
         if self.len == 0 {
             Ok(())
@@ -72,7 +72,7 @@ impl Utf8Validator {
         }
     }
 
-    /// Adds to the unfinished sequence as much of `piece` as belongs to it; returns the rest.
+    /// Completes the incomplete sequence from the front of `piece`, and returns the rest of it.
     fn complete<'a>(&mut self, mut piece: &'a [u8]) -> Result<&'a [u8], InvalidUtf8> {
         let mut sequence = [0; 4];
         let mut len = usize::from(self.len);
@@ -87,7 +87,7 @@ impl Utf8Validator {
                     return Ok(piece);
                 }
                 Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
-                // An unfinished sequence has at most three bytes.
+                // An incomplete sequence has at most three bytes.
                 Err(_) => self.partial[len - 1] = byte,
             }
         }

@@ -1,4 +1,4 @@
-//! Hosts and ports: what a client says it talks to, and which of these names are ours.
+//! Hosts and ports: parsing them, finding the host of a request, and access control by host.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -10,9 +10,9 @@ use http::{Version, request};
 use super::Rejection;
 use super::syntax::{self, Field};
 
-/// A host with an optional port, as in `Host` and `:authority` (RFC 3986 §3.2, no user info).
+/// A host with an optional port, as in `Host` and `:authority` (RFC 3986 §3.2, without user info).
 ///
-/// The host is lower case; an IPv6 address is in its canonical form.
+/// The host is in lower case, and an IPv6 address in its canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostPort {
     host: String,
@@ -20,23 +20,23 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// A name or an address, the latter without brackets.
+    /// Returns the name or address, an IPv6 address without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, if one is named.
+    /// Returns the port, if there is one.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// Whether both name the same place, if `default_port` is meant where none is named.
+    /// Returns whether both are the same host and port; `default_port` stands for a missing port.
     #[must_use]
     pub fn is_same(&self, other: &Self, default_port: u16) -> bool {
         let port = |it: &Self| it.port.unwrap_or(default_port);
-        bare(&self.host) == bare(&other.host) && port(self) == port(other)
+        without_final_dot(&self.host) == without_final_dot(&other.host) && port(self) == port(other)
     }
 
     pub(super) fn without_port(mut self, default: u16) -> Self {
@@ -48,9 +48,9 @@ impl HostPort {
         self.host
     }
 
-    /// Whether `text`, which this was parsed from, is just how it would be shown. A port may
-    /// have gone since; an IPv6 address counts as written otherwise, whether it is or not.
-    pub(super) fn is_written(&self, text: &str) -> bool {
+    /// Returns whether `text`, from which this was parsed, equals its `Display` form. May return
+    /// false for an IPv6 address that does. The port may have been removed since parsing.
+    pub(super) fn is_normal_form(&self, text: &str) -> bool {
         match (text.strip_prefix(self.host.as_str()), self.port) {
             (Some(rest), None) => rest.is_empty(),
             (Some(rest), Some(_)) => rest.starts_with(':') && !rest.starts_with(":0"),
@@ -59,8 +59,8 @@ impl HostPort {
     }
 }
 
-/// The host without the dot that ends a fully qualified name: it is the same host.
-fn bare(host: &str) -> &str {
+/// Removes the final dot of a fully qualified name, which does not change the host.
+fn without_final_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
@@ -86,17 +86,18 @@ impl FromStr for HostPort {
             }
             (host.to_ascii_lowercase(), port)
         };
-        // "host:" is allowed and means the default port (RFC 3986 §3.2.3).
+        // "host:" is valid and means the default port (RFC 3986 §3.2.3).
         let port = port.filter(|port| !port.is_empty());
         let port = port.map(parse_port).transpose()?;
         Ok(Self { host, port })
     }
 }
 
-/// A registered name or an IPv4 address (RFC 3986 §3.2.2), without percent-encoding, which no
-/// resolver takes, and without `*`, which stands for more than one host in lists of ours.
+/// Returns whether `host` is a registered name or an IPv4 address (RFC 3986 §3.2.2).
+/// Percent-encoding, which resolvers do not support, and `*`, which is a wildcard in patterns, are
+/// not accepted.
 fn is_name(host: &str) -> bool {
-    !bare(host).is_empty() && host.bytes().all(is_name_byte)
+    !without_final_dot(host).is_empty() && host.bytes().all(is_name_byte)
 }
 
 #[rustfmt::skip]
@@ -107,7 +108,7 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 fn parse_port(text: &str) -> Result<u16, InvalidHostPort> {
-    // `u16::from_str` takes a plus sign.
+    // `u16::from_str` accepts a plus sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(port) if digits && port != 0 => Ok(port),
@@ -145,12 +146,12 @@ pub(super) fn default_port_of(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The host that an ordinary request is for: `:authority`, or a request target in absolute form,
-/// outweighs `host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+/// Returns the host that a plain HTTP request is for. `:authority`, or a request target in absolute
+/// form, takes precedence over `host` (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
 ///
 /// # Errors
-/// [`Rejection::Host`] if there is none or it is invalid, if HTTP/1.1's `host` does not come once
-/// (RFC 9112 §3.2), or if over HTTP/2 it says something else than `:authority`.
+/// [`Rejection::Host`] if the host is missing or invalid, if an HTTP/1.1 request does not have
+/// exactly one `host` (RFC 9112 §3.2), or if `host` differs from `:authority` over HTTP/2.
 pub fn of_request(parts: &request::Parts, default_port: u16) -> Result<HostPort, Rejection> {
     let parse = |text: &str| text.parse::<HostPort>().map_err(|_| Rejection::Host);
     let host = match syntax::field(&parts.headers, HOST) {
@@ -171,11 +172,11 @@ pub fn of_request(parts: &request::Parts, default_port: u16) -> Result<HostPort,
     }
 }
 
-/// Why a text is no host with an optional port.
+/// A text that is not a host with an optional port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidHostPort {
-    /// No host, or one with characters that no host has.
+    /// The host is missing or invalid.
     Host,
     /// The port is not a number from 1 to 65535.
     Port,
@@ -192,20 +193,23 @@ impl fmt::Display for InvalidHostPort {
 
 impl std::error::Error for InvalidHostPort {}
 
-/// `example.com`, or `*.example.com` for every name below it, with rules for the port.
+/// A pattern for hosts: `example.com`, or `*.example.com` for all its subdomains, with a rule for
+/// the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
-    below: bool,
+    /// Whether subdomains of `host` match, and not `host` itself.
+    subdomains: bool,
     host: String,
     pub(super) port: PortPattern,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PortPattern {
-    /// None is named.
+    /// The pattern has no port.
     Unnamed,
-    /// `:*`
+    /// `:*`: any port.
     Any,
+    /// This port.
     Only(u16),
 }
 
@@ -215,7 +219,7 @@ impl Pattern {
             Some(text) => (text, true),
             None => (text, false),
         };
-        let (host, below) = match text.strip_prefix("*.") {
+        let (host, subdomains) = match text.strip_prefix("*.") {
             Some(host) => (host, true),
             None => (text, false),
         };
@@ -226,19 +230,23 @@ impl Pattern {
             None if any_port => PortPattern::Any,
             None => PortPattern::Unnamed,
         };
-        if below && parsed.host.contains(':') {
+        if subdomains && parsed.host.contains(':') {
             return Err(InvalidHostPort::Host);
         }
-        let host = bare(&parsed.host).to_owned();
-        Ok(Self { below, host, port })
+        let host = without_final_dot(&parsed.host).to_owned();
+        Ok(Self {
+            subdomains,
+            host,
+            port,
+        })
     }
 
     pub(super) fn matches_host(&self, host: &str) -> bool {
-        let host = bare(host);
-        if !self.below {
+        let host = without_final_dot(host);
+        if !self.subdomains {
             return host == self.host;
         }
-        // At least one label, then a dot: "*.example.com" is neither "example.com" nor
+        // At least one label and a dot: "*.example.com" does not match "example.com" or
         // "badexample.com".
         let label = host.strip_suffix(self.host.as_str());
         let label = label.and_then(|rest| rest.strip_suffix('.'));
@@ -246,35 +254,37 @@ impl Pattern {
     }
 }
 
-/// The names a server answers to; a request for another is misdirected (421, RFC 9110 §15.5.20).
+/// The hosts that a server accepts requests for. Others are rejected as misdirected (421, RFC 9110
+/// §15.5.20).
 ///
-/// This is what stands against DNS rebinding: a page of `evil.example` whose name suddenly leads
-/// to 127.0.0.1 still sends `evil.example` as its authority.
+/// This protects against DNS rebinding: a page of `evil.example`, whose name suddenly resolves to
+/// 127.0.0.1, still sends `evil.example` as its authority.
 ///
 /// ```
 /// use h2ws::handshake::AllowedHosts;
 ///
-/// let ours = AllowedHosts::parse(["example.com", "*.example.com:8443", "[::1]"])?;
-/// assert!(ours.check(&"example.com:444".parse()?, 443).is_ok());
-/// assert!(ours.check(&"a.b.example.com:8443".parse()?, 443).is_ok());
-/// assert!(ours.check(&"a.example.com".parse()?, 443).is_err());
+/// let hosts = AllowedHosts::parse(["example.com", "*.example.com:8443", "[::1]"])?;
+/// assert!(hosts.check(&"example.com:444".parse()?, 443).is_ok());
+/// assert!(hosts.check(&"a.b.example.com:8443".parse()?, 443).is_ok());
+/// assert!(hosts.check(&"a.example.com".parse()?, 443).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHosts(Option<Vec<Pattern>>);
 
 impl AllowedHosts {
-    /// Every name: for servers that no browser reaches, or behind a proxy that checks.
+    /// Allows every host: for servers that browsers cannot reach, or behind a proxy that checks.
     #[must_use]
     pub fn any() -> Self {
         Self(None)
     }
 
-    /// Those that match one of `patterns`: `host`, or `*.host` for all names below it, then
-    /// `:port` or nothing or `:*` for any port. `*` alone is [`AllowedHosts::any`].
+    /// Allows the hosts that match one of `patterns`. A pattern is `host`, or `*.host` for all its
+    /// subdomains, followed by `:port` for one port, or by nothing or `:*` for any. `*` alone is
+    /// [`AllowedHosts::any`].
     ///
     /// # Errors
-    /// If a pattern is none of these.
+    /// If a pattern is invalid.
     pub fn parse<I>(patterns: I) -> Result<Self, InvalidHostPort>
     where
         I: IntoIterator<Item: AsRef<str>>,
@@ -294,11 +304,11 @@ impl AllowedHosts {
         Ok(Self(parsed))
     }
 
-    /// Whether `authority` is one of ours; `default_port` is meant where it names none: 443 for
-    /// `https`, 80 for `http`.
+    /// Checks that `authority` is allowed. `default_port` stands for a missing port: see
+    /// [`default_port`].
     ///
     /// # Errors
-    /// [`Rejection::Authority`] if not.
+    /// [`Rejection::Authority`] if it is not allowed.
     pub fn check(&self, authority: &HostPort, default_port: u16) -> Result<(), Rejection> {
         let Some(patterns) = &self.0 else {
             return Ok(());
@@ -318,12 +328,12 @@ impl AllowedHosts {
         }
     }
 
-    /// As [`check`](Self::check), of any request: pages, too, are what DNS rebinding is after.
+    /// Like [`check`](Self::check), for any request: DNS rebinding attacks plain HTTP, too.
     ///
     /// # Errors
-    /// [`Rejection::Authority`] if it is for a host that is not ours, [`Rejection::Host`] if it
-    /// does not name one, as [`of_request`] says: then what stands before this server may have
-    /// read another one. Where all are allowed, HTTP/1.0 may leave it out.
+    /// [`Rejection::Authority`] if the request's host is not allowed, and [`Rejection::Host`] if
+    /// [`of_request`] finds none: a proxy in front of this server may have read another host. If
+    /// every host is allowed, HTTP/1.0 requests need none.
     pub fn check_request(
         &self,
         request: &request::Parts,

@@ -1,6 +1,6 @@
-//! The extended CONNECT of HTTP/2 (RFC 8441 §4-5).
+//! The HTTP/2 extended CONNECT handshake (RFC 8441 §4-5).
 //!
-//! `:protocol` is no part of [`http`]'s types: the caller adds it to a client's request, and
+//! The types of [`http`] do not include `:protocol`: the caller adds it to a client's request, and
 //! passes it in with a server's.
 
 use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
@@ -19,15 +19,15 @@ use super::{headers as fields, upgrade};
 /// The `:protocol` of a WebSocket (RFC 8441 §5).
 pub const PROTOCOL: &str = "websocket";
 
-/// The client's request, to which the caller adds [`PROTOCOL`]; `headers` come after the
-/// handshake's own fields (RFC 8441 §5).
+/// Creates a client's request, with `headers` after those of the handshake (RFC 8441 §5). The caller
+/// adds [`PROTOCOL`].
 ///
-/// RFC 8441 §5 makes no use of a `sec-websocket-key`, so `None` is enough for every server that
-/// ends the stream itself. A gateway in front of an RFC 6455 server needs one there, and some
-/// (Envoy) make none of their own: without the client's, their server answers 400.
+/// RFC 8441 §5 does not use `sec-websocket-key`, so `key` can be `None` for a server that handles
+/// the WebSocket itself. A gateway to an RFC 6455 server needs a key there, and some (Envoy) forward
+/// the client's instead of creating one: without it, their server responds with 400.
 ///
 /// # Errors
-/// If `headers` holds a [reserved](fields::is_reserved) field, or the offer is not valid.
+/// If `headers` has a [reserved](fields::is_reserved) field, or the offer is invalid.
 pub fn request(
     target: &Target,
     headers: HeaderMap,
@@ -46,15 +46,16 @@ pub fn request(
     Ok(request)
 }
 
-/// Checks the server's answer, any 2xx, and says what was agreed (RFC 8441 §5).
+/// Checks the server's response, which may be any 2xx, and returns what was negotiated (RFC 8441
+/// §5).
 ///
-/// A `sec-websocket-accept` means nothing here, whatever key was sent: gateways pass on their
-/// backend's, make one of their own key, or leave it out.
+/// `sec-websocket-accept` is ignored even if a key was sent: gateways forward their upstream's,
+/// compute it from a key of their own, or leave it out.
 ///
 /// # Errors
-/// If the answer is no valid consent to just this request: the stream must be reset. Other
-/// statuses are refusals, which the caller had better report with their bodies before it comes
-/// here; those below 200 announce an answer that is yet to come.
+/// If the response does not accept this request, or is invalid: the stream must be reset. Callers
+/// should handle other statuses first: those below 200 precede the response, and the others reject
+/// the handshake with a response of their own.
 pub fn check_response(
     parts: &response::Parts,
     offer: &Offer,
@@ -62,16 +63,16 @@ pub fn check_response(
     if !parts.status.is_success() {
         return Err(HandshakeError::Status(parts.status));
     }
-    offer.answered(&parts.headers)
+    offer.read_answer(&parts.headers)
 }
 
 /// Checks a client's request with its `:protocol` (RFC 8441 §4-5, RFC 9113 §8.3.1).
 ///
-/// That the stream is still open in the client's direction is for the caller to check.
+/// It does not check that the client's direction of the stream is still open.
 ///
 /// # Errors
-/// What to answer instead of a 200, or that the stream is to be
-/// [reset](Rejection::is_malformed).
+/// The reason to reject the request or, if it is [malformed](Rejection::is_malformed), to reset the
+/// stream.
 pub fn check_request(
     parts: &request::Parts,
     protocol: Option<&str>,
@@ -90,9 +91,9 @@ pub fn check_request(
     let found = RequestFields::find(&parts.headers);
     let authority = check_authority(parts, &found.host)?;
     if found.connection_specific {
-        return Err(Rejection::Malformed("fields that HTTP/2 forbids"));
+        return Err(Rejection::Malformed("header that HTTP/2 forbids"));
     }
-    // The names of protocols are compared without regard to case (RFC 9110 §7.8).
+    // Protocol names are case-insensitive (RFC 9110 §7.8).
     if !protocol.eq_ignore_ascii_case(PROTOCOL) {
         return Err(Rejection::Protocol);
     }
@@ -112,13 +113,13 @@ pub fn check_request(
     )
 }
 
-/// Checks what the h2 crate lets through, and finds the host that the request is for.
+/// Returns the host that the request is for, after the checks that the h2 crate does not make.
 fn check_authority(parts: &request::Parts, host: &Field<'_>) -> Result<HostPort, Rejection> {
-    // First: the h2 crate drops the scheme, too, of a request without `:authority`.
+    // First, because the h2 crate also drops the scheme of a request without `:authority`.
     let Some(authority) = parts.uri.authority() else {
         return Err(Rejection::Malformed(":authority is missing"));
     };
-    // Either scheme, whatever the transport: TLS may end, or begin, on the way.
+    // Either scheme over any transport: a proxy may have removed or added TLS.
     let Some(scheme) = parts.uri.scheme_str() else {
         return Err(Rejection::Malformed(":scheme is missing"));
     };
@@ -127,12 +128,12 @@ fn check_authority(parts: &request::Parts, host: &Field<'_>) -> Result<HostPort,
     };
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     if !path.starts_with('/') {
-        return Err(Rejection::Malformed(":path is no path"));
+        return Err(Rejection::Malformed(":path does not begin with a slash"));
     }
-    // A `HostPort` has no user info (RFC 9113 §8.3.1).
+    // `HostPort` does not accept user info (RFC 9113 §8.3.1).
     let Ok(authority) = authority.as_str().parse::<HostPort>() else {
         return Err(Rejection::Malformed(
-            ":authority is no host with an optional port",
+            ":authority is not a host with an optional port",
         ));
     };
     let host = match host {
@@ -143,11 +144,12 @@ fn check_authority(parts: &request::Parts, host: &Field<'_>) -> Result<HostPort,
     if host.is_some_and(|host| host.is_same(&authority, default_port)) {
         Ok(authority)
     } else {
-        Err(Rejection::Malformed("host contradicts :authority"))
+        Err(Rejection::Malformed("host differs from :authority"))
     }
 }
 
-/// The answer to a key that HTTP/2 does not need; to one that is no key, there is none.
+/// Returns the `sec-websocket-accept` for a key, which HTTP/2 does not require; an invalid key is
+/// ignored.
 fn accept(key: &Field<'_>) -> Option<http::HeaderValue> {
     match key {
         Field::Once(key) => Key::parse(key).ok().map(|key| key.accept()),
@@ -155,12 +157,12 @@ fn accept(key: &Field<'_>) -> Option<http::HeaderValue> {
     }
 }
 
-/// The server's 200, `headers` after the handshake's own fields (RFC 8441 §5). It must not end
-/// its stream, and gets no `content-length`.
+/// Creates a server's 200 response, with `headers` after those of the handshake (RFC 8441 §5). It
+/// must be sent without END_STREAM and without `content-length`.
 ///
 /// # Errors
-/// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
-/// was not offered.
+/// If `headers` has a [reserved](fields::is_reserved) field, or something was selected that was not
+/// offered.
 pub fn response(
     request: &ParsedRequest,
     negotiated: &Negotiated,

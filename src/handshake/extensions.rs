@@ -1,4 +1,4 @@
-//! `Sec-WebSocket-Extensions`: what is offered and answered (RFC 6455 §9.1).
+//! Parses and writes `Sec-WebSocket-Extensions` (RFC 6455 §9.1).
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use http::header::{HeaderMap, SEC_WEBSOCKET_EXTENSIONS};
 
 use super::syntax;
 
-/// One extension with its parameters, as offered or as answered.
+/// An extension with its parameters, as offered or selected.
 ///
 /// ```
 /// use h2ws::handshake::Extension;
@@ -27,7 +27,7 @@ pub struct Extension {
 }
 
 impl Extension {
-    /// An extension without parameters.
+    /// Creates an extension without parameters.
     ///
     /// # Errors
     /// If `name` is not a token.
@@ -42,21 +42,21 @@ impl Extension {
     /// Adds a parameter.
     ///
     /// # Errors
-    /// If the name, or the value, is not a token. RFC 6455 §9.1 lets a value be quoted, yet
-    /// what is between the quotes must be a token all the same.
+    /// If the name or the value is not a token. RFC 6455 §9.1 allows quoting a value, but it must be
+    /// a token even then.
     pub fn param(mut self, name: &str, value: Option<&str>) -> Result<Self, InvalidExtension> {
         let value = value.map(token).transpose()?;
         self.params.push((token(name)?, value));
         Ok(self)
     }
 
-    /// The registered name, such as `permessage-deflate`.
+    /// Returns the registered name, such as `permessage-deflate`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The parameters in their order, values without quotes.
+    /// Returns the parameters in order, values without quotes.
     pub fn params(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.params
             .iter()
@@ -85,7 +85,7 @@ impl fmt::Display for Extension {
     }
 }
 
-/// A text that does not follow the grammar of RFC 6455 §9.1.
+/// A text that does not follow the grammar of extensions in RFC 6455 §9.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidExtension;
 
@@ -97,11 +97,11 @@ impl fmt::Display for InvalidExtension {
 
 impl std::error::Error for InvalidExtension {}
 
-/// The extensions in `headers`, in the order of preference they were sent in. Several fields are
-/// one list, and one name may come several times, with different parameters.
+/// Returns the extensions in `headers`, in the sender's order of preference. Several fields form one
+/// list, and the same name may occur several times with different parameters.
 ///
 /// # Errors
-/// If one of the fields breaks the grammar: nothing of the list is to be trusted then.
+/// If one of the fields does not follow the grammar; the others cannot be trusted then either.
 pub fn parse(headers: &HeaderMap) -> Result<Vec<Extension>, InvalidExtension> {
     let mut extensions = Vec::new();
     for value in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
@@ -111,7 +111,7 @@ pub fn parse(headers: &HeaderMap) -> Result<Vec<Extension>, InvalidExtension> {
     Ok(extensions)
 }
 
-/// Walks over one field value.
+/// A parser of one field value.
 struct Parser<'a> {
     rest: &'a str,
 }
@@ -119,7 +119,7 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn list(&mut self, extensions: &mut Vec<Extension>) -> Result<(), InvalidExtension> {
         loop {
-            // Empty elements are no error (RFC 9110 §5.6.1.2).
+            // Empty elements are allowed (RFC 9110 §5.6.1.2).
             while self.take(',') {}
             if self.rest.is_empty() {
                 return Ok(());
@@ -147,7 +147,7 @@ impl Parser<'_> {
         Ok(extension)
     }
 
-    /// Takes `wanted` and the white space around it, if it is next.
+    /// Skips `wanted` and the white space around it, if it is next. Returns whether it was.
     fn take(&mut self, wanted: char) -> bool {
         self.rest = syntax::trim(self.rest);
         let rest = self.rest.strip_prefix(wanted).map(syntax::trim);
@@ -155,7 +155,7 @@ impl Parser<'_> {
         rest.is_some()
     }
 
-    /// Takes the token that is next; it is empty if there is none.
+    /// Returns the token that is next, which is empty if there is none.
     fn token(&mut self) -> &str {
         let is_end = |byte| !syntax::is_token_byte(byte);
         let end = self
@@ -168,7 +168,7 @@ impl Parser<'_> {
         token
     }
 
-    /// Takes a quoted string (RFC 9110 §5.6.4) and undoes its escapes.
+    /// Returns the quoted string that is next (RFC 9110 §5.6.4), unescaped.
     fn quoted(&mut self) -> Result<String, InvalidExtension> {
         let mut text = String::new();
         let mut chars = self.rest.char_indices().skip(1);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6455_9_1_broken_lists() {
+    fn rfc6455_9_1_invalid_lists() {
         for bad in [
             "a b",
             "a;",
@@ -271,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn extensions_round_trip(
             names in prop::collection::vec("[a-z!#]{1,8}", 0..4),
             params in prop::collection::vec(("[a-z_-]{1,8}", prop::option::of("[0-9A-Z]{1,4}")), 0..4),
         ) {
@@ -289,7 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_breaks_the_parser(text in "[ -~\t]{0,64}") {
+        fn the_parser_accepts_any_text(text in "[ -~\t]{0,64}") {
             if let Ok(written) = parse_all(&[&text]) {
                 let again: Vec<&str> = written.iter().map(String::as_str).collect();
                 prop_assert_eq!(parse_all(&again), Ok(written.clone()));

@@ -1,4 +1,8 @@
-//! Fields that belong to one hop, or to the handshake alone (RFC 9110 §7.6.1).
+//! Headers that belong to one connection or to the handshake, and cookies.
+//!
+//! The lists of such headers (RFC 9110 §7.6.1, RFC 9113 §8.2.2) are in this file only. A client, a
+//! server and a bridge must agree on them: a header that one of them forwards and another
+//! interprets lets a peer smuggle requests.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -85,8 +89,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     });
 }
 
-/// As [`remove_hop_by_hop`], for a message that is passed on with its body: `trailer`, which
-/// tells what comes behind it, stays. Returns whether the sender takes trailers itself
+/// Like [`remove_hop_by_hop`], for a message that is forwarded with its body: `trailer`, which
+/// announces the trailers of the body, is kept. Returns whether the sender accepts trailers itself
 /// (`te: trailers`, RFC 9110 §10.1.4).
 pub fn keep_end_to_end(headers: &mut HeaderMap) -> bool {
     let takes_trailers = syntax::contains_token(headers, header::TE, "trailers");
@@ -101,14 +105,14 @@ pub fn keep_end_to_end(headers: &mut HeaderMap) -> bool {
     takes_trailers
 }
 
-/// Removes every [reserved](is_reserved) field: what is left of a peer's request, or of its
-/// answer, can be passed on as a caller's own fields.
+/// Removes every [reserved](is_reserved) field of a peer's request or response. The others can be
+/// forwarded as a caller's own.
 pub fn remove_reserved(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     remove_if(headers, is_of_handshake);
 }
 
-/// Joins the `cookie` fields that HTTP/2 lets a client split, as HTTP/1.1 allows only one
+/// Joins several `cookie` fields, which HTTP/2 allows, into the only one that HTTP/1.1 allows
 /// (RFC 9113 §8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let cookies = || headers.get_all(header::COOKIE).into_iter();
@@ -148,14 +152,14 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Adds the caller's fields behind the handshake's; mostly there are none.
+/// Adds the caller's fields after those of the handshake.
 pub(super) fn add_own(own: &mut HeaderMap, headers: HeaderMap) {
     if !headers.is_empty() {
         own.extend(headers);
     }
 }
 
-/// Refuses fields of the caller's that would contradict the handshake.
+/// Checks that the caller does not set a [reserved](is_reserved) field.
 pub(super) fn check_own(headers: &HeaderMap) -> Result<(), HandshakeError> {
     match headers.keys().find(|name| is_reserved(name)) {
         Some(name) => Err(HandshakeError::ReservedHeader(name.clone())),
@@ -182,7 +186,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn rfc9110_7_6_1_hop_by_hop_fields_stay_behind() {
+    fn rfc9110_7_6_1_hop_by_hop_fields_are_removed() {
         let mut headers = map(&[
             ("connection", "Upgrade, X-Hop, not a name"),
             ("connection", "x-other"),
@@ -234,7 +238,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn rfc9110_6_6_2_what_is_said_of_trailers_stays_with_the_body() {
+    fn rfc9110_6_6_2_trailer_is_forwarded_with_the_body() {
         let mut headers = map(&[
             ("te", "deflate, Trailers"),
             ("trailer", "x-sum"),
@@ -269,7 +273,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn callers_may_not_write_the_handshake() {
+    fn callers_cannot_set_reserved_fields() {
         for name in [
             "connection",
             "content-length",
@@ -291,8 +295,8 @@ pub(super) mod tests {
             let name = HeaderName::from_static(name);
             let mut headers = map(&[("x-mine", "1")]);
             headers.insert(&name, HeaderValue::from_static("x"));
-            let refused = Err(HandshakeError::ReservedHeader(name.clone()));
-            assert_eq!(check_own(&headers), refused, "{name}");
+            let rejected = Err(HandshakeError::ReservedHeader(name.clone()));
+            assert_eq!(check_own(&headers), rejected, "{name}");
         }
         assert!(!is_reserved(&header::ORIGIN));
     }

@@ -1,4 +1,4 @@
-//! `Sec-WebSocket-Key` and the answer that proves it was read (RFC 6455 §4.1, §4.2.2).
+//! `Sec-WebSocket-Key`, and the `Sec-WebSocket-Accept` that proves it was read (RFC 6455 §4.1, §4.2.2).
 
 use std::fmt;
 
@@ -9,15 +9,16 @@ use sha1::{Digest as _, Sha1};
 
 use super::syntax;
 
-/// Characters that sixteen bytes take in base64, padding included.
+/// Length of sixteen bytes in base64, including the padding.
 const LEN: usize = 24;
 
-/// What RFC 6455 §1.3 has both sides append to the key.
+/// The GUID that RFC 6455 §1.3 appends to the key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The nonce of one opening handshake over HTTP/1.1.
 ///
-/// It shows that the server understood the handshake; it is no secret and authenticates nobody.
+/// It proves that the server understood the handshake. It is not a secret and does not authenticate
+/// either side.
 ///
 /// ```
 /// use h2ws::handshake::Key;
@@ -30,7 +31,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub struct Key([u8; LEN]);
 
 impl Key {
-    /// A client's key, of sixteen bytes drawn at random for each handshake (RFC 6455 §4.1).
+    /// Creates a client's key from sixteen bytes, drawn at random for each handshake (RFC 6455 §4.1).
     #[must_use]
     pub fn new(nonce: [u8; 16]) -> Self {
         let mut text = [0; LEN];
@@ -39,11 +40,11 @@ impl Key {
         Self(text)
     }
 
-    /// Reads a peer's key.
+    /// Parses a peer's key.
     ///
     /// # Errors
-    /// If it is not the base64 of sixteen bytes (RFC 6455 §4.2.1). Bits beyond the sixteenth
-    /// byte may be set, as some clients draw the text itself at random: the answer is computed
+    /// If it is not the base64 of sixteen bytes (RFC 6455 §4.2.1). Bits after the sixteenth byte may
+    /// be set, as some clients draw the text itself at random. `Sec-WebSocket-Accept` is computed
     /// from the text, so nothing depends on them.
     pub fn parse(value: &HeaderValue) -> Result<Self, InvalidKey> {
         let text = syntax::text(value).ok_or(InvalidKey)?;
@@ -57,13 +58,13 @@ impl Key {
         }
     }
 
-    /// The field value of `Sec-WebSocket-Key`.
+    /// Returns the value of `Sec-WebSocket-Key`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("base64 is ASCII")
     }
 
-    /// The `Sec-WebSocket-Accept` that answers this key (RFC 6455 §4.2.2).
+    /// Returns the `Sec-WebSocket-Accept` for this key (RFC 6455 §4.2.2).
     #[must_use]
     pub fn accept(&self) -> HeaderValue {
         let digest = Sha1::new()
@@ -137,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_client_makes_a_server_reads(nonce: [u8; 16]) {
+        fn a_key_round_trips(nonce: [u8; 16]) {
             let key = Key::new(nonce);
             prop_assert_eq!(Key::parse(&key.to_value()), Ok(key.clone()));
             prop_assert_eq!(STANDARD.decode(key.as_str()).unwrap(), nonce);

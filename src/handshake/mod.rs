@@ -1,16 +1,16 @@
-//! Opening a WebSocket: who asks for what, in which words, and what then holds.
+//! The opening handshakes of WebSockets, without I/O.
 //!
-//! Two handshakes lead to the same socket: the Upgrade of HTTP/1.1 (RFC 6455 §4), in
-//! [`upgrade`], and the extended CONNECT of HTTP/2 (RFC 8441 §4-5), in [`extended_connect`].
-//! Each module has the same four functions: the client's `request` and `check_response`, the
-//! server's `check_request` and `response`. What they share has rooms of its own: the
-//! [`Target`] of a URL, the [`Key`], [`subprotocol`]s, [`extensions`] and among those
-//! permessage-deflate ([`deflate`], RFC 7692), the rules for [`origin`] and [`authority`], and
-//! the [`headers`] that belong to one hop alone.
+//! There are two: the HTTP/1.1 Upgrade (RFC 6455 §4) in [`upgrade`], and the HTTP/2 extended
+//! CONNECT (RFC 8441 §4-5) in [`extended_connect`]. Both modules have the same four functions:
+//! `request` and `check_response` for clients, `check_request` and `response` for servers.
 //!
-//! Everything here is a pure function of [`http`] types. Nothing does I/O, reads a clock or
-//! draws randomness (the bytes of a [`Key`] are passed in), so any HTTP implementation can be
-//! put underneath:
+//! What they share is in the other modules: the [`Target`] of a URL and its [`Endpoint`], the
+//! [`Key`], the negotiation of [`subprotocol`]s and [`extensions`], including permessage-deflate
+//! ([`deflate`], RFC 7692), access control by [`origin`] and by [`authority`], and the [`headers`]
+//! that are not forwarded.
+//!
+//! All functions are pure and work on [`http`] types. They do no I/O, read no clock and draw no
+//! random numbers (the bytes of a [`Key`] are passed in), so they fit any HTTP implementation:
 //!
 //! ```
 //! use h2ws::handshake::{DeflateConfig, Key, Offer, Target, upgrade};
@@ -20,16 +20,16 @@
 //! let key = Key::new([7; 16]); // sixteen random bytes
 //! let request = upgrade::request(&target, Default::default(), &offer, &key)?;
 //!
-//! // … over the wire; then, at the server:
+//! // The server receives the request and responds:
 //! let (request, ()) = request.into_parts();
-//! let opening = upgrade::check_request(&request).map_err(|no| no.to_string())?;
-//! let agreed = opening.agree(&["chat.v1"], Some(&DeflateConfig::default()));
-//! let response = upgrade::response(&opening, &agreed, Default::default())?;
+//! let request = upgrade::check_request(&request)?;
+//! let negotiated = request.agree(&["chat.v1"], Some(&DeflateConfig::default()));
+//! let response = upgrade::response(&request, &negotiated, Default::default())?;
 //!
-//! // … and back at the client:
+//! // The client receives the response:
 //! let (response, ()) = response.into_parts();
-//! let agreed = upgrade::check_response(&response, &offer, &key)?;
-//! assert_eq!(agreed.subprotocol.as_deref(), Some("chat.v1"));
+//! let negotiated = upgrade::check_response(&response, &offer, &key)?;
+//! assert_eq!(negotiated.subprotocol.as_deref(), Some("chat.v1"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -1,4 +1,4 @@
-//! What a client asks for beyond the bare socket, and what both sides then go by.
+//! Negotiates subprotocols and extensions.
 
 use http::header::{
     HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
@@ -8,14 +8,14 @@ use super::deflate::{self, DeflateConfig, DeflateParams};
 use super::extensions::{self, Extension};
 use super::{HandshakeError, subprotocol, syntax};
 
-/// What a client offers; nothing, by default.
+/// The subprotocols and extensions that a client offers. Default: none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Offer {
-    /// Subprotocols, the preferred one first. Checked when the request is made.
+    /// Subprotocols in order of preference. They are validated when the request is made.
     pub subprotocols: Vec<String>,
-    /// Extensions, the preferred one first; the same one may be offered with several sets of
-    /// parameters.
+    /// Extensions in order of preference. The same extension may be offered several times with
+    /// different parameters.
     pub extensions: Vec<Extension>,
 }
 
@@ -40,7 +40,7 @@ impl Offer {
         self.extension(config.offer().to_extension())
     }
 
-    /// Writes the fields that both handshakes have in common.
+    /// Validates the offer and writes its headers, which are the same in both handshakes.
     pub(super) fn write(&self, headers: &mut HeaderMap) -> Result<(), HandshakeError> {
         subprotocol::check_offer(&self.subprotocols)?;
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -48,8 +48,8 @@ impl Offer {
         Ok(())
     }
 
-    /// Reads what the server made of it.
-    pub(super) fn answered(&self, headers: &HeaderMap) -> Result<Negotiated, HandshakeError> {
+    /// Reads the server's selection from the headers of its response.
+    pub(super) fn read_answer(&self, headers: &HeaderMap) -> Result<Negotiated, HandshakeError> {
         let subprotocol = subprotocol::check_answer(headers, &self.subprotocols)?;
         let extensions = extensions::parse(headers)
             .map_err(|_| HandshakeError::MalformedHeader(SEC_WEBSOCKET_EXTENSIONS))?;
@@ -67,21 +67,21 @@ impl Offer {
     }
 }
 
-/// What holds for an open socket.
+/// The result of the negotiation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Negotiated {
-    /// The subprotocol, if there is one.
+    /// The selected subprotocol, if any.
     pub subprotocol: Option<String>,
-    /// The extensions as the server answers them, in the order in which they apply to a message
-    /// (RFC 6455 §9.1).
+    /// The selected extensions, as in the server's response and in the order in which they apply to
+    /// messages (RFC 6455 §9.1).
     pub extensions: Vec<Extension>,
-    /// What permessage-deflate among them means for the compressors.
+    /// The parameters of permessage-deflate, if it is among them.
     pub deflate: Option<DeflateParams>,
 }
 
 impl Negotiated {
-    /// Writes the response's fields, having checked that the client offered everything in them.
+    /// Checks that everything selected was offered, and writes the headers of the response.
     pub(super) fn write(
         &self,
         offered_subprotocols: &[String],

@@ -1,18 +1,19 @@
-//! Which pages may open sockets (RFC 6455 §10.2).
+//! Access control by the `Origin` header (RFC 6455 §10.2).
 //!
-//! Browsers let any page open a WebSocket to any server, cookies included, and leave it to the
-//! server to look at `origin`. Other programs can send any origin, or none: this check
-//! protects users of browsers, and authenticates nobody.
+//! Browsers let any page open a WebSocket to any server, with the server's cookies, and leave it to
+//! the server to check `origin`. Other programs can send any origin or leave it out, so this check
+//! protects users of browsers and does not authenticate clients.
 //!
-//! | a pattern | allows |
+//! | pattern | allows |
 //! |---|---|
 //! | `*` | every origin |
 //! | `null` | the origin of sandboxed pages and, in most browsers, of local files |
-//! | `scheme://host`, with `*.` before the host, `:port` or `:*` behind it | those hosts and ports |
-//! | another scheme than `http` and `https` before anything else: `file://`, `app://.` | that, literally |
+//! | `scheme://host`, optionally with `*.` before the host, and `:port` or `:*` after it | those hosts and ports |
+//! | a scheme other than `http` and `https` before anything else: `file://`, `app://.` | that origin, compared literally |
 //!
-//! The last row is for pages that come from no web server (Electron, Cordova, extensions): what
-//! follows their scheme need not be a host. An `http` origin that is no host is a mistake.
+//! The last row is for pages that do not come from a web server (Electron, Cordova, browser
+//! extensions), whose scheme need not be followed by a host. An `http` or `https` pattern without a
+//! valid host is an error.
 
 use std::fmt;
 
@@ -22,7 +23,8 @@ use super::Rejection;
 use super::authority::{HostPort, Pattern, PortPattern, default_port_of};
 use super::syntax;
 
-/// The origins that may open a socket. Without an `origin`, anyone may: that is no browser.
+/// The origins that may open a WebSocket. Requests without `origin` do not come from browsers, and
+/// are always allowed.
 ///
 /// ```
 /// use h2ws::handshake::AllowedOrigins;
@@ -50,16 +52,16 @@ struct Listed {
     host: Hosts,
 }
 
-/// What may follow the scheme.
+/// The part of a pattern after the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Hosts {
     Matching(Pattern),
-    /// This alone.
+    /// Exactly this text.
     Literally(String),
 }
 
 impl AllowedOrigins {
-    /// Every origin: for services that are public, or that trust no cookie.
+    /// Allows every origin: for public services, or services that do not rely on cookies.
     #[must_use]
     pub fn any() -> Self {
         Self {
@@ -68,7 +70,7 @@ impl AllowedOrigins {
         }
     }
 
-    /// No origin: no browser.
+    /// Allows no origin, so no browser can open a WebSocket.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -79,10 +81,10 @@ impl AllowedOrigins {
         }
     }
 
-    /// Pages of the host and port that the request is for, and no others.
+    /// Allows only pages of the host and port that the request is for.
     ///
-    /// A page that rebinds its own name to this server is of that host, too: which hosts are
-    /// served is for [`AllowedHosts`](super::AllowedHosts) to say.
+    /// This does not protect against DNS rebinding, where a page's own host resolves to this server:
+    /// combine it with [`AllowedHosts`](super::AllowedHosts).
     #[must_use]
     pub fn same_host() -> Self {
         Self {
@@ -91,14 +93,14 @@ impl AllowedOrigins {
         }
     }
 
-    /// Those that match one of `patterns`: `scheme://host`, where the host may be `*.host` for
-    /// all names below it, then nothing for the scheme's default port, `:port`, or `:*` for any.
-    /// `*` is [`AllowedOrigins::any`], `null` the origin of sandboxed pages and local files.
-    /// Origins of other schemes than `http` and `https` that have no host, such as `file://` and
-    /// `app://.`, are compared literally.
+    /// Allows the origins that match one of `patterns`. A pattern is `scheme://host`, or
+    /// `scheme://*.host` for all subdomains, followed by nothing for the scheme's default port, by
+    /// `:port`, or by `:*` for any port. `*` is [`AllowedOrigins::any`], and `null` the origin of
+    /// sandboxed pages and local files. Origins without a host and with a scheme other than `http`
+    /// and `https`, such as `file://` and `app://.`, are compared literally.
     ///
     /// # Errors
-    /// If a pattern is none of these.
+    /// If a pattern is invalid.
     pub fn parse<I>(patterns: I) -> Result<Self, InvalidOrigin>
     where
         I: IntoIterator<Item: AsRef<str>>,
@@ -123,7 +125,7 @@ impl AllowedOrigins {
         Ok(allowed)
     }
 
-    /// Adds pages of the host and port that the request is for.
+    /// Also allows pages of the host and port that the request is for.
     #[must_use]
     pub fn or_same_host(self) -> Self {
         Self {
@@ -132,18 +134,19 @@ impl AllowedOrigins {
         }
     }
 
-    /// Whether a request with this `origin` may open a socket, by the list alone.
+    /// Checks the `origin` of a request against the patterns only, without
+    /// [`same_host`](Self::same_host).
     ///
     /// # Errors
-    /// [`Rejection::Origin`] if not.
+    /// [`Rejection::Origin`] if it is not allowed.
     pub fn check(&self, origin: Option<&HeaderValue>) -> Result<(), Rejection> {
         self.decide(origin, None)
     }
 
-    /// As [`AllowedOrigins::check`], for a request to `authority`.
+    /// Checks the `origin` of a request to the host `authority`.
     ///
     /// # Errors
-    /// [`Rejection::Origin`] if it may not open a socket.
+    /// [`Rejection::Origin`] if it is not allowed.
     pub fn check_for(
         &self,
         origin: Option<&HeaderValue>,
@@ -203,8 +206,8 @@ fn matches(pattern: &Pattern, host: &HostPort, default_port: Option<u16>) -> boo
         }
 }
 
-/// Whether what follows `scheme://` in a pattern, and is no host, may be meant as it stands. A
-/// `*` that is not where hosts have one would be taken for more than it is.
+/// Returns whether the part of a pattern after `scheme://`, which is not a host, is compared
+/// literally. A `*` in it looks like a wildcard and would not be one, so it is an error.
 fn is_literal(scheme: &str, rest: &str) -> bool {
     default_port_of(scheme).is_none()
         && rest
@@ -212,7 +215,7 @@ fn is_literal(scheme: &str, rest: &str) -> bool {
             .all(|byte| byte.is_ascii_graphic() && byte != b'*')
 }
 
-/// The scheme, in lower case, and what follows `://`.
+/// Splits an origin into its scheme, in lower case, and the part after `://`.
 fn split(origin: &str) -> Option<(String, &str)> {
     let (scheme, host) = origin.split_once("://")?;
     let is_scheme_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -221,7 +224,7 @@ fn split(origin: &str) -> Option<(String, &str)> {
     valid.then(|| (scheme.to_ascii_lowercase(), host))
 }
 
-/// A pattern that describes no origin.
+/// An invalid pattern for origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOrigin(String);
 
@@ -289,14 +292,14 @@ mod tests {
         ] {
             assert_eq!(check(&allowed, origin), expected, "{origin}");
         }
-        assert_eq!(allowed.check(None), Ok(()), "no browser");
+        assert_eq!(allowed.check(None), Ok(()), "not a browser");
         let latin = HeaderValue::from_bytes(b"https://example.com\xff").unwrap();
         assert_eq!(allowed.check(Some(&latin)), Err(Rejection::Origin));
         assert_eq!(AllowedOrigins::any().check(Some(&latin)), Ok(()));
     }
 
     #[test]
-    fn pages_that_come_from_no_web_server_are_compared_literally() {
+    fn origins_without_a_web_server_are_compared_literally() {
         let origins = [
             "file://",
             "file:///",
@@ -376,7 +379,7 @@ mod tests {
         }
         assert!(
             !check(&same, "https://example.com"),
-            "there is no host to compare with"
+            "without a host to compare with"
         );
         let both = AllowedOrigins::parse(["https://a.test"])
             .unwrap()

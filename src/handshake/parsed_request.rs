@@ -1,4 +1,4 @@
-//! What a server learns from a request that opens a socket.
+//! A client's request for a WebSocket, as parsed by a server.
 
 use http::header::{HeaderMap, HeaderValue};
 
@@ -9,25 +9,25 @@ use super::{
     Rejection, extensions, subprotocol,
 };
 
-/// A valid request for a socket, as a server sees it.
+/// A valid request for a WebSocket.
 ///
-/// Valid is not allowed: whether the [origin](ParsedRequest::check_origin) may ask, and whether the
-/// [host](ParsedRequest::check_authority) is served here, remains to be checked.
+/// It may still have to be rejected: [`check_origin`](Self::check_origin) and
+/// [`check_authority`](Self::check_authority) have not been called yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParsedRequest {
-    /// Which handshake it is.
+    /// The kind of handshake.
     pub via: HandshakeKind,
-    /// The host it is for, from `:authority` or `host`.
+    /// The host that the request is for, from `:authority` or `host`.
     pub authority: HostPort,
-    /// The `origin` of the page that asks; absent if no browser asks.
+    /// The `origin` header, which browsers send: the origin of the page that opens the WebSocket.
     pub origin: Option<HeaderValue>,
-    /// The `sec-websocket-accept` to answer with; over HTTP/2 only if a key came, as some
-    /// clients send one there too and insist on the answer.
+    /// The `sec-websocket-accept` of the response. Over HTTP/2 it is present only if the client
+    /// sent a key: some do, and insist on it.
     pub accept: Option<HeaderValue>,
-    /// The subprotocols offered, the client's favourite first.
+    /// The offered subprotocols, in the client's order of preference.
     pub subprotocols: Vec<String>,
-    /// The extensions offered, the client's favourite first.
+    /// The offered extensions, in the client's order of preference.
     pub extensions: Vec<Extension>,
 }
 
@@ -42,7 +42,7 @@ impl ParsedRequest {
         let origin = match found.origin {
             Field::Absent => None,
             Field::Once(origin) => Some(origin.clone()),
-            // Nobody can tell which of them a rule was meant for (RFC 6454 §7.3).
+            // It is ambiguous which of them access control should check (RFC 6454 §7.3).
             Field::Repeated => return Err(Rejection::Origin),
         };
         let subprotocols = if found.has_subprotocols {
@@ -65,19 +65,18 @@ impl ParsedRequest {
         })
     }
 
-    /// Whether the page that asks may.
+    /// Checks that the request's origin is allowed.
     ///
     /// # Errors
-    /// [`Rejection::Origin`] if not.
+    /// [`Rejection::Origin`] if it is not.
     pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), Rejection> {
         allowed.check_for(self.origin.as_ref(), &self.authority)
     }
 
-    /// Whether the request is for a host of ours; `default_port` as in
-    /// [`AllowedHosts::check`].
+    /// Checks that the request's host is allowed; `default_port` is as in [`AllowedHosts::check`].
     ///
     /// # Errors
-    /// [`Rejection::Authority`] if not.
+    /// [`Rejection::Authority`] if it is not.
     pub fn check_authority(
         &self,
         allowed: &AllowedHosts,
@@ -86,8 +85,8 @@ impl ParsedRequest {
         allowed.check(&self.authority, default_port)
     }
 
-    /// Picks the first offered subprotocol that is `supported`, and takes up permessage-deflate
-    /// if it is offered in a way that suits the configuration; with `None`, never.
+    /// Selects the first offered subprotocol that is `supported`, and permessage-deflate if an offer
+    /// is compatible with the configuration. `None` disables permessage-deflate.
     #[must_use]
     pub fn agree(
         &self,

@@ -1,4 +1,4 @@
-//! What a server says to a request that it does not open.
+//! Reasons for which a server rejects a request, and the responses to it.
 
 use std::fmt;
 
@@ -8,64 +8,65 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::HandshakeKind;
 
-/// Why a server does not open a socket, each reason with the status that says so.
+/// A reason for which a server rejects a request, with the status of its response.
 ///
-/// Over HTTP/2, see first whether the request [is malformed](Rejection::is_malformed): that
-/// ends its stream with `PROTOCOL_ERROR`, not with a status.
+/// Over HTTP/2, a [malformed](Rejection::is_malformed) request does not get a response: its stream
+/// is reset with `PROTOCOL_ERROR`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// A request that HTTP/2 itself forbids (RFC 9113 §8.1.1); why.
+    /// A request that is malformed in HTTP/2 (RFC 9113 §8.1.1), with the reason.
     Malformed(&'static str),
-    /// It asks for no WebSocket.
+    /// Not a request for a WebSocket.
     NotWebSocket,
-    /// Not HTTP/1.1 (RFC 6455 §4.1): 1.0 knows no upgrade, 2 upgrades by extended CONNECT.
+    /// An upgrade over a version other than HTTP/1.1 (RFC 6455 §4.1). HTTP/1.0 has no upgrade, and
+    /// HTTP/2 uses extended CONNECT.
     HttpVersion,
-    /// An upgrade by another method than GET (RFC 6455 §4.1).
+    /// An upgrade with a method other than GET (RFC 6455 §4.1).
     Method,
     /// `upgrade: websocket` without `connection: upgrade`.
     Connection,
-    /// `host` is missing, repeated or invalid (RFC 9112 §3.2), or the request target is.
+    /// A missing, repeated or invalid `host` (RFC 9112 §3.2), or an invalid request target.
     Host,
-    /// `sec-websocket-key` is missing, repeated or invalid (RFC 6455 §4.2.1).
+    /// A missing, repeated or invalid `sec-websocket-key` (RFC 6455 §4.2.1).
     Key,
-    /// `sec-websocket-version` is not 13 (RFC 6455 §4.4).
+    /// A `sec-websocket-version` other than 13 (RFC 6455 §4.4).
     Version,
-    /// The request has a body, or announces one.
+    /// A request for a WebSocket that has or announces a body.
     Body,
-    /// `sec-websocket-protocol` is no list of tokens.
+    /// A `sec-websocket-protocol` that is not a list of tokens.
     Subprotocols,
-    /// `sec-websocket-extensions` does not follow RFC 6455 §9.1.
+    /// A `sec-websocket-extensions` that does not follow RFC 6455 §9.1.
     Extensions,
-    /// The page that asks may not (RFC 6455 §10.2).
+    /// An origin that is not allowed (RFC 6455 §10.2).
     Origin,
-    /// The request is for a host that is not served here (RFC 9110 §15.5.20).
+    /// A host that is not served here (RFC 9110 §15.5.20).
     Authority,
-    /// An extended CONNECT for another `:protocol` (RFC 8441 §4).
+    /// An extended CONNECT with a `:protocol` other than `websocket` (RFC 8441 §4).
     Protocol,
-    /// A CONNECT without `:protocol`: this is no forward proxy.
+    /// A CONNECT without `:protocol`, which asks for a forward proxy.
     Connect,
-    /// A body in another transfer coding than `chunked` (RFC 9112 §6.1).
+    /// A body with a transfer coding other than `chunked` (RFC 9112 §6.1).
     TransferCoding,
     /// More header fields than are accepted, or larger ones (RFC 6585 §5).
     HeaderFields,
 }
 
 impl Rejection {
-    /// Whether the request is malformed (RFC 9113 §8.1.1): its stream, and no other, is to be
-    /// reset with `PROTOCOL_ERROR`.
+    /// Returns whether the request is malformed (RFC 9113 §8.1.1): its stream is to be reset with
+    /// `PROTOCOL_ERROR`, without affecting others.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         matches!(self, Self::Malformed(_))
     }
 
-    /// The status of the answer.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(&self, via: HandshakeKind) -> StatusCode {
         match self {
             Self::NotWebSocket | Self::Version => match via {
                 HandshakeKind::Http1 => StatusCode::UPGRADE_REQUIRED,
-                // 426 must name an upgrade (RFC 9110 §15.5.22), and HTTP/2 has none.
+                // 426 requires an `upgrade` header (RFC 9110 §15.5.22), which HTTP/2 forbids.
                 HandshakeKind::Http2 => StatusCode::BAD_REQUEST,
             },
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -84,8 +85,8 @@ impl Rejection {
         }
     }
 
-    /// The whole answer: status, the fields that go with it, and a line of text that says what
-    /// was wrong and holds nothing of what the peer sent.
+    /// Returns the response: the status, the headers that it requires, and
+    /// [the reason](Self::reason) as text. It repeats nothing that the peer sent.
     #[must_use]
     pub fn to_response(&self, via: HandshakeKind) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from_static(self.reason().as_bytes()));
@@ -108,26 +109,26 @@ impl Rejection {
         response
     }
 
-    /// What was wrong, in a line.
+    /// Returns the reason in one line.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(why) => why,
             Self::NotWebSocket => "only WebSockets are served here",
-            Self::HttpVersion => "a WebSocket upgrade needs HTTP/1.1",
-            Self::Method => "a WebSocket upgrade is a GET",
-            Self::Connection => "upgrade: websocket needs connection: upgrade beside it",
-            Self::Host => "a single valid host field is needed",
-            Self::Key => "a single sec-websocket-key of sixteen bytes in base64 is needed",
+            Self::HttpVersion => "a WebSocket upgrade requires HTTP/1.1",
+            Self::Method => "a WebSocket upgrade requires the method GET",
+            Self::Connection => "upgrade: websocket requires connection: upgrade",
+            Self::Host => "exactly one valid host header is required",
+            Self::Key => "exactly one sec-websocket-key of sixteen bytes in base64 is required",
             Self::Version => "sec-websocket-version must be 13",
-            Self::Body => "a request for a WebSocket has no body",
+            Self::Body => "a request for a WebSocket must not have a body",
             Self::Subprotocols => "sec-websocket-protocol is malformed",
             Self::Extensions => "sec-websocket-extensions is malformed",
             Self::Origin => "this origin may not open a WebSocket here",
             Self::Authority => "this host is not served here",
-            Self::Protocol => "the only protocol served by extended CONNECT is websocket",
-            Self::Connect => "CONNECT is served for WebSockets only",
-            Self::TransferCoding => "the only transfer coding taken is chunked",
+            Self::Protocol => "extended CONNECT is supported for the protocol websocket only",
+            Self::Connect => "CONNECT is supported for WebSockets only",
+            Self::TransferCoding => "chunked is the only supported transfer coding",
             Self::HeaderFields => {
                 "the request has more than 256 header fields, or larger ones than are accepted"
             }

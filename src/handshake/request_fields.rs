@@ -1,12 +1,12 @@
-//! The fields of a request that its handshake reads.
+//! Finds the headers of a request that the handshake reads.
 
 use http::header::HeaderMap;
 
 use super::headers::is_forbidden_in_http2;
 use super::syntax::Field;
 
-/// Found in one pass over all fields: to look each one up costs a server more than all else
-/// that it does about a handshake.
+/// The headers of a request that the handshake reads, found in one pass: looking each of them up
+/// takes longer than the rest of a server's handshake.
 #[derive(Default)]
 pub(super) struct RequestFields<'a> {
     pub(super) host: Field<'a>,
@@ -14,10 +14,11 @@ pub(super) struct RequestFields<'a> {
     pub(super) content_length: Field<'a>,
     pub(super) version: Field<'a>,
     pub(super) key: Field<'a>,
-    /// HTTP/2 forbids one of the fields (RFC 9113 §8.2.2).
+    /// Whether there is a field that HTTP/2 forbids (RFC 9113 §8.2.2).
     pub(super) connection_specific: bool,
-    /// Whether there are any, for those who read them.
+    /// Whether there is a `sec-websocket-protocol` field.
     pub(super) has_subprotocols: bool,
+    /// Whether there is a `sec-websocket-extensions` field.
     pub(super) has_extensions: bool,
 }
 

@@ -1,21 +1,21 @@
-//! Subprotocols: what clients offer and servers pick one of (RFC 6455 §1.9, §11.3.4).
+//! Subprotocols: a client offers some, and the server selects one or none (RFC 6455 §1.9, §11.3.4).
 
 use http::header::{HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 
 use super::syntax;
 use super::{HandshakeError, Rejection};
 
-/// Whether `name` can be a subprotocol: a token (RFC 6455 §4.1).
+/// Returns whether `name` is a valid subprotocol: a token (RFC 6455 §4.1).
 #[must_use]
 pub fn is_valid(name: &str) -> bool {
     syntax::is_token(name)
 }
 
-/// The subprotocols a request offers, in the client's order of preference, each once.
+/// Returns the subprotocols that a request offers, in the client's order of preference. Duplicates,
+/// which clients should not send, are removed.
 ///
 /// # Errors
-/// [`Rejection::Subprotocols`] if one is not a token. One that is repeated, which the client
-/// should not do, is harmless.
+/// [`Rejection::Subprotocols`] if one is not a token.
 pub fn parse(headers: &HeaderMap) -> Result<Vec<String>, Rejection> {
     let mut offered: Vec<String> = Vec::new();
     for name in syntax::elements(headers, SEC_WEBSOCKET_PROTOCOL) {
@@ -29,17 +29,17 @@ pub fn parse(headers: &HeaderMap) -> Result<Vec<String>, Rejection> {
     Ok(offered)
 }
 
-/// The first that the client offers and the server supports: the client's preference decides.
+/// Returns the first offered subprotocol that the server supports: the client's preference decides.
 ///
-/// Names are compared byte by byte, as browsers do. With none in common the socket opens
-/// without a subprotocol, and it is for the client to be content with that (RFC 6455 §4.2.2).
+/// Names are case-sensitive, as in browsers. If there is none in common, the WebSocket opens without
+/// a subprotocol, which the client may not accept (RFC 6455 §4.2.2).
 #[must_use]
 pub fn select<'a>(offered: &'a [String], supported: &[impl AsRef<str>]) -> Option<&'a str> {
     let is_supported = |name: &&String| supported.iter().any(|known| known.as_ref() == *name);
     offered.iter().find(is_supported).map(String::as_str)
 }
 
-/// Checks what a client is about to offer.
+/// Validates the subprotocols that a client is about to offer.
 pub(super) fn check_offer(offered: &[String]) -> Result<(), HandshakeError> {
     for (index, name) in offered.iter().enumerate() {
         if !is_valid(name) {
@@ -52,7 +52,7 @@ pub(super) fn check_offer(offered: &[String]) -> Result<(), HandshakeError> {
     Ok(())
 }
 
-/// Reads the server's choice (RFC 6455 §4.1): one that was offered, or none.
+/// Reads the server's selection, which must be one that was offered, or none (RFC 6455 §4.1).
 pub(super) fn check_answer(
     headers: &HeaderMap,
     offered: &[String],

@@ -1,8 +1,8 @@
-//! The few grammar rules of RFC 9110 that every handshake field is made of.
+//! Grammar rules of RFC 9110 that the handshake's headers share.
 
 use http::header::{AsHeaderName, HeaderMap, HeaderValue};
 
-/// Whether `text` is a `token` (RFC 9110 §5.6.2).
+/// Returns whether `text` is a `token` (RFC 9110 §5.6.2).
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
@@ -11,20 +11,20 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Trims optional white space (RFC 9110 §5.6.3): spaces and tabs, nothing else.
+/// Trims optional white space (RFC 9110 §5.6.3): spaces and tabs only.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// A field value without the white space around it; `None` if it is not visible ASCII.
+/// Returns a field value without surrounding white space; `None` if it is not visible ASCII.
 pub(super) fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().map(trim)
 }
 
-/// The non-empty elements of a comma list that may be spread over several fields
-/// (RFC 9110 §5.6.1). An unreadable field is one unreadable element, `None`.
+/// Returns the non-empty elements of a comma-separated list, which may span several fields
+/// (RFC 9110 §5.6.1). A field that is not visible ASCII is one element, `None`.
 ///
-/// For lists whose elements hold no quoted strings.
+/// Only for lists whose elements do not contain quoted strings.
 pub(super) fn elements(
     headers: &HeaderMap,
     name: impl AsHeaderName,
@@ -41,14 +41,14 @@ pub(super) fn elements(
     })
 }
 
-/// Whether a list field holds `token`, in any case.
+/// Returns whether a list contains `token`, ignoring case.
 pub(super) fn contains_token(headers: &HeaderMap, name: impl AsHeaderName, token: &str) -> bool {
     elements(headers, name)
         .flatten()
         .any(|element| element.eq_ignore_ascii_case(token))
 }
 
-/// A field that may come once.
+/// A field that should occur once.
 #[derive(Default)]
 pub(super) enum Field<'a> {
     #[default]
@@ -74,7 +74,7 @@ pub(super) fn field(headers: &HeaderMap, name: impl AsHeaderName) -> Field<'_> {
     field
 }
 
-/// Joins tokens into one field value.
+/// Joins tokens into a field value.
 pub(super) fn join<T: std::fmt::Display>(items: &[T]) -> Option<HeaderValue> {
     let list: Vec<String> = items.iter().map(ToString::to_string).collect();
     HeaderValue::try_from(list.join(", ")).ok()
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_6_1_lists_span_fields_and_have_holes() {
+    fn rfc9110_5_6_1_lists_span_fields_and_have_empty_elements() {
         let mut headers = HeaderMap::new();
         headers.append(
             CONNECTION,

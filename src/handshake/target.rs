@@ -1,4 +1,4 @@
-//! What a WebSocket URL says (RFC 6455 §3).
+//! The URL of a WebSocket (RFC 6455 §3), and the server that it is on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,7 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme, Uri};
 use super::UrlError;
 use super::authority::{HostPort, InvalidHostPort, default_port};
 
-/// Where a socket leads: parsed from `ws://` and `wss://` URLs, and from `http://` and
-/// `https://`, which mean the same.
+/// The parsed URL of a WebSocket. The schemes are `ws` and `wss`; `http` and `https` mean the same.
 ///
 /// ```
 /// use h2ws::handshake::Target;
@@ -25,20 +24,20 @@ use super::authority::{HostPort, InvalidHostPort, default_port};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     endpoint: Endpoint,
-    // In the types of a `Uri`, which is made of them for each request: their clones share memory.
+    // In the types from which the `Uri` of each request is made: their clones share memory.
     authority: Authority,
     path: PathAndQuery,
 }
 
-/// What connections can be shared by: equal for targets that one connection may serve.
+/// The server that a [`Target`] is on: targets with equal endpoints can share connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// Whether TLS is used.
+    /// Whether to use TLS.
     pub secure: bool,
-    /// A lower-case name, or an address without brackets.
+    /// A name in lower case, or an address without brackets.
     pub host: String,
-    /// The port, the default one filled in.
+    /// The port, which is the scheme's default if the URL has none.
     pub port: u16,
 }
 
@@ -54,32 +53,32 @@ impl fmt::Display for Endpoint {
 }
 
 impl Target {
-    /// Whether the scheme asks for TLS.
+    /// Returns whether the scheme requires TLS.
     #[must_use]
     pub fn secure(&self) -> bool {
         self.endpoint.secure
     }
 
-    /// The host to dial, in lower case; an IPv6 address has no brackets.
+    /// Returns the host to connect to, in lower case; an IPv6 address has no brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.endpoint.host
     }
 
-    /// The port to dial: 443 or 80 if the URL names none.
+    /// Returns the port to connect to: 443 or 80 if the URL has none.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.endpoint.port
     }
 
-    /// What goes into `Host` or `:authority`: the default port is left out.
+    /// Returns the value of `Host` or `:authority`, without the scheme's default port.
     #[must_use]
     pub fn authority(&self) -> &str {
         self.authority.as_str()
     }
 
-    /// The same target, told that it is called `authority`: a proxy passes on the name that its
-    /// own client knows.
+    /// Replaces the [authority](Self::authority) but not the host to connect to, so that a proxy can
+    /// forward the name under which its client knows the server.
     ///
     /// ```
     /// use h2ws::handshake::Target;
@@ -92,11 +91,11 @@ impl Target {
     #[must_use]
     pub fn with_authority(mut self, authority: &HostPort) -> Self {
         let default_port = default_port(self.secure());
-        self.authority = shown(&authority.clone().without_port(default_port));
+        self.authority = to_authority(&authority.clone().without_port(default_port));
         self
     }
 
-    /// What goes into the request line or `:path`; `/` if the URL ends after the authority.
+    /// Returns the request target or `:path`, which is `/` if the URL ends after the authority.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
         self.path.as_str()
@@ -108,7 +107,7 @@ impl Target {
         &self.endpoint
     }
 
-    /// The URI in the schemes of HTTP, as an extended CONNECT needs it (RFC 8441 §5).
+    /// Returns the URI with the scheme `http` or `https`, as extended CONNECT requires (RFC 8441 §5).
     #[must_use]
     pub fn http_uri(&self) -> Uri {
         let scheme = if self.secure() {
@@ -136,7 +135,7 @@ impl FromStr for Target {
     type Err = UrlError;
 
     fn from_str(url: &str) -> Result<Self, UrlError> {
-        // What `Uri` would only call invalid.
+        // `Uri` would report these as invalid without the reason.
         if url.trim() != url {
             return Err(UrlError::Blank);
         }
@@ -147,7 +146,7 @@ impl FromStr for Target {
         if authority.contains('[') && authority.contains('%') {
             return Err(UrlError::Zone);
         }
-        // `Uri` drops a fragment in silence; RFC 6455 §3 forbids it.
+        // RFC 6455 §3 forbids a fragment, which `Uri` silently removes.
         if url.contains('#') {
             return Err(UrlError::Fragment);
         }
@@ -156,13 +155,13 @@ impl FromStr for Target {
     }
 }
 
-/// What stands between the scheme and the path (RFC 3986 §3.2), empty where there is no scheme.
+/// Returns the part between the scheme and the path (RFC 3986 §3.2), or nothing without a scheme.
 fn authority_in(url: &str) -> &str {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// As from text; a fragment, which [`Uri`] drops when it is made, cannot be noticed here.
+/// As from text, except that a fragment is not an error: [`Uri`] has removed it already.
 impl TryFrom<&Uri> for Target {
     type Error = UrlError;
 
@@ -184,10 +183,10 @@ impl TryFrom<&Uri> for Target {
         let default_port = default_port(secure);
         let port = named.port().unwrap_or(default_port);
         let named = named.without_port(default_port);
-        let authority = if named.is_written(authority.as_str()) {
+        let authority = if named.is_normal_form(authority.as_str()) {
             authority.clone()
         } else {
-            shown(&named)
+            to_authority(&named)
         };
         let endpoint = Endpoint {
             secure,
@@ -206,16 +205,16 @@ impl TryFrom<&Uri> for Target {
     }
 }
 
-fn shown(authority: &HostPort) -> Authority {
-    Authority::try_from(authority.to_string()).expect("all that a `HostPort` holds, a URI can")
+fn to_authority(authority: &HostPort) -> Authority {
+    Authority::try_from(authority.to_string()).expect("every `HostPort` is a valid authority")
 }
 
 fn is_normal(path: &str) -> bool {
     path.starts_with('/') && path.is_ascii()
 }
 
-/// Fills in the slash that a URL may lack, and percent-encodes what `Uri` lets through although
-/// RFC 3986 §2 does not.
+/// Adds the initial slash if it is missing, and percent-encodes the bytes that `Uri` accepts
+/// although RFC 3986 §2 does not.
 fn normal_path(path: &str) -> Result<PathAndQuery, UrlError> {
     let mut normal = String::with_capacity(path.len() + 1);
     if !path.starts_with('/') {
@@ -231,7 +230,7 @@ fn normal_path(path: &str) -> Result<PathAndQuery, UrlError> {
     PathAndQuery::try_from(normal).map_err(|_| UrlError::Syntax)
 }
 
-/// The URL in its `ws` or `wss` form.
+/// Writes the URL with the scheme `ws` or `wss`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure() { "wss" } else { "ws" };
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6455_3_what_is_no_websocket_url() {
+    fn rfc6455_3_invalid_urls() {
         for (url, error) in [
             ("", UrlError::Syntax),
             (" ws://a/", UrlError::Blank),
@@ -354,22 +353,22 @@ mod tests {
     }
 
     #[test]
-    fn rfc9112_3_2_a_target_can_be_called_by_another_name() {
+    fn rfc9112_3_2_the_authority_can_be_replaced() {
         for (authority, shown) in [
             ("Example.com", "example.com"),
             ("example.com:443", "example.com"),
             ("example.com:80", "example.com:80"),
             ("[::1]:8443", "[::1]:8443"),
-            // All that a `HostPort` can hold, a URI can.
+            // Every `HostPort` fits into a URI.
             ("a-._~!$&'()+;=b:9", "a-._~!$&'()+;=b:9"),
         ] {
             let target: Target = "wss://10.0.0.7:9/a?b".parse().unwrap();
-            let called = target.clone().with_authority(&authority.parse().unwrap());
-            assert_eq!(called.authority(), shown);
-            assert_eq!(called.host_value(), shown);
-            assert_eq!(called.http_uri().authority().unwrap().as_str(), shown);
-            assert_eq!(called.endpoint(), target.endpoint());
-            assert_eq!(called.path_and_query(), "/a?b");
+            let renamed = target.clone().with_authority(&authority.parse().unwrap());
+            assert_eq!(renamed.authority(), shown);
+            assert_eq!(renamed.host_value(), shown);
+            assert_eq!(renamed.http_uri().authority().unwrap().as_str(), shown);
+            assert_eq!(renamed.endpoint(), target.endpoint());
+            assert_eq!(renamed.path_and_query(), "/a?b");
         }
     }
 
@@ -383,10 +382,10 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_host_is_called_fits_into_a_uri() {
+    fn every_host_port_fits_into_a_uri() {
         let target: Target = "ws://a/".parse().unwrap();
         let long = "a".repeat(100_000);
-        let mut called = 0;
+        let mut checked = 0;
         let odd = (0..=u8::MAX).map(|byte| format!("a{}:1", char::from(byte)));
         for name in odd.chain(["[::1]:1", "[2001:db8::1]", "1.2.3.4", "a.", &long].map(Into::into))
         {
@@ -398,8 +397,8 @@ mod tests {
                 target.http_uri().authority().unwrap().as_str(),
                 name.to_string()
             );
-            called += 1;
+            checked += 1;
         }
-        assert_eq!(called, 26 * 2 + 10 + 13 + 5);
+        assert_eq!(checked, 26 * 2 + 10 + 13 + 5);
     }
 }

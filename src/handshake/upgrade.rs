@@ -1,4 +1,4 @@
-//! The Upgrade of HTTP/1.1 (RFC 6455 §4).
+//! The HTTP/1.1 Upgrade handshake (RFC 6455 §4).
 
 use http::header::{
     CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -17,11 +17,11 @@ use super::{
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// The client's request: a GET in origin form, `headers` after the handshake's own fields
+/// Creates a client's request: a GET in origin form, with `headers` after those of the handshake
 /// (RFC 6455 §4.1).
 ///
 /// # Errors
-/// If `headers` holds a [reserved](fields::is_reserved) field, or the offer is not valid.
+/// If `headers` has a [reserved](fields::is_reserved) field, or the offer is invalid.
 pub fn request(
     target: &Target,
     headers: HeaderMap,
@@ -40,17 +40,17 @@ pub fn request(
     own.insert(SEC_WEBSOCKET_KEY, key.to_value());
     offer.write(own)?;
     fields::add_own(own, headers);
-    // One field (RFC 6265 §5.4), however many the caller has set; HTTP/2 may carry them apart.
+    // HTTP/1.1 allows one field only (RFC 6265 §5.4), whereas HTTP/2 allows several.
     fields::join_cookies(own);
     Ok(request)
 }
 
-/// Checks the server's 101, and says what was agreed (RFC 6455 §4.1).
+/// Checks the server's 101 response, and returns what was negotiated (RFC 6455 §4.1).
 ///
 /// # Errors
-/// If the answer is no valid consent to just this request: the connection must be closed.
-/// Other statuses are refusals, which the caller had better report with their bodies before
-/// it comes here.
+/// If the response does not accept this request, or is invalid: the connection must be closed.
+/// Callers should handle other statuses first, which reject the handshake with a response of their
+/// own.
 pub fn check_response(
     parts: &response::Parts,
     offer: &Offer,
@@ -59,12 +59,12 @@ pub fn check_response(
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(HandshakeError::Status(parts.status));
     }
-    // HTTP/1.0 knows no other protocol to switch to (RFC 9110 §7.8).
+    // HTTP/1.0 has no upgrade (RFC 9110 §7.8).
     if parts.version != Version::HTTP_11 {
         return Err(HandshakeError::HttpVersion);
     }
     let headers = &parts.headers;
-    // The server switches to what it names: to several at once, or to another, is not to ours.
+    // The server switches to the protocols that it lists, so there must be no other.
     let mut switched_to = syntax::elements(headers, UPGRADE).map(Option::unwrap_or_default);
     let to_websocket = switched_to
         .next()
@@ -81,12 +81,12 @@ pub fn check_response(
     if syntax::text(accept).is_none_or(|accept| key.accept() != accept) {
         return Err(HandshakeError::WrongAccept);
     }
-    offer.answered(headers)
+    offer.read_answer(headers)
 }
 
-/// Whether a request asks for a WebSocket at all; one that does not is an ordinary request.
+/// Returns whether a request is for a WebSocket, and not a plain HTTP request.
 ///
-/// HTTP/1.0 cannot ask (RFC 9110 §7.8).
+/// HTTP/1.0 requests never are (RFC 9110 §7.8).
 #[must_use]
 pub fn is_upgrade(parts: &request::Parts) -> bool {
     parts.version == Version::HTTP_11
@@ -96,7 +96,7 @@ pub fn is_upgrade(parts: &request::Parts) -> bool {
 /// Checks a client's request (RFC 6455 §4.2.1).
 ///
 /// # Errors
-/// What to answer instead of a 101.
+/// The reason to reject the request.
 pub fn check_request(parts: &request::Parts) -> Result<ParsedRequest, Rejection> {
     let headers = &parts.headers;
     if parts.version != Version::HTTP_11 {
@@ -116,7 +116,7 @@ pub fn check_request(parts: &request::Parts) -> Result<ParsedRequest, Rejection>
     if has_body(headers, &found.content_length) {
         return Err(Rejection::Body);
     }
-    // Before the key, which other versions might not have.
+    // Before the key, which other versions may not have.
     if !is_version_13(&found.version) {
         return Err(Rejection::Version);
     }
@@ -135,7 +135,7 @@ pub(super) fn is_version_13(version: &Field<'_>) -> bool {
     }
 }
 
-/// The host that the request is for; no default port matters to HTTP/1.1's.
+/// Returns the host that the request is for. The default port matters over HTTP/2 only.
 fn host(parts: &request::Parts) -> Result<HostPort, Rejection> {
     if !parts.uri.path().starts_with('/') {
         return Err(Rejection::Host);
@@ -143,15 +143,15 @@ fn host(parts: &request::Parts) -> Result<HostPort, Rejection> {
     authority::of_request(parts, default_port(false))
 }
 
-/// Bytes behind the request's head would be a body to one reader and frames to another
-/// (RFC 9931). A `content-length` of 0 is none that HTTP/2 could take, for which frames are
-/// content (RFC 9113 §8.1.1), so here it is none either.
+/// Returns whether the request announces a body. The bytes after its head would be a body to one
+/// reader and frames to another (RFC 9931). A `content-length` of 0 counts, too: over HTTP/2, where
+/// frames are content (RFC 9113 §8.1.1), it is invalid, and both versions have the same rules.
 fn has_body(headers: &HeaderMap, length: &Field<'_>) -> bool {
     !matches!(length, Field::Absent) || headers.contains_key(TRANSFER_ENCODING)
 }
 
-/// Checks that the codings of a plain HTTP request's body are known, of which there is one:
-/// `chunked` (RFC 9112 §6.1).
+/// Checks that the body of a plain HTTP request has the only supported transfer coding, `chunked`
+/// (RFC 9112 §6.1), or none.
 pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
     match syntax::field(headers, TRANSFER_ENCODING) {
         Field::Absent => Ok(()),
@@ -160,11 +160,11 @@ pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection
     }
 }
 
-/// The server's 101 (RFC 6455 §4.2.2), `headers` after the handshake's own fields.
+/// Creates a server's 101 response (RFC 6455 §4.2.2), with `headers` after those of the handshake.
 ///
 /// # Errors
-/// If `headers` holds a [reserved](fields::is_reserved) field, or if something is agreed that
-/// was not offered.
+/// If `headers` has a [reserved](fields::is_reserved) field, or something was selected that was not
+/// offered.
 pub fn response(
     request: &ParsedRequest,
     negotiated: &Negotiated,

@@ -1,10 +1,10 @@
-//! What one end makes of bytes: the examples of the RFC, and every way to break it.
+//! Tests of the decoder: the examples of the RFC, and every violation of it.
 
 use super::*;
 use crate::frame::CloseCode;
 use crate::frame::testing::{KEY, decode, decode_chunks, frame, key_to};
 
-/// First bytes and payloads.
+/// First bytes and payloads of frames.
 type Frames = Vec<(u8, Vec<u8>)>;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
@@ -16,7 +16,7 @@ fn limits() -> Limits {
         .max_fragments(3)
 }
 
-/// RFC 6455 §5.7, whole.
+/// All examples of RFC 6455 §5.7.
 #[test]
 fn examples_of_the_rfc() {
     let hello = || Event::Message(Message::text("Hello"));
@@ -43,8 +43,7 @@ fn examples_of_the_rfc() {
     }
 }
 
-/// Every rule, the error it gives and the code that answers it, at both ends and however the
-/// chunks are cut.
+/// Every violation with its error and close code, at both ends and however the chunks are cut.
 #[test]
 fn violations() {
     use ProtocolError as E;
@@ -190,7 +189,7 @@ fn violations() {
 }
 
 #[test]
-fn masks_are_for_clients() {
+fn only_clients_mask() {
     for first in [0x81, 0x82, 0x89, 0x88] {
         let bare = decode(Role::Server, limits(), &frame(first, None, b""));
         assert_eq!(bare, (vec![], Some(ProtocolError::UnmaskedFrame)));
@@ -217,7 +216,7 @@ fn limits_are_inclusive() {
 }
 
 #[test]
-fn a_control_frame_passes_any_data_limit() {
+fn data_limits_do_not_apply_to_control_frames() {
     let bytes = frame(0x89, None, &[7; 125]);
     let tight = Limits::default().max_frame_size(0).max_message_size(0);
     let expected = vec![Event::Ping(vec![7; 125].into())];
@@ -235,7 +234,7 @@ fn too_large_is_known_from_the_header_alone() {
 }
 
 #[test]
-fn an_enormous_claim_without_limits_costs_nothing() {
+fn an_announced_size_is_not_allocated() {
     let mut decoder = Decoder::new(Role::Client, Limits::UNLIMITED);
     let header: &[u8] = &[0x82, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255];
     assert_eq!(decode_chunks(&mut decoder, [header]), (vec![], None));
@@ -248,7 +247,7 @@ fn an_enormous_claim_without_limits_costs_nothing() {
 }
 
 #[test]
-fn bad_text_is_refused_before_its_frame_ends() {
+fn invalid_text_is_an_error_before_its_frame_ends() {
     for role in ROLES {
         let bytes = frame(
             0x81,
@@ -277,8 +276,7 @@ fn a_client_gets_slices_of_the_chunk() {
     assert_eq!(message.as_bytes().as_ptr(), there);
 }
 
-/// Messages that came together are unmasked together, whatever stands between them and wherever
-/// the chunk ends.
+/// Adjacent messages are unmasked together, whatever is between them and wherever the chunk ends.
 #[test]
 fn short_messages_of_one_chunk_share_a_copy_of_it() {
     let other = Some([9, 8, 7, 6]);
@@ -334,7 +332,7 @@ fn nothing_is_kept_between_messages() {
 }
 
 #[test]
-fn whole_messages_take_the_short_way_and_others_leave_it_untouched() {
+fn only_complete_valid_messages_take_the_fast_path() {
     for role in ROLES {
         let key = key_to(role);
         let other = if key.is_none() { Some(KEY) } else { None };
@@ -369,7 +367,7 @@ fn whole_messages_take_the_short_way_and_others_leave_it_untouched() {
             assert_eq!(decoder.whole(&mut cut), None);
             assert_eq!(cut.len(), bytes.len() - 1);
         }
-        // Not while something is under way.
+        // Not while a message is incomplete.
         for before in [
             &frame(0x02, key, b"x")[..],
             &bare(0x82)[..1],
@@ -384,14 +382,14 @@ fn whole_messages_take_the_short_way_and_others_leave_it_untouched() {
 }
 
 #[test]
-fn an_event_is_cheap_to_hand_up() {
+fn an_event_is_small() {
     assert!(size_of::<Result<Option<Event>, ProtocolError>>() <= 48);
 }
 
-/// What a frame brings pays for it; frames that bring next to nothing end the message, and until
-/// then they hold nothing.
+/// Frames of a few bytes are not limited in number. Too many nearly empty ones are an error, and do
+/// not take memory until then.
 #[test]
-fn short_frames_pass_and_empty_ones_do_not_go_on() {
+fn short_frames_are_accepted_and_empty_ones_are_limited() {
     for (len, frames, passes) in [
         (4, 100_000, true),
         (16, 100_000, true),

@@ -1,4 +1,4 @@
-//! The state machine of one end, table by table.
+//! Tests of one endpoint's state machine.
 
 use super::*;
 use crate::frame::testing::{KEY, frame, key_to};
@@ -41,13 +41,13 @@ impl End {
         self.protocol.write(self.key(), &mut self.out)
     }
 
-    /// Takes a frame from the peer.
+    /// Receives a frame from the peer.
     fn receive(&mut self, first: u8, payload: &[u8]) -> Result<Option<Event>, ProtocolError> {
         let mut input = frame(first, key_to(self.protocol.role()), payload).into();
         self.protocol.receive(&mut input)
     }
 
-    /// Asserts that exactly these frames were written since the last time.
+    /// Asserts that exactly these frames were written since the last call.
     #[track_caller]
     fn wrote(&mut self, frames: &[(u8, &[u8])]) {
         let key = (self.protocol.role() == Role::Client).then_some(KEY);
@@ -74,7 +74,7 @@ fn is_small() {
 }
 
 #[test]
-fn begins_open_and_quiet() {
+fn begins_open_with_nothing_to_write() {
     for mut end in ends() {
         assert!(end.protocol.is_open());
         assert!(!end.protocol.owes() && !end.protocol.has_pending());
@@ -88,7 +88,7 @@ fn begins_open_and_quiet() {
 }
 
 #[test]
-fn a_long_message_leaves_a_fragment_a_time() {
+fn a_long_message_is_sent_one_fragment_at_a_time() {
     for mut end in ends() {
         assert_eq!(end.send(Message::text("0123456789")), Ok(()));
         end.wrote(&[(0x01, b"0123")]);
@@ -154,7 +154,7 @@ fn closing_first() {
         assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
         assert_eq!(end.send(Message::ping("x")), Err(SendError::Closed));
 
-        // The peer may still be talking; a pong may no longer be sent.
+        // The peer may still send messages; we may no longer send a pong.
         let late = Event::Message(Message::text("late"));
         assert_eq!(end.receive(0x81, b"late"), Ok(Some(late)));
         assert_eq!(end.receive(0x89, b""), Ok(Some(Event::Ping(Bytes::new()))));
@@ -172,7 +172,7 @@ fn closing_first() {
 
 #[test]
 fn closing_second() {
-    // What the peer's Close says, and the echo.
+    // The peer's Close frame, and the expected echo.
     let table: [(&[u8], Option<CloseFrame>, &[u8]); 3] = [
         (b"", None, b""),
         (b"\x03\xe9", Some(code(1001)), b"\x03\xe9"),
@@ -211,7 +211,7 @@ fn a_ping_before_the_close_is_still_answered() {
 }
 
 #[test]
-fn an_owed_pong_leaves_before_our_close() {
+fn a_due_pong_is_sent_before_our_close() {
     for mut end in ends() {
         end.receive(0x89, b"p").expect("a ping");
         assert_eq!(end.close(None), Ok(()));
@@ -273,7 +273,7 @@ fn the_peers_close_drops_what_is_pending() {
 }
 
 #[test]
-fn a_violation_is_answered_with_its_code_and_ends_it() {
+fn a_violation_is_answered_with_its_code_and_ends_the_connection() {
     for mut end in ends() {
         end.send(Message::binary("0123456789")).expect("open");
         end.wrote(&[(0x02, b"0123")]);
@@ -312,7 +312,7 @@ fn a_violation_after_our_close_is_not_answered_again() {
 }
 
 #[test]
-fn an_invalid_close_frame_is_refused_and_nothing_happens() {
+fn an_invalid_close_frame_is_an_error_without_effect() {
     let reason = CloseFrame::new(CloseCode::NORMAL, "x".repeat(124));
     let frames = [
         code(1005),

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn rfc9112_3_2_a_request_is_for_one_host() {
+fn rfc9112_3_2_a_request_has_one_host() {
     let of = |version, uri: &str, hosts: &[&str]| {
         let mut request = http::Request::builder().version(version).uri(uri);
         for host in hosts {
@@ -105,7 +105,7 @@ fn rfc9110_4_2_3_the_default_port_and_the_final_dot_make_no_difference() {
 }
 
 #[test]
-fn rfc9110_15_5_20_only_our_names() {
+fn rfc9110_15_5_20_only_allowed_hosts() {
     let list = [
         "example.com",
         "*.example.org",
@@ -142,7 +142,7 @@ fn rfc9110_15_5_20_only_our_names() {
     assert_eq!(
         ours.check(&only, 8443),
         Ok(()),
-        "the port that is meant counts"
+        "the default port is compared"
     );
     let any = AllowedHosts::parse(["*", "example.com"]).unwrap();
     assert_eq!(any, AllowedHosts::any());
@@ -198,7 +198,7 @@ fn rfc9112_3_2_the_host_of_any_request() {
         let checked = ours.check_request(&request, 80);
         assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
         let any = AllowedHosts::any().check_request(&request, 80);
-        // RFC 9112 §3.2: 400, whatever is served.
+        // RFC 9112 §3.2: 400, whatever hosts are allowed.
         let readable = if expected == Err(Rejection::Host) {
             expected
         } else {

@@ -1,6 +1,6 @@
-//! What permessage-deflate is offered and agreed with (RFC 7692 §7.1).
+//! Negotiates permessage-deflate (RFC 7692 §7.1).
 //!
-//! Negotiation alone; the compressor that acts on it is elsewhere.
+//! [`frame::Deflate`](crate::frame::Deflate) applies the result to messages.
 
 mod config;
 mod offer;
@@ -13,24 +13,24 @@ pub use offer::{ClientWindow, DeflateError, DeflateOffer, WindowBits};
 /// The extension's registered name (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";
 
-/// What both sides compress with.
+/// The negotiated parameters of permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DeflateParams {
-    /// The server forgets its window after each message.
+    /// Whether the server drops its window after each message.
     pub server_no_context_takeover: bool,
-    /// The client forgets its window after each message.
+    /// Whether the client drops its window after each message.
     pub client_no_context_takeover: bool,
-    /// The largest window the server compresses with; a decompressor may use a larger one.
+    /// Maximum window of the server's compressor. A decompressor may use a larger one.
     pub server_max_window_bits: WindowBits,
-    /// The largest window the client compresses with; a decompressor may use a larger one.
-    /// It may be too small to compress with at all: see [`WindowBits::for_compressor`].
+    /// Maximum window of the client's compressor. A decompressor may use a larger one. It may be too
+    /// small to compress at all: see [`WindowBits::for_compressor`].
     pub client_max_window_bits: WindowBits,
 }
 
 impl DeflateOffer {
-    /// What holds if a server answers this offer so (RFC 7692 §7.1).
-    fn answered(&self, answer: &Self) -> Result<DeflateParams, DeflateError> {
+    /// Returns the parameters if `answer` is a valid answer to this offer (RFC 7692 §7.1).
+    fn check(&self, answer: &Self) -> Result<DeflateParams, DeflateError> {
         if self.server_no_context_takeover && !answer.server_no_context_takeover {
             return Err(DeflateError::Missing(SERVER_NO_CONTEXT_TAKEOVER));
         }
@@ -57,7 +57,7 @@ impl DeflateOffer {
         };
         Ok(DeflateParams {
             server_no_context_takeover: answer.server_no_context_takeover,
-            // What was announced holds whether or not the answer repeats it (§7.1.1.2).
+            // The client's own announcement holds even if the answer does not repeat it (§7.1.1.2).
             client_no_context_takeover: self.client_no_context_takeover
                 || answer.client_no_context_takeover,
             server_max_window_bits: answer.server_max_window_bits.unwrap_or_default(),
@@ -67,7 +67,7 @@ impl DeflateOffer {
 }
 
 impl DeflateConfig {
-    /// A client's offer; it can always be limited further by the server.
+    /// Returns a client's offer, which always lets the server limit it further.
     #[must_use]
     pub fn offer(&self) -> DeflateOffer {
         let own = self.client_max_window_bits.max(WindowBits::MIN_COMPRESS);
@@ -84,8 +84,8 @@ impl DeflateConfig {
         }
     }
 
-    /// A server's answer to the first of `offers` that it can take: what then holds, and the
-    /// extension that says so. `None` if it takes none, and the socket goes uncompressed.
+    /// Accepts the first compatible one of `offers` on behalf of a server. Returns the parameters
+    /// and the extension to answer with, or `None` if the WebSocket is not compressed.
     #[must_use]
     pub fn accept<'a>(
         &self,
@@ -120,7 +120,7 @@ impl DeflateConfig {
         let answer = DeflateOffer {
             server_no_context_takeover: params.server_no_context_takeover,
             client_no_context_takeover: params.client_no_context_takeover,
-            // Limits that were asked for must be confirmed, even where they limit nothing.
+            // A requested limit must be confirmed even if it is the maximum.
             server_max_window_bits: (offer.server_max_window_bits.is_some()
                 || server < WindowBits::MAX)
                 .then_some(server),
@@ -131,10 +131,10 @@ impl DeflateConfig {
     }
 }
 
-/// What holds after a server's `answer` to a client's `offers`.
+/// Returns the parameters according to a server's `answer` to a client's `offers`.
 ///
 /// # Errors
-/// If the answer fits none of them: the client must fail the connection (RFC 7692 §7.1).
+/// If the answer does not match any offer: the client must fail the connection (RFC 7692 §7.1).
 pub fn check_answer<'a>(
     answer: &Extension,
     offers: impl IntoIterator<Item = &'a Extension>,
@@ -143,7 +143,7 @@ pub fn check_answer<'a>(
     let mut failure = None;
     for offer in offers.into_iter().filter(|offer| offer.name() == NAME) {
         let offer = DeflateOffer::from_extension(offer);
-        match offer.and_then(|offer| offer.answered(&answer)) {
+        match offer.and_then(|offer| offer.check(&answer)) {
             Ok(params) => return Ok(params),
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -158,7 +158,7 @@ mod tests {
     use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
     use proptest::prelude::*;
 
-    /// `text` is what follows the name.
+    /// `text` follows the name of the extension.
     fn extension(text: &str) -> Extension {
         parse(&format!("{NAME}{text}")).remove(0)
     }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc7692_7_1_what_a_server_answers() {
+    fn rfc7692_7_1_answers_of_a_server() {
         let all = DeflateConfig::default();
         let small = DeflateConfig {
             server_max_window_bits: bits(10),
@@ -220,7 +220,7 @@ mod tests {
                 "; server_max_window_bits=15",
                 Some("; server_max_window_bits=15"),
             ),
-            // zlib cannot: the window would be larger than promised.
+            // zlib does not support it: its window would be larger than negotiated.
             (all, "; server_max_window_bits=8", None),
             (
                 all,
@@ -267,11 +267,11 @@ mod tests {
             ),
         ] {
             let accepted = config.accept(&[extension(offer)]);
-            let said = accepted.as_ref().map(|(_, answer)| answer.to_string());
+            let written = accepted.as_ref().map(|(_, answer)| answer.to_string());
             let expected = answer.map(|answer| format!("{NAME}{answer}"));
-            assert_eq!(said, expected, "{config:?} {offer}");
+            assert_eq!(written, expected, "{config:?} {offer}");
             if let Some((params, answer)) = accepted {
-                // Both sides draw the same conclusions.
+                // Both sides compute the same parameters.
                 let checked = check_answer(&answer, &[extension(offer)]);
                 assert_eq!(checked, Ok(params), "{config:?} {offer}");
             }
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc7692_5_the_first_offer_that_suits_is_taken() {
+    fn rfc7692_5_the_first_compatible_offer_is_accepted() {
         let config = DeflateConfig::default();
         let offers = parse(
             "x, permessage-deflate; server_max_window_bits=8, permessage-deflate; y, \
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc7692_7_1_what_a_client_fails_on() {
+    fn rfc7692_7_1_invalid_answers() {
         for (offer, answer, error) in [
             (
                 "; server_no_context_takeover",
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc7692_7_1_what_a_client_takes() {
+    fn rfc7692_7_1_valid_answers() {
         let none = DeflateParams::default();
         let server = |n| DeflateParams {
             server_max_window_bits: bits(n),
@@ -340,20 +340,20 @@ mod tests {
             client_max_window_bits: bits(n),
             ..none
         };
-        let client_forgets = DeflateParams {
+        let client_drops = DeflateParams {
             client_no_context_takeover: true,
             ..none
         };
-        let server_forgets = DeflateParams {
+        let server_drops = DeflateParams {
             server_no_context_takeover: true,
             ..none
         };
         for (offer, answer, params) in [
             ("", "", none),
             ("", "; server_max_window_bits=8", server(8)),
-            ("", "; server_no_context_takeover", server_forgets),
-            ("", "; client_no_context_takeover", client_forgets),
-            ("; client_no_context_takeover", "", client_forgets),
+            ("", "; server_no_context_takeover", server_drops),
+            ("", "; client_no_context_takeover", client_drops),
+            ("; client_no_context_takeover", "", client_drops),
             (
                 "; server_max_window_bits=10",
                 "; server_max_window_bits=9",
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_offers_what_it_can_keep() {
+    fn a_client_offers_what_it_supports() {
         let offer = |config: DeflateConfig| config.offer().to_extension();
         let all = DeflateConfig::default();
         assert_eq!(offer(all), extension("; client_max_window_bits"));
@@ -386,11 +386,11 @@ mod tests {
             server_max_window_bits: bits(8),
             ..all
         };
-        let said = "; server_max_window_bits=8; client_max_window_bits=9";
+        let written = "; server_max_window_bits=8; client_max_window_bits=9";
         assert_eq!(
             offer(tiny),
-            extension(said),
-            "zlib cannot compress with 8, but inflate"
+            extension(written),
+            "zlib cannot compress with 8 bits, only inflate"
         );
     }
 

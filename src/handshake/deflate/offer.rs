@@ -1,4 +1,4 @@
-//! How permessage-deflate's parameters are written (RFC 7692 §7.1).
+//! Parses and writes the parameters of permessage-deflate (RFC 7692 §7.1).
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ pub(super) const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 pub struct WindowBits(u8);
 
 impl WindowBits {
-    /// 256 bytes: the smallest window there is.
+    /// 256 bytes, the smallest window.
     pub const MIN: Self = Self(8);
-    /// 512 bytes: the smallest window that zlib and its kin can compress raw DEFLATE with.
+    /// 512 bytes, the smallest window that zlib and its derivatives support for compressing.
     pub const MIN_COMPRESS: Self = Self(9);
-    /// 32 KiB: what holds where nothing is said.
+    /// 32 KiB, the largest window and the default.
     pub const MAX: Self = Self(15);
 
-    /// `bits` from 8 to 15.
+    /// Returns the window of `bits`, if they are from 8 to 15.
     #[must_use]
     pub fn new(bits: u8) -> Option<Self> {
         (Self::MIN.0..=Self::MAX.0)
@@ -31,20 +31,20 @@ impl WindowBits {
             .then_some(Self(bits))
     }
 
-    /// The logarithm.
+    /// Returns the logarithm.
     #[must_use]
     pub fn get(self) -> u8 {
         self.0
     }
 
-    /// The window to compress with, if a compressor can keep to it. `None` for 8 bits, which
-    /// leaves but to send each message uncompressed, as RFC 7692 §6 allows.
+    /// Returns the logarithm if compressors support the window, and `None` for 8 bits: messages are
+    /// then sent uncompressed, which RFC 7692 §6 allows.
     #[must_use]
     pub fn for_compressor(self) -> Option<u8> {
         (self >= Self::MIN_COMPRESS).then_some(self.0)
     }
 
-    /// Digits without leading zeros (RFC 7692 §7.1.2.1).
+    /// Parses digits without leading zeros (RFC 7692 §7.1.2.1).
     fn parse(text: &str) -> Option<Self> {
         let bits = Self::new(text.parse().ok()?)?;
         (bits.to_string() == text).then_some(bits)
@@ -63,36 +63,36 @@ impl fmt::Display for WindowBits {
     }
 }
 
-/// One offer of a client's (RFC 7692 §7.1).
+/// An offer of a client (RFC 7692 §7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DeflateOffer {
-    /// The server must forget its window after each message.
+    /// Whether the server must drop its window after each message.
     pub server_no_context_takeover: bool,
-    /// The client is going to forget its window after each message.
+    /// Whether the client will drop its window after each message.
     pub client_no_context_takeover: bool,
-    /// The server must not use a larger window.
+    /// Maximum window of the server's compressor, if limited.
     pub server_max_window_bits: Option<WindowBits>,
-    /// Whether and how the client's window may be limited.
+    /// Whether the server may limit the window of the client's compressor.
     pub client_max_window_bits: Option<ClientWindow>,
 }
 
-/// What a client says of its own window (RFC 7692 §7.1.2.2).
+/// A client's offer to limit its own window (RFC 7692 §7.1.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientWindow {
     /// The server may limit it.
     Limitable,
-    /// The server may limit it, and the client does not use a larger one than this anyway.
+    /// The server may limit it further than this limit of the client's own.
     AtMost(WindowBits),
 }
 
 impl DeflateOffer {
-    /// Reads an offer. An answer has the same parameters, and fewer liberties.
+    /// Parses an offer, or an answer, which has the same parameters.
     ///
     /// # Errors
-    /// If a parameter is unknown, repeated, or has not the value it needs: a server declines
-    /// such an offer (RFC 7692 §7.1).
+    /// If a parameter is unknown, repeated, or has an invalid value: a server declines such an offer
+    /// (RFC 7692 §7.1).
     pub fn from_extension(extension: &Extension) -> Result<Self, DeflateError> {
         let mut offer = Self::default();
         let mut seen = Vec::new();
@@ -127,7 +127,7 @@ impl DeflateOffer {
         Ok(offer)
     }
 
-    /// The offer as it is sent.
+    /// Returns the offer as an extension.
     #[must_use]
     pub fn to_extension(&self) -> Extension {
         let mut params: Vec<(&str, Option<String>)> = Vec::new();
@@ -157,21 +157,21 @@ impl DeflateOffer {
     }
 }
 
-/// Why an offer or an answer of permessage-deflate is not valid (RFC 7692 §7.1).
+/// An invalid offer or answer of permessage-deflate (RFC 7692 §7.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeflateError {
-    /// A parameter that permessage-deflate does not have.
+    /// An unknown parameter.
     Unknown(String),
-    /// A parameter that comes twice.
+    /// A repeated parameter.
     Repeated(String),
-    /// A parameter without the value it needs, with one it must not have, or out of range.
+    /// A parameter with a missing, unexpected or invalid value.
     InvalidValue(String),
-    /// The answer lacks what the offer demanded.
+    /// The answer lacks a parameter that the offer requires.
     Missing(&'static str),
-    /// The answer holds what the offer did not allow.
+    /// The answer has a parameter that the offer does not allow.
     NotOffered(&'static str),
-    /// The answer exceeds the limit of the offer.
+    /// The answer exceeds a limit of the offer.
     TooLarge(&'static str),
 }
 
@@ -179,11 +179,11 @@ impl fmt::Display for DeflateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => write!(f, "unknown parameter {name}"),
-            Self::Repeated(name) => write!(f, "{name} is there twice"),
-            Self::InvalidValue(name) => write!(f, "{name} has an invalid value"),
-            Self::Missing(name) => write!(f, "{name} was demanded and not confirmed"),
-            Self::NotOffered(name) => write!(f, "{name} was not offered"),
-            Self::TooLarge(name) => write!(f, "{name} is above the offer's limit"),
+            Self::Repeated(name) => write!(f, "parameter {name} is repeated"),
+            Self::InvalidValue(name) => write!(f, "parameter {name} has an invalid value"),
+            Self::Missing(name) => write!(f, "parameter {name} was required and is missing"),
+            Self::NotOffered(name) => write!(f, "parameter {name} was not offered"),
+            Self::TooLarge(name) => write!(f, "parameter {name} exceeds the offered limit"),
         }
     }
 }
@@ -197,7 +197,7 @@ mod tests {
     use crate::handshake::extensions;
     use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 
-    /// `text` is what follows the name.
+    /// `text` follows the name of the extension.
     fn extension(text: &str) -> Extension {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::try_from(format!("{NAME}{text}")).unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc7692_7_1_what_is_no_offer() {
+    fn rfc7692_7_1_invalid_offers() {
         let value = |name: &str| DeflateError::InvalidValue(name.into());
         for (text, error) in [
             ("; foo", DeflateError::Unknown("foo".into())),
@@ -253,8 +253,8 @@ mod tests {
                 DeflateError::Repeated("client_max_window_bits".into()),
             ),
         ] {
-            let refused = DeflateOffer::from_extension(&extension(text));
-            assert_eq!(refused, Err(error.clone()), "{text}");
+            let parsed = DeflateOffer::from_extension(&extension(text));
+            assert_eq!(parsed, Err(error.clone()), "{text}");
             assert_eq!(
                 DeflateConfig::default().accept(&[extension(text)]),
                 None,

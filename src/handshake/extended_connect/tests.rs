@@ -4,7 +4,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::uri::{Parts, Uri};
 use proptest::prelude::*;
 
-/// The request of RFC 8441 §5.1, as the h2 crate hands it over.
+/// Returns the request of RFC 8441 §5.1 as the h2 crate parses it.
 fn good() -> request::Parts {
     let request = Request::connect("https://server.example.com/chat")
         .version(Version::HTTP_2)
@@ -77,7 +77,7 @@ fn rfc8441_5_1_example() {
 }
 
 #[test]
-fn rfc8441_5_the_scheme_is_one_of_http() {
+fn rfc8441_5_the_scheme_is_http_or_https() {
     let made = |url: &str| {
         let target = url.parse().unwrap();
         let request = request(&target, HeaderMap::new(), &Offer::default(), None);
@@ -89,7 +89,7 @@ fn rfc8441_5_the_scheme_is_one_of_http() {
 }
 
 #[test]
-fn rfc8441_4_other_protocols_and_plain_connect_are_refused() {
+fn rfc8441_4_other_protocols_and_plain_connect_are_rejected() {
     for protocol in [
         "connect-udp",
         "connect-ip",
@@ -139,7 +139,7 @@ fn rfc8441_4_pseudo_fields() {
             is_malformed(&check(&parts)),
             "{scheme:?} {authority:?} {path:?}"
         );
-        // Malformed comes before unserved: the stream is reset whatever it is for.
+        // A malformed request is reset even if its `:protocol` is not supported either.
         let other = check_request(&parts, Some("connect-udp"));
         assert!(is_malformed(&other), "{scheme:?} {authority:?} {path:?}");
     }
@@ -159,7 +159,7 @@ fn rfc9113_8_5_a_connect_without_authority_is_malformed() {
     );
     assert!(
         is_malformed(&check(&parts)),
-        "a host field is no substitute"
+        "a host field does not replace it"
     );
 }
 
@@ -205,7 +205,7 @@ fn rfc9113_8_2_2_connection_fields_are_malformed() {
 }
 
 #[test]
-fn rfc8441_5_what_a_server_refuses() {
+fn rfc8441_5_invalid_requests() {
     for (fields, rejection) in [
         (&[("content-length", "0")], Rejection::Body),
         (&[("sec-websocket-version", "13")], Rejection::Version),
@@ -234,7 +234,7 @@ fn rfc8441_5_what_a_server_refuses() {
 }
 
 #[test]
-fn rfc8441_5_a_key_is_answered_if_one_came() {
+fn rfc8441_5_a_key_is_answered_if_present() {
     const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     for (fields, accept) in [
         (&[][..], None),
@@ -254,7 +254,7 @@ fn rfc8441_5_a_key_is_answered_if_one_came() {
 }
 
 #[test]
-fn rfc8441_5_any_2xx_accepts_and_no_accept_is_read() {
+fn rfc8441_5_any_2xx_accepts_and_the_accept_is_ignored() {
     let answer = |status: u16| {
         let response = Response::builder()
             .status(status)
@@ -276,7 +276,7 @@ fn rfc8441_5_any_2xx_accepts_and_no_accept_is_read() {
 }
 
 #[test]
-fn rfc6455_4_1_what_was_not_offered_fails_the_client() {
+fn rfc6455_4_1_an_unoffered_selection_is_an_error() {
     let offer = Offer::default()
         .subprotocol("chat")
         .extension(Extension::new("x").unwrap())
@@ -302,7 +302,7 @@ fn rfc6455_4_1_what_was_not_offered_fails_the_client() {
 }
 
 #[test]
-fn rfc8441_5_callers_may_not_bring_hop_by_hop_fields() {
+fn rfc8441_5_callers_cannot_set_hop_by_hop_fields() {
     let target = "ws://a/".parse().unwrap();
     let opening = check(&good()).unwrap();
     for name in [
@@ -325,7 +325,7 @@ fn rfc8441_5_callers_may_not_bring_hop_by_hop_fields() {
 }
 
 #[test]
-fn an_opening_is_checked_for_who_asks_and_whom() {
+fn a_request_is_checked_for_its_origin_and_host() {
     let opening = check(&good()).unwrap();
     let origins = |list: &str| opening.check_origin(&AllowedOrigins::parse([list]).unwrap());
     assert_eq!(origins("http://*.example.com"), Ok(()));
@@ -339,7 +339,7 @@ fn an_opening_is_checked_for_who_asks_and_whom() {
 
 proptest! {
     #[test]
-    fn what_a_client_asks_a_server_reads(
+    fn requests_round_trip(
         secure: bool,
         host in "[a-z0-9]([a-z0-9.-]{0,10}[a-z0-9])?",
         port in prop::option::of(1_u16..),

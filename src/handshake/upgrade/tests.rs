@@ -2,7 +2,8 @@ use super::*;
 use crate::handshake::{DeflateConfig, Extension};
 use proptest::prelude::*;
 
-/// Changes to a good message: each sets a field, or appends it after a `+`, or removes it.
+/// Applies edits to a valid message: each sets a field, appends one if its name begins with `+`, or
+/// removes it.
 fn edit(headers: &mut HeaderMap, edits: &[(&'static str, Option<&'static str>)]) {
     for (name, value) in edits {
         match (name.strip_prefix('+'), value) {
@@ -19,8 +20,8 @@ fn edit(headers: &mut HeaderMap, edits: &[(&'static str, Option<&'static str>)])
     }
 }
 
-/// The request of RFC 6455 §1.3.
-fn good_request() -> request::Parts {
+/// Returns the request of RFC 6455 §1.3.
+fn valid_request() -> request::Parts {
     let request = Request::get("/chat")
         .header("host", "server.example.com")
         .header("upgrade", "websocket")
@@ -32,8 +33,8 @@ fn good_request() -> request::Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// The answer to it, likewise.
-fn good_response() -> response::Parts {
+/// Returns the response of RFC 6455 §1.3.
+fn valid_response() -> response::Parts {
     let response = Response::builder()
         .status(101)
         .header("upgrade", "websocket")
@@ -59,7 +60,7 @@ fn rfc6455_1_3_example() {
         .unwrap()
         .into_parts()
         .0;
-    let example = good_request();
+    let example = valid_request();
     assert_eq!(request.method, Method::GET);
     assert_eq!(request.uri, "/chat");
     assert_eq!(request.version, Version::HTTP_11);
@@ -76,12 +77,12 @@ fn rfc6455_1_3_example() {
     let response = response(&opening, &agreed, HeaderMap::new()).unwrap();
     let response = response.into_parts().0;
     assert_eq!(response.status, 101);
-    assert_eq!(response.headers, good_response().headers);
+    assert_eq!(response.headers, valid_response().headers);
     assert_eq!(check_response(&response, &offer, &key()), Ok(agreed));
 }
 
 #[test]
-fn rfc6455_4_2_1_what_a_server_takes() {
+fn rfc6455_4_2_1_valid_requests() {
     for edits in [
         &[][..],
         &[("upgrade", Some("WebSocket"))],
@@ -100,7 +101,7 @@ fn rfc6455_4_2_1_what_a_server_takes() {
         ],
         &[("host", Some("[::1]:8080"))],
     ] {
-        let mut parts = good_request();
+        let mut parts = valid_request();
         edit(&mut parts.headers, edits);
         assert!(is_upgrade(&parts), "{edits:?}");
         let opening = check_request(&parts).unwrap_or_else(|no| panic!("{edits:?}: {no}"));
@@ -113,7 +114,7 @@ fn rfc6455_4_2_1_what_a_server_takes() {
 }
 
 #[test]
-fn rfc6455_4_2_1_what_a_server_refuses() {
+fn rfc6455_4_2_1_invalid_requests() {
     for (edits, rejection) in [
         (&[("connection", None)][..], Rejection::Connection),
         (&[("connection", Some("keep-alive"))], Rejection::Connection),
@@ -167,7 +168,7 @@ fn rfc6455_4_2_1_what_a_server_refuses() {
             Rejection::Origin,
         ),
     ] {
-        let mut parts = good_request();
+        let mut parts = valid_request();
         edit(&mut parts.headers, edits);
         assert!(is_upgrade(&parts), "{edits:?}");
         assert_eq!(check_request(&parts), Err(rejection), "{edits:?}");
@@ -175,14 +176,14 @@ fn rfc6455_4_2_1_what_a_server_refuses() {
 }
 
 #[test]
-fn rfc9110_7_8_what_asks_for_no_websocket() {
+fn rfc9110_7_8_requests_that_are_not_upgrades() {
     for edits in [
         &[("upgrade", None)][..],
         &[("upgrade", Some("h2c"))],
         &[("upgrade", Some("websocket2"))],
         &[("upgrade", Some(""))],
     ] {
-        let mut parts = good_request();
+        let mut parts = valid_request();
         edit(&mut parts.headers, edits);
         assert!(!is_upgrade(&parts), "{edits:?}");
         assert_eq!(
@@ -192,7 +193,7 @@ fn rfc9110_7_8_what_asks_for_no_websocket() {
         );
     }
     for version in [Version::HTTP_10, Version::HTTP_2] {
-        let mut parts = good_request();
+        let mut parts = valid_request();
         parts.version = version;
         assert!(!is_upgrade(&parts), "{version:?}");
         assert_eq!(
@@ -205,16 +206,16 @@ fn rfc9110_7_8_what_asks_for_no_websocket() {
 
 #[test]
 fn rfc6455_4_1_the_request_line() {
-    let mut parts = good_request();
+    let mut parts = valid_request();
     parts.method = Method::POST;
     assert_eq!(check_request(&parts), Err(Rejection::Method));
     let check = |uri: &'static str| {
-        let mut parts = good_request();
+        let mut parts = valid_request();
         parts.uri = http::Uri::from_static(uri);
         check_request(&parts).map(|opening| opening.authority.to_string())
     };
     assert_eq!(check("*"), Err(Rejection::Host));
-    // RFC 9112 §3.2.2: the absolute form wins over the host field.
+    // RFC 9112 §3.2.2: the absolute form takes precedence over the host field.
     assert_eq!(
         check("http://other.example/chat"),
         Ok("other.example".to_owned())
@@ -226,7 +227,7 @@ fn rfc6455_4_1_the_request_line() {
 }
 
 #[test]
-fn rfc6455_4_1_what_a_client_takes() {
+fn rfc6455_4_1_valid_responses() {
     let offer = Offer::default().subprotocol("chat");
     for edits in [
         &[][..],
@@ -242,14 +243,14 @@ fn rfc6455_4_1_what_a_client_takes() {
             ("sec-websocket-version", Some("8")),
         ],
     ] {
-        let mut parts = good_response();
+        let mut parts = valid_response();
         edit(&mut parts.headers, edits);
         assert!(check_response(&parts, &offer, &key()).is_ok(), "{edits:?}");
     }
 }
 
 #[test]
-fn rfc6455_4_1_what_a_client_fails_on() {
+fn rfc6455_4_1_invalid_responses() {
     let offer = Offer::default().subprotocol("chat");
     let unoffered = HandshakeError::UnofferedSubprotocol("superchat".into());
     let extension = HandshakeError::UnofferedExtension("x".into());
@@ -285,7 +286,7 @@ fn rfc6455_4_1_what_a_client_fails_on() {
         ),
         (&[("sec-websocket-extensions", Some("x"))], extension),
     ] {
-        let mut parts = good_response();
+        let mut parts = valid_response();
         edit(&mut parts.headers, edits);
         assert_eq!(
             check_response(&parts, &offer, &key()),
@@ -294,7 +295,7 @@ fn rfc6455_4_1_what_a_client_fails_on() {
         );
     }
     for status in [StatusCode::OK, StatusCode::FOUND, StatusCode::UNAUTHORIZED] {
-        let mut parts = good_response();
+        let mut parts = valid_response();
         parts.status = status;
         let error = check_response(&parts, &offer, &key());
         assert_eq!(error, Err(HandshakeError::Status(status)));
@@ -302,7 +303,7 @@ fn rfc6455_4_1_what_a_client_fails_on() {
 }
 
 #[test]
-fn callers_fields_stand_beside_the_handshake_and_not_in_its_place() {
+fn callers_headers_are_added_and_replace_none() {
     let target = "ws://a/".parse().unwrap();
     let offer = Offer::default();
     let mut headers = HeaderMap::new();
@@ -324,7 +325,7 @@ fn callers_fields_stand_beside_the_handshake_and_not_in_its_place() {
 
 proptest! {
     #[test]
-    fn what_a_client_asks_a_server_reads(
+    fn requests_round_trip(
         nonce: [u8; 16],
         host in "[a-z0-9]([a-z0-9.-]{0,10}[a-z0-9])?",
         port in prop::option::of(1_u16..),
@@ -357,8 +358,8 @@ proptest! {
 }
 
 #[test]
-fn a_server_answers_only_what_was_offered() {
-    let opening = check_request(&good_request()).unwrap();
+fn a_server_selects_only_what_was_offered() {
+    let opening = check_request(&valid_request()).unwrap();
     let check = |agreed: &Negotiated| response(&opening, agreed, HeaderMap::new()).map(drop);
     let mut agreed = Negotiated {
         subprotocol: Some("other".into()),
@@ -374,7 +375,7 @@ fn a_server_answers_only_what_was_offered() {
 }
 
 #[test]
-fn rfc6265_5_4_there_is_one_cookie_field() {
+fn rfc6265_5_4_cookie_fields_are_joined() {
     let target = "ws://a/".parse().unwrap();
     let mut headers = HeaderMap::new();
     for cookie in ["a=1", "b=2; c=3", "d=4"] {

@@ -1,4 +1,4 @@
-//! The receiving side.
+//! Inflates received messages.
 
 use std::fmt;
 
@@ -7,32 +7,32 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 use super::{Deflate, INPUT, QUANTUM, STEP, TAIL, Work};
 use crate::frame::ProtocolError;
 
-/// [`TAIL`], and an empty block after it: where the first ends, a sound message does.
+/// [`TAIL`] and another empty block. A valid message ends at the end of the first.
 const END: [u8; 9] = [0, 0, 0xff, 0xff, 0, 0, 0, 0xff, 0xff];
 
-/// Inflates the messages of one socket, piece by piece as they arrive.
+/// Inflates the messages of one connection, piece by piece as they arrive.
 pub(in crate::frame) struct Inflater {
     window_bits: u8,
     takeover: bool,
     /// Absent until a message needs it, and between messages without context takeover.
     stream: Option<Inflate>,
     at: At,
-    /// Done, and not paid for.
+    /// Work that has not been deducted yet.
     work: Work,
 }
 
-/// Where in a message it is.
+/// The position within a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// Nothing of it was there yet.
+    /// Before its first byte.
     Start,
     Within,
-    /// Behind a block with BFINAL set: what may follow is a stream of its own (RFC 7692
+    /// After a block with BFINAL set: what follows, if anything, is a new stream (RFC 7692
     /// §7.2.3.4).
     Final,
 }
 
-/// How far a step got.
+/// The result of a step.
 struct Step {
     read: usize,
     written: usize,
@@ -42,7 +42,7 @@ struct Step {
 impl Inflater {
     pub(in crate::frame) fn new(settings: &Deflate) -> Self {
         Self {
-            // What a peer compresses with 8 it may have compressed with 9, as zlib does.
+            // Peers that announce 8 may compress with 9, as zlib does.
             window_bits: settings.receive_window_bits.clamp(9, 15),
             takeover: settings.receive_context_takeover,
             stream: None,
@@ -55,18 +55,17 @@ impl Inflater {
         &mut self.work
     }
 
-    /// Whether so much was done that nothing is before some of it is [paid](Work::deduct) for.
+    /// Returns whether nothing more is inflated until work has been [deducted](Work::deduct).
     pub(in crate::frame) const fn must_pause(&self) -> bool {
         self.work.is_enough()
     }
 
-    /// Inflates from the front of the next piece of a message into `sink` until it is
-    /// [tired](Self::must_pause), in steps so small that the sink can end it before much memory is
-    /// used. Returns how many bytes of the piece it took.
+    /// Inflates the next piece of a message into `sink` until it [must pause](Self::must_pause), in
+    /// steps small enough for the sink to stop it before much memory is used. Returns how many
+    /// bytes of the piece were inflated.
     ///
     /// # Errors
-    /// [`ProtocolError::InvalidDeflate`], or what the sink returns. The inflater is then of no
-    /// further use.
+    /// [`ProtocolError::InvalidDeflate`], or the sink's error. The inflater must not be used again.
     pub(in crate::frame) fn push(
         &mut self,
         input: &[u8],
@@ -74,8 +73,8 @@ impl Inflater {
     ) -> Result<usize, ProtocolError> {
         let mut rest = input;
         let mut full = false;
-        // A full step may have left something behind, also if all input was taken: some bits of
-        // it, which are not worth a wait.
+        // A full step may have left output behind even if all input was read. It comes from a few
+        // bits of input, so it is little, and not worth a pause.
         while full && rest.is_empty() || !rest.is_empty() && !self.must_pause() {
             let some = &rest[..rest.len().min(QUANTUM / INPUT)];
             let step = self.step(some, InflateFlush::NoFlush, sink)?;
@@ -92,15 +91,15 @@ impl Inflater {
         Ok(input.len() - rest.len())
     }
 
-    /// Ends the message: inflates what the sender cut off (RFC 7692 §7.2.2).
+    /// Ends the message by inflating the tail that the sender left out (RFC 7692 §7.2.2).
     ///
     /// # Errors
-    /// As [`push`](Self::push), also if the data does not end here.
+    /// As for [`push`](Self::push), and if the data does not end here.
     pub(in crate::frame) fn finish(
         &mut self,
         sink: &mut impl FnMut(&[u8]) -> Result<(), ProtocolError>,
     ) -> Result<(), ProtocolError> {
-        // A message without any data is an empty one: some peers send it so.
+        // Some peers send an empty message without any data.
         if self.at == At::Within {
             let mut end = &END[..];
             loop {
@@ -116,7 +115,7 @@ impl Inflater {
             if end.len() != END.len() - TAIL.len() {
                 return Err(ProtocolError::InvalidDeflate);
             }
-            // Bits that another block left in the last byte would spoil this one.
+            // If the last byte has bits of another block, this one is not a valid empty block.
             let step = self.step(end, InflateFlush::NoFlush, sink)?;
             if step.written > 0 || step.status == Status::StreamEnd {
                 return Err(ProtocolError::InvalidDeflate);

@@ -1,4 +1,4 @@
-//! The examples of RFC 7692, its rules, and what a hostile peer may try.
+//! Tests of compression: the examples and rules of RFC 7692, and hostile peers.
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -11,12 +11,12 @@ use crate::frame::{CloseCode, Decoder, Event, Limits, Message, Protocol, Protoco
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
-/// "Hello" as RFC 7692 §7.2.3.1 has it.
+/// "Hello" as compressed in RFC 7692 §7.2.3.1.
 const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-/// "Hello" once more, seen from within the window (§7.2.3.2).
+/// A second "Hello", which refers to the first in the window (§7.2.3.2).
 const AGAIN: &[u8] = &[0xf2, 0x00, 0x11, 0x00, 0x00];
 
-/// Compresses everything, with the level that the RFC's examples come from.
+/// Compresses messages of any size, with the level of the RFC's examples.
 fn eager() -> Deflate {
     Deflate::default().threshold(0).level(6)
 }
@@ -25,7 +25,7 @@ fn decoder(role: Role, limits: Limits, deflate: Deflate) -> Decoder {
     Decoder::with_deflate(role, limits, &deflate)
 }
 
-/// What the end `role` makes of frames with these first bytes.
+/// Decodes frames with these first bytes at the end `role`.
 fn decode(
     role: Role,
     deflate: Deflate,
@@ -49,7 +49,7 @@ fn texts(texts: &[&'static str]) -> (Vec<Event>, Option<ProtocolError>) {
     (events.collect(), None)
 }
 
-/// The frames that a server writes for the messages: it does not mask.
+/// Returns the frames that a server sends for the messages, which are not masked.
 fn encode(limits: Limits, deflate: Deflate, messages: &[Message]) -> Vec<u8> {
     let mut server = Protocol::with_deflate(Role::Server, limits, deflate);
     let mut out = BytesMut::new();
@@ -61,7 +61,7 @@ fn encode(limits: Limits, deflate: Deflate, messages: &[Message]) -> Vec<u8> {
     out.to_vec()
 }
 
-/// A compressed payload as another implementation may make it.
+/// Compresses a payload as another implementation might.
 fn compress(data: &[u8]) -> Vec<u8> {
     let mut out = vec![0; data.len() + 1000];
     let mut stream = Stream::new(6, false, 15);
@@ -72,7 +72,7 @@ fn compress(data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// RFC 7692 §7.2.3, whole.
+/// All examples of RFC 7692 §7.2.3.
 #[test]
 fn examples_of_the_rfc() {
     let stored = b"\x00\x05\x00\xfa\xffHello\x00";
@@ -107,7 +107,7 @@ fn sends_the_examples_of_the_rfc() {
     );
     let apart = eager().send(15, false);
     let bytes = encode(Limits::default(), apart, &twice[..1]);
-    // Not shorter than "Hello" itself: without context takeover it goes as it is.
+    // Not shorter than "Hello" itself, so it is sent uncompressed without context takeover.
     assert_eq!(bytes, frame(0x81, None, b"Hello"));
 }
 
@@ -152,7 +152,7 @@ fn blocks_with_bfinal_are_read() {
 }
 
 #[test]
-fn what_is_no_deflate_data_is_refused() {
+fn invalid_deflate_data_is_an_error() {
     let last: &[u8] = &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     let table: [(&str, Vec<u8>); 9] = [
         ("block type 3", vec![0x06]),
@@ -197,7 +197,7 @@ fn an_empty_message_may_have_no_data_at_all() {
 }
 
 #[test]
-fn rsv1_stands_on_the_first_frame_of_a_data_message_alone() {
+fn rsv1_is_valid_on_the_first_frame_of_a_data_message_only() {
     let wrong: [&[(u8, &[u8])]; 7] = [
         &[(0xc9, b"")],
         &[(0xca, b"")],
@@ -257,7 +257,7 @@ fn fragments_are_compressed_one_by_one() {
 }
 
 #[test]
-fn short_messages_go_as_they_are() {
+fn short_messages_are_sent_uncompressed() {
     let messages = [64, 63].map(|len| Message::binary(vec![b'x'; len]));
     let bytes = encode(Limits::default(), Deflate::default(), &messages);
     assert_eq!(bytes[0], 0xc2);
@@ -266,7 +266,7 @@ fn short_messages_go_as_they_are() {
     assert_eq!(bytes[0], 0x82, "a window that nobody compresses with");
 }
 
-/// Bytes that a compressor makes nothing of.
+/// Returns bytes that do not compress.
 fn noise(len: usize) -> Vec<u8> {
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     let next = || {
@@ -279,10 +279,10 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_does_not_shrink_goes_as_it_is() {
+fn messages_that_do_not_shrink_are_sent_uncompressed() {
     let text = || Message::text("Hello, Hello, Hello");
-    // With context takeover a small one stays in the window, which pays when it comes again; for a
-    // large one the window is given up.
+    // With context takeover a small message stays in the window, in case it is repeated; for a large
+    // one the window is dropped.
     for (takeover, len, compressed) in [
         (false, 10_000, false),
         (false, 100_000, false),
@@ -309,7 +309,7 @@ fn what_does_not_shrink_goes_as_it_is() {
 }
 
 #[test]
-fn bad_text_is_refused_as_soon_as_it_is_inflated() {
+fn invalid_text_is_an_error_as_soon_as_it_is_inflated() {
     let payload = compress(&[&b"good \xff"[..], &noise(90_000)].concat());
     for role in ROLES {
         let bytes = frame(0xc1, key_to(role), &payload);
@@ -326,7 +326,7 @@ fn bad_text_is_refused_as_soon_as_it_is_inflated() {
     assert_eq!(error, Some(ProtocolError::InvalidUtf8));
 }
 
-/// About 1 MiB that inflates to 1 GiB.
+/// Returns about 1 MiB that inflates to 1 GiB.
 fn bomb() -> Vec<u8> {
     let mut part = vec![0; 10_000];
     let mut stream = Stream::new(9, false, 15);
@@ -338,7 +338,7 @@ fn bomb() -> Vec<u8> {
 }
 
 #[test]
-fn a_bomb_costs_no_more_than_the_limit() {
+fn a_bomb_takes_no_more_memory_than_the_limit() {
     let bomb = bomb();
     assert!((1 << 20..2 << 20).contains(&bomb.len()), "{}", bomb.len());
     let limit = 3_000_000;
@@ -369,7 +369,7 @@ fn the_limit_is_inclusive_and_counts_what_is_inflated() {
         for (len, fits) in [(STEP * 2, true), (STEP * 2 + 1, false), (0, true)] {
             let data = noise(len);
             let bytes = frame(0xc2, key_to(role), &compress(&data));
-            // Larger on the wire than inflated, which is no reason to refuse it.
+            // Larger on the wire than inflated, which is allowed.
             assert!(bytes.len() > len);
             let limits = Limits::default().max_message_size(STEP * 2);
             let mut decoder = decoder(role, limits, eager());
@@ -392,7 +392,7 @@ fn a_message_is_no_larger_in_memory_than_it_is() {
 }
 
 #[test]
-fn contexts_are_made_late_and_dropped_early() {
+fn memory_is_allocated_late_and_freed_early() {
     let data = b"compressible, ".repeat(10);
     for (takeover, idle_after) in [(true, false), (false, true)] {
         let settings = eager().send(15, takeover).receive(15, takeover);
@@ -421,7 +421,7 @@ fn contexts_are_made_late_and_dropped_early() {
 }
 
 #[test]
-fn the_peer_does_not_notice_that_a_compressor_was_dropped() {
+fn dropping_a_compressor_is_invisible_to_the_peer() {
     let mut server = Protocol::with_deflate(Role::Server, Limits::default(), eager());
     let mut client = Protocol::with_deflate(Role::Client, Limits::default(), eager());
     let message = Message::text("Hello, Hello");
@@ -438,7 +438,7 @@ fn the_peer_does_not_notice_that_a_compressor_was_dropped() {
 }
 
 #[test]
-fn settings_that_do_not_exist_count_as_the_nearest() {
+fn settings_out_of_range_are_clamped() {
     for (bits, level) in [(0, 0), (200, 200)] {
         let settings = eager().send(bits, true).receive(bits, true).level(level);
         let message = Message::text("Hello, Hello, Hello");
@@ -476,7 +476,7 @@ fn settings() -> impl Strategy<Value = Deflate> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Both directions under all parameters, for all sizes of fragments and chunks.
+    /// Both directions, with all parameters and all sizes of fragments and chunks.
     #[test]
     fn round_trip(
         client in any::<bool>(),
@@ -510,7 +510,7 @@ proptest! {
         prop_assert_eq!(decode_chunks(&mut receiver, chunks), (expected.collect(), None));
     }
 
-    /// Whatever arrives compressed, nothing panics, and the cuts change nothing.
+    /// Nothing panics on any compressed input, and the cuts do not change the result.
     #[test]
     fn garbage(
         mut payload in prop::collection::vec(any::<u8>(), 0..300),
@@ -519,7 +519,7 @@ proptest! {
         takeover in any::<bool>(),
     ) {
         if sound {
-            // Sound but for one byte.
+            // Valid except for one byte.
             payload = compress(&payload);
             let at = flip.index(payload.len());
             payload[at] ^= 1 << (at % 8);
