@@ -110,7 +110,7 @@ fn admit(
     let opening = request.opening();
     opening.check_origin(route.origins()).map_err(|rejection| {
         access.because(rejection);
-        rejection.to_response(opening.via)
+        rejection.to_response(opening.kind)
     })?;
     let permit = route.admit(access.client()).map_err(|saturated| {
         access.because(saturated);
@@ -161,7 +161,7 @@ impl Asked {
             authority: request.authority().clone(),
             fields,
             offer,
-            via: opening.via,
+            via: opening.kind,
         }
     }
 }
@@ -301,7 +301,7 @@ async fn accept(
     access: &mut AccessRecord,
 ) -> Result<Carrier, Outcome> {
     let config = request.config().clone();
-    let via = request.opening().via;
+    let via = request.opening().kind;
     let gone = |error: Error| {
         tracing::debug!(%error, "gone before the answer");
         Outcome::Gone

@@ -17,7 +17,7 @@ use super::{
 #[non_exhaustive]
 pub struct ParsedRequest {
     /// The kind of handshake.
-    pub via: HandshakeKind,
+    pub kind: HandshakeKind,
     /// The host that the request is for, from `:authority` or `host`.
     pub authority: HostPort,
     /// The `origin` header, which browsers send: the origin of the page that opens the WebSocket.
@@ -33,7 +33,7 @@ pub struct ParsedRequest {
 
 impl ParsedRequest {
     pub(super) fn read(
-        via: HandshakeKind,
+        kind: HandshakeKind,
         authority: HostPort,
         accept: Option<HeaderValue>,
         found: &RequestFields<'_>,
@@ -56,7 +56,7 @@ impl ParsedRequest {
             Vec::new()
         };
         Ok(Self {
-            via,
+            kind,
             authority,
             origin,
             accept,

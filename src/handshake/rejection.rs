@@ -62,9 +62,9 @@ impl Rejection {
 
     /// Returns the status of the response.
     #[must_use]
-    pub fn status(&self, via: HandshakeKind) -> StatusCode {
+    pub fn status(&self, kind: HandshakeKind) -> StatusCode {
         match self {
-            Self::NotWebSocket | Self::Version => match via {
+            Self::NotWebSocket | Self::Version => match kind {
                 HandshakeKind::Http1 => StatusCode::UPGRADE_REQUIRED,
                 // 426 requires an `upgrade` header (RFC 9110 §15.5.22), which HTTP/2 forbids.
                 HandshakeKind::Http2 => StatusCode::BAD_REQUEST,
@@ -88,9 +88,9 @@ impl Rejection {
     /// Returns the response: the status, the headers that it requires, and
     /// [the reason](Self::reason) as text. It repeats nothing that the peer sent.
     #[must_use]
-    pub fn to_response(&self, via: HandshakeKind) -> Response<Bytes> {
+    pub fn to_response(&self, kind: HandshakeKind) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from_static(self.reason().as_bytes()));
-        *response.status_mut() = self.status(via);
+        *response.status_mut() = self.status(kind);
         let headers = response.headers_mut();
         let mut set = |name: HeaderName, value| {
             headers.insert(name, HeaderValue::from_static(value));
@@ -98,7 +98,7 @@ impl Rejection {
         set(CONTENT_TYPE, "text/plain; charset=utf-8");
         if matches!(self, Self::NotWebSocket | Self::Version) {
             set(SEC_WEBSOCKET_VERSION, "13");
-            if via == HandshakeKind::Http1 {
+            if kind == HandshakeKind::Http1 {
                 set(UPGRADE, "websocket");
                 set(CONNECTION, "upgrade");
             }
@@ -168,9 +168,9 @@ mod tests {
             (Rejection::Connect, 501, 501),
             (Rejection::TransferCoding, 501, 501),
         ] {
-            for (via, status) in [(HandshakeKind::Http1, http1), (HandshakeKind::Http2, http2)] {
-                let response = rejection.to_response(via);
-                assert_eq!(response.status(), status, "{rejection:?} {via:?}");
+            for (kind, status) in [(HandshakeKind::Http1, http1), (HandshakeKind::Http2, http2)] {
+                let response = rejection.to_response(kind);
+                assert_eq!(response.status(), status, "{rejection:?} {kind:?}");
                 assert_eq!(
                     response.headers()[CONTENT_TYPE],
                     "text/plain; charset=utf-8"

@@ -305,7 +305,7 @@ impl WebSocketRequest {
     }
 
     pub(super) fn via(&self) -> HandshakeKind {
-        self.0.opening.via
+        self.0.opening.kind
     }
 
     pub(super) fn peer(&self) -> &Peer {

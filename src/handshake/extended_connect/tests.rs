@@ -60,7 +60,7 @@ fn rfc8441_5_1_example() {
     assert_eq!(made.headers, example.headers);
 
     let opening = check(&example).unwrap();
-    assert_eq!(opening.via, HandshakeKind::Http2);
+    assert_eq!(opening.kind, HandshakeKind::Http2);
     assert_eq!(opening.authority.to_string(), "server.example.com");
     assert_eq!(opening.accept, None);
     assert_eq!(opening.origin.as_ref().unwrap(), "http://www.example.com");

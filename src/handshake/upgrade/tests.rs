@@ -67,7 +67,7 @@ fn rfc6455_1_3_example() {
     assert_eq!(request.headers, example.headers);
 
     let opening = check_request(&example).unwrap();
-    assert_eq!(opening.via, HandshakeKind::Http1);
+    assert_eq!(opening.kind, HandshakeKind::Http1);
     assert_eq!(opening.authority.to_string(), "server.example.com");
     assert_eq!(opening.origin.as_ref().unwrap(), "http://example.com");
     assert_eq!(opening.subprotocols, ["chat", "superchat"]);

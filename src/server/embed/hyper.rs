@@ -195,7 +195,7 @@ impl WebSocketUpgrade {
     pub fn check_origin(&self, allowed: &AllowedOrigins) -> Result<(), UpgradeRejection> {
         let opening = self.opening();
         let checked = opening.check_origin(allowed);
-        checked.map_err(|rejection| UpgradeRejection::handshake(rejection, opening.via))
+        checked.map_err(|rejection| UpgradeRejection::handshake(rejection, opening.kind))
     }
 
     /// Replaces the configuration of the WebSocket. Default: the server's, or
@@ -251,7 +251,7 @@ impl WebSocketUpgrade {
             Source::Hyper { opening, on } => {
                 let mut agreed = opening.agree(&[""; 0], self.deflate.as_ref());
                 agreed.subprotocol = self.subprotocol;
-                let response = match opening.via {
+                let response = match opening.kind {
                     HandshakeKind::Http1 => {
                         handshake::upgrade::response(&opening, &agreed, HeaderMap::new())
                     }
