@@ -1,15 +1,15 @@
-//! Values that settings may have.
+//! Validates the values of settings.
 //!
-//! The rule: whatever would panic, hang or spin later is refused where the
-//! configuration is complete, by an error with the setting's name, its value
-//! and what is allowed. Each configuration has a `validate` beside its fields, and
-//! who builds something of it calls that; nothing behind it looks again.
+//! A value that would later panic, hang or spin is rejected when the configuration is
+//! complete, with an error that contains the setting's name, its value and the allowed
+//! values. Each configuration has a `validate` method beside its fields; the code that builds
+//! something from the configuration calls it, and later code relies on it.
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// A setting whose value is not one that it may have.
+/// A setting with a value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidSetting {
     name: &'static str,
@@ -18,7 +18,7 @@ pub struct InvalidSetting {
 }
 
 impl InvalidSetting {
-    /// The setting, such as `Http2Config::max_frame_size`.
+    /// Name of the setting, such as `Http2Config::max_frame_size`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -38,7 +38,7 @@ impl Display for InvalidSetting {
 
 impl std::error::Error for InvalidSetting {}
 
-/// A number within a range.
+/// Checks that a number is within a range.
 pub(crate) fn number<T>(
     name: &'static str,
     value: T,
@@ -57,7 +57,7 @@ where
     })
 }
 
-/// A number that is not zero.
+/// Checks that a number is not zero.
 pub(crate) fn some(name: &'static str, value: usize) -> Result<(), InvalidSetting> {
     if value > 0 {
         return Ok(());
@@ -69,12 +69,12 @@ pub(crate) fn some(name: &'static str, value: usize) -> Result<(), InvalidSettin
     })
 }
 
-/// A time that is not over as soon as it begins.
+/// Checks that a duration is at least a millisecond.
 pub(crate) fn time(name: &'static str, value: Duration) -> Result<(), InvalidSetting> {
     between(name, value, Duration::MAX, "1 ms or more")
 }
 
-/// As [`time`], for those who add it to the clock.
+/// As [`time`], for a duration that is added to a point in time.
 pub(crate) fn finite(name: &'static str, value: Duration) -> Result<(), InvalidSetting> {
     let longest = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     between(name, value, longest, "from 1 ms to 100 years")

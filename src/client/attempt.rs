@@ -21,7 +21,7 @@ use crate::transport::h1::{self, H1Answer};
 use crate::transport::h2::{H2Body, H2Client, OpenError, Opened, Slot};
 use crate::transport::{BoxIo, Stream, Transport};
 
-/// An accepted stream, what was agreed, the answer, and who looks at it.
+/// An accepted stream, what was negotiated, the response, and the stream's metrics.
 pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     pub(crate) agreed: Negotiated,
@@ -29,9 +29,9 @@ pub(crate) struct Accepted {
     pub(crate) meter: Option<Box<SocketMeter>>,
 }
 
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 pub(super) enum Failure {
-    /// The server certainly did not act on the request.
+    /// The server has certainly not processed the request.
     Unprocessed(Error),
     Final(Error),
 }
@@ -48,16 +48,16 @@ impl From<HandshakeError> for Failure {
     }
 }
 
-/// How a server is asked.
+/// What to request, and from which server.
 pub(super) struct Attempt<'a> {
-    /// How long the answer may take.
+    /// Timeout of the response.
     pub(super) handshake: Duration,
     pub(super) connector: &'a Arc<Connector>,
     pub(super) target: &'a Target,
     pub(super) headers: &'a HeaderMap,
     pub(super) offer: &'a Offer,
     pub(super) early: &'a Early,
-    /// Whether a key is sent over HTTP/2, too.
+    /// Whether to send a key over HTTP/2.
     pub(super) key: bool,
 }
 
@@ -87,8 +87,8 @@ impl Attempt<'_> {
         client: &H2Client,
         slot: Slot,
     ) -> Result<(Stream, Negotiated, Response<()>), Failure> {
-        // Fresh for each attempt, and its answer is not looked at: a gateway may have made it of
-        // a key of its own.
+        // The response to the key is not checked, because a gateway may have used a key of its
+        // own.
         let key = self.key.then(|| Key::new(nonce()));
         let headers = self.headers.clone();
         let request = extended_connect::request(self.target, headers, self.offer, key.as_ref())?;
@@ -99,8 +99,8 @@ impl Attempt<'_> {
                 Ok((Stream::H2(stream), agreed, Response::from_parts(parts, ())))
             }
             Ok(Opened::Refused(parts, body)) => {
-                let body = Box::pin(self.max_rejection_body(H2Body::new(body))).await;
-                Err(refused(parts, body).into())
+                let body = Box::pin(self.read_rejection(H2Body::new(body))).await;
+                Err(rejected(parts, body).into())
             }
             Err(OpenError {
                 error,
@@ -132,7 +132,7 @@ impl Attempt<'_> {
         let early = self.early()?;
         let key = Key::new(nonce());
         let mut answer = {
-            // Not held while its answer is waited for.
+            // The request is dropped before the response is awaited.
             let request = upgrade::request(self.target, self.headers.clone(), self.offer, &key)?;
             let write_buffer = self.connector.socket.write_buffer;
             Box::pin(h1::upgrade(
@@ -144,8 +144,8 @@ impl Attempt<'_> {
         };
         match self.in_time(answer.as_mut()).await? {
             Ok(H1Answer::Switched(parts, mut stream)) => {
-                let guard = self.connector.upgraded.guard();
-                // Where nobody looks, nobody is told of its end.
+                let guard = self.connector.http1_sockets.guard();
+                // Without an observer its end need not be reported.
                 if open.observed().observer.is_on() {
                     stream.guarded_by((open, guard));
                 } else {
@@ -157,8 +157,8 @@ impl Attempt<'_> {
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
             Ok(H1Answer::Refused(parts, body)) => {
-                let body = Box::pin(self.max_rejection_body(body)).await;
-                Err(refused(parts, body))
+                let body = Box::pin(self.read_rejection(body)).await;
+                Err(rejected(parts, body))
             }
             Err(error) => {
                 open.broke();
@@ -171,7 +171,7 @@ impl Attempt<'_> {
         Ok(self.early.frames(self.connector.socket.limits)?)
     }
 
-    /// The span of a socket to be, which follows from its connection's.
+    /// Creates the span of the future WebSocket, which follows from its connection's.
     fn span(&self, observed: &Observed) -> Span {
         let span = tracing::debug_span!(
             "socket",
@@ -186,15 +186,15 @@ impl Attempt<'_> {
         span
     }
 
-    /// Pinned by the caller, for an async function has two places for its arguments.
+    /// The caller pins the future, because an async function stores an argument twice.
     async fn in_time<T>(&self, answer: Pin<&mut impl Future<Output = T>>) -> Result<T, Error> {
         timeout(self.handshake, answer)
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))
     }
 
-    /// As much of a refusal's body as the settings allow and as comes in time.
-    async fn max_rejection_body<B>(&self, body: B) -> Bytes
+    /// Reads a rejection's body, up to `max_rejection_body` bytes and the timeout.
+    async fn read_rejection<B>(&self, body: B) -> Bytes
     where
         B: http_body::Body<Data = Bytes>,
     {
@@ -212,32 +212,32 @@ impl Attempt<'_> {
                 }
             }
         };
-        // What came until then is worth more than the timeout.
+        // On a timeout, what has arrived is kept.
         let _ = self.in_time(pin!(read)).await;
         kept.freeze()
     }
 }
 
-/// As much as the operating system takes; the rest leaves as the socket is used.
+/// Sends as much as the operating system takes. The rest is sent when the WebSocket is used.
 async fn send_at_once(stream: &mut Stream, bytes: Bytes) {
     if bytes.is_empty() {
         return;
     }
     stream.write(|out| out.append(bytes));
     poll_fn(|cx| {
-        // An error shows up in the next read or write.
+        // The next read or write returns the error.
         let _ = stream.poll_flush(cx);
         Poll::Ready(())
     })
     .await;
 }
 
-/// Without the query, which may carry secrets.
+/// Returns the path without the query, which may carry secrets.
 fn path(path_and_query: &str) -> &str {
     path_and_query.split('?').next().unwrap_or_default()
 }
 
-fn refused(parts: response::Parts, body: Bytes) -> Error {
+fn rejected(parts: response::Parts, body: Bytes) -> Error {
     Error::Rejected(Box::new(RejectedResponse {
         version: parts.version,
         status: parts.status,

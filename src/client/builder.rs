@@ -3,122 +3,90 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::Client;
 use super::connector::Connector;
 use super::proxy::Policy;
-use super::{Client, HttpVersion};
+use super::settings::Settings;
+use super::version::HttpVersion;
 use crate::error::Error;
 use crate::handshake::DeflateConfig;
 use crate::metrics::{Metrics, Observer};
-use crate::setting::{InvalidSetting, some, time};
 use crate::socket::WebSocketConfig;
-use crate::transport::h2::{Http2Config, MAX_STREAMS};
-use crate::transport::{TcpConfig, proxy::ProxyError, tls};
+use crate::transport::{TcpConfig, h2::Http2Config, proxy::ProxyError, tls};
 
 /// Configures a [`Client`]; every setting has a default.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ClientBuilder {
     tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) settings: Settings,
-    /// Of the proxy asked for last: `build` says so.
+    /// The error of the last call that set a proxy; `build` returns it.
     error: Option<Error>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) http2: Http2Config,
-    pub(super) tcp: TcpConfig,
-    pub(super) proxy: Policy,
-    pub(super) socket: WebSocketConfig,
-    pub(super) deflate: Option<DeflateConfig>,
-    pub(super) version: HttpVersion,
-    pub(super) websocket_key: bool,
-    pub(super) connect_timeout: Duration,
-    pub(super) handshake_timeout: Duration,
-    pub(super) max_connections: usize,
-    pub(super) max_origins: usize,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) max_rejection_body: usize,
-    pub(super) http1_cache_ttl: Duration,
-    pub(super) observer: Observer,
-    /// Streams that a connection is used for in all. Others than HTTP/2's own
-    /// limit only in tests.
-    pub(super) max_concurrent_streams: u32,
-}
+impl Client {
+    /// Creates a client with default settings. The certificates that the operating system
+    /// trusts are loaded when the first `wss` URL is opened.
+    ///
+    /// # Panics
+    ///
+    /// If TLS cannot be initialised: there is neither a default provider installed in
+    /// `rustls`, nor one of the features `ring` and `aws-lc-rs`. Use
+    /// [`builder`](Self::builder) to get an error instead.
+    #[must_use]
+    pub fn new() -> Self {
+        let built = Self::builder().build();
+        built.expect("a client with default settings needs a TLS provider")
+    }
 
-impl Settings {
-    fn validate(&self) -> Result<(), InvalidSetting> {
-        self.http2.validate()?;
-        self.socket.validate()?;
-        some("ClientBuilder::max_connections", self.max_connections)?;
-        some("ClientBuilder::max_origins", self.max_origins)?;
-        time("ClientBuilder::connect_timeout", self.connect_timeout)?;
-        time("ClientBuilder::handshake_timeout", self.handshake_timeout)
+    /// Starts to configure a client.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
     }
 }
 
-impl Default for ClientBuilder {
+impl Default for Client {
+    /// As [`Client::new`].
     fn default() -> Self {
-        Self {
-            tls: None,
-            settings: Settings {
-                http2: Http2Config::default(),
-                tcp: TcpConfig::default(),
-                proxy: Policy::default(),
-                socket: WebSocketConfig::default(),
-                deflate: None,
-                version: HttpVersion::Auto,
-                websocket_key: false,
-                connect_timeout: Duration::from_secs(20),
-                handshake_timeout: Duration::from_secs(20),
-                max_connections: 64,
-                max_origins: 1_000,
-                idle_timeout: Some(Duration::from_secs(90)),
-                max_rejection_body: 64 * 1024,
-                http1_cache_ttl: Duration::from_secs(600),
-                observer: Observer::default(),
-                max_concurrent_streams: MAX_STREAMS,
-            },
-            error: None,
-        }
+        Self::new()
     }
 }
 
 impl ClientBuilder {
-    /// TLS as configured here, instead of trusting what the operating system
-    /// trusts. That is looked up when the first `wss` URL is opened, which
-    /// fails with [`Error::TlsConfig`] where there is none. ALPN is set by the
-    /// client.
+    /// Sets the configuration of TLS; the client sets ALPN itself. Default: the
+    /// certificates that the operating system trusts, which are loaded when the first
+    /// `wss` URL is opened. That fails with [`Error::TlsConfig`] if there are none.
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {
         self.tls = Some(config.into());
         self
     }
 
-    /// Flow control and limits of HTTP/2 connections.
+    /// Sets the flow control and the limits of HTTP/2 connections.
     #[must_use]
     pub fn http2(mut self, config: Http2Config) -> Self {
         self.settings.http2 = config;
         self
     }
 
-    /// How TCP connections, those to proxies as well, find out that their peer
-    /// is gone.
+    /// Sets how TCP connections, including those to proxies, detect that their peer is
+    /// gone.
     #[must_use]
     pub fn tcp(mut self, config: TcpConfig) -> Self {
         self.settings.tcp = config;
         self
     }
 
-    /// Limits and times of sockets.
+    /// Sets the limits and timeouts of WebSockets.
     #[must_use]
     pub fn socket(mut self, config: WebSocketConfig) -> Self {
         self.settings.socket = config;
         self
     }
 
-    /// Offers permessage-deflate (RFC 7692), with which messages travel
-    /// compressed if the server takes it up. Default off: a compressed socket
-    /// takes a hundred times the memory of another.
+    /// Offers permessage-deflate (RFC 7692), which compresses messages if the server
+    /// accepts it. Default off, because a compressed WebSocket takes a hundred times the
+    /// memory of an uncompressed one.
     ///
     /// ```
     /// use h2ws::handshake::DeflateConfig;
@@ -134,40 +102,41 @@ impl ClientBuilder {
         self
     }
 
-    /// Which version of HTTP carries sockets. Default [`HttpVersion::Auto`].
+    /// Sets the version of HTTP. Default [`HttpVersion::Auto`].
     #[must_use]
     pub fn version(mut self, version: HttpVersion) -> Self {
         self.settings.version = version;
         self
     }
 
-    /// Whether a fresh `Sec-WebSocket-Key` goes into every extended CONNECT of HTTP/2. Default
-    /// false: one is sent only where a server answered 400 without it, and to that server from
-    /// then on. RFC 8441 §5 makes no use of it. Some gateways to servers of RFC 6455 (Envoy) pass
-    /// it on and make none of their own; others (Caddy, nghttpx) add theirs to it, and the server
-    /// refuses the two. The answer to it is not relied on. Over HTTP/1.1 a key is always sent.
+    /// Whether to send a fresh `Sec-WebSocket-Key` in every extended CONNECT of HTTP/2.
+    /// Default false: it is sent only after a server has answered 400 without it, and to
+    /// that server from then on. Over HTTP/1.1 a key is always sent.
+    ///
+    /// RFC 8441 §5 does not use the key. Some gateways to RFC 6455 servers (Envoy) forward
+    /// it and do not generate their own; others (Caddy, nghttpx) add theirs to it, and the
+    /// server rejects the request because it has two. The response to the key is not
+    /// checked.
     #[must_use]
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.settings.websocket_key = enabled;
         self
     }
 
-    /// Reaches every server through this proxy, also those on this machine.
-    /// Default: none, whatever the environment says.
+    /// Connects to every server through this proxy, including servers on this machine.
+    /// Default: none, whatever the environment contains.
     ///
-    /// `http://` and `https://` proxies are asked by CONNECT (RFC 9110
-    /// §9.3.6), `socks5://` and `socks5h://` ones by SOCKS5 (RFC 1928), and
-    /// either resolves the server's name itself. A user name and a password
-    /// in the URL, percent-encoded where they have to be, are sent as Basic
-    /// `Proxy-Authorization` (RFC 7617) or by RFC 1929. Ports not named are
-    /// 80, 443 and 1080. TLS to an `https://` proxy is configured as that to
-    /// servers, client certificates included.
+    /// `http://` and `https://` proxies are used by CONNECT (RFC 9110 §9.3.6), and
+    /// `socks5://` and `socks5h://` proxies by SOCKS5 (RFC 1928); both resolve the server's
+    /// name themselves. A user name and a password in the URL, percent-encoded where
+    /// needed, are sent as Basic `Proxy-Authorization` (RFC 7617) or by RFC 1929. The
+    /// default ports are 80, 443 and 1080. TLS to an `https://` proxy has the configuration
+    /// of TLS to servers, client certificates included.
     ///
-    /// All that the client says to a server, the choice of HTTP's version as
-    /// well, goes through the tunnel, which the sockets of an HTTP/2
-    /// connection share. Asking is part of
-    /// [`connect_timeout`](Self::connect_timeout). What goes wrong is
-    /// [`Error::Proxy`], for a URL that is none from [`build`](Self::build).
+    /// The tunnel carries everything between the client and a server, including the
+    /// negotiation of the version of HTTP; the WebSockets of an HTTP/2 connection share
+    /// it. Opening it counts towards the [`connect_timeout`](Self::connect_timeout). It
+    /// fails with [`Error::Proxy`]; for an invalid proxy URL, [`build`](Self::build) does.
     ///
     /// ```
     /// use h2ws::Client;
@@ -181,23 +150,23 @@ impl ClientBuilder {
         self.policy(Policy::always(url))
     }
 
-    /// Reaches servers through the proxies that the environment names now:
-    /// `https_proxy` or `HTTPS_PROXY` for `wss`, `http_proxy` (lower case
-    /// alone, as in curl) for `ws`, and `all_proxy` or `ALL_PROXY` where these
-    /// are not set. Values are as for [`proxy`](Self::proxy), with `http://`
-    /// for those without a scheme.
+    /// Connects to servers through the proxies that the environment names at the time of
+    /// this call: `https_proxy` or `HTTPS_PROXY` for `wss`, `http_proxy` (only in lower
+    /// case, as in curl) for `ws`, and `all_proxy` or `ALL_PROXY` if these are not set.
+    /// Values are as for [`proxy`](Self::proxy); one without a scheme is an `http://`
+    /// proxy.
     ///
-    /// Excepted are `localhost`, loopback addresses, and what `no_proxy` or
-    /// `NO_PROXY` lists between commas or blanks: names (`example.com` and
-    /// `.example.com` both mean the name and all below it), addresses,
-    /// networks (`10.0.0.0/8`), any of these but networks with `:port`, and
-    /// `*` for everything.
+    /// Connections are direct to `localhost`, to loopback addresses, and to what
+    /// `no_proxy` or `NO_PROXY` lists, separated by commas or white space: names
+    /// (`example.com` and `.example.com` both mean the name and all its subdomains),
+    /// addresses, networks (`10.0.0.0/8`), names and addresses with `:port`, and `*` for
+    /// everything.
     #[must_use]
     pub fn proxy_from_env(self) -> Self {
         self.policy(Policy::from_env())
     }
 
-    /// Reaches servers directly, as is the default.
+    /// Connects to servers directly. This is the default.
     #[must_use]
     pub fn no_proxy(self) -> Self {
         self.policy(Ok(Policy::Direct))
@@ -214,7 +183,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long name resolution, a proxy's answer, TCP, TLS and HTTP/2's SETTINGS may take
+    /// Maximum duration of name resolution, a proxy's answer, TCP, TLS and HTTP/2's SETTINGS
     /// together. Default 20 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -222,61 +191,62 @@ impl ClientBuilder {
         self
     }
 
-    /// How long the server may take to answer an opening request, once there
-    /// is a connection. Default 20 s. Some servers answer never, beyond a
-    /// number of streams that they do not advertise.
+    /// Maximum time that the server may take to answer a WebSocket request, once there is
+    /// a connection. Default 20 s. Some servers never answer beyond a number of streams
+    /// that they do not advertise.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.handshake_timeout = timeout;
         self
     }
 
-    /// HTTP/2 connections to one origin. Sockets fill one up to the server's
-    /// limit of streams before the next is made; when all are full, opening
-    /// waits (up to the connect timeout). Default 64.
+    /// Maximum number of HTTP/2 connections per origin. Default 64.
+    ///
+    /// WebSockets fill a connection up to the server's limit of streams before the client
+    /// makes another. When all are full, opening waits, at most for the
+    /// [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = connections;
         self
     }
 
-    /// Origins of which it is remembered what was learned, while they have no
-    /// connections; those looked up longest ago make way. Default 1,000, which
-    /// take half a megabyte.
+    /// Maximum number of origins without connections that the client remembers, with what
+    /// it has learned about them, such as a lack of RFC 8441. The least recently used ones
+    /// are forgotten first. Default 1,000, which take half a megabyte.
     #[must_use]
     pub fn max_origins(mut self, origins: usize) -> Self {
         self.settings.max_origins = origins;
         self
     }
 
-    /// How long an HTTP/2 connection without sockets is kept for the next one;
-    /// it may take a quarter more. `None` is for as long as there is a client.
-    /// Default 90 s.
+    /// Maximum time that an HTTP/2 connection without WebSockets is kept, up to a quarter
+    /// longer. With `None` it is kept for as long as the client exists. Default 90 s.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.idle_timeout = timeout.into();
         self
     }
 
-    /// Bytes kept of the body of a refusal. Default 64 KiB.
+    /// Maximum number of bytes that are kept of the body of a
+    /// [`RejectedResponse`](crate::client::RejectedResponse). Default 64 KiB.
     #[must_use]
     pub fn max_rejection_body(mut self, bytes: usize) -> Self {
         self.settings.max_rejection_body = bytes;
         self
     }
 
-    /// How long an origin without RFC 8441 is remembered as such, before
-    /// HTTP/2 is tried again; an open HTTP/2 connection is used all the same.
-    /// As long it is remembered what HTTP/1.1 said to a socket that was refused
-    /// over HTTP/2. Default 10 minutes.
+    /// Time for which the client remembers that an origin does not support RFC 8441, before
+    /// it tries HTTP/2 again. An HTTP/2 connection that is open is used nevertheless. The
+    /// same time applies to the result of trying HTTP/1.1 after a rejection over HTTP/2.
+    /// Default 10 minutes.
     #[must_use]
     pub fn http1_cache_ttl(mut self, duration: Duration) -> Self {
         self.settings.http1_cache_ttl = duration;
         self
     }
 
-    /// Whom to tell what connections, handshakes and sockets do. Default
-    /// nobody.
+    /// Receives metrics events. Default: none.
     #[must_use]
     pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
         self.settings.observer = Observer::new(metrics);
@@ -287,10 +257,10 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] if a setting is out of its range;
-    /// [`Error::TlsConfig`] if there is no cryptography: neither a
-    /// configuration here, nor one of the features `ring` and `aws-lc-rs`;
-    /// [`Error::Proxy`] if the proxy asked for last is none.
+    /// [`Error::Setting`] if a setting is out of range;
+    /// [`Error::TlsConfig`] if there is no cryptography for TLS: neither a configuration, nor
+    /// a default provider installed in `rustls`, nor one of the features `ring` and
+    /// `aws-lc-rs`; [`Error::Proxy`] if the proxy URL is invalid.
     pub fn build(self) -> Result<Client, Error> {
         if let Some(error) = self.error {
             return Err(error);
@@ -299,6 +269,6 @@ impl ClientBuilder {
         if self.tls.is_none() && tls::provider().is_none() {
             return Err(Error::TlsConfig(tls::no_provider()));
         }
-        Ok(Client::over(Connector::new(self.tls, self.settings)))
+        Ok(Client::with(Connector::new(self.tls, self.settings)))
     }
 }

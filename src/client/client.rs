@@ -1,4 +1,4 @@
-//! [`Client`]: the connections, and how to ask for a WebSocket.
+//! [`Client`]: owns the connections.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,19 +11,17 @@ use super::origin::Origin;
 use super::origins::Origins;
 use super::target::IntoTarget;
 use super::target_cache::TargetCache;
-use super::{ClientBuilder, HttpVersion, RequestBuilder};
+use super::version::HttpVersion;
 use crate::error::Error;
 use crate::handshake::{HandshakeError, Target};
-use crate::socket::WebSocket;
-use crate::transport::ConnectionStats;
-use crate::transport::{BoxIo, TcpConfig, h2::Http2Config};
+use crate::transport::{BoxIo, ConnectionStats, TcpConfig, h2::Http2Config};
 
 /// Opens WebSockets.
 ///
-/// It owns the connections: sockets to one origin share them. Have one client
-/// in a program; clones are cheap and share it. A connection that carries no
-/// socket stays open for the next, for the [idle time](ClientBuilder::idle_timeout)
-/// or until the last clone is dropped.
+/// A client owns its connections, and WebSockets to the same origin share them. Create one
+/// client per program; clones are cheap and share the connections. A connection without
+/// WebSockets is kept for the next one, for the
+/// [`idle_timeout`](super::ClientBuilder::idle_timeout) or until the last clone is dropped.
 ///
 /// # Example
 ///
@@ -54,27 +52,7 @@ pub(super) struct Inner {
 }
 
 impl Client {
-    /// Creates a client with default settings. The certificates that the operating
-    /// system trusts are loaded when the first `wss` URL is opened.
-    ///
-    /// # Panics
-    ///
-    /// If there is no cryptography for TLS: neither a default provider installed in
-    /// `rustls`, nor one of the features `ring` and `aws-lc-rs`. Use
-    /// [`builder`](Self::builder) to handle that as an error.
-    #[must_use]
-    pub fn new() -> Self {
-        let built = Self::builder().build();
-        built.expect("a client with default settings needs a TLS provider")
-    }
-
-    /// Starts to configure a client.
-    #[must_use]
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::default()
-    }
-
-    pub(super) fn over(connector: Connector) -> Self {
+    pub(super) fn with(connector: Connector) -> Self {
         Self {
             inner: Arc::new(Inner {
                 connector: Arc::new(connector),
@@ -84,50 +62,26 @@ impl Client {
         }
     }
 
-    /// Opens a WebSocket to a `ws`, `wss`, `http` or `https` URL.
+    /// Returns the URL of the proxy to the server of `url`, without credentials; `None` if
+    /// the connection is direct.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the server answers with something other than a
-    /// WebSocket; [`Error::Handshake`] if the URL is invalid; otherwise the error that
-    /// kept the request from being answered.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future abandons the attempt: a stream that was asked for
-    /// is cancelled. Other sockets are not disturbed.
-    pub async fn connect(&self, url: impl IntoTarget) -> Result<WebSocket, Error> {
-        self.request(url).connect().await
-    }
-
-    /// Begins an opening request, to add header fields, subprotocols and so on.
-    ///
-    /// An invalid URL is reported by [`RequestBuilder::connect`].
-    pub fn request(&self, url: impl IntoTarget) -> RequestBuilder {
-        RequestBuilder::new(self.clone(), url)
-    }
-
-    /// The proxy on the way to the server of `url`, as a URL without what it
-    /// is told; `None` where that server is reached directly.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Handshake`] if the URL names no WebSocket.
+    /// [`Error::Handshake`] if the URL is invalid.
     pub fn proxy_for(&self, url: impl IntoTarget) -> Result<Option<String>, Error> {
         let target = url.target().map_err(HandshakeError::Url)?;
         let proxy = self.inner.connector.settings.proxy.proxy(&target);
         Ok(proxy.map(ToString::to_string))
     }
 
-    /// Opens what a connection to the server of `url` would run on: TCP, or
-    /// a tunnel through the proxy. TLS and HTTP inside are left to the caller,
-    /// who wants to see more of them than a socket shows.
+    /// Opens the byte stream that a connection to the server of `url` would use: TCP, or a
+    /// tunnel through the proxy. TLS and HTTP on it are left to the caller.
     ///
     /// # Errors
     ///
     /// [`Error::Connect`], [`Error::Proxy`], [`Error::Timeout`] after the
-    /// [`connect_timeout`](ClientBuilder::connect_timeout);
-    /// [`Error::Handshake`] if the URL names no WebSocket.
+    /// [`connect_timeout`](super::ClientBuilder::connect_timeout);
+    /// [`Error::Handshake`] if the URL is invalid.
     ///
     /// # Cancel safety
     ///
@@ -137,37 +91,38 @@ impl Client {
         Ok(Dialed::new(self.inner.connector.dial(&target).await?))
     }
 
-    /// Figures of the HTTP/2 connections in use.
+    /// Returns metrics of the HTTP/2 connections in use.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionStats> {
         let origins: Vec<_> = self.origins().all();
         origins.iter().flat_map(|origin| origin.stats()).collect()
     }
 
-    /// Lets the connections end: each does with the last of its sockets, which
-    /// are not touched, and this waits for it. What sockets that were closed or
-    /// dropped left to send [has reached the operating
-    /// system](WebSocket#what-becomes-of-what-was-sent) then; a program should
-    /// wait for that before it exits.
+    /// Waits until all current connections have ended. Each ends with the last of its
+    /// WebSockets, which are not affected.
     ///
-    /// The client stays usable; sockets opened later use new connections.
+    /// What closed or dropped WebSockets still had to send
+    /// [has then reached the operating
+    /// system](crate::WebSocket#what-becomes-of-what-was-sent). A program should wait for
+    /// that before it exits.
+    ///
+    /// The client remains usable; WebSockets opened later use new connections.
     ///
     /// # Cancel safety
     ///
-    /// The connections end all the same. To wait no longer than a given time,
-    /// use `tokio::time::timeout`.
+    /// If the future is dropped, the connections end nevertheless. To limit the wait, use
+    /// `tokio::time::timeout`.
     pub async fn shutdown(&self) {
         let origins: Vec<_> = self.origins().all();
-        let handles: Vec<_> = origins.iter().flat_map(|o| o.retire_all()).collect();
-        let upgraded = self.inner.connector.upgraded.ended();
+        let handles: Vec<_> = origins.iter().flat_map(|o| o.remove_all()).collect();
+        let http1_sockets = self.inner.connector.http1_sockets.ended();
         for handle in handles {
             handle.ended().await;
         }
-        upgraded.await;
+        http1_sockets.await;
     }
 
-    /// A connection of its own, for requests that are no openings, and whether
-    /// HTTP/2 is to be spoken on it.
+    /// Opens a connection for plain HTTP requests, and returns whether it is for HTTP/2.
     pub(crate) async fn reach(
         &self,
         target: &Target,
@@ -176,26 +131,26 @@ impl Client {
     ) -> Result<(bool, BoxIo), Error> {
         self.inner
             .connector
-            .unspoken(target, address, version)
+            .negotiated(target, address, version)
             .await
     }
 
-    /// The same for its clones, and for no other while one of them lives.
+    /// Returns a value that is equal for clones, and unique while one of them exists.
     pub(crate) fn identity(&self) -> *const () {
         Arc::as_ptr(&self.inner).cast()
     }
 
-    /// How its HTTP/2 connections are set up.
+    /// The configuration of HTTP/2 connections.
     pub(crate) fn http2_config(&self) -> &Http2Config {
         &self.inner.connector.settings.http2
     }
 
-    /// The settings of TCP connections.
+    /// The configuration of TCP connections.
     pub(crate) fn tcp(&self) -> &TcpConfig {
         &self.inner.connector.settings.tcp
     }
 
-    /// How long connections are kept unused.
+    /// Maximum time that unused connections are kept.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.inner.connector.settings.idle_timeout
     }
@@ -211,13 +166,6 @@ impl Client {
         let max = self.inner.connector.settings.max_origins;
         let key = (target.endpoint().clone(), address);
         self.origins().find(key, max)
-    }
-}
-
-impl Default for Client {
-    /// As [`Client::new`].
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Makes connections.
+//! Makes connections: TCP, a proxy's tunnel, TLS, HTTP/2.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use http::Version;
 use tokio::time::timeout;
 
-use super::HttpVersion;
-use super::builder::Settings;
 use super::http1_sockets::Http1Sockets;
+use super::settings::Settings;
+use super::version::HttpVersion;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::Target;
@@ -21,11 +21,11 @@ use crate::transport::h2::H2Client;
 use crate::transport::{BoxIo, ConnectionId, dial, tls};
 
 pub(super) struct Connector {
-    /// The platform's, unless configured, once it is needed.
+    /// Configured, or that of the operating system once it is needed.
     tls: OnceLock<Arc<rustls::ClientConfig>>,
     pub(super) settings: Settings,
     pub(super) socket: Arc<WebSocketConfig>,
-    pub(super) upgraded: Http1Sockets,
+    pub(super) http1_sockets: Http1Sockets,
 }
 
 /// A connection of either version.
@@ -40,14 +40,13 @@ impl Connector {
         Self {
             tls: tls.map(OnceLock::from).unwrap_or_default(),
             socket: Arc::new(settings.socket.clone()),
-            upgraded: Http1Sockets::new(),
+            http1_sockets: Http1Sockets::new(),
             settings,
         }
     }
 
-    /// Connects to `target` within the `limit`, at `address` if that is known
-    /// already; with [`HttpVersion::Auto`], in the version that the server
-    /// picks.
+    /// Connects to `target` within `limit`, at `address` if given. With
+    /// [`HttpVersion::Auto`] the server selects the version.
     pub(super) async fn connect(
         &self,
         target: &Target,
@@ -64,15 +63,15 @@ impl Connector {
         in_time(limit, Box::pin(connect)).await
     }
 
-    /// What a connection to `target` would run on.
+    /// Opens the byte stream that a connection to `target` would use.
     pub(super) async fn dial(&self, target: &Target) -> Result<BoxIo, Error> {
         let limit = self.settings.connect_timeout;
         in_time(limit, Box::pin(self.reach(target, None))).await
     }
 
-    /// As [`connect`](Self::connect), without a word said. Tells whether the
-    /// words are to be of HTTP/2.
-    pub(super) async fn unspoken(
+    /// As [`connect`](Self::connect), without sending anything of HTTP. Returns whether the
+    /// connection is for HTTP/2.
+    pub(super) async fn negotiated(
         &self,
         target: &Target,
         address: Option<SocketAddr>,
@@ -114,7 +113,7 @@ impl Connector {
         Ok(self.tls.get_or_init(|| Arc::new(platform)))
     }
 
-    /// A byte stream to the target's host, through a proxy or without.
+    /// Opens a byte stream to the target's host, directly or through a proxy.
     async fn reach(&self, target: &Target, address: Option<SocketAddr>) -> Result<BoxIo, Error> {
         let (host, port) = (target.host(), target.port());
         if let Some(address) = address {
@@ -147,7 +146,7 @@ impl Connector {
             &settings.http2,
             settings.handshake_timeout,
             settings.idle_timeout,
-            settings.max_concurrent_streams,
+            settings.max_streams,
             observed,
         )
         .await?;
@@ -156,8 +155,8 @@ impl Connector {
         Ok(Connection::Http2(client))
     }
 
-    /// A new connection to `target`, for whoever looks at it. Its span has no
-    /// parent: it outlives who asked for it.
+    /// Describes a new connection to `target` to metrics and traces. Its span has no parent,
+    /// because the connection outlives the request that it was made for.
     pub(super) fn observed(&self, target: &Target, version: Version) -> Observed {
         let id = ConnectionId::next().get();
         let span = tracing::debug_span!(
@@ -172,7 +171,7 @@ impl Connector {
     }
 }
 
-/// Boxed, for an async function has two places for it.
+/// Boxed, because an async function stores an argument twice.
 async fn in_time<T>(
     limit: Duration,
     connect: Pin<Box<impl Future<Output = Result<T, Error>>>>,

@@ -1,40 +1,39 @@
-//! One more question before `Auto` gives up: whether a server that refused an
-//! extended CONNECT takes the socket by an Upgrade of HTTP/1.1.
+//! Decides whether a WebSocket that was rejected over HTTP/2 is tried over HTTP/1.1.
 //!
-//! SETTINGS_ENABLE_CONNECT_PROTOCOL is a word of the server's HTTP/2 stack (RFC
-//! 8441 §3); what stands behind it may know nothing of it. RFC 8441 says
-//! nothing about what a client does then. Traefik 3.7 advertises and answers
-//! 501 to every extended CONNECT, lighttpd 1.4 advertises and answers 405 where
-//! it leads to no socket, Envoy 1.40 passes on the 400 of a server that wanted a
-//! key. Browsers fail such sockets; undici and others leave HTTP/2 to those who
-//! ask for it. Here `Auto` promises a socket wherever HTTP/1.1 has one.
+//! SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3) is sent by the server's HTTP/2 stack;
+//! what is behind it may not support WebSockets over HTTP/2. RFC 8441 does not define what a
+//! client does then. Traefik 3.7 advertises the setting and answers every extended CONNECT
+//! with 501; lighttpd 1.4 advertises it and answers 405 on paths without WebSockets; Envoy
+//! 1.40 forwards the 400 of a server that requires a key. Browsers fail such WebSockets;
+//! undici and others use HTTP/2 only on request. Here `Auto` promises a WebSocket wherever
+//! HTTP/1.1 has one.
 //!
 //! # The rule
 //!
-//! A refusal of the *method* is asked again: 400, 405, 426 without a version of
-//! WebSocket, 501, HTTP_1_1_REQUIRED (RFC 9113 §7), and a reset that names no
-//! fault of ours. What a refusal *means* is not: 401, 403, 404, 421, 429,
+//! HTTP/1.1 is tried after a rejection of the *method*: 400, 405, 426 without a version of
+//! WebSocket, 501, HTTP_1_1_REQUIRED (RFC 9113 §7), and a reset whose code does not blame the
+//! request. It is not tried after a rejection of the *request*: 401, 403, 404, 421, 429,
 //! redirects, 503 and all others would be the same in HTTP/1.1.
 //!
-//! | asked before, within `http1_cache_ttl` | the refused socket |
+//! | known about the origin, for `http1_cache_ttl` | the rejected request |
 //! |---|---|
-//! | nobody | asks, once, in the same call |
-//! | somebody is asking | waits for what comes of it; where that is given up, one of those that wait asks |
-//! | 101 | goes over HTTP/1.1, as all later ones do, without a question over HTTP/2 |
-//! | anything else | fails by the answer to the extended CONNECT |
+//! | nothing | probes HTTP/1.1 once, within the same call |
+//! | a probe is running | waits for its result; if it is abandoned, one of the waiting requests probes |
+//! | HTTP/1.1 answered 101 | uses HTTP/1.1, as do all later requests, without trying HTTP/2 |
+//! | HTTP/1.1 answered anything else | fails with the response to the extended CONNECT |
 //!
-//! So there is one more connection at most for an origin in that time, however
-//! many are refused at once.
+//! So an origin gets at most one additional connection in that time, however many requests
+//! it rejects at once.
 //!
 //! # The key
 //!
-//! RFC 8441 §5 makes no use of `Sec-WebSocket-Key`, and browsers send none over
-//! HTTP/2. Gateways to servers of RFC 6455 differ: nghttpx 1.52 and Caddy 2.11
-//! make one and pass ours on beside it, which such a server answers with 400
-//! (RFC 6455 §4.2.1: a single one); Envoy 1.40 makes none, with the same answer.
-//! So a socket is asked for without a key, and after a 400 once more with one,
-//! over the same connection and before HTTP/1.1. Where that helped, all later
-//! sockets have it at once; where it did not, none has; for `http1_cache_ttl`.
+//! RFC 8441 §5 does not use `Sec-WebSocket-Key`, and browsers do not send it over HTTP/2.
+//! Gateways to RFC 6455 servers differ: nghttpx 1.52 and Caddy 2.11 generate a key and
+//! forward ours beside it, and such a server answers two keys with 400 (RFC 6455 §4.2.1);
+//! Envoy 1.40 does not generate one, with the same result. So a request is sent without a key
+//! first, and after a 400 again with one, over the same connection and before HTTP/1.1 is
+//! tried. If that helps, later requests have a key at once; if not, they have none; for
+//! `http1_cache_ttl`.
 
 use std::time::Duration;
 
@@ -45,37 +44,37 @@ use tokio::time::Instant;
 
 use crate::error::{Error, RejectedResponse};
 
-/// What became of the last question.
+/// What is known about an origin that rejects extended CONNECT.
 #[derive(Default)]
 pub(super) struct FallbackProbe {
-    /// When it was answered, and whether by 101.
-    answered: Option<(Instant, bool)>,
-    /// Until it is answered or given up.
-    under_way: Option<watch::Receiver<Option<bool>>>,
+    /// When the last probe finished, and whether HTTP/1.1 works.
+    finished: Option<(Instant, bool)>,
+    /// The running probe.
+    running: Option<watch::Receiver<Option<bool>>>,
     /// When a key was tried over HTTP/2, and whether it helped.
     key: Option<(Instant, bool)>,
 }
 
-/// What a refused socket has to do.
-pub(super) enum Ask {
-    /// Go over HTTP/1.1: that works there.
-    Instead,
-    /// Ask, and tell.
-    Now(watch::Sender<Option<bool>>),
-    /// Wait for what comes of another's question.
-    Later(watch::Receiver<Option<bool>>),
+/// What to do with a rejected request.
+pub(super) enum Decision {
+    /// Use HTTP/1.1, which works.
+    Use,
+    /// Try HTTP/1.1, and publish the result.
+    Probe(watch::Sender<Option<bool>>),
+    /// Wait for the result of the running probe.
+    Wait(watch::Receiver<Option<bool>>),
     /// Fail.
     No,
 }
 
 impl FallbackProbe {
-    /// Whether sockets are known to work over HTTP/1.1 alone.
-    pub(super) fn is_told(&self, http1_cache_ttl: Duration) -> bool {
+    /// Whether WebSockets are known to work only over HTTP/1.1.
+    pub(super) fn needs_http1(&self, http1_cache_ttl: Duration) -> bool {
         self.known(http1_cache_ttl) == Some(true)
     }
 
     fn known(&self, http1_cache_ttl: Duration) -> Option<bool> {
-        let (at, works) = self.answered?;
+        let (at, works) = self.finished?;
         (at.elapsed() < http1_cache_ttl).then_some(works)
     }
 
@@ -89,60 +88,60 @@ impl FallbackProbe {
         self.key = Some((Instant::now(), helps));
     }
 
-    pub(super) fn refused(&mut self, http1_cache_ttl: Duration) -> Ask {
+    pub(super) fn rejected(&mut self, http1_cache_ttl: Duration) -> Decision {
         match self.known(http1_cache_ttl) {
-            Some(true) => return Ask::Instead,
-            Some(false) => return Ask::No,
+            Some(true) => return Decision::Use,
+            Some(false) => return Decision::No,
             None => {}
         }
-        // Given up where nobody can tell any more.
-        let alive = |asked: &&watch::Receiver<_>| asked.has_changed().is_ok();
-        if let Some(under_way) = self.under_way.as_ref().filter(alive) {
-            return Ask::Later(under_way.clone());
+        // A probe whose sender was dropped is abandoned.
+        let is_alive = |running: &&watch::Receiver<_>| running.has_changed().is_ok();
+        if let Some(running) = self.running.as_ref().filter(is_alive) {
+            return Decision::Wait(running.clone());
         }
-        let (tell, under_way) = watch::channel(None);
-        self.under_way = Some(under_way);
-        Ask::Now(tell)
+        let (result, running) = watch::channel(None);
+        self.running = Some(running);
+        Decision::Probe(result)
     }
 
-    pub(super) fn answered(&mut self, tell: &watch::Sender<Option<bool>>, works: bool) {
-        self.answered = Some((Instant::now(), works));
-        self.under_way = None;
-        tell.send_replace(Some(works));
+    pub(super) fn finished(&mut self, result: &watch::Sender<Option<bool>>, works: bool) {
+        self.finished = Some((Instant::now(), works));
+        self.running = None;
+        result.send_replace(Some(works));
     }
 }
 
-/// Whether a server may have missed a key.
+/// Whether the server may have rejected the request because it had no key.
 pub(super) fn may_want_key(error: &Error) -> bool {
-    matches!(error, Error::Rejected(refusal) if refusal.status == StatusCode::BAD_REQUEST)
+    matches!(error, Error::Rejected(response) if response.status == StatusCode::BAD_REQUEST)
 }
 
-/// Whether HTTP/1.1 may know better. `is_sent` where bytes went behind the
-/// request, which must not be said twice to who may have acted on them.
-pub(super) fn may_know_better(error: &Error, is_sent: bool) -> bool {
+/// Whether the request may succeed over HTTP/1.1. If early messages were sent with it
+/// (`is_sent`), they must not be repeated to a server that may have processed them.
+pub(super) fn may_work_over_http1(error: &Error, is_sent: bool) -> bool {
     match error {
-        Error::Rejected(refusal) => refuses_the_method(refusal),
+        Error::Rejected(response) => rejects_the_method(response),
         Error::Reset {
             code,
             by_peer: true,
-        } => names_no_fault((*code).into()) && !(is_sent && is_perhaps_processed((*code).into())),
+        } => blames_nothing((*code).into()) && !(is_sent && is_perhaps_processed((*code).into())),
         _ => is_http1_required(error),
     }
 }
 
-fn refuses_the_method(refusal: &RejectedResponse) -> bool {
-    match refusal.status {
+fn rejects_the_method(response: &RejectedResponse) -> bool {
+    match response.status {
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
             true
         }
-        // With one it is about the version of WebSocket (RFC 6455 §4.4).
-        StatusCode::UPGRADE_REQUIRED => !refusal.headers.contains_key(SEC_WEBSOCKET_VERSION),
+        // With this field the rejection is of the version of WebSocket (RFC 6455 §4.4).
+        StatusCode::UPGRADE_REQUIRED => !response.headers.contains_key(SEC_WEBSOCKET_VERSION),
         _ => false,
     }
 }
 
-/// RFC 9113 §7: the codes that do not blame the request or the connection.
-fn names_no_fault(code: h2::Reason) -> bool {
+/// Whether the code does not blame the request or the connection (RFC 9113 §7).
+fn blames_nothing(code: h2::Reason) -> bool {
     [
         h2::Reason::NO_ERROR,
         h2::Reason::INTERNAL_ERROR,
@@ -158,8 +157,8 @@ fn is_perhaps_processed(code: h2::Reason) -> bool {
     code != h2::Reason::REFUSED_STREAM && code != h2::Reason::HTTP_1_1_REQUIRED
 }
 
-/// Whether the server said HTTP_1_1_REQUIRED (RFC 9113 §7), to a stream or to
-/// the connection.
+/// Whether the server ended the stream or the connection with HTTP_1_1_REQUIRED (RFC 9113
+/// §7).
 pub(super) fn is_http1_required(error: &Error) -> bool {
     match error {
         Error::Reset { code, by_peer } | Error::GoAway { code, by_peer, .. } => {
@@ -175,7 +174,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    fn refused(status: u16, version: bool) -> Error {
+    fn rejected(status: u16, version: bool) -> Error {
         let mut headers = http::HeaderMap::new();
         if version {
             headers.insert(SEC_WEBSOCKET_VERSION, 8.into());
@@ -190,70 +189,74 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_method_is_asked_again_and_no_other() {
+    fn only_rejections_of_the_method_are_retried() {
         for status in 200..=599 {
             let again = [400, 405, 426, 501].contains(&status);
-            let known = may_know_better(&refused(status, false), true);
+            let known = may_work_over_http1(&rejected(status, false), true);
             assert_eq!(known, again, "{status}");
         }
-        assert!(!may_know_better(&refused(426, true), false));
+        assert!(!may_work_over_http1(&rejected(426, true), false));
         for code in 0..=14 {
             let reset = |by_peer| Error::Reset { code, by_peer };
             let again = [0, 2, 7, 8, 10, 13].contains(&code);
-            assert_eq!(may_know_better(&reset(true), false), again, "{code}");
+            assert_eq!(may_work_over_http1(&reset(true), false), again, "{code}");
             let again = [7, 13].contains(&code);
-            assert_eq!(may_know_better(&reset(true), true), again, "{code}, sent");
-            assert!(!may_know_better(&reset(false), false));
+            assert_eq!(
+                may_work_over_http1(&reset(true), true),
+                again,
+                "{code}, sent"
+            );
+            assert!(!may_work_over_http1(&reset(false), false));
             let goaway = Error::GoAway {
                 code,
                 by_peer: true,
                 text: "".into(),
             };
-            assert_eq!(may_know_better(&goaway, true), code == 13, "{code}");
+            assert_eq!(may_work_over_http1(&goaway, true), code == 13, "{code}");
         }
         let timeout = Error::Timeout(crate::error::Timeout::Handshake);
-        assert!(!may_know_better(&timeout, false));
+        assert!(!may_work_over_http1(&timeout, false));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_asks_and_all_go_by_it_until_it_is_forgotten() {
-        let mut asking = FallbackProbe::default();
+    async fn one_request_probes_and_all_use_the_result_until_it_expires() {
+        let mut fallback = FallbackProbe::default();
         for works in [true, false] {
-            let Ask::Now(tell) = asking.refused(LONG) else {
-                panic!("nobody has asked");
+            let Decision::Probe(result) = fallback.rejected(LONG) else {
+                panic!("not the first");
             };
-            let Ask::Later(mut waits) = asking.refused(LONG) else {
-                panic!("somebody asks");
+            let Decision::Wait(mut running) = fallback.rejected(LONG) else {
+                panic!("a probe is running");
             };
-            assert!(!asking.is_told(LONG));
-            asking.answered(&tell, works);
-            drop(tell);
-            let told = waits.wait_for(Option::is_some).await.unwrap();
-            assert_eq!(*told, Some(works));
-            drop(told);
-            assert_eq!(asking.is_told(LONG), works);
-            match asking.refused(LONG) {
-                Ask::Instead => assert!(works),
-                Ask::No => assert!(!works),
-                _ => panic!("asked twice"),
+            assert!(!fallback.needs_http1(LONG));
+            fallback.finished(&result, works);
+            drop(result);
+            let published = running.wait_for(Option::is_some).await.unwrap();
+            assert_eq!(*published, Some(works));
+            drop(published);
+            assert_eq!(fallback.needs_http1(LONG), works);
+            match fallback.rejected(LONG) {
+                Decision::Use => assert!(works),
+                Decision::No => assert!(!works),
+                _ => panic!("probed twice"),
             }
             tokio::time::advance(LONG).await;
-            assert!(!asking.is_told(LONG), "forgotten");
+            assert!(!fallback.needs_http1(LONG), "expired");
         }
     }
 
     #[tokio::test]
-    async fn a_question_that_is_given_up_is_for_the_next() {
-        let mut asking = FallbackProbe::default();
-        let Ask::Now(tell) = asking.refused(LONG) else {
-            panic!("nobody has asked");
+    async fn an_abandoned_probe_is_repeated_by_the_next_request() {
+        let mut fallback = FallbackProbe::default();
+        let Decision::Probe(result) = fallback.rejected(LONG) else {
+            panic!("not the first");
         };
-        let Ask::Later(mut waits) = asking.refused(LONG) else {
-            panic!("somebody asks");
+        let Decision::Wait(mut running) = fallback.rejected(LONG) else {
+            panic!("a probe is running");
         };
-        drop(tell);
-        assert!(waits.wait_for(Option::is_some).await.is_err());
-        assert!(matches!(asking.refused(LONG), Ask::Now(_)));
-        assert!(matches!(asking.refused(LONG), Ask::Now(_)));
+        drop(result);
+        assert!(running.wait_for(Option::is_some).await.is_err());
+        assert!(matches!(fallback.rejected(LONG), Decision::Probe(_)));
+        assert!(matches!(fallback.rejected(LONG), Decision::Probe(_)));
     }
 }

@@ -1,15 +1,15 @@
-//! The sockets that have a connection of their own: nobody but
-//! [`Client::shutdown`](super::Client::shutdown) asks whether they are gone.
+//! Counts the WebSockets over HTTP/1.1, for
+//! [`Client::shutdown`](crate::Client::shutdown) to wait for.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-/// Those that were opened since the last shutdown.
+/// The WebSockets that were opened since the last shutdown.
 pub(super) struct Http1Sockets(Mutex<Channel>);
 
-/// Nothing is ever sent: it ends with the last of its senders.
+/// Nothing is ever sent; the channel closes with the last of its senders.
 type Channel = (mpsc::Sender<Infallible>, mpsc::Receiver<Infallible>);
 
 impl Http1Sockets {
@@ -17,7 +17,7 @@ impl Http1Sockets {
         Self(Mutex::new(mpsc::channel(1)))
     }
 
-    /// What a stream keeps for as long as it lasts, its linger included.
+    /// Returns a guard that the stream holds until its connection is closed.
     pub(super) fn guard(&self) -> impl Send + Sync + use<> {
         self.0
             .lock()
@@ -26,7 +26,7 @@ impl Http1Sockets {
             .clone()
     }
 
-    /// Waits for the end of those that there are.
+    /// Waits until all current WebSockets have ended.
     pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let (own, mut ended) = std::mem::replace(
             &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),

@@ -1,4 +1,4 @@
-//! The client: opens WebSockets, many to a connection.
+//! The client: opens WebSockets, many per connection.
 
 mod attempt;
 mod builder;
@@ -17,6 +17,7 @@ mod pool;
 mod proxy;
 mod request;
 mod service;
+mod settings;
 mod target;
 mod target_cache;
 pub(crate) mod version;

@@ -1,5 +1,5 @@
-//! What a client knows of one origin, and the I/O of its [pool](super::pool):
-//! dials, timers, waiting for news.
+//! What a client knows about one origin, and the I/O of its [pool](super::pool): making
+//! connections, timers, waiting for changes.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,10 +10,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep_until, timeout};
 use tracing::Instrument;
 
-use super::HttpVersion;
 use super::connector::{Connection, Connector};
-use super::fallback_probe::{self, Ask};
-use super::pool::{Dial, End, Lane, Next, Pool, Rules};
+use super::fallback_probe::{self, Decision};
+use super::pool::{Dial, End, Next, Pool, PooledConnection, Rules};
+use super::version::HttpVersion;
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::Target;
@@ -23,29 +23,29 @@ use crate::transport::{BoxIo, ConnectionStats};
 
 #[derive(Default)]
 pub(super) struct Origin {
-    /// Where it is, if the caller knows better than the resolver.
+    /// The address to connect to, if the caller gave one.
     address: Option<SocketAddr>,
     pool: Mutex<Pool<H2Client>>,
-    /// Told of every event in the pool's table.
-    news: Arc<Notify>,
-    /// When it was last looked up, counted by the client.
+    /// Notified of every event in the pool's table.
+    changed: Arc<Notify>,
+    /// When it was last looked up, as a count of lookups.
     pub(super) used: std::sync::atomic::AtomicU64,
 }
 
-/// Where a socket can be opened.
+/// Where a WebSocket can be opened.
 pub(super) enum Route {
     Http2(H2Client, Slot),
     Http1(BoxIo),
 }
 
-/// How long a connection and an answer may take.
+/// Timeouts of a connection and of a response.
 #[derive(Clone, Copy)]
 pub(super) struct Within {
     pub(super) connect: Duration,
     pub(super) handshake: Duration,
 }
 
-impl Lane for H2Client {
+impl PooledConnection for H2Client {
     type Slot = Slot;
 
     fn is_usable(&self, silence: Duration) -> bool {
@@ -77,7 +77,7 @@ impl Origin {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is a connection that could carry sockets.
+    /// Whether there is an open connection.
     pub(super) fn is_connected(&self) -> bool {
         self.pool().connections().iter().any(H2Client::is_open)
     }
@@ -90,7 +90,7 @@ impl Origin {
             .collect()
     }
 
-    /// A stream on a connection that is there, or else a new connection.
+    /// Returns a stream on an existing connection, or else a new connection.
     pub(super) async fn route(
         self: &Arc<Self>,
         connector: &Arc<Connector>,
@@ -114,13 +114,13 @@ impl Origin {
         {
             return Ok(Route::Http2(client, slot));
         }
-        // Boxed, and the timer with it, only where there is something to wait for.
+        // Boxed together with the timer only if something has to be awaited.
         let route = Box::pin(self.new_route(connector, target, version, &rules));
         let route = timeout(rules.connect, route).await;
         route.unwrap_or(Err(Error::Timeout(Timeout::Connect)))
     }
 
-    /// A new connection, or a stream on one that others have made meanwhile.
+    /// Returns a new connection, or a stream on one that was made for others meanwhile.
     async fn new_route(
         self: &Arc<Self>,
         connector: &Arc<Connector>,
@@ -133,9 +133,9 @@ impl Origin {
         }
         let mut socket = self.pool().asked_for(version);
         loop {
-            let mut news = pin!(self.news.notified());
-            // What happens from here on is not missed.
-            news.as_mut().enable();
+            let mut changed = pin!(self.changed.notified());
+            // Enabled before the pool is examined, so that no change is missed.
+            changed.as_mut().enable();
             let next = self.pool().next(&mut socket, rules);
             let until = match next {
                 Next::Open(client, slot) => return Ok(Route::Http2(client, slot)),
@@ -155,14 +155,14 @@ impl Origin {
                 }
             };
             tokio::select! {
-                () = news => {}
+                () = changed => {}
                 () = another => {}
             }
         }
     }
 
-    /// Makes a connection for all that wait for it, in a task of its own: it
-    /// ends with the last of them.
+    /// Makes a connection in a task of its own, for all requests that wait for it. The task
+    /// is aborted when the last of them is dropped.
     fn dial(
         self: &Arc<Self>,
         dial: &Arc<Dial<H2Client>>,
@@ -179,14 +179,14 @@ impl Origin {
             let made = Box::pin(made).await;
             if let Some(dial) = waited_for.upgrade() {
                 dial.ends(origin.made(made, &connector, &target, version));
-                origin.news.notify_waiters();
+                origin.changed.notify_waiters();
             }
         };
         let task = tokio::spawn(making.in_current_span());
         dial.is_made_by(task.abort_handle());
     }
 
-    /// What a dial came to.
+    /// Records the result of a dial.
     fn made(
         self: &Arc<Self>,
         made: Result<Connection, Error>,
@@ -217,29 +217,29 @@ impl Origin {
         End::Plain(Mutex::new(io))
     }
 
-    /// Knows a connection until it ends.
+    /// Adds a connection to the pool until it ends.
     fn keep(self: &Arc<Self>, client: H2Client) {
         let (origin, handle) = (Arc::downgrade(self), client.handle().clone());
-        client.tells_of_room(self.news.clone());
+        client.tells_of_room(self.changed.clone());
         self.pool().made(client);
         tokio::spawn(async move {
             handle.ended().await;
             if let Some(origin) = origin.upgrade() {
-                origin.retire(&handle);
+                origin.remove(&handle);
             }
         });
     }
 
-    /// Takes a connection out of use, whatever it carries.
-    pub(super) fn retire(&self, handle: &Arc<ConnectionHandle>) {
-        self.pool().retire(|one| Arc::ptr_eq(one.handle(), handle));
-        self.news.notify_waiters();
+    /// Opens no more WebSockets on a connection; those that are open continue.
+    pub(super) fn remove(&self, handle: &Arc<ConnectionHandle>) {
+        self.pool().remove(|one| Arc::ptr_eq(one.handle(), handle));
+        self.changed.notify_waiters();
     }
 
-    /// Takes all connections out of use.
-    pub(super) fn retire_all(&self) -> Vec<Arc<ConnectionHandle>> {
-        let connections = self.pool().retire_all();
-        self.news.notify_waiters();
+    /// Opens no more WebSockets on the current connections.
+    pub(super) fn remove_all(&self) -> Vec<Arc<ConnectionHandle>> {
+        let connections = self.pool().remove_all();
+        self.changed.notify_waiters();
         connections.iter().map(|c| c.handle().clone()).collect()
     }
 
@@ -257,63 +257,63 @@ impl Origin {
         }
     }
 
-    /// Whether a key helps over HTTP/2, if that was tried.
+    /// Whether a `Sec-WebSocket-Key` helps over HTTP/2, if it was tried.
     pub(super) fn key_helps(&self, http1_cache_ttl: Duration) -> Option<bool> {
-        self.pool().asking.key_helps(http1_cache_ttl)
+        self.pool().fallback.key_helps(http1_cache_ttl)
     }
 
     pub(super) fn tried_key(&self, helps: bool) {
-        self.pool().asking.tried_key(helps);
+        self.pool().fallback.tried_key(helps);
     }
 
-    /// Whether a socket whose extended CONNECT was refused is asked for over
-    /// HTTP/1.1; waits where another is asking.
-    pub(super) async fn ask_instead(self: &Arc<Self>, http1_cache_ttl: Duration) -> Instead {
+    /// Decides whether a request whose extended CONNECT was rejected is sent over HTTP/1.1.
+    /// Waits if another request is finding that out.
+    pub(super) async fn http1_instead(self: &Arc<Self>, http1_cache_ttl: Duration) -> Instead {
         loop {
-            let ask = self.pool().asking.refused(http1_cache_ttl);
-            let mut under_way = match ask {
-                Ask::Instead => return Instead::Use,
-                Ask::No => return Instead::No,
-                Ask::Now(tell) => {
+            let decision = self.pool().fallback.rejected(http1_cache_ttl);
+            let mut running = match decision {
+                Decision::Use => return Instead::Use,
+                Decision::No => return Instead::No,
+                Decision::Probe(result) => {
                     let origin = self.clone();
-                    return Instead::Ask(Question { origin, tell });
+                    return Instead::Probe(Probe { origin, result });
                 }
-                Ask::Later(under_way) => under_way,
+                Decision::Wait(running) => running,
             };
-            let told = under_way.wait_for(Option::is_some).await;
-            match told.map(|works| *works) {
+            let result = running.wait_for(Option::is_some).await;
+            match result.map(|works| *works) {
                 Ok(Some(true)) => return Instead::Use,
                 Ok(_) => return Instead::No,
-                // Given up: whoever looks first asks again.
+                // The probe was abandoned: the first request to get here starts another.
                 Err(_) => {}
             }
         }
     }
 }
 
-/// What a socket does whose extended CONNECT was refused.
+/// What to do with a request whose extended CONNECT was rejected.
 pub(super) enum Instead {
-    /// HTTP/1.1, which works.
+    /// Send it over HTTP/1.1, which works.
     Use,
-    /// HTTP/1.1, to find out.
-    Ask(Question),
+    /// Send it over HTTP/1.1 to find out whether that works.
+    Probe(Probe),
     No,
 }
 
-/// The right to ask over HTTP/1.1, for all that were refused. Dropped, it is
-/// another's.
-pub(super) struct Question {
+/// The one probe of HTTP/1.1 for all requests that were rejected. If it is dropped
+/// unfinished, another request may start one.
+pub(super) struct Probe {
     origin: Arc<Origin>,
-    tell: watch::Sender<Option<bool>>,
+    result: watch::Sender<Option<bool>>,
 }
 
-impl Question {
-    pub(super) fn answered(self, connector: &Connector, works: bool) {
+impl Probe {
+    pub(super) fn finished(self, connector: &Connector, works: bool) {
         if works {
             fell_back(connector);
         }
         let mut pool = self.origin.pool();
-        pool.asking.answered(&self.tell, works);
+        pool.fallback.finished(&self.result, works);
     }
 }
 

@@ -1,10 +1,9 @@
-//! The origins that a client knows, and how many it remembers.
+//! The origins that a client knows, limited in number.
 //!
-//! Those in use are kept: that have connections, or are being asked. Of all
-//! others what was learned is remembered for as long as there are no more than
-//! `max_origins` in all; then a quarter makes way, those first that were looked
-//! up the longest time ago. A client that tries a hundred thousand servers once
-//! holds no more than one that tries a thousand.
+//! Origins in use are kept: those with connections or requests in progress. The others are
+//! kept while there are at most `max_origins` in all; then a quarter is forgotten, the least
+//! recently used ones first. So a client that tries a hundred thousand servers once takes no
+//! more memory than one that tries a thousand.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,18 +13,18 @@ use std::sync::atomic::Ordering;
 use super::origin::Origin;
 use crate::handshake::Endpoint;
 
-/// By what connections can be shared: the origin, and the address where the
-/// caller knows it.
+/// What WebSockets must have in common to share a connection: the origin, and the address
+/// if the caller gave one.
 type Key = (Endpoint, Option<SocketAddr>);
 
 #[derive(Default)]
 pub(super) struct Origins {
     known: HashMap<Key, Arc<Origin>>,
-    /// Counts what is looked up, which stands for the time.
+    /// Number of lookups, used as a clock.
     lookups: u64,
-    /// How many there have to be before it is looked which make way. More than
-    /// are remembered where more than that are in use.
-    enough: usize,
+    /// Number of origins at which unused ones are forgotten. It exceeds `max_origins` if more
+    /// than that are in use.
+    threshold: usize,
 }
 
 impl Origins {
@@ -33,10 +32,10 @@ impl Origins {
         self.known.values().cloned().collect()
     }
 
-    /// What is known of an origin, of so many at most.
+    /// Returns the origin, and forgets others if there are more than `max`.
     pub(super) fn find(&mut self, key: Key, max: usize) -> Arc<Origin> {
-        if self.known.len() >= self.enough.max(max) && !self.known.contains_key(&key) {
-            self.make_way(max);
+        if self.known.len() >= self.threshold.max(max) && !self.known.contains_key(&key) {
+            self.forget_unused(max);
         }
         let address = key.1;
         let origin = self.known.entry(key);
@@ -46,8 +45,8 @@ impl Origins {
         origin.clone()
     }
 
-    fn make_way(&mut self, max: usize) {
-        // Nobody else can come to hold one: all go through here.
+    fn forget_unused(&mut self, max: usize) {
+        // References are only handed out by `find`, so they cannot appear meanwhile.
         let is_in_use =
             |origin: &Arc<Origin>| Arc::strong_count(origin) > 1 || origin.is_connected();
         let used = |origin: &Arc<Origin>| origin.used.load(Ordering::Relaxed);
@@ -65,8 +64,8 @@ impl Origins {
         if self.known.capacity() > 4 * (self.known.len() + max) {
             self.known.shrink_to(max);
         }
-        // Not for each one more where most are in use.
-        self.enough = self.known.len() + 1 + max / 4;
+        // Grows with the number in use, so that not every new origin causes a scan.
+        self.threshold = self.known.len() + 1 + max / 4;
     }
 }
 
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_use_is_remembered_up_to_a_number() {
+    fn unused_origins_are_limited_in_number() {
         for max in [1, 2, 3, 8, 100] {
             let mut origins = Origins::default();
             for number in 0..1_000 {
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn those_looked_up_longest_ago_go_first() {
+    fn the_least_recently_used_origins_are_forgotten_first() {
         let mut origins = Origins::default();
         let often = key(0);
         for number in 1..1_000 {
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn those_in_use_stay_however_many_there_are() {
+    fn origins_in_use_are_never_forgotten() {
         let mut origins = Origins::default();
         let in_use: Vec<_> = (0..100).map(|n| origins.find(key(n), 8)).collect();
         for number in 100..1_000 {

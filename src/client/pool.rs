@@ -1,40 +1,39 @@
-//! The connections to one origin as a state machine, without I/O: where a
-//! socket is opened, when a connection is given up, and who waits for what.
+//! The connections to one origin as a state machine without I/O: decides where a WebSocket
+//! is opened, when a connection is abandoned, and what a request waits for.
 //!
-//! # A socket is asked for
+//! # A request arrives
 //!
-//! The first row that holds decides.
+//! The first row that applies decides.
 //!
-//! | state of the origin | the socket | waits for |
+//! | state of the origin | the request | waits for |
 //! |---|---|---|
-//! | *Told*: the server refused the method over HTTP/2 and took the socket over HTTP/1.1 (`asking.rs`), no longer than `http1_cache_ttl` ago; `Auto` alone | gets an HTTP/1.1 connection of its own | nobody |
-//! | *Room*: an open connection, not in doubt, has a free stream | takes it, whatever was learned of other connections | nobody |
-//! | *Plain*: a dial found no RFC 8441, no longer than `http1_cache_ttl` ago; `Auto` alone | gets an HTTP/1.1 connection of its own | nobody |
-//! | *Failed*: a dial that began after it came has failed, and none is under way | fails by that error | nobody |
-//! | *Dialling*: dials are under way | joins them all; where it has begun none, the youngest has taken a quarter of the limit, and there are fewer than [`DIALS`], begins another | news |
-//! | *Full*: there are `max_connections` not in doubt, or one without sockets takes none | | news |
-//! | *Empty*: none of these | begins a dial | news |
+//! | *HTTP/1.1 only*: the server rejected the method over HTTP/2 and accepted the WebSocket over HTTP/1.1 ([`fallback_probe`](super::fallback_probe)), within the last `http1_cache_ttl`; only for `Auto` | gets an HTTP/1.1 connection of its own | nothing |
+//! | *Free stream*: an open connection, not in doubt, has a free stream | takes it, whatever is known about other connections | nothing |
+//! | *No RFC 8441*: a dial found no RFC 8441, within the last `http1_cache_ttl`; only for `Auto` | gets an HTTP/1.1 connection of its own | nothing |
+//! | *Failed*: a dial that began after the request arrived has failed, and none is running | fails with that error | nothing |
+//! | *Dialling*: dials are running | joins all of them; if it has begun none itself, the youngest has taken a quarter of the timeout, and there are fewer than [`MAX_DIALS`], it begins another | a change |
+//! | *Full*: there are `max_connections` not in doubt, or one without WebSockets that accepts none | does nothing | a change |
+//! | *Empty*: none of these | begins a dial | a change |
 //!
-//! Nobody waits for anybody else's limit: each waits for news for as long as
-//! its own limits allow, and then fails. A dial belongs to all that joined it,
-//! and ends with the last of them; to drop the one that began it changes
-//! nothing for the others.
+//! No request waits for the timeout of another: each waits for a change until its own
+//! timeout, and then fails. A dial belongs to all requests that joined it, and is aborted with
+//! the last of them; dropping the request that began it does not affect the others.
 //!
 //! # Events
 //!
-//! | event | what happens | who looks again |
+//! | event | effect | wakes |
 //! |---|---|---|
 //! | a dial made a connection | it is usable | all that wait |
-//! | a dial found no RFC 8441, or was told HTTP_1_1_REQUIRED | learned; those that joined it go by it even if that is forgotten at once | all that wait |
-//! | a dial failed | shared by those that came before it began; those that came later dial once more, together | all that wait |
+//! | a dial found no RFC 8441, or got HTTP_1_1_REQUIRED | remembered; requests that joined it use the result even if it expires at once | all that wait |
+//! | a dial failed | shared by the requests that arrived before it began; later ones dial once more, together | all that wait |
 //! | a stream ended | | one of those that wait |
 //! | the server changed its limit of streams | | all that wait |
-//! | GOAWAY came, or the connection ended, or its stream ids ran out | forgotten; open sockets go on | all that wait |
+//! | GOAWAY arrived, or the connection ended, or its stream identifiers ran out | forgotten; open WebSockets continue | all that wait |
 //! | the server answered 421, or a request could not be sent | as above | all that wait |
-//! | a request has been unanswered for the handshake's limit, or was given up, and for that long not one byte came | the connection is in doubt: its server is sent a PING, and new sockets go elsewhere | |
-//! | a byte came on a connection in doubt | it is as good as any | all that wait |
-//! | none came within `keep_alive_timeout` | it has ended, and its sockets with it | all that wait |
-//! | a waiting socket is given up | the dials that only it waited for end | |
+//! | a request was unanswered for the handshake timeout, or was dropped, and nothing arrived for that long | the connection is in doubt: its server is sent a PING, and new WebSockets use other connections | |
+//! | something arrived on a connection in doubt | it is usable again | all that wait |
+//! | nothing arrived within `keep_alive_timeout` | the connection and its WebSockets have ended | all that wait |
+//! | a waiting request is dropped | dials that only it waited for are aborted | |
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -42,35 +41,35 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::HttpVersion;
 use super::fallback_probe::FallbackProbe;
+use super::version::HttpVersion;
 use crate::error::Error;
 use crate::transport::BoxIo;
 
-/// Dials to one origin under way at a time: one, and others beside those that
-/// hang. One dead server behind a name or a balancer keeps nobody from those
-/// that live.
-const DIALS: usize = 4;
+/// Maximum number of dials to one origin at a time. Further ones begin while the first hang,
+/// so that one dead server behind a name or a load balancer does not make the others
+/// unreachable.
+const MAX_DIALS: usize = 4;
 
-/// What carries sockets: an HTTP/2 connection.
-pub(super) trait Lane: Clone {
-    /// The right to open one stream.
+/// An HTTP/2 connection, or a fake of one in tests.
+pub(super) trait PooledConnection: Clone {
+    /// A free stream, reserved.
     type Slot;
 
-    /// Whether no new streams will ever be opened.
+    /// Whether no new streams can ever be opened.
     fn is_over(&self) -> bool;
 
-    /// Whether they may be: not while a request has been unanswered for so long
-    /// without one byte.
+    /// Whether new streams may be opened: not while a request has been unanswered, and nothing
+    /// has arrived, for `silence`.
     fn is_usable(&self, silence: Duration) -> bool;
 
     fn claim(&self) -> Option<Self::Slot>;
 
-    /// Whether it takes no streams although it carries none.
+    /// Whether it accepts no streams although it has none.
     fn is_barred(&self) -> bool;
 }
 
-/// A connection being made.
+/// An attempt to make a connection.
 pub(super) struct Dial<C> {
     number: u64,
     version: HttpVersion,
@@ -79,11 +78,11 @@ pub(super) struct Dial<C> {
     task: OnceLock<AbortHandle>,
 }
 
-/// What became of a dial.
+/// The result of a dial.
 pub(super) enum End<C> {
     Made(C),
-    /// The server has no RFC 8441. The connection, where it can be used, is for
-    /// the first that asks.
+    /// The server does not support RFC 8441. The first request that takes the connection, if
+    /// it is usable over HTTP/1.1, gets it.
     Plain(Mutex<Option<BoxIo>>),
     Failed(Error),
 }
@@ -106,47 +105,47 @@ impl<C> Drop for Dial<C> {
     }
 }
 
-/// A socket that is asked for.
+/// A request that waits for a connection.
 pub(super) struct Waiting<C> {
     version: HttpVersion,
-    /// The number of the first dial that begins after it came.
-    came: u64,
-    /// The number of the dial that it began last.
+    /// The number of the first dial that begins after the request arrived.
+    arrived: u64,
+    /// The number of the dial that it last began.
     begun: Option<u64>,
     joined: Vec<Arc<Dial<C>>>,
     failed: Option<Error>,
 }
 
-/// What holds for a socket that is asked for.
+/// Settings that apply to a request.
 pub(super) struct Rules {
     pub(super) max_connections: usize,
     pub(super) http1_cache_ttl: Duration,
-    /// How long a connection may take.
+    /// Timeout of a connection.
     pub(super) connect: Duration,
-    /// How long an answer may take.
+    /// Timeout of a response.
     pub(super) handshake: Duration,
 }
 
-/// What a socket that is asked for has to do.
-pub(super) enum Next<C: Lane> {
+/// What a request has to do.
+pub(super) enum Next<C: PooledConnection> {
     Open(C, C::Slot),
     /// Over HTTP/1.1, on this connection if there is one already.
     Plain(Option<BoxIo>),
     Fail(Error),
-    /// A dial of its own, which it has joined; then to look again.
+    /// Start this dial, which it has joined, and examine the pool again.
     Dial(Arc<Dial<C>>),
-    /// For news, but no longer than until then.
+    /// Wait for a change, at most until then.
     Wait(Option<Instant>),
 }
 
 pub(super) struct Pool<C> {
     connections: Vec<C>,
     dials: Vec<Weak<Dial<C>>>,
-    /// Of the next dial.
+    /// The number of the next dial.
     number: u64,
     /// When a dial found no RFC 8441.
     plain: Option<Instant>,
-    pub(super) asking: FallbackProbe,
+    pub(super) fallback: FallbackProbe,
 }
 
 impl<C> Default for Pool<C> {
@@ -156,25 +155,25 @@ impl<C> Default for Pool<C> {
             dials: Vec::new(),
             number: 0,
             plain: None,
-            asking: FallbackProbe::default(),
+            fallback: FallbackProbe::default(),
         }
     }
 }
 
-impl<C: Lane> Pool<C> {
+impl<C: PooledConnection> Pool<C> {
     pub(super) fn asked_for(&self, version: HttpVersion) -> Waiting<C> {
         Waiting {
             version,
-            came: self.number,
+            arrived: self.number,
             begun: None,
             joined: Vec::new(),
             failed: None,
         }
     }
 
-    /// The first rows of the table, for most sockets.
+    /// The first rows of the table, which apply to most requests.
     pub(super) fn at_once(&mut self, version: HttpVersion, rules: &Rules) -> Option<(C, C::Slot)> {
-        if version == HttpVersion::Auto && self.asking.is_told(rules.http1_cache_ttl) {
+        if version == HttpVersion::Auto && self.fallback.needs_http1(rules.http1_cache_ttl) {
             return None;
         }
         self.connections.retain(|c| !c.is_over());
@@ -187,79 +186,78 @@ impl<C: Lane> Pool<C> {
         all.filter(|c| c.is_usable(rules.handshake))
     }
 
-    /// The table.
-    pub(super) fn next(&mut self, socket: &mut Waiting<C>, rules: &Rules) -> Next<C> {
-        let is_auto = socket.version == HttpVersion::Auto;
-        if is_auto && self.asking.is_told(rules.http1_cache_ttl) {
+    /// Applies the table.
+    pub(super) fn next(&mut self, request: &mut Waiting<C>, rules: &Rules) -> Next<C> {
+        let is_auto = request.version == HttpVersion::Auto;
+        if is_auto && self.fallback.needs_http1(rules.http1_cache_ttl) {
             return Next::Plain(None);
         }
-        if let Some((connection, slot)) = self.at_once(socket.version, rules) {
+        if let Some((connection, slot)) = self.at_once(request.version, rules) {
             return Next::Open(connection, slot);
         }
         let is_plain = |since: Instant| since.elapsed() < rules.http1_cache_ttl;
         if is_auto && self.plain.is_some_and(is_plain) {
-            // It may have come with a connection.
-            return Next::Plain(socket.plain_io());
+            // The dial may have left a connection.
+            return Next::Plain(request.plain_io());
         }
-        if let Some(next) = socket.ended() {
+        if let Some(next) = request.ended() {
             return next;
         }
-        let under_way = self.under_way();
-        if under_way.is_empty()
-            && let Some(error) = socket.failed.take()
+        let running = self.running();
+        if running.is_empty()
+            && let Some(error) = request.failed.take()
         {
             return Next::Fail(error);
         }
-        let another = under_way.last().map(|youngest| {
-            let patience = rules.connect / DIALS as u32;
+        let another = running.last().map(|youngest| {
+            let patience = rules.connect / MAX_DIALS as u32;
             youngest.began.checked_add(patience)
         });
-        let dials = under_way.len();
-        socket.joined = under_way;
-        // One at a time is enough for each.
-        let begun = |dial: &Arc<Dial<C>>| Some(dial.number) == socket.begun;
-        let has_begun = socket.failed.is_some() || socket.joined.iter().any(begun);
-        if has_begun || dials >= DIALS || self.is_full(dials, rules) {
+        let dials = running.len();
+        request.joined = running;
+        // Each request has at most one dial of its own running.
+        let begun = |dial: &Arc<Dial<C>>| Some(dial.number) == request.begun;
+        let has_begun = request.failed.is_some() || request.joined.iter().any(begun);
+        if has_begun || dials >= MAX_DIALS || self.is_full(dials, rules) {
             return Next::Wait(None);
         }
         match another {
             Some(None) => Next::Wait(None),
             Some(Some(at)) if at > Instant::now() => Next::Wait(Some(at)),
-            _ => Next::Dial(self.begin(socket)),
+            _ => Next::Dial(self.begin(request)),
         }
     }
 
-    fn begin(&mut self, socket: &mut Waiting<C>) -> Arc<Dial<C>> {
+    fn begin(&mut self, request: &mut Waiting<C>) -> Arc<Dial<C>> {
         let dial = Arc::new(Dial {
             number: self.number,
-            version: socket.version,
+            version: request.version,
             began: Instant::now(),
             end: OnceLock::new(),
             task: OnceLock::new(),
         });
-        socket.begun = Some(self.number);
+        request.begun = Some(self.number);
         self.number += 1;
         self.dials.push(Arc::downgrade(&dial));
-        socket.joined.push(dial.clone());
+        request.joined.push(dial.clone());
         dial
     }
 
-    /// The dials that somebody waits for, the youngest last.
-    fn under_way(&mut self) -> Vec<Arc<Dial<C>>> {
-        let mut under_way = Vec::new();
+    /// Returns the running dials, the youngest last.
+    fn running(&mut self) -> Vec<Arc<Dial<C>>> {
+        let mut running = Vec::new();
         self.dials.retain(|dial| match dial.upgrade() {
             Some(dial) if dial.end.get().is_none() => {
-                under_way.push(dial);
+                running.push(dial);
                 true
             }
             _ => false,
         });
-        under_way
+        running
     }
 
-    /// Whether no further connection may be made, or there is one that carries
-    /// nothing and has no room all the same: its server takes no streams for
-    /// now (RFC 9113 §6.5.2), and would not on another one.
+    /// Whether no further connection may be made, or the server accepts no streams on one that
+    /// has none (RFC 9113 §6.5.2), and would accept none on another connection either.
     fn is_full(&self, dials: usize, rules: &Rules) -> bool {
         let barred = self.usable(rules).any(C::is_barred);
         self.usable(rules).count() + dials >= rules.max_connections || barred
@@ -273,13 +271,13 @@ impl<C: Lane> Pool<C> {
         self.plain = Some(Instant::now());
     }
 
-    /// Takes a connection out of use, whatever it carries.
-    pub(super) fn retire(&mut self, is_it: impl Fn(&C) -> bool) {
+    /// Removes a connection. Its open WebSockets continue.
+    pub(super) fn remove(&mut self, is_it: impl Fn(&C) -> bool) {
         self.connections.retain(|one| !is_it(one));
     }
 
-    /// Takes all connections out of use.
-    pub(super) fn retire_all(&mut self) -> Vec<C> {
+    /// Removes all connections. Their open WebSockets continue.
+    pub(super) fn remove_all(&mut self) -> Vec<C> {
         std::mem::take(&mut self.connections)
     }
 
@@ -288,28 +286,27 @@ impl<C: Lane> Pool<C> {
     }
 }
 
-impl<C: Lane> Waiting<C> {
-    /// What the dials that have ended mean to this socket.
+impl<C: PooledConnection> Waiting<C> {
+    /// Applies the results of dials that have ended.
     fn ended(&mut self) -> Option<Next<C>> {
-        let (ended, under_way) = std::mem::take(&mut self.joined)
+        let (ended, running) = std::mem::take(&mut self.joined)
             .into_iter()
             .partition(|dial| dial.end.get().is_some());
-        self.joined = under_way;
+        self.joined = running;
         for dial in ended {
             match dial.end.get() {
-                // Also where it is about to end already: that fails as any
-                // attempt does, of which there is a number. To make one
-                // connection after the other here would have no end.
+                // Even if the connection is about to end: that fails an attempt, whose
+                // number is limited. Making another connection here could go on forever.
                 Some(End::Made(connection)) => {
                     self.failed = None;
                     if let Some(slot) = connection.claim() {
                         return Some(Next::Open(connection.clone(), slot));
                     }
                 }
-                // Says nothing about the version that this socket is for.
+                // The result is about another version than this request needs.
                 _ if dial.version != self.version => {}
                 Some(End::Plain(io)) => return Some(Next::Plain(take(io))),
-                Some(End::Failed(error)) if dial.number >= self.came => {
+                Some(End::Failed(error)) if dial.number >= self.arrived => {
                     self.failed = Some(error.clone());
                 }
                 _ => {}

@@ -1,4 +1,4 @@
-//! Which proxy leads to which origin.
+//! Selects the proxy for each server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::handshake::Target;
 use crate::transport::proxy::{Proxy, ProxyError};
 
-/// Where a client's connections lead through.
+/// How a client selects a proxy.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Policy {
     #[default]
@@ -22,8 +22,7 @@ impl Policy {
     }
 
     pub(super) fn from_env() -> Result<Self, ProxyError> {
-        // Not `var`: a value that is no Unicode would go unnoticed, and the
-        // proxy with it.
+        // Not `var`, which would ignore a value that is not Unicode, and with it the proxy.
         let environment = Environment::read(|name| {
             let value = std::env::var_os(name)?;
             Some(value.to_string_lossy().into_owned())
@@ -31,7 +30,7 @@ impl Policy {
         Ok(Self::Environment(Arc::new(environment)))
     }
 
-    /// The proxy on the way to a target, if there is one.
+    /// Returns the proxy for a target; `None` for a direct connection.
     pub(super) fn proxy(&self, target: &Target) -> Option<&Proxy> {
         match self {
             Self::Direct => None,
@@ -41,7 +40,7 @@ impl Policy {
     }
 }
 
-/// What the environment says, in the variables that curl reads.
+/// The proxies of the environment, in the variables that curl reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Environment {
     secure: Option<Proxy>,
@@ -69,8 +68,8 @@ impl Environment {
         let except = first(&["no_proxy", "NO_PROXY"]).map_or(String::new(), |(_, list)| list);
         Ok(Self {
             secure: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?,
-            // Not HTTP_PROXY: in a CGI program it is what the client sent in
-            // a header field named `Proxy`.
+            // Not HTTP_PROXY, because in a CGI program it contains what the client sent in a
+            // header field named `Proxy`.
             plain: proxy(&["http_proxy", "all_proxy", "ALL_PROXY"])?,
             except: except
                 .split([',', ' ', '\t'])
@@ -95,7 +94,7 @@ impl Environment {
     }
 }
 
-/// The proxy's own loopback is hardly ever meant.
+/// Whether the host is this machine: the proxy's own loopback is hardly ever meant.
 fn is_this_machine(host: &str) -> bool {
     let address: Option<IpAddr> = host.parse().ok();
     host == "localhost" || address.is_some_and(|address| address.is_loopback())
@@ -111,9 +110,9 @@ struct Exception {
 #[derive(Debug, PartialEq, Eq)]
 enum Hosts {
     All,
-    /// The name and those below it.
+    /// The name and its subdomains.
     Name(String),
-    /// Addresses whose first bits are these.
+    /// Addresses that start with these bits.
     Network(IpAddr, u8),
 }
 
@@ -151,7 +150,7 @@ impl Exception {
 }
 
 impl Hosts {
-    /// `10.0.0.0/8`, `10.0.0.1`, `fd00::/8`, `[::1]`.
+    /// Parses `10.0.0.0/8`, `10.0.0.1`, `fd00::/8` or `[::1]`.
     fn network(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse().ok()?)),
@@ -200,14 +199,14 @@ mod tests {
         })
     }
 
-    fn way(variables: &[(&str, &str)], url: &str) -> Option<String> {
+    fn proxy_for(variables: &[(&str, &str)], url: &str) -> Option<String> {
         let environment = environment(variables).unwrap();
         let proxy = environment.proxy(&url.parse().unwrap());
         proxy.map(ToString::to_string)
     }
 
     #[test]
-    fn variables_by_scheme() {
+    fn variables_are_selected_by_scheme() {
         for (variables, secure, plain) in [
             (&[][..], None, None),
             (&[("https_proxy", "a")], Some("a"), None),
@@ -233,12 +232,12 @@ mod tests {
         ] {
             let named = |host: &str| format!("http://{host}:80");
             assert_eq!(
-                way(variables, "wss://origin.test"),
+                proxy_for(variables, "wss://origin.test"),
                 secure.map(named),
                 "{variables:?}"
             );
             assert_eq!(
-                way(variables, "ws://origin.test"),
+                proxy_for(variables, "ws://origin.test"),
                 plain.map(named),
                 "{variables:?}"
             );
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_no_url_is_an_error() {
+    fn an_invalid_url_in_a_variable_is_an_error() {
         let error = environment(&[("ALL_PROXY", "gopher://me:secret@a")]).unwrap_err();
         assert!(matches!(
             error,
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions() {
+    fn no_proxy_lists_exceptions() {
         for (list, url, direct) in [
             ("", "wss://a.test", false),
             ("*", "wss://a.test", true),
@@ -289,13 +288,13 @@ mod tests {
             ("fd12::1", "wss://[fd12::2]", false),
             (". ,:,*.", "wss://a.test", false),
         ] {
-            let way = way(&[("ALL_PROXY", "p"), ("NO_PROXY", list)], url);
-            assert_eq!(way.is_none(), direct, "{list}: {url}");
+            let proxy = proxy_for(&[("ALL_PROXY", "p"), ("NO_PROXY", list)], url);
+            assert_eq!(proxy.is_none(), direct, "{list}: {url}");
         }
     }
 
     #[test]
-    fn this_machine_is_reached_directly() {
+    fn connections_to_this_machine_are_direct() {
         for (url, direct) in [
             ("ws://localhost", true),
             ("ws://127.0.0.1", true),
@@ -303,7 +302,11 @@ mod tests {
             ("ws://[::1]", true),
             ("ws://localhost.test", false),
         ] {
-            assert_eq!(way(&[("ALL_PROXY", "p")], url).is_none(), direct, "{url}");
+            assert_eq!(
+                proxy_for(&[("ALL_PROXY", "p")], url).is_none(),
+                direct,
+                "{url}"
+            );
             let always = Policy::always("p").unwrap();
             assert!(always.proxy(&url.parse().unwrap()).is_some(), "{url}");
         }

@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::Client;
+use super::client::Client;
 use crate::error::Error;
 use crate::socket::WebSocket;
 
-/// Opens a WebSocket for a request's URI, with the request's header fields; its
-/// method and version play no part. So layers of tower apply: timeouts, retries,
-/// rate limits, load balancing.
+/// Opens a WebSocket to a request's URI with the request's header fields; its method and
+/// version are ignored. This allows layers of tower: timeouts, retries, rate limits, load
+/// balancing.
 ///
 /// # Example
 ///
@@ -37,7 +37,7 @@ impl Service<Request<()>> for Client {
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
 
-    /// Always ready: a request waits for its own connection.
+    /// Always ready, because a request itself waits for a connection.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }

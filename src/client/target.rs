@@ -19,7 +19,7 @@ pub(super) mod sealed {
 
     #[expect(unnameable_types, reason = "this is what seals `IntoTarget`")]
     pub trait Resolve: Sized {
-        /// The URL, if it is text.
+        /// The URL, if it was given as text.
         fn text(&self) -> Option<&str> {
             None
         }

@@ -1,4 +1,4 @@
-//! What takes 2^30 sockets otherwise.
+//! Tests that would otherwise take 2^30 WebSockets.
 
 use futures_util::StreamExt;
 
@@ -15,22 +15,22 @@ async fn echo(request: WebSocketRequest) {
     }
 }
 
-async fn says(socket: &mut WebSocket) {
+async fn echoes(socket: &mut WebSocket) {
     socket.send(Message::text("hello")).await.unwrap();
     let back = socket.next().await.unwrap().unwrap();
     assert_eq!(back, Message::text("hello"));
 }
 
-/// RFC 9113 §5.1.1: a connection whose stream identifiers are used up is
-/// followed by another, and the sockets on it go on.
+/// RFC 9113 §5.1.1: a connection whose stream identifiers are used up is replaced by another,
+/// and its WebSockets continue.
 #[tokio::test]
-async fn a_connection_is_used_for_so_many_streams_and_then_another() {
+async fn a_connection_is_replaced_when_its_stream_identifiers_run_out() {
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", server.local_addr().unwrap());
     let server = tokio::spawn(server.serve(echo).into_future());
     let mut builder = Client::builder().version(HttpVersion::Http2);
-    builder.settings.max_concurrent_streams = 3;
-    // A connection that is used up is not one of those allowed.
+    builder.settings.max_streams = 3;
+    // A replaced connection does not count towards `max_connections`.
     let client = builder.max_connections(1).build().unwrap();
     let mut sockets = Vec::new();
     for _ in 0..10 {
@@ -44,16 +44,16 @@ async fn a_connection_is_used_for_so_many_streams_and_then_another() {
     connections.dedup();
     assert_eq!(connections.len(), 4);
     for socket in &mut sockets {
-        says(socket).await;
+        echoes(socket).await;
     }
-    // All at once, and one after the other.
+    // Concurrently, and one after another.
     let together = (0..50).map(|_| client.connect(&url));
     for socket in futures_util::future::join_all(together).await {
-        says(&mut socket.unwrap()).await;
+        echoes(&mut socket.unwrap()).await;
     }
     for _ in 0..10 {
         let mut socket = client.connect(&url).await.unwrap();
-        says(&mut socket).await;
+        echoes(&mut socket).await;
         socket.close(None).await.unwrap();
     }
     server.abort();

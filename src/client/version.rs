@@ -1,20 +1,22 @@
-//! Which version of HTTP a client speaks.
+//! [`HttpVersion`]: the version of HTTP that a client uses.
 
-/// Which version of HTTP carries a socket.
+/// The version of HTTP that a client uses for a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum HttpVersion {
-    /// HTTP/2 where a `wss` server has RFC 8441, else HTTP/1.1. A server that
-    /// says it has, and then refuses the method, is asked over HTTP/1.1 before
-    /// the attempt is given up: answers 400, 405, 426, 501, HTTP_1_1_REQUIRED,
-    /// and resets that name no fault. That it helps is remembered, as is a
-    /// missing RFC 8441, for [`http1_cache_ttl`](ClientBuilder::http1_cache_ttl).
-    /// Servers at `ws` URLs are spoken to in HTTP/1.1.
+    /// HTTP/2 if a `wss` server supports RFC 8441, otherwise HTTP/1.1. For `ws` URLs,
+    /// HTTP/1.1.
+    ///
+    /// If a server advertises RFC 8441 and then rejects the method, the client tries
+    /// HTTP/1.1 before it gives up: after 400, 405, 426, 501, HTTP_1_1_REQUIRED, and resets
+    /// that do not blame the request. The result is remembered for
+    /// [`http1_cache_ttl`](crate::client::ClientBuilder::http1_cache_ttl), and so is a lack of RFC
+    /// 8441.
     #[default]
     Auto,
-    /// A connection of its own, upgraded from HTTP/1.1 (RFC 6455).
+    /// HTTP/1.1 with an Upgrade (RFC 6455): one connection per WebSocket.
     Http1,
-    /// A stream of an HTTP/2 connection (RFC 8441), or an error; at `ws` URLs
-    /// with prior knowledge (RFC 9113 §3.3).
+    /// HTTP/2 with extended CONNECT (RFC 8441), or an error. For `ws` URLs, with prior
+    /// knowledge (RFC 9113 §3.3).
     Http2,
 }

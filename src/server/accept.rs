@@ -1,7 +1,6 @@
-//! The accept loop, and the drain at its end.
+//! The accept loop, and the graceful shutdown after it.
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,50 +12,60 @@ use tokio::time::{Duration, timeout};
 use super::accept_errors::AcceptErrors;
 use super::connection::Connection;
 use super::connection_slots::{ConnectionSlot, ConnectionSlots, TooMany};
+use super::handler::OnUpgrade;
+use super::peer::Peer;
 use super::registry::Registry;
-use super::serve::{Fallback, OnUpgrade};
-use super::{Peer, Server, ShutdownReport, rejection_log};
+use super::rejection_log;
+use super::service::Fallback;
+use super::settings::Settings;
 
-/// Takes connections until `shutdown`, then drains those it has.
+/// The outcome of a graceful shutdown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// WebSockets that did not close in time and were cut.
+    pub sockets_cut: usize,
+    /// Connections that did not end in time and were cut.
+    pub connections_cut: usize,
+}
+
+/// Accepts connections until `shutdown`, then drains the open ones.
 pub(super) async fn accept(
-    server: Server,
+    listener: TcpListener,
+    settings: Arc<Settings>,
     on_upgrade: OnUpgrade,
     fallback: Option<Fallback>,
     shutdown: impl Future<Output = ()>,
     drain_timeout: Duration,
-) -> io::Result<ShutdownReport> {
-    let Server { listener, settings } = server;
-    let places = ConnectionSlots::new(
+) -> ShutdownReport {
+    let slots = ConnectionSlots::new(
         settings.max_connections,
         settings.max_connections_per_client,
     );
     let (drain, draining) = watch::channel(false);
-    let open = Registry::new();
+    let registry = Registry::new();
     let mut connections = JoinSet::new();
-    let mut trouble = AcceptErrors::new();
+    let mut errors = AcceptErrors::new();
     let mut waiting = None;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let (tcp, peer, place) = tokio::select! {
+        let (tcp, peer, slot) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {
-                trouble.relieved();
+                errors.connection_ended();
                 continue;
             }
-            accepted = accept_one(&listener, &places, &mut waiting, &mut trouble) => accepted,
+            accepted = accept_one(&listener, &slots, &mut waiting, &mut errors) => accepted,
         };
         let connection = Connection {
-            peer: Peer {
-                addr: peer,
-                tls: None,
-            },
+            peer: Peer::new(peer, None),
             settings: settings.clone(),
             on_upgrade: on_upgrade.clone(),
             fallback: fallback.clone(),
             draining: draining.clone(),
-            open: open.clone(),
-            place,
+            registry: registry.clone(),
+            slot,
         };
         connections.spawn(async move {
             if let Err(error) = connection.serve(tcp).await {
@@ -66,51 +75,51 @@ pub(super) async fn accept(
     }
     drop(listener);
     drain.send_replace(true);
-    open.drain();
+    registry.drain();
     let ended = async {
         while connections.join_next().await.is_some() {}
-        open.closed().await;
+        registry.closed().await;
     };
     if timeout(drain_timeout, ended).await.is_ok() {
-        return Ok(ShutdownReport::default());
+        return ShutdownReport::default();
     }
-    let drained = ShutdownReport {
-        sockets_cut: open.stop(),
+    let report = ShutdownReport {
+        sockets_cut: registry.stop(),
         connections_cut: connections.len(),
     };
     connections.shutdown().await;
-    Ok(drained)
+    report
 }
 
-/// The next connection, once there is a place for it; until then it is
-/// `waiting`.
-///
-/// Cancel safe: the loop drops it whenever a connection ends.
+/// Returns the next connection once there is a slot for it. Until then the connection
+/// is kept in `waiting`, because the loop drops this future whenever a connection ends.
 async fn accept_one(
     listener: &TcpListener,
-    places: &Arc<ConnectionSlots>,
+    slots: &Arc<ConnectionSlots>,
     waiting: &mut Option<(TcpStream, SocketAddr)>,
-    trouble: &mut AcceptErrors,
+    errors: &mut AcceptErrors,
 ) -> (TcpStream, SocketAddr, Arc<ConnectionSlot>) {
     loop {
         let Some((_, peer)) = waiting else {
-            trouble.pause().await;
+            errors.pause().await;
             match listener.accept().await {
                 Ok(accepted) => {
-                    trouble.over();
+                    errors.accepted();
                     *waiting = Some(accepted);
                 }
-                Err(error) => trouble.met(&error),
+                Err(error) => errors.failed(&error),
             }
             continue;
         };
-        let place = places.take(peer.ip()).await;
+        let slot = slots.take(peer.ip()).await;
         let Some((tcp, peer)) = waiting.take() else {
             continue;
         };
-        match place {
-            Ok(place) => return (tcp, peer, place),
-            Err(TooMany) => tracing::debug!(%peer, "too many connections of this client"),
+        match slot {
+            Ok(slot) => return (tcp, peer, slot),
+            Err(TooMany) => {
+                tracing::debug!(%peer, "max_connections_per_client reached: connection closed");
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What a server does when the operating system gives it no connection.
+//! Handles failures of `accept`.
 //!
 //! | `accept` fails | the loop | the log |
 //! |---|---|---|
-//! | by a fault of the one connection (reset, aborted) | goes on | nothing |
-//! | by a lack (files, memory) | pauses, twice as long each time up to [`LONGEST`], and never stops | at most one warning per [`EVERY`], which names the limit and counts those left out |
+//! | because of the one connection (reset, aborted) | continues | nothing |
+//! | because files or memory are exhausted | pauses, twice as long each time up to [`MAX_PAUSE`], and never stops | at most one warning per [`WARNING_INTERVAL`], which names the limit and counts the suppressed ones |
 //!
-//! The pause is kept here, not in the future that waits: that one is dropped
-//! each time a connection ends. The end of a connection ends the pause, for it
-//! may have left a file, but not the time between two warnings.
+//! The pause is stored here and not in the future that waits, because that future is
+//! dropped whenever a connection ends. The end of a connection may have freed a file, so
+//! it ends the pause, but not the time between two warnings.
 
 use std::fmt;
 use std::io;
@@ -16,38 +16,38 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::transport::is_lack_of_files;
 
-/// The first pause: the end of another connection may have mended it by then.
-const SHORTEST: Duration = Duration::from_millis(50);
+/// The first pause. Another connection may have ended by then.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause. Clients wait in the kernel's queue meanwhile.
-const LONGEST: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Time between two warnings.
-const EVERY: Duration = Duration::from_secs(1);
+/// Minimum time between two warnings.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct AcceptErrors {
     pause: Duration,
     until: Option<Instant>,
     /// When the next warning may be logged.
     next_warning: Option<Instant>,
-    left_out: u64,
-    /// The process's limit of open files, looked up while there is a file left
-    /// to look it up by.
+    suppressed: u64,
+    /// The process's limit of open files. Read at the start, because reading it takes a
+    /// file.
     max_files: Option<u64>,
 }
 
 impl AcceptErrors {
     pub(super) fn new() -> Self {
         Self {
-            pause: SHORTEST,
+            pause: MIN_PAUSE,
             until: None,
             next_warning: None,
-            left_out: 0,
+            suppressed: 0,
             max_files: max_files(),
         }
     }
 
-    /// Waits until it is worth trying again.
+    /// Waits until `accept` is worth another attempt.
     pub(super) async fn pause(&mut self) {
         if let Some(until) = self.until {
             sleep_until(until).await;
@@ -55,44 +55,44 @@ impl AcceptErrors {
         }
     }
 
-    /// A connection ended, and may have left a file for the next.
-    pub(super) fn relieved(&mut self) {
+    /// Ends the pause: the connection may have freed a file.
+    pub(super) fn connection_ended(&mut self) {
         self.until = None;
     }
 
-    /// A connection came.
-    pub(super) fn over(&mut self) {
-        self.pause = SHORTEST;
+    /// Resets the pause after a success.
+    pub(super) fn accepted(&mut self) {
+        self.pause = MIN_PAUSE;
     }
 
-    pub(super) fn met(&mut self, error: &io::Error) {
+    pub(super) fn failed(&mut self, error: &io::Error) {
         if is_of_one_connection(error) {
             return;
         }
         let now = Instant::now();
         self.until = Some(now + self.pause);
-        self.pause = (self.pause * 2).min(LONGEST);
-        if let Some(left_out) = self.warning(now) {
-            let lack = Lack(error, self.max_files);
-            tracing::warn!(left_out, "cannot accept connections: {lack}");
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        if let Some(suppressed) = self.warning(now) {
+            let error = Exhausted(error, self.max_files);
+            tracing::warn!(suppressed, "cannot accept connections: {error}");
         }
     }
 
-    /// Whether to log one now, and how many were not since the last.
+    /// Returns the number of suppressed warnings if one may be logged now.
     fn warning(&mut self, now: Instant) -> Option<u64> {
         if self.next_warning.is_some_and(|next| now < next) {
-            self.left_out += 1;
+            self.suppressed += 1;
             return None;
         }
-        self.next_warning = Some(now + EVERY);
-        Some(std::mem::take(&mut self.left_out))
+        self.next_warning = Some(now + WARNING_INTERVAL);
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
-/// Why there is no connection, and what an operator can do.
-struct Lack<'a>(&'a io::Error, Option<u64>);
+/// Displays the error of `accept`, and what an operator can do about it.
+struct Exhausted<'a>(&'a io::Error, Option<u64>);
 
-impl fmt::Display for Lack<'_> {
+impl fmt::Display for Exhausted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(error, max_files) = self;
         write!(f, "{error}")?;
@@ -137,51 +137,51 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_outlives_the_future_that_waits() {
-        let mut trouble = AcceptErrors::new();
+        let mut errors = AcceptErrors::new();
         let began = Instant::now();
         for _ in 0..100 {
-            trouble.met(&io::Error::from_raw_os_error(24));
+            errors.failed(&io::Error::from_raw_os_error(24));
             // Dropped at once, as when a connection ends.
-            let waited = tokio::time::timeout(Duration::ZERO, trouble.pause()).await;
-            assert!(waited.is_err(), "no pause");
-            trouble.pause().await;
+            let waited = tokio::time::timeout(Duration::ZERO, errors.pause()).await;
+            assert!(waited.is_err(), "it waits again");
+            errors.pause().await;
         }
         // 50 + 100 + … + 800 ms, and 95 s.
         assert_eq!(began.elapsed().as_secs(), 96);
-        trouble.over();
-        trouble.met(&io::Error::from_raw_os_error(24));
+        errors.accepted();
+        errors.failed(&io::Error::from_raw_os_error(24));
         let began = Instant::now();
-        trouble.pause().await;
-        assert!(began.elapsed() < 2 * SHORTEST, "it begins anew");
+        errors.pause().await;
+        assert!(began.elapsed() < 2 * MIN_PAUSE, "the first pause again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_warning_in_a_while_counts_the_others() {
-        let mut trouble = AcceptErrors::new();
+    async fn warnings_are_rate_limited_and_count_the_suppressed() {
+        let mut errors = AcceptErrors::new();
         let mut logged = Vec::new();
         for _ in 0..30 {
-            logged.extend(trouble.warning(Instant::now()));
-            tokio::time::advance(EVERY / 10).await;
+            logged.extend(errors.warning(Instant::now()));
+            tokio::time::advance(WARNING_INTERVAL / 10).await;
         }
         assert_eq!(logged, [0, 9, 9]);
     }
 
     #[test]
-    fn faults_of_one_connection_hold_up_no_other() {
-        let mut trouble = AcceptErrors::new();
-        trouble.met(&io::ErrorKind::ConnectionAborted.into());
-        assert!(trouble.until.is_none());
+    fn a_failed_connection_does_not_delay_others() {
+        let mut errors = AcceptErrors::new();
+        errors.failed(&io::ErrorKind::ConnectionAborted.into());
+        assert!(errors.until.is_none());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_limit_is_named() {
+    fn the_warning_names_the_limit() {
         let error = io::Error::from_raw_os_error(24);
-        let text = Lack(&error, max_files()).to_string();
+        let text = Exhausted(&error, max_files()).to_string();
         let files = max_files().unwrap();
         assert!(text.contains(&format!("may open {files} files")), "{text}");
         assert!(text.contains("ulimit -n"), "{text}");
         let other = io::Error::from_raw_os_error(12);
-        assert!(!Lack(&other, None).to_string().contains("ulimit"));
+        assert!(!Exhausted(&other, None).to_string().contains("ulimit"));
     }
 }

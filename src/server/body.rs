@@ -1,4 +1,4 @@
-//! The body of an ordinary request, whatever carries it.
+//! The body of a plain HTTP request, over either version.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,12 +10,12 @@ use hyper::body::Incoming;
 
 use crate::transport::h2::H2Body;
 
-/// The body of a request that is handed to the fallback.
+/// The body of a request that is passed to a service.
 ///
-/// It streams: what is not read is not sent by the client.
+/// It streams: the client sends only what the service reads.
 ///
-/// A client that waits to be asked for it (`expect: 100-continue`) is asked, over
-/// either version, when it is first read (RFC 9110 §10.1.1).
+/// If the client waits before sending it (`expect: 100-continue`), the first read
+/// answers with 100, over either version (RFC 9110 §10.1.1).
 #[derive(Debug)]
 pub struct Body(Kind);
 
@@ -27,7 +27,7 @@ enum Kind {
     H2(H2Body),
 }
 
-/// The client's request broke off.
+/// The request was cut off before the end of its body.
 #[derive(Debug)]
 pub struct BodyError(Box<dyn std::error::Error + Send + Sync>);
 
@@ -83,13 +83,13 @@ impl http_body::Body for Body {
 
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request broke off: {}", self.0)
+        write!(f, "the request body was cut off: {}", self.0)
     }
 }
 
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // The error itself is in the text.
+        // The text contains the error itself.
         self.0.source()
     }
 }

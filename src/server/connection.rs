@@ -1,13 +1,12 @@
-//! One accepted connection: TLS, version, requests.
+//! One accepted connection: negotiates TLS and the version of HTTP, and passes each
+//! request to the WebSocket handler or to the service.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use ::h2::Reason;
-use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
@@ -15,14 +14,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::builder::Settings;
+use super::body::Body;
 use super::connection_slots::ConnectionSlot;
-use super::http_service;
-use super::pending::{Answer, UpgradedFrom};
-use super::registry::Registry;
+use super::handler::OnUpgrade;
+use super::peer::Peer;
+use super::pending::Responder;
+use super::registry::{Registry, UpgradedFrom};
 use super::request::WebSocketRequest;
-use super::serve::{Fallback, OnUpgrade, ResponseBody};
-use super::{Body, Peer, rejection_log};
+use super::response::{boxed, status, text};
+use super::service::{Fallback, ResponseBody};
+use super::settings::Settings;
+use super::{http_service, rejection_log};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{
@@ -41,21 +43,21 @@ pub(super) struct Connection {
     pub(super) on_upgrade: OnUpgrade,
     pub(super) fallback: Option<Fallback>,
     pub(super) draining: watch::Receiver<bool>,
-    pub(super) open: Arc<Registry>,
-    /// Its own among the server's connections.
-    pub(super) place: Arc<ConnectionSlot>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) slot: Arc<ConnectionSlot>,
 }
 
 impl Connection {
-    /// Serves it to its end, or until it has to make way.
+    /// Serves the connection until it ends, or is closed to free its slot.
     pub(super) async fn serve(self, tcp: TcpStream) -> Result<(), Error> {
-        // What serves requests is gone while the last answer is lingered for.
-        let place = self.place.clone();
+        // A clone of its own, because `self` is dropped before the last response has been
+        // delivered.
+        let slot = self.slot.clone();
         tokio::select! {
             biased;
             served = self.serve_any(tcp) => served,
-            () = place.over() => {
-                tracing::debug!("an unused connection makes way");
+            () = slot.evicted() => {
+                tracing::debug!("closed an unused connection to make room for another");
                 Ok(())
             }
         }
@@ -103,16 +105,16 @@ impl Connection {
             .await
             .map_err(|_| Error::Timeout(Timeout::Handshake))??;
         let mut draining = self.draining.clone();
-        let place = self.place.clone();
-        place.is_http2(server.handle().clone());
+        let slot = self.slot.clone();
+        slot.is_http2(server.handle().clone());
         let leave = async move {
             tokio::select! {
-                // The sender outlives its connections.
+                // Cannot fail, because the sender outlives the connections.
                 _ = draining.wait_for(|drain| *drain) => {}
-                () = place.asked() => {}
+                () = slot.eviction_requested() => {}
             }
         };
-        let _open = self.open.http2(server.handle().clone());
+        let _registered = self.registry.http2(server.handle().clone());
         let connection = self;
         let on_request = move |incoming| connection.on_http2(incoming);
         let serving = async {
@@ -122,7 +124,7 @@ impl Connection {
         Ok(serving.instrument(span).await?)
     }
 
-    /// This connection, for whoever looks at it.
+    /// Describes this connection to metrics and traces.
     fn observed(&self, version: Version) -> Observed {
         let id = ConnectionId::next().get();
         let span =
@@ -131,49 +133,49 @@ impl Connection {
         Observed::new(id, Role::Server, version, observer, span)
     }
 
-    /// A request was refused before any handler saw it.
-    fn refused(&self, version: Version, result: Handshake) {
+    /// Counts a WebSocket request that was rejected before a handler saw it.
+    fn count_rejected(&self, version: Version, result: Handshake) {
         let observer = &self.settings.observer;
         observer.tell(|m| m.handshake(Role::Server, Some(version), result));
     }
 
     fn on_http2(&self, mut incoming: H2Incoming) {
         if h2::are_padded(&incoming.parts.headers) {
-            tracing::debug!("malformed request: blanks around a field's value");
+            tracing::debug!("malformed request: white space around a field value");
             if incoming.parts.method == Method::CONNECT {
-                self.refused(Version::HTTP_2, Handshake::Failed);
+                self.count_rejected(Version::HTTP_2, Handshake::Failed);
             }
-            return incoming.responder.reset(Reason::PROTOCOL_ERROR);
+            return incoming.responder.reset_malformed();
         }
-        // As the client counted it: with each of its cookie fields.
+        // Checked before cookies are joined, so that it is counted as the client does.
         let size = incoming.check_header_list();
         headers::join_cookies(&mut incoming.parts.headers);
-        // Over HTTP/1.1 the parser counts the fields.
+        // Over HTTP/1.1 the parser limits the number of fields.
         if size.is_err() || incoming.parts.headers.len() > MAX_HEADER_FIELDS {
-            let response = self.refusal(
+            let response = self.reject(
                 Rejection::HeaderFields,
                 HandshakeKind::Http2,
                 &incoming.parts,
             );
             if incoming.parts.method == Method::CONNECT {
-                self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
+                self.count_rejected(Version::HTTP_2, Handshake::Refused(response.status()));
             }
             return http_service::respond(incoming, response);
         }
         if incoming.parts.method != Method::CONNECT {
             let transport = incoming.transport();
-            if let Err(rejection) = self.admit_ordinary(&mut incoming.parts, transport) {
-                let response = self.refusal(rejection, HandshakeKind::Http2, &incoming.parts);
+            if let Err(rejection) = self.admit_plain_http(&mut incoming.parts, transport) {
+                let response = self.reject(rejection, HandshakeKind::Http2, &incoming.parts);
                 return http_service::respond(incoming, response);
             }
             if let Some(fallback) = self.fallback.clone() {
-                let in_use = self.place.begin();
+                let in_use = self.slot.begin();
                 tokio::spawn(async move {
                     http_service::answer(incoming, fallback).await;
                     drop(in_use);
                 });
             } else {
-                http_service::respond(incoming, not_found());
+                http_service::respond(incoming, status(StatusCode::NOT_FOUND));
             }
             return;
         }
@@ -181,26 +183,24 @@ impl Connection {
             .and_then(|opening| self.admit(opening));
         match opening {
             Ok(_) if incoming.is_ended() => {
-                let response = Response::builder().status(StatusCode::BAD_REQUEST);
-                let body = Bytes::from_static(b"the stream was ended with its request\n");
-                self.refused(Version::HTTP_2, Handshake::Refused(StatusCode::BAD_REQUEST));
-                if let Ok(response) = response.body(Full::new(body)) {
-                    http_service::respond(incoming, response.map(boxed));
-                }
+                let bad_request = StatusCode::BAD_REQUEST;
+                self.count_rejected(Version::HTTP_2, Handshake::Refused(bad_request));
+                let text = text(bad_request, "the request ended its stream\n");
+                http_service::respond(incoming, text);
             }
             Ok(opening) => {
                 let H2Incoming { parts, responder } = incoming;
-                let answer = Answer::Http2(responder, self.place.begin());
-                self.on_websocket(parts, opening, answer);
+                let responder = Responder::Http2(responder, self.slot.begin());
+                self.on_websocket(parts, opening, responder);
             }
             Err(rejection) if rejection.is_malformed() => {
                 rejection_log::request(self.peer.addr, &incoming.parts, None, rejection);
-                self.refused(Version::HTTP_2, Handshake::Failed);
-                incoming.responder.reset(Reason::PROTOCOL_ERROR);
+                self.count_rejected(Version::HTTP_2, Handshake::Failed);
+                incoming.responder.reset_malformed();
             }
             Err(rejection) => {
-                let response = self.refusal(rejection, HandshakeKind::Http2, &incoming.parts);
-                self.refused(Version::HTTP_2, Handshake::Refused(response.status()));
+                let response = self.reject(rejection, HandshakeKind::Http2, &incoming.parts);
+                self.count_rejected(Version::HTTP_2, Handshake::Refused(response.status()));
                 http_service::respond(incoming, response);
             }
         }
@@ -221,10 +221,10 @@ impl Connection {
         let service = service_fn(move |request| {
             let (connection, open) = (connection.clone(), open.clone());
             async move {
-                let in_use = connection.place.begin();
+                let in_use = connection.slot.begin();
                 let response = connection.on_http1(request, open).await;
-                // Until the last of the body is on its way. Its length and its
-                // end stay known, which a body of mapped frames forgets.
+                // In use until the body is written. `map_err` keeps the body's length and
+                // end, which `map_frame` does not.
                 let guarded = response.map(|body| {
                     let held = body.map_err(move |error| {
                         let _ = &in_use;
@@ -244,7 +244,7 @@ impl Connection {
             h1::Served::Done => {}
             h1::Served::Refused { status, why } => {
                 counted.broke();
-                tracing::info!(%peer, status = status.as_u16(), why, "request refused");
+                tracing::info!(%peer, status = status.as_u16(), why, "request rejected");
             }
         }
         Ok(())
@@ -259,10 +259,10 @@ impl Connection {
         let limit = self.settings.http2.max_header_list_size;
         if TooLarge::check(size, limit).is_err() {
             let (parts, _) = request.into_parts();
-            let mut response = self.refusal(Rejection::HeaderFields, HandshakeKind::Http1, &parts);
+            let mut response = self.reject(Rejection::HeaderFields, HandshakeKind::Http1, &parts);
             if upgrade::is_upgrade(&parts) || parts.method == Method::CONNECT {
-                self.refused(Version::HTTP_11, Handshake::Refused(response.status()));
-                close_behind(&mut response);
+                self.count_rejected(Version::HTTP_11, Handshake::Refused(response.status()));
+                close_after(&mut response);
             }
             return response;
         }
@@ -271,12 +271,12 @@ impl Connection {
             let connection = open.observed().info.id;
             let transport = Transport::Http1 { connection };
             if let Err(rejection) = upgrade::check_transfer_coding(&parts.headers)
-                .and_then(|()| self.admit_ordinary(&mut parts, transport))
+                .and_then(|()| self.admit_plain_http(&mut parts, transport))
             {
-                let mut response = self.refusal(rejection, HandshakeKind::Http1, &parts);
+                let mut response = self.reject(rejection, HandshakeKind::Http1, &parts);
                 if rejection == Rejection::TransferCoding {
-                    // What follows cannot be told from the next request.
-                    close_behind(&mut response);
+                    // The end of the request is unknown.
+                    close_after(&mut response);
                 }
                 return response;
             }
@@ -285,14 +285,14 @@ impl Connection {
                     let request = Request::from_parts(parts, Body::h1(body));
                     http_service::call(fallback, request).await
                 }
-                None => not_found(),
+                None => status(StatusCode::NOT_FOUND),
             };
         }
         let mut response = self.on_http1_upgrade(parts, open).await;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            // What a client sent for the socket that it did not get would be
-            // taken for requests (RFC 9931).
-            close_behind(&mut response);
+            // What the client sent for the WebSocket would be parsed as requests (RFC
+            // 9931).
+            close_after(&mut response);
         }
         response
     }
@@ -306,8 +306,8 @@ impl Connection {
         let opening = match opening {
             Ok(opening) => opening,
             Err(rejection) => {
-                let response = self.refusal(rejection, HandshakeKind::Http1, &parts);
-                self.refused(Version::HTTP_11, Handshake::Refused(response.status()));
+                let response = self.reject(rejection, HandshakeKind::Http1, &parts);
+                self.count_rejected(Version::HTTP_11, Handshake::Refused(response.status()));
                 return response;
             }
         };
@@ -315,60 +315,60 @@ impl Connection {
             return status(StatusCode::INTERNAL_SERVER_ERROR);
         };
         let (respond, response) = oneshot::channel();
-        let answer = Answer::Http1 {
+        let responder = Responder::Http1 {
             respond,
             on,
-            open: self.open.clone(),
+            registry: self.registry.clone(),
             from: UpgradedFrom {
                 connection: open,
-                _in_use: self.place.begin(),
+                _in_use: self.slot.begin(),
             },
         };
-        self.on_websocket(parts, opening, answer);
-        // The handler dropped the request unanswered.
+        self.on_websocket(parts, opening, responder);
+        // 500 if the handler drops the request unanswered.
         response
             .await
             .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    fn on_websocket(&self, parts: request::Parts, opening: ParsedRequest, answer: Answer) {
+    fn on_websocket(&self, parts: request::Parts, opening: ParsedRequest, responder: Responder) {
         let (peer, settings) = (self.peer.clone(), self.settings.clone());
-        (self.on_upgrade)(WebSocketRequest::new(
-            peer, settings, parts, opening, answer,
-        ));
+        let request = WebSocketRequest::new(peer, settings, parts, opening, responder);
+        (self.on_upgrade)(request);
     }
 
-    /// The answer to a request that is refused before any handler sees it.
-    fn refusal(
+    /// Logs a rejection, and returns the response to send.
+    fn reject(
         &self,
         rejection: Rejection,
-        via: HandshakeKind,
+        kind: HandshakeKind,
         parts: &request::Parts,
     ) -> Response<ResponseBody> {
-        let response = rejection.to_response(via);
+        let response = rejection.to_response(kind);
         rejection_log::request(self.peer.addr, parts, Some(response.status()), rejection);
         response.map(|body| boxed(Full::new(body)))
     }
 
-    /// Which origins and hosts may open sockets here.
+    /// Checks the host and the origin of a WebSocket request.
     fn admit(&self, opening: ParsedRequest) -> Result<ParsedRequest, Rejection> {
-        opening.check_authority(&self.settings.authorities, self.default_port())?;
+        opening.check_authority(&self.settings.hosts, self.default_port())?;
         opening.check_origin(&self.settings.origins)?;
         Ok(opening)
     }
 
-    /// Which ordinary requests reach the fallback, and what they bring along.
-    fn admit_ordinary(
+    /// Checks the host of a plain HTTP request, and adds the extensions that a service
+    /// sees.
+    fn admit_plain_http(
         &self,
         parts: &mut request::Parts,
         transport: Transport,
     ) -> Result<(), Rejection> {
-        // Other schemes are for those who map them to something (RFC 9113 §8.3.1).
+        // RFC 9113 §8.3.1 leaves other schemes to gateways that translate them.
         if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
             return Err(Rejection::Malformed("the scheme is neither http nor https"));
         }
-        let authorities = &self.settings.authorities;
-        authorities.check_request(parts, self.default_port())?;
+        let hosts = &self.settings.hosts;
+        hosts.check_request(parts, self.default_port())?;
         parts.extensions.insert(transport);
         parts.extensions.insert(self.peer.clone());
         Ok(())
@@ -379,23 +379,8 @@ impl Connection {
     }
 }
 
-/// Ends an HTTP/1.1 connection with this answer (RFC 9112 §9.6).
-fn close_behind(response: &mut Response<ResponseBody>) {
+/// Makes this response the last of its HTTP/1.1 connection (RFC 9112 §9.6).
+fn close_after(response: &mut Response<ResponseBody>) {
     let close = HeaderValue::from_static("close");
     response.headers_mut().append(CONNECTION, close);
-}
-
-pub(super) fn boxed(body: Full<Bytes>) -> ResponseBody {
-    body.map_err(|never| match never {}).boxed_unsync()
-}
-
-pub(super) fn status(status: StatusCode) -> Response<ResponseBody> {
-    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-}
-
-fn not_found() -> Response<ResponseBody> {
-    status(StatusCode::NOT_FOUND)
 }

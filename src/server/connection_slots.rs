@@ -1,13 +1,13 @@
-//! The places of a server's connections: who has one, who must wait or go.
+//! Limits the number of a server's connections.
 //!
-//! A place is held by a TCP connection from its acceptance to its end. When all
-//! are taken, the connection that was unused for longest makes way: one without
-//! a socket, a request or an answer under way, for a second at least. So idle
-//! connections keep nobody out, however many a client opens, and one in use is
-//! never cut. A client that has as many as are allowed to one is turned away,
-//! while its own longest unused ones make way for its next attempt.
+//! A TCP connection holds a slot from its acceptance to its end. When all slots are taken,
+//! the server evicts the connection that has been unused for longest: one that has been
+//! without a WebSocket, a request or a response in progress for at least a second. So idle
+//! connections never keep others out, however many a client opens, and a connection in use
+//! is never cut. A client that has reached its own limit is turned away, and its longest
+//! unused connections are evicted so that its next attempt succeeds.
 //!
-//! A client is an IPv4 address, or an IPv6 network of 64 bits.
+//! A client is an IPv4 address or an IPv6 /64 network.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,24 +21,25 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::transport::h2::ConnectionHandle;
 
-/// A connection is let begin before it is held to be of no use.
-const BEGINNING: Duration = Duration::from_secs(1);
+/// Minimum time without use before a connection may be evicted. A new connection needs
+/// some time to send its first request.
+const MIN_UNUSED: Duration = Duration::from_secs(1);
 
-/// How long a client may take to go once it was sent GOAWAY.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Time that an HTTP/2 client has to end its connection after GOAWAY.
+const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
-/// Looked again so often for one that has fallen idle, where none had.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Interval at which a waiting connection looks for one that has become unused.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The most that make way at a time.
-const AT_ONCE: usize = 32;
+/// Maximum number of connections evicted at a time.
+const MAX_EVICTIONS: usize = 32;
 
 pub(super) struct ConnectionSlots {
     state: Mutex<State>,
     freed: Notify,
     max: usize,
     per_client: Option<usize>,
-    begin: Instant,
+    created: Instant,
 }
 
 #[derive(Default)]
@@ -49,35 +50,36 @@ struct State {
 
 struct Entry {
     client: IpAddr,
-    /// Sockets, requests and answers under way, those of `http2` aside.
-    busy: AtomicUsize,
-    /// When it was last used, in milliseconds since the beginning.
-    last: AtomicU64,
+    /// WebSockets, requests and responses in progress, except for the WebSockets of
+    /// `http2`.
+    in_use: AtomicUsize,
+    /// When it was last used, in milliseconds since `ConnectionSlots::created`.
+    last_used: AtomicU64,
     http2: OnceLock<Arc<ConnectionHandle>>,
-    /// Whether it is to make way.
-    leave: watch::Sender<bool>,
+    /// Whether the connection has been asked to end.
+    evict: watch::Sender<bool>,
 }
 
-/// A connection's place, until it is dropped.
+/// The slot of one connection, until it is dropped.
 pub(super) struct ConnectionSlot {
-    places: Arc<ConnectionSlots>,
+    slots: Arc<ConnectionSlots>,
     entry: Arc<Entry>,
     key: usize,
 }
 
-/// Something is under way on a connection, until it is dropped.
+/// Keeps a connection in use until it is dropped.
 pub(super) struct InUse(Arc<ConnectionSlot>);
 
-/// Why there is no place.
+/// The client has as many connections as are allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
 impl Entry {
-    /// Since when it is unused.
+    /// Since when the connection has been unused, if it is.
     fn unused_since(&self) -> Option<u64> {
         let socket = |handle: &Arc<ConnectionHandle>| handle.open_streams() > 0;
-        let used = self.busy.load(Ordering::Acquire) > 0 || self.http2.get().is_some_and(socket);
-        (!used).then(|| self.last.load(Ordering::Relaxed))
+        let used = self.in_use.load(Ordering::Acquire) > 0 || self.http2.get().is_some_and(socket);
+        (!used).then(|| self.last_used.load(Ordering::Relaxed))
     }
 }
 
@@ -88,7 +90,7 @@ impl ConnectionSlots {
             freed: Notify::new(),
             max,
             per_client,
-            begin: Instant::now(),
+            created: Instant::now(),
         })
     }
 
@@ -97,10 +99,10 @@ impl ConnectionSlots {
     }
 
     fn now(&self) -> u64 {
-        self.begin.elapsed().as_millis() as u64
+        self.created.elapsed().as_millis() as u64
     }
 
-    /// A place for a connection of `peer`, once there is one. Cancel safe.
+    /// Waits for a slot for a connection of `peer`. Cancel safe.
     pub(super) async fn take(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -111,17 +113,17 @@ impl ConnectionSlots {
             {
                 let mut state = self.lock();
                 let of_client = state.clients.get(&client).copied().unwrap_or(0);
-                let crowded = self.per_client.is_some_and(|max| of_client >= max);
-                if !crowded && state.taken.len() < self.max {
+                let at_limit = self.per_client.is_some_and(|max| of_client >= max);
+                if !at_limit && state.taken.len() < self.max {
                     return Ok(self.enter(&mut state, client));
                 }
-                self.make_way(&state, crowded.then_some(client));
-                if crowded {
-                    // Not waited for: it is this client's affair, and others wait behind.
+                self.evict(&state, at_limit.then_some(client));
+                if at_limit {
+                    // Connections of other clients may wait behind this one.
                     return Err(TooMany);
                 }
             }
-            let _ = timeout(AGAIN, freed).await;
+            let _ = timeout(RETRY_INTERVAL, freed).await;
         }
     }
 
@@ -129,28 +131,28 @@ impl ConnectionSlots {
         *state.clients.entry(client).or_default() += 1;
         let entry = Arc::new(Entry {
             client,
-            busy: AtomicUsize::new(0),
-            last: AtomicU64::new(self.now()),
+            in_use: AtomicUsize::new(0),
+            last_used: AtomicU64::new(self.now()),
             http2: OnceLock::new(),
-            leave: watch::Sender::new(false),
+            evict: watch::Sender::new(false),
         });
         Arc::new(ConnectionSlot {
-            places: self.clone(),
+            slots: self.clone(),
             key: state.taken.insert(entry.clone()),
             entry,
         })
     }
 
-    /// Asks those connections to go that were unused for longest, of all or of
-    /// one client, unless some are about to.
-    fn make_way(&self, state: &State, client: Option<IpAddr>) {
-        let latest = self.now().saturating_sub(BEGINNING.as_millis() as u64);
+    /// Asks the connections that have been unused for longest to end, among all or among
+    /// those of one client, unless some have been asked already.
+    fn evict(&self, state: &State, client: Option<IpAddr>) {
+        let latest = self.now().saturating_sub(MIN_UNUSED.as_millis() as u64);
         let mut unused = Vec::new();
         for (_, entry) in &state.taken {
             if client.is_some_and(|client| entry.client != client) {
                 continue;
             }
-            if *entry.leave.borrow() {
+            if *entry.evict.borrow() {
                 return;
             }
             if let Some(since) = entry.unused_since()
@@ -160,56 +162,58 @@ impl ConnectionSlots {
             }
         }
         unused.sort_unstable_by_key(|(since, _)| *since);
-        // Where there are many, others are likely to come as well.
-        let some = (self.max / 100).clamp(1, AT_ONCE);
+        // Many connections mean that more new ones are likely to follow.
+        let some = (self.max / 100).clamp(1, MAX_EVICTIONS);
         for (_, entry) in unused.iter().take(some) {
-            entry.leave.send_replace(true);
+            entry.evict.send_replace(true);
         }
     }
 }
 
 impl ConnectionSlot {
-    /// From here on the connection is of HTTP/2.
+    /// Counts the WebSockets of an HTTP/2 connection as use.
     pub(super) fn is_http2(&self, handle: Arc<ConnectionHandle>) {
         let _ = self.entry.http2.set(handle);
     }
 
-    /// Something begins on the connection.
+    /// Marks the connection as used.
     pub(super) fn begin(self: &Arc<Self>) -> InUse {
-        self.entry.busy.fetch_add(1, Ordering::AcqRel);
+        self.entry.in_use.fetch_add(1, Ordering::AcqRel);
         InUse(self.clone())
     }
 
     fn touch(&self) {
-        self.entry.last.store(self.places.now(), Ordering::Relaxed);
+        self.entry
+            .last_used
+            .store(self.slots.now(), Ordering::Relaxed);
     }
 
-    /// Waits until the connection is to say goodbye.
-    pub(super) async fn asked(&self) {
-        // The sender is in `self`.
-        let _ = self.entry.leave.subscribe().wait_for(|leave| *leave).await;
+    /// Waits until the connection is asked to end.
+    pub(super) async fn eviction_requested(&self) {
+        // Cannot fail, because `self` holds the sender.
+        let _ = self.entry.evict.subscribe().wait_for(|evict| *evict).await;
     }
 
-    /// Waits until the connection is to be closed: it was asked to go, and is
-    /// still not used.
-    pub(super) async fn over(&self) {
+    /// Waits until the connection has to be closed: it was asked to end, and is still
+    /// unused.
+    pub(super) async fn evicted(&self) {
         loop {
-            self.asked().await;
+            self.eviction_requested().await;
             if self.entry.http2.get().is_some() {
-                sleep(FAREWELL).await;
+                sleep(GOAWAY_GRACE).await;
             }
             if self.entry.unused_since().is_some() {
                 return;
             }
             self.touch();
-            self.entry.leave.send_replace(false);
+            self.entry.evict.send_replace(false);
         }
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut state = self.places.lock();
+        let mut state = self.slots.lock();
         state.taken.remove(self.key);
         let client = self.entry.client;
         if let Some(count) = state.clients.get_mut(&client) {
@@ -219,18 +223,18 @@ impl Drop for ConnectionSlot {
             }
         }
         drop(state);
-        self.places.freed.notify_waiters();
+        self.slots.freed.notify_waiters();
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
         self.0.touch();
-        self.0.entry.busy.fetch_sub(1, Ordering::AcqRel);
+        self.0.entry.in_use.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// Who is one client.
+/// Returns the address or the network that counts as one client.
 fn client(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
@@ -246,8 +250,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    async fn second() {
-        sleep(BEGINNING + Duration::from_millis(1)).await;
+    async fn unused_long_enough() {
+        sleep(MIN_UNUSED + Duration::from_millis(1)).await;
     }
 
     async fn is_waiting<T>(future: impl Future<Output = T>) -> bool {
@@ -255,76 +259,76 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_one_unused_for_longest_makes_way_and_none_in_use() {
-        let places = ConnectionSlots::new(3, None);
+    async fn the_longest_unused_connection_is_evicted_and_none_in_use() {
+        let slots = ConnectionSlots::new(3, None);
         let (a, b, c) = (ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1"));
-        let used = places.take(a).await.unwrap();
-        let use_of_it = used.begin();
-        let older = places.take(b).await.unwrap();
-        second().await;
-        let newer = places.take(c).await.unwrap();
-        second().await;
-        // A request makes the older one the newer.
+        let used = slots.take(a).await.unwrap();
+        let in_use = used.begin();
+        let older = slots.take(b).await.unwrap();
+        unused_long_enough().await;
+        let newer = slots.take(c).await.unwrap();
+        unused_long_enough().await;
+        // A request makes the older connection the more recently used one.
         drop(older.begin());
-        second().await;
+        unused_long_enough().await;
         let waiting = tokio::spawn({
-            let places = places.clone();
-            async move { places.take(a).await.map(|_| ()) }
+            let slots = slots.clone();
+            async move { slots.take(a).await.map(|_| ()) }
         });
-        newer.over().await;
-        assert!(!*older.entry.leave.borrow() && !*used.entry.leave.borrow());
+        newer.evicted().await;
+        assert!(!*older.entry.evict.borrow() && !*used.entry.evict.borrow());
         drop(newer);
         assert_eq!(waiting.await.unwrap(), Ok(()));
-        let third = places.take(a).await.unwrap();
+        let third = slots.take(a).await.unwrap();
         let (_use, _other) = (third.begin(), older.begin());
-        assert!(is_waiting(places.take(a)).await, "all are in use");
-        drop(use_of_it);
-        second().await;
-        let place = places.take(b);
-        let (taken, ()) = tokio::join!(place, async move {
-            used.over().await;
+        assert!(is_waiting(slots.take(a)).await, "all are in use");
+        drop(in_use);
+        unused_long_enough().await;
+        let slot = slots.take(b);
+        let (taken, ()) = tokio::join!(slot, async move {
+            used.evicted().await;
             drop(used);
         });
         assert!(taken.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_came_into_use_meanwhile_stays() {
-        let places = ConnectionSlots::new(1, None);
-        let place = places.take(ip("192.0.2.1")).await.unwrap();
-        second().await;
+    async fn a_connection_used_again_after_the_request_to_end_stays() {
+        let slots = ConnectionSlots::new(1, None);
+        let slot = slots.take(ip("192.0.2.1")).await.unwrap();
+        unused_long_enough().await;
         let waiting = tokio::spawn({
-            let places = places.clone();
-            async move { places.take(ip("192.0.2.2")).await.map(|_| ()) }
+            let slots = slots.clone();
+            async move { slots.take(ip("192.0.2.2")).await.map(|_| ()) }
         });
-        place.asked().await;
-        let busy = place.begin();
-        assert!(is_waiting(place.over()).await);
-        drop(busy);
-        place.over().await;
-        drop(place);
+        slot.eviction_requested().await;
+        let in_use = slot.begin();
+        assert!(is_waiting(slot.evicted()).await);
+        drop(in_use);
+        slot.evicted().await;
+        drop(slot);
         assert_eq!(waiting.await.unwrap(), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_has_so_many_and_a_network_is_one_client() {
-        let places = ConnectionSlots::new(10, Some(2));
-        let one = places.take(ip("2001:db8::1")).await.unwrap();
-        let two = places.take(ip("2001:db8::2")).await.unwrap();
+    async fn the_limit_per_client_counts_a_network_as_one_client() {
+        let slots = ConnectionSlots::new(10, Some(2));
+        let one = slots.take(ip("2001:db8::1")).await.unwrap();
+        let two = slots.take(ip("2001:db8::2")).await.unwrap();
         let (_one, _two) = (one.begin(), two.begin());
-        let turned_away = places.take(ip("2001:db8::3")).await;
+        let turned_away = slots.take(ip("2001:db8::3")).await;
         assert_eq!(turned_away.map(|_| ()), Err(TooMany));
-        assert!(places.take(ip("2001:db8:0:1::1")).await.is_ok());
+        assert!(slots.take(ip("2001:db8:0:1::1")).await.is_ok());
         drop(_one);
-        second().await;
-        let turned_away = places.take(ip("2001:db8::3")).await;
+        unused_long_enough().await;
+        let turned_away = slots.take(ip("2001:db8::3")).await;
         assert_eq!(turned_away.map(|_| ()), Err(TooMany));
-        one.over().await;
+        one.evicted().await;
         drop(one);
-        let taken = places.take(ip("2001:db8::3")).await;
-        assert!(taken.is_ok(), "its own unused one made way");
+        let taken = slots.take(ip("2001:db8::3")).await;
+        assert!(taken.is_ok(), "its own unused connection was evicted");
         drop((taken, _two, two));
-        let state = places.lock();
+        let state = slots.lock();
         assert_eq!((state.taken.len(), state.clients.len()), (0, 0));
     }
 }

@@ -20,12 +20,15 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::WebSocketRequest;
 use super::pending::{Pending, Settled};
 use super::rejection_log::cut;
+use super::request::WebSocketRequest;
 use crate::error::Error;
 
 use sealed::Outcome;
+
+/// Starts a task that handles a WebSocket request.
+pub(super) type OnUpgrade = Arc<dyn Fn(WebSocketRequest) + Send + Sync>;
 
 /// The output of a WebSocket handler: `()`, or a [`Result`] whose error is logged.
 ///
@@ -136,7 +139,7 @@ pin_project! {
         F: Future,
         F::Output: Outcome,
     {
-        // `None` once the request is answered, so as not to hold it for the socket's life.
+        // `None` once the request is answered, which frees it while the WebSocket is open.
         pending: Option<Arc<Pending>>,
         origin: <F::Output as Outcome>::Origin,
         #[pin]
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_websocket_are_told_apart_from_those_of_the_application() {
+    fn errors_of_the_websocket_are_distinguished_from_those_of_the_application() {
         let shared: Box<dyn StdError + Send + Sync> = Error::Closed.into();
         let boxed: Box<dyn StdError> = Error::Closed.into();
         assert!(of_websocket(&Error::Closed).is_some());

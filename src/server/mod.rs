@@ -1,4 +1,4 @@
-//! The server: WebSockets and ordinary requests on one port.
+//! The server: WebSockets and plain HTTP requests on one port.
 
 mod accept;
 mod accept_errors;
@@ -7,6 +7,7 @@ mod builder;
 mod connection;
 mod connection_slots;
 pub(crate) mod embed;
+mod erased;
 mod handler;
 mod http_service;
 mod peer;
@@ -14,19 +15,22 @@ mod pending;
 mod registry;
 mod rejection_log;
 mod request;
+mod response;
 mod serve;
 #[expect(
     clippy::module_inception,
     reason = "the type that the module is named after"
 )]
 pub(crate) mod server;
+mod service;
+mod settings;
 mod truncated_body;
 
+pub use self::accept::ShutdownReport;
 pub use self::body::{Body, BodyError};
 pub use self::builder::ServerBuilder;
 pub use self::embed::ServiceOptions;
 pub use self::handler::HandlerResult;
 pub use self::peer::Peer;
 pub use self::request::WebSocketRequest;
-pub use self::serve::{Serve, ShutdownReport};
-pub(crate) use self::server::Server;
+pub use self::serve::Serve;

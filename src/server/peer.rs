@@ -1,17 +1,19 @@
-//! Who is at the other end of a connection.
+//! The client at the other end of a connection.
 
 use std::net::SocketAddr;
 
 use crate::transport::tls::TlsInfo;
 
-/// The client at the other end of a connection: its address, and what its TLS
-/// handshake told. It is among the extensions of ordinary requests, beside
+/// The client at the other end of a connection: its address and the results of its TLS
+/// handshake.
+///
+/// Plain HTTP requests carry it among their extensions, beside
 /// [`Transport`](crate::Transport):
 ///
 /// ```
 /// use h2ws::server::{Body, Peer};
 ///
-/// fn is_known(request: &http::Request<Body>) -> bool {
+/// fn has_certificate(request: &http::Request<Body>) -> bool {
 ///     let tls = request.extensions().get::<Peer>().and_then(Peer::tls);
 ///     tls.is_some_and(|tls| !tls.client_certificates().is_empty())
 /// }
@@ -23,8 +25,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Describes a client. This is for testing a service without a [`Server`](crate::Server),
-    /// and for serving it under another one.
+    /// Creates a peer, to test a service without a [`Server`](crate::Server) or to run it
+    /// under another one.
     ///
     /// ```
     /// use h2ws::server::Peer;
@@ -41,13 +43,14 @@ impl Peer {
         }
     }
 
-    /// The other end of the TCP connection: the client, or a proxy before it.
+    /// Address at the other end of the TCP connection: the client's, or that of a proxy
+    /// in front.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What the TLS handshake settled; `None` without TLS.
+    /// Results of the TLS handshake; `None` without TLS.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()

@@ -1,6 +1,5 @@
-//! The answer to a request for a WebSocket: given once, and in time.
+//! The response to a WebSocket request: sent once, and in time.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,35 +10,28 @@ use http::{Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::connection::status;
 use super::connection_slots::InUse;
 use super::http_service;
-use super::registry::Registry;
-use super::serve::ResponseBody;
+use super::registry::{Registry, UpgradedFrom};
+use super::response::status;
+use super::service::ResponseBody;
 use crate::frame::Role;
-use crate::metrics::{Handshake, Handshaking, Observed, OpenConnection};
+use crate::metrics::{Handshake, Handshaking, Observed};
 use crate::transport::Transport;
 use crate::transport::h2::H2Responder;
 
-/// How the answer is given.
-pub(super) enum Answer {
+/// Sends the response, over either version of HTTP.
+pub(super) enum Responder {
     Http2(H2Responder, InUse),
     Http1 {
         respond: oneshot::Sender<Response<ResponseBody>>,
         on: hyper::upgrade::OnUpgrade,
-        open: Arc<Registry>,
+        registry: Arc<Registry>,
         from: UpgradedFrom,
     },
 }
 
-/// The connection that an upgraded socket takes over.
-pub(super) struct UpgradedFrom {
-    pub(super) connection: Arc<OpenConnection>,
-    /// It has its place among the server's connections.
-    pub(super) _in_use: InUse,
-}
-
-impl Answer {
+impl Responder {
     pub(super) fn observed(&self) -> &Observed {
         match self {
             Self::Http2(responder, _) => responder.observed(),
@@ -47,7 +39,7 @@ impl Answer {
         }
     }
 
-    /// What carries the request.
+    /// The connection, and over HTTP/2 the stream, of the request.
     pub(super) fn transport(&self) -> Transport {
         match self {
             Self::Http2(responder, _) => responder.transport(),
@@ -57,18 +49,18 @@ impl Answer {
         }
     }
 
-    /// Answers with something else than a WebSocket.
-    pub(super) fn refuse(self, response: Response<ResponseBody>) {
+    /// Sends a response that opens no WebSocket.
+    pub(super) fn reject(self, response: Response<ResponseBody>) {
         match self {
-            Self::Http2(responder, _) => http_service::send(responder, response, false),
+            Self::Http2(responder, _) => http_service::reject(responder, response),
             Self::Http1 { respond, .. } => {
-                // A client that has gone needs no answer.
+                // Fails if the client is gone, which then needs no response.
                 let _ = respond.send(response);
             }
         }
     }
 
-    /// Ready when nobody waits for the answer any more.
+    /// Ready when the client no longer waits for a response.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http2(responder, _) => responder.poll_gone(cx),
@@ -77,30 +69,31 @@ impl Answer {
     }
 }
 
-/// The right to answer, which the handler and the clock compete for.
+/// A request that may be answered once: by its handler, or with 503 after the handler
+/// timeout.
 pub(super) struct Pending {
     state: Mutex<State>,
-    /// How long the answer may take.
+    /// The handler timeout.
     limit: Duration,
-    /// The handler is done: it may have given the request to somebody else.
+    /// The handler has returned. It may have passed the request on to another task.
     pub(super) handled: AtomicBool,
 }
 
 struct State {
-    answer: Option<(Answer, Handshaking)>,
-    /// Who waits for the answer to be given.
+    responder: Option<(Responder, Handshaking)>,
+    /// Woken when the request is answered.
     waiter: Option<Waker>,
-    /// Made only where the handler does not answer at once.
+    /// Allocated only if the handler does not answer at once.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pending {
-    pub(super) fn new(answer: Answer, limit: Duration) -> Arc<Self> {
-        let observed = answer.observed();
+    pub(super) fn new(responder: Responder, limit: Duration) -> Arc<Self> {
+        let observed = responder.observed();
         let (observer, version) = (observed.observer.clone(), observed.info.version);
         let handshaking = Handshaking::new(observer, Role::Server, Some(version));
         let state = Mutex::new(State {
-            answer: Some((answer, handshaking)),
+            responder: Some((responder, handshaking)),
             waiter: None,
             sleep: None,
         });
@@ -115,37 +108,37 @@ impl Pending {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the right to answer, if nobody has.
-    pub(super) fn take(&self) -> Option<(Answer, Handshaking)> {
+    /// Takes the responder, unless the request has been answered.
+    pub(super) fn take(&self) -> Option<(Responder, Handshaking)> {
         let mut state = self.lock();
         let waiter = state.waiter.take();
-        let answer = state.answer.take();
+        let responder = state.responder.take();
         drop(state);
         if let Some(waiter) = waiter {
             waiter.wake();
         }
-        answer
+        responder
     }
 
-    /// Answers with something other than a WebSocket, if nobody has answered.
-    pub(super) fn refuse(&self, response: Response<ResponseBody>) {
-        if let Some((answer, handshaking)) = self.take() {
+    /// Sends a response that opens no WebSocket, unless the request has been answered.
+    pub(super) fn reject(&self, response: Response<ResponseBody>) {
+        if let Some((responder, handshaking)) = self.take() {
             handshaking.done(Handshake::Refused(response.status()));
-            answer.refuse(response);
+            responder.reject(response);
         }
     }
 
-    /// Ready when the answer is given, and when nobody waits for it any more
-    /// or it is late: then nobody can give it after this.
+    /// Ready when the request is answered or void. Answers with 503 after the handler
+    /// timeout.
     pub(super) fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Settled> {
         let mut state = self.lock();
-        let Some((answer, _)) = &mut state.answer else {
+        let Some((responder, _)) = &mut state.responder else {
             return Poll::Ready(Settled::Answered);
         };
-        if answer.poll_gone(cx).is_ready() {
-            let answer = state.answer.take();
+        if responder.poll_gone(cx).is_ready() {
+            let responder = state.responder.take();
             drop(state);
-            drop(answer);
+            drop(responder);
             return Poll::Ready(Settled::Void);
         }
         match &mut state.waiter {
@@ -157,22 +150,23 @@ impl Pending {
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(sleep.as_mut().poll(cx));
-        let late = state.answer.take();
+        let late = state.responder.take();
         drop(state);
-        if let Some((answer, handshaking)) = late {
-            tracing::debug!(?limit, "a request for a WebSocket was not answered in time");
+        if let Some((responder, handshaking)) = late {
+            tracing::debug!(?limit, "a WebSocket request was not answered in time");
             let unavailable = StatusCode::SERVICE_UNAVAILABLE;
             handshaking.done(Handshake::Refused(unavailable));
-            answer.refuse(status(unavailable));
+            responder.reject(status(unavailable));
         }
         Poll::Ready(Settled::Void)
     }
 }
 
-/// What became of a request.
+/// The state of a request that the handler no longer has to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
+    /// The handler has answered.
     Answered,
-    /// Nobody can answer it any more.
+    /// The handler can no longer answer: the client is gone, or the time is over.
     Void,
 }

@@ -1,12 +1,13 @@
-//! What a server has open, for its drain: HTTP/2 connections, and the sockets
-//! that took over an HTTP/1.1 connection and that nobody else knows of.
+//! What a server has open, for its shutdown: HTTP/2 connections, and the WebSockets that
+//! took over an HTTP/1.1 connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
 use tokio::sync::watch;
 
-use super::pending::UpgradedFrom;
+use super::connection_slots::InUse;
+use crate::metrics::OpenConnection;
 use crate::transport::h2::ConnectionHandle;
 use crate::transport::{IoHandle, IoStream};
 
@@ -22,29 +23,36 @@ struct State {
     draining: bool,
 }
 
-/// Counts an HTTP/2 connection until it is dropped.
+/// The HTTP/1.1 connection that a WebSocket takes over.
+pub(super) struct UpgradedFrom {
+    pub(super) connection: Arc<OpenConnection>,
+    /// Keeps the connection's slot.
+    pub(super) _in_use: InUse,
+}
+
+/// Registers an HTTP/2 connection until it is dropped.
 pub(super) struct Http2Guard {
-    open: Arc<Registry>,
+    registry: Arc<Registry>,
     key: usize,
 }
 
 impl Drop for Http2Guard {
     fn drop(&mut self) {
-        self.open.lock().http2.remove(self.key);
+        self.registry.lock().http2.remove(self.key);
     }
 }
 
-/// Counts an upgraded connection; held by its stream.
+/// Registers an upgraded connection; held by its stream.
 struct UpgradedGuard {
-    open: Arc<Registry>,
+    registry: Arc<Registry>,
     key: usize,
-    _kept: UpgradedFrom,
+    _from: UpgradedFrom,
 }
 
 impl Drop for UpgradedGuard {
     fn drop(&mut self) {
-        self.open.lock().upgraded.remove(self.key);
-        self.open.upgraded.send_modify(|open| *open -= 1);
+        self.registry.lock().upgraded.remove(self.key);
+        self.registry.upgraded.send_modify(|open| *open -= 1);
     }
 }
 
@@ -66,20 +74,19 @@ impl Registry {
             handle.drain();
         }
         Http2Guard {
-            open: self.clone(),
+            registry: self.clone(),
             key: state.http2.insert(handle),
         }
     }
 
-    /// `from` is the stream's place among the server's connections.
     pub(super) fn upgraded(self: &Arc<Self>, stream: &mut IoStream, from: UpgradedFrom) {
         let mut state = self.lock();
         let draining = state.draining;
         let entry = state.upgraded.vacant_entry();
         let handle = stream.guarded_by(UpgradedGuard {
-            open: self.clone(),
+            registry: self.clone(),
             key: entry.key(),
-            _kept: from,
+            _from: from,
         });
         if draining {
             handle.drain();
@@ -88,7 +95,7 @@ impl Registry {
         self.upgraded.send_modify(|open| *open += 1);
     }
 
-    /// Asks all sockets, present and future, to close.
+    /// Closes all WebSockets, present and future, with code 1001.
     pub(super) fn drain(&self) {
         let mut state = self.lock();
         state.draining = true;
@@ -96,8 +103,8 @@ impl Registry {
         state.http2.iter().for_each(|(_, handle)| handle.drain());
     }
 
-    /// Ends the upgraded sockets that are left. Returns how many sockets there
-    /// still were, those on HTTP/2 connections included.
+    /// Cuts the upgraded WebSockets that are left. Returns how many WebSockets were open,
+    /// those on HTTP/2 connections included.
     pub(super) fn stop(&self) -> usize {
         let state = self.lock();
         let streams = state.http2.iter().map(|(_, handle)| handle.open_streams());
@@ -105,10 +112,10 @@ impl Registry {
         streams.sum::<u64>() as usize + upgraded.count()
     }
 
-    /// Waits until no upgraded socket is left.
+    /// Waits until all upgraded WebSockets have ended.
     pub(super) async fn closed(&self) {
         let mut upgraded = self.upgraded.subscribe();
-        // The sender is in `self`.
+        // Cannot fail, because `self` holds the sender.
         let _ = upgraded.wait_for(|open| *open == 0).await;
     }
 }

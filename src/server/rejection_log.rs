@@ -1,14 +1,14 @@
-//! Lines for what a server refuses by itself, before any handler sees it.
+//! Logs what a server rejects by itself, before a handler sees it.
 //!
-//! They have the keys of a bridge's lines, where there is something to say: the
-//! reason always, and the party at fault. What a peer says of itself is cut at
-//! [`LONGEST`] bytes.
+//! The lines have the keys of a bridge's access lines, as far as they apply: always the
+//! reason, and the side at fault. Values sent by the peer are truncated to [`MAX_VALUE`]
+//! bytes.
 //!
-//! | what is refused | level |
+//! | what is rejected | level |
 //! |---|---|
-//! | a request: its host, its origin, its form | info |
-//! | a connection for a certificate: the client's, or ours by the client | info |
-//! | a connection that fails otherwise, as those of port scanners do | debug |
+//! | a request, because of its host, its origin or its syntax | info |
+//! | a connection, because either side rejected the other's certificate | info |
+//! | a connection that fails otherwise, as port scanners cause it | debug |
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -19,8 +19,8 @@ use rustls::AlertDescription;
 
 use crate::error::Error;
 
-/// Bytes of a value.
-const LONGEST: usize = 256;
+/// Maximum length of a value, in bytes.
+const MAX_VALUE: usize = 256;
 
 pub(super) fn request(
     peer: SocketAddr,
@@ -49,7 +49,7 @@ pub(super) fn request(
 }
 
 pub(super) fn connection(peer: SocketAddr, error: &Error) {
-    match of_certificate(error) {
+    match rejected_certificate(error) {
         Some(closed_by) => tracing::info!(
             target: "h2ws::access",
             %peer,
@@ -62,8 +62,8 @@ pub(super) fn connection(peer: SocketAddr, error: &Error) {
     }
 }
 
-/// The party that refused the other's certificate, if that is what happened.
-fn of_certificate(error: &Error) -> Option<&'static str> {
+/// Returns the side that rejected the other's certificate, if one did.
+fn rejected_certificate(error: &Error) -> Option<&'static str> {
     let Error::Tls(error) = error else {
         return None;
     };
@@ -79,17 +79,18 @@ fn of_certificate(error: &Error) -> Option<&'static str> {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
-            // A signature that is not the authority's.
+            // A signature that the authority did not make.
             | AlertDescription::DecryptError,
         ) => Some("client"),
         _ => None,
     }
 }
 
+/// Returns at most [`MAX_VALUE`] bytes as text.
 pub(super) fn cut(bytes: &[u8]) -> String {
-    if bytes.len() <= LONGEST {
+    if bytes.len() <= MAX_VALUE {
         return String::from_utf8_lossy(bytes).into_owned();
     }
-    let text = String::from_utf8_lossy(&bytes[..LONGEST]);
+    let text = String::from_utf8_lossy(&bytes[..MAX_VALUE]);
     format!("{text}…")
 }

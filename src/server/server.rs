@@ -8,93 +8,97 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 use tower_service::Service;
 
-use super::builder::Settings;
-use super::serve::{BoxError, erased, erased_make};
-use super::{Body, HandlerResult, Serve, ServerBuilder, ServiceOptions, WebSocketRequest};
+use super::body::Body;
+use super::embed::ServiceOptions;
+use super::erased;
+use super::handler::HandlerResult;
+use super::request::WebSocketRequest;
+use super::serve::Serve;
+use super::service::BoxError;
+use super::settings::Settings;
 
-/// A bound server.
+/// A server that is bound to an address.
 ///
-/// It takes WebSockets over HTTP/2 (RFC 8441) and HTTP/1.1 (RFC 6455) on the
-/// same port, and hands every other request to a fallback. With TLS the client
-/// picks the version by ALPN, without by its first bytes.
+/// It accepts WebSockets over HTTP/2 (RFC 8441) and HTTP/1.1 (RFC 6455) on one port, and
+/// passes all other requests to a service. The client selects the version of HTTP: by
+/// ALPN with TLS, and by its first bytes without.
 ///
 /// # Example
 ///
 /// ```no_run
-/// use futures_util::{SinkExt, StreamExt};
 /// use h2ws::server::WebSocketRequest;
-/// use h2ws::Server;
+/// use h2ws::{Error, Server};
+///
+/// async fn echo(request: WebSocketRequest) -> Result<(), Error> {
+///     let mut ws = request.accept().await?;
+///     while let Some(message) = ws.recv().await {
+///         ws.send(message?).await?;
+///     }
+///     Ok(())
+/// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> std::io::Result<()> {
 /// let server = Server::builder().bind("127.0.0.1:8080").await?;
-/// server
-///     .serve(|request: WebSocketRequest| async move {
-///         let Ok(mut ws) = request.accept().await else { return };
-///         while let Some(Ok(message)) = ws.next().await {
-///             if ws.send(message).await.is_err() {
-///                 break;
-///             }
-///         }
-///     })
-///     .await?;
+/// server.serve(echo).await?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Server {
-    pub(super) listener: TcpListener,
-    pub(super) settings: Arc<Settings>,
+    listener: TcpListener,
+    settings: Arc<Settings>,
 }
 
 impl Server {
-    /// Begins a configuration.
-    #[must_use]
-    pub fn builder() -> ServerBuilder {
-        ServerBuilder::default()
+    pub(super) fn new(listener: TcpListener, settings: Arc<Settings>) -> Self {
+        Self { listener, settings }
     }
 
-    /// The address that the server listens on, with the real port.
+    /// Returns the address that the server is bound to, with the actual port.
     ///
     /// # Errors
     ///
-    /// If the operating system does not tell.
+    /// If the operating system does not report it.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves: each WebSocket request is given to `handler`, in a task of its
-    /// own. What it returns has to be awaited.
+    /// Serves WebSockets: calls `handler` for each WebSocket request, in a task of its
+    /// own. Nothing happens before the returned value is awaited.
     ///
-    /// The handler is also where access is controlled, see [`WebSocketRequest`]: it may
-    /// wait before it answers, and holds up no other request by it. Until the
-    /// request is answered its future is dropped when the client gives up or
-    /// [`handler_timeout`](ServerBuilder::handler_timeout) is over; from then on
-    /// it runs to its end. Requests under way at a time are bounded by
-    /// [`max_concurrent_streams`](crate::Http2Config::max_concurrent_streams) a
-    /// connection.
+    /// The handler returns `()`, or a `Result` whose error is logged; see
+    /// [`HandlerResult`].
+    ///
+    /// The handler also controls access; see [`WebSocketRequest`]. It may await anything
+    /// before it answers, and delays no other request by that. Until it has answered, its
+    /// future is dropped if the client gives up or the
+    /// [`handler_timeout`](super::ServerBuilder::handler_timeout) is over; afterwards it
+    /// runs to its end. At most
+    /// [`max_concurrent_streams`](crate::Http2Config::max_concurrent_streams) requests per
+    /// connection are handled at a time.
     pub fn serve<H, F>(self, handler: H) -> Serve
     where
         H: Fn(WebSocketRequest) -> F + Send + Sync + 'static,
         F: Future<Output: HandlerResult> + Send + 'static,
     {
-        Serve::new(self, handler)
+        Serve::new(self.listener, self.settings, handler)
     }
 
-    /// Serves one service, WebSockets included: a router's paths, layers and
-    /// extractors apply to them as to every request.
+    /// Serves all requests with one service, WebSocket requests included: a router's
+    /// paths, layers and extractors apply to them as to any other request.
     ///
-    /// A handler takes its WebSocket by
-    /// [`hyper::upgrade`](crate::hyper::upgrade), or in axum by the extractor
-    /// `h2ws::axum::WebSocketUpgrade` (feature `axum`). What the service answers
-    /// is what the client gets: the header fields that layers add are in the
-    /// accepting response, and a refusal passes with its body. A success without a
-    /// WebSocket taken is replaced by 501 and a warning in the log. The answer is
-    /// due within [`handler_timeout`](ServerBuilder::handler_timeout).
+    /// A handler gets its WebSocket by [`hyper::upgrade`](crate::hyper::upgrade), or in
+    /// axum by the extractor `h2ws::axum::WebSocketUpgrade` (feature `axum`). The client
+    /// gets the service's response: the accepting response has the header fields that
+    /// layers added, and a rejection keeps its body. A success for which the handler took
+    /// no WebSocket is replaced by 501, with a warning in the log. The response is due
+    /// within the [`handler_timeout`](super::ServerBuilder::handler_timeout).
     ///
-    /// Among a request's extensions are [`Peer`] and
-    /// [`Transport`](crate::Transport). Over HTTP/2 a WebSocket request is shown as
-    /// GET, unless [`ServiceOptions::connect_as_get`] is off; its version stays.
+    /// Among a request's extensions are [`Peer`](super::Peer) and
+    /// [`Transport`](crate::Transport). Over HTTP/2, the method of a WebSocket request is
+    /// shown as GET unless [`ServiceOptions::connect_as_get`] is false; its version
+    /// remains.
     ///
     /// # Example
     ///
@@ -103,7 +107,6 @@ impl Server {
     /// use axum::extract::Request;
     /// use axum::response::Response;
     /// use axum::{Router, routing::get};
-    /// use futures_util::{SinkExt, StreamExt};
     /// use h2ws::Server;
     ///
     /// async fn echo(mut request: Request) -> Response {
@@ -111,7 +114,7 @@ impl Server {
     ///         Ok((response, socket)) => {
     ///             tokio::spawn(async move {
     ///                 let mut socket = socket.await?;
-    ///                 while let Some(message) = socket.next().await {
+    ///                 while let Some(message) = socket.recv().await {
     ///                     socket.send(message?).await?;
     ///                 }
     ///                 Ok::<_, h2ws::Error>(())
@@ -149,12 +152,13 @@ impl Server {
         S::Error: Into<BoxError>,
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        Serve::service(self, erased(service), options)
+        let service = erased::service(service);
+        Serve::service(self.listener, self.settings, service, options)
     }
 
-    /// As [`serve_service`](Self::serve_service), with a service made for the address
-    /// of each request's peer, such as axum's
-    /// `Router::into_make_service_with_connect_info::<SocketAddr>()`, which brings the
+    /// As [`serve_service`](Self::serve_service), with a service that is made for the
+    /// address of each request's peer, such as axum's
+    /// `Router::into_make_service_with_connect_info::<SocketAddr>()`, which provides the
     /// extractor `ConnectInfo`.
     pub fn serve_make_service<M, S, B>(self, make: M) -> Serve
     where
@@ -165,6 +169,8 @@ impl Server {
         S::Error: Into<BoxError>,
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        Serve::service(self, erased_make(make), ServiceOptions::default())
+        let service = erased::make_service(make);
+        let options = ServiceOptions::default();
+        Serve::service(self.listener, self.settings, service, options)
     }
 }

@@ -1,26 +1,27 @@
-//! [`TruncatedBody`]: the body of an answer that may break off.
+//! [`TruncatedBody`]: the body of a response that may fail.
 //!
-//! What was given of an answer before it broke off is what the client gets:
-//! the head and the bytes that are queued leave first, and then the stream is
-//! reset (HTTP/2) or the connection cut (HTTP/1.1). An answer that is complete
-//! leaves whole, whether or not the request was read to its end; over HTTP/2
-//! `h2` then asks the client to stop by RST_STREAM(NO_ERROR) (RFC 9113 §8.1).
+//! The client gets what the response produced before it failed: the head and the queued
+//! bytes are sent first, and then the stream is reset (HTTP/2) or the connection closed
+//! (HTTP/1.1). A response that is complete is sent whole, whether or not the request was
+//! read to its end; over HTTP/2, `h2` then asks the client to stop by
+//! RST_STREAM(NO_ERROR) (RFC 9113 §8.1).
 //!
-//! hyper drops what it has not written when a body fails, and writes when a
-//! body has nothing for it. So one that fails has nothing for it first. `h2`
-//! drops what is queued when a stream is reset, so there the reset
-//! [waits](super::http_service).
+//! hyper drops what it has not written when a body fails, and writes when a body is
+//! pending. So a failing body is pending once before it fails. `h2` drops what is queued
+//! when a stream is reset, so over HTTP/2 the reset waits for the queue to be written
+//! (`transport::h2::respond`).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::serve::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::service::BoxError;
+
 pin_project! {
-    /// Fails one turn later than the body within.
+    /// Reports the error of the inner body one poll later than the inner body does.
     pub(super) struct TruncatedBody<B> {
         #[pin]
         body: B,

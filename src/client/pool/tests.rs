@@ -1,12 +1,12 @@
-//! The table, row by row.
+//! Tests the pool's tables row by row.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::fallback_probe::Ask;
+use super::super::fallback_probe::Decision;
 use super::*;
 use crate::error::Timeout;
 
-/// A connection with so many free streams.
+/// A connection with a number of free streams.
 #[derive(Clone, Debug)]
 struct Fake(Arc<Streams>);
 
@@ -26,7 +26,7 @@ impl Fake {
     }
 }
 
-impl Lane for Fake {
+impl PooledConnection for Fake {
     type Slot = ();
 
     fn is_over(&self) -> bool {
@@ -49,20 +49,20 @@ impl Lane for Fake {
 }
 
 const CONNECT: Duration = Duration::from_secs(20);
-const FORGET: Duration = Duration::from_secs(600);
+const TTL: Duration = Duration::from_secs(600);
 const AUTO: HttpVersion = HttpVersion::Auto;
 const HTTP2: HttpVersion = HttpVersion::Http2;
 
 fn rules() -> Rules {
     Rules {
         max_connections: 64,
-        http1_cache_ttl: FORGET,
+        http1_cache_ttl: TTL,
         connect: CONNECT,
         handshake: CONNECT,
     }
 }
 
-/// What a socket does, in a word.
+/// What a request does.
 #[derive(Debug, PartialEq, Eq)]
 enum Does {
     Open,
@@ -117,11 +117,11 @@ impl Origin {
         self.ends(dial, End::Made(connection.clone()));
     }
 
-    fn is_told(&mut self, works: bool) {
-        let Ask::Now(tell) = self.pool.asking.refused(FORGET) else {
-            panic!("asked before");
+    fn probe_finds(&mut self, works: bool) {
+        let Decision::Probe(result) = self.pool.fallback.rejected(TTL) else {
+            panic!("probed before");
         };
-        self.pool.asking.answered(&tell, works);
+        self.pool.fallback.finished(&result, works);
     }
 }
 
@@ -134,7 +134,7 @@ fn quarter() -> Does {
 }
 
 #[tokio::test(start_paused = true)]
-async fn told_comes_before_room_and_room_before_plain() {
+async fn http1_only_precedes_a_free_stream_which_precedes_no_rfc_8441() {
     let mut origin = Origin::new();
     origin.pool.found_plain();
     assert_eq!(origin.asks(AUTO).1, Does::Plain);
@@ -142,22 +142,26 @@ async fn told_comes_before_room_and_room_before_plain() {
     origin.pool.made(Fake::with(100));
     assert_eq!(origin.asks(AUTO).1, Does::Open, "whatever was learned");
     assert!(origin.pool.at_once(AUTO, &rules()).is_some());
-    origin.is_told(true);
-    assert_eq!(origin.asks(AUTO).1, Does::Plain, "the server said so");
+    origin.probe_finds(true);
+    assert_eq!(
+        origin.asks(AUTO).1,
+        Does::Plain,
+        "the probe found that only HTTP/1.1 works"
+    );
     assert!(origin.pool.at_once(AUTO, &rules()).is_none());
     assert_eq!(origin.asks(HTTP2).1, Does::Open);
-    tokio::time::advance(FORGET).await;
-    assert_eq!(origin.asks(AUTO).1, Does::Open, "forgotten");
-    origin.is_told(false);
+    tokio::time::advance(TTL).await;
+    assert_eq!(origin.asks(AUTO).1, Does::Open, "expired");
+    origin.probe_finds(false);
     assert_eq!(origin.asks(AUTO).1, Does::Open, "HTTP/1.1 is no better");
     let mut origin = Origin::new();
     origin.pool.found_plain();
-    tokio::time::advance(FORGET).await;
-    assert_eq!(origin.asks(AUTO).1, Does::Dial, "forgotten");
+    tokio::time::advance(TTL).await;
+    assert_eq!(origin.asks(AUTO).1, Does::Dial, "expired");
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_join_a_dial_and_share_what_it_makes() {
+async fn requests_join_a_dial_and_share_its_connection() {
     let mut origin = Origin::new();
     let (mut first, does) = origin.asks(AUTO);
     assert_eq!(does, Does::Dial);
@@ -172,9 +176,9 @@ async fn all_join_a_dial_and_share_what_it_makes() {
     assert_eq!(origin.look(&mut others[8].0), quarter());
 }
 
-/// A dial that began before a socket came says nothing of one that begins now.
+/// A dial that began before a request arrived may fail for reasons that no longer hold.
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_shared_by_those_that_came_before_the_dial() {
+async fn a_failure_is_shared_by_requests_that_arrived_before_the_dial() {
     let mut origin = Origin::new();
     let (mut first, _) = origin.asks(AUTO);
     let mut late: Vec<_> = (0..3).map(|_| origin.asks(AUTO).0).collect();
@@ -189,16 +193,16 @@ async fn a_failure_is_shared_by_those_that_came_before_the_dial() {
     }
 }
 
-/// Each begins one, and none after one of its own time has failed.
+/// Each request begins one dial, and none after a dial that began later than it has failed.
 #[tokio::test(start_paused = true)]
-async fn behind_a_dial_that_hangs_others_begin() {
+async fn further_dials_begin_while_one_hangs() {
     let mut origin = Origin::new();
     let (mut alone, _) = origin.asks(AUTO);
     tokio::time::advance(CONNECT / 2).await;
     assert_eq!(origin.look(&mut alone), Does::Wait);
     let mut origin = Origin::new();
     let mut sockets: Vec<_> = (0..10).map(|_| origin.asks(AUTO).0).collect();
-    for dials in 1..DIALS {
+    for dials in 1..MAX_DIALS {
         assert_eq!(origin.look(&mut sockets[dials - 1]), Does::Wait);
         assert_eq!(origin.look(&mut sockets[dials]), quarter());
         tokio::time::advance(CONNECT / 4).await;
@@ -206,7 +210,7 @@ async fn behind_a_dial_that_hangs_others_begin() {
     }
     tokio::time::advance(CONNECT).await;
     assert_eq!(origin.look(&mut sockets[9]), Does::Wait, "that is enough");
-    // One failure is not all of them, and no reason for the next.
+    // One failure of several dials neither fails a request nor begins another dial.
     let (mut late, does) = origin.asks(AUTO);
     assert_eq!(does, Does::Wait);
     origin.ends(3, failed());
@@ -220,7 +224,7 @@ async fn behind_a_dial_that_hangs_others_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_of_several_dials_decides() {
+async fn the_last_of_several_dials_decides_the_outcome() {
     let mut origin = Origin::new();
     let (_first, _) = origin.asks(AUTO);
     let (mut socket, _) = origin.asks(AUTO);
@@ -228,17 +232,16 @@ async fn the_last_of_several_dials_decides() {
     assert_eq!(origin.look(&mut socket), Does::Dial);
     origin.ends(1, failed());
     assert_eq!(origin.look(&mut socket), Does::Wait, "one is under way");
-    // Made, and taken by somebody else: its end is no failure.
+    // A connection that others have filled does not count as a failure.
     origin.makes(0, &Fake::with(0));
     assert_eq!(origin.look(&mut socket), Does::Dial);
     origin.ends(2, failed());
     assert_eq!(origin.look(&mut socket), Does::Fail);
 }
 
-/// A connection in doubt is in nobody's way, and as good as before once its
-/// server has said a word.
+/// A connection in doubt is ignored until something arrives on it.
 #[tokio::test(start_paused = true)]
-async fn what_is_in_doubt_is_passed_over() {
+async fn connections_in_doubt_are_ignored() {
     let mut origin = Origin::new();
     origin.rules.max_connections = 1;
     let silent = Fake::with(5);
@@ -250,11 +253,14 @@ async fn what_is_in_doubt_is_passed_over() {
     silent.0.doubted.store(0, Ordering::Relaxed);
     assert_eq!(origin.look(&mut socket), Does::Open);
     drop(socket);
-    assert!(origin.dials[0].upgrade().is_none(), "not needed any more");
+    assert!(
+        origin.dials[0].upgrade().is_none(),
+        "aborted, because it is no longer needed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dial_belongs_to_all_that_joined_it() {
+async fn a_dial_belongs_to_all_requests_that_joined_it() {
     let mut origin = Origin::new();
     let (first, _) = origin.asks(AUTO);
     let (mut second, _) = origin.asks(AUTO);
@@ -267,7 +273,7 @@ async fn a_dial_belongs_to_all_that_joined_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dial_learned_holds_for_all_that_joined_it() {
+async fn the_result_of_a_dial_applies_to_all_requests_that_joined_it() {
     let mut origin = Origin::new();
     origin.rules.http1_cache_ttl = Duration::ZERO;
     let (mut first, _) = origin.asks(AUTO);
@@ -280,11 +286,11 @@ async fn what_a_dial_learned_holds_for_all_that_joined_it() {
     assert!(matches!(next, Next::Plain(Some(_))), "the connection");
     let next = origin.pool.next(&mut second, &origin.rules);
     assert!(matches!(next, Next::Plain(None)), "there was one");
-    // ALPN was another.
+    // Its dial has to offer another ALPN.
     assert_eq!(origin.look(&mut third), Does::Dial);
     origin.ends(1, End::Plain(Mutex::default()));
-    assert_eq!(origin.asks(AUTO).1, Does::Dial, "forgotten at once");
-    // Where it is not, the connection is used all the same.
+    assert_eq!(origin.asks(AUTO).1, Does::Dial, "expired at once");
+    // The connection is also used if the result has not expired.
     let mut origin = Origin::new();
     let (mut first, _) = origin.asks(AUTO);
     let (near, _far) = tokio::io::duplex(1);
@@ -295,7 +301,7 @@ async fn what_a_dial_learned_holds_for_all_that_joined_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn full_waits_for_news() {
+async fn a_request_waits_for_a_change_when_all_connections_are_full() {
     let mut origin = Origin::new();
     origin.rules.max_connections = 2;
     let full = [Fake::with(0), Fake::with(0)];
@@ -309,17 +315,17 @@ async fn full_waits_for_news() {
     full[1].0.free.store(1, Ordering::Relaxed);
     assert_eq!(origin.look(&mut socket), Does::Open, "a stream ended");
     assert_eq!(origin.look(&mut socket), Does::Wait);
-    // GOAWAY, the end, ids that ran out: what is over is in nobody's way.
+    // Connections that can open no more streams do not count.
     full[0].0.over.store(1, Ordering::Relaxed);
     assert_eq!(origin.look(&mut socket), Does::Dial);
     assert_eq!(origin.pool.connections().len(), 1);
-    origin.pool.retire(|one| Arc::ptr_eq(&one.0, &full[1].0));
+    origin.pool.remove(|one| Arc::ptr_eq(&one.0, &full[1].0));
     assert_eq!(origin.pool.connections().len(), 0, "by 421");
 }
 
-/// RFC 9113 §6.5.2: it would take none on another connection either.
+/// RFC 9113 §6.5.2: the server would accept none on another connection either.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_no_streams_is_waited_for() {
+async fn requests_wait_for_a_server_that_accepts_no_streams() {
     let mut origin = Origin::new();
     let barred = Fake::with(0);
     barred.0.barred.store(1, Ordering::Relaxed);
@@ -330,10 +336,9 @@ async fn a_server_that_takes_no_streams_is_waited_for() {
     assert_eq!(origin.look(&mut socket), Does::Open);
 }
 
-/// One that ends as soon as it was made is an attempt, not a reason to make
-/// the next.
+/// A connection that ends at once fails the attempt instead of causing another dial.
 #[tokio::test(start_paused = true)]
-async fn what_was_just_made_is_tried_even_if_it_ends_already() {
+async fn a_new_connection_is_used_even_if_it_is_about_to_end() {
     let mut origin = Origin::new();
     let (mut socket, _) = origin.asks(AUTO);
     let ending = Fake::with(1);

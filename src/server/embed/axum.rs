@@ -1,4 +1,4 @@
-//! The extractor for axum: [`WebSocketUpgrade`].
+//! [`WebSocketUpgrade`]: the extractor for axum.
 
 use std::fmt;
 use std::future::Future;
@@ -25,7 +25,7 @@ pub use super::rejection::UpgradeRejection;
 /// The same handler works over the HTTP/1.1 Upgrade and the extended CONNECT of
 /// HTTP/2, under [`Server::serve_service`](crate::Server::serve_service) and under
 /// `axum::serve` or axum-server. Under h2ws's server a `get` route takes both
-/// versions; elsewhere use `any`, or put [`ConnectAsGet`] around the router.
+/// versions; under other servers use `any`, or put [`ConnectAsGet`] around the router.
 ///
 /// # Example
 ///
@@ -93,7 +93,7 @@ impl<F> WebSocketUpgrade<F> {
         self.map(|upgrade| upgrade.protocols(supported))
     }
 
-    /// The subprotocols that the client offers, in the order of its preference.
+    /// The subprotocols that the client offers, in its order of preference.
     pub fn requested_protocols(&self) -> impl Iterator<Item = &str> {
         self.upgrade.requested_protocols()
     }
@@ -113,7 +113,7 @@ impl<F> WebSocketUpgrade<F> {
         self.upgrade.selected_protocol()
     }
 
-    /// Checks the origin of the page that asks (RFC 6455 §10.2).
+    /// Checks the origin of the page that opens the WebSocket (RFC 6455 §10.2).
     ///
     /// # Errors
     ///
@@ -145,8 +145,8 @@ impl<F> WebSocketUpgrade<F> {
         self.map(|upgrade| upgrade.deflate(config))
     }
 
-    /// Calls `callback` if the WebSocket does not open after all: the client went
-    /// away, or a layer replaced the response. Default: the error is logged.
+    /// Calls `callback` if the WebSocket does not open after all, because the client is
+    /// gone or a layer replaced the response. Default: the error is logged.
     pub fn on_failed_upgrade<C: OnFailedUpgrade>(self, callback: C) -> WebSocketUpgrade<C> {
         WebSocketUpgrade {
             upgrade: self.upgrade,
@@ -154,8 +154,8 @@ impl<F> WebSocketUpgrade<F> {
         }
     }
 
-    /// Accepts: returns the response, and runs `callback` with the WebSocket in a task
-    /// of its own once the response has been sent.
+    /// Accepts. Returns the response, and runs `callback` with the WebSocket in a task of
+    /// its own once the response has been sent.
     pub fn on_upgrade<C, Fut>(self, callback: C) -> Response
     where
         C: FnOnce(WebSocket) -> Fut + Send + 'static,
@@ -180,8 +180,7 @@ impl<F> fmt::Debug for WebSocketUpgrade<F> {
     }
 }
 
-/// What to do with a WebSocket that did not open; see
-/// [`WebSocketUpgrade::on_failed_upgrade`].
+/// Handles a WebSocket that did not open; see [`WebSocketUpgrade::on_failed_upgrade`].
 pub trait OnFailedUpgrade: Send + 'static {
     /// Handles the error.
     fn call(self, error: Error);
@@ -204,10 +203,10 @@ impl OnFailedUpgrade for DefaultOnFailedUpgrade {
     }
 }
 
-/// Shows the extended CONNECT of HTTP/2 as GET, so that `get` routes take WebSockets
-/// under a server that is not h2ws's.
+/// Shows the extended CONNECT of HTTP/2 as GET, so that `get` routes accept WebSockets
+/// under other servers than h2ws's.
 ///
-/// It has to see requests before they are routed, so it goes around the router:
+/// It has to see requests before they are routed, so it wraps the router:
 ///
 /// ```
 /// use axum::{Router, ServiceExt, extract::Request};

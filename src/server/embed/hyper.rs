@@ -1,4 +1,4 @@
-//! WebSockets in a service on hyper: [`upgrade`].
+//! WebSockets in a service on hyper: [`upgrade`] and [`WebSocketUpgrade`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use crate::handshake::{
     self, AllowedOrigins, DeflateConfig, HandshakeError, HandshakeKind, ParsedRequest,
     extended_connect,
 };
-use crate::server::WebSocketRequest;
+use crate::server::request::WebSocketRequest;
 use crate::socket::{Agreement, WebSocketConfig};
 
 pub use super::on_websocket::OnWebSocket;
 pub use super::rejection::UpgradeRejection;
 
-/// Makes a WebSocket of a request, with default settings: the response to return,
-/// and the WebSocket that opens once it has been sent.
+/// Accepts a WebSocket request with default settings. Returns the response to send, and
+/// the WebSocket that opens once it has been sent.
 ///
-/// It takes requests of a hyper server over HTTP/1.1 (RFC 6455 §4) and HTTP/2 (RFC
-/// 8441; the server's builder needs `enable_connect_protocol`), and those of
-/// [`Server::serve_service`](crate::Server::serve_service). For subprotocols,
-/// limits and compression, see [`WebSocketUpgrade`].
+/// The request may come from a hyper server over HTTP/1.1 (RFC 6455 §4) or HTTP/2 (RFC
+/// 8441; the server's builder needs `enable_connect_protocol`), or from
+/// [`Server::serve_service`](crate::Server::serve_service). For subprotocols, limits and
+/// compression, see [`WebSocketUpgrade`].
 ///
 /// A hyper server's graceful shutdown does not wait for upgraded connections:
-/// track the tasks that hold them, for instance with `tokio_util`'s `TaskTracker`.
+/// track the tasks that hold them, for example with `tokio_util`'s `TaskTracker`.
 /// [`Server`](crate::Server) waits for them by itself.
 ///
 /// # Errors
 ///
-/// [`UpgradeRejection`] if the request does not ask for a WebSocket or has a fault;
-/// [`UpgradeRejection::to_response`] is the response to return.
+/// [`UpgradeRejection`] if the request is not a WebSocket handshake or is invalid;
+/// [`UpgradeRejection::to_response`] returns the response to send.
 ///
 /// # Example
 ///
@@ -68,9 +68,9 @@ pub fn upgrade<B>(
     Ok(WebSocketUpgrade::from_request(request)?.accept())
 }
 
-/// A WebSocket request that a service was given, before it is accepted.
+/// A WebSocket request that a service received, before it is accepted.
 ///
-/// Dropping it opens nothing; the service answers with a response of its own.
+/// Dropping it opens nothing; the service then returns a response of its own.
 #[must_use = "nothing is opened before `accept`"]
 pub struct WebSocketUpgrade {
     source: Source,
@@ -80,8 +80,8 @@ pub struct WebSocketUpgrade {
 }
 
 enum Source {
-    /// From h2ws's own server: no copy of the bytes, the connection's metrics and
-    /// shutdown apply.
+    /// From h2ws's own server: bytes are not copied, and the connection's metrics and
+    /// graceful shutdown apply.
     Native {
         slot: Slot,
         request: WebSocketRequest,
@@ -144,8 +144,8 @@ impl WebSocketUpgrade {
         }
     }
 
-    /// The subprotocols that the client offers, in the order of its preference
-    /// (RFC 6455 §1.9).
+    /// The subprotocols that the client offers, in its order of preference (RFC 6455
+    /// §1.9).
     pub fn requested_protocols(&self) -> impl Iterator<Item = &str> {
         self.opening().subprotocols.iter().map(String::as_str)
     }
@@ -168,7 +168,7 @@ impl WebSocketUpgrade {
     ///
     /// # Errors
     ///
-    /// If the client did not offer it: it would have to fail the connection (RFC
+    /// If the client did not offer it; the client would have to fail the connection (RFC
     /// 6455 §4.1).
     pub fn set_selected_protocol(&mut self, name: &str) -> Result<(), Error> {
         if !self.requested_protocols().any(|offered| offered == name) {
@@ -185,7 +185,7 @@ impl WebSocketUpgrade {
         self.subprotocol.as_deref()
     }
 
-    /// Checks the origin of the page that asks (RFC 6455 §10.2), as
+    /// Checks the origin of the page that opens the WebSocket (RFC 6455 §10.2), as
     /// [`ServerBuilder::allowed_origins`](crate::server::ServerBuilder::allowed_origins) does
     /// for a whole server.
     ///
@@ -199,7 +199,7 @@ impl WebSocketUpgrade {
     }
 
     /// Replaces the configuration of the WebSocket. Default: the server's, or
-    /// [`WebSocketConfig::default`] under a server that is not h2ws's.
+    /// [`WebSocketConfig::default`] under another server.
     pub fn config(mut self, config: WebSocketConfig) -> Self {
         self.config = Arc::new(config);
         self
@@ -222,23 +222,22 @@ impl WebSocketUpgrade {
     }
 
     /// Negotiates permessage-deflate (RFC 7692) if the client offers it, or with
-    /// `None` does not. Default: the server's setting, or `None` under a server that
-    /// is not h2ws's.
+    /// `None` does not. Default: the server's setting, or `None` under another server.
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
         self.deflate = config.into();
         self
     }
 
-    /// Accepts: the response to return, and the WebSocket that opens once it has been
+    /// Accepts. Returns the response to send, and the WebSocket that opens once it has been
     /// sent.
     ///
-    /// Header fields may be added to the response; its status must stay. Under
-    /// h2ws's own server the handshake's fields are added when it is sent.
+    /// The response may get more header fields, but has to keep its status. Under h2ws's
+    /// own server the handshake's fields are added when it is sent.
     pub fn accept(self) -> (Response<()>, OnWebSocket) {
         match self.source {
             Source::Native { slot, mut request } => {
-                let status = match request.via() {
+                let status = match request.kind() {
                     HandshakeKind::Http1 => StatusCode::SWITCHING_PROTOCOLS,
                     HandshakeKind::Http2 => StatusCode::OK,
                 };
@@ -268,7 +267,7 @@ impl WebSocketUpgrade {
                 };
                 match response {
                     Ok(response) => (response, Opened::hyper(on, self.config, agreement)),
-                    // Nothing but what was offered is agreed, so this does not happen.
+                    // Does not happen, because only what was offered is agreed to.
                     Err(error) => {
                         let mut response = Response::new(());
                         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -296,7 +295,7 @@ fn check(parts: &mut request::Parts) -> Result<ParsedRequest, UpgradeRejection> 
             .map_err(|rejection| UpgradeRejection::handshake(rejection, HandshakeKind::Http1));
     }
     let protocol = parts.extensions.get::<hyper::ext::Protocol>().cloned();
-    // A layer in front of the router may have shown the CONNECT as GET.
+    // A layer in front of the router may have changed CONNECT to GET.
     let method = parts.method.clone();
     if protocol.is_some() && method == Method::GET {
         parts.method = Method::CONNECT;

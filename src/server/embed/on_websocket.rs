@@ -1,4 +1,4 @@
-//! The WebSocket that a response opens: [`OnWebSocket`].
+//! [`OnWebSocket`]: the WebSocket that a response opens.
 
 use std::fmt;
 use std::future::Future;
@@ -15,9 +15,9 @@ use crate::socket::{Agreement, WebSocket, WebSocketConfig};
 
 /// A WebSocket that opens once its response has been sent.
 ///
-/// Await it in a task of its own: the response leaves only after the handler has
+/// Await it in a task of its own, because the response is sent only after the handler has
 /// returned it. Dropping it drops the WebSocket.
-#[must_use = "the WebSocket is dropped with it; await it in a task of its own"]
+#[must_use = "dropping it drops the WebSocket; await it in a task of its own"]
 pub struct OnWebSocket(Kind);
 
 enum Kind {
@@ -59,7 +59,7 @@ impl Future for OnWebSocket {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // The response was not one that opens a WebSocket: a layer replaced it.
+            // Fails if a layer replaced the response by one that opens no WebSocket.
             Kind::Native(socket) => Pin::new(socket)
                 .poll(cx)
                 .map(|socket| socket.unwrap_or(Err(Error::Closed))),

@@ -1,4 +1,4 @@
-//! Why an extractor found no WebSocket request: [`UpgradeRejection`].
+//! [`UpgradeRejection`]: why a request was not extracted as a WebSocket request.
 
 use std::fmt;
 
@@ -8,12 +8,11 @@ use http::{Response, StatusCode};
 
 use crate::handshake::{HandshakeKind, Rejection};
 
-/// A request that cannot become a WebSocket, with the response that says why.
+/// A request that cannot become a WebSocket, with the response that reports the reason.
 ///
-/// The statuses are kept apart as axum does: 400 for a handshake with a fault,
-/// 405 for a wrong method, 426 where the request is not a WebSocket handshake or
-/// the server cannot upgrade its connection, 403 for an origin that is not
-/// allowed.
+/// The statuses are those of axum: 400 for an invalid handshake, 405 for a wrong method,
+/// 426 if the request is not a WebSocket handshake or the server cannot upgrade its
+/// connection, 403 for an origin that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeRejection(Kind);
 
@@ -25,17 +24,17 @@ enum Kind {
 }
 
 impl UpgradeRejection {
-    pub(super) fn handshake(rejection: Rejection, via: HandshakeKind) -> Self {
-        Self(Kind::Handshake(rejection, via))
+    pub(super) fn handshake(rejection: Rejection, kind: HandshakeKind) -> Self {
+        Self(Kind::Handshake(rejection, kind))
     }
 
-    /// The server has not made the connection upgradable: HTTP/1.0, or a server
-    /// without upgrades.
+    /// The server does not offer to upgrade the connection, for example because of
+    /// HTTP/1.0.
     pub(super) fn not_upgradable() -> Self {
         Self(Kind::NotUpgradable)
     }
 
-    /// Another extractor has taken the request.
+    /// Another extractor has taken the request already.
     pub(super) fn extracted() -> Self {
         tracing::warn!(
             "a WebSocket request was extracted twice: use one extractor per handler, and none in its layers"
@@ -47,20 +46,18 @@ impl UpgradeRejection {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match &self.0 {
-            // To an extractor over HTTP/2, too, "not a WebSocket request" is the client's
-            // wrong way to ask, so it has a status of its own.
-            Kind::Handshake(rejection, via) => rejection.status(*via),
+            Kind::Handshake(rejection, kind) => rejection.status(*kind),
             Kind::NotUpgradable => StatusCode::UPGRADE_REQUIRED,
             Kind::Extracted => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    /// The response: a status, the header fields that belong to it, and a line of
-    /// text that holds nothing the client sent.
+    /// Returns the response: a status, the header fields that belong to it, and a line of
+    /// text that contains nothing sent by the client.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
-        if let Kind::Handshake(rejection, via) = &self.0 {
-            return rejection.to_response(*via);
+        if let Kind::Handshake(rejection, kind) = &self.0 {
+            return rejection.to_response(*kind);
         }
         let mut response = Response::new(Bytes::from_static(self.reason().as_bytes()));
         *response.status_mut() = self.status();

@@ -1,15 +1,15 @@
-//! Runs a service for a WebSocket request, and does what its response says.
+//! Passes a WebSocket request to a service, and opens the WebSocket if the response
+//! accepts it.
 
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::Full;
 
 use super::slot::{Accepted, Slot};
 use crate::handshake::{HandshakeKind, extended_connect, headers};
-use crate::server::connection::boxed;
+use crate::server::body::Body;
 use crate::server::http_service;
-use crate::server::serve::{Fallback, ResponseBody};
-use crate::server::{Body, WebSocketRequest};
+use crate::server::request::WebSocketRequest;
+use crate::server::response::text;
+use crate::server::service::{Fallback, ResponseBody};
 
 /// How WebSocket requests are shown to a service; see
 /// [`Server::serve_service`](crate::Server::serve_service).
@@ -29,22 +29,21 @@ impl Default for ServiceOptions {
     }
 }
 
-/// Gives a WebSocket request to a service, and opens it or not, as the response
-/// says.
+/// Passes a WebSocket request to a service.
 pub(in crate::server) async fn route(
     mut upgrade: WebSocketRequest,
     service: Fallback,
     options: ServiceOptions,
 ) {
-    // A panic of the service drops this, and with it the right to answer.
-    let unanswered = upgrade.lend_answer();
-    let via = upgrade.via();
+    // Held here, so that a panic of the service leaves the request unanswered.
+    let unanswered = upgrade.take_unanswered();
+    let kind = upgrade.kind();
     let path = upgrade.uri().clone();
     let mut request = as_request(&mut upgrade, options);
     let slot = Slot::new(upgrade);
     request.extensions_mut().insert(slot.clone());
     let response = http_service::call(&service, request).await;
-    let refusal = match (slot.settle(), opens(response.status(), via)) {
+    let rejection = match (slot.settle(), opens(response.status(), kind)) {
         (Some(accepted), Opens::Yes) => return open(accepted, response).await,
         (None, Opens::Yes | Opens::OtherVersion) => {
             let status = response.status();
@@ -52,7 +51,7 @@ pub(in crate::server) async fn route(
                 path = path.path(), %status,
                 "the service answered a WebSocket request with success but extracted no WebSocket"
             );
-            plain(
+            text(
                 StatusCode::NOT_IMPLEMENTED,
                 "this path does not accept WebSockets\n",
             )
@@ -60,15 +59,15 @@ pub(in crate::server) async fn route(
         (Some(_), Opens::OtherVersion) => {
             let status = response.status();
             tracing::warn!(
-                path = path.path(), %status, ?via,
+                path = path.path(), %status, ?kind,
                 "the response to an accepted WebSocket was given a status that cannot open it"
             );
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
         }
         (_, Opens::No) => response,
     };
     if let Some(unanswered) = unanswered {
-        unanswered.refuse(refusal);
+        unanswered.reject(rejection);
     }
 }
 
@@ -76,12 +75,12 @@ pub(in crate::server) async fn route(
 enum Opens {
     Yes,
     No,
-    /// It would over the other version of HTTP, or is an interim response.
+    /// It would open one over the other version of HTTP, or is an interim response.
     OtherVersion,
 }
 
-fn opens(status: StatusCode, via: HandshakeKind) -> Opens {
-    let opening = match via {
+fn opens(status: StatusCode, kind: HandshakeKind) -> Opens {
+    let opening = match kind {
         HandshakeKind::Http1 => status == StatusCode::SWITCHING_PROTOCOLS,
         HandshakeKind::Http2 => status.is_success(),
     };
@@ -100,15 +99,14 @@ async fn open(accepted: Accepted, response: Response<ResponseBody>) {
         socket,
     } = accepted;
     let mut fields = response.into_parts().0.headers;
-    // What the handshake writes itself, and lengths that layers add.
+    // The handshake writes these itself, and layers may have added a length.
     headers::remove_reserved(&mut fields);
     request.set_response_headers(fields);
-    // A handler that does not wait any more drops the WebSocket.
+    // Fails if the handler no longer waits, which drops the WebSocket.
     let _ = socket.send(request.accept().await);
 }
 
-/// The request as the service sees it; nothing of it is needed to open the
-/// WebSocket.
+/// Returns the request as the service sees it. Opening the WebSocket needs nothing of it.
 fn as_request(upgrade: &mut WebSocketRequest, options: ServiceOptions) -> Request<Body> {
     let (peer, transport) = (upgrade.peer().clone(), upgrade.transport());
     let mut parts = upgrade.take_parts();
@@ -122,10 +120,4 @@ fn as_request(upgrade: &mut WebSocketRequest, options: ServiceOptions) -> Reques
     parts.extensions.insert(transport);
     parts.extensions.insert(peer);
     Request::from_parts(parts, Body::empty())
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
-    let mut response = Response::new(boxed(Full::new(Bytes::from_static(text.as_bytes()))));
-    *response.status_mut() = status;
-    response
 }

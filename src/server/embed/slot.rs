@@ -1,22 +1,22 @@
-//! What ties a service's response to the WebSocket that it opens: [`Slot`].
+//! [`Slot`]: connects a service's response to the WebSocket that it opens.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::server::WebSocketRequest;
+use crate::server::request::WebSocketRequest;
 use crate::socket::WebSocket;
 
 /// A WebSocket request among the extensions of a request to a service.
 ///
-/// The server holds one clone, the request another (extensions have to be
-/// [`Clone`]); whatever the service does with its own, the server can answer.
+/// The server holds one clone and the request another, because extensions have to be
+/// [`Clone`]. Whatever the service does with its clone, the server can answer.
 #[derive(Clone)]
 pub(super) struct Slot(Arc<Mutex<State>>);
 
 enum State {
-    /// Nobody has extracted the request.
+    /// The request has not been extracted.
     Waiting(WebSocketRequest),
     Extracted,
     Accepted(Accepted),
@@ -24,10 +24,10 @@ enum State {
     Over,
 }
 
-/// A request that the service wants to be opened.
+/// A request that a handler has accepted.
 pub(super) struct Accepted {
     pub(super) request: WebSocketRequest,
-    /// Takes the WebSocket to its handler.
+    /// Passes the WebSocket to the handler.
     pub(super) socket: oneshot::Sender<Result<WebSocket, Error>>,
 }
 
@@ -40,7 +40,7 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The request, if nobody has extracted it before.
+    /// Returns the request the first time that it is called.
     pub(super) fn extract(&self) -> Option<WebSocketRequest> {
         let mut state = self.lock();
         match std::mem::replace(&mut *state, State::Extracted) {
@@ -52,7 +52,7 @@ impl Slot {
         }
     }
 
-    /// Asks for the WebSocket to be opened by the service's response.
+    /// Accepts: the service's response opens the WebSocket.
     pub(super) fn accept(
         &self,
         request: WebSocketRequest,
@@ -65,7 +65,7 @@ impl Slot {
         receiver
     }
 
-    /// Ends the slot when the service has answered.
+    /// Closes the slot once the service has answered, and returns what was accepted.
     pub(super) fn settle(&self) -> Option<Accepted> {
         match std::mem::replace(&mut *self.lock(), State::Over) {
             State::Accepted(accepted) => Some(accepted),

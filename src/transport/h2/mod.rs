@@ -29,6 +29,7 @@ mod peer_deadlines;
 mod ping;
 mod read_quota;
 mod recv_memory;
+mod respond;
 mod send_quota;
 mod server;
 mod short_frames;
@@ -36,11 +37,11 @@ mod short_frames;
 pub(crate) use self::body::H2Body;
 pub(crate) use self::client::{H2Client, MAX_STREAMS, Opened};
 pub(crate) use self::fields::are_padded;
-pub(crate) use self::handle::stream::{H2Stream, SendBuf};
+pub(crate) use self::handle::stream::H2Stream;
 pub(crate) use self::handle::{ConnectionHandle, Slot};
 pub(crate) use self::open_error::OpenError;
 pub use self::recv_memory::ProcessBuffer;
-pub(crate) use self::server::{H2Incoming, H2Responder, H2Server, send_head};
+pub(crate) use self::server::{H2Incoming, H2Responder, H2Server};
 
 /// Returns a description of an HTTP/2 error code (RFC 9113 §7).
 pub(crate) fn error_code(code: u32) -> impl std::fmt::Display {

@@ -1,0 +1,65 @@
+//! The settings that all connections of a server share.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig};
+use crate::metrics::Observer;
+use crate::setting::{InvalidSetting, finite, some, time};
+use crate::socket::WebSocketConfig;
+use crate::transport::{TcpConfig, h2::Http2Config, tls::ServerTls};
+
+/// See [`ServerBuilder`](super::ServerBuilder).
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) tls: Option<ServerTls>,
+    pub(super) tcp: TcpConfig,
+    pub(super) http2: Http2Config,
+    pub(super) socket: Arc<WebSocketConfig>,
+    pub(super) deflate: Option<DeflateConfig>,
+    pub(super) extended_connect: bool,
+    pub(super) origins: AllowedOrigins,
+    pub(super) hosts: AllowedHosts,
+    pub(super) handshake_timeout: Duration,
+    pub(super) handler_timeout: Duration,
+    pub(super) max_connections: usize,
+    pub(super) max_connections_per_client: Option<usize>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) observer: Observer,
+}
+
+impl Settings {
+    pub(super) fn validate(&self) -> io::Result<()> {
+        let check = || {
+            self.http2.validate()?;
+            self.socket.validate()?;
+            some("ServerBuilder::max_connections", self.max_connections)?;
+            finite("ServerBuilder::handshake_timeout", self.handshake_timeout)?;
+            time("ServerBuilder::handler_timeout", self.handler_timeout)
+        };
+        let invalid = |error: InvalidSetting| io::Error::new(io::ErrorKind::InvalidInput, error);
+        check().map_err(invalid)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            tcp: TcpConfig::default(),
+            http2: Http2Config::default(),
+            socket: Arc::default(),
+            deflate: None,
+            extended_connect: true,
+            origins: AllowedOrigins::any(),
+            hosts: AllowedHosts::any(),
+            handshake_timeout: Duration::from_secs(20),
+            handler_timeout: Duration::from_secs(15),
+            max_connections: 10_000,
+            max_connections_per_client: None,
+            idle_timeout: Some(Duration::from_secs(300)),
+            observer: Observer::default(),
+        }
+    }
+}
