@@ -89,7 +89,7 @@ fn http1_needs_one_connection_per_socket() {
 fn a_refused_connection_is_a_failure() {
     run(&["bench", "ws://127.0.0.1:1", "--messages=1"])
         .exited(1)
-        .says("cannot connect");
+        .stderr_has("cannot connect");
 }
 
 #[test]

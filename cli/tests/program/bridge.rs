@@ -32,7 +32,7 @@ fn every_transport_to_every_upstream() {
             let url = bridge.localhost();
             let mut connect = h2ws(&[&["connect", &url[..]], connect].concat());
             let ended = run_with(&mut connect, "hello\n");
-            ended.exited(0).says(&format!("open over {carrier} "));
+            ended.exited(0).stderr_has(&format!("open over {carrier} "));
             assert_eq!(ended.stdout, "hello\n", "{to:?} {listen:?}");
         }
     }
@@ -44,16 +44,16 @@ fn tcp_upstreams_require_allowed_origins() {
     let to = format!("tcp://{}", target.local_addr().expect("an address"));
     run(&["bridge", "--to", &to])
         .exited(2)
-        .says("--allow-any-origin");
+        .stderr_has("--allow-any-origin");
     run(&["bridge", "--to", &to, "--allow-origin", "not an origin"])
         .exited(2)
-        .says("--allow-origin");
+        .stderr_has("--allow-origin");
     run(&["bridge", "--to", "tcp://127.0.0.1", "--allow-any-origin"])
         .exited(2)
-        .says("port");
+        .stderr_has("port");
     run(&["bridge", "--to", "gopher://127.0.0.1"])
         .exited(2)
-        .says("gopher://127.0.0.1");
+        .stderr_has("gopher://127.0.0.1");
 
     let bridge = Server::bridge(&[
         "--cleartext",
@@ -63,7 +63,7 @@ fn tcp_upstreams_require_allowed_origins() {
         "https://a.test",
     ]);
     let refused = run(&["connect", &bridge.url, "--origin", "https://b.test"]);
-    refused.exited(1).says("403");
+    refused.exited(1).stderr_has("403");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +143,6 @@ fn an_unreachable_upstream_is_502() {
     for version in ["--http1", "--http2"] {
         run(&["connect", &bridge.url, version])
             .exited(1)
-            .says("502");
+            .stderr_has("502");
     }
 }

@@ -115,16 +115,16 @@ fn syntax_errors_come_first() {
 fn a_missing_file_is_an_error() {
     run(&["bridge", "--config", "/nowhere/bridge.toml", "--check"])
         .exited(2)
-        .says("/nowhere/bridge.toml: No such file");
+        .stderr_has("/nowhere/bridge.toml: No such file");
 }
 
 #[test]
 fn a_file_and_an_upstream_exclude_each_other() {
-    run(&["bridge"]).exited(2).says("--config");
+    run(&["bridge"]).exited(2).stderr_has("--config");
     run(&["bridge", "--config", EXAMPLE, "--to", "ws://a"])
         .exited(2)
-        .says("cannot be used with");
+        .stderr_has("cannot be used with");
     run(&["bridge", "--to", "ws://a", "--check"])
         .exited(2)
-        .says("cannot be used with");
+        .stderr_has("cannot be used with");
 }

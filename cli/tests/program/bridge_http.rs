@@ -13,7 +13,9 @@ use crate::process::{Scratch, Server, h2ws};
 async fn connect(bridge: &Server) -> SendRequest<Bytes> {
     let addr = bridge.url.strip_prefix("ws://").expect("cleartext");
     let addr: SocketAddr = addr.parse().expect("an address");
-    let io = tokio::net::TcpStream::connect(addr).await.expect("there");
+    let io = tokio::net::TcpStream::connect(addr)
+        .await
+        .expect("a connection");
     let (send, connection) = h2::client::handshake(io).await.expect("HTTP/2");
     tokio::spawn(connection);
     send.ready().await.expect("open")
@@ -72,7 +74,7 @@ async fn a_page_and_its_socket_share_one_connection() {
         let back = response.into_body().data().await.expect("open");
         assert_eq!(back.expect("no error"), &b"\x81\x02hi"[..]);
 
-        bridge.running.says("method=GET ");
+        bridge.running.wait_for_stderr("method=GET ");
     }
 }
 
@@ -99,5 +101,5 @@ async fn websockets_only_rejects_plain_requests() {
     let file = files.file("tcp.toml", tcp);
     let checked =
         crate::process::run_with(&mut h2ws(&["bridge", "--config", &file, "--check"]), "");
-    checked.exited(2).says("tcp.toml:");
+    checked.exited(2).stderr_has("tcp.toml:");
 }

@@ -82,7 +82,7 @@ async fn a_reload_applies_to_new_sockets_and_keeps_open_ones() {
         let mut old = open(&client, bridge.url()).await;
         assert_eq!(old.subprotocol(), Some("one"));
         bridge.reload(&to(&two));
-        bridge.server.running.says("reloaded");
+        bridge.server.running.wait_for_stderr("reloaded");
         let mut new = open(&client, bridge.url()).await;
         assert_eq!(new.subprotocol(), Some("two"));
         assert_echo(&mut old, "still").await;
@@ -92,10 +92,10 @@ async fn a_reload_applies_to_new_sockets_and_keeps_open_ones() {
         bridge
             .server
             .running
-            .says("the old configuration stays in use");
-        let said = bridge.server.running.said();
+            .wait_for_stderr("the old configuration stays in use");
+        let stderr = bridge.server.running.stderr_so_far();
         for mistake in ["bridge.toml:3: gopher://a", "bridge.toml:4: unknown key"] {
-            assert!(said.contains(mistake), "{said}");
+            assert!(stderr.contains(mistake), "{stderr}");
         }
         let kept = open(&client, bridge.url()).await;
         assert_eq!(kept.subprotocol(), Some("two"));
@@ -133,7 +133,7 @@ async fn a_reload_loads_the_certificate_again() {
     let renewed = trusting(write());
     assert!(renewed.connect(&bridge.localhost()).await.is_err());
     bridge.running.signal("HUP");
-    bridge.running.says("reloaded");
+    bridge.running.wait_for_stderr("reloaded");
     let mut new = open(&renewed, &bridge.localhost()).await;
     assert_echo(&mut new, "new").await;
     assert_echo(&mut socket, "old").await;
@@ -245,7 +245,11 @@ async fn sockets_are_accepted_during_the_drain_delay() {
             assert_echo(&mut new, "new").await;
             assert_echo(&mut old, "old").await;
             bridge.server.running.signal("TERM");
-            bridge.server.ended().exited(1).says("stopped at once");
+            bridge
+                .server
+                .ended()
+                .exited(1)
+                .stderr_has("stopped at once");
         }
     }
 }
@@ -358,7 +362,14 @@ async fn reloads_and_a_drain_under_load_lose_nothing() {
     for reload in 1..=4 {
         progress().await;
         bridge.reload(&to(if reload % 2 == 0 { &one } else { &two }));
-        let reloads = || bridge.server.running.said().matches("reloaded").count();
+        let reloads = || {
+            bridge
+                .server
+                .running
+                .stderr_so_far()
+                .matches("reloaded")
+                .count()
+        };
         until(|| reloads() == reload).await;
     }
     progress().await;
@@ -378,10 +389,13 @@ fn with_log_format_json_every_line_of_stderr_is_json() {
     let bridge = Server::bridge(&args);
     let taken = bridge.url.replace("wss://", "");
     let failed = run(&[&["bridge", "--listen", &taken][..], &args].concat());
-    failed.exited(1).says("cannot listen");
+    failed.exited(1).stderr_has("cannot listen");
     bridge.running.signal("TERM");
     let ended = bridge.ended();
-    ended.exited(0).says("self-signed").says("draining");
+    ended
+        .exited(0)
+        .stderr_has("self-signed")
+        .stderr_has("draining");
     for line in ended.stderr.lines().chain(failed.stderr.lines()) {
         let line: Value = serde_json::from_str(line).expect(line);
         assert!(line["message"].is_string(), "{line}");
@@ -408,5 +422,5 @@ async fn an_upstream_without_websockets_is_logged_with_its_answer() {
     let _io = answered.await.expect("no panic");
     bridge
         .running
-        .says(&format!("{url} error=\"the server answered 200 OK\""));
+        .wait_for_stderr(&format!("{url} error=\"the server answered 200 OK\""));
 }

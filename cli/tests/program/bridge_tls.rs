@@ -43,7 +43,7 @@ fn upstream_certificates_and_the_bridges_own_come_from_files() {
         by_file(&format!("cacert = \"other.pem\"\n{pair}")),
         by_file("cacert = \"ours.pem\"\n"),
     ] {
-        connect(&bad.url, &[]).exited(1).says("502");
+        connect(&bad.url, &[]).exited(1).stderr_has("502");
     }
 }
 
@@ -91,7 +91,7 @@ fn each_route_has_its_own_trusted_certificates_and_identity() {
     for path in ["unknown", "distrusted", "unshown"] {
         connect(&format!("{}/{path}", bridge.url), &[])
             .exited(1)
-            .says("502");
+            .stderr_has("502");
     }
 }
 
@@ -121,7 +121,7 @@ async fn a_reload_keeps_connections_of_routes_with_own_tls_files() {
     };
     let reloaded = async |times| {
         bridge.running.signal("HUP");
-        until(|| bridge.running.said().matches("reloaded").count() == times).await;
+        until(|| bridge.running.stderr_so_far().matches("reloaded").count() == times).await;
     };
     let client = client(HttpVersion::Http2);
     let mut sockets = vec![open(&client, &bridge.url).await];
@@ -246,8 +246,8 @@ fn several_certificates_are_used_and_errors_have_their_lines() {
         let ended = crate::process::run(&["bridge", "--config", &file, "--check"]);
         ended
             .exited(2)
-            .says(&format!("wrong.toml:{line}: "))
-            .says(what);
+            .stderr_has(&format!("wrong.toml:{line}: "))
+            .stderr_has(what);
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     }
 }

@@ -26,18 +26,18 @@ fn lines_go_out_and_messages_come_back() {
         let ended = connect(url, args, "one\n\nthree: čtyři\n");
         ended
             .exited(0)
-            .says(&format!("open over {carrier} connection"));
+            .stderr_has(&format!("open over {carrier} connection"));
         assert_eq!(ended.stdout, "one\n\nthree: čtyři\n", "{url} {args:?}");
     }
     let https = tls.url.replace("wss://", "https://");
     connect(&https, &["--insecure"], "x")
         .exited(0)
-        .says("HTTP/2");
+        .stderr_has("HTTP/2");
 }
 
 /// Longer than the windows, so it is sent in pieces while the echo is being received.
 #[test]
-fn a_long_line_comes_back_whole() {
+fn a_long_line_is_echoed_in_one_piece() {
     let server = Server::start(&["--cleartext"]);
     let line = "x".repeat(1_000_000) + "\n";
     for version in ["--http1", "--http2"] {
@@ -51,11 +51,11 @@ fn a_long_line_comes_back_whole() {
 fn http1_is_used_for_a_server_without_extended_connect() {
     let server = Server::start(&["--no-extended-connect"]);
     let ended = connect(&server.url, &["--insecure"], "hello\n");
-    ended.exited(0).says("open over HTTP/1.1 connection");
+    ended.exited(0).stderr_has("open over HTTP/1.1 connection");
     assert_eq!(ended.stdout, "hello\n");
     connect(&server.url, &["--insecure", "--http2"], "")
         .exited(1)
-        .says("WebSockets over HTTP/2");
+        .stderr_has("WebSockets over HTTP/2");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_rejection_is_a_failure_with_its_status() {
     let server = Server::start(&["--cleartext", "--allow-origin", "https://ok.example"]);
     for version in ["--http1", "--http2"] {
         let from = |origin| connect(&server.url, &[version, "--origin", origin], "in\n");
-        from("https://evil.example").exited(1).says("403");
+        from("https://evil.example").exited(1).stderr_has("403");
         assert_eq!(from("https://ok.example").exited(0).stdout, "in\n");
     }
 }
@@ -75,7 +75,7 @@ fn the_selected_subprotocol_is_reported() {
         let args = [version, "--subprotocol", "other", "--subprotocol", "chat"];
         connect(&server.url, &args, "")
             .exited(0)
-            .says("subprotocol chat");
+            .stderr_has("subprotocol chat");
     }
 }
 
@@ -91,10 +91,10 @@ fn header_fields_reach_the_server() {
             request.reject(http::StatusCode::UNAUTHORIZED);
         }
     });
-    connect(&url, &[], "").exited(1).says("401");
+    connect(&url, &[], "").exited(1).stderr_has("401");
     connect(&url, &["-H", "X-Token: a: b"], "")
         .exited(0)
-        .says("open over");
+        .stderr_has("open over");
     connect(&url, &["-H", "Sec-WebSocket-Key: mine"], "").exited(2);
 }
 
@@ -122,8 +122,8 @@ fn the_peers_close_code_decides_the_exit_status() {
         };
         connect("done")
             .exited(0)
-            .says("closed by the peer: 1000 because");
-        connect("failed").exited(1).says("code 1011");
+            .stderr_has("closed by the peer: 1000 because");
+        connect("failed").exited(1).stderr_has("code 1011");
         connect("cut").exited(1);
     }
 }
@@ -132,7 +132,7 @@ fn the_peers_close_code_decides_the_exit_status() {
 fn a_refused_connection_is_a_failure() {
     connect("ws://127.0.0.1:1", &[], "")
         .exited(1)
-        .says("cannot connect");
+        .stderr_has("cannot connect");
 }
 
 #[test]
@@ -148,15 +148,15 @@ fn proxies_are_taken_from_the_environment_and_the_command_line() {
     let server = Server::start(&["--cleartext"]);
     with(&[], "ws://origin.test/")
         .exited(1)
-        .says("proxy: cannot connect");
+        .stderr_has("proxy: cannot connect");
     with(&[], &server.url).exited(0);
     with(&["--proxy", closed], &server.url)
         .exited(1)
-        .says("proxy: cannot connect");
+        .stderr_has("proxy: cannot connect");
     with(&["--no-proxy"], &server.url).exited(0);
     with(&["--proxy", "gopher://me:hunter2@a"], &server.url)
         .exited(2)
-        .says("--proxy: ");
+        .stderr_has("--proxy: ");
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn an_untrusted_certificate_is_rejected() {
     let server = Server::start(&[]);
     connect(&server.localhost(), &[], "secret\n")
         .exited(1)
-        .says("certificate")
-        .says("--insecure");
+        .stderr_has("certificate")
+        .stderr_has("--insecure");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn wss_to_a_server_without_tls_suggests_ws() {
     let url = server.url.replace("ws://", "wss://");
     connect(&url, &["--insecure"], "")
         .exited(1)
-        .says("try ws:// instead of wss://");
+        .stderr_has("try ws:// instead of wss://");
     let probed = run(&["probe", "--insecure", &url]);
     probed.exited(1);
     assert!(
@@ -192,7 +192,7 @@ fn an_interrupt_works_while_the_server_does_not_read() {
     let line = "x".repeat(64 << 20) + "\n";
     for version in ["--http1", "--http2"] {
         let running = start_with(&mut h2ws(&["connect", version, &url]), &line);
-        running.says("open over");
+        running.wait_for_stderr("open over");
         // Gives the program time to start sending the line.
         std::thread::sleep(std::time::Duration::from_millis(300));
         running.signal("INT");

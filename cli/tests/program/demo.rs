@@ -50,8 +50,8 @@ fn a_server_that_dies_makes_the_demo_fail() {
     let ended = run(&cut);
     ended
         .exited(1)
-        .says("h2ws: ")
-        .says("of 200 WebSockets failed: ");
+        .stderr_has("h2ws: ")
+        .stderr_has("of 200 WebSockets failed: ");
     assert!(count(&ended.stdout, "messages echoed") < 2000, "{ended:?}");
 
     let ended = run(&[&cut[..], &["--json"]].concat());
@@ -76,9 +76,9 @@ fn too_low_a_file_limit_is_reported_before_anything_is_opened() {
     let ended = Running::start(&mut command).ended();
     ended
         .exited(1)
-        .says("300 WebSockets need about 650 open files, but the limit is 400")
-        .says("ulimit -n 650")
-        .says("--sockets 175");
+        .stderr_has("300 WebSockets need about 650 open files, but the limit is 400")
+        .stderr_has("ulimit -n 650")
+        .stderr_has("--sockets 175");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     let mut command = with_files(400, &["demo", "--sockets", "175"]);
     Running::start(&mut command).ended().exited(0);

@@ -33,7 +33,7 @@ fn bad_usage_exits_2() {
     ];
     for args in wrong {
         let ended = run(args);
-        ended.exited(2).says("--help");
+        ended.exited(2).stderr_has("--help");
         assert_eq!(ended.stdout, "", "{args:?}");
     }
 }
@@ -69,7 +69,7 @@ fn invalid_requests_exit_2() {
     for (args, what) in wrong {
         for command in ["connect", "bench", "probe"] {
             let ended = run(&[&[command], args].concat());
-            ended.exited(2).says(what);
+            ended.exited(2).stderr_has(what);
             assert_eq!(ended.stdout, "", "{args:?}");
         }
     }
@@ -79,7 +79,7 @@ fn invalid_requests_exit_2() {
 fn a_password_in_a_url_is_not_shown() {
     for command in ["connect", "bench"] {
         let ended = run(&[command, "ws://me:hunter2@127.0.0.1:1"]);
-        ended.exited(2).says("user info");
+        ended.exited(2).stderr_has("user info");
         assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
     }
 }
@@ -101,7 +101,7 @@ fn errors_in_values_name_the_option() {
         ("--allow-host", "a/b", "host"),
     ] {
         let ended = run(&["serve", "--cleartext", option, value]);
-        ended.exited(2).says(what).says(option);
+        ended.exited(2).stderr_has(what).stderr_has(option);
     }
 }
 
@@ -135,6 +135,6 @@ fn a_closed_stdout_is_a_failure() {
     ] {
         let mut running = Running::start(&mut h2ws(args));
         running.close_stdout();
-        running.ended().exited(1).says("Broken pipe");
+        running.ended().exited(1).stderr_has("Broken pipe");
     }
 }

@@ -43,7 +43,7 @@ fn errors_name_the_address_and_what_to_try() {
     for (args, says) in table {
         for command in ["connect", "bench"] {
             let ended = run(&[&[command], args].concat());
-            ended.exited(1).says(says);
+            ended.exited(1).stderr_has(says);
             assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         }
     }
@@ -57,7 +57,10 @@ fn the_reason_for_an_invalid_certificate_appears_once() {
     let key = files.file("key.pem", &made.signing_key.serialize_pem());
     let server = Server::start(&["--cert", &cert, "--key", &key]);
     let ended = connect(&server.localhost(), &["--cacert", &cert]);
-    ended.exited(1).says("other.test").says("--insecure");
+    ended
+        .exited(1)
+        .stderr_has("other.test")
+        .stderr_has("--insecure");
     let times = ended
         .stderr
         .matches("certificate not valid for name")
@@ -121,18 +124,18 @@ fn a_server_logs_rejected_certificates() {
     let [ca, _, _] = authority(&files, "ca", "me");
     let logged = |server: Server, act: &dyn Fn(&str)| {
         act(&server.url);
-        server.running.says("h2ws::access: connection");
+        server.running.wait_for_stderr("h2ws::access: connection");
         server.running.signal("TERM");
         server.ended()
     };
     let asks = logged(Server::start(&["--client-ca", &ca]), &|url| {
         connect(url, &["--insecure"]).exited(1);
     });
-    asks.says("closed_by=server closed=refused reason=\"TLS handshake: ");
+    asks.stderr_has("closed_by=server closed=refused reason=\"TLS handshake: ");
     let shows = logged(Server::start(&[]), &|url| {
         connect(url, &["--cacert", &ca]).exited(1);
     });
-    shows.says("closed_by=client closed=refused reason=\"TLS handshake: ");
+    shows.stderr_has("closed_by=client closed=refused reason=\"TLS handshake: ");
 }
 
 fn bench(url: &str, args: &[&str]) -> Ended {
@@ -149,7 +152,7 @@ fn bench_warns_early_about_a_server_that_does_not_echo() {
     for args in [&["--messages", "5"][..], &["--duration", "600"]] {
         bench(&url, args)
             .exited(1)
-            .says("after 2s: no answer; bench needs a server that echoes")
-            .says("2 of 2 WebSockets failed: no answer");
+            .stderr_has("after 2s: no answer; bench needs a server that echoes")
+            .stderr_has("2 of 2 WebSockets failed: no answer");
     }
 }

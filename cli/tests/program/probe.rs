@@ -151,7 +151,7 @@ fn bad_usage_exits_2() {
     ];
     for args in wrong {
         let ended = probe(args);
-        ended.exited(2).says("--help");
+        ended.exited(2).stderr_has("--help");
         assert_eq!(ended.stdout, "", "{args:?}");
     }
 }

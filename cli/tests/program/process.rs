@@ -54,7 +54,7 @@ impl Ended {
     }
 
     #[track_caller]
-    pub(crate) fn says(&self, text: &str) -> &Self {
+    pub(crate) fn stderr_has(&self, text: &str) -> &Self {
         assert!(self.stderr.contains(text), "no {text:?}: {self:?}");
         self
     }
@@ -64,7 +64,7 @@ impl Ended {
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
-    said: Arc<Mutex<String>>,
+    stderr_text: Arc<Mutex<String>>,
     stderr: Option<JoinHandle<()>>,
 }
 
@@ -82,8 +82,8 @@ impl Running {
         let stdout = child.stdout.take().map(BufReader::new);
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         // Always read, because a full pipe would stall the program.
-        let said = Arc::new(Mutex::new(String::new()));
-        let sink = said.clone();
+        let stderr_text = Arc::new(Mutex::new(String::new()));
+        let sink = stderr_text.clone();
         let stderr = thread::spawn(move || {
             let mut line = String::new();
             while stderr.read_line(&mut line).expect("stderr is UTF-8") > 0 {
@@ -92,7 +92,7 @@ impl Running {
             }
         });
         Self {
-            said,
+            stderr_text,
             child,
             stdout,
             stderr: Some(stderr),
@@ -117,15 +117,19 @@ impl Running {
     }
 
     /// Returns stderr so far.
-    pub(crate) fn said(&self) -> String {
-        self.said.lock().expect("no panic").clone()
+    pub(crate) fn stderr_so_far(&self) -> String {
+        self.stderr_text.lock().expect("no panic").clone()
     }
 
     /// Waits until stderr contains `text`.
-    pub(crate) fn says(&self, text: &str) {
+    pub(crate) fn wait_for_stderr(&self, text: &str) {
         let began = Instant::now();
-        while !self.said().contains(text) {
-            assert!(began.elapsed() < HANGS, "no {text:?}: {}", self.said());
+        while !self.stderr_so_far().contains(text) {
+            assert!(
+                began.elapsed() < HANGS,
+                "no {text:?}: {}",
+                self.stderr_so_far()
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -175,7 +179,7 @@ impl Running {
         Ended {
             status,
             stdout: stdout.join().expect("no panic"),
-            stderr: self.said(),
+            stderr: self.stderr_so_far(),
         }
     }
 }

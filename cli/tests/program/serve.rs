@@ -34,7 +34,9 @@ fn a_port_in_use_is_a_failure() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     let ended = run(&["serve", "--cleartext", "--listen", &address]);
-    ended.exited(1).says(&format!("cannot listen on {address}"));
+    ended
+        .exited(1)
+        .stderr_has(&format!("cannot listen on {address}"));
     assert_eq!(ended.stdout, "");
 }
 
@@ -50,7 +52,7 @@ fn running_out_of_files_warns_once_per_second_and_recovers() {
     for _ in 0..100 {
         clients.push(TcpStream::connect(address).expect("the kernel's queue has room"));
     }
-    server.running.says("cannot accept");
+    server.running.wait_for_stderr("cannot accept");
     // The server tries again whenever a connection ends.
     clients.truncate(80);
     for client in clients.drain(..20) {
@@ -60,8 +62,8 @@ fn running_out_of_files_warns_once_per_second_and_recovers() {
     drop(clients);
     let ended = run_with(&mut h2ws(&["connect", &server.url]), "still here\n");
     assert_eq!(ended.exited(0).stdout, "still here\n");
-    let said = server.running.said();
-    let warnings: Vec<_> = said
+    let stderr = server.running.stderr_so_far();
+    let warnings: Vec<_> = stderr
         .lines()
         .filter(|l| l.contains("cannot accept"))
         .collect();
@@ -76,11 +78,11 @@ fn running_out_of_files_warns_once_per_second_and_recovers() {
 #[cfg(unix)]
 #[test]
 fn there_is_a_notice_about_a_self_signed_certificate() {
-    for (args, said) in [(&[][..], true), (&["--cleartext"], false)] {
+    for (args, expected) in [(&[][..], true), (&["--cleartext"], false)] {
         let server = Server::start(args);
         server.running.signal("TERM");
         let ended = server.ended();
-        assert_eq!(ended.stderr.contains("self-signed"), said, "{ended:?}");
+        assert_eq!(ended.stderr.contains("self-signed"), expected, "{ended:?}");
     }
 }
 
@@ -105,7 +107,7 @@ fn certificates_come_from_files_and_secrets_go_to_sslkeylogfile() {
             .env("SSLKEYLOGFILE", &client_keys),
         "trusted\n",
     );
-    ended.exited(0).says("open over HTTP/2 connection");
+    ended.exited(0).stderr_has("open over HTTP/2 connection");
     assert_eq!(ended.stdout, "trusted\n");
     let logged = |path| std::fs::read_to_string(path).expect("a key log");
     let log = logged(&client_keys);
@@ -115,10 +117,10 @@ fn certificates_come_from_files_and_secrets_go_to_sslkeylogfile() {
     let run = |cert: &str, key: &str| run(&[&listen[..], &["--cert", cert, "--key", key]].concat());
     run(&cert, &files.path("nowhere.pem"))
         .exited(1)
-        .says("nowhere.pem");
+        .stderr_has("nowhere.pem");
     run(&files.file("empty.pem", ""), &key)
         .exited(1)
-        .says("empty.pem");
+        .stderr_has("empty.pem");
 }
 
 fn sorted(log: &str) -> Vec<&str> {
@@ -155,7 +157,7 @@ async fn a_second_sigint_stops_at_once() {
         stream.read_exact(&mut close).await.expect("a Close frame");
         assert_eq!((close[0], &close[2..]), (0x88, &1001_u16.to_be_bytes()[..]));
         server.running.signal("INT");
-        server.ended().exited(1).says("stopped at once");
+        server.ended().exited(1).stderr_has("stopped at once");
     }
 }
 

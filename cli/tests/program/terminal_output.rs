@@ -60,13 +60,13 @@ fn is_harmless(text: &str) -> bool {
         .all(|c| !c.is_control() || c == '\n' || c == '\t')
 }
 
-async fn refuses(request: WebSocketRequest) {
+async fn rejects_with_escapes(request: WebSocketRequest) {
     let mut response = http::Response::new(bytes::Bytes::from(format!("{EVIL}\nmore\n")));
     *response.status_mut() = http::StatusCode::FORBIDDEN;
     request.reject_with(response);
 }
 
-async fn says(request: WebSocketRequest) {
+async fn sends_escapes(request: WebSocketRequest) {
     let mut socket = request.accept().await.expect("open");
     let _ = socket.send(Message::text(EVIL)).await;
     let _ = socket.send(Message::binary(EVIL.as_bytes().to_vec())).await;
@@ -79,7 +79,7 @@ async fn says(request: WebSocketRequest) {
 
 #[test]
 fn control_characters_of_a_peer_are_escaped_at_a_terminal() {
-    for (runtime, url) in [server(refuses), server(says)] {
+    for (runtime, url) in [server(rejects_with_escapes), server(sends_escapes)] {
         for version in ["--http1", "--http2"] {
             for command in ["connect", "bench"] {
                 let (shown, status) = shown(&mut h2ws(&[command, &url, version, "--no-proxy"]));
@@ -98,22 +98,22 @@ fn control_characters_of_a_peer_are_escaped_at_a_terminal() {
 
 #[test]
 fn a_pipe_gets_the_bytes_unchanged() {
-    let (_runtime, url) = server(says);
+    let (_runtime, url) = server(sends_escapes);
     let mut command = h2ws(&["connect", &url]);
     // stdin stays open and empty.
     let ended = Running::start(command.stdin(Stdio::piped())).ended();
     assert_eq!(ended.exited(1).stdout, format!("{EVIL}\n{EVIL}\n"));
     assert!(ended.stderr.contains(&EVIL[..20]), "{ended:?}");
-    let (_runtime, url) = server(refuses);
+    let (_runtime, url) = server(rejects_with_escapes);
     let ended = run(&["connect", &url]);
-    ended.exited(1).says(EVIL);
+    ended.exited(1).stderr_has(EVIL);
 }
 
 /// <https://no-color.org>
 #[test]
 fn logs_have_colors_at_a_terminal_unless_no_color_is_set() {
     for (value, has) in [(None, true), (Some(""), true), (Some("1"), false)] {
-        let (_runtime, url) = server(says);
+        let (_runtime, url) = server(sends_escapes);
         let mut command = h2ws(&["connect", &url, "--http2"]);
         command.env_remove("NO_COLOR");
         if let Some(value) = value {
@@ -160,7 +160,7 @@ fn an_interrupted_command_exits_with_128_plus_the_signal() {
         for (signal, status) in [("INT", 130), ("TERM", 143)] {
             let mut running = Running::start(h2ws(args).stdin(Stdio::piped()));
             match ready {
-                Some(text) => running.says(text),
+                Some(text) => running.wait_for_stderr(text),
                 None => running.catches_signals(),
             }
             running.signal(signal);

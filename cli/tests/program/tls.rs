@@ -29,7 +29,7 @@ fn clients_present_certificates_to_servers_that_ask() {
     connect(&required.url, &shown).exited(0);
     connect(&required.url, &["--insecure"])
         .exited(1)
-        .says("CertificateRequired");
+        .stderr_has("CertificateRequired");
     connect(&required.url, &strange).exited(1);
 
     let optional = Server::start(&["--client-ca", &ca, "--client-cert-optional"]);
@@ -59,15 +59,15 @@ fn each_certificate_is_used_for_its_names() {
     connect(&server.localhost(), &["--cacert", &second]).exited(0);
     connect(&server.localhost(), &["--cacert", &first])
         .exited(1)
-        .says("certificate");
+        .stderr_has("certificate");
 
     run(&[
         "serve", "--cert", &first, "--cert", &second, "--key", &first_key,
     ])
     .exited(2)
-    .says("there must be one --key per --cert");
+    .stderr_has("there must be one --key per --cert");
     let crossed = ["serve", "--cert", &first, "--key", &second_key];
-    run(&crossed).exited(1).says("first.pem");
+    run(&crossed).exited(1).stderr_has("first.pem");
 }
 
 #[cfg(unix)]
@@ -85,7 +85,7 @@ async fn sighup_reloads_certificates() {
 
     pair(&files, "server", &["localhost"]);
     server.running.signal("HUP");
-    server.running.says("certificates reloaded");
+    server.running.wait_for_stderr("certificates reloaded");
     connect(&url, &["--cacert", &cert]).exited(0);
     connect(&url, &["--cacert", &old]).exited(1);
 
@@ -94,8 +94,8 @@ async fn sighup_reloads_certificates() {
     server.running.signal("HUP");
     server
         .running
-        .says("not reloaded, the old ones stay in use");
-    server.running.says("server.pem");
+        .wait_for_stderr("not reloaded, the old ones stay in use");
+    server.running.wait_for_stderr("server.pem");
     connect(&url, &["--cacert", &new]).exited(0);
 
     socket
@@ -111,7 +111,7 @@ fn other_hosts_are_answered_421() {
     let server = Server::start(&["--cleartext", "--allow-host", "localhost"]);
     for version in ["--http1", "--http2"] {
         connect(&server.localhost(), &[version]).exited(0);
-        connect(&server.url, &[version]).exited(1).says("421");
+        connect(&server.url, &[version]).exited(1).stderr_has("421");
     }
     run(&["serve", "--allow-host", "http://a"]).exited(2);
 }
@@ -130,7 +130,7 @@ fn a_server_with_a_ca_certificate_is_reported_as_such() {
     let what = "it is a CA certificate (CA:TRUE), not a server's";
     connect(&server.localhost(), &["--cacert", &cert])
         .exited(1)
-        .says(what);
+        .stderr_has(what);
     let probed = run(&["probe", "--cacert", &cert, &server.localhost()]);
     assert!(probed.stdout.contains(what), "{probed:?}");
 }

@@ -33,7 +33,7 @@ fn unread(args: &[&str]) -> Unread {
     stdout.read_line(&mut line).expect("UTF-8");
     let url = line.trim_end().strip_prefix("listening on ");
     Unread {
-        url: url.expect("where it listens").to_owned(),
+        url: url.expect("a URL").to_owned(),
         child,
         stderr,
     }

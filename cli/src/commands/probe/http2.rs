@@ -166,7 +166,7 @@ impl Session<'_> {
     /// Opens and uses three WebSockets. Fails with the reason if there are fewer.
     async fn sockets(&mut self, facts: &mut Facts) -> Result<(), &'static str> {
         let mut first = Socket::new(Place::Socket(1));
-        self.whole(&mut first, Depth::Full, facts).await;
+        self.open_and_use(&mut first, Depth::Full, facts).await;
         let missed = |socket: &Socket| {
             let opening = socket.opening.as_ref();
             opening.is_some_and(|opening| opening.status == StatusCode::BAD_REQUEST)
@@ -175,7 +175,7 @@ impl Session<'_> {
         if missed(&first) && !self.key {
             self.key = true;
             first = Socket::new(Place::Socket(1));
-            self.whole(&mut first, Depth::Full, facts).await;
+            self.open_and_use(&mut first, Depth::Full, facts).await;
         }
         let (works, echoes) = (first.works, matches!(first.echo, Echo::Same(_)));
         facts.http2.sockets.push(first);
@@ -189,7 +189,7 @@ impl Session<'_> {
         let mut second = Socket::new(Place::Socket(2));
         let streams = self.seen.borrow().values(MAX_STREAMS).last();
         if streams.is_some_and(|streams| streams < 2) {
-            self.whole(&mut second, depth, facts).await;
+            self.open_and_use(&mut second, depth, facts).await;
             facts.http2.sockets.push(second);
             return Err("the server allows one stream at a time");
         }
@@ -197,7 +197,7 @@ impl Session<'_> {
         let opened = self.open(&mut second, &mut facts.findings).await;
         // The second stays open while the third is opened and used.
         if let Some((mut carrier, negotiated)) = opened {
-            self.whole(&mut third, depth, facts).await;
+            self.open_and_use(&mut third, depth, facts).await;
             self.talk(
                 &mut second,
                 &mut carrier,
@@ -223,7 +223,7 @@ impl Session<'_> {
         matches!(pong, Ok(Ok(_))) && self.seen.borrow().goaway.is_none()
     }
 
-    async fn whole(&mut self, socket: &mut Socket, depth: Depth, facts: &mut Facts) {
+    async fn open_and_use(&mut self, socket: &mut Socket, depth: Depth, facts: &mut Facts) {
         let findings = &mut facts.findings;
         if let Some((mut carrier, negotiated)) = self.open(socket, findings).await {
             self.talk(socket, &mut carrier, &negotiated, depth, findings)
