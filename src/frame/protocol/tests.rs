@@ -281,11 +281,7 @@ fn a_violation_is_answered_with_its_code_and_ends_the_connection() {
         assert_eq!(end.receive(0x81, b"\xff"), Err(error.clone()));
         assert_eq!(end.protocol.failed(), Some(&error));
         assert!(!end.protocol.has_pending() && !end.protocol.is_open());
-        assert_eq!(
-            end.receive(0x81, b"fine"),
-            Err(error),
-            "refused from now on"
-        );
+        assert_eq!(end.receive(0x81, b"fine"), Err(error), "no longer sent");
         assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
         assert!(end.protocol.owes() && end.write());
         end.wrote(&[(0x88, b"\x03\xeftext message is not UTF-8")]);
@@ -324,8 +320,8 @@ fn an_invalid_close_frame_is_an_error_without_effect() {
     ];
     for mut end in ends() {
         for frame in &frames {
-            let refused = end.close(Some(frame.clone()));
-            assert_eq!(refused, Err(SendError::InvalidCloseFrame));
+            let result = end.close(Some(frame.clone()));
+            assert_eq!(result, Err(SendError::InvalidCloseFrame));
         }
         assert!(end.protocol.is_open());
         end.wrote(&[]);

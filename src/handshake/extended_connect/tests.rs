@@ -97,8 +97,8 @@ fn rfc8441_4_other_protocols_and_plain_connect_are_rejected() {
         "",
         "webtransport",
     ] {
-        let refused = check_request(&good(), Some(protocol));
-        assert_eq!(refused, Err(Rejection::Protocol), "{protocol}");
+        let result = check_request(&good(), Some(protocol));
+        assert_eq!(result, Err(Rejection::Protocol), "{protocol}");
     }
     for protocol in ["websocket", "WebSocket", "WEBSOCKET"] {
         assert!(check_request(&good(), Some(protocol)).is_ok(), "{protocol}");
@@ -269,9 +269,9 @@ fn rfc8441_5_any_2xx_accepts_and_the_accept_is_ignored() {
         assert_eq!(agreed, Ok(Negotiated::default()), "{status}");
     }
     for status in [101, 103, 301, 400, 421, 501] {
-        let refused = check_response(&answer(status), &offer);
+        let result = check_response(&answer(status), &offer);
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(refused, Err(HandshakeError::Status(status)));
+        assert_eq!(result, Err(HandshakeError::Status(status)));
     }
 }
 

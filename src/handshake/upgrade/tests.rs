@@ -317,10 +317,10 @@ fn callers_headers_are_added_and_replace_none() {
 
     headers.insert(HOST, HeaderValue::from_static("b"));
     let reserved = HandshakeError::ReservedHeader(HOST);
-    let refused = request(&target, headers.clone(), &offer, &key()).map(drop);
-    assert_eq!(refused, Err(reserved.clone()));
-    let refused = response(&opening, &Negotiated::default(), headers).map(drop);
-    assert_eq!(refused, Err(reserved));
+    let result = request(&target, headers.clone(), &offer, &key()).map(drop);
+    assert_eq!(result, Err(reserved.clone()));
+    let result = response(&opening, &Negotiated::default(), headers).map(drop);
+    assert_eq!(result, Err(reserved));
 }
 
 proptest! {
