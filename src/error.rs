@@ -345,7 +345,10 @@ mod tests {
         let [above, below] = &chain(&error)[..] else {
             panic!("{:?}", chain(&error));
         };
-        assert!(above.contains("the URL cannot be opened"), "{above}");
+        assert!(
+            above.contains("the URL is not valid for a WebSocket"),
+            "{above}"
+        );
         assert_eq!(below, &UrlError::Port.to_string());
     }
 }

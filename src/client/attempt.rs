@@ -98,7 +98,7 @@ impl Attempt<'_> {
                 let agreed = extended_connect::check_response(&parts, self.offer)?;
                 Ok((Stream::H2(stream), agreed, Response::from_parts(parts, ())))
             }
-            Ok(Opened::Refused(parts, body)) => {
+            Ok(Opened::Rejected(parts, body)) => {
                 let body = Box::pin(self.read_rejection(H2Body::new(body))).await;
                 Err(rejected(parts, body).into())
             }
@@ -156,7 +156,7 @@ impl Attempt<'_> {
                 send_at_once(&mut stream, early).await;
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
-            Ok(H1Answer::Refused(parts, body)) => {
+            Ok(H1Answer::Rejected(parts, body)) => {
                 let body = Box::pin(self.read_rejection(body)).await;
                 Err(rejected(parts, body))
             }

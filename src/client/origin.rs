@@ -49,7 +49,7 @@ impl PooledConnection for H2Client {
     type Slot = Slot;
 
     fn is_usable(&self, silence: Duration) -> bool {
-        !self.is_in_doubt(silence)
+        !self.is_unresponsive(silence)
     }
 
     fn is_over(&self) -> bool {
@@ -220,7 +220,7 @@ impl Origin {
     /// Adds a connection to the pool until it ends.
     fn keep(self: &Arc<Self>, client: H2Client) {
         let (origin, handle) = (Arc::downgrade(self), client.handle().clone());
-        client.tells_of_room(self.changed.clone());
+        client.notify_room(self.changed.clone());
         self.pool().made(client);
         tokio::spawn(async move {
             handle.ended().await;

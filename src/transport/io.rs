@@ -228,7 +228,7 @@ impl IoStream {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         self.check_command()?;
         if self.error.is_none() && (self.unflushed || !self.outgoing.is_empty()) {
-            // While nobody writes, the reader has to send what is buffered.
+            // While no task writes, the reader has to send what is buffered.
             // The error, if any, is kept in `self.error`.
             let _ = self.poll_flush_out(cx);
         }

@@ -93,7 +93,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(loan) = self.0.take() {
-            // Fails if the server's task is gone; then nobody lingers.
+            // Fails if the server's task is gone, and then it does not linger.
             let _ = loan.give_back.send((loan.io, loan.activity));
         }
     }

@@ -33,7 +33,7 @@ pub(crate) enum H1Answer {
     /// 101: the connection now carries the WebSocket.
     Switched(response::Parts, Box<IoStream>),
     /// Any other final response.
-    Refused(response::Parts, Incoming),
+    Rejected(response::Parts, Incoming),
 }
 
 /// Sends an Upgrade request on a dedicated connection. Dropping the future
@@ -51,7 +51,7 @@ pub(crate) fn upgrade(
         drop(head);
         let mut read = BytesMut::new();
         let Some(parts) = switching(&mut io, &mut read).await? else {
-            return Box::pin(refused(prefix::put_back(read.freeze(), io))).await;
+            return Box::pin(rejected(prefix::put_back(read.freeze(), io))).await;
         };
         // Copied, so that the buffer of the response can be freed.
         let early = Bytes::copy_from_slice(&read);
@@ -144,7 +144,7 @@ fn interim(read: &[u8]) -> io::Result<Option<(response::Parts, usize)>> {
 }
 
 /// Lets hyper read a final response.
-async fn refused(io: BoxIo) -> Result<H1Answer, StreamError> {
+async fn rejected(io: BoxIo) -> Result<H1Answer, StreamError> {
     let io: BoxIo = Box::new(RequestSent::new(io));
     let (mut send, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -155,7 +155,7 @@ async fn refused(io: BoxIo) -> Result<H1Answer, StreamError> {
     tokio::spawn(connection);
     let request = Request::new(Empty::<Bytes>::new());
     let (parts, body) = send.send_request(request).await?.into_parts();
-    Ok(H1Answer::Refused(parts, body))
+    Ok(H1Answer::Rejected(parts, body))
 }
 
 /// A connection on which the request was already sent. The request that hyper
@@ -311,7 +311,7 @@ mod tests {
             let answer = format!("{hints}HTTP/1.1 403 Forbidden\r\nX-Why: x\r\n{fields}\r\n{body}");
             for cut in 0..=answer.len() {
                 let (got, _far) = answered(answer.as_bytes(), cut).await;
-                let Ok(H1Answer::Refused(parts, body)) = got else {
+                let Ok(H1Answer::Rejected(parts, body)) = got else {
                     panic!("no rejection, cut at {cut}");
                 };
                 assert_eq!(

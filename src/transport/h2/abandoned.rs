@@ -80,7 +80,7 @@ impl Abandoning {
         }
         incoming.requests.push(request);
         drop(incoming);
-        handle.ask();
+        handle.request_turn();
     }
 
     /// Drops all requests, now and from here on.
@@ -103,15 +103,15 @@ pub(super) struct Awaiting {
 }
 
 /// A stream whose request was sent.
-pub(super) enum Asked {
-    Bare(SendStream<SendBuf>),
+pub(super) enum Requested {
+    HeadOnly(SendStream<SendBuf>),
     /// Bytes follow the request before there is a response.
-    Talking(H2Stream),
+    WithData(H2Stream),
 }
 
 struct Request {
     response: ResponseFuture,
-    stream: Asked,
+    stream: Requested,
     slot: Slot,
 }
 
@@ -120,7 +120,7 @@ impl Awaiting {
         handle: &Arc<ConnectionHandle>,
         abandoning: &Arc<Abandoning>,
         response: ResponseFuture,
-        stream: Asked,
+        stream: Requested,
         slot: Slot,
     ) -> Self {
         Self {
@@ -134,7 +134,9 @@ impl Awaiting {
         }
     }
 
-    pub(super) async fn answer(mut self) -> (Result<Response<RecvStream>, OpenError>, Asked, Slot) {
+    pub(super) async fn answer(
+        mut self,
+    ) -> (Result<Response<RecvStream>, OpenError>, Requested, Slot) {
         let mut interim = 0;
         poll_fn(|cx| {
             let Some(request) = &mut self.request else {
@@ -167,7 +169,7 @@ impl Drop for Awaiting {
             let abandoned = Abandoned {
                 request,
                 since: Instant::now(),
-                asked: false,
+                pinged: false,
                 counted: self.abandoning.clone(),
             };
             self.abandoning.add(abandoned, &self.handle);
@@ -180,7 +182,7 @@ pub(super) struct Abandoned {
     request: Request,
     since: Instant,
     /// A PING was sent after the request.
-    asked: bool,
+    pinged: bool,
     counted: Arc<Abandoning>,
 }
 
@@ -222,7 +224,7 @@ impl Wake for Answered {
     fn wake(self: Arc<Self>) {
         self.is_set.store(true, Ordering::Release);
         if let Some(handle) = self.handle.upgrade() {
-            handle.ask();
+            handle.request_turn();
         }
     }
 }
@@ -246,7 +248,7 @@ impl AbandonedList {
     /// Drops the requests that got a response, and resets those that may be
     /// reset. `written` is whether all requests and resets until now have been
     /// written.
-    pub(super) fn look(
+    pub(super) fn service(
         &mut self,
         handle: &ConnectionHandle,
         pings: &mut Pings,
@@ -275,12 +277,12 @@ impl AbandonedList {
             return;
         }
         if self.ping.take().is_some() {
-            let asked = self.requests.iter().take_while(|one| one.asked).count();
-            let few = asked.min(AT_A_TIME);
+            let pinged = self.requests.iter().take_while(|one| one.pinged).count();
+            let few = pinged.min(AT_A_TIME);
             self.requests.drain(..few);
             if few > 0 {
                 // The next PING follows these resets.
-                return handle.ask();
+                return handle.request_turn();
             }
         }
         let now = Instant::now();
@@ -290,9 +292,9 @@ impl AbandonedList {
             return;
         }
         for one in self.requests.iter_mut().take_while(|one| one.due() <= now) {
-            one.asked = true;
+            one.pinged = true;
         }
-        self.ping = Some(pings.ask(cx, now));
+        self.ping = Some(pings.request(cx, now));
     }
 
     /// Returns when to check again, for a PING that is due.

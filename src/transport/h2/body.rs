@@ -63,7 +63,7 @@ impl H2Body {
     /// If the client waits for 100 (Continue) before it sends the body, returns
     /// a receiver that is notified when the body is first read (RFC 9110
     /// §10.1.1).
-    pub(crate) fn asks(&mut self, headers: &HeaderMap) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn first_read(&mut self, headers: &HeaderMap) -> Option<oneshot::Receiver<()>> {
         let expects = headers.get(EXPECT)?.as_bytes();
         if self.recv.is_end_stream() || !expects.eq_ignore_ascii_case(b"100-continue") {
             return None;

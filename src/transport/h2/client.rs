@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::abandoned::{AbandonedList, Abandoning, Asked, Awaiting};
+use super::abandoned::{AbandonedList, Abandoning, Awaiting, Requested};
 use super::coalescing_io::CoalescingIo;
 use super::driver::{self, Driver};
 use super::end;
@@ -96,7 +96,7 @@ impl Sender {
 /// A response to a request to open a WebSocket.
 pub(crate) enum Opened {
     Accepted(response::Parts, H2Stream),
-    Refused(response::Parts, RecvStream),
+    Rejected(response::Parts, RecvStream),
 }
 
 impl H2Client {
@@ -152,8 +152,8 @@ impl H2Client {
             abandoned: AbandonedList::new(&handle, abandoning.clone()),
             send: Arc::downgrade(&send),
         };
-        let life = Liveness::new(config, idle, Instant::now());
-        let mut driver = Driver::new(connection, handle.clone(), wire.clone(), life, patience);
+        let liveness = Liveness::new(config, idle, Instant::now());
+        let mut driver = Driver::new(connection, handle.clone(), wire.clone(), liveness, patience);
         let span = handle.observed.span.clone();
         let client = Self {
             send,
@@ -218,7 +218,7 @@ impl H2Client {
     /// answer to a PING. A server that is merely slow to respond does not
     /// count. A PING is sent then, and until something is received no stream
     /// should be opened here.
-    pub(crate) fn is_in_doubt(&self, limit: Duration) -> bool {
+    pub(crate) fn is_unresponsive(&self, limit: Duration) -> bool {
         if self.handle.unresponsive.is_suspected() {
             return true;
         }
@@ -232,14 +232,14 @@ impl H2Client {
         in_doubt
     }
 
-    /// As [`is_in_doubt`](Self::is_in_doubt), after the time limit of a request
+    /// As [`is_unresponsive`](Self::is_unresponsive), after the time limit of a request
     /// has passed.
     pub(crate) fn timed_out(&self) {
-        self.is_in_doubt(Duration::ZERO);
+        self.is_unresponsive(Duration::ZERO);
     }
 
     /// Notes that a request is about to be sent.
-    fn asks(&self) {
+    fn note_request(&self) {
         let bytes = self.handle.bytes_received();
         let mut unanswered = self.send.unanswered();
         if unanswered.is_none_or(|unanswered| unanswered.bytes != bytes) {
@@ -270,7 +270,7 @@ impl H2Client {
     /// Sets what to notify when a stream may have become available: one waiter
     /// if a stream has ended, all if the server has changed its limit. To be
     /// called before the first claim.
-    pub(crate) fn tells_of_room(&self, room: Arc<Notify>) {
+    pub(crate) fn notify_room(&self, room: Arc<Notify>) {
         self.handle.slots.notify_room(room);
     }
 
@@ -307,20 +307,20 @@ impl H2Client {
         poll_fn(|cx| send.poll_ready(cx))
             .await
             .map_err(|error| unsent(error.into()))?;
-        self.asks();
+        self.note_request();
         let (response, stream) = send
             .send_request(request, false)
             .map_err(|error| unsent(error.into()))?;
         drop(send);
         let stream = if early.is_empty() {
-            Asked::Bare(stream)
+            Requested::HeadOnly(stream)
         } else {
             // From here on the stream itself frees the slot.
             slot.keep();
             let mut stream = H2Stream::new(self.handle.clone(), stream, None);
             stream.write(|out| out.append(early));
             stream.flush();
-            Asked::Talking(stream)
+            Requested::WithData(stream)
         };
         let awaiting = Awaiting::new(&self.handle, &self.abandoning, response, stream, slot);
         let (response, stream, mut slot) = awaiting.answer().await;
@@ -339,21 +339,21 @@ impl H2Client {
         }
         if parts.status.is_success() {
             let stream = match stream {
-                Asked::Bare(stream) => {
+                Requested::HeadOnly(stream) => {
                     slot.keep();
                     H2Stream::new(self.handle.clone(), stream, body)
                 }
-                Asked::Talking(stream) => {
+                Requested::WithData(stream) => {
                     stream.answered(body);
                     stream
                 }
             };
             return Ok(Opened::Accepted(parts, stream));
         }
-        if let Asked::Talking(stream) = stream {
+        if let Requested::WithData(stream) = stream {
             stream.disown();
         }
-        Ok(Opened::Refused(parts, body))
+        Ok(Opened::Rejected(parts, body))
     }
 }
 
@@ -403,7 +403,7 @@ impl driver::Connection for ClientConnection {
     }
 
     fn look_after_abandoned(&mut self, pings: &mut Pings, cx: &mut Context<'_>, written: bool) {
-        self.abandoned.look(&self.handle, pings, cx, written);
+        self.abandoned.service(&self.handle, pings, cx, written);
     }
 
     fn deadline(&self) -> Option<Instant> {

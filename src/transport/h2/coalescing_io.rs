@@ -87,9 +87,9 @@ impl CoalescingIo {
     }
 
     /// Begins a turn with a new limit of bytes to read.
-    pub(super) fn begin_turn(&self, portion: &mut ReadQuota) {
+    pub(super) fn begin_turn(&self, quota: &mut ReadQuota) {
         let mut state = self.lock();
-        let bytes = portion.bytes(state.received.counts().bytes);
+        let bytes = quota.bytes(state.received.counts().bytes);
         state.io.set_limit(bytes);
     }
 

@@ -33,7 +33,7 @@ use super::send_quota::SendQuota;
 use super::short_frames::ShortFrameBudget;
 use crate::transport::StreamError;
 
-use self::upkeep::{Rings, Timer};
+use self::upkeep::{Purpose, Timer};
 
 /// The connection in `h2`, client or server.
 pub(super) trait Connection {
@@ -76,27 +76,27 @@ pub(super) struct Driver<C> {
     connection: Option<C>,
     handle: Arc<ConnectionHandle>,
     /// The handle as a waker, by which `h2` requests turns.
-    asking: Waker,
+    turn_waker: Waker,
     wire: CoalescingIo,
     /// Streams that have to be serviced.
     listed: Vec<Arc<Shared>>,
     /// Streams that have data to send and were not given the chance.
-    hungry: Vec<Arc<Shared>>,
+    unfed: Vec<Arc<Shared>>,
     /// Streams that have much to send and wait for the quota, in order.
     queue: VecDeque<Arc<Shared>>,
     quota: SendQuota,
     /// Handles of finished streams, kept until `h2` has written what they
     /// queued.
-    retired: Vec<Handles>,
+    finished: Vec<Handles>,
     timers: BinaryHeap<Reverse<Timer>>,
     sleep: Option<Pin<Box<Sleep>>>,
-    portion: ReadQuota,
+    read_quota: ReadQuota,
     budget: ShortFrameBudget,
     pings: Pings,
-    life: Liveness,
+    liveness: Liveness,
     meter: Option<Meter>,
     /// The timer has expired, so something may be due.
-    rang: bool,
+    timer_expired: bool,
     /// The idle connection has begun to end.
     retiring: bool,
     /// Has already yielded before this turn.
@@ -104,7 +104,7 @@ pub(super) struct Driver<C> {
     /// Readers woken since the streams were last given the chance to send.
     woken_readers: usize,
     flood: Flood,
-    prompt: PeerDeadlines,
+    deadlines: PeerDeadlines,
     /// The fault of the peer for which GOAWAY was sent.
     given_up: Option<Fault>,
 }
@@ -115,7 +115,7 @@ impl<C: Connection> Driver<C> {
         mut connection: C,
         handle: Arc<ConnectionHandle>,
         wire: CoalescingIo,
-        life: Liveness,
+        liveness: Liveness,
         handshake: Duration,
     ) -> Self {
         let pings = Pings::new(connection.ping_pong());
@@ -123,26 +123,26 @@ impl<C: Connection> Driver<C> {
         Self {
             connection: Some(connection),
             meter: Meter::new(&handle),
-            asking: Waker::from(handle.clone()),
+            turn_waker: Waker::from(handle.clone()),
             handle,
             wire,
             listed: Vec::new(),
-            hungry: Vec::new(),
+            unfed: Vec::new(),
             queue: VecDeque::new(),
             quota: SendQuota::default(),
-            retired: Vec::new(),
+            finished: Vec::new(),
             timers: BinaryHeap::new(),
             sleep: None,
-            portion: ReadQuota::new(),
+            read_quota: ReadQuota::new(),
             budget: ShortFrameBudget::new(),
             pings,
-            life,
-            rang: false,
+            liveness,
+            timer_expired: false,
             retiring: false,
             yielded: false,
             woken_readers: 0,
             flood,
-            prompt: PeerDeadlines::new(handshake),
+            deadlines: PeerDeadlines::new(handshake),
             given_up: None,
         }
     }
@@ -153,10 +153,10 @@ impl<C: Connection> Driver<C> {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.handle.take(&mut self.listed);
-        if self.makes_way(cx) {
+        if self.yields(cx) {
             return Poll::Pending;
         }
-        self.wire.begin_turn(&mut self.portion);
+        self.wire.begin_turn(&mut self.read_quota);
         self.expire();
         if self.wire.is_blocked() {
             let _ = self.wire.poll_flush_now(cx)?;
@@ -166,9 +166,9 @@ impl<C: Connection> Driver<C> {
         let writing = !self.wire.is_blocked();
         self.service(writing);
         let connection = self.connection.as_mut().ok_or(Error::Ended)?;
-        self.handle.answers();
-        let mut asking = Context::from_waker(&self.asking);
-        if let Poll::Ready(result) = connection.poll_connection(&mut asking) {
+        self.handle.clear_request();
+        let mut turn_waker = Context::from_waker(&self.turn_waker);
+        if let Poll::Ready(result) = connection.poll_connection(&mut turn_waker) {
             return Poll::Ready(match (result, self.given_up) {
                 (Ok(()), Some(fault)) => Err(Error::Peer(fault)),
                 (result, _) => result.map_err(|error| self.ended(error)),
@@ -176,23 +176,23 @@ impl<C: Connection> Driver<C> {
         }
         if writing {
             // Written by now, or lost with the connection.
-            self.retired.clear();
+            self.finished.clear();
         }
         let (received, sent) = self.wire.counts();
         let dry = !self.wire.is_blocked();
-        self.quota.look(&received, &sent, dry);
+        self.quota.update(&received, &sent, dry);
         // Delivers what was read. What the WebSockets write meanwhile, on
         // another core, is for the next turn.
         self.handle.take(&mut self.listed);
         self.service(false);
-        self.relieve();
+        self.enforce_memory_limits();
         if let (Some(took), Some(meter)) = (self.pings.poll(cx), &self.meter) {
             meter.round_trip(took);
         }
         if self.handle.unresponsive.take_ping() {
             let now = Instant::now();
-            self.pings.ask(cx, now);
-            self.life.asked(now, &self.wire.counts().0);
+            self.pings.request(cx, now);
+            self.liveness.ping_sent(now, &self.wire.counts().0);
         }
         if self.budget.poll(&mut self.pings, cx) {
             cx.waker().wake_by_ref();
@@ -206,14 +206,14 @@ impl<C: Connection> Driver<C> {
         }
         let _ = self.wire.poll_flush_now(cx)?;
         self.check_peer(cx)?;
-        if std::mem::take(&mut self.rang) {
+        if std::mem::take(&mut self.timer_expired) {
             self.check_life(cx)?;
         }
-        self.arm(cx);
-        let hungry = !self.hungry.is_empty() && !self.budget.is_holding();
+        self.set_timer(cx);
+        let unfed = !self.unfed.is_empty() && !self.budget.is_holding();
         // After the last flush `h2` may be able to write more.
         let queue = self.serves_queue() || (!dry && !self.queue.is_empty());
-        let more = hungry || queue || !self.retired.is_empty();
+        let more = unfed || queue || !self.finished.is_empty();
         if self.wire.turn_is_used_up() || (more && !self.wire.is_blocked()) {
             cx.waker().wake_by_ref();
         }
@@ -236,13 +236,13 @@ impl<C: Connection> Driver<C> {
     /// Yields once to the runtime if tasks may be about to write, so that their
     /// messages are sent together. Once all readers that were woken last have
     /// replied, none is: a single request and its reply are not delayed.
-    fn makes_way(&mut self, cx: &mut Context<'_>) -> bool {
+    fn yields(&mut self, cx: &mut Context<'_>) -> bool {
         let queue = if self.serves_queue() {
             self.queue.len()
         } else {
             0
         };
-        let writers = self.listed.len() + self.hungry.len() + queue;
+        let writers = self.listed.len() + self.unfed.len() + queue;
         let all_answered = self.woken_readers > 0 && writers >= self.woken_readers;
         if writers == 0 || all_answered || self.yielded {
             self.yielded = false;
@@ -263,7 +263,7 @@ impl<C: Connection> Driver<C> {
     fn service(&mut self, feed: bool) {
         if feed {
             self.woken_readers = 0;
-            self.listed.append(&mut self.hungry);
+            self.listed.append(&mut self.unfed);
             // Each at most once, even if it sends little.
             for _ in 0..self.queue.len() {
                 if !self.quota.has_room() {
@@ -272,44 +272,44 @@ impl<C: Connection> Driver<C> {
                 if let Some(stream) = self.queue.pop_front() {
                     stream.dequeue();
                     self.quota.queues(self.queue.len());
-                    self.look_at(stream, feed);
+                    self.service_one(stream, feed);
                 }
             }
         }
         let mut listed = std::mem::take(&mut self.listed);
         for stream in listed.drain(..) {
-            self.look_at(stream, feed);
+            self.service_one(stream, feed);
         }
         self.listed = listed;
     }
 
-    fn look_at(&mut self, stream: Arc<Shared>, feed: bool) {
+    fn service_one(&mut self, stream: Arc<Shared>, feed: bool) {
         let bounds = feed.then_some(Bounds {
             budget: &mut self.budget,
             quota: &mut self.quota,
         });
         let Serviced {
             over,
-            hungry,
+            unfed,
             queues,
             woke_reader,
             until,
         } = stream.service(bounds);
         if woke_reader {
             self.woken_readers += 1;
-            let first = stream.mark(self.portion.round());
-            self.portion.woke_reader(first);
+            let first = stream.mark(self.read_quota.round());
+            self.read_quota.woke_reader(first);
         }
-        self.retired.extend(over);
+        self.finished.extend(over);
         if let Some(at) = until {
             self.timers.push(Reverse(Timer {
                 at,
                 stream: stream.clone(),
-                rings: Rings::Finish,
+                purpose: Purpose::Finish,
             }));
         }
-        if hungry {
-            self.hungry.push(stream);
+        if unfed {
+            self.unfed.push(stream);
         } else if queues && stream.enqueue() {
             self.enqueue(stream);
         }
@@ -360,7 +360,7 @@ impl<C> Drop for Driver<C> {
         self.wire.hang_up();
         self.handle.take(&mut self.listed);
         let mut streams = std::mem::take(&mut self.listed);
-        streams.append(&mut self.hungry);
+        streams.append(&mut self.unfed);
         streams.extend(self.queue.drain(..));
         for stream in &streams {
             stream.service(None);

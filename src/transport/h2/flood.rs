@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn each_flood_is_over_after_some_thousand_frames() {
+    fn each_flood_exceeds_the_credit_after_some_thousand_frames() {
         let nothing = |_: &mut FrameCounts| {};
         let floods: [(&str, Frames, Frames); 10] = [
             ("PING", |r| r.idle += 1, |_| {}),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_messages_is_never_a_flood() {
+    fn frames_that_carry_messages_are_never_a_flood() {
         let uses: [(&str, Frames, Frames); 4] = [
             (
                 "an echo with two WINDOW_UPDATEs per message",
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_answered_streams_may_be_reset_at_once_as_were_open() {
+    fn all_open_streams_that_got_their_response_may_be_reset_at_once() {
         let mut flood = Flood::new(STREAMS, Instant::now());
         let (mut received, mut sent) = (FrameCounts::default(), FrameCounts::default());
         sent.headers = 100 * STREAMS;
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn time_pays_for_what_comes_slowly() {
+    fn slow_frames_are_paid_for_by_time() {
         let start = Instant::now();
         let mut flood = Flood::new(STREAMS, start);
         flood.owed = CREDIT + 10 * PER_SECOND;

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn another_limit_is_announced_wherever_the_frame_is_cut() {
+    fn the_announced_limit_is_replaced_wherever_the_frame_is_split() {
         for preface in [0, 24] {
             let mut sent = vec![b'P'; preface];
             sent.extend([0, 0, 18, 4, 0, 0, 0, 0, 0]);

@@ -20,9 +20,9 @@ const STEPS: u32 = 4;
 /// The action to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    GoOn,
+    Continue,
     /// Nothing was received for an interval: send a PING.
-    Ask,
+    SendPing,
     /// A PING was sent and nothing was received in time.
     Dead,
     /// Unused for the idle time.
@@ -43,7 +43,7 @@ struct KeepAlive {
     /// Bytes received at the last check.
     bytes: u64,
     /// Deadline for the peer's answer, while a PING is outstanding.
-    patience: Option<Instant>,
+    answer_by: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Liveness {
                 timeout: config.keep_alive_timeout,
                 at: now.checked_add(interval)?,
                 bytes: 0,
-                patience: None,
+                answer_by: None,
             })
         });
         let idle = idle.and_then(|time| {
@@ -89,59 +89,59 @@ impl Liveness {
 
     /// Notes that a PING was sent for another reason. Its answer is required
     /// just as that of a keep-alive PING.
-    pub(super) fn asked(&mut self, now: Instant, received: &FrameCounts) {
+    pub(super) fn ping_sent(&mut self, now: Instant, received: &FrameCounts) {
         if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.asked(now, received);
+            keep_alive.ping_sent(now, received);
         }
     }
 
     /// Checks a connection by what was `received` so far; `used` is whether it
     /// has streams.
-    pub(super) fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
+    pub(super) fn check(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
         if let Some(idle) = &mut self.idle
             && idle.at <= now
-            && idle.look(now, received, used)
+            && idle.check(now, received, used)
         {
             return Verdict::Idle;
         }
         match &mut self.keep_alive {
-            Some(keep_alive) if keep_alive.at <= now => keep_alive.look(now, received, used),
-            _ => Verdict::GoOn,
+            Some(keep_alive) if keep_alive.at <= now => keep_alive.check(now, received, used),
+            _ => Verdict::Continue,
         }
     }
 }
 
 impl KeepAlive {
-    fn asked(&mut self, now: Instant, received: &FrameCounts) {
-        if self.patience.is_none() {
+    fn ping_sent(&mut self, now: Instant, received: &FrameCounts) {
+        if self.answer_by.is_none() {
             let end = later(now, self.timeout);
             self.bytes = received.bytes;
-            self.patience = Some(end);
+            self.answer_by = Some(end);
             self.at = self.at.min(end);
         }
     }
 
-    fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
+    fn check(&mut self, now: Instant, received: &FrameCounts, used: bool) -> Verdict {
         let silent = received.bytes == self.bytes;
         self.bytes = received.bytes;
         let next = later(now, self.interval);
-        let (verdict, patience) = match self.patience {
-            _ if !silent => (Verdict::GoOn, None),
-            None if !used => (Verdict::GoOn, None),
-            None => (Verdict::Ask, Some(later(now, self.timeout))),
+        let (verdict, answer_by) = match self.answer_by {
+            _ if !silent => (Verdict::Continue, None),
+            None if !used => (Verdict::Continue, None),
+            None => (Verdict::SendPing, Some(later(now, self.timeout))),
             Some(end) if end <= now => return Verdict::Dead,
             // The answer may come at any time; the next period of silence is
             // measured from about then.
-            waiting => (Verdict::GoOn, waiting),
+            waiting => (Verdict::Continue, waiting),
         };
-        self.patience = patience;
-        self.at = patience.map_or(next, |end| end.min(next));
+        self.answer_by = answer_by;
+        self.at = answer_by.map_or(next, |end| end.min(next));
         verdict
     }
 }
 
 impl Idle {
-    fn look(&mut self, now: Instant, received: &FrameCounts, used: bool) -> bool {
+    fn check(&mut self, now: Instant, received: &FrameCounts, used: bool) -> bool {
         let quiet = !used && received.headers == self.headers;
         self.headers = received.headers;
         self.at = later(now, self.step);
@@ -178,28 +178,28 @@ mod tests {
     #[test]
     fn a_silent_peer_gets_a_ping_and_is_then_dead() {
         let start = Instant::now();
-        let mut life = keep_alive(start);
-        let at = |life: &mut Liveness, second: u32, bytes| {
-            life.look(start + second * SECOND, &counts(bytes, 0), true)
+        let mut liveness = keep_alive(start);
+        let at = |liveness: &mut Liveness, second: u32, bytes| {
+            liveness.check(start + second * SECOND, &counts(bytes, 0), true)
         };
-        assert_eq!(at(&mut life, 9, 0), Verdict::GoOn);
-        assert_eq!(at(&mut life, 10, 100), Verdict::GoOn);
-        assert_eq!(at(&mut life, 20, 100), Verdict::Ask);
-        assert_eq!(life.deadline(), Some(start + 25 * SECOND));
-        assert_eq!(at(&mut life, 24, 100), Verdict::GoOn);
+        assert_eq!(at(&mut liveness, 9, 0), Verdict::Continue);
+        assert_eq!(at(&mut liveness, 10, 100), Verdict::Continue);
+        assert_eq!(at(&mut liveness, 20, 100), Verdict::SendPing);
+        assert_eq!(liveness.deadline(), Some(start + 25 * SECOND));
+        assert_eq!(at(&mut liveness, 24, 100), Verdict::Continue);
         // Any byte counts, whether or not it belongs to the answer.
-        assert_eq!(at(&mut life, 25, 117), Verdict::GoOn);
-        assert_eq!(at(&mut life, 35, 117), Verdict::Ask);
-        assert_eq!(at(&mut life, 40, 117), Verdict::Dead);
+        assert_eq!(at(&mut liveness, 25, 117), Verdict::Continue);
+        assert_eq!(at(&mut liveness, 35, 117), Verdict::SendPing);
+        assert_eq!(at(&mut liveness, 40, 117), Verdict::Dead);
     }
 
     #[test]
     fn no_ping_is_sent_without_streams() {
         let start = Instant::now();
-        let mut life = keep_alive(start);
+        let mut liveness = keep_alive(start);
         for step in 1..10 {
             let now = start + step * 10 * SECOND;
-            assert_eq!(life.look(now, &counts(0, 0), false), Verdict::GoOn);
+            assert_eq!(liveness.check(now, &counts(0, 0), false), Verdict::Continue);
         }
     }
 
@@ -208,50 +208,53 @@ mod tests {
     #[test]
     fn an_outstanding_ping_must_be_answered_even_if_all_streams_end() {
         let start = Instant::now();
-        let mut life = keep_alive(start);
-        let at = |life: &mut Liveness, second: u32, used| {
-            life.look(start + second * SECOND, &counts(0, 0), used)
+        let mut liveness = keep_alive(start);
+        let at = |liveness: &mut Liveness, second: u32, used| {
+            liveness.check(start + second * SECOND, &counts(0, 0), used)
         };
-        assert_eq!(at(&mut life, 10, true), Verdict::Ask);
-        assert_eq!(at(&mut life, 15, false), Verdict::Dead);
+        assert_eq!(at(&mut liveness, 10, true), Verdict::SendPing);
+        assert_eq!(at(&mut liveness, 15, false), Verdict::Dead);
         // A PING for another reason, without streams, between two checks.
-        let mut life = keep_alive(start);
-        life.asked(start + 2 * SECOND, &counts(0, 0));
-        assert_eq!(life.deadline(), Some(start + 7 * SECOND));
-        life.asked(start + 4 * SECOND, &counts(0, 0));
-        assert_eq!(at(&mut life, 7, false), Verdict::Dead);
-        let mut life = keep_alive(start);
-        life.asked(start + 2 * SECOND, &counts(50, 0));
-        let answered = life.look(start + 7 * SECOND, &counts(67, 0), false);
-        assert_eq!(answered, Verdict::GoOn);
-        assert_eq!(life.deadline(), Some(start + 17 * SECOND));
+        let mut liveness = keep_alive(start);
+        liveness.ping_sent(start + 2 * SECOND, &counts(0, 0));
+        assert_eq!(liveness.deadline(), Some(start + 7 * SECOND));
+        liveness.ping_sent(start + 4 * SECOND, &counts(0, 0));
+        assert_eq!(at(&mut liveness, 7, false), Verdict::Dead);
+        let mut liveness = keep_alive(start);
+        liveness.ping_sent(start + 2 * SECOND, &counts(50, 0));
+        let answered = liveness.check(start + 7 * SECOND, &counts(67, 0), false);
+        assert_eq!(answered, Verdict::Continue);
+        assert_eq!(liveness.deadline(), Some(start + 17 * SECOND));
     }
 
     #[test]
     fn none_and_huge_intervals_turn_it_off() {
         let config = Http2Config::default().keep_alive_interval(None);
-        let mut life = Liveness::new(&config, None, Instant::now());
-        assert_eq!(life.deadline(), None);
+        let mut liveness = Liveness::new(&config, None, Instant::now());
+        assert_eq!(liveness.deadline(), None);
         let later = Instant::now() + 100_000 * SECOND;
-        assert_eq!(life.look(later, &counts(0, 0), false), Verdict::GoOn);
+        assert_eq!(
+            liveness.check(later, &counts(0, 0), false),
+            Verdict::Continue
+        );
         // Too far in the future for the clock.
         let config = config.keep_alive_interval(Duration::MAX);
-        let life = Liveness::new(&config, Some(Duration::MAX), Instant::now());
-        assert!(life.deadline().is_none_or(|at| at > later));
+        let liveness = Liveness::new(&config, Some(Duration::MAX), Instant::now());
+        assert!(liveness.deadline().is_none_or(|at| at > later));
     }
 
     #[test]
     fn an_unused_connection_lives_for_the_idle_time_and_one_step() {
         let start = Instant::now();
         let config = Http2Config::default().keep_alive_interval(None);
-        let mut life = Liveness::new(&config, Some(8 * SECOND), start);
+        let mut liveness = Liveness::new(&config, Some(8 * SECOND), start);
         let mut verdicts = (1..=10).map(|step| {
             // A request and its response pass unnoticed within step 3.
             let headers = u64::from(step >= 3);
             let used = step < 2;
-            life.look(start + step * 2 * SECOND, &counts(0, headers), used)
+            liveness.check(start + step * 2 * SECOND, &counts(0, headers), used)
         });
-        assert!(verdicts.by_ref().take(7).all(|v| v == Verdict::GoOn));
+        assert!(verdicts.by_ref().take(7).all(|v| v == Verdict::Continue));
         assert_eq!(verdicts.next(), Some(Verdict::Idle));
     }
 
@@ -259,10 +262,10 @@ mod tests {
     fn a_used_connection_is_never_idle() {
         let start = Instant::now();
         let config = Http2Config::default().keep_alive_interval(None);
-        let mut life = Liveness::new(&config, Some(SECOND), start);
+        let mut liveness = Liveness::new(&config, Some(SECOND), start);
         for step in 1..100 {
             let now = start + step * SECOND;
-            assert_eq!(life.look(now, &counts(0, 0), true), Verdict::GoOn);
+            assert_eq!(liveness.check(now, &counts(0, 0), true), Verdict::Continue);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::metrics::{ConnectionEnd, ConnectionTraffic};
 
 pub(super) struct Meter {
     handle: Arc<ConnectionHandle>,
-    told: ConnectionTraffic,
+    reported: ConnectionTraffic,
     end: ConnectionEnd,
 }
 
@@ -23,7 +23,7 @@ impl Meter {
             .tell(|m| m.connection_opened(&observed.info));
         observed.observer.is_on().then(|| Self {
             handle: handle.clone(),
-            told: ConnectionTraffic::default(),
+            reported: ConnectionTraffic::default(),
             end: ConnectionEnd::Cut,
         })
     }
@@ -47,9 +47,9 @@ impl Meter {
             goaways_sent: sent.goaways,
             goaways_received: received.goaways,
         };
-        if now != self.told {
-            let traffic = now.since(&self.told);
-            self.told = now;
+        if now != self.reported {
+            let traffic = now.since(&self.reported);
+            self.reported = now;
             let observed = self.handle.observed();
             observed
                 .observer

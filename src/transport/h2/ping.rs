@@ -42,7 +42,7 @@ impl Pings {
     /// Sends a PING, or schedules one if another is outstanding. Returns its
     /// number: [`is_answered`](Self::is_answered) for that number means that
     /// the peer has read all that was sent before this call.
-    pub(super) fn ask(&mut self, cx: &mut Context<'_>, now: Instant) -> u64 {
+    pub(super) fn request(&mut self, cx: &mut Context<'_>, now: Instant) -> u64 {
         if self.under_way.is_some() {
             self.again = true;
             return self.sent + 1;

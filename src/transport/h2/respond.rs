@@ -39,7 +39,7 @@ impl H2Incoming {
         let (body, mut respond, handle) = responder.into_parts();
         let is_head = parts.method == Method::HEAD;
         let mut body = H2Body::of_request(body, &parts.headers, &handle);
-        let mut waits_for_continue = body.asks(&parts.headers);
+        let mut waits_for_continue = body.first_read(&parts.headers);
         let mut response = pin!(service(Request::from_parts(parts, body)));
         let response = loop {
             tokio::select! {

@@ -70,14 +70,14 @@ impl SendQuota {
 
     /// Updates the quota by what was sent. `drained` is whether `h2` has
     /// written everything it may.
-    pub(super) fn look(&mut self, received: &FrameCounts, sent: &FrameCounts, dry: bool) {
+    pub(super) fn update(&mut self, received: &FrameCounts, sent: &FrameCounts, drained: bool) {
         let left = sent.data_bytes - self.sent;
         self.sent = sent.data_bytes;
         self.handed = match usize::try_from(left) {
             Ok(left) => self.handed.saturating_sub(left),
             Err(_) => 0,
         };
-        if dry && INITIAL_WINDOW + received.window > sent.data_bytes {
+        if drained && INITIAL_WINDOW + received.window > sent.data_bytes {
             self.handed = 0;
         }
     }
@@ -118,31 +118,31 @@ mod tests {
     #[test]
     fn sent_bytes_make_room() {
         let mut quota = full();
-        quota.look(&received(1 << 30), &sent(0), false);
+        quota.update(&received(1 << 30), &sent(0), false);
         assert!(!quota.has_room());
-        quota.look(&received(1 << 30), &sent(1), false);
+        quota.update(&received(1 << 30), &sent(1), false);
         assert!(quota.has_room());
         quota.hand(1);
-        quota.look(&received(1 << 30), &sent(1), false);
+        quota.update(&received(1 << 30), &sent(1), false);
         assert!(!quota.has_room(), "bytes make room only once");
     }
 
     #[test]
     fn bytes_blocked_by_stream_windows_stop_counting_once_h2_is_drained() {
         let mut quota = full();
-        quota.look(&received(1 << 30), &sent(0), true);
+        quota.update(&received(1 << 30), &sent(0), true);
         assert_eq!(quota.handed, 0);
     }
 
     #[test]
     fn while_the_connection_window_is_closed_only_sent_bytes_make_room() {
         let mut quota = full();
-        quota.look(&received(0), &sent(INITIAL_WINDOW), true);
+        quota.update(&received(0), &sent(INITIAL_WINDOW), true);
         assert_eq!(quota.handed, QUOTA - INITIAL_WINDOW as usize);
         quota.hand(INITIAL_WINDOW as usize);
-        quota.look(&received(10), &sent(INITIAL_WINDOW + 10), true);
+        quota.update(&received(10), &sent(INITIAL_WINDOW + 10), true);
         assert_eq!(quota.handed, QUOTA - 10);
-        quota.look(&received(11), &sent(INITIAL_WINDOW + 10), true);
+        quota.update(&received(11), &sent(INITIAL_WINDOW + 10), true);
         assert_eq!(quota.handed, 0, "the window is open and nothing was sent");
     }
 

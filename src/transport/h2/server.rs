@@ -32,7 +32,7 @@ pub(crate) struct H2Server {
     connection: Connection<CoalescingIo, SendBuf>,
     wire: CoalescingIo,
     handle: Arc<ConnectionHandle>,
-    life: Liveness,
+    liveness: Liveness,
     patience: Duration,
     max_streams: u32,
 }
@@ -73,7 +73,7 @@ impl H2Server {
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_header_list_size(header_list::taken(config.max_header_list_size))
             .data_frame_budget(DATA_FRAME_BUDGET)
-            // These two would count over the connection's life, and end it for
+            // These two would count over the connection's liveness, and end it for
             // all of its streams: `flood` counts instead.
             .max_local_error_reset_streams(None)
             .max_pending_accept_reset_streams(PENDING_RESETS)
@@ -94,7 +94,7 @@ impl H2Server {
             connection,
             wire,
             handle,
-            life: Liveness::new(config, idle, Instant::now()),
+            liveness: Liveness::new(config, idle, Instant::now()),
             patience,
             max_streams: config.max_concurrent_streams,
         })
@@ -123,7 +123,7 @@ impl H2Server {
             max_streams: self.max_streams,
         };
         let wire = self.wire.clone();
-        let mut driver = Driver::new(connection, self.handle, wire, self.life, self.patience);
+        let mut driver = Driver::new(connection, self.handle, wire, self.liveness, self.patience);
         let ended = tokio::select! {
             biased;
             ended = &mut driver => Some(ended),
@@ -139,14 +139,14 @@ impl H2Server {
             }
         };
         let io = self.wire.hang_up();
-        let said_goodbye = match &ended {
+        let sent_goaway = match &ended {
             Err(end::Error::Peer(_)) => true,
             Err(end::Error::H2(error)) => error.is_go_away() && !error.is_remote(),
             _ => false,
         };
         // The WebSockets do not wait for a client that stays connected.
         drop(driver);
-        if said_goodbye {
+        if sent_goaway {
             // So that the GOAWAY arrives.
             linger(io, LINGER_BYTES).await;
         }

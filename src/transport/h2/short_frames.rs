@@ -45,7 +45,7 @@ pub(super) struct ShortFrameBudget {
     /// What may be spent until the peer answers.
     limit: usize,
     spent: usize,
-    asked: Option<Asked>,
+    pending: Option<PendingPing>,
     /// The largest connection window that the peer must have advertised.
     window: u64,
     /// Whether a frame was held back.
@@ -54,7 +54,7 @@ pub(super) struct ShortFrameBudget {
 }
 
 /// A PING whose answer is outstanding.
-struct Asked {
+struct PendingPing {
     /// What was spent before it.
     spent: usize,
     at: Instant,
@@ -67,7 +67,7 @@ impl ShortFrameBudget {
         let mut budget = Self {
             limit: 0,
             spent: 0,
-            asked: None,
+            pending: None,
             window: 0,
             held: false,
             far: false,
@@ -121,7 +121,10 @@ impl ShortFrameBudget {
 
     /// Returns when to stop waiting for the answer, if a frame is held back.
     pub(super) fn deadline(&self, pings: &Pings) -> Option<Instant> {
-        let waiting = self.asked.as_ref().filter(|_| self.held && pings.is_far());
+        let waiting = self
+            .pending
+            .as_ref()
+            .filter(|_| self.held && pings.is_far());
         Some(waiting?.at + PATIENCE)
     }
 
@@ -129,20 +132,21 @@ impl ShortFrameBudget {
     /// that were held back may be sent now.
     pub(super) fn poll(&mut self, pings: &mut Pings, cx: &mut Context<'_>) -> bool {
         let mut freed = false;
-        if let Some(asked) = &self.asked
-            && (pings.is_answered(asked.ping) || (pings.is_far() && asked.at.elapsed() >= PATIENCE))
+        if let Some(pending) = &self.pending
+            && (pings.is_answered(pending.ping)
+                || (pings.is_far() && pending.at.elapsed() >= PATIENCE))
         {
-            self.spent = self.spent.saturating_sub(asked.spent);
-            self.asked = None;
+            self.spent = self.spent.saturating_sub(pending.spent);
+            self.pending = None;
             freed = std::mem::take(&mut self.held);
         }
         self.far = pings.is_far();
-        if self.asked.is_none() && self.spent > self.limit() / 2 {
+        if self.pending.is_none() && self.spent > self.limit() / 2 {
             let at = Instant::now();
-            self.asked = Some(Asked {
+            self.pending = Some(PendingPing {
                 spent: self.spent,
                 at,
-                ping: pings.ask(cx, at),
+                ping: pings.request(cx, at),
             });
         }
         freed

@@ -133,7 +133,7 @@ fn broken(error: io::Error) -> ProxyError {
 mod tests {
     use super::*;
 
-    async fn told(
+    async fn exchange(
         login: Option<Login>,
         host: &str,
         answers: &[u8],
@@ -149,9 +149,9 @@ mod tests {
             }
             Err(error) => Err(error),
         };
-        let mut said = Vec::new();
-        far.read_to_end(&mut said).await.unwrap();
-        (result, said)
+        let mut sent = Vec::new();
+        far.read_to_end(&mut sent).await.unwrap();
+        (result, sent)
     }
 
     fn login() -> Option<Login> {
@@ -164,26 +164,26 @@ mod tests {
     #[tokio::test]
     async fn rfc1928_the_bytes_of_a_tunnel() {
         let ok = b"\x05\x00\x05\x00\x00\x01\x7f\0\0\x01\x12\x34first";
-        let (rest, said) = told(None, "example.com", ok).await;
+        let (rest, sent) = exchange(None, "example.com", ok).await;
         assert_eq!(rest.unwrap(), b"first");
-        assert_eq!(said, b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.com\x01\xbb");
-        let (rest, said) = told(None, "10.0.0.1", ok).await;
+        assert_eq!(sent, b"\x05\x01\x00\x05\x01\x00\x03\x0bexample.com\x01\xbb");
+        let (rest, sent) = exchange(None, "10.0.0.1", ok).await;
         assert_eq!(rest.unwrap(), b"first");
-        assert_eq!(said[3..], *b"\x05\x01\x00\x01\x0a\0\0\x01\x01\xbb");
+        assert_eq!(sent[3..], *b"\x05\x01\x00\x01\x0a\0\0\x01\x01\xbb");
         let named = b"\x05\x00\x05\x00\x00\x03\x03abc\x12\x34first";
-        let (rest, said) = told(None, "::1", named).await;
+        let (rest, sent) = exchange(None, "::1", named).await;
         assert_eq!(rest.unwrap(), b"first");
-        assert_eq!(said[3..7], [5, 1, 0, 4]);
-        assert_eq!(said.len(), 3 + 4 + 16 + 2);
+        assert_eq!(sent[3..7], [5, 1, 0, 4]);
+        assert_eq!(sent.len(), 3 + 4 + 16 + 2);
     }
 
     #[tokio::test]
     async fn rfc1929_the_bytes_of_a_login() {
         let answers = b"\x05\x02\x01\x00\x05\x00\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x12\x34";
-        let (rest, said) = told(login(), "a", answers).await;
+        let (rest, sent) = exchange(login(), "a", answers).await;
         assert_eq!(rest.unwrap(), b"");
         assert_eq!(
-            said,
+            sent,
             b"\x05\x02\x00\x02\x01\x02me\x06secret\x05\x01\x00\x03\x01a\x01\xbb"
         );
     }
@@ -195,14 +195,14 @@ mod tests {
             (login(), b"\x05\xff"),
             (login(), b"\x05\x02\x01\x01"),
         ] {
-            let (refused, _) = told(with, "a", answers).await;
+            let (refused, _) = exchange(with, "a", answers).await;
             assert!(matches!(refused, Err(ProxyError::Login)), "{answers:?}");
         }
-        let (refused, _) = told(None, "a", b"\x05\x00\x05\x05").await;
+        let (refused, _) = exchange(None, "a", b"\x05\x00\x05\x05").await;
         assert!(matches!(refused, Err(ProxyError::Socks(5))), "{refused:?}");
-        let (refused, said) = told(None, &"a".repeat(256), b"").await;
+        let (refused, sent) = exchange(None, &"a".repeat(256), b"").await;
         assert!(matches!(refused, Err(ProxyError::Host)), "{refused:?}");
-        assert_eq!(said, b"");
+        assert_eq!(sent, b"");
         for answers in [
             &b""[..],
             b"\x05",
@@ -215,7 +215,7 @@ mod tests {
             b"\x05\x00\x05\x00\x00\x01\x7f\0\0",
             b"\x05\x00\x05\x00\x00\x03\x09abc",
         ] {
-            let (refused, _) = told(None, "a", answers).await;
+            let (refused, _) = exchange(None, "a", answers).await;
             assert!(
                 matches!(refused, Err(ProxyError::Protocol(_))),
                 "{answers:?}"

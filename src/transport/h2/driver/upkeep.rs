@@ -19,12 +19,12 @@ use crate::transport::h2::recv_memory;
 pub(super) struct Timer {
     pub(super) at: Instant,
     pub(super) stream: Arc<Shared>,
-    pub(super) rings: Rings,
+    pub(super) purpose: Purpose,
 }
 
 /// The purpose of a timer.
 #[derive(Clone, Copy)]
-pub(super) enum Rings {
+pub(super) enum Purpose {
     /// The stream was released and must be over.
     Finish,
     /// The stream holds too much and must have been closed.
@@ -40,16 +40,16 @@ impl<C: Connection> Driver<C> {
                 return;
             }
             if let Some(Reverse(timer)) = self.timers.pop() {
-                match timer.rings {
-                    Rings::Finish => timer.stream.expire(now),
-                    Rings::Overload => timer.stream.expire_overloaded(),
+                match timer.purpose {
+                    Purpose::Finish => timer.stream.expire(now),
+                    Purpose::Overload => timer.stream.expire_overloaded(),
                 }
             }
         }
     }
 
     /// Closes the streams that hold the most until the limits are met.
-    pub(super) fn relieve(&mut self) {
+    pub(super) fn enforce_memory_limits(&mut self) {
         while self.handle.held.is_too_much() {
             if !self.handle.held.is_over()
                 && let Some(process) = self.handle.held.process_if_over()
@@ -66,20 +66,20 @@ impl<C: Connection> Driver<C> {
             self.timers.push(Reverse(Timer {
                 at: Instant::now() + recv_memory::GRACE,
                 stream,
-                rings: Rings::Overload,
+                purpose: Purpose::Overload,
             }));
         }
     }
 
     /// Sets the timer for the next deadline. Last in a turn, because streams
     /// get theirs within it.
-    pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn set_timer(&mut self, cx: &mut Context<'_>) {
         let timer = self.timers.peek().map(|Reverse(timer)| timer.at);
         let budget = self.budget.deadline(&self.pings);
-        let life = self.life.deadline();
-        let prompt = self.prompt.deadline();
+        let liveness = self.liveness.deadline();
+        let deadlines = self.deadlines.deadline();
         let abandoned = self.connection.as_ref().and_then(C::deadline);
-        let times = [timer, budget, life, prompt, abandoned];
+        let times = [timer, budget, liveness, deadlines, abandoned];
         let Some(at) = times.into_iter().flatten().min() else {
             self.sleep = None;
             return;
@@ -91,7 +91,7 @@ impl<C: Connection> Driver<C> {
             sleep.as_mut().reset(at);
         }
         if sleep.as_mut().poll(cx).is_ready() {
-            self.rang = true;
+            self.timer_expired = true;
             cx.waker().wake_by_ref();
         }
     }
@@ -107,10 +107,10 @@ impl<C: Connection> Driver<C> {
             meter.report(&received, &sent);
         }
         let now = Instant::now();
-        match self.life.look(now, &received, connection.is_used()) {
-            Verdict::GoOn => {}
-            Verdict::Ask => {
-                self.pings.ask(cx, now);
+        match self.liveness.check(now, &received, connection.is_used()) {
+            Verdict::Continue => {}
+            Verdict::SendPing => {
+                self.pings.request(cx, now);
             }
             Verdict::Dead => {
                 self.handle.ends_by(StreamError::KeepAlive);
@@ -139,7 +139,7 @@ impl<C: Connection> Driver<C> {
             .charge(&received, &sent, || handle.open_streams())
         {
             Fault::Flood
-        } else if let Some(awaited) = self.prompt.late(&received) {
+        } else if let Some(awaited) = self.deadlines.late(&received) {
             Fault::Late(awaited)
         } else {
             return Ok(());

@@ -47,7 +47,7 @@ pub(crate) struct ConnectionHandle {
     /// The driver is in a turn and will check the list before it sleeps.
     driving: AtomicBool,
     /// `h2`, the I/O object or a WebSocket has requested a turn.
-    asked: AtomicBool,
+    turn_requested: AtomicBool,
     opened: AtomicU64,
     pub(super) observed: Observed,
     pub(super) side: Side,
@@ -93,7 +93,7 @@ impl ConnectionHandle {
             ready: Mutex::default(),
             driver: AtomicWaker::new(),
             driving: AtomicBool::new(false),
-            asked: AtomicBool::new(false),
+            turn_requested: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             observed,
             side,
@@ -150,8 +150,8 @@ impl ConnectionHandle {
     }
 
     /// Requests a turn of the driver for something that is not in the list.
-    pub(super) fn ask(&self) {
-        self.asked.store(true, Ordering::SeqCst);
+    pub(super) fn request_turn(&self) {
+        self.turn_requested.store(true, Ordering::SeqCst);
         self.wake_driver();
     }
 
@@ -171,8 +171,8 @@ impl ConnectionHandle {
     }
 
     /// Notes that everything requested until now is about to be done.
-    pub(super) fn answers(&self) {
-        self.asked.store(false, Ordering::SeqCst);
+    pub(super) fn clear_request(&self) {
+        self.turn_requested.store(false, Ordering::SeqCst);
     }
 
     /// Ends a turn of the driver. Returns whether there is a reason for
@@ -180,7 +180,7 @@ impl ConnectionHandle {
     pub(super) fn leave(&self) -> bool {
         self.driving.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.asked.load(Ordering::SeqCst) || !self.ready().streams.is_empty()
+        self.turn_requested.load(Ordering::SeqCst) || !self.ready().streams.is_empty()
     }
 
     /// Moves the listed streams to `into`.
@@ -223,7 +223,7 @@ impl ConnectionHandle {
         for _ in 0..2 {
             let mut written = std::pin::pin!(self.written.notified());
             written.as_mut().enable();
-            self.ask();
+            self.request_turn();
             tokio::select! {
                 () = written => {}
                 () = self.ended() => return,
@@ -231,7 +231,7 @@ impl ConnectionHandle {
         }
     }
 
-    pub(crate) fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.observed.info.id
     }
 
@@ -286,13 +286,13 @@ impl ConnectionHandle {
         self.draining.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.ready().closed
     }
 
     /// Returns whether the peer sent GOAWAY, after which it accepts no new
     /// streams.
-    pub(crate) fn is_going_away(&self) -> bool {
+    pub(super) fn is_going_away(&self) -> bool {
         self.wire.counts().0.goaways > 0
     }
 
@@ -305,7 +305,7 @@ impl ConnectionHandle {
                 "no response to a request and nothing received since; \
                  new WebSockets use another connection"
             );
-            self.ask();
+            self.request_turn();
         }
     }
 
@@ -352,7 +352,7 @@ impl Holder for ConnectionHandle {
     }
 
     fn check(&self) {
-        self.ask();
+        self.request_turn();
     }
 }
 
@@ -368,7 +368,7 @@ impl Wake for ConnectionHandle {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ask();
+        self.request_turn();
     }
 }
 
@@ -415,18 +415,18 @@ mod tests {
 
         handle.enter(&driver);
         asking.wake_by_ref();
-        handle.answers();
+        handle.clear_request();
         assert!(!handle.leave(), "h2 was polled after its request");
 
         handle.enter(&driver);
-        handle.answers();
+        handle.clear_request();
         asking.wake_by_ref();
         assert!(handle.leave(), "h2 requested a turn after it was polled");
         assert_eq!(woken(), 0);
 
         handle.enter(&driver);
-        handle.answers();
-        handle.ask();
+        handle.clear_request();
+        handle.request_turn();
         assert!(
             handle.leave(),
             "a WebSocket requested a turn after the service"

@@ -61,7 +61,7 @@ pub(in crate::transport::h2) struct Serviced {
     /// were dropped.
     pub(in crate::transport::h2) over: Option<Handles>,
     /// The stream has data to send and was not given the chance.
-    pub(in crate::transport::h2) hungry: bool,
+    pub(in crate::transport::h2) unfed: bool,
     /// The stream has much to send and has to wait for its turn.
     pub(in crate::transport::h2) queues: bool,
     /// A reader was woken, which is likely to reply.
@@ -171,7 +171,7 @@ impl Shared {
         s.decide_end();
         if s.wants_to_send() {
             let fed = bounds.map_or(Fed::Held, |bounds| s.feed(self, bounds, &mut woken));
-            serviced.hungry = fed == Fed::Held;
+            serviced.unfed = fed == Fed::Held;
             serviced.queues = fed == Fed::Queues;
         }
         s.settle(self);
@@ -183,7 +183,7 @@ impl Shared {
             s.outgoing.clear();
             s.share.except(&self.handle.held);
             serviced.over = s.handles.take();
-            serviced.hungry = false;
+            serviced.unfed = false;
             serviced.queues = false;
         } else {
             serviced.until = s.linger(self);

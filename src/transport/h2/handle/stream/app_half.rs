@@ -214,7 +214,7 @@ impl H2Stream {
         state.settle(&self.shared);
         drop(state);
         if self.shared.handle.held.is_too_much() {
-            self.shared.handle.ask();
+            self.shared.handle.request_turn();
         }
     }
 
@@ -235,7 +235,7 @@ impl H2Stream {
         state.share.elsewhere(&self.shared.handle.held, bytes);
         drop(state);
         if self.shared.handle.held.is_too_much() {
-            self.shared.handle.ask();
+            self.shared.handle.request_turn();
         }
     }
 

@@ -166,7 +166,9 @@ impl State {
                     ending.get_or_insert_default().alone = true;
                     continue;
                 }
-                Poll::Ready(Some(Ok(chunk))) if ending.as_ref().is_some_and(|e| e.is_deaf()) => {
+                Poll::Ready(Some(Ok(chunk)))
+                    if ending.as_ref().is_some_and(|e| e.discards_input()) =>
+                {
                     self.unreleased += chunk.len() as u32;
                     continue;
                 }
@@ -383,7 +385,7 @@ impl State {
 
 impl Ending {
     /// Returns whether received data is discarded.
-    pub(super) fn is_deaf(&self) -> bool {
+    pub(super) fn discards_input(&self) -> bool {
         self.finish.is_some() || self.overloaded
     }
 }
