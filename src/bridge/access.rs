@@ -1,20 +1,21 @@
-//! One line for each request, for a socket or an ordinary one, at its end.
+//! The access log: one line for each WebSocket and each plain HTTP request, when
+//! it ends.
 //!
-//! The line always gives the reason and the party at fault, one value a key;
-//! `docs/bridge.md` has the table of its keys. Values are what they are: how they
-//! are quoted is for the subscriber to decide.
+//! Every line names the reason and the side at fault. `docs/bridge.md` documents
+//! its keys. Values are passed to the subscriber as they are, which quotes them
+//! where its format requires that.
 //!
 //! | what ends a request | `closed_by` | `closed` |
 //! |---|---|---|
-//! | a Close frame, an end without one | the side that ended it first | `close`, `end` |
-//! | a reset, a connection that breaks | that side | `reset` |
-//! | nothing, where an end was due | the side that had begun to end it | `silence` |
-//! | the end of the server's grace | bridge | `reset` |
-//! | no route, an origin or a host that is not allowed, a limit | bridge | `refused` |
-//! | an upstream's own status, or that it cannot be reached | upstream | `refused` |
-//! | a body that does not come to its end | client | `refused` |
-//! | the client does not wait | client | `gone` |
-//! | a plain HTTP request is answered, to the end | upstream | `answered` |
+//! | a Close frame; the end of a stream without one | the side that ended it first | `close`; `end` |
+//! | a reset or a broken connection | that side | `reset` |
+//! | a timeout while it is ending | the side that had begun to end it | `timeout` |
+//! | the end of the drain timeout | bridge | `reset` |
+//! | no route, an origin or host that is not allowed, a limit | bridge | `refused` |
+//! | a rejection by the upstream, an unreachable upstream | upstream | `refused` |
+//! | an incomplete request body | client | `refused` |
+//! | a client that does not wait for the response | client | `gone` |
+//! | a complete response to a plain HTTP request | upstream | `answered` |
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -31,47 +32,47 @@ use crate::metrics::REPORT;
 use crate::server::{Peer, WebSocketRequest};
 use crate::transport::Transport;
 
-/// Is told of each request, to be counted; see
+/// Receives events of every request, such as for metrics; see
 /// [`Bridge::observe`](crate::bridge::Bridge::observe).
 ///
-/// Called from the tasks that move bytes: add to an atomic or two and return.
+/// The methods are called by the tasks that move bytes, so they should return
+/// quickly, such as after updating an atomic counter.
 pub trait BridgeObserver: Send + Sync + 'static {
-    /// A client that asked for a socket was answered: both sides are open, or it was refused, as the
-    /// [status](AccessRecord::status) says.
+    /// A WebSocket request was answered: both sides are open, or it was rejected,
+    /// as the [status](AccessRecord::status) shows.
     fn on_handshake(&self, access: &AccessRecord) {
         let _ = access;
     }
 
-    /// So many bytes have passed since this was called last: `up` from the
-    /// client to the upstream, `down` from the upstream to the client. Told
-    /// while a socket or a body is on its way, about once a second, and before
-    /// its [end](Self::on_websocket_end).
+    /// Bytes were forwarded since the last call: `up` from the client to the
+    /// upstream, `down` from the upstream to the client. Called about once per
+    /// second while bytes move, and once before the
+    /// [end](Self::on_websocket_end).
     fn on_bytes(&self, access: &AccessRecord, up: u64, down: u64) {
         let _ = (access, up, down);
     }
 
-    /// It is over, and [`AccessRecord::closed`] says how. Told of refused requests,
-    /// too.
+    /// A WebSocket request is over, as [`AccessRecord::closed`] describes. Called
+    /// for rejected requests as well.
     fn on_websocket_end(&self, access: &AccessRecord) {
         let _ = access;
     }
 
-    /// An ordinary request is over, answered or not, as [`AccessRecord::closed`]
-    /// says.
+    /// A plain HTTP request is over, as [`AccessRecord::closed`] describes.
     fn on_request_end(&self, access: &AccessRecord) {
         let _ = access;
     }
 }
 
-/// A party to a socket.
+/// A side of a WebSocket or request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Side {
-    /// The one that asked for it.
+    /// The client that requested it.
     Client,
-    /// The server behind the bridge.
+    /// The server that the bridge forwards to.
     Upstream,
-    /// The bridge in between.
+    /// The bridge itself.
     Bridge,
 }
 
@@ -89,38 +90,39 @@ impl fmt::Display for Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The party that ended it first, and its code: 1005 where the Close frame
-    /// had none, 1006 where there was no Close frame (RFC 6455 §7.1.5).
+    /// The WebSocket ended. Contains the side that ended it first and its close
+    /// code: 1005 if the Close frame had none, 1006 if there was no Close frame
+    /// (RFC 6455 §7.1.5).
     By(Side, CloseCode),
-    /// A side was reset, or its connection broke; the bridge's own, where the
-    /// server cut it at the end of its grace.
+    /// A side's stream was reset, or its connection broke. [`Side::Bridge`] if the
+    /// server cut it at the end of the drain timeout.
     Broken(Side),
-    /// This party had begun to end it, and then nothing came.
+    /// This side had begun to end it, and then a timeout expired.
     TimedOut(Side),
-    /// A plain HTTP request was answered by its upstream, to the end.
+    /// The upstream answered a plain HTTP request completely.
     Answered,
-    /// The request was refused: by the bridge, by the upstream (which may be out
-    /// of reach), or for what the client failed to send.
+    /// The request was rejected: by the bridge, by the upstream (or because that
+    /// is unreachable), or because the client did not send all of its body.
     Refused(Side),
-    /// The client did not wait: for the answer, or for all of its body.
+    /// The client did not wait for the response, or not for all of its body.
     Gone,
 }
 
 impl Outcome {
-    /// The party that ended it.
+    /// Returns the side that ended it.
     #[must_use]
     pub fn by(self) -> Side {
         match self {
-            Self::By(party, _)
-            | Self::Broken(party)
-            | Self::TimedOut(party)
-            | Self::Refused(party) => party,
+            Self::By(side, _) | Self::Broken(side) | Self::TimedOut(side) | Self::Refused(side) => {
+                side
+            }
             Self::Gone => Side::Client,
             Self::Answered => Side::Upstream,
         }
     }
 
-    /// The close code, 1006 where there was a socket without a Close frame.
+    /// Returns the close code, 1006 for a WebSocket that ended without a Close
+    /// frame; `None` if no WebSocket was opened.
     #[must_use]
     pub fn code(self) -> Option<u16> {
         match self {
@@ -130,54 +132,57 @@ impl Outcome {
         }
     }
 
-    /// In one word.
+    /// Returns the value of the access line's `closed` key.
     #[must_use]
     pub fn how(self) -> &'static str {
         match self {
             Self::By(_, CloseCode::ABNORMAL) => "end",
             Self::By(..) => "close",
             Self::Broken(_) => "reset",
-            Self::TimedOut(_) => "silence",
+            Self::TimedOut(_) => "timeout",
             Self::Answered => "answered",
             Self::Refused(_) => "refused",
             Self::Gone => "gone",
         }
     }
 
-    /// The reason, where nothing more is known.
+    /// The reason in the access log unless a more specific one was set.
     fn reason(self) -> &'static str {
         match self {
             Self::By(_, CloseCode::ABNORMAL) => "the stream ended without a Close frame",
             Self::By(..) => "closed by a Close frame",
-            Self::Broken(Side::Bridge) => "cut",
+            Self::Broken(Side::Bridge) => CUT_BY_DRAIN,
             Self::Broken(_) => "the connection broke",
-            Self::TimedOut(_) => "nothing came for too long",
+            Self::TimedOut(_) => "timed out",
             Self::Answered => "answered",
             Self::Refused(_) => "refused",
-            Self::Gone => "the client did not wait",
+            Self::Gone => "the client did not wait for the response",
         }
     }
 }
 
-/// Bytes that have passed.
+/// The reason of a WebSocket that the server cut.
+pub(super) const CUT_BY_DRAIN: &str = "cut at the end of the drain timeout";
+
+/// Bytes forwarded in either direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Moved {
+struct Bytes {
     up: u64,
     down: u64,
 }
 
-/// What is told of a request, in a line of the target
-/// `h2ws::access` and to a [`BridgeObserver`].
+/// The record of one request, which is logged with the target `h2ws::access` and
+/// passed to the [`BridgeObserver`].
 pub struct AccessRecord {
     began: Instant,
     peer: SocketAddr,
     transport: Transport,
-    /// Where trusted proxies say that the client is.
+    /// As reported by trusted proxies.
     client: IpAddr,
-    /// Of a plain HTTP request.
+    /// `None` for a WebSocket.
     method: Option<Method>,
     authority: Arc<str>,
-    /// Without its query, which may hold secrets.
+    /// Without the query, which may contain secrets.
     path: Box<str>,
     origin: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
@@ -185,33 +190,33 @@ pub struct AccessRecord {
     upstream: Option<Arc<str>>,
     address: Option<SocketAddr>,
     pub(super) upstream_version: Option<Version>,
-    /// The party to blame for a refusal.
+    /// The side at fault if the request is rejected.
     blamed: Side,
     reason: Option<Box<str>>,
     pub(super) status: Option<StatusCode>,
-    moved: Moved,
-    /// What of it the observer knows, and since when.
-    told: Moved,
-    told_at: Instant,
+    bytes: Bytes,
+    /// The part of `bytes` that was reported to the observer.
+    reported: Bytes,
+    reported_at: Instant,
     is_open: bool,
     closed: Option<Outcome>,
     observer: Option<Arc<dyn BridgeObserver>>,
 }
 
 impl AccessRecord {
-    pub(super) fn begin(
+    pub(super) fn for_websocket(
         request: &WebSocketRequest,
         observer: Option<Arc<dyn BridgeObserver>>,
     ) -> Self {
         let fields = (request.path(), request.headers());
         let (peer, transport) = (request.peer_addr(), request.transport());
         let mut access = Self::new(peer, transport, fields, observer);
-        access.asks(request.authority());
+        access.set_authority(request.authority());
         access
     }
 
-    /// Of a plain HTTP request, whose authority is yet to be found out.
-    pub(super) fn of_ordinary(
+    /// For a plain HTTP request, whose authority is not known yet.
+    pub(super) fn for_plain_http(
         parts: &request::Parts,
         peer: &Peer,
         observer: Option<Arc<dyn BridgeObserver>>,
@@ -236,10 +241,10 @@ impl AccessRecord {
             transport,
             client: peer.ip(),
             method: None,
-            authority: interned::shared(""),
+            authority: interned::intern(""),
             path: path.into(),
-            origin: fields.get(ORIGIN).map(interned::of_field),
-            user_agent: fields.get(USER_AGENT).map(interned::of_field),
+            origin: fields.get(ORIGIN).map(interned::intern_field),
+            user_agent: fields.get(USER_AGENT).map(interned::intern_field),
             route: None,
             upstream: None,
             address: None,
@@ -247,173 +252,181 @@ impl AccessRecord {
             blamed: Side::Bridge,
             reason: None,
             status: None,
-            moved: Moved::default(),
-            told: Moved::default(),
-            told_at: began,
+            bytes: Bytes::default(),
+            reported: Bytes::default(),
+            reported_at: began,
             is_open: false,
             closed: None,
             observer,
         }
     }
 
-    /// The other end of the client's connection.
+    /// Returns the address at the other end of the client's connection.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// The client's address as trusted proxies give it
-    /// ([`trust_forwarded`](crate::bridge::RouteBuilder::trust_forwarded)); the peer's otherwise.
+    /// Returns the client's address as reported by trusted proxies
+    /// ([`trust_forwarded`](crate::bridge::RouteBuilder::trust_forwarded)), or else
+    /// the peer's address.
     #[must_use]
     pub fn client(&self) -> IpAddr {
         self.client
     }
 
-    /// The beginning of the request's `origin`, if it had one.
+    /// Returns the request's `Origin`, truncated to 256 bytes.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
     }
 
-    /// The beginning of the request's `user-agent`, if it had one.
+    /// Returns the request's `User-Agent`, truncated to 256 bytes.
     #[must_use]
     pub fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }
 
-    /// Why it ended as it [did](Self::closed), once it has, in words for an operator.
+    /// Returns a description of why the request ended as it [did](Self::closed);
+    /// `None` before its end.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         let closed = self.closed?;
         Some(self.reason.as_deref().unwrap_or(closed.reason()))
     }
 
-    /// The method of a plain HTTP request; none for a socket.
+    /// Returns the method of a plain HTTP request; `None` for a WebSocket.
     #[must_use]
     pub fn method(&self) -> Option<&Method> {
         self.method.as_ref()
     }
 
-    /// The name of the route that it took, if there was one.
+    /// Returns the name of the request's route, if one matched.
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         self.route.as_deref()
     }
 
-    /// The URL of the upstream that was asked last.
+    /// Returns the URL of the upstream that was tried last.
     #[must_use]
     pub fn upstream(&self) -> Option<&str> {
         self.upstream.as_deref()
     }
 
-    /// The version of HTTP in which the upstream answered the request for a
-    /// socket.
+    /// Returns the HTTP version of the upstream's response to a WebSocket
+    /// request.
     #[must_use]
     pub fn upstream_version(&self) -> Option<Version> {
         self.upstream_version
     }
 
-    /// What the client was answered, if it was there to be.
+    /// Returns the status of the response to the client; `None` if the client
+    /// left before.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// Bytes from the client to the upstream, so far.
+    /// Returns the number of bytes forwarded from the client to the upstream so
+    /// far.
     #[must_use]
     pub fn bytes_up(&self) -> u64 {
-        self.moved.up
+        self.bytes.up
     }
 
-    /// Bytes from the upstream to the client, so far.
+    /// Returns the number of bytes forwarded from the upstream to the client so
+    /// far.
     #[must_use]
     pub fn bytes_down(&self) -> u64 {
-        self.moved.down
+        self.bytes.down
     }
 
-    /// Since the request came.
+    /// Returns the time since the request was received.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// How it ended, once it has.
+    /// Returns how the request ended; `None` before its end.
     #[must_use]
     pub fn closed(&self) -> Option<Outcome> {
         self.closed
     }
 
-    /// There is a socket now, or there will be none.
-    pub(super) fn answered(&mut self, is_open: bool) {
+    /// Records that a WebSocket request was accepted, if `is_open`, or rejected.
+    pub(super) fn handshake_done(&mut self, is_open: bool) {
         self.is_open = is_open;
         if let Some(observer) = &self.observer {
             observer.on_handshake(self);
         }
     }
 
-    /// So many bytes have passed in all. To be called where the socket pauses,
-    /// not for each chunk: looks at the clock if there is something to tell.
-    pub(super) fn moved(&mut self, up: u64, down: u64) {
-        self.moved = Moved { up, down };
-        let is_news = self.observer.is_some() && self.moved != self.told;
-        if is_news && self.told_at.elapsed() >= REPORT {
-            self.told_at = Instant::now();
+    /// Sets the total number of bytes forwarded so far. It may read the clock, so
+    /// call it when no more bytes can be moved, not for each chunk.
+    pub(super) fn set_bytes(&mut self, up: u64, down: u64) {
+        self.bytes = Bytes { up, down };
+        let has_changed = self.observer.is_some() && self.bytes != self.reported;
+        if has_changed && self.reported_at.elapsed() >= REPORT {
+            self.reported_at = Instant::now();
             self.report();
         }
     }
 
     fn report(&mut self) {
-        let (now, before) = (self.moved, std::mem::replace(&mut self.told, self.moved));
+        let now = self.bytes;
+        let before = std::mem::replace(&mut self.reported, now);
         if let Some(observer) = self.observer.as_ref().filter(|_| now != before) {
             observer.on_bytes(self, now.up - before.up, now.down - before.down);
         }
     }
 
-    /// The host that was asked for.
-    pub(super) fn asks(&mut self, authority: &HostPort) {
-        self.authority = interned::shared(&authority.to_string());
+    pub(super) fn set_authority(&mut self, authority: &HostPort) {
+        self.authority = interned::intern(&authority.to_string());
     }
 
-    /// The route that it takes, which knows whether to believe proxies.
-    pub(super) fn takes(&mut self, route: &Route, fields: &HeaderMap) {
-        self.route = Some(interned::shared(route.name()));
-        self.client = route.counted_as(fields, self.peer.ip());
+    /// Sets the route, which determines whether proxies are trusted.
+    pub(super) fn set_route(&mut self, route: &Route, fields: &HeaderMap) {
+        self.route = Some(interned::intern(route.name()));
+        self.client = route.client_address(fields, self.peer.ip());
     }
 
-    /// The upstream that is asked now.
-    pub(super) fn tries(&mut self, upstream: &Upstream) {
-        self.upstream = Some(interned::shared(&upstream.to_string()));
+    /// Sets the upstream that is tried now. A failure of another one before is no
+    /// longer the reason for whatever follows.
+    pub(super) fn set_upstream(&mut self, upstream: &Upstream) {
+        self.blamed = Side::Bridge;
+        self.reason = None;
+        self.upstream = Some(interned::intern(&upstream.to_string()));
         self.address = upstream.address();
     }
 
-    /// The party to blame for a refusal, and the reason.
-    pub(super) fn blame(&mut self, party: Side, why: impl fmt::Display) {
-        self.blamed = party;
-        self.because(why);
+    /// Sets the side at fault in case the request is rejected, and the reason.
+    pub(super) fn blame(&mut self, side: Side, reason: impl fmt::Display) {
+        self.blamed = side;
+        self.set_reason(reason);
     }
 
-    /// The reason for the end.
-    pub(super) fn because(&mut self, why: impl fmt::Display) {
-        self.reason = Some(why.to_string().into());
+    pub(super) fn set_reason(&mut self, reason: impl fmt::Display) {
+        self.reason = Some(reason.to_string().into());
     }
 
-    /// It is refused by the party that is blamed.
+    /// The outcome of a request that is rejected.
     pub(super) fn refused(&self) -> Outcome {
         Outcome::Refused(self.blamed)
     }
 
-    pub(super) fn end(mut self, closed: Outcome) {
-        self.closed = Some(closed);
+    /// Sets the outcome, and logs the record.
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.closed = Some(outcome);
     }
 }
 
-/// The server drops a request whose client has gone, and cuts sockets at the
-/// end of a drain.
+/// A record is also dropped without [`end`](AccessRecord::end): when the server
+/// drops a request whose client has left, or cuts a WebSocket at the end of the
+/// drain timeout.
 impl Drop for AccessRecord {
     fn drop(&mut self) {
         if self.closed.is_none() {
             self.closed = Some(if self.is_open {
-                self.because("cut at the end of the grace");
                 Outcome::Broken(Side::Bridge)
             } else {
                 Outcome::Gone
@@ -456,8 +469,8 @@ impl AccessRecord {
             address = self.address.map(tracing::field::display),
             upstream_version = self.upstream_version.map(tracing::field::debug),
             status = self.status.map(|status| status.as_u16()),
-            bytes_up = self.moved.up,
-            bytes_down = self.moved.down,
+            bytes_up = self.bytes.up,
+            bytes_down = self.bytes.down,
             milliseconds = self.began.elapsed().as_millis() as u64,
             closed_by = %closed.by(),
             closed = closed.how(),
@@ -471,7 +484,7 @@ impl AccessRecord {
 
 impl fmt::Debug for AccessRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access")
+        f.debug_struct("AccessRecord")
             .field("peer", &self.peer)
             .field("authority", &self.authority)
             .field("path", &self.path)

@@ -1,4 +1,4 @@
-//! Configuration of a [`Bridge`].
+//! The builder of a [`Bridge`] with a single route.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::client::{Client, ClientBuilder, HttpVersion};
 use crate::error::Error;
 use crate::handshake::AllowedOrigins;
 
-/// Configures a [`Bridge`]; every setting but the upstream has a default.
+/// Configures a [`Bridge`] to one upstream. Every other setting has a default.
 #[derive(Clone, Debug)]
 pub struct BridgeBuilder {
     to: String,
     client: Option<Client>,
     version: HttpVersion,
     origins: Option<AllowedOrigins>,
-    trusts_forwarded: bool,
+    trust_forwarded: bool,
     upstream_host: UpstreamHost,
     families: Families,
     server_name: Option<String>,
@@ -29,33 +29,33 @@ pub struct BridgeBuilder {
     max_sockets: usize,
 }
 
-/// Why there is no bridge of this configuration.
+/// An invalid configuration of a bridge.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BridgeError {
-    /// The upstream's URL is none.
+    /// The upstream URL is invalid.
     Url {
-        /// What was given.
+        /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// Why it is invalid.
         error: InvalidUpstream,
     },
-    /// A `tcp` upstream without a word on who may use it: any page in the
-    /// world could, from the browser of whoever can reach the bridge.
+    /// A `tcp` upstream without [allowed origins](BridgeBuilder::allowed_origins): any
+    /// page in a browser that can reach the bridge could use it.
     OriginsRequired,
-    /// The route to the upstream is none.
+    /// The route is invalid.
     Route(InvalidRoute),
-    /// There is no client for the upstream.
+    /// The client for the upstream cannot be built.
     Client(Error),
 }
 
 impl fmt::Display for BridgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url { url, error } => write!(f, "upstream {url}: {error}"),
+            Self::Url { url, error } => write!(f, "invalid upstream {url}: {error}"),
             Self::OriginsRequired => InvalidRoute::TcpWithoutOrigins.fmt(f),
             Self::Route(error) => error.fmt(f),
-            Self::Client(_) => f.write_str("no client for the upstream"),
+            Self::Client(_) => f.write_str("cannot build the client for the upstream"),
         }
     }
 }
@@ -63,7 +63,7 @@ impl fmt::Display for BridgeError {
 impl std::error::Error for BridgeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // What these hold is in the text.
+            // Their text contains that of the error inside.
             Self::Url { error, .. } => error.source(),
             Self::OriginsRequired => None,
             Self::Route(error) => error.source(),
@@ -79,7 +79,7 @@ impl BridgeBuilder {
             client: None,
             version: HttpVersion::Auto,
             origins: None,
-            trusts_forwarded: false,
+            trust_forwarded: false,
             upstream_host: UpstreamHost::Client,
             families: Families::default(),
             server_name: None,
@@ -91,17 +91,18 @@ impl BridgeBuilder {
         }
     }
 
-    /// Asks upstreams by this client: its TLS, its proxies, its limits on
-    /// connections. The default trusts what the operating system trusts, uses
-    /// no proxy, and makes up to 1,024 HTTP/2 connections to an upstream.
+    /// Sets the client for the upstream, with its TLS configuration, proxies and
+    /// connection limits. The default client trusts the operating system's certificate
+    /// authorities, uses no proxy, and opens up to 1,024 HTTP/2 connections to an
+    /// upstream.
     #[must_use]
     pub fn client(mut self, client: Client) -> Self {
         self.client = Some(client);
         self
     }
 
-    /// Which version of HTTP carries sockets to the upstream. Default
-    /// [`HttpVersion::Auto`]: HTTP/2 where a `wss` upstream has RFC 8441, else
+    /// Sets the HTTP version for WebSockets to the upstream. Default
+    /// [`HttpVersion::Auto`]: HTTP/2 if a `wss` upstream supports RFC 8441, otherwise
     /// HTTP/1.1.
     #[must_use]
     pub fn upstream_version(mut self, version: HttpVersion) -> Self {
@@ -109,42 +110,40 @@ impl BridgeBuilder {
         self
     }
 
-    /// From which origins browsers may open sockets (RFC 6455 §10.2); others
-    /// are answered 403. Requests without `Origin`, which do not come from
-    /// browsers, are not affected.
+    /// Sets the origins whose pages may open WebSockets (RFC 6455 §10.2); others get 403.
+    /// Requests without `Origin`, which do not come from browsers, are not affected.
     ///
-    /// Without this, any origin may for a WebSocket upstream, which is told
-    /// and can decide; for a `tcp` upstream it has to be called, with
-    /// [`AllowedOrigins::any`] if need be.
+    /// Default: any origin for a WebSocket upstream, which receives `Origin` and can
+    /// decide itself. A `tcp` upstream requires this setting; [`AllowedOrigins::any`]
+    /// allows all.
     #[must_use]
     pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
         self.origins = Some(origins);
         self
     }
 
-    /// Whether clients are trusted to tell who stands behind them, because
-    /// they are proxies of one's own: their `Forwarded`, `X-Forwarded-*` and
-    /// `X-Real-IP` then pass, with this hop added. Default false: these fields
-    /// are dropped, and written anew.
+    /// Sets whether forwarding fields sent by clients are trusted; enable it only if all
+    /// clients are your own proxies. `Forwarded` and `X-Forwarded-*` are then extended,
+    /// and `X-Real-IP` and the like forwarded. Default false: they are replaced or
+    /// dropped.
     #[must_use]
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
-        self.trusts_forwarded = trust;
+        self.trust_forwarded = trust;
         self
     }
 
-    /// By which name the upstream is asked (`Host`, `:authority`): the one that
-    /// the client asked for (`false`), that of its URL (`true`), or another one.
-    /// Default the client's, as in Caddy, HAProxy and Envoy: upstreams compare
-    /// `Origin` with it, and make links of it. An upstream that serves several
-    /// sites needs one of the others.
+    /// Sets the host that is sent to the upstream (`Host`, `:authority`): `false` for the
+    /// host in the client's request, `true` for that of the upstream's URL, or a name.
+    /// Default `false`, as in Caddy, HAProxy and Envoy: upstreams compare `Origin` with
+    /// it and use it in links. An upstream that serves several sites needs one of the
+    /// others.
     #[must_use]
     pub fn upstream_host(mut self, host: impl Into<UpstreamHost>) -> Self {
         self.upstream_host = host.into();
         self
     }
 
-    /// The name in the certificate of a `wss` upstream, and what it is told by TLS
-    /// (SNI), instead of the host of its URL; see
+    /// Sets the name that a `wss` upstream must have in its certificate; see
     /// [`RouteBuilder::server_name`](crate::bridge::RouteBuilder::server_name).
     #[must_use]
     pub fn server_name(mut self, name: impl Into<Option<String>>) -> Self {
@@ -152,7 +151,7 @@ impl BridgeBuilder {
         self
     }
 
-    /// Whether `Forwarded` is written for the upstream; see
+    /// Sets whether `Forwarded` is written for the upstream; see
     /// [`RouteBuilder::forwarded`](crate::bridge::RouteBuilder::forwarded). Default true.
     #[must_use]
     pub fn forwarded(mut self, forwarded: bool) -> Self {
@@ -160,7 +159,7 @@ impl BridgeBuilder {
         self
     }
 
-    /// Whether `X-Forwarded-*` are written for the upstream; see
+    /// Sets whether `X-Forwarded-*` are written for the upstream; see
     /// [`RouteBuilder::x_forwarded`](crate::bridge::RouteBuilder::x_forwarded). Default
     /// true.
     #[must_use]
@@ -169,57 +168,58 @@ impl BridgeBuilder {
         self
     }
 
-    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2 at once, and not only
-    /// where they answered 400 without it; see
-    /// [`ClientBuilder::websocket_key`](crate::client::ClientBuilder::websocket_key), which this overrides.
-    /// Default false. A client's own key is never passed on.
+    /// Sets whether a fresh `Sec-WebSocket-Key` is sent to the upstream over HTTP/2 in the
+    /// first request; see
+    /// [`RouteBuilder::websocket_key`](crate::bridge::RouteBuilder::websocket_key).
+    /// Default false.
     #[must_use]
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.websocket_key = enabled;
         self
     }
 
-    /// Whether the [service](Bridge::service) takes ordinary requests to the
-    /// upstream. Default true, which a `tcp` upstream cannot be.
+    /// Sets whether the [service](Bridge::service) rejects plain HTTP requests instead of
+    /// forwarding them. Default false, and always true for a `tcp` upstream.
     #[must_use]
     pub fn websockets_only(mut self, websockets_only: bool) -> Self {
         self.websockets_only = Some(websockets_only);
         self
     }
 
-    /// Adds this hop to `HandshakeKind`, by this name, as
-    /// [`RouteBuilder::via`](crate::bridge::RouteBuilder::via) says. Default none.
+    /// Sets the name under which this hop is added to `Via`; see
+    /// [`RouteBuilder::via`](crate::bridge::RouteBuilder::via). Default: not added.
     #[must_use]
     pub fn via(mut self, name: impl Into<String>) -> Self {
         self.via = Some(name.into());
         self
     }
 
-    /// How long a connection to the upstream may take. Default 10 s.
+    /// Sets the timeout for a new connection to the upstream; see
+    /// [`Timeouts::connect`]. Default 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connect = timeout;
         self
     }
 
-    /// How long the upstream may take to answer the opening request of a
-    /// socket, once there is a connection; after it the client is answered 504.
-    /// Default 20 s.
+    /// Sets the timeout for the upstream's response to the opening request of a
+    /// WebSocket, after which the client gets 504; see [`Timeouts::handshake`]. Default
+    /// 20 s.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.handshake = timeout;
         self
     }
 
-    /// How long the upstream may take for the head of its response to a plain
-    /// HTTP request; see [`Timeouts::response`]. Default 5 minutes.
+    /// Sets the timeout for the head of the upstream's response to a plain HTTP request;
+    /// see [`Timeouts::response`]. Default 5 minutes.
     #[must_use]
     pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts.response = timeout.into();
         self
     }
 
-    /// How long the client may keep the body of a plain HTTP request back; see
+    /// Sets the timeout for more of a plain HTTP request's body; see
     /// [`Timeouts::request_body`]. Default 1 minute.
     #[must_use]
     pub fn request_body_timeout(mut self, timeout: Duration) -> Self {
@@ -227,7 +227,7 @@ impl BridgeBuilder {
         self
     }
 
-    /// How long unused HTTP/1.1 connections to the upstream are kept; see
+    /// Sets how long unused HTTP/1.1 connections to the upstream are kept; see
     /// [`Timeouts::pool_idle`]. Default 1 minute.
     #[must_use]
     pub fn pool_idle_timeout(mut self, timeout: Duration) -> Self {
@@ -235,15 +235,16 @@ impl BridgeBuilder {
         self
     }
 
-    /// After how long without a byte in either direction a socket is closed,
-    /// with code 1001. It may be noticed as late again. Default `None`: never.
+    /// Sets how long no byte may pass in either direction before a WebSocket is closed with
+    /// code 1001; see [`Timeouts::idle`]. Default `None`: unlimited.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts.idle = timeout.into();
         self
     }
 
-    /// Sockets at a time, with the ordinary requests under way; further ones are answered 503. Default 100,000.
+    /// Sets the maximum number of concurrent WebSockets and plain HTTP requests; further
+    /// ones get 503. Default 100,000.
     #[must_use]
     pub fn max_sockets(mut self, sockets: usize) -> Self {
         self.max_sockets = sockets;
@@ -269,7 +270,7 @@ impl BridgeBuilder {
             Some(client) => client,
             None => client(self.timeouts).build().map_err(BridgeError::Client)?,
         };
-        Ok(Bridge::new(client, Routes::only(route, limits)))
+        Ok(Bridge::new(client, Routes::single(route, limits)))
     }
 
     fn route(&self, upstream: Upstream) -> Result<Route, InvalidRoute> {
@@ -277,7 +278,7 @@ impl BridgeBuilder {
             .name(upstream.to_string())
             .upstream(upstream.version(self.version))
             .timeouts(self.timeouts)
-            .trust_forwarded(self.trusts_forwarded)
+            .trust_forwarded(self.trust_forwarded)
             .upstream_host(self.upstream_host.clone())
             .server_name(self.server_name.clone())
             .forwarded(self.families.forwarded)
@@ -299,7 +300,7 @@ impl BridgeBuilder {
     }
 }
 
-/// A client for upstreams.
+/// The default client for upstreams.
 fn client(timeouts: Timeouts) -> ClientBuilder {
     Client::builder()
         .connect_timeout(timeouts.connect)

@@ -1,25 +1,26 @@
-//! Where frames begin and end, by their headers alone.
+//! Finds where frames begin and end, from their headers alone.
 
 use crate::frame::{CloseCode, Header, OpCode, Role};
 
 /// Follows the frames of one direction.
 ///
-/// It reads 2 to 14 bytes of each frame and passes over the rest: nothing is
-/// unmasked, inflated, checked or changed. Two things need it. A socket of
-/// which both Close frames have passed is over, which many peers do not show
-/// in any other way (Hypercorn never ends its stream, and takes a hundred);
-/// and a Close frame of the bridge's own fits only between two frames.
+/// It reads the 2 to 14 bytes of each frame's header and skips the payload:
+/// nothing is unmasked, decompressed, validated or changed. It has two uses. A
+/// WebSocket is over once both Close frames have been forwarded, which many peers
+/// show in no other way (Hypercorn never ends its stream, and allows a hundred of
+/// them). And the bridge can insert a Close frame of its own only between two
+/// frames.
 ///
-/// What is no WebSocket loses it. Such bytes pass like others, until the
-/// streams below say that they end.
+/// Bytes that are not WebSocket frames cannot be followed any further: they are
+/// forwarded like others until the stream ends.
 #[derive(Debug)]
 pub(super) struct FrameBoundaries {
     sender: Role,
     phase: Phase,
-    /// The beginning of a header that was cut.
+    /// The first bytes of a header whose rest has not been received.
     head: [u8; Header::MAX_LEN],
     head_len: u8,
-    /// Bytes left of the frame's payload.
+    /// Bytes left of the current payload.
     left: u64,
     code: Option<CloseCode>,
 }
@@ -28,7 +29,7 @@ pub(super) struct FrameBoundaries {
 enum Phase {
     Head,
     Payload,
-    /// In the payload of a Close frame, masked or not.
+    /// Within the payload of a Close frame, masked or not.
     Close {
         mask: [u8; 4],
         seen: u8,
@@ -39,7 +40,7 @@ enum Phase {
 }
 
 impl FrameBoundaries {
-    pub(super) fn of(sender: Role) -> Self {
+    pub(super) fn new(sender: Role) -> Self {
         Self {
             sender,
             phase: Phase::Head,
@@ -50,9 +51,9 @@ impl FrameBoundaries {
         }
     }
 
-    /// Passes over `bytes`; returns how many of them belong to the socket:
-    /// nothing does after its Close frame (RFC 6455 §5.5.1).
-    pub(super) fn pass(&mut self, bytes: &[u8]) -> usize {
+    /// Follows the next `bytes`. Returns how many of them to forward: none after
+    /// the Close frame (RFC 6455 §5.5.1).
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
@@ -67,13 +68,13 @@ impl FrameBoundaries {
         }
     }
 
-    /// Whether the Close frame has passed.
+    /// Whether the Close frame is complete.
     pub(super) fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
     }
 
-    /// Whether the sender sends what is no WebSocket, so that its Close frame
-    /// would not be seen.
+    /// Whether the sender has sent something other than WebSocket frames, so that
+    /// its Close frame would not be recognized.
     pub(super) fn is_lost(&self) -> bool {
         self.phase == Phase::Lost
     }
@@ -83,7 +84,8 @@ impl FrameBoundaries {
         self.phase == Phase::Head && self.head_len == 0
     }
 
-    /// What the Close frame said; [`CloseCode::NO_STATUS_RECEIVED`] if nothing.
+    /// The code of the Close frame, [`CloseCode::NO_STATUS_RECEIVED`] if it had
+    /// none; `None` before the Close frame.
     pub(super) fn code(&self) -> Option<CloseCode> {
         self.is_closed()
             .then(|| self.code.unwrap_or(CloseCode::NO_STATUS_RECEIVED))
@@ -147,7 +149,7 @@ impl FrameBoundaries {
         taken
     }
 
-    /// One byte of a Close frame's payload.
+    /// Reads one byte of a Close frame's payload.
     fn close(&mut self, bytes: &[u8]) -> usize {
         if let Phase::Close { mask, seen, first } = &mut self.phase {
             let byte = bytes[0] ^ mask[usize::from(*seen % 4)];
@@ -172,8 +174,8 @@ mod tests {
     use crate::frame::{CloseFrame, Limits, Message, Protocol};
     use bytes::BytesMut;
 
-    /// Messages and then a Close frame, as either end sends them; with the
-    /// ends of the frames.
+    /// Messages and a Close frame as `role` sends them, with the positions at
+    /// which frames end.
     fn sent(role: Role) -> (Vec<u8>, Vec<usize>) {
         let mut protocol = Protocol::new(role, Limits::default());
         let mut key = 0u8;
@@ -197,53 +199,53 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_followed_however_they_are_cut() {
+    fn frames_are_followed_however_their_bytes_are_split() {
         for role in [Role::Client, Role::Server] {
             let (bytes, ends) = sent(role);
             for step in [1, 2, 3, 5, 7, 14, 100, 4096, bytes.len()] {
-                let mut frames = FrameBoundaries::of(role);
+                let mut frames = FrameBoundaries::new(role);
                 let mut at = 0;
                 for piece in bytes.chunks(step) {
                     assert_eq!(frames.is_between(), ends.contains(&at), "at {at}");
                     assert!(!frames.is_closed());
-                    assert_eq!(frames.pass(piece), piece.len());
+                    assert_eq!(frames.advance(piece), piece.len());
                     at += piece.len();
                 }
                 assert!(frames.is_closed() && !frames.is_between());
                 assert_eq!(frames.code(), Some(CloseCode::from(3001)));
-                assert_eq!(frames.pass(b"after"), 0, "nothing follows a Close frame");
+                assert_eq!(frames.advance(b"after"), 0, "nothing follows a Close frame");
             }
         }
     }
 
     #[test]
-    fn what_follows_a_close_frame_in_its_chunk_stays_behind() {
+    fn bytes_after_a_close_frame_are_not_forwarded() {
         for (close, code) in [
             (&b"\x88\x00"[..], CloseCode::NO_STATUS_RECEIVED),
             (&b"\x88\x02\x03\xe8"[..], CloseCode::NORMAL),
         ] {
-            let mut frames = FrameBoundaries::of(Role::Server);
+            let mut frames = FrameBoundaries::new(Role::Server);
             let bytes = [b"\x82\x01x", close, b"\x82\x01y"].concat();
-            assert_eq!(frames.pass(&bytes), 3 + close.len());
+            assert_eq!(frames.advance(&bytes), 3 + close.len());
             assert_eq!(frames.code(), Some(code));
         }
     }
 
     #[test]
-    fn what_is_no_websocket_passes_whole() {
+    fn bytes_that_are_not_frames_are_forwarded_unchanged() {
         for (sender, bytes) in [
-            // Masked by a server, unmasked by a client.
+            // A masked frame from a server, an unmasked one from a client.
             (Role::Server, &b"\x82\x81abcdx"[..]),
             (Role::Client, b"\x82\x01x"),
             (Role::Server, b"\x83\x01x"),
             (Role::Server, b"\x08\x01x"),
             (Role::Server, b"HTTP/1.1 200 OK"),
         ] {
-            let mut frames = FrameBoundaries::of(sender);
+            let mut frames = FrameBoundaries::new(sender);
             for byte in bytes {
-                assert_eq!(frames.pass(&[*byte]), 1);
+                assert_eq!(frames.advance(&[*byte]), 1);
             }
-            assert_eq!(frames.pass(b"\x88\x00 more"), 7);
+            assert_eq!(frames.advance(b"\x88\x00 more"), 7);
             assert!(!frames.is_between() && !frames.is_closed());
             assert_eq!(frames.code(), None);
         }

@@ -1,5 +1,5 @@
-//! One request for a socket: who may, where it goes, and what both sides are
-//! told.
+//! Opens one WebSocket: admits the client's request, performs the handshake with
+//! an upstream, and answers the client with what the upstream agreed to.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,26 +10,27 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use tokio::time::timeout;
 
 use super::access::{AccessRecord, Outcome, Side};
-use super::forwarded::{From, View};
+use super::connection_auth::authenticates_connection;
+use super::forwarded::{ClientView, Received};
 use super::location::LocationMap;
 use super::meters::Meters;
+use super::retry::{self, Attempts};
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
 use super::verdict::Verdict;
-use super::{
-    Inner, Lease, NoUpstream, Permit, Route, Scheme, Upstream, headers, plain_http, refusal,
-};
+use super::{Inner, Lease, Permit, Route, Scheme, Upstream, headers, rejection};
 use crate::client::{Accepted, HttpVersion, RequestBuilder};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{HandshakeKind, HostPort, Offer};
 use crate::server::WebSocketRequest;
 
-/// A socket that is open on both sides, with its places: pointers, as it is
-/// part of what a socket weighs.
-pub(super) struct Socket {
+/// A WebSocket that is open on both sides.
+///
+/// Its parts are boxed, because this is part of the memory of every open socket.
+pub(super) struct OpenSocket {
     carrier: Carrier,
-    _places: Box<(Lease, Permit)>,
+    _limits: Box<(Lease, Permit)>,
 }
 
 enum Carrier {
@@ -37,16 +38,22 @@ enum Carrier {
     Tcp(Box<Tunnel>),
 }
 
-/// What the client is told instead.
-struct No(Box<Response<Bytes>>);
+/// The response to a client that gets no WebSocket.
+struct Rejected(Box<Response<Bytes>>);
 
-impl std::convert::From<Response<Bytes>> for No {
+impl From<Response<Bytes>> for Rejected {
     fn from(response: Response<Bytes>) -> Self {
         Self(Box::new(response))
     }
 }
 
-impl Socket {
+impl From<Box<Response<Bytes>>> for Rejected {
+    fn from(response: Box<Response<Bytes>>) -> Self {
+        Self(response)
+    }
+}
+
+impl OpenSocket {
     pub(super) async fn run(self, access: &mut AccessRecord) -> Outcome {
         match self.carrier {
             Carrier::Splice(splice) => splice.run(access).await,
@@ -55,36 +62,41 @@ impl Socket {
     }
 }
 
-/// Opens both sides of a socket, or answers the request otherwise.
+/// Opens both sides of a WebSocket, or rejects the client's request.
 ///
-/// Many requests may wait at a time, for their upstream: what is not needed
-/// any more is not held meanwhile.
+/// Many requests may wait for their upstreams at a time, so what is no longer
+/// needed is dropped before waiting.
 pub(super) async fn open(
     bridge: &Inner,
     mut request: WebSocketRequest,
     access: &mut AccessRecord,
-) -> Result<Socket, Outcome> {
+) -> Result<OpenSocket, Outcome> {
     let (route, permit) = match admit(bridge, &request, access) {
         Ok(admitted) => admitted,
-        Err(no) => return Err(refuse(request, no, access)),
+        Err(rejected) => return Err(reject(request, rejected, access)),
     };
-    let asked = Asked::of(&mut request, &route);
-    let (answered, lease) = match ask(bridge, &route, &asked, access).await {
-        Ok(answered) => answered,
-        Err(no) => {
-            // Before the client hears of it, who may ask again at once.
+    let opening = OpeningRequest::new(&mut request, &route);
+    let (upstream_socket, lease) = match connect_any(bridge, &route, &opening, access).await {
+        Ok(connected) => connected,
+        Err(rejected) => {
+            // Released before the client gets the response, after which it may
+            // try again at once.
             drop(permit);
-            return Err(refuse(request, no, access));
+            return Err(reject(request, rejected, access));
         }
     };
-    let carrier = accept(&route, &lease, &asked, request, answered, access).await?;
-    Ok(Socket {
+    let carrier = accept(&route, &lease, &opening, request, upstream_socket, access).await?;
+    Ok(OpenSocket {
         carrier,
-        _places: Box::new((lease, permit)),
+        _limits: Box::new((lease, permit)),
     })
 }
 
-fn refuse(request: WebSocketRequest, No(response): No, access: &mut AccessRecord) -> Outcome {
+fn reject(
+    request: WebSocketRequest,
+    Rejected(response): Rejected,
+    access: &mut AccessRecord,
+) -> Outcome {
     access.status = Some(response.status());
     request.reject_with(*response);
     access.refused()
@@ -94,86 +106,83 @@ fn admit(
     bridge: &Inner,
     request: &WebSocketRequest,
     access: &mut AccessRecord,
-) -> Result<(Arc<Route>, Permit), No> {
+) -> Result<(Arc<Route>, Permit), Rejected> {
     let routes = bridge.routes();
-    let found = routes.find_only(request.authority(), request.path());
+    let found = routes.find_unambiguous(request.authority(), request.path());
     let Ok(Some(route)) = found else {
-        access.because(if found.is_err() {
-            "servers read this path in different ways"
-        } else {
-            "no route for this host and path"
-        });
-        return Err(refusal::no_route(found.is_err()).into());
+        let (reason, response) = rejection::no_route(found.is_err());
+        access.set_reason(reason);
+        return Err(response.into());
     };
     let route = route.clone();
-    access.takes(&route, request.headers());
+    access.set_route(&route, request.headers());
     let opening = request.opening();
     opening.check_origin(route.origins()).map_err(|rejection| {
-        access.because(rejection);
+        access.set_reason(rejection);
         rejection.to_response(opening.kind)
     })?;
-    let permit = route.admit(access.client()).map_err(|saturated| {
-        access.because(saturated);
-        refusal::saturated(saturated)
+    let permit = route.admit(access.client()).map_err(|exceeded| {
+        access.set_reason(exceeded);
+        rejection::limit_exceeded(exceeded)
     })?;
     Ok((route, permit))
 }
 
-/// A client's request, as its upstream is to see it.
-struct Asked {
+/// A client's opening request, as it is forwarded.
+struct OpeningRequest {
     client: IpAddr,
     path: String,
-    /// What was cut off it.
-    cut: String,
-    view: View,
+    /// The prefix that was removed from the client's path.
+    removed_prefix: String,
+    view: ClientView,
     authority: HostPort,
     fields: HeaderMap,
     offer: Offer,
-    via: HandshakeKind,
+    kind: HandshakeKind,
 }
 
-impl Asked {
-    /// Takes the request's fields: many requests wait at a time.
-    fn of(request: &mut WebSocketRequest, route: &Route) -> Self {
+impl OpeningRequest {
+    /// Moves the fields out of `request`, so that they are not kept twice.
+    fn new(request: &mut WebSocketRequest, route: &Route) -> Self {
         let fields = std::mem::take(request.headers_mut());
-        let client = route.counted_as(&fields, request.peer_addr().ip());
+        let client = route.client_address(&fields, request.peer_addr().ip());
         let opening = request.opening();
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str());
         let mut offer = Offer::default();
         offer.subprotocols.clone_from(&opening.subprotocols);
         offer.extensions.clone_from(&opening.extensions);
-        let from = From {
+        let received = Received {
             client: request.peer_addr().ip(),
-            secure: request.is_secure(),
+            is_secure: request.is_secure(),
             host: request.authority(),
-            trusted: route.trusts_forwarded(),
+            is_trusted: route.trusts_forwarded(),
             families: route.families(),
-            prefix: route.cut_off(path),
+            removed_prefix: route.removed_prefix(path),
         };
-        let (mut fields, view) = headers::request(fields, from);
+        let (mut fields, view) = headers::request(fields, received);
         headers::add_via(&mut fields, request.version(), route.via());
         Self {
             client,
             path: route.path_for_upstream(path).to_owned(),
-            cut: route.cut_off(path).to_owned(),
+            removed_prefix: route.removed_prefix(path).to_owned(),
             view,
             authority: request.authority().clone(),
             fields,
             offer,
-            via: opening.kind,
+            kind: opening.kind,
         }
     }
 }
 
-/// What an upstream said yes with.
-enum Answered {
+/// The upstream's side of a WebSocket.
+enum UpstreamSocket {
     WebSocket(Box<Accepted>),
     Tcp(tokio::net::TcpStream),
 }
 
-impl Answered {
-    /// Of HTTP, where it was spoken.
+impl UpstreamSocket {
+    /// The HTTP version of the handshake; `None` for TCP.
     fn version(&self) -> Option<Version> {
         match self {
             Self::WebSocket(accepted) => Some(accepted.response.version()),
@@ -182,71 +191,45 @@ impl Answered {
     }
 }
 
-/// Servers that are tried for a request.
-pub(super) const TRIES: usize = 3;
-
-async fn ask(
+/// Connects to an upstream, trying others as [`retry`] allows.
+async fn connect_any(
     bridge: &Inner,
     route: &Route,
-    asked: &Asked,
+    opening: &OpeningRequest,
     access: &mut AccessRecord,
-) -> Result<(Answered, Lease), No> {
-    let mut tried = Vec::new();
-    let mut last = None;
-    for _ in 0..TRIES {
-        let lease = match route.pick_other(&asked.fields, asked.client, &tried) {
-            Ok(lease) => lease,
-            Err(none) => {
-                return Err(last.unwrap_or_else(|| {
-                    access.because(none);
-                    refusal::no_upstream(none).into()
-                }));
-            }
-        };
+) -> Result<(UpstreamSocket, Lease), Rejected> {
+    let mut attempts = Attempts::new(route, &opening.fields, opening.client);
+    loop {
+        let lease = attempts.next(access)?;
         let upstream = lease.upstream();
-        access.tries(upstream);
-        let error = match ask_one(bridge, route, upstream, asked).await {
-            Ok(answered) => {
-                access.upstream_version = answered.version();
+        let error = match connect(bridge, route, upstream, opening).await {
+            Ok(socket) => {
+                access.upstream_version = socket.version();
                 lease.succeeded();
-                return Ok((answered, lease));
+                return Ok((socket, lease));
             }
             Err(error) => error,
         };
-        access.upstream_version = error.rejected_response().map(|refusal| refusal.version);
+        access.upstream_version = error.rejected_response().map(|rejected| rejected.version);
         access.blame(Side::Upstream, &error);
-        if error.rejected_response().is_none() || refusal::is_none(&error) {
-            tracing::warn!(%upstream, %error, "no socket from an upstream");
+        if error.rejected_response().is_none() || rejection::is_invalid_response(&error) {
+            tracing::warn!(%upstream, %error, "upstream handshake failed");
         }
-        lease.judge(Verdict::of(&error));
-        let unseen = is_unseen(&error);
-        let mut refusal = refusal::upstream(error, asked.via, route.via());
-        LocationMap::new(route, upstream, &asked.cut, &asked.view).apply(refusal.headers_mut());
-        route.response_headers().apply(refusal.headers_mut());
-        if !unseen {
-            return Err(refusal.into());
-        }
-        last = Some(refusal.into());
-        tried.push(lease);
+        let (verdict, may_retry) = (Verdict::of(&error), retry::is_unsent(&error));
+        let mut response = rejection::from_error(error, opening.kind, route.via());
+        LocationMap::new(route, upstream, &opening.removed_prefix, &opening.view)
+            .apply(response.headers_mut());
+        route.response_headers().apply(response.headers_mut());
+        attempts.failed(lease, verdict, may_retry, response)?;
     }
-    Err(last.unwrap_or_else(|| refusal::no_upstream(NoUpstream).into()))
 }
 
-/// Whether the upstream certainly has not seen the request: another one may be
-/// asked.
-fn is_unseen(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Connect(_) | Error::Tls(_) | Error::Proxy(_) | Error::Timeout(Timeout::Connect)
-    )
-}
-
-async fn ask_one(
+async fn connect(
     bridge: &Inner,
     route: &Route,
     upstream: &Upstream,
-    asked: &Asked,
-) -> Result<Answered, Error> {
+    opening: &OpeningRequest,
+) -> Result<UpstreamSocket, Error> {
     let timeouts = route.timeouts();
     if upstream.scheme() == Scheme::Tcp {
         let config = route.client().unwrap_or(&bridge.client).tcp();
@@ -255,63 +238,76 @@ async fn ask_one(
         let tcp = timeout(timeouts.connect, dial)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?;
-        return Ok(Answered::Tcp(
+        return Ok(UpstreamSocket::Tcp(
             tcp.map_err(|error| Error::Connect(Arc::new(error)))?,
         ));
     }
-    let request = request(bridge, route, upstream, asked);
-    Ok(Answered::WebSocket(Box::new(request.accepted().await?)))
+    let request = request(bridge, route, upstream, opening);
+    Ok(UpstreamSocket::WebSocket(Box::new(
+        request.accepted().await?,
+    )))
 }
 
-/// The request for a WebSocket upstream.
-fn request(bridge: &Inner, route: &Route, upstream: &Upstream, asked: &Asked) -> RequestBuilder {
+/// The opening request to a WebSocket upstream.
+fn request(
+    bridge: &Inner,
+    route: &Route,
+    upstream: &Upstream,
+    opening: &OpeningRequest,
+) -> RequestBuilder {
     let timeouts = route.timeouts();
-    let mut fields = asked.fields.clone();
+    let mut fields = opening.fields.clone();
     let version = match upstream.http_version() {
-        // It authenticates a connection, which is to be the socket's own.
-        HttpVersion::Auto if plain_http::authenticates(&fields) => HttpVersion::Http1,
+        // Such a request needs a connection of its own, which HTTP/1.1 provides.
+        HttpVersion::Auto if authenticates_connection(&fields) => HttpVersion::Http1,
         version => version,
     };
     route.request_headers().apply(&mut fields);
     let request = route
         .client()
         .unwrap_or(&bridge.client)
-        .request(upstream.url(&asked.path))
+        .request(upstream.url(&opening.path))
         .version(version)
         .websocket_key(route.websocket_key())
         .within(timeouts.connect, timeouts.handshake)
-        .on_behalf(fields, asked.offer.clone());
-    let request = match route.host_for(upstream, &asked.authority) {
-        Some(host) => request.authority(host),
+        .on_behalf(fields, opening.offer.clone());
+    let request = match route.authority_for(upstream, &opening.authority) {
+        Some(authority) => request.authority(authority),
         None => request,
     };
-    match upstream.reached_at() {
+    match upstream.known_address() {
         Some(address) => request.address(address),
         None => request,
     }
 }
 
-/// Tells the client what its upstream agreed to.
+/// Accepts the client's request with what the upstream agreed to.
 async fn accept(
     route: &Route,
     lease: &Lease,
-    asked: &Asked,
+    opening: &OpeningRequest,
     mut request: WebSocketRequest,
-    answered: Answered,
+    upstream_socket: UpstreamSocket,
     access: &mut AccessRecord,
 ) -> Result<Carrier, Outcome> {
     let config = request.config().clone();
-    let via = request.opening().kind;
+    let kind = request.opening().kind;
     let gone = |error: Error| {
-        tracing::debug!(%error, "gone before the answer");
+        tracing::debug!(%error, "client left before the response");
         Outcome::Gone
     };
-    let carrier = match answered {
-        Answered::WebSocket(accepted) => {
-            let answer = accepted.response.into_parts().0;
-            let mut fields = headers::acceptance(answer.headers);
-            headers::add_via(&mut fields, answer.version, route.via());
-            LocationMap::new(route, lease.upstream(), &asked.cut, &asked.view).apply(&mut fields);
+    let carrier = match upstream_socket {
+        UpstreamSocket::WebSocket(accepted) => {
+            let response = accepted.response.into_parts().0;
+            let mut fields = headers::acceptance(response.headers);
+            headers::add_via(&mut fields, response.version, route.via());
+            LocationMap::new(
+                route,
+                lease.upstream(),
+                &opening.removed_prefix,
+                &opening.view,
+            )
+            .apply(&mut fields);
             route.response_headers().apply(&mut fields);
             if let Some(cookie) = lease.set_cookie() {
                 fields.append(SET_COOKIE, cookie.clone());
@@ -334,7 +330,7 @@ async fn accept(
                 meters,
             )))
         }
-        Answered::Tcp(tcp) => {
+        UpstreamSocket::Tcp(tcp) => {
             if let Some(cookie) = lease.set_cookie() {
                 request.response_header(SET_COOKIE, cookie.clone());
             }
@@ -342,7 +338,7 @@ async fn accept(
             Carrier::Tcp(Box::new(Tunnel::new(socket, tcp, route.timeouts().idle)))
         }
     };
-    access.status = Some(match via {
+    access.status = Some(match kind {
         HandshakeKind::Http1 => StatusCode::SWITCHING_PROTOCOLS,
         HandshakeKind::Http2 => StatusCode::OK,
     });

@@ -1,53 +1,66 @@
-//! What of a request and of its answer goes on to the other side.
+//! Header fields that are forwarded, in either direction.
 
+use bytes::Bytes;
+use http::Version;
 use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    SET_COOKIE, VIA,
+    SEC_WEBSOCKET_ACCEPT, SET_COOKIE, VIA,
 };
+use http_body::Frame;
 
-use http::Version;
-
-use super::forwarded::{self, Families, From, View};
+use super::forwarded::{self, ClientView, Families, Received};
 use crate::handshake::headers;
 
-/// The fields of a client's request that its upstream is to see.
+/// Converts the fields of a client's WebSocket request into those for its
+/// upstream.
 ///
-/// Fields of one hop and of the handshake stay behind (RFC 9110 §7.6.1),
-/// cookies become one field (RFC 9113 §8.2.3), and whom the request comes from
-/// is added (RFC 7239) in place of what anybody could have written there.
-pub(super) fn request(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, View) {
+/// Hop-by-hop fields and those of the handshake are removed (RFC 9110 §7.6.1),
+/// cookies are joined into one field (RFC 9113 §8.2.3), and the fields that
+/// describe the client (RFC 7239) are replaced.
+pub(super) fn request(mut fields: HeaderMap, received: Received<'_>) -> (HeaderMap, ClientView) {
     headers::remove_reserved(&mut fields);
     headers::join_cookies(&mut fields);
-    let view = forwarded::rewrite(&mut fields, from);
+    let view = forwarded::rewrite(&mut fields, received);
     (fields, view)
 }
 
-/// The fields of a plain HTTP request that its upstream is to see, and whether
-/// the client takes trailers. What frames the body is written anew, so that
-/// nobody else can read its length otherwise (RFC 9112 §11.2).
-pub(super) fn plain_http(mut fields: HeaderMap, from: From<'_>) -> (HeaderMap, View, bool) {
-    let takes_trailers = headers::keep_end_to_end(&mut fields);
-    // An expectation is met here: the server in front says 100 (Continue) once
-    // the upstream takes the body.
+/// Converts the fields of a plain HTTP request into those for its upstream, and
+/// returns whether the client accepts trailers. Fields that frame the body are
+/// removed and written anew, which prevents request smuggling (RFC 9112 §11.2).
+pub(super) fn plain_http(
+    mut fields: HeaderMap,
+    received: Received<'_>,
+) -> (HeaderMap, ClientView, bool) {
+    let accepts_trailers = headers::keep_end_to_end(&mut fields);
+    // The server in front answers the expectation: it sends 100 (Continue) once
+    // the upstream reads the body.
     for name in [HOST, CONTENT_LENGTH, EXPECT] {
         fields.remove(name);
     }
     headers::join_cookies(&mut fields);
-    let view = forwarded::rewrite(&mut fields, from);
-    (fields, view, takes_trailers)
+    let view = forwarded::rewrite(&mut fields, received);
+    (fields, view, accepts_trailers)
 }
 
-/// The fields of the answer to an ordinary request that its client is to see,
-/// without its length.
-pub(super) fn answer(mut fields: HeaderMap) -> HeaderMap {
+/// Converts the fields of a response to a plain HTTP request into those for its
+/// client, without `Content-Length`.
+pub(super) fn response(mut fields: HeaderMap) -> HeaderMap {
     headers::keep_end_to_end(&mut fields);
     fields.remove(CONTENT_LENGTH);
     fields
 }
 
-/// Of fields behind a body, those that mean no harm there: none of framing, of
-/// routing (RFC 9110 §6.5.1), or of where the request comes from.
-pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
+/// Removes trailers that must not be forwarded from a frame of a body.
+pub(super) fn clean_frame(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(fields) => Frame::trailers(trailers(fields)),
+        Err(data) => data,
+    }
+}
+
+/// Removes trailers that affect framing, routing or authentication (RFC 9110
+/// §6.5.1), or that describe the client.
+fn trailers(mut fields: HeaderMap) -> HeaderMap {
     headers::remove_reserved(&mut fields);
     forwarded::remove(&mut fields, false, Families::default());
     for name in [AUTHORIZATION, COOKIE, SET_COOKIE] {
@@ -56,8 +69,8 @@ pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
     fields
 }
 
-/// Adds this hop to those that a message has come by, under the version of HTTP
-/// of the last (RFC 9110 §7.6.3).
+/// Adds this hop to `Via`, with the HTTP version in which the message was
+/// received (RFC 9110 §7.6.3).
 pub(super) fn add_via(fields: &mut HeaderMap, version: Version, name: Option<&str>) {
     let Some(name) = name else {
         return;
@@ -70,7 +83,7 @@ pub(super) fn add_via(fields: &mut HeaderMap, version: Version, name: Option<&st
     append_to_list(fields, VIA, &format!("{protocol} {name}"));
 }
 
-/// Adds to the end of a comma list, in one field.
+/// Appends to a comma-separated list, and joins it into one field.
 fn append_to_list(fields: &mut HeaderMap, name: HeaderName, element: &str) {
     let mut list: Vec<u8> = Vec::new();
     for value in fields.get_all(&name) {
@@ -83,18 +96,18 @@ fn append_to_list(fields: &mut HeaderMap, name: HeaderName, element: &str) {
     }
 }
 
-/// The fields of an upstream's acceptance that its client is to see.
+/// Converts the fields of an upstream's response that accepts a WebSocket.
 pub(super) fn acceptance(mut fields: HeaderMap) -> HeaderMap {
     headers::remove_reserved(&mut fields);
     fields
 }
 
-/// The fields of an upstream's refusal that its client is to see. The body
-/// was taken apart from its framing, and may have been cut.
-pub(super) fn refusal(mut fields: HeaderMap) -> HeaderMap {
+/// Converts the fields of an upstream's rejection. `Content-Length` is removed
+/// because the body may have been truncated.
+pub(super) fn rejection(mut fields: HeaderMap) -> HeaderMap {
     headers::remove_hop_by_hop(&mut fields);
-    fields.remove(http::header::CONTENT_LENGTH);
-    fields.remove(http::header::SEC_WEBSOCKET_ACCEPT);
+    fields.remove(CONTENT_LENGTH);
+    fields.remove(SEC_WEBSOCKET_ACCEPT);
     fields
 }
 
@@ -111,14 +124,14 @@ mod tests {
         headers
     }
 
-    fn from(host: &HostPort, trusted: bool) -> From<'_> {
-        From {
+    fn received(host: &HostPort, is_trusted: bool) -> Received<'_> {
+        Received {
             client: "192.0.2.7".parse().unwrap(),
-            secure: true,
+            is_secure: true,
             host,
-            trusted,
+            is_trusted,
             families: Families::default(),
-            prefix: "",
+            removed_prefix: "",
         }
     }
 
@@ -132,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_end_to_end_passes_and_nothing_else() {
+    fn only_end_to_end_fields_are_forwarded() {
         let host = "a:8443".parse().unwrap();
         let passed = [
             ("origin", "https://a"),
@@ -156,11 +169,11 @@ mod tests {
         let fields = map(&[&passed[..], &stays, &crumbs].concat());
         let joined = [("cookie", "a=1; b=2")];
         let expected = map(&[&passed[..], &joined, &own()].concat());
-        assert_eq!(request(fields, from(&host, false)).0, expected);
+        assert_eq!(request(fields, received(&host, false)).0, expected);
     }
 
     #[test]
-    fn rfc7239_what_the_client_says_of_itself_is_dropped_unless_it_is_trusted() {
+    fn rfc7239_forwarding_fields_are_dropped_unless_the_client_is_trusted() {
         let host = "a:8443".parse().unwrap();
         let forged = map(&[
             ("forwarded", "for=10.0.0.0"),
@@ -171,8 +184,11 @@ mod tests {
             ("x-forwarded-prefix", "/evil"),
             ("x-real-ip", "10.0.0.1"),
         ]);
-        assert_eq!(request(forged.clone(), from(&host, false)).0, map(&own()));
-        let fields = request(forged, from(&host, true)).0;
+        assert_eq!(
+            request(forged.clone(), received(&host, false)).0,
+            map(&own())
+        );
+        let fields = request(forged, received(&host, true)).0;
         assert_eq!(fields.get_all("forwarded").iter().count(), 1);
         assert_eq!(
             fields["forwarded"],
@@ -186,18 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn rfc7239_6_addresses_of_version_6_are_quoted() {
+    fn rfc7239_6_ipv6_addresses_are_quoted() {
         let host = "[::1]:1".parse().unwrap();
         for (client, node, bare) in [
             ("2001:db8::7", "\"[2001:db8::7]\"", "2001:db8::7"),
             ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7"),
         ] {
-            let from = From {
+            let received = Received {
                 client: client.parse().unwrap(),
-                secure: false,
-                ..from(&host, false)
+                is_secure: false,
+                ..received(&host, false)
             };
-            let fields = request(HeaderMap::new(), from).0;
+            let fields = request(HeaderMap::new(), received).0;
             assert_eq!(
                 fields["forwarded"],
                 format!("for={node};host=\"[::1]:1\";proto=http")
@@ -207,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_7_6_1_ordinary_messages_keep_what_is_end_to_end() {
+    fn rfc9110_7_6_1_plain_http_keeps_only_end_to_end_fields() {
         let host = "a:8443".parse().unwrap();
         let passed = [("origin", "https://a"), ("trailer", "x-sum")];
         let stays = [
@@ -221,17 +237,17 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
         ];
         let fields = map(&[&passed[..], &stays].concat());
-        let (fields, _, takes_trailers) = plain_http(fields, from(&host, false));
-        assert!(takes_trailers);
+        let (fields, _, accepts_trailers) = plain_http(fields, received(&host, false));
+        assert!(accepts_trailers);
         assert_eq!(fields, map(&[&passed[..], &own()].concat()));
         assert_eq!(
-            answer(map(&[&passed[..], &stays[..5]].concat())),
+            response(map(&[&passed[..], &stays[..5]].concat())),
             map(&passed)
         );
     }
 
     #[test]
-    fn rfc9110_6_5_1_trailers_frame_route_and_claim_nothing() {
+    fn rfc9110_6_5_1_only_harmless_trailers_are_forwarded() {
         let harmless = [("x-sum", "1"), ("grpc-status", "0")];
         let harmful = [
             ("content-length", "5"),
@@ -246,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_lose_what_is_of_one_hop() {
+    fn responses_lose_hop_by_hop_fields() {
         let fields = map(&[
             ("connection", "close, x-hop"),
             ("x-hop", "1"),
@@ -259,6 +275,6 @@ mod tests {
         let kept = [("set-cookie", "a=1"), ("location", "/login")];
         assert_eq!(acceptance(fields.clone()), map(&kept));
         let version = [("sec-websocket-version", "13, 8")];
-        assert_eq!(refusal(fields), map(&[&version[..], &kept].concat()));
+        assert_eq!(rejection(fields), map(&[&version[..], &kept].concat()));
     }
 }

@@ -1,4 +1,4 @@
-//! A limit on how long nothing moves.
+//! Idle timeouts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,26 +7,27 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-/// Measures silence without a look at the clock while bytes move; so one may
-/// be noticed up to as late again.
+/// Expires when there has been no progress for a limit.
+///
+/// It does not read the clock on progress, so it may expire up to one limit
+/// late.
 #[derive(Default)]
 pub(super) struct IdleTimer {
     sleep: Option<Pin<Box<Sleep>>>,
-    moved: bool,
+    has_progressed: bool,
 }
 
 impl IdleTimer {
-    /// Something has moved.
-    pub(super) fn broken(&mut self) {
-        self.moved = true;
+    pub(super) fn note_progress(&mut self) {
+        self.has_progressed = true;
     }
 
-    /// Another limit holds from now on.
+    /// Starts anew, because another limit applies.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
     }
 
-    /// Ready when nothing has moved for as long as that may be.
+    /// Ready when there has been no progress for `limit`.
     pub(super) fn poll(&mut self, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(limit) = limit else {
             return Poll::Pending;
@@ -35,7 +36,7 @@ impl IdleTimer {
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
             ready!(sleep.as_mut().poll(cx));
             self.sleep = None;
-            if !std::mem::take(&mut self.moved) {
+            if !std::mem::take(&mut self.has_progressed) {
                 return Poll::Ready(());
             }
         }

@@ -1,51 +1,55 @@
-//! Where an answer points to, told to the client by the names that it knows.
+//! Maps locations in responses from the upstream's names to the client's.
 //!
-//! A path of the client is its route's cut-off prefix and the rest; the upstream
-//! is asked for its own prefix and that rest. What an upstream says of itself is
-//! turned back: `Location` and `Content-Location` that name it, and the `Path`
-//! and `Domain` of cookies. What has the client's prefix already, from an
-//! application that heeds `X-Forwarded-Prefix`, stays as it is, and so does what
-//! leads elsewhere.
+//! A route may remove a prefix from the client's path, and an upstream's URL may
+//! add one. Responses are mapped the other way: `Location` and
+//! `Content-Location` that name the upstream, and the `Path` and `Domain` of
+//! cookies. A path that has the client's prefix already, from an application that
+//! supports `X-Forwarded-Prefix`, is left alone, and so are locations elsewhere.
 
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 
-use super::forwarded::View;
+use super::forwarded::ClientView;
 use super::{Route, Upstream};
 
-/// How paths and names are turned back.
+/// Maps the locations in the responses of one upstream.
 pub(super) struct LocationMap<'a> {
-    /// What the route cuts off.
-    pub(super) cut: &'a str,
-    /// What the upstream's URL puts before.
-    pub(super) put: &'a str,
-    /// What the upstream is called: `host`, `host:port`.
+    /// The prefix that the route removes from the client's path.
+    removed_prefix: &'a str,
+    /// The prefix that the upstream's URL adds.
+    added_prefix: &'a str,
+    /// The names of the upstream: `host` and `host:port`.
     names: Vec<String>,
-    view: &'a View,
+    view: &'a ClientView,
 }
 
 impl<'a> LocationMap<'a> {
-    pub(super) fn new(route: &Route, upstream: &'a Upstream, cut: &'a str, view: &'a View) -> Self {
+    pub(super) fn new(
+        route: &Route,
+        upstream: &'a Upstream,
+        removed_prefix: &'a str,
+        view: &'a ClientView,
+    ) -> Self {
         let (host, port) = (upstream.host(), upstream.port());
-        let mut names = vec![upstream.called()];
-        if let Some(name) = route.sent_host() {
+        let mut names = vec![upstream.authority()];
+        if let Some(name) = route.fixed_authority() {
             names.push(name.to_string());
         }
         if matches!(port, 80 | 443) {
             names.push(host.to_owned());
         }
         Self {
-            cut,
-            put: upstream.path_prefix(),
+            removed_prefix,
+            added_prefix: upstream.path_prefix(),
             names,
             view,
         }
     }
 
-    /// Turns the fields of an answer back.
+    /// Maps the fields of a response.
     pub(super) fn apply(&self, fields: &mut HeaderMap) {
         for name in [LOCATION, CONTENT_LOCATION] {
-            let told = fields.get(&name).and_then(|value| value.to_str().ok());
-            let mapped = told.and_then(|told| self.location(told));
+            let sent = fields.get(&name).and_then(|value| value.to_str().ok());
+            let mapped = sent.and_then(|sent| self.location(sent));
             if let Some(value) = mapped.and_then(|mapped| HeaderValue::try_from(mapped).ok()) {
                 fields.insert(name, value);
             }
@@ -62,7 +66,7 @@ impl<'a> LocationMap<'a> {
         }
     }
 
-    /// `None` for what stays as it is.
+    /// Returns `None` for a location that is left alone.
     fn location(&self, url: &str) -> Option<String> {
         let after_scheme = ["http://", "https://", "//"]
             .iter()
@@ -80,35 +84,35 @@ impl<'a> LocationMap<'a> {
             format!("/{path}")
         };
         let mapped = self.path(&path);
-        let View { host, proto, .. } = self.view;
+        let ClientView { host, proto, .. } = self.view;
         let is_upstream = |name: &String| name.eq_ignore_ascii_case(authority);
         if authority.eq_ignore_ascii_case(host) {
             return mapped.map(|path| format!("{}{path}", &url[..end]));
         }
-        let is_its_own = self.names.iter().any(is_upstream);
-        is_its_own.then(|| format!("{proto}://{host}{}", mapped.unwrap_or(path)))
+        let names_upstream = self.names.iter().any(is_upstream);
+        names_upstream.then(|| format!("{proto}://{host}{}", mapped.unwrap_or(path)))
     }
 
-    /// A path of the upstream as the client asks for it; `None` if that is no
-    /// other, or there is none.
+    /// Maps a path of the upstream to the client's; `None` if it is left alone.
     fn path(&self, path: &str) -> Option<String> {
-        let rest = below(path, self.put)?;
-        if self.cut.is_empty() && self.put.is_empty() {
+        let rest = below(path, self.added_prefix)?;
+        if self.removed_prefix.is_empty() && self.added_prefix.is_empty() {
             return None;
         }
-        if !self.cut.is_empty() && below(rest, self.cut).is_some() {
+        if !self.removed_prefix.is_empty() && below(rest, self.removed_prefix).is_some() {
             return None;
         }
-        let slash = if self.cut.is_empty() && !rest.starts_with('/') {
+        let slash = if self.removed_prefix.is_empty() && !rest.starts_with('/') {
             "/"
         } else {
             ""
         };
-        Some(format!("{}{slash}{rest}", self.cut))
+        Some(format!("{}{slash}{rest}", self.removed_prefix))
     }
 
     fn cookie(&self, cookie: &str) -> Option<String> {
-        // Its path is the root, or browsers do not take it (RFC 6265bis §4.1.3.2).
+        // Browsers reject such a cookie if its path is not `/` (RFC 6265bis
+        // §4.1.3.2).
         if starts_with(cookie, "__host-", "__host-".len()) {
             return None;
         }
@@ -121,7 +125,7 @@ impl<'a> LocationMap<'a> {
             if is_attribute && name.eq_ignore_ascii_case("path") {
                 let root = value.strip_suffix('/').filter(|_| value == "/");
                 if let Some(mapped) = self.path(root.map_or(value, |_| "/")) {
-                    // The prefix itself is below `/chat` and not below `/chat/`.
+                    // `Path=/chat` covers `/chat` itself, which `/chat/` does not.
                     let trimmed = if value == "/" && mapped.len() > 1 {
                         mapped.trim_end_matches('/')
                     } else {
@@ -134,7 +138,7 @@ impl<'a> LocationMap<'a> {
             }
             let is_domain = is_attribute && name.eq_ignore_ascii_case("domain");
             let domain = value.trim_start_matches('.');
-            let is_its_own = |known: &String| {
+            let names_upstream = |known: &String| {
                 let host = known
                     .rsplit_once(':')
                     .map_or(known.as_str(), |(host, _)| host);
@@ -145,7 +149,7 @@ impl<'a> LocationMap<'a> {
                 .rsplit_once(':')
                 .map_or(client.as_str(), |(host, _)| host);
             if is_domain
-                && self.names.iter().any(is_its_own)
+                && self.names.iter().any(names_upstream)
                 && !client.eq_ignore_ascii_case(domain)
             {
                 has_changed = true;
@@ -162,7 +166,8 @@ fn starts_with(text: &str, prefix: &str, length: usize) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// What follows `prefix`, if that ends a segment.
+/// Returns the rest of `path` after `prefix`, which must end at a segment
+/// boundary.
 fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(prefix)?;
     let ends = rest.is_empty() || rest.starts_with(['/', '?', '#']);
@@ -174,7 +179,7 @@ mod tests {
     use super::*;
     use crate::bridge::forwarded;
 
-    fn mapped(cut: &str, to: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
+    fn mapped(removed_prefix: &str, to: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
         let upstream: Upstream = to.parse().unwrap();
         let route = Route::builder("*", "/*")
             .unwrap()
@@ -183,28 +188,28 @@ mod tests {
         let host = "site.test".parse().unwrap();
         let view = forwarded::rewrite(
             &mut HeaderMap::new(),
-            forwarded::From {
+            forwarded::Received {
                 client: [127, 0, 0, 1].into(),
-                secure: true,
+                is_secure: true,
                 host: &host,
-                trusted: false,
+                is_trusted: false,
                 families: forwarded::Families::default(),
-                prefix: cut,
+                removed_prefix,
             },
         );
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        LocationMap::new(&route, &upstream, cut, &view).apply(&mut headers);
+        LocationMap::new(&route, &upstream, removed_prefix, &view).apply(&mut headers);
         let values = headers.values();
         values.map(|v| v.to_str().unwrap().to_owned()).collect()
     }
 
     #[test]
-    fn locations_are_the_clients() {
+    fn locations_are_mapped_to_the_clients_names() {
         const TO: &str = "ws://127.0.0.1:19000";
-        for (cut, to, location, expected) in [
+        for (prefix, to, location, expected) in [
             (
                 "",
                 TO,
@@ -239,15 +244,15 @@ mod tests {
             ("", "ws://a/v2", "http://A/v2/x", "https://site.test/x"),
             ("/chat", "ws://a/v2", "/v2?x", "/chat?x"),
         ] {
-            let got = mapped(cut, to, &[("location", location)]);
-            assert_eq!(got, [expected], "{cut} {to} {location}");
+            let got = mapped(prefix, to, &[("location", location)]);
+            assert_eq!(got, [expected], "{prefix} {to} {location}");
         }
     }
 
     #[test]
-    fn cookies_are_the_clients() {
+    fn cookies_are_mapped_to_the_clients_names() {
         const TO: &str = "ws://app.internal:19000";
-        for (cut, cookie, expected) in [
+        for (prefix, cookie, expected) in [
             (
                 "/chat",
                 "a=b; Path=/; HttpOnly",
@@ -265,7 +270,7 @@ mod tests {
             ("", "a=b; Path=/; Domain=app.internal", "a=b; Path=/"),
             ("", "a=b; Domain=.site.test", "a=b; Domain=.site.test"),
         ] {
-            assert_eq!(mapped(cut, TO, &[("set-cookie", cookie)]), [expected]);
+            assert_eq!(mapped(prefix, TO, &[("set-cookie", cookie)]), [expected]);
         }
         let two = [("set-cookie", "a=b; Path=/"), ("set-cookie", "c=d")];
         assert_eq!(mapped("/chat", TO, &two), ["a=b; Path=/chat", "c=d"]);

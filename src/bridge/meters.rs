@@ -1,11 +1,11 @@
-//! What observers are told of a splice: a socket to its client, and one to its
+//! Metrics of a splice: of its WebSocket to the client, and of the one to the
 //! upstream.
 
 use super::access::{Outcome, Side};
 use crate::frame::CloseCode;
 use crate::metrics::{SocketEnd, SocketMeter};
 
-/// Null where nobody looks.
+/// `None` without an observer.
 type Meter = Option<Box<SocketMeter>>;
 
 pub(super) struct Meters {
@@ -25,8 +25,8 @@ impl Meters {
         }
     }
 
-    /// Tells how many bytes have moved in all. Messages are not counted.
-    pub(super) fn pause(&mut self, up: u64, down: u64) {
+    /// Reports the total number of bytes moved so far. Messages are not counted.
+    pub(super) fn report(&mut self, up: u64, down: u64) {
         let (more_up, more_down) = ((up - self.up) as usize, (down - self.down) as usize);
         (self.up, self.down) = (up, down);
         for (meter, received, sent) in [
@@ -41,21 +41,22 @@ impl Meters {
         }
     }
 
-    pub(super) fn ends(&mut self, closed: Outcome) {
-        let ends = |party| match closed {
+    /// Reports how both WebSockets ended.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        let end_of = |side| match outcome {
             Outcome::By(_, CloseCode::ABNORMAL) => SocketEnd::Abnormal,
             Outcome::By(_, code) => SocketEnd::Closed(code),
-            Outcome::Broken(broken) if broken == party => SocketEnd::ConnectionLost,
+            Outcome::Broken(broken) if broken == side => SocketEnd::ConnectionLost,
             Outcome::TimedOut(_) => SocketEnd::Timeout,
             Outcome::Broken(_) | Outcome::Answered | Outcome::Refused(_) | Outcome::Gone => {
                 SocketEnd::Dropped
             }
         };
         if let Some(meter) = &mut self.client {
-            meter.ends(ends(Side::Client));
+            meter.ends(end_of(Side::Client));
         }
         if let Some(meter) = &mut self.upstream {
-            meter.ends(ends(Side::Upstream));
+            meter.ends(end_of(Side::Upstream));
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The bridge: from clients of either version of HTTP to WebSocket and TCP
-//! servers behind it.
+//! The bridge: a reverse proxy from clients over HTTP/2 or HTTP/1.1 to WebSocket and
+//! TCP servers.
 
 mod access;
 mod builder;
+mod connection_auth;
 mod forwarded;
 mod frame_boundaries;
 mod handshake;
@@ -13,7 +14,8 @@ mod location;
 mod meters;
 mod plain_http;
 mod pool;
-mod refusal;
+mod rejection;
+mod retry;
 mod routes;
 mod splice;
 mod tcp;
@@ -45,49 +47,48 @@ use self::plain_http::Connections;
 use crate::client::Client;
 use crate::server::WebSocketRequest;
 
-/// Takes sockets on to a server behind it.
+/// A reverse proxy for WebSockets, and for the plain HTTP requests that belong to them.
 ///
-/// Clients speak RFC 8441 or RFC 6455, whatever the [`Server`](crate::Server)
-/// in front takes. The upstream speaks RFC 6455 (`ws://`, `wss://`), RFC 8441,
-/// where many sockets share few connections, or plain TCP (`tcp://`), where
-/// binary messages are what is sent and received.
+/// Clients use RFC 8441 or RFC 6455, as the [`Server`](crate::Server) in front accepts.
+/// Upstreams use RFC 6455 (`ws://`, `wss://`), RFC 8441, where many WebSockets share few
+/// connections, or plain TCP (`tcp://`), where binary messages carry the bytes of the
+/// connection.
 ///
-/// # What passes
+/// # What is forwarded
 ///
-/// Between WebSockets, bytes: payloads are not looked at, subprotocols and
-/// extensions are agreed on between client and upstream. The headers of frames
-/// are followed, to see when a socket is closed, and to say 1001 in between
-/// when the server drains.
+/// Between WebSockets, bytes: payloads are not examined, and the client and the upstream
+/// negotiate subprotocols and extensions. The bridge follows the headers of frames to
+/// notice when a WebSocket is closed, and to insert a Close frame with 1001 when the
+/// server drains.
 ///
-/// The request's fields pass, cookies, authorization and `Origin` among them,
-/// and the client's name for the server
-/// ([`upstream_host`](BridgeBuilder::upstream_host) changes that). Fields of
-/// one hop do not (RFC 9110 §7.6.1). `Forwarded` (RFC 7239), `X-Forwarded-For`,
-/// `-Proto`, `-Host` and, where a route cuts one off, `-Prefix` are written anew,
-/// and never contradict each other. What else tells of a client, such as
-/// `X-Real-IP`, `True-Client-IP` or `x_forwarded_for`, is dropped.
+/// Header fields of requests are forwarded, including cookies, `Authorization` and
+/// `Origin`, with the host that the client requested
+/// ([`upstream_host`](BridgeBuilder::upstream_host) changes that). Hop-by-hop fields are
+/// removed (RFC 9110 §7.6.1). `Forwarded` (RFC 7239), `X-Forwarded-For`, `-Proto`,
+/// `-Host` and, if a route removes a prefix, `-Prefix` are replaced, and never contradict
+/// each other. Other fields that describe the client, such as `X-Real-IP`,
+/// `True-Client-IP` or `x_forwarded_for`, are dropped.
 ///
-/// In answers, `Location`, `Content-Location` and the paths of cookies that name
-/// the upstream, or a path there, name what the client asks for.
+/// In responses, `Location`, `Content-Location` and the paths of cookies that name the
+/// upstream, or a path there, are mapped to the names that the client uses.
 ///
-/// A path that servers may read in several ways, such as `//admin`, `/%2fadmin`,
-/// `/admin;x/` and `/x/..;/admin`, is refused with 400 where these would take
+/// A path that servers may interpret in several ways, such as `//admin`, `/%2fadmin`,
+/// `/admin;x/` and `/x/..;/admin`, is rejected with 400 if the interpretations would take
 /// different [routes](Routes).
 ///
-/// # What clients are told
+/// # What the client gets
 ///
 /// | the upstream | the client gets |
 /// |---|---|
-/// | refuses with 3xx, 4xx, 5xx | the same, with its fields and the first 64 KiB of its body |
-/// | cannot be reached, or answers what is no WebSocket | 502 |
-/// | is slow to connect or to answer | 504 |
-/// | has no place, by [`max_sockets`](BridgeBuilder::max_sockets) | 503 and `Retry-After` |
-/// | ends a socket by Close | the same Close frame |
-/// | ends its stream without one | the end, without one: 1006 |
+/// | rejects with 3xx, 4xx or 5xx | the same, with its header fields and the first 64 KiB of its body |
+/// | cannot be reached, or sends an invalid response | 502 |
+/// | does not connect or respond in time | 504 |
+/// | is not tried because of a limit, such as [`max_sockets`](BridgeBuilder::max_sockets) | 503 and `Retry-After` |
+/// | closes the WebSocket | the same Close frame |
+/// | ends its stream without a Close frame | the end of the stream without one: 1006 |
 /// | is cut off | a reset, or the end of the connection: 1006 |
 ///
-/// [`service`](Self::service) takes ordinary requests on, and says what becomes
-/// of them.
+/// [`service`](Self::service) forwards plain HTTP requests.
 ///
 /// # Example
 ///
@@ -113,27 +114,27 @@ struct Inner {
     connections: Arc<Connections>,
     table: RwLock<Table>,
     observer: OnceLock<Arc<dyn BridgeObserver>>,
-    /// Requests and sockets that are being passed.
-    passing: watch::Sender<usize>,
+    /// Number of open WebSockets and requests in progress.
+    active: watch::Sender<usize>,
 }
 
-/// One of them, until it is dropped.
-struct Passing(Arc<Inner>);
+/// Counts one WebSocket or request as active until it is dropped.
+struct ActiveGuard(Arc<Inner>);
 
-impl Passing {
+impl ActiveGuard {
     fn new(inner: &Arc<Inner>) -> Self {
-        inner.passing.send_modify(|passing| *passing += 1);
+        inner.active.send_modify(|active| *active += 1);
         Self(inner.clone())
     }
 }
 
-impl Drop for Passing {
+impl Drop for ActiveGuard {
     fn drop(&mut self) {
-        self.0.passing.send_modify(|passing| *passing -= 1);
+        self.0.active.send_modify(|active| *active -= 1);
     }
 }
 
-/// The table in force, and those who look after its servers.
+/// The current routing table, with the tasks that check its servers.
 struct Table {
     routes: Arc<Routes>,
     _tasks: JoinSet<()>,
@@ -154,24 +155,23 @@ impl Inner {
     }
 }
 
-/// The life of one bridged socket.
+/// Serves one WebSocket until it is over; returned by [`Bridge::handler`].
 pub type BridgeFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Bridge {
-    /// Begins a configuration: a bridge to one upstream, whose URL is
-    /// `ws://…`, `wss://…` (requests' paths are put behind its own) or
-    /// `tcp://host:port`.
+    /// Returns a builder for a bridge to one upstream. The URL is `ws://…`, `wss://…`
+    /// (its path is prepended to the path of requests) or `tcp://host:port`.
     #[must_use]
     pub fn to(url: &str) -> BridgeBuilder {
         BridgeBuilder::new(url)
     }
 
-    /// A bridge by a table of routes. The client asks upstreams; its timeouts
-    /// hold beside those of the routes.
+    /// Creates a bridge with a routing table. `client` connects to the upstreams; its
+    /// timeouts apply in addition to those of the routes.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which it needs to look after the servers.
+    /// Outside of a tokio runtime, which runs the tasks that check the servers.
     #[must_use]
     pub fn new(client: Client, routes: Routes) -> Self {
         let table = RwLock::new(Table::new(routes, &client));
@@ -181,18 +181,18 @@ impl Bridge {
                 client,
                 table,
                 observer: OnceLock::new(),
-                passing: watch::Sender::new(0),
+                active: watch::Sender::new(0),
             }),
         }
     }
 
-    /// Goes by another table from now on. Sockets that are open stay as they
-    /// are, and are counted by the new table's limits. What was learned of
-    /// servers that it has, too, in routes of the same name, is kept.
+    /// Replaces the routing table. Open WebSockets are not affected, and count against the
+    /// new table's limits. The state of servers that are in routes with the same name in
+    /// both tables is kept.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which it needs to look after the servers.
+    /// Outside of a tokio runtime, which runs the tasks that check the servers.
     pub fn replace(&self, routes: Routes) {
         let mut table = self
             .inner
@@ -203,21 +203,24 @@ impl Bridge {
         *table = Table::new(routes, &self.inner.client);
     }
 
-    /// Tells `observer` of each request from now on. There is one at most: the
-    /// first.
+    /// Reports the events of all further requests to `observer`. Only the first call has an
+    /// effect.
     pub fn observe(&self, observer: Arc<dyn BridgeObserver>) {
         let _ = self.inner.observer.set(observer);
     }
 
-    /// The table in force, for the figures of its routes.
+    /// Returns the current routing table, such as for metrics of its routes.
     #[must_use]
     pub fn routes(&self) -> Arc<Routes> {
         self.inner.routes()
     }
 
-    /// A handler for [`Server::serve`](crate::Server::serve). The server's
+    /// Returns a handler for [`Server::serve`](crate::Server::serve).
+    ///
+    /// The server's
     /// [`handler_timeout`](crate::server::ServerBuilder::handler_timeout) should be longer
-    /// than the bridge's timeouts together, or its 503 comes before the 504.
+    /// than the sum of the bridge's timeouts; otherwise clients get the server's 503
+    /// instead of 504.
     pub fn handler(
         &self,
     ) -> impl Fn(WebSocketRequest) -> BridgeFuture + Clone + Send + Sync + use<> {
@@ -228,31 +231,32 @@ impl Bridge {
         }
     }
 
-    /// A service for [`Serve::fallback`](crate::server::Serve::fallback): ordinary
-    /// requests, such as for the page that opens the sockets, go to the same
-    /// upstreams by the same routes. A browser has sockets over HTTP/2 where
-    /// its page came over HTTP/2, from the same place.
+    /// Returns a service that forwards plain HTTP requests, such as for the page that opens
+    /// the WebSockets, to the same upstreams by the same routes. Pass it to
+    /// [`Serve::fallback`](crate::server::Serve::fallback). A browser uses HTTP/2 for a
+    /// WebSocket if its page came over HTTP/2 from the same origin.
     ///
-    /// Bodies stream both ways, a chunk at a time: who reads slowly is waited
-    /// for. Header fields pass as those of sockets do, trailers too; statuses
-    /// 1xx do not. HTTP/2 is spoken to the upstream where the route says so,
-    /// or ALPN chooses it.
+    /// Bodies are streamed in both directions with backpressure. Header fields are
+    /// forwarded as for WebSockets, as are trailers; 1xx responses are not. HTTP/2 is used
+    /// for the upstream if the route says so or ALPN selects it.
     ///
-    /// | what happens | the client gets |
+    /// | event | the client gets |
     /// |---|---|
-    /// | the upstream answers | its answer, whatever it is |
-    /// | no route, `TRACE`, a name that is [not allowed](crate::server::ServerBuilder::allowed_hosts) | 404, 501, 421 |
-    /// | a `tcp` route, or one of [sockets alone](RouteBuilder::ordinary) | 426 over HTTP/1.1, 400 over HTTP/2 |
+    /// | the upstream responds | its response, whatever the status |
+    /// | no route, `TRACE`, a host that is [not allowed](crate::server::ServerBuilder::allowed_hosts) | 404, 501, 421 |
+    /// | a `tcp` route, or one for [WebSockets only](RouteBuilder::websockets_only) | 426 over HTTP/1.1, 400 over HTTP/2 |
     /// | a [limit](BridgeLimits) is reached | 503 and `Retry-After` |
-    /// | no connection to an upstream, or no valid answer | 502 |
-    /// | no connection in [time](Timeouts::connect), or no head of a response in [time](Timeouts::response) after the request | 504 |
-    /// | its own body does not come for [too long](Timeouts::request_body) | 408 |
-    /// | the upstream breaks off, or is [idle](Timeouts::idle) | a reset stream (HTTP/2), a cut connection (HTTP/1.1) |
+    /// | no connection to an upstream, or an invalid response | 502 |
+    /// | [connecting](Timeouts::connect) or the head of the [response](Timeouts::response) timed out | 504 |
+    /// | the client's [request body](Timeouts::request_body) timed out | 408 |
+    /// | the upstream ends its response early, or is [idle](Timeouts::idle) | a reset stream (HTTP/2), a cut connection (HTTP/1.1) |
     ///
-    /// A client that goes away cancels the request at the upstream. What
-    /// certainly did not reach a server is tried at another; what may have
-    /// reached one is not, but for requests without a body that may be
-    /// repeated (RFC 9110 §9.2.2) on a connection that had been used before.
+    /// If the client goes away, the request is cancelled at the upstream. A request that
+    /// certainly has not reached a server is sent to another one. One that may have is not
+    /// sent again, except for idempotent requests without a body (RFC 9110 §9.2.2) on a
+    /// reused connection.
+    ///
+    /// The service also works in other servers; see [`BridgeService`].
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -273,51 +277,50 @@ impl Bridge {
         BridgeService(self.inner.clone())
     }
 
-    /// Answers a request by its upstream, and carries the socket until it is
-    /// over. For handlers that look at requests first.
+    /// Forwards one WebSocket request, and serves the WebSocket until it is over. For
+    /// handlers that examine requests first.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future cuts the socket on both sides.
+    /// Dropping the future cuts the WebSocket on both sides.
     pub async fn pass(&self, request: WebSocketRequest) {
-        // The last to be dropped, also where the server drops this.
-        let _passing = Passing::new(&self.inner);
+        // Dropped last, even if the server drops this future.
+        let _active = ActiveGuard::new(&self.inner);
         let observer = self.inner.observer.get().cloned();
-        let mut access = Box::new(AccessRecord::begin(&request, observer));
-        // Apart, because it is large and the socket lives long.
+        let mut access = Box::new(AccessRecord::for_websocket(&request, observer));
+        // Boxed: it is large, and must not add to the memory of open WebSockets.
         let opened = Box::pin(handshake::open(&self.inner, request, &mut access)).await;
-        access.answered(opened.is_ok());
-        let closed = match opened {
+        access.handshake_done(opened.is_ok());
+        let outcome = match opened {
             Ok(socket) => socket.run(&mut access).await,
-            Err(closed) => closed,
+            Err(outcome) => outcome,
         };
-        access.end(closed);
+        access.end(outcome);
     }
 
-    /// Waits until no socket and no ordinary request is being passed, and so
-    /// all have been [logged](AccessRecord) and told to the
-    /// [observer](Self::observe). A server has drained a moment before: when
-    /// the last byte has left.
+    /// Waits until no WebSocket is open and no plain HTTP request is in progress, so that
+    /// all have been [logged](AccessRecord) and reported to the
+    /// [observer](Self::observe). A server reports that it has drained slightly earlier,
+    /// when the last byte has been sent.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
     pub async fn idle(&self) {
-        let mut passing = self.inner.passing.subscribe();
-        // It fails without a sender, which `self` has.
-        let _ = passing.wait_for(|passing| *passing == 0).await;
+        let mut active = self.inner.active.subscribe();
+        // It fails only without a sender, and `self` has one.
+        let _ = active.wait_for(|active| *active == 0).await;
     }
 
-    /// The client that asks upstreams, where their route has no
-    /// [other](Route::client).
+    /// Returns the client for upstreams of routes without a [client](Route::client) of
+    /// their own.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.inner.client
     }
 
-    /// All clients that ask upstreams, those of the table's routes among them, each once:
-    /// for their figures, and to wait at the end for what closed sockets have
-    /// left to send.
+    /// Returns all clients for upstreams, including those of routes, each once. Use it for
+    /// their metrics, and to wait at shutdown until closed WebSockets have sent everything.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         let routes = self.routes();

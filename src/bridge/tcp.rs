@@ -1,4 +1,5 @@
-//! A socket whose binary messages are the bytes of a TCP connection.
+//! Connects a WebSocket to a TCP server: binary messages carry the bytes of the
+//! connection.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,8 +21,8 @@ use crate::socket::{BinaryStream, WebSocket};
 use crate::transport::linger::linger;
 use crate::transport::{TcpConfig, dial as net};
 
-/// Bytes read from the target at a time, and so of a message at most.
-const READ: usize = 32 * 1024;
+/// Maximum number of bytes read from the target at a time, and so of a message.
+const MAX_READ: usize = 32 * 1024;
 
 pub(super) async fn dial(
     host: &str,
@@ -35,59 +36,61 @@ pub(super) async fn dial(
     }
 }
 
-/// Accepts a socket for bytes. As there is nobody behind the bridge who could
-/// choose a subprotocol, it takes `binary` where that is offered, as websockify
-/// does, and else the client's favourite: a browser that offered some fails
-/// without an answer.
+/// Accepts a WebSocket that carries bytes.
+///
+/// The target cannot choose a subprotocol, and a browser that offers some fails
+/// the connection if none is selected. So `binary` is selected if offered, as
+/// websockify does, and otherwise the client's first choice.
 pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, Error> {
-    let offered = |request: &WebSocketRequest| {
+    let choose = |request: &WebSocketRequest| {
         let mut offered = request.requested_subprotocols();
         let binary = request
             .requested_subprotocols()
             .find(|name| *name == "binary");
         binary.or_else(|| offered.next()).map(str::to_owned)
     };
-    if let Some(name) = offered(&request) {
+    if let Some(name) = choose(&request) {
         request.select_subprotocol(&name)?;
     }
     request.accept().await
 }
 
-/// Moves bytes between a socket and a TCP connection.
+/// Moves bytes between a WebSocket and a TCP connection.
 ///
 /// Neither side is read while the other has no room.
 ///
-/// | what happens | the other side sees |
+/// | event | effect |
 /// |---|---|
-/// | the client closes | FIN |
-/// | the client vanishes, or breaks the protocol | RST |
-/// | the client sends text | RST; the client: Close 1003 |
-/// | the target ends its side | Close 1000 |
-/// | the target resets | Close 1011 |
+/// | the client closes | the target receives FIN |
+/// | the client disconnects, or violates the protocol | the target receives RST |
+/// | the client sends text | the target receives RST, the client Close 1003 |
+/// | the target ends its side | the client receives Close 1000 |
+/// | the target resets | the client receives Close 1011 |
 pub(super) struct Tunnel {
     socket: BinaryStream,
     target: Target,
-    idle: Option<Duration>,
-    silence: IdleTimer,
+    idle_timeout: Option<Duration>,
+    idle: IdleTimer,
     up: u64,
     down: u64,
-    /// The target has ended its side, and the client was told so.
+    /// The target has ended its side, and a Close frame was sent to the client.
     target_ended: bool,
-    /// Both were silent for too long, and the client was told so.
-    fell_idle: bool,
-    /// The server drains, and the socket has asked the client to close.
+    /// The idle timeout has expired, and a Close frame was sent to the client.
+    idle_expired: bool,
+    /// The server drains, and the WebSocket has sent a Close frame to the client.
     drained: bool,
 }
 
-/// Dropped, it ends by RST instead of FIN, unless it was [ended in
-/// order](Self::end): a target must not take a cut for the end of what was to
-/// be sent.
+/// The TCP connection to the target.
+///
+/// Dropping it sends RST instead of FIN unless [`end`](Self::end) was called: the
+/// target must not mistake a failure of the client for the end of its data.
 struct Target {
     tcp: TcpStream,
-    in_order: bool,
+    is_ended: bool,
 }
 
-/// What ends a tunnel.
+/// How a tunnel ended.
 enum End {
     ClientClosed,
     ClientBroke(io::Error),
@@ -95,32 +98,36 @@ enum End {
 }
 
 impl Tunnel {
-    pub(super) fn new(socket: WebSocket, tcp: TcpStream, idle: Option<Duration>) -> Self {
+    pub(super) fn new(socket: WebSocket, tcp: TcpStream, idle_timeout: Option<Duration>) -> Self {
         Self {
             socket: socket.into_binary_stream(),
             target: Target {
                 tcp,
-                in_order: false,
+                is_ended: false,
             },
-            idle,
-            silence: IdleTimer::default(),
+            idle_timeout,
+            idle: IdleTimer::default(),
             up: 0,
             down: 0,
             target_ended: false,
-            fell_idle: false,
+            idle_expired: false,
             drained: false,
         }
     }
 
-    /// Moves bytes until the socket is over. Dropping the future cuts it.
+    /// Moves bytes until the WebSocket is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cuts both sides.
     pub(super) async fn run(mut self: Box<Self>, access: &mut AccessRecord) -> Outcome {
         let end = poll_fn(|cx| {
             let end = self.poll_end(cx);
-            access.moved(self.up, self.down);
+            access.set_bytes(self.up, self.down);
             end
         })
         .await;
-        // Large, and over in a moment: not to weigh on an open socket.
+        // Boxed: it is large, and must not add to the memory of open WebSockets.
         Box::pin(self.finish(end, access)).await
     }
 
@@ -128,14 +135,14 @@ impl Tunnel {
         loop {
             self.drained = self.drained || self.socket.get_ref().is_draining();
             let end = self.poll_moves(cx);
-            if end.is_ready() || self.fell_idle {
+            if end.is_ready() || self.idle_expired {
                 return end;
             }
-            ready!(self.silence.poll(self.idle, cx));
-            self.fell_idle = true;
-            // Like every Close, behind which the client is still heard.
+            ready!(self.idle.poll(self.idle_timeout, cx));
+            self.idle_expired = true;
+            // The client is still read after this Close, as after any other.
             let mut why = Some(Some(CloseFrame::new(CloseCode::GOING_AWAY, "idle")));
-            // An error shows up where the client is read.
+            // If this fails, reading from the client reports it.
             let _ = self.socket.get_mut().poll_send_close(&mut why, cx);
         }
     }
@@ -161,7 +168,8 @@ impl Tunnel {
                 Err(error) => return Poll::Ready(End::ClientBroke(error)),
             };
             let Poll::Ready(written) = Pin::new(&mut self.target.tcp).poll_write(cx, bytes) else {
-                // Who is not read may break, and be drained, all the same.
+                // The client may break, or its connection drain, while it is not
+                // read.
                 let broken = self.socket.get_mut().poll_unread(cx);
                 return broken.map(|error| End::ClientBroke(io::Error::other(error)));
             };
@@ -169,7 +177,7 @@ impl Tunnel {
                 Ok(written) => {
                     Pin::new(&mut self.socket).consume(written);
                     self.up += written as u64;
-                    self.silence.broken();
+                    self.idle.note_progress();
                 }
                 Err(error) => return Poll::Ready(End::TargetBroke(error)),
             }
@@ -179,23 +187,23 @@ impl Tunnel {
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             if ready!(self.socket.poll_room(cx)).is_err() {
-                // Reading tells how the client's side ended.
+                // Reading from the client reports how its side ended.
                 return Poll::Pending;
             }
             if let Err(error) = ready!(self.target.tcp.poll_read_ready(cx)) {
                 return Poll::Ready(error);
             }
-            let mut bytes = BytesMut::with_capacity(READ);
+            let mut bytes = BytesMut::with_capacity(MAX_READ);
             match self.target.tcp.try_read_buf(&mut bytes) {
                 Ok(0) => {
                     self.target_ended = true;
-                    // An error shows up where the client is read.
+                    // If this fails, reading from the client reports it.
                     let _ = Pin::new(&mut self.socket).poll_shutdown(cx);
                     return Poll::Pending;
                 }
                 Ok(read) => {
                     self.down += read as u64;
-                    self.silence.broken();
+                    self.idle.note_progress();
                     let _ = self.socket.send(bytes.freeze(), cx);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -210,44 +218,46 @@ impl Tunnel {
                 self.target.end().await;
                 let code = self.socket.get_ref().close_code();
                 let code = code.unwrap_or(CloseCode::NO_STATUS_RECEIVED);
-                return self.began(code).unwrap_or(Outcome::By(Side::Client, code));
+                return self
+                    .ended_by_other(code)
+                    .unwrap_or(Outcome::By(Side::Client, code));
             }
             End::ClientBroke(error) => {
                 let closed = self.client_broke();
                 drop(self.target);
-                // Where it was told why, its Close frame is waited for.
+                // If a Close frame was sent to the client, waits for its answer.
                 let _ = self.socket.get_mut().close(None).await;
                 (closed, error)
             }
             End::TargetBroke(error) => {
                 drop(self.target);
-                let why = CloseFrame::new(CloseCode::INTERNAL_ERROR, "the target reset");
+                let why = CloseFrame::new(CloseCode::INTERNAL_ERROR, "target reset");
                 let _ = self.socket.get_mut().close(why).await;
                 (Outcome::Broken(Side::Upstream), error)
             }
         };
-        access.because(why);
+        access.set_reason(why);
         closed
     }
 
-    /// The end, where another party than the client had begun it.
-    fn began(&self, code: CloseCode) -> Option<Outcome> {
+    /// The outcome if the target or the bridge had closed before the client did.
+    fn ended_by_other(&self, code: CloseCode) -> Option<Outcome> {
         if self.target_ended {
             Some(Outcome::By(Side::Upstream, code))
-        } else if self.fell_idle || self.drained {
+        } else if self.idle_expired || self.drained {
             Some(Outcome::By(Side::Bridge, CloseCode::GOING_AWAY))
         } else {
             None
         }
     }
 
-    /// The end, where the client's side broke.
+    /// The outcome if the client's side broke.
     fn client_broke(&self) -> Outcome {
         if self.target_ended {
             Outcome::By(Side::Upstream, CloseCode::NORMAL)
         } else if self.drained {
             Outcome::Broken(Side::Bridge)
-        } else if self.fell_idle {
+        } else if self.idle_expired {
             Outcome::TimedOut(Side::Bridge)
         } else {
             Outcome::Broken(Side::Client)
@@ -256,19 +266,19 @@ impl Tunnel {
 }
 
 impl Target {
-    /// FIN, and what the target still says, unheard.
+    /// Sends FIN, then reads and discards what the target still sends.
     async fn end(&mut self) {
-        self.in_order = true;
+        self.is_ended = true;
         linger(&mut self.tcp, u64::MAX).await;
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if !self.in_order
+        if !self.is_ended
             && let Err(error) = self.tcp.set_zero_linger()
         {
-            tracing::debug!(%error, "no reset");
+            tracing::debug!(%error, "cannot reset the connection to the target");
         }
     }
 }

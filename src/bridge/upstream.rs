@@ -1,5 +1,4 @@
-//! Where a bridge leads to: one URL, and where its name was resolved, the
-//! address of one of its servers.
+//! Upstreams: a URL and, if its name was resolved, the address of one server.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,9 +7,9 @@ use std::str::FromStr;
 use crate::client::HttpVersion;
 use crate::handshake::{HostPort, Target, UrlError};
 
-/// One place that sockets are bridged to, parsed from a URL: `ws://`,
-/// `wss://` (or `http://`, `https://`, which mean the same) with an optional
-/// path that is put before that of the request, or `tcp://host:port`.
+/// A server that a bridge forwards to, parsed from a URL: `ws://` or `wss://`
+/// (equivalent to `http://` and `https://`) with an optional path that is
+/// prepended to the path of requests, or `tcp://host:port`.
 ///
 /// ```
 /// use h2ws::bridge::Upstream;
@@ -33,20 +32,20 @@ pub struct Upstream {
     server_name: Option<String>,
 }
 
-/// What is spoken to an [`Upstream`].
+/// The protocol spoken to an [`Upstream`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {
-    /// WebSockets in cleartext.
+    /// WebSockets without TLS.
     Ws,
     /// WebSockets over TLS.
     Wss,
-    /// The payload of messages as bytes of a TCP connection.
+    /// A TCP connection that carries the payload of messages.
     Tcp,
 }
 
 impl Scheme {
-    /// As in URLs.
+    /// Returns the scheme as it is written in URLs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,22 +57,22 @@ impl Scheme {
 }
 
 impl Upstream {
-    /// In which version of HTTP a WebSocket upstream is spoken to. Default
+    /// Sets the HTTP version for a WebSocket upstream. Default
     /// [`HttpVersion::Auto`].
     #[must_use]
     pub fn version(self, version: HttpVersion) -> Self {
         Self { version, ..self }
     }
 
-    /// The server of the name that has this address. Certificates and header
-    /// fields keep to the name.
+    /// Returns the server of this upstream that has this address. Certificates
+    /// and header fields still use the name.
     #[must_use]
     pub fn at(self, address: SocketAddr) -> Self {
         let address = Some(address);
         Self { address, ..self }
     }
 
-    /// Goes by another name in TLS than by its URL's host.
+    /// Sets the name for TLS, if it is not the URL's host.
     pub(super) fn server_name(self, name: &str) -> Self {
         let server_name = Some(name.to_ascii_lowercase());
         Self {
@@ -82,56 +81,56 @@ impl Upstream {
         }
     }
 
-    /// The address to connect to, if it is known without asking for the name that
-    /// a URL of [`url`](Self::url) has.
-    pub(super) fn reached_at(&self) -> Option<SocketAddr> {
+    /// Returns the address to connect to, if that needs no resolution of the name
+    /// in [`url`](Self::url).
+    pub(super) fn known_address(&self) -> Option<SocketAddr> {
         let by_host = || Some(SocketAddr::new(self.host.parse().ok()?, self.port));
         let is_renamed = self.server_name.is_some();
         self.address.or_else(|| by_host().filter(|_| is_renamed))
     }
 
-    /// What is spoken.
+    /// Returns the protocol spoken to the upstream.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// A lower-case name, or an address without brackets.
+    /// Returns the host: a lower-case name, or an address without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, the scheme's own filled in.
+    /// Returns the port, which defaults to the scheme's.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What is put before the path of each request: empty, or from its slash on
-    /// and without one at the end.
+    /// Returns the path that is prepended to the path of requests: empty, or with
+    /// a slash at the start and none at the end.
     #[must_use]
     pub fn path_prefix(&self) -> &str {
         &self.path
     }
 
-    /// The version asked for.
+    /// Returns the configured HTTP version.
     #[must_use]
     pub fn http_version(&self) -> HttpVersion {
         self.version
     }
 
-    /// The address to connect to, where the name was resolved.
+    /// Returns the address of this server, if the name was resolved.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// The URL of a request here, for a path with its query.
+    /// Returns the URL for a request with this path and query.
     #[must_use]
     pub fn url(&self, path_and_query: &str) -> String {
         let path = &self.path;
-        // A query may stand alone: `/v2` and `?id=1`.
+        // The path may be empty, such as in `?id=1`.
         let slash = if path.is_empty() && !path_and_query.starts_with('/') {
             "/"
         } else {
@@ -140,24 +139,24 @@ impl Upstream {
         format!("{}{path}{slash}{path_and_query}", self.origin())
     }
 
-    /// `scheme://host:port`, with the name that TLS goes by.
+    /// Returns `scheme://host:port`, with the host that TLS verifies.
     pub(super) fn origin(&self) -> String {
         let host = self.server_name.as_ref().unwrap_or(&self.host);
-        format!("{}://{}", self.scheme.as_str(), place(host, self.port))
+        format!("{}://{}", self.scheme.as_str(), host_port(host, self.port))
     }
 
-    /// `host:port` of its URL.
-    pub(super) fn called(&self) -> String {
-        place(&self.host, self.port)
+    /// Returns `host:port` of the URL.
+    pub(super) fn authority(&self) -> String {
+        host_port(&self.host, self.port)
     }
 
-    /// Whether the host is a name, which resolution may lead anywhere.
-    pub(super) fn is_named(&self) -> bool {
+    /// Whether the host is a name, which may resolve to several addresses.
+    pub(super) fn has_name(&self) -> bool {
         self.host.parse::<std::net::IpAddr>().is_err()
     }
 }
 
-fn place(host: &str, port: u16) -> String {
+fn host_port(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {
@@ -165,14 +164,14 @@ fn place(host: &str, port: u16) -> String {
     }
 }
 
-/// The URL, without the address.
+/// Writes the URL, without the address.
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "{}://{}{}",
             self.scheme.as_str(),
-            self.called(),
+            self.authority(),
             self.path
         )
     }
@@ -226,15 +225,15 @@ fn tcp(url: &str) -> Result<Upstream, InvalidUpstream> {
     })
 }
 
-/// A URL that no socket can be bridged to.
+/// An invalid upstream URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidUpstream {
-    /// It is no URL that a WebSocket could be at.
+    /// Not a valid WebSocket URL.
     Url(UrlError),
-    /// It has a query; only a path is put before that of requests.
+    /// The URL has a query; only a path can be prepended to that of requests.
     Query,
-    /// A `tcp` URL with more than a host and a port.
+    /// A `tcp` URL with a path, query or fragment.
     TcpPath,
     /// A `tcp` URL without a port.
     NoPort,
@@ -250,12 +249,14 @@ impl fmt::Display for InvalidUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(UrlError::Scheme) => {
-                f.write_str("the scheme must be ws, wss, http, https or tcp")
+                f.write_str("unsupported scheme; expected ws, wss, http, https or tcp")
             }
             Self::Url(error) => error.fmt(f),
-            Self::Query => f.write_str("an upstream has no query"),
-            Self::TcpPath => f.write_str("a tcp upstream is tcp://host:port, without a path"),
-            Self::NoPort => f.write_str("a tcp upstream needs a port: tcp://host:port"),
+            Self::Query => f.write_str("an upstream URL must not have a query"),
+            Self::TcpPath => {
+                f.write_str("a tcp upstream must not have a path; expected tcp://host:port")
+            }
+            Self::NoPort => f.write_str("a tcp upstream needs a port; expected tcp://host:port"),
         }
     }
 }
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_say_what_is_spoken_and_where() {
+    fn urls_are_parsed() {
         for (url, shown, request) in [
             ("ws://a", "ws://a:80", "ws://a:80/x?y"),
             ("http://A:8080/", "ws://a:8080", "ws://a:8080/x?y"),
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_be_nothing_but_a_query() {
+    fn a_request_may_have_a_query_and_no_path() {
         let url = |upstream: &str, path| upstream.parse::<Upstream>().unwrap().url(path);
         assert_eq!(url("ws://a/v2", "?x"), "ws://a:80/v2?x");
         assert_eq!(url("ws://a", "?x"), "ws://a:80/?x");
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_nowhere_is_refused() {
+    fn invalid_urls_are_rejected() {
         use InvalidUpstream::*;
         for (url, error) in [
             ("", Url(UrlError::Syntax)),
@@ -317,8 +318,8 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_from_addresses() {
-        let named = |url: &str| url.parse::<Upstream>().unwrap().is_named();
+    fn names_and_addresses_are_distinguished() {
+        let named = |url: &str| url.parse::<Upstream>().unwrap().has_name();
         assert!(named("ws://localhost") && named("tcp://a.b:1"));
         assert!(!named("ws://127.0.0.1") && !named("ws://[::1]"));
     }

@@ -1,24 +1,25 @@
-//! What counts against an upstream: only what the bridge itself saw fail.
+//! Decides which failed requests count as failures of the upstream.
 //!
-//! An upstream that fails several times in a row is [ejected](crate::bridge::Ejection),
-//! for all clients. So neither a slow application, nor its error page, nor a
-//! request that it cannot bear may be held against it.
+//! An upstream that fails several times in a row is
+//! [ejected](crate::bridge::Ejection), for all clients. So only failures that the
+//! bridge itself observed count: neither a slow application, nor its error page,
+//! nor a request that the upstream cannot handle.
 //!
-//! | what the bridge saw | verdict |
+//! | the bridge observed | verdict |
 //! |---|---|
-//! | an answer, whatever its status | works |
-//! | 502, 503 or 504, where [`Ejection::gateway_errors`] says so | fails |
-//! | no connection, no TLS, no SETTINGS, in time or at all | fails |
-//! | a new connection that ended or broke without an answer | fails |
-//! | no answer in time to the opening of a socket | fails |
-//! | a connection that ended while the request's body was still coming | – |
-//! | a connection that had carried requests before and ended | – |
-//! | an answer that cannot be understood, a reset stream, GOAWAY | – |
-//! | no answer in time to a plain HTTP request | – |
+//! | a response with any status | success |
+//! | 502, 503 or 504, with [`Ejection::gateway_errors`] | failure |
+//! | no connection, TLS or SETTINGS within the timeout | failure |
+//! | a new connection that ended or broke without a response | failure |
+//! | no response to a WebSocket handshake within the timeout | failure |
+//! | a connection that ended while the request's body was being sent | – |
+//! | the end of a connection that had carried other requests | – |
+//! | an invalid response, a reset stream, GOAWAY | – |
+//! | no response to a plain HTTP request within the timeout | – |
 //! | a request that is [too large](crate::transport::h2::header_list) for it | – |
-//! | a lack of descriptors or ports here, the client's own faults | – |
+//! | a lack of file descriptors or ports on this machine, a fault of the client | – |
 //!
-//! `–` neither counts nor ends a row of failures: the next request decides.
+//! `–` neither counts as a failure nor ends a row of failures.
 //!
 //! [`Ejection::gateway_errors`]: crate::bridge::Ejection::gateway_errors
 
@@ -28,7 +29,7 @@ use http::StatusCode;
 
 use crate::error::{Error, Timeout};
 
-/// What one request shows about its upstream.
+/// What the outcome of one request shows about its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Answered(StatusCode),
@@ -37,11 +38,11 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// What it shows that there is no socket.
+    /// The verdict for a failed WebSocket handshake or connection attempt.
     pub(super) fn of(error: &Error) -> Self {
         match error {
-            Error::Rejected(refusal) => Self::Answered(refusal.status),
-            Error::Connect(error) | Error::Io(error) if is_lack_of_ours(error) => Self::Unknown,
+            Error::Rejected(rejected) => Self::Answered(rejected.status),
+            Error::Connect(error) | Error::Io(error) if is_local_exhaustion(error) => Self::Unknown,
             Error::Connect(_)
             | Error::Tls(_)
             | Error::Proxy(_)
@@ -54,12 +55,12 @@ impl Verdict {
         }
     }
 
-    /// What it shows that a plain HTTP request got no answer over a connection
-    /// that was made for it.
+    /// The verdict for a plain HTTP request that got no response on a new
+    /// connection.
     pub(super) fn of_request(error: &hyper::Error) -> Self {
         let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
-            // A stream that is reset and GOAWAY are answers of a kind.
+            // RST_STREAM and GOAWAY show that the server is alive.
             if let Some(h2) = cause.downcast_ref::<h2::Error>()
                 && !h2.is_io()
             {
@@ -74,8 +75,8 @@ impl Verdict {
     }
 }
 
-/// Whether it is this machine that has run out of something.
-fn is_lack_of_ours(error: &io::Error) -> bool {
+/// Whether this machine, not the upstream, has run out of a resource.
+fn is_local_exhaustion(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     error.kind() == io::ErrorKind::AddrNotAvailable
@@ -93,9 +94,9 @@ mod tests {
     use crate::handshake::HandshakeError;
 
     #[test]
-    fn only_what_the_bridge_saw_fail_is_a_failure() {
+    fn only_failures_that_the_bridge_observed_count() {
         let io = |error: io::Error| Arc::new(error);
-        let refused = |status| {
+        let rejected = |status| {
             Error::Rejected(Box::new(RejectedResponse {
                 version: http::Version::HTTP_11,
                 status,
@@ -116,7 +117,7 @@ mod tests {
                 Error::Io(io(io::ErrorKind::UnexpectedEof.into())),
                 Verdict::Fails,
             ),
-            (refused(unavailable), Verdict::Answered(unavailable)),
+            (rejected(unavailable), Verdict::Answered(unavailable)),
             (
                 Error::Handshake(HandshakeError::UnofferedSubprotocol("x".into())),
                 Verdict::Unknown,

@@ -1,10 +1,13 @@
-//! Requests over a shared connection of HTTP/2 that nobody waits for any more.
+//! Resets requests that the bridge no longer needs, on an HTTP/2 connection that
+//! other requests share.
 //!
-//! The rule is that of sockets: giving up one request must not cost the others
-//! the connection, and servers count resets of streams that they have not taken
-//! up (`transport::h2::abandoned`). So a request that is given up waits for its
-//! answer for [`PATIENCE`], and then it is reset, [`AT_A_TIME`] until the server
-//! has said anything again: hyper has no PING to ask it by.
+//! Cancelling one request must not cost the others their connection, and servers
+//! close a connection on which too many requests are reset before they were
+//! answered. So an abandoned request first waits up to [`PATIENCE`] for its
+//! response; only then it is reset, and at most [`MAX_UNCONFIRMED_RESETS`] are
+//! reset before the server has sent anything again. `transport::h2::abandoned`
+//! holds the same rule for WebSockets, where PING confirms resets; hyper gives no
+//! access to PING.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,81 +20,81 @@ use tokio::time::{sleep, timeout};
 
 use crate::transport::h2::inspected_io::Server;
 
-/// How long an answer is waited for before the request is reset.
+/// How long a response is awaited before the request is reset.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Requests that are reset unanswered without a word of the server's: less than
-/// half of what a server on the `h2` crate allows.
-const AT_A_TIME: usize = 8;
+/// Maximum number of requests that are reset before the server has sent anything
+/// again: less than half of what servers built on the `h2` crate allow.
+const MAX_UNCONFIRMED_RESETS: usize = 8;
 
-/// How often is looked whether the server has said anything.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval at which to check whether the server has sent anything.
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Resets what is given up on one connection.
-pub(super) struct GivenUp {
+/// Limits the resets of abandoned requests on one connection.
+pub(super) struct ResetLimiter {
     server: Server,
-    resets: Semaphore,
+    permits: Semaphore,
 }
 
-impl GivenUp {
+impl ResetLimiter {
     pub(super) fn new(server: Server) -> Arc<Self> {
         Arc::new(Self {
             server,
-            resets: Semaphore::new(AT_A_TIME),
+            permits: Semaphore::new(MAX_UNCONFIRMED_RESETS),
         })
     }
 
-    /// Awaits an answer. Where this is dropped before, `sending` is only some
-    /// time later, and `held` with it.
-    pub(super) async fn answer<F, H>(self: &Arc<Self>, sending: F, held: H) -> F::Output
+    /// Awaits the response of `sending`. If this future is dropped first,
+    /// `sending` and `held` are dropped later, as the limit allows.
+    pub(super) async fn response<F, H>(self: &Arc<Self>, sending: F, held: H) -> F::Output
     where
         F: Future<Output: Send> + Send + 'static,
         H: Send + 'static,
     {
-        let mut waited = Waited {
+        let mut pending = PendingRequest {
             sending: Some((Box::pin(sending), held)),
-            given_up: self.clone(),
+            limiter: self.clone(),
         };
         poll_fn(|cx| {
-            let Some((sending, _)) = &mut waited.sending else {
+            let Some((sending, _)) = &mut pending.sending else {
                 return std::task::Poll::Pending;
             };
-            let answer = std::task::ready!(sending.as_mut().poll(cx));
-            waited.sending = None;
-            std::task::Poll::Ready(answer)
+            let response = std::task::ready!(sending.as_mut().poll(cx));
+            pending.sending = None;
+            std::task::Poll::Ready(response)
         })
         .await
     }
 
-    async fn settle<F: Future>(self: Arc<Self>, mut sending: Pin<Box<F>>) {
+    async fn reset<F: Future>(self: Arc<Self>, mut sending: Pin<Box<F>>) {
         if timeout(PATIENCE, &mut sending).await.is_ok() {
             return;
         }
         let permit = tokio::select! {
             _ = &mut sending => return,
-            permit = self.resets.acquire() => permit,
+            permit = self.permits.acquire() => permit,
         };
         let before = self.server.bytes();
         drop(sending);
         while self.server.bytes() == before && !self.server.is_gone() {
-            sleep(LOOK).await;
+            sleep(CONFIRM_INTERVAL).await;
         }
         drop(permit);
     }
 }
 
-/// A request that is waited for.
-struct Waited<F, H>
+/// A request whose response is awaited.
+struct PendingRequest<F, H>
 where
     F: Future<Output: Send> + Send + 'static,
     H: Send + 'static,
 {
-    /// None once it is answered.
+    /// `None` once the response has come.
     sending: Option<(Pin<Box<F>>, H)>,
-    given_up: Arc<GivenUp>,
+    limiter: Arc<ResetLimiter>,
 }
 
-impl<F, H> Drop for Waited<F, H>
+impl<F, H> Drop for PendingRequest<F, H>
 where
     F: Future<Output: Send> + Send + 'static,
     H: Send + 'static,
@@ -100,9 +103,9 @@ where
         if let Some((sending, held)) = self.sending.take()
             && let Ok(runtime) = Handle::try_current()
         {
-            let given_up = self.given_up.clone();
+            let limiter = self.limiter.clone();
             runtime.spawn(async move {
-                given_up.settle(sending).await;
+                limiter.reset(sending).await;
                 drop(held);
             });
         }

@@ -1,4 +1,5 @@
-//! Which upstream is asked for a plain HTTP request, in which words.
+//! Forwards a plain HTTP request to an upstream and awaits the head of its
+//! response.
 
 use std::net::IpAddr;
 
@@ -9,86 +10,88 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::Ticket;
-use super::body::{Progress, Upload};
-use super::connections::{Connection, Place, Unsent, Wanted, authenticates};
+use super::InFlight;
+use super::connections::{Connection, PoolKey, Requirements, SendFailure};
+use super::upload::{Progress, Upload};
 use crate::bridge::access::Side;
-use crate::bridge::forwarded::{From, View};
-use crate::bridge::handshake::TRIES;
+use crate::bridge::connection_auth::authenticates_connection;
+use crate::bridge::forwarded::{ClientView, Received};
+use crate::bridge::retry::Attempts;
 use crate::bridge::verdict::Verdict;
-use crate::bridge::{NoUpstream, Route, Timeouts, Upstream, headers, refusal};
+use crate::bridge::{Route, Timeouts, Upstream, headers, rejection};
 use crate::error::{Error, Timeout};
 use crate::handshake::{HandshakeError, HandshakeKind, HostPort, Target};
 use crate::server::Peer;
 use crate::transport::Transport;
 
-/// A client's request, as its upstream is to see it.
-pub(super) struct Asked {
+/// A client's request, as it is forwarded.
+pub(super) struct ForwardedRequest {
     method: Method,
     path: String,
     authority: HostPort,
     client: IpAddr,
-    via: HandshakeKind,
+    kind: HandshakeKind,
     fields: HeaderMap,
-    takes_trailers: bool,
-    wanted: Wanted,
-    back: Back,
+    accepts_trailers: bool,
+    requirements: Requirements,
+    mapping: ResponseMapping,
 }
 
-/// What an answer is turned back by, to what its client knows.
-pub(super) struct Back {
-    pub(super) cut: String,
-    pub(super) view: View,
+/// What is needed to map locations in the response to the client's names.
+pub(super) struct ResponseMapping {
+    pub(super) removed_prefix: String,
+    pub(super) view: ClientView,
 }
 
-/// An answer, whose body is still to come.
-pub(super) struct Answered {
+/// An upstream's response, whose body is still to be read.
+pub(super) struct UpstreamResponse {
     pub(super) response: Response<Incoming>,
     pub(super) connection: Connection,
-    pub(super) back: Back,
+    pub(super) mapping: ResponseMapping,
 }
 
-/// Why one upstream gave no answer.
-enum Failed {
-    Upstream(Error, Verdict),
-    /// Nothing is left of the request to ask another one with.
-    Spent(Error, Verdict),
-    /// The client did not send its body in time, or not to its end.
+/// Why one upstream sent no response.
+enum ForwardError {
+    /// Nothing of the request was sent, so another upstream may be tried.
+    Unsent(Error, Verdict),
+    /// The upstream may have received the request.
+    Sent(Error, Verdict),
+    /// The client did not send all of its body, or not in time.
     Client(StatusCode),
 }
 
-impl Asked {
-    pub(super) fn of(
+impl ForwardedRequest {
+    pub(super) fn new(
         parts: request::Parts,
         upload: &Upload,
         peer: &Peer,
         route: &Route,
         authority: HostPort,
     ) -> Self {
-        let via = super::via(&parts);
-        let client = route.counted_as(&parts.headers, peer.addr().ip());
+        let kind = super::handshake_kind(&parts);
+        let client = route.client_address(&parts.headers, peer.addr().ip());
         let path = parts.uri.path_and_query().cloned();
         let path = path.as_ref().map_or("/", |path| path.as_str());
-        let from = From {
+        let received = Received {
             client: peer.addr().ip(),
-            secure: peer.tls().is_some(),
+            is_secure: peer.tls().is_some(),
             host: &authority,
-            trusted: route.trusts_forwarded(),
+            is_trusted: route.trusts_forwarded(),
             families: route.families(),
-            prefix: route.cut_off(path),
+            removed_prefix: route.removed_prefix(path),
         };
-        let client_connection = user(&parts, route);
-        let (mut fields, view, takes_trailers) = headers::plain_http(parts.headers, from);
+        let client_connection = single_user_connection(&parts, route);
+        let (mut fields, view, accepts_trailers) = headers::plain_http(parts.headers, received);
         headers::add_via(&mut fields, parts.version, route.via());
         Self {
             path: route.path_for_upstream(path).to_owned(),
-            back: Back {
-                cut: route.cut_off(path).to_owned(),
+            mapping: ResponseMapping {
+                removed_prefix: route.removed_prefix(path).to_owned(),
                 view,
             },
-            wanted: Wanted {
+            requirements: Requirements {
                 client: client_connection,
-                authenticates: authenticates(&fields),
+                authenticates: authenticates_connection(&fields),
                 // RFC 9110 §9.2.2
                 is_repeatable: parts.method.is_idempotent() && upload.is_empty(),
                 keep: route.timeouts().pool_idle,
@@ -96,26 +99,26 @@ impl Asked {
             method: parts.method,
             client,
             authority,
-            via,
+            kind,
             fields,
-            takes_trailers,
+            accepts_trailers,
         }
     }
 
-    /// The request for one upstream, over HTTP/1.1 or HTTP/2.
-    fn request(
+    /// The request to one upstream.
+    fn to_request(
         &self,
         route: &Route,
         target: &Target,
         upload: Upload,
-        http2: bool,
+        is_http2: bool,
     ) -> Request<Upload> {
         let mut fields = self.fields.clone();
         route.request_headers().apply(&mut fields);
-        if self.takes_trailers {
+        if self.accepts_trailers {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
-        let uri = if http2 {
+        let uri = if is_http2 {
             target.http_uri()
         } else {
             self.write_http1(&mut fields, target, &upload)
@@ -127,147 +130,124 @@ impl Asked {
         request
     }
 
-    /// What HTTP/1.1 says in fields.
+    /// Writes the fields that only HTTP/1.1 has. Returns the request target.
     fn write_http1(&self, fields: &mut HeaderMap, target: &Target, upload: &Upload) -> Uri {
         if let Ok(host) = HeaderValue::from_str(target.authority()) {
             fields.insert(HOST, host);
         }
-        if self.takes_trailers {
+        if self.accepts_trailers {
             fields.insert(CONNECTION, HeaderValue::from_static("te"));
         }
         if upload.is_empty() {
-            // Servers may insist (RFC 9110 §8.6).
+            // Some servers require it (RFC 9110 §8.6).
             if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) {
                 fields.insert(CONTENT_LENGTH, HeaderValue::from(0));
             }
         } else if upload.size_hint().exact().is_none() {
-            // Said here because hyper takes GET and HEAD to have no body.
+            // hyper assumes that GET and HEAD have no body.
             fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         target.path_and_query().parse().unwrap_or_default()
     }
 }
 
-/// The client's connection, where it is one user's: that of a proxy, and of
-/// HTTP/2, which a proxy may speak as well, carries requests of many.
-fn user(parts: &request::Parts, route: &Route) -> Option<u64> {
+/// The client's connection, if all requests on it come from one user. A proxy's
+/// connection, and any HTTP/2 connection, which may be a proxy's, carries requests
+/// of several users.
+fn single_user_connection(parts: &request::Parts, route: &Route) -> Option<u64> {
     match parts.extensions.get::<Transport>() {
         Some(Transport::Http1 { connection }) if !route.trusts_forwarded() => Some(*connection),
         _ => None,
     }
 }
 
-/// Asks upstreams, one after the other as long as they cannot have seen the
-/// request.
-pub(super) async fn ask(
+/// Forwards a request, trying other upstreams as
+/// [`retry`](crate::bridge::retry) allows. Fails with the response to the client.
+pub(super) async fn forward(
     route: &Route,
-    asked: Asked,
+    request: ForwardedRequest,
     upload: Upload,
-    ticket: &mut Ticket,
-) -> Result<Answered, Response<Bytes>> {
+    in_flight: &mut InFlight,
+) -> Result<UpstreamResponse, Box<Response<Bytes>>> {
     let mut upload = Some(upload);
-    let mut tried = Vec::new();
-    let mut last = None;
-    for _ in 0..TRIES {
-        let picked = route.pick_other(&asked.fields, asked.client, &tried);
-        let lease = match picked {
-            Ok(lease) => lease,
-            Err(none) => {
-                return Err(last.unwrap_or_else(|| {
-                    ticket.access.because(none);
-                    refusal::no_upstream(none)
-                }));
-            }
-        };
-        let upstream = lease.upstream().clone();
-        ticket.access.tries(&upstream);
-        let failed = match ask_one(route, &upstream, &asked, &mut upload, ticket).await {
+    let mut attempts = Attempts::new(route, &request.fields, request.client);
+    loop {
+        let lease = attempts.next(&mut in_flight.access)?;
+        let upstream = lease.upstream();
+        let failed = match forward_to(route, upstream, &request, &mut upload, in_flight).await {
             Ok((response, connection)) => {
                 lease.judge(Verdict::Answered(response.status()));
-                ticket.lease = Some(lease);
-                return Ok(Answered {
+                in_flight.lease = Some(lease);
+                return Ok(UpstreamResponse {
                     response,
                     connection,
-                    back: asked.back,
+                    mapping: request.mapping,
                 });
             }
             Err(failed) => failed,
         };
-        let (error, verdict, is_last) = match failed {
-            Failed::Client(status) => {
-                ticket
-                    .access
-                    .blame(Side::Client, "the request did not come to its end");
-                return Err(refusal::own(
-                    status,
-                    "the request did not come to its end\n",
-                ));
+        let (error, verdict, may_retry) = match failed {
+            ForwardError::Client(status) => {
+                let text = "incomplete request body";
+                in_flight.access.blame(Side::Client, text);
+                return Err(Box::new(rejection::plain(status, text)));
             }
-            Failed::Upstream(error, verdict) => (error, verdict, false),
-            Failed::Spent(error, verdict) => (error, verdict, true),
+            ForwardError::Unsent(error, verdict) => (error, verdict, true),
+            ForwardError::Sent(error, verdict) => (error, verdict, false),
         };
-        ticket.access.blame(Side::Upstream, &error);
-        tracing::warn!(%upstream, %error, "no answer from an upstream");
-        lease.judge(verdict);
-        let mut refusal = refusal::upstream(error, asked.via, route.via());
-        route.response_headers().apply(refusal.headers_mut());
-        if is_last {
-            return Err(refusal);
-        }
-        last = Some(refusal);
-        tried.push(lease);
+        in_flight.access.blame(Side::Upstream, &error);
+        tracing::warn!(%upstream, %error, "upstream request failed");
+        let mut response = rejection::from_error(error, request.kind, route.via());
+        route.response_headers().apply(response.headers_mut());
+        attempts.failed(lease, verdict, may_retry, response)?;
     }
-    Err(last.unwrap_or_else(|| refusal::no_upstream(NoUpstream)))
 }
 
-/// Asks one upstream, a second time if a connection turns out to be used up.
-/// `upload` is left where nobody has seen it.
-async fn ask_one(
+/// Forwards a request to one upstream; a second time, on a new connection, if the
+/// first one had been closed by the server. `upload` still has the body
+/// afterwards if nothing of the request was sent.
+async fn forward_to(
     route: &Route,
     upstream: &Upstream,
-    asked: &Asked,
+    forwarded: &ForwardedRequest,
     upload: &mut Option<Upload>,
-    ticket: &Ticket,
-) -> Result<(Response<Incoming>, Connection), Failed> {
+    in_flight: &InFlight,
+) -> Result<(Response<Incoming>, Connection), ForwardError> {
+    let requirements = &forwarded.requirements;
     let target: Target = upstream
-        .url(&asked.path)
+        .url(&forwarded.path)
         .parse()
-        .map_err(|error| Failed::of(HandshakeError::Url(error).into()))?;
-    let target = match route.host_for(upstream, &asked.authority) {
-        Some(host) => target.with_authority(&host),
+        .map_err(|error| ForwardError::no_connection(HandshakeError::Url(error).into()))?;
+    let target = match route.authority_for(upstream, &forwarded.authority) {
+        Some(authority) => target.with_authority(&authority),
         None => target,
     };
-    let place = Place::of(
-        route.client().unwrap_or(&ticket.bridge.client),
-        upstream,
-        &target,
-    );
-    let mut anew = false;
+    let client = route.client().unwrap_or(&in_flight.bridge.client);
+    let key = PoolKey::new(client, upstream, &target);
+    let mut is_new = false;
     loop {
-        let mut connection = connect(route, &place, &target, asked, anew, ticket).await?;
+        let mut connection = connect(route, &key, &target, requirements, is_new, in_flight).await?;
         let Some(body) = upload.take() else {
-            return Err(Failed::Spent(Error::Closed, Verdict::Unknown));
+            return Err(ForwardError::Sent(Error::Closed, Verdict::Unknown));
         };
-        let request = asked.request(route, &target, body, connection.is_http2());
-        let sending = connection.send(request, &asked.wanted);
-        let sent = in_time(sending, &ticket.progress, route.timeouts()).await?;
-        let Unsent {
+        let request = forwarded.to_request(route, &target, body, connection.is_http2());
+        let sending = connection.send(request, requirements);
+        let sent = within_timeouts(sending, &in_flight.progress, route.timeouts()).await?;
+        let SendFailure {
             error,
             mut verdict,
             request,
         } = match sent {
-            // Nobody asked it to switch protocols.
+            // The request did not ask for another protocol.
             Ok(response) if response.status().is_informational() => {
                 let error = HandshakeError::Status(response.status());
-                return Err(Failed::Spent(error.into(), Verdict::Unknown));
+                return Err(ForwardError::Sent(error.into(), Verdict::Unknown));
             }
-            Ok(response) => {
-                return Ok((response, connection));
-            }
-            Err(unsent) => unsent,
+            Ok(response) => return Ok((response, connection)),
+            Err(failure) => failure,
         };
-        if ticket.progress.client_broke() {
-            return Err(Failed::Client(StatusCode::BAD_REQUEST));
+        if in_flight.progress.client_broke() {
+            return Err(ForwardError::Client(StatusCode::BAD_REQUEST));
         }
         if matches!(
             error,
@@ -275,83 +255,85 @@ async fn ask_one(
                 HandshakeError::RequestTooLarge(..) | HandshakeError::AnswerTooLarge(..)
             )
         ) {
-            // Nor would it be smaller for another.
-            return Err(Failed::Spent(error, verdict));
+            // It would be as large for another upstream.
+            return Err(ForwardError::Sent(error, verdict));
         }
         *upload = request.map(Request::into_body);
-        if upload.is_none() && !ticket.progress.is_sent() {
-            // It may have been the body that it did not bear.
+        if upload.is_none() && !in_flight.progress.is_complete() {
+            // The upstream may have closed because of the body.
             verdict = Verdict::Unknown;
         }
-        if upload.is_none() && connection.is_reused && asked.wanted.is_repeatable {
-            *upload = Some(Upload::again(ticket.progress.clone()));
+        if upload.is_none() && connection.is_reused && requirements.is_repeatable {
+            *upload = Some(Upload::empty(in_flight.progress.clone()));
         }
         if upload.is_none() {
-            return Err(Failed::Spent(error, verdict));
+            return Err(ForwardError::Sent(error, verdict));
         }
         if !connection.is_reused {
-            return Err(Failed::Upstream(error, verdict));
+            return Err(ForwardError::Unsent(error, verdict));
         }
-        anew = true;
+        is_new = true;
     }
 }
 
-impl Failed {
-    /// There was no connection.
-    fn of(error: Error) -> Self {
+impl ForwardError {
+    fn no_connection(error: Error) -> Self {
         let verdict = Verdict::of(&error);
-        Self::Upstream(error, verdict)
+        Self::Unsent(error, verdict)
     }
 }
 
 async fn connect(
     route: &Route,
-    place: &Place,
+    key: &PoolKey,
     target: &Target,
-    asked: &Asked,
-    anew: bool,
-    ticket: &Ticket,
-) -> Result<Connection, Failed> {
-    let connections = &ticket.bridge.connections;
-    let taken = connections.take(place, target, &asked.wanted, anew);
-    match timeout(route.timeouts().connect, taken).await {
-        Ok(taken) => taken.map_err(Failed::of),
-        Err(_) => Err(Failed::of(Error::Timeout(Timeout::Connect))),
+    requirements: &Requirements,
+    is_new: bool,
+    in_flight: &InFlight,
+) -> Result<Connection, ForwardError> {
+    let connections = &in_flight.bridge.connections;
+    let connecting = connections.get(key, target, requirements, is_new);
+    match timeout(route.timeouts().connect, connecting).await {
+        Ok(connected) => connected.map_err(ForwardError::no_connection),
+        Err(_) => Err(ForwardError::no_connection(Error::Timeout(
+            Timeout::Connect,
+        ))),
     }
 }
 
-/// Awaits an answer for as long as the request goes on, and then for as long as
-/// whoever is waited for has time, which may be noticed as late again.
-async fn in_time<F: Future>(
+/// Awaits a response. While the body makes progress no timeout applies; then
+/// `request_body` applies to the client, or `response` to the upstream, whichever
+/// is awaited. Either may expire up to one timeout late.
+async fn within_timeouts<F: Future>(
     sending: F,
     progress: &Progress,
     limits: Timeouts,
-) -> Result<F::Output, Failed> {
+) -> Result<F::Output, ForwardError> {
     let mut sending = std::pin::pin!(sending);
-    let mut answered = async |limit| match limit {
+    let mut response_within = async |limit| match limit {
         Some(limit) => timeout(limit, &mut sending).await.ok(),
         None => Some((&mut sending).await),
     };
     loop {
-        // The client is given its time first: whether it is the one who is
-        // waited for shows only then.
-        if !progress.is_sent() {
-            if let Some(sent) = answered(Some(limits.request_body)).await {
+        // The client's timeout comes first: only after it is known whether the
+        // client is the side that is awaited.
+        if !progress.is_complete() {
+            if let Some(sent) = response_within(Some(limits.request_body)).await {
                 return Ok(sent);
             }
             if progress.has_moved() {
                 continue;
             }
             if progress.awaits_client() {
-                return Err(Failed::Client(StatusCode::REQUEST_TIMEOUT));
+                return Err(ForwardError::Client(StatusCode::REQUEST_TIMEOUT));
             }
         }
-        if let Some(sent) = answered(limits.response).await {
+        if let Some(sent) = response_within(limits.response).await {
             return Ok(sent);
         }
         if !progress.has_moved() {
             let error = Error::Timeout(Timeout::Handshake);
-            return Err(Failed::Spent(error, Verdict::Unknown));
+            return Err(ForwardError::Sent(error, Verdict::Unknown));
         }
     }
 }

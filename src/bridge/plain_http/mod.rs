@@ -1,9 +1,12 @@
-//! Ordinary requests: who may, and what the client is told.
+//! Plain HTTP requests: admits them, forwards them to an upstream, and returns
+//! its response to the client.
 
 mod abandoned;
-mod body;
 mod connections;
+mod download;
 mod forward;
+mod response;
+mod upload;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,29 +15,36 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderValue, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request, response};
+use http::{Method, Request, Response, StatusCode, Version, request};
 use tower_service::Service;
 
-pub use self::body::{BridgeBody, BridgeBodyError};
-pub(super) use self::connections::{Connections, authenticates};
+pub(super) use self::connections::Connections;
+pub use self::download::{BridgeBody, BridgeBodyError};
 
-use self::body::{Progress, Upload};
-use self::forward::{Answered, Asked};
+use self::forward::ForwardedRequest;
+use self::upload::{BoxError, Progress, Upload};
 use super::access::{AccessRecord, Outcome};
-use super::location::LocationMap;
-use super::{Inner, Lease, Passing, Permit, Route, headers, refusal};
+use super::{ActiveGuard, Inner, Lease, Permit, Route, rejection};
 use crate::handshake::{HandshakeKind, HostPort, Rejection, authority};
-use crate::server::{Body, Peer};
+use crate::server::Peer;
 
-/// Answers ordinary requests by the upstreams of a bridge; see
-/// [`Bridge::service`](crate::bridge::Bridge::service).
+/// A service that forwards plain HTTP requests to the upstreams of a bridge;
+/// see [`Bridge::service`](crate::bridge::Bridge::service).
+///
+/// It accepts requests with any body, so it also works outside of
+/// [`Server::serve`](crate::Server::serve), such as in a hyper server or as the
+/// fallback service of an axum router. There, each request needs a
+/// [`Peer`] among its extensions, which describes the client's connection: its
+/// address is what upstreams, limits and the access log see. Without one the
+/// service responds with 500 and logs an error. [`Transport`](crate::Transport)
+/// is optional and appears in the access log.
 #[derive(Clone)]
 pub struct BridgeService(pub(super) Arc<Inner>);
 
-impl Service<Request<Body>> for BridgeService {
+impl<B> Service<Request<B>> for BridgeService
+where
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     type Response = Response<BridgeBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -43,9 +53,12 @@ impl Service<Request<Body>> for BridgeService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let bridge = self.0.clone();
-        Box::pin(async move { Ok(pass(bridge, request).await) })
+        let (parts, body) = request.into_parts();
+        let progress = Arc::default();
+        let upload = Upload::new(body, Arc::clone(&progress));
+        Box::pin(async move { Ok(serve(bridge, parts, upload, progress).await) })
     }
 }
 
@@ -55,72 +68,76 @@ impl fmt::Debug for BridgeService {
     }
 }
 
-/// A request's places, and what is told of it at its end, which is when this
-/// is dropped.
-struct Ticket {
+/// A request in progress: what it counts against, and its access record, which is
+/// logged when this is dropped.
+struct InFlight {
     bridge: Arc<Inner>,
     progress: Arc<Progress>,
     lease: Option<Lease>,
     permit: Option<Permit>,
-    /// Behind the places, which are free when it tells.
+    /// Dropped after the limits: they are free when the request is logged.
     access: AccessRecord,
-    /// Last: the bridge is idle when all is told.
-    _passing: Passing,
+    /// Dropped last: the bridge is idle only once every request is logged.
+    _active: ActiveGuard,
 }
 
-impl Ticket {
-    /// Frees its places, and tells how it ended.
-    fn end(self, closed: Outcome) {
+impl InFlight {
+    /// Releases the limits, then logs how the request ended.
+    fn end(self, outcome: Outcome) {
         let Self {
             bridge: _bridge,
             progress,
             lease,
             permit,
             mut access,
-            _passing,
+            _active,
         } = self;
         drop((lease, permit));
         let down = access.bytes_down();
-        access.moved(progress.bytes(), down);
-        access.end(closed);
+        access.set_bytes(progress.bytes(), down);
+        access.end(outcome);
     }
 }
 
-/// Answers a request, by its upstream or otherwise.
-async fn pass(bridge: Arc<Inner>, request: Request<Body>) -> Response<BridgeBody> {
-    let (parts, body) = request.into_parts();
+async fn serve(
+    bridge: Arc<Inner>,
+    parts: request::Parts,
+    upload: Upload,
+    progress: Arc<Progress>,
+) -> Response<BridgeBody> {
     let Some(peer) = parts.extensions.get::<Peer>().cloned() else {
-        tracing::error!("a bridge's service answers requests of an h2ws::Server alone");
-        let no = refusal::own(StatusCode::INTERNAL_SERVER_ERROR, "");
-        return no.map(BridgeBody::own);
+        tracing::error!("BridgeService: request without a Peer extension; insert one first");
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        return rejection::plain(status, "internal error").map(BridgeBody::own);
     };
-    let mut ticket = Ticket {
-        access: AccessRecord::of_ordinary(&parts, &peer, bridge.observer.get().cloned()),
-        _passing: Passing::new(&bridge),
+    let mut in_flight = InFlight {
+        access: AccessRecord::for_plain_http(&parts, &peer, bridge.observer.get().cloned()),
+        _active: ActiveGuard::new(&bridge),
         bridge,
-        progress: Arc::default(),
+        progress,
         lease: None,
         permit: None,
     };
-    let (method, via) = (parts.method.clone(), via(&parts));
-    let refused = match admit(&parts, &peer, &mut ticket) {
+    let (method, kind) = (parts.method.clone(), handshake_kind(&parts));
+    let rejected = match admit(&parts, &peer, &mut in_flight) {
         Ok((route, authority)) => {
-            let upload = Upload::new(body, ticket.progress.clone());
-            let asked = Asked::of(parts, &upload, &peer, &route, authority);
-            match forward::ask(&route, asked, upload, &mut ticket).await {
-                Ok(answered) => return answer(answered, &method, via, &route, ticket),
-                Err(refused) => refused,
+            let request = ForwardedRequest::new(parts, &upload, &peer, &route, authority);
+            match forward::forward(&route, request, upload, &mut in_flight).await {
+                Ok(upstream) => {
+                    return response::to_client(upstream, &method, kind, &route, in_flight);
+                }
+                Err(rejected) => rejected,
             }
         }
-        Err(refused) => refused,
+        Err(rejected) => rejected,
     };
-    ticket.access.status = Some(refused.status());
-    let closed = ticket.access.refused();
-    ticket.end(closed);
-    refused.map(BridgeBody::own)
+    in_flight.access.status = Some(rejected.status());
+    let outcome = in_flight.access.refused();
+    in_flight.end(outcome);
+    rejected.map(BridgeBody::own)
 }
 
-fn via(parts: &request::Parts) -> HandshakeKind {
+fn handshake_kind(parts: &request::Parts) -> HandshakeKind {
     if parts.version == Version::HTTP_2 {
         HandshakeKind::Http2
     } else {
@@ -128,126 +145,49 @@ fn via(parts: &request::Parts) -> HandshakeKind {
     }
 }
 
-#[allow(
-    clippy::result_large_err,
-    reason = "once a request, and handed on at once"
-)]
+/// Finds the route of a request and counts it against the limits. Fails with the
+/// response to the client.
 fn admit(
     parts: &request::Parts,
     peer: &Peer,
-    ticket: &mut Ticket,
-) -> Result<(Arc<Route>, HostPort), Response<Bytes>> {
-    let via = via(parts);
-    let no = |rejection: Rejection, access: &mut AccessRecord| {
-        access.because(rejection);
-        rejection.to_response(via)
+    in_flight: &mut InFlight,
+) -> Result<(Arc<Route>, HostPort), Box<Response<Bytes>>> {
+    let kind = handshake_kind(parts);
+    let reject = |rejection: Rejection, access: &mut AccessRecord| {
+        access.set_reason(rejection);
+        Box::new(rejection.to_response(kind))
     };
     let default_port = authority::default_port(peer.tls().is_some());
     let authority = authority::of_request(parts, default_port);
-    let authority = authority.map_err(|rejection| no(rejection, &mut ticket.access))?;
-    ticket.access.asks(&authority);
-    // It would tell the client what the upstream is told of it, and more (RFC
+    let authority = authority.map_err(|rejection| reject(rejection, &mut in_flight.access))?;
+    in_flight.access.set_authority(&authority);
+    // Its response would show the client the fields that the bridge adds (RFC
     // 9110 §9.3.8).
     if parts.method == Method::TRACE {
-        ticket.access.because("TRACE is not passed on");
-        return Err(refusal::own(
+        let text = "TRACE is not supported";
+        in_flight.access.set_reason(text);
+        return Err(Box::new(rejection::plain(
             StatusCode::NOT_IMPLEMENTED,
-            "TRACE is not passed on\n",
-        ));
+            text,
+        )));
     }
-    let routes = ticket.bridge.routes();
-    let found = routes.find_only(&authority, parts.uri.path());
+    let routes = in_flight.bridge.routes();
+    let found = routes.find_unambiguous(&authority, parts.uri.path());
     let Ok(Some(route)) = found else {
-        ticket.access.because(if found.is_err() {
-            "servers read this path in different ways"
-        } else {
-            "no route for this host and path"
-        });
-        return Err(refusal::no_route(found.is_err()));
+        let (reason, response) = rejection::no_route(found.is_err());
+        in_flight.access.set_reason(reason);
+        return Err(Box::new(response));
     };
     let route = route.clone();
-    ticket.access.takes(&route, &parts.headers);
-    if !route.takes_ordinary() {
-        return Err(no(Rejection::NotWebSocket, &mut ticket.access));
+    in_flight.access.set_route(&route, &parts.headers);
+    if route.websockets_only() {
+        return Err(reject(Rejection::NotWebSocket, &mut in_flight.access));
     }
-    let client = route.counted_as(&parts.headers, peer.addr().ip());
-    let permit = route.admit(client).map_err(|saturated| {
-        ticket.access.because(saturated);
-        refusal::saturated(saturated)
+    let client = route.client_address(&parts.headers, peer.addr().ip());
+    let permit = route.admit(client).map_err(|exceeded| {
+        in_flight.access.set_reason(exceeded);
+        Box::new(rejection::limit_exceeded(exceeded))
     })?;
-    ticket.permit = Some(permit);
+    in_flight.permit = Some(permit);
     Ok((route, authority))
-}
-
-/// The upstream's answer, as the client is to see it.
-fn answer(
-    answered: Answered,
-    method: &Method,
-    via: HandshakeKind,
-    route: &Route,
-    mut ticket: Ticket,
-) -> Response<BridgeBody> {
-    let Answered {
-        response,
-        connection,
-        back,
-    } = answered;
-    let (parts, body) = response.into_parts();
-    let status = parts.status;
-    let version = parts.version;
-    let mut fields = head(parts, method, via);
-    headers::add_via(&mut fields, version, route.via());
-    if let Some(lease) = &ticket.lease {
-        LocationMap::new(route, lease.upstream(), &back.cut, &back.view).apply(&mut fields);
-    }
-    route.response_headers().apply(&mut fields);
-    if let Some(cookie) = ticket.lease.as_ref().and_then(Lease::set_cookie) {
-        fields.append(SET_COOKIE, cookie.clone());
-    }
-    ticket.access.status = Some(status);
-    let body = BridgeBody::passed(body, connection, ticket, route.timeouts().idle);
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = fields;
-    response
-}
-
-/// The fields of the answer. A length is told where there is a body, which
-/// knows it, and where it is that of the body that GET would have had.
-fn head(parts: response::Parts, method: &Method, via: HandshakeKind) -> HeaderMap {
-    let status = parts.status;
-    let length = length_without_body(&parts, method);
-    let upgrade = parts.headers.get(UPGRADE).cloned();
-    let mut fields = headers::answer(parts.headers);
-    if let Some(length) = length {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    if let Some(upgrade) = upgrade
-        && status == StatusCode::UPGRADE_REQUIRED
-        && via == HandshakeKind::Http1
-    {
-        // Of the hop that it came over, and just as due on the next
-        // (RFC 9110 §15.5.22).
-        fields.insert(UPGRADE, upgrade);
-        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-    fields
-}
-
-/// The length that is told without a body (RFC 9110 §8.6), if all that the
-/// upstream said of it agrees.
-fn length_without_body(parts: &response::Parts, method: &Method) -> Option<u64> {
-    let is_told = match parts.status {
-        StatusCode::NO_CONTENT => false,
-        StatusCode::NOT_MODIFIED => true,
-        _ => *method == Method::HEAD,
-    };
-    if !is_told || parts.headers.contains_key(TRANSFER_ENCODING) {
-        return None;
-    }
-    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
-    let first = lengths.next()?;
-    let digits = first.as_bytes().iter().all(u8::is_ascii_digit);
-    let agree = digits && lengths.all(|other| other == first);
-    agree.then(|| first.to_str().ok()?.parse().ok()).flatten()
 }

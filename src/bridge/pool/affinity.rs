@@ -1,4 +1,5 @@
-//! Which requests belong together: by a cookie, a header field, or the client.
+//! Session affinity: requests with the same cookie, header field or client go to
+//! the same server.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,9 +11,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::handshake::headers;
 
-/// Leads requests that have something in common to the same server of a pool,
-/// as long as it is there and healthy. Nothing is remembered: which server is
-/// computed from what they have in common, so all replicas of a bridge agree.
+/// Sends requests with the same key to the same server of a pool, as long as that
+/// is present and healthy.
+///
+/// The server is computed from the key and not stored, so all replicas of a bridge
+/// agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affinity(Kind);
 
@@ -24,29 +27,30 @@ enum Kind {
 }
 
 impl Affinity {
-    /// Attributes of cookies unless told otherwise.
+    /// Default attributes of the cookie.
     const ATTRIBUTES: &'static str = "Path=/; HttpOnly; SameSite=Lax";
 
-    /// By the value of a cookie. A client that has none is given one, with a
-    /// random value, by the answer that accepts its socket; its attributes are
-    /// `Path=/; HttpOnly; SameSite=Lax`.
+    /// Uses the value of a cookie as the key. A client without the cookie gets one
+    /// with a random value and the attributes `Path=/; HttpOnly; SameSite=Lax` in
+    /// the response.
     ///
     /// # Errors
     ///
-    /// If it is no name of a cookie (RFC 6265 §4.1.1).
+    /// If `name` is not a valid cookie name (RFC 6265 §4.1.1).
     pub fn cookie(name: &str) -> Result<Self, InvalidAffinity> {
         Self::cookie_with(name, Self::ATTRIBUTES)
     }
 
-    /// As [`cookie`](Self::cookie), with other attributes, such as
-    /// `Path=/chat; Secure; HttpOnly; SameSite=None` for sockets that pages of
+    /// Like [`cookie`](Self::cookie), with other attributes, such as
+    /// `Path=/chat; Secure; HttpOnly; SameSite=None` for WebSockets that pages of
     /// other sites open.
     ///
     /// # Errors
     ///
-    /// If the name or the attributes cannot be in `Set-Cookie`.
+    /// If the name or the attributes are not valid in `Set-Cookie`.
     pub fn cookie_with(name: &str, attributes: &str) -> Result<Self, InvalidAffinity> {
-        // A cookie's name is a token, as a header field's is (RFC 6265 §4.1.1).
+        // A cookie's name is a token, like that of a header field (RFC 6265
+        // §4.1.1).
         if HeaderName::try_from(name).is_err() {
             return Err(InvalidAffinity::Cookie(name.to_owned()));
         }
@@ -59,20 +63,22 @@ impl Affinity {
         }))
     }
 
-    /// By the value of a header field; requests without it go anywhere.
+    /// Uses the value of a header field as the key. Requests without the field have
+    /// no affinity.
     #[must_use]
     pub fn header(name: HeaderName) -> Self {
         Self(Kind::Header(name))
     }
 
-    /// By the client's address: of the connection, or as proxies tell where the
-    /// route [trusts](crate::bridge::RouteBuilder::trust_forwarded) them.
+    /// Uses the client's address as the key: that of the connection, or the one
+    /// reported by a proxy that the route
+    /// [trusts](crate::bridge::RouteBuilder::trust_forwarded).
     #[must_use]
     pub fn client() -> Self {
         Self(Kind::Client)
     }
 
-    /// What the request has in common with others.
+    /// Returns the key of a request; `None` without affinity.
     pub(super) fn key(&self, request: &HeaderMap, peer: IpAddr) -> Option<Vec<u8>> {
         match &self.0 {
             Kind::Cookie { name, .. } => headers::cookies(request, name)
@@ -83,12 +89,12 @@ impl Affinity {
         }
     }
 
-    /// Whether a client without a key is given one.
-    pub(super) fn mints(&self) -> bool {
+    /// Whether a client without a key gets one.
+    pub(super) fn assigns_keys(&self) -> bool {
         matches!(self.0, Kind::Cookie { .. })
     }
 
-    /// `Set-Cookie` for a new key.
+    /// Returns the `Set-Cookie` field that assigns a key.
     pub(super) fn set_cookie(&self, key: &str) -> Option<Result<HeaderValue, InvalidHeaderValue>> {
         match &self.0 {
             Kind::Cookie { name, attributes } if attributes.is_empty() => {
@@ -102,26 +108,32 @@ impl Affinity {
     }
 }
 
-/// A key for a client that has none, of random bytes.
+/// Encodes random bytes as a key.
 pub(super) fn key_from(bytes: [u8; 16]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What no affinity can go by.
+/// An invalid cookie for session affinity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidAffinity {
-    /// The name of a cookie.
+    /// The cookie's name is invalid.
     Cookie(String),
-    /// The attributes of a cookie.
+    /// The cookie's attributes are invalid.
     Attributes(String),
 }
 
 impl fmt::Display for InvalidAffinity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cookie(name) => write!(f, "{name:?} is no name of a cookie"),
-            Self::Attributes(text) => write!(f, "{text:?} are no attributes of a cookie"),
+            Self::Cookie(name) => write!(
+                f,
+                "invalid cookie name {name:?}; expected a token such as lb"
+            ),
+            Self::Attributes(text) => write!(
+                f,
+                "invalid cookie attributes {text:?}; expected e.g. Path=/; Secure"
+            ),
         }
     }
 }
@@ -164,30 +176,33 @@ mod tests {
     }
 
     #[test]
-    fn a_header_field_or_the_client_is_a_key_too() {
+    fn a_header_field_or_the_client_can_be_the_key() {
         let header = Affinity::header(HeaderName::from_static("x-user"));
         assert_eq!(key(&header, &[("x-user", "ann")]).as_deref(), Some("ann"));
         assert_eq!(key(&header, &[]), None);
-        assert!(!header.mints() && header.set_cookie("x").is_none());
+        assert!(!header.assigns_keys() && header.set_cookie("x").is_none());
         let client = key(&Affinity::client(), &[]);
         assert_eq!(client.as_deref(), Some("192.0.2.1"));
     }
 
     #[test]
-    fn a_new_cookie_comes_back_as_its_key() {
+    fn an_assigned_cookie_is_read_back_as_the_key() {
         let affinity = Affinity::cookie("lb").unwrap();
-        let minted = key_from([0xFE; 16]);
-        let set = affinity.set_cookie(&minted).unwrap().unwrap();
+        let assigned = key_from([0xFE; 16]);
+        let set = affinity.set_cookie(&assigned).unwrap().unwrap();
         let set = set.to_str().unwrap();
-        assert_eq!(set, format!("lb={minted}; Path=/; HttpOnly; SameSite=Lax"));
+        assert_eq!(
+            set,
+            format!("lb={assigned}; Path=/; HttpOnly; SameSite=Lax")
+        );
         let sent = HeaderValue::try_from(set.split(';').next().unwrap()).unwrap();
         let request: HeaderMap = [(COOKIE, sent)].into_iter().collect();
         let key = affinity.key(&request, IpAddr::from([0; 4])).unwrap();
-        assert_eq!(key, minted.as_bytes());
+        assert_eq!(key, assigned.as_bytes());
     }
 
     #[test]
-    fn nothing_is_smuggled_into_a_cookie() {
+    fn invalid_cookies_are_rejected() {
         assert!(Affinity::cookie("a b").is_err());
         assert!(Affinity::cookie("a=b").is_err());
         assert!(Affinity::cookie_with("a", "Path=/\r\nx: y").is_err());

@@ -1,17 +1,17 @@
-//! Which of several: pure functions of counts and names.
+//! Load balancing: pure functions that choose a server by counts or names.
 
 use sha1::{Digest, Sha1};
 
-/// The one with the fewest open, and of those that tie, each in `turn`.
+/// Returns the index with the fewest open; ties take turns.
 pub(super) fn least(open: &[usize], turn: usize) -> Option<usize> {
     let fewest = *open.iter().min()?;
     let ties: Vec<_> = (0..open.len()).filter(|&at| open[at] == fewest).collect();
     ties.get(turn % ties.len()).copied()
 }
 
-/// The one that `key` belongs to, by rendezvous hashing: when one of `names`
-/// comes or goes, no key moves but to it or from it. The same in every
-/// process, so that replicas agree without talking.
+/// Returns the index of the name that `key` belongs to, by rendezvous hashing: when
+/// a name is added or removed, only keys of that name move. The result is the same
+/// in every process, so replicas agree.
 pub(super) fn rendezvous<'a>(
     key: &[u8],
     names: impl IntoIterator<Item = &'a str>,
@@ -21,8 +21,8 @@ pub(super) fn rendezvous<'a>(
     Some(best.0)
 }
 
-/// Not std's hasher: it promises nobody to stay what it is, and replicas may
-/// be built by different compilers.
+/// The standard library's hasher may change between releases, and replicas may be
+/// built by different compilers.
 fn score(key: &[u8], name: &str) -> [u8; 20] {
     let mut hash = Sha1::new();
     hash.update((key.len() as u64).to_be_bytes());
@@ -37,7 +37,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_fewest_open_and_ties_in_turn() {
+    fn the_fewest_open_wins_and_ties_take_turns() {
         assert_eq!(least(&[], 0), None);
         assert_eq!(least(&[2, 1, 3], 7), Some(1));
         let order: Vec<_> = (0..4).map(|turn| least(&[1, 5, 1, 1], turn)).collect();
@@ -57,7 +57,8 @@ mod tests {
         );
     }
 
-    /// Computed with Python's hashlib: replicas of other versions must agree.
+    /// Replicas of other versions must agree. The values were computed with Python's
+    /// hashlib.
     #[test]
     fn a_key_stays_where_earlier_versions_put_it() {
         let names = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
@@ -68,7 +69,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_keys_of_the_one_that_left_move(
+        fn only_keys_of_the_removed_name_move(
             names in prop::collection::btree_set("[a-z]{1,8}", 2..12),
             keys in prop::collection::vec(any::<[u8; 8]>(), 1..50),
             gone: prop::sample::Index,
@@ -89,7 +90,7 @@ mod tests {
         }
 
         #[test]
-        fn least_is_never_beyond_another(
+        fn least_has_a_minimal_count(
             open in prop::collection::vec(0_usize..5, 1..9), turn: usize,
         ) {
             let picked = least(&open, turn).unwrap();

@@ -1,4 +1,4 @@
-//! Checks: asking servers, time and again, whether they work.
+//! Active health checks.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -19,23 +19,23 @@ use crate::error::Error;
 use crate::handshake::{HandshakeError, HostPort, Target};
 use crate::transport::{dial, h1};
 
-/// Checks at a time, of one pool.
-const AT_ONCE: usize = 64;
+/// Maximum number of concurrent checks per pool.
+const MAX_CONCURRENT: usize = 64;
 
-/// Asks every server of a route, time and again, whether it works. One that
-/// does not gets no sockets, until it does.
+/// An active health check: every server of a route is checked at an interval. A
+/// server that fails gets no requests until it passes again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    question: Question,
+    kind: Kind,
     interval: Duration,
     timeout: Duration,
     thresholds: Thresholds,
-    /// For the `Host` field of an HTTP check.
+    /// `Host` of an HTTP check.
     host: Option<HostPort>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Question {
+enum Kind {
     Tcp,
     Http {
         path: String,
@@ -44,11 +44,11 @@ enum Question {
 }
 
 impl Check {
-    /// Works who accepts a TCP connection.
+    /// Considers a server healthy if it accepts a TCP connection.
     #[must_use]
     pub fn tcp() -> Self {
         Self {
-            question: Question::Tcp,
+            kind: Kind::Tcp,
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(5),
             thresholds: Thresholds {
@@ -59,20 +59,20 @@ impl Check {
         }
     }
 
-    /// Works who answers GET for `path` with a status of 200 to 299. Asked over
-    /// HTTP/1.1, by TLS where the upstream is `wss`. What is put before the
-    /// path of requests is not put before this one.
+    /// Considers a server healthy if it responds to GET for `path` with a status of
+    /// 200 to 299. The request uses HTTP/1.1, with TLS if the upstream is `wss`. The
+    /// path of the upstream's URL is not prepended.
     ///
     /// # Errors
     ///
-    /// If it is no path.
+    /// If `path` is not a valid path.
     pub fn http(path: &str) -> Result<Self, InvalidCheck> {
         let valid = path.starts_with('/') && PathAndQuery::try_from(path).is_ok();
         if !valid || path.contains('#') {
             return Err(InvalidCheck(path.to_owned()));
         }
         Ok(Self {
-            question: Question::Http {
+            kind: Kind::Http {
                 path: path.to_owned(),
                 expect: 200..=299,
             },
@@ -80,17 +80,17 @@ impl Check {
         })
     }
 
-    /// Which statuses an HTTP check takes for an answer of one who works.
+    /// Sets the statuses of a healthy server in an HTTP check. Default 200 to 299.
     #[must_use]
     pub fn expect(mut self, statuses: RangeInclusive<u16>) -> Self {
-        if let Question::Http { expect, .. } = &mut self.question {
+        if let Kind::Http { expect, .. } = &mut self.kind {
             *expect = statuses;
         }
         self
     }
 
-    /// By which name an HTTP check asks (`Host`): servers refuse names that they
-    /// do not know. Default that of the upstream's URL, or its [name in
+    /// Sets `Host` of an HTTP check, for servers that reject unknown names. Default
+    /// the host of the upstream's URL, or its [name in
     /// TLS](crate::bridge::RouteBuilder::server_name).
     #[must_use]
     pub fn host(mut self, host: impl Into<Option<HostPort>>) -> Self {
@@ -98,28 +98,29 @@ impl Check {
         self
     }
 
-    /// From one check to the next. Default 10 s.
+    /// Sets the time from one check to the next. Default 10 s.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         Self { interval, ..self }
     }
 
-    /// How long the answer may take. Default 5 s.
+    /// Sets how long a check may take. Default 5 s.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Good answers in a row that bring a server back. Default 2. The first
-    /// check of a server decides alone.
+    /// Sets how many checks in a row an unhealthy server must pass to become
+    /// healthy. Default 2. The first check of a server takes effect at once.
     #[must_use]
     pub fn healthy_after(mut self, checks: u32) -> Self {
         self.thresholds.healthy = checks.max(1);
         self
     }
 
-    /// Bad answers in a row that take a server out. Default 3.
+    /// Sets how many checks in a row a healthy server must fail to become unhealthy.
+    /// Default 3.
     #[must_use]
     pub fn unhealthy_after(mut self, checks: u32) -> Self {
         self.thresholds.unhealthy = checks.max(1);
@@ -127,7 +128,7 @@ impl Check {
     }
 
     async fn passes(&self, client: &Client, upstream: &Upstream) -> bool {
-        match timeout(self.timeout, self.ask(client, upstream)).await {
+        match timeout(self.timeout, self.run(client, upstream)).await {
             Ok(Ok(passes)) => passes,
             Ok(Err(error)) => {
                 tracing::debug!(%upstream, %error, "check failed");
@@ -140,21 +141,21 @@ impl Check {
         }
     }
 
-    async fn ask(&self, client: &Client, upstream: &Upstream) -> Result<bool, Error> {
-        let (path, expect) = match &self.question {
-            Question::Tcp => return reach(client, upstream).await.map(|()| true),
-            Question::Http { path, expect } => (path, expect),
+    async fn run(&self, client: &Client, upstream: &Upstream) -> Result<bool, Error> {
+        let (path, expect) = match &self.kind {
+            Kind::Tcp => return reach(client, upstream).await.map(|()| true),
+            Kind::Http { path, expect } => (path, expect),
         };
         let status = status(client, upstream, path, self.host.as_ref()).await?;
         let expected = expect.contains(&status.as_u16());
         if !expected {
-            tracing::debug!(%upstream, %status, "check answered");
+            tracing::debug!(%upstream, %status, "check got an unexpected status");
         }
         Ok(expected)
     }
 
     pub(crate) fn is_http(&self) -> bool {
-        matches!(self.question, Question::Http { .. })
+        matches!(self.kind, Kind::Http { .. })
     }
 }
 
@@ -182,7 +183,7 @@ async fn status(
     };
     let version = HttpVersion::Http1;
     let (_, io) = client
-        .reach(&target, upstream.reached_at(), version)
+        .reach(&target, upstream.known_address(), version)
         .await?;
     let request = Request::get(target.path_and_query())
         .header(HOST, target.authority())
@@ -192,7 +193,7 @@ async fn status(
 }
 
 impl Pool {
-    /// Checks all servers, for ever.
+    /// Checks all servers until the future is dropped.
     pub(crate) async fn check(self: Arc<Self>, client: Client) {
         let Some(check) = self.settings.check.clone().map(Arc::new) else {
             return;
@@ -207,35 +208,35 @@ impl Pool {
 
     async fn check_once(&self, check: &Arc<Check>, client: &Client) {
         let members = self.members().all.clone();
-        let mut asked = JoinSet::new();
+        let mut checks = JoinSet::new();
         for member in members {
-            if asked.len() >= AT_ONCE {
-                asked.join_next().await;
+            if checks.len() >= MAX_CONCURRENT {
+                checks.join_next().await;
             }
             let (check, client, route) = (check.clone(), client.clone(), self.route.clone());
-            asked.spawn(async move {
+            checks.spawn(async move {
                 let passes = check.passes(&client, &member.upstream).await;
-                note(&route, &member, passes, check.thresholds);
+                record(&route, &member, passes, check.thresholds);
             });
         }
-        while asked.join_next().await.is_some() {}
+        while checks.join_next().await.is_some() {}
     }
 }
 
-fn note(route: &str, member: &Member, passes: bool, thresholds: Thresholds) {
+fn record(route: &str, member: &Member, passes: bool, thresholds: Thresholds) {
     let change = member.health().checked(passes, thresholds);
     if let Some(change) = change {
-        Pool::changed(route, member, change);
+        Pool::log_change(route, member, change);
     }
 }
 
-/// A path that nothing can be asked for.
+/// An invalid path for an HTTP check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidCheck(String);
 
 impl fmt::Display for InvalidCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no path such as /health", self.0)
+        write!(f, "invalid path {:?}; expected e.g. /health", self.0)
     }
 }
 
@@ -247,10 +248,10 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// A test that takes longer hangs.
+    /// A test that takes longer has failed.
     const HANGS: Duration = Duration::from_secs(60);
 
-    /// Answers each connection with `answer`.
+    /// Responds to each request for the checked path with `answer`.
     async fn server(answer: &'static str) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/prefix", listener.local_addr().unwrap());
@@ -282,9 +283,9 @@ mod tests {
         check.passes(&client, upstream).await
     }
 
-    /// Such as an application with a list of the hosts that it serves.
+    /// Such as for an application with a list of allowed hosts.
     #[tokio::test]
-    async fn a_check_asks_by_the_name_that_the_server_knows() {
+    async fn a_check_sends_the_configured_host() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let upstream: Upstream = url.parse().unwrap();
@@ -313,7 +314,7 @@ mod tests {
     const BROKEN: &str = "HTTP/1.1 503 Broken\r\ncontent-length: 0\r\n\r\n";
 
     #[tokio::test]
-    async fn the_status_decides() {
+    async fn the_status_determines_the_result() {
         let check = Check::http("/health?deep").unwrap();
         let (up, down) = (server(OK).await, server(BROKEN).await);
         assert!(passes(&check, &up).await);
@@ -325,18 +326,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_answer_does_not_pass() {
+    async fn a_server_that_does_not_respond_fails() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", silent.local_addr().unwrap());
         let upstream: Upstream = url.parse().unwrap();
         let check = Check::http("/").unwrap().timeout(Duration::from_millis(20));
         assert!(!passes(&check, &upstream).await);
         drop(silent);
-        assert!(!passes(&Check::tcp(), &upstream).await, "nobody listens");
+        assert!(!passes(&Check::tcp(), &upstream).await, "not listening");
     }
 
     #[tokio::test]
-    async fn a_checked_pool_leaves_out_who_is_down() {
+    async fn servers_that_fail_the_check_are_not_picked() {
         let (up, down) = (server(OK).await, server(BROKEN).await);
         let check = Check::http("/health?deep").unwrap();
         let settings = crate::bridge::pool::Settings {
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_refused() {
+    fn invalid_paths_are_rejected() {
         for path in ["", "health", "http://a/", "/a b", "/a#b"] {
             assert!(Check::http(path).is_err(), "{path}");
         }

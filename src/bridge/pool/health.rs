@@ -1,5 +1,5 @@
-//! Whether an upstream is fit for more sockets: what their openings and the
-//! checks say of it. No clock: the time is passed in.
+//! The health of an upstream, as determined by its requests and active checks. The
+//! current time is passed in.
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,26 @@ use http::StatusCode;
 
 use crate::clock::later;
 
-/// When an upstream that fails is left out: after so many openings that failed
-/// in a row, and for a time that grows with each ejection.
+/// Passive health checking: an upstream that fails several times in a row gets no
+/// requests for a time that grows with each ejection.
 ///
-/// Only what the bridge itself saw fail counts: no connection, a new connection
-/// that ended without an answer, no answer in time to the opening of a socket.
-/// An answer is none of these, whatever its status, nor is a slow answer to a
-/// plain HTTP request.
+/// Only failures that the bridge itself observes count: no connection, a new
+/// connection that ended without a response, a WebSocket handshake that timed out.
+/// A response with any status is a success, and a slow response to a plain HTTP
+/// request does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ejection {
-    /// Failures in a row before an upstream is left out; 0 for never. Default 3.
+    /// Number of failures in a row after which an upstream is ejected; 0 disables
+    /// ejection. Default 3.
     pub failures: u32,
-    /// How long it is left out the first time; doubled with each further one,
-    /// until it has been well for as long as it was left out. Default 5 s.
+    /// Duration of the first ejection. Each further one is twice as long, until the
+    /// upstream has been healthy for as long as it was last ejected. Default 5 s.
     pub base_ejection_time: Duration,
-    /// How long at most. Default 5 minutes.
+    /// Maximum duration of an ejection. Default 5 minutes.
     pub max_ejection_time: Duration,
-    /// Whether answers with 502, 503 or 504 count as failures, too. Default
-    /// false: an application may give such an answer to one user, and be well.
+    /// Whether responses with 502, 503 or 504 count as failures. Default false: a
+    /// healthy application may send one of them to a single user.
     pub gateway_errors: bool,
 }
 
@@ -47,7 +48,7 @@ impl Ejection {
         Self { failures, ..self }
     }
 
-    /// Sets [`first`](Self::first).
+    /// Sets [`base_ejection_time`](Self::base_ejection_time).
     #[must_use]
     pub fn base_ejection_time(self, base_ejection_time: Duration) -> Self {
         Self {
@@ -56,7 +57,7 @@ impl Ejection {
         }
     }
 
-    /// Sets [`longest`](Self::longest).
+    /// Sets [`max_ejection_time`](Self::max_ejection_time).
     #[must_use]
     pub fn max_ejection_time(self, max_ejection_time: Duration) -> Self {
         Self {
@@ -74,8 +75,8 @@ impl Ejection {
         }
     }
 
-    /// Whether an answer with this status counts as a failure.
-    pub(super) fn counts(&self, status: StatusCode) -> bool {
+    /// Whether a response with this status counts as a failure.
+    pub(super) fn counts_as_failure(&self, status: StatusCode) -> bool {
         let is_gateway_error = matches!(
             status,
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
@@ -83,8 +84,8 @@ impl Ejection {
         self.gateway_errors && is_gateway_error
     }
 
-    /// How long the `nth` ejection lasts, counted from 1.
-    fn lasts(&self, nth: u32) -> Duration {
+    /// Duration of the `nth` ejection, counted from 1.
+    fn duration(&self, nth: u32) -> Duration {
         let factor = 2_u32.saturating_pow(nth.saturating_sub(1));
         self.base_ejection_time
             .saturating_mul(factor)
@@ -92,17 +93,17 @@ impl Ejection {
     }
 }
 
-/// How many checks in a row change what is thought of an upstream.
+/// Numbers of checks in a row that change the state of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Thresholds {
     pub(super) healthy: u32,
     pub(super) unhealthy: u32,
 }
 
-/// What became of it.
+/// A change of an upstream's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It is left out for this long.
+    /// It gets no requests for this long.
     Ejected(Duration),
     /// Checks fail.
     Down,
@@ -110,7 +111,7 @@ pub(super) enum Change {
     Up,
 }
 
-/// What is known of one upstream.
+/// The health of one upstream.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     failures: u32,
@@ -128,37 +129,37 @@ struct Ejected {
 #[derive(Debug)]
 struct Checked {
     up: bool,
-    /// Checks in a row that say the opposite.
+    /// Number of checks in a row with the opposite result.
     against: u32,
 }
 
 impl Health {
-    /// Whether it is to be used.
+    /// Whether the upstream should get requests.
     pub(super) fn is_healthy(&self, now: Instant) -> bool {
         let ejected = self.ejected.is_some_and(|ejected| now < ejected.until);
         let down = self.checked.as_ref().is_some_and(|checked| !checked.up);
         !ejected && !down
     }
 
-    /// An opening failed.
+    /// Records a failed request.
     pub(super) fn failed(&mut self, now: Instant, policy: &Ejection) -> Option<Change> {
         self.failures = self.failures.saturating_add(1);
-        // What was under way when it was ejected says nothing new.
+        // Requests that were in progress when it was ejected add nothing.
         let ejected = self.ejected.is_some_and(|ejected| now < ejected.until);
         if policy.failures == 0 || self.failures < policy.failures || ejected {
             return None;
         }
         self.ejections = self.ejections.saturating_add(1);
-        // Back from it, the first failure decides.
+        // After the ejection, the first failure ejects it again.
         self.failures = policy.failures - 1;
-        let lasts = policy.lasts(self.ejections);
+        let lasts = policy.duration(self.ejections);
         let until = later(now.into(), lasts).into_std();
         self.ejected = Some(Ejected { until, lasts });
         Some(Change::Ejected(lasts))
     }
 
-    /// An opening succeeded. One that was tried as the last resort ends the
-    /// ejection.
+    /// Records a successful request. A success during an ejection, when all
+    /// upstreams are ejected, ends it.
     pub(super) fn succeeded(&mut self, now: Instant) {
         self.failures = 0;
         let Some(ejected) = &mut self.ejected else {
@@ -172,7 +173,7 @@ impl Health {
         }
     }
 
-    /// A check was made. The first one decides alone.
+    /// Records the result of an active check. The first result takes effect at once.
     pub(super) fn checked(&mut self, up: bool, thresholds: Thresholds) -> Option<Change> {
         let change = if up { Change::Up } else { Change::Down };
         let Some(checked) = &mut self.checked else {
@@ -196,7 +197,7 @@ impl Health {
         Some(change)
     }
 
-    /// Nobody checks any more.
+    /// Forgets the results of active checks, which have been disabled.
     pub(super) fn forget_checks(&mut self) {
         self.checked = None;
     }
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_eject_and_a_success_between_does_not() {
+    fn only_failures_in_a_row_eject() {
         let (mut health, now) = (Health::default(), Instant::now());
         assert_eq!(health.failed(now, &policy()), None);
         health.succeeded(now);
@@ -234,15 +235,12 @@ mod tests {
             let lasts = seconds * SECOND;
             assert_eq!(health.failed(now, &policy()), Some(Change::Ejected(lasts)));
             now += lasts;
-            assert!(
-                health.is_healthy(now),
-                "tried again, with one failure to go"
-            );
+            assert!(health.is_healthy(now), "one more failure ejects it");
         }
     }
 
     #[test]
-    fn stragglers_do_not_make_an_ejection_longer() {
+    fn requests_in_progress_do_not_prolong_an_ejection() {
         let (mut health, now) = (Health::default(), Instant::now());
         health.failed(now, &policy());
         health.failed(now, &policy());
@@ -253,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn ejections_are_forgotten_after_as_much_health() {
+    fn ejections_are_forgotten_after_being_healthy_as_long() {
         let (mut health, mut now) = (Health::default(), Instant::now());
         for _ in 0..3 {
             health.failed(now, &policy());
@@ -265,7 +263,7 @@ mod tests {
         );
         now += 2 * SECOND;
         health.succeeded(now);
-        // Too early: the next is still counted on.
+        // Too early to be forgotten: the next ejection is longer still.
         health.failed(now, &policy());
         assert_eq!(
             health.failed(now, &policy()),
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_as_the_last_resort_ends_the_ejection() {
+    fn a_success_during_an_ejection_ends_it() {
         let (mut health, now) = (Health::default(), Instant::now());
         health.failed(now, &policy());
         health.failed(now, &policy());
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ejection_may_last_for_ever() {
+    fn an_ejection_may_last_forever() {
         let policy = policy()
             .base_ejection_time(Duration::MAX)
             .max_ejection_time(Duration::MAX);
@@ -310,13 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn checks_change_it_after_their_thresholds() {
+    fn checks_take_effect_after_their_thresholds() {
         let thresholds = Thresholds {
             healthy: 2,
             unhealthy: 3,
         };
         let (mut health, now) = (Health::default(), Instant::now());
-        assert!(health.is_healthy(now), "nothing is known against it");
+        assert!(health.is_healthy(now), "healthy by default");
         assert_eq!(health.checked(false, thresholds), Some(Change::Down));
         assert_eq!(health.checked(true, thresholds), None);
         assert_eq!(health.checked(false, thresholds), None);

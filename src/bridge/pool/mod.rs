@@ -1,4 +1,4 @@
-//! The servers of a route: which one a socket is led to.
+//! The servers of a route, and the choice of one for each request.
 
 mod affinity;
 mod balance;
@@ -24,12 +24,12 @@ use super::upstream::Upstream;
 use super::verdict::Verdict;
 use crate::socket::nonce;
 
-/// Keys that are tried for a client without one: the better of a few random
-/// ones is nearly as good as the best, and costs as much for a thousand
-/// servers.
-const KEYS: usize = 4;
+/// Number of random keys generated for a client without one. The best of a few
+/// balances nearly as well as the best of all, at a cost that does not grow with
+/// the number of servers.
+const CANDIDATE_KEYS: usize = 4;
 
-/// How a pool is looked after.
+/// The settings of a pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     pub(super) affinity: Option<Affinity>,
@@ -38,11 +38,11 @@ pub(super) struct Settings {
     pub(super) resolve: Option<Duration>,
 }
 
-/// Servers that are as good as each other.
+/// Interchangeable servers.
 #[derive(Debug)]
 pub(super) struct Pool {
     route: Arc<str>,
-    /// As configured; each is one server, or a name of several.
+    /// The configured upstreams: each is one server, or a name for several.
     targets: Vec<Upstream>,
     pub(super) settings: Settings,
     members: Mutex<Members>,
@@ -54,13 +54,13 @@ struct Members {
     turn: usize,
 }
 
-/// One server. It outlives the pool while sockets lead to it.
+/// One server. It outlives the pool while it has open WebSockets.
 #[derive(Debug)]
 struct Member {
     upstream: Upstream,
-    /// What keys are hashed with.
+    /// Hashed together with keys.
     name: String,
-    /// What it was made of: a target of the pool.
+    /// The target of the pool that it belongs to.
     target: Upstream,
     open: AtomicUsize,
     health: Mutex<Health>,
@@ -108,7 +108,7 @@ impl Pool {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Picks a server that is none of `tried`, and counts a socket there.
+    /// Picks a server that is not in `tried`, and counts a request there.
     pub(super) fn pick(
         &self,
         request: &HeaderMap,
@@ -124,19 +124,19 @@ impl Pool {
             !tried.iter().any(is_same)
         };
         let untried: Vec<_> = members.all.iter().filter(untried).cloned().collect();
-        let fit = untried
+        let healthy = untried
             .iter()
             .filter(|member| member.health().is_healthy(now))
             .cloned()
             .collect::<Vec<_>>();
-        // With nothing against it, or if there is no such, as the last resort.
-        let candidates = if fit.is_empty() { untried } else { fit };
-        let mut minted = None;
+        // If all are unhealthy, all are candidates.
+        let candidates = if healthy.is_empty() { untried } else { healthy };
+        let mut assigned = None;
         let picked = match key {
             Some(key) => keyed(&candidates, &key),
-            None if affinity.is_some_and(Affinity::mints) => {
-                let (key, picked) = mint(&candidates).ok_or(NoUpstream)?;
-                minted = Some(key);
+            None if affinity.is_some_and(Affinity::assigns_keys) => {
+                let (key, picked) = assign_key(&candidates).ok_or(NoUpstream)?;
+                assigned = Some(key);
                 Some(picked)
             }
             None => {
@@ -146,10 +146,10 @@ impl Pool {
             }
         };
         let picked = picked.and_then(|at| candidates.get(at)).ok_or(NoUpstream)?;
-        // Under the lock: those who pick now have to see it.
+        // Counted under the lock, so that concurrent picks see it.
         picked.open.fetch_add(1, Ordering::Relaxed);
         drop(members);
-        let cookie = affinity.zip(minted);
+        let cookie = affinity.zip(assigned);
         Ok(Lease {
             cookie: cookie.and_then(|(affinity, key)| affinity.set_cookie(&key)?.ok()),
             member: picked.clone(),
@@ -158,9 +158,9 @@ impl Pool {
         })
     }
 
-    /// Replaces what `target` was resolved to. Servers that stay keep what is
-    /// known of them; those that are gone get no more sockets.
-    fn resolved(&self, target: &Upstream, addresses: &[SocketAddr]) {
+    /// Replaces the addresses of `target`. Servers that remain keep their state;
+    /// those that are gone get no new requests.
+    fn set_addresses(&self, target: &Upstream, addresses: &[SocketAddr]) {
         let mut members = self.members();
         let old = std::mem::take(&mut members.all);
         let (of_target, others): (Vec<_>, Vec<_>) =
@@ -175,13 +175,14 @@ impl Pool {
         }
     }
 
-    /// Takes over what an older pool knows of servers that this one has, too.
+    /// Takes over the state of servers that an older pool has in common with this
+    /// one.
     pub(super) fn inherit(&self, older: &Self) {
         let olds = older.members().all.clone();
         let mut members = self.members();
         for target in &self.targets {
             let mut known = olds.iter().filter(|old| old.target == *target).peekable();
-            let resolves = self.settings.resolve.is_some() && target.is_named();
+            let resolves = self.settings.resolve.is_some() && target.has_name();
             let is_resolved = |old: &Arc<Member>| old.upstream.address().is_some();
             if known.peek().is_none_or(|old| is_resolved(old) != resolves) {
                 continue;
@@ -196,7 +197,7 @@ impl Pool {
         }
     }
 
-    /// What is known of each server.
+    /// Returns the status of each server.
     pub(super) fn statuses(&self) -> Vec<UpstreamStatus> {
         let now = Instant::now().into_std();
         let members = self.members().all.clone();
@@ -208,15 +209,19 @@ impl Pool {
         members.into_iter().map(status).collect()
     }
 
-    /// Says so where people look.
-    fn changed(route: &str, member: &Member, change: Change) {
+    /// Logs a change of a server's health.
+    fn log_change(route: &str, member: &Member, change: Change) {
         let (upstream, server) = (&member.upstream, &member.name);
         match change {
             Change::Ejected(lasts) => {
-                tracing::warn!(route, %upstream, server, seconds = lasts.as_secs(), "upstream fails: left out");
+                tracing::warn!(route, %upstream, server, seconds = lasts.as_secs(), "upstream ejected");
             }
-            Change::Down => tracing::warn!(route, %upstream, server, "upstream fails its checks"),
-            Change::Up => tracing::info!(route, %upstream, server, "upstream is back"),
+            Change::Down => {
+                tracing::warn!(route, %upstream, server, "upstream fails its health check")
+            }
+            Change::Up => {
+                tracing::info!(route, %upstream, server, "upstream passes its health check")
+            }
         }
     }
 }
@@ -225,10 +230,10 @@ fn keyed(candidates: &[Arc<Member>], key: &[u8]) -> Option<usize> {
     balance::rendezvous(key, candidates.iter().map(|member| &*member.name))
 }
 
-/// A new key, and where it leads: of a few, to the server with the fewest
-/// sockets.
-fn mint(candidates: &[Arc<Member>]) -> Option<(String, usize)> {
-    let keys = (0..KEYS).filter_map(|_| {
+/// Generates a key that belongs to a server with few open requests. Returns the key
+/// and the server's index.
+fn assign_key(candidates: &[Arc<Member>]) -> Option<(String, usize)> {
+    let keys = (0..CANDIDATE_KEYS).filter_map(|_| {
         let key = affinity::key_from(nonce());
         let at = keyed(candidates, key.as_bytes())?;
         Some((key, at))
@@ -236,22 +241,22 @@ fn mint(candidates: &[Arc<Member>]) -> Option<(String, usize)> {
     keys.min_by_key(|(_, at)| candidates.get(*at).map(|member| member.open()))
 }
 
-/// What is known of a server; see [`Route::upstreams`](crate::bridge::Route::upstreams).
+/// The status of a server; see [`Route::upstreams`](crate::bridge::Route::upstreams).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamStatus {
-    /// Which, with its address where its name was resolved.
+    /// The server, with its address if its name was resolved.
     pub upstream: Upstream,
-    /// Sockets that lead there.
+    /// Number of open WebSockets and requests in progress.
     pub sockets: usize,
-    /// Whether it gets new ones: it was not ejected and passes its checks.
+    /// Whether it gets new requests: it is not ejected and passes its check.
     pub is_healthy: bool,
 }
 
-/// A server that was picked for one socket, counted there until this is
+/// A server that was picked for one request, which counts there until this is
 /// dropped.
 #[derive(Debug)]
-#[must_use = "dropped, the socket is not counted"]
+#[must_use = "the request counts only until this is dropped"]
 pub struct Lease {
     member: Arc<Member>,
     ejection: Ejection,
@@ -260,37 +265,40 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Where to connect to.
+    /// Returns the server.
     #[must_use]
     pub fn upstream(&self) -> &Upstream {
         &self.member.upstream
     }
 
-    /// `Set-Cookie` for the accepting answer, where the client was given a key.
+    /// Returns the `Set-Cookie` field for the response, if affinity assigned a key to
+    /// the client.
     #[must_use]
     pub fn set_cookie(&self) -> Option<&HeaderValue> {
         self.cookie.as_ref()
     }
 
-    /// The server was seen to fail.
+    /// Records that the request failed at the server; see [`Ejection`].
     pub fn failed(&self) {
         let now = Instant::now().into_std();
         let change = self.member.health().failed(now, &self.ejection);
         if let Some(change) = change {
-            Pool::changed(&self.route, &self.member, change);
+            Pool::log_change(&self.route, &self.member, change);
         }
     }
 
-    /// What a request showed.
+    /// Records the verdict of a request.
     pub(super) fn judge(&self, verdict: Verdict) {
         match verdict {
-            Verdict::Answered(status) if !self.ejection.counts(status) => self.succeeded(),
+            Verdict::Answered(status) if !self.ejection.counts_as_failure(status) => {
+                self.succeeded()
+            }
             Verdict::Answered(_) | Verdict::Fails => self.failed(),
             Verdict::Unknown => {}
         }
     }
 
-    /// The server answered.
+    /// Records that the server responded.
     pub fn succeeded(&self) {
         let now = Instant::now().into_std();
         self.member.health().succeeded(now);
@@ -303,13 +311,13 @@ impl Drop for Lease {
     }
 }
 
-/// There is no server left to try.
+/// All servers of the pool have been tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoUpstream;
 
 impl fmt::Display for NoUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no upstream is left to try")
+        f.write_str("no upstream available")
     }
 }
 

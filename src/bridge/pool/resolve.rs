@@ -1,5 +1,5 @@
-//! Names of several servers, resolved time and again: what a headless service
-//! of Kubernetes is.
+//! Periodic resolution of names that stand for several servers, such as headless
+//! services of Kubernetes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::Pool;
 use crate::bridge::upstream::Upstream;
 
-/// How long an answer may take; it is asked again anyway.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Maximum duration of one resolution.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Pool {
-    /// Resolves the names, for ever.
+    /// Resolves the names at an interval, until the future is dropped.
     pub(crate) async fn resolve(self: Arc<Self>) {
         let Some(every) = self.settings.resolve else {
             return;
@@ -24,7 +24,7 @@ impl Pool {
         let named: Vec<_> = self
             .targets
             .iter()
-            .filter(|t| t.is_named())
+            .filter(|t| t.has_name())
             .cloned()
             .collect();
         if named.is_empty() {
@@ -35,25 +35,26 @@ impl Pool {
         loop {
             ticks.tick().await;
             for target in &named {
-                self.answered(target, lookup(target).await);
+                self.update(target, lookup(target).await);
             }
         }
     }
 
-    /// A failure keeps what there is: servers do not end with their resolver.
-    fn answered(&self, target: &Upstream, answer: io::Result<Vec<SocketAddr>>) {
+    /// Updates the servers of a name. If the resolution failed, the known addresses
+    /// are kept: servers do not stop working with their resolver.
+    fn update(&self, target: &Upstream, answer: io::Result<Vec<SocketAddr>>) {
         match answer {
             Ok(addresses) if !addresses.is_empty() => {
                 let mut addresses = addresses;
                 addresses.sort_unstable();
                 addresses.dedup();
-                self.resolved(target, &addresses);
+                self.set_addresses(target, &addresses);
             }
             Ok(_) => {
-                tracing::warn!(upstream = %target, "the name has no address: kept the old ones");
+                tracing::warn!(upstream = %target, "name has no addresses; keeping the known ones");
             }
             Err(error) => {
-                tracing::warn!(upstream = %target, %error, "cannot resolve: kept the old addresses");
+                tracing::warn!(upstream = %target, %error, "cannot resolve name; keeping the known addresses");
             }
         }
     }
@@ -61,7 +62,7 @@ impl Pool {
 
 async fn lookup(target: &Upstream) -> io::Result<Vec<SocketAddr>> {
     let answer = lookup_host((target.host(), target.port()));
-    Ok(timeout(LIMIT, answer).await??.collect())
+    Ok(timeout(TIMEOUT, answer).await??.collect())
 }
 
 #[cfg(test)]
@@ -84,22 +85,22 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_or_an_empty_answer_keeps_the_addresses() {
+    fn a_failed_or_empty_resolution_keeps_the_addresses() {
         let pool = pool("ws://chat.internal");
         let target = pool.targets[0].clone();
         assert_eq!(addresses(&pool), [None], "usable before it is resolved");
         let [one, two] = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
-        pool.answered(&target, Ok(vec![two, one, two]));
+        pool.update(&target, Ok(vec![two, one, two]));
         assert_eq!(addresses(&pool), [Some(one), Some(two)]);
-        pool.answered(&target, Err(io::Error::other("no resolver")));
-        pool.answered(&target, Ok(vec![]));
+        pool.update(&target, Err(io::Error::other("no resolver")));
+        pool.update(&target, Ok(vec![]));
         assert_eq!(addresses(&pool), [Some(one), Some(two)]);
-        pool.answered(&target, Ok(vec![two]));
+        pool.update(&target, Ok(vec![two]));
         assert_eq!(addresses(&pool), [Some(two)]);
     }
 
     #[tokio::test]
-    async fn names_are_resolved_and_addresses_left_alone() {
+    async fn names_are_resolved_and_addresses_are_not() {
         let named = pool("ws://localhost:9");
         let task = tokio::spawn(named.clone().resolve());
         let resolved = async {

@@ -33,7 +33,7 @@ fn open(pool: &Pool) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn sockets_go_where_the_fewest_are() {
+async fn the_server_with_the_fewest_requests_is_picked() {
     let pool = three();
     let mut leases: Vec<_> = (0..9).map(|_| pick(&pool)).collect();
     assert_eq!(open(&pool), [3, 3, 3]);
@@ -46,7 +46,7 @@ async fn sockets_go_where_the_fewest_are() {
 }
 
 #[tokio::test]
-async fn what_was_tried_is_not_picked_again() {
+async fn tried_servers_are_not_picked_again() {
     let pool = three();
     let mut tried = Vec::new();
     for _ in 0..3 {
@@ -60,13 +60,13 @@ async fn what_was_tried_is_not_picked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_fails_is_left_out_for_a_time_unless_all_do() {
+async fn failing_servers_are_not_picked_unless_all_fail() {
     let pool = three();
     let fail = |host_name: &str| {
         for _ in 0..3 {
             let leases: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
             let lease = leases.iter().find(|lease| host(lease) == host_name);
-            // Once it is left out there is none.
+            // Once it is ejected there is no lease.
             if let Some(lease) = lease {
                 lease.failed();
             }
@@ -84,7 +84,7 @@ async fn who_fails_is_left_out_for_a_time_unless_all_do() {
     fail("c");
     assert!(pool.statuses().iter().all(|status| !status.is_healthy));
     let picked: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
-    assert_eq!(open(&pool), [1, 1, 1], "the last resort is all of them");
+    assert_eq!(open(&pool), [1, 1, 1], "if all are ejected, all are used");
     drop(picked);
     tokio::time::advance(Ejection::default().base_ejection_time).await;
     assert!(pool.statuses().iter().all(|status| status.is_healthy));
@@ -97,7 +97,7 @@ fn cookie(lease: &Lease) -> Option<HeaderMap> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cookie_leads_back_even_through_another_replica() {
+async fn a_cookie_selects_the_same_server_in_every_replica() {
     let settings = Settings {
         affinity: Some(Affinity::cookie("lb").unwrap()),
         ..Settings::default()
@@ -118,7 +118,7 @@ async fn a_cookie_leads_back_even_through_another_replica() {
             assert_eq!(again.set_cookie(), None);
         }
     }
-    // While its server is out it is led elsewhere, and then back.
+    // While its server is ejected it goes elsewhere, and afterwards back.
     let request = cookie(&first[0]).unwrap();
     (0..3).for_each(|_| first[0].failed());
     let elsewhere = one.pick(&request, PEER, &[]).unwrap();
@@ -129,7 +129,7 @@ async fn a_cookie_leads_back_even_through_another_replica() {
 }
 
 #[tokio::test]
-async fn without_its_field_a_request_goes_anywhere() {
+async fn a_request_without_the_affinity_field_is_balanced() {
     let name = http::HeaderName::from_static("x-user");
     let settings = Settings {
         affinity: Some(Affinity::header(name.clone())),
@@ -149,7 +149,7 @@ async fn without_its_field_a_request_goes_anywhere() {
 }
 
 #[tokio::test]
-async fn each_address_of_a_name_is_a_server_and_gone_ones_drain() {
+async fn each_address_of_a_name_is_a_server() {
     let pool = pool(&["ws://a", "ws://10.9.9.9"], Settings::default());
     let target = pool.targets[0].clone();
     let addresses = |pool: &Pool| -> Vec<_> {
@@ -159,24 +159,24 @@ async fn each_address_of_a_name_is_a_server_and_gone_ones_drain() {
             .map(|status| status.upstream.address())
             .collect()
     };
-    pool.resolved(&target, &[address(1), address(2)]);
+    pool.set_addresses(&target, &[address(1), address(2)]);
     assert_eq!(addresses(&pool), [None, Some(address(1)), Some(address(2))]);
     let leases: Vec<_> = (0..6).map(|_| pick(&pool)).collect();
     assert_eq!(open(&pool), [2, 2, 2]);
-    pool.resolved(&target, &[address(2), address(3)]);
+    pool.set_addresses(&target, &[address(2), address(3)]);
     assert_eq!(addresses(&pool), [None, Some(address(2)), Some(address(3))]);
-    assert_eq!(open(&pool), [2, 2, 0], "what stays keeps its count");
+    assert_eq!(open(&pool), [2, 2, 0], "a remaining server keeps its count");
     let next: Vec<_> = (0..9).map(|_| pick(&pool)).collect();
     let is_gone = |lease: &Lease| lease.upstream().address() == Some(address(1));
     assert!(!next.iter().any(is_gone));
     assert_eq!(leases.iter().filter(|lease| is_gone(lease)).count(), 2);
-    // It comes back: the same address, and nothing is known of it.
-    pool.resolved(&target, &[address(1)]);
+    // A server that comes back at the same address starts anew.
+    pool.set_addresses(&target, &[address(1)]);
     assert_eq!(open(&pool)[1], 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_pool_knows_what_the_older_one_learned() {
+async fn a_newer_pool_inherits_the_state_of_its_servers() {
     let older = three();
     let leases: Vec<_> = (0..3).map(|_| pick(&older)).collect();
     let on_a = leases.iter().find(|lease| host(lease) == "a").unwrap();
@@ -202,20 +202,20 @@ async fn a_newer_pool_knows_what_the_older_one_learned() {
     ];
     assert_eq!(
         known,
-        expected.map(|(url, sockets, fit)| (url.to_owned(), sockets, fit))
+        expected.map(|(url, sockets, is_healthy)| (url.to_owned(), sockets, is_healthy))
     );
     drop(leases);
     assert_eq!(open(&newer), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn addresses_are_inherited_where_names_are_still_resolved() {
+async fn addresses_are_inherited_only_if_names_are_still_resolved() {
     let resolves = Settings {
         resolve: Some(Duration::from_secs(30)),
         ..Settings::default()
     };
     let older = pool(&["ws://a"], resolves.clone());
-    older.resolved(&older.targets[0], &[address(1), address(2)]);
+    older.set_addresses(&older.targets[0], &[address(1), address(2)]);
     let newer = pool(&["ws://a"], resolves);
     newer.inherit(&older);
     assert_eq!(newer.statuses().len(), 2);
@@ -225,9 +225,8 @@ async fn addresses_are_inherited_where_names_are_still_resolved() {
 }
 
 proptest! {
-    /// Whatever happens, in whatever order: somebody is picked, never one
-    /// that has more sockets than another that is as fit, and nothing is
-    /// left at the end.
+    /// Whatever happens in whatever order, a server is picked, it never has more
+    /// requests than another that is as healthy, and the counts add up.
     #[test]
     fn there_is_always_a_server_and_counts_add_up(
         steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>()), 1..80),
@@ -239,15 +238,15 @@ proptest! {
                 0 | 1 => {
                     let before = pool.statuses();
                     let lease = pick(&pool);
-                    let any_fit = before.iter().any(|status| status.is_healthy);
+                    let any_healthy = before.iter().any(|status| status.is_healthy);
                     let least = before.iter()
-                        .filter(|status| status.is_healthy || !any_fit)
+                        .filter(|status| status.is_healthy || !any_healthy)
                         .map(|status| status.sockets)
                         .min();
                     let of = |status: &&UpstreamStatus| status.upstream == *lease.upstream();
                     let picked = before.iter().find(of).unwrap();
                     prop_assert_eq!(Some(picked.sockets), least);
-                    prop_assert!(picked.is_healthy || !any_fit);
+                    prop_assert!(picked.is_healthy || !any_healthy);
                     leases.push(lease);
                 }
                 _ if leases.is_empty() => {}

@@ -1,4 +1,4 @@
-//! How many sockets there may be: in all, of one client, of one route.
+//! Limits on the number of WebSockets: in total, per client and per route.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,23 +8,24 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-/// BridgeLimits on the sockets of a bridge. What is beyond them is answered 503 with
-/// `Retry-After`. Those of a route alone: [`RouteBuilder::max_sockets`].
+/// Limits on the number of WebSockets of a bridge, with the plain HTTP requests in
+/// progress. Requests beyond a limit get 503 with `Retry-After`.
+///
+/// [`RouteBuilder::max_sockets`] limits a single route.
 ///
 /// [`RouteBuilder::max_sockets`]: crate::bridge::RouteBuilder::max_sockets
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BridgeLimits {
-    /// Sockets in all. Default 100,000.
+    /// Maximum number of WebSockets in total. Default 100,000.
     pub max_sockets: Option<usize>,
-    /// Sockets of one client: of an IPv4 address, or of an IPv6 network of 64
-    /// bits, which is what one subscriber has. Behind a load balancer that
-    /// ends connections every client has its address, unless the route
-    /// [trusts](crate::bridge::RouteBuilder::trust_forwarded) what it tells of them.
-    /// Default none.
+    /// Maximum number of WebSockets per client: per IPv4 address, or per IPv6 /64
+    /// network, which is what one subscriber has. Behind a load balancer that
+    /// terminates connections all clients share its address, unless the route
+    /// [trusts](crate::bridge::RouteBuilder::trust_forwarded) its forwarding fields.
+    /// Default: unlimited.
     pub max_sockets_per_client: Option<usize>,
-    /// What a client that is turned away is told to wait, in whole seconds.
-    /// Default 1 s.
+    /// The value of `Retry-After`, rounded up to whole seconds. Default 1 s.
     pub retry_after: Duration,
 }
 
@@ -39,7 +40,7 @@ impl Default for BridgeLimits {
 }
 
 impl BridgeLimits {
-    /// Sets [`sockets`](Self::sockets).
+    /// Sets [`max_sockets`](Self::max_sockets); `None` is unlimited.
     #[must_use]
     pub fn max_sockets(self, sockets: impl Into<Option<usize>>) -> Self {
         let max_sockets = sockets.into();
@@ -49,7 +50,8 @@ impl BridgeLimits {
         }
     }
 
-    /// Sets [`max_sockets_per_client`](Self::max_sockets_per_client).
+    /// Sets [`max_sockets_per_client`](Self::max_sockets_per_client); `None` is
+    /// unlimited.
     #[must_use]
     pub fn max_sockets_per_client(self, sockets: impl Into<Option<usize>>) -> Self {
         Self {
@@ -68,17 +70,17 @@ impl BridgeLimits {
     }
 }
 
-/// A limit that a socket would be beyond.
+/// A request would exceed a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitExceeded {
-    /// Which limit.
+    /// The limit.
     pub limit: Limit,
-    /// For `Retry-After`.
+    /// The value of `Retry-After`.
     pub retry_after: Duration,
 }
 
-/// What a limit counts the sockets of.
+/// What a limit applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -91,7 +93,8 @@ pub enum Limit {
 }
 
 impl LimitExceeded {
-    /// `Retry-After`: whole seconds (RFC 9110 §10.2.3), and not none.
+    /// Returns the value of `Retry-After`: whole seconds (RFC 9110 §10.2.3), at least
+    /// one.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
         let seconds = self.retry_after.as_secs_f64().ceil().max(1.0);
@@ -102,17 +105,17 @@ impl LimitExceeded {
 impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = match self.limit {
-            Limit::Bridge => "this bridge",
-            Limit::Route => "this route",
-            Limit::Client => "this client",
+            Limit::Bridge => "bridge",
+            Limit::Route => "route",
+            Limit::Client => "client",
         };
-        write!(f, "too many sockets of {of}")
+        write!(f, "connection limit of this {of} reached")
     }
 }
 
 impl std::error::Error for LimitExceeded {}
 
-/// Sockets that are open. It outlives the table of routes.
+/// The number of open WebSockets. It outlives the routing table.
 #[derive(Debug, Default)]
 pub(super) struct Counts(Mutex<State>);
 
@@ -128,7 +131,7 @@ impl Counts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a socket, if it is within the limits.
+    /// Counts a WebSocket if that exceeds no limit.
     pub(super) fn admit(
         self: &Arc<Self>,
         limits: &BridgeLimits,
@@ -136,7 +139,7 @@ impl Counts {
         max_of_route: Option<usize>,
         peer: IpAddr,
     ) -> Result<Permit, LimitExceeded> {
-        let client = client(peer);
+        let client = client_of(peer);
         let mut state = self.lock();
         let of_route = state.routes.get(route).copied().unwrap_or(0);
         let of_client = state.clients.get(&client).copied().unwrap_or(0);
@@ -166,8 +169,8 @@ impl Counts {
     }
 }
 
-/// Who is one client.
-fn client(peer: IpAddr) -> IpAddr {
+/// Returns the address or network that counts as one client.
+fn client_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() >> 64 << 64;
@@ -177,9 +180,9 @@ fn client(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// A socket's place within the limits, until it is dropped.
+/// Counts one WebSocket or request against the limits until it is dropped.
 #[derive(Debug)]
-#[must_use = "dropped, it is free again"]
+#[must_use = "it counts only until this is dropped"]
 pub struct Permit {
     counts: Arc<Counts>,
     route: Arc<str>,
@@ -190,13 +193,14 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.counts.lock();
         state.total -= 1;
-        leave(&mut state.routes, &self.route);
-        leave(&mut state.clients, &self.client);
+        decrement(&mut state.routes, &self.route);
+        decrement(&mut state.clients, &self.client);
     }
 }
 
-/// Entries without sockets go: there are more addresses than memory.
-fn leave<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+/// Removes an entry whose count becomes zero, so that addresses of former clients use no
+/// memory.
+fn decrement<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {
@@ -225,12 +229,12 @@ mod tests {
         fn admit(&self, route: &str, max: Option<usize>, peer: &str) -> Result<Permit, Limit> {
             self.counts
                 .admit(&self.limits, &route.into(), max, peer.parse().unwrap())
-                .map_err(|saturated| saturated.limit)
+                .map_err(|exceeded| exceeded.limit)
         }
     }
 
     #[test]
-    fn each_limit_turns_away_what_is_beyond_it_and_no_other() {
+    fn each_limit_rejects_only_what_exceeds_it() {
         let gate = Gate::new(
             BridgeLimits::default()
                 .max_sockets(4)
@@ -252,12 +256,12 @@ mod tests {
         drop(first);
         assert!(
             gate.admit("a", Some(3), A).is_ok(),
-            "the place is free again"
+            "a dropped permit counts no more"
         );
     }
 
     #[test]
-    fn a_limit_of_nothing_lets_nobody_in() {
+    fn a_limit_of_zero_rejects_everything() {
         let gate = Gate::new(BridgeLimits::default().max_sockets(0));
         assert_eq!(gate.admit("a", None, A).unwrap_err(), Limit::Bridge);
     }
@@ -277,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_are_gone_leave_nothing() {
+    fn former_clients_use_no_memory() {
         let gate = Gate::new(BridgeLimits::default());
         let permits: Vec<_> = (0..100)
             .map(|n| gate.admit("a", None, &format!("10.0.0.{n}")).unwrap())

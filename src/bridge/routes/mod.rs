@@ -1,9 +1,11 @@
-//! The table of routes.
+//! The routing table.
 
 mod limits;
 mod pattern;
 mod route;
 mod rules;
+mod timeouts;
+mod upstream_host;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,26 +15,28 @@ use tokio::task::JoinSet;
 
 pub use self::limits::{BridgeLimits, Limit, LimitExceeded, Permit};
 pub use self::pattern::InvalidPattern;
-pub use self::route::{InvalidRoute, Route, RouteBuilder, Timeouts, UpstreamHost};
+pub use self::route::{InvalidRoute, Route, RouteBuilder};
 pub use self::rules::{HeaderRules, InvalidHeaderRule};
+pub use self::timeouts::Timeouts;
+pub use self::upstream_host::UpstreamHost;
 
 use self::limits::Counts;
-use self::pattern::{HostPattern, PathPattern, normal, readings};
+use self::pattern::{HostPattern, PathPattern, interpretations, normalize};
 use crate::client::Client;
 use crate::handshake::HostPort;
 
-/// Which route a request takes.
+/// A routing table, which finds the route of a request.
 ///
-/// Of all routes that match, the most specific one: first by host (a name
-/// alone, before `*.name` with the longer name, before `*`), then by path (a
-/// path alone, before `path/*` with the longer path).
+/// The most specific matching route applies: first by host (`name` before `*.name`
+/// before `*`, and a longer `*.name` before a shorter one), then by path (`path`
+/// before `path/*`, and a longer `path/*` before a shorter one).
 ///
-/// Paths are compared without needless percent-encoding, in their case. Those
-/// with `.` or `..` for a segment match nothing. Servers read some paths in
-/// different ways: they join `//`, take `%2F`, `%5C` and `\` for `/`, or cut off
-/// what follows `;` in a segment. Where such a reading would take another route,
-/// or has `..` for a segment, the path matches nothing: `//admin` is no way around
-/// a route for `/admin/*`.
+/// Paths are case-sensitive, and compared without unnecessary percent-encoding. A
+/// path with a `.` or `..` segment matches nothing. Servers interpret some paths in
+/// different ways: they merge `//`, treat `%2F`, `%5C` and `\` as `/`, or ignore what
+/// follows `;` in a segment. If such an interpretation would select another route, or
+/// contains a `..` segment, the path matches nothing, so `//admin` does not bypass a
+/// route for `/admin/*`.
 ///
 /// ```
 /// use h2ws::bridge::{Route, Routes};
@@ -63,17 +67,17 @@ pub struct Routes {
     counts: Arc<Counts>,
 }
 
-/// A path that leads to different places, by who reads it.
+/// The path selects different routes, depending on how a server interprets it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ambiguous;
 
-/// Routes of one pattern of hosts.
+/// The routes with one host pattern.
 #[derive(Default)]
 struct Paths {
     exact: HashMap<String, Arc<Route>>,
     prefixes: HashMap<String, Arc<Route>>,
-    /// Bytes of the longest prefix: nothing longer needs to be looked up.
-    longest: usize,
+    /// Length of the longest prefix, in bytes; longer ones are not looked up.
+    max_prefix: usize,
 }
 
 impl Paths {
@@ -81,7 +85,7 @@ impl Paths {
         let (paths, path) = match &route.path {
             PathPattern::Exact(path) => (&mut self.exact, path),
             PathPattern::Prefix(path) => {
-                self.longest = self.longest.max(path.len());
+                self.max_prefix = self.max_prefix.max(path.len());
                 (&mut self.prefixes, path)
             }
         };
@@ -94,7 +98,7 @@ impl Paths {
         }
         let mut end = path.len();
         loop {
-            if end <= self.longest
+            if end <= self.max_prefix
                 && let Some(route) = self.prefixes.get(&path[..end])
             {
                 return Some(route);
@@ -105,38 +109,41 @@ impl Paths {
 }
 
 impl Routes {
-    /// Begins a table.
+    /// Returns a builder for a routing table.
     pub fn builder() -> RoutesBuilder {
         RoutesBuilder::default()
     }
 
-    /// The most specific route for a host, whatever its port, and a path.
+    /// Returns the most specific route for a host, regardless of its port, and a path.
     #[must_use]
     pub fn find(&self, authority: &HostPort, path: &str) -> Option<Arc<Route>> {
-        self.find_only(authority, path).ok().flatten().cloned()
+        self.find_unambiguous(authority, path)
+            .ok()
+            .flatten()
+            .cloned()
     }
 
-    /// As [`find`](Self::find); an error where the path may be read otherwise.
-    pub(super) fn find_only(
+    /// Like [`find`](Self::find), but fails if the path is ambiguous.
+    pub(super) fn find_unambiguous(
         &self,
         authority: &HostPort,
         path: &str,
     ) -> Result<Option<&Arc<Route>>, Ambiguous> {
-        let path = normal(path).ok_or(Ambiguous)?;
+        let path = normalize(path).ok_or(Ambiguous)?;
         let Some(host) = HostPattern::key(authority) else {
             return Ok(None);
         };
-        let found = self.find_as_read(host, &path);
+        let found = self.find_literal(host, &path);
         let name = |route: Option<&Arc<Route>>| route.map(Arc::as_ptr);
-        for reading in readings(&path).ok_or(Ambiguous)? {
-            if name(self.find_as_read(host, &reading)) != name(found) {
+        for interpretation in interpretations(&path).ok_or(Ambiguous)? {
+            if name(self.find_literal(host, &interpretation)) != name(found) {
                 return Err(Ambiguous);
             }
         }
         Ok(found)
     }
 
-    fn find_as_read(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+    fn find_literal(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         if let Some(route) = self.hosts.get(host).and_then(|paths| paths.find(path)) {
             return Some(route);
         }
@@ -161,8 +168,8 @@ impl Routes {
         }
     }
 
-    /// A table of one route.
-    pub(super) fn only(route: Route, limits: BridgeLimits) -> Self {
+    /// Returns a table with a single route.
+    pub(super) fn single(route: Route, limits: BridgeLimits) -> Self {
         let mut routes = Self::empty(limits);
         routes.insert(route);
         routes
@@ -179,13 +186,13 @@ impl Routes {
         self.all.push(route);
     }
 
-    /// All routes, in the order in which they were added.
+    /// Returns all routes, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.all.iter()
     }
 
-    /// Takes over what an older table counted, and what it knows of servers
-    /// that are in this one, too.
+    /// Takes over the counts of an older table, and the state of servers that are in
+    /// both.
     pub(crate) fn inherit(self, older: &Self) -> Self {
         let by_name: HashMap<_, _> = older.all.iter().map(|old| (old.name(), old)).collect();
         for route in &self.all {
@@ -199,12 +206,12 @@ impl Routes {
         }
     }
 
-    /// Puts the limits in force, and looks after the servers until what this
-    /// returns is dropped.
+    /// Applies the limits, and starts the tasks that resolve names and check servers.
+    /// They stop when the returned set is dropped.
     pub(crate) fn start(&self, client: &Client) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for route in &self.all {
-            route.limited(&self.limits, &self.counts);
+            route.set_limits(&self.limits, &self.counts);
             tasks.spawn(route.pool().clone().resolve());
             let client = route.client().unwrap_or(client).clone();
             tasks.spawn(route.pool().clone().check(client));
@@ -221,28 +228,28 @@ impl fmt::Debug for Routes {
     }
 }
 
-/// A table being put together; see [`Routes::builder`].
+/// Configures a routing table; see [`Routes::builder`].
 #[derive(Debug, Default)]
-#[must_use = "a table does nothing before it is built"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct RoutesBuilder {
     routes: Vec<Route>,
     limits: BridgeLimits,
 }
 
 impl RoutesBuilder {
-    /// Adds a route; their order does not matter.
+    /// Adds a route. The order of routes does not matter.
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
         self
     }
 
-    /// How many sockets there may be.
+    /// Sets the limits. Default [`BridgeLimits::default`].
     pub fn limits(mut self, limits: BridgeLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Builds the table.
+    /// Builds the routing table.
     ///
     /// # Errors
     ///
@@ -250,14 +257,14 @@ impl RoutesBuilder {
     pub fn build(self) -> Result<Routes, RouteConflict> {
         let mut routes = Routes::empty(self.limits);
         let mut names = HashMap::new();
-        let mut places = HashMap::new();
+        let mut patterns = HashMap::new();
         for (at, route) in self.routes.iter().enumerate() {
             let by_name = names.insert(route.name(), at);
-            let by_place = places.insert((&route.host, &route.path), at);
-            if let Some(first) = by_place.or(by_name) {
+            let by_pattern = patterns.insert((&route.host, &route.path), at);
+            if let Some(first) = by_pattern.or(by_name) {
                 return Err(RouteConflict {
                     routes: [first, at].map(|at| self.routes[at].name().to_owned()),
-                    same_place: by_place.is_some(),
+                    same_pattern: by_pattern.is_some(),
                 });
             }
         }
@@ -268,20 +275,20 @@ impl RoutesBuilder {
     }
 }
 
-/// Two routes that cannot be told apart.
+/// Two routes have the same name, or the same host and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteConflict {
     routes: [String; 2],
-    same_place: bool,
+    same_pattern: bool,
 }
 
 impl fmt::Display for RouteConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second] = &self.routes;
-        if self.same_place {
+        if self.same_pattern {
             write!(f, "{first} and {second} are for the same host and path")
         } else {
-            write!(f, "two routes are named {first}")
+            write!(f, "two routes have the name {first}")
         }
     }
 }

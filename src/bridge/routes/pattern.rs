@@ -1,5 +1,4 @@
-//! Which requests a route is for: by host and by path, and which of two
-//! patterns says more.
+//! The host and path patterns of routes, and the interpretation of paths.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,26 +8,26 @@ use http::uri::PathAndQuery;
 
 use crate::handshake::HostPort;
 
-/// Bytes of a host. No name is longer (RFC 1035 §2.3.4), and
-/// what is looked up for each dot has to end.
-const LONGEST_HOST: usize = 255;
+/// Maximum length of a host, in bytes (RFC 1035 §2.3.4). It bounds the lookups, one for
+/// each dot.
+const MAX_HOST: usize = 255;
 
-/// Which hosts: a name or an address alone, `*.name` for all names below it,
-/// or `*` for any. Ports are not looked at.
+/// A host pattern: a name or an address, `*.name` for all its subdomains, or `*` for any
+/// host. Ports are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum HostPattern {
     Exact(String),
-    /// What follows `*.`.
+    /// The name after `*.`.
     Below(String),
     Any,
 }
 
 impl HostPattern {
-    /// A host as it is looked up: without the dot at its end.
+    /// Returns a host as it is looked up: without a trailing dot.
     pub(super) fn key(authority: &HostPort) -> Option<&str> {
         let host = authority.host();
         let host = host.strip_suffix('.').unwrap_or(host);
-        (host.len() <= LONGEST_HOST).then_some(host)
+        (host.len() <= MAX_HOST).then_some(host)
     }
 }
 
@@ -44,7 +43,7 @@ impl FromStr for HostPattern {
             None => (false, text),
         };
         let invalid = || InvalidPattern::Host(text.to_owned());
-        // An IPv6 address may come without the brackets that a URL needs.
+        // An IPv6 address may be written without brackets.
         let bracketed;
         let name = match name.parse::<std::net::Ipv6Addr>() {
             Ok(address) => {
@@ -76,11 +75,11 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// Which paths: `/chat` alone, or `/chat/*` for `/chat` and all below it.
+/// A path pattern: `/chat`, or `/chat/*` for `/chat` and all paths below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PathPattern {
     Exact(String),
-    /// Without the slash at its end; the empty one matches everything.
+    /// Without a trailing slash; the empty prefix matches every path.
     Prefix(String),
 }
 
@@ -98,7 +97,7 @@ impl FromStr for PathPattern {
         if !rooted || !plain || PathAndQuery::try_from(text).is_err() {
             return Err(invalid());
         }
-        let path = normal(path).ok_or_else(invalid)?.into_owned();
+        let path = normalize(path).ok_or_else(invalid)?.into_owned();
         Ok(if prefix {
             Self::Prefix(path)
         } else {
@@ -116,13 +115,13 @@ impl fmt::Display for PathPattern {
     }
 }
 
-/// A path as it is compared: characters that need no percent-encoding without
-/// it (RFC 3986 §6.2.2.2), so that `/%61dmin` is not a way around `/admin`.
+/// Normalizes a path for comparison: decodes characters that need no percent-encoding
+/// (RFC 3986 §6.2.2.2), so that `/%61dmin` does not bypass `/admin`.
 ///
-/// `None` for a path with `.` or `..` for a segment: no client that follows
-/// RFC 3986 §5.2.4 sends one, and an upstream that resolves it would end up
-/// elsewhere than the route that was looked for.
-pub(super) fn normal(path: &str) -> Option<Cow<'_, str>> {
+/// Returns `None` for a path with a `.` or `..` segment: clients that follow RFC 3986
+/// §5.2.4 never send one, and an upstream that resolves it would serve another path
+/// than the one that was routed.
+pub(super) fn normalize(path: &str) -> Option<Cow<'_, str>> {
     let path = match path.contains('%') {
         true => Cow::Owned(decode_unreserved(path)),
         false => Cow::Borrowed(path),
@@ -131,34 +130,34 @@ pub(super) fn normal(path: &str) -> Option<Cow<'_, str>> {
     (!dots).then_some(path)
 }
 
-/// How servers may read a path beside as it is [normal]: none for one
-/// that leaves no doubt, which nearly all do. `None` if a reading has `.` or `..`
-/// for a segment.
-pub(super) fn readings(path: &str) -> Option<Vec<String>> {
+/// Returns how servers may interpret a [normalized](normalize) path besides literally:
+/// in no other way, for nearly all paths. Returns `None` if an interpretation has a `.`
+/// or `..` segment.
+pub(super) fn interpretations(path: &str) -> Option<Vec<String>> {
     if !path.contains("//") && !path.contains(['%', ';', '\\']) {
         return Some(Vec::new());
     }
-    let mut readings = vec![path.to_owned(), unescaped(path)];
-    for at in 0..readings.len() {
-        let bare = readings[at].split('/').map(|segment| {
+    let mut found = vec![path.to_owned(), decode_separators(path)];
+    for at in 0..found.len() {
+        let bare = found[at].split('/').map(|segment| {
             let end = segment.find(';').unwrap_or(segment.len());
             &segment[..end]
         });
-        readings.push(bare.collect::<Vec<_>>().join("/"));
+        found.push(bare.collect::<Vec<_>>().join("/"));
     }
-    for at in 0..readings.len() {
-        let mut joined = readings[at].clone();
+    for at in 0..found.len() {
+        let mut joined = found[at].clone();
         while joined.contains("//") {
             joined = joined.replace("//", "/");
         }
-        readings.push(joined);
+        found.push(joined);
     }
     let dots = |path: &String| path.split('/').any(|segment| matches!(segment, "." | ".."));
-    (!readings.iter().any(dots)).then_some(readings)
+    (!found.iter().any(dots)).then_some(found)
 }
 
-/// Without the encoding of what may part segments, however often it was encoded.
-fn unescaped(path: &str) -> String {
+/// Decodes segment separators, even if they were encoded several times.
+fn decode_separators(path: &str) -> String {
     let mut path = path.replace('\\', "/");
     loop {
         let decoded = decode_unreserved(&path)
@@ -166,7 +165,7 @@ fn unescaped(path: &str) -> String {
             .replace("%5C", "/")
             .replace("%3B", ";")
             .replace("%25", "%");
-        // It grows shorter, or is the same.
+        // Each round shortens the path or leaves it unchanged.
         if decoded.len() >= path.len() {
             return decoded;
         }
@@ -189,7 +188,7 @@ fn decode_unreserved(path: &str) -> String {
                 decoded.push(char::from(byte));
                 rest = &rest[at + 3..];
             }
-            // What has to stay encoded is the same in either case of digits.
+            // Hex digits are case-insensitive.
             Some(byte) => {
                 decoded.push_str(&format!("%{byte:02X}"));
                 rest = &rest[at + 3..];
@@ -204,22 +203,22 @@ fn decode_unreserved(path: &str) -> String {
     decoded
 }
 
-/// The path behind the first `segments` segments, and the query. Counted, not
-/// cut by length: a segment may be longer than its normal form.
-pub(super) fn behind(path_and_query: &str, segments: usize) -> &str {
+/// Returns the path after the first `segments` segments, with the query. Segments are
+/// counted because an encoded segment may be longer than its normalized form.
+pub(super) fn after_segments(path_and_query: &str, segments: usize) -> &str {
     let end = path_and_query.find('?').unwrap_or(path_and_query.len());
     let path = &path_and_query[..end];
     let at = path.match_indices('/').nth(segments);
     &path_and_query[at.map_or(end, |(at, _)| at)..]
 }
 
-/// A pattern that no request could match.
+/// An invalid host or path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidPattern {
-    /// It is for hosts.
+    /// An invalid host pattern.
     Host(String),
-    /// It is for paths.
+    /// An invalid path pattern.
     Path(String),
 }
 
@@ -228,11 +227,11 @@ impl fmt::Display for InvalidPattern {
         match self {
             Self::Host(host) => write!(
                 f,
-                "{host:?} is no host such as example.com, *.example.com or * (without a port)"
+                "invalid host {host:?}; expected e.g. example.com, *.example.com or *, without a port"
             ),
             Self::Path(path) => write!(
                 f,
-                "{path:?} is no path such as /chat (alone), /chat/* (with all below it) or /*"
+                "invalid path {path:?}; expected e.g. /chat, /chat/* (with all paths below) or /*"
             ),
         }
     }
@@ -245,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_shown_as_they_are_written() {
+    fn patterns_are_displayed_as_written() {
         for host in ["*", "example.com", "*.example.com", "127.0.0.1", "::1"] {
             assert_eq!(host.parse::<HostPattern>().unwrap().to_string(), host);
         }
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_nothing_is_refused() {
+    fn invalid_patterns_are_rejected() {
         for host in ["", "a:1", "*a", "a.*", "*.", "*.[::1]", "a b", "*.*.a"] {
             assert!(host.parse::<HostPattern>().is_err(), "{host}");
         }
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_mean_the_same_are_compared_as_the_same() {
+    fn equivalent_paths_are_normalized_to_the_same() {
         for (path, same) in [
             ("/a", Some("/a")),
             ("/%61%2d%7E", Some("/a-~")),
@@ -281,16 +280,20 @@ mod tests {
             ("/a/%2E./b", None),
             ("/a/.", None),
         ] {
-            assert_eq!(normal(path).as_deref(), same, "{path}");
+            assert_eq!(normalize(path).as_deref(), same, "{path}");
         }
     }
 
     #[test]
-    fn a_path_has_as_many_readings_as_servers() {
+    fn ambiguous_paths_have_several_interpretations() {
         for plain in ["/", "/a/b", "/a.b/c~", "/a:b@c,d=e"] {
-            assert_eq!(readings(plain).unwrap(), Vec::<String>::new(), "{plain}");
+            assert_eq!(
+                interpretations(plain).unwrap(),
+                Vec::<String>::new(),
+                "{plain}"
+            );
         }
-        for (path, read) in [
+        for (path, expected) in [
             ("//admin", "/admin"),
             ("/x//admin", "/x/admin"),
             ("/%2Fadmin", "/admin"),
@@ -304,9 +307,11 @@ mod tests {
             ("/;%2F;/admin", "/admin"),
             ("/%25%32%46admin", "/admin"),
         ] {
-            let found = readings(&normal(path).unwrap()).unwrap();
+            let found = interpretations(&normalize(path).unwrap()).unwrap();
             assert!(
-                found.iter().any(|reading| reading == read),
+                found
+                    .iter()
+                    .any(|interpretation| interpretation == expected),
                 "{path} {found:?}"
             );
         }
@@ -319,14 +324,14 @@ mod tests {
             "/x/.;a/y",
             "/x;/..;y/z",
         ] {
-            assert_eq!(readings(&normal(path).unwrap()), None, "{path}");
+            assert_eq!(interpretations(&normalize(path).unwrap()), None, "{path}");
         }
         let long = "/%2525".repeat(10_000);
-        assert!(readings(&long).is_some());
+        assert!(interpretations(&long).is_some());
     }
 
     #[test]
-    fn segments_are_cut_off_whole() {
+    fn whole_segments_are_removed() {
         for (path, segments, rest) in [
             ("/a/b?c/d", 0, "/a/b?c/d"),
             ("/a/b?c/d", 1, "/b?c/d"),
@@ -334,7 +339,7 @@ mod tests {
             ("/%61/b", 1, "/b"),
             ("/a", 1, ""),
         ] {
-            assert_eq!(behind(path, segments), rest);
+            assert_eq!(after_segments(path, segments), rest);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a bridge changes in header fields that it passes on.
+//! Rules that change header fields of forwarded messages.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::handshake::headers::is_connection_specific;
 
-/// Header fields to remove and to set, in one direction.
+/// Header fields to remove and to set in requests or in responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderRules {
     remove: Vec<HeaderName>,
@@ -14,11 +14,12 @@ pub struct HeaderRules {
 }
 
 impl HeaderRules {
-    /// Sets a field, in the place of those of its name.
+    /// Sets a field, replacing all fields with its name.
     ///
     /// # Errors
     ///
-    /// If it is no field, or one of the connection's or the handshake's own.
+    /// If the name or value is invalid, or the field is reserved for the connection or
+    /// the WebSocket handshake.
     pub fn set(mut self, name: &str, value: &str) -> Result<Self, InvalidHeaderRule> {
         let name = changeable(name)?;
         let value =
@@ -27,18 +28,18 @@ impl HeaderRules {
         Ok(self)
     }
 
-    /// Removes all fields of a name.
+    /// Removes all fields with a name.
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
+    /// Like [`set`](Self::set).
     pub fn remove(mut self, name: &str) -> Result<Self, InvalidHeaderRule> {
         self.remove.push(changeable(name)?);
         Ok(self)
     }
 
-    /// Changes `headers`: first removes, then sets. Names are taken as CGI and
-    /// WSGI take them, to which `x_user` is `x-user`.
+    /// Applies the rules to `headers`: first removes, then sets. A rule for `x-user`
+    /// also removes `x_user`, which CGI and WSGI do not distinguish.
     pub fn apply(&self, headers: &mut HeaderMap) {
         let named = self
             .remove
@@ -50,9 +51,9 @@ impl HeaderRules {
             one.map(plain).eq(other.map(plain))
         };
         let with_underscore = |name: &&HeaderName| name.as_str().contains('_');
-        let others: Vec<_> = headers.keys().filter(with_underscore).cloned().collect();
+        let candidates: Vec<_> = headers.keys().filter(with_underscore).cloned().collect();
         let named: Vec<_> = named.collect();
-        for other in others {
+        for other in candidates {
             if named.iter().any(|name| alike(name, &other)) {
                 headers.remove(other);
             }
@@ -77,24 +78,24 @@ fn changeable(name: &str) -> Result<HeaderName, InvalidHeaderRule> {
     Ok(parsed)
 }
 
-/// A rule that cannot be kept.
+/// An invalid header rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidHeaderRule {
-    /// Not the name of a field.
+    /// Not a valid field name.
     Name(String),
-    /// Not the value of a field.
+    /// Not a valid field value.
     Value(String),
-    /// A field of the connection or of the handshake.
+    /// A field that is reserved for the connection or the WebSocket handshake.
     Reserved(HeaderName),
 }
 
 impl fmt::Display for InvalidHeaderRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => write!(f, "{name:?} is no name of a header field"),
-            Self::Value(value) => write!(f, "{value:?} is no value of a header field"),
-            Self::Reserved(name) => write!(f, "{name} is the bridge's own business"),
+            Self::Name(name) => write!(f, "invalid header name {name:?}"),
+            Self::Value(value) => write!(f, "invalid header value {value:?}"),
+            Self::Reserved(name) => write!(f, "header {name} cannot be changed by a header rule"),
         }
     }
 }
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_not_forged_by_an_underscore() {
+    fn underscores_do_not_bypass_a_rule() {
         let rules = HeaderRules::default().set("x-user-id", "1").unwrap();
         let rules = rules.remove("x-debug").unwrap();
         let mut headers = HeaderMap::new();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_handshake_is_not_to_be_changed() {
+    fn reserved_fields_cannot_be_changed() {
         let rules = HeaderRules::default;
         for name in ["Connection", "sec-websocket-key", "Sec-WebSocket-X", "host"] {
             assert!(matches!(
@@ -161,7 +162,7 @@ mod tests {
             rules().remove("a b"),
             Err(InvalidHeaderRule::Name(_))
         ));
-        let smuggled = rules().set("x", "a\r\ny: z");
-        assert!(matches!(smuggled, Err(InvalidHeaderRule::Value(_))));
+        let injected = rules().set("x", "a\r\ny: z");
+        assert!(matches!(injected, Err(InvalidHeaderRule::Value(_))));
     }
 }

@@ -22,7 +22,7 @@ fn find(routes: &Routes, host: &str, path: &str) -> Option<String> {
 }
 
 #[test]
-fn the_most_specific_route_wins_whatever_the_order() {
+fn the_most_specific_route_wins_in_any_order() {
     let mut places = [
         ("*", "/*"),
         ("*", "/chat"),
@@ -51,7 +51,7 @@ fn the_most_specific_route_wins_whatever_the_order() {
             ("a.b.example.com", "/chat", "*.example.com/chat/*"),
             ("a.eu.example.com", "/chat", "*.eu.example.com/chat/*"),
             ("eu.example.com", "/chat", "*.example.com/chat/*"),
-            // Its own host has no such path, those above have.
+            // The exact host has no such path, but `*.example.com` has.
             ("chat.example.com", "/chat/v1", "*.example.com/chat/*"),
             ("chat.example.com", "/x", "*/*"),
             (
@@ -73,7 +73,7 @@ fn the_most_specific_route_wins_whatever_the_order() {
 }
 
 #[test]
-fn what_is_nobodys_finds_nothing() {
+fn unmatched_requests_find_no_route() {
     let routes = table(&[("example.com", "/a/*"), ("*.example.com", "/a/*")]);
     for (host, path) in [
         ("example.org", "/a"),
@@ -88,10 +88,10 @@ fn what_is_nobodys_finds_nothing() {
     }
 }
 
-/// CVE-2024-1459 and its like: what a server behind reads as `/admin` is not led
-/// there by another route.
+/// CVE-2024-1459 and similar: a path that the upstream may interpret as `/admin` does
+/// not take another route.
 #[test]
-fn a_guarded_route_has_no_way_around_it() {
+fn a_restricted_route_cannot_be_bypassed() {
     let routes = table(&[("*", "/*"), ("*", "/admin/*"), ("*", "/redis")]);
     for path in [
         "//admin",
@@ -133,23 +133,23 @@ fn a_guarded_route_has_no_way_around_it() {
 }
 
 #[test]
-fn routes_that_cannot_be_told_apart_are_a_conflict() {
+fn duplicate_routes_are_a_conflict() {
     let conflict = |second: Route| {
         let builder = Routes::builder().route(route("a", "/x/*"));
         builder.route(second).build().unwrap_err().to_string()
     };
-    let said = conflict(route("A.", "/%78/*"));
-    assert!(said.contains("same host and path"), "{said}");
+    let message = conflict(route("A.", "/%78/*"));
+    assert!(message.contains("same host and path"), "{message}");
     let named = Route::builder("b", "/*").unwrap().name("a/x/*");
     let named = named.upstream("ws://127.0.0.1".parse().unwrap());
     assert_eq!(
         conflict(named.build().unwrap()),
-        "two routes are named a/x/*"
+        "two routes have the name a/x/*"
     );
 }
 
 #[tokio::test]
-async fn a_replaced_table_goes_on_counting() {
+async fn a_new_table_continues_the_counts() {
     let limits = BridgeLimits::default().max_sockets(2);
     let build = |place| {
         let builder = Routes::builder().limits(limits.clone());
@@ -173,7 +173,7 @@ async fn a_replaced_table_goes_on_counting() {
 }
 
 proptest! {
-    /// The table against the rule itself, one route at a time.
+    /// Compares the table with a literal implementation of the rule.
     #[test]
     fn the_table_finds_what_the_rule_says(
         places in prop::collection::btree_set(

@@ -34,6 +34,8 @@ pub(crate) struct FrameCounts {
     pub(crate) idle: u64,
     /// The last announced SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2).
     pub(crate) header_list: Option<u32>,
+    /// The last announced SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2).
+    pub(crate) max_streams: Option<u32>,
     /// The number of the header block that has begun but not ended.
     pub(crate) open_block: Option<u64>,
 }
@@ -56,6 +58,9 @@ const END_HEADERS: u8 = 0x4;
 
 /// Length of one entry of SETTINGS, in bytes (RFC 9113 §6.5.1).
 const SETTING: usize = 6;
+
+/// The identifier of SETTINGS_MAX_CONCURRENT_STREAMS.
+const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 
 /// The identifier of SETTINGS_MAX_HEADER_LIST_SIZE.
 const MAX_HEADER_LIST_SIZE: u16 = 0x6;
@@ -206,10 +211,14 @@ impl FrameCounter {
             // Four bytes, the first bit of which is reserved (RFC 9113 §6.9).
             kind::WINDOW_UPDATE => counts.window += u64::from(number & 0x7fff_ffff),
             kind::RST_STREAM => counts.blames += u64::from(blames(number.into())),
-            _ if u16::from_be_bytes([a, b]) == MAX_HEADER_LIST_SIZE => {
-                counts.header_list = Some(u32::from_be_bytes([c, d, e, f]));
+            _ => {
+                let value = Some(u32::from_be_bytes([c, d, e, f]));
+                match u16::from_be_bytes([a, b]) {
+                    MAX_CONCURRENT_STREAMS => counts.max_streams = value,
+                    MAX_HEADER_LIST_SIZE => counts.header_list = value,
+                    _ => {}
+                }
             }
-            _ => {}
         }
     }
 }
@@ -277,6 +286,7 @@ mod tests {
                 window_updates: 2,
                 idle: 1,
                 header_list: Some(0x4001),
+                max_streams: Some(9),
                 open_block: Some(1),
             };
             assert_eq!(scanner.counts(), expected, "chunks of {size}");

@@ -38,6 +38,7 @@ pub(crate) struct Server {
 struct Known {
     settings: u64,
     header_list: Option<u32>,
+    max_streams: Option<u32>,
 }
 
 impl InspectedIo {
@@ -87,6 +88,13 @@ impl Server {
         TooLarge::check(size, limit).map_err(StreamError::RequestTooLarge)
     }
 
+    /// Returns how many streams the server allows at a time, as announced last;
+    /// unlimited unless announced (RFC 9113 §6.5.2).
+    pub(crate) fn max_concurrent_streams(&self) -> usize {
+        let announced = self.known.borrow().max_streams;
+        announced.map_or(usize::MAX, |streams| streams as usize)
+    }
+
     /// Returns the number of bytes received from the server.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -113,6 +121,7 @@ impl AsyncRead for InspectedIo {
         let now = Known {
             settings: counts.settings,
             header_list: counts.header_list,
+            max_streams: counts.max_streams,
         };
         this.known.send_if_modified(|known| {
             let changed = *known != now;

@@ -1,4 +1,4 @@
-//! A route being put together, and what it must not be.
+//! The builder of routes, and the errors of invalid ones.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -6,19 +6,24 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{Route, Timeouts, UpstreamHost};
+use super::Route;
 use crate::bridge::forwarded::Families;
 use crate::bridge::pool::{Affinity, Check, Ejection, Pool, Settings};
 use crate::bridge::routes::pattern::{HostPattern, PathPattern};
 use crate::bridge::routes::rules::HeaderRules;
+use crate::bridge::routes::timeouts::Timeouts;
+use crate::bridge::routes::upstream_host::UpstreamHost;
 use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
 use crate::handshake::{AllowedOrigins, HostPort};
 use crate::setting::InvalidSetting;
 
-/// A route being put together; see [`Route::builder`].
+/// How often names are resolved with [`RouteBuilder::server_name`], unless configured.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Configures a [`Route`]; see [`Route::builder`].
 #[derive(Clone, Debug)]
-#[must_use = "a route does nothing before it is in a table"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct RouteBuilder {
     host: HostPattern,
     path: PathPattern,
@@ -42,7 +47,7 @@ pub struct RouteBuilder {
 }
 
 impl RouteBuilder {
-    /// For every host and path.
+    /// Returns a builder for a route that matches every host and path.
     pub(in crate::bridge) fn any() -> Self {
         Self::of(HostPattern::Any, PathPattern::Prefix(String::new()))
     }
@@ -71,105 +76,104 @@ impl RouteBuilder {
         }
     }
 
-    /// What logs and metrics call it. Default its host and path. Tables that
-    /// replace each other know their routes by it.
+    /// Sets the name of the route in logs and metrics. Default: its host and path. A
+    /// table that [replaces](crate::bridge::Bridge::replace) another one identifies
+    /// routes by their names.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Adds an upstream; sockets go where the fewest are.
+    /// Adds an upstream. A request goes to the upstream with the fewest WebSockets and
+    /// requests, unless [`affinity`](Self::affinity) determines it.
     pub fn upstream(mut self, upstream: Upstream) -> Self {
         self.upstreams.push(upstream);
         self
     }
 
-    /// Whether the path of the route is cut off before the upstream is asked:
-    /// with it, `/chat/*` asks for `/room` where the client asks for
-    /// `/chat/room`. Default false.
+    /// Sets whether the path of the route is removed from the path of requests: a route
+    /// for `/chat/*` then forwards `/chat/room` as `/room`. Default false.
     pub fn strip_prefix(mut self, strip: bool) -> Self {
         self.strip_prefix = strip;
         self
     }
 
-    /// Whose pages may open sockets (RFC 6455 §10.2). Default any, which a
-    /// `tcp` route has to be told.
+    /// Sets the origins whose pages may open WebSockets (RFC 6455 §10.2); others get 403.
+    /// Default: any, except that a `tcp` route requires this setting.
     pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
         self.origins = Some(origins);
         self
     }
 
-    /// Asks the upstreams of this route by a client of its own, such as one that
-    /// trusts another authority or shows another certificate. No connection of
-    /// another client is used. Default the bridge's.
+    /// Sets the client for the upstreams of this route, such as one with another
+    /// certificate or another certificate authority. It shares no connections with other
+    /// clients. Default: the bridge's client.
     pub fn client(mut self, client: impl Into<Option<Client>>) -> Self {
         self.client = client.into();
         self
     }
 
-    /// What is changed in requests on their way to the upstream.
+    /// Sets the header rules for requests to the upstream.
     pub fn request_headers(mut self, rules: HeaderRules) -> Self {
         self.request = rules;
         self
     }
 
-    /// What is changed in answers on their way to the client.
+    /// Sets the header rules for responses to the client.
     pub fn response_headers(mut self, rules: HeaderRules) -> Self {
         self.response = rules;
         self
     }
 
-    /// How long things may take.
+    /// Sets the timeouts. Default [`Timeouts::default`].
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// By which name the upstream is asked (`Host`, `:authority`): the one that
-    /// the client asked for, which is the default and `false`, that of the
-    /// upstream's URL, which is `true`, or another one.
+    /// Sets the host that is sent to the upstream (`Host`, `:authority`): `false` for the
+    /// host in the client's request, `true` for that of the upstream's URL, or a name.
+    /// Default `false`.
     pub fn upstream_host(mut self, host: impl Into<UpstreamHost>) -> Self {
         self.upstream_host = host.into();
         self
     }
 
-    /// The name in the certificates of `wss` upstreams, which is also what they
-    /// are told by TLS (SNI), instead of the host of their URL: that may be an
-    /// address then. Names of upstreams are resolved every
-    /// [30 s](Self::resolve_every) with it, unless told otherwise.
+    /// Sets the name that `wss` upstreams must have in their certificates, and that is
+    /// sent in TLS (SNI). Default: the host of the upstream's URL, which may be an
+    /// address if this is set. With it, names of upstreams are resolved every 30 s unless
+    /// [`resolve_every`](Self::resolve_every) is set.
     pub fn server_name(mut self, name: impl Into<Option<String>>) -> Self {
         self.server_name = name.into();
         self
     }
 
-    /// Whether `Forwarded` (RFC 7239) is written for the upstream, and read where
-    /// it is [trusted](Self::trust_forwarded); otherwise it is dropped. Default
-    /// true.
+    /// Sets whether `Forwarded` (RFC 7239) is written for the upstream, and read if it is
+    /// [trusted](Self::trust_forwarded). If false, it is dropped. Default true.
     pub fn forwarded(mut self, forwarded: bool) -> Self {
         self.families.forwarded = forwarded;
         self
     }
 
-    /// Whether `X-Forwarded-*` are written for the upstream, and read where they
-    /// are [trusted](Self::trust_forwarded); otherwise they are dropped. Default
-    /// true.
+    /// Sets whether `X-Forwarded-*` are written for the upstream, and read if they are
+    /// [trusted](Self::trust_forwarded). If false, they are dropped. Default true.
     pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
         self.families.x_forwarded = x_forwarded;
         self
     }
 
-    /// Whether upstreams are sent a fresh `Sec-WebSocket-Key` over HTTP/2 at once, and not only
-    /// where they answered 400 without it; see
-    /// [`ClientBuilder::websocket_key`](crate::client::ClientBuilder::websocket_key), which this overrides.
-    /// Default false. A client's own key is never passed on.
+    /// Sets whether a fresh `Sec-WebSocket-Key` is sent to upstreams over HTTP/2 in the
+    /// first request, instead of only after a response of 400 without it. Overrides
+    /// [`ClientBuilder::websocket_key`](crate::client::ClientBuilder::websocket_key).
+    /// Default false. The client's own key is never forwarded.
     pub fn websocket_key(mut self, enabled: bool) -> Self {
         self.websocket_key = enabled;
         self
     }
 
-    /// Whether `Forwarded` and `X-Forwarded-*` of clients are believed and
-    /// added to, as behind a load balancer, instead of replaced. The address
-    /// that the last proxy tells is then the client's, for
+    /// Sets whether `Forwarded` and `X-Forwarded-*` sent by clients are trusted and
+    /// extended, as is right behind a load balancer, instead of replaced. The address
+    /// reported by the last proxy then counts as the client's, for
     /// [`BridgeLimits::max_sockets_per_client`](crate::bridge::BridgeLimits::max_sockets_per_client)
     /// and [`Affinity::client`]. Default false.
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
@@ -177,53 +181,53 @@ impl RouteBuilder {
         self
     }
 
-    /// Whether ordinary requests, such as for the page of the sockets, are
-    /// taken on to the upstreams, too. Without it they are answered as by a
-    /// WebSocket server that has nothing else: 426 over HTTP/1.1, 400 over
-    /// HTTP/2. Default true; `tcp` upstreams cannot be asked.
+    /// Sets whether plain HTTP requests, such as for the page that opens the WebSockets,
+    /// are rejected (with 426 over HTTP/1.1, 400 over HTTP/2) instead of forwarded.
+    /// Default false, and always true for `tcp` upstreams.
     pub fn websockets_only(mut self, websockets_only: bool) -> Self {
         self.websockets_only = Some(websockets_only);
         self
     }
 
-    /// Adds this hop to `HandshakeKind`, by this name, in requests and in answers that
-    /// upstreams give (RFC 9110 §7.6.3). Default none, and `HandshakeKind` passes as it
-    /// came: there are servers that treat requests with it worse, as nginx,
-    /// which compresses nothing for them unless told to (`gzip_proxied`).
+    /// Sets the name under which this hop is added to `Via`, in requests and in responses
+    /// of upstreams (RFC 9110 §7.6.3). Default: not added. Some servers treat requests
+    /// with `Via` differently: nginx compresses no responses to them without
+    /// `gzip_proxied`.
     pub fn via(mut self, name: impl Into<String>) -> Self {
         self.via = Some(name.into());
         self
     }
 
-    /// Sockets of this route at a time, and ordinary requests under way with
-    /// them. Default as many as the table allows.
+    /// Sets the maximum number of concurrent WebSockets and plain HTTP requests of this
+    /// route; further ones get 503. Default: unlimited, besides the
+    /// [limits](crate::bridge::RoutesBuilder::limits) of the table.
     pub fn max_sockets(mut self, sockets: impl Into<Option<usize>>) -> Self {
         self.max_sockets = sockets.into();
         self
     }
 
-    /// Leads requests that belong together to the same server. Default none.
+    /// Sends requests with the same key to the same server. Default: none.
     pub fn affinity(mut self, affinity: impl Into<Option<Affinity>>) -> Self {
         self.pool.affinity = affinity.into();
         self
     }
 
-    /// When a server that fails is left out.
+    /// Sets when a failing server gets no requests. Default [`Ejection::default`].
     pub fn ejection(mut self, ejection: Ejection) -> Self {
         self.pool.ejection = ejection;
         self
     }
 
-    /// Checks the servers. Default not.
+    /// Sets an active health check of the servers. Default: none.
     pub fn check(mut self, check: impl Into<Option<Check>>) -> Self {
         self.pool.check = check.into();
         self
     }
 
-    /// Resolves the names of upstreams this often, and takes each address for a
-    /// server of its own: sockets are balanced over them, and one that is gone
-    /// gets no more, while those it has go on. Default off: a name is one
-    /// server, resolved when a connection is made.
+    /// Resolves the names of upstreams at this interval and treats each address as a
+    /// separate server. Requests are balanced over them; a server whose address is gone
+    /// gets no new requests, and keeps its open WebSockets. Default `None`: a name is one
+    /// server, resolved for each new connection.
     pub fn resolve_every(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.pool.resolve = interval.into();
         self
@@ -233,8 +237,7 @@ impl RouteBuilder {
     ///
     /// # Errors
     ///
-    /// If it leads nowhere, or two ways at once, or would let any page open
-    /// TCP connections without having been told to.
+    /// See [`InvalidRoute`].
     pub fn build(mut self) -> Result<Route, InvalidRoute> {
         if let Some(name) = &self.server_name {
             let parsed = name.parse::<HostPort>();
@@ -246,8 +249,8 @@ impl RouteBuilder {
             for upstream in &mut self.upstreams {
                 *upstream = upstream.clone().server_name(name);
             }
-            if self.upstreams.iter().any(Upstream::is_named) {
-                self.pool.resolve.get_or_insert(Duration::from_secs(30));
+            if self.upstreams.iter().any(Upstream::has_name) {
+                self.pool.resolve.get_or_insert(RESOLVE_INTERVAL);
             }
         }
         let first = self.upstreams.first().ok_or(InvalidRoute::NoUpstream)?;
@@ -275,7 +278,7 @@ impl RouteBuilder {
         if is_tcp(first) && self.websockets_only == Some(false) {
             return Err(InvalidRoute::PlainHttpToTcp);
         }
-        // A token, as the name of a header field is.
+        // A pseudonym is a token, like the name of a header field.
         if let Some(name) = &self.via
             && HeaderName::try_from(name).is_err()
         {
@@ -315,27 +318,28 @@ impl RouteBuilder {
     }
 }
 
-/// A route that cannot be taken.
+/// An invalid route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidRoute {
-    /// It has no upstream.
+    /// The route has no upstream.
     NoUpstream,
-    /// The same upstream twice.
+    /// An upstream was added twice.
     UpstreamTwice(String),
-    /// `tcp` and WebSocket upstreams in one pool.
+    /// The route has both `tcp` and WebSocket upstreams.
     TcpAmongOthers,
-    /// A `tcp` route that was not told whose pages may open it.
+    /// A `tcp` route without [allowed origins](RouteBuilder::allowed_origins): any page in
+    /// a browser that can reach the bridge could use it.
     TcpWithoutOrigins,
-    /// A `tcp` upstream that would be asked for a page.
+    /// A `tcp` route with an HTTP check.
     HttpCheckOfTcp,
-    /// A `tcp` upstream that would be sent ordinary requests.
+    /// A `tcp` route with [`websockets_only(false)`](RouteBuilder::websockets_only).
     PlainHttpToTcp,
-    /// A name for `HandshakeKind` that is no token (RFC 9110 §5.6.2).
+    /// The name for `Via` is not a token (RFC 9110 §5.6.2).
     Via(String),
-    /// A name for TLS that is not a host.
+    /// The server name for TLS is not a host.
     ServerName(String),
-    /// A setting has a value that it cannot have.
+    /// A setting has an invalid value.
     Setting(InvalidSetting),
 }
 
@@ -343,12 +347,17 @@ impl fmt::Display for InvalidRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoUpstream => f.write_str("the route has no upstream"),
-            Self::UpstreamTwice(url) => write!(f, "{url} is named twice"),
+            Self::UpstreamTwice(url) => write!(f, "duplicate upstream {url}"),
             Self::TcpAmongOthers => {
-                f.write_str("tcp and WebSocket upstreams cannot stand for each other")
+                f.write_str("a route cannot have both tcp and WebSocket upstreams")
             }
-            Self::HttpCheckOfTcp => f.write_str("a tcp upstream answers no HTTP check"),
-            Self::Via(name) => write!(f, "{name:?} is no name for Via such as edge-1"),
+            Self::HttpCheckOfTcp => {
+                f.write_str("a tcp route cannot have an HTTP check; use a TCP check")
+            }
+            Self::Via(name) => write!(
+                f,
+                "invalid name for Via {name:?}; expected a token such as edge-1"
+            ),
             Self::ServerName(name) => {
                 write!(
                     f,
@@ -356,9 +365,11 @@ impl fmt::Display for InvalidRoute {
                 )
             }
             Self::Setting(error) => error.fmt(f),
-            Self::PlainHttpToTcp => f.write_str("a tcp upstream takes no ordinary requests"),
+            Self::PlainHttpToTcp => f.write_str(
+                "a tcp route cannot forward plain HTTP requests; remove websockets_only = false",
+            ),
             Self::TcpWithoutOrigins => f.write_str(
-                "a tcp route needs allowed origins, or any page could use it (\"*\" waives this)",
+                "a tcp route needs allowed origins, or any page could use it; \"*\" allows all",
             ),
         }
     }
@@ -378,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_nowhere_or_two_ways_is_refused() {
+    fn invalid_routes_are_rejected() {
         use InvalidRoute::*;
         let tcp = "tcp://127.0.0.1:1";
         let any = AllowedOrigins::any;
@@ -410,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_is_kept_or_cut_off() {
+    fn the_prefix_is_kept_or_removed() {
         let route = |strip| build(&["ws://a"]).strip_prefix(strip).build().unwrap();
         assert_eq!(route(false).path_for_upstream("/chat/a?b"), "/chat/a?b");
         assert_eq!(route(true).path_for_upstream("/%63hat/a?b"), "/a?b");

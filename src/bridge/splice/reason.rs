@@ -1,0 +1,29 @@
+//! Why a splice ended, for the access log.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::transport::StreamError;
+
+/// Why a WebSocket ended, besides which side ended it.
+#[derive(Clone, Debug)]
+pub(super) enum EndReason {
+    /// Its sides ended it; the outcome says all there is to say.
+    Ended,
+    /// One side did not answer the other side's Close frame or end.
+    Unanswered,
+    /// The server cut it at the end of the drain timeout.
+    Cut,
+    Broken(Box<StreamError>),
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => f.write_str("ended"),
+            Self::Unanswered => f.write_str("no response to the Close frame or end of stream"),
+            Self::Cut => f.write_str(crate::bridge::access::CUT_BY_DRAIN),
+            Self::Broken(error) => write!(f, "{}", Error::from((**error).clone())),
+        }
+    }
+}
