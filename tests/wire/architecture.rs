@@ -49,9 +49,8 @@ const BELOW_SOCKET: &[&str] = &[
 ];
 
 /// Siblings that are one object graph: each holds or is held by the others.
-const ONE_THING: [&[&str]; 6] = [
+const ONE_THING: [&[&str]; 4] = [
     &["connect", "facts", "observe", "tls"],
-    &["body", "connections"],
     &["builder", "connector"],
     &["close", "error", "header"],
     &[
@@ -65,7 +64,6 @@ const ONE_THING: [&[&str]; 6] = [
         "serve",
         "truncated_body",
     ],
-    &["handshake", "plain_http"],
 ];
 
 /// What protocol logic without I/O may not touch.
