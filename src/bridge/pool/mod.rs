@@ -217,10 +217,10 @@ impl Pool {
                 tracing::warn!(route, %upstream, server, seconds = lasts.as_secs(), "upstream ejected");
             }
             Change::Down => {
-                tracing::warn!(route, %upstream, server, "upstream fails its health check")
+                tracing::warn!(route, %upstream, server, "upstream fails its health check");
             }
             Change::Up => {
-                tracing::info!(route, %upstream, server, "upstream passes its health check")
+                tracing::info!(route, %upstream, server, "upstream passes its health check");
             }
         }
     }
@@ -291,7 +291,7 @@ impl Lease {
     pub(super) fn judge(&self, verdict: Verdict) {
         match verdict {
             Verdict::Answered(status) if !self.ejection.counts_as_failure(status) => {
-                self.succeeded()
+                self.succeeded();
             }
             Verdict::Answered(_) | Verdict::Fails => self.failed(),
             Verdict::Unknown => {}
