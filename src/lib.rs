@@ -102,10 +102,6 @@
     )
 )]
 
-#[cfg(feature = "net")]
-#[macro_use]
-mod setters;
-
 mod block;
 pub mod frame;
 pub mod handshake;
