@@ -205,7 +205,7 @@ impl H2Responder {
 
     /// Sends the head of a response to a plain HTTP request. Its body is sent
     /// on the returned stream, unless `end` is set.
-    pub(crate) fn respond(
+    pub(super) fn respond(
         mut self,
         response: Response<()>,
         end: bool,
@@ -214,24 +214,24 @@ impl H2Responder {
     }
 
     /// Returns the handle of the connection.
-    pub(crate) fn handle(&self) -> &Arc<ConnectionHandle> {
+    pub(super) fn handle(&self) -> &Arc<ConnectionHandle> {
         &self.handle
     }
 
     /// Splits off the body of a plain HTTP request.
-    pub(crate) fn into_parts(self) -> (RecvStream, SendResponse<SendBuf>, Arc<ConnectionHandle>) {
+    pub(super) fn into_parts(self) -> (RecvStream, SendResponse<SendBuf>, Arc<ConnectionHandle>) {
         (self.body, self.respond, self.handle)
     }
 
     /// Ends the stream with an error code (RFC 9113 §5.4.2).
-    pub(crate) fn reset(mut self, reason: Reason) {
+    pub(super) fn reset(mut self, reason: Reason) {
         self.respond.send_reset(reason);
     }
 }
 
 /// Sends the head of `response`, or an empty 500 if the head is larger than the
 /// client accepts.
-pub(crate) fn send_head(
+pub(super) fn send_head(
     handle: &ConnectionHandle,
     respond: &mut SendResponse<SendBuf>,
     response: Response<()>,

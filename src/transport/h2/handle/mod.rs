@@ -218,7 +218,7 @@ impl ConnectionHandle {
 
     /// Waits until everything that `h2` may send by now has been written, or
     /// until the connection has ended. Cancel safe.
-    pub(crate) async fn flushed(&self) {
+    pub(super) async fn flushed(&self) {
         // The current turn may have begun too early.
         for _ in 0..2 {
             let mut written = std::pin::pin!(self.written.notified());
