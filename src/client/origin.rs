@@ -131,7 +131,7 @@ impl Origin {
         if version == HttpVersion::Http1 {
             return self.http1(connector, target, rules.connect).await;
         }
-        let mut socket = self.pool().asked_for(version);
+        let mut socket = self.pool().new_request(version);
         loop {
             let mut changed = pin!(self.changed.notified());
             // Enabled before the pool is examined, so that no change is missed.
@@ -139,8 +139,8 @@ impl Origin {
             let next = self.pool().next(&mut socket, rules);
             let until = match next {
                 Next::Open(client, slot) => return Ok(Route::Http2(client, slot)),
-                Next::Plain(Some(io)) => return Ok(Route::Http1(io)),
-                Next::Plain(None) => return self.http1(connector, target, rules.connect).await,
+                Next::Http1(Some(io)) => return Ok(Route::Http1(io)),
+                Next::Http1(None) => return self.http1(connector, target, rules.connect).await,
                 Next::Fail(error) => return Err(error),
                 Next::Dial(dial) => {
                     self.dial(&dial, connector, target, version, rules.connect);
@@ -178,12 +178,12 @@ impl Origin {
             let made = connector.connect(&target, address, version, limit);
             let made = Box::pin(made).await;
             if let Some(dial) = waited_for.upgrade() {
-                dial.ends(origin.made(made, &connector, &target, version));
+                dial.finish(origin.made(made, &connector, &target, version));
                 origin.changed.notify_waiters();
             }
         };
         let task = tokio::spawn(making.in_current_span());
-        dial.is_made_by(task.abort_handle());
+        dial.set_task(task.abort_handle());
     }
 
     /// Records the result of a dial.
@@ -213,8 +213,8 @@ impl Origin {
         };
         tracing::debug!(host = target.host(), "{why}: falling back to HTTP/1.1");
         fell_back(connector);
-        self.pool().found_plain();
-        End::Plain(Mutex::new(io))
+        self.pool().found_no_rfc8441();
+        End::Http1(Mutex::new(io))
     }
 
     /// Adds a connection to the pool until it ends.

@@ -83,16 +83,16 @@ pub(super) enum End<C> {
     Made(C),
     /// The server does not support RFC 8441. The first request that takes the connection, if
     /// it is usable over HTTP/1.1, gets it.
-    Plain(Mutex<Option<BoxIo>>),
+    Http1(Mutex<Option<BoxIo>>),
     Failed(Error),
 }
 
 impl<C> Dial<C> {
-    pub(super) fn is_made_by(&self, task: AbortHandle) {
+    pub(super) fn set_task(&self, task: AbortHandle) {
         let _ = self.task.set(task);
     }
 
-    pub(super) fn ends(&self, end: End<C>) {
+    pub(super) fn finish(&self, end: End<C>) {
         let _ = self.end.set(end);
     }
 }
@@ -130,7 +130,7 @@ pub(super) struct Rules {
 pub(super) enum Next<C: PooledConnection> {
     Open(C, C::Slot),
     /// Over HTTP/1.1, on this connection if there is one already.
-    Plain(Option<BoxIo>),
+    Http1(Option<BoxIo>),
     Fail(Error),
     /// Start this dial, which it has joined, and examine the pool again.
     Dial(Arc<Dial<C>>),
@@ -144,7 +144,7 @@ pub(super) struct Pool<C> {
     /// The number of the next dial.
     number: u64,
     /// When a dial found no RFC 8441.
-    plain: Option<Instant>,
+    no_rfc8441: Option<Instant>,
     pub(super) fallback: FallbackProbe,
 }
 
@@ -154,14 +154,14 @@ impl<C> Default for Pool<C> {
             connections: Vec::new(),
             dials: Vec::new(),
             number: 0,
-            plain: None,
+            no_rfc8441: None,
             fallback: FallbackProbe::default(),
         }
     }
 }
 
 impl<C: PooledConnection> Pool<C> {
-    pub(super) fn asked_for(&self, version: HttpVersion) -> Waiting<C> {
+    pub(super) fn new_request(&self, version: HttpVersion) -> Waiting<C> {
         Waiting {
             version,
             arrived: self.number,
@@ -190,15 +190,15 @@ impl<C: PooledConnection> Pool<C> {
     pub(super) fn next(&mut self, request: &mut Waiting<C>, rules: &Rules) -> Next<C> {
         let is_auto = request.version == HttpVersion::Auto;
         if is_auto && self.fallback.needs_http1(rules.http1_cache_ttl) {
-            return Next::Plain(None);
+            return Next::Http1(None);
         }
         if let Some((connection, slot)) = self.at_once(request.version, rules) {
             return Next::Open(connection, slot);
         }
-        let is_plain = |since: Instant| since.elapsed() < rules.http1_cache_ttl;
-        if is_auto && self.plain.is_some_and(is_plain) {
+        let is_recent = |since: Instant| since.elapsed() < rules.http1_cache_ttl;
+        if is_auto && self.no_rfc8441.is_some_and(is_recent) {
             // The dial may have left a connection.
-            return Next::Plain(request.plain_io());
+            return Next::Http1(request.http1_io());
         }
         if let Some(next) = request.ended() {
             return next;
@@ -217,8 +217,8 @@ impl<C: PooledConnection> Pool<C> {
         request.joined = running;
         // Each request has at most one dial of its own running.
         let begun = |dial: &Arc<Dial<C>>| Some(dial.number) == request.begun;
-        let has_begun = request.failed.is_some() || request.joined.iter().any(begun);
-        if has_begun || dials >= MAX_DIALS || self.is_full(dials, rules) {
+        let has_own_dial = request.failed.is_some() || request.joined.iter().any(begun);
+        if has_own_dial || dials >= MAX_DIALS || self.is_full(dials, rules) {
             return Next::Wait(None);
         }
         match another {
@@ -267,8 +267,8 @@ impl<C: PooledConnection> Pool<C> {
         self.connections.push(connection);
     }
 
-    pub(super) fn found_plain(&mut self) {
-        self.plain = Some(Instant::now());
+    pub(super) fn found_no_rfc8441(&mut self) {
+        self.no_rfc8441 = Some(Instant::now());
     }
 
     /// Removes a connection. Its open WebSockets continue.
@@ -305,7 +305,7 @@ impl<C: PooledConnection> Waiting<C> {
                 }
                 // The result is about another version than this request needs.
                 _ if dial.version != self.version => {}
-                Some(End::Plain(io)) => return Some(Next::Plain(take(io))),
+                Some(End::Http1(io)) => return Some(Next::Http1(take(io))),
                 Some(End::Failed(error)) if dial.number >= self.arrived => {
                     self.failed = Some(error.clone());
                 }
@@ -315,9 +315,9 @@ impl<C: PooledConnection> Waiting<C> {
         None
     }
 
-    fn plain_io(&self) -> Option<BoxIo> {
+    fn http1_io(&self) -> Option<BoxIo> {
         self.joined.iter().find_map(|dial| match dial.end.get() {
-            Some(End::Plain(io)) => take(io),
+            Some(End::Http1(io)) => take(io),
             _ => None,
         })
     }

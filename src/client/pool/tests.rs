@@ -66,7 +66,7 @@ fn rules() -> Rules {
 #[derive(Debug, PartialEq, Eq)]
 enum Does {
     Open,
-    Plain,
+    Http1,
     Fail,
     Dial,
     Wait,
@@ -91,7 +91,7 @@ impl Origin {
     fn look(&mut self, socket: &mut Waiting<Fake>) -> Does {
         match self.pool.next(socket, &self.rules) {
             Next::Open(..) => Does::Open,
-            Next::Plain(_) => Does::Plain,
+            Next::Http1(_) => Does::Http1,
             Next::Fail(_) => Does::Fail,
             Next::Dial(dial) => {
                 self.dials.push(Arc::downgrade(&dial));
@@ -103,18 +103,18 @@ impl Origin {
     }
 
     fn asks(&mut self, version: HttpVersion) -> (Waiting<Fake>, Does) {
-        let mut socket = self.pool.asked_for(version);
+        let mut socket = self.pool.new_request(version);
         let does = self.look(&mut socket);
         (socket, does)
     }
 
-    fn ends(&self, dial: usize, end: End<Fake>) {
-        self.dials[dial].upgrade().unwrap().ends(end);
+    fn finish(&self, dial: usize, end: End<Fake>) {
+        self.dials[dial].upgrade().unwrap().finish(end);
     }
 
     fn makes(&mut self, dial: usize, connection: &Fake) {
         self.pool.made(connection.clone());
-        self.ends(dial, End::Made(connection.clone()));
+        self.finish(dial, End::Made(connection.clone()));
     }
 
     fn probe_finds(&mut self, works: bool) {
@@ -136,8 +136,8 @@ fn quarter() -> Does {
 #[tokio::test(start_paused = true)]
 async fn http1_only_precedes_a_free_stream_which_precedes_no_rfc_8441() {
     let mut origin = Origin::new();
-    origin.pool.found_plain();
-    assert_eq!(origin.asks(AUTO).1, Does::Plain);
+    origin.pool.found_no_rfc8441();
+    assert_eq!(origin.asks(AUTO).1, Does::Http1);
     assert_eq!(origin.asks(HTTP2).1, Does::Dial, "HTTP/2 or nothing");
     origin.pool.made(Fake::with(100));
     assert_eq!(origin.asks(AUTO).1, Does::Open, "whatever was learned");
@@ -145,7 +145,7 @@ async fn http1_only_precedes_a_free_stream_which_precedes_no_rfc_8441() {
     origin.probe_finds(true);
     assert_eq!(
         origin.asks(AUTO).1,
-        Does::Plain,
+        Does::Http1,
         "the probe found that only HTTP/1.1 works"
     );
     assert!(origin.pool.at_once(AUTO, &rules()).is_none());
@@ -155,7 +155,7 @@ async fn http1_only_precedes_a_free_stream_which_precedes_no_rfc_8441() {
     origin.probe_finds(false);
     assert_eq!(origin.asks(AUTO).1, Does::Open, "HTTP/1.1 is no better");
     let mut origin = Origin::new();
-    origin.pool.found_plain();
+    origin.pool.found_no_rfc8441();
     tokio::time::advance(TTL).await;
     assert_eq!(origin.asks(AUTO).1, Does::Dial, "expired");
 }
@@ -182,12 +182,12 @@ async fn a_failure_is_shared_by_requests_that_arrived_before_the_dial() {
     let mut origin = Origin::new();
     let (mut first, _) = origin.asks(AUTO);
     let mut late: Vec<_> = (0..3).map(|_| origin.asks(AUTO).0).collect();
-    origin.ends(0, failed());
+    origin.finish(0, failed());
     assert_eq!(origin.look(&mut first), Does::Fail);
     assert_eq!(origin.look(&mut late[0]), Does::Dial, "once more");
     assert_eq!(origin.look(&mut late[1]), quarter());
     assert_eq!(origin.look(&mut late[2]), quarter());
-    origin.ends(1, failed());
+    origin.finish(1, failed());
     for socket in &mut late {
         assert_eq!(origin.look(socket), Does::Fail);
     }
@@ -213,7 +213,7 @@ async fn further_dials_begin_while_one_hangs() {
     // One failure of several dials neither fails a request nor begins another dial.
     let (mut late, does) = origin.asks(AUTO);
     assert_eq!(does, Does::Wait);
-    origin.ends(3, failed());
+    origin.finish(3, failed());
     assert_eq!(origin.look(&mut sockets[1]), Does::Wait);
     assert_eq!(origin.look(&mut late), Does::Dial);
     assert_eq!(origin.look(&mut late), Does::Wait);
@@ -230,12 +230,12 @@ async fn the_last_of_several_dials_decides_the_outcome() {
     let (mut socket, _) = origin.asks(AUTO);
     tokio::time::advance(CONNECT / 4).await;
     assert_eq!(origin.look(&mut socket), Does::Dial);
-    origin.ends(1, failed());
+    origin.finish(1, failed());
     assert_eq!(origin.look(&mut socket), Does::Wait, "one is under way");
     // A connection that others have filled does not count as a failure.
     origin.makes(0, &Fake::with(0));
     assert_eq!(origin.look(&mut socket), Does::Dial);
-    origin.ends(2, failed());
+    origin.finish(2, failed());
     assert_eq!(origin.look(&mut socket), Does::Fail);
 }
 
@@ -280,24 +280,24 @@ async fn the_result_of_a_dial_applies_to_all_requests_that_joined_it() {
     let (mut second, _) = origin.asks(AUTO);
     let (mut third, _) = origin.asks(HTTP2);
     let (near, _far) = tokio::io::duplex(1);
-    origin.pool.found_plain();
-    origin.ends(0, End::Plain(Mutex::new(Some(Box::new(near)))));
+    origin.pool.found_no_rfc8441();
+    origin.finish(0, End::Http1(Mutex::new(Some(Box::new(near)))));
     let next = origin.pool.next(&mut first, &origin.rules);
-    assert!(matches!(next, Next::Plain(Some(_))), "the connection");
+    assert!(matches!(next, Next::Http1(Some(_))), "the connection");
     let next = origin.pool.next(&mut second, &origin.rules);
-    assert!(matches!(next, Next::Plain(None)), "there was one");
+    assert!(matches!(next, Next::Http1(None)), "there was one");
     // Its dial has to offer another ALPN.
     assert_eq!(origin.look(&mut third), Does::Dial);
-    origin.ends(1, End::Plain(Mutex::default()));
+    origin.finish(1, End::Http1(Mutex::default()));
     assert_eq!(origin.asks(AUTO).1, Does::Dial, "expired at once");
     // The connection is also used if the result has not expired.
     let mut origin = Origin::new();
     let (mut first, _) = origin.asks(AUTO);
     let (near, _far) = tokio::io::duplex(1);
-    origin.pool.found_plain();
-    origin.ends(0, End::Plain(Mutex::new(Some(Box::new(near)))));
+    origin.pool.found_no_rfc8441();
+    origin.finish(0, End::Http1(Mutex::new(Some(Box::new(near)))));
     let next = origin.pool.next(&mut first, &origin.rules);
-    assert!(matches!(next, Next::Plain(Some(_))), "the connection");
+    assert!(matches!(next, Next::Http1(Some(_))), "the connection");
 }
 
 #[tokio::test(start_paused = true)]
