@@ -143,7 +143,7 @@ async fn a_request_that_cannot_be_parsed_is_told_why() {
             400,
             "invalid URI",
         ),
-        (latin1.to_vec(), 400, "cannot be understood"),
+        (latin1.to_vec(), 400, "cannot be parsed"),
         (text("GET / HTTP/1.1\r\nHo st: a\r\n\r\n"), 400, "header"),
         (
             text(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", many(256))),

@@ -364,8 +364,8 @@ fn bad_identities_are_errors() {
     for (cert, key, says) in [
         ("", &*key, "no certificate"),
         (&key, &key, "no certificate"),
-        (&cert, "", "no private key"),
-        (&cert, &cert, "no private key"),
+        (&cert, "", "no unencrypted private key"),
+        (&cert, &cert, "no unencrypted private key"),
         (&cert[..cert.len() - 40], &key, "missing section end"),
     ] {
         let error = read(cert, key).unwrap_err().to_string();
