@@ -324,7 +324,7 @@ impl AccessRecord {
     }
 }
 
-/// A record is also dropped without [`end`](AccessRecord::end): when the server
+/// A record is also dropped without a call of `end`: when the server
 /// drops a request whose client has left, or cuts a WebSocket at the end of the
 /// drain timeout.
 impl Drop for AccessRecord {

@@ -34,8 +34,9 @@ use crate::server::Peer;
 /// It accepts requests with any body, so it also works outside of
 /// [`Server::serve`](crate::Server::serve), such as in a hyper server or as the
 /// fallback service of an axum router. There, each request needs a
-/// [`Peer`] among its extensions, which describes the client's connection: its
-/// address is what upstreams, limits and the access log see. Without one the
+/// [`Peer`] among its extensions ([`Peer::new`]), which describes the client's
+/// connection: its address is what upstreams, limits and the access log see, and its
+/// TLS information decides between `http` and `https`. Without one the
 /// service responds with 500 and logs an error. [`Transport`](crate::Transport)
 /// is optional and appears in the access log.
 #[derive(Clone)]
