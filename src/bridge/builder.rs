@@ -52,9 +52,9 @@ pub enum BridgeError {
 impl fmt::Display for BridgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url { url, error } => write!(f, "invalid upstream {url}: {error}"),
+            Self::Url { url, .. } => write!(f, "invalid upstream {url}"),
             Self::OriginsRequired => InvalidRoute::TcpWithoutOrigins.fmt(f),
-            Self::Route(error) => error.fmt(f),
+            Self::Route(_) => f.write_str("invalid route to the upstream"),
             Self::Client(_) => f.write_str("cannot build the client for the upstream"),
         }
     }
@@ -63,10 +63,9 @@ impl fmt::Display for BridgeError {
 impl std::error::Error for BridgeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // Their text contains that of the error inside.
-            Self::Url { error, .. } => error.source(),
+            Self::Url { error, .. } => Some(error),
             Self::OriginsRequired => None,
-            Self::Route(error) => error.source(),
+            Self::Route(error) => Some(error),
             Self::Client(error) => Some(error),
         }
     }

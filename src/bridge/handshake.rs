@@ -20,7 +20,7 @@ use super::tcp::{self, Tunnel};
 use super::verdict::Verdict;
 use super::{Inner, Lease, Permit, Route, Scheme, Upstream, headers, rejection};
 use crate::client::{Accepted, HttpVersion, RequestBuilder};
-use crate::error::{Error, Timeout};
+use crate::error::{Chain, Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{HandshakeKind, HostPort, Offer};
 use crate::server::WebSocketRequest;
@@ -211,9 +211,9 @@ async fn connect_any(
             Err(error) => error,
         };
         access.upstream_version = error.rejected_response().map(|rejected| rejected.version);
-        access.blame(Side::Upstream, &error);
+        access.blame(Side::Upstream, Chain(&error));
         if error.rejected_response().is_none() || rejection::is_invalid_response(&error) {
-            tracing::warn!(%upstream, %error, "upstream handshake failed");
+            tracing::warn!(%upstream, error = %Chain(&error), "upstream handshake failed");
         }
         let (verdict, may_retry) = (Verdict::of(&error), retry::is_unsent(&error));
         let mut response = rejection::from_error(error, opening.kind, route.via());
@@ -293,7 +293,7 @@ async fn accept(
     let config = request.config().clone();
     let kind = request.opening().kind;
     let gone = |error: Error| {
-        tracing::debug!(%error, "client left before the response");
+        tracing::debug!(error = %Chain(&error), "client left before the response");
         Outcome::Gone
     };
     let carrier = match upstream_socket {

@@ -42,6 +42,13 @@ impl CloseCode {
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
+
+    /// Returns whether a new WebSocket may be opened later: the server shuts down (1001), restarts
+    /// (1012) or is overloaded (1013).
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self.0, 1001 | 1012 | 1013)
+    }
 }
 
 impl From<u16> for CloseCode {

@@ -83,13 +83,12 @@ impl http_body::Body for Body {
 
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the request body was cut off: {}", self.0)
+        f.write_str("the request body was cut off")
     }
 }
 
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // The text contains the error itself.
-        self.0.source()
+        Some(&*self.0)
     }
 }

@@ -5,13 +5,14 @@ use http::{Request, Response, StatusCode};
 use super::body::Body;
 use super::response::status;
 use super::service::{Fallback, ResponseBody};
+use crate::error::Chain;
 use crate::handshake::headers;
 use crate::transport::h2::{H2Incoming, H2Responder};
 
 /// Calls the service. If it fails, the response is 500.
 pub(super) async fn call(fallback: &Fallback, request: Request<Body>) -> Response<ResponseBody> {
     fallback(request).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the service failed");
+        tracing::warn!(error = %Chain(&*error), "the service failed");
         status(StatusCode::INTERNAL_SERVER_ERROR)
     })
 }

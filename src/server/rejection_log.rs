@@ -17,7 +17,7 @@ use http::header::{HOST, HeaderName, ORIGIN, USER_AGENT};
 use http::{StatusCode, request};
 use rustls::AlertDescription;
 
-use crate::error::Error;
+use crate::error::{Chain, Error};
 
 /// Maximum length of a value, in bytes.
 const MAX_VALUE: usize = 256;
@@ -55,10 +55,10 @@ pub(super) fn connection(peer: SocketAddr, error: &Error) {
             %peer,
             closed_by,
             closed = "refused",
-            reason = %error,
+            reason = %Chain(error),
             "connection",
         ),
-        None => tracing::debug!(%peer, %error, "connection failed"),
+        None => tracing::debug!(%peer, error = %Chain(error), "connection failed"),
     }
 }
 

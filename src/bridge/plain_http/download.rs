@@ -44,7 +44,7 @@ struct Download {
 #[non_exhaustive]
 pub enum BridgeBodyError {
     /// The upstream's connection or stream broke.
-    Broken(hyper::Error),
+    Broken(Box<dyn std::error::Error + Send + Sync>),
     /// The upstream reset the stream with `NO_ERROR` before the end of the body.
     Reset,
     /// No byte was received for the route's
@@ -182,7 +182,7 @@ impl Download {
                 BridgeBodyError::Reset
             }
             Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => BridgeBodyError::Broken(error),
+            Poll::Ready(Some(Err(error))) => BridgeBodyError::Broken(error.into()),
             Poll::Pending => {
                 ready!(self.idle.poll(self.idle_timeout, cx));
                 if self.in_flight.progress.has_moved() {
@@ -215,7 +215,7 @@ impl fmt::Display for BridgeBodyError {
 impl std::error::Error for BridgeBodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Broken(error) => Some(error),
+            Self::Broken(error) => Some(&**error),
             Self::Reset | Self::Idle => None,
         }
     }

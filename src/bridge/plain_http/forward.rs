@@ -19,7 +19,7 @@ use crate::bridge::forwarded::{ClientView, Received};
 use crate::bridge::retry::Attempts;
 use crate::bridge::verdict::Verdict;
 use crate::bridge::{Route, Timeouts, Upstream, headers, rejection};
-use crate::error::{Error, Timeout};
+use crate::error::{Chain, Error, Timeout};
 use crate::handshake::{HandshakeError, HandshakeKind, HostPort, Target};
 use crate::server::Peer;
 use crate::transport::Transport;
@@ -195,8 +195,8 @@ pub(super) async fn forward(
             ForwardError::Unsent(error, verdict) => (error, verdict, true),
             ForwardError::Sent(error, verdict) => (error, verdict, false),
         };
-        in_flight.access.blame(Side::Upstream, &error);
-        tracing::warn!(%upstream, %error, "upstream request failed");
+        in_flight.access.blame(Side::Upstream, Chain(&error));
+        tracing::warn!(%upstream, error = %Chain(&error), "upstream request failed");
         let mut response = rejection::from_error(error, request.kind, route.via());
         route.response_headers().apply(response.headers_mut());
         attempts.failed(lease, verdict, may_retry, response)?;

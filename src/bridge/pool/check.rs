@@ -15,7 +15,7 @@ use super::health::Thresholds;
 use super::{Member, Pool};
 use crate::bridge::upstream::Upstream;
 use crate::client::{Client, HttpVersion};
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::handshake::{HandshakeError, HostPort, Target};
 use crate::transport::{dial, h1};
 
@@ -131,7 +131,7 @@ impl Check {
         match timeout(self.timeout, self.run(client, upstream)).await {
             Ok(Ok(passes)) => passes,
             Ok(Err(error)) => {
-                tracing::debug!(%upstream, %error, "check failed");
+                tracing::debug!(%upstream, error = %Chain(&error), "check failed");
                 false
             }
             Err(_) => {

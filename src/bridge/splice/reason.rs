@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::transport::StreamError;
 
 /// Why a WebSocket ended, besides which side ended it.
@@ -23,7 +23,7 @@ impl fmt::Display for EndReason {
             Self::Ended => f.write_str("ended"),
             Self::Unanswered => f.write_str("no response to the Close frame or end of stream"),
             Self::Cut => f.write_str(crate::bridge::access::CUT_BY_DRAIN),
-            Self::Broken(error) => write!(f, "{}", Error::from((**error).clone())),
+            Self::Broken(error) => Chain(&Error::from((**error).clone())).fmt(f),
         }
     }
 }

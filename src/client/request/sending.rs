@@ -16,7 +16,7 @@ use crate::client::fallback_probe;
 use crate::client::origin::{Instead, Origin, Route, Within};
 use crate::client::target_cache::CachedTarget;
 use crate::client::version::HttpVersion;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::frame::Role;
 use crate::handshake::HandshakeError;
 use crate::metrics::{Handshake, Handshaking};
@@ -137,14 +137,14 @@ impl Request {
                 Err(Failure::Final(error))
                     if may_try_key && fallback_probe::may_want_key(&error) =>
                 {
-                    tracing::debug!(%error, "rejected without a key: retrying with one");
+                    tracing::debug!(error = %Chain(&error), "rejected without a key: retrying with one");
                     may_try_key = false;
                     tries_key = true;
                     attempt.key = true;
                     continue;
                 }
                 Err(Failure::Unprocessed(error)) if !fallback_probe::is_http1_required(&error) => {
-                    tracing::debug!(%error, "not processed by the server: retrying");
+                    tracing::debug!(error = %Chain(&error), "not processed by the server: retrying");
                     if !client.is_open() {
                         origin.remove(client.handle());
                     }

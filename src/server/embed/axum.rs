@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::hyper;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 #[cfg(feature = "deflate")]
 use crate::handshake::DeflateConfig;
 use crate::handshake::{AllowedOrigins, extended_connect};
@@ -199,7 +199,7 @@ pub struct DefaultOnFailedUpgrade;
 
 impl OnFailedUpgrade for DefaultOnFailedUpgrade {
     fn call(self, error: Error) {
-        tracing::debug!(%error, "a WebSocket did not open after its response");
+        tracing::debug!(error = %Chain(&error), "a WebSocket did not open after its response");
     }
 }
 

@@ -67,10 +67,12 @@ impl ProxyError {
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(error) => error.fmt(f),
-            Self::Environment { variable, error } => write!(f, "{variable}: {error}"),
-            Self::Connect(error) => write!(f, "cannot connect to {error}"),
-            Self::Tls(error) => write!(f, "TLS handshake failed: {error}"),
+            Self::Url(_) => f.write_str("the proxy setting cannot be used"),
+            Self::Environment { variable, .. } => {
+                write!(f, "the proxy setting in {variable} cannot be used")
+            }
+            Self::Connect(_) => f.write_str("cannot connect to the proxy"),
+            Self::Tls(_) => f.write_str("TLS handshake with the proxy failed"),
             Self::Refused(response) => {
                 write!(f, "CONNECT rejected with {}", response.status())?;
                 if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
@@ -87,7 +89,7 @@ impl fmt::Display for ProxyError {
                 )
             }
             Self::Host => f.write_str("the host name is longer than the 255 bytes of SOCKS5"),
-            Self::Protocol(error) => write!(f, "protocol violation: {error}"),
+            Self::Protocol(_) => f.write_str("protocol violation by the proxy"),
         }
     }
 }
@@ -126,10 +128,9 @@ impl fmt::Display for ProxyUrlError {
 impl std::error::Error for ProxyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // The text already contains the inner error itself.
-            Self::Url(error) | Self::Environment { error, .. } => error.source(),
-            Self::Connect(error) | Self::Tls(error) | Self::Protocol(error) => error.source(),
-            _ => None,
+            Self::Url(error) | Self::Environment { error, .. } => Some(error),
+            Self::Connect(error) | Self::Tls(error) | Self::Protocol(error) => Some(&**error),
+            Self::Refused(_) | Self::Login | Self::Socks(_) | Self::Host => None,
         }
     }
 }

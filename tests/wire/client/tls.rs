@@ -66,6 +66,6 @@ async fn a_client_shows_its_certificate() {
 async fn a_client_without_a_certificate_is_told_so() {
     let (seen, socket) = asked(&Authority::new(), false).await;
     assert_eq!(seen, None);
-    let error = socket.expect_err("no socket").to_string();
+    let error = with_causes(&socket.expect_err("no socket"));
     assert!(error.contains("CertificateRequired"), "{error}");
 }

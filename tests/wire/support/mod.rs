@@ -15,6 +15,17 @@ pub(crate) mod tls;
 
 use std::time::Duration;
 
+/// An error and its causes on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
 /// Long enough for any machine: it only turns a hang into a failure.
 const HANG: Duration = Duration::from_secs(30);
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Requirements;
 use crate::bridge::plain_http::upload::Upload;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::transport::{BoxIo, MAX_HEADER_FIELDS, StreamError, h1};
 
 /// How long after its last response a connection may carry a request that cannot
@@ -47,7 +47,7 @@ impl Http1 {
             .map_err(StreamError::from)?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to an upstream broke");
+                tracing::debug!(error = %Chain(&error), "connection to an upstream broke");
             }
         });
         Ok(Self {

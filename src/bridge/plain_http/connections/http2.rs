@@ -15,7 +15,7 @@ use super::SendFailure;
 use crate::bridge::plain_http::abandoned::ResetLimiter;
 use crate::bridge::plain_http::upload::Upload;
 use crate::bridge::verdict::Verdict;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::transport::h2::Http2Config;
 use crate::transport::h2::header_list::{self, TooLarge};
 use crate::transport::h2::inspected_io::{InspectedIo, Server};
@@ -50,7 +50,7 @@ impl Http2 {
             .map_err(StreamError::from)?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to an upstream broke");
+                tracing::debug!(error = %Chain(&error), "connection to an upstream broke");
             }
         });
         // The first request must respect the server's limits.
