@@ -17,6 +17,7 @@ use crate::handshake::HandshakeError;
 use crate::metrics::Handshake;
 use crate::metrics::SocketEnd;
 use crate::setting::InvalidSetting;
+use crate::transport::dial;
 use crate::transport::h2::error_code;
 use crate::transport::proxy::ProxyError;
 
@@ -257,7 +258,7 @@ impl fmt::Display for Error {
             Self::NoExtendedConnect => {
                 "the server does not support WebSockets over HTTP/2 (RFC 8441)"
             }
-            Self::Connect(_) => "cannot connect",
+            Self::Connect(error) => return cannot_connect(error, f),
             Self::Proxy(_) => "no tunnel through the proxy",
             Self::Tls(_) => "TLS handshake failed",
             Self::Setting(_) => "invalid setting",
@@ -282,6 +283,14 @@ impl fmt::Display for Error {
             Self::Abnormal => "the stream ended without a Close frame (1006)",
             Self::Closed => "the WebSocket or its connection is closed",
         })
+    }
+}
+
+/// Describes a failure to connect by where to, which the cause does not contain.
+fn cannot_connect(error: &io::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match dial::destination(error) {
+        Some(place) => write!(f, "cannot connect to {place}"),
+        None => f.write_str("cannot connect"),
     }
 }
 

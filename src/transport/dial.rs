@@ -69,9 +69,16 @@ impl Unreached {
     }
 }
 
+/// Returns where no connection could be made, such as `example.com:443 (192.0.2.1:443)`, if the
+/// error is of this file.
+pub(crate) fn destination(error: &io::Error) -> Option<&str> {
+    let unreached: &Unreached = error.get_ref()?.downcast_ref()?;
+    Some(&unreached.destination)
+}
+
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.destination, self.error)?;
+        fmt::Display::fmt(&self.error, f)?;
         if is_lack_of_files(&self.error) {
             f.write_str("; raise the limit of open files (ulimit -n)")?;
         }

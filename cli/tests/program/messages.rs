@@ -131,11 +131,11 @@ fn a_server_logs_rejected_certificates() {
     let asks = logged(Server::start(&["--client-ca", &ca]), &|url| {
         connect(url, &["--insecure"]).exited(1);
     });
-    asks.stderr_has("closed_by=server closed=refused reason=\"TLS handshake: ");
+    asks.stderr_has("closed_by=server closed=refused reason=\"TLS handshake failed: ");
     let shows = logged(Server::start(&[]), &|url| {
         connect(url, &["--cacert", &ca]).exited(1);
     });
-    shows.stderr_has("closed_by=client closed=refused reason=\"TLS handshake: ");
+    shows.stderr_has("closed_by=client closed=refused reason=\"TLS handshake failed: ");
 }
 
 fn bench(url: &str, args: &[&str]) -> Ended {

@@ -196,7 +196,7 @@ impl Request {
         };
         tracing::debug!(
             host = attempt.target.host(),
-            error = %rejected,
+            error = %Chain(&rejected),
             "rejected over HTTP/2: trying HTTP/1.1"
         );
         let mut handshaking = self.handshaking();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::transport::dial;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
@@ -71,7 +72,10 @@ impl fmt::Display for ProxyError {
             Self::Environment { variable, .. } => {
                 write!(f, "the proxy setting in {variable} cannot be used")
             }
-            Self::Connect(_) => f.write_str("cannot connect to the proxy"),
+            Self::Connect(error) => match dial::destination(error) {
+                Some(place) => write!(f, "cannot connect to {place}"),
+                None => f.write_str("cannot connect to the proxy"),
+            },
             Self::Tls(_) => f.write_str("TLS handshake with the proxy failed"),
             Self::Refused(response) => {
                 write!(f, "CONNECT rejected with {}", response.status())?;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::tls::Authority;
-use crate::support::{client, h2peer, within};
+use crate::support::{client, h2peer, with_causes, within};
 
 /// The `h2` crate on a plain rustls server, which asks for a certificate of
 /// `authority`, and a client of ours that has one or not. Gives what either
