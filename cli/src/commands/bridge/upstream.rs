@@ -11,7 +11,7 @@ use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
 
 use crate::args::{BridgeArgs, TcpArgs};
-use crate::error::{Failure, Usage};
+use crate::error::{Failure, Usage, with_causes};
 use crate::tls::{ClientContents, ClientFiles};
 
 /// Maximum number of HTTP/2 connections per upstream.
@@ -144,7 +144,7 @@ pub(super) fn bridge_to(
     builder = builder.client(client.build()?);
     Ok(builder
         .build()
-        .map_err(|error| Usage::option("--to", &error))?)
+        .map_err(|error| Usage::option("--to", &with_causes(&error)))?)
 }
 
 fn scheme(url: &str) -> String {
