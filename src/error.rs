@@ -189,8 +189,10 @@ impl Error {
     pub fn is_timeout(&self) -> bool {
         let io = match self {
             Self::Timeout(_) => return true,
-            Self::Connect(error) | Self::Tls(error) | Self::Io(error) => error,
-            Self::Proxy(
+            Self::Connect(error)
+            | Self::Tls(error)
+            | Self::Io(error)
+            | Self::Proxy(
                 ProxyError::Connect(error) | ProxyError::Tls(error) | ProxyError::Protocol(error),
             ) => error,
             _ => return false,

@@ -23,7 +23,7 @@ use pin_project_lite::pin_project;
 use super::pending::{Pending, Settled};
 use super::rejection_log::cut;
 use super::request::WebSocketRequest;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 
 use sealed::Outcome;
 
@@ -113,21 +113,6 @@ fn of_websocket(error: &dyn Any) -> Option<&Error> {
         return boxed.downcast_ref();
     }
     error.downcast_ref()
-}
-
-/// Displays an error with its sources.
-struct Chain<'a>(&'a dyn StdError);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
 }
 
 pin_project! {

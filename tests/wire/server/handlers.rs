@@ -119,7 +119,7 @@ async fn a_handlers_error_is_logged_and_ends_only_its_own_socket() {
             ("/before", Level::WARN, "error=the database is gone"),
             ("/after", Level::WARN, "error=the database is gone"),
             ("/accept", Level::DEBUG, "sec-websocket-accept"),
-            ("/header", Level::DEBUG, "error=header field: "),
+            ("/header", Level::DEBUG, "error=invalid header field: "),
         ] {
             let opened = within(client.connect(server.url(path))).await;
             assert_eq!(opened.is_ok(), path == "/after", "{path}: {opened:?}");
