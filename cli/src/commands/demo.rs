@@ -23,7 +23,7 @@ use super::echo::{add_carrier_header, echo};
 use super::page::Page;
 use super::process;
 use crate::args::DemoArgs;
-use crate::error::Failure;
+use crate::error::{Failure, with_causes};
 use crate::{files, terminal, tls};
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
@@ -231,7 +231,7 @@ async fn sockets(
         if let Err(error) = done.result {
             let failure = outcome
                 .failure
-                .get_or_insert_with(|| (error.to_string(), 0));
+                .get_or_insert_with(|| (with_causes(&*error), 0));
             failure.1 += 1;
         }
     }

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::error::with_causes;
 use futures_util::{SinkExt, StreamExt};
 use h2ws::server::WebSocketRequest;
 use h2ws::{Message, Transport, WebSocket};
@@ -36,7 +37,9 @@ pub(crate) fn echo(
     async move {
         let mut socket = match opening.await {
             Ok(socket) => socket,
-            Err(error) => return tracing::debug!(%error, "the client left before the answer"),
+            Err(error) => {
+                return tracing::debug!(error = %with_causes(&error), "the client left before the answer");
+            }
         };
         tracing::debug!(transport = %socket.transport(), "WebSocket open");
         match poll_fn(|cx| poll_echo(&mut socket, cx)).await {
@@ -45,7 +48,7 @@ pub(crate) fn echo(
                 tracing::debug!(transport = %socket.transport(), code, "WebSocket closed");
             }
             Err(error) => {
-                tracing::debug!(transport = %socket.transport(), %error, "WebSocket failed");
+                tracing::debug!(transport = %socket.transport(), error = %with_causes(&error), "WebSocket failed");
             }
         }
     }
@@ -62,7 +65,7 @@ async fn open(
     if let Some(agreed) = agreed
         && let Err(error) = request.select_subprotocol(&agreed)
     {
-        tracing::warn!(%error, "cannot select the subprotocol");
+        tracing::warn!(error = %with_causes(&error), "cannot select the subprotocol");
     }
     if request.path() == CARRIER {
         accept_with_carrier(request).await

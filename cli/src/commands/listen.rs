@@ -9,7 +9,7 @@ use h2ws::tls::ServerTls;
 
 use super::text::count;
 use crate::args::ListenArgs;
-use crate::error::{Failure, Usage};
+use crate::error::{Failure, Usage, with_causes};
 use crate::tls::ServerFiles;
 use crate::{log, signals, terminal};
 
@@ -70,7 +70,8 @@ fn reload(files: &ServerFiles, tls: &ServerTls) {
             log::notice("certificates reloaded");
         }
         Err(error) => log::notice(format_args!(
-            "certificates not reloaded, the old ones stay in use: {error}"
+            "certificates not reloaded, the old ones stay in use: {}",
+            with_causes(&*error)
         )),
     }
 }

@@ -15,7 +15,7 @@ use http::header::ORIGIN;
 use rustls::client::danger::ServerCertVerifier;
 
 use crate::args::{ConnectionArgs, RequestArgs};
-use crate::error::{Failure, Usage};
+use crate::error::{Failure, Usage, with_causes};
 use crate::tls;
 
 /// How long the program waits for its last frames to be sent before it exits.
@@ -55,7 +55,7 @@ pub(crate) fn connect_error(error: Error, url: &str) -> Failure {
             }
         }
         Error::Tls(io) => match tls::advice(io) {
-            Some(advice) => format!("TLS handshake: {advice}").into(),
+            Some(advice) => format!("TLS handshake failed: {advice}").into(),
             None => error.into(),
         },
         Error::Timeout(h2ws::Timeout::Connect) => match target {
@@ -66,7 +66,8 @@ pub(crate) fn connect_error(error: Error, url: &str) -> Failure {
             None => error.into(),
         },
         Error::Io(_) | Error::GoAway { by_peer: false, .. } | Error::Closed if is_clear => {
-            format!("{error} (if the server uses TLS on this port, try wss:// instead of ws://)")
+            let text = with_causes(&error);
+            format!("{text} (if the server uses TLS on this port, try wss:// instead of ws://)")
                 .into()
         }
         _ => error.into(),

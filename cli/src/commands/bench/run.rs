@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::socket::{Socket, Talk};
 use super::usage::Usage;
 use crate::args::BenchArgs;
-use crate::error::Failure;
+use crate::error::{Failure, with_causes};
 use crate::log;
 
 /// How long to wait for answers after the last message was due.
@@ -216,7 +216,7 @@ impl Group {
             Ok(socket) => self.done.push(socket),
             Err(error) => {
                 self.failed += 1;
-                self.failure.get_or_insert_with(|| error.to_string());
+                self.failure.get_or_insert_with(|| with_causes(&*error));
             }
         }
     }

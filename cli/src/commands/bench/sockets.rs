@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::super::request::connect_error;
 use super::socket::Socket;
 use crate::args::BenchArgs;
-use crate::error::Failure;
+use crate::error::{Failure, with_causes};
 
 /// Maximum number of concurrent Pings or closing handshakes.
 const AT_A_TIME: usize = 1_000;
@@ -87,7 +87,7 @@ pub(super) async fn close(
     while let Some(closed) = closing.next().await {
         if let Err(error) = closed {
             failed += 1;
-            failure.get_or_insert_with(|| error.to_string());
+            failure.get_or_insert_with(|| with_causes(&error));
         }
     }
     (failed, failure)

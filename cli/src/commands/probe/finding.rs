@@ -7,6 +7,7 @@ use h2ws::frame::ProtocolError;
 use h2ws::handshake::HandshakeError;
 use http::StatusCode;
 
+use crate::error::with_causes;
 use crate::tls::invalid_certificate;
 
 /// The party that caused a finding.
@@ -311,7 +312,9 @@ impl fmt::Display for Finding {
             Self::ContentLength => {
                 f.write_str("the 2xx answer to CONNECT has a content-length or transfer-encoding")
             }
-            Self::Handshake(error) => write!(f, "invalid opening handshake: {error}"),
+            Self::Handshake(error) => {
+                write!(f, "invalid opening handshake: {}", with_causes(error))
+            },
             Self::NotOpened(reason) => write!(
                 f,
                 "advertised ENABLE_CONNECT_PROTOCOL but reset the stream with {} instead of answering",
