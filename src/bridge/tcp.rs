@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::access::{AccessRecord, Outcome, Side};
 use super::idle::IdleTimer;
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::frame::{CloseCode, CloseFrame};
 use crate::server::WebSocketRequest;
 use crate::socket::{BinaryStream, WebSocket};
@@ -236,7 +236,7 @@ impl Tunnel {
                 (Outcome::Broken(Side::Upstream), error)
             }
         };
-        access.set_reason(why);
+        access.set_reason(Chain(&why));
         closed
     }
 
