@@ -157,6 +157,14 @@ pub mod tls {
     pub use crate::transport::tls::{Trust, client_config};
 }
 
+/// A listener and its clients in one process: handlers are tested without TCP.
+///
+/// [Testing](guide::testing) has an example.
+#[cfg(feature = "net")]
+pub mod memory {
+    pub use crate::transport::memory::{MemoryConnector, MemoryListener, pair};
+}
+
 /// WebSockets in services on hyper.
 #[cfg(feature = "net")]
 pub mod hyper {

@@ -1,15 +1,19 @@
 //! Configuration of a [`Client`].
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use super::client::Client;
 use super::connector::Connector;
+use super::custom_connector::CustomConnector;
 use super::proxy::Policy;
 use super::settings::Settings;
 use super::version::HttpVersion;
 use crate::error::Error;
-use crate::handshake::DeflateConfig;
+use crate::handshake::{DeflateConfig, Target};
 use crate::metrics::{Metrics, Observer};
 use crate::socket::WebSocketConfig;
 use crate::transport::{TcpConfig, h2::Http2Config, proxy::ProxyError, tls};
@@ -172,10 +176,47 @@ impl ClientBuilder {
         self.policy(Ok(Policy::Direct))
     }
 
+    /// Makes connections with this function instead of TCP and proxies. TLS for `wss` URLs
+    /// remains the client's task, as does everything above.
+    ///
+    /// The last call of this and the methods for proxies takes effect. The function's time
+    /// counts towards the [`connect_timeout`](Self::connect_timeout), and its errors become
+    /// [`Error::Connect`]. It does not get the
+    /// [address](crate::client::RequestBuilder::address) of a request. If it returns a
+    /// `tokio::net::TcpStream`, [`tcp`](Self::tcp) applies to that.
+    ///
+    /// A client over a Unix socket, and for tests [in memory](crate::memory):
+    ///
+    /// ```no_run
+    /// # #[cfg(unix)]
+    /// # async fn example() -> Result<(), h2ws::Error> {
+    /// use h2ws::Client;
+    /// use tokio::net::UnixStream;
+    ///
+    /// let client = Client::builder()
+    ///     .connector(|_| UnixStream::connect("/run/app.sock"))
+    ///     .build()?;
+    /// let socket = client.connect("ws://localhost/chat").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn connector<F, Fut, I>(mut self, connect: F) -> Self
+    where
+        F: Fn(Target) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<I>> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self = self.no_proxy();
+        self.settings.connector = Some(CustomConnector::new(connect));
+        self
+    }
+
     fn policy(mut self, policy: Result<Policy, ProxyError>) -> Self {
         match policy {
             Ok(policy) => {
                 self.settings.proxy = policy;
+                self.settings.connector = None;
                 self.error = None;
             }
             Err(error) => self.error = Some(error.into()),

@@ -8,6 +8,7 @@ mod builder;
 )]
 pub(crate) mod client;
 mod connector;
+mod custom_connector;
 mod dialed;
 mod fallback_probe;
 mod http1_sockets;

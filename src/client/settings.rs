@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::custom_connector::CustomConnector;
 use super::proxy::Policy;
 use super::version::HttpVersion;
 use crate::handshake::DeflateConfig;
@@ -17,6 +18,7 @@ pub(super) struct Settings {
     pub(super) http2: Http2Config,
     pub(super) tcp: TcpConfig,
     pub(super) proxy: Policy,
+    pub(super) connector: Option<CustomConnector>,
     pub(super) socket: WebSocketConfig,
     pub(super) deflate: Option<DeflateConfig>,
     pub(super) version: HttpVersion,
@@ -51,6 +53,7 @@ impl Default for Settings {
             http2: Http2Config::default(),
             tcp: TcpConfig::default(),
             proxy: Policy::default(),
+            connector: None,
             socket: WebSocketConfig::default(),
             deflate: None,
             version: HttpVersion::Auto,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
 
+use super::listener::{BoxListener, Listener, NoListener};
 use super::server::Server;
 use super::settings::Settings;
 use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig};
@@ -186,15 +187,40 @@ impl ServerBuilder {
         Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
 
-    /// Uses a listener that is bound already.
+    /// Uses a listener that is bound already: one of tokio for TCP or Unix sockets, one in
+    /// [memory](crate::memory), or one of your own.
+    ///
+    /// ```no_run
+    /// # #[cfg(unix)]
+    /// # async fn example() -> std::io::Result<()> {
+    /// use h2ws::Server;
+    /// use h2ws::server::WebSocketRequest;
+    ///
+    /// let listener = tokio::net::UnixListener::bind("/run/app.sock")?;
+    /// let server = Server::builder().listener(listener)?;
+    /// server.serve(|request: WebSocketRequest| async { drop(request.accept().await) }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) with an
     /// [`InvalidSetting`](crate::config::InvalidSetting) if a setting is out of range.
-    pub fn listener(self, listener: TcpListener) -> io::Result<Server> {
+    pub fn listener(self, listener: impl Listener) -> io::Result<Server> {
         self.settings.validate()?;
+        let listener = BoxListener::new(listener, self.settings.tcp.clone());
         Ok(Server::new(listener, Arc::new(self.settings)))
+    }
+
+    /// Creates a server without a listener, for connections that the caller accepts:
+    /// [`Serve::connections`](super::Serve::connections).
+    ///
+    /// # Errors
+    ///
+    /// As [`listener`](Self::listener).
+    pub fn unbound(self) -> io::Result<Server> {
+        self.listener(NoListener)
     }
 }
 

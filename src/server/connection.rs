@@ -9,7 +9,6 @@ use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -49,13 +48,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves the connection until it ends, or is closed to free its slot.
-    pub(super) async fn serve(self, tcp: TcpStream) -> Result<(), Error> {
+    pub(super) async fn serve(self, io: BoxIo) -> Result<(), Error> {
         // A clone of its own, because `self` is dropped before the last response has been
         // delivered.
         let slot = self.slot.clone();
         tokio::select! {
             biased;
-            served = self.serve_any(tcp) => served,
+            served = self.serve_any(io) => served,
             () = slot.evicted() => {
                 tracing::debug!("closed an unused connection to make room for another");
                 Ok(())
@@ -63,17 +62,14 @@ impl Connection {
         }
     }
 
-    async fn serve_any(mut self, tcp: TcpStream) -> Result<(), Error> {
-        let io = |error| Error::Io(Arc::new(error));
-        self.settings.tcp.apply(&tcp).map_err(io)?;
-        let tcp: BoxIo = Box::new(tcp);
+    async fn serve_any(mut self, io: BoxIo) -> Result<(), Error> {
         let limit = self.settings.handshake_timeout;
         let tls = self.settings.tls.as_ref().map(ServerTls::current);
         let negotiated = timeout(limit, async {
             let Some(config) = tls else {
-                return prefix::sniff(tcp).await;
+                return prefix::sniff(io).await;
             };
-            let (tls, io) = tls::accept(config, tcp).await?;
+            let (tls, io) = tls::accept(config, io).await?;
             let is_http2 = tls.is_http2();
             self.peer.tls = Some(tls);
             Ok((is_http2, io))

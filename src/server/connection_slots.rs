@@ -7,7 +7,8 @@
 //! is never cut. A client that has reached its own limit is turned away, and its longest
 //! unused connections are evicted so that its next attempt succeeds.
 //!
-//! A client is an IPv4 address or an IPv6 /64 network.
+//! A client is an IPv4 address or an IPv6 /64 network. Peers without an address, such as
+//! those of a Unix socket, are not one client.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -113,7 +114,8 @@ impl ConnectionSlots {
             {
                 let mut state = self.lock();
                 let of_client = state.clients.get(&client).copied().unwrap_or(0);
-                let at_limit = self.per_client.is_some_and(|max| of_client >= max);
+                let at_limit =
+                    !peer.is_unspecified() && self.per_client.is_some_and(|max| of_client >= max);
                 if !at_limit && state.taken.len() < self.max {
                     return Ok(self.enter(&mut state, client));
                 }

@@ -43,8 +43,8 @@ impl Peer {
         }
     }
 
-    /// Address at the other end of the TCP connection: the client's, or that of a proxy
-    /// in front.
+    /// Address at the other end of the connection: the client's, or that of a proxy in
+    /// front. `0.0.0.0:0` if it has none, as over a Unix socket.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr

@@ -13,6 +13,7 @@ use crate::transport::{IoHandle, IoStream};
 
 pub(super) struct Registry {
     state: Mutex<State>,
+    connections: watch::Sender<usize>,
     upgraded: watch::Sender<usize>,
 }
 
@@ -28,6 +29,15 @@ pub(super) struct UpgradedFrom {
     pub(super) connection: Arc<OpenConnection>,
     /// Keeps the connection's slot.
     pub(super) _in_use: InUse,
+}
+
+/// Counts a connection of either version until it is dropped.
+pub(super) struct ConnectionGuard(Arc<Registry>);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.connections.send_modify(|open| *open -= 1);
+    }
 }
 
 /// Registers an HTTP/2 connection until it is dropped.
@@ -60,12 +70,23 @@ impl Registry {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
+            connections: watch::Sender::new(0),
             upgraded: watch::Sender::new(0),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn connection(self: &Arc<Self>) -> ConnectionGuard {
+        self.connections.send_modify(|open| *open += 1);
+        ConnectionGuard(self.clone())
+    }
+
+    /// Number of open connections, except for those that WebSockets took over.
+    pub(super) fn connections(&self) -> usize {
+        *self.connections.borrow()
     }
 
     pub(super) fn http2(self: &Arc<Self>, handle: Arc<ConnectionHandle>) -> Http2Guard {
@@ -112,10 +133,12 @@ impl Registry {
         streams.sum::<u64>() as usize + upgraded.count()
     }
 
-    /// Waits until all upgraded WebSockets have ended.
+    /// Waits until all connections and all upgraded WebSockets have ended.
     pub(super) async fn closed(&self) {
+        // Neither can fail, because `self` holds the senders.
+        let mut connections = self.connections.subscribe();
+        let _ = connections.wait_for(|open| *open == 0).await;
         let mut upgraded = self.upgraded.subscribe();
-        // Cannot fail, because `self` holds the sender.
         let _ = upgraded.wait_for(|open| *open == 0).await;
     }
 }

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::TcpListener;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::accept::{ShutdownReport, accept};
+use super::accept::accept;
 use super::body::Body;
+use super::connections::{Connections, ShutdownReport};
 use super::embed::{ServiceOptions, route};
 use super::erased;
 use super::handler::{HandlerResult, HandlerTask, OnUpgrade};
+use super::listener::BoxListener;
 use super::request::WebSocketRequest;
 use super::service::{BoxError, BoxFuture, Fallback};
 use super::settings::Settings;
@@ -24,7 +25,7 @@ use super::settings::Settings;
 /// A server that runs once this is awaited; see [`Server::serve`](crate::Server::serve).
 #[must_use = "the server runs only while this is awaited"]
 pub struct Serve {
-    listener: TcpListener,
+    listener: BoxListener,
     settings: Arc<Settings>,
     on_upgrade: OnUpgrade,
     fallback: Option<Fallback>,
@@ -33,7 +34,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    pub(super) fn new<H, F>(listener: TcpListener, settings: Arc<Settings>, handler: H) -> Self
+    pub(super) fn new<H, F>(listener: BoxListener, settings: Arc<Settings>, handler: H) -> Self
     where
         H: Fn(WebSocketRequest) -> F + Send + Sync + 'static,
         F: Future<Output: HandlerResult> + Send + 'static,
@@ -59,7 +60,7 @@ impl Serve {
 
     /// Passes all requests to one service, WebSocket requests included.
     pub(super) fn service(
-        listener: TcpListener,
+        listener: BoxListener,
         settings: Arc<Settings>,
         service: Fallback,
         options: ServiceOptions,
@@ -131,6 +132,20 @@ impl Serve {
         self.drain_timeout = timeout;
         self
     }
+
+    /// Serves connections that the caller accepts, instead of those of a listener; see
+    /// [`ServerBuilder::unbound`](super::ServerBuilder::unbound).
+    ///
+    /// If the server has a listener, it is dropped. [`Connections::shutdown`] replaces
+    /// [`with_graceful_shutdown`](Self::with_graceful_shutdown).
+    pub fn connections(self) -> Connections {
+        Connections::new(
+            self.settings,
+            self.on_upgrade,
+            self.fallback,
+            self.drain_timeout,
+        )
+    }
 }
 
 impl IntoFuture for Serve {
@@ -141,14 +156,13 @@ impl IntoFuture for Serve {
         let shutdown = self
             .shutdown
             .unwrap_or_else(|| Box::pin(std::future::pending()));
-        let accept = accept(
-            self.listener,
+        let connections = Connections::new(
             self.settings,
             self.on_upgrade,
             self.fallback,
-            shutdown,
             self.drain_timeout,
         );
+        let accept = accept(self.listener, connections, shutdown);
         Box::pin(async { Ok(accept.await) })
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::TcpListener;
 use tower_service::Service;
 
 use super::body::Body;
 use super::embed::ServiceOptions;
 use super::erased;
 use super::handler::HandlerResult;
+use super::listener::BoxListener;
 use super::request::WebSocketRequest;
 use super::serve::Serve;
 use super::service::BoxError;
@@ -46,12 +46,12 @@ use super::settings::Settings;
 /// ```
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: BoxListener,
     settings: Arc<Settings>,
 }
 
 impl Server {
-    pub(super) fn new(listener: TcpListener, settings: Arc<Settings>) -> Self {
+    pub(super) fn new(listener: BoxListener, settings: Arc<Settings>) -> Self {
         Self { listener, settings }
     }
 
@@ -59,7 +59,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the operating system does not report it.
+    /// If the operating system does not report it, or the server is
+    /// [unbound](super::ServerBuilder::unbound).
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }

@@ -10,6 +10,7 @@ pub(crate) mod h1;
 pub(crate) mod h2;
 mod io;
 pub(crate) mod linger;
+pub(crate) mod memory;
 pub(crate) mod prefix;
 pub(crate) mod proxy;
 mod stats;

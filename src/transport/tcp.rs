@@ -7,11 +7,14 @@
 //! connections that wait for their next request: none of these has a PING of
 //! its own.
 
+use std::any::Any;
 use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+
+use super::{BoxIo, Io};
 
 /// How a TCP connection detects that its peer has vanished (RFC 9293 §3.8.4,
 /// RFC 5482).
@@ -98,6 +101,18 @@ impl TcpConfig {
             tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT");
         }
         Ok(())
+    }
+
+    /// Erases the type of what a connection runs on, and sets it up if it is TCP.
+    pub(crate) fn boxed(&self, io: impl Io + 'static) -> BoxIo {
+        let any: &dyn Any = &io;
+        if let Some(tcp) = any.downcast_ref()
+            && let Err(error) = self.apply(tcp)
+        {
+            // The next read or write reports what is wrong with it.
+            tracing::debug!(%error, "cannot set up a TCP connection");
+        }
+        Box::new(io)
     }
 
     fn keepalive(&self) -> Option<TcpKeepalive> {

@@ -68,7 +68,13 @@ pub(super) fn rewrite(fields: &mut HeaderMap, received: Received<'_>) -> ClientV
     let Parsed { chain, host, proto } = trusted.unwrap_or_default();
     let mut chain: Vec<_> = chain.into_iter().filter(|node| !node.is_empty()).collect();
     // A listener on `[::]` reports IPv4 clients as mapped addresses.
-    chain.push(received.client.to_canonical().to_string());
+    let client = received.client.to_canonical();
+    chain.push(if client.is_unspecified() {
+        // The client has no address, as over a Unix socket.
+        "unknown".to_owned()
+    } else {
+        client.to_string()
+    });
     let own_proto = if received.is_secure { "https" } else { "http" };
     let view = ClientView {
         chain,

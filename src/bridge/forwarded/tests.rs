@@ -98,6 +98,23 @@ fn agree(fields: &[(&'static str, &'static str)], proto: &str, host: &str, chain
 }
 
 #[test]
+fn a_client_without_an_address_is_unknown() {
+    let mut headers = HeaderMap::new();
+    let host = "a".parse().unwrap();
+    let received = Received {
+        client: [0, 0, 0, 0].into(),
+        is_secure: false,
+        host: &host,
+        is_trusted: false,
+        families: Families::default(),
+        removed_prefix: "",
+    };
+    rewrite(&mut headers, received);
+    assert_eq!(headers["forwarded"], "for=unknown;host=\"a\";proto=http");
+    assert_eq!(headers["x-forwarded-for"], "unknown");
+}
+
+#[test]
 fn rfc7239_both_families_agree() {
     let own = ["192.0.2.7"];
     agree(&[], "http", "a:8443", &own);

@@ -139,12 +139,15 @@ impl Counts {
         max_of_route: Option<usize>,
         peer: IpAddr,
     ) -> Result<Permit, LimitExceeded> {
+        // Peers without an address, such as those of a Unix socket, are not one client.
+        let max_of_client = limits.max_sockets_per_client;
+        let max_of_client = max_of_client.filter(|_| !peer.is_unspecified());
         let client = client_of(peer);
         let mut state = self.lock();
         let of_route = state.routes.get(route).copied().unwrap_or(0);
         let of_client = state.clients.get(&client).copied().unwrap_or(0);
         for (limit, open, max) in [
-            (Limit::Client, of_client, limits.max_sockets_per_client),
+            (Limit::Client, of_client, max_of_client),
             (Limit::Route, of_route, max_of_route),
             (Limit::Bridge, state.total, limits.max_sockets),
         ] {
@@ -264,6 +267,13 @@ mod tests {
     fn a_limit_of_zero_rejects_everything() {
         let gate = Gate::new(BridgeLimits::default().max_sockets(0));
         assert_eq!(gate.admit("a", None, A).unwrap_err(), Limit::Bridge);
+    }
+
+    #[test]
+    fn peers_without_an_address_are_not_one_client() {
+        let gate = Gate::new(BridgeLimits::default().max_sockets_per_client(1));
+        let _one = gate.admit("a", None, "0.0.0.0").unwrap();
+        let _two = gate.admit("a", None, "0.0.0.0").unwrap();
     }
 
     #[test]

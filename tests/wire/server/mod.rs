@@ -10,6 +10,7 @@ mod http1;
 mod http1_rejections;
 mod http1_timeouts;
 mod invalid_frames;
+mod listeners;
 mod opening;
 mod plain_http;
 mod tls;

@@ -1,0 +1,357 @@
+//! Any listener, any stream: one table of what carries connections, over both versions.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use h2ws::client::ClientBuilder;
+use h2ws::memory::{self, MemoryConnector, MemoryListener};
+use h2ws::server::{Connections, Listener, ServerBuilder, ShutdownReport, WebSocketRequest};
+use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, Transport};
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::support::client::{echo, http1, http2, listen};
+use crate::support::{server, tasks, tls, until, within};
+
+const NO_ADDRESS: &str = "0.0.0.0:0";
+const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
+
+/// Says where the client is, then echoes; at `/stuck` it never reads.
+async fn handler(request: WebSocketRequest) {
+    let (path, peer) = (request.path().to_owned(), request.peer_addr());
+    let Ok(mut ws) = request.accept().await else {
+        return;
+    };
+    if path == "/stuck" {
+        std::future::pending::<()>().await;
+    }
+    if ws.send(peer.to_string()).await.is_ok() {
+        server::echo_socket(ws, path).await;
+    }
+}
+
+type Stop = Pin<Box<dyn Future<Output = ShutdownReport>>>;
+
+/// A server, how its clients reach it, and what it sees of them.
+struct Carrier {
+    name: &'static str,
+    url: String,
+    peer: Option<&'static str>,
+    connector: Box<dyn Fn(ClientBuilder) -> ClientBuilder>,
+    stop: Stop,
+}
+
+impl Carrier {
+    fn client(&self, version: HttpVersion) -> Client {
+        let builder = match version {
+            HttpVersion::Http2 => http2(),
+            _ => http1(),
+        };
+        (self.connector)(builder).build().unwrap()
+    }
+}
+
+fn serve(listener: impl Listener, grace: Duration) -> Stop {
+    let server = Server::builder().listener(listener).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = server
+        .serve(handler)
+        .drain_timeout(grace)
+        .with_graceful_shutdown(async {
+            let _ = stopped.await;
+        });
+    let done = tokio::spawn(serving.into_future());
+    Box::pin(async move {
+        stop.send(()).unwrap();
+        done.await.unwrap().unwrap()
+    })
+}
+
+fn in_memory(connector: MemoryConnector) -> Box<dyn Fn(ClientBuilder) -> ClientBuilder> {
+    Box::new(move |builder| {
+        let connector = connector.clone();
+        builder.connector(move |_| connector.connect())
+    })
+}
+
+async fn tcp(grace: Duration) -> Carrier {
+    let (listener, addr) = listen().await;
+    Carrier {
+        name: "TCP",
+        url: format!("ws://{addr}"),
+        peer: None,
+        connector: Box::new(|builder| builder),
+        stop: serve(listener, grace),
+    }
+}
+
+#[cfg(unix)]
+fn unix(grace: Duration) -> Carrier {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("h2ws-{}-{number}.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_file(&path);
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let stop = serve(listener, grace);
+    let bound = path.clone();
+    Carrier {
+        name: "a Unix socket",
+        url: "ws://localhost".to_owned(),
+        peer: Some(NO_ADDRESS),
+        connector: Box::new(move |builder| {
+            let path = path.clone();
+            builder.connector(move |_| tokio::net::UnixStream::connect(path.clone()))
+        }),
+        stop: Box::pin(async move {
+            let report = stop.await;
+            std::fs::remove_file(bound).unwrap();
+            report
+        }),
+    }
+}
+
+fn memory(grace: Duration) -> Carrier {
+    let (listener, connector) = memory::pair();
+    Carrier {
+        name: "memory",
+        url: "ws://app.example".to_owned(),
+        peer: Some(NO_ADDRESS),
+        connector: in_memory(connector),
+        stop: serve(listener, grace),
+    }
+}
+
+/// Fails before each connection: by a fault of one connection, or by a lack.
+struct Failing {
+    inner: MemoryListener,
+    failures: usize,
+}
+
+impl Listener for Failing {
+    type Io = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+        self.failures += 1;
+        match self.failures % 3 {
+            1 => Err(io::ErrorKind::ConnectionAborted.into()),
+            2 => Err(io::ErrorKind::OutOfMemory.into()),
+            _ => Listener::accept(&mut self.inner).await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Listener::local_addr(&self.inner)
+    }
+}
+
+fn failing(grace: Duration) -> Carrier {
+    let (inner, connector) = memory::pair();
+    let listener = Failing { inner, failures: 0 };
+    Carrier {
+        name: "a listener that fails now and then",
+        url: "ws://app.example".to_owned(),
+        peer: Some(NO_ADDRESS),
+        connector: in_memory(connector),
+        stop: serve(listener, grace),
+    }
+}
+
+fn unbound(builder: ServerBuilder, grace: Duration) -> Connections {
+    let server = builder.unbound().unwrap();
+    assert!(server.local_addr().is_err());
+    server.serve(handler).drain_timeout(grace).connections()
+}
+
+fn own_accept_loop(grace: Duration) -> Carrier {
+    let connections = unbound(Server::builder(), grace);
+    let stopping = connections.clone();
+    Carrier {
+        name: "serve_connection",
+        url: "ws://app.example".to_owned(),
+        peer: Some("192.0.2.1:1234"),
+        connector: Box::new(move |builder| {
+            let connections = connections.clone();
+            builder.connector(move |_| {
+                let (near, far) = duplex(1024);
+                let peer = "192.0.2.1:1234".parse().unwrap();
+                tokio::spawn(connections.serve_connection(far, peer));
+                std::future::ready(Ok(near))
+            })
+        }),
+        stop: Box::pin(async move { stopping.shutdown().await }),
+    }
+}
+
+async fn carriers(grace: Duration) -> Vec<Carrier> {
+    vec![
+        tcp(grace).await,
+        #[cfg(unix)]
+        unix(grace),
+        memory(grace),
+        failing(grace),
+        own_accept_loop(grace),
+    ]
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn every_carrier_serves_both_versions_and_drains() {
+    for carrier in carriers(LONG).await {
+        let mut open = Vec::new();
+        for version in VERSIONS {
+            let name = carrier.name;
+            let client = carrier.client(version);
+            for _ in 0..2 {
+                let mut ws = within(client.connect(&carrier.url)).await.unwrap();
+                let is_http2 = matches!(ws.transport(), Transport::Http2 { .. });
+                assert_eq!(is_http2, version == HttpVersion::Http2, "{name}");
+                let peer = within(ws.next()).await.unwrap().unwrap();
+                if let Some(expected) = carrier.peer {
+                    assert_eq!(peer, Message::text(expected), "{name}");
+                }
+                echo(&mut ws, "over any stream").await;
+                open.push((client.clone(), ws));
+            }
+            assert!(client.connections().len() <= 1, "{name}: shared");
+        }
+        let closing = async {
+            for (_, ws) in &mut open {
+                assert!(within(ws.next()).await.is_none(), "{}", carrier.name);
+                assert_eq!(ws.close_code(), Some(CloseCode::AWAY), "{}", carrier.name);
+            }
+        };
+        let (report, ()) = tokio::join!(within(carrier.stop), closing);
+        assert_eq!(report, ShutdownReport::default(), "{}", carrier.name);
+        for (client, _) in &open {
+            let again = within(client.connect(&carrier.url)).await;
+            assert!(again.is_err(), "{}: after the drain", carrier.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_cuts_what_is_left() {
+    for version in VERSIONS {
+        for carrier in carriers(Duration::from_millis(50)).await {
+            let client = carrier.client(version);
+            let url = format!("{}/stuck", carrier.url);
+            let mut ws = within(client.connect(&url)).await.unwrap();
+            let report = within(carrier.stop).await;
+            assert_eq!(report.sockets_cut, 1, "{}", carrier.name);
+            let is_http2 = version == HttpVersion::Http2;
+            assert_eq!(report.connections_cut, usize::from(is_http2));
+            let error = within(ws.next()).await.unwrap().unwrap_err();
+            assert!(error.is_abnormal_closure(), "{}: {error}", carrier.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_and_alpn_over_any_stream() {
+    let (of_server, of_client) = tls::pair();
+    let (listener, connector) = memory::pair();
+    let builder = Server::builder().tls(of_server.clone());
+    let server = builder.listener(listener).unwrap();
+    tokio::spawn(server.serve(handler).into_future());
+    let connections = unbound(Server::builder().tls(of_server), LONG);
+    let client = || Client::builder().tls(of_client.clone());
+    let clients = [
+        client().connector(move |_| connector.connect()),
+        client().connector(move |target| {
+            assert_eq!((target.host(), target.port()), ("localhost", 443));
+            let (near, far) = duplex(1024);
+            let peer = NO_ADDRESS.parse().unwrap();
+            tokio::spawn(connections.serve_connection(far, peer));
+            std::future::ready(Ok(near))
+        }),
+    ];
+    for client in clients {
+        let client = client.build().unwrap();
+        let mut ws = within(client.connect("wss://localhost/")).await.unwrap();
+        assert!(matches!(ws.transport(), Transport::Http2 { .. }));
+        let peer = within(ws.next()).await.unwrap().unwrap();
+        assert_eq!(peer, Message::text(NO_ADDRESS));
+        echo(&mut ws, "encrypted").await;
+    }
+}
+
+#[tokio::test]
+async fn peers_without_an_address_are_not_one_client() {
+    let (listener, connector) = memory::pair();
+    let builder = Server::builder().max_connections_per_client(1);
+    let server = builder.clone().listener(listener).unwrap();
+    tokio::spawn(server.serve(handler).into_future());
+    let mut open = Vec::new();
+    for version in [VERSIONS, VERSIONS].concat() {
+        let connector = connector.clone();
+        let client = match version {
+            HttpVersion::Http2 => http2(),
+            _ => http1(),
+        };
+        let client = client.connector(move |_| connector.connect());
+        let client = client.build().unwrap();
+        open.push(within(client.connect("ws://app.example")).await.unwrap());
+    }
+    let peer = "192.0.2.1:1".parse().unwrap();
+    let _one = connector.connect_from(peer).await.unwrap();
+    let mut beyond = connector.connect_from(peer).await.unwrap();
+    assert_eq!(within(beyond.read(&mut [0])).await.unwrap(), 0);
+
+    let connections = unbound(builder, LONG);
+    let (_near, far) = duplex(64);
+    let first = tokio::spawn(connections.serve_connection(far, peer));
+    tokio::task::yield_now().await;
+    let error = within(connections.serve_connection(duplex(64).1, peer)).await;
+    let Err(Error::Io(error)) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    first.abort();
+}
+
+#[tokio::test]
+async fn dropping_what_serves_a_connection_ends_it() {
+    let connections = unbound(Server::builder(), LONG);
+    let idle = tasks();
+    let (near, far) = duplex(1024);
+    let near = std::sync::Mutex::new(Some(near));
+    let client = http2().connector(move |_| {
+        let near = near.lock().unwrap().take();
+        std::future::ready(near.ok_or(io::ErrorKind::ConnectionRefused.into()))
+    });
+    let client = client.build().unwrap();
+    let serving = connections.serve_connection(far, NO_ADDRESS.parse().unwrap());
+    let serving = tokio::spawn(serving);
+    let mut ws = within(client.connect("ws://app.example")).await.unwrap();
+    within(ws.next()).await.unwrap().unwrap();
+    serving.abort();
+    let error = within(ws.next()).await.unwrap().unwrap_err();
+    assert!(error.is_abnormal_closure(), "{error}");
+    let error = within(client.connect("ws://app.example")).await.err();
+    assert!(matches!(error, Some(Error::Connect(_))), "{error:?}");
+    drop((ws, client));
+    until(|| tasks() <= idle).await;
+    let report = within(connections.shutdown()).await;
+    assert_eq!(report, ShutdownReport::default());
+}
+
+#[tokio::test]
+async fn the_connector_and_proxies_replace_each_other() {
+    let refuse = |_| std::future::ready(Err::<DuplexStream, _>(io::ErrorKind::NotFound.into()));
+    let proxy = "http://proxy.example:3128";
+    let client = http1().proxy(proxy).connector(refuse).build().unwrap();
+    assert_eq!(client.proxy_for("ws://app.example").unwrap(), None);
+    let error = client.connect("ws://app.example").await.err();
+    assert!(matches!(error, Some(Error::Connect(_))), "{error:?}");
+    let client = http1().connector(refuse).no_proxy().build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    assert!(client.dial(url).await.is_ok());
+}
