@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::accept_errors::AcceptErrors;
 use super::connection_slots::{ConnectionSlot, ConnectionSlots, TooMany};
-use super::connections::Connections;
+use super::connections::{Connections, ShutdownReport};
 use super::listener::BoxListener;
 use super::rejection_log;
 use crate::transport::BoxIo;

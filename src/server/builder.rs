@@ -136,7 +136,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Maximum number of TCP connections at a time. Default 10,000.
+    /// Maximum number of connections at a time. Default 10,000.
     ///
     /// When the limit is reached, the server ends those connections that have been
     /// without a WebSocket or a request for longest (by GOAWAY over HTTP/2, then by
@@ -149,10 +149,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Maximum number of TCP connections per client at a time. Default: no limit.
+    /// Maximum number of connections per client at a time. Default: no limit.
     ///
     /// A client is an IPv4 address or an IPv6 /64 network, which is what one subscriber
-    /// has. Further connections are closed at once, and unused connections of the same
+    /// has; peers without an address, such as those of a Unix socket, are not limited. Further connections are closed at once, and unused connections of the same
     /// client are ended so that its next attempt succeeds. There is no limit by default
     /// because behind a load balancer all clients share its address. If clients connect
     /// directly, a few hundred suffice for many people behind one address.

@@ -1,6 +1,6 @@
 //! Limits the number of a server's connections.
 //!
-//! A TCP connection holds a slot from its acceptance to its end. When all slots are taken,
+//! A connection holds a slot from its acceptance to its end. When all slots are taken,
 //! the server evicts the connection that has been unused for longest: one that has been
 //! without a WebSocket, a request or a response in progress for at least a second. So idle
 //! connections never keep others out, however many a client opens, and a connection in use

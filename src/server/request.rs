@@ -178,7 +178,7 @@ impl WebSocketRequest {
         self.parts().version
     }
 
-    /// Address at the other end of the TCP connection.
+    /// Address at the other end of the connection; `0.0.0.0:0` if it has none.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.0.peer.addr

@@ -224,7 +224,12 @@ async fn every_carrier_serves_both_versions_and_drains() {
         let closing = async {
             for (_, ws) in &mut open {
                 assert!(within(ws.next()).await.is_none(), "{}", carrier.name);
-                assert_eq!(ws.close_code(), Some(CloseCode::AWAY), "{}", carrier.name);
+                assert_eq!(
+                    ws.close_code(),
+                    Some(CloseCode::GOING_AWAY),
+                    "{}",
+                    carrier.name
+                );
             }
         };
         let (report, ()) = tokio::join!(within(carrier.stop), closing);
