@@ -1,7 +1,6 @@
-//! Who is let in: the handler is the hook. It sees the whole request, client
-//! certificate included, may look elsewhere for as long as it needs (within
-//! `ServerBuilder::handler_timeout`), and accepts or refuses. Certificates are
-//! read again on SIGHUP.
+//! Access control in the handler: it sees the whole request, including the client's certificate,
+//! may query other services first (within `ServerBuilder::handler_timeout`), and accepts or
+//! rejects. Certificates are reloaded on SIGHUP.
 //!
 //! ```sh
 //! for who in server me; do
@@ -18,11 +17,10 @@
 use std::fs;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use h2ws::Server;
 use h2ws::server::WebSocketRequest;
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, ServerTls};
-use h2ws::{Message, Server};
-use http::{Response, StatusCode, header};
+use h2ws::http::{Response, StatusCode, header};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -48,37 +46,29 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Lets in whom it knows.
-async fn admit(request: WebSocketRequest) {
+/// Accepts requests of known users.
+async fn admit(request: WebSocketRequest) -> Result<(), Failure> {
     let Some(user) = user(&request).await else {
-        let refusal = Response::builder()
+        let response = Response::builder()
             .status(StatusCode::UNAUTHORIZED)
             .header(header::WWW_AUTHENTICATE, "Bearer realm=\"echo\"")
             .body(Bytes::from_static(
                 b"a client certificate or a token, please\n",
-            ));
-        return match refusal {
-            Ok(refusal) => request.reject_with(refusal),
-            Err(_) => request.reject(StatusCode::UNAUTHORIZED),
-        };
+            ))?;
+        request.reject_with(response);
+        return Ok(());
     };
-    let Ok(mut socket) = request.accept().await else {
-        return;
-    };
-    println!("{user} is in, over {}", socket.transport());
-    let greeting = Message::text(format!("hello, {user}"));
-    if socket.feed(greeting).await.is_err() {
-        return;
+    let mut socket = request.accept().await?;
+    println!("{user}, over {}", socket.transport());
+    socket.feed(format!("hello, {user}")).await?;
+    while let Some(message) = socket.recv().await {
+        socket.feed(message?).await?;
     }
-    while let Some(Ok(message)) = socket.next().await {
-        if socket.feed(message).await.is_err() {
-            return;
-        }
-    }
+    Ok(())
 }
 
-/// Who asks. That a certificate leads to the authority was checked already; a
-/// token, or the session in a cookie, is looked up where such things are kept.
+/// Returns the user. The TLS handshake has already verified the certificate; a token, or the
+/// session in a cookie, has to be looked up.
 async fn user(request: &WebSocketRequest) -> Option<String> {
     let certificates = request.tls()?.client_certificates();
     if let Some(certificate) = certificates.first() {
@@ -95,7 +85,7 @@ async fn user(request: &WebSocketRequest) -> Option<String> {
     look_up(token).await
 }
 
-/// A query to a database, say.
+/// Stands for a query to a database.
 async fn look_up(token: &str) -> Option<String> {
     (token == "sesame").then(|| "bearer of the token".to_owned())
 }

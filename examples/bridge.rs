@@ -1,21 +1,23 @@
-//! HTTP/2 in front of a server that knows RFC 6455 alone: its sockets and its
-//! pages, with a line for each socket at its end.
+//! A reverse proxy with a rule of its own: HTTP/2 in front of a server that supports only
+//! RFC 6455, open to requests with the right token, with a line for each WebSocket at its end.
 //!
-//! `cargo run --example bridge -- ws://127.0.0.1:9000`, with any WebSocket
-//! server there, then `h2ws connect --http2 ws://127.0.0.1:8080/`.
-//! `h2ws bridge` is a program of this kind, with TLS, routes and figures.
+//! Run `cargo run --example bridge -- ws://127.0.0.1:9000`, with any WebSocket server there, then
+//! `h2ws connect --http2 'ws://127.0.0.1:8080/?token=sesame'`. `h2ws bridge` is a program of this
+//! kind, with TLS, routes and metrics.
 
 use std::sync::Arc;
 
 use h2ws::Server;
 use h2ws::bridge::{AccessRecord, Bridge, BridgeObserver};
+use h2ws::http::StatusCode;
+use h2ws::server::WebSocketRequest;
 
-struct Lines;
+struct AccessLog;
 
-impl BridgeObserver for Lines {
+impl BridgeObserver for AccessLog {
     fn on_websocket_end(&self, access: &AccessRecord) {
         let how = access.closed().map_or("", |closed| closed.how());
-        let upstream = access.upstream().unwrap_or("nobody");
+        let upstream = access.upstream().unwrap_or("no upstream");
         let (up, down) = (access.bytes_up(), access.bytes_down());
         println!(
             "{} to {upstream}: {how}, {up} bytes up, {down} down, {:?}",
@@ -28,21 +30,36 @@ impl BridgeObserver for Lines {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let upstream = std::env::args().nth(1);
-    let upstream = upstream.ok_or("which server? such as ws://127.0.0.1:9000")?;
+    let upstream = upstream.ok_or("expected an upstream such as ws://127.0.0.1:9000")?;
     let bridge = Bridge::to(&upstream).build()?;
-    bridge.observe(Arc::new(Lines));
+    bridge.observe(Arc::new(AccessLog));
+    let forward = bridge.handler();
     let server = Server::builder().bind("127.0.0.1:8080").await?;
     println!("listening on ws://{}", server.local_addr()?);
-    let drained = server
-        .serve(bridge.handler())
+    let report = server
+        .serve(move |request: WebSocketRequest| {
+            let forward = forward.clone();
+            async move {
+                if !is_allowed(&request) {
+                    return request.reject(StatusCode::FORBIDDEN);
+                }
+                forward(request).await;
+            }
+        })
         .fallback(bridge.service())
         .with_graceful_shutdown(async {
             // Without signals there is nothing to wait for.
             let _ = tokio::signal::ctrl_c().await;
         })
         .await?;
-    // The last lines of sockets that ended with the drain.
+    // Waits for the access lines of WebSockets that ended with the shutdown.
     bridge.idle().await;
-    println!("{drained:?}");
+    println!("{report:?}");
     Ok(())
+}
+
+/// The rule. It sees the whole request, and could also wait for a database.
+fn is_allowed(request: &WebSocketRequest) -> bool {
+    let query = request.query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "token=sesame")
 }

@@ -1,74 +1,72 @@
-//! A room: what one says, all hear. Each message is framed once, however many
-//! hear it, and who does not keep up is closed (1013) and holds up nobody.
+//! A chat room: every message is sent to everybody. Each is framed once, however many receive it,
+//! and a client that does not keep up is closed (1013) and delays nobody.
 //!
-//! `cargo run --example chat`, then in two terminals
-//! `h2ws connect --http2 'ws://127.0.0.1:8080/?ann'`, and as somebody else.
+//! Run `cargo run --example chat`, then in two terminals
+//! `h2ws connect --http2 'ws://127.0.0.1:8080/?ann'`, each with another name.
 
-use futures_util::StreamExt;
-use h2ws::Server;
 use h2ws::broadcast::{Broadcast, LagPolicy};
 use h2ws::frame::PreparedMessage;
 use h2ws::server::WebSocketRequest;
 use h2ws::socket::WebSocketWriter;
+use h2ws::{Error, Server};
 use tokio::sync::mpsc;
 
 /// What happens in the room.
 enum Event {
-    Came(String, WebSocketWriter),
+    Joined(String, WebSocketWriter),
     Said(String, String),
-    Went(String),
+    Left(String),
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let server = Server::builder().bind("127.0.0.1:8080").await?;
     println!("listening on ws://{}", server.local_addr()?);
-    // Bounded: who talks waits for the room, and the room for nobody.
+    // Bounded: a client that sends waits for the room, and the room waits for no client.
     let (room, events) = mpsc::channel(64);
-    tokio::spawn(tell_all(events));
+    tokio::spawn(run_room(events));
     server
-        .serve(move |request: WebSocketRequest| visit(request, room.clone()))
+        .serve(move |request: WebSocketRequest| join(request, room.clone()))
         .await?;
     Ok(())
 }
 
-/// The room: the only task that writes to the sockets.
-async fn tell_all(mut events: mpsc::Receiver<Event>) {
-    let mut present = Broadcast::new(LagPolicy::Close);
+/// Runs the room: the only task that writes to the WebSockets.
+async fn run_room(mut events: mpsc::Receiver<Event>) {
+    let mut members = Broadcast::new(LagPolicy::Close);
     while let Some(event) = events.recv().await {
         let news = match event {
-            Event::Came(name, writer) => {
-                present.join(writer);
-                format!("{name} is here, with {} others", present.len() - 1)
+            Event::Joined(name, writer) => {
+                members.join(writer);
+                format!("{name} joined {} others", members.len() - 1)
             }
             Event::Said(name, text) => format!("{name}: {text}"),
-            // The socket that has ended leaves the group with this message.
-            Event::Went(name) => format!("{name} has gone"),
+            // The WebSocket that has ended leaves the group with this message.
+            Event::Left(name) => format!("{name} left"),
         };
-        // Fails for control frames that are too long alone.
+        // Only control frames can be too long.
         if let Ok(message) = PreparedMessage::new(news) {
-            present.send(&message).await;
+            members.send(&message).await;
         }
     }
 }
 
-async fn visit(request: WebSocketRequest, room: mpsc::Sender<Event>) {
+async fn join(request: WebSocketRequest, room: mpsc::Sender<Event>) -> Result<(), Error> {
     let name = request.query().unwrap_or("somebody").to_owned();
-    let Ok(socket) = request.accept().await else {
-        return;
-    };
-    let (mut reader, writer) = socket.split();
-    if room.send(Event::Came(name.clone(), writer)).await.is_err() {
-        return;
-    }
-    while let Some(Ok(message)) = reader.next().await {
-        if let Some(text) = message.as_text() {
-            let said = Event::Said(name.clone(), text.to_owned());
-            if room.send(said).await.is_err() {
-                return;
+    let (mut reader, writer) = request.accept().await?.split();
+    // The room runs as long as the program.
+    let _ = room.send(Event::Joined(name.clone(), writer)).await;
+    let ended = loop {
+        match reader.recv().await {
+            Some(Ok(message)) => {
+                if let Some(text) = message.as_text() {
+                    let _ = room.send(Event::Said(name.clone(), text.to_owned())).await;
+                }
             }
+            Some(Err(error)) => break Err(error),
+            None => break Ok(()),
         }
-    }
-    // The room ends with the program.
-    let _ = room.send(Event::Went(name)).await;
+    };
+    let _ = room.send(Event::Left(name)).await;
+    ended
 }

@@ -1,5 +1,5 @@
-//! Messages compressed with permessage-deflate (RFC 7692): a server that takes it up, a client
-//! that offers it, and what that saves.
+//! Messages compressed with permessage-deflate (RFC 7692): a server that accepts it, a client
+//! that offers it, and the bytes that it saves.
 //!
 //! ```text
 //! cargo run --example compression
@@ -7,7 +7,6 @@
 
 use std::error::Error;
 
-use futures_util::StreamExt;
 use h2ws::handshake::DeflateConfig;
 use h2ws::server::WebSocketRequest;
 use h2ws::{Client, HttpVersion, Message, Server};
@@ -29,13 +28,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let message = Message::text(r#"{"user":"ada","online":true},"#.repeat(100));
         for _ in 0..10 {
             socket.send(message.clone()).await?;
-            let echoed = socket.next().await.ok_or("closed early")??;
+            let echoed = socket.recv().await.ok_or("closed early")??;
             assert_eq!(echoed, message);
         }
         let sent: u64 = client.connections().iter().map(|c| c.bytes_sent).sum();
         let how = match socket.deflate() {
             Some(_) => "compressed",
-            None => "as they are",
+            None => "uncompressed",
         };
         let size = message.len();
         println!("10 messages of {size} bytes, {how}: {sent} bytes sent");
@@ -44,13 +43,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn echo(upgrade: WebSocketRequest) {
-    let Ok(mut socket) = upgrade.accept().await else {
-        return;
-    };
-    while let Some(Ok(message)) = socket.next().await {
-        if socket.send(message).await.is_err() {
-            break;
-        }
+async fn echo(request: WebSocketRequest) -> Result<(), h2ws::Error> {
+    let mut socket = request.accept().await?;
+    while let Some(message) = socket.recv().await {
+        socket.send(message?).await?;
     }
+    Ok(())
 }

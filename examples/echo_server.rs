@@ -1,14 +1,14 @@
-//! A server that echoes, over HTTP/2 and HTTP/1.1 on one port, until Ctrl-C.
+//! An echo server with routing, over HTTP/2 and HTTP/1.1 on one port, until Ctrl-C.
 //!
-//! `cargo run --example echo_server`, then
-//! `h2ws connect --http2 ws://127.0.0.1:8080/`.
+//! Run `cargo run --example echo_server`, then
+//! `h2ws connect --http2 ws://127.0.0.1:8080/echo`.
 
-use futures_util::StreamExt;
+use h2ws::http::StatusCode;
 use h2ws::server::WebSocketRequest;
-use h2ws::{Server, WebSocket};
+use h2ws::{CloseCode, Error, Server};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> std::io::Result<()> {
     let server = Server::builder().bind("127.0.0.1:8080").await?;
     println!("listening on ws://{}", server.local_addr()?);
     let interrupted = async {
@@ -16,29 +16,37 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let _ = tokio::signal::ctrl_c().await;
     };
     server
-        .serve(|request: WebSocketRequest| async move {
-            match request.accept().await {
-                Ok(mut socket) => match echo(&mut socket).await {
-                    Ok(()) => println!("{}: closed", socket.transport()),
-                    Err(error) => println!("{}: {error}", socket.transport()),
-                },
-                Err(error) => println!("not opened: {error}"),
-            }
-        })
+        .serve(route)
         .with_graceful_shutdown(interrupted)
         .await?;
     Ok(())
 }
 
-async fn echo(socket: &mut WebSocket) -> Result<(), h2ws::Error> {
-    println!("{}: open", socket.transport());
-    while let Some(message) = socket.next().await {
-        let message = message?;
-        if message.is_text() || message.is_binary() {
-            // Fed, not sent: it leaves when there is nothing more to read, and
-            // the answers to a burst share frames of HTTP/2.
-            socket.feed(message).await?;
+/// Handles one WebSocket request. The server logs the error, if it returns one.
+async fn route(request: WebSocketRequest) -> Result<(), Error> {
+    match request.path() {
+        "/echo" => echo(request).await,
+        "/transport" => transport(request).await,
+        _ => {
+            request.reject(StatusCode::NOT_FOUND);
+            Ok(())
         }
     }
+}
+
+async fn echo(request: WebSocketRequest) -> Result<(), Error> {
+    let mut socket = request.accept().await?;
+    while let Some(message) = socket.recv().await {
+        // Fed rather than sent: it leaves when there is nothing more to read, so that the answers
+        // to a burst of messages share frames of HTTP/2.
+        socket.feed(message?).await?;
+    }
     Ok(())
+}
+
+/// Sends a description of what carries the WebSocket, and closes.
+async fn transport(request: WebSocketRequest) -> Result<(), Error> {
+    let mut socket = request.accept().await?;
+    socket.send(socket.transport().to_string()).await?;
+    socket.close(CloseCode::NORMAL).await
 }

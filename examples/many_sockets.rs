@@ -1,11 +1,10 @@
-//! A thousand sockets over one TCP connection, told by the connection's own
-//! figures. Client and server in one process, without TLS.
+//! A thousand WebSockets over one TCP connection, as the connection's own counters show. Client
+//! and server are in one process, without TLS.
 //!
 //! `cargo run --release --example many_sockets`
 
-use futures_util::StreamExt;
 use h2ws::server::WebSocketRequest;
-use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server};
+use h2ws::{Client, CloseCode, Error, HttpVersion, Server};
 use tokio::task::JoinSet;
 
 #[tokio::main]
@@ -25,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     for connection in client.connections() {
         println!(
-            "connection {}: {} sockets, {} DATA frames out, {} in",
+            "connection {}: {} WebSockets, {} DATA frames out, {} in",
             connection.connection,
             connection.streams_opened,
             connection.data_frames_sent,
@@ -37,20 +36,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn converse(client: Client, url: String, n: u32) -> Result<(), Error> {
     let mut socket = client.connect(&url).await?;
-    let message = Message::text(format!("I am number {n}"));
-    socket.send(message.clone()).await?;
-    let answer = socket.next().await.ok_or(Error::Closed)??;
-    assert_eq!(answer, message);
+    let message = format!("I am number {n}");
+    socket.send(&message).await?;
+    let answer = socket.recv().await.ok_or(Error::Closed)??;
+    assert_eq!(answer.as_text(), Some(message.as_str()));
     socket.close(CloseCode::NORMAL).await
 }
 
-async fn echo(request: WebSocketRequest) {
-    let Ok(mut socket) = request.accept().await else {
-        return;
-    };
-    while let Some(Ok(message)) = socket.next().await {
-        if socket.feed(message).await.is_err() {
-            return;
-        }
+async fn echo(request: WebSocketRequest) -> Result<(), Error> {
+    let mut socket = request.accept().await?;
+    while let Some(message) = socket.recv().await {
+        socket.feed(message?).await?;
     }
+    Ok(())
 }

@@ -1,9 +1,9 @@
-//! Pages and sockets on one port: ordinary requests go to a service, as any
-//! `tower` service over `http` types is one; an axum `Router` too.
+//! Pages and WebSockets on one port: plain HTTP requests go to a `tower` service over the types
+//! of `http`, such as an axum `Router`.
 //!
-//! Browsers put a socket on HTTP/2 only where the page came over that very
-//! connection, so serving both is what gives them RFC 8441. They also want
-//! TLS for it: see `ServerBuilder::tls`, or run `h2ws serve`.
+//! Browsers put a WebSocket on HTTP/2 only if the page came over the same connection, so serving
+//! both is what makes them use RFC 8441. They also require TLS for HTTP/2: see
+//! `ServerBuilder::tls`, or run `h2ws serve`.
 //!
 //! `cargo run --example with_fallback`, then open <http://127.0.0.1:8080/>.
 
@@ -12,12 +12,12 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use h2ws::server::{Body, WebSocketRequest};
-use h2ws::{CloseCode, Message, Server};
-use http::{Request, Response, StatusCode};
+use h2ws::http::{HeaderValue, Request, Response, StatusCode};
+use h2ws::{CloseCode, Error, Server};
 use tower_service::Service;
 
 const PAGE: &str = "<!doctype html><title>h2ws</title><p id=p>…</p><script>
-new WebSocket(location.origin.replace('http', 'ws') + '/carrier')
+new WebSocket(location.origin.replace('http', 'ws') + '/transport')
   .onmessage = message => p.textContent = message.data
 </script>";
 
@@ -25,26 +25,22 @@ new WebSocket(location.origin.replace('http', 'ws') + '/carrier')
 async fn main() -> std::io::Result<()> {
     let server = Server::builder().bind("127.0.0.1:8080").await?;
     println!("open http://{}/", server.local_addr()?);
-    server.serve(tell).fallback(Page).await?;
+    server.serve(transport).fallback(Page).await?;
     Ok(())
 }
 
-/// Sockets: tells what carries them.
-async fn tell(request: WebSocketRequest) {
-    if request.path() != "/carrier" {
-        return request.reject(StatusCode::NOT_FOUND);
+/// Answers WebSocket requests: sends a description of what carries the WebSocket.
+async fn transport(request: WebSocketRequest) -> Result<(), Error> {
+    if request.path() != "/transport" {
+        request.reject(StatusCode::NOT_FOUND);
+        return Ok(());
     }
-    let Ok(mut socket) = request.accept().await else {
-        return;
-    };
-    let carrier = socket.transport().to_string();
-    if socket.send(Message::text(carrier)).await.is_ok() {
-        // A client that does not answer the Close frame is cut.
-        let _ = socket.close(CloseCode::NORMAL).await;
-    }
+    let mut socket = request.accept().await?;
+    socket.send(socket.transport().to_string()).await?;
+    socket.close(CloseCode::NORMAL).await
 }
 
-/// Everything else.
+/// Answers plain HTTP requests.
 #[derive(Clone)]
 struct Page;
 
@@ -61,7 +57,7 @@ impl Service<Request<Body>> for Page {
         let mut response = Response::new(String::new());
         if request.uri().path() == "/" {
             *response.body_mut() = PAGE.to_owned();
-            let html = http::HeaderValue::from_static("text/html; charset=utf-8");
+            let html = HeaderValue::from_static("text/html; charset=utf-8");
             response.headers_mut().insert("content-type", html);
         } else {
             *response.status_mut() = StatusCode::NOT_FOUND;

@@ -10,9 +10,8 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::{Html, Response};
 use axum::routing::{any, get};
-use futures_util::StreamExt;
 use h2ws::axum::WebSocketUpgrade;
-use h2ws::{Message, WebSocket};
+use h2ws::WebSocket;
 use serde::Deserialize;
 use tokio::sync::broadcast;
 
@@ -63,13 +62,13 @@ async fn talk(socket: WebSocket, name: String, room: broadcast::Sender<String>) 
     let hear = async {
         // A guest that falls 64 messages behind leaves.
         while let Ok(text) = heard.recv().await {
-            if writer.send(Message::text(text)).await.is_err() {
+            if writer.send(text).await.is_err() {
                 break;
             }
         }
     };
     let speak = async {
-        while let Some(Ok(message)) = reader.next().await {
+        while let Some(Ok(message)) = reader.recv().await {
             if let Some(text) = message.as_text() {
                 say(format!("{name}: {text}"));
             }
