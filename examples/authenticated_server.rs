@@ -18,9 +18,9 @@ use std::fs;
 
 use bytes::Bytes;
 use h2ws::Server;
+use h2ws::http::{Response, StatusCode, header};
 use h2ws::server::WebSocketRequest;
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, ServerTls};
-use h2ws::http::{Response, StatusCode, header};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

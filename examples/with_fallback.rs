@@ -11,8 +11,8 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use h2ws::server::{Body, WebSocketRequest};
 use h2ws::http::{HeaderValue, Request, Response, StatusCode};
+use h2ws::server::{Body, WebSocketRequest};
 use h2ws::{CloseCode, Error, Server};
 use tower_service::Service;
 

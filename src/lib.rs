@@ -1,98 +1,97 @@
-//! WebSockets over HTTP/2 (RFC 8441), with the HTTP/1.1 Upgrade (RFC 6455) as
-//! the fallback.
+//! WebSockets over HTTP/2 (RFC 8441), with the HTTP/1.1 Upgrade (RFC 6455) as the fallback.
 //!
-//! [`Client`] opens sockets and keeps the connections that they share.
-//! [`Server`] takes sockets over both versions of HTTP, and ordinary requests,
-//! on one port. Either gives a [`WebSocket`], a `Stream` and `Sink` of
-//! [`Message`]s; [`WebSocket::transport`] tells what carries it.
+//! A [`Client`] opens WebSockets and keeps the connections that they share. A [`Server`] accepts
+//! WebSockets over both versions of HTTP on one port, beside plain HTTP requests. Both return a
+//! [`WebSocket`], which behaves the same whatever carries it.
 //!
 #![cfg_attr(feature = "net", doc = "```")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
-//! use futures_util::{SinkExt, StreamExt};
 //! use h2ws::server::WebSocketRequest;
-//! use h2ws::{Client, CloseCode, HttpVersion, Message, Server};
+//! use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = Server::builder().bind("127.0.0.1:0").await?;
 //! let url = format!("ws://{}/", server.local_addr()?);
-//! tokio::spawn(server.serve(|request: WebSocketRequest| async move {
-//!     let Ok(mut socket) = request.accept().await else { return };
-//!     while let Some(Ok(message)) = socket.next().await {
-//!         if socket.feed(message).await.is_err() {
-//!             break;
-//!         }
+//! let echo = |request: WebSocketRequest| async move {
+//!     let mut socket = request.accept().await?;
+//!     while let Some(message) = socket.recv().await {
+//!         socket.feed(message?).await?;
 //!     }
-//! }).into_future());
+//!     Ok::<_, Error>(())
+//! };
+//! tokio::spawn(server.serve(echo).into_future());
 //!
-//! // Without TLS there is no ALPN, so HTTP/2 is asked for; with `wss` it is
-//! // found out.
+//! // Without TLS there is no ALPN, so HTTP/2 has to be asked for. For a wss:// URL it is used
+//! // whenever the server supports it.
 //! let client = Client::builder().version(HttpVersion::Http2).build()?;
 //! let mut one = client.connect(&url).await?;
 //! let mut other = client.connect(&url).await?;
 //! assert_eq!(client.connections().len(), 1);
 //!
-//! one.send(Message::text("hello")).await?;
-//! assert_eq!(one.next().await.transpose()?, Some(Message::text("hello")));
+//! one.send("hello").await?;
+//! assert_eq!(one.recv().await.transpose()?, Some(Message::text("hello")));
 //! one.close(CloseCode::NORMAL).await?;
 //! other.close(None).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! `send`, `feed` and `next` are those of `futures-util`, which has the first
-//! two with its feature `sink`.
+//! # Layout
 //!
-//! # Rooms
+//! - [`Client`] and [`client`]: opening WebSockets.
+//! - [`Server`] and [`server`]: accepting them. [`hyper`] and, with the feature `axum`, `axum`
+//!   accept them in services of those crates.
+//! - [`WebSocket`] and [`socket`]: sending and receiving, split halves, and byte streams for
+//!   protocols with their own framing. [`broadcast`] sends one message to many WebSockets.
+//! - [`bridge`]: a reverse proxy for WebSockets and the HTTP requests of their pages.
+//! - [`WebSocketConfig`], [`Http2Config`], [`Limits`] and [`config`]: limits and timeouts. The
+//!   defaults are meant for the open internet.
+//! - [`tls`], [`proxy`] and [`metrics`]: TLS configurations, errors of forward proxies, and
+//!   metrics hooks. Spans and events go to the crate `tracing`.
+//! - [`frame`] and [`handshake`]: the protocols without I/O. They are all that is left without
+//!   the feature `net`.
 //!
-//! - [`Client`], [`client::ClientBuilder`], [`client::RequestBuilder`]: opening.
-//! - [`Server`], [`server::ServerBuilder`], [`WebSocketRequest`], [`server::Serve`]: being opened to.
-//! - [`bridge::Bridge`], [`bridge::Routes`], [`bridge::Route`], [`bridge::Upstream`]: sockets taken on to
-//!   servers behind.
-//! - [`WebSocket`], its halves [`socket::WebSocketReader`] and [`socket::WebSocketWriter`], and
-//!   [`RawStream`] for a framing of your own.
-//! - [`metrics`]: figures for whoever runs it; spans and events go to `tracing`.
-//! - [`Limits`], [`WebSocketConfig`], [`Http2Config`]: what peers may do. The defaults
-//!   are for the open internet; ARCHITECTURE.md adds them up.
-//! - [`frame`] and [`handshake`]: the protocols without I/O, which is what is
-//!   left without the features `client` and `server`.
+//! [`http`] and [`rustls`] are public dependencies and re-exported, so that their versions match.
 //!
 //! # Errors
 //!
-//! A socket whose closing handshake was done ends its stream of messages with
-//! `None`. Whatever else ends it is an [`Error`], and
-//! [`Error::is_abnormal_closure`] tells those that RFC 6455 calls 1006. Which
-//! are worth another attempt is said at [`Error`].
+//! A WebSocket that ends by the closing handshake is not an error: [`WebSocket::recv`] returns
+//! `None`, and [`WebSocket::close_code`] returns the peer's code. Every other end is an [`Error`].
+//! [`Error::is_retryable`] reports whether to reconnect. An error's `Display` never contains its
+//! cause, which is in `source`: print the whole chain.
 //!
 //! # Cancel safety
 //!
-//! Receiving is cancel safe. A dropped future of `send` has sent its message
-//! or has not, never a part. A dropped future of [`Client::connect`] cancels
-//! its own stream and disturbs no other.
+//! Receiving is cancel safe. A future of [`WebSocket::send`] that is dropped may or may not have
+//! sent its message, but never a part of it. A future of [`Client::connect`] that is dropped
+//! cancels its own stream and affects no other.
 //!
-//! # For those who know others
+//! # Differences from tungstenite and axum
 //!
-//! - There is no `Message::Close`. [`WebSocket::close`] sends a Close frame and
-//!   waits for the peer's; a peer that closes ends the stream of messages with
-//!   `None`, and [`WebSocket::close_code`] tells its code. A socket that is
-//!   dropped instead has not said goodbye, but
-//!   [what it sent arrives](WebSocket#what-becomes-of-what-was-sent).
-//! - Pings are answered for whoever reads the socket. Halves are those of
-//!   [`WebSocket::split`], the reader first; a lock around the socket is not needed.
-//! - [`Client::connect`] takes a URL; header fields and subprotocols are added
-//!   to [`Client::request`]. It is not a connection: sockets share those that
-//!   the client keeps, so make one client, as of an HTTP client.
-//! - A handler gets the request and answers it, so there is no `on_upgrade`,
-//!   and no subprotocol but the one that it [agrees to](WebSocketRequest::select_subprotocol).
-//!   An axum `Router` goes to [`server::Serve::fallback`]; the sockets' paths are for
-//!   the handler to tell apart.
-//! - [`Server`] and [`Client`] are without compression, origins that are
-//!   checked, and keep-alive by WebSocket Pings, until asked for.
+//! - There is no `Message::Close`. [`WebSocket::close`] sends a Close frame and waits for the
+//!   peer's. When the peer closes, [`WebSocket::recv`] returns `None`, and
+//!   [`WebSocket::close_frame`] returns its Close frame. A WebSocket that is dropped is closed
+//!   abnormally (1006), but
+//!   [what was sent still arrives](WebSocket#what-becomes-of-what-was-sent).
+//! - Pings are answered while the WebSocket is read. Pings and Pongs are not received as messages
+//!   unless [`WebSocketConfig::control_messages`] is set.
+//! - [`WebSocket::split`] returns the reader first, and needs no lock around the WebSocket.
+//! - [`Client::connect`] takes a URL; header fields and subprotocols are added to
+//!   [`Client::request`]. A client is not one connection: it pools connections, so create one per
+//!   program.
+//! - A handler of [`Server::serve`] receives the request and accepts or rejects it, so there is no
+//!   `on_upgrade`. No subprotocol is agreed on unless the handler
+//!   [selects it](server::WebSocketRequest::select_subprotocol). To route WebSockets by an axum
+//!   `Router`, use [`Server::serve_service`].
+//! - Compression, the check of origins and keep-alive Pings are off by default.
 //!
 //! # Features
 //!
-//! `client`, `server`, `bridge` and `deflate` (all by default), and the
-//! cryptography behind rustls: `ring` (by default) or `aws-lc-rs`.
+//! - `net` (default): client, server and bridge, and everything else that does I/O.
+//! - `deflate` (default): permessage-deflate (RFC 7692).
+//! - `ring` (default) or `aws-lc-rs`: the cryptography of rustls.
+//! - `axum`: an extractor for axum.
 #![cfg_attr(
     not(feature = "net"),
     allow(
@@ -181,6 +180,10 @@ pub mod axum {
         UpgradeRejection, WebSocketUpgrade,
     };
 }
+
+pub use ::http;
+#[cfg(feature = "net")]
+pub use ::rustls;
 
 #[cfg(feature = "net")]
 pub use self::client::{client::Client, version::HttpVersion};

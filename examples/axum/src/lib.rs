@@ -10,8 +10,8 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::response::{Html, Response};
 use axum::routing::{any, get};
-use h2ws::axum::WebSocketUpgrade;
 use h2ws::WebSocket;
+use h2ws::axum::WebSocketUpgrade;
 use serde::Deserialize;
 use tokio::sync::broadcast;
 
