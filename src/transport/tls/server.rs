@@ -74,8 +74,7 @@ pub fn server_config(
 /// };
 /// let tls = ServerTls::new(config()?);
 /// let server = Server::builder().tls(tls.clone());
-/// // Later, such as on a signal; if the new files are invalid, the old stay in
-/// use.
+/// // Later, such as on a signal. If the new files are invalid, the old ones stay in use.
 /// match config() {
 ///     Ok(config) => tls.replace(config),
 ///     Err(error) => eprintln!("certificates not reloaded: {error}"),
