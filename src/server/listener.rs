@@ -10,9 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::transport::memory::MemoryListener;
-#[cfg(unix)]
-use crate::transport::memory::NO_ADDRESS;
+use crate::transport::memory::{MemoryListener, NO_ADDRESS};
 use crate::transport::{BoxIo, TcpConfig};
 
 /// A source of connections, for [`ServerBuilder::listener`](super::ServerBuilder::listener).
@@ -108,7 +106,7 @@ impl Listener for MemoryListener {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(crate::transport::memory::NO_ADDRESS)
+        Ok(NO_ADDRESS)
     }
 }
 

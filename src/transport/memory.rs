@@ -1,7 +1,7 @@
 //! Connections within one process, for tests that need no socket of the operating system.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -13,10 +13,26 @@ const BUFFER: usize = 64 * 1024;
 const BACKLOG: usize = 128;
 
 /// The address of a peer without one, such as that of a Unix socket.
-pub(crate) const NO_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+pub(crate) const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Creates a listener, and the connector of its clients.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use h2ws::server::WebSocketRequest;
+/// use h2ws::{Client, Server, memory};
+///
+/// let (listener, connector) = memory::pair();
+/// let server = Server::builder().listener(listener)?;
+/// let accept = |request: WebSocketRequest| async { drop(request.accept().await) };
+/// tokio::spawn(server.serve(accept).into_future());
+///
+/// let client = Client::builder().connector(move |_| connector.connect()).build()?;
+/// let socket = client.connect("ws://app.example/").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn pair() -> (MemoryListener, MemoryConnector) {
     let (sender, receiver) = mpsc::channel(BACKLOG);

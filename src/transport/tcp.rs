@@ -172,6 +172,16 @@ mod tests {
         assert!(!SockRef::from(&far).keepalive().unwrap());
     }
 
+    #[tokio::test]
+    async fn connections_of_any_type_are_boxed_and_those_of_tcp_set_up() {
+        let (near, _far) = pair().await;
+        let same = SockRef::from(&near).try_clone().unwrap();
+        assert!(!same.keepalive().unwrap());
+        let _tcp = TcpConfig::default().boxed(near);
+        assert!(same.keepalive().unwrap());
+        let _other = TcpConfig::default().boxed(tokio::io::duplex(1).0);
+    }
+
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn each_setting_reaches_the_operating_system() {

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -92,6 +91,8 @@ async fn tcp(grace: Duration) -> Carrier {
 
 #[cfg(unix)]
 fn unix(grace: Duration) -> Carrier {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("h2ws-{}-{number}.sock", std::process::id());
