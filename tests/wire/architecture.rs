@@ -48,24 +48,6 @@ const BELOW_SOCKET: &[&str] = &[
     "socket",
 ];
 
-/// Siblings that are one object graph: each holds or is held by the others.
-const ONE_THING: [&[&str]; 4] = [
-    &["connect", "facts", "observe", "tls"],
-    &["builder", "connector"],
-    &["close", "error", "header"],
-    &[
-        "accept",
-        "connection",
-        "embed",
-        "http_service",
-        "pending",
-        "registry",
-        "request",
-        "serve",
-        "truncated_body",
-    ],
-];
-
 /// What protocol logic without I/O may not touch.
 const OUTSIDE: [&str; 9] = [
     "tokio",
@@ -262,9 +244,7 @@ fn no_siblings_import_from_each_other() {
                     .into_iter()
                     .filter(|other| reached(other, &imports).contains(name))
                     .collect();
-                let one_thing =
-                    |known: &&[&str]| circle.iter().all(|name| known.contains(&name.as_str()));
-                if !circle.is_empty() && !ONE_THING.iter().any(one_thing) {
+                if !circle.is_empty() {
                     circles.insert(format!("{}: {}", dir.display(), circle.join(", ")));
                 }
             }
