@@ -1,35 +1,35 @@
-//! Memory for short payloads and frames, cut from blocks.
+//! Allocates short payloads and frames from blocks.
 //!
-//! A server that answers a thousand sockets in one turn makes thousands of
-//! short buffers before it frees the first. An allocator's caches for a size
-//! hold a handful, and behind them each buffer costs more than its message.
+//! A server that answers a thousand WebSockets in one turn allocates thousands of short buffers
+//! before it frees the first. That exceeds the per-size caches of allocators, and beyond those each
+//! allocation costs more than the message.
 
 use std::cell::Cell;
 
 use bytes::BytesMut;
 
-/// Bytes of a block: what a short buffer that is kept for long keeps with it.
+/// Size of a block in bytes. A short buffer keeps its whole block allocated.
 const BLOCK: usize = 4 * 1024;
 
-/// Buffers of up to this many bytes are cut from a block.
+/// Maximum size in bytes of a buffer that is allocated from a block.
 pub(crate) const SHORT: usize = 256;
 
 thread_local! {
-    /// What is left of this thread's block.
+    /// The rest of this thread's block.
     static REST: Cell<Option<BytesMut>> = const { Cell::new(None) };
 }
 
-/// What begins at a multiple of this is quick to mask.
+/// Alignment in bytes at which masking is fast.
 const ALIGN: usize = 16;
 
-/// An empty buffer with room for `len` bytes.
+/// Returns an empty buffer with room for `len` bytes.
 #[inline]
 pub(crate) fn buffer(len: usize) -> BytesMut {
     if len > SHORT {
         return BytesMut::with_capacity(len);
     }
     let len = len.next_multiple_of(ALIGN);
-    // A thread that is ending has no block any more.
+    // A thread that is ending no longer has a block.
     REST.try_with(|rest| cut(rest, len))
         .unwrap_or_else(|_| BytesMut::with_capacity(len))
 }
@@ -55,7 +55,7 @@ mod tests {
             assert_eq!((buffer.len(), buffer.capacity()), (0, 64));
             buffer.extend_from_slice(&[n as u8; 60]);
             if n % 2 == 0 {
-                // Beyond its room: it moves, and its neighbour stays.
+                // More than its room, so it is reallocated without touching its neighbour.
                 buffer.extend_from_slice(&[n as u8; 60]);
             }
         }

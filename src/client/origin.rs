@@ -320,5 +320,5 @@ impl Probe {
 fn fell_back(connector: &Connector) {
     let version = Some(http::Version::HTTP_2);
     let observer = &connector.settings.observer;
-    observer.tell(|m| m.handshake(Role::Client, version, Handshake::Fallback));
+    observer.report(|m| m.handshake(Role::Client, version, Handshake::Fallback));
 }

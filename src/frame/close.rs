@@ -9,7 +9,7 @@ use super::error::{ProtocolError, SendError};
 use super::header::MAX_CONTROL;
 use super::text::Text;
 
-/// What a Close frame says when it is not empty.
+/// The code and reason of a Close frame that is not empty.
 ///
 /// ```
 /// use h2ws::{CloseCode, CloseFrame};
@@ -18,15 +18,16 @@ use super::text::Text;
 /// assert_eq!(frame.to_string(), "1001: restarting");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CloseFrame {
-    /// Why the connection ends.
+    /// The close code.
     pub code: CloseCode,
-    /// The same for a log; at most 123 bytes, often empty.
+    /// A description for logs; at most 123 bytes, often empty.
     pub reason: Text,
 }
 
 impl CloseFrame {
-    /// A code with a reason of at most 123 bytes.
+    /// Creates a Close frame with a reason of at most 123 bytes.
     pub fn new(code: CloseCode, reason: impl Into<Text>) -> Self {
         Self {
             code,
@@ -34,7 +35,7 @@ impl CloseFrame {
         }
     }
 
-    /// Reads the payload of a Close frame; an empty one says nothing.
+    /// Parses the payload of a Close frame; `None` if it is empty.
     pub(super) fn parse(mut payload: Bytes) -> Result<Option<Self>, ProtocolError> {
         if payload.is_empty() {
             return Ok(None);
@@ -67,7 +68,7 @@ impl CloseFrame {
     }
 }
 
-/// For `close`, which takes a frame, a code alone, or `None`.
+/// For `close`, which takes a frame, a code or `None`.
 impl From<CloseCode> for Option<CloseFrame> {
     fn from(code: CloseCode) -> Self {
         Some(CloseFrame::from(code))
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_fits_a_control_frame() {
+    fn a_reason_fits_into_a_control_frame() {
         let reason = |len| CloseFrame::new(CloseCode::NORMAL, "x".repeat(len));
         assert_eq!(reason(123).check(), Ok(()));
         assert_eq!(reason(123).payload().len(), MAX_CONTROL);

@@ -11,29 +11,26 @@ use super::error::SendError;
 use super::header::{Header, MAX_CONTROL, OpCode};
 use super::{Message, Role};
 
-/// The windows that compressors have, from 9 bits to 15 (RFC 7692 §7.1.2).
+/// The window sizes of compressors, from 9 to 15 bits (RFC 7692 §7.1.2).
 const WINDOWS: std::ops::RangeInclusive<u8> = 9..=15;
 
-/// A message for many sockets: checked, framed and compressed once, its bytes shared by all.
+/// A message for many WebSockets, which is checked, framed and compressed once. Clones share it.
 ///
-/// A server sends the frame as it is: a short one is copied into the socket's outgoing buffer,
-/// where it is packed with others; of one of 16 KiB and more only the beginning is copied. A client
-/// has to mask with a fresh key each time (RFC 6455 §5.3), so there only the payload is shared.
+/// A server sends the frame unchanged: a short one is copied into the WebSocket's outgoing buffer,
+/// where it is packed with others; of one of 16 KiB or more only the header is copied. A client has
+/// to mask with a fresh key each time (RFC 6455 §5.3), so it shares only the payload.
 ///
-/// Sockets with permessage-deflate (RFC 7692) get it compressed, if it is as long as their
-/// [`threshold`](super::Deflate::threshold) and shrinks. It is compressed without regard to what
-/// any socket said before, so that one result fits all with a window as large; there are seven
-/// sizes of windows at most, and to a short message all are the same. The first socket that needs
-/// a result waits for it, and its [`level`](super::Deflate::level) decides. What the socket says
-/// next refers to nothing before this message: where such messages and others take turns, the
-/// others shrink less.
-///
-/// Clones share it and cost nothing.
+/// WebSockets with permessage-deflate (RFC 7692) are sent it compressed, if it is at least as long
+/// as their [`threshold`](super::Deflate::threshold) and becomes shorter. It is compressed without
+/// reference to earlier messages, so that one result fits all WebSockets with the same window size,
+/// of which there are at most seven. The first WebSocket that needs a result computes it, with its
+/// own [`level`](super::Deflate::level). Later messages on the WebSocket cannot refer to messages
+/// before this one, so they compress less well if the two kinds alternate.
 #[derive(Clone)]
 pub struct PreparedMessage {
     plain: Form,
-    /// For each of the [`WINDOWS`], as far as it was asked for; `None` in it where the message
-    /// does not shrink.
+    /// The compressed form for each of the [`WINDOWS`], once it was needed; `None` if the message
+    /// does not become shorter.
     deflated: Arc<[OnceLock<Option<Form>>; 7]>,
 }
 
@@ -54,7 +51,7 @@ impl Form {
             rsv1,
             ..Frame::whole(opcode, payload)
         };
-        // A server asks for no key.
+        // A server does not mask.
         frame.write(Role::Server, &mut || [0; 4], &mut bytes);
         Self {
             opcode,
@@ -108,7 +105,7 @@ impl PreparedMessage {
         self.plain.opcode
     }
 
-    /// The form for a socket that compresses so, if it does.
+    /// Returns the form for a WebSocket with this compressor, if it has one.
     pub(super) fn form(&self, compressor: Option<&mut Compressor>) -> &Form {
         let compressed = compressor.and_then(|compressor| {
             let form = self.deflated(compressor)?;
@@ -134,13 +131,13 @@ impl PreparedMessage {
         .as_ref()
     }
 
-    /// Bytes of payload.
+    /// Returns the length of the payload in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.plain.frame.len() - self.plain.header_len
     }
 
-    /// Whether there is no payload.
+    /// Returns whether the payload is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -157,7 +154,7 @@ impl Eq for PreparedMessage {}
 
 impl fmt::Debug for PreparedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared")
+        f.debug_struct("PreparedMessage")
             .field("opcode", &self.plain.opcode)
             .field("len", &self.len())
             .finish_non_exhaustive()
@@ -175,7 +172,7 @@ mod tests {
     }
 
     proptest! {
-        /// Prepared or not: the same bytes, from either end; never in fragments.
+        /// A prepared message has the same bytes as any other, but is never fragmented.
         #[test]
         fn is_sent_as_any_message(
             len in prop_oneof![0..300usize, 16_000..17_000usize, 65_000..66_000usize],
@@ -332,8 +329,8 @@ mod deflate_tests {
         }
     }
 
-    /// What one socket was sent alone must not be referred to over the head of
-    /// what all were sent: the distances would be others.
+    /// A message must not refer to earlier ones across a prepared message, because the distances
+    /// would be wrong.
     #[test]
     fn the_windows_stay_in_step() {
         let mut server =
@@ -355,8 +352,8 @@ mod deflate_tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(50))]
 
-        /// In any order, with any window, from either end: the peer reads the
-        /// same, and so does another implementation.
+        /// In any order, with any window and in either role, the peer reads the same, and so does
+        /// another implementation.
         #[test]
         fn is_read_among_other_messages(
             order in prop::collection::vec((any::<bool>(), 0..4usize), 1..12),

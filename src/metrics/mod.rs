@@ -1,5 +1,4 @@
-//! Figures for whoever runs clients and servers: [`Metrics`] and what it is
-//! told.
+//! Metrics hooks: [`Metrics`] and the types of its events.
 
 mod observer;
 
@@ -11,29 +10,25 @@ pub(crate) use self::observer::REPORT;
 pub(crate) use self::observer::{Handshaking, Observed, Observer, OpenConnection, SocketMeter};
 use crate::frame::{CloseCode, Role};
 
-/// Is told what connections, handshakes and sockets do, to be counted:
-/// implement what matters for the metrics system at hand, and give it to
-/// [`ClientBuilder::metrics`](crate::client::ClientBuilder::metrics) and
-/// [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics).
+/// Receives the events of connections, handshakes and WebSockets, for a metrics system.
 ///
-/// It is a trait rather than one of the crates for metrics so that it goes
-/// with any of them, and costs nobody a dependency.
+/// Implement the methods of interest, and pass the implementation to
+/// [`ClientBuilder::metrics`](crate::client::ClientBuilder::metrics) and
+/// [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics). It is a trait so that it works
+/// with any metrics crate and adds no dependency.
 ///
 /// # When
 ///
-/// Openings, ends and handshakes are told as they happen. Messages and bytes
-/// are added up for each socket and told at its end and, while it is in use,
-/// about once a second; the same for an HTTP/2 connection's frames, at its end
-/// and each time that the timers of
-/// [`keep_alive_interval`](crate::Http2Config::keep_alive_interval) and the
-/// idle timeout ring. So no message of one socket waits for another's count,
-/// and the sums are behind by what was said in the last moment.
+/// Openings, ends and handshakes are reported as they happen. Messages and bytes are summed up per
+/// WebSocket and reported at its end and, while it is in use, about once per second. The frames of
+/// an HTTP/2 connection are reported at its end and whenever the timers of
+/// [`keep_alive_interval`](crate::Http2Config::keep_alive_interval) and the idle timeout fire. So
+/// counting costs a message next to nothing, and totals lag behind by about a second.
 ///
 /// # Rules
 ///
-/// Methods are called from the tasks that move bytes: they should add to an
-/// atomic or two and return. They may be called from several threads at a
-/// time.
+/// Methods are called from the tasks that move bytes, and possibly from several threads at a time:
+/// they should update an atomic or two and return.
 ///
 /// # Example
 ///
@@ -56,63 +51,61 @@ use crate::frame::{CloseCode, Role};
 /// # let _ = server;
 /// ```
 pub trait Metrics: Send + Sync + 'static {
-    /// A connection is established, with TLS where there is any, and its
-    /// version is known.
+    /// Called when a connection is established, including TLS, and its version is known.
     fn connection_opened(&self, on: &ConnectionInfo) {
         let _ = on;
     }
 
-    /// A connection is over; its last [traffic](Self::connection_traffic) was
-    /// told before.
+    /// Called when a connection has ended, after its last
+    /// [traffic](Self::connection_traffic).
     fn connection_closed(&self, on: &ConnectionInfo, end: ConnectionEnd) {
         let _ = (on, end);
     }
 
-    /// What an HTTP/2 connection carried since this was called last for it.
+    /// Called with the traffic of an HTTP/2 connection since the last call for it.
     fn connection_traffic(&self, on: &ConnectionInfo, traffic: &ConnectionTraffic) {
         let _ = (on, traffic);
     }
 
-    /// The peer of an HTTP/2 connection answered a PING (RFC 9113 §6.7) after
-    /// this time. PINGs are sent to silent peers, and to those that are sent
-    /// very many short frames.
+    /// Called when the peer of an HTTP/2 connection has answered a PING (RFC 9113 §6.7), with the
+    /// round-trip time. PINGs are sent to silent peers, and to peers that are sent very many short
+    /// frames.
     fn round_trip(&self, on: &ConnectionInfo, time: Duration) {
         let _ = (on, time);
     }
 
-    /// An opening handshake was answered, or given up. `version` is the one
-    /// that it was made in; `None` where it did not come to that.
+    /// Called when an opening handshake was answered or abandoned. `version` is the version of HTTP
+    /// that was used; `None` if there was no connection.
     fn handshake(&self, role: Role, version: Option<Version>, result: Handshake) {
         let _ = (role, version, result);
     }
 
-    /// A socket is open, as messages or as bytes.
+    /// Called when a WebSocket or raw stream is open.
     fn socket_opened(&self, on: &ConnectionInfo) {
         let _ = on;
     }
 
-    /// A socket is over for the application; its last
-    /// [traffic](Self::socket_traffic) was told before.
+    /// Called when a WebSocket has ended for the application, after its last
+    /// [traffic](Self::socket_traffic).
     fn socket_closed(&self, on: &ConnectionInfo, end: SocketEnd) {
         let _ = (on, end);
     }
 
-    /// What a socket carried since this was called last for it.
+    /// Called with the traffic of a WebSocket since the last call for it.
     fn socket_traffic(&self, on: &ConnectionInfo, traffic: &SocketTraffic) {
         let _ = (on, traffic);
     }
 }
 
-/// A connection, or the one that a socket is on.
+/// A connection, or the connection of a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Tells the connections of this process apart, as in
-    /// [`Transport`](crate::Transport).
+    /// Identifies the connection within this process, as in [`Transport`](crate::Transport).
     pub id: u64,
-    /// Which end this process is.
+    /// The role of this process.
     pub role: Role,
-    /// `HTTP/2.0`, or `HTTP/1.1` with at most one socket.
+    /// `HTTP/2.0`, or `HTTP/1.1`, which carries at most one WebSocket.
     pub version: Version,
 }
 
@@ -120,58 +113,56 @@ pub struct ConnectionInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionEnd {
-    /// In order: idle, drained, or closed by the peer between two frames.
+    /// Orderly: idle, drained, or closed by the peer between two frames.
     Clean,
-    /// By GOAWAY with an error code (RFC 9113 §6.8).
+    /// With GOAWAY and an error code (RFC 9113 §6.8).
     GoAway {
         /// The HTTP/2 error code (RFC 9113 §7).
         code: u32,
         /// Whether the peer sent it.
         by_peer: bool,
     },
-    /// The peer gave no sign of life.
+    /// The peer did not answer a keep-alive PING.
     Timeout,
-    /// TCP or TLS failed, or the peer broke the protocol of HTTP.
+    /// TCP or TLS failed, or the peer violated HTTP.
     Broken,
-    /// This process let go of it: a drain whose grace was over, or the end of
-    /// the runtime.
+    /// This process closed it: the drain timed out, or the runtime ended.
     Cut,
 }
 
-/// What came of an opening handshake.
+/// The result of an opening handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Handshake {
-    /// There is a socket.
+    /// The WebSocket is open.
     Accepted,
     /// The server answered with this status.
     Refused(StatusCode),
-    /// At a client: no connection, or no answer, came in time.
+    /// Clients only: the connection or the response timed out.
     Timeout,
-    /// At a client: the server has certainly not processed the request
-    /// (REFUSED_STREAM or GOAWAY, RFC 9113 §8.7), which is repeated where that
-    /// may help.
+    /// Clients only: the server has certainly not processed the request (REFUSED_STREAM or GOAWAY,
+    /// RFC 9113 §8.7). It is repeated if that may help.
     Unprocessed,
-    /// At a client: the server has no RFC 8441, or refused the method over HTTP/2
-    /// and took the socket over HTTP/1.1, which is used from now on. Told when
-    /// it is found out, beside the results of the handshakes.
+    /// Clients only: the server does not support RFC 8441, or rejected the method over HTTP/2 and
+    /// accepted the WebSocket over HTTP/1.1, which is used from now on. Reported when it is
+    /// detected, in addition to the results of the handshakes.
     Fallback,
-    /// Anything else: no connection, a reset, an answer or a request that
-    /// breaks RFC 6455 §4 or RFC 8441 §5.
+    /// Anything else: no connection, a reset, or a response or request that violates RFC 6455 §4 or
+    /// RFC 8441 §5.
     Failed,
-    /// The client's caller or the server's handler dropped it unanswered.
+    /// The client's caller or the server's handler dropped it before there was a response.
     Dropped,
 }
 
-/// How a socket ended.
+/// How a WebSocket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketEnd {
-    /// By the closing handshake, with the peer's code
-    /// ([`CloseCode::NO_STATUS_RECEIVED`] where it sent none). Of bytes: by the orderly
-    /// end of both directions.
+    /// With the closing handshake and the peer's code
+    /// ([`CloseCode::NO_STATUS_RECEIVED`] if it sent none). For a raw stream: with the orderly end
+    /// of both directions.
     Closed(CloseCode),
-    /// The peer broke the protocol, and was told so with this code.
+    /// The peer violated the protocol, and was sent this code.
     Failed(CloseCode),
     /// The stream ended without a Close frame (close code 1006, RFC 6455
     /// §7.1.5).
@@ -180,27 +171,27 @@ pub enum SocketEnd {
     Reset {
         /// The HTTP/2 error code (RFC 9113 §7).
         code: u32,
-        /// Whether the peer did it.
+        /// Whether the peer reset it.
         by_peer: bool,
     },
-    /// The connection ended under it.
+    /// Its connection ended.
     ConnectionLost,
-    /// The peer gave no sign of life, or sent no Close frame in time.
+    /// The peer did not answer a keep-alive Ping, or sent no Close frame in time.
     Timeout,
-    /// The connection's sockets held too much of what the peer sent, and this
-    /// one most of it ([`Error::Overloaded`](crate::Error::Overloaded)).
+    /// The connection exceeded its receive buffer, and this WebSocket held the most
+    /// ([`Error::Overloaded`](crate::Error::Overloaded)).
     Overloaded,
-    /// The application let go of it before it had ended.
+    /// The application dropped it before it had ended.
     Dropped,
 }
 
-/// Messages and their payload, both ways.
+/// Messages and bytes of a WebSocket, in both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketTraffic {
-    /// Messages that the application sent, its Pings and Pongs included.
+    /// Messages that the application sent, including its Pings and Pongs.
     pub messages_sent: u64,
-    /// Messages that the application was given.
+    /// Messages that the application received.
     pub messages_received: u64,
     /// Bytes of payload sent, before compression.
     pub bytes_sent: u64,
@@ -208,7 +199,7 @@ pub struct SocketTraffic {
     pub bytes_received: u64,
 }
 
-/// What passed between HTTP/2 and TLS or TCP.
+/// Bytes and frames of an HTTP/2 connection, above TLS or TCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionTraffic {
@@ -234,7 +225,7 @@ macro_rules! counters {
     ($($type:ident: $($field:ident)*),*) => {
         $(
             impl $type {
-                /// What came to it since `earlier`.
+                /// Returns the difference to `earlier`.
                 pub(crate) fn since(&self, earlier: &Self) -> Self {
                     Self {
                         $($field: self.$field.saturating_sub(earlier.$field),)*

@@ -1,5 +1,5 @@
-//! How the library's own parts report: each to a small object that is there
-//! for as long as what it reports on.
+//! How the parts of the library report: each through an object that exists as long as the thing it
+//! reports on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tracing::Span;
 use super::{ConnectionEnd, ConnectionInfo, Handshake, Metrics, SocketEnd, SocketTraffic};
 use crate::frame::Role;
 
-/// How long a socket that is in use keeps its figures to itself.
+/// Interval at which a WebSocket that is in use reports its traffic.
 pub(crate) const REPORT: Duration = Duration::from_secs(1);
 
-/// Where to report to, if anywhere.
+/// The receiver of events, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct Observer(Option<Arc<dyn Metrics>>);
 
@@ -24,7 +24,7 @@ impl Observer {
         Self(Some(metrics))
     }
 
-    pub(crate) fn tell(&self, event: impl FnOnce(&dyn Metrics)) {
+    pub(crate) fn report(&self, event: impl FnOnce(&dyn Metrics)) {
         if let Some(metrics) = &self.0 {
             event(&**metrics);
         }
@@ -41,7 +41,7 @@ impl fmt::Debug for Observer {
     }
 }
 
-/// A connection and who looks at it.
+/// A connection, its observer and its span.
 #[derive(Clone, Debug)]
 pub(crate) struct Observed {
     pub(crate) info: ConnectionInfo,
@@ -65,7 +65,7 @@ impl Observed {
     }
 }
 
-/// Counts an HTTP/1.1 connection until it is dropped, by whoever has it last.
+/// Counts an HTTP/1.1 connection until it is dropped.
 pub(crate) struct OpenConnection {
     observed: Observed,
     broken: AtomicBool,
@@ -74,7 +74,7 @@ pub(crate) struct OpenConnection {
 impl OpenConnection {
     pub(crate) fn new(observed: Observed) -> Self {
         let info = observed.info;
-        observed.observer.tell(|m| m.connection_opened(&info));
+        observed.observer.report(|m| m.connection_opened(&info));
         Self {
             observed,
             broken: AtomicBool::new(false),
@@ -100,16 +100,16 @@ impl Drop for OpenConnection {
         let info = self.observed.info;
         self.observed
             .observer
-            .tell(|m| m.connection_closed(&info, end));
+            .report(|m| m.connection_closed(&info, end));
     }
 }
 
-/// A handshake that is under way: what comes of it is told once.
+/// A handshake in progress, whose result is reported once.
 pub(crate) struct Handshaking {
     observer: Observer,
     role: Role,
     version: Option<Version>,
-    told: bool,
+    reported: bool,
 }
 
 impl Handshaking {
@@ -118,59 +118,59 @@ impl Handshaking {
             observer,
             role,
             version,
-            told: false,
+            reported: false,
         }
     }
 
-    /// It is made in this version.
+    /// Sets the version of HTTP that is used.
     pub(crate) fn on(&mut self, version: Version) {
         self.version = Some(version);
     }
 
     pub(crate) fn done(mut self, result: Handshake) {
-        self.tell(result);
+        self.report(result);
     }
 
-    fn tell(&mut self, result: Handshake) {
-        if !std::mem::replace(&mut self.told, true) {
+    fn report(&mut self, result: Handshake) {
+        if !std::mem::replace(&mut self.reported, true) {
             let (role, version) = (self.role, self.version);
-            self.observer.tell(|m| m.handshake(role, version, result));
+            self.observer.report(|m| m.handshake(role, version, result));
         }
     }
 }
 
 impl Drop for Handshaking {
     fn drop(&mut self) {
-        self.tell(Handshake::Dropped);
+        self.report(Handshake::Dropped);
     }
 }
 
-/// Adds up what one socket says, and tells from time to time.
+/// Sums up the traffic of one WebSocket, and reports it from time to time.
 pub(crate) struct SocketMeter {
     info: ConnectionInfo,
     observer: Observer,
     span: Span,
     traffic: SocketTraffic,
-    told: SocketTraffic,
-    /// When figures were told last.
+    reported: SocketTraffic,
+    /// Time of the last report.
     at: Instant,
     end: SocketEnd,
 }
 
 impl SocketMeter {
-    /// `None` where nobody looks: that costs a socket a null pointer.
+    /// Returns `None` if nothing is observed, which costs a WebSocket a null pointer.
     pub(crate) fn new(observed: &Observed, span: Span) -> Option<Box<Self>> {
         let Observed { info, observer, .. } = observed;
         if !observer.is_on() && span.is_disabled() {
             return None;
         }
-        observer.tell(|m| m.socket_opened(info));
+        observer.report(|m| m.socket_opened(info));
         Some(Box::new(Self {
             info: *info,
             observer: observer.clone(),
             span,
             traffic: SocketTraffic::default(),
-            told: SocketTraffic::default(),
+            reported: SocketTraffic::default(),
             at: Instant::now(),
             end: SocketEnd::Dropped,
         }))
@@ -186,25 +186,25 @@ impl SocketMeter {
         self.traffic.bytes_received += bytes as u64;
     }
 
-    /// To be called where the socket pauses, not for each message: looks at
-    /// the clock if there is something to tell.
+    /// Called when the WebSocket pauses, not for each message. Reads the clock only if there is
+    /// something to report.
     pub(crate) fn pause(&mut self) {
-        if self.traffic != self.told && self.at.elapsed() >= REPORT {
+        if self.traffic != self.reported && self.at.elapsed() >= REPORT {
             self.at = Instant::now();
             self.report();
         }
     }
 
     fn report(&mut self) {
-        if self.traffic != self.told {
-            let traffic = self.traffic.since(&self.told);
-            self.told = self.traffic;
+        if self.traffic != self.reported {
+            let traffic = self.traffic.since(&self.reported);
+            self.reported = self.traffic;
             self.observer
-                .tell(|m| m.socket_traffic(&self.info, &traffic));
+                .report(|m| m.socket_traffic(&self.info, &traffic));
         }
     }
 
-    /// How the socket ended, which is told when this is dropped.
+    /// Sets how the WebSocket ended, which is reported on drop.
     pub(crate) fn ends(&mut self, end: SocketEnd) {
         self.end = end;
     }
@@ -229,6 +229,6 @@ impl Drop for SocketMeter {
             "socket ended"
         );
         let end = self.end;
-        self.observer.tell(|m| m.socket_closed(&self.info, end));
+        self.observer.report(|m| m.socket_closed(&self.info, end));
     }
 }

@@ -132,7 +132,7 @@ impl Connection {
     /// Counts a WebSocket request that was rejected before a handler saw it.
     fn count_rejected(&self, version: Version, result: Handshake) {
         let observer = &self.settings.observer;
-        observer.tell(|m| m.handshake(Role::Server, Some(version), result));
+        observer.report(|m| m.handshake(Role::Server, Some(version), result));
     }
 
     fn on_http2(&self, mut incoming: H2Incoming) {

@@ -1,4 +1,4 @@
-//! [`BinaryStream`]: a byte stream cut into binary messages.
+//! [`BinaryStream`]: a byte stream in binary messages.
 
 use std::fmt;
 use std::io;
@@ -12,32 +12,28 @@ use super::WebSocket;
 use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame, Message};
 
-/// Bytes of a message, at most, that is made of one write.
+/// Maximum size in bytes of the message that one write becomes.
 const PIECE: usize = 64 * 1024;
 
-/// A byte stream that travels as binary messages, made by
-/// [`WebSocket::into_binary_stream`].
+/// A byte stream that is carried in binary messages; see [`WebSocket::into_binary_stream`].
 ///
-/// Reading gives the payloads of the peer's binary messages one after the
-/// other, whatever their cut. It ends in order when the peer closes with code
-/// 1000, 1001 or without a code; every other end is an error, so that a cut
-/// cannot be taken for the end of what was to be read. A text message is one
-/// too, [`io::ErrorKind::InvalidData`], and the peer is told so by code 1003.
+/// Reading returns the payloads of the peer's binary messages, without their boundaries. The end
+/// of the stream is a close with code 1000, 1001 or without a code. Every other end is an error,
+/// so that truncated data cannot be taken for complete data. A text message is an error of kind
+/// [`io::ErrorKind::InvalidData`], and closes the WebSocket with code 1003.
 ///
-/// Each write becomes one message, of at most 64 KiB, that is on its way at
-/// once; it waits while the socket's write buffer is full. Shutting down sends
-/// a Close frame with code 1000 behind what was written: a WebSocket cannot be
-/// closed in one direction alone, yet what the peer sent before it saw the
-/// Close frame can still be read.
+/// Each write becomes one message of at most 64 KiB, which is flushed at once. A write waits while
+/// the WebSocket's write buffer is full. Flushing after an orderly end succeeds. Shutting down
+/// sends a Close frame with code 1000 after what was written: a WebSocket cannot be closed in one
+/// direction only, but what the peer sent before it received the Close frame can still be read.
 ///
-/// Dropped without that, it ends behind what was written all the same, as an
-/// error for the peer:
-/// [what becomes of what was sent](WebSocket#what-becomes-of-what-was-sent).
+/// If it is dropped instead, what was written still arrives, followed by an error for the peer;
+/// see [what becomes of what was sent](WebSocket#what-becomes-of-what-was-sent).
 ///
 /// # Cancel safety
 ///
-/// As of any `AsyncRead`, `AsyncBufRead` and `AsyncWrite`: a read that is
-/// dropped has read nothing, a write has written nothing.
+/// As for any `AsyncRead`, `AsyncBufRead` and `AsyncWrite`: a read that is dropped has read
+/// nothing, and a write that is dropped has written nothing.
 ///
 /// # Example
 ///
@@ -66,9 +62,8 @@ pub struct BinaryStream {
 }
 
 impl WebSocket {
-    /// Makes a byte stream of the socket, for protocols that have a framing of
-    /// their own: what is written leaves as binary messages, and binary
-    /// messages are what is read.
+    /// Converts the WebSocket into a byte stream, for protocols with their own framing. Bytes that
+    /// are written are sent as binary messages, and binary messages are read as bytes.
     #[must_use]
     pub fn into_binary_stream(self) -> BinaryStream {
         BinaryStream {
@@ -79,13 +74,13 @@ impl WebSocket {
 }
 
 impl BinaryStream {
-    /// The socket, to look at.
+    /// Returns a reference to the WebSocket.
     #[must_use]
     pub fn get_ref(&self) -> &WebSocket {
         &self.socket
     }
 
-    /// The socket, and what was received of a message and not read.
+    /// Returns the WebSocket, and the unread rest of a message.
     #[must_use]
     pub fn into_inner(self) -> (WebSocket, Bytes) {
         (self.socket, self.unread)
@@ -104,7 +99,7 @@ impl BinaryStream {
     pub(crate) fn send(&mut self, payload: Bytes, cx: &mut Context<'_>) -> io::Result<()> {
         let sent = self.socket.start_message(Message::Binary(payload));
         sent.map_err(io_error)?;
-        // What was taken is on its way even if nobody flushes.
+        // Written bytes are sent even if the caller never flushes.
         match self.socket.poll_flush_messages(cx) {
             Poll::Ready(flushed) => flushed.map_err(io_error),
             Poll::Pending => Ok(()),
@@ -116,12 +111,12 @@ impl BinaryStream {
             CloseCode::UNSUPPORTED_DATA,
             "binary messages only",
         )));
-        // An error shows up in the next read or write.
+        // An error is returned by the next read or write.
         let _ = self.socket.poll_send_close(&mut frame, cx);
         io::Error::new(io::ErrorKind::InvalidData, "the peer sent a text message")
     }
 
-    /// What the end of the messages is to a reader of bytes.
+    /// Returns whether the end of the messages is the orderly end of the bytes.
     fn end(&self) -> io::Result<()> {
         match self.socket.close_code() {
             None
@@ -171,7 +166,7 @@ impl AsyncBufRead for BinaryStream {
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
         self.unread.advance(amount);
         if self.unread.is_empty() {
-            // It would keep the memory that it was a slice of.
+            // An empty slice would still keep the read buffer allocated.
             self.unread = Bytes::new();
         }
     }
@@ -209,7 +204,7 @@ impl AsyncWrite for BinaryStream {
 
 impl fmt::Debug for BinaryStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MessageStream").field(&self.socket).finish()
+        f.debug_tuple("BinaryStream").field(&self.socket).finish()
     }
 }
 
@@ -310,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn text_is_refused_with_1003() {
+    async fn text_is_rejected_with_1003() {
         let (mut client, server) = pair();
         let mut server = server.into_binary_stream();
         client.send(Message::text("x")).await.unwrap();

@@ -1,4 +1,4 @@
-//! One message to many sockets.
+//! [`Broadcast`]: one message to many WebSockets.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -10,49 +10,47 @@ use super::WebSocketWriter;
 use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame, PreparedMessage};
 
-/// What becomes of a socket whose peer does not keep up: more than its write
-/// buffer has not left yet ([`Http2Config::write_buffer`](crate::Http2Config::write_buffer),
-/// [`WebSocketConfig::write_buffer`](crate::WebSocketConfig::write_buffer)).
+/// What happens to a WebSocket whose peer does not keep up, so that its write buffer
+/// ([`Http2Config::write_buffer`](crate::Http2Config::write_buffer),
+/// [`WebSocketConfig::write_buffer`](crate::WebSocketConfig::write_buffer)) is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum LagPolicy {
-    /// The message is not sent to it: it misses some, the others wait for
-    /// nothing. For news that the next message makes old.
+    /// The message is not sent to it. For messages that the next one replaces.
     #[default]
     Skip,
-    /// It is closed with code 1013 (try again later), behind what it has not
-    /// read yet, and leaves the group. For streams that may have no gaps.
+    /// It is closed with code 1013 (try again later) after what is queued, and leaves the group.
+    /// For streams of messages without gaps.
     Close,
-    /// All wait for it: the slowest sets the pace. For few and trusted peers.
+    /// All others wait for it. For few and trusted peers.
     Wait,
 }
 
-/// Names a socket in a [`Broadcast`]; not used again before the socket has left.
+/// Identifies a WebSocket in a [`Broadcast`]. It may be reused once the WebSocket has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemberId(usize);
 
-/// What came of a message.
+/// The result of sending a message to a [`Broadcast`].
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// Sockets that were sent it.
+    /// Number of WebSockets that were sent the message.
     pub sent: usize,
-    /// Sockets that were too slow and miss it ([`LagPolicy::Skip`]).
+    /// Number of WebSockets that were too slow and skipped it ([`LagPolicy::Skip`]).
     pub skipped: usize,
-    /// Sockets that left the group: too slow ([`LagPolicy::Close`], without an
-    /// error), or ended, with what their writer says.
+    /// WebSockets that left the group: those that were too slow ([`LagPolicy::Close`], without an
+    /// error), and those that have ended, with the error of their writer.
     pub left: Vec<(MemberId, Option<Error>)>,
 }
 
-/// A group of sockets that are sent the same messages.
+/// A group of WebSockets that are sent the same messages.
 ///
-/// Each socket joins by its writing half; who reads the other half answers its
-/// pings and sees its end. Sockets that have ended leave with the next message.
+/// Each WebSocket joins with its writing half; the reading half still has to be read, to answer
+/// Pings and to see the end. WebSockets that have ended leave with the next message.
 ///
 /// # Example
 ///
 /// ```
-/// use futures_util::StreamExt;
 /// use h2ws::broadcast::{Broadcast, LagPolicy};
 /// use h2ws::frame::{PreparedMessage, Role};
 /// use h2ws::{WebSocket, WebSocketConfig};
@@ -72,7 +70,7 @@ pub struct Delivery {
 /// let news = PreparedMessage::new("the same for all")?;
 /// assert_eq!(group.send(&news).await.sent, 3);
 /// for (client, _reader) in &mut clients {
-///     let got = client.next().await.expect("open")?;
+///     let got = client.recv().await.expect("open")?;
 ///     assert_eq!(got.as_text(), Some("the same for all"));
 /// }
 /// # Ok(())
@@ -84,7 +82,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// An empty group.
+    /// Creates an empty group.
     #[must_use]
     pub fn new(slow: LagPolicy) -> Self {
         Self {
@@ -93,38 +91,38 @@ impl Broadcast {
         }
     }
 
-    /// Takes a socket in.
+    /// Adds a WebSocket.
     pub fn join(&mut self, writer: WebSocketWriter) -> MemberId {
         MemberId(self.members.insert(writer))
     }
 
-    /// Gives a socket back, if it is still here.
+    /// Removes and returns a WebSocket, if it has not left.
     pub fn leave(&mut self, member: MemberId) -> Option<WebSocketWriter> {
         self.members.try_remove(member.0)
     }
 
-    /// Sockets in the group.
+    /// Returns the number of WebSockets in the group.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether nobody is here.
+    /// Returns whether the group is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Sends a message to all, and sets it on its way. What goes wrong with one
-    /// socket is told in the [`Delivery`] and disturbs no other.
+    /// Sends a message to all WebSockets and flushes it. The failure of one is reported in the
+    /// [`Delivery`] and does not affect the others.
     ///
-    /// With [`LagPolicy::Wait`] it takes as long as the slowest socket; otherwise it
-    /// never waits, only lets other tasks run in between.
+    /// With [`LagPolicy::Wait`] it takes as long as the slowest WebSocket. Otherwise it never
+    /// waits, and only lets other tasks run in between.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is done, some have been sent the message and others
-    /// not; none was sent a part of it.
+    /// If the future is dropped before it completes, some WebSockets have been sent the message
+    /// and others have not, but none was sent a part of it.
     pub async fn send(&mut self, message: &PreparedMessage) -> Delivery {
         let mut delivery = Delivery::default();
         let mut keys: Vec<usize> = self.members.iter().map(|(key, _)| key).collect();
@@ -153,7 +151,7 @@ impl Broadcast {
         delivery
     }
 
-    /// Whether the socket needs no further look.
+    /// Sends to one WebSocket. Returns false if it has no room yet.
     fn deliver(
         &mut self,
         key: usize,
@@ -191,7 +189,7 @@ impl fmt::Debug for Broadcast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broadcast")
             .field("members", &self.members.len())
-            .field("slow", &self.slow)
+            .field("lag_policy", &self.slow)
             .finish()
     }
 }

@@ -1,4 +1,4 @@
-//! What a WebSocket may be told.
+//! [`WebSocketConfig`]: limits and timeouts of a WebSocket.
 
 use std::time::Duration;
 
@@ -6,73 +6,66 @@ use crate::frame::{Limits, Role};
 use crate::setting::InvalidSetting;
 use crate::transport::Linger;
 
-/// Limits and times of a [`WebSocket`](crate::WebSocket).
+/// Limits and timeouts of a [`WebSocket`](crate::WebSocket).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebSocketConfig {
-    /// Sizes of frames and messages.
+    /// Maximum sizes of frames and messages.
     pub limits: Limits,
-    /// How long the closing handshake (RFC 6455 §7.1.1) may take: from the
-    /// call that begins it until the peer's Close frame has come, with what is
-    /// left of a long message that our own has to wait for. Default 10 s.
+    /// Maximum duration of the closing handshake (RFC 6455 §7.1.1), from the call that begins it
+    /// until the peer's Close frame has arrived. It includes the rest of a long message that has
+    /// to be sent before our own Close frame. Default 10 s.
     pub close_timeout: Duration,
-    /// How long a socket that was closed or dropped stays behind, without the
-    /// application: first for what is queued to leave, and then, as long
-    /// again, for the peer to end its side of the stream. After that the
-    /// stream is reset (HTTP/2) or the connection closed (HTTP/1.1);
-    /// [what becomes of what was sent](crate::WebSocket#what-becomes-of-what-was-sent)
-    /// has the whole of it.
+    /// How long a WebSocket that was closed or dropped continues in the background: first until
+    /// queued data has left, and then, for the same time again, until the peer ends its side of
+    /// the stream. After that the stream is reset (HTTP/2) or the connection closed (HTTP/1.1);
+    /// see [what becomes of what was sent](crate::WebSocket#what-becomes-of-what-was-sent).
     ///
-    /// `None`, the default, is 5 s, because a peer may be far away; but 300 ms
-    /// for a server to end its side, because the stream of one that never does
-    /// (Hypercorn) goes on counting against that server's limit.
+    /// `None`, the default, is 5 s, because a peer may be far away; but a client waits only
+    /// 300 ms for a server to end its side, because a stream whose server never does (Hypercorn)
+    /// continues to count against that server's limit.
     pub linger: Option<Duration>,
-    /// How a client ends a stream whose closing handshake is over.
+    /// How a client ends a stream after the closing handshake.
     pub ending: StreamEnd,
-    /// Bytes that may wait to be sent before writers wait, where the socket
-    /// has a connection of its own; on HTTP/2 it is
+    /// Maximum number of bytes that are queued before writers wait, if the WebSocket has a
+    /// connection of its own. Over HTTP/2 it is
     /// [`Http2Config::write_buffer`](crate::Http2Config::write_buffer).
-    /// Default 128 KiB; zero, which a client or server refuses, counts as one.
+    /// Default 128 KiB. Clients and servers reject zero; elsewhere it counts as one.
     pub write_buffer: usize,
-    /// After how long a silence of the peer it is sent a Ping (RFC 6455
-    /// §5.5.2), for as long as the socket is read; anything that comes counts.
-    /// The silence may be noticed up to one interval late. It finds an
-    /// application that is gone behind a proxy that is not, and dead peers over
-    /// HTTP/1.1; on HTTP/2 dead connections are found by
-    /// [`Http2Config::keep_alive_interval`](crate::Http2Config::keep_alive_interval),
-    /// once for all their sockets. Default `None`: no Pings.
+    /// Duration of silence after which the peer is sent a keep-alive Ping (RFC 6455 §5.5.2), while
+    /// the WebSocket is read. Anything that the peer sends ends the silence, which may be noticed
+    /// up to one interval late. Pings detect a dead application behind a live proxy, and dead
+    /// peers over HTTP/1.1. Over HTTP/2,
+    /// [`Http2Config::keep_alive_interval`](crate::Http2Config::keep_alive_interval) detects dead
+    /// connections, once for all their WebSockets. Default `None`: no Pings.
     pub ping_interval: Option<Duration>,
-    /// How long the peer may take to answer such a Ping, by anything. After it
-    /// the socket fails with [`Timeout::KeepAlive`](crate::Timeout::KeepAlive)
+    /// How long the peer may take to send anything after a keep-alive Ping. After that the
+    /// WebSocket fails with [`Timeout::KeepAlive`](crate::Timeout::KeepAlive)
     /// (close code 1006). Default 20 s.
     pub ping_timeout: Duration,
     /// Whether the peer's Pings and Pongs are received as messages. Default `false`: an
-    /// application sees text and binary messages only. Pings are answered either way, and the
+    /// application receives text and binary messages only. Pings are answered either way, and the
     /// answers to our own [keep-alive Pings](Self::ping_interval) are never shown.
     pub control_messages: bool,
 }
 
 /// How a client ends an HTTP/2 stream after the closing handshake.
 ///
-/// RFC 8441 §5 asks for END_STREAM from both sides; not every server survives
-/// a client's.
+/// RFC 8441 §5 requires END_STREAM from both sides, but not every server survives a client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StreamEnd {
-    /// By END_STREAM in answer to the server's; by RST_STREAM with CANCEL if
-    /// that does not come within [`linger`](WebSocketConfig::linger), or came in one
-    /// frame with the server's Close: libwebsockets (to 4.1), which does that,
-    /// takes an END_STREAM after it for an error of the whole connection.
-    /// Works with every server that we know.
+    /// With END_STREAM in answer to the server's. With RST_STREAM (CANCEL) if the server's does
+    /// not come within [`linger`](WebSocketConfig::linger), or came in the same frame as its
+    /// Close: libwebsockets (up to 4.1) does that, and takes a later END_STREAM for an error of
+    /// the whole connection. Works with every server that was tested.
     #[default]
     AfterPeer,
-    /// By RST_STREAM with CANCEL, once the server has ended its side or
-    /// `linger` is over. Nothing is lost by it after both Close frames, but
-    /// servers may count it as an abort.
+    /// With RST_STREAM (CANCEL), once the server has ended its side or `linger` is over. Nothing
+    /// is lost after both Close frames, but servers may count it as an abort.
     Cancel,
-    /// By END_STREAM at once, without waiting for the server. Hypercorn (to
-    /// 0.18) then drops the connection with all its sockets, libwebsockets
-    /// ends it by GOAWAY.
+    /// With END_STREAM at once, without waiting for the server. Hypercorn (up to 0.18) then drops
+    /// the connection with all its WebSockets, and libwebsockets ends it with GOAWAY.
     AtOnce,
 }
 
@@ -97,11 +90,11 @@ impl WebSocketConfig {
     /// The first setting with which a socket would hang or spin.
     pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
         use crate::setting::{some, time};
-        some("Config::write_buffer", self.write_buffer)?;
+        some("WebSocketConfig::write_buffer", self.write_buffer)?;
         if let Some(interval) = self.ping_interval {
-            time("Config::ping_interval", interval)?;
+            time("WebSocketConfig::ping_interval", interval)?;
         }
-        time("Config::ping_timeout", self.ping_timeout)
+        time("WebSocketConfig::ping_timeout", self.ping_timeout)
     }
 
     pub(crate) fn linger_as(&self, role: Role) -> Linger {

@@ -1,12 +1,12 @@
-//! Messages that are sent before there is a socket.
+//! Early messages, which are sent with the opening request.
 
 use bytes::{Bytes, BytesMut};
 
 use super::keys::mask_key;
 use crate::frame::{Limits, Message, Protocol, Role, SendError};
 
-/// The first messages of a client, kept until a server has taken them: a
-/// request may be repeated.
+/// The early messages of a request, kept until a server has accepted them, because the request may
+/// be repeated.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Early {
     messages: Vec<Message>,
@@ -21,15 +21,15 @@ impl Early {
         self.messages.is_empty()
     }
 
-    /// How many messages there are, and how long their payloads are together.
+    /// Returns the number of messages and the total length of their payloads.
     pub(crate) fn size(&self) -> (u64, usize) {
         let bytes = self.messages.iter().map(Message::len).sum();
         (self.messages.len() as u64, bytes)
     }
 
-    /// Their frames, with masks of their own for each attempt (RFC 6455 §5.3).
-    /// Uncompressed: nothing is agreed on yet, and later on uncompressed
-    /// messages are allowed as well (RFC 7692 §6).
+    /// Returns the frames, with fresh masks for each attempt (RFC 6455 §5.3). They are not
+    /// compressed, because nothing is negotiated yet, and uncompressed messages are always allowed
+    /// (RFC 7692 §6).
     pub(crate) fn frames(&self, limits: Limits) -> Result<Bytes, SendError> {
         if self.messages.is_empty() {
             return Ok(Bytes::new());

@@ -1,9 +1,8 @@
-//! Masking keys from the operating system's random numbers.
+//! Masking keys from the operating system's random number generator.
 //!
-//! A key that a page can foresee lets it write bytes of its choice on the
-//! wire, which is what masking is there to prevent (RFC 6455 §10.3). Keys are
-//! fetched many at a time, since a system call a frame would cost more than
-//! the frame.
+//! A key that a page can predict lets it write bytes of its choice on the wire, which masking is
+//! there to prevent (RFC 6455 §10.3). Keys are generated many at a time, because one system call
+//! per frame would cost more than the frame.
 
 use std::cell::RefCell;
 
@@ -20,12 +19,12 @@ thread_local! {
     };
 }
 
-/// A fresh masking key.
+/// Returns a fresh masking key.
 ///
 /// # Panics
 ///
-/// If the operating system has no random numbers to give: to go on without
-/// would be unsound.
+/// If the operating system's random number generator fails: predictable keys would be a security
+/// hole.
 pub(super) fn mask_key() -> [u8; 4] {
     KEYS.with_borrow_mut(|keys| {
         if keys.used == BUFFER {
@@ -39,7 +38,7 @@ pub(super) fn mask_key() -> [u8; 4] {
     })
 }
 
-/// Random bytes for a `Sec-WebSocket-Key` (RFC 6455 §4.1).
+/// Returns random bytes for a `Sec-WebSocket-Key` (RFC 6455 §4.1).
 pub(crate) fn nonce() -> [u8; 16] {
     let mut nonce = [0; 16];
     fill(&mut nonce);

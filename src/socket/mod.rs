@@ -1,4 +1,4 @@
-//! [`WebSocket`]: messages over a byte stream.
+//! The halves of a [`WebSocket`], and byte streams in its place.
 
 mod binary_stream;
 pub(crate) mod broadcast;

@@ -1,4 +1,4 @@
-//! Pings of our own, which find a peer that is gone (RFC 6455 §5.5.2).
+//! Keep-alive Pings, which detect a dead peer (RFC 6455 §5.5.2).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,26 +11,26 @@ use tokio::time::{Instant, Sleep};
 use super::config::WebSocketConfig;
 use crate::clock::later;
 
-/// Begins the payload of our Pings, so that their Pongs are not taken for
-/// answers to the application's.
+/// Prefix of the payload of keep-alive Pings, so that their Pongs are not taken for answers to the
+/// application's Pings.
 const MARK: &[u8; 4] = b"h2ws";
 
-/// What is to be done about a silent peer.
+/// What to do about a silent peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     Ping(Bytes),
     Dead,
 }
 
-/// Looks once an interval whether anything came; between that nothing but a
-/// flag is touched.
+/// The timer of keep-alive Pings. It checks once per interval whether anything was received;
+/// receiving only sets a flag.
 pub(super) struct Pings {
     interval: Duration,
     timeout: Duration,
-    /// Made with the first wait: a socket may be made outside a runtime.
+    /// Created by the first wait, because a WebSocket may be created outside a runtime.
     sleep: Option<Pin<Box<Sleep>>>,
     heard: bool,
-    /// Until when the peer may answer, where it was asked.
+    /// Deadline of the answer, if a Ping was sent.
     patience: Option<Instant>,
     sent: u32,
 }
@@ -48,25 +48,24 @@ impl Pings {
         })
     }
 
-    /// Something came from the peer.
+    /// Notes that something was received from the peer.
     pub(super) fn heard(&mut self) {
         self.heard = true;
     }
 
-    /// Gives the timer back, which keeps the task that waits for it. The
-    /// interval begins anew with the next wait.
+    /// Returns the timer, which holds the waker of a task. The interval begins anew with the next
+    /// wait.
     pub(super) fn rest(&mut self) -> Option<Pin<Box<Sleep>>> {
         self.sleep.take()
     }
 
-    /// Whether a Pong answers one of our Pings.
+    /// Returns whether a Pong answers a keep-alive Ping.
     pub(super) fn is_answer(&self, payload: &[u8]) -> bool {
         let number = payload.strip_prefix(MARK).map(<[u8; 4]>::try_from);
         matches!(number, Some(Ok(number)) if u32::from_be_bytes(number) <= self.sent)
     }
 
-    /// To be called when all that has come was read; ready when the peer was
-    /// silent for too long.
+    /// Polls the timer once everything received was read; ready when something has to be done.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Silence> {
         loop {
             let interval = self.interval;
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_asked_about_and_then_deadly() {
+    async fn a_silent_peer_is_pinged_and_then_dead() {
         let mut pings = pings();
         let Silence::Ping(payload) = poll_fn(|cx| pings.poll(cx)).await else {
             panic!("dead at once");

@@ -1,4 +1,4 @@
-//! [`RawStream`]: the stream itself, for those who bring a framing.
+//! [`RawStream`]: the stream itself, for protocols with their own framing.
 
 use std::fmt;
 use std::io;
@@ -14,20 +14,16 @@ use crate::frame::{CloseCode, Role};
 use crate::metrics::{SocketEnd, SocketMeter};
 use crate::transport::{Finish, Stream, StreamError, Transport};
 
-/// Bytes taken from one write.
+/// Maximum number of bytes that one write accepts.
 const PIECE: usize = 64 * 1024;
 
-/// The bytes of an opened stream, without WebSocket frames.
+/// The byte stream after an opening handshake, without WebSocket frames: for another framing, or
+/// a tunnel.
 ///
-/// The opening handshake is done, and what comes after it is the caller's:
-/// another framing, or a tunnel.
-///
-/// What was written leaves, and then the stream ends, whether it was shut down
-/// first or dropped at once: by END_STREAM over HTTP/2 (RFC 8441 §5), by FIN
-/// otherwise.
-/// [What becomes of what was sent](crate::WebSocket#what-becomes-of-what-was-sent)
-/// has the limits. So a framing has to tell by itself what is cut from what is
-/// complete, as over TCP.
+/// What was written leaves, and then the stream ends, whether it was shut down or only dropped:
+/// with END_STREAM over HTTP/2 (RFC 8441 §5), with FIN otherwise.
+/// [What becomes of what was sent](crate::WebSocket#what-becomes-of-what-was-sent) lists the
+/// limits. A framing therefore has to detect truncation by itself, as over TCP.
 pub struct RawStream {
     /// `None` only while being dropped.
     stream: Option<Stream>,
@@ -57,7 +53,7 @@ impl RawStream {
         }
     }
 
-    /// What carries the stream.
+    /// Returns what carries the stream.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.stream
@@ -121,7 +117,7 @@ impl AsyncBufRead for RawStream {
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
         self.chunk.advance(amount);
         if self.chunk.is_empty() {
-            // It would keep the memory that it was a slice of.
+            // An empty slice would still keep the read buffer allocated.
             self.chunk = Bytes::new();
         }
     }
@@ -142,7 +138,7 @@ impl AsyncWrite for RawStream {
         let n = buf.len().min(PIECE);
         let stream = self.stream()?;
         stream.write(|out| out.buffer().extend_from_slice(&buf[..n]));
-        // What was taken is on its way even if nobody flushes.
+        // Written bytes are sent even if the caller never flushes.
         let flushed = stream.poll_flush(cx);
         let _ = flushed.map_err(|error| self.broke(error))?;
         self.look(|meter| {
@@ -178,7 +174,7 @@ impl Drop for RawStream {
 
 impl fmt::Debug for RawStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByteStream")
+        f.debug_struct("RawStream")
             .field("transport", &self.transport())
             .finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! Halves of a [`WebSocket`] for two tasks.
+//! The halves of a split [`WebSocket`].
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -14,19 +14,20 @@ use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame, Message, PreparedMessage};
 use crate::transport::Transport;
 
-/// The receiving half; see [`WebSocket::split`].
+/// The receiving half of a WebSocket; see [`WebSocket::split`].
 ///
-/// It answers pings and the peer's Close frame, so it has to be read for the
-/// socket to stay alive. The socket ends with the later of its halves:
+/// It answers Pings and the peer's Close frame, so it has to be read for the WebSocket to stay
+/// alive. The WebSocket ends with the later of its halves; see
 /// [what becomes of what was sent](WebSocket#what-becomes-of-what-was-sent).
 pub struct WebSocketReader(Shared);
 
-/// The sending half; see [`WebSocket::split`].
+/// The sending half of a WebSocket; see [`WebSocket::split`].
 ///
-/// Dropping it closes nothing while the reader lives; what it sent leaves.
+/// Dropping it does not close the WebSocket while the reader exists, and what it sent still
+/// leaves.
 pub struct WebSocketWriter(Shared);
 
-/// Locked for the length of one poll, never across an await.
+/// The WebSocket of both halves. Locked for one poll, never across an await.
 #[derive(Clone)]
 struct Shared(Arc<Mutex<WebSocket>>);
 
@@ -41,24 +42,24 @@ pub(super) fn split(socket: WebSocket) -> (WebSocketReader, WebSocketWriter) {
     (WebSocketReader(shared.clone()), WebSocketWriter(shared))
 }
 
-/// The halves are of different sockets; gives them back.
+/// The error of [`WebSocketReader::reunite`] for halves of different WebSockets; returns them.
 #[derive(Debug)]
 pub struct ReuniteError(pub WebSocketReader, pub WebSocketWriter);
 
 impl fmt::Display for ReuniteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the halves are of different sockets")
+        f.write_str("the halves belong to different WebSockets")
     }
 }
 
 impl std::error::Error for ReuniteError {}
 
 impl WebSocketReader {
-    /// Puts the halves together again.
+    /// Reunites the halves.
     ///
     /// # Errors
     ///
-    /// If they are of different sockets.
+    /// [`ReuniteError`] if they belong to different WebSockets.
     pub fn reunite(self, writer: WebSocketWriter) -> Result<WebSocket, Box<ReuniteError>> {
         if !Arc::ptr_eq(&self.0.0, &writer.0.0) {
             return Err(Box::new(ReuniteError(self, writer)));
@@ -71,7 +72,7 @@ impl WebSocketReader {
         }
     }
 
-    /// What carries the socket.
+    /// Returns what carries the WebSocket.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.0.lock().transport()
@@ -174,7 +175,7 @@ impl WebSocketWriter {
         self.0.lock().start_prepared(message)
     }
 
-    /// Pending, and nothing was sent, where there is no room.
+    /// Sends a message if there is room; pending, and nothing was sent, if there is none.
     pub(super) fn poll_send_prepared(
         &mut self,
         message: &PreparedMessage,
@@ -183,7 +184,7 @@ impl WebSocketWriter {
         let mut socket = self.0.lock();
         ready!(socket.poll_ready_to_send(cx))?;
         socket.start_prepared(message)?;
-        // What is not written now is by the next message, or by the reader.
+        // What is not written now is written with the next message, or by the reader.
         match socket.poll_flush_messages(cx) {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => Poll::Ready(Ok(())),
@@ -194,20 +195,19 @@ impl WebSocketWriter {
         self.0.lock().give_up(frame, cx)
     }
 
-    /// Sends a Close frame behind what is queued: a [`CloseFrame`], a
-    /// [`CloseCode`], or `None` for one that says nothing. The closing handshake is
-    /// over when the reader's stream of messages ends.
+    /// Sends a Close frame after what is queued: a [`CloseFrame`], a [`CloseCode`], or `None` for
+    /// an empty one. The closing handshake is done when the reader's stream of messages ends.
     ///
     /// # Errors
     ///
     /// [`Error::Send`] if the code may not be sent (RFC 6455 §7.4);
     /// [`Error::Timeout`] if the frame has not left within
-    /// [`WebSocketConfig::close_timeout`](crate::WebSocketConfig::close_timeout), which the
-    /// reader is told as well; otherwise what broke the stream.
+    /// [`WebSocketConfig::close_timeout`](crate::WebSocketConfig::close_timeout), which the reader
+    /// returns as well; otherwise the error that broke the stream.
     ///
     /// # Cancel safety
     ///
-    /// Once the future was polled the Close frame is on its way.
+    /// Once the future was polled, the Close frame will be sent.
     pub async fn close(&mut self, frame: impl Into<Option<CloseFrame>>) -> Result<(), Error> {
         let mut frame = Some(frame.into());
         poll_fn(|cx| self.0.lock().poll_send_close(&mut frame, cx)).await
@@ -249,10 +249,10 @@ impl Sink<Message> for WebSocketWriter {
     }
 }
 
-/// A half that is gone keeps nobody who waited by it.
+/// Drops the registered waker and timer of the reader.
 impl Drop for WebSocketReader {
     fn drop(&mut self) {
-        // Dropped when the socket is unlocked.
+        // Dropped after the lock is released.
         let _kept = self.0.lock().reader_leaves();
     }
 }

@@ -1,4 +1,4 @@
-//! The socket: drives [`Protocol`] over a byte stream.
+//! [`WebSocket`]: runs [`Protocol`] over a byte stream.
 
 mod closing;
 mod reading;
@@ -23,57 +23,48 @@ use crate::frame::{CloseCode, CloseFrame, Deflate, Limits, Message, Output, Prot
 use crate::metrics::{SocketEnd, SocketMeter};
 use crate::transport::{self, IoStream, Outgoing, Transport};
 
-/// A WebSocket, whatever carries it.
+/// A WebSocket, over HTTP/2, HTTP/1.1 or any byte stream.
 ///
-/// It is a [`Stream`] of messages and a [`Sink`] for them. Pings are answered
-/// while it is read, and are not shown; Pongs are. The stream of messages ends
-/// (`None`) when the peer closed by the closing handshake, and with an error
-/// in every other case.
+/// [`recv`](Self::recv) receives messages and [`send`](Self::send) sends them. It is also a
+/// [`Stream`] of messages and a [`Sink`] for them. Pings are answered while it is read. Pings and
+/// Pongs are received as messages only with
+/// [`control_messages`](WebSocketConfig::control_messages). The stream of messages ends with `None`
+/// after the closing handshake, and with an error in every other case.
 ///
-/// Messages that are [fed](https://docs.rs/futures-util/0.3/futures_util/sink/trait.SinkExt.html#method.feed)
-/// rather than sent share frames of HTTP/2 and system calls. They leave with
-/// the next flush, and at the latest when the socket is read and has to wait:
-/// an echo server need not flush.
-///
-/// A send is done when the message is in the hands of the connection. It waits
-/// while more than the [write buffer](crate::Http2Config::write_buffer) has
-/// not left yet, so a slow peer slows the sender. Only [`close`](Self::close)
-/// says that the peer has seen everything.
+/// Messages that are [fed](Self::feed) rather than sent share frames of HTTP/2 and system calls.
+/// They leave with the next flush, and at the latest when [`recv`](Self::recv) has to wait, so an
+/// echo server does not need to flush.
 ///
 /// # What becomes of what was sent
 ///
-/// What `send` or `flush` took arrives, however the socket ends and whatever
-/// carries it: what is queued leaves first, and then the stream ends. That
-/// happens without the application, once the socket is closed or dropped, and
-/// takes [`linger`](WebSocketConfig::linger) at most; only a peer that does not take it
-/// in that time, or is gone, loses it.
+/// A message that `send` or `flush` has accepted arrives, however the WebSocket ends and whatever
+/// carries it: queued data leaves first, and then the stream ends. This happens in the background
+/// once the WebSocket is closed or dropped, for at most [`linger`](WebSocketConfig::linger). Data is
+/// lost only if the peer does not read it in that time or cannot be reached.
 ///
-/// | how it ends here | what the peer sees |
+/// | how it ends here | what the peer receives |
 /// |---|---|
-/// | [`close`](Self::close), or the peer's Close frame answered | what was sent, the Close frame, the end of the stream |
-/// | dropped without that, both halves too: by a handler that returns, a task that is aborted or panics | what was sent, the end of the stream: close code 1006 |
-/// | [`RawStream`](crate::socket::RawStream) shut down or dropped | what was written, the end of the stream |
-/// | [`BinaryStream`](crate::socket::BinaryStream) shut down | what was written, a Close frame with code 1000, the end of the stream |
-/// | any of these, and the peer does not take what was sent within `linger`, nor end its side within as long again | the end of its patience: RST_STREAM over HTTP/2, the connection's end over HTTP/1.1 |
-/// | [`close`](Self::close) at a peer that does not answer within [`close_timeout`](WebSocketConfig::close_timeout) | as where it is dropped |
-/// | by a [silence](WebSocketConfig::ping_timeout) of the peer, or a connection that broke | RST_STREAM, or the connection's end: there is nobody to send to |
+/// | [`close`](Self::close), or the peer's Close frame is answered | what was sent, the Close frame, the end of the stream |
+/// | dropped without that, with both halves: the handler returns, or its task is aborted or panics | what was sent, the end of the stream: close code 1006 |
+/// | [`RawStream`](crate::socket::RawStream) is shut down or dropped | what was written, the end of the stream |
+/// | [`BinaryStream`](crate::socket::BinaryStream) is shut down | what was written, a Close frame with code 1000, the end of the stream |
+/// | any of these, and the peer neither reads what was sent within `linger`, nor ends its side within the same time again | RST_STREAM over HTTP/2, the end of the connection over HTTP/1.1 |
+/// | [`close`](Self::close), and the peer does not answer within [`close_timeout`](WebSocketConfig::close_timeout) | the same as after a drop |
+/// | the peer does not answer a [keep-alive Ping](WebSocketConfig::ping_timeout), or the connection broke | RST_STREAM, or the end of the connection |
 ///
-/// The end of the stream is END_STREAM over HTTP/2 (RFC 8441 §5) and FIN over
-/// HTTP/1.1, behind TLS's own. A message that was only
-/// [fed](https://docs.rs/futures-util/0.3/futures_util/sink/trait.SinkExt.html#method.feed)
-/// may arrive or not, but never in part. While one half lives, the socket
-/// does: a reader that is dropped leaves nobody to answer the peer's pings and
-/// its Close frame, a writer that is dropped sends nothing.
+/// The end of the stream is END_STREAM over HTTP/2 (RFC 8441 §5) and FIN over HTTP/1.1, after
+/// TLS's own end. A message that was only [fed](Self::feed) may or may not arrive, but never in
+/// part. A WebSocket that was split ends with the later of its halves: without the reader, the
+/// peer's Pings and Close frame are not answered.
 ///
-/// A program that exits takes along what the operating system was not given
-/// yet: let it await [`Client::shutdown`](crate::Client::shutdown), and the
-/// future of [`Serve`](crate::server::Serve), first.
+/// When a program exits, data that the operating system does not have yet is lost. Await
+/// [`Client::shutdown`](crate::Client::shutdown) and the future of
+/// [`Serve`](crate::server::Serve) first.
 ///
 /// # Cancel safety
 ///
-/// Receiving is cancel safe: no message is lost when the future of `next` is
-/// dropped. A dropped future of `send` may or may not have sent the message,
-/// never a part of it.
+/// Receiving is cancel safe: no message is lost if the future is dropped. A future of `send` that
+/// is dropped may or may not have sent the message, but never a part of it.
 ///
 /// # Example
 ///
@@ -94,45 +85,45 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 /// # }
 /// ```
 pub struct WebSocket {
-    /// `None` once it is let go.
+    /// `None` once the stream was released.
     stream: Option<transport::Stream>,
     protocol: Protocol,
-    /// Received and not decoded.
+    /// Received bytes that are not decoded yet.
     chunk: Bytes,
     config: Arc<WebSocketConfig>,
     meter: Option<Box<SocketMeter>>,
-    /// A pointer for most sockets, for most of their life.
+    /// Null for most sockets, for most of their life, which keeps idle sockets small.
     rare: Option<Box<Rare>>,
 }
 
-/// What few sockets have, or only at their end.
+/// State that few sockets need, or that they need only at their end.
 #[derive(Default)]
 struct Rare {
     subprotocol: Option<String>,
     pings: Option<Pings>,
     closing: Closing,
-    /// What carried the socket, once it is let go.
+    /// What carried the socket, once its stream was released.
     transport: Option<Transport>,
-    /// Ended without a closing handshake.
+    /// Whether it ended without a closing handshake.
     abnormal: bool,
 }
 
-/// The time that closing takes.
+/// The time limit of the closing handshake.
 #[derive(Default)]
 struct Closing {
     /// When the peer's Close frame is overdue.
     by: Option<Instant>,
-    /// For who reads.
+    /// Timer of the reader.
     reader: Option<Pin<Box<Sleep>>>,
-    /// For who waits for the Close frame to be written, in another task.
+    /// Timer of the writer, which waits for the Close frame to be written in another task.
     writer: Option<Pin<Box<Sleep>>>,
-    /// It was overdue.
+    /// Whether the time limit was exceeded.
     failed: bool,
-    /// And who reads has yet to be told.
+    /// Whether the reader still has to return that error.
     untold: bool,
 }
 
-/// What the opening handshake settled.
+/// What the opening handshake negotiated.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<String>,
@@ -140,7 +131,7 @@ pub(crate) struct Agreement {
 }
 
 impl WebSocket {
-    /// A WebSocket on a byte stream whose opening handshake is done.
+    /// Creates a WebSocket on a byte stream whose opening handshake is done.
     pub fn from_stream<T>(io: T, role: Role, config: WebSocketConfig) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -148,9 +139,9 @@ impl WebSocket {
         Self::on(io, role, config, Agreement::default())
     }
 
-    /// A WebSocket on a byte stream whose opening handshake is done and agreed to
+    /// Creates a WebSocket on a byte stream whose opening handshake is done and negotiated
     /// permessage-deflate (RFC 7692);
-    /// [`DeflateConfig::at`](crate::handshake::DeflateConfig::at) tells what was agreed.
+    /// [`DeflateConfig::at`](crate::handshake::DeflateConfig::at) returns what was negotiated.
     #[cfg(feature = "deflate")]
     pub fn from_stream_with_deflate<T>(
         io: T,
@@ -175,7 +166,7 @@ impl WebSocket {
         Self::over(io, role, Arc::new(config), agreement)
     }
 
-    /// A WebSocket on a byte stream, with what its handshake settled.
+    /// Creates a WebSocket on a byte stream, with what its handshake negotiated.
     pub(crate) fn over<T>(
         io: T,
         role: Role,
@@ -218,7 +209,7 @@ impl WebSocket {
         }
     }
 
-    /// What carries the socket.
+    /// Returns what carries the WebSocket.
     #[must_use]
     pub fn transport(&self) -> Transport {
         match &self.stream {
@@ -242,28 +233,28 @@ impl WebSocket {
         self.rare().is_some_and(|rare| rare.abnormal)
     }
 
-    /// The subprotocol that both sides agreed on (RFC 6455 §1.9).
+    /// Returns the negotiated subprotocol (RFC 6455 §1.9).
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.rare()?.subprotocol.as_deref()
     }
 
-    /// How messages are compressed, if both sides agreed on permessage-deflate (RFC 7692).
+    /// Returns the parameters of compression, if permessage-deflate was negotiated (RFC 7692).
     #[must_use]
     pub fn deflate(&self) -> Option<&Deflate> {
         self.protocol.deflate()
     }
 
-    /// Gives back the memory of a compressor that is kept for the next message (RFC 7692 §7.1.1),
-    /// such as when there will be nothing to say for a while. The next message is compressed as
-    /// the first was. Does nothing while a long message is on its way.
+    /// Frees the memory of a compressor that is kept for the next message (RFC 7692 §7.1.1), for
+    /// instance if nothing will be sent for a while. The next message is compressed without
+    /// reference to earlier ones. Does nothing while a long message is being sent.
     pub fn free_compressor(&mut self) {
         self.protocol.free_compressor();
     }
 
-    /// How the peer closed: its code, [`CloseCode::NO_STATUS_RECEIVED`] where its Close
-    /// frame had none, [`CloseCode::ABNORMAL`] where it sent no Close frame;
-    /// `None` while the socket is open (RFC 6455 §7.1.5).
+    /// Returns the close code (RFC 6455 §7.1.5): the peer's,
+    /// [`CloseCode::NO_STATUS_RECEIVED`] if its Close frame had none, or
+    /// [`CloseCode::ABNORMAL`] if it sent no Close frame; `None` while the WebSocket is open.
     #[must_use]
     pub fn close_code(&self) -> Option<CloseCode> {
         match self.protocol.received_close() {
@@ -280,14 +271,14 @@ impl WebSocket {
         self.protocol.received_close().flatten()
     }
 
-    /// Splits into halves that two tasks can use.
+    /// Splits the WebSocket into halves that two tasks can use.
     #[must_use]
     pub fn split(self) -> (WebSocketReader, WebSocketWriter) {
         split::split(self)
     }
 
-    /// Nobody reads any more, but somebody may write. Returns what keeps the
-    /// memory of who read last, to be dropped while nothing is locked.
+    /// Called when the reading half is dropped. Returns its waker and timer, to be dropped after
+    /// the lock is released.
     pub(super) fn reader_leaves(&mut self) -> (Option<Waker>, Option<Pin<Box<Sleep>>>) {
         let stream = self.stream.as_mut();
         let pings = self.rare.as_mut().and_then(|rare| rare.pings.as_mut());
@@ -297,12 +288,12 @@ impl WebSocket {
         )
     }
 
-    /// As [`reader_leaves`](Self::reader_leaves), the other way round.
+    /// As [`reader_leaves`](Self::reader_leaves), for the writing half.
     pub(super) fn writer_leaves(&mut self) -> Option<Waker> {
         self.stream.as_mut()?.writer_leaves()
     }
 
-    /// There is nothing to do for the moment.
+    /// Called when there is nothing to do, so that the meter may report.
     fn pause(&mut self) {
         if let Some(meter) = &mut self.meter {
             meter.pause();
@@ -348,8 +339,8 @@ impl Sink<Message> for WebSocket {
         self.get_mut().poll_flush_messages(cx)
     }
 
-    /// Sends a Close frame with code 1000, without waiting for the peer's;
-    /// that ends the stream of messages.
+    /// Sends a Close frame with code 1000 without waiting for the peer's, which ends the stream of
+    /// messages.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut frame = Some(Some(CloseFrame::from(CloseCode::NORMAL)));
         self.get_mut().poll_send_close(&mut frame, cx)
@@ -374,7 +365,7 @@ fn protocol(role: Role, limits: Limits, deflate: Option<Deflate>) -> Protocol {
     }
 }
 
-/// Frames are encoded straight into the stream's outgoing buffer.
+/// Encodes frames directly into the stream's outgoing buffer.
 struct Out<'a>(&'a mut Outgoing);
 
 impl Output for Out<'_> {
@@ -397,7 +388,7 @@ mod tests {
         assert!(size <= 240, "{size} bytes, in every handler's task");
     }
 
-    /// A future that holds `&socket` while it waits can be spawned.
+    /// So that a future that holds `&socket` across an await can be spawned.
     #[test]
     fn is_shared_by_tasks() {
         fn shared<T: Send + Sync>() {}

@@ -1,11 +1,10 @@
-//! The closing handshake (RFC 6455 §7) and how a socket is let go.
+//! The closing handshake (RFC 6455 §7), and the release of the stream.
 //!
-//! From the call that begins it, the closing handshake takes
-//! [`close_timeout`](crate::WebSocketConfig::close_timeout) at most: the rest of a long
-//! message that goes before our Close frame, the frame itself and the peer's
-//! answer together. Whoever waits then, for the answer or only for the frame
-//! to leave, finds the socket let go; so nobody waits longer for a peer that
-//! does not read, or does not stop sending.
+//! From the call that begins it, the closing handshake takes at most
+//! [`close_timeout`](crate::WebSocketConfig::close_timeout). That includes the rest of a long
+//! message before our Close frame, the frame itself and the peer's answer. When the time is over
+//! the stream is released, so neither half waits longer for a peer that does not read or does not
+//! stop sending.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -23,24 +22,23 @@ use crate::socket::keys::mask_key;
 use crate::transport::{Finish, Stream};
 
 impl WebSocket {
-    /// Closes: sends what is queued and a Close frame, and waits for the
-    /// peer's. It takes a [`CloseFrame`], a [`CloseCode`], or `None` for a frame
-    /// that says nothing. Messages that arrive meanwhile are dropped; receive until the
-    /// end first if they matter.
+    /// Closes the WebSocket: sends what is queued and a Close frame, and waits for the peer's.
+    /// Takes a [`CloseFrame`], a [`CloseCode`], or `None` for an empty frame. Messages that arrive
+    /// meanwhile are dropped; receive until the end first if they matter.
     ///
-    /// Closing a socket that the peer has closed already is no error.
+    /// Closing a WebSocket that is already closed is not an error.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] if the peer's Close frame does not come within
-    /// [`WebSocketConfig::close_timeout`](crate::WebSocketConfig::close_timeout), be it that the
-    /// peer takes nothing of what is queued; [`Error::Send`] if the code may not be sent
-    /// (RFC 6455 §7.4); otherwise what broke the stream.
+    /// [`Error::Timeout`] if the peer's Close frame does not arrive within
+    /// [`WebSocketConfig::close_timeout`](crate::WebSocketConfig::close_timeout);
+    /// [`Error::Send`] if the code may not be sent (RFC 6455 §7.4); otherwise the error that broke
+    /// the stream.
     ///
     /// # Cancel safety
     ///
-    /// Once the future was polled the Close frame is on its way; the wait can
-    /// be taken up by calling `close` again.
+    /// Once the future was polled, the Close frame will be sent. Call `close` again to continue
+    /// waiting.
     pub async fn close(&mut self, frame: impl Into<Option<CloseFrame>>) -> Result<(), Error> {
         let mut frame = Some(frame.into());
         poll_fn(|cx| {
@@ -54,15 +52,15 @@ impl WebSocket {
 
     /// Drives the closing handshake to its end.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        // Not waited for: a peer that stopped reading may still close, or have
-        // closed already where this fails; if not, reading tells.
+        // Neither pending nor an error ends the handshake here: a peer that does not read may
+        // still close, or may have closed already. Reading finds out.
         let _ = self.poll_flush_messages(cx);
         loop {
             match self.poll_message(cx) {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
-                // It may have been somebody else's turn, with more to read.
+                // The task's budget may be used up with more to read.
                 Poll::Pending if self.is_close_overdue() => {
                     return Poll::Ready(Err(self.close_fails()));
                 }
@@ -91,7 +89,7 @@ impl WebSocket {
             });
         }
         ready!(self.poll_close_timer(cx, |closing| &mut closing.writer));
-        // Who reads may wait in another task.
+        // The reader may wait in another task.
         if let Some(stream) = &self.stream {
             stream.wake_reader();
         }
@@ -100,7 +98,7 @@ impl WebSocket {
         Poll::Ready(Err(error))
     }
 
-    /// The peer's Close frame is overdue.
+    /// Ends the WebSocket because the peer's Close frame did not arrive in time.
     pub(super) fn close_fails(&mut self) -> Error {
         let error = Error::Timeout(Timeout::Close);
         self.ends(error.socket_end());
@@ -111,7 +109,7 @@ impl WebSocket {
         error
     }
 
-    /// What ended the socket while nobody read it.
+    /// Takes the error that ended the WebSocket while it was not read.
     pub(super) fn take_untold(&mut self) -> Option<Error> {
         let closing = &mut self.rare.as_mut()?.closing;
         std::mem::take(&mut closing.untold).then_some(Error::Timeout(Timeout::Close))
@@ -124,7 +122,7 @@ impl WebSocket {
         let protocol = &mut self.protocol;
         match stream.write(|out| protocol.close(frame, mask_key, &mut Out(out))) {
             Ok(()) => {
-                // It has to wait for the peer's Close with a limit from now on.
+                // From now on it waits for the peer's Close frame with a time limit.
                 stream.wake_reader();
                 let by = later(Instant::now(), self.config.close_timeout);
                 self.rare_mut().closing.by.get_or_insert(by);
@@ -135,8 +133,8 @@ impl WebSocket {
         }
     }
 
-    /// Closes for a peer that does not read: behind what is queued, but in
-    /// place of what is left of a long message, which could wait for ever.
+    /// Closes for a peer that does not read: after what is queued, but instead of the rest of a
+    /// long message, which could wait forever.
     pub(in crate::socket) fn give_up(
         &mut self,
         frame: CloseFrame,
@@ -150,9 +148,7 @@ impl WebSocket {
         }
     }
 
-    /// Whether this side is shutting down, and has not said so.
-    #[inline]
-    /// Whether the server asks its sockets to close, this one among them.
+    /// Returns whether the server is shutting down and asks this WebSocket to close.
     pub(crate) fn is_draining(&self) -> bool {
         let stream = self.stream.as_ref();
         stream.is_some_and(Stream::is_draining)
@@ -163,7 +159,7 @@ impl WebSocket {
         stream.is_some_and(Stream::is_draining) && self.protocol.is_open()
     }
 
-    /// Closes when this side is shutting down (RFC 6455 §7.4.1, code 1001).
+    /// Closes with code 1001 if this side is shutting down (RFC 6455 §7.4.1).
     pub(super) fn heed_drain(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         if !self.must_heed_drain() {
             return Ok(());
@@ -175,8 +171,8 @@ impl WebSocket {
         Ok(())
     }
 
-    /// For who has no use for a message now: ready when the socket breaks, as
-    /// far as that is seen without reading. A drain is heeded meanwhile.
+    /// Polls for breakage without reading, for a caller that has no room for a message. Closes
+    /// meanwhile if the server is shutting down.
     pub(crate) fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let Some(stream) = &mut self.stream else {
             return Poll::Pending;
@@ -191,7 +187,7 @@ impl WebSocket {
             .map(|()| Error::Timeout(Timeout::Close))
     }
 
-    /// Ready when the peer's Close frame is overdue, for who waits by this timer.
+    /// Ready when the peer's Close frame did not arrive in time; registers with the given timer.
     pub(super) fn poll_close_timer(
         &mut self,
         cx: &mut Context<'_>,
@@ -214,7 +210,7 @@ impl WebSocket {
         by.is_some_and(|by| by <= Instant::now())
     }
 
-    /// Lets go of the stream; the socket is still there to be asked.
+    /// Releases the stream. The WebSocket can still report how it ended.
     pub(super) fn let_go(&mut self) {
         self.let_go_by(self.finish());
     }
@@ -227,7 +223,7 @@ impl WebSocket {
         self.release(finish);
     }
 
-    /// How a stream ends that is let go as things stand.
+    /// Returns how the stream has to end in the present state.
     fn finish(&self) -> Finish {
         let role = self.protocol.role();
         let linger = self.config.linger_as(role);

@@ -1,8 +1,8 @@
-//! What the socket reads: messages out of chunks of the stream, and the peer's silence.
+//! Reading: decodes messages from chunks of the stream, and detects a silent peer.
 //!
-//! A task pays for what it does, not for what came: one unit of tokio's cooperative budget for a
-//! chunk, and one for each [`WORK`] of inflating and compressing, in either direction. So it is
-//! other tasks' turn after a bounded time, whatever the bytes of a peer expand to.
+//! A task pays for the work it does, not for the bytes it received: one unit of tokio's
+//! cooperative budget per chunk, and one per [`WORK`] of inflating or compressing. So other tasks
+//! run after a bounded time, whatever the peer's bytes expand to.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -17,8 +17,8 @@ use crate::socket::keys::mask_key;
 use crate::socket::pings::Silence;
 use crate::transport::{Finish, StreamError};
 
-/// Bytes that are inflated or compressed for one unit of tokio's budget, of which a task has 128
-/// until others have their turn: some 0.4 ms.
+/// Number of bytes that are inflated or compressed for one unit of tokio's budget. A task has 128
+/// units before it yields, which takes about 0.4 ms.
 const WORK: usize = 1024;
 
 impl WebSocket {
@@ -63,14 +63,14 @@ impl WebSocket {
         }
     }
 
-    /// As [`poll_message`](Self::poll_message), apart from the common case.
+    /// The uncommon cases of [`poll_message`](Self::poll_message).
     #[inline(never)]
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         loop {
             if self.stream.is_none() {
                 return Poll::Ready(self.take_untold().map(Err));
             }
-            // First: there may be nothing to wait for but the turn that work costs.
+            // First, because there may be nothing else to wait for.
             ready!(self.poll_paid(cx));
             if self.chunk.is_empty() && !self.protocol.has_more() {
                 self.settle(cx);
@@ -79,12 +79,10 @@ impl WebSocket {
                 match self.poll_chunk(cx) {
                     Poll::Ready(Ok(chunk)) => self.chunk = chunk,
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    // A drain that began after it was looked for found no
-                    // waker to wake.
+                    // A drain that began after the check found no registered waker.
                     Poll::Pending if self.must_heed_drain() => continue,
                     Poll::Pending => {
-                        // Empty, it still keeps the memory that it was a slice of: a read
-                        // buffer of the connection's.
+                        // An empty slice would still keep the connection's read buffer allocated.
                         self.chunk = Bytes::new();
                         self.pause();
                         return Poll::Pending;
@@ -122,7 +120,7 @@ impl WebSocket {
                         _ => {}
                     }
                 }
-                // What is owed is written before the next chunk is waited for.
+                // Owed frames are written before the next chunk is awaited.
                 Ok(None) => {}
                 Err(error) => {
                     self.settle(cx);
@@ -135,7 +133,7 @@ impl WebSocket {
         }
     }
 
-    /// Charges the task for what compressing and inflating have cost: ready when it may go on.
+    /// Charges the task's budget for compressing and inflating; ready when it may continue.
     #[inline]
     pub(super) fn poll_paid(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.protocol.work() >= WORK {
@@ -149,8 +147,8 @@ impl WebSocket {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(Error::Closed));
         };
-        // One unit a chunk: a peer that sends without pause must not keep
-        // other tasks from running.
+        // One unit per chunk, so that a peer that sends without pause cannot keep other tasks from
+        // running.
         let budget = ready!(tokio::task::coop::poll_proceed(cx));
         let ended = match stream.poll_chunk(cx) {
             Poll::Ready(Ok(Some(chunk))) => {
@@ -167,7 +165,7 @@ impl WebSocket {
                 budget.made_progress();
                 self.ends(SocketEnd::Overloaded);
                 self.protocol.discard_received();
-                // Fails where it was closing anyway.
+                // Fails if it was already closing.
                 let _ = self.give_up(CloseFrame::from(CloseCode::TRY_AGAIN_LATER), cx);
                 self.let_go();
                 return Poll::Ready(Err(Error::Overloaded));
@@ -177,7 +175,7 @@ impl WebSocket {
                 if self.poll_silence(cx).is_ready() {
                     budget.made_progress();
                     self.ends(SocketEnd::Timeout);
-                    // There is nobody to end it with.
+                    // The peer is gone, so there is nothing to wait for.
                     self.let_go_by(Finish::Cancel);
                     self.rare_mut().abnormal = true;
                     return Poll::Ready(Err(Error::Timeout(Timeout::KeepAlive)));
@@ -194,7 +192,7 @@ impl WebSocket {
         Poll::Ready(Err(ended))
     }
 
-    /// Pings a silent peer; ready when that was in vain.
+    /// Sends keep-alive Pings to a silent peer; ready when it did not answer.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let (Some(rare), Some(stream)) = (&mut self.rare, &mut self.stream) else {
@@ -204,17 +202,17 @@ impl WebSocket {
                 return Poll::Pending;
             };
             if !self.protocol.is_open() {
-                // From here on it is the close timeout's business.
+                // The close timeout applies now.
                 return Poll::Pending;
             }
             match ready!(pings.poll(cx)) {
                 Silence::Dead => return Poll::Ready(()),
-                // Without room the peer has been asked by what fills it.
+                // Without room, the queued data is as good as a Ping.
                 Silence::Ping(payload) => {
                     if stream.has_room(cx) {
                         let protocol = &mut self.protocol;
                         let ping = Message::Ping(payload);
-                        // Cannot fail: it is short, and the socket open.
+                        // Cannot fail: it is short, and the WebSocket is open.
                         let _ = stream.write(|out| protocol.send(ping, mask_key, &mut Out(out)));
                         stream.flush_as_reader(cx);
                     }
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_answers_a_ping_wakes_who_asked() {
+    async fn the_answer_to_a_keep_alive_ping_wakes_the_reader() {
         const INTERVAL: Duration = Duration::from_secs(10);
         let (near, far) = tokio::io::duplex(1024);
         let config = WebSocketConfig::default().ping_interval(INTERVAL);

@@ -1,5 +1,5 @@
-//! What the socket writes: messages of the application's, long ones as there is room,
-//! and what the protocol owes.
+//! Writing: the application's messages, long ones in fragments as there is room, and the control
+//! frames that the protocol owes.
 
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
@@ -178,7 +178,7 @@ impl WebSocket {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes the rest of a long message, frame by frame as there is room.
+    /// Writes the rest of a long message, one frame at a time as there is room.
     fn poll_fragments(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while self.protocol.has_pending() {
             let Some(stream) = &mut self.stream else {
@@ -193,8 +193,8 @@ impl WebSocket {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes the rest of a long message as far as there is room, on behalf of
-    /// who fed it and only reads now. The reader is woken when there is more.
+    /// Writes the rest of a long message as far as there is room, for a caller that fed it and now
+    /// reads. The reader is woken when there is more room.
     pub(super) fn go_on(&mut self, cx: &mut Context<'_>) {
         while self.protocol.has_pending() && self.poll_paid(cx).is_ready() {
             let Some(stream) = &mut self.stream else {
@@ -217,8 +217,8 @@ impl WebSocket {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        // Pongs wait for room, of which a peer that pings and does not read
-        // leaves none; a Close frame is the last, so it may exceed it.
+        // Pongs wait for room, so that a peer that pings and does not read cannot fill memory. A
+        // Close frame is the last frame, so it may exceed the room.
         let closing = !self.protocol.is_open() && !self.protocol.has_pending();
         if closing || stream.has_room(cx) {
             let protocol = &mut self.protocol;
@@ -227,7 +227,7 @@ impl WebSocket {
         }
     }
 
-    /// An error of writing; who drops the socket for it need not read again.
+    /// Reports an error of writing as the end, because the caller may drop the WebSocket for it.
     fn broke(&mut self, error: StreamError) -> Error {
         let error = Error::from(error);
         self.ends(error.socket_end());

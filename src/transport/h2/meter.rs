@@ -20,7 +20,7 @@ impl Meter {
         let observed = handle.observed();
         observed
             .observer
-            .tell(|m| m.connection_opened(&observed.info));
+            .report(|m| m.connection_opened(&observed.info));
         observed.observer.is_on().then(|| Self {
             handle: handle.clone(),
             reported: ConnectionTraffic::default(),
@@ -32,7 +32,7 @@ impl Meter {
         let observed = self.handle.observed();
         observed
             .observer
-            .tell(|m| m.round_trip(&observed.info, time));
+            .report(|m| m.round_trip(&observed.info, time));
     }
 
     /// Reports the traffic since the last report.
@@ -53,7 +53,7 @@ impl Meter {
             let observed = self.handle.observed();
             observed
                 .observer
-                .tell(|m| m.connection_traffic(&observed.info, &traffic));
+                .report(|m| m.connection_traffic(&observed.info, &traffic));
         }
     }
 
@@ -67,6 +67,6 @@ impl Meter {
         let observed = self.handle.observed();
         observed
             .observer
-            .tell(|m| m.connection_closed(&observed.info, self.end));
+            .report(|m| m.connection_closed(&observed.info, self.end));
     }
 }
