@@ -13,7 +13,7 @@ use super::proxy::Policy;
 use super::settings::Settings;
 use super::version::HttpVersion;
 use crate::error::Error;
-use crate::handshake::{DeflateConfig, Target};
+use crate::handshake::Target;
 use crate::metrics::{Metrics, Observer};
 use crate::socket::WebSocketConfig;
 use crate::transport::{TcpConfig, h2::Http2Config, proxy::ProxyError, tls};
@@ -101,7 +101,7 @@ impl ClientBuilder {
     /// ```
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
+    pub fn deflate(mut self, config: impl Into<Option<crate::handshake::DeflateConfig>>) -> Self {
         self.settings.deflate = config.into();
         self
     }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
 use super::listener::{BoxListener, Listener, NoListener};
 use super::server::Server;
 use super::settings::Settings;
-use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig};
+use crate::handshake::{AllowedHosts, AllowedOrigins};
 use crate::metrics::{Metrics, Observer};
 use crate::socket::WebSocketConfig;
 use crate::transport::{TcpConfig, h2::Http2Config, tls::ServerTls};
@@ -65,11 +65,11 @@ impl ServerBuilder {
 
     /// Negotiates permessage-deflate (RFC 7692) with clients that offer it, as all
     /// browsers do. Default off, because a compressed WebSocket takes a hundred times
-    /// the memory of an uncompressed one. [`DeflateConfig`] describes the costs and how
-    /// to lower them.
+    /// the memory of an uncompressed one. [`DeflateConfig`](crate::handshake::DeflateConfig)
+    /// describes the costs and how to lower them.
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub fn deflate(mut self, config: impl Into<Option<DeflateConfig>>) -> Self {
+    pub fn deflate(mut self, config: impl Into<Option<crate::handshake::DeflateConfig>>) -> Self {
         self.settings.deflate = config.into();
         self
     }
