@@ -136,7 +136,7 @@ impl Counters {
             self.socket_seconds.clone(),
         );
         registry.register(
-            "ordinary_requests",
+            "http_requests",
             "Plain HTTP requests, by the status of the response",
             self.plain_requests.clone(),
         );
