@@ -47,13 +47,13 @@ fn tcp_upstreams_require_allowed_origins() {
         .stderr_has("--allow-any-origin");
     run(&["bridge", "--to", &to, "--allow-origin", "not an origin"])
         .exited(2)
-        .stderr_has("--allow-origin");
+        .stderr_has("--allow-origin: \"not an origin\" is not an origin such as");
     run(&["bridge", "--to", "tcp://127.0.0.1", "--allow-any-origin"])
         .exited(2)
-        .stderr_has("port");
+        .stderr_has("a tcp upstream needs a port; expected tcp://host:port");
     run(&["bridge", "--to", "gopher://127.0.0.1"])
         .exited(2)
-        .stderr_has("gopher://127.0.0.1");
+        .stderr_has("invalid upstream gopher://127.0.0.1: unsupported scheme");
 
     let bridge = Server::bridge(&[
         "--cleartext",

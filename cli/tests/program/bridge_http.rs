@@ -101,5 +101,7 @@ async fn websockets_only_rejects_plain_requests() {
     let file = files.file("tcp.toml", tcp);
     let checked =
         crate::process::run_with(&mut h2ws(&["bridge", "--config", &file, "--check"]), "");
-    checked.exited(2).stderr_has("tcp.toml:");
+    checked
+        .exited(2)
+        .stderr_has("tcp.toml:1: a tcp route cannot forward plain HTTP requests");
 }

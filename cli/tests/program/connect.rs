@@ -156,7 +156,7 @@ fn proxies_are_taken_from_the_environment_and_the_command_line() {
     with(&["--no-proxy"], &server.url).exited(0);
     with(&["--proxy", "gopher://me:hunter2@a"], &server.url)
         .exited(2)
-        .stderr_has("--proxy: ");
+        .stderr_has("--proxy: invalid proxy URL: the scheme must be http");
 }
 
 #[test]

@@ -53,8 +53,14 @@ fn invalid_requests_exit_2() {
             "header upgrade is reserved",
         ),
         (&["ws://127.0.0.1:1", "--origin", "a\nb"], "--origin"),
-        (&["ws://127.0.0.1:1", "--subprotocol", "a b"], "\"a b\""),
-        (&["ws://127.0.0.1:1", "--proxy", "gopher://a"], "--proxy: "),
+        (
+            &["ws://127.0.0.1:1", "--subprotocol", "a b"],
+            "the subprotocol \"a b\" is not a token",
+        ),
+        (
+            &["ws://127.0.0.1:1", "--proxy", "gopher://a"],
+            "--proxy: invalid proxy URL",
+        ),
         (
             &[
                 "ws://127.0.0.1:1",
@@ -97,8 +103,12 @@ fn errors_in_values_name_the_option() {
             "nowhere.invalid:0",
             "cannot resolve nowhere.invalid",
         ),
-        ("--allow-origin", "example.com", "https://"),
-        ("--allow-host", "a/b", "host"),
+        (
+            "--allow-origin",
+            "example.com",
+            "is not an origin such as https://example.com",
+        ),
+        ("--allow-host", "a/b", "the host is missing or invalid"),
     ] {
         let ended = run(&["serve", "--cleartext", option, value]);
         ended.exited(2).stderr_has(what).stderr_has(option);
