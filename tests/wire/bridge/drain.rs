@@ -1,4 +1,5 @@
-//! When a bridge itself asks for the end of a socket: the drain, and silence.
+//! Sockets that the bridge itself closes: during a drain, and after the idle
+//! timeout.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::support::raw::{GOAWAY, Raw, Seen, WINDOW_UPDATE};
 use crate::support::text::{Over, Text};
 use crate::support::within;
 
-/// Off unless asked for; then a silence of both sides is ended with 1001, and
-/// the backend is closed by the client's answer.
+/// The idle timeout is off by default. When it expires, the client is sent a Close
+/// frame with 1001, and the client's reply closes the upstream.
 #[tokio::test]
 async fn an_idle_socket_is_closed_with_1001() {
     let (listener, addr) = listen().await;
@@ -28,10 +29,10 @@ async fn an_idle_socket_is_closed_with_1001() {
     assert_eq!(client.seen(1).await, Seen::End);
 }
 
-/// A drain closes sockets with 1001 between two frames, and their backends by
-/// the clients' answers.
+/// A drain closes sockets with 1001, but never in the middle of a frame. The
+/// clients' replies close the upstreams.
 #[tokio::test]
-async fn a_drain_says_1001_between_frames() {
+async fn a_drain_sends_1001_between_frames() {
     let (mut bridging, listener) = to_text().await;
     let mut client = Raw::connect(bridging.addr).await;
     let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));
@@ -41,10 +42,14 @@ async fn a_drain_says_1001_between_frames() {
     let data = client.on(1).await.unwrap();
     assert_eq!(data.payload, first);
     bridging.drain();
-    // GOAWAY: the drain has begun, and the frame is not over.
+    // GOAWAY shows that the drain has begun. The frame is still incomplete.
     assert_eq!(client.on(0).await.unwrap().kind, GOAWAY);
     client.barrier().await;
-    assert_eq!(client.pending(), 0, "said into a frame");
+    assert_eq!(
+        client.pending(),
+        0,
+        "the bridge wrote into an unfinished frame"
+    );
     backend.write(second).await;
     let mut rest = Vec::new();
     while rest.len() < second.len() + 4 {
@@ -64,7 +69,7 @@ async fn a_drain_says_1001_between_frames() {
     assert_eq!(bridging.drained().await, ShutdownReport::default());
 }
 
-/// The same for a client of HTTP/1.1, whose connection is its own.
+/// The same for an HTTP/1.1 client, which has a connection of its own.
 #[tokio::test]
 async fn a_drain_closes_sockets_over_http1() {
     let (mut bridging, listener) = to_text().await;
@@ -79,15 +84,15 @@ async fn a_drain_closes_sockets_over_http1() {
     assert_eq!(bridging.drained().await, ShutdownReport::default());
 }
 
-/// A bridge to a backend on this machine that waits long for the end of a
-/// socket.
-async fn patient(addr: std::net::SocketAddr, version: HttpVersion) -> Bridging {
+/// Starts a bridge to a local upstream with a close timeout that does not expire
+/// during a test.
+async fn with_long_close_timeout(addr: std::net::SocketAddr, version: HttpVersion) -> Bridging {
     let config = WebSocketConfig::default().close_timeout(Duration::from_secs(600));
     Bridging::with(to("ws", addr, version), config).await
 }
 
-/// Sends so many messages as the windows allow it.
-async fn pour(peer: &mut Raw, message: &[u8], times: usize) {
+/// Sends a message `times` times, as flow control permits.
+async fn send_many(peer: &mut Raw, message: &[u8], times: usize) {
     let mut window: usize = 256 * 1024;
     for _ in 0..times {
         while window < message.len() {
@@ -102,17 +107,17 @@ async fn pour(peer: &mut Raw, message: &[u8], times: usize) {
     }
 }
 
-/// An upstream that answers what it reads must be let talk behind the bridge's
-/// Close, though nobody hears it: else it stops to read, and what the client
-/// said before its own Close never arrives.
+/// After the bridge's Close, the bridge reads and discards what the upstream sends.
+/// Otherwise an upstream that answers what it reads would stop reading, and what
+/// the client sent before its own Close would never arrive.
 #[tokio::test]
-async fn an_upstream_that_still_talks_after_a_drain_hears_the_client_out() {
+async fn an_upstream_that_still_sends_after_a_drain_receives_the_clients_last_message() {
     let (listener, addr) = listen().await;
-    let mut bridging = patient(addr, HttpVersion::Http2).await;
+    let mut bridging = with_long_close_timeout(addr, HttpVersion::Http2).await;
     let (mut client, mut upstream) = open_to_raw(&bridging, &listener).await;
     bridging.drain();
     closes(&mut client, 1, 1001).await;
-    pour(&mut upstream, &from_server(BINARY, &[7; 16_000]), 100).await;
+    send_many(&mut upstream, &from_server(BINARY, &[7; 16_000]), 100).await;
     client.data(1, &from_client(TEXT, b"last")).await;
     client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
     assert_eq!(upstream.frame(1).await.payload, b"last");
@@ -122,11 +127,12 @@ async fn an_upstream_that_still_talks_after_a_drain_hears_the_client_out() {
     assert_eq!(client.seen(1).await, Seen::End);
 }
 
-/// A client that has closed gets its upstream's answer, and no other Close.
+/// A client that has already sent a Close receives the upstream's reply and no
+/// Close of the drain.
 #[tokio::test]
-async fn a_drain_leaves_a_closing_handshake_alone() {
+async fn a_drain_does_not_disturb_a_closing_handshake() {
     let (listener, addr) = listen().await;
-    let mut bridging = patient(addr, HttpVersion::Http1).await;
+    let mut bridging = with_long_close_timeout(addr, HttpVersion::Http1).await;
     let mut client = Raw::connect(bridging.addr).await;
     let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));
     client.data(1, &from_client(CLOSE, &close(3001, ""))).await;

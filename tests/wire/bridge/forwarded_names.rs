@@ -1,4 +1,5 @@
-//! By which names and paths clients, bridge and upstreams speak of each other.
+//! Host names, paths, and forwarded fields: which the bridge sends to upstreams,
+//! and how it rewrites them in responses.
 
 use h2ws::bridge::Bridge;
 use h2ws::handshake::HostPort;
@@ -11,8 +12,9 @@ use crate::support::table::{Table, route, table};
 use crate::support::text::Text;
 use crate::support::tls;
 
-/// The head of what an upstream is asked when a client asks so.
-async fn asked(table: &Table, listener: &tokio::net::TcpListener, request: &str) -> Text {
+/// Sends a client's request through the bridge, and returns the request that the
+/// upstream received.
+async fn forward(table: &Table, listener: &tokio::net::TcpListener, request: &str) -> Text {
     let mut client = Text::client(table.addr, request).await;
     let mut backend = Text::asked(listener).await;
     backend.write(OK).await;
@@ -21,7 +23,7 @@ async fn asked(table: &Table, listener: &tokio::net::TcpListener, request: &str)
 }
 
 #[tokio::test]
-async fn an_upstream_behind_a_prefix_is_told_and_its_answers_are_turned_back() {
+async fn a_stripped_prefix_is_forwarded_and_restored_in_responses() {
     let (listener, addr) = listen().await;
     let table = Table::start(table([route("/app/*", &[addr]).strip_prefix(true)])).await;
     let request = GET.replace("/page", "/app/page?x");
@@ -38,7 +40,7 @@ async fn an_upstream_behind_a_prefix_is_told_and_its_answers_are_turned_back() {
     assert_eq!(client.field("location"), Some("http://a.test/app/login"));
     assert_eq!(client.field("set-cookie"), Some("a=b; Path=/app"));
 
-    // A socket that is refused by a redirect.
+    // A WebSocket that is rejected with a redirect.
     let mut client = Text::ask(table.addr, "/app/socket", "").await;
     let mut backend = Text::asked(&listener).await;
     assert_eq!(backend.field("x-forwarded-prefix"), Some("/app"));
@@ -49,7 +51,7 @@ async fn an_upstream_behind_a_prefix_is_told_and_its_answers_are_turned_back() {
 }
 
 #[tokio::test]
-async fn an_upstream_is_asked_by_the_name_that_is_configured() {
+async fn upstream_host_sets_the_host_field() {
     let (listener, addr) = listen().await;
     let name: HostPort = "site.test:81".parse().unwrap();
     for (route, expected) in [
@@ -61,19 +63,19 @@ async fn an_upstream_is_asked_by_the_name_that_is_configured() {
         ),
     ] {
         let table = Table::start(table([route])).await;
-        let backend = asked(&table, &listener, GET).await;
+        let backend = forward(&table, &listener, GET).await;
         assert_eq!(backend.field("host"), Some(&*expected));
         let _client = Text::ask(table.addr, "/", "").await;
         let backend = Text::asked(&listener).await;
-        let of_sockets = expected.replace("a.test", "localhost");
-        assert_eq!(backend.field("host"), Some(&*of_sockets));
+        let socket_host = expected.replace("a.test", "localhost");
+        assert_eq!(backend.field("host"), Some(&*socket_host));
     }
 }
 
-/// RFC 6066 §3: an upstream by its address is told the name that its certificate
-/// has, and has to show it.
+/// RFC 6066 §3: with `server_name`, an upstream that is configured by address
+/// receives this name in SNI, and its certificate must be valid for it.
 #[tokio::test]
-async fn an_upstream_by_address_has_a_name_in_tls() {
+async fn server_name_sets_the_tls_name_of_an_upstream_address() {
     let (server_tls, client_tls) = tls::pair();
     let upstream = Server::builder().tls(server_tls);
     let upstream = upstream.bind("127.0.0.1:0").await.unwrap();
@@ -82,10 +84,10 @@ async fn an_upstream_by_address_has_a_name_in_tls() {
         let peer = request.extensions().get::<h2ws::server::Peer>().unwrap();
         format!("{:?}", peer.tls().and_then(|tls| tls.server_name()))
     });
-    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+    let reject = |upgrade: h2ws::server::WebSocketRequest| async {
         upgrade.reject(http::StatusCode::NOT_FOUND);
     };
-    tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
+    tokio::spawn(upstream.serve(reject).fallback(pages).into_future());
     let url = format!("wss://127.0.0.1:{port}");
     for (name, status) in [
         (None, 502),
@@ -108,18 +110,19 @@ async fn an_upstream_by_address_has_a_name_in_tls() {
         }
         let mut socket = Text::ask(bridging.addr, "/", "").await;
         socket.read_head().await;
-        let of_socket = if status == 200 { 404 } else { 502 };
+        let socket_status = if status == 200 { 404 } else { 502 };
         assert!(
-            socket.head.contains(&format!(" {of_socket} ")),
+            socket.head.contains(&format!(" {socket_status} ")),
             "{name:?} {}",
             socket.head
         );
     }
 }
 
-/// What is ambiguous is refused with words, for sockets and plain requests alike.
+/// Ambiguous paths are answered with 400, for sockets and plain HTTP requests
+/// alike.
 #[tokio::test]
-async fn a_guarded_path_is_not_reached_around_its_route() {
+async fn an_ambiguous_path_does_not_bypass_a_restricted_route() {
     let (listener, addr) = listen().await;
     let guarded = h2ws::handshake::AllowedOrigins::parse(["https://admin.test"]).unwrap();
     let routes = [
@@ -143,13 +146,13 @@ async fn a_guarded_path_is_not_reached_around_its_route() {
             client.head
         );
     }
-    let backend = asked(&table, &listener, &GET.replace("/page", "/a//b;c")).await;
+    let backend = forward(&table, &listener, &GET.replace("/page", "/a//b;c")).await;
     assert!(backend.head.starts_with("GET /a//b;c "), "{}", backend.head);
 }
 
-/// A load balancer that ends TLS, before a bridge in cleartext.
+/// A load balancer terminates TLS and forwards to the bridge in cleartext.
 #[tokio::test]
-async fn what_a_load_balancer_says_is_not_contradicted() {
+async fn forwarded_fields_agree_with_a_trusted_load_balancer() {
     let (listener, addr) = listen().await;
     let builder = || to("ws", addr, HttpVersion::Http1).trust_forwarded(true);
     for (builder, has_forwarded, has_x) in [
@@ -164,18 +167,21 @@ async fn what_a_load_balancer_says_is_not_contradicted() {
         );
         let _client = Text::client(bridging.addr, &asked).await;
         let backend = Text::asked(&listener).await;
-        let told = backend.field("forwarded");
-        assert_eq!(told.is_some(), has_forwarded);
+        let forwarded_field = backend.field("forwarded");
+        assert_eq!(forwarded_field.is_some(), has_forwarded);
         assert_eq!(backend.field("x-forwarded-proto"), has_x.then_some("https"));
         if has_x && has_forwarded {
-            assert!(told.unwrap().ends_with(";proto=https"), "{told:?}");
+            assert!(
+                forwarded_field.unwrap().ends_with(";proto=https"),
+                "{forwarded_field:?}"
+            );
         }
         assert_eq!(backend.field("x_real_ip"), None);
     }
 }
 
 #[test]
-fn a_server_name_is_a_host() {
+fn a_server_name_must_be_a_host() {
     let route = |name: &str| {
         let route = h2ws::bridge::Route::builder("*", "/*").unwrap();
         let route = route.upstream("wss://10.0.0.1".parse().unwrap());

@@ -1,4 +1,5 @@
-//! What a bridge makes of opening requests and their answers.
+//! How the bridge forwards opening requests and their responses, and which
+//! responses it generates itself.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::support::raw::{CANCEL, Fields, Raw};
 use crate::support::text::{Over, Text};
 use crate::support::{h2peer, within};
 
-/// A request over HTTP/2 with these fields, to the `h2` crate's own liking.
+/// An opening request with these fields, in the form that the `h2` crate expects.
 fn request(addr: std::net::SocketAddr, fields: &[(&str, &str)]) -> http::Request<()> {
     let mut request = h2peer::websocket(&format!("http://{addr}/chat?room=1"));
     for (name, value) in fields {
@@ -27,17 +28,18 @@ fn request(addr: std::net::SocketAddr, fields: &[(&str, &str)]) -> http::Request
     request
 }
 
-/// What a backend that answers by `answer` and then says no more makes a
-/// client see over HTTP/2, with the request as the backend saw it.
-async fn against(
+/// Opens a WebSocket over HTTP/2 exchange an HTTP/1.1 upstream that sends `answer`
+/// and nothing more. Returns the response that the client receives, and the
+/// upstream, which holds the request that it received.
+async fn exchange(
     fields: &[(&str, &str)],
     answer: impl FnOnce(&Text) -> String,
 ) -> (Response<Vec<u8>>, Text) {
     let (bridging, listener) = to_text().await;
-    against_on(&bridging, &listener, fields, answer).await
+    exchange_on(&bridging, &listener, fields, answer).await
 }
 
-async fn against_on(
+async fn exchange_on(
     bridging: &Bridging,
     listener: &TcpListener,
     fields: &[(&str, &str)],
@@ -60,10 +62,10 @@ async fn against_on(
     (Response::from_parts(parts, body), backend)
 }
 
-/// PROTOCOL: what is end to end passes, what is of one hop does not, whom the
-/// request comes from is said anew.
+/// End-to-end fields are forwarded, hop-by-hop fields are removed, and the fields
+/// that describe the client are replaced.
 #[tokio::test]
-async fn a_request_reaches_an_rfc6455_backend_as_in_the_rfc() {
+async fn an_opening_request_is_translated_for_an_rfc6455_upstream() {
     let fields = [
         ("origin", "https://page.example"),
         ("cookie", "a=1"),
@@ -81,7 +83,7 @@ async fn a_request_reaches_an_rfc6455_backend_as_in_the_rfc() {
         ("x-real-ip", "10.0.0.1"),
         ("forwarded", "for=10.0.0.1"),
     ];
-    let (response, backend) = against(&fields, |text| {
+    let (response, backend) = exchange(&fields, |text| {
         format!(
             "{}Sec-WebSocket-Protocol: two\r\n\
              Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=10\r\n\
@@ -135,7 +137,7 @@ async fn a_request_reaches_an_rfc6455_backend_as_in_the_rfc() {
     );
     let cookies: Vec<_> = headers.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["c=3", "d=4"]);
-    // Of the client's key, not of the one that the backend saw.
+    // Computed from the client's key, not from the key that the bridge sent.
     assert_eq!(
         headers["sec-websocket-accept"],
         "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -145,10 +147,10 @@ async fn a_request_reaches_an_rfc6455_backend_as_in_the_rfc() {
     }
 }
 
-/// RFC 9110 §7.6.3: each hop is named behind those before it, with the version
-/// of HTTP that the message came by. What a bridge says itself came by none.
+/// RFC 9110 §7.6.3: each hop appends its name, with the HTTP version of the message
+/// that it received. A response that the bridge generates itself has no `Via`.
 #[tokio::test]
-async fn a_hop_that_is_named_adds_to_via_both_ways() {
+async fn a_named_bridge_adds_itself_to_via_in_both_directions() {
     let (listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).via("edge");
     let bridging = Bridging::start(builder).await;
@@ -194,9 +196,10 @@ async fn a_hop_that_is_named_adds_to_via_both_ways() {
     assert_eq!(client.field("via"), None);
 }
 
-/// The backend is told the name that the client asked for, or its own.
+/// The upstream receives the host that the client requested, or its own if
+/// `upstream_host` is set.
 #[tokio::test]
-async fn the_host_is_the_clients_unless_asked_otherwise() {
+async fn the_host_is_the_clients_unless_configured_otherwise() {
     for own in [false, true] {
         let (listener, addr) = listen().await;
         let builder = to("ws", addr, HttpVersion::Http1).upstream_host(own);
@@ -213,9 +216,9 @@ async fn the_host_is_the_clients_unless_asked_otherwise() {
     }
 }
 
-/// Towards an RFC 8441 upstream there is a `:protocol`, and no key.
+/// A request to an RFC 8441 upstream has `:protocol`, and no `Sec-WebSocket-Key`.
 #[tokio::test]
-async fn a_request_reaches_an_rfc8441_upstream_as_in_the_rfc() {
+async fn an_opening_request_is_translated_for_an_rfc8441_upstream() {
     let (listener, addr) = listen().await;
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
     let (saw, mut requests) = mpsc::unbounded_channel();
@@ -264,10 +267,10 @@ async fn a_request_reaches_an_rfc8441_upstream_as_in_the_rfc() {
     );
 }
 
-/// A backend's refusal is the client's, with fields and body, in both
-/// versions.
+/// The client receives an upstream's rejection with its fields and body, over
+/// either HTTP version.
 #[tokio::test]
-async fn refusals_pass_whole() {
+async fn rejections_are_forwarded_with_fields_and_body() {
     for (line, fields) in [
         ("403 Forbidden", "X-Why: paused"),
         ("302 Found", "Location: /login"),
@@ -280,14 +283,14 @@ async fn refusals_pass_whole() {
             "HTTP/1.1 {line}\r\n{fields}\r\nContent-Length: 6\r\nConnection: close, X-Hop\r\n\
              X-Hop: 1\r\n\r\nsorry\n"
         );
-        let (response, mut backend) = against(&[], |_| answer.clone()).await;
+        let (response, mut backend) = exchange(&[], |_| answer.clone()).await;
         assert_eq!(response.status().as_str(), &line[..3]);
         assert_eq!(response.body(), b"sorry\n");
         let (name, value) = fields.split_once(": ").unwrap();
         assert_eq!(response.headers()[name.to_ascii_lowercase()], value);
         assert_eq!(response.headers()["content-length"], "6");
         assert!(!response.headers().contains_key("x-hop"));
-        // RFC 9931: nothing more is asked of that connection.
+        // RFC 9931: the connection to the upstream is not reused.
         assert_eq!(backend.seen().await.err(), Some(Over::End));
 
         let (bridging, listener) = to_text().await;
@@ -306,16 +309,17 @@ async fn refusals_pass_whole() {
             // RFC 9110 §15.5.22.
             assert_eq!(client.field("upgrade"), Some("websocket"));
         }
-        // RFC 9931: nor is the client asked for more.
+        // RFC 9931: the client's connection is closed as well.
         let connection = client.field("connection").unwrap();
         assert!(connection.ends_with("close"), "{connection}");
         assert_eq!(client.rest().await, b"sorry\n");
     }
 }
 
-/// What is neither a socket nor a refusal is a bad gateway.
+/// A response that neither opens a WebSocket nor rejects it is answered with 502
+/// (Bad Gateway).
 #[tokio::test]
-async fn answers_that_make_no_sense_are_502() {
+async fn invalid_responses_are_answered_with_502() {
     let offer = [("sec-websocket-protocol", "a")];
     type Answer = fn(&Text) -> String;
     let answers: [Answer; 7] = [
@@ -328,16 +332,16 @@ async fn answers_that_make_no_sense_are_502() {
         |_| "SSH-2.0-OpenSSH_9.2\r\n\r\n".into(),
     ];
     for answer in answers {
-        let (response, mut backend) = against(&offer, answer).await;
+        let (response, mut backend) = exchange(&offer, answer).await;
         assert_eq!(response.status(), 502);
         assert!(!response.body().is_empty());
-        // A connection that may have been switched carries no second request.
+        // The upstream may have switched protocols, so the connection is not reused.
         assert_eq!(backend.seen().await.err(), Some(Over::End));
     }
 }
 
-/// The status that a client gets from a bridge of this configuration, over
-/// HTTP/2 and HTTP/1.1, and its `Retry-After`.
+/// Returns the statuses of opening requests over HTTP/2 and over HTTP/1.1, and the
+/// `Retry-After` of the latter.
 async fn statuses(builder: BridgeBuilder, fields: &str) -> (u16, u16, Option<String>) {
     let bridging = Bridging::start(builder).await;
     let mut raw = Raw::connect(bridging.addr).await;
@@ -356,7 +360,7 @@ async fn statuses(builder: BridgeBuilder, fields: &str) -> (u16, u16, Option<Str
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_not_there_is_502() {
+async fn an_unreachable_upstream_is_answered_with_502() {
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let (listener, addr) = listen().await;
         drop(listener);
@@ -366,9 +370,9 @@ async fn an_upstream_that_is_not_there_is_502() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_does_not_answer_is_504() {
+async fn an_unresponsive_upstream_is_answered_with_504() {
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
-        // Connections are made, by the operating system, and never read.
+        // The operating system accepts the connections, and nothing reads them.
         let (_listener, addr) = listen().await;
         let builder = to("ws", addr, version)
             .connect_timeout(Duration::from_millis(20))
@@ -379,17 +383,17 @@ async fn an_upstream_that_does_not_answer_is_504() {
 }
 
 #[tokio::test]
-async fn a_bridge_without_a_place_is_503_with_a_time_to_come_back() {
+async fn a_socket_above_the_limit_is_answered_with_503_and_retry_after() {
     let (_listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).max_sockets(0);
     let (h2, h1, retry) = statuses(builder, "").await;
     assert_eq!((h2, h1, retry.as_deref()), (503, 503, Some("1")));
 }
 
-/// RFC 6455 §10.2, before anything is asked of the upstream, which is not
-/// even there.
+/// RFC 6455 §10.2: the origin is checked before the bridge connects to the upstream,
+/// which is unreachable here.
 #[tokio::test]
-async fn origins_that_are_not_allowed_are_403() {
+async fn a_disallowed_origin_is_answered_with_403() {
     let (listener, addr) = listen().await;
     drop(listener);
     let builder = || {
@@ -399,25 +403,30 @@ async fn origins_that_are_not_allowed_are_403() {
     let (h2, h1, _) = statuses(builder(), "Origin: https://evil.example\r\n").await;
     assert_eq!((h2, h1), (403, 403));
     let (h2, h1, _) = statuses(builder(), "Origin: https://page.example\r\n").await;
-    assert_eq!((h2, h1), (502, 502), "allowed, and then nobody is there");
+    assert_eq!(
+        (h2, h1),
+        (502, 502),
+        "an allowed origin is forwarded to an unreachable upstream"
+    );
 }
 
-/// Places of sockets are given back, also of those that were refused.
+/// A rejected socket stops counting toward `max_sockets`.
 #[tokio::test]
-async fn a_place_is_free_again_after_its_socket() {
+async fn a_rejected_socket_does_not_count_toward_the_limit() {
     let (listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).max_sockets(1);
     let bridging = Bridging::start(builder).await;
     for _ in 0..3 {
-        let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned();
-        let (response, _) = against_on(&bridging, &listener, &[], |_| refused).await;
+        let rejection = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned();
+        let (response, _) = exchange_on(&bridging, &listener, &[], |_| rejection).await;
         assert_eq!(response.status(), 403);
     }
 }
 
-/// Who does not wait for the answer leaves nothing behind at the backend.
+/// If the client does not wait for the response, the bridge closes its connection to
+/// the upstream.
 #[tokio::test]
-async fn a_client_that_gives_up_gives_up_the_request() {
+async fn a_client_that_gives_up_cancels_the_upstream_request() {
     let (bridging, listener) = to_text().await;
     let mut raw = Raw::connect(bridging.addr).await;
     raw.headers(1, &Fields::websocket("/"), 0).await;
@@ -431,9 +440,9 @@ async fn a_client_that_gives_up_gives_up_the_request() {
     assert_eq!(backend.seen().await.err(), Some(Over::End));
 }
 
-/// Frames in the packet of the backend's 101 belong to the socket.
+/// Frames that arrive in one packet with the upstream's 101 belong to the socket.
 #[tokio::test]
-async fn what_comes_with_a_101_is_not_lost() {
+async fn frames_received_with_a_101_are_forwarded() {
     let (bridging, listener) = to_text().await;
     let mut raw = Raw::connect(bridging.addr).await;
     raw.headers(1, &Fields::websocket("/"), 0).await;
@@ -445,9 +454,10 @@ async fn what_comes_with_a_101_is_not_lost() {
     assert_eq!(raw.frame(1).await.payload, b"early");
 }
 
-/// RFC 9931: what a client sends before its 200 waits for the backend's 101.
+/// RFC 9931: frames that a client sends before it receives the 200 wait for the
+/// upstream's 101.
 #[tokio::test]
-async fn what_comes_before_a_101_is_held() {
+async fn frames_sent_before_the_101_are_held_back() {
     let (bridging, listener) = to_text().await;
     let mut raw = Raw::connect(bridging.addr).await;
     raw.headers(1, &Fields::websocket("/"), 0).await;

@@ -1,4 +1,5 @@
-//! What counts against an upstream: only what the bridge itself saw fail.
+//! Which failures count toward the ejection of an upstream: only those that the
+//! bridge observes itself, unless configured otherwise.
 
 use std::time::Duration;
 
@@ -16,16 +17,17 @@ use crate::support::{h2peer, within};
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
 const UNAVAILABLE: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
 
-/// Whether the only upstream is in use, after as many failures as take it out.
+/// Returns whether the only upstream of the first route is healthy, that is, not
+/// ejected.
 fn is_healthy(bridge: &Bridge) -> bool {
     let routes = bridge.routes();
     let route = routes.iter().next().unwrap();
     route.upstreams()[0].is_healthy
 }
 
-/// A long poll has nothing to say for a while, and its server is well.
+/// A long poll may stay unanswered for a while although its upstream is healthy.
 #[tokio::test]
-async fn a_slow_answer_is_504_and_takes_nobody_out() {
+async fn a_slow_response_is_504_and_ejects_no_upstream() {
     let (listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).response_timeout(Duration::from_millis(20));
     let bridge = builder.build().unwrap();
@@ -39,9 +41,9 @@ async fn a_slow_answer_is_504_and_takes_nobody_out() {
     assert!(is_healthy(&bridge));
 }
 
-/// A plain HTTP request is not an opening: a socket's time is not its time.
+/// The handshake timeout applies to opening requests, not to plain HTTP requests.
 #[tokio::test(start_paused = true)]
-async fn a_long_poll_outlasts_the_time_of_an_opening() {
+async fn a_long_poll_may_outlast_the_handshake_timeout() {
     let limits = h2ws::bridge::Timeouts::default();
     assert!(limits.response > Some(Duration::from_secs(120)));
     let (listener, addr) = listen().await;
@@ -55,17 +57,17 @@ async fn a_long_poll_outlasts_the_time_of_an_opening() {
     assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
 }
 
-/// An application may be busy for one user, and be well.
+/// An application may reject one user with 503 and be healthy otherwise.
 #[tokio::test]
-async fn an_applications_503_takes_nobody_out_unless_it_is_asked_for() {
+async fn a_503_response_ejects_an_upstream_only_if_configured() {
     for counts in [false, true] {
-        for asks_socket in [false, true] {
+        for opens_socket in [false, true] {
             let (listener, addr) = listen().await;
             let ejection = Ejection::default().gateway_errors(counts);
             let routes = table([route("/*", &[addr]).ejection(ejection)]);
             let table = Table::start(routes).await;
             for n in 1..=3 {
-                let mut client = if asks_socket {
+                let mut client = if opens_socket {
                     Text::ask(table.addr, "/", "").await
                 } else {
                     Text::client(table.addr, GET).await
@@ -75,15 +77,16 @@ async fn an_applications_503_takes_nobody_out_unless_it_is_asked_for() {
                 client.read_head().await;
                 assert!(client.head.starts_with("HTTP/1.1 503 "), "{}", client.head);
                 let expected = !counts || n < 3;
-                assert_eq!(is_healthy(&table.bridge), expected, "{asks_socket} {n}");
+                assert_eq!(is_healthy(&table.bridge), expected, "{opens_socket} {n}");
             }
         }
     }
 }
 
-/// What is answered, however badly, works: another client may be served.
+/// An upstream that sends an invalid response is still reachable, and may serve
+/// other clients.
 #[tokio::test]
-async fn an_answer_that_breaks_the_protocol_takes_nobody_out() {
+async fn an_invalid_response_ejects_no_upstream() {
     let (listener, addr) = listen().await;
     let table = Table::start(table([route("/*", &[addr])])).await;
     for answer in [
@@ -110,31 +113,32 @@ async fn an_answer_that_breaks_the_protocol_takes_nobody_out() {
     assert!(is_healthy(&table.bridge));
 }
 
-/// What cannot be reached, or ends a new connection without a word, fails.
+/// A refused connection is a failure, and so is a new connection that the upstream
+/// closes without a response.
 #[tokio::test]
-async fn an_upstream_that_is_not_there_is_left_out() {
-    let away = Table::start(table([route("/*", &[nobody().await])])).await;
+async fn an_unreachable_upstream_is_ejected() {
+    let unreachable = Table::start(table([route("/*", &[nobody().await])])).await;
     for n in 1..=3 {
-        let mut client = Text::client(away.addr, GET).await;
+        let mut client = Text::client(unreachable.addr, GET).await;
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
-        assert_eq!(is_healthy(&away.bridge), n < 3);
+        assert_eq!(is_healthy(&unreachable.bridge), n < 3);
     }
     let (listener, addr) = listen().await;
-    let mute = Table::start(table([route("/*", &[addr])])).await;
+    let silent = Table::start(table([route("/*", &[addr])])).await;
     for n in 1..=3 {
-        let mut client = Text::client(mute.addr, GET).await;
+        let mut client = Text::client(silent.addr, GET).await;
         drop(Text::asked(&listener).await);
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 502 "), "{}", client.head);
-        assert_eq!(is_healthy(&mute.bridge), n < 3);
+        assert_eq!(is_healthy(&silent.bridge), n < 3);
     }
 }
 
-/// RFC 9112 §9.3.1: a server may end a kept connection when it likes, which is
-/// no failure, though the request that crossed it cannot be repeated.
+/// RFC 9112 §9.3.1: a server may close a kept connection at any time. That is not a
+/// failure, even if a request was in flight that must not be repeated.
 #[tokio::test]
-async fn a_kept_connection_that_ends_is_no_failure() {
+async fn the_end_of_a_kept_connection_is_not_a_failure() {
     let (listener, addr) = listen().await;
     let table = Table::start(table([route("/*", &[addr])])).await;
     for _ in 0..5 {
@@ -152,9 +156,10 @@ async fn a_kept_connection_that_ends_is_no_failure() {
     assert!(is_healthy(&table.bridge));
 }
 
-/// A body that an upstream does not bear is its client's affair.
+/// The upstream may have closed the connection because of the request's body, for
+/// which the client is responsible.
 #[tokio::test]
-async fn a_body_that_an_upstream_hangs_up_on_is_no_failure() {
+async fn a_connection_closed_within_a_request_body_is_not_a_failure() {
     let (listener, addr) = listen().await;
     let table = Table::start(table([route("/*", &[addr])])).await;
     let upload = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nhalf";
@@ -169,9 +174,9 @@ async fn a_body_that_an_upstream_hangs_up_on_is_no_failure() {
     assert!(is_healthy(&table.bridge));
 }
 
-/// A stream that an HTTP/2 upstream resets is an answer of a kind.
+/// A reset of the stream shows that the HTTP/2 upstream is reachable.
 #[tokio::test]
-async fn a_reset_stream_takes_nobody_out() {
+async fn a_reset_stream_ejects_no_upstream() {
     let (listener, addr) = listen().await;
     tokio::spawn(async move {
         loop {

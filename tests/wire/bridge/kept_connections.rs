@@ -1,5 +1,5 @@
-//! Kept connections to upstreams: which request may use which, and what is heard
-//! on one that the upstream has given up.
+//! Kept connections to upstreams: which requests may use them, for how long they
+//! are kept, and a response on a connection that the upstream closes.
 
 use h2ws::HttpVersion;
 use http::Method;
@@ -12,20 +12,20 @@ use crate::support::plain_http::request;
 use crate::support::text::Text;
 use crate::support::{h2peer, within};
 
-fn ask(fields: &str) -> String {
+fn get(fields: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n")
 }
 
-async fn answered(client: &mut Text) {
+async fn expect_ok(client: &mut Text) {
     client.read_head().await;
     assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
     assert_eq!(client.take(2).await, "ok");
 }
 
-/// RFC 9112 §9.6: what an upstream said before it hung up is the answer, however
-/// much of the body is still coming.
+/// RFC 9112 §9.6: a response that the upstream sent before it closed the connection
+/// is forwarded, even if most of the request's body is still unsent.
 #[tokio::test]
-async fn an_answer_before_the_end_of_a_body_arrives() {
+async fn a_response_before_the_end_of_the_request_body_is_forwarded() {
     const LENGTH: usize = 8 << 20;
     const TOO_LARGE: &str =
         "HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlong";
@@ -51,20 +51,20 @@ async fn an_answer_before_the_end_of_a_body_arrives() {
             }
             String::from_utf8(answer).unwrap()
         };
-        let refuse = async {
+        let respond = async {
             backend.write(TOO_LARGE).await;
-            // With bytes that nobody has read: a reset follows the answer.
+            // Closing with unread bytes sends a TCP reset after the response.
             within(backend.io.readable()).await.unwrap();
             drop(backend);
         };
-        let ((), answer, ()) = within(async { tokio::join!(upload, answer, refuse) }).await;
+        let ((), answer, ()) = within(async { tokio::join!(upload, answer, respond) }).await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     }
 }
 
-/// A backend that counts what comes over each of its connections, and answers
-/// each request with the connection's number.
-fn numbering(listener: TcpListener, fields: &'static str) {
+/// An upstream that numbers its connections, and answers each request with the
+/// number of the connection that carried it.
+fn serve_connection_numbers(listener: TcpListener, fields: &'static str) {
     tokio::spawn(async move {
         for number in 0.. {
             let (io, _) = listener.accept().await.unwrap();
@@ -81,48 +81,56 @@ fn numbering(listener: TcpListener, fields: &'static str) {
     });
 }
 
-async fn number(client: &mut Text, asked: &str) -> u32 {
-    client.write(asked).await;
-    answered(client).await;
+async fn connection_number(client: &mut Text, request: &str) -> u32 {
+    client.write(request).await;
+    expect_ok(client).await;
     client.field("x-number").unwrap().parse().unwrap()
 }
 
-/// RFC 4559: NTLM and Negotiate authenticate the connection. It stays with the
-/// client's, where there is one for each user.
+/// RFC 4559: NTLM and Negotiate authenticate the connection. It is then used for one
+/// client connection only, if a client connection carries only one user.
 #[tokio::test]
-async fn an_authenticated_connection_is_nobody_elses() {
+async fn an_authenticated_connection_is_not_shared_between_clients() {
     for scheme in ["NTLM", "negotiate"] {
-        let login = ask(&format!("Authorization: {scheme} abc\r\n"));
+        let login = get(&format!("Authorization: {scheme} abc\r\n"));
         let (listener, addr) = listen().await;
-        numbering(listener, "");
+        serve_connection_numbers(listener, "");
         let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
         let mut alice = Text::client(bridging.addr, "").await;
         let mut bob = Text::client(bridging.addr, "").await;
-        assert_eq!(number(&mut alice, &login).await, 0);
-        assert_eq!(number(&mut bob, &ask("")).await, 1);
-        assert_eq!(number(&mut alice, &ask("")).await, 0, "her session");
-        assert_eq!(number(&mut bob, &login).await, 1, "and his");
+        assert_eq!(connection_number(&mut alice, &login).await, 0);
+        assert_eq!(connection_number(&mut bob, &get("")).await, 1);
+        assert_eq!(
+            connection_number(&mut alice, &get("")).await,
+            0,
+            "Alice keeps her session"
+        );
+        assert_eq!(
+            connection_number(&mut bob, &login).await,
+            1,
+            "Bob keeps his session"
+        );
         let mut carol = Text::client(bridging.addr, "").await;
-        assert_eq!(number(&mut carol, &ask("")).await, 2);
-        assert_eq!(number(&mut bob, &ask("")).await, 1);
+        assert_eq!(connection_number(&mut carol, &get("")).await, 2);
+        assert_eq!(connection_number(&mut bob, &get("")).await, 1);
     }
 }
 
-/// A connection of a proxy, or of HTTP/2, may carry many users: one that is
-/// authenticated there is used once.
+/// An HTTP/2 connection or a connection from a proxy may carry many users, so an
+/// authenticated upstream connection is used for one request only.
 #[tokio::test]
-async fn an_authenticated_connection_is_used_once_where_users_cannot_be_told_apart() {
-    let login = ask("Authorization: NTLM abc\r\n");
+async fn an_authenticated_connection_is_used_once_if_users_are_indistinguishable() {
+    let login = get("Authorization: NTLM abc\r\n");
     let (listener, addr) = listen().await;
-    numbering(listener, "");
+    serve_connection_numbers(listener, "");
     let trusting = to("ws", addr, HttpVersion::Http1).trust_forwarded(true);
     let bridging = Bridging::start(trusting).await;
     let mut proxy = Text::client(bridging.addr, "").await;
-    assert_eq!(number(&mut proxy, &login).await, 0);
-    assert_eq!(number(&mut proxy, &ask("")).await, 1);
+    assert_eq!(connection_number(&mut proxy, &login).await, 0);
+    assert_eq!(connection_number(&mut proxy, &get("")).await, 1);
 
     let (listener, addr) = listen().await;
-    numbering(listener, "");
+    serve_connection_numbers(listener, "");
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
     let client = h2peer::connect(bridging.addr).await;
     for expected in ["0", "1"] {
@@ -135,18 +143,19 @@ async fn an_authenticated_connection_is_used_once_where_users_cannot_be_told_apa
     }
 }
 
-/// An HTTP/2 connection to an upstream is everybody's: it is not authenticated.
+/// All clients share an HTTP/2 connection to an upstream, so a request with
+/// connection authentication is sent on another one.
 #[tokio::test]
-async fn a_shared_connection_is_not_authenticated() {
+async fn a_shared_http2_connection_is_not_authenticated() {
     let (listener, addr) = listen().await;
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (numbers_tx, mut numbers) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         for number in 0.. {
             let (io, _) = listener.accept().await.unwrap();
-            let tell = tell.clone();
+            let numbers_tx = numbers_tx.clone();
             let builder = h2::server::Builder::new();
             tokio::spawn(h2peer::serve(io, builder, move |_, mut respond| {
-                tell.send(number).unwrap();
+                numbers_tx.send(number).unwrap();
                 respond
                     .send_response(http::Response::new(()), true)
                     .unwrap();
@@ -155,56 +164,65 @@ async fn a_shared_connection_is_not_authenticated() {
     });
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
     for (fields, expected) in [("", 0), ("Authorization: NTLM x\r\n", 1), ("", 0)] {
-        let mut client = Text::client(bridging.addr, &ask(fields)).await;
+        let mut client = Text::client(bridging.addr, &get(fields)).await;
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
-        assert_eq!(within(told.recv()).await, Some(expected));
+        assert_eq!(within(numbers.recv()).await, Some(expected));
     }
 }
 
-/// RFC 2068 §19.7.1.1: a connection is not used for longer than its server says.
+/// RFC 2068 §19.7.1.1: a connection is not kept for longer than the upstream's
+/// `Keep-Alive` timeout.
 #[tokio::test]
-async fn an_upstreams_keep_alive_is_heeded() {
+async fn the_keep_alive_timeout_of_an_upstream_is_respected() {
     for (fields, is_kept) in [
         ("", true),
         ("Keep-Alive: timeout=60\r\n", true),
         ("Keep-Alive: timeout=0\r\n", false),
     ] {
         let (listener, addr) = listen().await;
-        numbering(listener, fields);
+        serve_connection_numbers(listener, fields);
         let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
         let mut client = Text::client(bridging.addr, "").await;
-        assert_eq!(number(&mut client, &ask("")).await, 0);
-        let second = number(&mut client, &ask("")).await;
+        assert_eq!(connection_number(&mut client, &get("")).await, 0);
+        let second = connection_number(&mut client, &get("")).await;
         assert_eq!(second, u32::from(!is_kept), "{fields:?}");
     }
 }
 
-/// What an operator sets holds as well.
+/// The configured idle timeout applies as well.
 #[tokio::test]
-async fn connections_are_kept_for_as_long_as_is_configured() {
+async fn connections_are_kept_for_the_configured_time() {
     let (listener, addr) = listen().await;
-    numbering(listener, "");
-    let none = std::time::Duration::ZERO;
-    let builder = to("ws", addr, HttpVersion::Http1).pool_idle_timeout(none);
+    serve_connection_numbers(listener, "");
+    let zero = std::time::Duration::ZERO;
+    let builder = to("ws", addr, HttpVersion::Http1).pool_idle_timeout(zero);
     let bridging = Bridging::start(builder).await;
     let mut client = Text::client(bridging.addr, "").await;
-    assert_eq!(number(&mut client, &ask("")).await, 0);
-    assert_eq!(number(&mut client, &ask("")).await, 1);
+    assert_eq!(connection_number(&mut client, &get("")).await, 0);
+    assert_eq!(connection_number(&mut client, &get("")).await, 1);
 }
 
-/// RFC 9110 §9.2.2: what cannot be repeated is not risked on a connection that
-/// its server may be about to end.
+/// RFC 9110 §9.2.2: a request that must not be repeated is not sent on a connection
+/// that the upstream may be about to close.
 #[tokio::test]
-async fn a_post_waits_for_no_kept_connection_that_has_rested() {
+async fn a_post_does_not_use_a_connection_that_has_been_idle() {
     let post = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
     let (listener, addr) = listen().await;
-    numbering(listener, "");
+    serve_connection_numbers(listener, "");
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
     let mut client = Text::client(bridging.addr, "").await;
-    assert_eq!(number(&mut client, &ask("")).await, 0);
-    assert_eq!(number(&mut client, post).await, 0, "a moment ago");
+    assert_eq!(connection_number(&mut client, &get("")).await, 0);
+    assert_eq!(
+        connection_number(&mut client, post).await,
+        0,
+        "the connection was in use a moment ago"
+    );
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    assert_eq!(number(&mut client, post).await, 1);
-    assert_eq!(number(&mut client, &ask("")).await, 1, "the latest");
+    assert_eq!(connection_number(&mut client, post).await, 1);
+    assert_eq!(
+        connection_number(&mut client, &get("")).await,
+        1,
+        "the most recent connection is used"
+    );
 }

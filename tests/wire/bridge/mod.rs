@@ -1,4 +1,5 @@
-//! A bridge between a client and an upstream, both written by hand.
+//! Tests of the bridge between a client and an upstream. In most of them, the
+//! test itself writes and reads the bytes of both.
 
 mod drain;
 mod forwarded_names;

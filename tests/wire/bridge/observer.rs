@@ -1,4 +1,4 @@
-//! What is told of the sockets of a bridge, while they are open and at their
+//! What a bridge reports to its observer, while sockets are open and when they
 //! end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,40 +13,40 @@ use crate::support::table::{Table, backend, route, table};
 use crate::support::{tls, until, within};
 
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct Recorder(Mutex<Vec<String>>);
 
-impl BridgeObserver for Told {
+impl BridgeObserver for Recorder {
     fn on_handshake(&self, access: &AccessRecord) {
         assert_eq!(access.closed(), None);
-        self.tell("answered", access);
+        self.record("answered", access);
     }
 
     fn on_websocket_end(&self, access: &AccessRecord) {
         let how = access.closed().unwrap().how();
-        self.tell(how, access);
+        self.record(how, access);
     }
 }
 
-impl Told {
-    fn tell(&self, what: &str, access: &AccessRecord) {
+impl Recorder {
+    fn record(&self, what: &str, access: &AccessRecord) {
         let status = access.status().map(|status| status.as_u16());
-        let told = format!("{what} {:?} {status:?}", access.route());
-        self.0.lock().unwrap().push(told);
+        let line = format!("{what} {:?} {status:?}", access.route());
+        self.0.lock().unwrap().push(line);
     }
 }
 
 #[tokio::test]
-async fn an_observer_is_told_of_every_request() {
+async fn an_observer_is_notified_of_every_opening_request() {
     let one = backend("one").await;
     let table = Table::start(table([route("/a", &[one])])).await;
-    let told = Arc::new(Told::default());
-    table.bridge.observe(told.clone());
+    let recorder = Arc::new(Recorder::default());
+    table.bridge.observe(recorder.clone());
     drop(table.ask("/a", "").await);
-    let lines = || told.0.lock().unwrap().len();
+    let lines = || recorder.0.lock().unwrap().len();
     until(|| lines() == 2).await;
     table.ask("/b", "").await;
     until(|| lines() == 4).await;
-    let lines = told.0.lock().unwrap().clone();
+    let lines = recorder.0.lock().unwrap().clone();
     let expected = [
         "answered Some(\"*/a\") Some(101)",
         "end Some(\"*/a\") Some(101)",
@@ -56,12 +56,13 @@ async fn an_observer_is_told_of_every_request() {
     assert_eq!(lines, expected);
 }
 
-/// Bytes of live sockets, and of one that has ended.
+/// Counts the bytes that are reported while a socket is open, and keeps the totals
+/// that are reported at its end.
 #[derive(Default)]
 struct Bytes {
     up: AtomicU64,
     down: AtomicU64,
-    in_all: Mutex<Option<(u64, u64)>>,
+    total: Mutex<Option<(u64, u64)>>,
 }
 
 impl BridgeObserver for Bytes {
@@ -73,12 +74,12 @@ impl BridgeObserver for Bytes {
 
     fn on_websocket_end(&self, access: &AccessRecord) {
         let bytes = (access.bytes_up(), access.bytes_down());
-        *self.in_all.lock().unwrap() = Some(bytes);
+        *self.total.lock().unwrap() = Some(bytes);
     }
 }
 
 #[tokio::test]
-async fn bytes_are_told_while_a_socket_is_open_and_none_twice() {
+async fn bytes_are_reported_once_while_a_socket_is_open() {
     let one = backend("one").await;
     let table = Table::start(table([route("/*", &[one])])).await;
     let bytes = Arc::new(Bytes::default());
@@ -86,20 +87,24 @@ async fn bytes_are_told_while_a_socket_is_open_and_none_twice() {
     let client = Client::builder().tls(tls::none()).build().unwrap();
     let url = format!("ws://{}/", table.addr);
     let mut socket = client.connect(&url).await.unwrap();
-    let told = || bytes.up.load(Ordering::Relaxed);
+    let bytes_up_so_far = || bytes.up.load(Ordering::Relaxed);
     within(async {
-        while told() == 0 {
+        while bytes_up_so_far() == 0 {
             let message = Message::binary(vec![0; 100]);
             socket.send(message).await.unwrap();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
     .await;
-    assert_eq!(*bytes.in_all.lock().unwrap(), None, "it is open");
+    assert_eq!(
+        *bytes.total.lock().unwrap(),
+        None,
+        "reported the end of an open socket"
+    );
     assert_eq!(table.bridge.idle().now_or_never(), None);
     socket.close(None).await.unwrap();
     within(table.bridge.idle()).await;
-    let sums = (told(), bytes.down.load(Ordering::Relaxed));
-    assert_eq!(*bytes.in_all.lock().unwrap(), Some(sums));
+    let sums = (bytes_up_so_far(), bytes.down.load(Ordering::Relaxed));
+    assert_eq!(*bytes.total.lock().unwrap(), Some(sums));
     assert!(sums.0 > 0 && sums.1 > 0, "{sums:?}");
 }

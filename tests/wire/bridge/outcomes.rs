@@ -1,6 +1,6 @@
-//! When a socket of a bridge is over, whose fault that is, and that its place is
-//! free by then: one table for clients of both versions, before upstreams of
-//! both.
+//! How the end of a bridged socket is reported: when, with which outcome, and that
+//! the socket no longer counts toward `max_sockets` by then. Most tests run for
+//! every combination of HTTP versions of client and upstream.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::support::until;
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
-/// What was told of each request at its end: how, why, and from where.
+/// Records the outcome, reason and client of each opening request at its end.
 #[derive(Default)]
-struct Told(Mutex<Vec<Line>>);
+struct Recorder(Mutex<Vec<Line>>);
 
 #[derive(Clone, Debug)]
 struct Line {
@@ -33,7 +33,7 @@ struct Line {
     client: String,
 }
 
-impl BridgeObserver for Told {
+impl BridgeObserver for Recorder {
     fn on_websocket_end(&self, access: &AccessRecord) {
         self.0.lock().unwrap().push(Line {
             closed: access.closed().unwrap(),
@@ -45,14 +45,14 @@ impl BridgeObserver for Told {
     }
 }
 
-impl Told {
+impl Recorder {
     async fn next(&self) -> Line {
         until(|| !self.0.lock().unwrap().is_empty()).await;
         self.0.lock().unwrap().remove(0)
     }
 }
 
-/// A peer by hand, of either version.
+/// A peer over either HTTP version, whose bytes the test writes and reads.
 enum HandPeer {
     Text(Text),
     Raw(Box<Raw>),
@@ -84,7 +84,7 @@ impl HandPeer {
         }
     }
 
-    /// END_STREAM, FIN.
+    /// Sends END_STREAM or FIN.
     async fn end(&mut self) {
         match self {
             Self::Text(text) => text.end().await,
@@ -92,7 +92,8 @@ impl HandPeer {
         }
     }
 
-    /// RST_STREAM, RST. What is left is the connection of HTTP/2.
+    /// Sends RST_STREAM or a TCP reset. Returns the HTTP/2 connection, which is still
+    /// open.
     async fn reset(self) -> Option<Box<Raw>> {
         match self {
             Self::Text(text) => {
@@ -117,7 +118,7 @@ impl HandPeer {
         assert_eq!(frame.code(), Some(code));
     }
 
-    /// What comes next is the orderly end.
+    /// Expects END_STREAM or FIN, and nothing before it.
     async fn ends(&mut self) {
         match self {
             Self::Text(text) => assert_eq!(text.seen().await, Err(Over::End)),
@@ -126,9 +127,9 @@ impl HandPeer {
     }
 }
 
-/// A bridge with a place for one socket, and a socket in it.
-struct One {
-    told: Arc<Told>,
+/// A bridge that allows one socket, with that socket open.
+struct OpenSocket {
+    recorder: Arc<Recorder>,
     bridge: Bridge,
     bridging: Bridging,
     listener: TcpListener,
@@ -137,23 +138,23 @@ struct One {
     versions: [HttpVersion; 2],
 }
 
-/// Far longer than a test takes: what waits for it hangs.
+/// A timeout that does not expire during a test.
 const NEVER: Duration = Duration::from_secs(600);
 
-impl One {
+impl OpenSocket {
     async fn open(versions: [HttpVersion; 2], config: WebSocketConfig, grace: Duration) -> Self {
         let (listener, addr) = listen().await;
         let builder = to("ws", addr, versions[1]).max_sockets(1);
         let bridge = builder.build().unwrap();
-        let told = Arc::new(Told::default());
-        bridge.observe(told.clone());
+        let recorder = Arc::new(Recorder::default());
+        bridge.observe(recorder.clone());
         let bridging = Bridging::with_grace(&bridge, config, grace).await;
         let (client, upstream) = tokio::join!(
             HandPeer::client(&bridging, versions[0]),
             HandPeer::upstream(&listener, versions[1])
         );
         Self {
-            told,
+            recorder,
             bridge,
             bridging,
             listener,
@@ -163,9 +164,10 @@ impl One {
         }
     }
 
-    /// It is told so, and another socket has its place at once.
-    async fn over(&mut self, closed: Outcome) {
-        let line = self.told.next().await;
+    /// Expects the end to be reported with this outcome, and that another socket can
+    /// be opened at once.
+    async fn expect_outcome(&mut self, closed: Outcome) {
+        let line = self.recorder.next().await;
         assert_eq!(line.closed, closed, "{:?} {line:?}", self.versions);
         assert!(!line.reason.is_empty());
         let client = async {
@@ -173,7 +175,7 @@ impl One {
             client.open(1, "/again").await;
             client
         };
-        // To an upstream of HTTP/2 it is the next stream.
+        // An HTTP/2 upstream receives it as the next stream.
         match &mut self.upstream {
             HandPeer::Raw(raw) => {
                 tokio::join!(client, raw.take(3));
@@ -185,38 +187,42 @@ impl One {
     }
 }
 
-async fn with(close: Duration, linger: Duration, mut each: impl AsyncFnMut(One)) {
+async fn for_all_versions(
+    close: Duration,
+    linger: Duration,
+    mut each: impl AsyncFnMut(OpenSocket),
+) {
     for client in VERSIONS {
         for upstream in VERSIONS {
             let config = WebSocketConfig::default()
                 .close_timeout(close)
                 .linger(linger);
-            each(One::open([client, upstream], config, NEVER).await).await;
+            each(OpenSocket::open([client, upstream], config, NEVER).await).await;
         }
     }
 }
 
-fn by(party: Side, code: u16) -> Outcome {
-    Outcome::By(party, CloseCode::from(code))
+fn by(side: Side, code: u16) -> Outcome {
+    Outcome::By(side, CloseCode::from(code))
 }
 
-/// Chromium takes the end for the end, and neither ends nor resets its stream.
+/// After the upstream's END_STREAM, Chromium neither ends nor resets its stream.
 #[tokio::test]
-async fn an_upstream_that_dies_leaves_its_place_though_the_client_does_nothing() {
-    with(NEVER, NEVER, async |mut one| {
-        one.upstream.end().await;
-        one.client.ends().await;
-        one.over(by(Side::Upstream, 1006)).await;
+async fn an_upstream_that_ends_frees_its_slot_without_action_by_the_client() {
+    for_all_versions(NEVER, NEVER, async |mut socket| {
+        socket.upstream.end().await;
+        socket.client.ends().await;
+        socket.expect_outcome(by(Side::Upstream, 1006)).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_client_that_does_nothing_behind_the_end_is_reset_in_time() {
-    with(NEVER, Duration::from_millis(50), async |mut one| {
-        one.upstream.write(&from_server(TEXT, b"last")).await;
-        one.upstream.end().await;
-        match &mut one.client {
+async fn a_client_that_does_not_end_its_stream_is_reset_after_the_linger() {
+    for_all_versions(NEVER, Duration::from_millis(50), async |mut socket| {
+        socket.upstream.write(&from_server(TEXT, b"last")).await;
+        socket.upstream.end().await;
+        match &mut socket.client {
             HandPeer::Raw(raw) => {
                 assert_eq!(raw.frame(1).await.payload, b"last");
                 assert_eq!(raw.seen(1).await, Seen::End);
@@ -231,69 +237,75 @@ async fn a_client_that_does_nothing_behind_the_end_is_reset_in_time() {
     .await;
 }
 
-/// Whatever the client does then: it did not end the socket.
+/// What the other side does afterwards does not change the outcome.
 #[tokio::test]
-async fn the_first_to_end_is_told_whatever_follows() {
-    with(NEVER, NEVER, async |mut one| {
-        one.upstream.end().await;
-        one.client.ends().await;
-        let left = one.client.reset().await;
-        let line = one.told.next().await;
+async fn the_outcome_names_the_side_that_ended_first() {
+    for_all_versions(NEVER, NEVER, async |mut socket| {
+        socket.upstream.end().await;
+        socket.client.ends().await;
+        let left = socket.client.reset().await;
+        let line = socket.recorder.next().await;
         assert_eq!(line.closed, by(Side::Upstream, 1006), "{line:?}");
         drop(left);
     })
     .await;
-    with(NEVER, NEVER, async |mut one| {
-        one.client.end().await;
-        one.upstream.ends().await;
-        one.upstream.end().await;
-        one.over(by(Side::Client, 1006)).await;
+    for_all_versions(NEVER, NEVER, async |mut socket| {
+        socket.client.end().await;
+        socket.upstream.ends().await;
+        socket.upstream.end().await;
+        socket.expect_outcome(by(Side::Client, 1006)).await;
     })
     .await;
-    with(NEVER, NEVER, async |mut one| {
-        one.client
+    for_all_versions(NEVER, NEVER, async |mut socket| {
+        socket
+            .client
             .write(&from_client(CLOSE, &close(3001, "")))
             .await;
-        one.upstream.closes(3001).await;
-        let left = one.upstream.reset().await;
-        let line = one.told.next().await;
+        socket.upstream.closes(3001).await;
+        let left = socket.upstream.reset().await;
+        let line = socket.recorder.next().await;
         assert_eq!(line.closed, by(Side::Client, 3001), "{line:?}");
         drop(left);
     })
     .await;
 }
 
-/// A page that is left: its Close, and then nobody waits for the answer.
+/// When a user leaves a page, the browser sends a Close and does not wait for the
+/// reply.
 #[tokio::test]
-async fn a_client_that_resets_behind_its_close_leaves_its_place() {
-    with(NEVER, NEVER, async |mut one| {
-        one.client
+async fn a_client_that_resets_after_its_close_frees_its_slot() {
+    for_all_versions(NEVER, NEVER, async |mut socket| {
+        socket
+            .client
             .write(&from_client(CLOSE, &close(1001, "")))
             .await;
-        one.upstream.closes(1001).await;
+        socket.upstream.closes(1001).await;
         let left = std::mem::replace(
-            &mut one.client,
-            HandPeer::Raw(Box::new(Raw::connect(one.bridging.addr).await)),
+            &mut socket.client,
+            HandPeer::Raw(Box::new(Raw::connect(socket.bridging.addr).await)),
         );
         let left = left.reset().await;
-        one.over(by(Side::Client, 1001)).await;
+        socket.expect_outcome(by(Side::Client, 1001)).await;
         drop(left);
     })
     .await;
 }
 
 #[tokio::test]
-async fn resets_are_of_the_side_that_did_it() {
-    with(NEVER, NEVER, async |one| {
-        let left = one.client.reset().await;
-        assert_eq!(one.told.next().await.closed, Outcome::Broken(Side::Client));
+async fn a_reset_is_attributed_to_the_side_that_sent_it() {
+    for_all_versions(NEVER, NEVER, async |socket| {
+        let left = socket.client.reset().await;
+        assert_eq!(
+            socket.recorder.next().await.closed,
+            Outcome::Broken(Side::Client)
+        );
         drop(left);
     })
     .await;
-    with(NEVER, NEVER, async |one| {
-        let left = one.upstream.reset().await;
+    for_all_versions(NEVER, NEVER, async |socket| {
+        let left = socket.upstream.reset().await;
         assert_eq!(
-            one.told.next().await.closed,
+            socket.recorder.next().await.closed,
             Outcome::Broken(Side::Upstream)
         );
         drop(left);
@@ -301,129 +313,139 @@ async fn resets_are_of_the_side_that_did_it() {
     .await;
 }
 
-/// Frames that break RFC 6455, as Autobahn's 3.*, 4.* and 5.1 send them: a
-/// reserved bit, a reserved opcode, a fragmented Ping.
-const BROKEN: [u8; 4] = [0xa1, 0x83, 0x8b, 0x09];
+/// First bytes of frames that violate RFC 6455, as in Autobahn's cases 3.*, 4.* and
+/// 5.1: a reserved bit, reserved opcodes, a fragmented Ping.
+const INVALID_HEADS: [u8; 4] = [0xa1, 0x83, 0x8b, 0x09];
 
-/// The upstream fails the socket, and is done. The client waits for the end of
-/// its connection, as a server owes it.
+/// The upstream fails the connection (RFC 6455 §7.1.7) and ends. The client waits
+/// for the server to close the connection.
 #[tokio::test]
-async fn an_end_behind_the_close_of_a_failed_socket_ends_the_client_at_once() {
-    for head in BROKEN {
-        with(NEVER, NEVER, async |mut one| {
-            one.client.write(&frame(head, true, b"x")).await;
-            one.upstream
+async fn an_upstream_that_fails_a_socket_and_ends_also_ends_the_client_at_once() {
+    for head in INVALID_HEADS {
+        for_all_versions(NEVER, NEVER, async |mut socket| {
+            socket.client.write(&frame(head, true, b"x")).await;
+            socket
+                .upstream
                 .write(&from_server(CLOSE, &close(1002, "")))
                 .await;
-            one.upstream.end().await;
-            one.client.closes(1002).await;
-            one.client.ends().await;
-            one.over(by(Side::Upstream, 1002)).await;
+            socket.upstream.end().await;
+            socket.client.closes(1002).await;
+            socket.client.ends().await;
+            socket.expect_outcome(by(Side::Upstream, 1002)).await;
         })
         .await;
     }
 }
 
-/// The same where the client answers by a Close, which cannot be seen, and the
-/// upstream waited for that.
+/// The same with a client that replies with a Close, which the bridge can no longer
+/// parse, and an upstream that waits for the reply before it ends.
 #[tokio::test]
-async fn a_failed_socket_whose_client_answers_ends_when_its_upstream_does() {
-    with(NEVER, NEVER, async |mut one| {
-        one.client.write(&frame(0x83, true, b"x")).await;
-        one.upstream
+async fn a_failed_socket_whose_client_replies_ends_with_its_upstream() {
+    for_all_versions(NEVER, NEVER, async |mut socket| {
+        socket.client.write(&frame(0x83, true, b"x")).await;
+        socket
+            .upstream
             .write(&from_server(CLOSE, &close(1002, "")))
             .await;
-        one.client.closes(1002).await;
-        one.client
+        socket.client.closes(1002).await;
+        socket
+            .client
             .write(&from_client(CLOSE, &close(1002, "")))
             .await;
-        one.upstream.end().await;
-        one.client.ends().await;
-        one.over(by(Side::Upstream, 1002)).await;
+        socket.upstream.end().await;
+        socket.client.ends().await;
+        socket.expect_outcome(by(Side::Upstream, 1002)).await;
     })
     .await;
 }
 
-/// A client that is slow to answer has the time of a linger, from its last byte.
+/// A client that is slow to reply has the linger time, counted from its last byte.
 #[tokio::test]
-async fn an_end_behind_a_close_waits_for_a_slow_client() {
-    with(NEVER, NEVER, async |mut one| {
-        one.upstream
+async fn an_end_after_a_close_waits_for_a_slow_client() {
+    for_all_versions(NEVER, NEVER, async |mut socket| {
+        socket
+            .upstream
             .write(&from_server(CLOSE, &close(3001, "")))
             .await;
-        one.upstream.end().await;
-        one.client.closes(3001).await;
+        socket.upstream.end().await;
+        socket.client.closes(3001).await;
         for _ in 0..20 {
-            one.client.write(&from_client(TEXT, b"more")).await;
+            socket.client.write(&from_client(TEXT, b"more")).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        one.client
+        socket
+            .client
             .write(&from_client(CLOSE, &close(3001, "")))
             .await;
-        one.client.ends().await;
-        one.over(by(Side::Upstream, 3001)).await;
+        socket.client.ends().await;
+        socket.expect_outcome(by(Side::Upstream, 3001)).await;
     })
     .await;
-    // And no more.
-    with(NEVER, Duration::from_millis(50), async |mut one| {
-        one.upstream
+    // A silent client has the linger time and no more.
+    for_all_versions(NEVER, Duration::from_millis(50), async |mut socket| {
+        socket
+            .upstream
             .write(&from_server(CLOSE, &close(3001, "")))
             .await;
-        one.upstream.end().await;
-        one.client.closes(3001).await;
-        one.client.ends().await;
-        one.over(by(Side::Upstream, 3001)).await;
+        socket.upstream.end().await;
+        socket.client.closes(3001).await;
+        socket.client.ends().await;
+        socket.expect_outcome(by(Side::Upstream, 3001)).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_close_that_is_not_answered_is_a_silence_of_who_sent_it() {
+async fn an_unanswered_close_is_a_timeout_of_its_sender() {
     let soon = Duration::from_millis(50);
-    with(soon, soon, async |mut one| {
-        one.client
+    for_all_versions(soon, soon, async |mut socket| {
+        socket
+            .client
             .write(&from_client(CLOSE, &close(1000, "")))
             .await;
-        one.over(Outcome::TimedOut(Side::Client)).await;
+        socket.expect_outcome(Outcome::TimedOut(Side::Client)).await;
     })
     .await;
-    with(soon, soon, async |mut one| {
-        one.upstream
+    for_all_versions(soon, soon, async |mut socket| {
+        socket
+            .upstream
             .write(&from_server(CLOSE, &close(1000, "")))
             .await;
-        one.over(Outcome::TimedOut(Side::Upstream)).await;
+        socket
+            .expect_outcome(Outcome::TimedOut(Side::Upstream))
+            .await;
     })
     .await;
 }
 
-/// What the end of the grace cuts, the bridge has cut: sockets whose client
-/// answers nothing, and those that cannot be asked, in the middle of a frame.
+/// Covers sockets whose client does not reply to the Close, and sockets in the
+/// middle of a frame, where the bridge cannot send a Close.
 #[tokio::test]
-async fn a_socket_that_is_cut_at_the_end_of_the_grace_was_cut_by_the_bridge() {
+async fn a_socket_cut_by_the_drain_timeout_is_attributed_to_the_bridge() {
     for client in VERSIONS {
         for begun in [false, true] {
             let config = WebSocketConfig::default()
                 .close_timeout(NEVER)
                 .linger(NEVER);
             let grace = Duration::from_millis(100);
-            let mut one = One::open([client, HttpVersion::Http1], config, grace).await;
+            let mut socket = OpenSocket::open([client, HttpVersion::Http1], config, grace).await;
             if begun {
-                one.upstream.write(&[0x82, 100, 1, 2, 3]).await;
+                socket.upstream.write(&[0x82, 100, 1, 2, 3]).await;
             }
-            one.bridging.drain();
-            assert_eq!(one.bridging.drained().await.sockets_cut, 1);
-            let line = one.told.next().await;
+            socket.bridging.drain();
+            assert_eq!(socket.bridging.drained().await.sockets_cut, 1);
+            let line = socket.recorder.next().await;
             assert_eq!(line.closed, Outcome::Broken(Side::Bridge), "{line:?}");
             assert!(line.reason.contains("drain timeout"), "{line:?}");
             assert_eq!(line.closed.code(), Some(1006));
-            drop(one.bridge);
+            drop(socket.bridge);
         }
     }
 }
 
-/// Who refused, and why.
+/// A rejection is reported with the side that rejected and the reason.
 #[tokio::test]
-async fn a_refusal_is_told_with_its_reason_by_the_party_that_refused() {
+async fn a_rejection_is_reported_with_its_side_and_reason() {
     let (listener, addr) = listen().await;
     let upstream = tokio::spawn(async move {
         loop {
@@ -442,9 +464,9 @@ async fn a_refusal_is_told_with_its_reason_by_the_party_that_refused() {
         table::route("/full", &[addr]).max_sockets(0),
     ]);
     let table = table::Table::start(routes).await;
-    let told = Arc::new(Told::default());
-    table.bridge.observe(told.clone());
-    for (path, status, party, reason) in [
+    let recorder = Arc::new(Recorder::default());
+    table.bridge.observe(recorder.clone());
+    for (path, status, side, reason) in [
         (
             "/404",
             404,
@@ -469,8 +491,8 @@ async fn a_refusal_is_told_with_its_reason_by_the_party_that_refused() {
         let fields = "Origin: https://evil.example\r\nUser-Agent: Nosy (1.0; \"quoted\")\r\n";
         let answer = table.ask(path, fields).await;
         assert_eq!(table::status(&answer), status, "{path}");
-        let line = told.next().await;
-        assert_eq!(line.closed, Outcome::Refused(party), "{path} {line:?}");
+        let line = recorder.next().await;
+        assert_eq!(line.closed, Outcome::Refused(side), "{path} {line:?}");
         assert!(line.reason.contains(reason), "{path} {line:?}");
         assert_eq!(line.origin.as_deref(), Some("https://evil.example"));
         assert_eq!(line.user_agent.as_deref(), Some("Nosy (1.0; \"quoted\")"));
@@ -479,19 +501,19 @@ async fn a_refusal_is_told_with_its_reason_by_the_party_that_refused() {
     upstream.abort();
 }
 
-/// Behind proxies that are trusted, the line has the client, not the proxy.
+/// Behind a trusted proxy, the address of the client is reported, not the proxy's.
 #[tokio::test]
-async fn the_real_client_is_told_where_proxies_are_trusted() {
+async fn the_forwarded_client_address_is_reported_if_proxies_are_trusted() {
     let backend = table::backend("one").await;
     let routes = table::table([
         table::route("/trusted", &[backend]).trust_forwarded(true),
         table::route("/other", &[backend]),
     ]);
     let table = table::Table::start(routes).await;
-    let told = Arc::new(Told::default());
-    table.bridge.observe(told.clone());
+    let recorder = Arc::new(Recorder::default());
+    table.bridge.observe(recorder.clone());
     for (path, client) in [("/trusted", "192.0.2.7"), ("/other", "127.0.0.1")] {
         drop(table.ask(path, "X-Forwarded-For: 192.0.2.7\r\n").await);
-        assert_eq!(told.next().await.client, client, "{path}");
+        assert_eq!(recorder.next().await.client, client, "{path}");
     }
 }
