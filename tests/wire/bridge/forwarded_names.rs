@@ -84,8 +84,8 @@ async fn server_name_sets_the_tls_name_of_an_upstream_address() {
         let peer = request.extensions().get::<h2ws::server::Peer>().unwrap();
         format!("{:?}", peer.tls().and_then(|tls| tls.server_name()))
     });
-    let reject = |upgrade: h2ws::server::WebSocketRequest| async {
-        upgrade.reject(http::StatusCode::NOT_FOUND);
+    let reject = |request: h2ws::server::WebSocketRequest| async {
+        request.reject(http::StatusCode::NOT_FOUND);
     };
     tokio::spawn(upstream.serve(reject).fallback(pages).into_future());
     let url = format!("wss://127.0.0.1:{port}");

@@ -112,7 +112,7 @@ impl HandPeer {
             Self::Text(text) => text.frame().await,
             Self::Raw(raw) => match raw.seen(1).await {
                 Seen::Frame(frame, false) => frame,
-                other => panic!("no Close frame by itself: {other:?}"),
+                other => panic!("expected a Close frame without END_STREAM: {other:?}"),
             },
         };
         assert_eq!(frame.code(), Some(code));
@@ -142,13 +142,17 @@ struct OpenSocket {
 const NEVER: Duration = Duration::from_secs(600);
 
 impl OpenSocket {
-    async fn open(versions: [HttpVersion; 2], config: WebSocketConfig, grace: Duration) -> Self {
+    async fn open(
+        versions: [HttpVersion; 2],
+        config: WebSocketConfig,
+        drain_timeout: Duration,
+    ) -> Self {
         let (listener, addr) = listen().await;
         let builder = to("ws", addr, versions[1]).max_sockets(1);
         let bridge = builder.build().unwrap();
         let recorder = Arc::new(Recorder::default());
         bridge.observe(recorder.clone());
-        let bridging = Bridging::with_grace(&bridge, config, grace).await;
+        let bridging = Bridging::with_grace(&bridge, config, drain_timeout).await;
         let (client, upstream) = tokio::join!(
             HandPeer::client(&bridging, versions[0]),
             HandPeer::upstream(&listener, versions[1])
@@ -427,8 +431,9 @@ async fn a_socket_cut_by_the_drain_timeout_is_attributed_to_the_bridge() {
             let config = WebSocketConfig::default()
                 .close_timeout(NEVER)
                 .linger(NEVER);
-            let grace = Duration::from_millis(100);
-            let mut socket = OpenSocket::open([client, HttpVersion::Http1], config, grace).await;
+            let drain_timeout = Duration::from_millis(100);
+            let mut socket =
+                OpenSocket::open([client, HttpVersion::Http1], config, drain_timeout).await;
             if begun {
                 socket.upstream.write(&[0x82, 100, 1, 2, 3]).await;
             }

@@ -1,5 +1,5 @@
-//! Ordinary requests through a bridge, between peers by hand: who may, and what
-//! of their heads passes.
+//! Plain HTTP requests through a bridge: which fields and interim responses are
+//! forwarded, and which requests the bridge answers itself.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::plain_http::{GET, OK, answered, request};
 use crate::support::text::Text;
 use crate::support::{h2peer, within};
 
-/// RFC 8441: the page that opens sockets comes over their connection.
+/// RFC 8441: a page and the sockets that it opens use one connection.
 #[tokio::test]
 async fn a_page_and_its_socket_share_a_connection() {
     let (bridging, listener) = to_text().await;
@@ -46,10 +46,10 @@ async fn a_page_and_its_socket_share_a_connection() {
     assert_eq!(backend.frame().await.payload, b"beside");
 }
 
-/// RFC 9110 §7.6.1, RFC 7239: neither side's fields of one hop pass, nor what
-/// the client says of itself.
+/// RFC 9110 §7.6.1, RFC 7239: the hop-by-hop fields of either side are not forwarded,
+/// nor are the fields in which a client describes itself.
 #[tokio::test]
-async fn fields_of_one_hop_stay_and_forged_ones_are_dropped() {
+async fn hop_by_hop_and_forged_fields_are_removed() {
     let (bridging, listener) = to_text().await;
     let asked = "GET /page HTTP/1.1\r\nHost: a.test\r\nConnection: close, x-hop\r\nX-Hop: 1\r\n\
         Keep-Alive: timeout=5\r\nProxy-Authorization: Basic eDp5\r\nUpgrade: h2c\r\n\
@@ -99,8 +99,8 @@ async fn fields_of_one_hop_stay_and_forged_ones_are_dropped() {
     );
 }
 
-/// Status and head of an answer without an upstream's.
-async fn refused(builder: BridgeBuilder, asked: &str) -> String {
+/// Returns the head of a response that the bridge generates itself.
+async fn response_head(builder: BridgeBuilder, asked: &str) -> String {
     let bridging = Bridging::start(builder).await;
     let mut client = Text::client(bridging.addr, asked).await;
     client.read_head().await;
@@ -108,52 +108,52 @@ async fn refused(builder: BridgeBuilder, asked: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_not_answered_by_an_upstream_has_its_status() {
+async fn responses_of_the_bridge_itself_have_their_own_statuses() {
     let (listener, addr) = listen().await;
     let ws = || to("ws", addr, HttpVersion::Http1);
     let short = Duration::from_millis(30);
     let tcp = Bridge::to(&format!("tcp://{addr}")).allowed_origins(AllowedOrigins::any());
-    for sockets_alone in [tcp, ws().websockets_only(true)] {
-        let head = refused(sockets_alone.clone(), GET).await;
+    for no_plain_http in [tcp, ws().websockets_only(true)] {
+        let head = response_head(no_plain_http.clone(), GET).await;
         assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
         assert!(
             head.to_lowercase().contains("upgrade: websocket\r\n"),
             "{head}"
         );
-        let bridging = Bridging::start(sockets_alone).await;
+        let bridging = Bridging::start(no_plain_http).await;
         let client = h2peer::connect(bridging.addr).await;
         let (response, _) = h2peer::ask(&client, request(Method::GET, "/"), true).await;
         assert_eq!(response.status(), 400);
     }
-    let head = refused(ws().max_sockets(0), GET).await;
+    let head = response_head(ws().max_sockets(0), GET).await;
     assert!(
         head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: 1\r\n"),
         "{head}"
     );
-    let head = refused(ws().response_timeout(short), GET).await;
+    let head = response_head(ws().response_timeout(short), GET).await;
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
     let upload = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n";
-    let head = refused(ws().request_body_timeout(short), upload).await;
+    let head = response_head(ws().request_body_timeout(short), upload).await;
     assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
     for (asked, status) in [
         (GET.replace("GET", "TRACE"), 501),
         (GET.replace("Host: a.test\r\n", ""), 400),
         (GET.replace("/page", "/a/../b"), 400),
     ] {
-        let head = refused(ws(), &asked).await;
+        let head = response_head(ws(), &asked).await;
         assert!(
             head.starts_with(&format!("HTTP/1.1 {status} ")),
             "{asked}{head}"
         );
     }
     drop(listener);
-    let head = refused(ws(), GET).await;
+    let head = response_head(ws(), GET).await;
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
 }
 
-/// The server's own rule holds for what a bridge answers, too.
+/// The server's `allowed_hosts` applies to requests for the bridge as well.
 #[tokio::test]
-async fn another_name_than_the_servers_is_421() {
+async fn a_host_that_the_server_does_not_allow_is_answered_with_421() {
     let (_listener, addr) = listen().await;
     let bridge = to("ws", addr, HttpVersion::Http1).build().unwrap();
     let server = Server::builder()
@@ -170,9 +170,9 @@ async fn another_name_than_the_servers_is_421() {
     serving.abort();
 }
 
-/// RFC 9110 §10.1.1: 100 (Continue) once an upstream takes the body.
+/// RFC 9110 §10.1.1: 100 (Continue) is sent once an upstream is ready for the body.
 #[tokio::test]
-async fn expect_100_continue_is_met() {
+async fn expect_100_continue_is_answered() {
     let (bridging, listener) = to_text().await;
     let asked = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\
         Expect: 100-continue\r\n\r\n";
@@ -189,7 +189,7 @@ async fn expect_100_continue_is_met() {
 }
 
 #[tokio::test]
-async fn expect_100_continue_is_met_over_http2() {
+async fn expect_100_continue_is_answered_over_http2() {
     let (bridging, listener) = to_text().await;
     let client = h2peer::connect(bridging.addr).await;
     let mut asked = request(Method::POST, "/");
@@ -207,10 +207,10 @@ async fn expect_100_continue_is_met_over_http2() {
     assert_eq!(within(response).await.unwrap().status(), 200);
 }
 
-/// RFC 9110 §15.2: what comes before an answer is skipped; a switch of
-/// protocols that nobody asked for is no answer.
+/// RFC 9110 §15.2: interim responses are skipped. A 101 without an Upgrade request is
+/// answered with 502.
 #[tokio::test]
-async fn statuses_1xx_do_not_pass() {
+async fn interim_responses_are_not_forwarded() {
     let (bridging, listener) = to_text().await;
     let early =
         format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n{OK}");

@@ -1,4 +1,4 @@
-//! Bodies of ordinary requests and answers on their way through a bridge.
+//! Bodies and trailers of plain HTTP requests and responses through a bridge.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::support::plain_http::{OK, answered, answered_in_text, chunk, request}
 use crate::support::text::Text;
 use crate::support::{h2peer, within};
 
-/// Each chunk arrives before the next is there; a body of unknown length is
-/// chunked (RFC 9112 §7.1), for GET too, of which hyper thinks otherwise.
+/// Each chunk is forwarded before the next one is sent. A body of unknown length is
+/// chunked (RFC 9112 §7.1), also for GET, for which hyper would send no body.
 #[tokio::test]
-async fn bodies_stream_both_ways() {
+async fn bodies_stream_in_both_directions() {
     for method in [Method::POST, Method::GET] {
         let (bridging, listener) = to_text().await;
         let client = h2peer::connect(bridging.addr).await;
@@ -44,10 +44,10 @@ async fn bodies_stream_both_ways() {
     }
 }
 
-/// RFC 9112 §6.3: lengths that contradict each other never reach an upstream,
-/// nor does a body that another reader could cut elsewhere.
+/// RFC 9112 §6.3: contradictory lengths never reach an upstream, nor does a body whose
+/// end another parser could find elsewhere.
 #[tokio::test]
-async fn conflicting_lengths_never_go_on() {
+async fn conflicting_request_lengths_are_not_forwarded() {
     let (bridging, listener) = to_text().await;
     for fields in [
         "Content-Length: 5\r\nContent-Length: 6\r\n",
@@ -76,7 +76,7 @@ async fn conflicting_lengths_never_go_on() {
         let mut backend = Text::asked(&listener).await;
         assert!(
             backend.head.starts_with("POST / "),
-            "the first that is seen"
+            "the smuggled request was forwarded"
         );
         assert_eq!(backend.field("content-length"), None);
         assert_eq!(backend.field("transfer-encoding"), Some("chunked"));
@@ -85,10 +85,10 @@ async fn conflicting_lengths_never_go_on() {
     }
 }
 
-/// The same of an answer: one that says two lengths is none, one that says a
-/// length beside its chunks loses it.
+/// The same for responses: one with two lengths is answered with 502, and a chunked
+/// one loses its `Content-Length`.
 #[tokio::test]
-async fn conflicting_lengths_never_come_back() {
+async fn conflicting_response_lengths_are_not_forwarded() {
     let (bridging, listener) = to_text().await;
     let two = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!";
     assert_eq!(
@@ -104,10 +104,10 @@ async fn conflicting_lengths_never_come_back() {
     assert_eq!(h2peer::body(response.into_body()).await, b"four");
 }
 
-/// RFC 9110 §8.6, §9.3.2, §15.4.5: what has no body says of its length what
-/// the upstream said, and nothing else.
+/// RFC 9110 §8.6, §9.3.2, §15.4.5: a response without a body has the `Content-Length`
+/// that the upstream sent, or none.
 #[tokio::test]
-async fn answers_without_a_body_keep_their_lengths() {
+async fn responses_without_a_body_keep_their_content_length() {
     let (bridging, listener) = to_text().await;
     let mut mistakes = Vec::new();
     for (method, answer, status, length) in [
@@ -150,8 +150,8 @@ async fn answers_without_a_body_keep_their_lengths() {
         let asked = format!("{method} / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
         let got = answered_in_text(&bridging, &listener, &asked, &answer).await;
         assert!(got.starts_with(&format!("http/1.1 {status} ")), "{got}");
-        assert!(got.ends_with("\r\n\r\n"), "no body: {got}");
-        // Which hyper's server leaves out of its 304s.
+        assert!(got.ends_with("\r\n\r\n"), "unexpected body: {got}");
+        // hyper's server removes `Content-Length` from a 304.
         let length = length.filter(|_| status != 304);
         let got_length = got
             .lines()
@@ -163,9 +163,10 @@ async fn answers_without_a_body_keep_their_lengths() {
     assert!(mistakes.is_empty(), "{mistakes:#?}");
 }
 
-/// RFC 9110 §6.5: trailers pass both ways, without what must not be in them.
+/// RFC 9110 §6.5: trailers are forwarded without the fields that they must not
+/// contain.
 #[tokio::test]
-async fn trailers_pass() {
+async fn trailers_are_forwarded_in_both_directions() {
     let (bridging, listener) = to_text().await;
     let client = h2peer::connect(bridging.addr).await;
     let mut send = within(client.clone().ready()).await.unwrap();
@@ -198,10 +199,11 @@ async fn trailers_pass() {
     assert_eq!(trailers["x-sum"], "2");
 }
 
-/// Who does not read is waited for: what is under way is bounded, and the
-/// kernel holds most of it (up to 6 MB for a receiver, net.ipv4.tcp_rmem).
+/// The bridge stops reading when a client does not read. The amount in flight is
+/// bounded, and the kernel holds most of it (up to 6 MB for a receiver,
+/// net.ipv4.tcp_rmem).
 #[tokio::test]
-async fn a_client_that_never_reads_stops_its_upstream() {
+async fn a_client_that_never_reads_blocks_its_upstream() {
     let (listener, addr) = narrow();
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -221,13 +223,13 @@ async fn a_client_that_never_reads_stops_its_upstream() {
     {
         all.unwrap();
         written += chunk.len();
-        assert!(written < 64 << 20, "nothing stops the upstream");
+        assert!(written < 64 << 20, "the upstream is not blocked");
     }
     assert!(
         written < 12 << 20,
-        "{written} bytes for a client that reads none"
+        "{written} bytes accepted for a client that does not read"
     );
-    // Its window and no more came over.
+    // The client receives its window and no more.
     let mut received = 0;
     while received < 65_535 {
         received += within(body.data()).await.unwrap().unwrap().len();
@@ -235,9 +237,9 @@ async fn a_client_that_never_reads_stops_its_upstream() {
     assert_eq!(received, 65_535);
 }
 
-/// The same the other way round: the client's window does not open again.
+/// The same in the other direction: the bridge does not reopen the client's window.
 #[tokio::test]
-async fn an_upstream_that_never_reads_stops_its_client() {
+async fn an_upstream_that_never_reads_blocks_its_client() {
     let (listener, addr) = narrow();
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http1)).await;
     let client = h2peer::connect(bridging.addr).await;
@@ -256,10 +258,10 @@ async fn an_upstream_that_never_reads_stops_its_client() {
     {
         sent.unwrap();
         written += piece.len();
-        assert!(written < 64 << 20, "nothing stops the client");
+        assert!(written < 64 << 20, "the client is not blocked");
     }
     assert!(
         written < 12 << 20,
-        "{written} bytes for an upstream that reads none"
+        "{written} bytes accepted for an upstream that does not read"
     );
 }

@@ -1,4 +1,4 @@
-//! Which connections a bridge asks upstreams over.
+//! Which connections a bridge uses for plain HTTP requests to upstreams.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +15,10 @@ use crate::support::raw::{Fields, Raw};
 use crate::support::text::Text;
 use crate::support::{h2peer, tls, within};
 
-/// RFC 9112 §9.3: an upstream's connection is used again, and replaced where
-/// the upstream has closed it meanwhile.
+/// RFC 9112 §9.3: a connection to an upstream is reused, and replaced if the upstream
+/// has closed it in the meantime.
 #[tokio::test]
-async fn connections_to_upstreams_are_used_again() {
+async fn connections_to_upstreams_are_reused() {
     let (bridging, listener) = to_text().await;
     let client = h2peer::connect(bridging.addr).await;
     let ask = || async {
@@ -42,8 +42,8 @@ async fn connections_to_upstreams_are_used_again() {
             }
         }
     );
-    // Asked once more it closes instead of answering, as one that was idle for
-    // too long: whether it saw the request does not matter for GET.
+    // The upstream closes the connection instead of responding, as after an idle
+    // timeout. A GET is repeated whether or not the upstream has read it.
     tokio::join!(ask(), async {
         backend.read_head().await;
         drop(backend);
@@ -52,9 +52,10 @@ async fn connections_to_upstreams_are_used_again() {
     });
 }
 
-/// RFC 9110 §9.2.2: a request that may have been carried out is not repeated.
+/// RFC 9110 §9.2.2: a request that is not idempotent is not repeated, since the
+/// upstream may have processed it.
 #[tokio::test]
-async fn what_may_not_be_repeated_is_502() {
+async fn a_request_that_must_not_be_repeated_is_answered_with_502() {
     let (bridging, listener) = to_text().await;
     let client = h2peer::connect(bridging.addr).await;
     tokio::join!(
@@ -75,10 +76,10 @@ async fn what_may_not_be_repeated_is_502() {
     );
 }
 
-/// RFC 9113 §8.3.1: an HTTP/2 upstream is told the client's name for it, and
-/// its connection is shared.
+/// RFC 9113 §8.3.1: an HTTP/2 upstream receives the client's authority, and requests
+/// share its connection.
 #[tokio::test]
-async fn an_http2_upstream_is_asked_over_one_connection() {
+async fn requests_to_an_http2_upstream_share_one_connection() {
     let (listener, addr) = listen().await;
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let record = seen.clone();
@@ -99,7 +100,7 @@ async fn an_http2_upstream_is_asked_over_one_connection() {
             },
         );
         let _ = served.await;
-        panic!("one connection is all");
+        panic!("the bridge closed the shared connection");
     });
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
     let client = h2peer::connect(bridging.addr).await;
@@ -128,7 +129,7 @@ async fn an_http2_upstream_is_asked_over_one_connection() {
     assert!(!upstream.is_finished());
 }
 
-/// What a client is answered with 200.
+/// Sends a GET, expects 200, and returns the body.
 async fn get(client: SendRequest<Bytes>) -> Vec<u8> {
     let (response, body) = h2peer::ask(&client, request(Method::GET, "/"), true).await;
     assert_eq!(response.status(), 200);
@@ -136,18 +137,18 @@ async fn get(client: SendRequest<Bytes>) -> Vec<u8> {
     within(h2peer::body(response.into_body())).await
 }
 
-/// The head of an answer, and a part of its body.
+/// Sends the head of a response and a part of its body.
 async fn begin(upstream: &mut Raw, stream: u32, part: &[u8]) {
     upstream.on(stream).await.expect("a request");
     upstream.headers(stream, &Fields::status("200"), 0).await;
     upstream.data(stream, part).await;
 }
 
-/// RFC 9113 §5.1.2: an upstream that takes so many streams, and whose answers
-/// have no end, such as events, is asked over another connection instead of not
-/// at all; over the first again when there is room.
+/// RFC 9113 §5.1.2: when responses without end, such as server-sent events, use all
+/// streams that an upstream allows, a second connection is opened. The first one is
+/// used again when a stream is free.
 #[tokio::test]
-async fn a_full_http2_connection_has_another_beside_it() {
+async fn another_connection_is_opened_when_all_streams_are_in_use() {
     const MAX_CONCURRENT_STREAMS: u16 = 3;
     let (listener, addr) = listen().await;
     let bridging = Bridging::start(to("ws", addr, HttpVersion::Http2)).await;
@@ -171,9 +172,9 @@ async fn a_full_http2_connection_has_another_beside_it() {
     assert_eq!(within(third).await.unwrap(), b"c");
 }
 
-/// Over TLS, ALPN chooses (RFC 7301).
+/// RFC 7301: over TLS, ALPN selects the protocol.
 #[tokio::test]
-async fn a_wss_upstream_is_asked_as_alpn_chooses() {
+async fn alpn_selects_the_http_version_for_a_wss_upstream() {
     for (protocol, version) in [(&b"h2"[..], "HTTP/2.0"), (b"http/1.1", "HTTP/1.1")] {
         let (mut server_tls, client_tls) = tls::pair();
         server_tls.alpn_protocols = vec![protocol.to_vec()];
@@ -186,10 +187,10 @@ async fn a_wss_upstream_is_asked_as_alpn_chooses() {
         let pages = axum::Router::new().fallback(|request: axum::extract::Request| async move {
             format!("{:?}", request.version())
         });
-        let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
-            upgrade.reject(http::StatusCode::NOT_FOUND);
+        let reject = |request: h2ws::server::WebSocketRequest| async {
+            request.reject(http::StatusCode::NOT_FOUND);
         };
-        tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
+        tokio::spawn(upstream.serve(reject).fallback(pages).into_future());
         let client = h2ws::Client::builder().tls(client_tls).build().unwrap();
         let to = format!("wss://localhost:{}", addr.port());
         let bridging = Bridging::start(Bridge::to(&to).client(client)).await;
@@ -202,19 +203,20 @@ async fn a_wss_upstream_is_asked_as_alpn_chooses() {
     }
 }
 
-/// What one route's client trusts is not open to another route.
+/// A route must not use a connection whose certificate only another route's client
+/// trusts.
 #[tokio::test]
-async fn a_routes_own_client_shares_no_connection() {
+async fn routes_with_different_clients_share_no_connection() {
     let (mut server_tls, client_tls) = tls::pair();
     server_tls.alpn_protocols = vec![b"h2".to_vec()];
     let upstream = Server::builder().tls(server_tls);
     let upstream = upstream.bind("127.0.0.1:0").await.unwrap();
     let to = format!("wss://localhost:{}", upstream.local_addr().unwrap().port());
-    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
-        upgrade.reject(http::StatusCode::NOT_FOUND);
+    let reject = |request: h2ws::server::WebSocketRequest| async {
+        request.reject(http::StatusCode::NOT_FOUND);
     };
     let pages = axum::Router::new().fallback(|| async { "page" });
-    tokio::spawn(upstream.serve(refuse).fallback(pages).into_future());
+    tokio::spawn(upstream.serve(reject).fallback(pages).into_future());
     let client = |tls| h2ws::Client::builder().tls(tls).build().unwrap();
     let route = |path: &str| {
         let route = Route::builder("*", path).unwrap();

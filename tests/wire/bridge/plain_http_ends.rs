@@ -1,4 +1,4 @@
-//! Ordinary requests that end before their time, and what is told of all.
+//! Plain HTTP requests that end early, and what a bridge reports about all of them.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +15,10 @@ use crate::support::plain_http::{GET, OK, answered, answered_in_text, chunk, req
 use crate::support::text::Text;
 use crate::support::{h2peer, within};
 
-/// RFC 9113 §8.1.1: a body that is not as long as it was said is cut at the
-/// upstream, which cannot take it for whole.
+/// RFC 9113 §8.1.1: if a body is shorter than declared, the bridge cuts the connection
+/// to the upstream, which therefore cannot take the body for complete.
 #[tokio::test]
-async fn a_request_that_breaks_off_is_cut_at_the_upstream() {
+async fn an_incomplete_request_body_is_cut_at_the_upstream() {
     let (bridging, listener) = to_text().await;
     for (length, reset) in [
         (Some("5"), None),
@@ -48,15 +48,15 @@ async fn a_request_that_breaks_off_is_cut_at_the_upstream() {
         }
         let mut rest = Vec::new();
         let _ = within(backend.io.read_to_end(&mut rest)).await;
-        assert_eq!(rest, b"", "{length:?} {reset:?}: no end of the body");
+        assert_eq!(rest, b"", "{length:?} {reset:?}: the body ended cleanly");
         let _ = within(response).await;
     }
 }
 
-/// A client that goes away, before the answer or within it, leaves nothing
-/// behind at the upstream.
+/// If a client aborts its request, before the response or within it, the bridge
+/// closes the connection to the upstream.
 #[tokio::test]
-async fn a_client_that_goes_away_cancels_its_request() {
+async fn a_client_that_aborts_cancels_the_upstream_request() {
     let (bridging, listener) = to_text().await;
     for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"] {
         let client = h2peer::connect(bridging.addr).await;
@@ -82,9 +82,10 @@ async fn a_client_that_goes_away_cancels_its_request() {
     }
 }
 
-/// An upstream that breaks off within its body ends nothing cleanly.
+/// If an upstream disconnects within a response body, the client's stream is reset or
+/// its connection is closed without the end of the body.
 #[tokio::test]
-async fn an_upstream_that_breaks_off_resets_or_cuts() {
+async fn an_incomplete_response_body_does_not_end_cleanly() {
     let (bridging, listener) = to_text().await;
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
@@ -99,33 +100,33 @@ async fn an_upstream_that_breaks_off_resets_or_cuts() {
 
         let got = answered_in_text(&bridging, &listener, GET, answer).await;
         assert!(got.contains("half"), "{got}");
-        assert!(!got.ends_with("0\r\n\r\n"), "no end of the chunks: {got}");
+        assert!(!got.ends_with("0\r\n\r\n"), "the body ended cleanly: {got}");
     }
 }
 
-/// An HTTP/2 upstream that resets its stream resets the client's, also by
-/// NO_ERROR, which is no end; and a client that goes away cancels there.
+/// If an HTTP/2 upstream resets its stream, the client's stream is reset, also for
+/// NO_ERROR, which is not a clean end. A client's reset cancels the upstream's stream.
 #[tokio::test]
-async fn streams_of_an_http2_upstream_are_reset_and_cancelled() {
+async fn resets_are_forwarded_from_and_to_an_http2_upstream() {
     let (listener, addr) = listen().await;
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let arrived = Arc::new(tokio::sync::Notify::new());
-    let half_is_there = arrived.clone();
+    let (reset_tx, mut resets) = tokio::sync::mpsc::unbounded_channel();
+    let half_read = Arc::new(tokio::sync::Notify::new());
+    let half_received = half_read.clone();
     tokio::spawn(async move {
         let (io, _) = listener.accept().await.unwrap();
         let builder = h2::server::Builder::new();
         let _ = h2peer::serve(io, builder, move |request, mut respond| {
-            let (tell, half_is_there) = (tell.clone(), half_is_there.clone());
+            let (reset_tx, half_received) = (reset_tx.clone(), half_received.clone());
             tokio::spawn(async move {
                 let mut send = respond.send_response(Response::new(()), false).unwrap();
                 send.send_data("half".into(), false).unwrap();
-                half_is_there.notified().await;
+                half_received.notified().await;
                 match request.uri().path() {
                     "/break" => send.send_reset(h2::Reason::INTERNAL_ERROR),
                     "/no-error" => send.send_reset(h2::Reason::NO_ERROR),
                     _ => {
                         let reset = std::future::poll_fn(|cx| send.poll_reset(cx)).await;
-                        tell.send(reset.unwrap()).unwrap();
+                        reset_tx.send(reset.unwrap()).unwrap();
                     }
                 }
             });
@@ -139,25 +140,25 @@ async fn streams_of_an_http2_upstream_are_reset_and_cancelled() {
         let (response, mut stream) = h2peer::ask(&client, asked, true).await;
         let mut body = response.into_body();
         assert_eq!(chunk(&mut body).await, "half");
-        arrived.notify_one();
+        half_read.notify_one();
         if path == "/stay" {
             stream.send_reset(h2::Reason::CANCEL);
-            assert_eq!(within(told.recv()).await, Some(h2::Reason::CANCEL));
+            assert_eq!(within(resets.recv()).await, Some(h2::Reason::CANCEL));
         } else {
-            let ended = within(body.data()).await.expect("no clean end");
+            let ended = within(body.data()).await.expect("the body ended cleanly");
             let reason = ended.unwrap_err().reason();
             assert_eq!(reason, Some(h2::Reason::INTERNAL_ERROR), "{path}");
         }
     }
 }
 
-/// Status, end, bytes up and down.
-type Told = (Option<u16>, Outcome, u64, u64);
+/// Status, outcome, bytes up, and bytes down.
+type RequestEnd = (Option<u16>, Outcome, u64, u64);
 
 #[derive(Default)]
-struct Record(Mutex<Vec<Told>>);
+struct Recorder(Mutex<Vec<RequestEnd>>);
 
-impl BridgeObserver for Record {
+impl BridgeObserver for Recorder {
     fn on_request_end(&self, access: &AccessRecord) {
         assert_eq!(access.method(), Some(&Method::GET));
         let status = access.status().map(|status| status.as_u16());
@@ -167,14 +168,15 @@ impl BridgeObserver for Record {
     }
 }
 
-/// Each request is told of once, with how it ended; its places are free then.
+/// Each request is reported once, with its outcome, and no longer counts toward any
+/// limit then.
 #[tokio::test]
-async fn each_request_is_told_of_and_leaves_no_trace() {
+async fn each_request_is_reported_once_and_frees_its_slot() {
     let (listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).max_sockets(1);
     let bridge = builder.build().unwrap();
-    let record = Arc::new(Record::default());
-    bridge.observe(record.clone());
+    let recorder = Arc::new(Recorder::default());
+    bridge.observe(recorder.clone());
     let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
     let broken = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
     for answer in [OK, broken] {
@@ -187,19 +189,19 @@ async fn each_request_is_told_of_and_leaves_no_trace() {
     assert_eq!(bridge.idle().now_or_never(), None);
     drop(client);
     within(bridge.idle()).await;
-    assert_eq!(record.0.lock().unwrap().len(), 3);
+    assert_eq!(recorder.0.lock().unwrap().len(), 3);
     drop((backend, listener));
     let mut client = Text::client(bridging.addr, GET).await;
     client.read_head().await;
     within(bridge.idle()).await;
-    let record = record.0.lock().unwrap();
+    let ends = recorder.0.lock().unwrap();
     let expected = [
         (Some(200), Outcome::Answered, 0, 2),
         (Some(200), Outcome::Broken(Side::Upstream), 0, 4),
         (None, Outcome::Gone, 0, 0),
         (Some(502), Outcome::Refused(Side::Upstream), 0, 0),
     ];
-    assert_eq!(*record, expected);
+    assert_eq!(*ends, expected);
     let routes = bridge.routes();
     let route = routes.iter().next().unwrap();
     assert_eq!(route.sockets(), 0);

@@ -1,4 +1,4 @@
-//! Which server of a pool is asked, what it is asked again, and for whom.
+//! Pools of upstreams: selection, retries, ejection, and limits per client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::client::listen;
 use crate::support::table::{Table, backend, field, limited, route, status, table};
 
 #[tokio::test]
-async fn clients_behind_a_trusted_proxy_are_counted_by_what_it_tells() {
+async fn the_client_limit_counts_addresses_forwarded_by_a_trusted_proxy() {
     let one = backend("one").await;
     let limits = || BridgeLimits::default().max_sockets_per_client(1);
     let ask = async |table: &Table, client: &str| {
@@ -37,12 +37,12 @@ async fn clients_behind_a_trusted_proxy_are_counted_by_what_it_tells() {
     assert_eq!(
         status(&ask(&table, "192.0.2.2").await),
         503,
-        "anybody could say so"
+        "the field of an untrusted peer was used"
     );
 }
 
 #[tokio::test]
-async fn an_address_told_by_a_trusted_proxy_is_an_affinity() {
+async fn client_affinity_uses_the_address_forwarded_by_a_trusted_proxy() {
     let backends = [backend("a").await, backend("b").await];
     let route = route("/*", &backends).affinity(Affinity::client());
     let table = Table::start(table([route.trust_forwarded(true)])).await;
@@ -55,11 +55,11 @@ async fn an_address_told_by_a_trusted_proxy_is_an_affinity() {
         assert_eq!(field(&again, "x-name"), name.as_deref());
         names.extend(name);
     }
-    assert_eq!(names.len(), 2, "all went to one");
+    assert_eq!(names.len(), 2, "every client had the same upstream");
 }
 
-/// A server that reads each request, and hangs up.
-async fn hangs_up(seen: Arc<AtomicUsize>) -> SocketAddr {
+/// Starts an upstream that reads each request and closes the connection.
+async fn closing_upstream(seen: Arc<AtomicUsize>) -> SocketAddr {
     let (listener, addr) = listen().await;
     tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
@@ -71,13 +71,13 @@ async fn hangs_up(seen: Arc<AtomicUsize>) -> SocketAddr {
     addr
 }
 
-/// It may have acted upon the request, which is not to be done twice.
+/// The upstream may have acted upon the request.
 #[tokio::test]
-async fn a_request_that_a_server_has_seen_is_not_made_again() {
+async fn a_request_that_an_upstream_has_read_is_not_retried() {
     let seen = Arc::new(AtomicUsize::new(0));
-    let servers = [hangs_up(seen.clone()).await, backend("one").await];
+    let servers = [closing_upstream(seen.clone()).await, backend("one").await];
     let table = Table::start(table([route("/*", &servers)])).await;
-    // Where the fewest are: one goes to each.
+    // Each goes to the upstream with the fewest sockets, so one goes to either.
     let answers = [table.ask("/", "").await, table.ask("/", "").await];
     let mut statuses = answers.each_ref().map(status);
     statuses.sort_unstable();
@@ -85,20 +85,20 @@ async fn a_request_that_a_server_has_seen_is_not_made_again() {
     assert_eq!(seen.load(Ordering::Relaxed), 1);
 }
 
-/// A server that answers each request so.
-async fn refuses(status: StatusCode) -> SocketAddr {
+/// Starts an upstream that rejects each opening request with this status.
+async fn rejecting_upstream(status: StatusCode) -> SocketAddr {
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
-    let refuse = move |request: WebSocketRequest| async move {
+    let reject = move |request: WebSocketRequest| async move {
         let response = Response::builder().status(status).header("x-secret", "1");
         request.reject_with(response.body(Bytes::new()).unwrap());
     };
-    tokio::spawn(server.serve(refuse).into_future());
+    tokio::spawn(server.serve(reject).into_future());
     addr
 }
 
 #[tokio::test]
-async fn a_server_that_says_it_is_broken_is_left_out_and_others_are_not() {
+async fn only_gateway_errors_eject_an_upstream() {
     for (answer, is_healthy) in [
         (StatusCode::BAD_GATEWAY, false),
         (StatusCode::SERVICE_UNAVAILABLE, false),
@@ -106,7 +106,7 @@ async fn a_server_that_says_it_is_broken_is_left_out_and_others_are_not() {
         (StatusCode::INTERNAL_SERVER_ERROR, true),
         (StatusCode::TOO_MANY_REQUESTS, true),
     ] {
-        let server = refuses(answer).await;
+        let server = rejecting_upstream(answer).await;
         let ejection = Ejection::default().gateway_errors(true);
         let route = route("/*", &[server]).ejection(ejection);
         let table = Table::start(table([route])).await;
@@ -120,8 +120,8 @@ async fn a_server_that_says_it_is_broken_is_left_out_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn fields_of_refusals_are_changed_too() {
-    let server = refuses(StatusCode::FORBIDDEN).await;
+async fn response_header_rules_apply_to_rejections() {
+    let server = rejecting_upstream(StatusCode::FORBIDDEN).await;
     let rules = HeaderRules::default().set("x-by", "bridge").unwrap();
     let rules = rules.remove("x-secret").unwrap();
     let bare = route("/bare", &[server]);

@@ -1,5 +1,5 @@
-//! What a bridge makes of a table of routes: which server is asked, and what
-//! becomes of a request where one is not there, or there is no place.
+//! Routes: which upstream receives an opening request, and what happens if it is
+//! unreachable or a limit is reached.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::table::{Table, backend, field, limited, nobody, route, statu
 use crate::support::{until, within};
 
 #[tokio::test]
-async fn host_and_path_say_which_server_is_asked_and_for_what() {
+async fn the_path_selects_the_upstream_and_the_forwarded_path() {
     let (one, two) = (backend("one").await, backend("two").await);
     let chat = route("/chat/*", &[two]).strip_prefix(true);
     let table = Table::start(table([route("/*", &[one]), chat])).await;
@@ -29,12 +29,16 @@ async fn host_and_path_say_which_server_is_asked_and_for_what() {
         assert_eq!(field(&answer, "x-name"), Some(name), "{path}");
         assert_eq!(field(&answer, "x-path"), Some(asked), "{path}");
     }
-    let up = table.ask("/chat/../x", "").await;
-    assert_eq!(status(&up), 400, "it would end up elsewhere than here");
+    let dot_segments = table.ask("/chat/../x", "").await;
+    assert_eq!(
+        status(&dot_segments),
+        400,
+        "dot segments would change the route"
+    );
 }
 
 #[tokio::test]
-async fn fields_are_changed_in_both_directions() {
+async fn header_rules_apply_in_both_directions() {
     let one = backend("one").await;
     let request = HeaderRules::default().remove("x-debug").unwrap();
     let response = HeaderRules::default().remove("x-name").unwrap();
@@ -51,9 +55,9 @@ async fn fields_are_changed_in_both_directions() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_is_passed_over_and_then_left_out() {
-    let (gone, one) = (nobody().await, backend("one").await);
-    let table = Table::start(table([route("/*", &[gone, one])])).await;
+async fn an_unreachable_upstream_is_skipped_and_then_ejected() {
+    let (unreachable, one) = (nobody().await, backend("one").await);
+    let table = Table::start(table([route("/*", &[unreachable, one])])).await;
     let mut open = Vec::new();
     for _ in 0..8 {
         let answer = table.ask("/", "").await;
@@ -64,19 +68,20 @@ async fn who_is_not_there_is_passed_over_and_then_left_out() {
         open.push(answer);
     }
     let statuses = table.bridge.routes().iter().next().unwrap().upstreams();
-    let fit: Vec<_> = statuses
+    let states: Vec<_> = statuses
         .iter()
         .map(|one| (one.is_healthy, one.sockets))
         .collect();
-    assert_eq!(fit, [(false, 0), (true, 8)]);
+    assert_eq!(states, [(false, 0), (true, 8)]);
 }
 
 #[tokio::test]
-async fn without_any_server_it_is_502_and_a_refusal_is_no_failure() {
-    let table_of_nobody = Table::start(table([route("/*", &[nobody().await])])).await;
+async fn an_unreachable_pool_is_502_and_a_rejection_is_not_a_failure() {
+    let unreachable = Table::start(table([route("/*", &[nobody().await])])).await;
     for _ in 0..5 {
-        // Left out after three, and asked all the same.
-        assert_eq!(status(&table_of_nobody.ask("/", "").await), 502);
+        // The upstream is ejected after three failures, but tried nevertheless: the
+        // route has no other.
+        assert_eq!(status(&unreachable.ask("/", "").await), 502);
     }
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
@@ -93,7 +98,7 @@ async fn without_any_server_it_is_502_and_a_refusal_is_no_failure() {
 }
 
 #[tokio::test]
-async fn each_limit_is_503_with_a_time_to_come_back() {
+async fn each_limit_is_answered_with_503_and_retry_after() {
     let one = backend("one").await;
     let limits = BridgeLimits::default()
         .max_sockets(3)
@@ -109,8 +114,12 @@ async fn each_limit_is_503_with_a_time_to_come_back() {
     );
     let two = [table.ask("/", "").await, table.ask("/", "").await];
     assert_eq!(two.each_ref().map(status), [101, 101]);
-    assert_eq!(status(&table.ask("/", "").await), 503, "three in all");
-    // A place is free again once its socket is over.
+    assert_eq!(
+        status(&table.ask("/", "").await),
+        503,
+        "the limit of three for all routes"
+    );
+    // A socket stops counting once it has ended.
     drop(few);
     let sockets = || {
         table
@@ -131,7 +140,7 @@ async fn each_limit_is_503_with_a_time_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_cookie_leads_a_client_back() {
+async fn an_affinity_cookie_selects_the_same_upstream() {
     let backends = [backend("a").await, backend("b").await, backend("c").await];
     let affinity = Affinity::cookie("lb").unwrap();
     let route = || route("/*", &backends).affinity(affinity.clone());
@@ -157,7 +166,7 @@ async fn a_cookie_leads_a_client_back() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_403_by_route() {
+async fn allowed_origins_apply_per_route() {
     let one = backend("one").await;
     let origins = AllowedOrigins::parse(["https://a.test"]).unwrap();
     let routes = [
@@ -176,7 +185,7 @@ async fn pages_of_other_origins_are_403_by_route() {
 }
 
 #[tokio::test]
-async fn a_table_is_replaced_under_open_sockets_which_go_on_counting() {
+async fn open_sockets_still_count_after_routes_are_replaced() {
     let (one, two) = (backend("one").await, backend("two").await);
     let limits = || BridgeLimits::default().max_sockets(2);
     let table = Table::start(limited([route("/*", &[one])], limits())).await;
@@ -186,7 +195,11 @@ async fn a_table_is_replaced_under_open_sockets_which_go_on_counting() {
         .bridge
         .replace(limited([route("/*", &[two, one])], limits()));
     let new = table.ask("/", "").await;
-    assert_eq!(field(&new, "x-name"), Some("two"), "where the fewest are");
+    assert_eq!(
+        field(&new, "x-name"),
+        Some("two"),
+        "the upstream with the fewest sockets"
+    );
     assert_eq!(status(&table.ask("/", "").await), 503);
     drop(old);
     let route = table.bridge.routes().iter().next().unwrap().clone();
@@ -196,9 +209,9 @@ async fn a_table_is_replaced_under_open_sockets_which_go_on_counting() {
 }
 
 #[tokio::test]
-async fn servers_that_fail_their_checks_get_no_sockets() {
+async fn upstreams_that_fail_health_checks_get_no_sockets() {
     let one = backend("one").await;
-    // It accepts connections, and answers nothing.
+    // The operating system accepts the connections, and nothing answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let check = Check::http("/").unwrap().expect(404..=404);
     let check = check
@@ -216,7 +229,7 @@ async fn servers_that_fail_their_checks_get_no_sockets() {
 }
 
 #[tokio::test]
-async fn a_resolved_server_is_reached_by_its_address_under_its_name() {
+async fn a_resolved_upstream_is_reached_by_address_with_its_host_name() {
     let one = backend("one").await;
     let url = format!("ws://localhost:{}", one.port());
     let route = Route::builder("*", "/*").unwrap();
@@ -249,6 +262,6 @@ async fn a_resolved_server_is_reached_by_its_address_under_its_name() {
     assert_eq!(
         at.upstream.address(),
         Some(one),
-        "others of the name are not there"
+        "the other addresses of the name are unreachable"
     );
 }

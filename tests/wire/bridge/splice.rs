@@ -1,5 +1,5 @@
-//! What a bridge does with the bytes of sockets, and how it ends them
-//! (RFC 8441 §5).
+//! How a bridge forwards the bytes of sockets, and how the end of one side becomes
+//! the end of the other (RFC 8441 §5).
 
 use futures_util::StreamExt;
 use h2ws::{CloseCode, CloseFrame, HttpVersion, Message, Server};
@@ -11,10 +11,10 @@ use crate::support::raw::{CANCEL, DATA, END_STREAM, NO_ERROR, Raw, Seen};
 use crate::support::text::{Over, Text};
 use crate::support::{h2peer, server, tasks, until, within};
 
-/// In over either version, out over either: messages of all sizes, and the
-/// code of the Close frame.
+/// Clients and upstreams over either HTTP version exchange messages of various sizes
+/// and a close code.
 #[tokio::test]
-async fn any_to_any() {
+async fn messages_pass_between_all_combinations_of_http_versions() {
     let mut upstream = server::echo(Server::builder()).await;
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let bridging = Bridging::start(to("ws", upstream.addr, version)).await;
@@ -35,8 +35,8 @@ async fn any_to_any() {
     }
 }
 
-/// Many incoming sockets share few connections to an RFC 8441 upstream, which
-/// allows ten streams on each here.
+/// Many sockets share few connections to an RFC 8441 upstream, which here allows ten
+/// streams on each.
 #[tokio::test]
 async fn sockets_share_connections_to_an_rfc8441_upstream() {
     let upstream = h2peer::EchoServer::start(|builder| {
@@ -57,90 +57,102 @@ async fn sockets_share_connections_to_an_rfc8441_upstream() {
     }
 }
 
-/// A client that closes: each side is ended as an endpoint would.
+/// A client's Close ends both sides as a WebSocket endpoint would.
 #[tokio::test]
 async fn a_clients_close_closes_both_sides() {
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
-    beside.send(TEXT, b"last").await;
-    beside.send(CLOSE, &close(3001, "bye")).await;
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
+    fixture.send(TEXT, b"last").await;
+    fixture.send(CLOSE, &close(3001, "bye")).await;
     assert_eq!(backend.frame().await.payload, b"last");
     let got = backend.frame().await;
     assert_eq!((got.code(), &got.payload[2..]), (Some(3001), &b"bye"[..]));
     backend.write(from_server(CLOSE, &got.payload)).await;
     backend.end().await;
-    // RFC 6455 §7.1.1: the server goes first, the bridge follows.
+    // RFC 6455 §7.1.1: the server closes the connection first, then the bridge.
     assert_eq!(backend.seen().await, Err(Over::End));
-    closes(&mut beside.client, 3, 3001).await;
-    assert_eq!(beside.seen().await, Seen::End);
-    beside.client.end(3).await;
-    beside.unharmed().await;
+    closes(&mut fixture.client, 3, 3001).await;
+    assert_eq!(fixture.seen().await, Seen::End);
+    fixture.client.end(3).await;
+    fixture.unharmed().await;
 }
 
-/// Firefox takes a Close frame with END_STREAM for a cut, so the end of the
-/// backend's side waits for the client's Close.
+/// Firefox treats END_STREAM with a Close frame as an abnormal closure, so the
+/// upstream's end is forwarded only after the client's Close.
 #[tokio::test]
-async fn a_backends_close_is_not_its_end() {
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
+async fn the_end_after_an_upstreams_close_waits_for_the_clients_close() {
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
     backend.write(from_server(CLOSE, &close(1001, ""))).await;
     backend.end().await;
-    closes(&mut beside.client, 3, 1001).await;
-    beside.client.barrier().await;
-    assert_eq!(beside.client.pending(), 0, "ended before the client closed");
-    beside.send(CLOSE, &close(1001, "")).await;
+    closes(&mut fixture.client, 3, 1001).await;
+    fixture.client.barrier().await;
+    assert_eq!(
+        fixture.client.pending(),
+        0,
+        "ended before the client closed"
+    );
+    fixture.send(CLOSE, &close(1001, "")).await;
     assert_eq!(backend.frame().await.code(), Some(1001));
-    assert_eq!(beside.seen().await, Seen::End);
-    beside.client.end(3).await;
-    beside.unharmed().await;
+    assert_eq!(fixture.seen().await, Seen::End);
+    fixture.client.end(3).await;
+    fixture.unharmed().await;
 }
 
-/// A backend that closes and does not wait is as good.
+/// An upstream may disconnect or reset after its Close without waiting for the
+/// reply.
 #[tokio::test]
-async fn a_backend_that_closes_and_is_gone_still_closes_in_order() {
+async fn an_upstream_that_disconnects_after_its_close_still_closes_cleanly() {
     for reset in [false, true] {
-        let mut beside = BridgeFixture::new().await;
-        let mut backend = beside.open().await;
+        let mut fixture = BridgeFixture::new().await;
+        let mut backend = fixture.open().await;
         backend.write(from_server(CLOSE, &close(1000, ""))).await;
-        closes(&mut beside.client, 3, 1000).await;
+        closes(&mut fixture.client, 3, 1000).await;
         if reset {
             backend.reset();
         } else {
             drop(backend);
         }
         for _ in 0..20 {
-            beside.send(BINARY, &[0; 1000]).await;
-            beside.client.barrier().await;
+            fixture.send(BINARY, &[0; 1000]).await;
+            fixture.client.barrier().await;
         }
-        assert_eq!(beside.client.pending(), 0, "ended before the client closed");
-        beside.send(CLOSE, &close(1000, "")).await;
-        assert_eq!(beside.seen().await, Seen::End);
-        beside.client.end(3).await;
-        beside.unharmed().await;
+        assert_eq!(
+            fixture.client.pending(),
+            0,
+            "ended before the client closed"
+        );
+        fixture.send(CLOSE, &close(1000, "")).await;
+        assert_eq!(fixture.seen().await, Seen::End);
+        fixture.client.end(3).await;
+        fixture.unharmed().await;
     }
 }
 
-/// Chromium ends its side in one frame with its Close. There are servers that
-/// lose their answer by it, or the connection: so it waits for that answer.
+/// Chromium sends END_STREAM with its Close. With some servers, an early end would
+/// lose the reply or the connection, so the bridge forwards it after the reply.
 #[tokio::test]
-async fn an_end_behind_a_close_waits_for_the_other_close() {
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
+async fn the_end_after_a_clients_close_waits_for_the_upstreams_close() {
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
     let bytes = from_client(CLOSE, &close(1000, ""));
-    beside.client.send(DATA, END_STREAM, 3, &bytes).await;
+    fixture.client.send(DATA, END_STREAM, 3, &bytes).await;
     let got = backend.frame().await;
-    beside.client.barrier().await;
+    fixture.client.barrier().await;
     let read = backend.io.try_read(&mut [0]);
-    assert!(read.is_err(), "the end went across: {read:?}");
+    assert!(
+        read.is_err(),
+        "the end was forwarded before the reply: {read:?}"
+    );
     backend.write(from_server(CLOSE, &got.payload)).await;
-    closes(&mut beside.client, 3, 1000).await;
-    assert_eq!(beside.seen().await, Seen::End);
+    closes(&mut fixture.client, 3, 1000).await;
+    assert_eq!(fixture.seen().await, Seen::End);
     backend.end().await;
     assert_eq!(backend.seen().await, Err(Over::End));
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// Hypercorn never ends its side of a stream, and allows a hundred.
+/// Hypercorn never ends its side of a stream, and allows a hundred streams.
 #[tokio::test]
 async fn an_upstream_stream_that_never_ends_is_cancelled_after_both_closes() {
     let (_bridging, mut client, mut upstream) = to_raw().await;
@@ -156,7 +168,7 @@ async fn an_upstream_stream_that_never_ends_is_cancelled_after_both_closes() {
 }
 
 #[tokio::test]
-async fn an_upstream_stream_that_ends_is_ended() {
+async fn an_upstream_stream_that_ends_is_not_reset() {
     let (_bridging, mut client, mut upstream) = to_raw().await;
     upstream
         .data(1, &from_server(CLOSE, &close(1000, "")))
@@ -169,56 +181,56 @@ async fn an_upstream_stream_that_ends_is_ended() {
     assert_eq!(client.seen(1).await, Seen::End);
 }
 
-/// RFC 8441 §5: END_STREAM is FIN and FIN is END_STREAM, behind what was sent,
-/// while the other direction goes on.
+/// RFC 8441 §5: END_STREAM becomes FIN and FIN becomes END_STREAM, after the data that
+/// was sent before. The other direction stays open.
 #[tokio::test]
-async fn half_closes_go_across_both_ways() {
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
-    beside.send(BINARY, b"last").await;
-    beside.client.end(3).await;
+async fn half_closes_are_forwarded_in_both_directions() {
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
+    fixture.send(BINARY, b"last").await;
+    fixture.client.end(3).await;
     assert_eq!(backend.frame().await.payload, b"last");
     assert_eq!(backend.seen().await, Err(Over::End));
     backend.write(from_server(BINARY, b"more")).await;
-    let Seen::Frame(more, false) = beside.seen().await else {
+    let Seen::Frame(more, false) = fixture.seen().await else {
         panic!("the other direction ended too");
     };
     assert_eq!(more.payload, b"more");
     backend.end().await;
-    assert_eq!(beside.seen().await, Seen::End);
-    beside.unharmed().await;
+    assert_eq!(fixture.seen().await, Seen::End);
+    fixture.unharmed().await;
 
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
     backend.write(from_server(BINARY, b"last")).await;
     backend.end().await;
-    let Seen::Frame(last, _) = beside.seen().await else {
+    let Seen::Frame(last, _) = fixture.seen().await else {
         panic!("the last message is lost");
     };
     assert_eq!(last.payload, b"last");
-    assert_eq!(beside.seen().await, Seen::End);
-    beside.send(BINARY, b"more").await;
+    assert_eq!(fixture.seen().await, Seen::End);
+    fixture.send(BINARY, b"more").await;
     assert_eq!(backend.frame().await.payload, b"more");
-    beside.client.end(3).await;
+    fixture.client.end(3).await;
     assert_eq!(backend.seen().await, Err(Over::End));
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §5: a reset resets with CANCEL, and nobody beside it.
+/// RFC 8441 §5: a reset is forwarded as CANCEL, and does not affect other sockets.
 #[tokio::test]
-async fn resets_go_across_both_ways() {
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
-    beside.client.reset(3, CANCEL).await;
-    // Without a Close frame: 1006.
+async fn resets_are_forwarded_in_both_directions() {
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
+    fixture.client.reset(3, CANCEL).await;
+    // The upstream sees no Close frame (1006).
     assert!(backend.seen().await.is_err());
-    beside.unharmed().await;
+    fixture.unharmed().await;
 
-    let mut beside = BridgeFixture::new().await;
-    let backend = beside.open().await;
+    let mut fixture = BridgeFixture::new().await;
+    let backend = fixture.open().await;
     backend.reset();
-    assert_eq!(beside.seen().await, Seen::Reset(CANCEL));
-    beside.unharmed().await;
+    assert_eq!(fixture.seen().await, Seen::Reset(CANCEL));
+    fixture.unharmed().await;
 
     let (_bridging, mut client, mut upstream) = to_raw().await;
     client.reset(1, CANCEL).await;
@@ -229,38 +241,37 @@ async fn resets_go_across_both_ways() {
     assert_eq!(client.seen(1).await, Seen::Reset(CANCEL));
 }
 
-/// A backend whose process is killed: what it said last arrives, and then the
-/// end, without a Close frame (1006).
+/// When the process of an upstream is killed, its last message arrives, and then the
+/// end without a Close frame (1006).
 #[tokio::test]
-async fn a_backend_that_is_killed_looks_like_a_cut() {
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
-    beside.send(TEXT, b"read").await;
+async fn a_killed_upstream_ends_the_socket_without_a_close_frame() {
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
+    fixture.send(TEXT, b"read").await;
     backend.frame().await;
     backend.write(from_server(TEXT, b"last words")).await;
     drop(backend);
-    let Seen::Frame(last, _) = beside.seen().await else {
+    let Seen::Frame(last, _) = fixture.seen().await else {
         panic!("the last message is lost");
     };
     assert_eq!(last.payload, b"last words");
-    assert_eq!(beside.seen().await, Seen::End);
-    beside.client.end(3).await;
-    beside.unharmed().await;
+    assert_eq!(fixture.seen().await, Seen::End);
+    fixture.client.end(3).await;
+    fixture.unharmed().await;
 }
 
-/// The end of an upstream's whole connection cuts its sockets, each in its own
-/// way of looking cut.
+/// The end of an upstream's HTTP/2 connection resets the clients' streams.
 #[tokio::test]
-async fn an_upstream_connection_that_breaks_cuts_its_sockets() {
+async fn a_broken_upstream_connection_resets_its_sockets() {
     let (_bridging, mut client, upstream) = to_raw().await;
     drop(upstream);
     assert_eq!(client.seen(1).await, Seen::Reset(CANCEL));
 }
 
-/// A client whose TCP connection is gone: every backend of its sockets sees
-/// the end.
+/// When a client's TCP connection ends, the upstream of each of its sockets sees the
+/// end.
 #[tokio::test]
-async fn a_client_that_vanishes_leaves_nothing_behind() {
+async fn a_client_that_disconnects_ends_all_its_sockets() {
     let (bridging, listener) = to_text().await;
     let idle = tasks();
     let mut client = Raw::connect(bridging.addr).await;
@@ -276,30 +287,30 @@ async fn a_client_that_vanishes_leaves_nothing_behind() {
     until(|| tasks() <= idle).await;
 }
 
-/// A Close that is never answered, and an end that is never answered, take so
-/// long and no longer.
+/// The close timeout applies to an unanswered Close, and the linger to an unanswered
+/// end.
 #[tokio::test]
-async fn a_side_that_never_ends_is_cut() {
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
-    beside.send(CLOSE, &close(1000, "")).await;
+async fn a_side_that_never_ends_is_reset_after_the_timeout() {
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
+    fixture.send(CLOSE, &close(1000, "")).await;
     backend.frame().await;
-    assert_eq!(beside.seen().await, Seen::Reset(CANCEL));
+    assert_eq!(fixture.seen().await, Seen::Reset(CANCEL));
     assert!(backend.seen().await.is_err());
-    beside.unharmed().await;
+    fixture.unharmed().await;
 
-    let mut beside = BridgeFixture::new().await;
-    let mut backend = beside.open().await;
+    let mut fixture = BridgeFixture::new().await;
+    let mut backend = fixture.open().await;
     backend.end().await;
-    assert_eq!(beside.seen().await, Seen::End);
+    assert_eq!(fixture.seen().await, Seen::End);
     assert!(backend.seen().await.is_err());
-    assert_eq!(beside.seen().await, Seen::Reset(NO_ERROR));
-    beside.unharmed().await;
+    assert_eq!(fixture.seen().await, Seen::Reset(NO_ERROR));
+    fixture.unharmed().await;
 }
 
-/// What is no WebSocket passes all the same, to its end.
+/// The bridge does not require valid WebSocket frames.
 #[tokio::test]
-async fn bytes_that_are_no_frames_pass() {
+async fn bytes_that_are_not_websocket_frames_are_forwarded() {
     let (bridging, listener) = to_text().await;
     let mut client = Raw::connect(bridging.addr).await;
     let ((), mut backend) = tokio::join!(client.open(1, "/"), Text::accept(&listener));

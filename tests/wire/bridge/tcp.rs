@@ -1,4 +1,5 @@
-//! Sockets whose binary messages are the bytes of a TCP connection.
+//! Tunnels to `tcp` targets, where binary messages carry the bytes of a TCP
+//! connection.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -21,7 +22,7 @@ fn builder(addr: std::net::SocketAddr) -> BridgeBuilder {
     to("tcp", addr, HttpVersion::Auto).allowed_origins(AllowedOrigins::any())
 }
 
-/// A client with a socket on stream 1, and the target's end of it.
+/// A client with a socket on stream 1, and the target's end of its TCP connection.
 struct Tunnel {
     _bridging: Bridging,
     _listener: TcpListener,
@@ -55,7 +56,7 @@ impl Tunnel {
         bytes
     }
 
-    /// Expects nothing more from the bridge but this.
+    /// Expects the TCP connection to end in this way, without further data.
     async fn target_sees(&mut self, over: Over) {
         let mut rest = Vec::new();
         let ended = match within(self.target.read_to_end(&mut rest)).await {
@@ -67,14 +68,14 @@ impl Tunnel {
 
     async fn client_sees_close(&mut self, code: u16) {
         let Seen::Frame(close, false) = self.client.seen(1).await else {
-            panic!("no Close frame by itself");
+            panic!("expected a Close frame without END_STREAM");
         };
         assert_eq!(close.code(), Some(code));
     }
 }
 
 #[tokio::test]
-async fn binary_messages_are_bytes() {
+async fn binary_messages_carry_the_bytes_of_the_connection() {
     let mut tunnel = Tunnel::open().await;
     tunnel.send(BINARY, b"PI").await;
     tunnel.send(PING, b"?").await;
@@ -92,9 +93,9 @@ async fn binary_messages_are_bytes() {
     assert_eq!(bytes, b"+PONG\r\n");
 }
 
-/// Bytes without end in both directions at once: neither waits for the other.
+/// Data flows in both directions at once, and neither direction blocks the other.
 #[tokio::test]
-async fn a_large_transfer_is_whole() {
+async fn a_large_transfer_is_complete() {
     let (listener, addr) = listen().await;
     let bridging = Bridging::start(builder(addr)).await;
     tokio::spawn(async move {
@@ -115,9 +116,9 @@ async fn a_large_transfer_is_whole() {
     assert!(echoed == bytes);
 }
 
-/// As websockify: text has no place among bytes.
+/// Like websockify, the bridge does not accept text messages.
 #[tokio::test]
-async fn text_is_refused_with_1003_and_is_no_end_for_the_target() {
+async fn a_text_message_closes_the_socket_with_1003_and_resets_the_target() {
     let mut tunnel = Tunnel::open().await;
     tunnel.send(TEXT, b"hello").await;
     tunnel.client_sees_close(1003).await;
@@ -127,11 +128,11 @@ async fn text_is_refused_with_1003_and_is_no_end_for_the_target() {
 }
 
 #[tokio::test]
-async fn the_targets_end_is_a_close_with_1000() {
+async fn a_fin_from_the_target_becomes_a_close_with_1000() {
     let mut tunnel = Tunnel::open().await;
     tunnel.target.shutdown().await.unwrap();
     tunnel.client_sees_close(1000).await;
-    // What was on its way still arrives.
+    // Data in flight still arrives.
     tunnel.send(BINARY, b"last").await;
     tunnel.send(CLOSE, &close(1000, "")).await;
     assert_eq!(tunnel.read(4).await, b"last");
@@ -140,7 +141,7 @@ async fn the_targets_end_is_a_close_with_1000() {
 }
 
 #[tokio::test]
-async fn the_targets_reset_is_a_close_with_1011() {
+async fn a_reset_by_the_target_becomes_a_close_with_1011() {
     let tunnel = Tunnel::open().await;
     tunnel.target.set_zero_linger().unwrap();
     let Tunnel {
@@ -152,9 +153,10 @@ async fn the_targets_reset_is_a_close_with_1011() {
     assert_eq!(client.seen(1).await, Seen::End);
 }
 
-/// Its end for the target, and a cut is none.
+/// The target receives FIN only after a Close. A reset, or END_STREAM without a
+/// Close, becomes a TCP reset.
 #[tokio::test]
-async fn a_clients_close_is_fin_and_its_cut_is_rst() {
+async fn a_clients_close_becomes_fin_and_any_other_end_becomes_rst() {
     let mut tunnel = Tunnel::open().await;
     tunnel.send(BINARY, b"last").await;
     tunnel.send(CLOSE, &close(1000, "")).await;
@@ -186,10 +188,10 @@ async fn an_idle_tunnel_is_closed_with_1001() {
     until(|| tasks() <= before).await;
 }
 
-/// What the client said before it saw that arrives, as with every other Close:
-/// a FIN tells the target that it has all.
+/// What the client sends before it sees the bridge's Close is delivered, as with any
+/// other Close. FIN then shows the target that the data is complete.
 #[tokio::test]
-async fn what_is_on_its_way_when_a_tunnel_falls_idle_arrives() {
+async fn data_in_flight_when_a_tunnel_is_closed_as_idle_is_delivered() {
     let (listener, addr) = listen().await;
     let builder = builder(addr).idle_timeout(Duration::from_millis(30));
     let config = WebSocketConfig::default().close_timeout(Duration::from_secs(600));
@@ -206,9 +208,9 @@ async fn what_is_on_its_way_when_a_tunnel_falls_idle_arrives() {
     assert_eq!(client.seen(1).await, Seen::End);
 }
 
-/// A bridged socket that its handler gives up is cut, and no end for the target.
+/// When a handler drops a tunnel, the target receives a TCP reset, not FIN.
 #[tokio::test]
-async fn a_tunnel_that_is_dropped_is_rst() {
+async fn a_dropped_tunnel_resets_the_target() {
     let (listener, addr) = listen().await;
     let bridge = builder(addr).build().unwrap();
     let (cut, cuts) = tokio::sync::watch::channel(false);
@@ -233,12 +235,12 @@ async fn a_tunnel_that_is_dropped_is_rst() {
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
-/// A browser that offered subprotocols fails without an answer.
+/// A browser that offers subprotocols fails the connection if none is selected.
 #[tokio::test]
-async fn a_subprotocol_is_taken_where_some_are_offered() {
+async fn an_offered_subprotocol_is_selected() {
     let (_listener, addr) = listen().await;
     let bridging = Bridging::start(builder(addr)).await;
-    for (offer, taken) in [
+    for (offer, selected) in [
         ("Sec-WebSocket-Protocol: base64, binary\r\n", Some("binary")),
         ("Sec-WebSocket-Protocol: mqtt\r\n", Some("mqtt")),
         ("", None),
@@ -246,12 +248,12 @@ async fn a_subprotocol_is_taken_where_some_are_offered() {
         let mut client = Text::ask(bridging.addr, "/", offer).await;
         client.read_head().await;
         assert!(client.head.starts_with("HTTP/1.1 101 "), "{}", client.head);
-        assert_eq!(client.field("sec-websocket-protocol"), taken);
+        assert_eq!(client.field("sec-websocket-protocol"), selected);
     }
 }
 
 #[tokio::test]
-async fn a_target_that_is_not_there_is_502() {
+async fn an_unreachable_target_is_answered_with_502() {
     let (listener, addr) = listen().await;
     drop(listener);
     let bridging = Bridging::start(builder(addr)).await;
@@ -260,10 +262,10 @@ async fn a_target_that_is_not_there_is_502() {
     assert_eq!(client.status(1).await, 502);
 }
 
-/// Any page in the world could reach the target from the browser of whoever
-/// can reach the bridge: the operator has to say who may.
+/// Without this setting, any web page could reach the target through the browser of
+/// a user with access to the bridge. The operator must therefore configure it.
 #[tokio::test]
-async fn a_target_needs_a_word_on_origins() {
+async fn a_tcp_target_requires_allowed_origins() {
     let built = Bridge::to("tcp://127.0.0.1:1").build();
     assert!(matches!(built, Err(BridgeError::OriginsRequired)));
     let (listener, addr) = listen().await;
@@ -280,8 +282,8 @@ async fn a_target_needs_a_word_on_origins() {
     drop(listener);
 }
 
-/// Nothing that a request says leads elsewhere than the operator did: not its
-/// authority, its path, its fields, and no CONNECT of the old kind.
+/// No part of a request selects the target: neither its authority, its path, nor its
+/// fields, nor a CONNECT without `:protocol`.
 #[tokio::test]
 async fn no_request_reaches_a_target_that_was_not_configured() {
     let (listener, addr) = listen().await;
@@ -300,7 +302,7 @@ async fn no_request_reaches_a_target_that_was_not_configured() {
         }
         let (response, _stream) = h2peer::ask(&send, request, false).await;
         assert_eq!(response.status(), 200);
-        // The one that was configured.
+        // The configured target is reached.
         within(listener.accept()).await.unwrap();
     }
     let connect = http::Request::builder()
