@@ -1,4 +1,5 @@
-//! Sockets that are given up before they are open, and those beside them.
+//! Opening requests that are abandoned before they are answered, and the other
+//! sockets of their connection.
 
 use std::time::Duration;
 
@@ -13,17 +14,16 @@ use crate::support::raw::{ACK, CANCEL, Fields, HEADERS, PING, RST_STREAM, Raw, S
 use crate::support::text::Text;
 use crate::support::within;
 
-/// Asks for a socket and gives up before there is an answer.
-fn give_up(client: &Client, url: &str) {
+/// Sends an opening request and drops its future before there is an answer.
+fn abandon(client: &Client, url: &str) {
     let connected = client.connect(url).now_or_never();
-    assert!(connected.is_none(), "the request is out, and nothing else");
+    assert!(connected.is_none(), "the request was answered at once");
 }
 
-/// The next frame that is neither SETTINGS nor WINDOW_UPDATE. PINGs are left to
-/// the caller.
+/// Returns the next HEADERS, RST_STREAM or PING frame. The caller answers PINGs.
 async fn next(peer: &mut Raw) -> crate::support::raw::Frame {
     loop {
-        let frame = within(peer.read()).await.expect("the connection lives");
+        let frame = within(peer.read()).await.expect("the connection is open");
         if matches!(frame.kind, HEADERS | RST_STREAM | PING) {
             return frame;
         }
@@ -31,11 +31,11 @@ async fn next(peer: &mut Raw) -> crate::support::raw::Frame {
     }
 }
 
-/// The server answers, and is told then.
+/// The stream is reset only when the server has answered.
 #[tokio::test]
-async fn an_abandoned_request_is_reset_once_it_was_answered() {
+async fn an_abandoned_request_is_reset_once_answered() {
     let mut beside = ClientFixture::new().await;
-    give_up(&beside.client, &beside.url);
+    abandon(&beside.client, &beside.url);
     beside.peer.request(3).await;
     beside.peer.barrier().await;
     assert_eq!(beside.peer.pending(), 0, "no reset before the answer");
@@ -44,14 +44,14 @@ async fn an_abandoned_request_is_reset_once_it_was_answered() {
     beside.unharmed().await;
 }
 
-/// The server does not answer: a PING goes out behind the requests, and each
-/// answer to one lets few streams be reset, fewer than half of what a peer on
-/// `h2` allows.
+/// If the server does not answer, a PING is sent after the requests. Each answer
+/// to a PING allows a few streams to be reset, fewer than half of what a peer
+/// that uses `h2` tolerates.
 #[tokio::test]
 async fn abandoned_requests_without_an_answer_are_reset_a_few_at_a_time() {
     let mut beside = ClientFixture::new().await;
     for _ in 0..100 {
-        give_up(&beside.client, &beside.url);
+        abandon(&beside.client, &beside.url);
     }
     let peer = &mut beside.peer;
     for _ in 0..100 {
@@ -76,13 +76,13 @@ async fn abandoned_requests_without_an_answer_are_reset_a_few_at_a_time() {
     beside.unharmed().await;
 }
 
-/// What waits to be reset is bounded, for servers that answer neither request
-/// nor PING: other sockets take another connection.
+/// The number of streams that wait for their reset is bounded, in case the server
+/// answers neither requests nor PINGs. Further sockets use another connection.
 #[tokio::test]
-async fn a_connection_full_of_abandoned_requests_is_left_alone() {
+async fn a_connection_full_of_abandoned_requests_is_not_reused() {
     let beside = ClientFixture::new().await;
     for _ in 0..1_000 {
-        give_up(&beside.client, &beside.url);
+        abandon(&beside.client, &beside.url);
     }
     let (ws, _peer) = tokio::join!(beside.client.connect(&beside.url), async {
         let mut peer = client::accept(&beside.listener, &[]).await;
@@ -92,7 +92,7 @@ async fn a_connection_full_of_abandoned_requests_is_left_alone() {
     ws.unwrap();
 }
 
-/// `Client::shutdown` ends behind the resets.
+/// `Client::shutdown` completes only after the resets.
 #[tokio::test]
 async fn shutdown_waits_for_abandoned_requests() {
     let (listener, addr) = listen().await;
@@ -105,7 +105,7 @@ async fn shutdown_waits_for_abandoned_requests() {
     });
     drop(ws.unwrap());
     for _ in 0..20 {
-        give_up(&client, &url);
+        abandon(&client, &url);
     }
     let server = async {
         let mut resets = 0;
@@ -118,31 +118,31 @@ async fn shutdown_waits_for_abandoned_requests() {
     assert!(resets >= 20, "{resets}");
 }
 
-async fn talks(socket: &mut WebSocket, rounds: usize) {
+async fn echo_rounds(socket: &mut WebSocket, rounds: usize) {
     for _ in 0..rounds {
         echo(socket, "does not notice").await;
     }
 }
 
-/// hyper ends a connection at the 21st reset of a stream that it has not
-/// accepted: it never comes to that.
+/// hyper closes a connection at the 21st reset of a stream that it has not yet
+/// accepted. The client stays below that limit.
 #[tokio::test]
-async fn hyper_is_not_flooded_by_what_is_given_up() {
+async fn hyper_is_not_flooded_with_resets_of_abandoned_requests() {
     let server = HyperServer::start();
     let client = http2().build().unwrap();
     let mut sibling = within(client.connect(&server.url("/"))).await.unwrap();
     for round in 0..20 {
-        // As many as fit on the connection.
+        // As many as the connection allows.
         let path = ["/", "/never"][round % 2];
         for _ in 0..150 {
-            give_up(&client, &server.url(path));
+            abandon(&client, &server.url(path));
         }
-        talks(&mut sibling, 5).await;
+        echo_rounds(&mut sibling, 5).await;
         client::resets(&client, 150 * (round as u64 + 1)).await;
     }
-    // A server that reads nothing for a while, and clients with less patience.
+    // The server reads nothing for a while, and the clients time out earlier.
     for _ in 0..5 {
-        give_up(&client, &server.url("/hiccup"));
+        abandon(&client, &server.url("/hiccup"));
         let attempts: Vec<_> = (0..30)
             .map(|_| {
                 let (client, url) = (client.clone(), server.url("/never"));
@@ -154,16 +154,16 @@ async fn hyper_is_not_flooded_by_what_is_given_up() {
         for attempt in attempts {
             attempt.await.unwrap();
         }
-        talks(&mut sibling, 5).await;
+        echo_rounds(&mut sibling, 5).await;
     }
-    talks(&mut sibling, 5).await;
+    echo_rounds(&mut sibling, 5).await;
     assert_eq!(server.connections(), 1);
 }
 
-/// The same through a bridge, whose clients reset their streams, or hang up
-/// their connections of HTTP/1.1.
+/// The same through a bridge whose clients reset their streams or close their
+/// HTTP/1.1 connections.
 #[tokio::test]
-async fn an_upstream_is_not_flooded_by_what_clients_give_up() {
+async fn an_upstream_is_not_flooded_with_resets_of_abandoned_requests() {
     let server = HyperServer::start();
     let upstream = http2().build().unwrap();
     let builder = bridge::to("ws", server.addr, HttpVersion::Http2).client(upstream.clone());
@@ -185,11 +185,11 @@ async fn an_upstream_is_not_flooded_by_what_clients_give_up() {
         for _ in 0..30 {
             texts.push(Text::ask(bridging.addr, "/never", "").await);
         }
-        talks(&mut sibling, 2).await;
+        echo_rounds(&mut sibling, 2).await;
         drop(texts);
-        talks(&mut sibling, 2).await;
+        echo_rounds(&mut sibling, 2).await;
     }
-    // Some wait for their reset, so there may be more than one connection.
+    // Streams may still wait for their reset, so there may be a second connection.
     let connections = upstream.connections();
     assert!(connections.iter().all(|c| c.goaways_received == 0));
     assert_eq!(server.calmed(), 0);

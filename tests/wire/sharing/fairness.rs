@@ -1,6 +1,6 @@
-//! Streams of one connection share it: those that send in bulk do not make a
-//! short message of another one wait for all of them (RFC 9113 §5.2 leaves that
-//! to the sender).
+//! Fairness between the streams of a connection: a short message does not wait
+//! for every stream that sends in bulk. RFC 9113 §5.2 leaves scheduling to the
+//! sender.
 
 use h2ws::{Http2Config, Message, Server, WebSocket};
 use tokio::net::{TcpSocket, TcpStream};
@@ -11,31 +11,31 @@ use crate::support::raw::{DATA, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, Raw};
 use crate::support::server::{self, Running};
 use crate::support::within;
 
-/// Streams that send without end. The quiet one is stream 1.
+/// Number of streams that send without end. The quiet stream is stream 1.
 const BULK: u32 = 100;
 
-/// One message of theirs, in bytes.
+/// Length of a bulk message, in bytes.
 const MESSAGE: usize = 64 * 1024;
 
-/// DATA bytes that a short message may wait for: what the driver lets `h2` have,
-/// and what is in the kernel's narrow buffers. A frame of each stream would be
-/// six times as much.
+/// Maximum number of DATA bytes sent before a short message: what the driver has
+/// handed to `h2`, and what is in the kernel's narrow buffers. One frame of each
+/// stream would be six times as much.
 const WAIT: usize = 1 << 20;
 
-/// As [`WAIT`], with the buffer of a kernel that was not asked to keep it narrow
-/// (up to 4 MB for a sender, net.ipv4.tcp_wmem).
-const WAIT_OF_CLIENT: usize = 8 << 20;
+/// Like [`WAIT`], for a client, whose kernel send buffer is not restricted (up to
+/// 4 MB, net.ipv4.tcp_wmem).
+const CLIENT_WAIT: usize = 8 << 20;
 
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// The peer's frames are as long as what a stream gives `h2` at a time.
+/// Lets a frame be as long as what a stream hands to `h2` at a time.
 const FRAME: (u16, u32) = (MAX_FRAME_SIZE, 64 * 1024);
 
 async fn flood(mut ws: WebSocket) {
     while ws.send(Message::binary(vec![0; MESSAGE])).await.is_ok() {}
 }
 
-/// A server that floods at `/bulk`, else echoes.
+/// A server that sends without end at `/bulk` and echoes at any other path.
 fn flooding() -> Running {
     let (listener, _) = narrow();
     let config = Http2Config::default().connection_buffer(usize::MAX);
@@ -56,8 +56,9 @@ fn flooding() -> Running {
     })
 }
 
-/// A raw client with the quiet socket and `bulk` others, whose windows begin
-/// with `window` bytes. Nothing grants the connection more.
+/// Connects a raw client and opens the quiet socket and `bulk` others, with an
+/// initial stream window of `window` bytes. The connection's window is left at
+/// its initial size.
 async fn client_of(server: &Running, window: u32, bulk: u32) -> Raw {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 * 1024).unwrap();
@@ -71,7 +72,7 @@ async fn client_of(server: &Running, window: u32, bulk: u32) -> Raw {
     peer
 }
 
-/// Reads until `bytes` of DATA have come.
+/// Reads until `bytes` of DATA have arrived.
 async fn take(peer: &mut Raw, bytes: usize) {
     let mut taken = 0;
     while taken < bytes {
@@ -84,9 +85,9 @@ async fn take(peer: &mut Raw, bytes: usize) {
     }
 }
 
-/// DATA bytes that come before the quiet stream has any. The connection's window
-/// is opened by `grant` bytes for each frame.
-async fn wait_of_the_quiet(peer: &mut Raw, grant: u32) -> usize {
+/// Returns the number of DATA bytes that arrive before the quiet stream's first.
+/// Each frame increases the connection's window by `grant` bytes.
+async fn bytes_before_quiet_stream(peer: &mut Raw, grant: u32) -> usize {
     let mut waited = 0;
     loop {
         let frame = peer.next().await.expect("DATA");
@@ -101,33 +102,33 @@ async fn wait_of_the_quiet(peer: &mut Raw, grant: u32) -> usize {
 }
 
 #[tokio::test]
-async fn a_short_answer_does_not_wait_for_every_stream_in_bulk() {
+async fn a_short_answer_does_not_wait_for_all_bulk_streams() {
     let server = flooding();
     let mut peer = client_of(&server, MAX_WINDOW, BULK).await;
     peer.window(0, MAX_WINDOW - 65_535).await;
     for _ in 0..4 {
         take(&mut peer, 1 << 20).await;
         peer.data(1, &from_client(TEXT, b"short")).await;
-        let waited = wait_of_the_quiet(&mut peer, 0).await;
+        let waited = bytes_before_quiet_stream(&mut peer, 0).await;
         assert!(waited <= WAIT, "{waited} bytes");
     }
 }
 
 #[tokio::test]
-async fn a_short_answer_does_not_wait_for_every_stream_behind_the_connections_window() {
+async fn a_short_answer_does_not_wait_for_all_bulk_streams_on_a_narrow_connection_window() {
     let server = flooding();
     let mut peer = client_of(&server, MAX_WINDOW, BULK).await;
     for _ in 0..4 {
         peer.data(1, &from_client(TEXT, b"short")).await;
         peer.barrier().await;
         peer.window(0, 1).await;
-        let waited = wait_of_the_quiet(&mut peer, 16 * 1024).await;
+        let waited = bytes_before_quiet_stream(&mut peer, 16 * 1024).await;
         assert!(waited <= WAIT, "{waited} bytes");
     }
 }
 
 #[tokio::test]
-async fn a_short_message_does_not_wait_for_every_socket_in_bulk() {
+async fn a_short_message_does_not_wait_for_all_bulk_sockets() {
     let (listener, addr) = narrow();
     let config = Http2Config::default().connection_buffer(usize::MAX);
     let client = http2().http2(config).build().unwrap();
@@ -148,14 +149,15 @@ async fn a_short_message_does_not_wait_for_every_socket_in_bulk() {
     for _ in 0..4 {
         take(&mut peer, 1 << 20).await;
         within(quiet.send(Message::text("short"))).await.unwrap();
-        let waited = wait_of_the_quiet(&mut peer, 0).await;
-        assert!(waited <= WAIT_OF_CLIENT, "{waited} bytes");
+        let waited = bytes_before_quiet_stream(&mut peer, 0).await;
+        assert!(waited <= CLIENT_WAIT, "{waited} bytes");
     }
 }
 
-/// What sockets that nobody reads have queued does not count against others.
+/// Data queued behind exhausted stream windows does not count against other
+/// streams.
 #[tokio::test]
-async fn closed_windows_do_not_keep_others_from_sending_in_bulk() {
+async fn exhausted_windows_do_not_block_bulk_on_other_streams() {
     const ALL: usize = 4 << 20;
     let server = flooding();
     let mut peer = client_of(&server, 0, 30).await;

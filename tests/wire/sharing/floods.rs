@@ -1,5 +1,5 @@
-//! What a peer may make the other side work for nothing, and how long it may
-//! take over what it began: RFC 9113 §10.5, CVE-2023-44487, CVE-2025-8671.
+//! Limits on the useless work that a peer may cause, and on the time it may take
+//! to finish what it started: RFC 9113 §10.5, CVE-2023-44487, CVE-2025-8671.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::raw::{
 use crate::support::server::{self, ServerFixture};
 use crate::support::within;
 
-/// The identifier of the `n`th stream after a sibling on stream 1.
+/// Returns the identifier of the `n`th stream after the sibling on stream 1.
 fn id(n: usize) -> u32 {
     2 * n as u32 + 3
 }
@@ -34,7 +34,7 @@ fn reset(stream: u32) -> Vec<u8> {
     encode(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
-/// A request with a body that is announced to be of one byte.
+/// Encodes a request that announces a body of one byte.
 fn post(stream: u32) -> Vec<u8> {
     let fields = Fields(Vec::new())
         .with(":method", "POST")
@@ -45,8 +45,8 @@ fn post(stream: u32) -> Vec<u8> {
     encode(HEADERS, END_HEADERS, stream, &fields.encode())
 }
 
-/// Streams that are reset before their answer are what impatient users behind
-/// a proxy make: they harm nobody who shares the connection.
+/// Users who leave early, behind a proxy, cause streams that are reset before they
+/// are answered. Other sockets of the connection are not affected.
 #[tokio::test]
 async fn cancelled_requests_harm_no_sibling() {
     let mut beside = ServerFixture::new().await;
@@ -61,8 +61,8 @@ async fn cancelled_requests_harm_no_sibling() {
     beside.unharmed().await;
 }
 
-/// So do sockets that are dropped all at once after they were open: as many as
-/// the limit of streams allows, again and again.
+/// The same for open sockets that are dropped all at once, repeatedly, as many as
+/// the limit of concurrent streams allows.
 #[tokio::test]
 async fn dropped_sockets_harm_no_sibling() {
     let mut beside = ServerFixture::new().await;
@@ -80,11 +80,11 @@ async fn dropped_sockets_harm_no_sibling() {
     beside.unharmed().await;
 }
 
-/// The frames of each step of a flood.
+/// Returns the frames of one step of a flood.
 type Frames<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// What costs without end is ended by ENHANCE_YOUR_CALM, in whichever frames
-/// it comes; the next connection is served.
+/// Any flood, whatever its frames, ends its connection with ENHANCE_YOUR_CALM.
+/// The next connection is served.
 #[tokio::test]
 async fn a_server_ends_each_kind_of_flood() {
     let full = (u32::MAX >> 1).to_be_bytes();
@@ -96,7 +96,7 @@ async fn a_server_ends_each_kind_of_flood() {
         ("WINDOW_UPDATE", &|_| {
             encode(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes())
         }),
-        ("WINDOW_UPDATE of a stream", &|_| {
+        ("WINDOW_UPDATE on a stream", &|_| {
             encode(WINDOW_UPDATE, 0, 1, &1u32.to_be_bytes())
         }),
         ("GOAWAY", &|_| encode(GOAWAY, 0, 0, &[0; 8])),
@@ -106,23 +106,23 @@ async fn a_server_ends_each_kind_of_flood() {
             frames
         }),
         ("rapid reset", &|n| [request(id(n)), reset(id(n))].concat()),
-        ("resets of a stream that has ended", &|n| match n {
+        ("resets of a closed stream", &|n| match n {
             0 => [request(3), reset(3)].concat(),
             _ => reset(3),
         }),
-        ("MadeYouReset by an overflow of the window", &|n| {
+        ("MadeYouReset by a window overflow", &|n| {
             [request(id(n)), encode(WINDOW_UPDATE, 0, id(n), &full)].concat()
         }),
-        ("MadeYouReset by a dependency on itself", &|n| {
+        ("MadeYouReset by a self-dependency", &|n| {
             let own = [&id(n).to_be_bytes()[..], &[1]].concat();
             [request(id(n)), encode(PRIORITY, 0, id(n), &own)].concat()
         }),
-        ("MadeYouReset by trailers that do not end", &|n| {
+        ("MadeYouReset by trailers without END_STREAM", &|n| {
             let trailers = Fields(Vec::new()).with("x-sum", "1").encode();
             let trailers = encode(HEADERS, END_HEADERS, id(n), &trailers);
             [request(id(n)), trailers].concat()
         }),
-        ("MadeYouReset by a wrong length", &|n| {
+        ("MadeYouReset by a wrong content-length", &|n| {
             [post(id(n)), encode(DATA, END_STREAM, id(n), b"xyz")].concat()
         }),
     ];
@@ -131,20 +131,20 @@ async fn a_server_ends_each_kind_of_flood() {
         let mut peer = Raw::connect(server.addr).await;
         peer.open(1, "/flood").await;
         let per_round = 100;
-        let told = peer
+        let code = peer
             .flood(1_000, |round| {
                 let first = round * per_round;
                 (first..first + per_round).flat_map(frames).collect()
             })
             .await;
-        assert_eq!(told, Some(ENHANCE_YOUR_CALM), "{name}");
+        assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{name}");
         let mut next = Raw::connect(server.addr).await;
         next.open(1, "/").await;
         next.echo(1, "another's connection").await;
     }
 }
 
-/// The same against a client, which tells the server as well.
+/// The same against a client, which sends GOAWAY to the server.
 #[tokio::test]
 async fn a_client_ends_each_kind_of_flood() {
     let floods: [(&str, Vec<u8>); 5] = [
@@ -164,17 +164,17 @@ async fn a_client_ends_each_kind_of_flood() {
         let mut beside = ClientFixture::new().await;
         let (sibling, peer) = (&mut beside.sibling, &mut beside.peer);
         let flood = peer.flood(1_000, |_| frame.repeat(100));
-        let (error, told) = tokio::join!(within(sibling.next()), flood);
-        assert_eq!(told, Some(ENHANCE_YOUR_CALM), "{name}");
+        let (error, code) = tokio::join!(within(sibling.next()), flood);
+        assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{name}");
         let error = error.unwrap().unwrap_err();
         assert!(error.is_abnormal_closure(), "{name}: {error:?}");
     }
 }
 
-/// A header block holds up everything behind it, so it gets the time of a
-/// handshake and not the idle time, however its bytes come.
+/// An unfinished header block blocks every later frame, so it is subject to the
+/// handshake timeout rather than the idle timeout, however its bytes arrive.
 #[tokio::test]
-async fn a_header_block_that_does_not_end_is_cut() {
+async fn an_unfinished_header_block_ends_its_connection() {
     let limit = Duration::from_millis(200);
     let server = server::echo(Server::builder().handshake_timeout(limit)).await;
     let block = Fields::websocket("/").encode();
@@ -195,9 +195,10 @@ async fn a_header_block_that_does_not_end_is_cut() {
     }
 }
 
-/// A client is that once its SETTINGS have come (RFC 9113 §3.4).
+/// A client's connection preface includes SETTINGS (RFC 9113 §3.4). Without them
+/// the handshake timeout applies.
 #[tokio::test]
-async fn a_client_without_settings_is_cut() {
+async fn a_client_without_settings_is_disconnected() {
     let limit = Duration::from_millis(200);
     let server = server::echo(Server::builder().handshake_timeout(limit)).await;
     let mut io = TcpStream::connect(server.addr).await.unwrap();
@@ -206,6 +207,6 @@ async fn a_client_without_settings_is_cut() {
         .unwrap();
     let mut bytes = Vec::new();
     within(io.read_to_end(&mut bytes)).await.unwrap();
-    // SETTINGS_TIMEOUT at the end of what came.
+    // The received bytes end with the code SETTINGS_TIMEOUT.
     assert!(bytes.ends_with(&[0, 0, 0, 4]), "{bytes:?}");
 }

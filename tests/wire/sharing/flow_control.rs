@@ -1,5 +1,5 @@
-//! Flow control: windows that are kept, memory that is bounded, and sockets
-//! that do not stall each other (RFC 9113 §5.2, §6.9, §10.5).
+//! Flow control: windows are respected, memory is bounded, and sockets do not
+//! stall each other (RFC 9113 §5.2, §6.9, §10.5).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,13 +15,14 @@ use crate::support::raw::{self, ACK, DATA, ENHANCE_YOUR_CALM, GOAWAY, Raw};
 use crate::support::server::{self, Ended, Running, ServerFixture};
 use crate::support::{client, until, within};
 
-/// What may be on its way beyond what the receiver's window bounds: the
-/// sender's buffer, as much again (and a piece) on its way out, and a message
-/// for which there was room a moment ago.
+/// Maximum number of bytes a sender may hold beyond the receiver's window: its
+/// buffer, as much again (and a piece) that is being written, and one message
+/// that was accepted just before the buffer was full.
 const SENDER: usize = 2 * 128 * 1024 + 64 * 1024 + PIECE;
 const PIECE: usize = 16 * 1024;
 
-/// At `/flood` sends without end, at `/sink` reads nothing, else echoes.
+/// Starts a server that sends without end at `/flood`, reads nothing at `/sink`,
+/// and echoes at any other path.
 async fn flooding(sent: Arc<AtomicUsize>) -> Running {
     server::serve(Server::builder(), move |upgrade, ended| {
         let sent = sent.clone();
@@ -40,17 +41,17 @@ async fn flooding(sent: Arc<AtomicUsize>) -> Running {
     .await
 }
 
-/// Sends until that fails.
+/// Sends until sending fails.
 async fn flood(ws: &mut WebSocket, sent: &AtomicUsize) {
     while ws.send(Message::binary(vec![0; PIECE])).await.is_ok() {
         sent.fetch_add(PIECE, Ordering::Relaxed);
     }
 }
 
-/// Everybody says twenty bytes sixteen times at once: each message a DATA
-/// frame of its own would spend what the `h2` crate allows a connection in
-/// short frames, and end it by ENHANCE_YOUR_CALM.
-async fn everybody_talks_at_once(sockets: usize) {
+/// Every socket sends twenty bytes sixteen times, all at once. If each message
+/// were a DATA frame of its own, this would exceed what the `h2` crate allows a
+/// connection in short frames, and it would send ENHANCE_YOUR_CALM.
+async fn all_sockets_send_at_once(sockets: usize) {
     const MESSAGES: usize = 16;
     let server = EchoServer::start(|_| {}).await;
     let client = http2().build().unwrap();
@@ -79,15 +80,16 @@ async fn everybody_talks_at_once(sockets: usize) {
         within(ws.close(None)).await.unwrap();
     }
     assert_eq!(server.connections(), 1);
-    assert_eq!(client.connections().len(), 1, "the connection lives");
+    assert_eq!(client.connections().len(), 1, "the connection is open");
 }
 
-/// Where each socket says one word there is nothing to pack, and their Close
-/// frames, all at once, are short as well: PINGs show that they are read.
+/// A socket that sends one short message at a time has nothing to pack into one
+/// DATA frame, and the simultaneous Close frames are short as well. PINGs between
+/// them show that the frames are read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_word_each_spares_it_too() {
+async fn single_short_messages_stay_within_the_peers_budget_of_short_frames() {
     let server = EchoServer::start(|_| {}).await;
-    // A hundred PINGs, one after the other, take seconds on a busy machine.
+    // A hundred consecutive PINGs take seconds on a busy machine.
     let patient = WebSocketConfig::default().close_timeout(Duration::from_secs(600));
     let client = http2().socket(patient).build().unwrap();
     let url = server.url("/");
@@ -110,21 +112,21 @@ async fn one_word_each_spares_it_too() {
         within(task).await.unwrap().unwrap();
     }
     assert_eq!(server.connections(), 1);
-    assert_eq!(client.connections().len(), 1, "the connection lives");
+    assert_eq!(client.connections().len(), 1, "the connection is open");
 }
 
 #[tokio::test]
-async fn a_thousand_sockets_spare_the_peers_budget_of_short_frames() {
-    everybody_talks_at_once(1000).await;
+async fn a_thousand_sockets_stay_within_the_peers_budget_of_short_frames() {
+    all_sockets_send_at_once(1000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_sockets_spare_it_on_several_threads_too() {
-    everybody_talks_at_once(1000).await;
+async fn a_thousand_sockets_stay_within_the_budget_on_several_threads() {
+    all_sockets_send_at_once(1000).await;
 }
 
-/// The other way round: peers that send each message in a DATA frame of its
-/// own are no flood while they are read.
+/// In the other direction, short DATA frames with one message each do not count
+/// as a flood as long as they are read.
 #[tokio::test]
 async fn short_frames_of_a_peer_do_not_end_its_connection() {
     let mut beside = ServerFixture::new().await;
@@ -152,7 +154,7 @@ async fn short_frames_of_a_peer_do_not_end_its_connection() {
     beside.unharmed().await;
 }
 
-/// Opens 99 sockets beside one that is flooded, and sees them echo.
+/// Opens 99 sockets next to the stalled ones and checks that they echo.
 async fn siblings_echo(client: &Client, url: &str) {
     let mut siblings = Vec::new();
     for _ in 0..99 {
@@ -163,7 +165,7 @@ async fn siblings_echo(client: &Client, url: &str) {
             echo(ws, "not held up").await;
         }
     }
-    // And in bulk, as far as a stream's window goes.
+    // Also in bulk, up to a stream's window.
     for ws in siblings.iter_mut().step_by(33) {
         let bulk = Message::binary(vec![1; 200_000]);
         within(ws.send(bulk.clone())).await.unwrap();
@@ -172,27 +174,25 @@ async fn siblings_echo(client: &Client, url: &str) {
     assert_eq!(client.connections().len(), 1);
 }
 
-/// Sockets that nobody reads, beside 99 that work.
+/// Number of unread sockets, next to 99 that work.
 const UNREAD: usize = 8;
 
-/// Waits until as much is sent to the unread sockets as their windows and the
-/// senders' buffers take.
-async fn windows_are_full(sent: &AtomicUsize) {
+/// Waits until the unread sockets' windows and the senders' buffers are full.
+async fn wait_for_full_windows(sent: &AtomicUsize) {
     let each = Http2Config::default().stream_window as usize + 128 * 1024;
     until(|| sent.load(Ordering::Relaxed) >= UNREAD * each).await;
 }
 
-fn is_bounded(sent: &AtomicUsize) {
+fn assert_bounded(sent: &AtomicUsize) {
     let each = Http2Config::default().stream_window as usize + SENDER;
     let sent = sent.load(Ordering::Relaxed);
     assert!(sent <= UNREAD * each, "{sent} bytes for {UNREAD} sockets");
 }
 
-/// Sockets that the client does not read, with their windows full: the
-/// siblings have the connection's window to themselves, and the server holds
-/// no more than its buffers.
+/// When the windows of unread sockets are full, the siblings can use the whole
+/// window of the connection, and the server holds no more than its buffers.
 #[tokio::test]
-async fn sockets_that_the_client_does_not_read_stall_nobody() {
+async fn sockets_that_the_client_does_not_read_do_not_stall_others() {
     let sent = Arc::<AtomicUsize>::default();
     let server = flooding(sent.clone()).await;
     let client = http2().build().unwrap();
@@ -200,10 +200,10 @@ async fn sockets_that_the_client_does_not_read_stall_nobody() {
     for _ in 0..UNREAD {
         unread.push(within(client.connect(&server.url("/flood"))).await.unwrap());
     }
-    windows_are_full(&sent).await;
+    wait_for_full_windows(&sent).await;
     siblings_echo(&client, &server.url("/")).await;
-    is_bounded(&sent);
-    // They were waiting, not broken.
+    assert_bounded(&sent);
+    // The unread sockets were stalled, not broken.
     for ws in &mut unread {
         for _ in 0..100 {
             let message = within(ws.next()).await.unwrap().unwrap();
@@ -212,9 +212,9 @@ async fn sockets_that_the_client_does_not_read_stall_nobody() {
     }
 }
 
-/// Sockets that the server does not read.
+/// The same for sockets that the server does not read.
 #[tokio::test]
-async fn sockets_that_the_server_does_not_read_stall_nobody() {
+async fn sockets_that_the_server_does_not_read_do_not_stall_others() {
     let server = flooding(Arc::default()).await;
     let client = http2().build().unwrap();
     let sent = Arc::<AtomicUsize>::default();
@@ -224,17 +224,17 @@ async fn sockets_that_the_server_does_not_read_stall_nobody() {
         let sent = sent.clone();
         floods.push(tokio::spawn(async move { flood(&mut ws, &sent).await }));
     }
-    windows_are_full(&sent).await;
+    wait_for_full_windows(&sent).await;
     siblings_echo(&client, &server.url("/")).await;
-    is_bounded(&sent);
+    assert_bounded(&sent);
     for flood in floods {
         assert!(!flood.is_finished());
         flood.abort();
     }
 }
 
-/// A peer that gives no window gets one window, and a sender waits with no
-/// more than its buffer; each window after that is kept to the byte.
+/// A peer that sends no WINDOW_UPDATE receives one window, and the sender holds no
+/// more than its buffer. Each further window is respected to the byte.
 #[tokio::test]
 async fn a_slow_reader_slows_its_sender() {
     let sent = Arc::<AtomicUsize>::default();
@@ -257,14 +257,14 @@ async fn a_slow_reader_slows_its_sender() {
         beside.peer.barrier().await;
         assert_eq!(beside.peer.pending(), 0, "more than the window");
         let sent = sent.load(Ordering::Relaxed);
-        assert!(sent <= allowed + SENDER, "{sent} not bounded");
+        assert!(sent <= allowed + SENDER, "{sent} bytes accepted");
     }
     beside.peer.reset(3, raw::CANCEL).await;
     beside.unharmed().await;
 }
 
-/// RFC 9113 §6.9: a window is used however narrow it is. To wait for a wider
-/// one than the peer ever gives would be to wait for ever.
+/// RFC 9113 §6.9: a window is used however narrow it is. A sender that waited for
+/// a wider window than the peer ever grants would wait for ever.
 #[tokio::test]
 async fn a_window_of_a_few_bytes_is_used() {
     let (listener, addr) = client::listen().await;
@@ -286,9 +286,9 @@ async fn a_window_of_a_few_bytes_is_used() {
     }
 }
 
-/// Messages larger than any window, both ways, in both versions.
+/// Messages larger than any window pass in both directions and over both versions.
 #[tokio::test]
-async fn sixteen_mebibytes_go_both_ways() {
+async fn a_message_of_sixteen_mebibytes_is_echoed() {
     let server = server::echo(Server::builder()).await;
     for builder in [http2(), http1()] {
         let client = builder.build().unwrap();
@@ -302,7 +302,7 @@ async fn sixteen_mebibytes_go_both_ways() {
     }
 }
 
-/// The same to a peer whose windows and frames have the sizes of RFC 9113
+/// The same to a peer that keeps the initial window and frame sizes of RFC 9113
 /// §6.5.2.
 #[tokio::test]
 async fn a_large_message_fits_small_windows() {
@@ -321,10 +321,10 @@ async fn a_large_message_fits_small_windows() {
     echo(&mut ws, "and on").await;
 }
 
-/// RFC 6455 §5.5.3: of many pings the latest is answered. A peer that pings
-/// and takes no answers fills one window and one buffer.
+/// RFC 6455 §5.5.3: it is enough to answer the latest of many Pings. A peer that
+/// sends Pings and does not read the Pongs fills one window and one buffer.
 #[tokio::test]
-async fn a_flood_of_pings_does_not_pile_up_answers() {
+async fn a_flood_of_pings_does_not_accumulate_pongs() {
     const PINGS: usize = 10_000;
     let mut beside = ServerFixture::new().await;
     beside.peer.window(0, 1 << 24).await;
@@ -350,14 +350,17 @@ async fn a_flood_of_pings_does_not_pile_up_answers() {
         }
     }
     let room = (65_535 + SENDER) / 127 + 60;
-    assert!(pongs <= room, "{pongs} answers were kept, {room} have room");
+    assert!(
+        pongs <= room,
+        "{pongs} Pongs were kept, there is room for {room}"
+    );
     beside.peer.echo(3, "and on").await;
     beside.peer.close(3).await;
     beside.unharmed().await;
 }
 
-/// RFC 9113 §10.5: frames that carry nothing, without end, get GOAWAY with
-/// ENHANCE_YOUR_CALM; the next connection is served.
+/// RFC 9113 §10.5: an endless series of empty frames is answered with GOAWAY and
+/// ENHANCE_YOUR_CALM. The next connection is served.
 #[tokio::test]
 async fn a_flood_of_empty_frames_ends_its_connection() {
     for (kind, payload) in [(raw::PING, &[0; 8][..]), (raw::SETTINGS, &[]), (0xfa, &[])] {
@@ -370,17 +373,17 @@ async fn a_flood_of_empty_frames_ends_its_connection() {
             peer.barrier().await;
         }
         peer.echo(1, "so far so good").await;
-        let mut told = None;
+        let mut code = None;
         for _ in 0..4 {
             peer.write(&burst).await;
         }
         while let Some(frame) = within(peer.read()).await {
             if frame.kind == GOAWAY {
-                told = Some(frame.error_code());
+                code = Some(frame.error_code());
             }
             assert!(frame.kind != raw::PING || frame.flags & ACK != 0);
         }
-        assert_eq!(told, Some(ENHANCE_YOUR_CALM), "frames of type {kind:#x}");
+        assert_eq!(code, Some(ENHANCE_YOUR_CALM), "frames of type {kind:#x}");
         let Ended { error, .. } = server.ended().await;
         assert!(error.is_some_and(|error| error.is_abnormal_closure()));
         let mut next = Raw::connect(server.addr).await;
@@ -389,10 +392,10 @@ async fn a_flood_of_empty_frames_ends_its_connection() {
     }
 }
 
-/// The same against a client: it gives that connection up, tells its sockets,
-/// and makes another.
+/// A client closes such a connection, its sockets end with an error, and the next
+/// socket uses a new connection.
 #[tokio::test]
-async fn a_client_gives_up_a_server_that_floods() {
+async fn a_client_closes_the_connection_of_a_flooding_server() {
     let mut beside = ClientFixture::new().await;
     let burst = raw::encode(raw::PING, 0, 0, &[0; 8]).repeat(500);
     let peer = &mut beside.peer;
@@ -415,10 +418,10 @@ async fn a_client_gives_up_a_server_that_floods() {
     assert!(ws.is_ok());
 }
 
-/// RFC 9113 §6.9.1: what a dropped socket did not read is given back to the
-/// connection's window, or its siblings would starve in the end.
+/// RFC 9113 §6.9.1: bytes that a dropped socket did not read are returned to the
+/// connection's window. Otherwise its siblings would eventually be stalled.
 #[tokio::test]
-async fn unread_bytes_of_dropped_sockets_are_given_back_by_a_client() {
+async fn a_client_returns_unread_bytes_of_dropped_sockets_to_the_window() {
     let window = Http2Config::default().connection_window(100_000);
     let mut beside = ClientFixture::with(http2().http2(window).build().unwrap()).await;
     for stream in (3..43).step_by(2) {
@@ -433,17 +436,17 @@ async fn unread_bytes_of_dropped_sockets_are_given_back_by_a_client() {
             within(ws.next()).await.unwrap().unwrap();
         }
         drop(ws);
-        // Late, when nobody is there any more.
+        // Arrives after the socket was dropped.
         peer.data(stream, &from_server(BINARY, &[0; 10_000])).await;
         peer.let_go(stream).await;
     }
     beside.unharmed().await;
 }
 
-/// As above: a peer that keeps to the window would get GOAWAY for
-/// FLOW_CONTROL_ERROR otherwise.
+/// The same for a server. Otherwise a peer that respects the window would receive
+/// GOAWAY with FLOW_CONTROL_ERROR.
 #[tokio::test]
-async fn unread_bytes_of_dropped_sockets_are_given_back_by_a_server() {
+async fn a_server_returns_unread_bytes_of_dropped_sockets_to_the_window() {
     let window = Http2Config::default().connection_window(100_000);
     let server = server::serve(
         Server::builder().http2(window),

@@ -1,5 +1,5 @@
-//! Header lists that are too large for the other side (RFC 9113 §6.5.2) fail
-//! alone: for the one who sent them, and nobody else on the connection.
+//! Header lists that exceed the other side's limit (RFC 9113 §6.5.2): only the
+//! request they belong to fails, and the rest of the connection is not affected.
 
 use h2ws::handshake::HandshakeError;
 use h2ws::{Error, Http2Config, HttpVersion, Server, WebSocket};
@@ -16,7 +16,7 @@ use crate::support::{server, within};
 
 const KIB: usize = 1024;
 
-/// Fields of `size` bytes in all, and not much more.
+/// Returns fields of at least `size` bytes in all, and not much more.
 fn large(size: usize) -> Vec<(String, String)> {
     let fields = 0..size.div_ceil(KIB);
     fields
@@ -24,7 +24,9 @@ fn large(size: usize) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn too_large(client: &h2ws::Client, url: &str, size: usize) -> bool {
+/// Sends a request with `size` bytes of fields. Returns whether the client rejected
+/// it as too large.
+async fn is_too_large_to_send(client: &h2ws::Client, url: &str, size: usize) -> bool {
     let request = client.request(url);
     let request = large(size)
         .into_iter()
@@ -41,24 +43,27 @@ async fn too_large(client: &h2ws::Client, url: &str, size: usize) -> bool {
     }
 }
 
-/// What the server announced counts, and the latest of that.
+/// The limit is the one that the server announced last.
 #[tokio::test]
-async fn a_client_sends_no_more_than_the_server_takes() {
+async fn a_client_respects_the_servers_header_list_limit() {
     let mut beside = ClientFixture::new().await;
     let (client, url) = (beside.client.clone(), beside.url.clone());
     assert!(
-        too_large(&client, &url, 17 * KIB).await,
+        is_too_large_to_send(&client, &url, 17 * KIB).await,
         "nothing announced"
     );
     for (limit, sent) in [(2 * KIB, 3 * KIB), (64 * KIB, 65 * KIB)] {
         let settings = [(MAX_HEADER_LIST_SIZE, limit as u32)];
         beside.peer.send_settings(&settings).await;
         beside.peer.barrier().await;
-        assert!(too_large(&client, &url, sent).await, "{limit}");
+        assert!(is_too_large_to_send(&client, &url, sent).await, "{limit}");
         assert_eq!(beside.peer.pending(), 0, "nothing was sent");
     }
-    let (refused, ()) = tokio::join!(too_large(&client, &url, 40 * KIB), beside.peer.take(3));
-    assert!(!refused);
+    let (too_large, ()) = tokio::join!(
+        is_too_large_to_send(&client, &url, 40 * KIB),
+        beside.peer.take(3)
+    );
+    assert!(!too_large);
     while !matches!(beside.peer.on(3).await.unwrap(), frame if frame.ends() || frame.kind == RST_STREAM)
     {
     }
@@ -66,9 +71,9 @@ async fn a_client_sends_no_more_than_the_server_takes() {
     beside.unharmed().await;
 }
 
-/// A server's answer that is too large fails the one socket.
+/// An answer that is too large fails only its own socket.
 #[tokio::test]
-async fn an_answer_that_is_too_large_fails_alone() {
+async fn an_oversized_answer_fails_only_its_socket() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -109,10 +114,10 @@ async fn an_answer_that_is_too_large_fails_alone() {
     assert_eq!(client.connections().len(), 1);
 }
 
-/// A request that is too large for a server fails alone, as its front proxy
-/// sends those of all its users on one connection.
+/// A front proxy may send the requests of all its users on one connection, so a
+/// request that is too large for the server fails alone.
 #[tokio::test]
-async fn a_request_that_is_too_large_fails_alone() {
+async fn an_oversized_request_is_rejected_with_431() {
     for limit in [KIB, 16 * KIB, 64 * KIB] {
         let config = Http2Config::default().max_header_list_size(limit as u32);
         let builder = Server::builder().http2(config);
@@ -137,18 +142,19 @@ async fn a_request_that_is_too_large_fails_alone() {
     }
 }
 
-/// What a server announces is what it keeps to, not what it reads.
+/// A server announces its configured limit, although it reads larger header lists.
 #[tokio::test]
-async fn a_server_announces_its_own_limit() {
+async fn a_server_announces_its_configured_limit() {
     let config = Http2Config::default().max_header_list_size(20_000);
     let server = server::serve(Server::builder().http2(config), |_, _| async {}).await;
     let peer = Raw::connect(server.addr).await;
     assert!(peer.settings.contains(&(MAX_HEADER_LIST_SIZE, 20_000)));
 }
 
-/// A client that announced what it takes gets no more: a bare 500 instead.
+/// If the answer exceeds the limit that the client announced, the server sends a
+/// bare 500 instead.
 #[tokio::test]
-async fn a_server_answers_no_more_than_the_client_takes() {
+async fn an_answer_above_the_clients_limit_becomes_a_500() {
     let server = server::serve(Server::builder(), |mut request, ended| async move {
         if request.path() != "/sibling" {
             let value = HeaderValue::from_str(&"y".repeat(KIB)).unwrap();
@@ -176,10 +182,10 @@ async fn all_echo(sockets: &mut [WebSocket]) {
     }
 }
 
-/// Through a bridge to hyper with its default limits, which ends a connection
-/// at 64 KiB.
+/// The upstream is hyper with its default limits, which closes a connection at
+/// 64 KiB.
 #[tokio::test]
-async fn an_upstream_is_sent_no_more_than_it_takes() {
+async fn a_bridge_respects_the_upstreams_header_list_limit() {
     let upstream = HyperServer::start();
     let builder = bridge::to("ws", upstream.addr, HttpVersion::Http2);
     let bridging = Bridging::start(builder).await;
@@ -207,10 +213,10 @@ async fn an_upstream_is_sent_no_more_than_it_takes() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// The same where the bridge's own fields make the difference, and an upstream
-/// that announces little.
+/// The same with an upstream that announces a low limit, which is exceeded only
+/// by the fields that the bridge adds.
 #[tokio::test]
-async fn the_fields_of_a_bridge_count_too() {
+async fn the_fields_that_a_bridge_adds_count_towards_the_limit() {
     let upstream = EchoServer::start(|builder| {
         builder.max_header_list_size(600);
     })
@@ -235,10 +241,10 @@ fn plain(method: &str, path: &str) -> Fields {
         .with(":authority", "localhost")
 }
 
-/// Plain HTTP requests share a connection, too: what is too large in either
-/// direction, or given up, fails alone.
+/// Plain HTTP requests share a connection as well. One that is too large in either
+/// direction, or abandoned, fails alone.
 #[tokio::test]
-async fn plain_http_requests_fail_alone() {
+async fn oversized_or_abandoned_plain_http_requests_fail_alone() {
     let upstream = HyperServer::start();
     let bridging = Bridging::start(bridge::to("ws", upstream.addr, HttpVersion::Http2)).await;
     let mut sibling = Raw::connect(bridging.addr).await;
@@ -267,7 +273,7 @@ async fn plain_http_requests_fail_alone() {
     for stream in streams() {
         other.reset(stream, CANCEL).await;
     }
-    // Their resets leave after a while, some at a time.
+    // The resets are delayed, and sent a few at a time.
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     other.headers(1_001, &plain("GET", "/"), END_STREAM).await;
     assert_eq!(other.status(1_001).await, 200);

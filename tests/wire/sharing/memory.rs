@@ -1,5 +1,5 @@
-//! What one connection can make a server hold: unread bytes, half messages. What
-//! a socket holds of those who read it.
+//! Limits on the memory that a connection may occupy: unread bytes, incomplete
+//! messages and unsent bytes. Also what a socket keeps of the tasks that read it.
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -18,14 +18,14 @@ use crate::support::{tasks, until, within};
 
 const MIB: usize = 1 << 20;
 
-/// Windows that do not get in the way, and so many bytes for all sockets.
+/// Wide windows, and a limit of `connection_buffer` bytes for all sockets.
 fn config(connection_buffer: usize) -> Http2Config {
     Http2Config::default()
         .stream_window(8 << 20)
         .connection_buffer(connection_buffer)
 }
 
-/// An echo server, but at `/stuck` nobody reads.
+/// Starts an echo server whose sockets at `/stuck` are never read.
 async fn start(connection_buffer: usize) -> ServerFixture {
     let builder = Server::builder().http2(config(connection_buffer));
     let server = server::serve(builder, |upgrade, ended| async move {
@@ -39,7 +39,7 @@ async fn start(connection_buffer: usize) -> ServerFixture {
     ServerFixture::on(server).await
 }
 
-/// A binary message of a client, all of it.
+/// Encodes a complete binary message of a client.
 fn message(len: usize) -> Vec<u8> {
     from_client(frames::BINARY, &vec![7; len])
 }
@@ -50,7 +50,7 @@ async fn send(peer: &mut Raw, stream: u32, bytes: &[u8]) {
     }
 }
 
-/// A socket with a window for everything that comes back.
+/// Opens a socket with a window for the whole echo.
 async fn open(peer: &mut Raw, stream: u32, path: &str) {
     peer.open(stream, path).await;
     for stream in [0, stream] {
@@ -58,8 +58,8 @@ async fn open(peer: &mut Raw, stream: u32, path: &str) {
     }
 }
 
-/// A message that comes back in however many frames.
-async fn whole(peer: &mut Raw, stream: u32) -> usize {
+/// Reads a message in any number of frames and returns its length.
+async fn read_message(peer: &mut Raw, stream: u32) -> usize {
     let mut len = 0;
     loop {
         let Frame { head, payload, .. } = peer.frame(stream).await;
@@ -70,10 +70,10 @@ async fn whole(peer: &mut Raw, stream: u32) -> usize {
     }
 }
 
-/// Of two half messages that are too much together, the larger one's socket is
-/// closed with 1013; the smaller one's message comes to its end.
+/// If two incomplete messages together exceed the limit, the socket of the larger
+/// one is closed with 1013, and the smaller one is completed.
 #[tokio::test]
-async fn the_socket_with_the_largest_half_message_is_closed() {
+async fn the_socket_with_the_largest_incomplete_message_is_closed() {
     let mut beside = start(MIB).await;
     let peer = &mut beside.peer;
     let (small, large) = (message(MIB / 4), message(4 * MIB));
@@ -87,7 +87,7 @@ async fn the_socket_with_the_largest_half_message_is_closed() {
     peer.data(5, &from_client(CLOSE, &close(1013, ""))).await;
     peer.end(5).await;
     send(peer, 3, &small[MIB / 8..]).await;
-    assert_eq!(whole(peer, 3).await, MIB / 4);
+    assert_eq!(read_message(peer, 3).await, MIB / 4);
     peer.close(3).await;
     let ended = beside.server.ended().await;
     assert_eq!(ended.path, "/large");
@@ -95,8 +95,8 @@ async fn the_socket_with_the_largest_half_message_is_closed() {
     beside.unharmed().await;
 }
 
-/// Many sockets may hold as much as is allowed in all, one after the other:
-/// what was complete does not count any more.
+/// Each of many sockets may use half of the limit, one after the other: a message
+/// no longer counts once it is complete.
 #[tokio::test]
 async fn complete_messages_do_not_count() {
     let mut beside = start(MIB).await;
@@ -105,7 +105,7 @@ async fn complete_messages_do_not_count() {
     for stream in (3..23).step_by(2) {
         open(peer, stream, "/").await;
         send(peer, stream, &message).await;
-        assert_eq!(whole(peer, stream).await, MIB / 2);
+        assert_eq!(read_message(peer, stream).await, MIB / 2);
     }
     for stream in (3..23).step_by(2) {
         peer.close(stream).await;
@@ -113,9 +113,9 @@ async fn complete_messages_do_not_count() {
     beside.unharmed().await;
 }
 
-/// Unread bytes count as well. Where nobody reads, nobody closes: that stream
-/// is reset, as a connection's would be that causes too much load (RFC 9113
-/// §7); the others go on.
+/// Unread bytes count as well. A socket that is not read cannot be closed in
+/// order, so its stream is reset with the code for excessive load (RFC 9113 §7).
+/// The other sockets continue.
 #[tokio::test]
 async fn the_socket_with_the_most_unread_bytes_is_reset() {
     let mut beside = start(MIB).await;
@@ -128,16 +128,16 @@ async fn the_socket_with_the_most_unread_bytes_is_reset() {
     assert_eq!(peer.seen(5).await, Seen::Reset(ENHANCE_YOUR_CALM));
     peer.echo(1, "meanwhile").await;
     peer.barrier().await;
-    assert_eq!(peer.pending(), 0, "the other one is open");
+    assert_eq!(peer.pending(), 0, "the other socket was closed");
 }
 
-/// A socket that was let go does not count, whatever it had not read.
+/// A dropped socket does not count, however much it left unread.
 #[tokio::test]
-async fn what_is_let_go_does_not_count() {
+async fn dropped_sockets_do_not_count() {
     let builder = Server::builder().http2(config(MIB));
     let server = server::serve(builder, |upgrade, ended| async move {
         if upgrade.path() == "/drop" {
-            // Not before there is something unread.
+            // Drop it only once there are unread bytes.
             let mut socket = upgrade.accept().await.unwrap();
             let _ = socket.next().await;
             return;
@@ -157,9 +157,9 @@ async fn what_is_let_go_does_not_count() {
     beside.unharmed().await;
 }
 
-/// `usize::MAX` is no limit.
+/// `usize::MAX` disables the limit.
 #[tokio::test]
-async fn without_a_limit_all_half_messages_are_kept() {
+async fn without_a_limit_all_incomplete_messages_are_kept() {
     let mut beside = start(usize::MAX).await;
     let peer = &mut beside.peer;
     let message = message(4 * MIB);
@@ -169,13 +169,13 @@ async fn without_a_limit_all_half_messages_are_kept() {
     }
     for stream in [3, 5, 7] {
         send(peer, stream, &message[3 * MIB..]).await;
-        assert_eq!(whole(peer, stream).await, 4 * MIB);
+        assert_eq!(read_message(peer, stream).await, 4 * MIB);
         peer.close(stream).await;
     }
     beside.unharmed().await;
 }
 
-/// Somebody who waits for a socket, and may own it.
+/// A waker for a task that reads a socket, and that drops the socket it may own.
 #[derive(Default)]
 struct Reader {
     woken: Notify,
@@ -189,8 +189,8 @@ impl Wake for Reader {
     }
 }
 
-/// Lets `reader` wait for the echo of what `socket` sends.
-fn ask(socket: &mut WebSocket, reader: &Arc<Reader>) {
+/// Polls `socket` with `reader`'s waker, and sends a message whose echo wakes it.
+fn wait_for_echo(socket: &mut WebSocket, reader: &Arc<Reader>) {
     let waker = Waker::from(reader.clone());
     let cx = &mut Context::from_waker(&waker);
     let read = socket.poll_next_unpin(cx);
@@ -200,8 +200,8 @@ fn ask(socket: &mut WebSocket, reader: &Arc<Reader>) {
     assert!(matches!(flushed, Poll::Ready(Ok(()))), "{flushed:?}");
 }
 
-/// A task that was woken may end: a socket that lives on in another one, or is
-/// not read any more, keeps nothing of it.
+/// A task may end after it was woken. The socket may live on in another task, or
+/// not be read again, and keeps no waker of the first task.
 #[tokio::test]
 async fn a_socket_does_not_keep_the_task_that_read_it() {
     let server = server::echo(Server::builder()).await;
@@ -212,13 +212,13 @@ async fn a_socket_does_not_keep_the_task_that_read_it() {
         .await
         .unwrap();
     let reader = Arc::new(Reader::default());
-    ask(&mut socket, &reader);
+    wait_for_echo(&mut socket, &reader);
     within(reader.woken.notified()).await;
     until(|| Arc::strong_count(&reader) == 1).await;
 }
 
-/// An executor may drop a task when it is woken, and the socket with it: the
-/// connection is not held up by that.
+/// An executor may drop a task, and the socket with it, when the task is woken.
+/// That does not block the connection.
 #[test]
 fn a_wake_up_may_drop_the_socket() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -233,21 +233,21 @@ fn a_wake_up_may_drop_the_socket() {
         let mut sibling = client.connect(&server.url("/")).await.unwrap();
         let reader = Arc::new(Reader::default());
         {
-            // Not woken before it owns the socket.
+            // The lock delays the wake-up until the reader owns the socket.
             let mut owned = reader.socket.lock().unwrap();
-            ask(&mut socket, &reader);
+            wait_for_echo(&mut socket, &reader);
             *owned = Some(socket);
         }
         sibling.send(Message::text("beside")).await.unwrap();
         tokio::time::timeout(Duration::from_secs(10), sibling.next()).await
     });
-    // A driver that waits for itself would not end.
+    // A deadlocked driver would never finish.
     runtime.shutdown_background();
     assert!(matches!(sibling, Ok(Some(Ok(_)))), "{sibling:?}");
 }
 
-/// What was written and the peer does not take counts, too. A Close frame would
-/// not reach it either, so the stream is reset, and the writer is told why.
+/// Unsent bytes count as well. A Close frame would not reach a peer that does not
+/// read, so the stream is reset, and the writer gets an error with the reason.
 #[tokio::test]
 async fn the_socket_with_the_most_unsent_bytes_is_reset() {
     let builder = Server::builder().http2(config(MIB).write_buffer(8 * MIB));
@@ -278,14 +278,14 @@ async fn the_socket_with_the_most_unsent_bytes_is_reset() {
     for stream in [0, 3] {
         beside.peer.window(stream, 16 << 20).await;
     }
-    assert_eq!(whole(&mut beside.peer, 3).await, MIB / 4);
+    assert_eq!(read_message(&mut beside.peer, 3).await, MIB / 4);
     beside.peer.echo(1, "meanwhile").await;
 }
 
-/// Where all connections together hold too much, the one that holds most gives
-/// way, and the others do not notice.
+/// When all connections together hold too much, a socket is closed on the one that
+/// holds most. The other connections are not affected.
 #[tokio::test]
-async fn of_several_connections_the_one_that_holds_most_gives_way() {
+async fn the_process_limit_closes_a_socket_on_the_connection_that_holds_most() {
     let process = ProcessBuffer::new(MIB);
     let http2 = config(usize::MAX).process_buffer(process.clone());
     let server = server::echo(Server::builder().http2(http2)).await;
@@ -302,7 +302,7 @@ async fn of_several_connections_the_one_that_holds_most_gives_way() {
     send(&mut small, 1, &half[..MIB / 2 - 1000]).await;
     assert_eq!(large.frame(1).await.code(), Some(1013));
     send(&mut small, 1, &half[MIB / 2 - 1000..]).await;
-    assert_eq!(whole(&mut small, 1).await, MIB / 2);
+    assert_eq!(read_message(&mut small, 1).await, MIB / 2);
     drop((small, large));
     until(|| process.held() == 0).await;
 }

@@ -1,4 +1,4 @@
-//! Many WebSockets on one connection: what one of them may cost the others.
+//! Tests of many WebSockets on one connection, and of how one may affect the others.
 
 mod abandoned_requests;
 mod fairness;
