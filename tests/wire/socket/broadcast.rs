@@ -1,4 +1,4 @@
-//! One message to many sockets, of which some do not keep up.
+//! Broadcasts: one message to many sockets, some of which do not keep up.
 
 use futures_util::StreamExt;
 use h2ws::broadcast::Broadcast;
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::support::client::http2;
 use crate::support::{server, within};
 
-/// A server whose handlers hand their sockets out.
+/// Starts a server whose handlers send their sockets to the returned receiver.
 async fn sockets(config: Http2Config) -> (server::Running, mpsc::UnboundedReceiver<WebSocket>) {
     let (sender, accepted) = mpsc::unbounded_channel();
     let builder = Server::builder().http2(config);
@@ -25,7 +25,7 @@ async fn sockets(config: Http2Config) -> (server::Running, mpsc::UnboundedReceiv
     (server, accepted)
 }
 
-/// A server's and a client's end, over 1000 bytes.
+/// Returns a server's and a client's end, with a buffer of 1000 bytes between them.
 fn pair(config: WebSocketConfig) -> (WebSocket, WebSocket) {
     let (near, far) = tokio::io::duplex(1000);
     (
@@ -34,7 +34,7 @@ fn pair(config: WebSocketConfig) -> (WebSocket, WebSocket) {
     )
 }
 
-/// Fills a socket whose peer does not read, until it is too slow.
+/// Sends to a socket whose peer does not read, until a message is not delivered.
 async fn fill(group: &mut Broadcast, message: &PreparedMessage) -> h2ws::broadcast::Delivery {
     for _ in 0..1000 {
         let delivery = within(group.send(message)).await;
@@ -45,9 +45,9 @@ async fn fill(group: &mut Broadcast, message: &PreparedMessage) -> h2ws::broadca
     panic!("never full");
 }
 
-/// Short, packed and long messages, over HTTP/2, to each the same.
+/// Short, packed and long messages reach every socket unchanged over HTTP/2.
 #[tokio::test]
-async fn all_get_the_same() {
+async fn every_socket_receives_the_same_messages() {
     let (server, mut accepted) = sockets(Http2Config::default()).await;
     let client = http2().build().unwrap();
     let mut group = Broadcast::new(LagPolicy::Wait);
@@ -74,7 +74,7 @@ async fn all_get_the_same() {
         let all = clients.iter_mut().map(async |ws| {
             for expected in &expected {
                 let got = within(ws.next()).await.expect("open").unwrap();
-                assert!(got == *expected, "another message");
+                assert!(got == *expected, "received a different message");
             }
         });
         futures_util::future::join_all(all).await;
@@ -86,7 +86,7 @@ async fn all_get_the_same() {
     }
 }
 
-/// A socket that does not keep up misses messages; the others do not.
+/// A socket that does not keep up misses messages, and the others miss none.
 #[tokio::test]
 async fn a_slow_socket_is_skipped() {
     let mut group = Broadcast::new(LagPolicy::Skip);
@@ -94,7 +94,7 @@ async fn a_slow_socket_is_skipped() {
     let (slow, _unread) = pair(config.clone());
     let (fast, mut client) = pair(config);
     let ((mut slow_reader, slow), (mut reader, fast)) = (slow.split(), fast.split());
-    // As always: the readers move what could not be written at once.
+    // The readers drive the writes that could not complete at once.
     let _reading = tokio::spawn(async move { reader.next().await });
     let _slow_reading = tokio::spawn(async move { slow_reader.next().await });
     group.join(slow);
@@ -111,7 +111,7 @@ async fn a_slow_socket_is_skipped() {
     assert_eq!(group.len(), 2);
 }
 
-/// A socket that does not keep up is closed behind what it was sent.
+/// A socket that does not keep up is closed after the messages sent to it.
 #[tokio::test]
 async fn a_slow_socket_is_closed() {
     let mut group = Broadcast::new(LagPolicy::Close);
@@ -132,8 +132,8 @@ async fn a_slow_socket_is_closed() {
     assert_eq!(closed, Some(CloseCode::TRY_AGAIN_LATER));
 }
 
-/// One that never reads again ends as well: its reader, which waits already,
-/// waits for the Close frame no longer than it should.
+/// If the peer never reads again, the reader, which is already waiting, stops
+/// waiting for the Close frame after the close timeout.
 #[tokio::test]
 async fn a_closed_socket_whose_peer_is_silent_ends() {
     let mut group = Broadcast::new(LagPolicy::Close);
@@ -154,7 +154,8 @@ async fn a_closed_socket_whose_peer_is_silent_ends() {
     );
 }
 
-/// Who has ended leaves, and harms nobody.
+/// A socket that has ended is removed from the group, and the others are not
+/// affected.
 #[tokio::test]
 async fn an_ended_socket_leaves_the_group() {
     let mut group = Broadcast::new(LagPolicy::Skip);
@@ -176,9 +177,9 @@ async fn an_ended_socket_leaves_the_group() {
     assert!(group.leave(stays).is_none());
 }
 
-/// RFC 6455 §5.1: a client masks what was prepared, too.
+/// RFC 6455 §5.1: a client masks prepared messages as well.
 #[tokio::test]
-async fn a_client_masks() {
+async fn a_client_masks_prepared_messages() {
     let (mut server, mut client) = pair(WebSocketConfig::default());
     let message = PreparedMessage::new("from a client").unwrap();
     within(client.send_prepared(&message)).await.unwrap();
@@ -186,11 +187,11 @@ async fn a_client_masks() {
     assert_eq!(got.as_text(), Some("from a client"));
 }
 
-/// Compressed where that was agreed on, as it is elsewhere; what a socket is
-/// told alone in between does not confuse it.
+/// A message is compressed for the sockets that negotiated compression and plain
+/// for the others. A message sent to a single socket does not disturb its window.
 #[cfg(feature = "deflate")]
 #[tokio::test]
-async fn each_gets_the_form_that_it_agreed_on() {
+async fn each_socket_receives_its_negotiated_form() {
     use h2ws::handshake::DeflateConfig;
 
     let (sender, mut accepted) = mpsc::unbounded_channel();

@@ -1,4 +1,4 @@
-//! Futures dropped half-way, messages cut anywhere, and sockets in two halves.
+//! Cancelled futures, input split at every byte, and sockets used as two halves.
 
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use crate::support::frames::{
 use crate::support::raw::INITIAL_WINDOW_SIZE;
 use crate::support::{client, server, within};
 
-/// A socket in this role, and the other end of its byte stream.
+/// Returns a socket in `role`, and the other end of its byte stream.
 fn on_duplex(role: Role, config: WebSocketConfig, buffer: usize) -> (WebSocket, DuplexStream) {
     let (near, far) = tokio::io::duplex(buffer);
     (WebSocket::from_stream(near, role, config), far)
 }
 
-/// Every kind of frame, as the peer of `role` sends them, and what they say.
+/// Returns frames of every kind, as the peer of `role` sends them, and the messages
+/// they carry.
 fn conversation(role: Role) -> (Vec<u8>, Vec<Message>) {
     let masked = role == Role::Server;
     let mut bytes = Vec::new();
@@ -49,10 +50,10 @@ fn expect_closed(ws: &WebSocket) {
     assert_eq!(ws.close_frame().unwrap().reason, "g\u{f6}d bye");
 }
 
-/// RFC 6455 §5: any byte may be the last that has come, and the future that
-/// waits for more may be dropped there.
+/// RFC 6455 §5: input may stop after any byte, and the future that waits for more
+/// may be dropped there.
 #[tokio::test]
-async fn receiving_is_dropped_at_every_byte() {
+async fn receiving_may_be_cancelled_at_every_byte() {
     for role in [Role::Client, Role::Server] {
         let (bytes, expected) = conversation(role);
         let (mut ws, mut far) = on_duplex(role, WebSocketConfig::default(), 4096);
@@ -76,9 +77,9 @@ async fn receiving_is_dropped_at_every_byte() {
     }
 }
 
-/// The same over an HTTP/2 stream, each byte a DATA frame.
+/// The same over an HTTP/2 stream, with one DATA frame per byte.
 #[tokio::test]
-async fn receiving_over_http2_is_dropped_at_every_byte() {
+async fn receiving_over_http2_may_be_cancelled_at_every_byte() {
     let mut beside = ClientFixture::new().await;
     let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), beside.peer.take(3));
     let mut ws = ws.unwrap();
@@ -100,9 +101,9 @@ async fn receiving_over_http2_is_dropped_at_every_byte() {
     drop(ws);
 }
 
-/// Bytes cut in two at every place, without a drop.
+/// The input arrives in two parts, split at every byte, without cancellation.
 #[tokio::test]
-async fn a_conversation_is_cut_at_every_byte() {
+async fn input_may_be_split_at_every_byte() {
     for role in [Role::Client, Role::Server] {
         let (bytes, expected) = conversation(role);
         for cut in 0..=bytes.len() {
@@ -120,15 +121,15 @@ async fn a_conversation_is_cut_at_every_byte() {
             tokio::task::yield_now().await;
             far.write_all(two).await.unwrap();
             let (got, ws) = within(receive).await.unwrap();
-            assert_eq!(got, expected, "cut at {cut}");
+            assert_eq!(got, expected, "split at {cut}");
             expect_closed(&ws);
         }
     }
 }
 
-/// Polls `send` of a long message some times and drops it; another message
-/// follows. Returns the frames that leave.
-async fn dropped_send(role: Role, polls: usize) -> Vec<Vec<u8>> {
+/// Polls `send` of a long message at most `polls` times, drops the future and sends another
+/// message. Returns the messages that were sent.
+async fn cancelled_send(role: Role, polls: usize) -> Vec<Vec<u8>> {
     let limits = Limits::default().fragment_size(20);
     let config = WebSocketConfig::default().limits(limits).write_buffer(50);
     let (mut ws, mut far) = on_duplex(role, config, 16);
@@ -172,13 +173,13 @@ async fn dropped_send(role: Role, polls: usize) -> Vec<Vec<u8>> {
     within(reader).await.unwrap()
 }
 
-/// A `send` that is dropped has sent the message, or not, but never a part.
+/// A cancelled `send` has sent the whole message or nothing.
 #[tokio::test]
-async fn a_dropped_send_is_never_half_a_message() {
+async fn a_cancelled_send_never_sends_part_of_a_message() {
     for role in [Role::Client, Role::Server] {
         let mut outcomes = std::collections::HashSet::new();
         for polls in 0..40 {
-            let messages = dropped_send(role, polls).await;
+            let messages = cancelled_send(role, polls).await;
             outcomes.insert(messages.len());
             let (last, first) = messages.split_last().unwrap();
             assert_eq!(last, &vec![2; 30]);
@@ -188,9 +189,9 @@ async fn a_dropped_send_is_never_half_a_message() {
     }
 }
 
-/// The same over HTTP/2, held up by the peer's window.
+/// The same over HTTP/2, where the send is blocked by the peer's window.
 #[tokio::test]
-async fn a_send_dropped_over_http2_is_never_half_a_message() {
+async fn a_cancelled_send_over_http2_never_sends_part_of_a_message() {
     let (listener, addr) = client::listen().await;
     let h2ws = http2()
         .http2(h2ws::Http2Config::default().write_buffer(1000))
@@ -205,7 +206,7 @@ async fn a_send_dropped_over_http2_is_never_half_a_message() {
     });
     let mut ws = ws.unwrap();
     let dropped = ws.send(Message::binary(vec![1; 3000])).now_or_never();
-    assert!(dropped.is_none(), "there was no room for all of it");
+    assert!(dropped.is_none(), "the whole message fitted");
     let rest = async {
         peer.window(1, 100_000).await;
         let mut got = Vec::new();
@@ -248,8 +249,8 @@ async fn a_ping_is_answered_within_a_long_message() {
         }
         reader
     });
-    // The window is shut by now; the ping comes while most of the message is
-    // not written.
+    // The window is exhausted by now, so the Ping arrives while most of the
+    // message is unsent.
     beside.peer.barrier().await;
     beside
         .peer
@@ -284,7 +285,7 @@ async fn a_ping_is_answered_within_a_long_message() {
     beside.unharmed().await;
 }
 
-/// Both halves at work in two tasks, then put together again.
+/// Uses the halves in two tasks, and reunites them.
 async fn halves(client: Client) {
     const MESSAGES: usize = 2000;
     let server = server::echo(Server::builder()).await;
@@ -321,9 +322,9 @@ async fn halves_work_from_two_tasks_over_http1() {
     halves(http1().build().unwrap()).await;
 }
 
-/// Halves of different sockets are given back.
+/// `reunite` returns halves of different sockets in its error.
 #[tokio::test]
-async fn halves_of_different_sockets_do_not_fit() {
+async fn halves_of_different_sockets_are_not_reunited() {
     let (one, _far_one) = on_duplex(Role::Client, WebSocketConfig::default(), 64);
     let (two, _far_two) = on_duplex(Role::Client, WebSocketConfig::default(), 64);
     let (reader_one, writer_one) = one.split();
@@ -334,9 +335,9 @@ async fn halves_of_different_sockets_do_not_fit() {
     reader_two.reunite(writer_two).unwrap();
 }
 
-/// A socket lives until both halves are dropped.
+/// A socket stays open until both halves are dropped.
 #[tokio::test]
-async fn a_writer_alone_still_sends() {
+async fn a_writer_sends_after_its_reader_is_dropped() {
     let (ws, mut far) = on_duplex(Role::Server, WebSocketConfig::default(), 64);
     let (reader, mut writer) = ws.split();
     drop(reader);
@@ -348,9 +349,9 @@ async fn a_writer_alone_still_sends() {
     assert_eq!(within(far.read(&mut bytes)).await.unwrap(), 0);
 }
 
-/// The writer's Close is answered to the reader.
+/// The reader receives the answer to the writer's Close frame.
 #[tokio::test]
-async fn a_writer_closes_and_the_reader_ends() {
+async fn a_reader_ends_after_its_writer_closes() {
     let server = server::echo(Server::builder()).await;
     let client = http2().build().unwrap();
     let ws = within(client.connect(&server.url("/"))).await.unwrap();
@@ -367,8 +368,8 @@ async fn a_writer_closes_and_the_reader_ends() {
     assert_eq!(reader.close_code(), Some(CloseCode::NORMAL));
 }
 
-/// RFC 6455 §7.1.1, on a clock of the test's own: the time for the peer's
-/// Close frame is what the configuration says.
+/// RFC 6455 §7.1.1, with a paused clock: the time to wait for the peer's Close
+/// frame is the configured one.
 #[tokio::test(start_paused = true)]
 async fn the_close_timeout_is_as_configured() {
     let timeout = Duration::from_secs(3600);

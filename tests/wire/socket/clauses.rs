@@ -1,4 +1,5 @@
-//! Small clauses of the RFCs, alike on both versions.
+//! Individual requirements of the RFCs, on servers and clients and over both
+//! versions of HTTP.
 
 use h2ws::handshake::HandshakeError;
 use h2ws::{Error, Server};
@@ -15,8 +16,8 @@ fn trailers() -> Fields {
     Fields::status("200").without(":status").with("x-late", "1")
 }
 
-/// RFC 9113 §8.5: what is no DATA in a tunnel is a stream error, so trailers
-/// are no orderly end.
+/// RFC 9113 §8.5: any frame but DATA in a tunnel is a stream error, so trailers do
+/// not end a socket in order.
 #[tokio::test]
 async fn trailers_on_an_open_socket_are_a_stream_error() {
     let mut beside = ServerFixture::new().await;
@@ -39,9 +40,9 @@ async fn trailers_on_an_open_socket_are_a_stream_error() {
     beside.unharmed().await;
 }
 
-/// RFC 9113 §8.2.1: blanks around a field's value are malformed.
+/// RFC 9113 §8.2.1: a field value with leading or trailing whitespace is malformed.
 #[tokio::test]
-async fn blanks_around_a_value_are_a_stream_error() {
+async fn whitespace_around_a_field_value_is_a_stream_error() {
     for padded in [" v", "v ", "\tv", "v\t", " "] {
         let mut beside = ServerFixture::new().await;
         let get = Fields::websocket("/")
@@ -72,9 +73,9 @@ async fn blanks_around_a_value_are_a_stream_error() {
     }
 }
 
-/// Over HTTP/1.1 a unit test of the answer's reader has the same.
+/// For HTTP/1.1, a unit test of the answer's parser covers the same.
 #[tokio::test]
-async fn interim_answers_without_end_are_no_answer() {
+async fn endless_interim_answers_fail_the_handshake() {
     let mut beside = ClientFixture::new().await;
     let peer = &mut beside.peer;
     let (failed, ()) = tokio::join!(beside.client.connect(&beside.url), async {
@@ -88,9 +89,9 @@ async fn interim_answers_without_end_are_no_answer() {
     beside.unharmed().await;
 }
 
-/// RFC 9110 §7.8: protocols are compared without regard to case.
+/// RFC 9110 §7.8: protocol names are compared without regard to case.
 #[tokio::test]
-async fn the_protocols_case_does_not_matter() {
+async fn a_protocol_is_compared_without_regard_to_case() {
     let mut beside = ServerFixture::new().await;
     let fields = Fields::websocket("/").with(":protocol", "WebSocket");
     beside.peer.headers(3, &fields, 0).await;
@@ -101,7 +102,7 @@ async fn the_protocols_case_does_not_matter() {
     beside.unharmed().await;
 }
 
-/// The status of the answer to a request over HTTP/1.1.
+/// Sends a request over HTTP/1.1 and returns the status of its answer.
 async fn status(server: &server::Running, request: &str) -> String {
     let mut io = TcpStream::connect(server.addr).await.unwrap();
     io.write_all(request.as_bytes()).await.unwrap();
@@ -114,10 +115,10 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// A `content-length` of 0 says that there is no content, which over HTTP/2
-/// frames are (RFC 9113 §8.1.1).
+/// A `content-length` of 0 announces no content, but over HTTP/2 the frames of a
+/// socket are content (RFC 9113 §8.1.1).
 #[tokio::test]
-async fn a_content_length_of_0_is_refused_over_either_version() {
+async fn a_content_length_of_0_is_rejected_over_either_version() {
     let mut beside = ServerFixture::new().await;
     let request = format!("{UPGRADE}Content-Length: 0\r\n\r\n");
     assert_eq!(status(&beside.server, &request).await, "400");
@@ -128,9 +129,9 @@ async fn a_content_length_of_0_is_refused_over_either_version() {
     beside.peer.end(3).await;
 }
 
-/// RFC 9112 §6.1: a coding that is not known is not taken off, nor left out.
+/// RFC 9112 §6.1: an unknown transfer coding is neither decoded nor ignored.
 #[tokio::test]
-async fn a_transfer_coding_other_than_chunked_is_501() {
+async fn a_transfer_coding_other_than_chunked_is_answered_with_501() {
     let server = server::echo(Server::builder()).await;
     let post = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: ";
     for (codings, expected) in [
@@ -145,9 +146,9 @@ async fn a_transfer_coding_other_than_chunked_is_501() {
     }
 }
 
-/// RFC 9110 §7.8: HTTP/1.0 has nothing to switch to.
+/// RFC 9110 §7.8: HTTP/1.0 does not support upgrades.
 #[tokio::test]
-async fn a_101_of_http_1_0_opens_nothing() {
+async fn a_101_answer_over_http_1_0_is_an_error() {
     let (listener, addr) = listen().await;
     let url = format!("ws://{addr}/");
     let client = http1().build().unwrap();

@@ -1,5 +1,5 @@
-//! `close` ends within `close_timeout`, whatever the peer does not do, by one
-//! table: both versions, clients and servers, each form of a socket.
+//! `close` ends within `close_timeout`, whatever the peer fails to do, for both
+//! versions of HTTP, clients and servers, and every way to use a socket.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ const VERSIONS: [fn() -> ClientBuilder; 2] = [http1, http2];
 enum Form {
     Whole,
     Sink,
-    /// A `send` that was given up.
+    /// After a cancelled `send`.
     Cancelled,
-    /// The reader lies idle.
+    /// The reader is not polled.
     Writer,
     /// The reader waits in another task.
     Both,
-    /// And its writer does not wait for the Close frame to leave.
+    /// The reader waits, and the writer does not wait for the Close frame to be sent.
     Reader,
     Bytes,
 }
@@ -43,13 +43,13 @@ const FORMS: [Form; 7] = [
     Form::Bytes,
 ];
 
-fn hasty() -> WebSocketConfig {
+fn short_timeouts() -> WebSocketConfig {
     WebSocketConfig::default()
         .close_timeout(Duration::from_millis(50))
         .linger(Duration::from_millis(50))
 }
 
-/// More than anything holds on the way.
+/// A message larger than all buffers between the peers.
 fn large() -> Message {
     Message::Binary(Bytes::from(vec![0; 64 << 20]))
 }
@@ -58,7 +58,7 @@ fn is_late(error: &Error) -> bool {
     matches!(error, Error::Timeout(Timeout::Close))
 }
 
-/// Closes with much to be sent. Fails by the timeout, and so does the reader.
+/// Closes while much is unsent. Both `close` and the reader fail with the timeout.
 async fn close_full(mut ws: WebSocket, form: Form) {
     let closed = match form {
         Form::Whole => {
@@ -102,8 +102,8 @@ async fn close_full(mut ws: WebSocket, form: Form) {
             while let Some(written) = bytes.write(&[0; 60_000]).now_or_never() {
                 written.unwrap();
             }
-            // The Close frame is queued behind what is written: over HTTP/2 it
-            // is in the hands of the connection then.
+            // The Close frame is queued after the written bytes. Over HTTP/2 the
+            // connection may already own it, so `shutdown` may succeed.
             if let Err(error) = bytes.shutdown().await {
                 assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
             }
@@ -120,14 +120,14 @@ fn form(path: &str) -> Form {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_closes_at_a_server_that_does_not_read() {
+async fn closing_a_client_socket_times_out_if_the_server_does_not_read() {
     let server = server::serve(Server::builder(), |upgrade, ended| async move {
         let _unread = upgrade.accept().await.unwrap();
         ended.closed().await;
     })
     .await;
     for version in VERSIONS {
-        let client = version().socket(hasty()).build().unwrap();
+        let client = version().socket(short_timeouts()).build().unwrap();
         for form in FORMS {
             let ws = within(client.connect(&server.url("/"))).await.unwrap();
             within(close_full(ws, form)).await;
@@ -137,15 +137,15 @@ async fn a_client_closes_at_a_server_that_does_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_closes_at_a_client_that_does_not_read() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let builder = Server::builder().socket(hasty());
+async fn closing_a_server_socket_times_out_if_the_client_does_not_read() {
+    let (done_tx, mut done_rx) = mpsc::unbounded_channel();
+    let builder = Server::builder().socket(short_timeouts());
     let server = server::serve(builder, move |upgrade, _| {
-        let tell = tell.clone();
+        let done_tx = done_tx.clone();
         async move {
             let form = form(upgrade.path());
             close_full(upgrade.accept().await.unwrap(), form).await;
-            tell.send(()).unwrap();
+            done_tx.send(()).unwrap();
         }
     })
     .await;
@@ -154,20 +154,21 @@ async fn a_server_closes_at_a_client_that_does_not_read() {
         for form in FORMS {
             let url = server.url(&format!("/{form:?}"));
             let _unread = within(client.connect(&url)).await.unwrap();
-            within(told.recv()).await.unwrap();
+            within(done_rx.recv()).await.unwrap();
         }
     }
 }
 
-/// One that answers by messages alone, as fast as it can.
+/// The peer keeps sending messages as fast as it can and never answers the Close
+/// frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_does_not_stop_sending_is_not_waited_for() {
+async fn closing_times_out_if_the_peer_keeps_sending() {
     let (near, mut far) = tokio::io::duplex(64 * 1024);
     let flood = tokio::spawn(async move {
         let messages = from_server(TEXT, b"and another").repeat(1000);
         while far.write_all(&messages).await.is_ok() {}
     });
-    let mut ws = WebSocket::from_stream(near, Role::Client, hasty());
+    let mut ws = WebSocket::from_stream(near, Role::Client, short_timeouts());
     let closed = within(ws.close(None)).await;
     assert!(is_late(&closed.unwrap_err()));
     drop(ws);

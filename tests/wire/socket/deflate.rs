@@ -1,5 +1,5 @@
-//! permessage-deflate (RFC 7692) as it looks on the wire, over HTTP/1.1 and HTTP/2: frames written
-//! and read by hand, without the code under test.
+//! permessage-deflate (RFC 7692) on the wire, over HTTP/1.1 and HTTP/2. The frames are written and
+//! read by hand, without the code under test.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use crate::support::within;
 /// "Hello", and "Hello" again from within the window (RFC 7692 §7.2.3.1, §7.2.3.2).
 const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 const AGAIN: &[u8] = &[0xf2, 0x00, 0x11, 0x00, 0x00];
-/// Once more: a match of length 5 at distance 5, and no literal (RFC 1951 §3.2.5).
+/// "Hello" a third time: a match of length 5 at distance 5, and no literal (RFC 1951 §3.2.5).
 const MATCH: &[u8] = &[0x02, 0x13, 0x00, 0x00];
 const KEY: [u8; 4] = [1, 2, 3, 4];
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
@@ -53,10 +53,10 @@ impl Raw {
         }
     }
 
-    /// The first byte of a short frame, and its payload, unmasked if it was masked.
+    /// Returns the first byte of a short frame and its payload, unmasked if it was masked.
     async fn frame(&mut self) -> (u8, Vec<u8>) {
         let (first, len) = (self.byte().await, self.byte().await);
-        assert!(len & 0x7f < 126, "a short frame");
+        assert!(len & 0x7f < 126, "the frame is too long for this parser");
         let mut key = [0; 4];
         if len & 0x80 != 0 {
             for byte in &mut key {
@@ -83,7 +83,7 @@ fn plain(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, u8::try_from(payload.len()).unwrap()], payload].concat()
 }
 
-/// An echo server that never leaves a message uncompressed where compression is agreed.
+/// Starts an echo server. It declines compression at `/plain`.
 async fn echo(builder: ServerBuilder) -> SocketAddr {
     let server = builder.bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
@@ -105,7 +105,7 @@ async fn echo(builder: ServerBuilder) -> SocketAddr {
     address
 }
 
-/// Opens a socket by hand; gives the extensions of the answer too.
+/// Opens a socket by hand. Returns the extensions of the answer as well.
 async fn open(
     address: SocketAddr,
     version: HttpVersion,
@@ -119,7 +119,7 @@ async fn open(
     let (mut client, mut connection) = h2::client::handshake(tcp).await.unwrap();
     let mut ping = connection.ping_pong().unwrap();
     tokio::spawn(connection);
-    // Its answer comes behind the server's SETTINGS.
+    // The answer to the PING arrives after the server's SETTINGS.
     ping.ping(h2::Ping::opaque()).await.unwrap();
     assert!(client.is_extended_connect_protocol_enabled());
     let mut request = Request::builder()
@@ -154,7 +154,7 @@ async fn open_http1(mut tcp: TcpStream, path: &str, offer: Option<&str>) -> (Raw
     (Raw::Http1(tcp), extensions)
 }
 
-/// The head of an HTTP/1.1 message.
+/// Reads the head of an HTTP/1.1 message.
 async fn head(tcp: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -170,7 +170,7 @@ fn field(head: &str, name: &str) -> Option<String> {
     })
 }
 
-/// Takes a socket by hand, and answers with these extensions; gives the offer too.
+/// Accepts a socket by hand and answers with these extensions. Returns the offer as well.
 async fn accept(
     listener: &TcpListener,
     version: HttpVersion,
@@ -210,15 +210,15 @@ async fn accept(
     (Raw::Http2(send, receive, Vec::new()), offer)
 }
 
-/// Compresses everything, with the level that the RFC's examples come from.
-fn eager() -> DeflateConfig {
+/// Compresses every message, at the level that produces the RFC's examples.
+fn compress_all() -> DeflateConfig {
     DeflateConfig::default().threshold(0).level(6)
 }
 
-/// RFC 7692 §6, §7.2.1: the bit, the cut tail and the shared window.
+/// RFC 7692 §6, §7.2.1: the RSV1 bit, the removed tail and the shared window.
 #[tokio::test]
 async fn a_server_sets_rsv1_and_keeps_its_window() {
-    let address = echo(Server::builder().deflate(eager())).await;
+    let address = echo(Server::builder().deflate(compress_all())).await;
     for version in VERSIONS {
         let (mut raw, answer) = open(address, version, "/", Some("permessage-deflate")).await;
         assert_eq!(answer.as_deref(), Some("permessage-deflate"));
@@ -226,7 +226,7 @@ async fn a_server_sets_rsv1_and_keeps_its_window() {
             .await;
         assert_eq!(raw.frame().await, (0xc1, HELLO.to_vec()));
         assert_eq!(raw.frame().await, (0xc1, AGAIN.to_vec()));
-        // In fragments, with a ping between; a plain message among compressed ones.
+        // A fragmented message with a Ping in between, then an uncompressed message.
         let fragments = [masked(0x41, &AGAIN[..2]), masked(0x89, b"p")];
         raw.send(&[&fragments.concat(), &masked(0x80, &AGAIN[2..])])
             .await;
@@ -243,10 +243,10 @@ async fn a_server_sets_rsv1_and_keeps_its_window() {
     }
 }
 
-/// RFC 7692 §7.1.1: what was asked for is confirmed and kept.
+/// RFC 7692 §7.1.1: the server confirms the requested parameters and adheres to them.
 #[tokio::test]
-async fn a_server_forgets_its_window_where_it_must() {
-    let address = echo(Server::builder().deflate(eager())).await;
+async fn a_server_honours_no_context_takeover() {
+    let address = echo(Server::builder().deflate(compress_all())).await;
     let offer = "permessage-deflate; server_no_context_takeover; server_max_window_bits=9";
     for version in VERSIONS {
         let (mut raw, answer) = open(address, version, "/", Some(offer)).await;
@@ -261,22 +261,22 @@ async fn a_server_forgets_its_window_where_it_must() {
 }
 
 #[tokio::test]
-async fn a_server_compresses_only_where_it_is_offered_and_wanted() {
-    let wants = echo(Server::builder().deflate(eager())).await;
-    let never = echo(Server::builder()).await;
+async fn a_server_compresses_only_if_offered_and_configured() {
+    let configured = echo(Server::builder().deflate(compress_all())).await;
+    let unconfigured = echo(Server::builder()).await;
     let deflate = Some("permessage-deflate");
     for version in VERSIONS {
         for (address, path, offer) in [
-            (wants, "/", None),
-            (wants, "/", Some("x-unknown")),
-            (wants, "/plain", deflate),
-            (never, "/", deflate),
+            (configured, "/", None),
+            (configured, "/", Some("x-unknown")),
+            (configured, "/plain", deflate),
+            (unconfigured, "/", deflate),
         ] {
             let (mut raw, answer) = open(address, version, path, offer).await;
             assert_eq!(answer, None);
             raw.send(&[&masked(0x81, b"Hello")]).await;
             assert_eq!(raw.frame().await, (0x81, b"Hello".to_vec()));
-            // The bit means nothing there (RFC 6455 §5.2).
+            // Without an extension RSV1 is a protocol error (RFC 6455 §5.2).
             raw.send(&[&masked(0xc1, HELLO)]).await;
             let (first, payload) = raw.frame().await;
             assert_eq!((first, &payload[..2]), (0x88, &b"\x03\xea"[..]));
@@ -286,7 +286,7 @@ async fn a_server_compresses_only_where_it_is_offered_and_wanted() {
 
 #[tokio::test]
 async fn a_client_offers_and_sets_rsv1() {
-    let client = Client::builder().deflate(eager()).build().unwrap();
+    let client = Client::builder().deflate(compress_all()).build().unwrap();
     for version in VERSIONS {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/", listener.local_addr().unwrap());
@@ -312,7 +312,7 @@ async fn a_client_offers_and_sets_rsv1() {
             let message = socket.next().await.unwrap().unwrap();
             assert_eq!(message, Message::text("Hello"));
         }
-        // The control frame that answers bad data is not compressed.
+        // The Close frame that answers invalid data is not compressed.
         raw.send(&[&plain(0xc1, b"\x06")]).await;
         assert!(socket.next().await.unwrap().is_err());
         let (first, payload) = raw.frame().await;
@@ -321,8 +321,8 @@ async fn a_client_offers_and_sets_rsv1() {
 }
 
 #[tokio::test]
-async fn a_client_does_without_where_the_server_declines_or_the_caller() {
-    let client = Client::builder().deflate(eager()).build().unwrap();
+async fn a_client_does_not_compress_if_the_server_or_the_caller_declines() {
+    let client = Client::builder().deflate(compress_all()).build().unwrap();
     for version in VERSIONS {
         for offers in [true, false] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -342,9 +342,9 @@ async fn a_client_does_without_where_the_server_declines_or_the_caller() {
     }
 }
 
-/// What inflates to more than is inflated at a time comes whole, wherever its chunks end.
+/// Messages that inflate to more than one chunk are received whole, whatever the chunk boundaries.
 #[tokio::test]
-async fn large_messages_that_are_short_on_the_wire_come_back() {
+async fn highly_compressible_messages_are_echoed() {
     for version in VERSIONS {
         for len in [16 << 10, 128 << 10, 1 << 20] {
             let address = echo(Server::builder().deflate(DeflateConfig::default())).await;

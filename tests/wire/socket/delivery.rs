@@ -1,5 +1,5 @@
-//! What becomes of what was sent when a socket ends, by one table: both
-//! versions, clients and servers, each form of a socket.
+//! Delivery of sent messages when a socket is dropped, for both versions of HTTP,
+//! clients and servers, and every way to use a socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ const VERSIONS: [fn() -> ClientBuilder; 2] = [http1, http2];
 
 const MESSAGES: usize = 1000;
 
-/// What is not closed at the peer within this is held up by something else.
-fn patient() -> WebSocketConfig {
+/// A long `linger`, so that only a defect can delay the end beyond it.
+fn long_linger() -> WebSocketConfig {
     WebSocketConfig::default().linger(Duration::from_secs(20))
 }
 
@@ -32,9 +32,9 @@ fn patient() -> WebSocketConfig {
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Whole,
-    /// The reader goes first.
+    /// The reader is dropped first.
     Writer,
-    /// The writer goes first.
+    /// The writer is dropped first.
     Reader,
     Fed,
     Bytes,
@@ -51,14 +51,14 @@ const FORMS: [Form; 6] = [
 ];
 
 fn message(n: usize) -> Message {
-    // Some do not fit into a frame or a window.
+    // Some exceed a frame or a window.
     let size = if n.is_multiple_of(250) { 100_000 } else { 4 };
     let mut payload = vec![0; size];
     payload[..4].copy_from_slice(&(n as u32).to_be_bytes());
     Message::binary(payload)
 }
 
-/// Sends, and lets go of the socket without closing it.
+/// Sends all messages and drops the socket without closing it.
 async fn send_and_drop(mut ws: WebSocket, form: Form) {
     match form {
         Form::Whole | Form::Cancelled => {
@@ -66,7 +66,7 @@ async fn send_and_drop(mut ws: WebSocket, form: Form) {
                 ws.send(message(n)).await.unwrap();
             }
             if let Form::Cancelled = form {
-                // A wait for a message is given up before the socket is.
+                // A pending receive is cancelled before the socket is dropped.
                 assert!(ws.next().now_or_never().is_none());
             }
         }
@@ -99,7 +99,7 @@ async fn send_and_drop(mut ws: WebSocket, form: Form) {
     }
 }
 
-/// All of it comes, and then an end that is no close.
+/// Expects all messages, and then an abnormal closure.
 async fn expect_all(ws: &mut WebSocket, form: Form) {
     let mut expected = Vec::new();
     for n in 0..MESSAGES {
@@ -132,8 +132,8 @@ fn form(path: &str) -> Form {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_server_sent_arrives_when_its_handler_returns() {
-    let server = Server::builder().socket(patient());
+async fn messages_of_a_server_arrive_after_its_handler_returns() {
+    let server = Server::builder().socket(long_linger());
     let server = server::serve(server, |upgrade, _| async move {
         let form = form(upgrade.path());
         send_and_drop(upgrade.accept().await.unwrap(), form).await;
@@ -151,89 +151,93 @@ async fn what_a_server_sent_arrives_when_its_handler_returns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_sent_arrives_when_it_drops_the_socket() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+async fn messages_of_a_client_arrive_after_it_drops_the_socket() {
+    let (done_tx, mut done_rx) = mpsc::unbounded_channel();
     let server = server::serve(Server::builder(), move |upgrade, _| {
-        let tell = tell.clone();
+        let done_tx = done_tx.clone();
         async move {
             let form = form(upgrade.path());
             let mut ws = upgrade.accept().await.unwrap();
             expect_all(&mut ws, form).await;
-            tell.send(()).unwrap();
+            done_tx.send(()).unwrap();
         }
     })
     .await;
     for version in VERSIONS {
-        let client = version().socket(patient()).build().unwrap();
+        let client = version().socket(long_linger()).build().unwrap();
         for form in FORMS {
             let url = server.url(&format!("/{form:?}"));
             let ws = within(client.connect(&url)).await.unwrap();
             within(send_and_drop(ws, form)).await;
-            within(told.recv()).await.unwrap();
+            within(done_rx.recv()).await.unwrap();
         }
         no_stream_is_left(&client).await;
     }
 }
 
-/// How an application lets go of a byte stream.
+/// What an application calls before it drops a byte stream.
 #[derive(Clone, Copy, Debug)]
-enum Let {
+enum BeforeDrop {
     Flush,
     Shutdown,
 }
 
 const LARGE: usize = 1_000_000;
 
-async fn write_and_drop(mut stream: RawStream, way: Let) {
+async fn write_and_drop(mut stream: RawStream, way: BeforeDrop) {
     stream.write_all(&vec![7; LARGE]).await.unwrap();
     match way {
-        Let::Flush => stream.flush().await.unwrap(),
-        Let::Shutdown => stream.shutdown().await.unwrap(),
+        BeforeDrop::Flush => stream.flush().await.unwrap(),
+        BeforeDrop::Shutdown => stream.shutdown().await.unwrap(),
     }
 }
 
-/// All of it comes, and then the end: there is no other word for it in bytes.
-async fn expect_bytes(mut stream: impl AsyncRead + Unpin, way: Let) {
+/// Expects all bytes, and then the end of the stream: a byte stream cannot
+/// distinguish an abnormal closure.
+async fn expect_bytes(mut stream: impl AsyncRead + Unpin, way: BeforeDrop) {
     let mut got = Vec::new();
     let read = within(stream.read_to_end(&mut got)).await;
     assert_eq!((read.ok(), got.len()), (Some(LARGE), LARGE), "{way:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_written_arrives_when_the_byte_stream_is_dropped() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+async fn written_bytes_arrive_after_the_byte_stream_is_dropped() {
+    let (done_tx, mut done_rx) = mpsc::unbounded_channel();
     let server = server::serve(Server::builder(), move |upgrade, _| {
-        let tell = tell.clone();
+        let done_tx = done_tx.clone();
         async move {
             let path = upgrade.path().to_owned();
             let stream = upgrade.accept_raw().await.unwrap();
             match &path[..] {
-                "/flush" => write_and_drop(stream, Let::Flush).await,
-                "/shutdown" => write_and_drop(stream, Let::Shutdown).await,
-                "/read/flush" => expect_bytes(stream, Let::Flush).await,
-                _ => expect_bytes(stream, Let::Shutdown).await,
+                "/flush" => write_and_drop(stream, BeforeDrop::Flush).await,
+                "/shutdown" => write_and_drop(stream, BeforeDrop::Shutdown).await,
+                "/read/flush" => expect_bytes(stream, BeforeDrop::Flush).await,
+                _ => expect_bytes(stream, BeforeDrop::Shutdown).await,
             }
-            tell.send(()).unwrap();
+            done_tx.send(()).unwrap();
         }
     })
     .await;
     for version in VERSIONS {
         let client = version().build().unwrap();
-        for (path, way) in [("/flush", Let::Flush), ("/shutdown", Let::Shutdown)] {
+        for (path, way) in [
+            ("/flush", BeforeDrop::Flush),
+            ("/shutdown", BeforeDrop::Shutdown),
+        ] {
             let url = server.url(path);
             let stream = within(client.request(&url).connect_raw()).await.unwrap();
             expect_bytes(stream, way).await;
-            within(told.recv()).await.unwrap();
+            within(done_rx.recv()).await.unwrap();
             let url = server.url(&format!("/read{path}"));
             let stream = within(client.request(&url).connect_raw()).await.unwrap();
             write_and_drop(stream, way).await;
-            within(told.recv()).await.unwrap();
+            within(done_rx.recv()).await.unwrap();
         }
         no_stream_is_left(&client).await;
     }
 }
 
-/// One that says nothing, or one word, is as good as any.
+/// The handler sends one short message or none.
 #[tokio::test]
 async fn a_handler_that_returns_at_once_has_opened_the_socket() {
     let server = server::serve(Server::builder(), |upgrade, _| async move {
@@ -261,16 +265,16 @@ async fn a_handler_that_returns_at_once_has_opened_the_socket() {
     }
 }
 
-/// A program that drops its socket and exits, behind `Client::shutdown`.
+/// The program drops its socket, awaits `Client::shutdown` and exits.
 #[tokio::test]
-async fn what_was_sent_arrives_where_the_program_exits() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+async fn written_bytes_arrive_if_the_program_exits_after_shutdown() {
+    let (done_tx, mut done_rx) = mpsc::unbounded_channel();
     let server = server::serve(Server::builder(), move |upgrade, _| {
-        let tell = tell.clone();
+        let done_tx = done_tx.clone();
         async move {
             let mut ws = upgrade.accept().await.unwrap();
             expect_all(&mut ws, Form::Bytes).await;
-            tell.send(()).unwrap();
+            done_tx.send(()).unwrap();
         }
     })
     .await;
@@ -279,22 +283,22 @@ async fn what_was_sent_arrives_where_the_program_exits() {
         let program = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
-                let client = version().socket(patient()).build().unwrap();
+                let client = version().socket(long_linger()).build().unwrap();
                 let ws = client.connect(&url).await.unwrap();
                 send_and_drop(ws, Form::Bytes).await;
                 client.shutdown().await;
             });
         });
-        within(told.recv()).await.unwrap();
+        within(done_rx.recv()).await.unwrap();
         until(|| program.is_finished()).await;
         program.join().unwrap();
     }
 }
 
-/// A peer that takes nothing has `linger`; then its memory and its place are
-/// free, and nobody else has noticed.
+/// A peer that does not read has the time of `linger`. Then the socket's memory
+/// and stream are released, and other sockets are not affected.
 #[tokio::test]
-async fn a_server_that_does_not_read_costs_linger_alone() {
+async fn a_socket_to_a_server_that_does_not_read_is_reset_after_linger() {
     let short = WebSocketConfig::default().linger(Duration::from_millis(50));
     let held = Arc::new(());
     let mut beside =
@@ -317,7 +321,7 @@ async fn a_server_that_does_not_read_costs_linger_alone() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_costs_linger_alone() {
+async fn a_socket_of_a_client_that_does_not_read_is_reset_after_linger() {
     let held = Arc::new(());
     let hold = held.clone();
     let short = WebSocketConfig::default().linger(Duration::from_millis(50));
@@ -341,7 +345,7 @@ async fn a_client_that_does_not_read_costs_linger_alone() {
     until(|| Arc::strong_count(&held) == idle).await;
     beside.peer.window(0, 100_000).await;
 
-    // One that goes away, or takes it late.
+    // A client that resets the stream, and one that reads too late.
     for stream in [5, 7] {
         beside.peer.open(stream, "/").await;
         assert_eq!(beside.peer.on(stream).await.unwrap().kind, DATA);
@@ -356,7 +360,7 @@ async fn a_client_that_does_not_read_costs_linger_alone() {
     beside.unharmed().await;
 }
 
-/// Bytes that are known to be held.
+/// Bytes whose memory is tracked by a reference count.
 struct Held(Vec<u8>, #[allow(dead_code)] Arc<()>);
 
 impl AsRef<[u8]> for Held {
@@ -365,7 +369,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// A socket with more to send than the peer takes.
+/// Gives a socket more to send than the peer's window allows.
 fn full(mut ws: WebSocket, held: &Arc<()>) -> WebSocket {
     let payload = Bytes::from_owner(Held(vec![0; 90_000], held.clone()));
     for _ in 0..2 {
@@ -375,9 +379,9 @@ fn full(mut ws: WebSocket, held: &Arc<()>) -> WebSocket {
     ws
 }
 
-/// A thousand at once are as quick as one.
+/// A thousand sockets dropped at once end as quickly as one, without resets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_sockets_are_dropped_at_once() {
+async fn a_thousand_sockets_may_be_dropped_at_once() {
     let server = server::serve(Server::builder(), |upgrade, ended| async move {
         let mut ws = upgrade.accept().await.unwrap();
         let first = ws.next().await;
@@ -406,7 +410,8 @@ async fn foreign(stream: RawStream, role: ForeignRole) -> Foreign {
     WebSocketStream::from_raw_socket(stream, role, None).await
 }
 
-/// Sends a message and closes; the peer closes back, and the stream ends.
+/// Sends a message and closes. The peer answers the Close frame, and the stream
+/// ends.
 async fn foreign_closes(mut ws: Foreign) {
     ws.send("last".into()).await.unwrap();
     ws.close(None).await.unwrap();
@@ -425,12 +430,12 @@ async fn foreign_is_closed(mut ws: Foreign) {
     assert!(rest.is_none(), "{rest:?} instead of the end");
 }
 
-/// Which end whatever it was made for, as other libraries close.
+/// tokio-tungstenite runs over our raw streams, and either side may close first.
 #[tokio::test]
-async fn another_library_over_our_streams_closes_in_order_from_either_side() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+async fn another_library_closes_in_order_over_raw_streams() {
+    let (done_tx, mut done_rx) = mpsc::unbounded_channel();
     let server = server::serve(Server::builder(), move |upgrade, _| {
-        let tell = tell.clone();
+        let done_tx = done_tx.clone();
         async move {
             let closes = upgrade.path() == "/closes";
             let ws = foreign(upgrade.accept_raw().await.unwrap(), ForeignRole::Server).await;
@@ -439,7 +444,7 @@ async fn another_library_over_our_streams_closes_in_order_from_either_side() {
             } else {
                 foreign_is_closed(ws).await;
             }
-            tell.send(()).unwrap();
+            done_tx.send(()).unwrap();
         }
     })
     .await;
@@ -454,7 +459,7 @@ async fn another_library_over_our_streams_closes_in_order_from_either_side() {
             } else {
                 foreign_closes(ws).await;
             }
-            within(told.recv()).await.unwrap();
+            within(done_rx.recv()).await.unwrap();
         }
         no_stream_is_left(&client).await;
     }

@@ -1,4 +1,5 @@
-//! Who waits for a socket: told when it ends, and let go when they go.
+//! Tasks that wait for a socket or a half: they are woken when it ends, and their
+//! wakers are released when they are no longer needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,8 @@ use crate::support::client::ClientFixture;
 use crate::support::frames::{BINARY, CLOSE, PING, close, from_server};
 use crate::support::within;
 
-/// Somebody who waits, and whose memory lives as long as a waker of theirs.
+/// A waker that records whether it was woken. Its reference count shows whether
+/// the socket still keeps it.
 #[derive(Default)]
 struct Task(AtomicBool);
 
@@ -31,7 +33,7 @@ impl Task {
     }
 }
 
-/// Polls for a task.
+/// Polls with a task's waker.
 fn poll<T>(task: &Arc<Task>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     poll(&mut Context::from_waker(&Waker::from(task.clone())))
 }
@@ -40,7 +42,7 @@ fn poll_next(task: &Arc<Task>, reader: &mut (impl Stream + Unpin)) -> bool {
     poll(task, |cx| reader.poll_next_unpin(cx)).is_ready()
 }
 
-/// Writes until there is no room.
+/// Writes until the writer is not ready.
 fn fill(task: &Arc<Task>, writer: &mut (impl Sink<Message> + Unpin)) {
     while let Poll::Ready(ready) = poll(task, |cx| writer.poll_ready_unpin(cx)) {
         ready.ok().expect("the socket is open");
@@ -53,10 +55,10 @@ fn is_kept(task: &Arc<Task>) -> bool {
     Arc::strong_count(task) > 1
 }
 
-/// What the peer's end of a socket's stream does.
+/// The peer's end of a socket's byte stream.
 trait Peer {
     async fn send(&mut self, bytes: &[u8]);
-    /// Waits until all that was sent has come.
+    /// Waits until everything sent so far has been received.
     async fn settle(&mut self);
 }
 
@@ -94,9 +96,9 @@ fn with_pings() -> WebSocketConfig {
     WebSocketConfig::default().ping_interval(Duration::from_secs(3600))
 }
 
-/// The peer's Close ends the socket, by the reader; the writer, who waits for
-/// room that never comes, has to be told.
-async fn a_waiting_writer_is_told(ws: WebSocket, mut peer: impl Peer) {
+/// The reader receives the peer's Close frame, which ends the socket. The writer,
+/// which waits for room that never becomes available, must be woken.
+async fn expect_writer_woken(ws: WebSocket, mut peer: impl Peer) {
     let (mut reader, mut writer) = ws.split();
     let task = Arc::<Task>::default();
     fill(&task, &mut writer);
@@ -113,21 +115,21 @@ async fn a_waiting_writer_is_told(ws: WebSocket, mut peer: impl Peer) {
 }
 
 #[tokio::test]
-async fn a_writer_that_waits_is_told_of_the_end() {
+async fn a_waiting_writer_is_woken_when_the_socket_ends() {
     let (ws, far) = over_io(WebSocketConfig::default());
-    a_waiting_writer_is_told(ws, far).await;
+    expect_writer_woken(ws, far).await;
 }
 
 #[tokio::test]
-async fn a_writer_that_waits_is_told_of_the_end_over_http2() {
+async fn a_waiting_writer_is_woken_when_the_socket_ends_over_http2() {
     let (ws, beside) = over_http2(WebSocketConfig::default()).await;
-    a_waiting_writer_is_told(ws, beside).await;
+    expect_writer_woken(ws, beside).await;
 }
 
-/// The reader answers a Ping while the writer waits for a flush, and takes
-/// nothing from it.
+/// The reader answers a Ping while the writer waits for a flush, and must not
+/// replace the writer's waker.
 #[tokio::test]
-async fn a_reader_that_answers_does_not_displace_a_writer_that_waits() {
+async fn a_reader_that_sends_a_pong_does_not_replace_the_writers_waker() {
     let (ws, mut far) = over_io(WebSocketConfig::default());
     let (mut reader, mut writer) = ws.split();
     let (reads, writes) = Default::default();
@@ -141,7 +143,7 @@ async fn a_reader_that_answers_does_not_displace_a_writer_that_waits() {
     let mut read = 0;
     while read < 4 + 4 + 2000 + 2 + 4 + 1 {
         read += within(far.read(&mut [0; 4096])).await.unwrap();
-        // Whoever is woken polls.
+        // A task polls when it is woken.
         if reads.was_woken() {
             assert!(!poll_next(&reads, &mut reader));
         }
@@ -150,8 +152,8 @@ async fn a_reader_that_answers_does_not_displace_a_writer_that_waits() {
     assert!(poll(&writes, |cx| writer.poll_flush_unpin(cx)).is_ready());
 }
 
-/// Both wait; each is let go with its half, whichever goes first.
-fn wait(
+/// Splits a socket and lets both halves wait.
+fn split_waiting(
     ws: WebSocket,
     reads: &Arc<Task>,
     writes: &Arc<Task>,
@@ -163,14 +165,15 @@ fn wait(
     (reader, writer)
 }
 
-fn halves_let_go(one: WebSocket, other: WebSocket) {
+/// Each waker is released with its half, in either order.
+fn expect_halves_release_wakers(one: WebSocket, other: WebSocket) {
     let (reads, writes) = Default::default();
-    let (reader, writer) = wait(one, &reads, &writes);
+    let (reader, writer) = split_waiting(one, &reads, &writes);
     drop(reader);
     assert!(!is_kept(&reads) && is_kept(&writes));
     drop(writer);
     assert!(!is_kept(&writes));
-    let (reader, writer) = wait(other, &reads, &writes);
+    let (reader, writer) = split_waiting(other, &reads, &writes);
     drop(writer);
     assert!(is_kept(&reads) && !is_kept(&writes));
     drop(reader);
@@ -178,21 +181,21 @@ fn halves_let_go(one: WebSocket, other: WebSocket) {
 }
 
 #[tokio::test]
-async fn a_half_that_is_dropped_keeps_nobody() {
+async fn a_dropped_half_keeps_no_waker() {
     let (one, _far) = over_io(with_pings());
     let (other, _far) = over_io(with_pings());
-    halves_let_go(one, other);
+    expect_halves_release_wakers(one, other);
 }
 
 #[tokio::test]
-async fn a_half_that_is_dropped_keeps_nobody_over_http2() {
+async fn a_dropped_half_keeps_no_waker_over_http2() {
     let (one, _one) = over_http2(with_pings()).await;
     let (other, _other) = over_http2(with_pings()).await;
-    halves_let_go(one, other);
+    expect_halves_release_wakers(one, other);
 }
 
-/// Neither while the peer has still time to end its side.
-fn dropped_whole(mut ws: WebSocket) {
+/// The waker is released even though the peer still has time to end its side.
+fn expect_socket_releases_wakers(mut ws: WebSocket) {
     let task = Arc::<Task>::default();
     fill(&task, &mut ws);
     assert!(!poll_next(&task, &mut ws));
@@ -204,18 +207,18 @@ fn dropped_whole(mut ws: WebSocket) {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_dropped_keeps_nobody() {
-    dropped_whole(over_io(with_pings()).0);
+async fn a_dropped_socket_keeps_no_waker() {
+    expect_socket_releases_wakers(over_io(with_pings()).0);
 }
 
 #[tokio::test]
-async fn a_socket_that_is_dropped_keeps_nobody_over_http2() {
+async fn a_dropped_socket_keeps_no_waker_over_http2() {
     let (ws, _beside) = over_http2(with_pings()).await;
-    dropped_whole(ws);
+    expect_socket_releases_wakers(ws);
 }
 
-/// Who has what they came for.
-async fn served(mut ws: WebSocket, mut peer: impl Peer) {
+/// A poll that returns ready keeps no waker.
+async fn expect_ready_polls_release_wakers(mut ws: WebSocket, mut peer: impl Peer) {
     let (reads, writes) = Default::default();
     assert!(!poll_next(&reads, &mut ws));
     peer.send(&from_server(BINARY, b"one")).await;
@@ -229,13 +232,13 @@ async fn served(mut ws: WebSocket, mut peer: impl Peer) {
 }
 
 #[tokio::test]
-async fn who_was_served_is_not_kept() {
+async fn a_completed_poll_keeps_no_waker() {
     let (ws, far) = over_io(WebSocketConfig::default());
-    served(ws, far).await;
+    expect_ready_polls_release_wakers(ws, far).await;
 }
 
 #[tokio::test]
-async fn who_was_served_is_not_kept_over_http2() {
+async fn a_completed_poll_keeps_no_waker_over_http2() {
     let (ws, beside) = over_http2(WebSocketConfig::default()).await;
-    served(ws, beside).await;
+    expect_ready_polls_release_wakers(ws, beside).await;
 }

@@ -1,5 +1,5 @@
-//! How long a connection lives: peers that are gone without a word are found,
-//! connections without use end, and nothing that is alive is cut.
+//! Keep-alive and idle timeouts: peers that vanished are detected, unused
+//! connections are closed, and live sockets are left open.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::raw::{ACK, GOAWAY, PING as H2_PING, Raw, Seen};
 use crate::support::{server, until, within};
 
 const SHORT: Duration = Duration::from_millis(10);
-/// Never over in a test.
+/// Longer than any test.
 const LONG: Duration = Duration::from_secs(600);
 
 fn keep_alive(interval: Duration, timeout: Duration) -> Http2Config {
@@ -32,7 +32,7 @@ fn client(interval: Duration, timeout: Duration) -> Client {
         .unwrap()
 }
 
-/// The next PING that is no answer; whatever comes before is skipped.
+/// Returns the payload of the next PING without ACK, and skips other frames.
 async fn ping(peer: &mut Raw) -> Vec<u8> {
     loop {
         let frame = within(peer.read()).await.expect("a PING");
@@ -46,10 +46,10 @@ fn is_keep_alive(error: &Error) -> bool {
     matches!(error, Error::Timeout(Timeout::KeepAlive)) && error.is_abnormal_closure()
 }
 
-/// A peer that is there for TCP only: its sockets say why they end, and the
-/// next one has another connection.
+/// If the server is alive only as far as TCP knows, its sockets end with the
+/// reason, and the next socket uses a new connection.
 #[tokio::test]
-async fn a_server_that_answers_no_ping_is_given_up() {
+async fn a_connection_to_a_server_that_answers_no_ping_is_closed() {
     let mut beside = ClientFixture::with(client(SHORT, SHORT)).await;
     let (client, url) = (&beside.client, &beside.url);
     // A request that waits for its answer fails for the same reason.
@@ -60,7 +60,7 @@ async fn a_server_that_answers_no_ping_is_given_up() {
     assert_eq!(beside.sibling.close_code(), Some(CloseCode::ABNORMAL));
     let sent = within(beside.sibling.send(Message::text("to nobody"))).await;
     assert!(sent.is_err());
-    // It was asked before it was given up.
+    // The server was sent a PING before the connection was closed.
     ping(&mut beside.peer).await;
     let (next, _second) = tokio::join!(client.connect(url), async {
         let mut second = accept(&beside.listener, &[]).await;
@@ -70,9 +70,9 @@ async fn a_server_that_answers_no_ping_is_given_up() {
     assert_ne!(next.unwrap().transport(), beside.sibling.transport());
 }
 
-/// RFC 9113 §6.7: as long as the answers come, nothing ends.
+/// RFC 9113 §6.7: the connection stays open as long as PINGs are answered.
 #[tokio::test]
-async fn a_server_that_answers_is_asked_again_and_again() {
+async fn a_server_that_answers_is_pinged_repeatedly() {
     let mut beside = ClientFixture::with(client(SHORT, LONG)).await;
     for _ in 0..5 {
         let payload = ping(&mut beside.peer).await;
@@ -81,28 +81,28 @@ async fn a_server_that_answers_is_asked_again_and_again() {
     beside.unharmed().await;
 }
 
-/// A connection that carries nothing asks nothing: some servers count PINGs
-/// without streams as abuse.
+/// A connection without open streams sends no PINGs: some servers count those as
+/// abuse.
 #[tokio::test]
-async fn without_sockets_nothing_is_asked() {
+async fn a_connection_without_sockets_sends_no_pings() {
     let mut beside = ClientFixture::with(client(SHORT, LONG)).await;
     let (closed, ()) = tokio::join!(beside.sibling.close(None), beside.peer.answer_close(1));
     closed.unwrap();
-    // One may have been on its way.
+    // A PING may already have been sent.
     beside.peer.barrier().await;
     let quiet = async {
         loop {
             let frame = beside.peer.read().await.expect("open");
-            assert_ne!(frame.kind, H2_PING, "asked for nothing");
+            assert_ne!(frame.kind, H2_PING, "a PING without open streams");
         }
     };
-    let looked = tokio::time::timeout(20 * SHORT, quiet).await;
-    assert!(looked.is_err(), "the connection is kept");
+    let ended = tokio::time::timeout(20 * SHORT, quiet).await;
+    assert!(ended.is_err(), "the connection was closed");
 }
 
-/// A client that is gone without a word does not keep its sockets for ever.
+/// The sockets of a client that vanished do not stay open for ever.
 #[tokio::test]
-async fn a_client_that_answers_no_ping_is_given_up() {
+async fn a_connection_of_a_client_that_answers_no_ping_is_closed() {
     let mut server = server::echo(Server::builder().http2(keep_alive(SHORT, SHORT))).await;
     let mut peer = Raw::connect(server.addr).await;
     peer.open(1, "/gone").await;
@@ -111,9 +111,9 @@ async fn a_client_that_answers_no_ping_is_given_up() {
     assert_eq!(ended.code, Some(CloseCode::ABNORMAL));
 }
 
-/// RFC 9113 §6.7, seen from the client.
+/// RFC 9113 §6.7, with the PINGs sent by the server.
 #[tokio::test]
-async fn a_client_that_answers_is_asked_again_and_again() {
+async fn a_client_that_answers_is_pinged_repeatedly() {
     let builder = Server::builder().http2(keep_alive(SHORT, LONG));
     let mut beside = server::ServerFixture::with(builder).await;
     for _ in 0..5 {
@@ -123,10 +123,9 @@ async fn a_client_that_answers_is_asked_again_and_again() {
     beside.unharmed().await;
 }
 
-/// An unused connection goes away by itself, in good order, and the next
-/// socket has a new one.
+/// An unused connection is closed with GOAWAY, and the next socket uses a new one.
 #[tokio::test]
-async fn an_idle_client_connection_ends() {
+async fn an_idle_client_connection_is_closed() {
     let client = http2().idle_timeout(SHORT).build().unwrap();
     let mut beside = ClientFixture::with(client).await;
     let (closed, ()) = tokio::join!(beside.sibling.close(None), beside.peer.answer_close(1));
@@ -135,10 +134,7 @@ async fn an_idle_client_connection_ends() {
         panic!("no GOAWAY");
     };
     assert_eq!((goaway.kind, goaway.stream), (GOAWAY, 0));
-    assert_eq!(
-        goaway.payload, [0; 8],
-        "no stream of the server's, no error"
-    );
+    assert_eq!(goaway.payload, [0; 8], "last stream 0 and NO_ERROR");
     assert!(within(beside.peer.next()).await.is_none());
     let (next, mut second) = tokio::join!(beside.client.connect(&beside.url), async {
         let mut second = accept(&beside.listener, &[]).await;
@@ -149,17 +145,17 @@ async fn an_idle_client_connection_ends() {
     tokio::join!(second.answer(1), echo(&mut next, "on the new one"));
 }
 
-/// Sockets that come and go around the idle time: none fails.
+/// Sockets are opened around the time at which the connection goes idle.
 #[tokio::test]
-async fn connecting_never_meets_a_connection_that_goes_idle() {
+async fn connecting_never_fails_when_a_connection_goes_idle() {
     let server = EchoServer::start(|_| {}).await;
     let client = http2()
         .idle_timeout(Duration::from_millis(4))
         .build()
         .unwrap();
     within(async {
-        // Busy machines look at the time late: waits grow until enough of the
-        // connections did go idle.
+        // Timers may be late on a busy machine, so the waits grow until enough
+        // connections went idle.
         for unit in (500..).step_by(500).map(Duration::from_micros) {
             for wait in 0..40 {
                 let mut ws = client.connect(&server.url("/")).await.unwrap();
@@ -176,10 +172,10 @@ async fn connecting_never_meets_a_connection_that_goes_idle() {
     until(|| client.connections().is_empty()).await;
 }
 
-/// Idle time is for connections, not for sockets: one that says nothing is
-/// alive (at both ends here).
+/// The idle timeout, set on both ends here, applies to connections without
+/// sockets and not to silent sockets.
 #[tokio::test]
-async fn a_silent_socket_is_never_cut() {
+async fn a_silent_socket_outlives_the_idle_timeout() {
     let server = server::echo(Server::builder().idle_timeout(SHORT)).await;
     let client = http2().idle_timeout(SHORT).build().unwrap();
     let mut ws = client.connect(&server.url("/")).await.unwrap();
@@ -188,9 +184,9 @@ async fn a_silent_socket_is_never_cut() {
     within(ws.close(None)).await.unwrap();
 }
 
-/// Off is off: nothing is asked and nothing ends, without any use.
+/// With both disabled, an unused connection is sent no PINGs and is not closed.
 #[tokio::test]
-async fn off_is_off() {
+async fn disabled_timeouts_never_close_a_connection() {
     let off = Http2Config::default().keep_alive_interval(None);
     let builder = Server::builder().http2(off).idle_timeout(None);
     let server = server::echo(builder).await;
@@ -201,10 +197,10 @@ async fn off_is_off() {
     peer.close(1).await;
 }
 
-/// RFC 9113 §6.8: an unused server connection is ended by GOAWAY, and not
-/// before its socket is closed.
+/// RFC 9113 §6.8: a server closes an unused connection with GOAWAY, and only after
+/// its last socket was closed.
 #[tokio::test]
-async fn an_idle_server_connection_ends() {
+async fn an_idle_server_connection_is_closed() {
     let server = server::echo(Server::builder().idle_timeout(SHORT)).await;
     let mut peer = Raw::connect(server.addr).await;
     peer.open(1, "/").await;
@@ -219,19 +215,19 @@ async fn an_idle_server_connection_ends() {
     }
 }
 
-/// One that never asked for anything, and does not answer the farewell.
+/// The client never sent a request, and does not react to GOAWAY.
 #[tokio::test]
-async fn a_connection_without_any_use_ends() {
+async fn a_connection_without_any_request_is_closed() {
     let builder: ServerBuilder = Server::builder().idle_timeout(SHORT);
     let server = server::echo(builder).await;
     let mut peer = Raw::connect(server.addr).await;
     while within(peer.read()).await.is_some() {}
 }
 
-/// RFC 6455 §5.5.2: our Pings are answered, which the application need not
-/// see; its own are its business.
+/// RFC 6455 §5.5.2: Pongs that answer automatic Pings are not shown to the
+/// application, but unsolicited ones are.
 #[tokio::test]
-async fn pings_are_sent_and_their_answers_not_shown() {
+async fn answers_to_automatic_pings_are_not_shown() {
     let config = WebSocketConfig::default()
         .ping_interval(SHORT)
         .ping_timeout(LONG)
@@ -254,9 +250,9 @@ async fn pings_are_sent_and_their_answers_not_shown() {
     assert_eq!(shown, Message::Pong("unasked".into()));
 }
 
-/// A Ping without an answer: 1006, over HTTP/2 and on a stream of its own.
+/// The socket ends with 1006, both over HTTP/2 and over a byte stream.
 #[tokio::test]
-async fn an_unanswered_ping_is_the_end() {
+async fn an_unanswered_ping_ends_the_socket() {
     let config = WebSocketConfig::default()
         .ping_interval(SHORT)
         .ping_timeout(SHORT);
@@ -273,10 +269,10 @@ async fn an_unanswered_ping_is_the_end() {
     assert!(is_keep_alive(&error.unwrap_err()));
 }
 
-/// Whatever comes is a sign of life, and a socket that was not read for long
-/// is not dead by that.
+/// Any received data counts as liveness, and a socket does not time out only
+/// because the application has not read it for long.
 #[tokio::test]
-async fn messages_are_signs_of_life() {
+async fn received_messages_keep_a_socket_alive() {
     let config = WebSocketConfig::default()
         .ping_interval(SHORT)
         .ping_timeout(LONG);

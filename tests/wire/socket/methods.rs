@@ -1,4 +1,4 @@
-//! The methods of a WebSocket and its halves, over both versions of HTTP.
+//! The methods of a WebSocket and of its halves, over HTTP/1.1 and HTTP/2.
 
 use futures_util::StreamExt;
 use futures_util::future::FutureExt;
@@ -13,7 +13,7 @@ use crate::support::within;
 
 const VERSIONS: [fn() -> ClientBuilder; 2] = [http1, http2];
 
-/// A server that echoes, and that closes with 4000 when it receives "close".
+/// Starts a server that echoes messages, and closes with 4000 on receiving "close".
 async fn server() -> Running {
     let config = WebSocketConfig::default().control_messages(true);
     server::serve(Server::builder().socket(config), |request, _| async move {
@@ -42,7 +42,7 @@ async fn open(
     within(client.connect(&server.url("/"))).await.unwrap()
 }
 
-/// Everything that converts into a message, by each method that sends.
+/// Every type that converts into a message, with every method that sends.
 #[tokio::test]
 async fn messages_are_sent_and_received_without_a_futures_crate() {
     let server = server().await;
@@ -77,7 +77,7 @@ async fn messages_are_sent_and_received_without_a_futures_crate() {
     }
 }
 
-/// A future of `recv` that is dropped has lost no message.
+/// Dropping a future of `recv` loses no message.
 #[tokio::test]
 async fn receiving_is_cancel_safe() {
     let server = server().await;
@@ -97,7 +97,7 @@ async fn receiving_is_cancel_safe() {
     }
 }
 
-/// RFC 6455 §5.5: control frames are not an application's messages, unless it asks for them.
+/// RFC 6455 §5.5: an application receives control frames only if it asks for them.
 #[tokio::test]
 async fn pings_and_pongs_are_received_only_on_request() {
     let server = server().await;
@@ -122,9 +122,10 @@ fn is_closed<T>(result: &Result<T, Error>) -> bool {
     matches!(result, Err(Error::Closed))
 }
 
-/// While our Close frame waits for the peer's, and after the end: the same error, by every method.
+/// Every method returns the same error, both while waiting for the peer's Close frame and after the
+/// socket has ended.
 #[tokio::test]
-async fn sending_after_the_close_frame_is_one_error() {
+async fn sending_after_the_close_frame_fails_with_closed() {
     let server = server().await;
     for version in VERSIONS {
         let ws = open(&server, version, WebSocketConfig::default()).await;
@@ -158,7 +159,7 @@ async fn sending_after_the_close_frame_is_one_error() {
     }
 }
 
-/// What is wrong with a message is an error of its own, and harms nothing.
+/// An invalid message is rejected with its own error, and the socket stays usable.
 #[tokio::test]
 async fn a_message_that_cannot_be_sent_leaves_the_socket_open() {
     let server = server().await;

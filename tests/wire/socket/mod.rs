@@ -1,4 +1,4 @@
-//! One WebSocket, whatever carries it: messages, halves, endings.
+//! Tests of a single WebSocket over HTTP/1.1 and HTTP/2: messages, halves, closing.
 
 mod broadcast;
 mod cancellation;
