@@ -241,9 +241,9 @@ async fn written_bytes_arrive_after_the_byte_stream_is_dropped() {
 #[tokio::test]
 async fn a_handler_that_returns_at_once_has_opened_the_socket() {
     let server = server::serve(Server::builder(), |upgrade, _| async move {
-        let says = upgrade.path() == "/hi";
+        let greets = upgrade.path() == "/hi";
         let mut ws = upgrade.accept().await.unwrap();
-        if says {
+        if greets {
             ws.send("hi").await.unwrap();
         }
     })

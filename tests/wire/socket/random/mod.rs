@@ -1,13 +1,13 @@
-//! Sockets that do what a random number says, many on one connection: whatever
-//! they do, each gets every message of the other end in order and learns how
-//! it ended, nobody waits for ever, and nothing is left.
+//! Randomized tests with many sockets on one connection. Whatever the sockets do,
+//! each end receives every message of the other in order and learns how the socket
+//! ended. Nothing waits for ever, and no task or stream is left.
 //!
-//! A failure names its seed. `H2WS_SEEDS=100..200` runs those instead of a few,
-//! each test by itself for as long as it takes.
+//! A failure reports its seed. `H2WS_SEEDS=100..200` runs those seeds instead of
+//! the few default ones. That may take long: run one test at a time.
 
+mod relay;
 mod talk;
 mod windows;
-mod wringer;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,13 +20,14 @@ use tokio::runtime;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 
-use self::talk::{Plan, Said, talk};
-use self::wringer::wring;
+use self::relay::relay;
+use self::talk::{Outcome, Plan, talk};
 use crate::support::client::{http2, no_stream_is_left};
 use crate::support::server::{self, Running};
 use crate::support::{tasks, tls, until, within};
 
-/// Small numbers for tests, the same on each machine (SplitMix64).
+/// A pseudorandom number generator with the same output on every machine
+/// (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -43,7 +44,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
@@ -52,25 +53,25 @@ impl Random {
         these[self.below(these.len())]
     }
 
-    /// True once in so many times.
+    /// Returns true once in `times` calls, on average.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 }
 
-/// Leaves nothing to be ended by time.
-fn patient() -> WebSocketConfig {
+/// A long `linger`, so that no socket is reset by a timeout.
+fn long_linger() -> WebSocketConfig {
     WebSocketConfig::default().linger(Duration::from_secs(600))
 }
 
 /// Runs each seed on a runtime of its own, with one thread or several.
-fn each<F: Future<Output = ()>>(seeds: Range<u64>, run: impl Fn(u64) -> F) {
-    let asked = std::env::var("H2WS_SEEDS").ok();
-    let asked = asked.as_deref().map(|seeds| {
+fn for_each_seed<F: Future<Output = ()>>(seeds: Range<u64>, run: impl Fn(u64) -> F) {
+    let requested = std::env::var("H2WS_SEEDS").ok();
+    let requested = requested.as_deref().map(|seeds| {
         let (from, to) = seeds.split_once("..").expect("from..to");
         from.parse().unwrap()..to.parse().unwrap()
     });
-    for seed in asked.unwrap_or(seeds) {
+    for seed in requested.unwrap_or(seeds) {
         let mut runtime = match seed % 3 {
             0 => runtime::Builder::new_current_thread(),
             threads => {
@@ -86,53 +87,53 @@ fn each<F: Future<Output = ()>>(seeds: Range<u64>, run: impl Fn(u64) -> F) {
 }
 
 #[test]
-fn sockets_that_do_whatever_they_like() {
-    each(0..4, |seed| async move {
+fn random_sockets_end_as_planned() {
+    for_each_seed(0..4, |seed| async move {
         let before = tasks();
         let mut random = Random::new(seed);
         let mut talks = Talks::begin(&mut random, None).await;
-        talks.all().await;
+        talks.finish().await;
         drop(talks);
         until(|| tasks() <= before).await;
     });
 }
 
-/// The connection ends within any frame. What was heard until then is right,
-/// and everybody learns of it.
+/// The connection is cut within any frame. The messages received until then are
+/// correct, and both ends of every socket end.
 #[test]
-fn connections_that_are_cut_anywhere() {
-    each(0..12, |seed| async move {
+fn sockets_of_a_connection_cut_anywhere_all_end() {
+    for_each_seed(0..12, |seed| async move {
         let before = tasks();
         let mut random = Random::new(seed);
         let most = random.one_of(&[100, 1_000, 20_000, 300_000]);
         let cut = random.below(most) + 1;
         let talks = Talks::begin(&mut random, Some(cut)).await;
-        within(join_all(talks.ours)).await;
+        within(join_all(talks.client_ends)).await;
         drop((talks.client, talks.server));
         until(|| tasks() <= before).await;
     });
 }
 
 #[test]
-fn windows_of_a_client_that_gives_and_takes() {
-    each(0..2, |seed| windows::of_a_client(seed, 4));
+fn windows_that_a_client_changes_are_respected() {
+    for_each_seed(0..2, |seed| windows::of_a_client(seed, 4));
 }
 
 #[test]
-fn windows_of_a_server_that_gives_and_takes() {
-    each(0..2, |seed| windows::of_a_server(seed, 4));
+fn windows_that_a_server_changes_are_respected() {
+    for_each_seed(0..2, |seed| windows::of_a_server(seed, 4));
 }
 
 const SOCKETS: u64 = 10;
 
-type Ours = JoinHandle<(u64, Said)>;
+type ClientEnd = JoinHandle<(u64, Outcome)>;
 
-/// Sockets between a client and a server of ours.
+/// Sockets between an h2ws client and an h2ws server.
 struct Talks {
     client: Client,
     server: Running,
-    ours: Vec<Ours>,
-    theirs: UnboundedReceiver<(u64, Said)>,
+    client_ends: Vec<ClientEnd>,
+    server_ends: UnboundedReceiver<(u64, Outcome)>,
 }
 
 impl Talks {
@@ -142,13 +143,13 @@ impl Talks {
         let scheme = if tls.is_some() { "wss" } else { "ws" };
         let (server_tls, client_tls) = tls.unzip();
         let fragments = random.one_of(&[100, 16_384, 1 << 20]);
-        let config = patient();
+        let config = long_linger();
         let limits = config.limits.fragment_size(fragments);
         let config = config.limits(limits);
-        let (server, theirs) = serve(random, narrow, &config, server_tls).await;
+        let (server, server_ends) = serve(random, narrow, &config, server_tls).await;
         let addr = match cut {
             None if random.once_in(2) => server.addr,
-            _ => wring(server.addr, Random::new(random.next()), cut).await,
+            _ => relay(server.addr, Random::new(random.next()), cut).await,
         };
         let client = http2()
             .tls(client_tls.unwrap_or_else(tls::none))
@@ -156,32 +157,32 @@ impl Talks {
             .socket(config)
             .build()
             .unwrap();
-        let ours = (0..SOCKETS).map(|_| {
+        let client_ends = (0..SOCKETS).map(|_| {
             let seed = Plan::seed(random, narrow);
             let url = format!("{scheme}://localhost:{}/{seed}", addr.port());
             open(client.clone(), url, seed)
         });
         Self {
-            ours: ours.collect(),
+            client_ends: client_ends.collect(),
             client,
             server,
-            theirs,
+            server_ends,
         }
     }
 
-    /// Waits until all are over, as they were meant to be.
-    async fn all(&mut self) {
-        for ours in within(join_all(&mut self.ours)).await {
-            let (seed, ours) = ours.unwrap();
-            ours.is_as_planned(&Plan::new(seed));
+    /// Waits until all sockets have ended, and checks that they did so as planned.
+    async fn finish(&mut self) {
+        for ended in within(join_all(&mut self.client_ends)).await {
+            let (seed, outcome) = ended.unwrap();
+            outcome.assert_as_planned(&Plan::new(seed));
         }
         for _ in 0..SOCKETS {
-            let (seed, theirs) = within(self.theirs.recv()).await.unwrap();
-            theirs.is_as_planned(&Plan::new(seed).of_server());
+            let (seed, outcome) = within(self.server_ends.recv()).await.unwrap();
+            outcome.assert_as_planned(&Plan::new(seed).of_server());
         }
         no_stream_is_left(&self.client).await;
         let connections = self.client.connections();
-        assert_eq!(connections.len(), 1, "one connection, and it lives");
+        assert_eq!(connections.len(), 1, "there is one open connection");
     }
 }
 
@@ -190,8 +191,8 @@ async fn serve(
     narrow: bool,
     config: &WebSocketConfig,
     tls: Option<ServerConfig>,
-) -> (Running, UnboundedReceiver<(u64, Said)>) {
-    let (said, heard) = mpsc::unbounded_channel();
+) -> (Running, UnboundedReceiver<(u64, Outcome)>) {
+    let (outcomes_tx, outcomes_rx) = mpsc::unbounded_channel();
     let mut builder = Server::builder()
         .http2(http2_config(random, narrow))
         .socket(config.clone());
@@ -199,35 +200,35 @@ async fn serve(
         builder = builder.tls(tls);
     }
     let server = server::serve(builder, move |upgrade, _| {
-        let said = said.clone();
+        let outcomes_tx = outcomes_tx.clone();
         async move {
             let seed: u64 = upgrade.path()[1..].parse().unwrap();
             if let Ok(socket) = upgrade.accept().await {
-                let theirs = talk(socket, Plan::new(seed).of_server()).await;
-                let _ = said.send((seed, theirs));
+                let outcome = talk(socket, Plan::new(seed).of_server()).await;
+                let _ = outcomes_tx.send((seed, outcome));
             }
         }
     })
     .await;
-    (server, heard)
+    (server, outcomes_rx)
 }
 
-fn open(client: Client, url: String, seed: u64) -> Ours {
+fn open(client: Client, url: String, seed: u64) -> ClientEnd {
     let mut random = Random::new(seed ^ 1);
     tokio::spawn(async move {
         for _ in 0..random.below(200) {
             tokio::task::yield_now().await;
         }
-        let said = match client.connect(&url).await {
+        let outcome = match client.connect(&url).await {
             Ok(socket) => talk(socket, Plan::new(seed)).await,
-            // Dropped by the server before its answer had left.
-            Err(error) => Said::nothing(error),
+            // The server dropped the socket before its answer was sent.
+            Err(error) => Outcome::not_opened(error),
         };
-        (seed, said)
+        (seed, outcome)
     })
 }
 
-/// Windows and buffers, from a byte up.
+/// Chooses windows and buffers, some of them of a single byte.
 fn http2_config(random: &mut Random, narrow: bool) -> Http2Config {
     let windows = match narrow {
         true => &[1, 7, 100],

@@ -1,4 +1,5 @@
-//! One socket's plan, which both of its ends know, and its two ends.
+//! The plan of one socket, which both of its ends derive from the seed, and the code
+//! that carries it out at one end.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,28 +10,29 @@ use h2ws::{Error, Message, WebSocket};
 
 use super::Random;
 
-/// What one end does.
+/// What one end of a socket does.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     seed: u64,
     server: bool,
-    /// Lengths of the messages that go up to the server and down from it.
+    /// Lengths of the messages sent to the server.
     up: Vec<usize>,
+    /// Lengths of the messages sent by the server.
     down: Vec<usize>,
     end: End,
-    /// In which way either end goes about it.
+    /// How the client and the server use their sockets, in this order.
     ways: [Way; 2],
 }
 
-/// Who ends it, and how.
+/// Which end ends the socket, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// Closes when it has said and heard all.
+    /// One end closes after it has sent and received everything.
     Closes {
         server: bool,
     },
     BothClose,
-    /// Is dropped after so many messages.
+    /// One end drops the socket after it has received `after` messages.
     Drops {
         server: bool,
         after: usize,
@@ -39,28 +41,28 @@ enum End {
 
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// Both halves in tasks of their own.
+    /// Each half runs in a task of its own.
     Split,
     /// One task that polls both directions.
     Polls,
-    /// Futures that are dropped before they are ready, now and then.
+    /// Futures are sometimes dropped before they are ready.
     Cancels,
 }
 
-/// How it went.
+/// What one end sent and received, and how its socket ended.
 #[derive(Debug)]
-pub(super) struct Said {
-    heard: usize,
+pub(super) struct Outcome {
+    received: usize,
     sent: usize,
-    /// How the stream of messages ended; `None` where it was not read to the end.
+    /// How the stream of messages ended, or `None` if it was not read to the end.
     end: Option<Result<(), Error>>,
 }
 
-/// In a seed whose plan is for windows of a few bytes.
+/// Set in a seed whose plan is for windows of a few bytes.
 const NARROW: u64 = 1 << 60;
 
 impl Plan {
-    /// Of a new plan.
+    /// Returns the seed of a new plan.
     pub(super) fn seed(random: &mut Random, narrow: bool) -> u64 {
         let narrow = if narrow { NARROW } else { 0 };
         (random.next() % NARROW) | narrow
@@ -98,15 +100,15 @@ impl Plan {
         self
     }
 
-    fn to_say(&self) -> &[usize] {
+    fn to_send(&self) -> &[usize] {
         if self.server { &self.down } else { &self.up }
     }
 
-    fn to_hear(&self) -> &[usize] {
+    fn to_receive(&self) -> &[usize] {
         if self.server { &self.up } else { &self.down }
     }
 
-    /// The message of this number.
+    /// Returns the `n`th message that the server, or the client, sends.
     fn message(&self, server: bool, n: usize) -> Message {
         let lengths = if server { &self.down } else { &self.up };
         let first = self.seed as usize + n * 7 + usize::from(server);
@@ -122,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// Drops the socket after so many messages.
+    /// Returns after how many received messages this end drops the socket, if it does.
     fn drops(&self) -> Option<usize> {
         match self.end {
             End::Drops { server, after } if server == self.server => Some(after),
@@ -154,21 +156,22 @@ fn lengths(random: &mut Random, narrow: bool) -> Vec<usize> {
         .collect()
 }
 
-impl Said {
-    /// There was no socket.
-    pub(super) fn nothing(error: Error) -> Self {
+impl Outcome {
+    /// The outcome of a socket that was not opened.
+    pub(super) fn not_opened(error: Error) -> Self {
         Self {
-            heard: 0,
+            received: 0,
             sent: 0,
             end: Some(Err(error)),
         }
     }
 
-    pub(super) fn is_as_planned(&self, plan: &Plan) {
-        let (all, said) = (plan.to_hear().len(), plan.to_say().len());
-        let whole = self.heard == all && self.sent == said;
+    pub(super) fn assert_as_planned(&self, plan: &Plan) {
+        let (to_receive, to_send) = (plan.to_receive().len(), plan.to_send().len());
+        let whole = self.received == to_receive && self.sent == to_send;
         match (&self.end, plan.end) {
-            // Who drops it does not read to the end, unless there was nothing else.
+            // The end that drops the socket does not read on, so it may not see
+            // how it ended.
             (None, End::Drops { server, .. }) if server == plan.server => {}
             (Some(Err(error)), End::Drops { .. }) if error.is_abnormal_closure() => {}
             (Some(Ok(())), End::Closes { .. } | End::BothClose) => {
@@ -179,56 +182,56 @@ impl Said {
     }
 }
 
-/// Checks what comes.
-struct Ear<'a> {
+/// Checks the received messages against the plan.
+struct Receiver<'a> {
     plan: &'a Plan,
-    heard: usize,
+    received: usize,
 }
 
-impl Ear<'_> {
-    fn hear(&mut self, message: &Message) {
-        let expected = self.plan.message(!self.plan.server, self.heard);
+impl Receiver<'_> {
+    fn check(&mut self, message: &Message) {
+        let expected = self.plan.message(!self.plan.server, self.received);
         assert!(
             *message == expected,
             "message {} of {:?}",
-            self.heard,
+            self.received,
             self.plan
         );
-        self.heard += 1;
+        self.received += 1;
     }
 
     fn is_done(&self) -> bool {
-        self.heard >= self.plan.drops().unwrap_or(self.plan.to_hear().len())
+        self.received >= self.plan.drops().unwrap_or(self.plan.to_receive().len())
     }
 }
 
-/// Acts by the plan.
-pub(super) async fn talk(socket: WebSocket, plan: Plan) -> Said {
+/// Carries out the plan at one end.
+pub(super) async fn talk(socket: WebSocket, plan: Plan) -> Outcome {
     match plan.ways[usize::from(plan.server)] {
-        Way::Split => in_halves(socket, &plan).await,
-        Way::Polls => polled(socket, &plan).await,
-        Way::Cancels => cancelling(socket, &plan).await,
+        Way::Split => use_halves(socket, &plan).await,
+        Way::Polls => poll_both(socket, &plan).await,
+        Way::Cancels => cancel_futures(socket, &plan).await,
     }
 }
 
-async fn rest<S>(socket: &mut S, ear: &mut Ear<'_>) -> Result<(), Error>
+async fn read_rest<S>(socket: &mut S, receiver: &mut Receiver<'_>) -> Result<(), Error>
 where
     S: Stream<Item = Result<Message, Error>> + Unpin,
 {
     while let Some(message) = socket.next().await {
-        ear.hear(&message?);
+        receiver.check(&message?);
     }
     Ok(())
 }
 
-async fn in_halves(socket: WebSocket, plan: &Plan) -> Said {
+async fn use_halves(socket: WebSocket, plan: &Plan) -> Outcome {
     let (mut reader, mut writer) = socket.split();
     let writing = tokio::spawn({
         let plan = plan.clone();
         async move {
             let mut random = Random::new(plan.seed + 2);
             let mut sent = 0;
-            for n in 0..plan.to_say().len() {
+            for n in 0..plan.to_send().len() {
                 let message = plan.message(plan.server, n);
                 let done = match random.once_in(3) {
                     true => writer.feed(message).await,
@@ -246,11 +249,11 @@ async fn in_halves(socket: WebSocket, plan: &Plan) -> Said {
             (writer, sent)
         }
     });
-    let mut ear = Ear { plan, heard: 0 };
+    let mut receiver = Receiver { plan, received: 0 };
     let mut end = None;
-    while end.is_none() && !ear.is_done() {
+    while end.is_none() && !receiver.is_done() {
         match reader.next().await {
-            Some(Ok(message)) => ear.hear(&message),
+            Some(Ok(message)) => receiver.check(&message),
             Some(Err(error)) => end = Some(Err(error)),
             None => end = Some(Ok(())),
         }
@@ -258,34 +261,34 @@ async fn in_halves(socket: WebSocket, plan: &Plan) -> Said {
     if plan.drops().is_some() {
         writing.abort();
         let _ = writing.await;
-        return Said {
-            heard: ear.heard,
+        return Outcome {
+            received: receiver.received,
             sent: 0,
             end,
         };
     }
     let reading = async {
         if end.is_none() && !plan.closes() {
-            end = Some(rest(&mut reader, &mut ear).await);
+            end = Some(read_rest(&mut reader, &mut receiver).await);
         }
-        (reader, end, ear)
+        (reader, end, receiver)
     };
-    let (written, (reader, mut end, mut ear)) = tokio::join!(writing, reading);
+    let (written, (reader, mut end, mut receiver)) = tokio::join!(writing, reading);
     let (mut writer, sent) = written.unwrap();
     if end.is_none() {
         let _ = writer.close(None).await;
         let mut reader = reader;
-        end = Some(rest(&mut reader, &mut ear).await);
+        end = Some(read_rest(&mut reader, &mut receiver).await);
     }
-    Said {
-        heard: ear.heard,
+    Outcome {
+        received: receiver.received,
         sent,
         end,
     }
 }
 
-async fn polled(mut socket: WebSocket, plan: &Plan) -> Said {
-    let mut ear = Ear { plan, heard: 0 };
+async fn poll_both(mut socket: WebSocket, plan: &Plan) -> Outcome {
+    let mut receiver = Receiver { plan, received: 0 };
     let mut sent = 0;
     let mut end = None;
     let mut broken = false;
@@ -293,7 +296,7 @@ async fn polled(mut socket: WebSocket, plan: &Plan) -> Said {
         loop {
             let mut moved = false;
             if !broken {
-                while sent < plan.to_say().len() {
+                while sent < plan.to_send().len() {
                     match Pin::new(&mut socket).poll_ready(cx) {
                         Poll::Ready(Ok(())) => {
                             let message = plan.message(plan.server, sent);
@@ -315,12 +318,12 @@ async fn polled(mut socket: WebSocket, plan: &Plan) -> Said {
                     broken = true;
                 }
             }
-            let said = broken || sent == plan.to_say().len();
-            if ear.is_done() && (plan.drops().is_some() || said && plan.closes()) {
+            let all_sent = broken || sent == plan.to_send().len();
+            if receiver.is_done() && (plan.drops().is_some() || all_sent && plan.closes()) {
                 return Poll::Ready(());
             }
             match Pin::new(&mut socket).poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => ear.hear(&message),
+                Poll::Ready(Some(Ok(message))) => receiver.check(&message),
                 Poll::Ready(ended) => {
                     end = Some(ended.map_or(Ok(()), |error| Err(error.unwrap_err())));
                     return Poll::Ready(());
@@ -331,75 +334,75 @@ async fn polled(mut socket: WebSocket, plan: &Plan) -> Said {
         }
     })
     .await;
-    finish(socket, ear, sent, end).await
+    finish(socket, receiver, sent, end).await
 }
 
-/// Closes or drops, if it has not ended.
+/// Closes or drops the socket, or reads it to its end, unless it has ended.
 async fn finish(
     mut socket: WebSocket,
-    mut ear: Ear<'_>,
+    mut receiver: Receiver<'_>,
     sent: usize,
     mut end: Option<Result<(), Error>>,
-) -> Said {
-    if ear.plan.drops().is_none() && end.is_none() {
-        if ear.plan.closes() {
+) -> Outcome {
+    if receiver.plan.drops().is_none() && end.is_none() {
+        if receiver.plan.closes() {
             end = Some(socket.close(None).await);
         } else {
-            end = Some(rest(&mut socket, &mut ear).await);
+            end = Some(read_rest(&mut socket, &mut receiver).await);
         }
     }
-    Said {
-        heard: ear.heard,
+    Outcome {
+        received: receiver.received,
         sent,
         end,
     }
 }
 
-async fn cancelling(mut socket: WebSocket, plan: &Plan) -> Said {
+async fn cancel_futures(mut socket: WebSocket, plan: &Plan) -> Outcome {
     let mut random = Random::new(plan.seed + 3);
-    let mut ear = Ear { plan, heard: 0 };
+    let mut receiver = Receiver { plan, received: 0 };
     let (mut sent, mut end, mut broken) = (0, None, false);
     while end.is_none() {
-        let said = broken || sent == plan.to_say().len();
-        if ear.is_done() && (plan.drops().is_some() || said) {
+        let all_sent = broken || sent == plan.to_send().len();
+        if receiver.is_done() && (plan.drops().is_some() || all_sent) {
             break;
         }
-        let patience = random.below(4);
-        let waits = async {
-            for _ in 0..patience {
+        let yields = random.below(4);
+        let cancel = async {
+            for _ in 0..yields {
                 tokio::task::yield_now().await;
             }
         };
-        if !said && random.once_in(2) {
+        if !all_sent && random.once_in(2) {
             tokio::select! {
                 biased;
                 fed = socket.feed(plan.message(plan.server, sent)) => match fed {
                     Ok(()) => sent += 1,
                     Err(_) => broken = true,
                 },
-                () = waits => {}
+                () = cancel => {}
             }
         } else if random.once_in(4) {
             tokio::select! {
                 biased;
                 flushed = socket.flush() => broken |= flushed.is_err(),
-                () = waits => {}
+                () = cancel => {}
             }
-        } else if said {
+        } else if all_sent {
             match socket.next().await {
-                Some(Ok(message)) => ear.hear(&message),
+                Some(Ok(message)) => receiver.check(&message),
                 ended => end = Some(ended.map_or(Ok(()), |error| Err(error.unwrap_err()))),
             }
         } else {
             tokio::select! {
                 biased;
                 message = socket.next() => match message {
-                    Some(Ok(message)) => ear.hear(&message),
+                    Some(Ok(message)) => receiver.check(&message),
                     ended => end = Some(ended.map_or(Ok(()), |error| Err(error.unwrap_err()))),
                 },
-                () = waits => {}
+                () = cancel => {}
             }
         }
     }
-    finish(socket, ear, sent, end).await
+    finish(socket, receiver, sent, end).await
 }

@@ -1,5 +1,5 @@
-//! A peer that gives windows as it pleases, takes them back by SETTINGS while
-//! frames are under way (RFC 9113 §6.9.2), cuts its frames anywhere, and resets.
+//! A peer that increases windows at random, reduces them by SETTINGS while frames
+//! are in flight (RFC 9113 §6.9.2), splits its frames anywhere, and resets streams.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use h2ws::Server;
 use tokio::sync::mpsc;
 
-use super::{Random, patient};
+use super::{Random, long_linger};
 use crate::support::client::{ClientFixture, http2};
 use crate::support::frames::{BINARY, CLOSE, Parser, close, frame};
 use crate::support::raw::{
@@ -18,21 +18,22 @@ use crate::support::raw::{
 use crate::support::server::{ServerFixture, echo_socket};
 use crate::support::within;
 
-/// How long nothing comes before windows are opened.
+/// How long to wait for a frame before windows are increased again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What is sent on one stream, echoed, and ended.
+/// The messages of one stream, which are echoed, and its end.
 struct Talk {
     stream: u32,
-    /// What is left to send.
+    /// Bytes left to send.
     bytes: VecDeque<u8>,
-    /// Payloads that have not come back.
+    /// Payloads that have not been echoed yet.
     expected: VecDeque<Vec<u8>>,
     parser: Parser,
-    /// Bytes that may come, and that may be sent.
+    /// Bytes that may be received.
     credit: i64,
+    /// Bytes that may be sent.
     allowed: i64,
-    /// Is reset where so many bytes are left.
+    /// The number of bytes left at which the stream is reset, if it is.
     resets_at: Option<usize>,
     over: bool,
 }
@@ -45,7 +46,7 @@ struct Peer<'a> {
     allowed: i64,
     initial: i64,
     max_frame: usize,
-    /// SETTINGS that were not acknowledged.
+    /// Settings that were not acknowledged yet.
     settings: VecDeque<(u16, u32)>,
 }
 
@@ -73,14 +74,17 @@ impl Talk {
         }
     }
 
-    fn hear(&mut self, bytes: &[u8]) {
+    fn receive(&mut self, bytes: &[u8]) {
         self.parser.push(bytes);
         while let Some(got) = self.parser.pop() {
             if got.opcode() == CLOSE {
-                assert!(self.expected.is_empty(), "closed before all came back");
+                assert!(
+                    self.expected.is_empty(),
+                    "closed before everything was echoed"
+                );
                 assert_eq!(got.code(), Some(1000));
             } else {
-                let expected = self.expected.pop_front().expect("a message to come");
+                let expected = self.expected.pop_front().expect("an unexpected message");
                 assert!(got.payload == expected, "of {} bytes", expected.len());
             }
         }
@@ -90,47 +94,47 @@ impl Talk {
 impl Peer<'_> {
     async fn run(mut self) {
         while self.talks.iter().any(|talk| !talk.over) {
-            let mut moved = self.acts().await;
+            let mut moved = self.act().await;
             tokio::task::yield_now().await;
             while let Some(frame) = self.raw.read().now_or_never() {
-                self.hears(frame.expect("the connection lives")).await;
+                self.receive(frame.expect("the connection is open")).await;
                 moved = true;
             }
             if !moved {
-                self.gives().await;
+                self.increase_windows().await;
                 if let Ok(frame) = tokio::time::timeout(PAUSE, self.raw.read()).await {
-                    self.hears(frame.expect("the connection lives")).await;
+                    self.receive(frame.expect("the connection is open")).await;
                 }
             }
         }
     }
 
-    /// Whatever comes to its mind. Returns whether that was something.
-    async fn acts(&mut self) -> bool {
+    /// Takes a random action. Returns whether it sent data or reset a stream.
+    async fn act(&mut self) -> bool {
         match self.random.below(24) {
-            0..16 => return self.says().await,
+            0..16 => return self.send_piece().await,
             16 => {
                 let value = self.random.one_of(&[0, 1, 100, 65_535, 300_000]);
-                self.sets(INITIAL_WINDOW_SIZE, value).await;
+                self.change_setting(INITIAL_WINDOW_SIZE, value).await;
             }
             17 => {
                 let value = self.random.one_of(&[16_384, 20_000, (1 << 24) - 1]);
-                self.sets(MAX_FRAME_SIZE, value).await;
+                self.change_setting(MAX_FRAME_SIZE, value).await;
             }
             18 => self.raw.send(PING, 0, 0, b"whatever").await,
-            19 => self.gives().await,
+            19 => self.increase_windows().await,
             _ => {}
         }
         false
     }
 
-    async fn sets(&mut self, setting: u16, value: u32) {
+    async fn change_setting(&mut self, setting: u16, value: u32) {
         self.settings.push_back((setting, value));
         self.raw.send_settings(&[(setting, value)]).await;
     }
 
-    /// Sends a piece of what some stream has to say.
-    async fn says(&mut self) -> bool {
+    /// Sends a piece of some stream's data, or resets it. Returns whether it did.
+    async fn send_piece(&mut self) -> bool {
         let at = self.random.below(self.talks.len());
         let talk = &mut self.talks[at];
         if talk.over {
@@ -159,8 +163,8 @@ impl Peer<'_> {
         true
     }
 
-    /// Opens windows that are closed.
-    async fn gives(&mut self) {
+    /// Increases exhausted windows.
+    async fn increase_windows(&mut self) {
         let more = self.random.one_of(&[1, 50, 4_000, 100_000]);
         if self.credit < 100_000 {
             self.credit += 1 << 20;
@@ -179,7 +183,7 @@ impl Peer<'_> {
         }
     }
 
-    async fn hears(&mut self, frame: Frame) {
+    async fn receive(&mut self, frame: Frame) {
         match frame.kind {
             SETTINGS if frame.flags & ACK != 0 => {
                 if let Some((setting, value)) = self.settings.pop_front() {
@@ -200,12 +204,12 @@ impl Peer<'_> {
                 };
                 *window += i64::from(more);
             }
-            DATA => self.hears_data(&frame),
+            DATA => self.receive_data(&frame),
             RST_STREAM => {
                 let talk = self.talk(frame.stream).expect("a stream");
-                let said = talk.bytes.is_empty() && talk.expected.is_empty();
-                // Resets of both sides may cross.
-                assert!(said || talk.over, "{frame:?}");
+                let complete = talk.bytes.is_empty() && talk.expected.is_empty();
+                // The resets of both sides may cross.
+                assert!(complete || talk.over, "{frame:?}");
                 talk.over = true;
             }
             _ => {}
@@ -228,7 +232,7 @@ impl Peer<'_> {
         }
     }
 
-    fn hears_data(&mut self, frame: &Frame) {
+    fn receive_data(&mut self, frame: &Frame) {
         let len = frame.payload.len();
         assert!(len <= self.max_frame, "a frame of {len} bytes");
         self.credit -= len as i64;
@@ -237,12 +241,15 @@ impl Peer<'_> {
             panic!("{frame:?}");
         };
         talk.credit -= len as i64;
-        assert!(len == 0 || talk.credit >= 0, "more than the window");
+        assert!(
+            len == 0 || talk.credit >= 0,
+            "more than the stream's window"
+        );
         if talk.over {
-            assert!(talk.resets_at.is_some(), "DATA behind the end");
+            assert!(talk.resets_at.is_some(), "DATA after the end");
             return;
         }
-        talk.hear(&frame.payload);
+        talk.receive(&frame.payload);
         if frame.ends() {
             assert!(talk.expected.is_empty() && talk.parser.is_empty());
             talk.over = true;
@@ -253,18 +260,18 @@ impl Peer<'_> {
 async fn talks(raw: &mut Raw, seed: u64, streams: impl Iterator<Item = u32>, masked: bool) {
     let mut random = Random::new(seed);
     let setting = |wanted| raw.settings.iter().find(|(setting, _)| *setting == wanted);
-    let theirs = setting(INITIAL_WINDOW_SIZE).map_or(65_535, |(_, value)| *value);
+    let peer_window = setting(INITIAL_WINDOW_SIZE).map_or(65_535, |(_, value)| *value);
     let streams: Vec<_> = streams.collect();
     let talks: Vec<_> = streams
         .into_iter()
-        .map(|stream| Talk::new(stream, masked, &mut random, 65_535, i64::from(theirs)))
+        .map(|stream| Talk::new(stream, masked, &mut random, 65_535, i64::from(peer_window)))
         .collect();
     let peer = Peer {
         raw,
         random,
         talks,
         credit: 65_535,
-        // They give 2 GiB at once, and what is used is less.
+        // The other side grants 2 GiB at once, more than is used.
         allowed: 1 << 30,
         initial: 65_535,
         max_frame: 16_384,
@@ -274,18 +281,18 @@ async fn talks(raw: &mut Raw, seed: u64, streams: impl Iterator<Item = u32>, mas
 }
 
 pub(super) async fn of_a_client(seed: u64, count: u32) {
-    let mut beside = ServerFixture::with(Server::builder().socket(patient())).await;
+    let mut beside = ServerFixture::with(Server::builder().socket(long_linger())).await;
     let streams = || (3..3 + 2 * count).step_by(2);
     for stream in streams() {
         beside.peer.open(stream, "/").await;
     }
     talks(&mut beside.peer, seed, streams(), true).await;
-    wide(&mut beside.peer).await;
+    restore_window(&mut beside.peer).await;
     beside.unharmed().await;
 }
 
 pub(super) async fn of_a_server(seed: u64, count: u32) {
-    let mut beside = ClientFixture::with(http2().socket(patient()).build().unwrap()).await;
+    let mut beside = ClientFixture::with(http2().socket(long_linger()).build().unwrap()).await;
     let streams = || (3..3 + 2 * count).step_by(2);
     let (done, mut ended) = mpsc::unbounded_channel();
     for stream in streams() {
@@ -297,12 +304,12 @@ pub(super) async fn of_a_server(seed: u64, count: u32) {
     for _ in streams() {
         within(ended.recv()).await.unwrap();
     }
-    wide(&mut beside.peer).await;
+    restore_window(&mut beside.peer).await;
     beside.unharmed().await;
 }
 
-/// A window for the sibling, whatever was taken from it.
-async fn wide(peer: &mut Raw) {
+/// Restores the sibling's window, which the settings may have reduced.
+async fn restore_window(peer: &mut Raw) {
     peer.send_settings(&[(INITIAL_WINDOW_SIZE, 65_535)]).await;
     peer.barrier().await;
 }

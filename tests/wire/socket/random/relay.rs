@@ -1,4 +1,4 @@
-//! What a way to a peer may do to bytes: cut them anywhere, and hold them.
+//! A TCP relay that splits and delays the bytes of a connection, and may cut it.
 
 use std::net::SocketAddr;
 
@@ -8,8 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Random;
 
-/// Leads one connection to `to`, until so many bytes have gone there.
-pub(super) async fn wring(to: SocketAddr, mut random: Random, cut: Option<usize>) -> SocketAddr {
+/// Relays one connection to `to`, and cuts it after `cut` bytes in that direction.
+/// Returns the address to connect to.
+pub(super) async fn relay(to: SocketAddr, mut random: Random, cut: Option<usize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
