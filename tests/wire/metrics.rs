@@ -1,4 +1,4 @@
-//! What is told to whoever counts, beside what peers by hand did.
+//! What a `Metrics` implementation receives, compared with what hand-written peers did.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::support::{server, tls, until, within};
 
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Remembers all that it is told.
+/// Records everything that is reported.
 #[derive(Debug, Default)]
-struct Record(Mutex<Told>);
+struct Record(Mutex<Reports>);
 
 #[derive(Clone, Debug, Default)]
-struct Told {
+struct Reports {
     opened: Vec<ConnectionInfo>,
     closed: Vec<(u64, ConnectionEnd)>,
     frames: ConnectionTraffic,
@@ -35,14 +35,14 @@ struct Told {
 }
 
 impl Record {
-    fn told(&self) -> Told {
+    fn reports(&self) -> Reports {
         self.0.lock().unwrap().clone()
     }
 
     /// Waits until `condition` holds.
-    async fn until(&self, condition: impl Fn(&Told) -> bool) -> Told {
+    async fn until(&self, condition: impl Fn(&Reports) -> bool) -> Reports {
         until(|| condition(&self.0.lock().unwrap())).await;
-        self.told()
+        self.reports()
     }
 }
 
@@ -72,8 +72,8 @@ impl Metrics for Record {
     }
 
     fn handshake(&self, role: Role, version: Option<Version>, result: Handshake) {
-        let told = &mut self.0.lock().unwrap();
-        told.handshakes.push((role, version, result));
+        let reports = &mut self.0.lock().unwrap();
+        reports.handshakes.push((role, version, result));
     }
 
     fn socket_opened(&self, on: &ConnectionInfo) {
@@ -93,9 +93,9 @@ impl Metrics for Record {
     }
 }
 
-/// Each way for a socket to end, by a client's hand; and the connection's.
+/// Every way in which a client can end a socket, and then the end of the connection.
 #[tokio::test]
-async fn a_server_tells_how_sockets_end() {
+async fn a_server_reports_how_sockets_end() {
     let record = Arc::new(Record::default());
     let server = server::echo(Server::builder().metrics(record.clone())).await;
     let mut peer = Raw::connect(server.addr).await;
@@ -105,14 +105,14 @@ async fn a_server_tells_how_sockets_end() {
     peer.echo(1, "hello").await;
     peer.echo(1, "you").await;
     peer.close(1).await;
-    record.until(|told| told.ends.len() == 1).await;
+    record.until(|reports| reports.ends.len() == 1).await;
     peer.reset(3, CANCEL).await;
-    record.until(|told| told.ends.len() == 2).await;
+    record.until(|reports| reports.ends.len() == 2).await;
     peer.end(5).await;
-    record.until(|told| told.ends.len() == 3).await;
-    // Unmasked: a client must not (RFC 6455 §5.1).
+    record.until(|reports| reports.ends.len() == 3).await;
+    // Unmasked, which a client must not send (RFC 6455 §5.1).
     peer.data(7, &frames::from_server(TEXT, b"bare")).await;
-    let told = record.until(|told| told.ends.len() == 4).await;
+    let reports = record.until(|reports| reports.ends.len() == 4).await;
     let reset = SocketEnd::Reset {
         code: CANCEL,
         by_peer: true,
@@ -123,33 +123,33 @@ async fn a_server_tells_how_sockets_end() {
         SocketEnd::Abnormal,
         SocketEnd::Failed(CloseCode::PROTOCOL_ERROR),
     ];
-    assert_eq!(told.ends, expected);
-    assert_eq!(told.messages.messages_received, 2, "{told:?}");
-    assert_eq!(told.messages.bytes_received, 8);
-    assert_eq!(told.messages.messages_sent, 2);
-    assert_eq!(told.messages.bytes_sent, 8);
-    assert_eq!(told.opened.len(), 1);
-    let connection = told.opened[0];
+    assert_eq!(reports.ends, expected);
+    assert_eq!(reports.messages.messages_received, 2, "{reports:?}");
+    assert_eq!(reports.messages.bytes_received, 8);
+    assert_eq!(reports.messages.messages_sent, 2);
+    assert_eq!(reports.messages.bytes_sent, 8);
+    assert_eq!(reports.opened.len(), 1);
+    let connection = reports.opened[0];
     assert_eq!(
         (connection.role, connection.version),
         (Role::Server, Version::HTTP_2)
     );
-    assert_eq!(told.sockets, [connection.id; 4]);
-    assert!(told.closed.is_empty());
+    assert_eq!(reports.sockets, [connection.id; 4]);
+    assert!(reports.closed.is_empty());
     peer.end(7).await;
-    // What is unread when it closes would make it a reset of TCP.
+    // Closing with unread bytes would reset the TCP connection.
     peer.barrier().await;
     drop(peer);
-    let told = record.until(|told| !told.closed.is_empty()).await;
-    assert_eq!(told.closed, [(connection.id, ConnectionEnd::Clean)]);
-    assert_eq!(told.frames.resets_received, 1);
-    assert!(told.frames.data_frames_received >= 6, "{told:?}");
+    let reports = record.until(|reports| !reports.closed.is_empty()).await;
+    assert_eq!(reports.closed, [(connection.id, ConnectionEnd::Clean)]);
+    assert_eq!(reports.frames.resets_received, 1);
+    assert!(reports.frames.data_frames_received >= 6, "{reports:?}");
 }
 
-/// Statuses, of the server's own rules and of its handler, and who goes
-/// unanswered.
+/// Statuses from the server's own checks and from its handler, and a request that is
+/// dropped unanswered.
 #[tokio::test]
-async fn a_server_tells_how_handshakes_end() {
+async fn a_server_reports_how_handshakes_end() {
     let record = Arc::new(Record::default());
     let builder = Server::builder().metrics(record.clone());
     let server = server::serve(builder, |upgrade, _| async move {
@@ -165,12 +165,12 @@ async fn a_server_tells_how_handshakes_end() {
         let fields = Fields::websocket(path).with("sec-websocket-version", version);
         peer.headers(stream, &fields, 0).await;
         record
-            .until(|told| told.handshakes.len() as u32 == stream.div_ceil(2))
+            .until(|reports| reports.handshakes.len() as u32 == stream.div_ceil(2))
             .await;
     }
     peer.headers(7, &Fields::websocket("/drop"), 0).await;
-    let told = record.until(|told| told.handshakes.len() == 4).await;
-    let results: Vec<_> = told
+    let reports = record.until(|reports| reports.handshakes.len() == 4).await;
+    let results: Vec<_> = reports
         .handshakes
         .iter()
         .map(|(_, _, result)| *result)
@@ -181,45 +181,46 @@ async fn a_server_tells_how_handshakes_end() {
         Handshake::Refused(StatusCode::UPGRADE_REQUIRED),
         Handshake::Dropped,
     ];
-    // 426 has no place in HTTP/2.
+    // 426 does not apply to HTTP/2, so the status is left open.
     assert_eq!(results[0..2], expected[0..2]);
-    assert!(matches!(results[2], Handshake::Refused(_)), "{told:?}");
+    assert!(matches!(results[2], Handshake::Refused(_)), "{reports:?}");
     assert_eq!(results[3], expected[3]);
     assert!(
-        told.handshakes
+        reports
+            .handshakes
             .iter()
             .all(|h| h.0 == Role::Server && h.1 == Some(Version::HTTP_2))
     );
-    let told = record.until(|told| !told.ends.is_empty()).await;
-    assert_eq!(told.ends, [SocketEnd::Dropped]);
+    let reports = record.until(|reports| !reports.ends.is_empty()).await;
+    assert_eq!(reports.ends, [SocketEnd::Dropped]);
 }
 
-/// A server by hand that refuses in every way; GOAWAY and PING, too.
+/// A hand-written server rejects in every way. GOAWAY and PING are reported as well.
 #[tokio::test]
-async fn a_client_tells_what_servers_answer() {
+async fn a_client_reports_how_servers_answer() {
     let record = Arc::new(Record::default());
     let config = h2ws::Http2Config::default().keep_alive_interval(SHORT);
     let builder = http2().metrics(record.clone()).http2(config);
     let client = builder.build().unwrap();
-    let mut beside = ClientFixture::with(client).await;
-    let (peer, url) = (&mut beside.peer, &beside.url);
-    let refuse = async |peer: &mut Raw| {
+    let mut fixture = ClientFixture::with(client).await;
+    let (peer, url) = (&mut fixture.peer, &fixture.url);
+    let reject = async |peer: &mut Raw| {
         peer.request(3).await;
         peer.headers(3, &Fields::status("403"), 1).await;
-        // Not processed, and asked for again.
+        // Not processed, and therefore retried.
         peer.request(5).await;
         peer.reset(5, REFUSED_STREAM).await;
         peer.request(7).await;
         peer.reset(7, CANCEL).await;
     };
-    let ask = async {
+    let attempts = async {
         for _ in 0..2 {
-            assert!(beside.client.connect(url).await.is_err());
+            assert!(fixture.client.connect(url).await.is_err());
         }
     };
-    within(async { tokio::join!(ask, refuse(peer)) }).await;
-    let told = record.told();
-    let results: Vec<_> = told.handshakes.iter().map(|h| h.2).collect();
+    within(async { tokio::join!(attempts, reject(peer)) }).await;
+    let reports = record.reports();
+    let results: Vec<_> = reports.handshakes.iter().map(|h| h.2).collect();
     let expected = [
         Handshake::Accepted,
         Handshake::Refused(StatusCode::FORBIDDEN),
@@ -228,32 +229,35 @@ async fn a_client_tells_what_servers_answer() {
     ];
     assert_eq!(results, expected);
     assert_eq!(
-        told.handshakes[0],
+        reports.handshakes[0],
         (Role::Client, Some(Version::HTTP_2), Handshake::Accepted)
     );
     // The peer answers PINGs while it reads.
-    let told = tokio::select! {
-        told = record.until(|told| !told.round_trips.is_empty()) => told,
+    let reports = tokio::select! {
+        reports = record.until(|reports| !reports.round_trips.is_empty()) => reports,
         frame = peer.on(99) => panic!("{frame:?}"),
     };
-    assert!(told.round_trips[0] < Duration::from_secs(30));
+    assert!(reports.round_trips[0] < Duration::from_secs(30));
     peer.goaway(u32::MAX >> 1, ENHANCE_YOUR_CALM).await;
-    drop(beside.peer);
-    let ended = within(beside.sibling.next()).await.expect("an error");
+    drop(fixture.peer);
+    let ended = within(fixture.sibling.next()).await.expect("an error");
     assert!(ended.is_err());
-    let told = record.until(|told| !told.closed.is_empty()).await;
-    assert_eq!(told.ends, [SocketEnd::ConnectionLost]);
-    assert_eq!(told.frames.goaways_received, 1);
-    assert_eq!(told.frames.resets_received, 2);
-    let id = told.opened[0].id;
+    let reports = record.until(|reports| !reports.closed.is_empty()).await;
+    assert_eq!(reports.ends, [SocketEnd::ConnectionLost]);
+    assert_eq!(reports.frames.goaways_received, 1);
+    assert_eq!(reports.frames.resets_received, 2);
+    let id = reports.opened[0].id;
     let by_peer = true;
     let code = ENHANCE_YOUR_CALM;
-    assert_eq!(told.closed, [(id, ConnectionEnd::GoAway { code, by_peer })]);
+    assert_eq!(
+        reports.closed,
+        [(id, ConnectionEnd::GoAway { code, by_peer })]
+    );
 }
 
-/// A server that does not answer at all.
+/// The server does not answer at all.
 #[tokio::test]
-async fn a_client_tells_that_it_was_not_answered() {
+async fn a_client_reports_a_handshake_timeout() {
     let record = Arc::new(Record::default());
     let builder = http2().metrics(record.clone());
     let client = builder.handshake_timeout(SHORT).build().unwrap();
@@ -264,36 +268,39 @@ async fn a_client_tells_that_it_was_not_answered() {
     peer.request(1).await;
     assert_eq!(peer.reset_code(1).await, CANCEL);
     drop(peer);
-    let told = record.until(|told| !told.closed.is_empty()).await;
+    let reports = record.until(|reports| !reports.closed.is_empty()).await;
     let timeout = (Role::Client, Some(Version::HTTP_2), Handshake::Timeout);
-    assert_eq!(told.handshakes, [timeout]);
-    assert_eq!(told.frames.resets_sent, 1);
+    assert_eq!(reports.handshakes, [timeout]);
+    assert_eq!(reports.frames.resets_sent, 1);
 }
 
-/// Over HTTP/1.1 the connection is the socket's, and ends with it.
+/// Over HTTP/1.1 the connection carries one socket and ends with it.
 #[tokio::test]
-async fn an_upgraded_connection_is_told_of_by_both_ends() {
-    let (near, far) = (Arc::new(Record::default()), Arc::new(Record::default()));
-    let server = server::echo(Server::builder().metrics(far.clone())).await;
-    let client = http1().metrics(near.clone()).build().unwrap();
+async fn both_ends_report_an_upgraded_connection() {
+    let (client_record, server_record) = (Arc::new(Record::default()), Arc::new(Record::default()));
+    let server = server::echo(Server::builder().metrics(server_record.clone())).await;
+    let client = http1().metrics(client_record.clone()).build().unwrap();
     let mut ws = client.connect(&server.url("/")).await.unwrap();
     echo(&mut ws, "hello").await;
-    assert!(near.told().closed.is_empty() && far.told().closed.is_empty());
+    assert!(client_record.reports().closed.is_empty() && server_record.reports().closed.is_empty());
     within(ws.close(None)).await.unwrap();
     drop(ws);
     for (record, code) in [
-        (near, CloseCode::NO_STATUS_RECEIVED),
-        (far, CloseCode::NO_STATUS_RECEIVED),
+        (client_record, CloseCode::NO_STATUS_RECEIVED),
+        (server_record, CloseCode::NO_STATUS_RECEIVED),
     ] {
-        let told = record.until(|told| told.closed.len() == 1).await;
-        assert_eq!(told.opened.len(), 1);
-        assert_eq!(told.opened[0].version, Version::HTTP_11);
-        assert_eq!(told.closed, [(told.opened[0].id, ConnectionEnd::Clean)]);
-        assert_eq!(told.sockets, [told.opened[0].id]);
-        assert_eq!(told.ends, [SocketEnd::Closed(code)]);
-        assert_eq!(told.messages.messages_sent, 1);
-        assert_eq!(told.messages.messages_received, 1);
-        let (_, version, result) = told.handshakes[0];
+        let reports = record.until(|reports| reports.closed.len() == 1).await;
+        assert_eq!(reports.opened.len(), 1);
+        assert_eq!(reports.opened[0].version, Version::HTTP_11);
+        assert_eq!(
+            reports.closed,
+            [(reports.opened[0].id, ConnectionEnd::Clean)]
+        );
+        assert_eq!(reports.sockets, [reports.opened[0].id]);
+        assert_eq!(reports.ends, [SocketEnd::Closed(code)]);
+        assert_eq!(reports.messages.messages_sent, 1);
+        assert_eq!(reports.messages.messages_received, 1);
+        let (_, version, result) = reports.handshakes[0];
         assert_eq!(
             (version, result),
             (Some(Version::HTTP_11), Handshake::Accepted)
@@ -301,9 +308,9 @@ async fn an_upgraded_connection_is_told_of_by_both_ends() {
     }
 }
 
-/// No RFC 8441 at the server, or nobody there at all.
+/// The server lacks RFC 8441, or nothing listens at the address.
 #[tokio::test]
-async fn a_client_tells_of_fallbacks_and_of_nobody() {
+async fn a_client_reports_fallbacks_and_failed_connections() {
     let record = Arc::new(Record::default());
     let (server_tls, client_tls) = tls::pair();
     let builder = Server::builder().tls(server_tls).extended_connect(false);
@@ -320,8 +327,8 @@ async fn a_client_tells_of_fallbacks_and_of_nobody() {
             .await
             .is_err()
     );
-    let told: Vec<_> = record
-        .told()
+    let reports: Vec<_> = record
+        .reports()
         .handshakes
         .iter()
         .map(|h| (h.1, h.2))
@@ -331,12 +338,12 @@ async fn a_client_tells_of_fallbacks_and_of_nobody() {
         (Some(Version::HTTP_11), Handshake::Accepted),
         (None, Handshake::Failed),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(reports, expected);
 }
 
-/// Who is open for long is counted before it ends.
+/// The traffic of a long-lived socket is reported before the socket ends.
 #[tokio::test]
-async fn a_socket_that_stays_tells_what_it_said() {
+async fn traffic_is_reported_while_a_socket_is_open() {
     let record = Arc::new(Record::default());
     let (listener, addr) = listen().await;
     let client = http2().metrics(record.clone()).build().unwrap();
@@ -349,17 +356,20 @@ async fn a_socket_that_stays_tells_what_it_said() {
         peer
     });
     let mut ws = ws.unwrap();
-    let told = within(async {
+    let reports = within(async {
         loop {
             ws.send(Message::text("again")).await.unwrap();
             peer.frame(1).await;
-            let told = record.told();
-            if told.messages.messages_sent > 0 {
-                return told;
+            let reports = record.reports();
+            if reports.messages.messages_sent > 0 {
+                return reports;
             }
         }
     })
     .await;
-    assert!(told.ends.is_empty());
-    assert_eq!(told.messages.bytes_sent, 5 * told.messages.messages_sent);
+    assert!(reports.ends.is_empty());
+    assert_eq!(
+        reports.messages.bytes_sent,
+        5 * reports.messages.messages_sent
+    );
 }

@@ -1,5 +1,5 @@
-//! Settings that would panic, hang or spin are refused where a client, a server
-//! or a route is made of them, with what is allowed; those at the ends of their
+//! Settings that would panic, hang or spin are rejected when a client, a server or a
+//! route is built, and the error states the allowed range. Values at the ends of the
 //! ranges work.
 
 use std::time::Duration;
@@ -16,10 +16,11 @@ use crate::support::{server, within};
 
 const ZERO: Duration = Duration::ZERO;
 
-/// Of either end, each with a part of what is said of it.
-fn http2_configs() -> Vec<(Http2Config, &'static str, &'static str)> {
+/// Invalid for clients and servers, each with its setting and a part of the error
+/// message.
+fn invalid_http2_configs() -> Vec<(Http2Config, &'static str, &'static str)> {
     let config = Http2Config::default;
-    let none = "1 or more";
+    let nonzero = "1 or more";
     let windows = "from 65535 to 2147483647";
     let frames = "from 16384 to 16777215";
     vec![
@@ -49,7 +50,7 @@ fn http2_configs() -> Vec<(Http2Config, &'static str, &'static str)> {
             "connection_window",
             "4294967295",
         ),
-        (config().connection_buffer(0), "connection_buffer", none),
+        (config().connection_buffer(0), "connection_buffer", nonzero),
         (config().max_frame_size(0), "max_frame_size", frames),
         (config().max_frame_size(1024), "max_frame_size", "1024"),
         (config().max_frame_size(1 << 24), "max_frame_size", frames),
@@ -63,7 +64,7 @@ fn http2_configs() -> Vec<(Http2Config, &'static str, &'static str)> {
             "max_header_list_size",
             "from 1",
         ),
-        (config().write_buffer(0), "write_buffer", none),
+        (config().write_buffer(0), "write_buffer", nonzero),
         (
             config().keep_alive_interval(ZERO),
             "keep_alive_interval",
@@ -82,7 +83,7 @@ fn http2_configs() -> Vec<(Http2Config, &'static str, &'static str)> {
     ]
 }
 
-fn socket_configs() -> Vec<(WebSocketConfig, &'static str, &'static str)> {
+fn invalid_socket_configs() -> Vec<(WebSocketConfig, &'static str, &'static str)> {
     let config = WebSocketConfig::default;
     vec![
         (config().write_buffer(0), "write_buffer", "1 or more"),
@@ -91,64 +92,64 @@ fn socket_configs() -> Vec<(WebSocketConfig, &'static str, &'static str)> {
     ]
 }
 
-fn says(error: &InvalidSetting, name: &str, part: &str) {
+fn assert_message(error: &InvalidSetting, name: &str, part: &str) {
     let text = error.to_string();
     assert!(error.name().ends_with(&format!("::{name}")), "{text}");
     assert!(text.contains(name) && text.contains(part), "{text}");
 }
 
 #[test]
-fn a_client_refuses_what_it_could_not_work_with() {
-    let refused = |builder: ClientBuilder, name: &str, part: &str| match builder.build() {
-        Err(Error::Setting(error)) => says(&error, name, part),
+fn a_client_rejects_invalid_settings() {
+    let assert_rejected = |builder: ClientBuilder, name: &str, part: &str| match builder.build() {
+        Err(Error::Setting(error)) => assert_message(&error, name, part),
         other => panic!("{name}: {other:?}"),
     };
-    for (config, name, part) in http2_configs() {
-        refused(http2().http2(config), name, part);
+    for (config, name, part) in invalid_http2_configs() {
+        assert_rejected(http2().http2(config), name, part);
     }
-    for (config, name, part) in socket_configs() {
-        refused(http2().socket(config), name, part);
+    for (config, name, part) in invalid_socket_configs() {
+        assert_rejected(http2().socket(config), name, part);
     }
-    refused(http2().max_connections(0), "max_connections", "1 or more");
-    refused(http2().max_origins(0), "max_origins", "1 or more");
-    refused(http2().connect_timeout(ZERO), "connect_timeout", "1 ms");
-    refused(http2().handshake_timeout(ZERO), "handshake_timeout", "1 ms");
+    assert_rejected(http2().max_connections(0), "max_connections", "1 or more");
+    assert_rejected(http2().max_origins(0), "max_origins", "1 or more");
+    assert_rejected(http2().connect_timeout(ZERO), "connect_timeout", "1 ms");
+    assert_rejected(http2().handshake_timeout(ZERO), "handshake_timeout", "1 ms");
 }
 
 #[tokio::test]
-async fn a_server_refuses_what_it_could_not_work_with() {
-    async fn refused(builder: ServerBuilder, name: &str, part: &str) {
+async fn a_server_rejects_invalid_settings() {
+    async fn assert_rejected(builder: ServerBuilder, name: &str, part: &str) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bound = builder.clone().bind("127.0.0.1:0").await.err();
         let given = builder.listener(listener).err();
         for error in [bound, given] {
-            let error = error.unwrap_or_else(|| panic!("{name} is taken"));
+            let error = error.unwrap_or_else(|| panic!("{name} was accepted"));
             assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
             let error = error.get_ref().and_then(|error| error.downcast_ref());
-            says(error.expect("why"), name, part);
+            assert_message(error.expect("an InvalidSetting"), name, part);
         }
     }
     let server = Server::builder;
-    for (config, name, part) in http2_configs() {
-        refused(server().http2(config), name, part).await;
+    for (config, name, part) in invalid_http2_configs() {
+        assert_rejected(server().http2(config), name, part).await;
     }
-    for (config, name, part) in socket_configs() {
-        refused(server().socket(config), name, part).await;
+    for (config, name, part) in invalid_socket_configs() {
+        assert_rejected(server().socket(config), name, part).await;
     }
-    refused(server().max_connections(0), "max_connections", "1 or more").await;
-    refused(
+    assert_rejected(server().max_connections(0), "max_connections", "1 or more").await;
+    assert_rejected(
         server().handshake_timeout(ZERO),
         "handshake_timeout",
         "1 ms",
     )
     .await;
-    let never = server().handshake_timeout(Duration::MAX);
-    refused(never, "handshake_timeout", "100 years").await;
-    refused(server().handler_timeout(ZERO), "handler_timeout", "1 ms").await;
+    let unlimited = server().handshake_timeout(Duration::MAX);
+    assert_rejected(unlimited, "handshake_timeout", "100 years").await;
+    assert_rejected(server().handler_timeout(ZERO), "handler_timeout", "1 ms").await;
 }
 
 #[test]
-fn a_route_refuses_what_it_could_not_work_with() {
+fn a_route_rejects_invalid_timeouts() {
     let timeouts = Timeouts::default;
     for (timeouts, name) in [
         (timeouts().connect(ZERO), "connect"),
@@ -158,15 +159,15 @@ fn a_route_refuses_what_it_could_not_work_with() {
         let route = Route::builder("*", "/*").unwrap().timeouts(timeouts);
         let route = route.upstream("ws://127.0.0.1:1".parse().unwrap());
         match route.build() {
-            Err(InvalidRoute::Setting(error)) => says(&error, name, "1 ms or more"),
+            Err(InvalidRoute::Setting(error)) => assert_message(&error, name, "1 ms or more"),
             other => panic!("{name}: {other:?}"),
         }
     }
 }
 
-/// At both ends of what is allowed, at either end of the connection.
+/// The least and the greatest allowed values, on either side of a connection.
 #[tokio::test]
-async fn the_ends_of_the_ranges_work() {
+async fn values_at_the_ends_of_the_ranges_work() {
     let least = Http2Config::default()
         .stream_window(1)
         .connection_window(65_535)
@@ -193,18 +194,18 @@ async fn the_ends_of_the_ranges_work() {
     echo(&mut socket, "over HTTP/1.1").await;
 }
 
-/// Where nobody can refuse it, zero counts as one.
+/// `from_stream` cannot return an error, so zero counts as one.
 #[tokio::test]
-async fn a_stream_of_ones_own_hangs_by_no_setting() {
+async fn from_stream_treats_a_write_buffer_of_zero_as_one() {
     let config = WebSocketConfig::default().write_buffer(0);
     let (near, _far) = tokio::io::duplex(1024);
     let mut socket = WebSocket::from_stream(near, Role::Client, config);
     within(socket.send(Message::text("sent"))).await.unwrap();
 }
 
-/// A client that takes none of it is still told by its version.
+/// Zero, or the greatest value, is valid for each of these settings.
 #[test]
-fn what_is_allowed_is_built() {
+fn a_client_with_extreme_valid_settings_is_built() {
     let builder = Client::builder().tls(crate::support::tls::none());
     let builder = builder
         .version(HttpVersion::Auto)

@@ -1,4 +1,4 @@
-//! In which `tracing` spans things happen.
+//! The `tracing` spans in which a socket's events are recorded.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -28,11 +28,11 @@ struct Span {
 struct Seen {
     spans: HashMap<u64, Span>,
     entered: Vec<u64>,
-    /// With the span that they happened in.
+    /// Each with the span that it was recorded in.
     events: Vec<(Fields, Option<u64>)>,
 }
 
-/// Keeps all spans and events of the test's thread.
+/// Records all spans and events of the test's thread.
 #[derive(Clone, Debug, Default)]
 struct Observer {
     seen: Arc<Mutex<Seen>>,
@@ -43,17 +43,17 @@ impl Observer {
     /// The span of the event with this message, and the span's parent.
     fn around(&self, message: &str) -> Option<(Span, Option<Span>)> {
         let seen = self.seen.lock().unwrap();
-        let is_it = |fields: &Fields| fields.get("message").is_some_and(|m| m == message);
-        let (_, span) = seen.events.iter().find(|(fields, _)| is_it(fields))?;
+        let has_message = |fields: &Fields| fields.get("message").is_some_and(|m| m == message);
+        let (_, span) = seen.events.iter().find(|(fields, _)| has_message(fields))?;
         let span = seen.spans.get(&(*span)?)?.clone();
         let parent = span.parent.and_then(|parent| seen.spans.get(&parent));
         Some((span.clone(), parent.cloned()))
     }
 }
 
-struct Into<'a>(&'a mut Fields);
+struct FieldVisitor<'a>(&'a mut Fields);
 
-impl Visit for Into<'_> {
+impl Visit for FieldVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.0.insert(field.name(), format!("{value:?}"));
     }
@@ -80,7 +80,7 @@ impl Subscriber for Observer {
             },
             ..Span::default()
         };
-        attributes.record(&mut Into(&mut span.fields));
+        attributes.record(&mut FieldVisitor(&mut span.fields));
         seen.spans.insert(id, span);
         Id::from_u64(id)
     }
@@ -88,7 +88,7 @@ impl Subscriber for Observer {
     fn record(&self, span: &Id, values: &Record<'_>) {
         let mut seen = self.seen.lock().unwrap();
         if let Some(span) = seen.spans.get_mut(&span.into_u64()) {
-            values.record(&mut Into(&mut span.fields));
+            values.record(&mut FieldVisitor(&mut span.fields));
         }
     }
 
@@ -101,7 +101,7 @@ impl Subscriber for Observer {
 
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::new();
-        event.record(&mut Into(&mut fields));
+        event.record(&mut FieldVisitor(&mut fields));
         let mut seen = self.seen.lock().unwrap();
         let span = event.parent().map(Id::into_u64);
         let span = span.or_else(|| seen.entered.last().copied());
@@ -119,21 +119,21 @@ impl Subscriber for Observer {
     }
 }
 
-/// Sees all that happens in this thread from now on.
+/// Records everything that happens on this thread from now on.
 ///
-/// tracing remembers for each place in the code whether a subscriber wants to hear of
-/// it, and a place that another test's thread passes for the first time while the last
-/// subscriber goes and this one comes is remembered as unwanted. So one stays.
+/// `tracing` caches for each callsite whether a subscriber is interested in it. A callsite
+/// that another test's thread reaches for the first time while the last subscriber is
+/// removed and this one is installed is cached as uninteresting. One subscriber therefore
+/// stays installed.
 fn observe() -> (Observer, tracing::subscriber::DefaultGuard) {
-    static STAYS: OnceLock<tracing::Dispatch> = OnceLock::new();
-    STAYS.get_or_init(|| tracing::Dispatch::new(Observer::default()));
+    static PERMANENT: OnceLock<tracing::Dispatch> = OnceLock::new();
+    PERMANENT.get_or_init(|| tracing::Dispatch::new(Observer::default()));
     let observer = Observer::default();
     let guard = tracing::subscriber::set_default(observer.clone());
     (observer, guard)
 }
 
-/// A handler's own events tell which socket they are about, and its
-/// connection.
+/// The events of a handler show their socket and its connection.
 #[tokio::test]
 async fn handlers_run_inside_the_span_of_their_socket() {
     let (observer, _guard) = observe();
@@ -154,12 +154,12 @@ async fn handlers_run_inside_the_span_of_their_socket() {
         let request = client.request(server.url("/chat?token=secret"));
         let mut ws = within(request.origin(&origin).connect()).await.unwrap();
         echo(&mut ws, "hello").await;
-        let near = within(ws.close(None)).await;
-        assert!(near.is_ok());
+        let closed = within(ws.close(None)).await;
+        assert!(closed.is_ok());
         let (socket, connection) = observer.around(&format!("heard over {version}")).unwrap();
-        let connection = connection.expect("inside its connection's");
+        let connection = connection.expect("the socket span has no parent");
         assert_eq!((socket.name, connection.name), ("socket", "connection"));
-        assert_eq!(socket.fields["path"], "/chat", "and no query");
+        assert_eq!(socket.fields["path"], "/chat", "the query is left out");
         assert_eq!(socket.fields["version"], version);
         assert_eq!(socket.fields["authority"], server.addr.to_string());
         assert!(socket.fields["origin"].contains(&origin), "{socket:?}");
@@ -171,16 +171,16 @@ async fn handlers_run_inside_the_span_of_their_socket() {
     }
 }
 
-/// A client's socket belongs to who asked for it, and follows from the
-/// connection, which belongs to nobody.
+/// The span of a client's socket belongs to the caller and follows from the connection's,
+/// which has no parent.
 #[tokio::test]
 async fn a_clients_socket_follows_from_its_connection() {
     let (observer, _guard) = observe();
-    let mut beside = ClientFixture::new().await;
-    let Transport::Http2 { connection, .. } = beside.sibling.transport() else {
-        panic!("another version");
+    let mut fixture = ClientFixture::new().await;
+    let Transport::Http2 { connection, .. } = fixture.sibling.transport() else {
+        panic!("not over HTTP/2");
     };
-    let (closed, ()) = tokio::join!(beside.sibling.close(None), beside.peer.answer_close(1));
+    let (closed, ()) = tokio::join!(fixture.sibling.close(None), fixture.peer.answer_close(1));
     closed.unwrap();
     until(|| observer.around("socket ended").is_some()).await;
     let (socket, _) = observer.around("socket ended").unwrap();

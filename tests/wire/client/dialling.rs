@@ -1,5 +1,5 @@
-//! Who waits for what: servers that say nothing, backends of which one is
-//! dead, dials that are given up, connections that nobody is at the end of.
+//! Dialling: attempts at silent servers, at names with one dead backend and over frozen
+//! connections, and dials that are shared or cancelled.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::support::h2peer::EchoServer;
 use crate::support::raw::{ENABLE_CONNECT_PROTOCOL, Raw};
 use crate::support::{tls, until, within};
 
-/// A server that takes TCP connections and says nothing.
-struct Silent {
+/// A server that accepts TCP connections and never sends anything.
+struct SilentServer {
     addr: SocketAddr,
     open: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
-impl Silent {
+impl SilentServer {
     async fn start() -> Self {
         let (listener, addr) = listen().await;
         let open = Arc::new(AtomicUsize::new(0));
@@ -50,7 +50,7 @@ impl Silent {
     }
 }
 
-impl Drop for Silent {
+impl Drop for SilentServer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -72,10 +72,10 @@ fn spawn(client: &Client, url: &str) -> JoinHandle<Result<WebSocket, Error>> {
     tokio::spawn(async move { client.connect(&url).await })
 }
 
-/// Each waits as long as its own limit, not as long as all before it. The clock
-/// is that of the test.
+/// Each attempt waits for its own time limit, not for the sum of those before it. The
+/// clock is tokio's paused test clock.
 #[tokio::test(start_paused = true)]
-async fn a_hundred_at_a_silent_server_end_together() {
+async fn a_hundred_attempts_at_a_silent_server_time_out_together() {
     let limit = Duration::from_secs(20);
     for (scheme, version) in [
         ("ws", HttpVersion::Http1),
@@ -83,7 +83,7 @@ async fn a_hundred_at_a_silent_server_end_together() {
         ("wss", HttpVersion::Auto),
         ("wss", HttpVersion::Http2),
     ] {
-        let server = Silent::start().await;
+        let server = SilentServer::start().await;
         let client = Client::builder().tls(tls::none()).version(version);
         let client = client.build().unwrap();
         let url = format!("{scheme}://{}/", server.addr);
@@ -97,14 +97,14 @@ async fn a_hundred_at_a_silent_server_end_together() {
     }
 }
 
-/// The first of a name's backends is dead; those that came behind the dial to
-/// it do not wait for it, and then nobody does.
+/// The first of a name's backends never responds. Attempts that joined the dial to it do
+/// not wait for it, and once another connection is open no attempt does.
 #[tokio::test]
-async fn one_dead_backend_keeps_nobody_from_the_others() {
+async fn a_dead_backend_does_not_block_the_others() {
     let server = EchoServer::start(|_| {}).await;
     let (listener, addr) = listen().await;
     let backends = tokio::spawn(async move {
-        let (_dead, _) = listener.accept().await.unwrap();
+        let (_unanswered, _) = listener.accept().await.unwrap();
         loop {
             let (mut near, _) = listener.accept().await.unwrap();
             let mut far = TcpStream::connect(server.addr).await.unwrap();
@@ -124,9 +124,10 @@ async fn one_dead_backend_keeps_nobody_from_the_others() {
     backends.abort();
 }
 
-/// A dial is not that of who began it.
+/// A dial does not belong to the attempt that began it: the other attempts still share it
+/// after that one is cancelled.
 #[tokio::test]
-async fn who_began_a_dial_may_go() {
+async fn a_dial_outlives_the_attempt_that_began_it() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
@@ -146,10 +147,10 @@ async fn who_began_a_dial_may_go() {
     assert_eq!(client.connections().len(), 1);
 }
 
-/// With the last of those that wait for it a dial ends.
+/// A dial ends with the last attempt that waits for it.
 #[tokio::test]
-async fn a_dial_that_nobody_waits_for_is_given_up() {
-    let server = Silent::start().await;
+async fn a_dial_without_waiting_attempts_is_cancelled() {
+    let server = SilentServer::start().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{}/", server.addr);
     let waiting: Vec<_> = (0..5).map(|_| spawn(&client, &url)).collect();
@@ -160,10 +161,10 @@ async fn a_dial_that_nobody_waits_for_is_given_up() {
     until(|| server.open() == 0).await;
 }
 
-/// A failure is shared, and those that came while the dial was under way have
-/// one more between them.
+/// A failure is shared, and the attempts that joined while the dial was under way share
+/// one more dial.
 #[tokio::test]
-async fn refused_connections_are_few() {
+async fn a_thousand_attempts_make_few_dials_to_a_failing_server() {
     let (listener, addr) = listen().await;
     let dials = Arc::new(AtomicUsize::new(0));
     let count = dials.clone();
@@ -178,12 +179,12 @@ async fn refused_connections_are_few() {
     let all = within(join_all((0..1_000).map(|_| client.connect(&url)))).await;
     assert!(all.iter().all(Result::is_err));
     let dials = dials.load(Ordering::SeqCst);
-    assert!(dials <= 3, "{dials} dials for a thousand at once");
+    assert!(dials <= 3, "{dials} dials for a thousand attempts");
     server.abort();
 }
 
-/// TCP to a server, which can be frozen: nothing passes any more on what is
-/// open, without a FIN. New connections work.
+/// A TCP relay to a server, which can be frozen: connections that are open then pass no
+/// more bytes and get no FIN, while new ones work.
 struct Relay {
     addr: SocketAddr,
     frozen: watch::Sender<usize>,
@@ -214,7 +215,7 @@ impl Relay {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// All that are open now.
+    /// Freezes all connections that are open now.
     fn freeze(&self) {
         self.frozen.send_replace(self.connections());
     }
@@ -252,10 +253,10 @@ async fn relay(
     }
 }
 
-/// One attempt fails, and the next has another connection. The socket that was
-/// open ends by keep-alive.
+/// One attempt fails, and the next one uses another connection. The socket that was
+/// already open ends with a keep-alive timeout.
 #[tokio::test]
-async fn after_a_timeout_in_silence_the_next_socket_has_another_connection() {
+async fn after_a_silent_timeout_the_next_socket_uses_another_connection() {
     let server = EchoServer::start(|_| {}).await;
     let relay = Relay::to(server.addr).await;
     let soon = Duration::from_millis(300);
@@ -284,9 +285,10 @@ async fn after_a_timeout_in_silence_the_next_socket_has_another_connection() {
     until(|| client.connections().len() == 1).await;
 }
 
-/// Nor do callers that have less patience than the client stay with it.
+/// Callers with a shorter time limit than the client's do not stay with a frozen
+/// connection either.
 #[tokio::test]
-async fn attempts_that_their_callers_give_up_count_too() {
+async fn attempts_cancelled_by_their_callers_count_as_failed() {
     let server = EchoServer::start(|_| {}).await;
     let relay = Relay::to(server.addr).await;
     let client = http2().handshake_timeout(Duration::from_millis(500));
@@ -306,7 +308,8 @@ async fn attempts_that_their_callers_give_up_count_too() {
     assert_eq!(relay.connections(), 2);
 }
 
-/// All connections allowed are frozen: they are in nobody's way.
+/// Every connection that the limit allows is frozen, and new ones are opened all the
+/// same.
 #[tokio::test]
 async fn frozen_connections_do_not_use_up_the_limit() {
     let server = EchoServer::start(|builder| {
@@ -336,9 +339,9 @@ async fn frozen_connections_do_not_use_up_the_limit() {
     assert_eq!(relay.connections(), 4);
 }
 
-/// Lets the test's clock go a little at a time, with a moment for I/O each
-/// time: left to itself it would run ahead of the sockets.
-async fn time_passes() {
+/// Advances the paused clock in small steps, with time for I/O after each. By itself the
+/// clock would run ahead of the sockets.
+async fn advance_clock() {
     loop {
         for _ in 0..3 {
             for _ in 0..70 {
@@ -350,14 +353,14 @@ async fn time_passes() {
     }
 }
 
-/// By default settings, with an attempt now and then, for a minute.
+/// With default settings, and attempts at several intervals and time limits.
 #[tokio::test(start_paused = true)]
-async fn within_a_minute_of_a_freeze_a_socket_opens_again() {
-    // As long as this runs, the clock does not go by itself.
+async fn a_socket_opens_again_within_a_minute_of_a_freeze() {
+    // While a blocking task runs, the paused clock does not advance by itself.
     let (_holds, held) = std::sync::mpsc::channel::<()>();
     tokio::task::spawn_blocking(move || held.recv());
     let minute = Duration::from_secs(60);
-    for (pause, patience) in [(10, 600), (30, 600), (10, 5), (1, 1)] {
+    for (pause, time_limit) in [(10, 600), (30, 600), (10, 5), (1, 1)] {
         let server = EchoServer::start(|_| {}).await;
         let relay = Relay::to(server.addr).await;
         let client = http2().build().unwrap();
@@ -368,7 +371,7 @@ async fn within_a_minute_of_a_freeze_a_socket_opens_again() {
         let attempts = async {
             loop {
                 let next = Instant::now() + Duration::from_secs(pause);
-                let attempt = timeout(Duration::from_secs(patience), client.connect(&url));
+                let attempt = timeout(Duration::from_secs(time_limit), client.connect(&url));
                 if let Ok(Ok(opened)) = attempt.await {
                     return opened;
                 }
@@ -377,22 +380,22 @@ async fn within_a_minute_of_a_freeze_a_socket_opens_again() {
         };
         tokio::select! {
             opened = timeout(minute, attempts) => assert!(opened.is_ok(), "every {pause} s"),
-            () = time_passes() => {}
+            () = advance_clock() => {}
         }
         assert!(
             frozen.elapsed() < minute,
-            "every {pause} s, {patience} s long"
+            "every {pause} s, with a limit of {time_limit} s"
         );
     }
 }
 
-/// A server that is slow to answer and says anything else is there.
+/// A server that is slow to answer but sends anything else is alive.
 #[tokio::test]
-async fn a_slow_answer_is_not_a_silence() {
+async fn a_slow_answer_is_not_silence() {
     let client = http2().handshake_timeout(Duration::from_millis(200));
-    let mut beside = ClientFixture::with(client.build().unwrap()).await;
-    let peer = &mut beside.peer;
-    let (failed, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+    let mut fixture = ClientFixture::with(client.build().unwrap()).await;
+    let peer = &mut fixture.peer;
+    let (failed, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         peer.barrier().await;
     });
@@ -400,33 +403,34 @@ async fn a_slow_answer_is_not_a_silence() {
         matches!(failed, Err(Error::Timeout(Timeout::Handshake))),
         "{failed:?}"
     );
-    let (next, ()) = tokio::join!(beside.client.connect(&beside.url), peer.take(5));
+    let (next, ()) = tokio::join!(fixture.client.connect(&fixture.url), peer.take(5));
     drop(next.unwrap());
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// One that says nothing until it is asked is used again, and not left.
+/// The server sends nothing until the next request. Its connection is used again and not
+/// abandoned.
 #[tokio::test]
-async fn a_server_that_answers_when_asked_is_used_again() {
+async fn a_connection_whose_server_answers_the_next_request_is_kept() {
     let client = http2().handshake_timeout(Duration::from_millis(50));
-    let mut beside = ClientFixture::with(client.build().unwrap()).await;
-    let peer = &mut beside.peer;
+    let mut fixture = ClientFixture::with(client.build().unwrap()).await;
+    let peer = &mut fixture.peer;
     for stream in [3, 7, 11] {
-        let (failed, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        let (failed, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
             peer.request(stream).await;
         });
         assert!(failed.is_err());
-        let next = spawn(&beside.client, &beside.url);
+        let next = spawn(&fixture.client, &fixture.url);
         peer.take(stream + 2).await;
         drop(within(next).await.unwrap().unwrap());
     }
-    // The dials that were begun meanwhile came to nothing.
-    beside.unharmed().await;
+    // The dials that were begun meanwhile have led to no connection.
+    fixture.unharmed().await;
 }
 
-/// GOAWAY while there is a wait for room: the wait goes on elsewhere.
+/// After GOAWAY, the attempts that wait for a free stream continue on another connection.
 #[tokio::test]
-async fn a_wait_for_a_stream_ends_by_goaway() {
+async fn goaway_ends_the_wait_for_a_stream() {
     let (listener, addr) = listen().await;
     let client = http2().max_connections(1).build().unwrap();
     let url = format!("ws://{addr}/");
@@ -449,9 +453,10 @@ async fn a_wait_for_a_stream_ends_by_goaway() {
     }
 }
 
-/// What one backend of several says holds where there is no better.
+/// The client remembers that one of several backends lacks RFC 8441, and applies it only
+/// while there is no open connection that supports it.
 #[tokio::test]
-async fn an_open_connection_is_used_whatever_another_backend_said() {
+async fn an_open_http2_connection_is_used_although_another_backend_lacks_rfc_8441() {
     let (config, trusting) = tls::pair();
     let http2 = crate::support::server::echo(h2ws::Server::builder().tls(config.clone())).await;
     let without = h2ws::Server::builder().tls(config).extended_connect(false);
@@ -470,8 +475,9 @@ async fn an_open_connection_is_used_whatever_another_backend_said() {
     });
     let client = Client::builder().tls(trusting).build().unwrap();
     let url = format!("wss://localhost:{}/", addr.port());
-    // One without comes first: learned. Then a connection with it is made, for
-    // somebody who insists; then it is used.
+    // The backend without RFC 8441 comes first, and the client remembers that. A request
+    // that insists on HTTP/2 then opens a connection to the other backend, and the next
+    // socket uses it.
     turn.send_replace(without.addr);
     let plain = within(client.connect(&url)).await.unwrap();
     assert!(!plain.transport().is_http2());

@@ -1,4 +1,5 @@
-//! Messages behind the request, before its answer: `RequestBuilder::early`.
+//! Early messages (`RequestBuilder::early_message`), which follow the request before its
+//! answer has arrived.
 
 use futures_util::StreamExt;
 use h2ws::handshake::DeflateConfig;
@@ -17,7 +18,7 @@ use crate::support::raw::{
 };
 use crate::support::{server, within};
 
-/// Opens with two early messages.
+/// Opens a socket with two early messages.
 async fn connect(client: &Client, url: &str) -> Result<WebSocket, Error> {
     let request = client
         .request(url)
@@ -26,8 +27,8 @@ async fn connect(client: &Client, url: &str) -> Result<WebSocket, Error> {
     request.connect().await
 }
 
-/// Expects them, masked as a client's are.
-async fn both(peer: &mut Raw, stream: u32) {
+/// Expects both early messages, masked as a client's frames are.
+async fn expect_both(peer: &mut Raw, stream: u32) {
     let (first, second) = (peer.frame(stream).await, peer.frame(stream).await);
     assert_eq!(
         (first.head, &first.payload[..]),
@@ -40,68 +41,68 @@ async fn both(peer: &mut Raw, stream: u32) {
     assert!(first.masked && second.masked);
 }
 
-/// A round trip less: they are there while the request has no answer.
+/// They save a round trip: the server has them while the request is still unanswered.
 #[tokio::test]
-async fn early_messages_come_before_the_answer() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (ws, ()) = tokio::join!(connect(&beside.client, &beside.url), async {
+async fn early_messages_are_sent_before_the_answer() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (ws, ()) = tokio::join!(connect(&fixture.client, &fixture.url), async {
         peer.request(3).await;
-        both(peer, 3).await;
+        expect_both(peer, 3).await;
         peer.headers(3, &Fields::status("200"), 0).await;
     });
     let mut ws = ws.unwrap();
     tokio::join!(peer.answer(3), echo(&mut ws, "third"));
     let (closed, ()) = tokio::join!(ws.close(None), peer.answer_close(3));
     closed.unwrap();
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 6455 §4.1: unless asked for, nothing does.
+/// RFC 6455 §4.1: without early messages, the client sends nothing before the answer.
 #[tokio::test]
-async fn nothing_comes_early_unasked() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+async fn nothing_is_sent_before_the_answer_by_default() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (ws, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         peer.barrier().await;
         assert_eq!(peer.pending(), 0);
         peer.headers(3, &Fields::status("200"), 0).await;
     });
     drop(ws.unwrap());
-    beside.peer.let_go(3).await;
-    beside.unharmed().await;
+    fixture.peer.let_go(3).await;
+    fixture.unharmed().await;
 }
 
-/// What a server refuses comes back to the caller, with the whole refusal;
-/// also where the peer's window let nothing leave.
+/// A rejection returns the early messages to the caller, together with the whole
+/// response, even if the peer's window let none of them leave.
 #[tokio::test]
-async fn a_refusal_gives_them_back() {
+async fn a_rejection_returns_early_messages() {
     for window in [65_535, 0] {
         let (listener, addr) = listen().await;
         let client = http2().build().unwrap();
         let url = format!("ws://{addr}/");
-        let (refused, mut peer) = tokio::join!(connect(&client, &url), async {
+        let (rejected, mut peer) = tokio::join!(connect(&client, &url), async {
             let mut peer = accept(&listener, &[(INITIAL_WINDOW_SIZE, window)]).await;
             peer.request(1).await;
             if window > 0 {
-                both(&mut peer, 1).await;
+                expect_both(&mut peer, 1).await;
             }
             peer.headers(1, &Fields::status("403"), 0).await;
             peer.data(1, b"not you").await;
             peer.end(1).await;
             peer
         });
-        let Err(Error::Rejected(refusal)) = refused else {
-            panic!("{refused:?}");
+        let Err(Error::Rejected(rejection)) = rejected else {
+            panic!("{rejected:?}");
         };
-        assert_eq!(refusal.status, StatusCode::FORBIDDEN);
-        assert_eq!(&refusal.body[..], b"not you");
+        assert_eq!(rejection.status, StatusCode::FORBIDDEN);
+        assert_eq!(&rejection.body[..], b"not you");
         let expected = [Message::text("first"), Message::binary(vec![7; 3])];
-        assert_eq!(refusal.early_messages, expected);
+        assert_eq!(rejection.early_messages, expected);
         assert_eq!(peer.seen(1).await, Seen::Reset(CANCEL));
         no_stream_is_left(&client).await;
-        // The connection is as good as before.
+        // The connection is still usable.
         let (ws, ()) = tokio::join!(client.connect(&url), peer.take(3));
         let mut ws = ws.unwrap();
         peer.window(3, 1000).await;
@@ -109,10 +110,10 @@ async fn a_refusal_gives_them_back() {
     }
 }
 
-/// RFC 9113 §6.9.2: not a byte more than the peer's window, and all of them
-/// in the end.
+/// RFC 9113 §6.9.2: the client sends no more than the peer's window allows, and
+/// everything in the end.
 #[tokio::test]
-async fn they_wait_for_the_peers_window() {
+async fn early_messages_respect_the_peers_window() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
@@ -121,7 +122,7 @@ async fn they_wait_for_the_peers_window() {
         peer.request(1).await;
         peer.barrier().await;
         assert_eq!(peer.pending(), 0, "bytes without a window");
-        // The answer may come first: they are behind the request all the same.
+        // The answer may arrive first: the early messages still follow the request.
         peer.headers(1, &Fields::status("200"), 0).await;
         peer
     });
@@ -129,26 +130,26 @@ async fn they_wait_for_the_peers_window() {
     peer.window(1, 5).await;
     peer.barrier().await;
     peer.window(1, 1000).await;
-    both(&mut peer, 1).await;
+    expect_both(&mut peer, 1).await;
     tokio::join!(peer.answer(1), echo(&mut ws, "third"));
 }
 
-/// RFC 9113 §8.7: what was not processed is repeated, with its messages, and
-/// reaches the application once.
+/// RFC 9113 §8.7: a request that was not processed is retried with its early messages,
+/// which reach the application once.
 #[tokio::test]
-async fn a_repeated_request_repeats_them() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (ws, mut second) = tokio::join!(connect(&beside.client, &beside.url), async {
+async fn a_retried_request_repeats_its_early_messages() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (ws, mut second) = tokio::join!(connect(&fixture.client, &fixture.url), async {
         peer.request(3).await;
-        both(peer, 3).await;
+        expect_both(peer, 3).await;
         peer.reset(3, REFUSED_STREAM).await;
         peer.request(5).await;
-        both(peer, 5).await;
+        expect_both(peer, 5).await;
         peer.goaway(1, NO_ERROR).await;
-        let mut second = accept(&beside.listener, &[]).await;
+        let mut second = accept(&fixture.listener, &[]).await;
         second.take(1).await;
-        both(&mut second, 1).await;
+        expect_both(&mut second, 1).await;
         second
     });
     let mut ws = ws.unwrap();
@@ -157,7 +158,7 @@ async fn a_repeated_request_repeats_them() {
         echo(&mut ws, "third, and nothing between")
     );
     assert_eq!(
-        beside
+        fixture
             .client
             .connections()
             .iter()
@@ -167,37 +168,37 @@ async fn a_repeated_request_repeats_them() {
     );
 }
 
-/// A call that is given up cancels its stream, unsent bytes and all.
+/// Cancelling a call resets its stream and discards unsent bytes.
 #[tokio::test]
-async fn an_abandoned_call_leaves_nothing() {
+async fn a_cancelled_call_resets_its_stream() {
     for answer in [false, true] {
-        let mut beside = ClientFixture::new().await;
-        let peer = &mut beside.peer;
+        let mut fixture = ClientFixture::new().await;
+        let peer = &mut fixture.peer;
         tokio::select! {
-            _ = connect(&beside.client, &beside.url) => {}
+            _ = connect(&fixture.client, &fixture.url) => {}
             () = async {
                 peer.request(3).await;
-                both(peer, 3).await;
+                expect_both(peer, 3).await;
                 if answer {
                     peer.headers(3, &Fields::status("200"), 0).await;
                 }
             } => {}
         }
-        assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
-        beside.unharmed().await;
+        assert_eq!(fixture.peer.seen(3).await, Seen::Reset(CANCEL));
+        fixture.unharmed().await;
     }
 }
 
 /// RFC 9931: over HTTP/1.1 nothing follows the request before the 101.
 #[tokio::test]
-async fn over_http1_they_wait_for_the_answer() {
+async fn over_http1_early_messages_wait_for_the_answer() {
     let (listener, addr) = listen().await;
     let client = http1().build().unwrap();
     let url = format!("ws://{addr}/");
     let (ws, got) = tokio::join!(connect(&client, &url), async {
         let mut io = within(listener.accept()).await.unwrap().0;
         let head = head(&mut io).await;
-        // As long as a client that does not wait could need.
+        // Long enough for a client that does not wait to send something.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         let mut early = [0; 1];
         assert!(io.try_read(&mut early).is_err(), "bytes before the answer");
@@ -221,32 +222,32 @@ async fn over_http1_they_wait_for_the_answer() {
     assert_eq!(got, [(0x81, &b"first"[..]), (0x82, &[7; 3][..])]);
 }
 
-/// A refusal over HTTP/1.1 gives them back as well.
+/// A rejection over HTTP/1.1 returns the early messages as well.
 #[tokio::test]
-async fn a_refusal_over_http1_gives_them_back() {
+async fn a_rejection_over_http1_returns_early_messages() {
     let builder = Server::builder();
     let server = server::serve(builder, |upgrade, _| async move {
         upgrade.reject(StatusCode::UNAUTHORIZED);
     })
     .await;
     let client = http1().build().unwrap();
-    let refused = within(connect(&client, &server.url("/")))
+    let rejected = within(connect(&client, &server.url("/")))
         .await
         .unwrap_err();
     assert_eq!(
-        refused
+        rejected
             .rejected_response()
-            .expect("a refusal")
+            .expect("a rejection")
             .early_messages
             .len(),
         2
     );
 }
 
-/// RFC 7692 §6: nothing is agreed on yet, so they are not compressed; what
-/// follows is.
+/// RFC 7692 §6: no extension is agreed on yet, so early messages are not compressed.
+/// Later messages are.
 #[tokio::test]
-async fn they_are_never_compressed() {
+async fn early_messages_are_never_compressed() {
     let (listener, addr) = listen().await;
     let client = http2().deflate(DeflateConfig::default()).build().unwrap();
     let url = format!("ws://{addr}/");
@@ -270,14 +271,15 @@ async fn they_are_never_compressed() {
         .await
         .unwrap();
     let later = peer.frame(1).await;
-    assert_eq!(later.head, 0xc1, "RSV1 says compressed");
+    assert_eq!(later.head, 0xc1, "RSV1 marks a compressed message");
     assert!(later.payload.len() < 100);
 }
 
-/// A thousand at once count against the peer's budget of short frames like
-/// other messages (the `h2` crate's defaults kill for 139 of them).
+/// A thousand early messages at once count against the peer's budget of short frames like
+/// other messages (with its defaults, the `h2` crate closes a connection for 139 of
+/// them).
 #[tokio::test]
-async fn a_thousand_at_once_spare_the_peers_budget() {
+async fn a_thousand_early_messages_stay_within_the_peers_budget() {
     let server = EchoServer::start(|_| {}).await;
     let client = http2().build().unwrap();
     let url = server.url("/");
@@ -297,10 +299,10 @@ async fn a_thousand_at_once_spare_the_peers_budget() {
     assert_eq!(server.connections(), 1);
 }
 
-/// A server of ours keeps what comes early for the handler that accepts, as
-/// far as the stream's window.
+/// An h2ws server keeps early messages for the handler that accepts, up to the stream's
+/// window.
 #[tokio::test]
-async fn a_server_holds_them_until_it_accepts() {
+async fn a_server_holds_early_messages_until_it_accepts() {
     let builder = Server::builder();
     let accept = std::sync::Arc::new(tokio::sync::Notify::new());
     let go = accept.clone();
@@ -329,10 +331,10 @@ async fn a_server_holds_them_until_it_accepts() {
     assert_eq!(server.ended().await.code, Some(CloseCode::NORMAL));
 }
 
-/// A server of ours that refuses drops them, and the connection's window does
-/// not shrink by them.
+/// An h2ws server that rejects discards early messages, and they do not shrink the
+/// connection's window.
 #[tokio::test]
-async fn a_server_that_refuses_gives_their_window_back() {
+async fn a_server_that_rejects_returns_the_window_of_early_messages() {
     let config = Http2Config::default().connection_window(65_535);
     let server = server::serve(Server::builder().http2(config), |upgrade, _| async move {
         upgrade.reject(StatusCode::FORBIDDEN);

@@ -21,15 +21,15 @@ fn short() -> WebSocketConfig {
 /// A sibling on stream 1 and the socket under test on stream 3.
 async fn socket(config: WebSocketConfig) -> (ClientFixture, WebSocket) {
     let client = http2().socket(config).build().unwrap();
-    let mut beside = ClientFixture::with(client).await;
-    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), beside.peer.take(3));
-    (beside, ws.unwrap())
+    let mut fixture = ClientFixture::with(client).await;
+    let (ws, ()) = tokio::join!(fixture.client.connect(&fixture.url), fixture.peer.take(3));
+    (fixture, ws.unwrap())
 }
 
-/// The client's Close frame on stream 3, with this code.
+/// Expects the client's Close frame on stream 3, with this code and without END_STREAM.
 async fn expect_close(peer: &mut Raw, code: u16) {
     let Seen::Frame(close, false) = peer.seen(3).await else {
-        panic!("no Close frame by itself");
+        panic!("no Close frame without END_STREAM");
     };
     assert_eq!((close.code(), close.masked), (Some(code), true));
 }
@@ -38,12 +38,12 @@ fn normal() -> CloseFrame {
     CloseFrame::from(CloseCode::NORMAL)
 }
 
-/// RFC 6455 §7.1.1 has the server end the connection first: so END_STREAM
+/// RFC 6455 §7.1.1: the server closes the connection first, so the client's END_STREAM
 /// waits for the server's.
 #[tokio::test]
 async fn a_client_ends_its_side_after_the_server() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-    let peer = &mut beside.peer;
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+    let peer = &mut fixture.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
         expect_close(peer, 1000).await;
         peer.data(3, &from_server(CLOSE, &close(1000, "bye"))).await;
@@ -55,31 +55,31 @@ async fn a_client_ends_its_side_after_the_server() {
     closed.unwrap();
     assert_eq!(ws.close_code(), Some(CloseCode::NORMAL));
     assert_eq!(ws.close_frame().unwrap().reason, "bye");
-    beside.peer.barrier().await;
-    assert_eq!(beside.peer.pending(), 0, "something follows the end");
-    beside.unharmed().await;
+    fixture.peer.barrier().await;
+    assert_eq!(fixture.peer.pending(), 0, "frames after END_STREAM");
+    fixture.unharmed().await;
 }
 
-/// Hypercorn never ends its side: the stream is cancelled after a moment, or
-/// it would count for ever.
+/// Hypercorn never ends its side. The client resets the stream after a short time, as it
+/// would otherwise count as open for ever.
 #[tokio::test]
-async fn a_server_that_never_ends_its_side_is_cancelled() {
-    let (mut beside, mut ws) = socket(short()).await;
-    let peer = &mut beside.peer;
+async fn a_stream_that_the_server_never_ends_is_reset() {
+    let (mut fixture, mut ws) = socket(short()).await;
+    let peer = &mut fixture.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
         expect_close(peer, 1000).await;
         peer.data(3, &from_server(CLOSE, &close(1000, ""))).await;
         assert_eq!(peer.seen(3).await, Seen::Reset(CANCEL));
     });
     closed.unwrap();
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §5 to the letter, for servers that bear it.
+/// `StreamEnd::AtOnce` follows RFC 8441 §5 to the letter, for servers that tolerate it.
 #[tokio::test]
-async fn an_ending_at_once_is_there_for_the_asking() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default().ending(StreamEnd::AtOnce)).await;
-    let peer = &mut beside.peer;
+async fn stream_end_at_once_does_not_wait_for_the_server() {
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default().ending(StreamEnd::AtOnce)).await;
+    let peer = &mut fixture.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
         expect_close(peer, 1000).await;
         peer.data(3, &from_server(CLOSE, &close(1000, ""))).await;
@@ -87,57 +87,60 @@ async fn an_ending_at_once_is_there_for_the_asking() {
         peer.end(3).await;
     });
     closed.unwrap();
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// A server's Close is answered with its code (RFC 6455 §5.5.1), also where
-/// it has END_STREAM on it, and the stream of messages ends without an error.
+/// A Close from the server is answered with its code (RFC 6455 §5.5.1), also if it
+/// carries END_STREAM, and the stream of messages ends without an error.
 #[tokio::test]
-async fn a_servers_close_ends_the_messages() {
+async fn a_close_from_the_server_ends_the_messages() {
     for flags in [0, END_STREAM] {
-        let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
+        let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
         let bytes = from_server(CLOSE, &close(1001, "away"));
-        beside.peer.send(DATA, flags, 3, &bytes).await;
+        fixture.peer.send(DATA, flags, 3, &bytes).await;
         assert!(within(ws.next()).await.is_none());
         assert_eq!(ws.close_code(), Some(CloseCode::GOING_AWAY));
         assert_eq!(ws.close_frame().unwrap().reason, "away");
-        expect_close(&mut beside.peer, 1001).await;
-        // What ends with its Close frame, libwebsockets does not bear an
-        // END_STREAM from us.
+        expect_close(&mut fixture.peer, 1001).await;
+        // libwebsockets does not tolerate END_STREAM from the client on a stream that it
+        // ended with its Close frame.
         let end = if flags == 0 {
-            beside.peer.end(3).await;
+            fixture.peer.end(3).await;
             Seen::End
         } else {
             Seen::Reset(CANCEL)
         };
-        assert_eq!(beside.peer.seen(3).await, end);
+        assert_eq!(fixture.peer.seen(3).await, end);
         assert!(ws.send(Message::text("late")).await.is_err());
-        beside.unharmed().await;
+        fixture.unharmed().await;
     }
 }
 
-/// RFC 8441 §5: END_STREAM right behind Close, in a frame of its own.
+/// RFC 8441 §5: END_STREAM right after Close, in a frame of its own.
 #[tokio::test]
 async fn end_stream_right_after_close_is_clean() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-    beside
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+    fixture
         .peer
         .data(3, &from_server(CLOSE, &close(1000, "")))
         .await;
-    beside.peer.end(3).await;
+    fixture.peer.end(3).await;
     assert!(within(ws.next()).await.is_none());
     assert_eq!(ws.close_code(), Some(CloseCode::NORMAL));
-    expect_close(&mut beside.peer, 1000).await;
-    assert_eq!(beside.peer.seen(3).await, Seen::End);
-    beside.unharmed().await;
+    expect_close(&mut fixture.peer, 1000).await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::End);
+    fixture.unharmed().await;
 }
 
 /// RFC 6455 §7.1.5: END_STREAM without Close is 1006.
 #[tokio::test]
 async fn end_stream_without_close_is_abnormal() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-    beside.peer.data(3, &from_server(TEXT, b"last words")).await;
-    beside.peer.end(3).await;
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+    fixture
+        .peer
+        .data(3, &from_server(TEXT, b"last words"))
+        .await;
+    fixture.peer.end(3).await;
     assert_eq!(
         within(ws.next()).await.unwrap().unwrap(),
         Message::text("last words")
@@ -145,17 +148,17 @@ async fn end_stream_without_close_is_abnormal() {
     let ended = within(ws.next()).await.unwrap();
     assert!(matches!(ended, Err(Error::Abnormal)), "{ended:?}");
     assert_eq!(ws.close_code(), Some(CloseCode::ABNORMAL));
-    let seen = beside.peer.seen(3).await;
+    let seen = fixture.peer.seen(3).await;
     assert!(matches!(seen, Seen::End | Seen::Reset(CANCEL)), "{seen:?}");
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §5: a reset is a cut, whatever its code.
+/// RFC 8441 §5: a reset ends the socket abnormally, whatever its code.
 #[tokio::test]
-async fn a_reset_is_abnormal_and_tells_its_code() {
+async fn a_reset_is_abnormal_and_reports_its_code() {
     for reset in [NO_ERROR, PROTOCOL_ERROR, CANCEL] {
-        let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-        beside.peer.reset(3, reset).await;
+        let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+        fixture.peer.reset(3, reset).await;
         match within(ws.next()).await {
             Some(Err(Error::Reset {
                 code,
@@ -165,16 +168,16 @@ async fn a_reset_is_abnormal_and_tells_its_code() {
         }
         assert_eq!(ws.close_code(), Some(CloseCode::ABNORMAL));
         assert!(ws.send(Message::text("late")).await.is_err());
-        beside.unharmed().await;
+        fixture.unharmed().await;
     }
 }
 
-/// END_STREAM, then RST_STREAM: normal once both closed, with either code.
+/// RST_STREAM after END_STREAM is normal once both sides have closed, with either code.
 #[tokio::test]
-async fn a_reset_after_the_closing_handshake_is_no_error() {
+async fn a_reset_after_the_closing_handshake_is_not_an_error() {
     for reset in [NO_ERROR, CANCEL] {
-        let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-        let peer = &mut beside.peer;
+        let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+        let peer = &mut fixture.peer;
         let (closed, ()) = tokio::join!(ws.close(normal()), async {
             expect_close(peer, 1000).await;
             peer.data(3, &from_server(CLOSE, &close(1000, ""))).await;
@@ -183,16 +186,16 @@ async fn a_reset_after_the_closing_handshake_is_no_error() {
         });
         closed.unwrap();
         assert_eq!(ws.close_code(), Some(CloseCode::NORMAL));
-        beside.peer.barrier().await;
-        beside.unharmed().await;
+        fixture.peer.barrier().await;
+        fixture.unharmed().await;
     }
 }
 
-/// lighttpd resets with the Close frame still on its way to the application:
-/// what was received before the reset counts.
+/// lighttpd resets the stream while its Close frame is still on its way to the
+/// application. What was received before the reset counts.
 #[tokio::test]
-async fn a_reset_right_behind_the_servers_close_is_no_error() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
+async fn a_reset_right_after_the_servers_close_is_not_an_error() {
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
     let mut bytes = crate::support::raw::encode(
         DATA,
         END_STREAM,
@@ -205,24 +208,24 @@ async fn a_reset_right_behind_the_servers_close_is_no_error() {
         3,
         &NO_ERROR.to_be_bytes(),
     ));
-    beside.peer.write(&bytes).await;
+    fixture.peer.write(&bytes).await;
     assert!(within(ws.next()).await.is_none());
     assert_eq!(ws.close_code(), Some(CloseCode::NORMAL));
-    beside.peer.barrier().await;
-    beside.unharmed().await;
+    fixture.peer.barrier().await;
+    fixture.unharmed().await;
 }
 
-/// The connection cut: each socket on it ends with an error, and the client
-/// knows of no connection.
+/// When the connection is cut, each socket on it ends with an error and the client lists
+/// no connection.
 #[tokio::test]
-async fn a_cut_connection_is_abnormal_for_all() {
-    let (beside, mut ws) = socket(WebSocketConfig::default()).await;
+async fn a_cut_connection_ends_every_socket_abnormally() {
+    let (fixture, mut ws) = socket(WebSocketConfig::default()).await;
     let ClientFixture {
         client,
         peer,
         mut sibling,
         ..
-    } = beside;
+    } = fixture;
     drop(peer);
     for ws in [&mut ws, &mut sibling] {
         let error = within(ws.next()).await.unwrap().unwrap_err();
@@ -233,61 +236,60 @@ async fn a_cut_connection_is_abnormal_for_all() {
     no_stream_is_left(&client).await;
 }
 
-/// RFC 9113 §6.8: GOAWAY with an error code, and the connection's end behind
-/// it.
+/// RFC 9113 §6.8: GOAWAY with an error code, followed by the end of the connection.
 #[tokio::test]
 async fn goaway_with_an_error_is_abnormal() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-    beside
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+    fixture
         .peer
         .goaway(3, crate::support::raw::ENHANCE_YOUR_CALM)
         .await;
-    drop(beside.peer);
+    drop(fixture.peer);
     let error = within(ws.next()).await.unwrap().unwrap_err();
     assert!(error.is_abnormal_closure(), "{error:?}");
     assert_eq!(ws.close_code(), Some(CloseCode::ABNORMAL));
 }
 
-/// A socket dropped while it is open: END_STREAM, which RFC 8441 §5 makes of
-/// a TCP connection's FIN, and no half-open stream.
+/// A socket dropped while open sends END_STREAM, which RFC 8441 §5 maps to the FIN of a
+/// TCP connection, and leaves no half-open stream.
 #[tokio::test]
-async fn a_dropped_socket_ends_and_is_cancelled_where_the_server_does_not_end() {
+async fn a_dropped_socket_ends_its_stream_and_resets_it_if_the_server_does_not_end_it() {
     for ends in [true, false] {
-        let (mut beside, ws) = socket(short()).await;
+        let (mut fixture, ws) = socket(short()).await;
         drop(ws);
-        assert_eq!(beside.peer.seen(3).await, Seen::End);
+        assert_eq!(fixture.peer.seen(3).await, Seen::End);
         if ends {
-            beside.peer.end(3).await;
+            fixture.peer.end(3).await;
         } else {
-            assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
+            assert_eq!(fixture.peer.seen(3).await, Seen::Reset(CANCEL));
         }
-        beside.unharmed().await;
+        fixture.unharmed().await;
     }
 }
 
-/// With bytes unread and unsent, for a server that does not read.
+/// The socket has unread and unsent bytes, and the server does not read.
 #[tokio::test]
-async fn a_socket_dropped_full_is_cancelled() {
-    let (mut beside, mut ws) = socket(short()).await;
-    beside.peer.data(3, &from_server(TEXT, b"unread")).await;
-    beside.peer.barrier().await;
+async fn a_socket_dropped_with_unsent_bytes_is_reset() {
+    let (mut fixture, mut ws) = socket(short()).await;
+    fixture.peer.data(3, &from_server(TEXT, b"unread")).await;
+    fixture.peer.barrier().await;
     // More than the peer's window.
     ws.send(Message::binary(vec![0; 100_000])).await.unwrap();
     drop(ws);
-    assert_eq!(beside.peer.reset_code(3).await, CANCEL);
-    beside.peer.window(0, 100_000).await;
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.reset_code(3).await, CANCEL);
+    fixture.peer.window(0, 100_000).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 6455 §5.5.1: data queued before the Close frame leaves before it, and
-/// END_STREAM behind both.
+/// RFC 6455 §5.5.1: data queued before the Close frame is sent before it, and END_STREAM
+/// after both.
 #[tokio::test]
-async fn queued_data_leaves_before_the_close_frame() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
+async fn queued_data_is_sent_before_the_close_frame() {
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
     for n in 0..50u8 {
         ws.feed(Message::binary(vec![n; 500])).await.unwrap();
     }
-    let peer = &mut beside.peer;
+    let peer = &mut fixture.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
         for n in 0..50u8 {
             assert_eq!(peer.frame(3).await.payload, vec![n; 500]);
@@ -295,47 +297,47 @@ async fn queued_data_leaves_before_the_close_frame() {
         peer.answer_close(3).await;
     });
     closed.unwrap();
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 6455 §7.1.1: a server that never answers the Close frame.
+/// RFC 6455 §7.1.1: the server never answers the Close frame.
 #[tokio::test]
-async fn a_server_that_never_closes_is_timed_out() {
-    let (mut beside, mut ws) = socket(short()).await;
-    let peer = &mut beside.peer;
+async fn closing_times_out_if_the_server_never_answers() {
+    let (mut fixture, mut ws) = socket(short()).await;
+    let peer = &mut fixture.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), expect_close(peer, 1000));
     assert!(
         matches!(closed, Err(Error::Timeout(Timeout::Close))),
         "{closed:?}"
     );
     assert_eq!(ws.close_code(), Some(CloseCode::ABNORMAL));
-    // The stream is ended, or reset, but not left.
-    assert_eq!(beside.peer.seen(3).await, Seen::End);
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
-    beside.unharmed().await;
+    // The stream is ended and then reset, not left open.
+    assert_eq!(fixture.peer.seen(3).await, Seen::End);
+    assert_eq!(fixture.peer.seen(3).await, Seen::Reset(CANCEL));
+    fixture.unharmed().await;
 }
 
-/// nghttpx, Hypercorn and libwebsockets do nothing on END_STREAM: a server
-/// that answers nothing at all costs no more than the timeout.
+/// nghttpx, Hypercorn and libwebsockets do not react to END_STREAM. Closing takes no
+/// longer than the timeout, even if the server answers nothing at all.
 #[tokio::test]
-async fn a_close_with_the_servers_window_shut_is_timed_out() {
-    let (mut beside, mut ws) = socket(short()).await;
+async fn closing_times_out_if_the_servers_window_is_exhausted() {
+    let (mut fixture, mut ws) = socket(short()).await;
     ws.send(Message::binary(vec![0; 100_000])).await.unwrap();
     let closed = within(ws.close(normal())).await;
     assert!(
         matches!(closed, Err(Error::Timeout(Timeout::Close))),
         "{closed:?}"
     );
-    assert_eq!(beside.peer.reset_code(3).await, CANCEL);
-    beside.peer.window(0, 100_000).await;
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.reset_code(3).await, CANCEL);
+    fixture.peer.window(0, 100_000).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 6455 §7.1.4: both may close at once.
+/// RFC 6455 §7.1.4: both sides may close at once.
 #[tokio::test]
 async fn both_sides_may_close_at_once() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-    let peer = &mut beside.peer;
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+    let peer = &mut fixture.peer;
     peer.data(3, &from_server(CLOSE, &close(1001, ""))).await;
     let (closed, ()) = tokio::join!(ws.close(normal()), async {
         expect_close(peer, 1000).await;
@@ -344,13 +346,13 @@ async fn both_sides_may_close_at_once() {
     });
     closed.unwrap();
     assert_eq!(ws.close_code(), Some(CloseCode::GOING_AWAY));
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 6455 §5.1, §7.1.7: a masked frame from the server, and others: Close
-/// with the code, then the end, of that stream alone.
+/// RFC 6455 §5.1, §7.1.7: a masked frame from the server, like other invalid frames, is
+/// answered with Close and its code, and then that stream alone ends.
 #[tokio::test]
-async fn a_servers_broken_frame_is_told_by_close_code() {
+async fn an_invalid_frame_is_answered_with_its_close_code() {
     for (bytes, expected) in [
         (
             frames::from_client(TEXT, b"masked"),
@@ -363,50 +365,50 @@ async fn a_servers_broken_frame_is_told_by_close_code() {
             ProtocolError::InvalidCloseCode(1005),
         ),
     ] {
-        let (mut beside, mut ws) = socket(short()).await;
-        beside.peer.data(3, &bytes).await;
+        let (mut fixture, mut ws) = socket(short()).await;
+        fixture.peer.data(3, &bytes).await;
         match within(ws.next()).await {
             Some(Err(Error::Protocol(error))) => assert_eq!(error, expected),
             other => panic!("{other:?}"),
         }
-        expect_close(&mut beside.peer, u16::from(expected.close_code())).await;
-        let seen = beside.peer.seen(3).await;
+        expect_close(&mut fixture.peer, u16::from(expected.close_code())).await;
+        let seen = fixture.peer.seen(3).await;
         assert!(matches!(seen, Seen::End | Seen::Reset(CANCEL)), "{seen:?}");
         if seen == Seen::End {
-            beside.peer.end(3).await;
+            fixture.peer.end(3).await;
         }
         assert!(within(ws.next()).await.is_none());
-        beside.unharmed().await;
+        fixture.unharmed().await;
     }
 }
 
-/// RFC 6455 §5.5.2: pings are answered while the socket is read, also those
-/// that come while its closing is under way.
+/// RFC 6455 §5.5.2: pings are answered while the socket is read, including those that
+/// arrive while it is closing.
 #[tokio::test]
 async fn pings_are_answered_without_the_application() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
-    beside.peer.data(3, &from_server(PING, b"one")).await;
-    beside.peer.data(3, &from_server(TEXT, b"text")).await;
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
+    fixture.peer.data(3, &from_server(PING, b"one")).await;
+    fixture.peer.data(3, &from_server(TEXT, b"text")).await;
     assert_eq!(
         within(ws.next()).await.unwrap().unwrap(),
         Message::text("text")
     );
-    let pong = beside.peer.frame(3).await;
+    let pong = fixture.peer.frame(3).await;
     assert_eq!((pong.head, &pong.payload[..]), (0x80 | PONG, &b"one"[..]));
     assert!(pong.masked);
-    let peer = &mut beside.peer;
+    let peer = &mut fixture.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), peer.answer_close(3));
     closed.unwrap();
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// Taking up `close` again after its future was dropped.
+/// `close` can be called again after its future was dropped.
 #[tokio::test]
-async fn a_dropped_close_is_taken_up_again() {
-    let (mut beside, mut ws) = socket(WebSocketConfig::default()).await;
+async fn a_dropped_close_can_be_resumed() {
+    let (mut fixture, mut ws) = socket(WebSocketConfig::default()).await;
     assert!(ws.close(normal()).now_or_never().is_none());
-    let peer = &mut beside.peer;
+    let peer = &mut fixture.peer;
     let (closed, ()) = tokio::join!(ws.close(normal()), peer.answer_close(3));
     closed.unwrap();
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }

@@ -1,5 +1,5 @@
-//! `Auto` asks over HTTP/1.1 before it gives up: servers that advertise RFC
-//! 8441 and then refuse the method. Connections and requests are counted.
+//! `HttpVersion::Auto` falls back to HTTP/1.1 at servers that advertise RFC 8441 and then
+//! reject the method. The tests count connections and requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -19,22 +19,22 @@ use crate::client::http1::{echo_frames, head, switching};
 use crate::support::client::{echo, listen};
 use crate::support::{h2peer, tls, until, within};
 
-/// How a request is answered, in either version.
+/// How a request is answered, in either version of HTTP.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Accept,
     Status(u16),
-    /// Over HTTP/2 a socket where a key was sent, or where none was; 400 otherwise.
+    /// Over HTTP/2: accepts if a key was sent (true) or was absent (false); 400 otherwise.
     Key(bool),
-    /// Over HTTP/2 a reset of the stream, over HTTP/1.1 the end.
+    /// Resets the stream over HTTP/2; closes the connection over HTTP/1.1.
     Reset(Reason),
-    /// Over HTTP/2, instead of an answer.
+    /// Over HTTP/2 only: GOAWAY instead of an answer.
     GoAway(Reason),
-    /// Nothing, over HTTP/1.1 alone.
+    /// Over HTTP/1.1 only: no answer.
     Never,
 }
 
-/// What a server saw: connections and requests.
+/// The numbers of connections and of requests that a server saw, per version of HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
     http2: (usize, usize),
@@ -45,9 +45,9 @@ fn seen(http2: (usize, usize), http1: (usize, usize)) -> Seen {
     Seen { http2, http1 }
 }
 
-/// TLS with ALPN `h2` and `http/1.1`; advertises RFC 8441 and answers as told,
-/// the last answer again and again.
-struct Both {
+/// A TLS server with ALPN `h2` and `http/1.1`. It advertises RFC 8441 and gives the
+/// configured answers in turn, repeating the last one.
+struct DualServer {
     url: String,
     port: u16,
     trusting: rustls::ClientConfig,
@@ -55,7 +55,7 @@ struct Both {
     task: JoinHandle<()>,
 }
 
-impl Both {
+impl DualServer {
     async fn start(http2: &[Answer], http1: &[Answer]) -> Self {
         let (listener, addr) = listen().await;
         let (mut config, trusting) = tls::pair();
@@ -101,7 +101,7 @@ impl Both {
     }
 }
 
-impl Drop for Both {
+impl Drop for DualServer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -133,7 +133,7 @@ async fn over_http2(io: TlsStream<TcpStream>, answers: &Answers, counts: &Mutex<
             answer => answer,
         };
         match answer {
-            Answer::Key(_) => unreachable!("one of the others by now"),
+            Answer::Key(_) => unreachable!("replaced above"),
             Answer::Accept => {
                 tokio::spawn(h2peer::echo(request, respond));
             }
@@ -146,7 +146,7 @@ async fn over_http2(io: TlsStream<TcpStream>, answers: &Answers, counts: &Mutex<
             }
             Answer::Reset(reason) => respond.send_reset(reason),
             Answer::GoAway(reason) => connection.abrupt_shutdown(reason),
-            Answer::Never => unreachable!("for HTTP/1.1"),
+            Answer::Never => unreachable!("over HTTP/1.1 only"),
         }
     }
 }
@@ -172,7 +172,7 @@ async fn over_http1(mut io: TlsStream<TcpStream>, answers: &Answers, counts: &Mu
     }
 }
 
-async fn open(client: &Client, server: &Both) -> Result<WebSocket, Error> {
+async fn open(client: &Client, server: &DualServer) -> Result<WebSocket, Error> {
     let mut socket = within(client.connect(&server.url)).await?;
     echo(&mut socket, "open").await;
     Ok(socket)
@@ -180,20 +180,20 @@ async fn open(client: &Client, server: &Both) -> Result<WebSocket, Error> {
 
 fn status(opened: Result<WebSocket, Error>) -> u16 {
     match opened {
-        Err(Error::Rejected(refusal)) => {
-            assert_eq!(refusal.headers["x-over"], "h2");
-            assert_eq!(refusal.body, "over h2");
-            refusal.status.as_u16()
+        Err(Error::Rejected(rejection)) => {
+            assert_eq!(rejection.headers["x-over"], "h2");
+            assert_eq!(rejection.body, "over h2");
+            rejection.status.as_u16()
         }
-        other => panic!("not refused: {other:?}"),
+        other => panic!("not rejected: {other:?}"),
     }
 }
 
-/// The method is refused, HTTP/1.1 takes the socket: in the same call, and from
-/// then on at once.
+/// The method is rejected and HTTP/1.1 accepts the socket: in the same call, and from
+/// then on directly.
 #[tokio::test]
-async fn a_refused_method_is_asked_for_over_http1_and_that_is_remembered() {
-    for refusal in [
+async fn a_rejected_method_falls_back_to_http1_and_that_is_remembered() {
+    for rejection in [
         Answer::Status(400),
         Answer::Status(405),
         Answer::Status(426),
@@ -204,43 +204,45 @@ async fn a_refused_method_is_asked_for_over_http1_and_that_is_remembered() {
         Answer::Reset(Reason::CANCEL),
         Answer::GoAway(Reason::HTTP_1_1_REQUIRED),
     ] {
-        let server = Both::start(&[refusal], &[Answer::Accept]).await;
+        let server = DualServer::start(&[rejection], &[Answer::Accept]).await;
         let client = server.client().build().unwrap();
         let socket = open(&client, &server).await.unwrap();
         assert!(!socket.transport().is_http2());
-        // After a 400 a key is tried over HTTP/2 first.
-        let asked = if matches!(refusal, Answer::Status(400)) {
+        // After a 400, the request is first repeated over HTTP/2 with a key.
+        let requests = if matches!(rejection, Answer::Status(400)) {
             2
         } else {
             1
         };
-        assert_eq!(server.seen(), seen((1, asked), (1, 1)), "{refusal:?}");
+        assert_eq!(server.seen(), seen((1, requests), (1, 1)), "{rejection:?}");
         let _second = open(&client, &server).await.unwrap();
-        assert_eq!(server.seen(), seen((1, asked), (2, 2)), "{refusal:?}");
-        // Who insists on HTTP/2 gets what that says.
+        assert_eq!(server.seen(), seen((1, requests), (2, 2)), "{rejection:?}");
+        // A request that insists on HTTP/2 gets the answer over HTTP/2.
         let insists = client.request(&server.url).version(HttpVersion::Http2);
         assert!(within(insists.connect()).await.is_err());
         assert_eq!(server.seen().http1, (2, 2));
     }
 }
 
-/// RFC 8441 §5 has no use for a key. A gateway that makes none (Envoy) gets one after its 400, and
-/// from then on; one that adds its own (Caddy, nghttpx) never sees ours.
+/// RFC 8441 §5 has no use for a key. A gateway that does not generate one (Envoy)
+/// receives the client's after its 400, and from then on; one that adds its own (Caddy,
+/// nghttpx) never receives the client's.
 #[tokio::test]
-async fn a_key_is_sent_over_http2_where_it_was_missed() {
-    for (wanted, asked) in [(true, 2), (false, 1)] {
-        let server = Both::start(&[Answer::Key(wanted)], &[Answer::Accept]).await;
+async fn a_key_is_sent_over_http2_to_servers_that_need_one() {
+    for (wanted, requests) in [(true, 2), (false, 1)] {
+        let server = DualServer::start(&[Answer::Key(wanted)], &[Answer::Accept]).await;
         let client = server.client().build().unwrap();
         let first = open(&client, &server).await.unwrap();
         assert!(first.transport().is_http2());
-        assert_eq!(server.seen(), seen((1, asked), (0, 0)), "{wanted}");
+        assert_eq!(server.seen(), seen((1, requests), (0, 0)), "{wanted}");
         let second = open(&client, &server).await.unwrap();
         assert!(second.transport().is_http2());
-        assert_eq!(server.seen(), seen((1, asked + 1), (0, 0)), "{wanted}");
+        assert_eq!(server.seen(), seen((1, requests + 1), (0, 0)), "{wanted}");
     }
-    // What is wrong with the request is told by the request with a key, which is not needed again.
+    // If the request with a key fails for another reason, the caller gets that answer, and
+    // the next call makes only one request.
     let answers = [Answer::Status(400), Answer::Status(403)];
-    let server = Both::start(&answers, &[Answer::Accept]).await;
+    let server = DualServer::start(&answers, &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
     assert_eq!(status(within(client.connect(&server.url)).await), 403);
     assert_eq!(server.seen(), seen((1, 2), (0, 0)));
@@ -248,75 +250,79 @@ async fn a_key_is_sent_over_http2_where_it_was_missed() {
     assert_eq!(server.seen(), seen((1, 3), (0, 0)));
 }
 
-/// RFC 9113 §8.7: refused streams are asked for again, and then otherwise.
+/// RFC 9113 §8.7: refused streams are retried over HTTP/2, and then over HTTP/1.1.
 #[tokio::test]
-async fn streams_that_are_refused_for_good_are_asked_for_over_http1() {
+async fn persistently_refused_streams_fall_back_to_http1() {
     let refused = Answer::Reset(Reason::REFUSED_STREAM);
-    let server = Both::start(&[refused], &[Answer::Accept]).await;
+    let server = DualServer::start(&[refused], &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
     let socket = open(&client, &server).await.unwrap();
     assert!(!socket.transport().is_http2());
     assert_eq!(server.seen(), seen((1, 4), (1, 1)));
 }
 
-/// What a refusal means is not asked twice: one connection, one request.
+/// A rejection whose meaning is clear is final: one connection, one request.
 #[tokio::test]
-async fn a_refusal_that_means_something_is_not_asked_again() {
-    for refused in [301, 302, 307, 308, 401, 403, 404, 429, 500, 502, 503] {
-        let server = Both::start(&[Answer::Status(refused)], &[Answer::Accept]).await;
+async fn a_rejection_with_a_specific_meaning_is_not_retried() {
+    for status_code in [301, 302, 307, 308, 401, 403, 404, 429, 500, 502, 503] {
+        let server = DualServer::start(&[Answer::Status(status_code)], &[Answer::Accept]).await;
         let client = server.client().build().unwrap();
-        assert_eq!(status(within(client.connect(&server.url)).await), refused);
-        assert_eq!(server.seen(), seen((1, 1), (0, 0)), "{refused}");
+        assert_eq!(
+            status(within(client.connect(&server.url)).await),
+            status_code
+        );
+        assert_eq!(server.seen(), seen((1, 1), (0, 0)), "{status_code}");
     }
     for reason in [Reason::PROTOCOL_ERROR, Reason::ENHANCE_YOUR_CALM] {
-        let server = Both::start(&[Answer::Reset(reason)], &[Answer::Accept]).await;
+        let server = DualServer::start(&[Answer::Reset(reason)], &[Answer::Accept]).await;
         let client = server.client().build().unwrap();
         let failed = within(client.connect(&server.url)).await;
         assert!(matches!(failed, Err(Error::Reset { .. })), "{failed:?}");
         assert_eq!(server.seen(), seen((1, 1), (0, 0)), "{reason:?}");
     }
-    // That one has a rule of its own (RFC 9110 §15.5.20).
-    let server = Both::start(&[Answer::Status(421)], &[Answer::Accept]).await;
+    // 421 is retried on another connection (RFC 9110 §15.5.20).
+    let server = DualServer::start(&[Answer::Status(421)], &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
     assert_eq!(status(within(client.connect(&server.url)).await), 421);
     assert_eq!(server.seen(), seen((2, 2), (0, 0)));
 }
 
-/// Where HTTP/1.1 knows no better, the answer over HTTP/2 is the answer, and
-/// nobody asks again.
+/// If HTTP/1.1 does not accept either, the caller gets the answer over HTTP/2, and
+/// HTTP/1.1 is not tried again.
 #[tokio::test]
-async fn where_http1_is_no_better_it_is_asked_once() {
-    for no in [
+async fn http1_is_tried_once_if_it_fails_as_well() {
+    for http1 in [
         Answer::Status(400),
         Answer::Status(403),
         Answer::Reset(Reason::NO_ERROR),
         Answer::Never,
     ] {
-        let server = Both::start(&[Answer::Status(400)], &[no]).await;
+        let server = DualServer::start(&[Answer::Status(400)], &[http1]).await;
         let short = Duration::from_millis(200);
         let client = server
             .client()
             .handshake_timeout(short)
             .connect_timeout(short);
         let client = client.build().unwrap();
-        for asked in 1..=3 {
+        for attempt in 1..=3 {
             assert_eq!(status(within(client.connect(&server.url)).await), 400);
-            // Once more with a key, at first.
-            assert_eq!(server.seen(), seen((1, asked + 1), (1, 1)), "{no:?}");
+            // The first call adds a request with a key.
+            assert_eq!(server.seen(), seen((1, attempt + 1), (1, 1)), "{http1:?}");
         }
-        // Others at the same server may still be taken.
+        // Other requests to the same server may still be accepted, so all of them are sent.
         let together = (0..20).map(|_| client.connect(&server.url));
         let all = within(futures_util::future::join_all(together)).await;
         assert!(all.into_iter().all(|opened| status(opened) == 400));
-        assert_eq!(server.seen(), seen((1, 24), (1, 1)), "{no:?}");
+        assert_eq!(server.seen(), seen((1, 24), (1, 1)), "{http1:?}");
     }
 }
 
-/// Many at once make one HTTP/2 connection, and one question.
+/// Many concurrent attempts make one HTTP/2 connection and one probe, and all open over
+/// HTTP/1.1.
 #[tokio::test]
-async fn many_at_once_are_refused_together_and_all_open() {
+async fn many_concurrent_attempts_fall_back_together() {
     let many = std::env::var("H2WS_SOCKETS").map_or(100, |many| many.parse().unwrap());
-    let server = Both::start(&[Answer::Status(501)], &[Answer::Accept]).await;
+    let server = DualServer::start(&[Answer::Status(501)], &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
     let together = (0..many).map(|_| client.connect(&server.url));
     let all = within(futures_util::future::join_all(together)).await;
@@ -333,12 +339,13 @@ async fn many_at_once_are_refused_together_and_all_open() {
     assert_eq!(after, seen(at_once.http2, (many + 1, many + 1)));
 }
 
-/// After the time for which things are remembered HTTP/2 is asked again, and
-/// used where it works by then.
+/// After the time for which a fallback is remembered, HTTP/2 is tried again, and used if
+/// it works by then.
 #[tokio::test]
-async fn after_a_while_http2_is_asked_again() {
-    let no = Answer::Status(501);
-    let server = Both::start(&[no, no, Answer::Accept], &[Answer::Accept]).await;
+async fn http2_is_tried_again_after_the_cache_ttl() {
+    let rejection = Answer::Status(501);
+    let server =
+        DualServer::start(&[rejection, rejection, Answer::Accept], &[Answer::Accept]).await;
     let client = server
         .client()
         .http1_cache_ttl(Duration::ZERO)
@@ -352,11 +359,11 @@ async fn after_a_while_http2_is_asked_again() {
     assert_eq!(server.seen().http1, (2, 2));
 }
 
-/// Who asked and went leaves the question to the next.
+/// An attempt that is cancelled during its probe leaves the probe to the next one.
 #[tokio::test]
-async fn a_question_that_is_given_up_is_asked_by_another() {
+async fn a_cancelled_probe_is_repeated_by_another_attempt() {
     let http1 = [Answer::Never, Answer::Accept];
-    let server = Both::start(&[Answer::Status(501)], &http1).await;
+    let server = DualServer::start(&[Answer::Status(501)], &http1).await;
     let client = server.client().build().unwrap();
     let connect = || {
         let (client, url) = (client.clone(), server.url.clone());
@@ -372,7 +379,7 @@ async fn a_question_that_is_given_up_is_asked_by_another() {
     assert_eq!(server.seen(), seen((1, 2), (2, 2)));
 }
 
-/// RFC 9113 §7: the whole connection may be told so, before anything is asked.
+/// RFC 9113 §7: HTTP_1_1_REQUIRED may apply to the whole connection, before any request.
 #[tokio::test]
 async fn a_connection_that_requires_http1_falls_back() {
     let (listener, addr) = listen().await;
@@ -387,8 +394,8 @@ async fn a_connection_that_requires_http1_falls_back() {
             let is_http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
             alpn.push(is_http2);
             if is_http2 {
-                // Empty SETTINGS would be an answer; GOAWAY in their place is a
-                // connection error to most, so they come first.
+                // GOAWAY in place of the server's SETTINGS, which would show whether the
+                // server supports RFC 8441.
                 let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13];
                 io.write_all(&goaway).await.unwrap();
                 let _ = io.read_u8().await;
@@ -413,26 +420,26 @@ async fn a_connection_that_requires_http1_falls_back() {
     assert_eq!(within(server).await.unwrap(), [true, false, false]);
 }
 
-/// Early messages reach whoever takes the socket in the end.
+/// Early messages reach the server over the version of HTTP that opens the socket.
 #[tokio::test]
 async fn early_messages_go_with_the_socket_that_opens() {
     use futures_util::StreamExt;
-    let server = Both::start(&[Answer::Status(501)], &[Answer::Accept]).await;
+    let server = DualServer::start(&[Answer::Status(501)], &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
     let request = client.request(&server.url).early_message("first");
     let mut socket = within(request.connect()).await.unwrap();
     let back = within(socket.next()).await.unwrap().unwrap();
     assert_eq!(back, h2ws::Message::text("first"));
-    // They may have been acted on.
+    // The server may have acted on them before the reset, so there is no fallback.
     let reset = Answer::Reset(Reason::INTERNAL_ERROR);
-    let server = Both::start(&[reset], &[Answer::Accept]).await;
+    let server = DualServer::start(&[reset], &[Answer::Accept]).await;
     let client = server.client().build().unwrap();
     let request = client.request(&server.url).early_message("first");
     assert!(within(request.connect()).await.is_err());
     assert_eq!(server.seen(), seen((1, 1), (0, 0)));
 }
 
-/// In which version upstreams answered.
+/// Records the version of HTTP in which upstreams answered.
 #[derive(Default)]
 struct Versions(Mutex<Vec<Option<http::Version>>>);
 
@@ -442,11 +449,12 @@ impl h2ws::bridge::BridgeObserver for Versions {
     }
 }
 
-/// The bridge's upstreams likewise, and its line says which way it went.
+/// A bridge falls back for its upstreams as well, and its access record holds the
+/// version.
 #[tokio::test]
-async fn a_bridge_asks_its_upstream_over_http1() {
+async fn a_bridge_falls_back_to_http1_for_its_upstream() {
     let versions = Arc::new(Versions::default());
-    let server = Both::start(&[Answer::Status(501)], &[Answer::Accept]).await;
+    let server = DualServer::start(&[Answer::Status(501)], &[Answer::Accept]).await;
     let upstream = format!("wss://localhost:{}", server.port);
     let builder = h2ws::bridge::Bridge::to(&upstream).client(server.client().build().unwrap());
     let bridge = builder.build().unwrap();
@@ -460,7 +468,7 @@ async fn a_bridge_asks_its_upstream_over_http1() {
     }
     let http1 = Some(http::Version::HTTP_11);
     assert_eq!(*versions.0.lock().unwrap(), [http1, http1]);
-    let server = Both::start(&[Answer::Accept, Answer::Status(404)], &[]).await;
+    let server = DualServer::start(&[Answer::Accept, Answer::Status(404)], &[]).await;
     let upstream = format!("wss://localhost:{}", server.port);
     let builder = h2ws::bridge::Bridge::to(&upstream).client(server.client().build().unwrap());
     let bridge = builder.build().unwrap();

@@ -1,5 +1,5 @@
-//! The client's side of HTTP/1.1's Upgrade (RFC 6455 §4.1), and the way back
-//! to it where HTTP/2 cannot carry sockets.
+//! The client's side of the HTTP/1.1 Upgrade (RFC 6455 §4.1), and the fallback to it
+//! where HTTP/2 cannot carry sockets.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::support::frames::{self, CLOSE, Parser, TEXT, close, from_server};
 use crate::support::text::Text;
 use crate::support::{h2peer, tasks, tls, until, within};
 
-/// A request's head as it came.
+/// Reads the head of a request.
 pub(crate) async fn head(io: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -35,7 +35,7 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// What RFC 6455 §4.2.2 makes of the request's key.
+/// Computes the `Sec-WebSocket-Accept` of the request's key (RFC 6455 §4.2.2).
 fn accept_value(head: &str) -> String {
     let key = field(head, "sec-websocket-key").expect("a key");
     let mut sha1 = Sha1::new();
@@ -70,9 +70,9 @@ pub(super) async fn echo_frames(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-/// Connects while a server answers with what `answer` makes of the request's
-/// head. Returns what came of it, and the head.
-async fn against(
+/// Connects while a server answers with what `answer` makes of the request's head.
+/// Returns the client's result, the head and the server's end of the connection.
+async fn connect_with_answer(
     answer: impl FnOnce(&str) -> Vec<u8>,
 ) -> (
     Result<h2ws::WebSocket, Error>,
@@ -94,8 +94,9 @@ async fn against(
 
 /// RFC 6455 §4.1, point by point.
 #[tokio::test]
-async fn the_request_is_as_in_the_rfc() {
-    let (opened, head, io) = against(|head| format!("{}\r\n", switching(head)).into()).await;
+async fn the_request_follows_the_rfc() {
+    let (opened, head, io) =
+        connect_with_answer(|head| format!("{}\r\n", switching(head)).into()).await;
     let mut ws = opened.unwrap();
     assert!(head.starts_with("GET /chat?room=1 HTTP/1.1\r\n"), "{head}");
     let addr = io.local_addr().unwrap().to_string();
@@ -118,21 +119,22 @@ async fn the_request_is_as_in_the_rfc() {
     echo(&mut ws, "hello").await;
 }
 
-/// RFC 6455 §4.1: a nonce is fresh for each connection.
+/// RFC 6455 §4.1: each connection has a fresh nonce.
 #[tokio::test]
-async fn no_two_keys_are_alike() {
+async fn every_key_is_fresh() {
     let mut seen = std::collections::HashSet::new();
     for _ in 0..20 {
         let (_, head, _) =
-            against(|_| b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
+            connect_with_answer(|_| b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
         assert!(seen.insert(accept_value(&head)));
     }
 }
 
-/// RFC 6455 §5.3: each frame has a mask of its own, not to be foreseen.
+/// RFC 6455 §5.3: each frame has a masking key of its own, which cannot be predicted.
 #[tokio::test]
-async fn no_two_masks_are_alike() {
-    let (opened, _, mut io) = against(|head| format!("{}\r\n", switching(head)).into()).await;
+async fn every_mask_is_fresh() {
+    let (opened, _, mut io) =
+        connect_with_answer(|head| format!("{}\r\n", switching(head)).into()).await;
     let mut ws = opened.unwrap();
     let mut seen = std::collections::HashSet::new();
     for _ in 0..100 {
@@ -145,12 +147,12 @@ async fn no_two_masks_are_alike() {
     assert!(seen.len() > 98, "{seen:?}");
 }
 
-/// RFC 6455 §4.1: the answer proves that the server understood.
+/// RFC 6455 §4.1: the answer has to prove that the server understood the request.
 #[tokio::test]
-async fn a_wrong_answer_fails_the_connection() {
-    type Bend = fn(String) -> String;
+async fn an_invalid_answer_fails_the_connection() {
+    type Change = fn(String) -> String;
     type Expected = fn(&HandshakeError) -> bool;
-    let table: [(Bend, Expected); 6] = [
+    let table: [(Change, Expected); 6] = [
         (
             |answer| answer.replace("Upgrade: websocket", "Upgrade: h2c"),
             |e| matches!(e, HandshakeError::Upgrade),
@@ -176,23 +178,26 @@ async fn a_wrong_answer_fails_the_connection() {
             |e| matches!(e, HandshakeError::UnofferedExtension(_)),
         ),
     ];
-    for (bend, expected) in table {
+    for (change, expected) in table {
         let (opened, _, mut io) =
-            against(|head| format!("{}\r\n", bend(switching(head))).into()).await;
+            connect_with_answer(|head| format!("{}\r\n", change(switching(head))).into()).await;
         match opened {
             Err(Error::Handshake(error)) => assert!(expected(&error), "{error:?}"),
             other => panic!("{other:?}"),
         }
         let mut rest = Vec::new();
         let _ = within(io.read_to_end(&mut rest)).await;
-        assert!(rest.is_empty(), "the connection is closed without a word");
+        assert!(
+            rest.is_empty(),
+            "bytes were sent before the connection was closed"
+        );
     }
 }
 
-/// RFC 6455 §4.2.2: what comes in one packet with the 101 is the socket's.
+/// RFC 6455 §4.2.2: frames in the same packet as the 101 belong to the socket.
 #[tokio::test]
-async fn frames_behind_the_101_belong_to_the_socket() {
-    let (opened, _, mut io) = against(|head| {
+async fn frames_after_the_101_belong_to_the_socket() {
+    let (opened, _, mut io) = connect_with_answer(|head| {
         let mut bytes = format!("{}\r\n", switching(head)).into_bytes();
         bytes.extend(from_server(TEXT, b"welcome"));
         bytes.extend(from_server(CLOSE, &close(1000, "and goodbye")));
@@ -213,27 +218,27 @@ async fn frames_behind_the_101_belong_to_the_socket() {
     assert_eq!((answer.code(), answer.masked), (Some(1000), true));
 }
 
-/// RFC 6455 §4.1: another status is a refusal, with its body; a 200 too.
+/// RFC 6455 §4.1: any other status is a rejection, with its body, and so is a 200.
 #[tokio::test]
-async fn a_refusal_comes_whole() {
+async fn a_rejection_keeps_its_status_fields_and_body() {
     for status in ["200 OK", "301 Moved", "401 Who", "426 Upgrade", "503 No"] {
-        let (opened, _, mut io) = against(|_| {
+        let (opened, _, mut io) = connect_with_answer(|_| {
             format!("HTTP/1.1 {status}\r\nX-Why: because\r\nContent-Length: 4\r\n\r\nbody").into()
         })
         .await;
         let error = opened.unwrap_err();
-        let refusal = error.rejected_response().expect("a refusal");
-        assert!(status.starts_with(refusal.status.as_str()));
-        assert_eq!(refusal.headers["x-why"], "because");
-        assert_eq!(refusal.body, Bytes::from_static(b"body"));
-        // RFC 9931: a connection with a refused upgrade is not used again.
+        let rejection = error.rejected_response().expect("a rejection");
+        assert!(status.starts_with(rejection.status.as_str()));
+        assert_eq!(rejection.headers["x-why"], "because");
+        assert_eq!(rejection.body, Bytes::from_static(b"body"));
+        // RFC 9931: a connection with a rejected Upgrade is not used again.
         assert_eq!(within(io.read(&mut [0])).await.unwrap(), 0);
     }
 }
 
-/// A server that takes the connection and says nothing.
+/// The server accepts the connection and sends nothing.
 #[tokio::test]
-async fn a_server_that_never_answers_is_timed_out() {
+async fn an_unanswered_request_times_out() {
     let (listener, addr) = listen().await;
     let before = tasks();
     let client = http1()
@@ -248,10 +253,11 @@ async fn a_server_that_never_answers_is_timed_out() {
     until(|| tasks() <= before).await;
 }
 
-/// RFC 6455 §5.1: a client closes on a frame with a mask, and tells so.
+/// RFC 6455 §5.1: a client closes the connection on a masked frame, and reports why in
+/// its Close frame.
 #[tokio::test]
-async fn a_masked_frame_is_1002() {
-    let (opened, _, mut io) = against(|head| {
+async fn a_masked_frame_is_closed_with_1002() {
+    let (opened, _, mut io) = connect_with_answer(|head| {
         let mut bytes = format!("{}\r\n", switching(head)).into_bytes();
         bytes.extend(frames::from_client(TEXT, b"masked"));
         bytes
@@ -270,8 +276,8 @@ async fn a_masked_frame_is_1002() {
     assert_eq!(parser.pop().unwrap().code(), Some(1002));
 }
 
-/// A TLS server that writes down what each connection's ALPN was, speaks
-/// HTTP/2 without RFC 8441, and takes sockets over HTTP/1.1.
+/// A TLS server that records the ALPN protocol of each connection, supports HTTP/2
+/// without RFC 8441, and accepts sockets over HTTP/1.1.
 struct TlsServer {
     url: String,
     alpn: Arc<Mutex<Vec<String>>>,
@@ -296,7 +302,8 @@ impl TlsServer {
                 tokio::spawn(async move {
                     if alpn == "h2" {
                         let builder = h2::server::Builder::new();
-                        let _ = h2peer::serve(tls, builder, |_, _| panic!("asked")).await;
+                        let _ = h2peer::serve(tls, builder, |_, _| panic!("a request over HTTP/2"))
+                            .await;
                         return;
                     }
                     let head = head(&mut tls).await;
@@ -323,10 +330,10 @@ async fn tls_server(alpn: &[&str]) -> (TlsServer, rustls::ClientConfig) {
     (TlsServer::start(listener, config, alpn), trusting)
 }
 
-/// ALPN says h2, SETTINGS say no RFC 8441: the client redials HTTP/1.1 by
-/// itself, and the next time at once.
+/// ALPN selects h2, and the SETTINGS do not enable RFC 8441: the client dials again for
+/// HTTP/1.1, and the next time it does so directly.
 #[tokio::test]
-async fn h2_without_the_capability_falls_back_and_is_remembered() {
+async fn http2_without_rfc_8441_falls_back_and_is_remembered() {
     let (server, trusting) = tls_server(&["h2", "http/1.1"]).await;
     let client = Client::builder().tls(trusting).build().unwrap();
     let mut first = within(client.connect(&server.url)).await.unwrap();
@@ -339,10 +346,9 @@ async fn h2_without_the_capability_falls_back_and_is_remembered() {
     assert!(client.connections().is_empty(), "the h2 connection is kept");
 }
 
-/// What was learned is forgotten after a while: the server may have learned
-/// something, too.
+/// What the client remembers of a server expires, since the server may have changed.
 #[tokio::test]
-async fn what_was_remembered_is_forgotten() {
+async fn a_remembered_fallback_expires() {
     let (server, trusting) = tls_server(&["h2", "http/1.1"]).await;
     let client = Client::builder()
         .tls(trusting)
@@ -355,9 +361,9 @@ async fn what_was_remembered_is_forgotten() {
     assert_eq!(server.alpn(), ["h2", "http/1.1", "h2", "http/1.1"]);
 }
 
-/// Where the server picks HTTP/1.1 there is one connection, and it is used.
+/// If the server selects HTTP/1.1, there is one connection, and it is used.
 #[tokio::test]
-async fn a_server_that_picks_http_1_1_is_not_dialled_twice() {
+async fn a_server_that_selects_http1_is_not_dialled_twice() {
     for alpn in [&["http/1.1"][..], &[]] {
         let (server, trusting) = tls_server(alpn).await;
         let client = Client::builder().tls(trusting).build().unwrap();
@@ -367,9 +373,9 @@ async fn a_server_that_picks_http_1_1_is_not_dialled_twice() {
     }
 }
 
-/// HTTP/2 or nothing: no fallback behind the caller's back.
+/// With `HttpVersion::Http2` there is no fallback without the caller's knowledge.
 #[tokio::test]
-async fn http2_asked_for_does_not_fall_back() {
+async fn an_explicit_http2_version_does_not_fall_back() {
     for alpn in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
         let (server, trusting) = tls_server(alpn).await;
         let client = Client::builder().tls(trusting).version(HttpVersion::Http2);
@@ -382,9 +388,10 @@ async fn http2_asked_for_does_not_fall_back() {
     }
 }
 
-/// With both on offer and RFC 8441 there: one TLS connection for all sockets.
+/// If both versions are offered and RFC 8441 is supported, one TLS connection carries all
+/// sockets.
 #[tokio::test]
-async fn over_tls_alpn_and_the_setting_lead_to_http2() {
+async fn alpn_and_the_setting_select_http2_over_tls() {
     let (config, trusting) = tls::pair();
     let server = crate::support::server::echo(h2ws::Server::builder().tls(config)).await;
     let url = format!("wss://localhost:{}/", server.addr.port());
@@ -404,9 +411,9 @@ async fn over_tls_alpn_and_the_setting_lead_to_http2() {
     echo(&mut ws, "beside them").await;
 }
 
-/// RFC 6455 §4.1: a certificate that is not trusted ends it.
+/// RFC 6455 §4.1: an untrusted certificate fails the connection.
 #[tokio::test]
-async fn an_untrusted_certificate_fails() {
+async fn an_untrusted_certificate_fails_the_connection() {
     let (server, _) = tls_server(&["h2", "http/1.1"]).await;
     let client = Client::builder().tls(tls::none()).build().unwrap();
     let failed = within(client.connect(&server.url)).await;
@@ -414,10 +421,10 @@ async fn an_untrusted_certificate_fails() {
     assert!(server.alpn().is_empty());
 }
 
-/// A server that closes, and does not read what is still sent, resets the
-/// connection. What it said before says more than the error of writing.
+/// A server that closes and does not read what is still sent resets the connection. Its
+/// Close frame says more than the write error.
 #[tokio::test]
-async fn a_close_that_came_before_a_reset_is_seen_by_who_writes() {
+async fn a_close_before_a_reset_takes_precedence_over_the_write_error() {
     for reads in [true, false] {
         let (listener, addr) = listen().await;
         let client = http1().build().unwrap();
@@ -440,9 +447,9 @@ async fn a_close_that_came_before_a_reset_is_seen_by_who_writes() {
     }
 }
 
-/// Without such a word it is the error of writing, and no orderly end.
+/// Without a Close frame, the reader gets the I/O error instead of an orderly end.
 #[tokio::test]
-async fn a_reset_without_a_close_is_an_error_to_who_writes_and_to_who_reads() {
+async fn a_reset_without_a_close_fails_writes_and_reads() {
     let (listener, addr) = listen().await;
     let client = http1().build().unwrap();
     let url = format!("ws://{addr}/");

@@ -1,4 +1,5 @@
-//! Opening, pooling and falling back, seen from the server that a client of ours meets.
+//! Opening requests, connection pooling and fallback, observed by the server that an h2ws
+//! client connects to.
 
 mod dialling;
 mod early_messages;

@@ -1,4 +1,4 @@
-//! The client's side of an opening over HTTP/2.
+//! The client's side of an opening request over HTTP/2.
 
 use std::time::Duration;
 
@@ -17,9 +17,10 @@ use crate::support::{until, within};
 
 const SHORT: Duration = Duration::from_millis(50);
 
-/// RFC 8441 §3: not before the server's SETTINGS have said so.
+/// RFC 8441 §3: the client sends no extended CONNECT before the server's SETTINGS enable
+/// it.
 #[tokio::test]
-async fn nothing_is_asked_before_the_settings() {
+async fn no_request_is_sent_before_the_servers_settings() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
@@ -35,26 +36,26 @@ async fn nothing_is_asked_before_the_settings() {
     tokio::join!(peer.answer(1), async { echo(&mut ws.unwrap(), "hi").await });
 }
 
-/// RFC 8441 §3: without the setting there is no CONNECT, and nobody guesses.
+/// RFC 8441 §3: without the setting the client sends no extended CONNECT.
 #[tokio::test]
-async fn without_the_setting_nothing_is_asked() {
+async fn no_request_is_sent_without_the_setting() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
     for settings in [&[][..], &[(ENABLE_CONNECT_PROTOCOL, 0)]] {
-        let (refused, frames) = tokio::join!(client.connect(&url), async {
+        let (rejected, frames) = tokio::join!(client.connect(&url), async {
             let mut peer = Raw::accept(within(listener.accept()).await.unwrap().0).await;
             peer.send_settings(settings).await;
             peer.rest().await
         });
-        assert!(matches!(refused, Err(Error::NoExtendedConnect)));
+        assert!(matches!(rejected, Err(Error::NoExtendedConnect)));
         assert!(frames.iter().all(|f| f.stream == 0), "{frames:?}");
     }
 }
 
-/// RFC 8441 §3 lets the setting come in any SETTINGS frame.
+/// RFC 8441 §3 allows the setting in any SETTINGS frame.
 #[tokio::test]
-async fn the_setting_may_come_in_the_second_frame() {
+async fn the_setting_may_arrive_in_the_second_frame() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
@@ -71,22 +72,22 @@ async fn the_setting_may_come_in_the_second_frame() {
     assert!(ws.unwrap().transport().is_http2());
 }
 
-/// RFC 8441 §3: a server must not take the setting back. One that does has
-/// its sockets all the same.
+/// RFC 8441 §3: a server must not withdraw the setting. The sockets of one that does
+/// continue.
 #[tokio::test]
-async fn a_setting_taken_back_ends_nothing() {
-    let mut beside = ClientFixture::new().await;
-    beside
+async fn withdrawing_the_setting_ends_no_socket() {
+    let mut fixture = ClientFixture::new().await;
+    fixture
         .peer
         .send_settings(&[(ENABLE_CONNECT_PROTOCOL, 0)])
         .await;
-    beside.peer.barrier().await;
-    beside.unharmed().await;
+    fixture.peer.barrier().await;
+    fixture.unharmed().await;
 }
 
 /// RFC 8441 §4-5, field by field.
 #[tokio::test]
-async fn the_request_is_as_in_the_rfc() {
+async fn the_request_follows_the_rfc() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
@@ -131,10 +132,11 @@ async fn the_request_is_as_in_the_rfc() {
     }
 }
 
-/// RFC 8441 §5 makes no use of a key, but a gateway to a server of RFC 6455 §4.1 may have no other:
-/// one is sent unless it is switched off, another each time, and its answer is not looked at.
+/// RFC 8441 §5 makes no use of a key, but a gateway to a server of RFC 6455 §4.1 may have
+/// no other to forward. If enabled, a fresh key is sent with each request, and the response
+/// to it is not checked.
 #[tokio::test]
-async fn a_key_is_sent_unless_it_is_switched_off() {
+async fn a_key_is_sent_only_if_enabled() {
     let (listener, addr) = listen().await;
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -168,54 +170,54 @@ async fn a_key_is_sent_unless_it_is_switched_off() {
         assert_eq!(key.is_some(), is_sent);
         if let Some(key) = key {
             Key::parse(&key).unwrap();
-            assert!(keys.insert(key), "a key sent twice");
+            assert!(keys.insert(key), "the same key was sent twice");
         }
     }
 }
 
-/// RFC 8441 §5 has no use for the accept field, and any 2xx accepts
-/// (RFC 9110 §9.3.6).
+/// RFC 8441 §5 has no use for `Sec-WebSocket-Accept`, and any 2xx accepts (RFC 9110
+/// §9.3.6).
 #[tokio::test]
 async fn any_2xx_accepts_whatever_the_accept_field_says() {
-    let mut beside = ClientFixture::new().await;
+    let mut fixture = ClientFixture::new().await;
     let answer = Fields::status("204").with("sec-websocket-accept", "nonsense");
-    let peer = &mut beside.peer;
-    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+    let peer = &mut fixture.peer;
+    let (ws, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         peer.headers(3, &answer, 0).await;
     });
     let mut ws = ws.unwrap();
     tokio::join!(peer.answer(3), echo(&mut ws, "accepted"));
     drop(ws);
-    beside.peer.let_go(3).await;
-    beside.unharmed().await;
+    fixture.peer.let_go(3).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 9110 §9.3.6 has a client ignore `content-length` in an answer that
-/// accepts; the `h2` crate holds the server to it. It costs that stream alone.
+/// RFC 9110 §9.3.6 has a client ignore `content-length` in an accepting answer, but the
+/// `h2` crate enforces it. Only that stream fails.
 #[tokio::test]
-async fn a_content_length_in_the_accepting_answer_harms_no_sibling() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+async fn a_content_length_in_the_accepting_answer_fails_only_its_stream() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (ws, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         let answer = Fields::status("200").with("content-length", "0");
         peer.headers(3, &answer, 0).await;
     });
     let mut ws = ws.unwrap();
-    beside.peer.data(3, &[0x81, 0]).await;
+    fixture.peer.data(3, &[0x81, 0]).await;
     let error = within(ws.next()).await.unwrap().unwrap_err();
     assert!(error.is_abnormal_closure(), "{error:?}");
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(PROTOCOL_ERROR));
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::Reset(PROTOCOL_ERROR));
+    fixture.unharmed().await;
 }
 
-/// RFC 9110 §15.2: interim answers come before the one that counts.
+/// RFC 9110 §15.2: interim answers precede the final one.
 #[tokio::test]
 async fn interim_answers_are_skipped() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (ws, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         let hints = Fields::status("103").with("link", "</style.css>");
         peer.headers(3, &hints, 0).await;
@@ -225,89 +227,88 @@ async fn interim_answers_are_skipped() {
     let mut ws = ws.unwrap();
     tokio::join!(peer.answer(3), echo(&mut ws, "at last"));
     drop(ws);
-    beside.peer.let_go(3).await;
-    beside.unharmed().await;
+    fixture.peer.let_go(3).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §5: the answer's END_STREAM is a connection that ended at once.
+/// RFC 8441 §5: END_STREAM on the accepting answer is a connection that ended at once.
 #[tokio::test]
 async fn a_200_with_end_stream_is_abnormal() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (ws, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         peer.headers(3, &Fields::status("200"), END_STREAM).await;
     });
     let mut ws = ws.unwrap();
     let ended = within(ws.next()).await.expect("an error");
     assert!(matches!(ended, Err(Error::Abnormal)), "{ended:?}");
-    let seen = beside.peer.seen(3).await;
+    let seen = fixture.peer.seen(3).await;
     assert!(matches!(seen, Seen::End | Seen::Reset(CANCEL)), "{seen:?}");
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 9110 §15: a refusal is status, fields and body, and not repeated.
+/// RFC 9110 §15: a rejection consists of status, fields and body, and is not retried.
 #[tokio::test]
-async fn a_refusal_comes_whole() {
+async fn a_rejection_keeps_its_status_fields_and_body() {
     for status in ["301", "401", "403", "404", "426", "503"] {
-        let mut beside = ClientFixture::new().await;
-        let peer = &mut beside.peer;
-        let (refused, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        let mut fixture = ClientFixture::new().await;
+        let peer = &mut fixture.peer;
+        let (rejected, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
             peer.request(3).await;
             let answer = Fields::status(status).with("x-why", "because");
             peer.headers(3, &answer, 0).await;
             peer.data(3, b"not ").await;
             peer.send(DATA, END_STREAM, 3, b"frames").await;
         });
-        let error = refused.unwrap_err();
-        let refusal = error.rejected_response().expect("a refusal");
-        assert_eq!(refusal.status.as_str(), status);
-        assert_eq!(refusal.headers["x-why"], "because");
-        assert_eq!(refusal.body, Bytes::from_static(b"not frames"));
-        let seen = beside.peer.seen(3).await;
+        let error = rejected.unwrap_err();
+        let rejection = error.rejected_response().expect("a rejection");
+        assert_eq!(rejection.status.as_str(), status);
+        assert_eq!(rejection.headers["x-why"], "because");
+        assert_eq!(rejection.body, Bytes::from_static(b"not frames"));
+        let seen = fixture.peer.seen(3).await;
         assert!(
             matches!(seen, Seen::End | Seen::Reset(CANCEL | NO_ERROR)),
             "the client's side is left open: {seen:?}"
         );
-        beside.unharmed().await;
+        fixture.unharmed().await;
     }
 }
 
-/// A refusal's body is kept as far as the setting goes, and the rest is not
-/// waited for.
+/// A rejection's body is kept up to the configured limit, and the rest is not waited for.
 #[tokio::test]
-async fn a_refusals_body_is_bounded() {
+async fn the_body_of_a_rejection_is_bounded() {
     let client = http2().max_rejection_body(10).build().unwrap();
-    let mut beside = ClientFixture::with(client).await;
-    let peer = &mut beside.peer;
-    let (refused, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+    let mut fixture = ClientFixture::with(client).await;
+    let peer = &mut fixture.peer;
+    let (rejected, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         peer.headers(3, &Fields::status("500"), 0).await;
         peer.data(3, &[b'x'; 1000]).await;
     });
-    let error = refused.unwrap_err();
+    let error = rejected.unwrap_err();
     assert_eq!(
         error.rejected_response().unwrap().body,
         Bytes::from_static(&[b'x'; 10])
     );
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::Reset(CANCEL));
+    fixture.unharmed().await;
 }
 
-/// A body that does not end does not keep the refusal from its reader.
+/// A body that does not end does not withhold the rejection from the caller.
 #[tokio::test]
-async fn a_refusals_body_may_stall() {
+async fn the_body_of_a_rejection_may_stall() {
     let client = http2().handshake_timeout(SHORT).build().unwrap();
     let (listener, addr) = listen().await;
     let url = format!("ws://{addr}/");
-    let (refused, mut peer) = tokio::join!(client.connect(&url), async {
+    let (rejected, mut peer) = tokio::join!(client.connect(&url), async {
         let mut peer = accept(&listener, &[]).await;
         peer.request(1).await;
         peer.headers(1, &Fields::status("500"), 0).await;
         peer.data(1, b"to be").await;
         peer
     });
-    let error = refused.unwrap_err();
+    let error = rejected.unwrap_err();
     assert_eq!(
         error.rejected_response().unwrap().body,
         Bytes::from_static(b"to be")
@@ -319,38 +320,38 @@ async fn a_refusals_body_may_stall() {
 /// RFC 6455 §4.1: a subprotocol or an extension that was not offered fails the
 /// connection.
 #[tokio::test]
-async fn what_was_not_offered_fails_the_stream() {
+async fn an_unoffered_subprotocol_or_extension_fails_the_stream() {
     for (name, value) in [
         ("sec-websocket-protocol", "unoffered"),
         ("sec-websocket-extensions", "permessage-deflate"),
         ("sec-websocket-extensions", "x-unheard-of"),
     ] {
-        let mut beside = ClientFixture::new().await;
-        let peer = &mut beside.peer;
-        let request = beside.client.request(&beside.url).subprotocol("offered");
-        let (refused, ()) = tokio::join!(request.connect(), async {
+        let mut fixture = ClientFixture::new().await;
+        let peer = &mut fixture.peer;
+        let request = fixture.client.request(&fixture.url).subprotocol("offered");
+        let (rejected, ()) = tokio::join!(request.connect(), async {
             peer.request(3).await;
             let answer = Fields::status("200").with(name, value);
             peer.headers(3, &answer, 0).await;
         });
-        match refused {
+        match rejected {
             Err(Error::Handshake(
                 HandshakeError::UnofferedSubprotocol(what)
                 | HandshakeError::UnofferedExtension(what),
             )) => assert_eq!(what, value),
             other => panic!("{other:?}"),
         }
-        assert_eq!(beside.peer.seen(3).await, Seen::Reset(CANCEL));
-        beside.unharmed().await;
+        assert_eq!(fixture.peer.seen(3).await, Seen::Reset(CANCEL));
+        fixture.unharmed().await;
     }
 }
 
-/// RFC 6455 §4.1: one that was offered is the socket's.
+/// RFC 6455 §4.1: the socket uses the offered subprotocol that the server selected.
 #[tokio::test]
-async fn the_subprotocol_is_the_one_agreed_on() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let request = beside.client.request(&beside.url);
+async fn the_socket_has_the_agreed_subprotocol() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let request = fixture.client.request(&fixture.url);
     let request = request.subprotocol("one").subprotocol("two");
     let (ws, ()) = tokio::join!(request.connect(), async {
         peer.request(3).await;
@@ -360,14 +361,14 @@ async fn the_subprotocol_is_the_one_agreed_on() {
     let ws = ws.unwrap();
     assert_eq!(ws.subprotocol(), Some("two"));
     drop(ws);
-    beside.peer.let_go(3).await;
-    beside.unharmed().await;
+    fixture.peer.let_go(3).await;
+    fixture.unharmed().await;
 }
 
-/// Apache stalls in silence beyond a number of streams: an open takes only so
-/// long, and its stream is given back.
+/// Apache stalls silently above a number of streams: an opening request has a time limit,
+/// and its stream is then reset.
 #[tokio::test]
-async fn a_server_that_never_answers_is_timed_out() {
+async fn an_unanswered_request_times_out() {
     let client = http2().handshake_timeout(SHORT).build().unwrap();
     let (listener, addr) = listen().await;
     let url = format!("ws://{addr}/");
@@ -378,16 +379,16 @@ async fn a_server_that_never_answers_is_timed_out() {
     });
     assert!(matches!(failed, Err(Error::Timeout(Timeout::Handshake))));
     assert_eq!(peer.seen(1).await, Seen::Reset(CANCEL));
-    // The connection is as good as before.
+    // The connection is still usable.
     let (ws, ()) = tokio::join!(client.connect(&url), peer.take(3));
     drop(ws.unwrap());
     peer.let_go(3).await;
     no_stream_is_left(&client).await;
 }
 
-/// RFC 9113 §3.4: SETTINGS that never come.
+/// RFC 9113 §3.4: the server's SETTINGS never arrive.
 #[tokio::test]
-async fn a_server_without_settings_is_timed_out() {
+async fn a_server_without_settings_times_out() {
     let client = http2().connect_timeout(SHORT).build().unwrap();
     let (listener, addr) = listen().await;
     let url = format!("ws://{addr}/");
@@ -399,10 +400,9 @@ async fn a_server_without_settings_is_timed_out() {
     assert!(frames.iter().all(|f| f.stream == 0), "{frames:?}");
 }
 
-/// A server that goes away before it answers must not leave its client
-/// waiting.
+/// A client does not wait for a server that disconnects before it answers.
 #[tokio::test]
-async fn a_connection_cut_before_the_answer_fails_the_open() {
+async fn a_connection_cut_before_the_answer_fails_the_request() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
@@ -414,23 +414,23 @@ async fn a_connection_cut_before_the_answer_fails_the_open() {
     until(|| client.connections().is_empty()).await;
 }
 
-/// Dropping the attempt takes its stream back, and nothing else.
+/// Cancelling the attempt resets its stream, and nothing else.
 #[tokio::test]
-async fn an_abandoned_open_is_cancelled() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
+async fn a_cancelled_attempt_resets_its_stream() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
     tokio::select! {
-        _ = beside.client.connect(&beside.url) => panic!("nobody answered"),
+        _ = fixture.client.connect(&fixture.url) => panic!("there was no answer"),
         () = peer.request(3) => {}
     }
     assert_eq!(peer.seen(3).await, Seen::Reset(CANCEL));
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 9113 §6.9.2: with an initial window of 0 not a byte goes before
-/// WINDOW_UPDATE, and then no more than it says.
+/// RFC 9113 §6.9.2: with an initial window of 0, the client sends nothing before
+/// WINDOW_UPDATE, and then no more than that allows.
 #[tokio::test]
-async fn an_initial_window_of_zero_is_kept() {
+async fn an_initial_window_of_zero_is_respected() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
@@ -457,9 +457,9 @@ async fn an_initial_window_of_zero_is_kept() {
     no_stream_is_left(&client).await;
 }
 
-/// `ws` URLs are spoken to in HTTP/1.1 unless HTTP/2 is asked for.
+/// `ws` URLs use HTTP/1.1 unless HTTP/2 is requested.
 #[tokio::test]
-async fn the_version_is_the_callers_choice() {
+async fn the_caller_chooses_the_version() {
     let server = crate::support::server::echo(h2ws::Server::builder()).await;
     let client = Client::builder()
         .tls(crate::support::tls::none())

@@ -1,5 +1,5 @@
-//! How a client's sockets share connections, and what becomes of them when a
-//! server refuses streams or goes away.
+//! How a client's sockets share connections, and what happens to them when a server
+//! refuses streams or sends GOAWAY.
 
 use h2ws::Error;
 
@@ -8,53 +8,54 @@ use crate::support::h2peer::EchoServer;
 use crate::support::raw::{CANCEL, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM};
 use crate::support::within;
 
-/// RFC 9113 §8.7: REFUSED_STREAM was not processed, so it is asked again.
+/// RFC 9113 §8.7: a request reset with REFUSED_STREAM was not processed, so it is
+/// retried.
 #[tokio::test]
-async fn a_refused_stream_is_asked_for_again() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (ws, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+async fn a_refused_stream_is_retried() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (ws, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
         peer.request(3).await;
         peer.reset(3, REFUSED_STREAM).await;
         peer.take(5).await;
     });
     drop(ws.unwrap());
-    beside.peer.let_go(5).await;
-    beside.unharmed().await;
+    fixture.peer.let_go(5).await;
+    fixture.unharmed().await;
 }
 
-/// As above, but a server that refuses for good (libwebsockets refuses a
-/// handshake so) is not asked for ever.
+/// A server that refuses every stream (libwebsockets rejects a handshake that way)
+/// receives a bounded number of requests.
 #[tokio::test]
-async fn refused_streams_are_not_repeated_for_ever() {
-    let mut beside = ClientFixture::new().await;
-    let peer = &mut beside.peer;
-    let (failed, asked) = tokio::join!(beside.client.connect(&beside.url), async {
-        let mut asked = 0;
+async fn refused_streams_are_not_retried_for_ever() {
+    let mut fixture = ClientFixture::new().await;
+    let peer = &mut fixture.peer;
+    let (failed, requests) = tokio::join!(fixture.client.connect(&fixture.url), async {
+        let mut requests = 0;
         for stream in [3, 5, 7, 9] {
             peer.request(stream).await;
             peer.reset(stream, REFUSED_STREAM).await;
-            asked += 1;
+            requests += 1;
         }
-        asked
+        requests
     });
     assert!(
         matches!(failed, Err(Error::Reset { code, by_peer: true }) if code == REFUSED_STREAM),
         "{failed:?}"
     );
-    assert_eq!(asked, 4);
-    beside.peer.barrier().await;
-    assert_eq!(beside.peer.pending(), 0, "asked once more");
-    beside.unharmed().await;
+    assert_eq!(requests, 4);
+    fixture.peer.barrier().await;
+    assert_eq!(fixture.peer.pending(), 0, "retried once more");
+    fixture.unharmed().await;
 }
 
-/// Any other reset may have had effects: not repeated.
+/// A request with any other reset may have had effects, so it is not retried.
 #[tokio::test]
-async fn other_resets_are_not_repeated() {
+async fn other_resets_are_not_retried() {
     for code in [PROTOCOL_ERROR, CANCEL, NO_ERROR] {
-        let mut beside = ClientFixture::new().await;
-        let peer = &mut beside.peer;
-        let (failed, ()) = tokio::join!(beside.client.connect(&beside.url), async {
+        let mut fixture = ClientFixture::new().await;
+        let peer = &mut fixture.peer;
+        let (failed, ()) = tokio::join!(fixture.client.connect(&fixture.url), async {
             peer.request(3).await;
             peer.reset(3, code).await;
         });
@@ -65,26 +66,27 @@ async fn other_resets_are_not_repeated() {
             }) => assert_eq!(got, code),
             other => panic!("{other:?}"),
         }
-        beside.peer.barrier().await;
-        assert_eq!(beside.peer.pending(), 0, "asked again");
-        beside.unharmed().await;
+        fixture.peer.barrier().await;
+        assert_eq!(fixture.peer.pending(), 0, "retried");
+        fixture.unharmed().await;
     }
 }
 
-/// RFC 9113 §6.8: after GOAWAY sockets go on, new ones go elsewhere.
+/// RFC 9113 §6.8: after GOAWAY the open sockets continue, and new ones use another
+/// connection.
 #[tokio::test]
-async fn after_goaway_the_next_socket_has_another_connection() {
-    let mut beside = ClientFixture::new().await;
-    beside.peer.goaway(1, NO_ERROR).await;
-    beside.peer.barrier().await;
-    let (ws, mut second) = tokio::join!(beside.client.connect(&beside.url), async {
-        let mut second = accept(&beside.listener, &[]).await;
+async fn after_goaway_the_next_socket_uses_another_connection() {
+    let mut fixture = ClientFixture::new().await;
+    fixture.peer.goaway(1, NO_ERROR).await;
+    fixture.peer.barrier().await;
+    let (ws, mut second) = tokio::join!(fixture.client.connect(&fixture.url), async {
+        let mut second = accept(&fixture.listener, &[]).await;
         second.take(1).await;
         second
     });
     let mut ws = ws.unwrap();
     tokio::join!(second.answer(1), echo(&mut ws, "on the new one"));
-    let (peer, sibling) = (&mut beside.peer, &mut beside.sibling);
+    let (peer, sibling) = (&mut fixture.peer, &mut fixture.sibling);
     tokio::join!(peer.answer(1), echo(sibling, "on the old one"));
     assert_ne!(ws.transport(), sibling.transport());
     let (closed, ()) = tokio::join!(
@@ -92,33 +94,33 @@ async fn after_goaway_the_next_socket_has_another_connection() {
         peer.answer_close(1)
     );
     closed.unwrap();
-    // Nothing keeps the old connection now.
+    // No socket keeps the old connection open now.
     assert!(
-        within(beside.peer.read())
+        within(fixture.peer.read())
             .await
             .is_none_or(|f| f.stream == 0)
     );
 }
 
-/// RFC 9113 §6.8: streams above GOAWAY's last were not processed, and are
-/// asked for again on another connection.
+/// RFC 9113 §6.8: streams above the last one in GOAWAY were not processed, so their
+/// requests are retried on another connection.
 #[tokio::test]
-async fn a_request_above_goaways_last_stream_is_repeated() {
-    let mut beside = ClientFixture::new().await;
-    let (ws, _second) = tokio::join!(beside.client.connect(&beside.url), async {
-        beside.peer.request(3).await;
-        beside.peer.goaway(1, NO_ERROR).await;
-        let mut second = accept(&beside.listener, &[]).await;
+async fn a_request_above_the_last_stream_of_goaway_is_retried() {
+    let mut fixture = ClientFixture::new().await;
+    let (ws, _second) = tokio::join!(fixture.client.connect(&fixture.url), async {
+        fixture.peer.request(3).await;
+        fixture.peer.goaway(1, NO_ERROR).await;
+        let mut second = accept(&fixture.listener, &[]).await;
         second.take(1).await;
         second
     });
     assert!(ws.unwrap().transport().is_http2());
-    let (peer, sibling) = (&mut beside.peer, &mut beside.sibling);
+    let (peer, sibling) = (&mut fixture.peer, &mut fixture.sibling);
     tokio::join!(peer.answer(1), echo(sibling, "on the old one"));
 }
 
-/// RFC 9113 §5.1.2: the server's limit of streams is kept; further sockets
-/// take further connections, as few as will do.
+/// RFC 9113 §5.1.2: the client respects the server's limit of streams. Further sockets
+/// use further connections, as few as possible.
 #[tokio::test]
 async fn a_limit_of_ten_streams_makes_ten_connections_for_a_hundred_sockets() {
     let server = EchoServer::start(|builder| {
@@ -138,15 +140,15 @@ async fn a_limit_of_ten_streams_makes_ten_connections_for_a_hundred_sockets() {
         within(ws.close(None)).await.unwrap();
     }
     no_stream_is_left(&client).await;
-    // There is room again.
+    // Streams are free again.
     let mut ws = within(client.connect(&url)).await.unwrap();
     echo(&mut ws, "one more").await;
     assert_eq!(server.connections(), 10);
 }
 
-/// With no further connection allowed, an open waits for a socket's end.
+/// If no further connection is allowed, an attempt waits for the end of a socket.
 #[tokio::test]
-async fn with_all_streams_taken_an_open_waits() {
+async fn an_attempt_waits_while_all_streams_are_in_use() {
     let server = EchoServer::start(|builder| {
         builder.max_concurrent_streams(1);
     })
@@ -166,8 +168,8 @@ async fn with_all_streams_taken_an_open_waits() {
     assert_eq!(server.connections(), 1);
 }
 
-/// Sockets to one origin share a connection, also those that are opened all
-/// at once while there is none.
+/// Sockets to one origin share a connection, also if they are all opened at once before
+/// there is one.
 #[tokio::test]
 async fn sockets_of_one_origin_share_a_connection() {
     let server = EchoServer::start(|_| {}).await;

@@ -1,5 +1,5 @@
-//! Sockets that wait for room: whatever makes some is noticed, and what makes
-//! none costs the server few connections (RFC 9113 §5.1.2, §6.8).
+//! Attempts that wait for a free stream: every event that frees one is noticed, and
+//! events that free none cost the server few connections (RFC 9113 §5.1.2, §6.8).
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::support::client::{accept, echo, http2, listen};
 use crate::support::raw::{MAX_CONCURRENT_STREAMS, NO_ERROR, Raw};
 use crate::support::{until, within};
 
-/// A server by hand whose connections take one stream each, and a client that
-/// has so many of them, with a socket on each.
+/// A hand-written server that allows one stream per connection, and a client with the
+/// given number of connections and a socket on each.
 struct Full {
     client: Client,
     listener: TcpListener,
@@ -46,7 +46,7 @@ impl Full {
         full
     }
 
-    /// Begins to open one more, which has to wait.
+    /// Starts one more attempt, which has to wait.
     async fn open(&mut self) -> JoinHandle<Result<WebSocket, Error>> {
         let (client, url) = (self.client.clone(), self.url.clone());
         let waiting = tokio::spawn(async move { client.connect(&url).await });
@@ -60,7 +60,7 @@ impl Full {
 
 /// A server may raise its limit at any time (RFC 9113 §6.5.3).
 #[tokio::test]
-async fn a_raised_limit_lets_in_who_waits() {
+async fn a_raised_limit_admits_waiting_attempts() {
     let mut full = Full::with(1).await;
     let waiting = [full.open().await, full.open().await];
     let peer = &mut full.open[0].1;
@@ -73,7 +73,7 @@ async fn a_raised_limit_lets_in_who_waits() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_on_any_connection_lets_in_who_waits() {
+async fn a_stream_that_ends_on_any_connection_admits_a_waiting_attempt() {
     for freed in [0, 1, 2] {
         let mut full = Full::with(3).await;
         let waiting = full.open().await;
@@ -84,9 +84,10 @@ async fn a_stream_that_ends_on_any_connection_lets_in_who_waits() {
     }
 }
 
-/// RFC 9113 §6.8: it takes no more streams, so it is not waited for.
+/// RFC 9113 §6.8: the connection accepts no more streams, so the client does not wait for
+/// it.
 #[tokio::test]
-async fn a_connection_that_goes_away_makes_room_for_another() {
+async fn a_connection_that_received_goaway_is_replaced() {
     let mut full = Full::with(1).await;
     let waiting = full.open().await;
     full.open[0].1.goaway(1, NO_ERROR).await;
@@ -97,9 +98,9 @@ async fn a_connection_that_goes_away_makes_room_for_another() {
     tokio::join!(peer.answer(1), echo(socket, "on the old one"));
 }
 
-/// Whoever was let in and gave up leaves the room to the next.
+/// An attempt that was admitted and then cancelled leaves the stream to the next one.
 #[tokio::test]
-async fn room_is_not_lost_on_who_waits_no_more() {
+async fn a_free_stream_is_not_lost_to_a_cancelled_attempt() {
     let mut full = Full::with(1).await;
     let waiting = [full.open().await, full.open().await];
     waiting[0].abort();
@@ -110,10 +111,10 @@ async fn room_is_not_lost_on_who_waits_no_more() {
     within(second).await.unwrap().unwrap();
 }
 
-/// A server that takes no streams at present (RFC 9113 §6.5.2) takes none on a
-/// second connection either.
+/// A server that allows no streams at present (RFC 9113 §6.5.2) allows none on a second
+/// connection either.
 #[tokio::test]
-async fn a_server_that_takes_no_streams_is_waited_for_on_one_connection() {
+async fn a_server_that_allows_no_streams_gets_one_connection() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
@@ -132,16 +133,16 @@ async fn a_server_that_takes_no_streams_is_waited_for_on_one_connection() {
     assert_eq!(client.connections().len(), 1);
 }
 
-/// A server that shuts down may say so on each new connection at once.
+/// A server that shuts down may send GOAWAY on each new connection at once.
 #[tokio::test]
-async fn a_server_that_only_goes_away_is_not_connected_to_for_ever() {
+async fn repeated_goaways_do_not_make_the_client_reconnect_for_ever() {
     let (listener, addr) = listen().await;
     let client = http2().build().unwrap();
     let url = format!("ws://{addr}/");
     let server = tokio::spawn(async move {
         for connections in 1.. {
             let mut peer = accept(&listener, &[]).await;
-            assert!(connections <= 4, "one connection after the other");
+            assert!(connections <= 4, "the client keeps reconnecting");
             peer.goaway(0, NO_ERROR).await;
             tokio::spawn(async move { peer.rest().await });
         }
@@ -151,11 +152,11 @@ async fn a_server_that_only_goes_away_is_not_connected_to_for_ever() {
     assert!(!server.is_finished());
 }
 
-/// It begins once, however often there are news that bring no room.
+/// The time limit starts once, however many SETTINGS arrive that free no stream.
 #[tokio::test]
-async fn the_wait_for_room_has_an_end() {
-    let patience = Duration::from_millis(100);
-    let mut full = Full::of(http2().connect_timeout(patience), 1).await;
+async fn the_wait_for_a_free_stream_times_out() {
+    let time_limit = Duration::from_millis(100);
+    let mut full = Full::of(http2().connect_timeout(time_limit), 1).await;
     let waiting = full.open().await;
     let peer = &mut full.open[0].1;
     within(async {
