@@ -1,4 +1,5 @@
-//! Who is let in: the handler decides, for as long as it needs and no longer.
+//! Access control by the handler: credentials, cookies and allowed hosts, the
+//! handler timeout, and the number of handlers in progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,18 +20,19 @@ use crate::support::raw::{CANCEL, Fields, REFUSED_STREAM, RST_STREAM, Raw};
 use crate::support::server::{self, Ended, Running, ServerFixture};
 use crate::support::{h2peer, until, within};
 
-/// Lets in who knows the secret, after a look elsewhere; speaks `chat.v2`.
-async fn guard(mut request: WebSocketRequest, ended: mpsc::UnboundedSender<Ended>) {
+/// Accepts requests that carry the secret, after an asynchronous check, and
+/// selects `chat.v2`.
+async fn authenticate(mut request: WebSocketRequest, ended: mpsc::UnboundedSender<Ended>) {
     tokio::task::yield_now().await;
     let secret = HeaderValue::from_static("Bearer sesame");
     let known = request.headers().get(AUTHORIZATION) == Some(&secret)
         || request.cookie("session") == Some("sesame");
     if !known {
-        let refusal = Response::builder()
+        let rejection = Response::builder()
             .status(StatusCode::UNAUTHORIZED)
             .header(WWW_AUTHENTICATE, "Bearer realm=\"cave\"")
             .body(Bytes::from_static(b"say the word\n"));
-        return request.reject_with(refusal.unwrap());
+        return request.reject_with(rejection.unwrap());
     }
     request.select_subprotocol("chat.v2").unwrap();
     request.response_header(SET_COOKIE, HeaderValue::from_static("session=sesame"));
@@ -39,20 +41,21 @@ async fn guard(mut request: WebSocketRequest, ended: mpsc::UnboundedSender<Ended
     let _ = ended.send(server::echo_socket(ws, path).await);
 }
 
-/// RFC 9110 §11.6.1: 401 with its challenge and body, then the way in, by the
-/// same handler in both versions.
+/// RFC 9110 §11.6.1: a request without credentials gets 401 with a challenge and
+/// a body, and one with credentials is accepted, by the same handler in both HTTP
+/// versions.
 #[tokio::test]
-async fn a_handler_asks_for_credentials() {
-    let server = server::serve(Server::builder(), guard).await;
+async fn a_handler_can_require_credentials() {
+    let server = server::serve(Server::builder(), authenticate).await;
     for client in [http1(), http2()] {
         let client = client.build().unwrap();
         let url = server.url("/");
         let request = || client.request(&url).subprotocol("chat.v2");
         let error = within(request().connect()).await.unwrap_err();
-        let refusal = error.rejected_response().expect("a refusal");
-        assert_eq!(refusal.status, StatusCode::UNAUTHORIZED);
-        assert_eq!(refusal.headers[WWW_AUTHENTICATE], "Bearer realm=\"cave\"");
-        assert_eq!(refusal.body, "say the word\n");
+        let rejection = error.rejected_response().expect("a rejection");
+        assert_eq!(rejection.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(rejection.headers[WWW_AUTHENTICATE], "Bearer realm=\"cave\"");
+        assert_eq!(rejection.body, "say the word\n");
         let request = request().header(AUTHORIZATION.as_str(), "Bearer sesame");
         let mut ws = within(request.connect()).await.unwrap();
         assert_eq!(ws.subprotocol(), Some("chat.v2"));
@@ -60,16 +63,16 @@ async fn a_handler_asks_for_credentials() {
     }
 }
 
-/// RFC 9113 §8.2.3: over HTTP/2 cookies come in crumbs. The answer's own header
-/// fields arrive.
+/// RFC 9113 §8.2.3: over HTTP/2, cookies may be split into several header fields.
+/// The header fields that the handler adds reach the client.
 #[tokio::test]
-async fn a_handler_finds_a_cookie_among_crumbs() {
+async fn a_cookie_is_found_in_split_cookie_fields() {
     let server = server::serve(Server::builder(), |request, ended| async move {
         let fields = request.headers().get_all(COOKIE).iter().count();
         assert_eq!((fields, request.query()), (1, Some("q=1")));
         assert_eq!(request.authority().to_string(), "localhost");
         assert_eq!(request.method(), http::Method::CONNECT);
-        guard(request, ended).await;
+        authenticate(request, ended).await;
     })
     .await;
     let peer = h2peer::connect(server.addr).await;
@@ -89,9 +92,10 @@ async fn a_handler_finds_a_cookie_among_crumbs() {
     assert_eq!(response.headers()["sec-websocket-protocol"], "chat.v2");
 }
 
-/// Handlers at `/hung` that have not been dropped.
+/// Number of handlers at `/hung` that have not been dropped.
 type Hung = Arc<AtomicUsize>;
 
+/// Decrements the number when the handler is dropped.
 struct Guard(Hung);
 
 impl Drop for Guard {
@@ -104,8 +108,8 @@ fn count(hung: &Hung) -> usize {
     hung.load(Ordering::SeqCst)
 }
 
-/// An echo server that never answers at `/hung`.
-async fn hanging(builder: ServerBuilder) -> (Running, Hung) {
+/// Starts an echo server that never answers requests for `/hung`.
+async fn serve_with_hung(builder: ServerBuilder) -> (Running, Hung) {
     let hung = Hung::default();
     let counted = hung.clone();
     let server = server::serve(builder, move |request, ended| {
@@ -123,42 +127,44 @@ async fn hanging(builder: ServerBuilder) -> (Running, Hung) {
     (server, hung)
 }
 
-const SOON: Duration = Duration::from_millis(50);
+const HANDLER_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A handler that does not answer is let go, and the client told 503; nothing
-/// is left of either, and the sockets beside it work all the while.
+/// A handler that exceeds its timeout is dropped, and the client gets 503. Nothing
+/// is left of the request, and the other sockets of the connection keep working
+/// throughout.
 #[tokio::test]
-async fn a_handler_that_hangs_is_answered_for() {
-    let (server, hung) = hanging(Server::builder().handler_timeout(SOON)).await;
-    let mut beside = ServerFixture::on(server).await;
+async fn a_handler_that_exceeds_its_timeout_is_dropped_with_503() {
+    let (server, hung) = serve_with_hung(Server::builder().handler_timeout(HANDLER_TIMEOUT)).await;
+    let mut fixture = ServerFixture::on(server).await;
     let http1 = http1().build().unwrap();
-    let error = within(http1.connect(&beside.server.url("/hung"))).await;
+    let error = within(http1.connect(&fixture.server.url("/hung"))).await;
     let error = error.unwrap_err();
     assert_eq!(
         error
             .rejected_response()
-            .map(|refusal| refusal.status.as_u16()),
+            .map(|rejection| rejection.status.as_u16()),
         Some(503)
     );
     for stream in [3, 5] {
-        beside
+        fixture
             .peer
             .headers(stream, &Fields::websocket("/hung"), 0)
             .await;
-        beside.peer.echo(1, "meanwhile").await;
-        assert_eq!(beside.peer.status(stream).await, 503);
-        // RFC 9113 §8.1: the answer is complete, the request need not be.
-        beside.peer.reset(stream, CANCEL).await;
+        fixture.peer.echo(1, "meanwhile").await;
+        assert_eq!(fixture.peer.status(stream).await, 503);
+        // RFC 9113 §8.1: the response is complete, but the request is not.
+        fixture.peer.reset(stream, CANCEL).await;
     }
     until(|| count(&hung) == 0).await;
     drop(http1);
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// A handler that takes its time holds up no other request.
+/// A handler that does not answer does not delay the other requests of its
+/// connection.
 #[tokio::test]
-async fn a_slow_handler_holds_nobody_up() {
-    let (server, hung) = hanging(Server::builder()).await;
+async fn a_slow_handler_does_not_delay_other_requests() {
+    let (server, hung) = serve_with_hung(Server::builder()).await;
     let mut peer = Raw::connect(server.addr).await;
     peer.headers(1, &Fields::websocket("/hung"), 0).await;
     until(|| count(&hung) == 1).await;
@@ -169,12 +175,12 @@ async fn a_slow_handler_holds_nobody_up() {
     assert_eq!(count(&hung), 1);
 }
 
-/// The time counts for a request that was handed to another task, too: who
-/// accepts too late is told so.
+/// The handler timeout also covers a request that was sent to another task:
+/// accepting it too late is an error.
 #[tokio::test]
-async fn a_request_that_was_handed_on_is_answered_for() {
+async fn the_handler_timeout_covers_a_request_sent_to_another_task() {
     let (sender, mut handed) = mpsc::unbounded_channel::<WebSocketRequest>();
-    let builder = Server::builder().handler_timeout(SOON);
+    let builder = Server::builder().handler_timeout(HANDLER_TIMEOUT);
     let server = server::serve(builder, move |request, _| {
         let sent = sender.send(request);
         async move { sent.unwrap() }
@@ -186,7 +192,7 @@ async fn a_request_that_was_handed_on_is_answered_for() {
             let error = client.connect(&url).await.unwrap_err();
             error
                 .rejected_response()
-                .map(|refusal| refusal.status.as_u16())
+                .map(|rejection| rejection.status.as_u16())
         });
         let request = within(handed.recv()).await.unwrap();
         assert_eq!(within(connecting).await.unwrap(), Some(503));
@@ -198,22 +204,22 @@ async fn a_request_that_was_handed_on_is_answered_for() {
     }
 }
 
-/// A client that asks and resets, again and again (CVE-2023-44487), has no more
-/// handlers at work than streams: those for whom nobody waits are dropped.
+/// A client that repeatedly opens and resets requests (CVE-2023-44487, "rapid
+/// reset") cannot accumulate handlers: the handler is dropped with its request.
 #[tokio::test]
-async fn handlers_end_with_the_requests_that_they_decide_on() {
-    let (server, hung) = hanging(Server::builder()).await;
-    let mut beside = ServerFixture::on(server).await;
+async fn a_handler_is_dropped_when_its_request_is_reset() {
+    let (server, hung) = serve_with_hung(Server::builder()).await;
+    let mut fixture = ServerFixture::on(server).await;
     for stream in (3..403).step_by(2) {
-        beside
+        fixture
             .peer
             .headers(stream, &Fields::websocket("/hung"), 0)
             .await;
         until(|| count(&hung) == 1).await;
-        beside.peer.reset(stream, CANCEL).await;
+        fixture.peer.reset(stream, CANCEL).await;
         until(|| count(&hung) == 0).await;
     }
-    let mut http1 = TcpStream::connect(beside.server.addr).await.unwrap();
+    let mut http1 = TcpStream::connect(fixture.server.addr).await.unwrap();
     let request = "GET /hung HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n\
         connection: upgrade\r\nsec-websocket-version: 13\r\n\
         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -221,22 +227,22 @@ async fn handlers_end_with_the_requests_that_they_decide_on() {
     until(|| count(&hung) == 1).await;
     drop(http1);
     until(|| count(&hung) == 0).await;
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 9113 §5.1.2: requests that wait for an answer are streams like others.
+/// RFC 9113 §5.1.2: unanswered requests count as open streams.
 #[tokio::test]
-async fn requests_under_way_are_bounded() {
+async fn unanswered_requests_count_against_the_stream_limit() {
     let builder = Server::builder().http2(Http2Config::default().max_concurrent_streams(4));
-    let (server, hung) = hanging(builder).await;
+    let (server, hung) = serve_with_hung(builder).await;
     let mut peer = Raw::connect(server.addr).await;
     for stream in [1, 3, 5, 7, 9, 11] {
         peer.headers(stream, &Fields::websocket("/hung"), 0).await;
     }
     for stream in [9, 11] {
-        let refused = peer.on(stream).await.unwrap();
+        let rejected = peer.on(stream).await.unwrap();
         assert_eq!(
-            (refused.kind, refused.error_code()),
+            (rejected.kind, rejected.error_code()),
             (RST_STREAM, REFUSED_STREAM)
         );
     }
@@ -246,13 +252,13 @@ async fn requests_under_way_are_bounded() {
     assert_eq!(count(&hung), 3);
 }
 
-/// RFC 9110 §15.5.20: requests for other hosts reach no page either, which is
-/// what DNS rebinding is after.
+/// RFC 9110 §15.5.20: plain HTTP requests for other hosts are rejected too, which
+/// prevents DNS rebinding.
 #[tokio::test]
-async fn pages_are_for_our_hosts_alone() {
-    let ours = AllowedHosts::parse(["ours.test"]).unwrap();
-    let builder = Server::builder().allowed_hosts(ours);
-    // Without a fallback a page that is let in is 404.
+async fn a_plain_http_request_for_another_host_is_rejected() {
+    let allowed = AllowedHosts::parse(["ours.test"]).unwrap();
+    let builder = Server::builder().allowed_hosts(allowed);
+    // There is no fallback, so requests for an allowed host get 404.
     let server = server::echo(builder).await;
     let peer = h2peer::connect(server.addr).await;
     for (authority, status) in [

@@ -1,5 +1,5 @@
-//! An axum `Router` for the ordinary requests: bodies stream both ways, and
-//! who is slow slows the other end, not memory.
+//! Plain HTTP requests served by an axum `Router`: bodies stream in both
+//! directions, and a slow reader applies backpressure to the sender.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -26,22 +26,23 @@ use tokio::sync::Notify;
 use crate::support::server::Running;
 use crate::support::{h2peer, server, until, within};
 
-/// One chunk of a response, in bytes.
+/// Size of one chunk of a body, in bytes.
 const CHUNK: usize = 16 * 1024;
-/// More than any buffer between the two ends.
+/// Size of a large body, in bytes: more than all buffers between the two ends.
 const LARGE: usize = 64 << 20;
 
-/// What the handlers did.
+/// Counts the bytes that the handlers process.
 #[derive(Clone, Debug, Default)]
-struct Seen {
-    /// Bytes of responses that were asked of a handler's body.
+struct Counters {
+    /// Response bytes that were read from a handler's body.
     produced: Arc<AtomicUsize>,
-    /// Bytes of requests that a handler read.
+    /// Request bytes that a handler has read.
     consumed: Arc<AtomicUsize>,
+    /// Lets the handler at `/read` begin to read.
     read: Arc<Notify>,
 }
 
-/// A body of [`LARGE`] bytes that counts.
+/// A body of [`LARGE`] bytes that counts the bytes read from it.
 struct Counted(Arc<AtomicUsize>);
 
 impl http_body::Body for Counted {
@@ -64,7 +65,7 @@ async fn page(Path(name): Path<String>) -> String {
     format!("page {name}")
 }
 
-async fn large(State(seen): State<Seen>) -> Response<Body> {
+async fn large(State(seen): State<Counters>) -> Response<Body> {
     Response::new(Body::new(Counted(seen.produced)))
 }
 
@@ -72,8 +73,8 @@ async fn echo(request: Request) -> Response<Body> {
     Response::new(request.into_body())
 }
 
-/// Reads the request's body once it is told to.
-async fn read(State(seen): State<Seen>, request: Request) -> String {
+/// Reads the request's body after a notification.
+async fn read(State(seen): State<Counters>, request: Request) -> String {
     seen.read.notified().await;
     let mut body = request.into_body();
     while let Some(Ok(frame)) = body.frame().await {
@@ -83,8 +84,8 @@ async fn read(State(seen): State<Seen>, request: Request) -> String {
     seen.consumed.load(Ordering::SeqCst).to_string()
 }
 
-async fn start() -> (Running, Seen) {
-    let seen = Seen::default();
+async fn start() -> (Running, Counters) {
+    let seen = Counters::default();
     let router = Router::new()
         .route("/page/{name}", get(page))
         .route("/large", get(large))
@@ -108,11 +109,11 @@ fn post_request(path: &str) -> http::Request<()> {
     request.body(()).unwrap()
 }
 
-/// Waits until a figure has stood still for a while.
-async fn still(figure: impl Fn() -> usize) -> usize {
+/// Waits until a value has stopped changing, and returns it.
+async fn settled(value: impl Fn() -> usize) -> usize {
     let (mut last, mut same) = (0, 0);
     until(|| {
-        let now = figure();
+        let now = value();
         same = if now == last && now > 0 { same + 1 } else { 0 };
         last = now;
         same == 50
@@ -121,6 +122,7 @@ async fn still(figure: impl Fn() -> usize) -> usize {
     last
 }
 
+/// Connects over HTTP/1.1 and sends the head of a request.
 async fn http1(addr: SocketAddr, head: &str) -> TcpStream {
     let mut io = TcpStream::connect(addr).await.unwrap();
     let request = format!("{head}\r\nHost: localhost\r\n\r\n");
@@ -128,9 +130,9 @@ async fn http1(addr: SocketAddr, head: &str) -> TcpStream {
     io
 }
 
-/// Routes are found over both versions of HTTP.
+/// The router serves both HTTP versions.
 #[tokio::test]
-async fn a_router_answers_over_both_versions() {
+async fn a_router_answers_over_both_http_versions() {
     let (server, _) = start().await;
     let client = h2peer::connect(server.addr).await;
     let (response, _) = h2peer::ask(&client, get_request("/page/one"), true).await;
@@ -146,9 +148,9 @@ async fn a_router_answers_over_both_versions() {
     );
 }
 
-/// The response begins while the request goes on.
+/// The response begins before the request has ended.
 #[tokio::test]
-async fn bodies_stream_both_ways() {
+async fn bodies_stream_in_both_directions() {
     let (server, _) = start().await;
     let client = h2peer::connect(server.addr).await;
     let (response, mut send) = h2peer::ask(&client, post_request("/echo"), false).await;
@@ -157,7 +159,10 @@ async fn bodies_stream_both_ways() {
         send.send_data(Bytes::from(vec![n; 100]), n == 9).unwrap();
         assert_eq!(within(recv.data()).await.unwrap().unwrap(), vec![n; 100]);
     }
-    assert!(h2peer::body(recv).await.is_empty(), "and no more");
+    assert!(
+        h2peer::body(recv).await.is_empty(),
+        "unexpected data after the body"
+    );
 
     let head = "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close";
     let mut io = http1(server.addr, head).await;
@@ -168,7 +173,7 @@ async fn bodies_stream_both_ways() {
         while !text.contains(part) {
             let mut bytes = [0; 1000];
             let n = within(io.read(&mut bytes)).await.unwrap();
-            assert!(n > 0, "ended: {text}");
+            assert!(n > 0, "the response ended early: {text}");
             text.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
         }
     }
@@ -176,10 +181,11 @@ async fn bodies_stream_both_ways() {
     within(io.read_to_string(&mut text)).await.unwrap();
 }
 
-/// RFC 9110 §10.1.1: a client that waits with the body is asked for it when the
-/// handler reads it, and an answer without it comes alone.
+/// RFC 9110 §10.1.1: a client that sends `Expect: 100-continue` gets 100 when the
+/// handler begins to read the body, and no 100 if the handler answers without
+/// reading it.
 #[tokio::test]
-async fn a_body_that_is_kept_back_is_asked_for_over_http2() {
+async fn a_100_continue_is_sent_when_the_handler_reads_the_body_over_http2() {
     let (server, seen) = start().await;
     let client = h2peer::connect(server.addr).await;
     let expecting = |path| {
@@ -196,7 +202,7 @@ async fn a_body_that_is_kept_back_is_asked_for_over_http2() {
     body.send_data("one".into(), false).unwrap();
     until(|| seen.consumed.load(Ordering::SeqCst) == 3).await;
     body.send_data("two".into(), true).unwrap();
-    // Once, however often the body is read.
+    // 100 is sent once, however often the body is read.
     let none = poll_fn(|cx| Poll::Ready(response.poll_informational(cx))).await;
     assert!(none.is_pending());
     let response = within(response).await.unwrap();
@@ -211,18 +217,18 @@ async fn a_body_that_is_kept_back_is_asked_for_over_http2() {
     }
 }
 
-/// A client that does not read stops the handler's body: at one window over
-/// HTTP/2.
+/// A client that does not read stops the response body: over HTTP/2 once one
+/// window is full.
 #[tokio::test]
-async fn an_unread_response_stops_its_handler_over_http2() {
+async fn an_unread_response_stops_its_body_over_http2() {
     let (server, seen) = start().await;
     let client = h2peer::connect(server.addr).await;
     let (response, _) = h2peer::ask(&client, get_request("/large"), true).await;
     let mut recv = response.into_body();
-    let produced = still(|| seen.produced.load(Ordering::SeqCst)).await;
-    // The h2 crate's window of 65,535 bytes, and the chunk that has to wait.
+    let produced = settled(|| seen.produced.load(Ordering::SeqCst)).await;
+    // The h2 crate's window of 65,535 bytes, and the chunk that is waiting for it.
     assert!(produced <= 65_535 + 2 * CHUNK, "{produced}");
-    // It goes on with the reader, to the end.
+    // When the client reads, the body continues to its end.
     let mut got = 0;
     while let Some(chunk) = within(recv.data()).await {
         let len = chunk.unwrap().len();
@@ -233,13 +239,14 @@ async fn an_unread_response_stops_its_handler_over_http2() {
     assert_eq!(got, LARGE);
 }
 
-/// Over HTTP/1.1 at what the system's buffers hold.
+/// Over HTTP/1.1 the response body stops once the system's socket buffers are
+/// full.
 #[tokio::test]
-async fn an_unread_response_stops_its_handler_over_http1() {
+async fn an_unread_response_stops_its_body_over_http1() {
     let (server, seen) = start().await;
     let head = "GET /large HTTP/1.1\r\nConnection: close";
     let mut io = http1(server.addr, head).await;
-    let produced = still(|| seen.produced.load(Ordering::SeqCst)).await;
+    let produced = settled(|| seen.produced.load(Ordering::SeqCst)).await;
     assert!(produced < LARGE / 2, "{produced}");
     let mut bytes = vec![0; 1 << 20];
     let mut got = 0;
@@ -249,10 +256,14 @@ async fn an_unread_response_stops_its_handler_over_http1() {
             n => got += n,
         }
     }
-    assert!(got > LARGE, "with head and sizes of chunks");
+    assert!(
+        got > LARGE,
+        "{got} bytes, including the head and chunk sizes"
+    );
 }
 
-/// A handler that does not read stops the client: at one window over HTTP/2.
+/// A handler that does not read stops the client: over HTTP/2 once one window is
+/// full.
 #[tokio::test]
 async fn an_unread_request_stops_its_client_over_http2() {
     let (server, seen) = start().await;
@@ -270,7 +281,7 @@ async fn an_unread_request_stops_its_client_over_http2() {
         }
         send.send_data(Bytes::new(), true).unwrap();
     });
-    let held = still(|| sent.load(Ordering::SeqCst)).await;
+    let held = settled(|| sent.load(Ordering::SeqCst)).await;
     // `Http2Config::stream_window`.
     assert!(held <= 256 * 1024, "{held}");
     assert_eq!(seen.consumed.load(Ordering::SeqCst), 0);
@@ -280,7 +291,7 @@ async fn an_unread_request_stops_its_client_over_http2() {
     assert_eq!(body, LARGE.to_string().as_bytes());
 }
 
-/// Over HTTP/1.1 at what the system's buffers hold.
+/// Over HTTP/1.1 the client stops once the system's socket buffers are full.
 #[tokio::test]
 async fn an_unread_request_stops_its_client_over_http1() {
     let (server, seen) = start().await;
@@ -289,8 +300,8 @@ async fn an_unread_request_stops_its_client_over_http1() {
     let (mut recv, mut send) = io.into_split();
     let sent = Arc::new(AtomicUsize::new(0));
     let count = sent.clone();
-    // Kept to the end: hyper takes the end of a client's side for the end of
-    // the connection.
+    // `send` is kept until the response is complete: dropping it would send FIN,
+    // which hyper treats as the end of the connection.
     let sending = tokio::spawn(async move {
         while count.load(Ordering::SeqCst) < LARGE {
             send.write_all(&[7; CHUNK]).await.unwrap();
@@ -298,7 +309,7 @@ async fn an_unread_request_stops_its_client_over_http1() {
         }
         send
     });
-    let held = still(|| sent.load(Ordering::SeqCst)).await;
+    let held = settled(|| sent.load(Ordering::SeqCst)).await;
     assert!(held < LARGE / 2, "{held}");
     assert_eq!(seen.consumed.load(Ordering::SeqCst), 0);
     seen.read.notify_one();

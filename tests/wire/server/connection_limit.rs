@@ -1,5 +1,5 @@
-//! A server whose places are all taken: connections that are not used make way,
-//! those in use stay.
+//! Limits on the number of connections: at the limit, unused connections are
+//! closed to admit new ones, and connections in use are kept.
 
 use futures_util::StreamExt;
 use h2ws::{Message, Server};
@@ -10,9 +10,10 @@ use crate::support::client::http2;
 use crate::support::raw::Raw;
 use crate::support::{server, within};
 
-/// Connections of HTTP/2 without a stream, and ones that never said a word.
+/// Unused are HTTP/2 connections without a stream, and connections on which the
+/// client has not sent anything.
 #[tokio::test]
-async fn unused_connections_keep_nobody_out() {
+async fn unused_connections_are_closed_to_admit_new_ones() {
     let server = server::echo(Server::builder().max_connections(3)).await;
     let mut used = Raw::connect(server.addr).await;
     used.open(1, "/used").await;
@@ -30,14 +31,15 @@ async fn unused_connections_keep_nobody_out() {
     assert_eq!(within(silent.read(&mut [0])).await.unwrap(), 0);
 }
 
-/// Of one client so many; what is beyond is closed, and what ends makes room.
+/// A connection above the limit of its client is closed. When a connection ends,
+/// another is admitted.
 #[tokio::test]
-async fn a_client_has_so_many_connections() {
+async fn the_connections_of_one_client_are_limited() {
     let server = server::echo(Server::builder().max_connections_per_client(1)).await;
     let mut used = Raw::connect(server.addr).await;
     used.open(1, "/used").await;
-    let mut beyond = TcpStream::connect(server.addr).await.unwrap();
-    assert_eq!(within(beyond.read(&mut [0])).await.unwrap(), 0);
+    let mut above_limit = TcpStream::connect(server.addr).await.unwrap();
+    assert_eq!(within(above_limit.read(&mut [0])).await.unwrap(), 0);
     used.echo(1, "not cut").await;
     used.close(1).await;
     drop(used);

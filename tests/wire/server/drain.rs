@@ -1,4 +1,4 @@
-//! A server that shuts down (RFC 9113 §6.8, RFC 6455 §7.4.1).
+//! Graceful shutdown of a server (RFC 9113 §6.8, RFC 6455 §7.4.1).
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::support::frames::{CLOSE, close, from_client};
 use crate::support::raw::{GOAWAY, NO_ERROR, Raw, Seen};
 use crate::support::{server, tasks, until, within};
 
+/// A running server that a test can shut down.
 struct Draining {
     addr: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
@@ -22,8 +23,8 @@ struct Draining {
 }
 
 impl Draining {
-    /// An echo server, whose handler at `/stuck` never reads.
-    async fn start(grace: Duration) -> Self {
+    /// Starts an echo server whose handler at `/stuck` never reads.
+    async fn start(timeout: Duration) -> Self {
         let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
         let addr = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -36,7 +37,7 @@ impl Draining {
                 }
                 server::echo_socket(ws, path).await;
             })
-            .drain_timeout(grace)
+            .drain_timeout(timeout)
             .with_graceful_shutdown(async {
                 let _ = stopped.await;
             });
@@ -54,8 +55,8 @@ impl Draining {
 
 const LONG: Duration = Duration::from_secs(600);
 
-/// RFC 6455 §7.4.1: open sockets are closed with 1001, idle ones too, in both
-/// versions; the server is done when they are.
+/// RFC 6455 §7.4.1: open sockets, including idle ones, are closed with 1001 in
+/// both HTTP versions. The shutdown completes when they have closed.
 #[tokio::test]
 async fn a_drain_closes_sockets_with_1001() {
     let draining = Draining::start(LONG).await;
@@ -75,9 +76,10 @@ async fn a_drain_closes_sockets_with_1001() {
     assert_eq!(drained, ShutdownReport::default());
 }
 
-/// RFC 9113 §6.8: GOAWAY, in which streams that are open are not given up.
+/// RFC 9113 §6.8: the server sends GOAWAY without ending the open streams, whose
+/// sockets then perform the closing handshake.
 #[tokio::test]
-async fn a_drain_says_goaway() {
+async fn a_drain_sends_goaway() {
     let before = tasks();
     let draining = Draining::start(LONG).await;
     let mut peer = Raw::connect(draining.addr).await;
@@ -87,7 +89,7 @@ async fn a_drain_says_goaway() {
     let goaway = peer.on(0).await.unwrap();
     assert_eq!((goaway.kind, goaway.error_code()), (GOAWAY, NO_ERROR));
     let Seen::Frame(got, false) = peer.seen(1).await else {
-        panic!("no Close frame by itself");
+        panic!("expected a Close frame without END_STREAM");
     };
     assert_eq!(got.code(), Some(1001));
     peer.data(1, &from_client(CLOSE, &close(1001, ""))).await;
@@ -100,28 +102,27 @@ async fn a_drain_says_goaway() {
     until(|| tasks() <= before).await;
 }
 
-/// A drain takes so long and no longer: what is left is cut, and counted. Of
-/// these two sockets one has a handler that does not read, the other a client
-/// that does not.
+/// Sockets that are still open after the drain timeout are cut and counted. One
+/// of the two has a handler that does not read, the other a client that does not.
 #[tokio::test]
-async fn a_drain_cuts_what_does_not_end() {
+async fn a_drain_cuts_sockets_left_after_its_timeout() {
     let draining = Draining::start(Duration::from_millis(50)).await;
     let (h2, h1) = (http2().build().unwrap(), http1().build().unwrap());
     let mut stuck = within(h2.connect(&draining.url("/stuck"))).await.unwrap();
-    let mut deaf = within(h1.connect(&draining.url("/"))).await.unwrap();
-    echo(&mut deaf, "open").await;
+    let mut unread = within(h1.connect(&draining.url("/"))).await.unwrap();
+    echo(&mut unread, "open").await;
     draining.stop.send(()).unwrap();
     let drained = within(draining.done).await.unwrap().unwrap();
     assert_eq!(drained.sockets_cut, 2);
     let error = within(stuck.next()).await.unwrap().unwrap_err();
     assert!(error.is_abnormal_closure(), "{error:?}");
     assert_eq!(stuck.close_code(), Some(CloseCode::ABNORMAL));
-    assert!(within(deaf.next()).await.is_none());
-    assert_eq!(deaf.close_code(), Some(CloseCode::GOING_AWAY));
+    assert!(within(unread.next()).await.is_none());
+    assert_eq!(unread.close_code(), Some(CloseCode::GOING_AWAY));
 }
 
-/// A handler that never looks at its socket cannot keep the connection either,
-/// over HTTP/1.1, where it alone has it.
+/// Over HTTP/1.1 the handler owns the connection. One that never reads from its
+/// socket cannot keep the connection open.
 #[tokio::test]
 async fn a_drain_cuts_the_connection_of_a_handler_that_hangs() {
     let draining = Draining::start(Duration::from_millis(50)).await;
@@ -138,12 +139,17 @@ async fn a_drain_cuts_the_connection_of_a_handler_that_hangs() {
     draining.stop.send(()).unwrap();
     let drained = within(draining.done).await.unwrap().unwrap();
     assert_eq!(drained.sockets_cut, 1);
-    assert_eq!(within(tcp.read(&mut [0])).await.unwrap(), 0, "the end");
+    assert_eq!(
+        within(tcp.read(&mut [0])).await.unwrap(),
+        0,
+        "expected the end"
+    );
 }
 
-/// A connection without requests does not hold a drain up.
+/// Connections without a stream end at once, and the drain does not wait for
+/// them.
 #[tokio::test]
-async fn idle_connections_do_not_hold_a_drain_up() {
+async fn idle_connections_do_not_delay_a_drain() {
     let draining = Draining::start(LONG).await;
     let _h2 = Raw::connect(draining.addr).await;
     let mut h2 = Raw::connect(draining.addr).await;

@@ -13,19 +13,21 @@ use crate::support::raw::{
 use crate::support::server::{Ended, Running, ServerFixture, echo, echo_socket, serve};
 use crate::support::within;
 
+/// A configuration with short closing timeouts, which tests can wait for.
 fn short() -> WebSocketConfig {
     WebSocketConfig::default()
         .close_timeout(Duration::from_millis(50))
         .linger(Duration::from_millis(50))
 }
 
-/// A server that closes sockets at `/close` by itself, after three messages.
+/// Starts an echo server whose handler at `/close` sends three messages and
+/// closes.
 async fn closing(config: WebSocketConfig) -> Running {
     serve(
         Server::builder().socket(config),
-        |upgrade, ended| async move {
-            let path = upgrade.path().to_owned();
-            let mut ws = upgrade.accept().await.unwrap();
+        |request, ended| async move {
+            let path = request.path().to_owned();
+            let mut ws = request.accept().await.unwrap();
             if path != "/close" {
                 let _ = ended.send(echo_socket(ws, path).await);
                 return;
@@ -42,167 +44,168 @@ async fn closing(config: WebSocketConfig) -> Running {
     .await
 }
 
-/// RFC 6455 §5.5.1: what was queued leaves before the Close frame, and the
-/// Close frame without END_STREAM (with it, Firefox calls the end unclean);
-/// END_STREAM once the peer has closed too.
+/// RFC 6455 §5.5.1: queued messages are sent before the Close frame. The Close
+/// frame has no END_STREAM, because Firefox would report an unclean end;
+/// END_STREAM follows once the peer has closed too.
 #[tokio::test]
-async fn a_server_closes_behind_what_it_queued() {
-    let mut beside = ServerFixture::on(closing(WebSocketConfig::default()).await).await;
-    beside.peer.window(0, 1 << 20).await;
-    beside.peer.open(3, "/close").await;
-    beside.peer.window(3, 1 << 20).await;
+async fn queued_messages_are_sent_before_the_close_frame() {
+    let mut fixture = ServerFixture::on(closing(WebSocketConfig::default()).await).await;
+    fixture.peer.window(0, 1 << 20).await;
+    fixture.peer.open(3, "/close").await;
+    fixture.peer.window(3, 1 << 20).await;
     for n in 0..3 {
-        let message = beside.peer.frame(3).await;
+        let message = fixture.peer.frame(3).await;
         assert_eq!(message.opcode(), BINARY);
         assert_eq!(message.payload, vec![n; 30_000]);
     }
-    let Seen::Frame(got, false) = beside.peer.seen(3).await else {
-        panic!("no Close frame without END_STREAM");
+    let Seen::Frame(got, false) = fixture.peer.seen(3).await else {
+        panic!("expected a Close frame without END_STREAM");
     };
     assert_eq!((got.code(), &got.payload[2..]), (Some(1001), &b"bye"[..]));
     let close = from_client(CLOSE, &close(1001, ""));
-    beside.peer.data(3, &close).await;
-    assert_eq!(beside.peer.seen(3).await, Seen::End);
-    beside.peer.end(3).await;
-    let ended = beside.server.ended().await;
+    fixture.peer.data(3, &close).await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::End);
+    fixture.peer.end(3).await;
+    let ended = fixture.server.ended().await;
     assert!(ended.error.is_none(), "{ended:?}");
     assert_eq!(ended.code, Some(CloseCode::GOING_AWAY));
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// Chromium ends its stream with its Close frame: no reset follows.
+/// Chromium sets END_STREAM on its Close frame. The server answers and does not
+/// reset the stream.
 #[tokio::test]
-async fn close_and_end_stream_in_one_frame_are_answered() {
-    let mut beside = ServerFixture::new().await;
-    beside.peer.open(3, "/").await;
+async fn a_close_frame_with_end_stream_is_answered() {
+    let mut fixture = ServerFixture::new().await;
+    fixture.peer.open(3, "/").await;
     let close = from_client(CLOSE, &close(1000, ""));
-    beside.peer.send(DATA, END_STREAM, 3, &close).await;
-    assert_eq!(beside.peer.close_then_end(3).await, Some(1000));
-    let ended = beside.server.ended().await;
+    fixture.peer.send(DATA, END_STREAM, 3, &close).await;
+    assert_eq!(fixture.peer.close_then_end(3).await, Some(1000));
+    let ended = fixture.server.ended().await;
     assert!(ended.error.is_none(), "{ended:?}");
     assert_eq!(ended.code, Some(CloseCode::NORMAL));
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// Firefox never ends its side after a clean close: RST_STREAM(NO_ERROR)
-/// does, after a while (RFC 9113 §8.1).
+/// Firefox never ends its side after a clean close. The server ends the stream
+/// with RST_STREAM(NO_ERROR) after the linger (RFC 9113 §8.1).
 #[tokio::test]
 async fn a_client_that_never_ends_its_side_is_reset() {
-    let mut beside = ServerFixture::with(Server::builder().socket(short())).await;
-    beside.peer.open(3, "/").await;
+    let mut fixture = ServerFixture::with(Server::builder().socket(short())).await;
+    fixture.peer.open(3, "/").await;
     let close = from_client(CLOSE, &close(1000, ""));
-    beside.peer.data(3, &close).await;
-    assert_eq!(beside.peer.close_then_end(3).await, Some(1000));
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(NO_ERROR));
-    assert!(beside.server.ended().await.error.is_none());
-    beside.unharmed().await;
+    fixture.peer.data(3, &close).await;
+    assert_eq!(fixture.peer.close_then_end(3).await, Some(1000));
+    assert_eq!(fixture.peer.seen(3).await, Seen::Reset(NO_ERROR));
+    assert!(fixture.server.ended().await.error.is_none());
+    fixture.unharmed().await;
 }
 
-/// A client that has said all, and leaves our last words where they are: its
-/// stream must not stay for that.
+/// A client has closed and ended its side, but leaves no window for the server's
+/// Close frame. The stream must not stay open.
 #[tokio::test]
-async fn a_client_that_does_not_take_the_close_frame_is_reset() {
+async fn a_client_that_does_not_read_the_close_frame_is_reset() {
     let config = WebSocketConfig::default().linger(Duration::from_millis(50));
-    let mut beside = ServerFixture::with(Server::builder().socket(config)).await;
-    let peer = &mut beside.peer;
+    let mut fixture = ServerFixture::with(Server::builder().socket(config)).await;
+    let peer = &mut fixture.peer;
     peer.send_settings(&[(INITIAL_WINDOW_SIZE, 3)]).await;
     peer.open(3, "/").await;
     let close = from_client(CLOSE, &close(1000, ""));
     peer.send(DATA, END_STREAM, 3, &close).await;
     let some = peer.on(3).await.unwrap();
     assert_eq!((some.kind, some.payload.len()), (DATA, 3));
-    // Not NO_ERROR: the answer was not complete (RFC 9113 §8.1).
+    // Not NO_ERROR: the response was incomplete (RFC 9113 §8.1).
     assert_eq!(peer.seen(3).await, Seen::Reset(CANCEL));
     peer.window(1, 1 << 10).await;
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
 #[tokio::test]
-async fn a_client_may_take_for_ever_to_end_its_side() {
+async fn the_linger_may_be_unlimited() {
     let config = WebSocketConfig::default().linger(Duration::MAX);
-    let mut beside = ServerFixture::with(Server::builder().socket(config)).await;
-    beside.peer.open(3, "/").await;
-    beside.peer.close(3).await;
-    beside.unharmed().await;
+    let mut fixture = ServerFixture::with(Server::builder().socket(config)).await;
+    fixture.peer.open(3, "/").await;
+    fixture.peer.close(3).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 6455 §7.1.1 leaves the peer time for its Close frame, not for ever.
+/// RFC 6455 §7.1.1: the peer has a limited time to answer a Close frame.
 #[tokio::test]
 async fn a_client_that_never_closes_is_timed_out() {
-    let mut beside = ServerFixture::on(closing(short()).await).await;
-    beside.peer.window(0, 1 << 20).await;
-    beside.peer.open(3, "/close").await;
-    beside.peer.window(3, 1 << 20).await;
+    let mut fixture = ServerFixture::on(closing(short()).await).await;
+    fixture.peer.window(0, 1 << 20).await;
+    fixture.peer.open(3, "/close").await;
+    fixture.peer.window(3, 1 << 20).await;
     for _ in 0..3 {
-        assert_eq!(beside.peer.frame(3).await.opcode(), BINARY);
+        assert_eq!(fixture.peer.frame(3).await.opcode(), BINARY);
     }
-    assert_eq!(beside.peer.close_then_end(3).await, Some(1001));
-    let ended = beside.server.ended().await;
+    assert_eq!(fixture.peer.close_then_end(3).await, Some(1001));
+    let ended = fixture.server.ended().await;
     assert!(
         matches!(ended.error, Some(Error::Timeout(Timeout::Close))),
         "{ended:?}"
     );
     assert_eq!(ended.code, Some(CloseCode::ABNORMAL));
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(NO_ERROR));
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::Reset(NO_ERROR));
+    fixture.unharmed().await;
 }
 
-/// A client whose window is shut takes neither messages nor Close: the time
-/// runs, and the stream goes.
+/// A client without flow-control window receives neither the messages nor the
+/// Close frame. The close timeout covers this too, and the stream is reset.
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_timed_out_too() {
-    let mut beside = ServerFixture::on(closing(short()).await).await;
-    beside.peer.open(3, "/close").await;
-    let ended = beside.server.ended().await;
+async fn a_client_that_reads_nothing_is_timed_out() {
+    let mut fixture = ServerFixture::on(closing(short()).await).await;
+    fixture.peer.open(3, "/close").await;
+    let ended = fixture.server.ended().await;
     assert!(
         matches!(ended.error, Some(Error::Timeout(Timeout::Close))),
         "{ended:?}"
     );
-    assert_eq!(beside.peer.reset_code(3).await, CANCEL);
-    beside.peer.window(0, 1 << 20).await;
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.reset_code(3).await, CANCEL);
+    fixture.peer.window(0, 1 << 20).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 6455 §7.1.5: END_STREAM is FIN (RFC 8441 §5), and without a Close
-/// frame no clean end: 1006.
+/// RFC 6455 §7.1.5: END_STREAM corresponds to FIN (RFC 8441 §5). Without a Close
+/// frame it is an abnormal end, 1006.
 #[tokio::test]
 async fn end_stream_without_close_is_abnormal() {
-    let mut beside = ServerFixture::new().await;
-    beside.peer.open(3, "/").await;
-    beside.peer.end(3).await;
-    let ended = beside.server.ended().await;
+    let mut fixture = ServerFixture::new().await;
+    fixture.peer.open(3, "/").await;
+    fixture.peer.end(3).await;
+    let ended = fixture.server.ended().await;
     assert!(matches!(ended.error, Some(Error::Abnormal)), "{ended:?}");
     assert_eq!(ended.code, Some(CloseCode::ABNORMAL));
-    assert_eq!(beside.peer.seen(3).await, Seen::End);
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::End);
+    fixture.unharmed().await;
 }
 
-/// As above, in the midst of a frame.
+/// As above, in the middle of a frame.
 #[tokio::test]
 async fn end_stream_within_a_frame_is_abnormal() {
-    let mut beside = ServerFixture::new().await;
-    beside.peer.open(3, "/").await;
+    let mut fixture = ServerFixture::new().await;
+    fixture.peer.open(3, "/").await;
     let text = from_client(TEXT, b"never finished");
-    beside
+    fixture
         .peer
         .send(DATA, END_STREAM, 3, &text[..text.len() - 1])
         .await;
-    let ended = beside.server.ended().await;
+    let ended = fixture.server.ended().await;
     assert!(matches!(ended.error, Some(Error::Abnormal)), "{ended:?}");
-    assert_eq!(beside.peer.seen(3).await, Seen::End);
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::End);
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §5: RST_STREAM(CANCEL) is a TCP reset, an error whatever its
-/// code.
+/// RFC 8441 §5: RST_STREAM(CANCEL) corresponds to a TCP reset. RST_STREAM is an
+/// error with any code.
 #[tokio::test]
-async fn a_reset_is_abnormal_and_tells_its_code() {
+async fn a_reset_is_abnormal_and_reports_its_code() {
     for code in [NO_ERROR, CANCEL, 0x2] {
-        let mut beside = ServerFixture::new().await;
-        beside.peer.open(3, "/").await;
-        beside.peer.echo(3, "open").await;
-        beside.peer.reset(3, code).await;
-        let ended = beside.server.ended().await;
+        let mut fixture = ServerFixture::new().await;
+        fixture.peer.open(3, "/").await;
+        fixture.peer.echo(3, "open").await;
+        fixture.peer.reset(3, code).await;
+        let ended = fixture.server.ended().await;
         match ended.error {
             Some(Error::Reset {
                 code: got,
@@ -211,57 +214,58 @@ async fn a_reset_is_abnormal_and_tells_its_code() {
             other => panic!("{other:?}"),
         }
         assert_eq!(ended.code, Some(CloseCode::ABNORMAL));
-        beside.unharmed().await;
+        fixture.unharmed().await;
     }
 }
 
-/// Once both have closed, the peer may reset instead of ending (axum, Node,
-/// nghttpx and HAProxy do): no error.
+/// After the closing handshake the peer may reset the stream instead of ending it,
+/// as axum, Node, nghttpx and HAProxy do. This is not an error.
 #[tokio::test]
 async fn a_reset_after_the_closing_handshake_is_no_error() {
-    let mut beside = ServerFixture::new().await;
-    beside.peer.open(3, "/").await;
+    let mut fixture = ServerFixture::new().await;
+    fixture.peer.open(3, "/").await;
     let close = from_client(CLOSE, &close(1000, ""));
-    beside.peer.data(3, &close).await;
-    beside.peer.reset(3, CANCEL).await;
-    let ended = beside.server.ended().await;
+    fixture.peer.data(3, &close).await;
+    fixture.peer.reset(3, CANCEL).await;
+    let ended = fixture.server.ended().await;
     assert!(ended.error.is_none(), "{ended:?}");
     assert_eq!(ended.code, Some(CloseCode::NORMAL));
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// The connection cut: every socket on it ends with an error.
+/// When the connection is lost, every socket on it ends with an error.
 #[tokio::test]
-async fn a_cut_connection_is_abnormal_for_all() {
-    let mut beside = ServerFixture::new().await;
-    beside.peer.open(3, "/").await;
-    beside.peer.open(5, "/").await;
-    drop(beside.peer);
+async fn a_lost_connection_is_abnormal_for_every_socket() {
+    let mut fixture = ServerFixture::new().await;
+    fixture.peer.open(3, "/").await;
+    fixture.peer.open(5, "/").await;
+    drop(fixture.peer);
     for _ in 0..3 {
-        let ended = beside.server.ended().await;
+        let ended = fixture.server.ended().await;
         let error = ended.error.expect("an error");
         assert!(error.is_abnormal_closure(), "{error:?}");
         assert_eq!(ended.code, Some(CloseCode::ABNORMAL));
     }
 }
 
-/// RFC 9113 §5.4.1: a connection that was closed with unread bytes would be
-/// reset, and the peer might not see why it ended.
+/// RFC 9113 §5.4.1: closing a connection with unread bytes would reset it, and the
+/// peer might not receive the GOAWAY. The server therefore keeps reading.
 #[tokio::test]
-async fn a_goaway_arrives_whatever_was_sent_behind_the_fault() {
-    let mut beside = ServerFixture::on(closing(short()).await).await;
-    let peer = &mut beside.peer;
-    let mut behind = encode(DATA, 0, 0, b"on no stream");
-    behind.resize(4 << 20, 0);
-    peer.write(&behind).await;
+async fn a_goaway_arrives_despite_unread_bytes() {
+    let mut fixture = ServerFixture::on(closing(short()).await).await;
+    let peer = &mut fixture.peer;
+    let mut bytes = encode(DATA, 0, 0, b"on no stream");
+    bytes.resize(4 << 20, 0);
+    peer.write(&bytes).await;
     let goaway = peer.on(0).await.unwrap();
     assert_eq!((goaway.kind, goaway.error_code()), (GOAWAY, PROTOCOL_ERROR));
     assert!(peer.next().await.is_none(), "an orderly end");
 }
 
-/// Who stays behind a GOAWAY costs no more than any other connection.
+/// A connection that the client keeps open after GOAWAY still counts against the
+/// limit.
 #[tokio::test]
-async fn a_client_that_is_read_on_from_keeps_its_place() {
+async fn a_connection_kept_open_after_goaway_counts_against_the_limit() {
     let server = echo(Server::builder().max_connections(1)).await;
     let mut first = Raw::connect(server.addr).await;
     first.send(DATA, 0, 0, b"on no stream").await;
@@ -273,22 +277,23 @@ async fn a_client_that_is_read_on_from_keeps_its_place() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
-    assert!(!connecting.is_finished(), "one more than there may be");
+    assert!(!connecting.is_finished(), "more connections than the limit");
     drop(first);
     let mut second = within(connecting).await.unwrap();
     second.open(1, "/").await;
     second.echo(1, "after").await;
 }
 
-/// A handler that drops its socket: END_STREAM, RFC 8441 §5; and no half-open
-/// stream where the client, as Chromium, does not end its side.
+/// RFC 8441 §5: a socket that the handler drops is ended with END_STREAM. If the
+/// client does not end its side, as Chromium does not, the stream is reset after
+/// the linger rather than left half-open.
 #[tokio::test]
-async fn a_dropped_socket_ends_and_is_reset_where_the_client_does_not_end() {
+async fn a_dropped_socket_is_ended_and_then_reset() {
     let socket = WebSocketConfig::default().linger(Duration::from_millis(50));
     let builder = Server::builder().socket(socket);
-    let server = serve(builder, |upgrade, ended| async move {
-        let path = upgrade.path().to_owned();
-        let mut ws = upgrade.accept().await.unwrap();
+    let server = serve(builder, |request, ended| async move {
+        let path = request.path().to_owned();
+        let mut ws = request.accept().await.unwrap();
         if path == "/sibling" {
             let _ = ended.send(echo_socket(ws, path).await);
         } else {
@@ -296,49 +301,49 @@ async fn a_dropped_socket_ends_and_is_reset_where_the_client_does_not_end() {
         }
     })
     .await;
-    let mut beside = ServerFixture::on(server).await;
-    beside.peer.open(3, "/drop").await;
-    beside.peer.data(3, &from_client(TEXT, b"drop it")).await;
-    assert_eq!(beside.peer.seen(3).await, Seen::End);
-    assert_eq!(beside.peer.seen(3).await, Seen::Reset(NO_ERROR));
-    beside.unharmed().await;
+    let mut fixture = ServerFixture::on(server).await;
+    fixture.peer.open(3, "/drop").await;
+    fixture.peer.data(3, &from_client(TEXT, b"drop it")).await;
+    assert_eq!(fixture.peer.seen(3).await, Seen::End);
+    assert_eq!(fixture.peer.seen(3).await, Seen::Reset(NO_ERROR));
+    fixture.unharmed().await;
 }
 
-/// After the peer's Close nothing of its counts any more (RFC 6455 §5.5.1),
-/// nor does it hurt.
+/// Data that the peer sends after its Close frame is ignored, even if it is
+/// invalid (RFC 6455 §5.5.1).
 #[tokio::test]
-async fn what_follows_a_close_frame_is_ignored() {
-    let mut beside = ServerFixture::new().await;
-    beside.peer.open(3, "/").await;
+async fn data_after_a_close_frame_is_ignored() {
+    let mut fixture = ServerFixture::new().await;
+    fixture.peer.open(3, "/").await;
     let mut bytes = from_client(CLOSE, &close(1000, ""));
     bytes.extend(from_client(TEXT, b"afterthought"));
     bytes.extend([0xff; 100]);
-    beside.peer.data(3, &bytes).await;
-    beside.peer.data(3, &[0xff; 100]).await;
-    assert_eq!(beside.peer.close_then_end(3).await, Some(1000));
-    beside.peer.end(3).await;
-    assert!(beside.server.ended().await.error.is_none());
-    beside.unharmed().await;
+    fixture.peer.data(3, &bytes).await;
+    fixture.peer.data(3, &[0xff; 100]).await;
+    assert_eq!(fixture.peer.close_then_end(3).await, Some(1000));
+    fixture.peer.end(3).await;
+    assert!(fixture.server.ended().await.error.is_none());
+    fixture.unharmed().await;
 }
 
-/// RFC 9113 §6.9.1: nor does what follows use up the connection's window,
-/// while the stream waits for the peer to end its side.
+/// RFC 9113 §6.9.1: such data does not use up the connection's window while the
+/// stream waits for the peer to end its side.
 #[tokio::test]
-async fn what_follows_a_close_frame_is_given_back_to_the_window() {
+async fn data_after_a_close_frame_does_not_use_up_the_window() {
     let builder = Server::builder()
         .http2(h2ws::Http2Config::default().connection_window(100_000))
         .socket(WebSocketConfig::default().linger(Duration::from_secs(600)));
-    let mut beside = ServerFixture::with(builder).await;
-    beside.peer.open(3, "/").await;
-    beside
+    let mut fixture = ServerFixture::with(builder).await;
+    fixture.peer.open(3, "/").await;
+    fixture
         .peer
         .data(3, &from_client(CLOSE, &close(1000, "")))
         .await;
-    assert_eq!(beside.peer.close_then_end(3).await, Some(1000));
+    assert_eq!(fixture.peer.close_then_end(3).await, Some(1000));
     for _ in 0..10 {
-        beside.peer.data(3, &[0; 15_000]).await;
-        beside.peer.barrier().await;
+        fixture.peer.data(3, &[0; 15_000]).await;
+        fixture.peer.barrier().await;
     }
-    beside.peer.end(3).await;
-    beside.unharmed().await;
+    fixture.peer.end(3).await;
+    fixture.unharmed().await;
 }

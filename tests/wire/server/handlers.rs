@@ -1,4 +1,4 @@
-//! What becomes of a handler's result, and what handlers and callers may pass.
+//! What a handler's error causes, and which types handlers and clients may pass.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,7 +17,7 @@ use crate::support::client::{echo, http1, http2};
 use crate::support::server::{Running, echo_socket, run};
 use crate::support::{until, within};
 
-/// Collects the events of this thread, as one line each.
+/// Collects the tracing events of this thread, one line per event.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<(Level, String)>>>);
 
@@ -58,14 +58,14 @@ impl Log {
     /// Starts collecting. One subscriber stays for the whole process, because tracing
     /// caches for each callsite whether any subscriber is interested.
     fn start() -> (Self, tracing::subscriber::DefaultGuard) {
-        static STAYS: OnceLock<tracing::Dispatch> = OnceLock::new();
-        STAYS.get_or_init(|| tracing::Dispatch::new(Self::default()));
+        static PERMANENT: OnceLock<tracing::Dispatch> = OnceLock::new();
+        PERMANENT.get_or_init(|| tracing::Dispatch::new(Self::default()));
         let log = Self::default();
         let guard = tracing::subscriber::set_default(log.clone());
         (log, guard)
     }
 
-    /// Waits for the next report of a handler's error, and takes it.
+    /// Waits for the next event that reports a handler's error, and removes it.
     async fn reported(&self) -> (Level, String) {
         let mut found = None;
         until(|| {
@@ -87,7 +87,7 @@ where
     run(server, |server, _| server.serve(handler))
 }
 
-/// Echoes, and fails in the way that the path names.
+/// Echoes, or fails in the way that the path selects.
 async fn handler(mut request: WebSocketRequest) -> Result<(), Box<dyn std::error::Error>> {
     let path = request.path().to_owned();
     match path.as_str() {
@@ -134,7 +134,7 @@ async fn a_handlers_error_is_logged_and_ends_only_its_own_socket() {
         }
         drop(client.connect(server.url("/dropped")).await.unwrap());
         let (logged, line) = log.reported().await;
-        assert_eq!(logged, Level::DEBUG, "the peer's doing: {line}");
+        assert_eq!(logged, Level::DEBUG, "caused by the peer: {line}");
         assert!(line.contains("path=\"/dropped\""), "{line}");
         echo(&mut sibling, "still here").await;
         within(sibling.close(None)).await.unwrap();
@@ -144,10 +144,10 @@ async fn a_handlers_error_is_logged_and_ends_only_its_own_socket() {
 #[tokio::test]
 async fn a_handler_returns_any_error_that_can_be_displayed() {
     let (log, _guard) = Log::start();
-    async fn words(_: WebSocketRequest) -> Result<(), String> {
+    async fn string(_: WebSocketRequest) -> Result<(), String> {
         Err("in words".to_owned())
     }
-    async fn shared(_: WebSocketRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn boxed(_: WebSocketRequest) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Err(Error::Closed.into())
     }
     async fn own(_: WebSocketRequest) -> Result<(), Error> {
@@ -155,8 +155,8 @@ async fn a_handler_returns_any_error_that_can_be_displayed() {
     }
     let client = http2().build().unwrap();
     for (server, level) in [
-        (serve(words).await, Level::WARN),
-        (serve(shared).await, Level::DEBUG),
+        (serve(string).await, Level::WARN),
+        (serve(boxed).await, Level::DEBUG),
         (serve(own).await, Level::DEBUG),
     ] {
         within(client.connect(server.url("/"))).await.unwrap_err();
@@ -196,7 +196,7 @@ async fn a_url_may_be_text_a_uri_or_a_target() {
 }
 
 #[tokio::test]
-async fn a_rejection_has_any_body_that_is_bytes() {
+async fn a_rejection_accepts_any_body_made_of_bytes() {
     async fn reject(request: WebSocketRequest) {
         fn forbidden<B>(body: B) -> Response<B> {
             let mut response = Response::new(body);
@@ -224,7 +224,7 @@ async fn a_rejection_has_any_body_that_is_bytes() {
 }
 
 #[tokio::test]
-async fn a_client_with_defaults_and_a_peer_can_be_made() {
+async fn a_default_client_and_a_peer_can_be_constructed() {
     let server = serve(handler).await;
     let client = h2ws::Client::default();
     let mut socket = within(client.connect(server.url("/"))).await.unwrap();

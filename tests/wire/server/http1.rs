@@ -1,5 +1,5 @@
-//! The Upgrade of HTTP/1.1 (RFC 6455 §4), as text over TCP, and the port that
-//! speaks both versions.
+//! The HTTP/1.1 Upgrade (RFC 6455 §4), sent as text over TCP; how sockets end over
+//! HTTP/1.1; and detection of the HTTP version.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::raw::Raw;
 use crate::support::server::{self, Running};
 use crate::support::{tasks, until, within};
 
-/// RFC 6455 §1.2's example, as far as it is required.
+/// The example of RFC 6455 §1.2 with only the required fields.
 const REQUEST: &str = "GET /chat HTTP/1.1\r\n\
     Host: localhost\r\n\
     Upgrade: websocket\r\n\
@@ -23,6 +23,7 @@ const REQUEST: &str = "GET /chat HTTP/1.1\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n";
 
+/// A hand-written HTTP/1.1 client.
 struct Peer {
     io: TcpStream,
     parser: Parser,
@@ -42,7 +43,7 @@ impl Peer {
         within(self.io.write_all(bytes.as_ref())).await.unwrap();
     }
 
-    /// A response's head, in lower case.
+    /// Reads the head of a response, in lower case.
     async fn head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -51,7 +52,7 @@ impl Peer {
         String::from_utf8(head).unwrap().to_lowercase()
     }
 
-    /// The next frame; `None` at the orderly end.
+    /// Returns the next frame, or `None` if the connection ended with FIN.
     async fn frame(&mut self) -> Option<frames::Frame> {
         loop {
             if let Some(frame) = self.parser.pop() {
@@ -65,6 +66,7 @@ impl Peer {
         }
     }
 
+    /// Opens a socket.
     async fn open(addr: SocketAddr) -> Self {
         let mut peer = Self::connect(addr).await;
         peer.write(format!("{REQUEST}\r\n")).await;
@@ -74,21 +76,23 @@ impl Peer {
     }
 }
 
-/// Sends a request's head and returns that of its answer.
+/// Sends a request on a new connection and returns the head of the response.
 async fn ask(server: &Running, request: &str) -> String {
     let mut peer = Peer::connect(server.addr).await;
     peer.write(request).await;
     peer.head().await
 }
 
-async fn refused(request: &str, status: u16) -> String {
+/// Asserts that an echo server rejects the request with this status, and returns
+/// the head of the response.
+async fn assert_rejected(request: &str, status: u16) -> String {
     let server = server::echo(Server::builder()).await;
     let head = ask(&server, request).await;
     assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
     head
 }
 
-/// RFC 6455 §4.2.2, with §1.3's own key and answer.
+/// RFC 6455 §4.2.2, with the key and the `Sec-WebSocket-Accept` of §1.3.
 #[tokio::test]
 async fn an_upgrade_is_answered_as_in_the_rfc() {
     let server = server::echo(Server::builder()).await;
@@ -105,9 +109,10 @@ async fn an_upgrade_is_answered_as_in_the_rfc() {
     assert!(!head.contains("sec-websocket-extensions"), "{head}");
 }
 
-/// RFC 6455 §4.2.1: tokens among others, in any case.
+/// RFC 6455 §4.2.1: `upgrade` and `connection` are lists of case-insensitive
+/// tokens.
 #[tokio::test]
-async fn tokens_are_found_in_lists_whatever_their_case() {
+async fn tokens_are_found_in_lists_ignoring_case() {
     let server = server::echo(Server::builder()).await;
     let request = REQUEST
         .replace("Upgrade: websocket", "Upgrade: h2c, WebSocket")
@@ -116,9 +121,9 @@ async fn tokens_are_found_in_lists_whatever_their_case() {
     assert!(head.starts_with("http/1.1 101 "), "{head}");
 }
 
-/// RFC 6455 §4.2.1: the key is required, once, with sixteen bytes.
+/// RFC 6455 §4.2.1: exactly one key, which decodes to 16 bytes, is required.
 #[tokio::test]
-async fn a_missing_or_bad_key_is_400() {
+async fn a_missing_repeated_or_invalid_key_is_400() {
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for instead in [
         "",
@@ -127,59 +132,59 @@ async fn a_missing_or_bad_key_is_400() {
         &key.repeat(2),
     ] {
         let request = REQUEST.replace(key, instead);
-        refused(&format!("{request}\r\n"), 400).await;
+        assert_rejected(&format!("{request}\r\n"), 400).await;
     }
 }
 
-/// RFC 6455 §4.4: the answer names the version that would do, and 426 the
-/// upgrade (RFC 9110 §15.5.22).
+/// RFC 6455 §4.4: the response names the supported version. A 426 has an `upgrade`
+/// field (RFC 9110 §15.5.22).
 #[tokio::test]
-async fn another_version_is_426() {
+async fn an_unsupported_version_is_426() {
     let request = REQUEST.replace("Version: 13", "Version: 8");
-    let head = refused(&format!("{request}\r\n"), 426).await;
+    let head = assert_rejected(&format!("{request}\r\n"), 426).await;
     assert!(head.contains("sec-websocket-version: 13\r\n"), "{head}");
     assert!(head.contains("upgrade: websocket\r\n"), "{head}");
     let request = REQUEST.replace("Sec-WebSocket-Version: 13\r\n", "");
-    refused(&format!("{request}\r\n"), 426).await;
+    assert_rejected(&format!("{request}\r\n"), 426).await;
 }
 
-/// RFC 9110 §7.8: an `upgrade` that `connection` does not name was for
-/// somebody on the way.
+/// RFC 9110 §7.8: `connection` must list `upgrade`. If it does not, the field was
+/// meant for an intermediary.
 #[tokio::test]
 async fn a_missing_connection_field_is_400() {
     let request = REQUEST.replace("Connection: Upgrade\r\n", "");
-    refused(&format!("{request}\r\n"), 400).await;
+    assert_rejected(&format!("{request}\r\n"), 400).await;
 }
 
-/// RFC 6455 §4.1: the method is GET.
+/// RFC 6455 §4.1: the method must be GET.
 #[tokio::test]
-async fn another_method_is_405() {
+async fn a_method_other_than_get_is_405() {
     let request = REQUEST.replace("GET", "POST");
-    let head = refused(&format!("{request}Content-Length: 0\r\n\r\n"), 405).await;
+    let head = assert_rejected(&format!("{request}Content-Length: 0\r\n\r\n"), 405).await;
     assert!(head.contains("allow: get\r\n"), "{head}");
 }
 
-/// RFC 6455 §4.2.1: `Host` is required, once (RFC 9112 §3.2).
+/// RFC 6455 §4.2.1: exactly one valid `Host` is required (RFC 9112 §3.2).
 #[tokio::test]
-async fn a_missing_or_second_host_is_400() {
+async fn a_missing_repeated_or_invalid_host_is_400() {
     let host = "Host: localhost\r\n";
     for instead in ["", "Host: a\r\nHost: b\r\n", "Host: user@localhost\r\n"] {
         let request = REQUEST.replace(host, instead);
-        refused(&format!("{request}\r\n"), 400).await;
+        assert_rejected(&format!("{request}\r\n"), 400).await;
     }
 }
 
-/// RFC 9110 §7.8 allows a body before the switch; to take its bytes for
-/// frames, or frames for it, would be smuggling (RFC 9931).
+/// RFC 9110 §7.8 allows a body before the protocol switch. Confusing its bytes with
+/// frames would permit request smuggling (RFC 9931).
 #[tokio::test]
 async fn a_request_with_a_body_is_400() {
-    refused(&format!("{REQUEST}Content-Length: 5\r\n\r\nhello"), 400).await;
+    assert_rejected(&format!("{REQUEST}Content-Length: 5\r\n\r\nhello"), 400).await;
     let chunked = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    refused(&format!("{REQUEST}{chunked}"), 400).await;
+    assert_rejected(&format!("{REQUEST}{chunked}"), 400).await;
 }
 
-/// RFC 9110 §7.8: HTTP/1.0 knows no Upgrade; without it the request is an
-/// ordinary one.
+/// RFC 9110 §7.8: an `upgrade` field in HTTP/1.0 is ignored, so this is a plain
+/// HTTP request.
 #[tokio::test]
 async fn http_1_0_does_not_upgrade() {
     let request = REQUEST.replace("HTTP/1.1", "HTTP/1.0");
@@ -188,9 +193,9 @@ async fn http_1_0_does_not_upgrade() {
     assert!(head.starts_with("http/1.0 404 "), "{head}");
 }
 
-/// RFC 9110 §9.3.6: no proxy here.
+/// RFC 9110 §9.3.6: the server is not a proxy.
 #[tokio::test]
-async fn connect_is_refused() {
+async fn connect_is_rejected() {
     let server = server::echo(Server::builder()).await;
     let request = "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n";
     let head = ask(&server, request).await;
@@ -216,9 +221,9 @@ async fn a_foreign_origin_is_403_and_a_foreign_host_421() {
     }
 }
 
-/// RFC 6455 §4.2.2: one of the offered subprotocols, or none.
+/// RFC 6455 §4.2.2: the server selects one of the offered subprotocols, or none.
 #[tokio::test]
-async fn a_subprotocol_is_one_that_was_offered() {
+async fn only_an_offered_subprotocol_can_be_selected() {
     let server = server::serve(Server::builder(), |mut upgrade, _| async move {
         assert!(upgrade.select_subprotocol("unoffered").is_err());
         upgrade.select_subprotocol("two").unwrap();
@@ -233,9 +238,9 @@ async fn a_subprotocol_is_one_that_was_offered() {
     assert!(head.contains("sec-websocket-protocol: two\r\n"), "{head}");
 }
 
-/// RFC 9110 §15: a refusal with its body.
+/// RFC 9110 §15: a rejection is a full response, with header fields and a body.
 #[tokio::test]
-async fn an_application_refuses_with_a_whole_response() {
+async fn a_handler_can_reject_with_a_full_response() {
     let server = server::serve(Server::builder(), |upgrade, _| async move {
         let response = http::Response::builder()
             .status(401)
@@ -256,10 +261,10 @@ async fn an_application_refuses_with_a_whole_response() {
     assert_eq!(&body, b"who are you?");
 }
 
-/// RFC 9931: what a client sent for the socket that it did not get is no
-/// request, whoever refused.
+/// RFC 9931: after a rejection, whatever its cause, the bytes that the client sent
+/// for the socket must not be parsed as a request.
 #[tokio::test]
-async fn a_refusal_is_the_last_answer_of_its_connection() {
+async fn a_rejection_closes_its_connection() {
     let builder = Server::builder().handler_timeout(Duration::from_millis(20));
     let server = server::serve(builder, |upgrade, _| async move {
         match upgrade.path() {
@@ -295,7 +300,8 @@ async fn a_refusal_is_the_last_answer_of_its_connection() {
     }
 }
 
-/// A request dropped unanswered does not leave the client waiting.
+/// A request that the handler drops without an answer does not leave the client
+/// waiting.
 #[tokio::test]
 async fn a_request_dropped_unanswered_is_500() {
     let server = server::serve(Server::builder(), |_, _| async {}).await;
@@ -303,10 +309,11 @@ async fn a_request_dropped_unanswered_is_500() {
     assert!(head.starts_with("http/1.1 500 "), "{head}");
 }
 
-/// RFC 6455 §4.1 has clients wait for the 101; bytes that do not are the
-/// socket's all the same, in one packet with the request or cut anywhere.
+/// RFC 6455 §4.1 requires clients to wait for the 101. Frames sent earlier belong
+/// to the socket nevertheless, whether they arrive in one segment with the request
+/// or split anywhere.
 #[tokio::test]
-async fn frames_right_behind_the_request_belong_to_the_socket() {
+async fn frames_sent_before_the_101_belong_to_the_socket() {
     let server = server::echo(Server::builder()).await;
     let mut bytes = format!("{REQUEST}\r\n").into_bytes();
     let head = bytes.len();
@@ -325,8 +332,8 @@ async fn frames_right_behind_the_request_belong_to_the_socket() {
     }
 }
 
-/// RFC 6455 §7.1.1: Close, Close back, and the server ends the connection
-/// first; nothing is left of it.
+/// RFC 6455 §7.1.1: after the closing handshake the server ends the connection
+/// first. Nothing is left of it.
 #[tokio::test]
 async fn a_closed_socket_ends_its_connection() {
     let mut server = server::echo(Server::builder()).await;
@@ -343,9 +350,10 @@ async fn a_closed_socket_ends_its_connection() {
     until(|| tasks() <= idle).await;
 }
 
-/// RFC 6455 §7.1.1: a client that neither closes nor reads is let go too.
+/// RFC 6455 §7.1.1: the connection of a client that does not end its side after
+/// the closing handshake is dropped after the linger.
 #[tokio::test]
-async fn a_client_that_keeps_its_side_open_is_let_go() {
+async fn a_client_that_keeps_its_side_open_is_disconnected() {
     let linger = std::time::Duration::from_millis(50);
     let server =
         server::echo(Server::builder().socket(WebSocketConfig::default().linger(linger))).await;
@@ -358,10 +366,10 @@ async fn a_client_that_keeps_its_side_open_is_let_go() {
     until(|| tasks() <= idle).await;
 }
 
-/// RFC 6455 §7.1.7: a frame that breaks a rule, with a flood behind it. The
-/// Close frame arrives although the client went on writing.
+/// RFC 6455 §7.1.7: an invalid frame is answered with a Close frame. It arrives
+/// although the client keeps writing.
 #[tokio::test]
-async fn a_broken_rule_is_told_by_close_code() {
+async fn an_invalid_frame_is_answered_with_its_close_code() {
     let mut server = server::echo(Server::builder()).await;
     for (bytes, code) in [
         (frame(0x81, false, b"bare"), 1002),
@@ -383,7 +391,7 @@ async fn a_broken_rule_is_told_by_close_code() {
     }
 }
 
-/// RFC 6455 §7.1.5: FIN without Close is 1006.
+/// RFC 6455 §7.1.5: FIN without a Close frame is 1006.
 #[tokio::test]
 async fn fin_without_close_is_abnormal() {
     let mut server = server::echo(Server::builder()).await;
@@ -395,9 +403,10 @@ async fn fin_without_close_is_abnormal() {
     assert_eq!(peer.frame().await, None);
 }
 
-/// RFC 9113 §3.4: the preface is told from HTTP/1.1 wherever it is cut.
+/// RFC 9113 §3.4: the HTTP/2 preface is distinguished from HTTP/1.1 wherever it is
+/// split.
 #[tokio::test]
-async fn both_versions_are_told_apart_byte_by_byte() {
+async fn the_http_version_is_detected_byte_by_byte() {
     let server = server::echo(Server::builder()).await;
     let mut h1 = Peer::connect(server.addr).await;
     for byte in format!("{REQUEST}\r\n").as_bytes() {
@@ -417,7 +426,7 @@ async fn both_versions_are_told_apart_byte_by_byte() {
     within(h2.io.read_exact(&mut settings)).await.unwrap();
     assert_eq!(settings[3..], [4, 0, 0, 0, 0, 0], "SETTINGS on stream 0");
 
-    // Both as whole peers, at once.
+    // Sockets of both versions at the same time.
     let mut raw = Raw::connect(server.addr).await;
     raw.open(1, "/").await;
     raw.echo(1, "over h2").await;

@@ -1,6 +1,6 @@
-//! Refusals over HTTP/1.1 of clients that are still sending: a connection that
-//! is closed with unread bytes is reset, and the answer may be lost (RFC 9112
-//! §9.6).
+//! Rejections over HTTP/1.1 of clients that are still sending. Closing a
+//! connection with unread bytes would reset it, and the response might be lost
+//! (RFC 9112 §9.6).
 
 use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -16,22 +16,24 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
 
-/// Bytes of the application's refusal: no more than kernels hold for a client
-/// that does not read yet.
+/// Size of the rejection's body, in bytes. It fits into the socket buffers, because
+/// the client does not read while it sends.
 const LONG: usize = 64 * 1024;
 
-/// Sends all of `request` before it reads the whole answer, to its orderly end.
+/// Sends all of `request`, then reads the response to the end of the connection,
+/// which must be FIN. Returns its head, in lower case, and its body.
 async fn answer(mut io: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> (String, Vec<u8>) {
     within(io.write_all(request)).await.unwrap();
     let mut answer = Vec::new();
     within(io.read_to_end(&mut answer)).await.unwrap();
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let body = answer.split_off(end.expect("a whole head") + 4);
+    let body = answer.split_off(end.expect("a complete head") + 4);
     (String::from_utf8(answer).unwrap().to_lowercase(), body)
 }
 
-/// A refusal by the application of a client that took the socket for granted.
-async fn refused(io: impl AsyncRead + AsyncWrite + Unpin) {
+/// Asserts that a client which sends frames without waiting for the response
+/// receives the handler's rejection.
+async fn assert_rejected(io: impl AsyncRead + AsyncWrite + Unpin) {
     let mut request = UPGRADE.as_bytes().to_vec();
     for _ in 0..64 {
         request.extend(from_client(BINARY, &[0; 64 * 1024]));
@@ -42,35 +44,37 @@ async fn refused(io: impl AsyncRead + AsyncWrite + Unpin) {
     assert_eq!(body.len(), LONG);
 }
 
-async fn refusing(builder: ServerBuilder) -> server::Running {
+/// Starts a server whose handler rejects every request with 403 and a large body.
+async fn serve_rejecting(builder: ServerBuilder) -> server::Running {
     server::serve(builder, |upgrade, _| async move {
-        let mut refusal = Response::new(vec![b'.'; LONG]);
-        *refusal.status_mut() = StatusCode::FORBIDDEN;
-        upgrade.reject_with(refusal);
+        let mut rejection = Response::new(vec![b'.'; LONG]);
+        *rejection.status_mut() = StatusCode::FORBIDDEN;
+        upgrade.reject_with(rejection);
     })
     .await
 }
 
 #[tokio::test]
-async fn a_refusal_arrives_whatever_was_sent_for_the_socket() {
-    let server = refusing(Server::builder()).await;
+async fn a_rejection_arrives_despite_frames_sent_for_the_socket() {
+    let server = serve_rejecting(Server::builder()).await;
     tokio::task::yield_now().await;
     let idle = tasks();
-    refused(TcpStream::connect(server.addr).await.unwrap()).await;
+    assert_rejected(TcpStream::connect(server.addr).await.unwrap()).await;
     until(|| tasks() <= idle).await;
 }
 
 #[tokio::test]
-async fn a_refusal_arrives_over_tls() {
+async fn a_rejection_arrives_over_tls() {
     let (ours, theirs) = tls::pair();
-    let server = refusing(Server::builder().tls(ours)).await;
+    let server = serve_rejecting(Server::builder().tls(ours)).await;
     let client = tls::connect(server.addr, "localhost", b"http/1.1", theirs).await;
-    refused(client.unwrap()).await;
+    assert_rejected(client.unwrap()).await;
 }
 
-/// Whoever refuses: the handshake, the server, hyper.
+/// The requests are rejected by the handshake, by the missing fallback, and by
+/// hyper.
 #[tokio::test]
-async fn a_refusal_arrives_whatever_follows_the_request() {
+async fn a_rejection_arrives_despite_bytes_after_the_request() {
     let server = server::echo(Server::builder()).await;
     let body = "Content-Length: 4194304\r\n\r\n";
     for (head, status) in [
@@ -87,9 +91,10 @@ async fn a_refusal_arrives_whatever_follows_the_request() {
     }
 }
 
-/// Who refuses to go costs no more than any other connection.
+/// A connection that the client keeps open after the server has closed it still
+/// counts against the limit.
 #[tokio::test]
-async fn a_client_that_is_read_on_from_keeps_its_place() {
+async fn a_connection_kept_open_after_a_close_counts_against_the_limit() {
     let server = server::echo(Server::builder().max_connections(1)).await;
     let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let mut first = TcpStream::connect(server.addr).await.unwrap();
@@ -102,7 +107,7 @@ async fn a_client_that_is_read_on_from_keeps_its_place() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(tasks(), lingering, "one more than there may be");
+    assert_eq!(tasks(), lingering, "more connections than the limit");
     drop(first);
     let (head, _) = answer(second, b"").await;
     assert!(head.starts_with("http/1.1 404 "), "{head}");

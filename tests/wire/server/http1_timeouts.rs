@@ -1,5 +1,5 @@
-//! How long a client may take for its part of an HTTP/1.1 connection, and what it
-//! is told of a request that cannot be parsed.
+//! Timeouts of HTTP/1.1 connections, and the responses to malformed or too large
+//! requests.
 
 use std::time::Duration;
 
@@ -21,70 +21,74 @@ impl Drop for Running {
     }
 }
 
-/// A server that answers every plain request with 200.
+/// Starts a server that answers every plain HTTP request with 200.
 async fn serve(builder: ServerBuilder) -> Running {
     let server = builder.bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
     let pages = Router::new().fallback(|| async { "ok" });
-    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+    let reject = |upgrade: h2ws::server::WebSocketRequest| async {
         upgrade.reject(http::StatusCode::NOT_FOUND);
     };
-    let serve = server.serve(refuse).fallback(pages).into_future();
+    let serve = server.serve(reject).fallback(pages).into_future();
     let task = tokio::spawn(async move {
         let _ = serve.await;
     });
     Running(addr, task)
 }
 
-async fn answered(client: &mut Text) {
+/// Asserts that the client gets the expected response.
+async fn assert_answered(client: &mut Text) {
     client.read_head().await;
     assert!(client.head.starts_with("HTTP/1.1 200 "), "{}", client.head);
     assert_eq!(client.take(2).await, "ok");
 }
 
+/// Whether the server has kept the connection open, without sending anything.
 async fn is_open(client: &mut Text) -> bool {
     let closed = tokio::time::timeout(Duration::from_millis(1), client.seen());
     closed.await.is_err()
 }
 
-/// Load balancers keep connections for a minute and more.
+/// The default idle timeout is longer than that of load balancers, which keep
+/// connections for a minute or more. The connection then ends with FIN.
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_outlasts_load_balancers_and_ends_in_order() {
+async fn an_idle_connection_is_closed_after_the_default_timeout() {
     let server = serve(Server::builder()).await;
     let mut client = Text::client(server.0, GET).await;
-    answered(&mut client).await;
+    assert_answered(&mut client).await;
     tokio::time::sleep(Duration::from_secs(200)).await;
     assert!(is_open(&mut client).await);
     client.write(GET).await;
-    answered(&mut client).await;
+    assert_answered(&mut client).await;
     tokio::time::sleep(Duration::from_secs(310)).await;
     assert_eq!(client.seen().await, Err(Over::End));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_idle_time_can_be_set_and_be_off() {
+async fn the_idle_timeout_can_be_set_and_disabled() {
     let seconds = Duration::from_secs;
     let server = serve(Server::builder().idle_timeout(seconds(2))).await;
     let mut client = Text::client(server.0, GET).await;
-    answered(&mut client).await;
+    assert_answered(&mut client).await;
     tokio::time::sleep(seconds(3)).await;
     assert_eq!(client.seen().await, Err(Over::End));
     let server = serve(Server::builder().idle_timeout(None)).await;
     let mut client = Text::client(server.0, GET).await;
-    answered(&mut client).await;
+    assert_answered(&mut client).await;
     tokio::time::sleep(seconds(100_000)).await;
     client.write(GET).await;
-    answered(&mut client).await;
+    assert_answered(&mut client).await;
 }
 
-/// A head that trickles in is no idle connection, the first as well as another.
+/// A request head that arrives slowly has its own timeout, on a new connection and
+/// after another request.
 #[tokio::test(start_paused = true)]
-async fn a_slow_head_ends_by_its_own_limit() {
+async fn a_slow_request_head_is_timed_out() {
     for first in ["", GET] {
         let server = serve(Server::builder()).await;
         let mut client = Text::client(server.0, first).await;
         if !first.is_empty() {
-            answered(&mut client).await;
+            assert_answered(&mut client).await;
             tokio::time::sleep(Duration::from_secs(100)).await;
         }
         let begun = tokio::time::Instant::now();
@@ -98,16 +102,16 @@ async fn a_slow_head_ends_by_its_own_limit() {
         let took = begun.elapsed();
         assert!(took >= Duration::from_secs(15) && took < Duration::from_secs(40));
     }
-    // Nor does a client that says nothing at all hold its place for longer.
+    // A connection on which the client sends nothing is closed in that time too.
     let server = serve(Server::builder()).await;
     let mut silent = Text::client(server.0, "").await;
     tokio::time::sleep(Duration::from_secs(25)).await;
     assert!(!is_open(&mut silent).await);
 }
 
-/// A request under way has no limit here, however long its answer takes.
+/// Neither timeout covers the time that a service takes to respond.
 #[tokio::test(start_paused = true)]
-async fn a_request_under_way_is_not_idle() {
+async fn a_request_in_progress_is_not_idle() {
     let builder = Server::builder().idle_timeout(Duration::from_secs(1));
     let builder = builder.handshake_timeout(Duration::from_secs(1));
     let server = builder.bind("127.0.0.1:0").await.unwrap();
@@ -116,12 +120,12 @@ async fn a_request_under_way_is_not_idle() {
         tokio::time::sleep(Duration::from_secs(100)).await;
         "ok"
     });
-    let refuse = |upgrade: h2ws::server::WebSocketRequest| async {
+    let reject = |upgrade: h2ws::server::WebSocketRequest| async {
         upgrade.reject(http::StatusCode::NOT_FOUND);
     };
-    let task = tokio::spawn(server.serve(refuse).fallback(pages).into_future());
+    let task = tokio::spawn(server.serve(reject).fallback(pages).into_future());
     let mut client = Text::client(addr, GET).await;
-    // Past the limit of `within`, by the paused clock.
+    // `within` would time out, because the paused clock passes its limit.
     let mut head = vec![0; 15];
     tokio::io::AsyncReadExt::read_exact(&mut client.io, &mut head)
         .await
@@ -130,14 +134,14 @@ async fn a_request_under_way_is_not_idle() {
     task.abort();
 }
 
-/// What cannot be parsed is answered with words, and so that they arrive.
+/// A request that cannot be parsed gets a response that explains why.
 #[tokio::test]
-async fn a_request_that_cannot_be_parsed_is_told_why() {
+async fn a_malformed_request_is_answered_with_the_reason() {
     let server = serve(Server::builder()).await;
     let many = |n: usize| "a: b\r\n".repeat(n);
     let latin1 = b"GET /\xe4 HTTP/1.1\r\nHost: a\r\n\r\n";
     let text = |text: &str| text.as_bytes().to_vec();
-    for (request, status, said) in [
+    for (request, status, reason) in [
         (
             text("GET /<x> HTTP/1.1\r\nHost: a\r\n\r\n"),
             400,
@@ -159,13 +163,13 @@ async fn a_request_that_cannot_be_parsed_is_told_why() {
             "bytes",
         ),
     ] {
-        // First of the connection, and behind another.
+        // As the first request of the connection, and as the second.
         for before in ["", GET] {
             let mut client = Text::client(server.0, before).await;
             if !before.is_empty() {
-                answered(&mut client).await;
+                assert_answered(&mut client).await;
             }
-            // The server may have had enough before the end.
+            // The server may close the connection before it has read everything.
             let _ = client.try_write(&request).await;
             let answer = String::from_utf8(client.rest().await).unwrap();
             assert!(
@@ -173,7 +177,7 @@ async fn a_request_that_cannot_be_parsed_is_told_why() {
                 "{answer}"
             );
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-            assert!(body.contains(said) && body.ends_with('\n'), "{answer}");
+            assert!(body.contains(reason) && body.ends_with('\n'), "{answer}");
             assert!(
                 head.contains(&format!("content-length: {}", body.len())),
                 "{answer}"
@@ -182,9 +186,9 @@ async fn a_request_that_cannot_be_parsed_is_told_why() {
     }
 }
 
-/// One limit for both versions (RFC 6585 §5).
+/// The limit is the same in both HTTP versions (RFC 6585 §5).
 #[tokio::test]
-async fn the_number_of_header_fields_has_one_limit() {
+async fn both_http_versions_have_the_same_header_field_limit() {
     let server = serve(Server::builder()).await;
     for (extra, status) in [(255, 200), (256, 431)] {
         let fields = "a: b\r\n".repeat(extra);

@@ -1,4 +1,5 @@
-//! Any listener, any stream: one table of what carries connections, over both versions.
+//! Servers on any listener and any stream: TCP, Unix sockets, memory, and an accept
+//! loop of the application, each with both HTTP versions.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use crate::support::{server, tasks, tls, until, within};
 const NO_ADDRESS: &str = "0.0.0.0:0";
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
-/// Says where the client is, then echoes; at `/stuck` it never reads.
+/// Sends the client's address, then echoes. At `/stuck` it never reads.
 async fn handler(request: WebSocketRequest) {
     let (path, peer) = (request.path().to_owned(), request.peer_addr());
     let Ok(mut ws) = request.accept().await else {
@@ -34,12 +35,15 @@ async fn handler(request: WebSocketRequest) {
     }
 }
 
+/// Shuts the server down and returns the report.
 type Stop = Pin<Box<dyn Future<Output = ShutdownReport>>>;
 
-/// A server, how its clients reach it, and what it sees of them.
+/// A running server on one kind of listener or stream, how clients connect to it,
+/// and the client address that it should see.
 struct Carrier {
     name: &'static str,
     url: String,
+    /// The expected client address, where it is fixed.
     peer: Option<&'static str>,
     connector: Box<dyn Fn(ClientBuilder) -> ClientBuilder>,
     stop: Stop,
@@ -55,12 +59,12 @@ impl Carrier {
     }
 }
 
-fn serve(listener: impl Listener, grace: Duration) -> Stop {
+fn serve(listener: impl Listener, timeout: Duration) -> Stop {
     let server = Server::builder().listener(listener).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = server
         .serve(handler)
-        .drain_timeout(grace)
+        .drain_timeout(timeout)
         .with_graceful_shutdown(async {
             let _ = stopped.await;
         });
@@ -78,19 +82,19 @@ fn in_memory(connector: MemoryConnector) -> Box<dyn Fn(ClientBuilder) -> ClientB
     })
 }
 
-async fn tcp(grace: Duration) -> Carrier {
+async fn tcp(timeout: Duration) -> Carrier {
     let (listener, addr) = listen().await;
     Carrier {
         name: "TCP",
         url: format!("ws://{addr}"),
         peer: None,
         connector: Box::new(|builder| builder),
-        stop: serve(listener, grace),
+        stop: serve(listener, timeout),
     }
 }
 
 #[cfg(unix)]
-fn unix(grace: Duration) -> Carrier {
+fn unix(timeout: Duration) -> Carrier {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -99,7 +103,7 @@ fn unix(grace: Duration) -> Carrier {
     let path = std::env::temp_dir().join(name);
     let _ = std::fs::remove_file(&path);
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let stop = serve(listener, grace);
+    let stop = serve(listener, timeout);
     let bound = path.clone();
     Carrier {
         name: "a Unix socket",
@@ -117,18 +121,19 @@ fn unix(grace: Duration) -> Carrier {
     }
 }
 
-fn memory(grace: Duration) -> Carrier {
+fn memory(timeout: Duration) -> Carrier {
     let (listener, connector) = memory::pair();
     Carrier {
         name: "memory",
         url: "ws://app.example".to_owned(),
         peer: Some(NO_ADDRESS),
         connector: in_memory(connector),
-        stop: serve(listener, grace),
+        stop: serve(listener, timeout),
     }
 }
 
-/// Fails before each connection: by a fault of one connection, or by a lack.
+/// A listener that fails before each connection, once with an error of a single
+/// connection and once with a lack of resources.
 struct Failing {
     inner: MemoryListener,
     failures: usize,
@@ -151,26 +156,26 @@ impl Listener for Failing {
     }
 }
 
-fn failing(grace: Duration) -> Carrier {
+fn failing(timeout: Duration) -> Carrier {
     let (inner, connector) = memory::pair();
     let listener = Failing { inner, failures: 0 };
     Carrier {
-        name: "a listener that fails now and then",
+        name: "a listener that fails",
         url: "ws://app.example".to_owned(),
         peer: Some(NO_ADDRESS),
         connector: in_memory(connector),
-        stop: serve(listener, grace),
+        stop: serve(listener, timeout),
     }
 }
 
-fn unbound(builder: ServerBuilder, grace: Duration) -> Connections {
+fn unbound(builder: ServerBuilder, timeout: Duration) -> Connections {
     let server = builder.unbound().unwrap();
     assert!(server.local_addr().is_err());
-    server.serve(handler).drain_timeout(grace).connections()
+    server.serve(handler).drain_timeout(timeout).connections()
 }
 
-fn own_accept_loop(grace: Duration) -> Carrier {
-    let connections = unbound(Server::builder(), grace);
+fn own_accept_loop(timeout: Duration) -> Carrier {
+    let connections = unbound(Server::builder(), timeout);
     let stopping = connections.clone();
     Carrier {
         name: "serve_connection",
@@ -189,21 +194,21 @@ fn own_accept_loop(grace: Duration) -> Carrier {
     }
 }
 
-async fn carriers(grace: Duration) -> Vec<Carrier> {
+async fn carriers(timeout: Duration) -> Vec<Carrier> {
     vec![
-        tcp(grace).await,
+        tcp(timeout).await,
         #[cfg(unix)]
-        unix(grace),
-        memory(grace),
-        failing(grace),
-        own_accept_loop(grace),
+        unix(timeout),
+        memory(timeout),
+        failing(timeout),
+        own_accept_loop(timeout),
     ]
 }
 
 const LONG: Duration = Duration::from_secs(600);
 
 #[tokio::test]
-async fn every_carrier_serves_both_versions_and_drains() {
+async fn every_carrier_serves_both_http_versions_and_drains() {
     for carrier in carriers(LONG).await {
         let mut open = Vec::new();
         for version in VERSIONS {
@@ -220,7 +225,10 @@ async fn every_carrier_serves_both_versions_and_drains() {
                 echo(&mut ws, "over any stream").await;
                 open.push((client.clone(), ws));
             }
-            assert!(client.connections().len() <= 1, "{name}: shared");
+            assert!(
+                client.connections().len() <= 1,
+                "{name}: one connection per client"
+            );
         }
         let closing = async {
             for (_, ws) in &mut open {
@@ -237,13 +245,17 @@ async fn every_carrier_serves_both_versions_and_drains() {
         assert_eq!(report, ShutdownReport::default(), "{}", carrier.name);
         for (client, _) in &open {
             let again = within(client.connect(&carrier.url)).await;
-            assert!(again.is_err(), "{}: after the drain", carrier.name);
+            assert!(
+                again.is_err(),
+                "{}: connected after the drain",
+                carrier.name
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_drain_that_takes_too_long_cuts_what_is_left() {
+async fn a_drain_cuts_sockets_left_after_its_timeout() {
     for version in VERSIONS {
         for carrier in carriers(Duration::from_millis(50)).await {
             let client = carrier.client(version);
@@ -260,14 +272,14 @@ async fn a_drain_that_takes_too_long_cuts_what_is_left() {
 }
 
 #[tokio::test]
-async fn tls_and_alpn_over_any_stream() {
-    let (of_server, of_client) = tls::pair();
+async fn tls_and_alpn_work_over_any_stream() {
+    let (server_config, client_config) = tls::pair();
     let (listener, connector) = memory::pair();
-    let builder = Server::builder().tls(of_server.clone());
+    let builder = Server::builder().tls(server_config.clone());
     let server = builder.listener(listener).unwrap();
     tokio::spawn(server.serve(handler).into_future());
-    let connections = unbound(Server::builder().tls(of_server), LONG);
-    let client = || Client::builder().tls(of_client.clone());
+    let connections = unbound(Server::builder().tls(server_config), LONG);
+    let client = || Client::builder().tls(client_config.clone());
     let clients = [
         client().connector(move |_| connector.connect()),
         client().connector(move |target| {
@@ -289,7 +301,7 @@ async fn tls_and_alpn_over_any_stream() {
 }
 
 #[tokio::test]
-async fn peers_without_an_address_are_not_one_client() {
+async fn peers_without_an_address_share_no_client_limit() {
     let (listener, connector) = memory::pair();
     let builder = Server::builder().max_connections_per_client(1);
     let server = builder.clone().listener(listener).unwrap();
@@ -307,8 +319,8 @@ async fn peers_without_an_address_are_not_one_client() {
     }
     let peer = "192.0.2.1:1".parse().unwrap();
     let _one = connector.connect_from(peer).await.unwrap();
-    let mut beyond = connector.connect_from(peer).await.unwrap();
-    assert_eq!(within(beyond.read(&mut [0])).await.unwrap(), 0);
+    let mut above_limit = connector.connect_from(peer).await.unwrap();
+    assert_eq!(within(above_limit.read(&mut [0])).await.unwrap(), 0);
 
     let connections = unbound(builder, LONG);
     let (_near, far) = duplex(64);
@@ -323,7 +335,7 @@ async fn peers_without_an_address_are_not_one_client() {
 }
 
 #[tokio::test]
-async fn dropping_what_serves_a_connection_ends_it() {
+async fn dropping_serve_connection_ends_the_connection() {
     let connections = unbound(Server::builder(), LONG);
     let idle = tasks();
     let (near, far) = duplex(1024);

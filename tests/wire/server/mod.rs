@@ -1,4 +1,5 @@
-//! Accepting, rejecting and shutting down, seen from the client that meets a server of ours.
+//! The server: accepting and rejecting requests, closing sockets and shutting
+//! down, as a client sees it.
 
 mod access_control;
 mod axum_router;

@@ -1,5 +1,5 @@
-//! The server's side of an opening over HTTP/2: what it refuses, how, and that
-//! nobody else feels it.
+//! Opening requests over HTTP/2: which ones the server accepts or rejects, with
+//! which response, and that other streams are not affected.
 
 use h2ws::Server;
 use h2ws::handshake::{AllowedHosts, AllowedOrigins};
@@ -11,93 +11,96 @@ use crate::support::raw::{
 };
 use crate::support::server::{self, ServerFixture};
 
-/// Sends a request on stream 3 and expects this status, an end of the stream,
-/// and no harm.
-async fn answers(beside: ServerFixture, fields: &Fields, flags: u8, status: u16) {
-    let mut beside = beside;
-    beside.peer.headers(3, fields, flags).await;
-    let answer = beside.peer.on(3).await.expect("an answer");
+/// Sends a request on stream 3 and asserts that the response has this status, that
+/// the stream ends, and that the sibling is unharmed.
+async fn assert_answer(mut fixture: ServerFixture, fields: &Fields, flags: u8, status: u16) {
+    fixture.peer.headers(3, fields, flags).await;
+    let answer = fixture.peer.on(3).await.expect("a response");
     assert_eq!(answer.status(), status);
     let mut ended = answer.ends();
     while !ended {
-        let frame = beside.peer.on(3).await.expect("the answer's end");
+        let frame = fixture.peer.on(3).await.expect("the end of the response");
         assert_eq!(frame.kind, DATA, "{frame:?}");
         ended = frame.ends();
     }
     if flags & END_STREAM == 0 {
-        beside.peer.end(3).await;
+        fixture.peer.end(3).await;
     }
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// As [`answers`], for a request that is malformed: its stream is reset
-/// (RFC 9113 §8.1.1).
-async fn malformed(fields: &Fields) {
-    let mut beside = ServerFixture::new().await;
-    beside.peer.headers(3, fields, 0).await;
-    let answer = beside.peer.on(3).await.expect("an answer");
+/// Asserts that a malformed request resets its stream (RFC 9113 §8.1.1) and that the
+/// sibling is unharmed.
+async fn assert_malformed(fields: &Fields) {
+    let mut fixture = ServerFixture::new().await;
+    fixture.peer.headers(3, fields, 0).await;
+    let answer = fixture.peer.on(3).await.expect("a response");
     assert_eq!(answer.kind, RST_STREAM, "{answer:?}");
     assert_eq!(answer.error_code(), PROTOCOL_ERROR);
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
 fn websocket() -> Fields {
     Fields::websocket("/")
 }
 
-/// RFC 8441 §3: the setting is sent, before anything else.
+/// RFC 8441 §3: the setting is in the first SETTINGS frame.
 #[tokio::test]
-async fn the_first_settings_say_extended_connect() {
-    let beside = ServerFixture::new().await;
-    assert!(beside.peer.settings.contains(&(ENABLE_CONNECT_PROTOCOL, 1)));
-    beside.unharmed().await;
+async fn the_first_settings_enable_extended_connect() {
+    let fixture = ServerFixture::new().await;
+    assert!(
+        fixture
+            .peer
+            .settings
+            .contains(&(ENABLE_CONNECT_PROTOCOL, 1))
+    );
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §3: the setting is a promise, so it can be kept back; a CONNECT
-/// that comes nevertheless is malformed.
+/// RFC 8441 §3: the setting is not sent if extended CONNECT is disabled, and an
+/// extended CONNECT is then malformed.
 #[tokio::test]
-async fn where_it_is_off_the_setting_is_not_sent() {
+async fn a_disabled_extended_connect_is_not_advertised() {
     let server = server::echo(Server::builder().extended_connect(false)).await;
     let mut peer = crate::support::raw::Raw::connect(server.addr).await;
     let sent = peer.settings.iter();
     assert!(!sent.copied().any(|s| s == (ENABLE_CONNECT_PROTOCOL, 1)));
     peer.headers(1, &websocket(), 0).await;
-    let answer = peer.on(1).await.expect("an answer");
+    let answer = peer.on(1).await.expect("a response");
     assert_eq!(answer.kind, RST_STREAM);
     assert_eq!(answer.error_code(), PROTOCOL_ERROR);
 }
 
-/// RFC 9110 §9.3.6: a tunnel to wherever `:authority` says is not for us to
-/// open.
+/// RFC 9110 §9.3.6: the server does not open tunnels to the host in `:authority`.
 #[tokio::test]
 async fn plain_connect_is_not_implemented() {
     let fields = websocket()
         .without(":protocol")
         .without(":scheme")
         .without(":path");
-    answers(ServerFixture::new().await, &fields, 0, 501).await;
+    assert_answer(ServerFixture::new().await, &fields, 0, 501).await;
 }
 
-/// RFC 8441 §4: of extended CONNECT's protocols only one is served.
+/// RFC 8441 §4: `websocket` is the only supported protocol of extended CONNECT.
 #[tokio::test]
-async fn another_protocol_is_not_implemented() {
+async fn an_unknown_protocol_is_not_implemented() {
     let fields = websocket().with(":protocol", "connect-udp");
-    answers(ServerFixture::new().await, &fields, 0, 501).await;
+    assert_answer(ServerFixture::new().await, &fields, 0, 501).await;
 }
 
-/// RFC 6455 §4.4, with 400 for a 426 that would need an `upgrade` field, which
-/// HTTP/2 has not (RFC 9113 §8.2.2).
+/// RFC 6455 §4.4, with 400 instead of 426, because 426 requires an `upgrade` field,
+/// which HTTP/2 does not allow (RFC 9113 §8.2.2).
 #[tokio::test]
-async fn another_version_is_refused() {
+async fn an_unsupported_version_is_rejected() {
     let fields = websocket().with("sec-websocket-version", "8");
-    answers(ServerFixture::new().await, &fields, 0, 400).await;
+    assert_answer(ServerFixture::new().await, &fields, 0, 400).await;
     let fields = websocket().without("sec-websocket-version");
-    answers(ServerFixture::new().await, &fields, 0, 400).await;
+    assert_answer(ServerFixture::new().await, &fields, 0, 400).await;
 }
 
-/// RFC 6455 §4.4: the refusal names the version that would do.
+/// RFC 6455 §4.4: the response names the supported version.
 #[tokio::test]
-async fn a_wrong_version_learns_the_right_one() {
+async fn the_rejection_of_a_version_names_the_supported_one() {
     let server = server::echo(Server::builder()).await;
     let client = h2peer::connect(server.addr).await;
     let mut request = h2peer::websocket("http://localhost/");
@@ -109,78 +112,79 @@ async fn a_wrong_version_learns_the_right_one() {
     assert!(!h2peer::body(response.into_body()).await.is_empty());
 }
 
-/// RFC 8441 §4: `:path` and `:scheme` are required where `:protocol` is.
+/// RFC 8441 §4: `:protocol` requires `:path` and `:scheme`.
 #[tokio::test]
 async fn a_missing_path_or_scheme_is_malformed() {
-    malformed(&websocket().without(":path")).await;
-    malformed(&websocket().without(":scheme")).await;
-    malformed(&websocket().with(":path", "")).await;
-    malformed(&websocket().with(":path", "*")).await;
+    assert_malformed(&websocket().without(":path")).await;
+    assert_malformed(&websocket().without(":scheme")).await;
+    assert_malformed(&websocket().with(":path", "")).await;
+    assert_malformed(&websocket().with(":path", "*")).await;
 }
 
 /// RFC 8441 §5: `:scheme` is `https` for `wss` and `http` for `ws`.
 #[tokio::test]
 async fn a_websocket_scheme_is_malformed() {
-    malformed(&websocket().with(":scheme", "ws")).await;
-    malformed(&websocket().with(":scheme", "wss")).await;
+    assert_malformed(&websocket().with(":scheme", "ws")).await;
+    assert_malformed(&websocket().with(":scheme", "wss")).await;
 }
 
-/// RFC 8441 §5 has `http` or `https`; which of them says nothing here, as TLS
-/// may end on the way.
+/// RFC 8441 §5: `:scheme` is `http` or `https`. The server accepts both, because a
+/// proxy may terminate TLS.
 #[tokio::test]
-async fn either_http_scheme_is_taken() {
-    let mut beside = ServerFixture::new().await;
-    beside
+async fn either_http_scheme_is_accepted() {
+    let mut fixture = ServerFixture::new().await;
+    fixture
         .peer
         .headers(3, &websocket().with(":scheme", "https"), 0)
         .await;
-    assert_eq!(beside.peer.status(3).await, 200);
-    beside.peer.echo(3, "https over cleartext").await;
-    beside.peer.close(3).await;
-    beside.unharmed().await;
+    assert_eq!(fixture.peer.status(3).await, 200);
+    fixture.peer.echo(3, "https over cleartext").await;
+    fixture.peer.close(3).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 9113 §8.3.1: no user information in `:authority`, and none missing.
+/// RFC 9113 §8.3.1: `:authority` is required and must not include user information.
 #[tokio::test]
-async fn a_bad_authority_is_malformed() {
-    malformed(&websocket().with(":authority", "user:secret@localhost")).await;
-    malformed(&websocket().without(":authority")).await;
+async fn an_invalid_or_missing_authority_is_malformed() {
+    assert_malformed(&websocket().with(":authority", "user:secret@localhost")).await;
+    assert_malformed(&websocket().without(":authority")).await;
 }
 
-/// RFC 9113 §8.3.1: a `host` that says something else.
+/// RFC 9113 §8.3.1: `host` must not differ from `:authority`.
 #[tokio::test]
 async fn a_host_that_contradicts_the_authority_is_malformed() {
-    malformed(&websocket().with("host", "elsewhere")).await;
+    assert_malformed(&websocket().with("host", "elsewhere")).await;
 }
 
-/// RFC 9113 §8.2.2: fields of HTTP/1.1 connections have no place here.
+/// RFC 9113 §8.2.2: connection-specific fields are not allowed in HTTP/2.
 #[tokio::test]
 async fn connection_specific_fields_are_malformed() {
-    malformed(&websocket().with("connection", "upgrade")).await;
-    malformed(&websocket().with("upgrade", "websocket")).await;
+    assert_malformed(&websocket().with("connection", "upgrade")).await;
+    assert_malformed(&websocket().with("upgrade", "websocket")).await;
 }
 
-/// RFC 8441 §4: `:protocol` goes with CONNECT only.
+/// RFC 8441 §4: `:protocol` is allowed only with CONNECT.
 #[tokio::test]
 async fn protocol_with_get_is_malformed() {
-    malformed(&websocket().with(":method", "GET")).await;
+    assert_malformed(&websocket().with(":method", "GET")).await;
 }
 
-/// RFC 8441 §5: the stream is the connection; ended with its request it can
-/// carry no WebSocket.
+/// RFC 8441 §5: the stream takes the place of the TCP connection, so a stream that
+/// ends with its request cannot carry a WebSocket.
 #[tokio::test]
-async fn end_stream_on_the_request_is_refused() {
-    answers(ServerFixture::new().await, &websocket(), END_STREAM, 400).await;
+async fn end_stream_on_the_request_is_rejected() {
+    assert_answer(ServerFixture::new().await, &websocket(), END_STREAM, 400).await;
 }
 
 /// RFC 9110 §9.3.6: CONNECT has no content.
 #[tokio::test]
-async fn a_content_length_is_refused() {
+async fn a_content_length_is_rejected() {
     let fields = websocket().with("content-length", "0");
-    answers(ServerFixture::new().await, &fields, 0, 400).await;
+    assert_answer(ServerFixture::new().await, &fields, 0, 400).await;
 }
 
-/// RFC 6455 §10.2: browsers name the page's origin, and the rest stays out.
+/// RFC 6455 §10.2: browsers send the page's origin, and origins that are not
+/// allowed are rejected.
 #[tokio::test]
 async fn a_foreign_origin_is_forbidden() {
     let builder = || {
@@ -188,31 +192,31 @@ async fn a_foreign_origin_is_forbidden() {
         Server::builder().allowed_origins(origins)
     };
     let foreign = websocket().with("origin", "https://evil.example");
-    answers(ServerFixture::with(builder()).await, &foreign, 0, 403).await;
+    assert_answer(ServerFixture::with(builder()).await, &foreign, 0, 403).await;
 
-    let mut beside = ServerFixture::with(builder()).await;
-    let ours = websocket().with("origin", "https://good.example");
-    beside.peer.headers(3, &ours, 0).await;
-    assert_eq!(beside.peer.status(3).await, 200);
-    beside.peer.close(3).await;
-    beside.unharmed().await;
+    let mut fixture = ServerFixture::with(builder()).await;
+    let allowed = websocket().with("origin", "https://good.example");
+    fixture.peer.headers(3, &allowed, 0).await;
+    assert_eq!(fixture.peer.status(3).await, 200);
+    fixture.peer.close(3).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 9110 §15.5.20: an authority that is not served here, as DNS rebinding
-/// brings.
+/// RFC 9110 §15.5.20: a host that is not allowed is rejected, which prevents DNS
+/// rebinding.
 #[tokio::test]
 async fn a_foreign_authority_is_misdirected() {
-    let authorities = AllowedHosts::parse(["localhost"]).unwrap();
-    let builder = Server::builder().allowed_hosts(authorities);
+    let hosts = AllowedHosts::parse(["localhost"]).unwrap();
+    let builder = Server::builder().allowed_hosts(hosts);
     let fields = websocket().with(":authority", "evil.example");
-    answers(ServerFixture::with(builder).await, &fields, 0, 421).await;
+    assert_answer(ServerFixture::with(builder).await, &fields, 0, 421).await;
 }
 
-/// RFC 8441 §5: the answer is 200 with no trace of an Upgrade. Keys are not
-/// used, and an answer to one that nobody sent would be passed on as a second
-/// by some proxies.
+/// RFC 8441 §5: the response is 200 without fields of an Upgrade. HTTP/2 does not use
+/// keys, and some proxies would forward an unrequested `sec-websocket-accept` in
+/// addition to their own.
 #[tokio::test]
-async fn without_a_key_there_is_no_accept() {
+async fn a_request_without_a_key_gets_no_accept_field() {
     let server = server::echo(Server::builder()).await;
     let client = h2peer::connect(server.addr).await;
     let request = h2peer::websocket("http://localhost/");
@@ -231,10 +235,10 @@ async fn without_a_key_there_is_no_accept() {
     assert!(!response.body().is_end_stream());
 }
 
-/// RFC 6455 §1.3, with its own example: clients that send a key over HTTP/2
-/// insist on the answer.
+/// Clients that send a key over HTTP/2 require `sec-websocket-accept`. The example
+/// is that of RFC 6455 §1.3.
 #[tokio::test]
-async fn with_a_key_there_is_its_accept() {
+async fn a_request_with_a_key_gets_its_accept_field() {
     let server = server::echo(Server::builder()).await;
     let client = h2peer::connect(server.addr).await;
     let mut request = h2peer::websocket("http://localhost/");
@@ -247,9 +251,9 @@ async fn with_a_key_there_is_its_accept() {
     );
 }
 
-/// RFC 6455 §4.2.2: the server picks one of what was offered, or none.
+/// RFC 6455 §4.2.2: the server selects one of the offered subprotocols, or none.
 #[tokio::test]
-async fn a_subprotocol_is_one_that_was_offered() {
+async fn only_an_offered_subprotocol_can_be_selected() {
     let server = server::serve(Server::builder(), |mut upgrade, _| async move {
         assert!(upgrade.select_subprotocol("unoffered").is_err());
         if upgrade.path() == "/picky" {
@@ -277,9 +281,9 @@ async fn a_subprotocol_is_one_that_was_offered() {
     }
 }
 
-/// RFC 9110 §15: a refusal is a response like any other, with its body.
+/// RFC 9110 §15: a rejection is a full response, with header fields and a body.
 #[tokio::test]
-async fn an_application_refuses_with_a_whole_response() {
+async fn a_handler_can_reject_with_a_full_response() {
     let server = server::serve(Server::builder(), |upgrade, _| async move {
         let response = http::Response::builder()
             .status(401)
@@ -297,9 +301,9 @@ async fn an_application_refuses_with_a_whole_response() {
     assert_eq!(h2peer::body(response.into_body()).await, b"who are you?");
 }
 
-/// RFC 8441 §5: any 2xx would accept, so a refusal never is one.
+/// RFC 8441 §5: any 2xx accepts the socket, so a rejection with one becomes 500.
 #[tokio::test]
-async fn a_refusal_never_accepts() {
+async fn a_rejection_is_never_a_2xx() {
     let server = server::serve(Server::builder(), |upgrade, _| async move {
         upgrade.reject(http::StatusCode::NO_CONTENT);
     })
@@ -310,8 +314,8 @@ async fn a_refusal_never_accepts() {
     assert_eq!(response.status(), 500);
 }
 
-/// A handler that lets go of the request answers nothing: the stream is reset,
-/// so that the client does not wait.
+/// If the handler drops the request without an answer, the stream is reset, so that
+/// the client does not wait.
 #[tokio::test]
 async fn a_request_dropped_unanswered_is_reset() {
     let server = server::serve(Server::builder(), |upgrade, ended| async move {
@@ -321,16 +325,16 @@ async fn a_request_dropped_unanswered_is_reset() {
         }
     })
     .await;
-    let mut beside = ServerFixture::on(server).await;
-    beside.peer.headers(3, &websocket(), 0).await;
-    let answer = beside.peer.on(3).await.expect("an answer");
+    let mut fixture = ServerFixture::on(server).await;
+    fixture.peer.headers(3, &websocket(), 0).await;
+    let answer = fixture.peer.on(3).await.expect("a response");
     assert_eq!(answer.kind, RST_STREAM, "{answer:?}");
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// One handler's panic is that socket's end alone.
+/// A panic in a handler ends only its own socket.
 #[tokio::test]
-async fn a_handler_that_panics_harms_no_sibling() {
+async fn a_panicking_handler_ends_only_its_own_socket() {
     let server = server::serve(Server::builder(), |upgrade, ended| async move {
         let path = upgrade.path().to_owned();
         let mut ws = upgrade.accept().await.unwrap();
@@ -341,49 +345,50 @@ async fn a_handler_that_panics_harms_no_sibling() {
         let _ = ended.send(server::echo_socket(ws, path).await);
     })
     .await;
-    let mut beside = ServerFixture::on(server).await;
-    beside.peer.open(3, "/").await;
+    let mut fixture = ServerFixture::on(server).await;
+    fixture.peer.open(3, "/").await;
     let text = crate::support::frames::from_client(1, b"go");
-    beside.peer.data(3, &text).await;
-    beside.peer.let_go(3).await;
-    beside.unharmed().await;
+    fixture.peer.data(3, &text).await;
+    fixture.peer.let_go(3).await;
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §5: the second stream is a WebSocket as much as the first, and
-/// ends of streams make room for others.
+/// RFC 8441 §5: every stream can carry a WebSocket, and a stream that has ended does
+/// not count against the limit.
 #[tokio::test]
-async fn streams_that_ended_do_not_count_against_the_limit() {
+async fn ended_streams_do_not_count_against_the_limit() {
     let http2 = h2ws::Http2Config::default().max_concurrent_streams(2);
-    let mut beside = ServerFixture::with(Server::builder().http2(http2)).await;
+    let mut fixture = ServerFixture::with(Server::builder().http2(http2)).await;
     for n in 1..=50 {
         let stream = 1 + 2 * n;
-        beside.peer.open(stream, "/").await;
-        beside.peer.echo(stream, "hello").await;
-        beside.peer.close(stream).await;
+        fixture.peer.open(stream, "/").await;
+        fixture.peer.echo(stream, "hello").await;
+        fixture.peer.close(stream).await;
     }
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 9113 §5.1.2: a stream above the limit is refused, by itself.
+/// RFC 9113 §5.1.2: a stream above the limit is rejected with REFUSED_STREAM, and the
+/// others are kept.
 #[tokio::test]
-async fn a_stream_above_the_limit_is_refused() {
+async fn a_stream_above_the_limit_is_rejected() {
     let http2 = h2ws::Http2Config::default().max_concurrent_streams(1);
-    let mut beside = ServerFixture::with(Server::builder().http2(http2)).await;
-    beside.peer.headers(3, &websocket(), 0).await;
-    let answer = beside.peer.on(3).await.expect("an answer");
+    let mut fixture = ServerFixture::with(Server::builder().http2(http2)).await;
+    fixture.peer.headers(3, &websocket(), 0).await;
+    let answer = fixture.peer.on(3).await.expect("a response");
     assert_eq!(answer.kind, RST_STREAM, "{answer:?}");
     assert_eq!(answer.error_code(), crate::support::raw::REFUSED_STREAM);
-    beside.unharmed().await;
+    fixture.unharmed().await;
 }
 
-/// RFC 8441 §5.1 says CONNECT; a GET to the same path is an ordinary request,
-/// 404 without a fallback.
+/// RFC 8441 §5.1: a socket is opened with CONNECT. A GET to the same path is a plain
+/// HTTP request, which is 404 without a fallback.
 #[tokio::test]
-async fn an_ordinary_request_is_none_of_the_sockets() {
+async fn a_plain_http_request_is_404_without_a_fallback() {
     let fields = Fields(Vec::new())
         .with(":method", Method::GET.as_str())
         .with(":scheme", "http")
         .with(":path", "/")
         .with(":authority", "localhost");
-    answers(ServerFixture::new().await, &fields, END_STREAM, 404).await;
+    assert_answer(ServerFixture::new().await, &fields, END_STREAM, 404).await;
 }

@@ -1,4 +1,4 @@
-//! Ordinary requests on the port of the sockets.
+//! Plain HTTP requests to a server, alongside its sockets.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,15 +19,16 @@ use crate::support::client::{echo, http1, http2};
 use crate::support::server::Running;
 use crate::support::{h2peer, server, until, within};
 
-/// A service as `tower` has them. Counts the calls that are under way.
+/// A `tower` service that counts its calls in progress.
 #[derive(Clone, Default)]
 struct Pages {
-    under_way: Arc<AtomicUsize>,
+    in_progress: Arc<AtomicUsize>,
 }
 
-struct UnderWay(Arc<AtomicUsize>);
+/// Decrements the count when the call is dropped.
+struct InProgress(Arc<AtomicUsize>);
 
-impl Drop for UnderWay {
+impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -43,10 +44,10 @@ impl tower_service::Service<Request<Body>> for Pages {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        let under_way = UnderWay(self.under_way.clone());
+        self.in_progress.fetch_add(1, Ordering::SeqCst);
+        let in_progress = InProgress(self.in_progress.clone());
         Box::pin(async move {
-            let _under_way = under_way;
+            let _in_progress = in_progress;
             let response = Response::builder().header("x-method", request.method().as_str());
             let body = match request.uri().path() {
                 "/echo" => request
@@ -83,14 +84,14 @@ async fn start(pages: Pages) -> Running {
     })
 }
 
-/// Answers without a look at the request's body; its own breaks off, by path at
-/// once or behind a word.
+/// A service that responds without reading the request's body. Its own body fails
+/// at once at `/at-once`, after some data at `/word`, and not at other paths.
 #[derive(Clone)]
-struct Hasty;
+struct EarlyResponse;
 
 type Pieces = futures_util::stream::Iter<std::vec::IntoIter<std::io::Result<Frame<Bytes>>>>;
 
-impl tower_service::Service<Request<Body>> for Hasty {
+impl tower_service::Service<Request<Body>> for EarlyResponse {
     type Response = Response<StreamBody<Pieces>>;
     type Error = std::convert::Infallible;
     type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
@@ -113,17 +114,17 @@ impl tower_service::Service<Request<Body>> for Hasty {
     }
 }
 
-async fn hasty() -> Running {
+async fn serve_early_response() -> Running {
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     server::run(server, |server, ended| {
-        server.serve(server::echoing(ended)).fallback(Hasty)
+        server.serve(server::echoing(ended)).fallback(EarlyResponse)
     })
 }
 
-/// Nothing is mapped to HTTP here, so no other scheme has a meaning (RFC 9113
-/// §8.3.1).
+/// The server does not map other schemes to HTTP, so only `http` and `https` have a
+/// meaning (RFC 9113 §8.3.1).
 #[tokio::test]
-async fn another_scheme_than_those_of_http_is_400() {
+async fn a_scheme_other_than_http_or_https_is_400() {
     let server = start(Pages::default()).await;
     let client = h2peer::connect(server.addr).await;
     for (scheme, status) in [
@@ -148,10 +149,11 @@ async fn another_scheme_than_those_of_http_is_400() {
     }
 }
 
-/// What was given of an answer before it broke off is what the client gets.
+/// If a response body fails, the client gets the data before the error, and then an
+/// error rather than a clean end.
 #[tokio::test]
-async fn an_answer_that_breaks_off_arrives_as_far_as_it_goes() {
-    let server = hasty().await;
+async fn a_failed_response_body_arrives_up_to_its_error() {
+    let server = serve_early_response().await;
     for (path, word) in [("/at-once", &b""[..]), ("/word", b"word")] {
         let client = h2peer::connect(server.addr).await;
         for _ in 0..20 {
@@ -160,7 +162,10 @@ async fn an_answer_that_breaks_off_arrives_as_far_as_it_goes() {
             let mut body = response.into_body();
             let mut got = Vec::new();
             let error = loop {
-                match within(body.data()).await.expect("no clean end") {
+                match within(body.data())
+                    .await
+                    .expect("expected an error, not a clean end")
+                {
                     Ok(chunk) => got.extend_from_slice(&chunk),
                     Err(error) => break error,
                 }
@@ -181,10 +186,11 @@ async fn an_answer_that_breaks_off_arrives_as_far_as_it_goes() {
     }
 }
 
-/// RFC 9113 §8.1: the answer, its end, and only then the request to stop.
+/// RFC 9113 §8.1: the server sends the complete response before it resets the stream
+/// with NO_ERROR to stop the upload.
 #[tokio::test]
-async fn an_answer_to_an_unread_upload_arrives_whole() {
-    let server = hasty().await;
+async fn a_response_to_an_unread_upload_arrives_complete() {
+    let server = serve_early_response().await;
     let client = h2peer::connect(server.addr).await;
     for _ in 0..20 {
         let mut post = get("/upload");
@@ -207,7 +213,7 @@ fn get(path: &str) -> Request<()> {
         .unwrap()
 }
 
-/// RFC 9113 §8.1: requests and sockets side by side on one connection.
+/// RFC 9113 §8.1: plain HTTP requests and sockets share one connection.
 #[tokio::test]
 async fn requests_and_sockets_share_an_http2_connection() {
     let server = start(Pages::default()).await;
@@ -229,9 +235,9 @@ async fn requests_and_sockets_share_an_http2_connection() {
     }
 }
 
-/// RFC 9113 §8.1: a body larger than any window, there and back.
+/// RFC 9113 §8.1: a body larger than any window is echoed.
 #[tokio::test]
-async fn a_body_goes_both_ways_over_http2() {
+async fn a_large_body_is_echoed_over_http2() {
     let server = start(Pages::default()).await;
     let client = h2peer::connect(server.addr).await;
     let body: Vec<u8> = (0..1 << 20).map(|n: u32| (n >> 4) as u8).collect();
@@ -254,7 +260,7 @@ async fn a_body_goes_both_ways_over_http2() {
     }
 }
 
-/// RFC 9110 §9.3.2: HEAD is answered as GET without the content.
+/// RFC 9110 §9.3.2: the response to HEAD is that to GET without the content.
 #[tokio::test]
 async fn head_has_no_body_over_http2() {
     let server = start(Pages::default()).await;
@@ -266,9 +272,9 @@ async fn head_has_no_body_over_http2() {
     assert!(h2peer::body(response.into_body()).await.is_empty());
 }
 
-/// RFC 9113 §8.2.2: fields that would make the response malformed stay away.
+/// RFC 9113 §8.2.2: fields that would make the response malformed are removed.
 #[tokio::test]
-async fn connection_specific_fields_do_not_reach_http2() {
+async fn connection_specific_fields_are_removed_over_http2() {
     let server = start(Pages::default()).await;
     let client = h2peer::connect(server.addr).await;
     let (response, _) = h2peer::ask(&client, get("/hop"), true).await;
@@ -277,9 +283,9 @@ async fn connection_specific_fields_do_not_reach_http2() {
     assert_eq!(h2peer::body(response.into_body()).await, b"hop");
 }
 
-/// A service that fails is a 500, for that request.
+/// If the service fails, only that request gets 500.
 #[tokio::test]
-async fn a_service_that_fails_is_500() {
+async fn a_service_error_is_500() {
     let server = start(Pages::default()).await;
     let client = h2peer::connect(server.addr).await;
     let (response, _) = h2peer::ask(&client, get("/fail"), true).await;
@@ -288,25 +294,25 @@ async fn a_service_that_fails_is_500() {
     assert_eq!(response.status(), 200);
 }
 
-/// RFC 9113 §8.1: a request that the client takes back is no work any more.
+/// RFC 9113 §8.1: when the client cancels a request, its service is dropped.
 #[tokio::test]
-async fn a_cancelled_request_stops_its_service() {
+async fn a_cancelled_request_drops_its_service_call() {
     let pages = Pages::default();
-    let under_way = pages.under_way.clone();
+    let in_progress = pages.in_progress.clone();
     let server = start(pages).await;
     let client = h2peer::connect(server.addr).await;
     let mut send = within(client.clone().ready()).await.unwrap();
     let (response, mut stream) = send.send_request(get("/never"), true).unwrap();
-    until(|| under_way.load(Ordering::SeqCst) == 1).await;
+    until(|| in_progress.load(Ordering::SeqCst) == 1).await;
     stream.send_reset(h2::Reason::CANCEL);
-    until(|| under_way.load(Ordering::SeqCst) == 0).await;
+    until(|| in_progress.load(Ordering::SeqCst) == 0).await;
     drop(response);
 }
 
-/// Without a fallback there is nothing to find, in either version, and the
-/// connection goes on.
+/// Without a fallback every plain HTTP request is 404 in both HTTP versions, and the
+/// connection stays open.
 #[tokio::test]
-async fn without_a_fallback_everything_is_404() {
+async fn every_plain_http_request_is_404_without_a_fallback() {
     let server = server::echo(Server::builder()).await;
     let client = h2peer::connect(server.addr).await;
     for method in [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS] {
@@ -324,7 +330,8 @@ async fn without_a_fallback_everything_is_404() {
     echo(ws.as_mut().unwrap(), "sockets are served").await;
 }
 
-/// Sends a request and reads its answer: the head in lower case, and the body.
+/// Sends a request and returns the head of the response, in lower case, and its
+/// body.
 async fn http1_request(
     io: &mut TcpStream,
     method: &str,
@@ -351,8 +358,8 @@ async fn http1_request(
     (head, body)
 }
 
-/// RFC 9112 §9.3: the same over HTTP/1.1, one after the other on a connection
-/// that stays.
+/// RFC 9112 §9.3: over HTTP/1.1, requests are answered one after another on a
+/// persistent connection.
 #[tokio::test]
 async fn requests_are_answered_over_http1() {
     let server = start(Pages::default()).await;
@@ -374,18 +381,18 @@ async fn requests_are_answered_over_http1() {
     echo(ws.as_mut().unwrap(), "beside them").await;
 }
 
-/// The request tells what carries it.
+/// The request has its `Transport` as an extension.
 #[tokio::test]
-async fn a_request_knows_its_transport() {
+async fn a_request_has_its_transport() {
     let server = start(Pages::default()).await;
     let client = h2peer::connect(server.addr).await;
     let (response, _) = h2peer::ask(&client, get("/transport"), true).await;
     assert_eq!(h2peer::body(response.into_body()).await, b"h2");
 }
 
-/// RFC 9110 §7.8: an `upgrade` to something else is an ordinary request.
+/// RFC 9110 §7.8: an `upgrade` to another protocol is a plain HTTP request.
 #[tokio::test]
-async fn another_upgrade_is_for_the_fallback() {
+async fn an_upgrade_to_another_protocol_goes_to_the_fallback() {
     let server = start(Pages::default()).await;
     let mut io = TcpStream::connect(server.addr).await.unwrap();
     let request =

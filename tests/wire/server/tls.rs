@@ -1,5 +1,5 @@
-//! Certificates of servers and of their clients: which are shown, asked for,
-//! and replaced.
+//! Server and client certificates: which one the server presents, which ones it
+//! requires of clients, and how they are replaced.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::support::{h2peer, within};
 const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
 
-/// What a handler and a page tell of a session.
-fn told(tls: &TlsInfo) -> String {
+/// Describes a session: the server name, the protocol and the client certificate.
+fn description(tls: &TlsInfo) -> String {
     let alpn = tls.alpn().map(String::from_utf8_lossy);
     let certificates = tls.client_certificates();
     format!(
@@ -37,13 +37,13 @@ fn told(tls: &TlsInfo) -> String {
     )
 }
 
-/// Tells what is known of the client, in the socket's first message and on
-/// every page; then echoes.
-async fn telling(config: impl Into<ServerTls>) -> Running {
+/// Starts an echo server that sends a description of the session as the first
+/// message of each socket and as the response to each plain HTTP request.
+async fn serve_description(config: impl Into<ServerTls>) -> Running {
     let pages = Pages(|request: &Request<Body>| {
         let peer = request.extensions().get::<Peer>().expect("a peer");
         assert!(peer.addr().ip().is_loopback());
-        told(peer.tls().expect("TLS"))
+        description(peer.tls().expect("TLS"))
     });
     let server = Server::builder().tls(config).bind("127.0.0.1:0");
     server::run(server.await.unwrap(), |server, ended| {
@@ -52,9 +52,9 @@ async fn telling(config: impl Into<ServerTls>) -> Running {
                 let ended = ended.clone();
                 async move {
                     assert!(upgrade.is_secure());
-                    let told = told(upgrade.tls().expect("TLS"));
+                    let description = description(upgrade.tls().expect("TLS"));
                     let mut ws = upgrade.accept().await.unwrap();
-                    ws.send(Message::text(told)).await.unwrap();
+                    ws.send(Message::text(description)).await.unwrap();
                     let _ = ended.send(server::echo_socket(ws, "/".to_owned()).await);
                 }
             })
@@ -62,7 +62,7 @@ async fn telling(config: impl Into<ServerTls>) -> Running {
     })
 }
 
-/// A service that answers with a text about the request.
+/// A service that responds with a text made from the request.
 #[derive(Clone)]
 struct Pages<F>(F);
 
@@ -88,9 +88,9 @@ fn server_config(certificates: Certificates, clients: ClientAuth) -> rustls::Ser
     tls::server_config(certificates, clients).unwrap()
 }
 
-/// A page over HTTP/1.1, by hand: shows that the server let the client in, for
-/// in TLS 1.3 the client's handshake is over before the server looks at its
-/// certificate.
+/// Sends a plain HTTP request over HTTP/1.1 and returns the body of the response. A
+/// response proves that the server accepted the client, because in TLS 1.3 the
+/// client's handshake completes before the server verifies its certificate.
 async fn page(addr: SocketAddr, name: &str, config: &ClientConfig) -> std::io::Result<String> {
     let mut io = connect(addr, name, HTTP1, config.clone()).await?;
     let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -104,20 +104,21 @@ async fn page(addr: SocketAddr, name: &str, config: &ClientConfig) -> std::io::R
         .to_owned())
 }
 
-async fn is_refused(addr: SocketAddr, config: &ClientConfig) -> bool {
+async fn is_rejected(addr: SocketAddr, config: &ClientConfig) -> bool {
     let error = page(addr, "one.test", config).await.err();
-    // The alert, or, where it is overtaken, the connection's end.
+    // Either the alert, or the end of the connection if that arrives first.
     error.is_some()
 }
 
-/// The certificate that a client which asks for `name` is shown.
-async fn shown(addr: SocketAddr, name: &str) -> std::io::Result<CertificateDer<'static>> {
+/// Returns the certificate that the server presents for `name`.
+async fn presented(addr: SocketAddr, name: &str) -> std::io::Result<CertificateDer<'static>> {
     let algorithms = tls::provider().unwrap().signature_verification_algorithms;
-    shown_to(Anyone(algorithms.supported_schemes()), addr, name).await
+    presented_to(AnyCertificate(algorithms.supported_schemes()), addr, name).await
 }
 
-async fn shown_to(
-    anyone: Anyone,
+/// As [`presented`], to a client with this verifier.
+async fn presented_to(
+    verifier: AnyCertificate,
     addr: SocketAddr,
     name: &str,
 ) -> std::io::Result<CertificateDer<'static>> {
@@ -125,18 +126,19 @@ async fn shown_to(
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(anyone))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     let session = connect(addr, name, H2, config).await?;
     let chain = session.get_ref().1.peer_certificates();
     Ok(chain.unwrap()[0].clone().into_owned())
 }
 
-/// Names need not match here: which certificate comes is what is looked at.
+/// A verifier that accepts any certificate, because the test looks at which one the
+/// server presents. It offers these signature schemes.
 #[derive(Debug)]
-struct Anyone(Vec<SignatureScheme>);
+struct AnyCertificate(Vec<SignatureScheme>);
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -171,15 +173,15 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// The application sees a client's certificate, the name that it asked for and
-/// the protocol, with sockets and with pages, in both versions.
+/// Handlers and services see the client's certificate, the requested server name and
+/// the protocol, over HTTP/1.1 and HTTP/2.
 #[tokio::test]
 async fn a_client_certificate_reaches_the_application() {
     let authority = Authority::new();
     let (server, client_id) = (authority.sign(&["one.test"]), authority.sign(&["me"]));
     let certificates = Certificates::new(server).unwrap();
     let config = server_config(certificates, ClientAuth::Required(authority.roots()));
-    let server = telling(config).await;
+    let server = serve_description(config).await;
     let config = client(&authority, Some(client_id.clone()));
     let known = |alpn| format!("one.test {alpn} {:02x?}", Some(&*client_id.chain()[0]));
 
@@ -209,33 +211,34 @@ async fn a_client_certificate_reaches_the_application() {
     assert_eq!(String::from_utf8(first.payload).unwrap(), known("h2"));
 }
 
-/// Required is required: no certificate, or one of another authority, gets no
-/// answer. Optional lets the first in and not the second.
+/// `ClientAuth::Required` rejects clients without a certificate and those with one of
+/// another authority. `ClientAuth::Optional` rejects only the latter.
 #[tokio::test]
-async fn clients_without_the_right_certificate_are_refused() {
+async fn clients_without_a_trusted_certificate_are_rejected() {
     let (authority, other) = (Authority::new(), Authority::new());
     let (none, wrong) = (None, Some(other.sign(&["me"])));
     let right = Some(authority.sign(&["me"]));
     let certificates = Certificates::new(authority.sign(&["one.test"])).unwrap();
     let roots = authority.roots();
-    for (auth, lets_in) in [
+    for (auth, accepted) in [
         (ClientAuth::None, [true, true, true]),
         (ClientAuth::Optional(roots.clone()), [true, false, true]),
         (ClientAuth::Required(roots), [false, false, true]),
     ] {
-        let server = telling(server_config(certificates.clone(), auth.clone())).await;
-        for (identity, expected) in [&none, &wrong, &right].into_iter().zip(lets_in) {
+        let server = serve_description(server_config(certificates.clone(), auth.clone())).await;
+        for (identity, expected) in [&none, &wrong, &right].into_iter().zip(accepted) {
             let config = client(&authority, identity.clone());
-            let refused = is_refused(server.addr, &config).await;
-            assert_eq!(refused, !expected, "{auth:?} {identity:?}");
+            let rejected = is_rejected(server.addr, &config).await;
+            assert_eq!(rejected, !expected, "{auth:?} {identity:?}");
         }
     }
 }
 
-/// RFC 6066 §3, RFC 9525 §6.3: each name its certificate, wildcards for one
-/// label, the first certificate for everybody else, or nothing.
+/// RFC 6066 §3, RFC 9525 §6.3: the certificate is selected by server name, and a
+/// wildcard covers one label. Unknown names get the first certificate, or fail the
+/// handshake with `refuse_unknown`.
 #[tokio::test]
-async fn certificates_are_chosen_by_name() {
+async fn certificates_are_selected_by_name() {
     let authority = Authority::new();
     let first = authority.sign(&["one.test", "localhost"]);
     let second = authority.sign(&["Two.test", "*.two.test"]);
@@ -245,8 +248,8 @@ async fn certificates_are_chosen_by_name() {
         .and_then(|certificates| certificates.with(exact.clone()))
         .unwrap();
     let strict = certificates.clone().refuse_unknown();
-    let server = telling(server_config(certificates, ClientAuth::None)).await;
-    let strict = telling(server_config(strict, ClientAuth::None)).await;
+    let server = serve_description(server_config(certificates, ClientAuth::None)).await;
+    let strict = serve_description(server_config(strict, ClientAuth::None)).await;
     for (name, expected, known) in [
         ("one.test", &first, true),
         ("ONE.test", &first, true),
@@ -257,36 +260,39 @@ async fn certificates_are_chosen_by_name() {
         ("unknown.test", &first, false),
         ("127.0.0.1", &first, false),
     ] {
-        let got = shown(server.addr, name).await.unwrap();
+        let got = presented(server.addr, name).await.unwrap();
         assert_eq!(got, expected.chain()[0], "{name}");
-        let got = shown(strict.addr, name).await.ok();
+        let got = presented(strict.addr, name).await.ok();
         assert_eq!(got, known.then(|| expected.chain()[0].clone()), "{name}");
     }
 }
 
-/// Two certificates of one name: the one whose signature the client can check.
+/// Of two certificates for one name, the server presents the one whose signature
+/// scheme the client supports.
 #[tokio::test]
-async fn certificates_are_chosen_by_kind_of_key() {
+async fn certificates_are_selected_by_signature_scheme() {
     let authority = Authority::new();
     let ecdsa = authority.sign(&["one.test"]);
     let ed25519 = authority.sign_as(&["one.test"], &rcgen::PKCS_ED25519);
     let certificates = Certificates::new(ecdsa.clone()).unwrap();
     let certificates = certificates.with(ed25519.clone()).unwrap();
-    let server = telling(server_config(certificates, ClientAuth::None)).await;
+    let server = serve_description(server_config(certificates, ClientAuth::None)).await;
 
     for (scheme, expected) in [
         (SignatureScheme::ED25519, &ed25519),
         (SignatureScheme::ECDSA_NISTP256_SHA256, &ecdsa),
     ] {
-        let anyone = Anyone(vec![scheme]);
-        let got = shown_to(anyone, server.addr, "one.test").await.unwrap();
+        let verifier = AnyCertificate(vec![scheme]);
+        let got = presented_to(verifier, server.addr, "one.test")
+            .await
+            .unwrap();
         assert_eq!(got, expected.chain()[0], "{scheme:?}");
     }
 }
 
-/// New handshakes get the new certificate; an open socket goes on.
+/// New handshakes get the new certificate, and open sockets are kept.
 #[tokio::test]
-async fn certificates_are_replaced_under_open_sockets() {
+async fn replacing_certificates_keeps_open_sockets() {
     let authority = Authority::new();
     let (old, new) = (
         authority.sign(&["localhost"]),
@@ -297,7 +303,7 @@ async fn certificates_are_replaced_under_open_sockets() {
         server_config(certificates, ClientAuth::None)
     };
     let tls = ServerTls::new(config(&old));
-    let server = telling(tls.clone()).await;
+    let server = serve_description(tls.clone()).await;
     let url = format!("wss://localhost:{}/", server.addr.port());
     for version in [HttpVersion::Http2, HttpVersion::Http1] {
         tls.replace(config(&old));
@@ -306,12 +312,12 @@ async fn certificates_are_replaced_under_open_sockets() {
         let mut socket = within(client.connect(&url)).await.unwrap();
         within(socket.next()).await.unwrap().unwrap();
         assert_eq!(
-            shown(server.addr, "localhost").await.unwrap(),
+            presented(server.addr, "localhost").await.unwrap(),
             old.chain()[0]
         );
         tls.replace(config(&new));
         assert_eq!(
-            shown(server.addr, "localhost").await.unwrap(),
+            presented(server.addr, "localhost").await.unwrap(),
             new.chain()[0]
         );
         crate::support::client::echo(&mut socket, "still open").await;
@@ -319,10 +325,10 @@ async fn certificates_are_replaced_under_open_sockets() {
     }
 }
 
-/// A client that is no longer trusted is not let in by the session that it
-/// still has (RFC 8446 §2.2).
+/// A client that is no longer trusted cannot connect by resuming an earlier session
+/// (RFC 8446 §2.2).
 #[tokio::test]
-async fn a_replaced_configuration_resumes_no_session() {
+async fn a_replaced_configuration_does_not_resume_sessions() {
     let (authority, other) = (Authority::new(), Authority::new());
     let identity = authority.sign(&["one.test"]);
     let config = |roots: &Authority| {
@@ -330,12 +336,12 @@ async fn a_replaced_configuration_resumes_no_session() {
         server_config(certificates, ClientAuth::Required(roots.roots()))
     };
     let tls = ServerTls::new(config(&authority));
-    let server = telling(tls.clone()).await;
+    let server = serve_description(tls.clone()).await;
     let client = client(&authority, Some(authority.sign(&["me"])));
     let resumed = async || {
         let session = connect(server.addr, "one.test", HTTP1, client.clone()).await;
         let mut session = session.unwrap();
-        // Tickets come behind the handshake.
+        // Session tickets arrive after the handshake.
         within(session.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
             .await
             .unwrap();
@@ -346,21 +352,26 @@ async fn a_replaced_configuration_resumes_no_session() {
         )
     };
     assert_eq!(resumed().await, (true, false));
-    assert_eq!(resumed().await, (true, true), "the session is resumed");
+    assert_eq!(
+        resumed().await,
+        (true, true),
+        "expected the session to be resumed"
+    );
     tls.replace(config(&other));
     assert_eq!(resumed().await, (false, false));
 }
 
-/// Mistakes are told where they are made, not by failing handshakes.
+/// Invalid certificates and keys are reported when they are configured, not by
+/// failing handshakes.
 #[test]
-fn bad_identities_are_errors() {
+fn invalid_identities_are_errors() {
     let authority = Authority::new();
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
     let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let read = |cert: &str, key: &str| Identity::from_pem(cert.as_bytes(), key.as_bytes());
     let both = cert.clone() + &key;
-    assert!(read(&both, &both).is_ok(), "one file may hold both");
+    assert!(read(&both, &both).is_ok(), "one file may have both");
     for (cert, key, says) in [
         ("", &*key, "no certificate"),
         (&key, &key, "no certificate"),
@@ -382,9 +393,10 @@ fn bad_identities_are_errors() {
     assert!(tls::server_config(certificates, none).is_err());
 }
 
-/// Keys are logged by an explicit call alone, whatever `SSLKEYLOGFILE` says.
+/// Keys are logged only if the application asks for it, whatever the value of
+/// `SSLKEYLOGFILE`.
 #[test]
-fn no_key_is_logged_unasked() {
+fn keys_are_not_logged_by_default() {
     let authority = Authority::new();
     let certificates = Certificates::new(authority.sign(&["a.test"])).unwrap();
     let server = server_config(certificates, ClientAuth::None);

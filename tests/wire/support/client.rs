@@ -1,4 +1,4 @@
-//! A client of ours against servers by hand.
+//! An h2ws client against hand-written servers.
 
 use std::net::SocketAddr;
 
@@ -10,28 +10,29 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::raw::{ENABLE_CONNECT_PROTOCOL, Raw};
 use super::{tls, until, within};
 
-/// HTTP/2 with prior knowledge.
+/// Configures a client for HTTP/2 with prior knowledge.
 pub(crate) fn http2() -> ClientBuilder {
     Client::builder()
         .tls(tls::none())
         .version(HttpVersion::Http2)
 }
 
-/// HTTP/1.1.
+/// Configures a client for HTTP/1.1.
 pub(crate) fn http1() -> ClientBuilder {
     Client::builder()
         .tls(tls::none())
         .version(HttpVersion::Http1)
 }
 
+/// Binds a listener on a free port of the loopback interface.
 pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)
 }
 
-/// A raw server's end of the next connection, with RFC 8441 and these
-/// settings.
+/// Accepts the next connection as a raw server that supports RFC 8441 and sends
+/// these settings.
 pub(crate) async fn accept(listener: &TcpListener, settings: &[(u16, u32)]) -> Raw {
     let mut all = vec![(ENABLE_CONNECT_PROTOCOL, 1)];
     all.extend(settings);
@@ -40,7 +41,7 @@ pub(crate) async fn accept(listener: &TcpListener, settings: &[(u16, u32)]) -> R
     raw
 }
 
-/// Sends a message and expects it back.
+/// Sends a message and asserts that the peer echoes it.
 pub(crate) async fn echo(ws: &mut WebSocket, text: &str) {
     within(ws.send(Message::text(text.to_owned())))
         .await
@@ -49,12 +50,12 @@ pub(crate) async fn echo(ws: &mut WebSocket, text: &str) {
     assert_eq!(back, Message::text(text.to_owned()));
 }
 
-/// Waits until no stream of the client's is open.
+/// Waits until the client has no open streams.
 pub(crate) async fn no_stream_is_left(client: &Client) {
     until(|| client.connections().iter().all(|c| c.streams_open == 0)).await;
 }
 
-/// Waits until the client has reset so many streams in all.
+/// Waits until the client has reset at least `resets` streams in total.
 pub(crate) async fn resets(client: &Client, resets: u64) {
     until(|| {
         let connections = client.connections();
@@ -63,7 +64,7 @@ pub(crate) async fn resets(client: &Client, resets: u64) {
     .await;
 }
 
-/// A listener whose connections buffer little.
+/// Binds a listener whose connections have small socket buffers.
 pub(crate) fn narrow() -> (TcpListener, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_send_buffer_size(64 * 1024).unwrap();
@@ -74,8 +75,11 @@ pub(crate) fn narrow() -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-/// A client with one socket open on stream 1 of a raw server's connection,
-/// which has to live through whatever happens on stream 3.
+/// An h2ws client connected to a hand-written server.
+///
+/// A healthy sibling socket is open on stream 1 of their connection. The test
+/// opens stream 3 by connecting to `url` again, does to it whatever it wants to
+/// test, and ends with [`unharmed`](Self::unharmed).
 pub(crate) struct ClientFixture {
     pub(crate) client: Client,
     pub(crate) listener: TcpListener,
@@ -85,10 +89,12 @@ pub(crate) struct ClientFixture {
 }
 
 impl ClientFixture {
+    /// Uses the client of [`http2`] with its defaults.
     pub(crate) async fn new() -> Self {
         Self::with(http2().build().unwrap()).await
     }
 
+    /// Opens the sibling with a client of the caller's.
     pub(crate) async fn with(client: Client) -> Self {
         let (listener, addr) = listen().await;
         let url = format!("ws://{addr}/");
@@ -106,7 +112,9 @@ impl ClientFixture {
         }
     }
 
-    /// The sibling still works and closes, and no stream is left.
+    /// Ends the test: asserts that the sibling still echoes and closes cleanly,
+    /// that the client has no open streams left, and that it has used one
+    /// connection throughout.
     pub(crate) async fn unharmed(mut self) {
         let (peer, sibling) = (&mut self.peer, &mut self.sibling);
         tokio::join!(peer.answer(1), echo(sibling, "still here"));

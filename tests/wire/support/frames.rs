@@ -1,4 +1,4 @@
-//! RFC 6455 frames, written and read by hand.
+//! RFC 6455 frames, encoded and parsed without the library.
 
 /// Opcodes (RFC 6455 §5.2).
 pub(crate) const CONTINUATION: u8 = 0x0;
@@ -8,7 +8,7 @@ pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xa;
 
-/// Any key will do: unpredictability is no concern of a test's.
+/// The masking key of every frame. Tests do not need an unpredictable one.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,15 +24,15 @@ impl Frame {
         self.head & 0x0f
     }
 
-    /// The code of a Close frame.
+    /// Returns the status code of a Close frame, if it has one.
     pub(crate) fn code(&self) -> Option<u16> {
-        assert_eq!(self.opcode(), CLOSE, "{self:?} is no Close frame");
+        assert_eq!(self.opcode(), CLOSE, "not a Close frame: {self:?}");
         let code = self.payload.get(..2)?;
         Some(u16::from_be_bytes([code[0], code[1]]))
     }
 }
 
-/// A frame with any first byte, in the shortest form of its length.
+/// Encodes a frame with any first byte and the shortest length encoding.
 pub(crate) fn frame(head: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
     let mask = if masked { 0x80 } else { 0 };
     let mut bytes = vec![head];
@@ -57,24 +57,24 @@ pub(crate) fn frame(head: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a client sends: a whole message or control frame, masked.
+/// Encodes an unfragmented frame as a client sends it, masked.
 pub(crate) fn from_client(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame(0x80 | opcode, true, payload)
 }
 
-/// What a server sends, unmasked.
+/// Encodes an unfragmented frame as a server sends it, unmasked.
 pub(crate) fn from_server(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame(0x80 | opcode, false, payload)
 }
 
-/// The payload of a Close frame.
+/// Encodes the payload of a Close frame.
 pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend(reason.as_bytes());
     payload
 }
 
-/// Finds frames in a stream of bytes.
+/// Splits a byte stream into frames.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     bytes: Vec<u8>,
@@ -89,6 +89,7 @@ impl Parser {
         self.bytes.is_empty()
     }
 
+    /// Removes and returns the next complete frame.
     pub(crate) fn pop(&mut self) -> Option<Frame> {
         let bytes = &self.bytes;
         let (&head, &second) = (bytes.first()?, bytes.get(1)?);
@@ -120,11 +121,12 @@ impl Parser {
     }
 }
 
-/// Answers as an echo server: messages unmasked, pings by pongs, Close by
-/// Close. Returns whether the socket is closed.
+/// Writes the answers of an echo server to `out`: messages and Close frames are
+/// echoed unmasked, pings are answered with pongs. Returns whether the peer has
+/// sent a Close frame.
 pub(crate) fn echo(parser: &mut Parser, out: &mut Vec<u8>) -> bool {
     while let Some(got) = parser.pop() {
-        assert!(got.masked, "a client masks (RFC 6455 §5.1): {got:?}");
+        assert!(got.masked, "a client must mask (RFC 6455 §5.1): {got:?}");
         match got.opcode() {
             PING => out.extend(from_server(PONG, &got.payload)),
             PONG => {}

@@ -1,4 +1,5 @@
-//! The `h2` crate with its default settings, as client and as server.
+//! Peers made of the `h2` crate with its default settings: a client and a
+//! server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +18,12 @@ use tokio::task::JoinHandle;
 use super::frames::{self, Parser};
 use super::within;
 
-/// Connects as a client.
+/// Connects as a client and drives the connection in a task.
 pub(crate) async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
     over(TcpStream::connect(addr).await.unwrap()).await
 }
 
-/// As [`connect`], on an I/O object of the caller's.
+/// As [`connect`], over an existing stream.
 pub(crate) async fn over<T>(io: T) -> SendRequest<Bytes>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -34,7 +35,7 @@ where
     send
 }
 
-/// A well-formed RFC 8441 request.
+/// Builds a well-formed RFC 8441 request.
 pub(crate) fn websocket(uri: &str) -> Request<()> {
     let mut request = Request::builder()
         .method(Method::CONNECT)
@@ -48,7 +49,8 @@ pub(crate) fn websocket(uri: &str) -> Request<()> {
     request
 }
 
-/// Sends a request and awaits its answer.
+/// Sends a request and awaits its response. `end` sets END_STREAM on the
+/// request.
 pub(crate) async fn ask(
     send: &SendRequest<Bytes>,
     request: Request<()>,
@@ -59,7 +61,7 @@ pub(crate) async fn ask(
     (within(response).await.unwrap(), stream)
 }
 
-/// The whole body.
+/// Reads the body to its end.
 pub(crate) async fn body(mut recv: RecvStream) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(chunk) = within(recv.data()).await {
@@ -78,7 +80,7 @@ pub(crate) struct EchoServer {
 }
 
 impl EchoServer {
-    /// With the crate's defaults, as changed by `configure`.
+    /// Starts a server with the crate's defaults, as changed by `configure`.
     pub(crate) async fn start(configure: impl Fn(&mut Builder) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -104,6 +106,7 @@ impl EchoServer {
         }
     }
 
+    /// Number of connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -119,7 +122,7 @@ impl Drop for EchoServer {
     }
 }
 
-/// Serves one connection; returns what ended it.
+/// Serves one connection until it ends, and returns the error that ended it.
 pub(crate) async fn serve<T>(
     io: T,
     builder: Builder,
@@ -136,7 +139,7 @@ where
     Ok(())
 }
 
-/// Accepts a socket and echoes until it is closed.
+/// Accepts a socket and echoes until the peer closes it.
 pub(crate) async fn echo(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let mut recv = request.into_body();
     let Ok(mut send) = respond.send_response(Response::new(()), false) else {
@@ -157,7 +160,8 @@ pub(crate) async fn echo(request: Request<RecvStream>, mut respond: SendResponse
     }
 }
 
-/// Sends as the peer's window allows.
+/// Sends `bytes` as the peer's window allows. Returns `None` if the stream ends
+/// first.
 pub(crate) async fn send_all(send: &mut SendStream<Bytes>, mut bytes: Bytes) -> Option<()> {
     while !bytes.is_empty() {
         send.reserve_capacity(bytes.len());

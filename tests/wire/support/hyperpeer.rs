@@ -1,4 +1,4 @@
-//! A server on hyper with its default limits, as axum is one.
+//! A hyper server with hyper's default limits, which axum uses too.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,9 +18,11 @@ use tokio::net::TcpListener;
 
 use super::frames::{self, Parser};
 
-/// Echoes on each socket; never answers at `/never`, and does nothing at all
-/// for a while at `/hiccup`. Other requests get the length of their body, or at
-/// `/large` 300 KB of header fields.
+/// A server that echoes on every socket.
+///
+/// Plain HTTP requests are answered with the length of their body, or at
+/// `/large` with 300 KB of header fields. Requests for `/never` are never
+/// answered. A request for `/hiccup` blocks the server's only thread for 150 ms.
 pub(crate) struct HyperServer {
     pub(crate) addr: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -29,7 +31,8 @@ pub(crate) struct HyperServer {
 }
 
 impl HyperServer {
-    /// In a thread of its own, so that a hiccup is nobody else's.
+    /// Starts the server on its own thread, so that `/hiccup` does not block the
+    /// test's runtime.
     pub(crate) fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -60,12 +63,12 @@ impl HyperServer {
         }
     }
 
-    /// Connections that were made until now.
+    /// Number of connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Connections that the server ended because of what was sent on them.
+    /// Number of connections that the server ended with ENHANCE_YOUR_CALM.
     pub(crate) fn calmed(&self) -> usize {
         self.calmed.load(Ordering::SeqCst)
     }
@@ -75,7 +78,7 @@ impl HyperServer {
     }
 }
 
-/// Whether the server ended the connection by ENHANCE_YOUR_CALM.
+/// Whether the server ended the connection with ENHANCE_YOUR_CALM.
 fn is_calm(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
     cause.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM)

@@ -1,4 +1,4 @@
-//! Ordinary requests through a bridge, and answers by hand.
+//! Plain HTTP requests through a bridge, answered by a hand-written backend.
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -12,13 +12,15 @@ use super::{h2peer, within};
 pub(crate) const GET: &str = "GET /page HTTP/1.1\r\nHost: a.test\r\n\r\n";
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+/// Builds a request for `path` on `a.test`.
 pub(crate) fn request(method: Method, path: &str) -> Request<()> {
     let uri = format!("http://a.test{path}");
     let request = Request::builder().method(method).uri(uri);
     request.body(()).unwrap()
 }
 
-/// An HTTP/2 client's answer to a request without a body, given by hand.
+/// Sends a request without a body over HTTP/2, has the backend write `answer`,
+/// and returns the response that the client gets.
 pub(crate) async fn answered(
     bridging: &Bridging,
     listener: &TcpListener,
@@ -36,8 +38,9 @@ pub(crate) async fn answered(
     response
 }
 
-/// An HTTP/1.1 client's answer, as it came, until its connection is closed. The
-/// backend's is when it has answered.
+/// Sends the request `asked` over HTTP/1.1, has the backend write `answer` and
+/// close its connection, and returns everything that the client gets until its
+/// own connection is closed, in lower case.
 pub(crate) async fn answered_in_text(
     bridging: &Bridging,
     listener: &TcpListener,
@@ -53,6 +56,7 @@ pub(crate) async fn answered_in_text(
         .to_lowercase()
 }
 
+/// Reads the next chunk of a body and releases its window.
 pub(crate) async fn chunk(recv: &mut RecvStream) -> Bytes {
     let data = within(recv.data()).await.unwrap().unwrap();
     recv.flow_control().release_capacity(data.len()).unwrap();

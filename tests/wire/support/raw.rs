@@ -1,5 +1,5 @@
-//! An HTTP/2 peer that writes its frames by hand: it may send what no library
-//! would, and sees every frame as it came.
+//! An HTTP/2 peer that encodes its frames itself. It can violate the protocol in
+//! ways that a library prevents, and sees every frame exactly as received.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub(crate) const PING: u8 = 0x6;
 pub(crate) const GOAWAY: u8 = 0x7;
 pub(crate) const WINDOW_UPDATE: u8 = 0x8;
 pub(crate) const CONTINUATION: u8 = 0x9;
-/// Bytes of a frame that every peer takes (RFC 9113 §4.2).
+/// Largest frame payload, in bytes, that every peer accepts (RFC 9113 §4.2).
 const FRAME: usize = 16 * 1024;
 
 pub(crate) const END_STREAM: u8 = 0x1;
@@ -54,6 +54,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// Whether the frame has END_STREAM.
     pub(crate) fn ends(&self) -> bool {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
     }
@@ -68,10 +69,10 @@ impl Frame {
         (&self.payload[at..]).get_u32()
     }
 
-    /// The `:status` of a response by the `h2` crate, which was told not to
-    /// use a dynamic table.
+    /// Decodes the `:status` of a response by the `h2` crate, which does not use a
+    /// dynamic table because the peer's HEADER_TABLE_SIZE is 0.
     pub(crate) fn status(&self) -> u16 {
-        assert_eq!(self.kind, HEADERS, "no response: {self:?}");
+        assert_eq!(self.kind, HEADERS, "not a response: {self:?}");
         let mut block = &self.payload[..];
         while block[0] & 0xe0 == 0x20 {
             block = &block[1..];
@@ -85,13 +86,14 @@ impl Frame {
             0x8e => 500,
             // A literal with the name ":status" (RFC 7541 §6.2).
             0x48 | 0x08 | 0x18 => digits(&block[1..]),
-            other => panic!("does not begin with :status but {other:#x}"),
+            other => panic!("expected :status first, found {other:#x}"),
         }
     }
 }
 
-/// A string of three digits, in Huffman code or plain (RFC 7541 §5.2 and
-/// appendix B: 0-2 have the codes 0-2 of five bits, 3-9 0x19-0x1f of six).
+/// Decodes a string of three digits, Huffman-coded or plain (RFC 7541 §5.2).
+/// In appendix B the digits 0-2 have the five-bit codes 0-2, and 3-9 the six-bit
+/// codes 0x19-0x1f.
 fn digits(string: &[u8]) -> u16 {
     let len = (string[0] & 0x7f) as usize;
     let bytes = &string[1..=len];
@@ -118,12 +120,12 @@ fn digits(string: &[u8]) -> u16 {
     value
 }
 
-/// Header fields in order, to be bent by tests.
+/// An ordered list of header fields that tests can change.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields(pub(crate) Vec<(String, String)>);
 
 impl Fields {
-    /// An RFC 8441 request as it should be.
+    /// A well-formed RFC 8441 request.
     pub(crate) fn websocket(path: &str) -> Self {
         Self(Vec::new())
             .with(":method", "CONNECT")
@@ -134,11 +136,12 @@ impl Fields {
             .with("sec-websocket-version", "13")
     }
 
+    /// A response with this status.
     pub(crate) fn status(status: &str) -> Self {
         Self(Vec::new()).with(":status", status)
     }
 
-    /// Sets a field where it is, or adds it.
+    /// Sets a field in place, or appends it.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => value.clone_into(old),
@@ -152,7 +155,7 @@ impl Fields {
         self
     }
 
-    /// Literals without indexing (RFC 7541 §6.2.2).
+    /// Encodes the fields as literals without indexing (RFC 7541 §6.2.2).
     pub(crate) fn encode(&self) -> Vec<u8> {
         fn string(block: &mut Vec<u8>, text: &str) {
             let mut len = text.len();
@@ -179,24 +182,27 @@ impl Fields {
     }
 }
 
-/// What a peer sees happen to one WebSocket stream.
+/// An event on one WebSocket stream, as the peer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// A frame, and whether the DATA frame that finished it had END_STREAM.
     Frame(frames::Frame, bool),
-    /// END_STREAM, by itself.
+    /// END_STREAM on an empty DATA frame.
     End,
+    /// RST_STREAM, with its error code.
     Reset(u32),
-    /// The connection is over.
+    /// The connection ended.
     Gone,
 }
 
+/// One end of an HTTP/2 connection, as a client or as a server.
 pub(crate) struct Raw {
     io: TcpStream,
     bytes: BytesMut,
-    /// Frames of streams that were not asked for yet.
+    /// Frames of streams that the test has not read yet.
     aside: VecDeque<Frame>,
     parsers: HashMap<u32, Parser>,
+    /// Whether the last DATA frame of a stream had END_STREAM.
     ended: HashMap<u32, bool>,
     /// The peer's first SETTINGS.
     pub(crate) settings: Vec<(u16, u32)>,
@@ -209,8 +215,8 @@ impl Raw {
         Self::begin(io, &[]).await
     }
 
-    /// As [`connect`](Self::connect), on a connection of the caller's and with
-    /// more settings.
+    /// As [`connect`](Self::connect), over an existing connection and with
+    /// additional settings.
     pub(crate) async fn begin(io: TcpStream, settings: &[(u16, u32)]) -> Self {
         io.set_nodelay(true).unwrap();
         let mut raw = Self::new(io);
@@ -221,7 +227,7 @@ impl Raw {
         raw
     }
 
-    /// Reads a client's preface and its SETTINGS; sends none.
+    /// Reads a client's preface and SETTINGS. Does not send SETTINGS.
     pub(crate) async fn accept(io: TcpStream) -> Self {
         io.set_nodelay(true).unwrap();
         let mut raw = Self::new(io);
@@ -244,7 +250,7 @@ impl Raw {
     }
 
     async fn first_settings(&mut self) {
-        let frame = within(self.read()).await.expect("SETTINGS come first");
+        let frame = within(self.read()).await.expect("expected SETTINGS first");
         assert_eq!((frame.kind, frame.flags), (SETTINGS, 0));
         self.settings = frame
             .payload
@@ -258,6 +264,7 @@ impl Raw {
         within(self.io.write_all(bytes)).await.unwrap();
     }
 
+    /// Sends a frame.
     pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.write(&encode(kind, flags, stream, payload)).await;
     }
@@ -271,7 +278,8 @@ impl Raw {
         self.send(SETTINGS, 0, 0, &payload).await;
     }
 
-    /// A header list, in as many frames as it takes.
+    /// Sends a header list, split into HEADERS and CONTINUATION frames if
+    /// necessary.
     pub(crate) async fn headers(&mut self, stream: u32, fields: &Fields, flags: u8) {
         let block = fields.encode();
         let mut pieces = block.chunks(FRAME).peekable();
@@ -299,20 +307,21 @@ impl Raw {
         self.send(RST_STREAM, 0, stream, &code.to_be_bytes()).await;
     }
 
+    /// Sends WINDOW_UPDATE.
     pub(crate) async fn window(&mut self, stream: u32, bytes: u32) {
         self.send(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
             .await;
     }
 
-    /// As [`write`](Self::write), to a peer that may have gone: whether it has
-    /// not.
+    /// As [`write`](Self::write), but returns `false` instead of failing if the
+    /// connection is closed.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> bool {
         within(self.io.write_all(bytes)).await.is_ok()
     }
 
-    /// Writes without end, reading meanwhile, until the peer has had enough: the
-    /// error code of its GOAWAY, if it sent one. `burst` makes the bytes of each
-    /// round.
+    /// Writes `rounds` bursts, while reading, until the peer ends the connection.
+    /// `burst` returns the bytes of each round. Returns the error code of the
+    /// peer's GOAWAY, if it sent one.
     pub(crate) async fn flood(
         &mut self,
         rounds: usize,
@@ -346,8 +355,8 @@ impl Raw {
         }
     }
 
-    /// The error code of the GOAWAY in what still comes, after a PING: `None`
-    /// where that is answered instead.
+    /// Sends a PING and returns the error code of the peer's GOAWAY, or `None` if
+    /// the peer answers the PING or the connection ends without one.
     async fn goaway_code(&mut self) -> Option<u32> {
         self.try_write(&encode(PING, 0, 0, b"enough??")).await;
         loop {
@@ -360,14 +369,14 @@ impl Raw {
         }
     }
 
-    /// Drops what has come; whether that was something.
+    /// Discards the bytes received so far, and returns whether there were any.
     pub(crate) async fn read_now(&mut self) -> bool {
         tokio::task::yield_now().await;
         let mut bytes = [0; 64 * 1024];
         self.io.try_read(&mut bytes).is_ok_and(|read| read > 0)
     }
 
-    /// The next frame of any kind; `None` where the connection ended.
+    /// Returns the next frame of any kind, or `None` if the connection ended.
     pub(crate) async fn read(&mut self) -> Option<Frame> {
         loop {
             if self.bytes.len() >= 9 {
@@ -390,8 +399,8 @@ impl Raw {
         }
     }
 
-    /// The next frame that is not about the connection's upkeep, which is
-    /// answered: SETTINGS, PING, WINDOW_UPDATE.
+    /// Returns the next frame other than SETTINGS, PING and WINDOW_UPDATE.
+    /// SETTINGS and PING frames are acknowledged.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             let frame = within(self.read()).await?;
@@ -404,8 +413,9 @@ impl Raw {
         }
     }
 
-    /// The next frame of one stream, or `None` at the end of the connection.
-    /// A GOAWAY before it must be for no error.
+    /// Returns the next frame of one stream, or `None` if the connection ended.
+    /// Frames of other streams are kept until the test reads those streams. GOAWAY
+    /// frames are on stream 0.
     pub(crate) async fn on(&mut self, stream: u32) -> Option<Frame> {
         if let Some(at) = self.aside.iter().position(|f| f.stream == stream) {
             return self.aside.remove(at);
@@ -419,19 +429,20 @@ impl Raw {
         }
     }
 
-    /// The status that answers a request.
+    /// Returns the status of the response on `stream`.
     pub(crate) async fn status(&mut self, stream: u32) -> u16 {
-        let frame = self.on(stream).await.expect("an answer");
+        let frame = self.on(stream).await.expect("a response");
         frame.status()
     }
 
-    /// Opens a socket at an h2ws server.
+    /// Opens a socket on `stream` as a client, and asserts that the server accepts
+    /// it.
     pub(crate) async fn open(&mut self, stream: u32, path: &str) {
         self.headers(stream, &Fields::websocket(path), 0).await;
         assert_eq!(self.status(stream).await, 200);
     }
 
-    /// What happens next to the socket on `stream`.
+    /// Returns the next event on the socket on `stream`.
     pub(crate) async fn seen(&mut self, stream: u32) -> Seen {
         loop {
             let parser = self.parsers.entry(stream).or_default();
@@ -446,8 +457,12 @@ impl Raw {
             match frame.kind {
                 DATA if frame.payload.is_empty() && frame.ends() => return Seen::End,
                 DATA => {
-                    // The `h2` crate allows a connection a hundred in all.
-                    assert!(!frame.payload.is_empty(), "an empty DATA frame");
+                    // The `h2` crate tolerates only a hundred empty DATA frames per
+                    // connection.
+                    assert!(
+                        !frame.payload.is_empty(),
+                        "empty DATA frame without END_STREAM"
+                    );
                     self.ended.insert(stream, frame.ends());
                     let parser = self.parsers.entry(stream).or_default();
                     parser.push(&frame.payload);
@@ -458,14 +473,14 @@ impl Raw {
         }
     }
 
-    /// The other side let go of the socket on `stream` without closing it: the
-    /// stream ends, and so does ours.
+    /// Asserts that the peer dropped the socket on `stream` without a closing
+    /// handshake, that is, with END_STREAM; then ends this side too.
     pub(crate) async fn let_go(&mut self, stream: u32) {
         assert_eq!(self.seen(stream).await, Seen::End);
         self.end(stream).await;
     }
 
-    /// The code of the RST_STREAM behind what was sent before it.
+    /// Skips DATA frames and returns the error code of the RST_STREAM that follows.
     pub(crate) async fn reset_code(&mut self, stream: u32) -> u32 {
         loop {
             let frame = self.on(stream).await.expect("a reset");
@@ -475,25 +490,25 @@ impl Raw {
         }
     }
 
-    /// The next WebSocket frame on `stream`.
+    /// Returns the next WebSocket frame on `stream`.
     pub(crate) async fn frame(&mut self, stream: u32) -> frames::Frame {
         match self.seen(stream).await {
             Seen::Frame(frame, _) => frame,
-            other => panic!("no frame on stream {stream} but {other:?}"),
+            other => panic!("expected a frame on stream {stream}, got {other:?}"),
         }
     }
 
-    /// A Close frame with END_STREAM in a DATA frame of its own behind it.
-    /// Returns the code.
+    /// Asserts that the peer sends a Close frame, and then END_STREAM in a separate
+    /// DATA frame. Returns the close code.
     pub(crate) async fn close_then_end(&mut self, stream: u32) -> Option<u16> {
         let Seen::Frame(close, false) = self.seen(stream).await else {
-            panic!("no Close frame by itself");
+            panic!("expected a Close frame without END_STREAM");
         };
         assert_eq!(self.seen(stream).await, Seen::End);
         close.code()
     }
 
-    /// Sends a message as a client and expects it back.
+    /// Sends a message as a client and asserts that the server echoes it.
     pub(crate) async fn echo(&mut self, stream: u32, text: &str) {
         let message = frames::from_client(frames::TEXT, text.as_bytes());
         self.data(stream, &message).await;
@@ -502,7 +517,7 @@ impl Raw {
         assert_eq!(back.payload, text.as_bytes());
     }
 
-    /// Closes a socket as a client should.
+    /// Performs the closing handshake as a client and ends the stream.
     pub(crate) async fn close(&mut self, stream: u32) {
         let close = frames::from_client(frames::CLOSE, &frames::close(1000, ""));
         self.data(stream, &close).await;
@@ -510,32 +525,33 @@ impl Raw {
         self.end(stream).await;
     }
 
-    /// The request that a client opens `stream` with, accepted as a server.
+    /// Reads the request that opens `stream` and accepts it, as a server.
     pub(crate) async fn take(&mut self, stream: u32) {
         self.request(stream).await;
         self.headers(stream, &Fields::status("200"), 0).await;
     }
 
-    /// The request on `stream`, unanswered.
+    /// Reads the request that opens `stream`, as a server, and leaves it
+    /// unanswered.
     pub(crate) async fn request(&mut self, stream: u32) {
         let request = self.on(stream).await.expect("a request");
         assert_eq!(request.kind, HEADERS, "{request:?}");
-        assert!(!request.ends(), "ended with its request");
+        assert!(!request.ends(), "the request has END_STREAM");
     }
 
-    /// Answers one message as an echoing server.
+    /// Echoes one message as a server.
     pub(crate) async fn answer(&mut self, stream: u32) {
         let got = self.frame(stream).await;
-        assert!(got.masked, "a client masks (RFC 6455 §5.1)");
+        assert!(got.masked, "a client must mask (RFC 6455 §5.1)");
         self.data(stream, &frames::frame(got.head, false, &got.payload))
             .await;
     }
 
-    /// Answers a client's Close frame, ends the stream, and expects the
-    /// client to end its side.
+    /// Answers a client's Close frame, ends the stream, and asserts that the
+    /// client ends its side.
     pub(crate) async fn answer_close(&mut self, stream: u32) {
         let Seen::Frame(close, false) = self.seen(stream).await else {
-            panic!("no Close frame by itself");
+            panic!("expected a Close frame without END_STREAM");
         };
         assert_eq!(close.opcode(), frames::CLOSE);
         self.data(stream, &frames::frame(0x88, false, &close.payload))
@@ -544,12 +560,12 @@ impl Raw {
         assert_eq!(self.seen(stream).await, Seen::End);
     }
 
-    /// Waits until the peer has read everything, by a PING; frames that come
-    /// before its answer are kept.
+    /// Waits until the peer has read everything sent so far, by means of a PING.
+    /// Frames that arrive before its acknowledgement are kept.
     pub(crate) async fn barrier(&mut self) {
         self.send(PING, 0, 0, b"barrier!").await;
         loop {
-            let frame = within(self.read()).await.expect("an answer to a PING");
+            let frame = within(self.read()).await.expect("a PING acknowledgement");
             match frame.kind {
                 PING if frame.flags & ACK != 0 => return,
                 SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]).await,
@@ -560,19 +576,19 @@ impl Raw {
         }
     }
 
-    /// Frames that came and were not asked for.
+    /// Number of received frames that the test has not read.
     pub(crate) fn pending(&self) -> usize {
         self.aside.len()
     }
 
-    /// Says that streams above `last` are not taken (RFC 9113 §6.8).
+    /// Sends GOAWAY: streams above `last` are not processed (RFC 9113 §6.8).
     pub(crate) async fn goaway(&mut self, last: u32, code: u32) {
         let mut payload = last.to_be_bytes().to_vec();
         payload.extend(code.to_be_bytes());
         self.send(GOAWAY, 0, 0, &payload).await;
     }
 
-    /// Everything that still comes, to the end of the connection.
+    /// Returns all frames up to the end of the connection.
     pub(crate) async fn rest(mut self) -> Vec<Frame> {
         let mut frames: Vec<_> = self.aside.drain(..).collect();
         while let Some(frame) = self.next().await {
@@ -582,6 +598,7 @@ impl Raw {
     }
 }
 
+/// Encodes a frame.
 pub(crate) fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(9 + payload.len());
     frame.put_uint(payload.len() as u64, 3);

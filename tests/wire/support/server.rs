@@ -1,4 +1,4 @@
-//! A server of ours, with what its handlers saw.
+//! An h2ws server that reports to the test how its sockets ended.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::raw::Raw;
 use super::{tasks, until, within};
 
-/// How a socket ended for the server's application.
+/// How a socket ended, as the server's handler saw it.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) path: String,
@@ -20,6 +20,7 @@ pub(crate) struct Ended {
     pub(crate) code: Option<CloseCode>,
 }
 
+/// A running server. It is aborted on drop.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
     ended: mpsc::UnboundedReceiver<Ended>,
@@ -27,9 +28,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// How the next socket ended.
+    /// Waits for the next socket to end.
     pub(crate) async fn ended(&mut self) -> Ended {
-        within(self.ended.recv()).await.expect("the server runs")
+        within(self.ended.recv())
+            .await
+            .expect("the server is running")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -43,7 +46,8 @@ impl Drop for Running {
     }
 }
 
-/// Runs what `serve` makes of a server.
+/// Runs `server` as configured by `serve`, whose handler sends the outcome of
+/// each socket to the given channel.
 pub(crate) fn run(
     server: Server,
     serve: impl FnOnce(Server, mpsc::UnboundedSender<Ended>) -> Serve,
@@ -57,7 +61,8 @@ pub(crate) fn run(
     Running { addr, ended, task }
 }
 
-/// Serves with a handler that gets a channel for its outcomes.
+/// Starts a server with a handler that sends the outcome of each socket to the
+/// given channel.
 pub(crate) async fn serve<H, F>(builder: ServerBuilder, handler: H) -> Running
 where
     H: Fn(WebSocketRequest, mpsc::UnboundedSender<Ended>) -> F + Send + Sync + 'static,
@@ -69,7 +74,7 @@ where
     })
 }
 
-/// Echoes until the socket ends.
+/// Echoes messages until the socket ends, and returns how it ended.
 pub(crate) async fn echo_socket(mut ws: WebSocket, path: String) -> Ended {
     let mut error = None;
     while let Some(message) = ws.next().await {
@@ -90,7 +95,7 @@ pub(crate) async fn echo_socket(mut ws: WebSocket, path: String) -> Ended {
     }
 }
 
-/// A handler that echoes.
+/// Returns a handler that accepts every socket and echoes.
 pub(crate) fn echoing(
     ended: mpsc::UnboundedSender<Ended>,
 ) -> impl Fn(WebSocketRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -105,29 +110,38 @@ pub(crate) fn echoing(
     }
 }
 
-/// An echo server.
+/// Starts an echo server.
 pub(crate) async fn echo(builder: ServerBuilder) -> Running {
     serve(builder, |upgrade, ended| echoing(ended)(upgrade)).await
 }
 
-/// A raw client's connection to an echo server with a socket open on stream
-/// 1, which has to live through whatever happens on stream 3.
+/// A hand-written HTTP/2 client connected to an h2ws server.
+///
+/// A healthy sibling socket is open on stream 1 of their connection, at the
+/// path `/sibling`, where the server's handler must echo. The test opens stream
+/// 3 through `peer`, does to it whatever it wants to test, and ends with
+/// [`unharmed`](Self::unharmed).
 pub(crate) struct ServerFixture {
     pub(crate) server: Running,
     pub(crate) peer: Raw,
+    /// Number of tasks before the connection was opened.
     idle: usize,
+    /// Number of tasks with the connection and the sibling open.
     with_sibling: usize,
 }
 
 impl ServerFixture {
+    /// Starts an echo server with its defaults.
     pub(crate) async fn new() -> Self {
         Self::with(Server::builder()).await
     }
 
+    /// Starts an echo server with this configuration.
     pub(crate) async fn with(builder: ServerBuilder) -> Self {
         Self::on(echo(builder).await).await
     }
 
+    /// Connects to a server of the caller's and opens the sibling.
     pub(crate) async fn on(server: Running) -> Self {
         tokio::task::yield_now().await;
         let idle = tasks();
@@ -142,8 +156,9 @@ impl ServerFixture {
         }
     }
 
-    /// The sibling still works, and nothing is left of the other stream, nor,
-    /// once it is closed, of the connection.
+    /// Ends the test: asserts that the sibling still echoes and closes cleanly,
+    /// that every task of the other streams has ended, and, once the connection
+    /// is closed, that every task of the connection has ended.
     pub(crate) async fn unharmed(mut self) {
         self.peer.echo(1, "after").await;
         until(|| tasks() <= self.with_sibling).await;

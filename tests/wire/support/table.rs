@@ -1,4 +1,4 @@
-//! Bridges by a table of routes, and servers behind them.
+//! Bridges with a routing table, and the upstreams behind them.
 
 use std::net::SocketAddr;
 
@@ -11,6 +11,7 @@ use super::client::listen;
 use super::text::Text;
 use super::tls;
 
+/// A running bridge with a routing table. It is aborted on drop.
 pub(crate) struct Table {
     pub(crate) bridge: Bridge,
     pub(crate) addr: SocketAddr,
@@ -39,7 +40,8 @@ impl Table {
         Self { bridge, addr, task }
     }
 
-    /// Asks for a socket; the answer's head.
+    /// Sends an opening request with additional header fields, and reads the head
+    /// of the response.
     pub(crate) async fn ask(&self, path: &str, fields: &str) -> Text {
         let mut client = Text::ask(self.addr, path, fields).await;
         client.read_head().await;
@@ -47,6 +49,7 @@ impl Table {
     }
 }
 
+/// Configures a route for `path` on any host.
 pub(crate) fn route(path: &str, backends: &[SocketAddr]) -> RouteBuilder {
     let builder = Route::builder("*", path).unwrap();
     backends.iter().fold(builder, |builder, backend| {
@@ -54,10 +57,12 @@ pub(crate) fn route(path: &str, backends: &[SocketAddr]) -> RouteBuilder {
     })
 }
 
+/// Builds a routing table with the default limits.
 pub(crate) fn table(routes: impl IntoIterator<Item = RouteBuilder>) -> Routes {
     limited(routes, BridgeLimits::default())
 }
 
+/// Builds a routing table with these limits.
 pub(crate) fn limited(
     routes: impl IntoIterator<Item = RouteBuilder>,
     limits: BridgeLimits,
@@ -70,7 +75,9 @@ pub(crate) fn limited(
         .unwrap()
 }
 
-/// A server that accepts all sockets, and says in a field which it is.
+/// Starts a server that accepts every socket. Its response has `name` in the
+/// field `x-name`, the path in `x-path`, and selected request fields in
+/// `x-saw-*`.
 pub(crate) async fn backend(name: &'static str) -> SocketAddr {
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
@@ -91,18 +98,21 @@ pub(crate) async fn backend(name: &'static str) -> SocketAddr {
     addr
 }
 
+/// Returns an address at which no server listens.
 pub(crate) async fn nobody() -> SocketAddr {
     let (listener, addr) = listen().await;
     drop(listener);
     addr
 }
 
+/// Returns the first value of a header field of the response.
 pub(crate) fn field<'a>(text: &'a Text, name: &str) -> Option<&'a str> {
     let lines = text.head.lines().filter_map(|line| line.split_once(": "));
     let mut values = lines.filter(|(field, _)| field.eq_ignore_ascii_case(name));
     values.next().map(|(_, value)| value)
 }
 
+/// Returns the status of the response.
 pub(crate) fn status(text: &Text) -> u16 {
     text.head.split(' ').nth(1).unwrap().parse().unwrap()
 }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 as text over TCP, from either end.
+//! An HTTP/1.1 peer that reads and writes text over TCP, as a client or as a
+//! server.
 
 use std::net::SocketAddr;
 
@@ -10,11 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use super::frames::{self, Parser};
 use super::within;
 
-/// One end of a connection.
+/// One end of an HTTP/1.1 connection.
 pub(crate) struct Text {
     pub(crate) io: TcpStream,
     parser: Parser,
-    /// The other end's head: of its request, or of its answer.
+    /// The head most recently read from the peer: of a request, or of a response.
     pub(crate) head: String,
 }
 
@@ -37,19 +38,20 @@ impl Text {
         }
     }
 
-    /// An end of a connection that is there.
+    /// Wraps an existing connection.
     pub(crate) fn on(io: TcpStream) -> Self {
         Self::new(io)
     }
 
-    /// A server's end of the next connection, whose request is unanswered.
+    /// Accepts the next connection as a server, and reads the head of its request
+    /// without answering.
     pub(crate) async fn asked(listener: &TcpListener) -> Self {
         let mut text = Self::new(within(listener.accept()).await.unwrap().0);
         text.read_head().await;
         text
     }
 
-    /// A server's end of the next connection, upgraded.
+    /// Accepts the next connection as a server, and accepts its Upgrade.
     pub(crate) async fn accept(listener: &TcpListener) -> Self {
         let mut text = Self::asked(listener).await;
         let answer = text.switching();
@@ -57,7 +59,7 @@ impl Text {
         text
     }
 
-    /// A client's end of a connection that asks for a socket.
+    /// Connects as a client and sends an Upgrade with additional header fields.
     pub(crate) async fn ask(addr: SocketAddr, path: &str, fields: &str) -> Self {
         let mut text = Self::new(TcpStream::connect(addr).await.unwrap());
         let request = format!(
@@ -69,21 +71,21 @@ impl Text {
         text
     }
 
-    /// A client's end of a connection, with this written to it.
+    /// Connects as a client and writes `request`.
     pub(crate) async fn client(addr: SocketAddr, request: &str) -> Self {
         let mut text = Self::new(TcpStream::connect(addr).await.unwrap());
         text.write(request).await;
         text
     }
 
-    /// So many bytes as text.
+    /// Reads `length` bytes as text.
     pub(crate) async fn take(&mut self, length: usize) -> String {
         let mut bytes = vec![0; length];
         within(self.io.read_exact(&mut bytes)).await.unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
-    /// A client's end of an open socket.
+    /// Connects as a client and opens a socket.
     pub(crate) async fn open(addr: SocketAddr, path: &str) -> Self {
         let mut text = Self::ask(addr, path, "").await;
         text.read_head().await;
@@ -91,6 +93,7 @@ impl Text {
         text
     }
 
+    /// Reads the next head.
     pub(crate) async fn read_head(&mut self) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -99,7 +102,7 @@ impl Text {
         self.head = String::from_utf8(head).unwrap();
     }
 
-    /// Reads the next head, unless the connection ends first.
+    /// Reads the next head. Returns `false` if the connection ends first.
     pub(crate) async fn try_read_head(&mut self) -> bool {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -112,17 +115,19 @@ impl Text {
         true
     }
 
+    /// Returns the value of a header field, and asserts that it is not repeated.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.head.lines().filter_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then_some(value.trim())
         });
         let value = values.next();
-        assert_eq!(values.next(), None, "{name} comes once");
+        assert_eq!(values.next(), None, "{name} is repeated");
         value
     }
 
-    /// A 101 to the request, to be ended by an empty line (RFC 6455 §4.2.2).
+    /// Returns the 101 response to the request, without the final empty line, so
+    /// that a test can append fields (RFC 6455 §4.2.2).
     pub(crate) fn switching(&self) -> String {
         let mut sha1 = Sha1::new();
         sha1.update(self.field("sec-websocket-key").expect("a key"));
@@ -142,7 +147,7 @@ impl Text {
         self.io.write_all(bytes).await
     }
 
-    /// The next frame, or how the connection ended.
+    /// Returns the next frame, or how the connection ended.
     pub(crate) async fn seen(&mut self) -> Result<frames::Frame, Over> {
         loop {
             if let Some(frame) = self.parser.pop() {
@@ -161,27 +166,27 @@ impl Text {
         self.seen().await.expect("a frame")
     }
 
-    /// Everything to the end.
+    /// Reads to the end of the connection.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         within(self.io.read_to_end(&mut rest)).await.unwrap();
         rest
     }
 
-    /// Echoes one message as a server.
+    /// Echoes one frame as a server.
     pub(crate) async fn answer(&mut self) {
         let got = self.frame().await;
-        assert!(got.masked, "a client masks (RFC 6455 §5.1)");
+        assert!(got.masked, "a client must mask (RFC 6455 §5.1)");
         let back = frames::frame(got.head, false, &got.payload);
         self.write(back).await;
     }
 
-    /// Drops the connection by RST.
+    /// Closes the connection with RST.
     pub(crate) fn reset(self) {
         self.io.set_zero_linger().unwrap();
     }
 
-    /// FIN; the other direction goes on.
+    /// Sends FIN. The other direction stays open.
     pub(crate) async fn end(&mut self) {
         self.io.shutdown().await.unwrap();
     }

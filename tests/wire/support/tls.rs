@@ -1,4 +1,4 @@
-//! TLS with a certificate made for the test.
+//! TLS configurations with certificates generated for the test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::within;
 
-/// A server's configuration without ALPN, and that of a client which trusts
-/// it as `localhost`.
+/// Returns a server configuration without ALPN for `localhost`, and a client
+/// configuration that trusts its certificate.
 pub(crate) fn pair() -> (ServerConfig, ClientConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
@@ -33,7 +33,8 @@ pub(crate) fn pair() -> (ServerConfig, ClientConfig) {
     (server, trusting(roots))
 }
 
-/// A client's configuration that trusts nobody: for cleartext.
+/// Returns a client configuration without trusted roots, for
+/// connections without TLS.
 pub(crate) fn none() -> ClientConfig {
     trusting(RootCertStore::empty())
 }
@@ -47,10 +48,10 @@ fn trusting(roots: RootCertStore) -> ClientConfig {
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    h2ws::tls::provider().expect("a cryptography")
+    h2ws::tls::provider().expect("a crypto provider")
 }
 
-/// An authority that signs certificates.
+/// A certificate authority.
 pub(crate) struct Authority {
     certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
@@ -73,11 +74,12 @@ impl Authority {
         h2ws::tls::roots_from_pem(self.certificate.pem().as_bytes()).unwrap()
     }
 
-    /// A certificate for these names.
+    /// Issues a certificate for these names.
     pub(crate) fn sign(&self, names: &[&str]) -> Identity {
         self.sign_as(names, &rcgen::PKCS_ECDSA_P256_SHA256)
     }
 
+    /// As [`sign`](Self::sign), with a key for this signature algorithm.
     pub(crate) fn sign_as(
         &self,
         names: &[&str],
@@ -92,7 +94,7 @@ impl Authority {
     }
 }
 
-/// A TLS session of a plain rustls client, which asks for `name` and `alpn`.
+/// Connects with a plain rustls client that sends `name` as SNI and offers `alpn`.
 pub(crate) async fn connect(
     addr: SocketAddr,
     name: &str,
