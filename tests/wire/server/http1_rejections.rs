@@ -16,8 +16,8 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
 
-/// Size of the rejection's body, in bytes. It fits into the socket buffers, because
-/// the client does not read while it sends.
+/// Size of the rejection's body, in bytes. It must fit into the socket buffers,
+/// because the client does not read while it sends.
 const LONG: usize = 64 * 1024;
 
 /// Sends all of `request`, then reads the response to the end of the connection,
