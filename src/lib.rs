@@ -125,10 +125,11 @@ pub mod client;
 #[cfg(feature = "net")]
 pub mod server;
 
-/// One message to many sockets.
+/// One message to many WebSockets, in one group or by topic.
 #[cfg(feature = "net")]
 pub mod broadcast {
     pub use crate::socket::broadcast::{Broadcast, Delivery, LagPolicy, MemberId};
+    pub use crate::socket::topics::{TopicChange, Topics};
 }
 
 /// Settings that clients and servers share, beside [`WebSocketConfig`] and [`Http2Config`].

@@ -26,9 +26,19 @@ pub enum LagPolicy {
     Wait,
 }
 
-/// Identifies a WebSocket in a [`Broadcast`]. It may be reused once the WebSocket has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MemberId(usize);
+/// Identifies a WebSocket in a [`Broadcast`] or in [`Topics`](super::topics::Topics), and no other
+/// one after it has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId {
+    /// How many have joined before.
+    joined: u64,
+    key: usize,
+}
+
+struct Member {
+    id: MemberId,
+    writer: WebSocketWriter,
+}
 
 /// The result of sending a message to a [`Broadcast`].
 #[derive(Debug, Default)]
@@ -77,7 +87,8 @@ pub struct Delivery {
 /// # }
 /// ```
 pub struct Broadcast {
-    members: Slab<WebSocketWriter>,
+    members: Slab<Member>,
+    joined: u64,
     slow: LagPolicy,
 }
 
@@ -87,18 +98,33 @@ impl Broadcast {
     pub fn new(slow: LagPolicy) -> Self {
         Self {
             members: Slab::new(),
+            joined: 0,
             slow,
         }
     }
 
     /// Adds a WebSocket.
     pub fn join(&mut self, writer: WebSocketWriter) -> MemberId {
-        MemberId(self.members.insert(writer))
+        let entry = self.members.vacant_entry();
+        let id = MemberId {
+            joined: self.joined,
+            key: entry.key(),
+        };
+        entry.insert(Member { id, writer });
+        self.joined += 1;
+        id
     }
 
     /// Removes and returns a WebSocket, if it has not left.
     pub fn leave(&mut self, member: MemberId) -> Option<WebSocketWriter> {
-        self.members.try_remove(member.0)
+        self.get_mut(member)?;
+        Some(self.members.remove(member.key).writer)
+    }
+
+    /// Returns the writing half of a WebSocket, if it has not left, for a message to it alone.
+    pub fn get_mut(&mut self, member: MemberId) -> Option<&mut WebSocketWriter> {
+        let found = self.members.get_mut(member.key)?;
+        (found.id == member).then_some(&mut found.writer)
     }
 
     /// Returns the number of WebSockets in the group.
@@ -124,12 +150,21 @@ impl Broadcast {
     /// If the future is dropped before it completes, some WebSockets have been sent the message
     /// and others have not, but none was sent a part of it.
     pub async fn send(&mut self, message: &PreparedMessage) -> Delivery {
+        let all = self.members.iter().map(|(_, member)| member.id).collect();
+        self.send_to(all, message).await
+    }
+
+    /// [`send`](Self::send) to some of the WebSockets.
+    pub(super) async fn send_to(
+        &mut self,
+        mut members: Vec<MemberId>,
+        message: &PreparedMessage,
+    ) -> Delivery {
         let mut delivery = Delivery::default();
-        let mut keys: Vec<usize> = self.members.iter().map(|(key, _)| key).collect();
         if self.slow == LagPolicy::Wait {
             poll_fn(|cx| {
-                keys.retain(|key| !self.deliver(*key, message, &mut delivery, cx));
-                if keys.is_empty() {
+                members.retain(|member| !self.deliver(*member, message, &mut delivery, cx));
+                if members.is_empty() {
                     Poll::Ready(())
                 } else {
                     Poll::Pending
@@ -138,10 +173,10 @@ impl Broadcast {
             .await;
             return delivery;
         }
-        for key in keys {
+        for member in members {
             poll_fn(|cx| {
-                if !self.deliver(key, message, &mut delivery, cx) {
-                    self.too_slow(key, &mut delivery, cx);
+                if !self.deliver(member, message, &mut delivery, cx) {
+                    self.too_slow(member, &mut delivery, cx);
                 }
                 Poll::Ready(())
             })
@@ -154,34 +189,36 @@ impl Broadcast {
     /// Sends to one WebSocket. Returns false if it has no room yet.
     fn deliver(
         &mut self,
-        key: usize,
+        member: MemberId,
         message: &PreparedMessage,
         delivery: &mut Delivery,
         cx: &mut Context<'_>,
     ) -> bool {
-        let Some(writer) = self.members.get_mut(key) else {
+        let Some(writer) = self.get_mut(member) else {
             return true;
         };
         match writer.poll_send_prepared(message, cx) {
             Poll::Ready(Ok(())) => delivery.sent += 1,
             Poll::Ready(Err(error)) => {
-                self.members.remove(key);
-                delivery.left.push((MemberId(key), Some(error)));
+                self.leave(member);
+                delivery.left.push((member, Some(error)));
             }
             Poll::Pending => return false,
         }
         true
     }
 
-    fn too_slow(&mut self, key: usize, delivery: &mut Delivery, cx: &mut Context<'_>) {
+    fn too_slow(&mut self, member: MemberId, delivery: &mut Delivery, cx: &mut Context<'_>) {
         if self.slow == LagPolicy::Skip {
             delivery.skipped += 1;
             return;
         }
-        let mut writer = self.members.remove(key);
+        let Some(mut writer) = self.leave(member) else {
+            return;
+        };
         let frame = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "too slow");
         let error = writer.give_up(frame, cx).err();
-        delivery.left.push((MemberId(key), error));
+        delivery.left.push((member, error));
     }
 }
 

@@ -8,6 +8,7 @@ mod keys;
 mod pings;
 mod raw_stream;
 mod split;
+pub(crate) mod topics;
 pub(crate) mod websocket;
 
 pub use self::binary_stream::BinaryStream;

@@ -12,3 +12,4 @@ mod halves;
 mod keep_alive;
 mod methods;
 mod random;
+mod topics;
