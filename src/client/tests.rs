@@ -1,4 +1,4 @@
-//! Tests that would otherwise take 2^30 WebSockets.
+//! Tests of a connection that has used up its stream identifiers, with a limit far below 2^30.
 
 use futures_util::StreamExt;
 
@@ -15,14 +15,14 @@ async fn echo(request: WebSocketRequest) {
     }
 }
 
-async fn echoes(socket: &mut WebSocket) {
+async fn assert_echo(socket: &mut WebSocket) {
     socket.send(Message::text("hello")).await.unwrap();
     let back = socket.next().await.unwrap().unwrap();
     assert_eq!(back, Message::text("hello"));
 }
 
-/// RFC 9113 §5.1.1: a connection whose stream identifiers are used up is replaced by another,
-/// and its WebSockets continue.
+/// RFC 9113 §5.1.1: a connection whose stream identifiers are used up is replaced by a new one,
+/// and its open WebSockets continue.
 #[tokio::test]
 async fn a_connection_is_replaced_when_its_stream_identifiers_run_out() {
     let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
@@ -36,24 +36,24 @@ async fn a_connection_is_replaced_when_its_stream_identifiers_run_out() {
     for _ in 0..10 {
         sockets.push(client.connect(&url).await.unwrap());
     }
-    let of = |socket: &WebSocket| match socket.transport() {
+    let connection_of = |socket: &WebSocket| match socket.transport() {
         crate::Transport::Http2 { connection, .. } => connection,
         other => panic!("{other}"),
     };
-    let mut connections: Vec<_> = sockets.iter().map(of).collect();
+    let mut connections: Vec<_> = sockets.iter().map(connection_of).collect();
     connections.dedup();
     assert_eq!(connections.len(), 4);
     for socket in &mut sockets {
-        echoes(socket).await;
+        assert_echo(socket).await;
     }
     // Concurrently, and one after another.
-    let together = (0..50).map(|_| client.connect(&url));
-    for socket in futures_util::future::join_all(together).await {
-        echoes(&mut socket.unwrap()).await;
+    let concurrent = (0..50).map(|_| client.connect(&url));
+    for socket in futures_util::future::join_all(concurrent).await {
+        assert_echo(&mut socket.unwrap()).await;
     }
     for _ in 0..10 {
         let mut socket = client.connect(&url).await.unwrap();
-        echoes(&mut socket).await;
+        assert_echo(&mut socket).await;
         socket.close(None).await.unwrap();
     }
     server.abort();

@@ -1,3 +1,5 @@
+//! Tests of the client address and of the `Forwarded` and `X-Forwarded-*` fields.
+
 use super::*;
 use http::HeaderValue;
 use proptest::prelude::*;
@@ -13,7 +15,7 @@ fn address_of(fields: &[(&'static str, &str)]) -> String {
 }
 
 #[test]
-fn only_the_last_proxy_is_trusted() {
+fn the_client_address_is_the_one_that_the_last_proxy_added() {
     for (fields, expected) in [
         (&[][..], "10.0.0.1"),
         (&[("x-forwarded-for", "192.0.2.1")], "192.0.2.1"),
@@ -47,13 +49,14 @@ fn only_the_last_proxy_is_trusted() {
 
 #[test]
 fn contradictory_addresses_are_ignored() {
-    let for_two = |x, forwarded| address_of(&[("x-forwarded-for", x), ("forwarded", forwarded)]);
-    assert_eq!(for_two("192.0.2.1", "for=192.0.2.1"), "192.0.2.1");
-    assert_eq!(for_two("192.0.2.1", "for=1.1.1.1"), "10.0.0.1");
-    assert_eq!(for_two("192.0.2.1", "for=unknown"), "10.0.0.1");
+    let address_of_both =
+        |x, forwarded| address_of(&[("x-forwarded-for", x), ("forwarded", forwarded)]);
+    assert_eq!(address_of_both("192.0.2.1", "for=192.0.2.1"), "192.0.2.1");
+    assert_eq!(address_of_both("192.0.2.1", "for=1.1.1.1"), "10.0.0.1");
+    assert_eq!(address_of_both("192.0.2.1", "for=unknown"), "10.0.0.1");
 }
 
-fn written(
+fn rewritten(
     fields: &[(&'static str, &'static str)],
     is_trusted: bool,
     families: Families,
@@ -79,10 +82,15 @@ fn written(
     fields
 }
 
-/// Asserts what both families contain after [`rewrite`].
+/// Asserts that both families contain the same information after [`rewrite`].
 #[track_caller]
-fn agree(fields: &[(&'static str, &'static str)], proto: &str, host: &str, chain: &[&str]) {
-    let got = written(fields, true, Families::default());
+fn assert_families(
+    fields: &[(&'static str, &'static str)],
+    proto: &str,
+    host: &str,
+    chain: &[&str],
+) {
+    let got = rewritten(fields, true, Families::default());
     let elements: Vec<_> = chain
         .iter()
         .map(|node| format!("for={node};host=\"{host}\";proto={proto}"))
@@ -98,7 +106,7 @@ fn agree(fields: &[(&'static str, &'static str)], proto: &str, host: &str, chain
 }
 
 #[test]
-fn a_client_without_an_address_is_unknown() {
+fn a_client_without_an_address_is_forwarded_as_unknown() {
     let mut headers = HeaderMap::new();
     let host = "a".parse().unwrap();
     let received = Received {
@@ -115,49 +123,49 @@ fn a_client_without_an_address_is_unknown() {
 }
 
 #[test]
-fn rfc7239_both_families_agree() {
+fn rfc7239_both_families_contain_the_same_information() {
     let own = ["192.0.2.7"];
-    agree(&[], "http", "a:8443", &own);
+    assert_families(&[], "http", "a:8443", &own);
     // A load balancer that terminates TLS.
     let balancer = [
         ("x-forwarded-for", "1.1.1.1"),
         ("x-forwarded-proto", "https"),
         ("x-forwarded-host", "site.test"),
     ];
-    agree(&balancer, "https", "site.test", &["1.1.1.1", "192.0.2.7"]);
-    agree(&[("x-forwarded-proto", "https")], "https", "a:8443", &own);
-    agree(&[("x-forwarded-proto", "wss")], "https", "a:8443", &own);
-    agree(
+    assert_families(&balancer, "https", "site.test", &["1.1.1.1", "192.0.2.7"]);
+    assert_families(&[("x-forwarded-proto", "https")], "https", "a:8443", &own);
+    assert_families(&[("x-forwarded-proto", "wss")], "https", "a:8443", &own);
+    assert_families(
         &[("x-forwarded-proto", "https, http")],
         "http",
         "a:8443",
         &own,
     );
-    agree(&[("x-forwarded-proto", "gopher")], "http", "a:8443", &own);
+    assert_families(&[("x-forwarded-proto", "gopher")], "http", "a:8443", &own);
     // A load balancer that writes the other family.
     let other = [("forwarded", "for=1.1.1.1;proto=https;host=\"site.test\"")];
-    agree(&other, "https", "site.test", &["1.1.1.1", "192.0.2.7"]);
+    assert_families(&other, "https", "site.test", &["1.1.1.1", "192.0.2.7"]);
     let hops = [(
         "forwarded",
         "for=1.1.1.1;proto=https, for=_edge;proto=https",
     )];
-    agree(&hops, "https", "a:8443", &["1.1.1.1", "_edge", "192.0.2.7"]);
-    // Values split over both families.
+    assert_families(&hops, "https", "a:8443", &["1.1.1.1", "_edge", "192.0.2.7"]);
+    // Different values in each family.
     let parts = [
         ("forwarded", "proto=https"),
         ("x-forwarded-host", "site.test"),
     ];
-    agree(&parts, "https", "site.test", &own);
+    assert_families(&parts, "https", "site.test", &own);
     // An address forged by the client before the one that the proxy added.
-    let invented = [
+    let forged = [
         ("x-forwarded-for", "6.6.6.6, 1.1.1.1"),
         ("forwarded", "for=1.1.1.1;proto=https"),
     ];
-    agree(&invented, "https", "a:8443", &["1.1.1.1", "192.0.2.7"]);
+    assert_families(&forged, "https", "a:8443", &["1.1.1.1", "192.0.2.7"]);
 }
 
 #[test]
-fn contradictory_families_are_ignored() {
+fn fields_that_contradict_each_other_are_ignored() {
     for fields in [
         [("x-forwarded-proto", "https"), ("forwarded", "proto=http")],
         [("x-forwarded-host", "a"), ("forwarded", "host=b")],
@@ -167,7 +175,7 @@ fn contradictory_families_are_ignored() {
             ("forwarded", "proto=\"https"),
         ],
     ] {
-        agree(&fields, "http", "a:8443", &["192.0.2.7"]);
+        assert_families(&fields, "http", "a:8443", &["192.0.2.7"]);
     }
 }
 
@@ -180,7 +188,7 @@ fn a_disabled_family_is_neither_written_nor_forwarded() {
                 forwarded,
                 x_forwarded,
             };
-            let names = written(&both, trusted, families);
+            let names = rewritten(&both, trusted, families);
             names.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         };
         assert_eq!(off(true, false), ["forwarded"]);
@@ -192,7 +200,7 @@ fn a_disabled_family_is_neither_written_nor_forwarded() {
         forwarded: false,
         x_forwarded: true,
     };
-    let fields = written(&both, true, only_x);
+    let fields = rewritten(&both, true, only_x);
     assert!(fields.contains(&("x-forwarded-proto".into(), "https".into())));
 }
 
@@ -214,9 +222,9 @@ fn every_forwarding_field_is_dropped_unless_the_client_is_trusted() {
         ("x-forwarded-ssl", "on"),
         ("x-original-url", "/admin"),
     ];
-    let untrusted = written(&forged, false, Families::default());
-    assert_eq!(untrusted, written(&[], false, Families::default()));
-    let trusted = written(&forged, true, Families::default());
+    let untrusted = rewritten(&forged, false, Families::default());
+    assert_eq!(untrusted, rewritten(&[], false, Families::default()));
+    let trusted = rewritten(&forged, true, Families::default());
     let names: Vec<_> = trusted.iter().map(|(name, _)| name.as_str()).collect();
     assert!(names.contains(&"true-client-ip") && names.contains(&"x-real-ip"));
     assert!(names.iter().all(|name| !name.contains('_')), "{names:?}");
@@ -224,7 +232,7 @@ fn every_forwarding_field_is_dropped_unless_the_client_is_trusted() {
 
 proptest! {
     #[test]
-    fn forged_earlier_elements_change_nothing(forged in "[ -~]{0,40}") {
+    fn forged_earlier_elements_do_not_change_the_address(forged in "[ -~]{0,40}") {
         let list = format!("{forged}, 192.0.2.1");
         prop_assert_eq!(address_of(&[("x-forwarded-for", &list)]), "192.0.2.1");
         // With an unterminated quote the proxy's own address is used.

@@ -1,3 +1,5 @@
+//! Tests of how a route's pool picks upstreams.
+
 use super::*;
 use http::header::COOKIE;
 use proptest::prelude::*;
@@ -9,7 +11,7 @@ fn pool(urls: &[&str], settings: Settings) -> Pool {
     Pool::new("route".into(), targets, settings)
 }
 
-fn three() -> Pool {
+fn pool_of_three() -> Pool {
     pool(&["ws://a", "ws://b", "ws://c"], Settings::default())
 }
 
@@ -25,7 +27,7 @@ fn address(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, last], 80))
 }
 
-fn open(pool: &Pool) -> Vec<usize> {
+fn open_sockets(pool: &Pool) -> Vec<usize> {
     pool.statuses()
         .iter()
         .map(|status| status.sockets)
@@ -33,21 +35,21 @@ fn open(pool: &Pool) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn the_server_with_the_fewest_requests_is_picked() {
-    let pool = three();
+async fn the_upstream_with_the_fewest_requests_is_picked() {
+    let pool = pool_of_three();
     let mut leases: Vec<_> = (0..9).map(|_| pick(&pool)).collect();
-    assert_eq!(open(&pool), [3, 3, 3]);
+    assert_eq!(open_sockets(&pool), [3, 3, 3]);
     leases.retain(|lease| host(lease) != "b");
-    assert_eq!(open(&pool), [3, 0, 3]);
+    assert_eq!(open_sockets(&pool), [3, 0, 3]);
     let next: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
     assert!(next.iter().all(|lease| host(lease) == "b"));
     drop((leases, next));
-    assert_eq!(open(&pool), [0, 0, 0]);
+    assert_eq!(open_sockets(&pool), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn tried_servers_are_not_picked_again() {
-    let pool = three();
+async fn upstreams_that_were_tried_are_not_picked_again() {
+    let pool = pool_of_three();
     let mut tried = Vec::new();
     for _ in 0..3 {
         tried.push(pool.pick(&HeaderMap::new(), PEER, &tried).unwrap());
@@ -60,13 +62,13 @@ async fn tried_servers_are_not_picked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failing_servers_are_not_picked_unless_all_fail() {
-    let pool = three();
+async fn failing_upstreams_are_not_picked_unless_all_fail() {
+    let pool = pool_of_three();
     let fail = |host_name: &str| {
         for _ in 0..3 {
             let leases: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
             let lease = leases.iter().find(|lease| host(lease) == host_name);
-            // Once it is ejected there is no lease.
+            // An ejected upstream is not picked, so there is no lease.
             if let Some(lease) = lease {
                 lease.failed();
             }
@@ -84,7 +86,11 @@ async fn failing_servers_are_not_picked_unless_all_fail() {
     fail("c");
     assert!(pool.statuses().iter().all(|status| !status.is_healthy));
     let picked: Vec<_> = (0..3).map(|_| pick(&pool)).collect();
-    assert_eq!(open(&pool), [1, 1, 1], "if all are ejected, all are used");
+    assert_eq!(
+        open_sockets(&pool),
+        [1, 1, 1],
+        "all are used if all are ejected"
+    );
     drop(picked);
     tokio::time::advance(Ejection::default().base_ejection_time).await;
     assert!(pool.statuses().iter().all(|status| status.is_healthy));
@@ -97,7 +103,7 @@ fn cookie(lease: &Lease) -> Option<HeaderMap> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cookie_selects_the_same_server_in_every_replica() {
+async fn a_cookie_selects_the_same_upstream_in_every_replica() {
     let settings = Settings {
         affinity: Some(Affinity::cookie("lb").unwrap()),
         ..Settings::default()
@@ -106,9 +112,11 @@ async fn a_cookie_selects_the_same_server_in_every_replica() {
     let (one, other) = (pool(&urls, settings.clone()), pool(&urls, settings));
     let first: Vec<_> = (0..200).map(|_| pick(&one)).collect();
     assert!(
-        open(&one).iter().all(|open| (35..65).contains(open)),
+        open_sockets(&one)
+            .iter()
+            .all(|open| (35..65).contains(open)),
         "{:?}",
-        open(&one)
+        open_sockets(&one)
     );
     for lease in &first {
         let request = cookie(lease).expect("a cookie is set");
@@ -118,14 +126,14 @@ async fn a_cookie_selects_the_same_server_in_every_replica() {
             assert_eq!(again.set_cookie(), None);
         }
     }
-    // While its server is ejected it goes elsewhere, and afterwards back.
+    // While its upstream is ejected, the request goes to another; afterwards it returns.
     let request = cookie(&first[0]).unwrap();
     (0..3).for_each(|_| first[0].failed());
-    let elsewhere = one.pick(&request, PEER, &[]).unwrap();
-    assert_ne!(host(&elsewhere), host(&first[0]));
+    let other_lease = one.pick(&request, PEER, &[]).unwrap();
+    assert_ne!(host(&other_lease), host(&first[0]));
     tokio::time::advance(Ejection::default().base_ejection_time).await;
-    let back = one.pick(&request, PEER, &[]).unwrap();
-    assert_eq!(host(&back), host(&first[0]));
+    let returned = one.pick(&request, PEER, &[]).unwrap();
+    assert_eq!(host(&returned), host(&first[0]));
 }
 
 #[tokio::test]
@@ -137,19 +145,23 @@ async fn a_request_without_the_affinity_field_is_balanced() {
     };
     let pool = pool(&["ws://a", "ws://b"], settings);
     let leases: Vec<_> = (0..4).map(|_| pick(&pool)).collect();
-    assert_eq!(open(&pool), [2, 2]);
+    assert_eq!(open_sockets(&pool), [2, 2]);
     assert!(leases.iter().all(|lease| lease.set_cookie().is_none()));
     let ann: HeaderMap = [(name, HeaderValue::from_static("ann"))]
         .into_iter()
         .collect();
-    let of_ann: Vec<_> = (0..5)
+    let leases_of_ann: Vec<_> = (0..5)
         .map(|_| pool.pick(&ann, PEER, &[]).unwrap())
         .collect();
-    assert!(of_ann.iter().all(|lease| host(lease) == host(&of_ann[0])));
+    assert!(
+        leases_of_ann
+            .iter()
+            .all(|lease| host(lease) == host(&leases_of_ann[0]))
+    );
 }
 
 #[tokio::test]
-async fn each_address_of_a_name_is_a_server() {
+async fn each_resolved_address_is_an_upstream() {
     let pool = pool(&["ws://a", "ws://10.9.9.9"], Settings::default());
     let target = pool.targets[0].clone();
     let addresses = |pool: &Pool| -> Vec<_> {
@@ -162,22 +174,26 @@ async fn each_address_of_a_name_is_a_server() {
     pool.set_addresses(&target, &[address(1), address(2)]);
     assert_eq!(addresses(&pool), [None, Some(address(1)), Some(address(2))]);
     let leases: Vec<_> = (0..6).map(|_| pick(&pool)).collect();
-    assert_eq!(open(&pool), [2, 2, 2]);
+    assert_eq!(open_sockets(&pool), [2, 2, 2]);
     pool.set_addresses(&target, &[address(2), address(3)]);
     assert_eq!(addresses(&pool), [None, Some(address(2)), Some(address(3))]);
-    assert_eq!(open(&pool), [2, 2, 0], "a remaining server keeps its count");
+    assert_eq!(
+        open_sockets(&pool),
+        [2, 2, 0],
+        "an upstream that remains keeps its count"
+    );
     let next: Vec<_> = (0..9).map(|_| pick(&pool)).collect();
     let is_gone = |lease: &Lease| lease.upstream().address() == Some(address(1));
     assert!(!next.iter().any(is_gone));
     assert_eq!(leases.iter().filter(|lease| is_gone(lease)).count(), 2);
-    // A server that comes back at the same address starts anew.
+    // An upstream that returns at a former address starts with a count of zero.
     pool.set_addresses(&target, &[address(1)]);
-    assert_eq!(open(&pool)[1], 0);
+    assert_eq!(open_sockets(&pool)[1], 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_pool_inherits_the_state_of_its_servers() {
-    let older = three();
+async fn a_new_pool_inherits_the_state_of_its_upstreams() {
+    let older = pool_of_three();
     let leases: Vec<_> = (0..3).map(|_| pick(&older)).collect();
     let on_a = leases.iter().find(|lease| host(lease) == "a").unwrap();
     (0..3).for_each(|_| on_a.failed());
@@ -205,11 +221,11 @@ async fn a_newer_pool_inherits_the_state_of_its_servers() {
         expected.map(|(url, sockets, is_healthy)| (url.to_owned(), sockets, is_healthy))
     );
     drop(leases);
-    assert_eq!(open(&newer), [0, 0, 0]);
+    assert_eq!(open_sockets(&newer), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn addresses_are_inherited_only_if_names_are_still_resolved() {
+async fn resolved_addresses_are_inherited_only_if_names_are_still_resolved() {
     let resolves = Settings {
         resolve: Some(Duration::from_secs(30)),
         ..Settings::default()
@@ -225,13 +241,13 @@ async fn addresses_are_inherited_only_if_names_are_still_resolved() {
 }
 
 proptest! {
-    /// Whatever happens in whatever order, a server is picked, it never has more
-    /// requests than another that is as healthy, and the counts add up.
+    /// After any sequence of events an upstream is picked, no upstream of the same health has
+    /// fewer requests, and the counts add up.
     #[test]
-    fn there_is_always_a_server_and_counts_add_up(
+    fn an_upstream_is_always_picked_and_counts_add_up(
         steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>()), 1..80),
     ) {
-        let pool = three();
+        let pool = pool_of_three();
         let mut leases = Vec::new();
         for (what, which) in steps {
             match what {
@@ -254,7 +270,7 @@ proptest! {
                 3 => which.get(&leases).succeeded(),
                 _ => drop(leases.swap_remove(which.index(leases.len()))),
             }
-            prop_assert_eq!(open(&pool).iter().sum::<usize>(), leases.len());
+            prop_assert_eq!(open_sockets(&pool).iter().sum::<usize>(), leases.len());
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Tests of the table of routes and of its limits.
+
 use super::*;
 use crate::bridge::Upstream;
 use proptest::prelude::*;
@@ -51,7 +53,7 @@ fn the_most_specific_route_wins_in_any_order() {
             ("a.b.example.com", "/chat", "*.example.com/chat/*"),
             ("a.eu.example.com", "/chat", "*.eu.example.com/chat/*"),
             ("eu.example.com", "/chat", "*.example.com/chat/*"),
-            // The exact host has no such path, but `*.example.com` has.
+            // The exact host has no route for this path; `*.example.com` has one.
             ("chat.example.com", "/chat/v1", "*.example.com/chat/*"),
             ("chat.example.com", "/x", "*/*"),
             (
@@ -73,7 +75,7 @@ fn the_most_specific_route_wins_in_any_order() {
 }
 
 #[test]
-fn unmatched_requests_find_no_route() {
+fn a_request_that_matches_no_pattern_has_no_route() {
     let routes = table(&[("example.com", "/a/*"), ("*.example.com", "/a/*")]);
     for (host, path) in [
         ("example.org", "/a"),
@@ -88,8 +90,8 @@ fn unmatched_requests_find_no_route() {
     }
 }
 
-/// CVE-2024-1459 and similar: a path that the upstream may interpret as `/admin` does
-/// not take another route.
+/// CVE-2024-1459 and similar: a path that the upstream may interpret as `/admin` does not match
+/// another route.
 #[test]
 fn a_restricted_route_cannot_be_bypassed() {
     let routes = table(&[("*", "/*"), ("*", "/admin/*"), ("*", "/redis")]);
@@ -149,7 +151,7 @@ fn duplicate_routes_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_new_table_continues_the_counts() {
+async fn a_new_table_inherits_the_socket_counts() {
     let limits = BridgeLimits::default().max_sockets(2);
     let build = |place| {
         let builder = Routes::builder().limits(limits.clone());
@@ -159,23 +161,23 @@ async fn a_new_table_continues_the_counts() {
     let (host, peer) = ("x".parse().unwrap(), [192, 0, 2, 1].into());
     let old = build("/a/*");
     let _tasks = old.start(&client);
-    let of_old = old.find(&host, "/a").unwrap();
-    let _one = of_old.admit(peer).unwrap();
+    let old_route = old.find(&host, "/a").unwrap();
+    let _one = old_route.admit(peer).unwrap();
     let new = build("/b/*").inherit(&old);
     let _tasks = new.start(&client);
     drop(old);
-    let of_new = new.find(&host, "/b").unwrap();
-    let two = of_new.admit(peer).unwrap();
-    assert_eq!((of_old.sockets(), of_new.sockets()), (1, 1));
-    assert_eq!(of_new.admit(peer).unwrap_err().limit, Limit::Bridge);
+    let new_route = new.find(&host, "/b").unwrap();
+    let two = new_route.admit(peer).unwrap();
+    assert_eq!((old_route.sockets(), new_route.sockets()), (1, 1));
+    assert_eq!(new_route.admit(peer).unwrap_err().limit, Limit::Bridge);
     drop(two);
-    assert!(of_new.admit(peer).is_ok());
+    assert!(new_route.admit(peer).is_ok());
 }
 
 proptest! {
-    /// Compares the table with a literal implementation of the rule.
+    /// Compares the table with a direct implementation of the rule.
     #[test]
-    fn the_table_finds_what_the_rule_says(
+    fn the_table_finds_the_most_specific_route(
         places in prop::collection::btree_set(
             ("(\\*|\\*\\.[ab](\\.[ab])?|[ab](\\.[ab]){0,2})", "(/[ab]){0,3}(/\\*|/)"), 1..12),
         host in "[ab](\\.[ab]){0,3}",

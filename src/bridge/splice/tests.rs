@@ -1,3 +1,5 @@
+//! Tests of the outcome of a splice when one side is gone.
+
 use std::future::poll_fn;
 use std::pin::Pin;
 
@@ -12,8 +14,8 @@ use crate::transport::{BoxIo, IoStream, Transport};
 
 const CLOSE_1008: [u8; 4] = [0x88, 2, 0x03, 0xf0];
 
-/// A peer that has sent a Close frame and is gone; the Close frame becomes
-/// readable only on the second poll.
+/// A peer that has sent a Close frame and then closed the connection. The frame becomes readable
+/// only on the second poll.
 struct Gone {
     polls: usize,
 }
@@ -38,13 +40,13 @@ impl AsyncRead for Gone {
 }
 
 #[tokio::test]
-async fn a_close_frame_is_read_even_if_writing_to_its_sender_fails_first() {
+async fn a_close_frame_is_read_even_if_a_write_to_its_sender_fails_first() {
     let stream = |io: BoxIo| {
         let stream = IoStream::new(io, Bytes::new(), Transport::Io, 1024);
         Stream::Io(Box::new(stream))
     };
     let (near, mut client) = tokio::io::duplex(1024);
-    // "x", and an answer to the upstream's Close, masked with zeros.
+    // "x", and the echo of the upstream's Close frame, both masked with zeros.
     let sent = b"\x82\x81\0\0\0\0x\x88\x82\0\0\0\0\x03\xf0";
     client.write_all(sent).await.unwrap();
     let second = Duration::from_secs(1);
