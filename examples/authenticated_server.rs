@@ -1,12 +1,12 @@
-//! Access control in the handler: it sees the whole request, including the client's certificate,
-//! may query other services first (within `ServerBuilder::handler_timeout`), and accepts or
-//! rejects. Certificates are reloaded on SIGHUP.
+//! Access control in the handler, which sees the whole request, including the client's certificate,
+//! and may query other services (within `ServerBuilder::handler_timeout`) before it accepts or
+//! rejects the request. Certificates are reloaded on SIGHUP.
 //!
 //! ```sh
-//! for who in server me; do
+//! for name in server me; do
 //!     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-//!         -subj /CN=$who -addext subjectAltName=DNS:localhost \
-//!         -addext basicConstraints=critical,CA:FALSE -keyout $who.key -out $who.pem
+//!         -subj /CN=$name -addext subjectAltName=DNS:localhost \
+//!         -addext basicConstraints=critical,CA:FALSE -keyout $name.key -out $name.pem
 //! done
 //! cargo run --example authenticated_server -- server.pem server.key me.pem
 //! h2ws connect --cacert server.pem wss://localhost:8443/ </dev/null    # 401
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Accepts requests of known users.
+/// Accepts requests from known users.
 async fn admit(request: WebSocketRequest) -> Result<(), Failure> {
     let Some(user) = user(&request).await else {
         let response = Response::builder()
@@ -85,7 +85,7 @@ async fn user(request: &WebSocketRequest) -> Option<String> {
     look_up(token).await
 }
 
-/// Stands for a query to a database.
+/// Stands in for a database query.
 async fn look_up(token: &str) -> Option<String> {
     (token == "sesame").then(|| "bearer of the token".to_owned())
 }

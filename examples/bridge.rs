@@ -1,9 +1,9 @@
-//! A reverse proxy with a rule of its own: HTTP/2 in front of a server that supports only
-//! RFC 6455, open to requests with the right token, with a line for each WebSocket at its end.
+//! A reverse proxy with its own access rule: it puts HTTP/2 in front of a server that supports only
+//! RFC 6455, rejects requests without the right token, and logs a line when a WebSocket ends.
 //!
 //! Run `cargo run --example bridge -- ws://127.0.0.1:9000`, with any WebSocket server there, then
-//! `h2ws connect --http2 'ws://127.0.0.1:8080/?token=sesame'`. `h2ws bridge` is a program of this
-//! kind, with TLS, routes and metrics.
+//! `h2ws connect --http2 'ws://127.0.0.1:8080/?token=sesame'`. `h2ws bridge` is a
+//! program of this kind with TLS, routes and metrics.
 
 use std::sync::Arc;
 
@@ -48,17 +48,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .fallback(bridge.service())
         .with_graceful_shutdown(async {
-            // Without signals there is nothing to wait for.
+            // If signals are not available, the server shuts down at once.
             let _ = tokio::signal::ctrl_c().await;
         })
         .await?;
-    // Waits for the access lines of WebSockets that ended with the shutdown.
+    // Waits until the WebSockets that ended with the shutdown have been logged.
     bridge.idle().await;
     println!("{report:?}");
     Ok(())
 }
 
-/// The rule. It sees the whole request, and could also wait for a database.
+/// The access rule. It sees the whole request, and could also query a database.
 fn is_allowed(request: &WebSocketRequest) -> bool {
     let query = request.query().unwrap_or_default();
     query.split('&').any(|pair| pair == "token=sesame")

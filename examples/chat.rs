@@ -1,8 +1,8 @@
-//! A chat room: every message is sent to everybody. Each is framed once, however many receive it,
-//! and a client that does not keep up is closed (1013) and delays nobody.
+//! A chat room that sends every message to all members. Each message is framed only once, and a
+//! member that does not keep up is closed with 1013, so that it does not delay the others.
 //!
 //! Run `cargo run --example chat`, then in two terminals
-//! `h2ws connect --http2 'ws://127.0.0.1:8080/?ann'`, each with another name.
+//! `h2ws connect --http2 'ws://127.0.0.1:8080/?ann'`, with a different name in each.
 
 use h2ws::broadcast::{Broadcast, LagPolicy};
 use h2ws::frame::PreparedMessage;
@@ -22,7 +22,7 @@ enum Event {
 async fn main() -> std::io::Result<()> {
     let server = Server::builder().bind("127.0.0.1:8080").await?;
     println!("listening on ws://{}", server.local_addr()?);
-    // Bounded: a client that sends waits for the room, and the room waits for no client.
+    // Bounded: senders wait for the room, but the room does not wait for any client.
     let (room, events) = mpsc::channel(64);
     tokio::spawn(run_room(events));
     server
@@ -41,10 +41,10 @@ async fn run_room(mut events: mpsc::Receiver<Event>) {
                 format!("{name} joined {} others", members.len() - 1)
             }
             Event::Said(name, text) => format!("{name}: {text}"),
-            // The WebSocket that has ended leaves the group with this message.
+            // Sending this message removes the WebSocket that has ended from the group.
             Event::Left(name) => format!("{name} left"),
         };
-        // Only control frames can be too long.
+        // Preparing fails only for a control frame that is too long.
         if let Ok(message) = PreparedMessage::new(news) {
             members.send(&message).await;
         }
@@ -54,7 +54,7 @@ async fn run_room(mut events: mpsc::Receiver<Event>) {
 async fn join(request: WebSocketRequest, room: mpsc::Sender<Event>) -> Result<(), Error> {
     let name = request.query().unwrap_or("somebody").to_owned();
     let (mut reader, writer) = request.accept().await?.split();
-    // The room runs as long as the program.
+    // The room runs as long as the program, so sending does not fail.
     let _ = room.send(Event::Joined(name.clone(), writer)).await;
     let ended = loop {
         match reader.recv().await {

@@ -1,4 +1,4 @@
-//! Opens a WebSocket, sends a message, prints the answer and closes.
+//! Opens a WebSocket, sends a message, prints the reply and closes.
 //!
 //! Run `cargo run --example client -- wss://echo.example/`. For a `ws://` URL the client uses
 //! HTTP/1.1 unless it is configured otherwise.
@@ -23,8 +23,8 @@ async fn main() -> Result<(), Error> {
     println!("open over {}", socket.transport());
 
     socket.send("hello").await?;
-    if let Some(answer) = socket.recv().await {
-        println!("{:?}", answer?);
+    if let Some(reply) = socket.recv().await {
+        println!("{:?}", reply?);
     }
     socket.close(CloseCode::NORMAL).await?;
     // Sends the last frames before the program exits.

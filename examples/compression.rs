@@ -1,5 +1,5 @@
-//! Messages compressed with permessage-deflate (RFC 7692): a server that accepts it, a client
-//! that offers it, and the bytes that it saves.
+//! Messages compressed with permessage-deflate (RFC 7692): a server that accepts the extension, a
+//! client that offers it, and how many bytes it saves.
 //!
 //! ```text
 //! cargo run --example compression
@@ -13,8 +13,8 @@ use h2ws::{Client, HttpVersion, Message, Server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // One call at each end. Without context takeover an idle socket holds no window: slightly
-    // more bytes on the wire for far fewer in memory.
+    // One call on each side. Without context takeover an idle socket keeps no compression window,
+    // which costs slightly more bytes on the wire and saves much memory.
     let config = DeflateConfig::default().no_context_takeover();
     let server = Server::builder().deflate(config);
     let server = server.bind("127.0.0.1:0").await?;

@@ -1,4 +1,4 @@
-//! An echo server with routing, over HTTP/2 and HTTP/1.1 on one port, until Ctrl-C.
+//! An echo server with routing, over HTTP/2 and HTTP/1.1 on one port, which shuts down on Ctrl-C.
 //!
 //! Run `cargo run --example echo_server`, then
 //! `h2ws connect --http2 ws://127.0.0.1:8080/echo`.
@@ -12,7 +12,7 @@ async fn main() -> std::io::Result<()> {
     let server = Server::builder().bind("127.0.0.1:8080").await?;
     println!("listening on ws://{}", server.local_addr()?);
     let interrupted = async {
-        // Without signals there is nothing to wait for.
+        // If signals are not available, the server shuts down at once.
         let _ = tokio::signal::ctrl_c().await;
     };
     server
@@ -22,7 +22,7 @@ async fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Handles one WebSocket request. The server logs the error, if it returns one.
+/// Handles one WebSocket request. The server logs an error that this returns.
 async fn route(request: WebSocketRequest) -> Result<(), Error> {
     match request.path() {
         "/echo" => echo(request).await,
@@ -37,14 +37,14 @@ async fn route(request: WebSocketRequest) -> Result<(), Error> {
 async fn echo(request: WebSocketRequest) -> Result<(), Error> {
     let mut socket = request.accept().await?;
     while let Some(message) = socket.recv().await {
-        // Fed rather than sent: it leaves when there is nothing more to read, so that the answers
-        // to a burst of messages share frames of HTTP/2.
+        // `feed` instead of `send`: the message is flushed when there is nothing more to read, so the
+        // replies to a burst of messages share HTTP/2 frames.
         socket.feed(message?).await?;
     }
     Ok(())
 }
 
-/// Sends a description of what carries the WebSocket, and closes.
+/// Sends a description of the WebSocket's transport, and closes.
 async fn transport(request: WebSocketRequest) -> Result<(), Error> {
     let mut socket = request.accept().await?;
     socket.send(socket.transport().to_string()).await?;

@@ -1,5 +1,5 @@
-//! A thousand WebSockets over one TCP connection, as the connection's own counters show. Client
-//! and server are in one process, without TLS.
+//! A thousand WebSockets over one TCP connection, as the connection's counters show. Client and
+//! server run in one process, without TLS.
 //!
 //! `cargo run --release --example many_sockets`
 
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = format!("ws://{}/", server.local_addr()?);
     tokio::spawn(server.serve(echo).into_future());
 
-    // Without TLS there is no ALPN: HTTP/2 by prior knowledge.
+    // Without TLS there is no ALPN, so the client uses HTTP/2 with prior knowledge.
     let client = Client::builder().version(HttpVersion::Http2).build()?;
     let mut sockets = JoinSet::new();
     for n in 0..1000 {
@@ -38,8 +38,8 @@ async fn converse(client: Client, url: String, n: u32) -> Result<(), Error> {
     let mut socket = client.connect(&url).await?;
     let message = format!("I am number {n}");
     socket.send(&message).await?;
-    let answer = socket.recv().await.ok_or(Error::Closed)??;
-    assert_eq!(answer.as_text(), Some(message.as_str()));
+    let reply = socket.recv().await.ok_or(Error::Closed)??;
+    assert_eq!(reply.as_text(), Some(message.as_str()));
     socket.close(CloseCode::NORMAL).await
 }
 

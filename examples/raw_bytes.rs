@@ -1,5 +1,5 @@
-//! The bytes of an HTTP/2 stream without WebSocket frames, for a protocol with its own framing:
-//! here lines, which the server sends back in upper case.
+//! An HTTP/2 stream without WebSocket frames, for protocols with their own framing. Here the
+//! protocol consists of lines, which the server sends back in upper case.
 //!
 //! Run `cargo run --example raw_bytes`.
 
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Failure> {
     let mut stream = client.request(&url).connect_raw().await?;
     println!("open over {}", stream.transport());
     stream.write_all(b"hello\nworld\n").await?;
-    // Ends our direction; the server's goes on until it has answered.
+    // Ends the client's direction. The server's stays open until it has replied.
     stream.shutdown().await?;
     let mut lines = stream.lines();
     while let Some(line) = lines.next_line().await? {

@@ -1,8 +1,8 @@
-//! A client that stays connected: it prints what arrives, and reconnects after every failure that
-//! may pass, with exponential backoff and jitter (RFC 6455 §7.2.3).
+//! A client that stays connected: it prints messages, and reconnects after every failure that may
+//! be temporary, with exponential backoff and jitter (RFC 6455 §7.2.3).
 //!
-//! Run `cargo run --example reconnect -- 'ws://127.0.0.1:8080/?me'` beside the example `chat`,
-//! and restart that.
+//! Run `cargo run --example reconnect -- 'ws://127.0.0.1:8080/?me'` while the example
+//! `chat` runs, and restart `chat`.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Error> {
             Err(error) if error.is_retryable() => println!("{error}"),
             Err(error) => return Err(error),
         }
-        // Many clients lose their server at the same moment. Jitter spreads their return.
+        // Many clients lose their server at the same time. Jitter spreads their reconnects.
         tokio::time::sleep(delay.mul_f64(random())).await;
         delay = MAX_DELAY.min(delay * 2);
     }
@@ -37,7 +37,7 @@ async fn listen(client: &Client, url: &str, delay: &mut Duration) -> Result<Clos
     println!("open over {}", socket.transport());
     while let Some(message) = socket.recv().await {
         println!("{}", message?.as_text().unwrap_or("(binary)"));
-        // The server works: the next failure is a new one.
+        // The server works, so the next failure starts with the shortest delay.
         *delay = FIRST_DELAY;
     }
     Ok(socket.close_code().unwrap_or(CloseCode::NO_STATUS_RECEIVED))

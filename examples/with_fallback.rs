@@ -1,8 +1,8 @@
-//! Pages and WebSockets on one port: plain HTTP requests go to a `tower` service over the types
-//! of `http`, such as an axum `Router`.
+//! Pages and WebSockets on one port: plain HTTP requests go to a `tower` service that uses the types
+//! of the `http` crate, such as an axum `Router`.
 //!
-//! Browsers put a WebSocket on HTTP/2 only if the page came over the same connection, so serving
-//! both is what makes them use RFC 8441. They also require TLS for HTTP/2: see
+//! Browsers open a WebSocket over HTTP/2 only on a connection that already carries the page, so a
+//! server has to serve both for them to use RFC 8441. They also require TLS for HTTP/2: see
 //! `ServerBuilder::tls`, or run `h2ws serve`.
 //!
 //! `cargo run --example with_fallback`, then open <http://127.0.0.1:8080/>.
@@ -29,7 +29,7 @@ async fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Answers WebSocket requests: sends a description of what carries the WebSocket.
+/// Handles WebSocket requests: sends a description of the WebSocket's transport, and closes.
 async fn transport(request: WebSocketRequest) -> Result<(), Error> {
     if request.path() != "/transport" {
         request.reject(StatusCode::NOT_FOUND);

@@ -1,5 +1,4 @@
-//! Parses handshake requests of any shape: nothing panics, and a request that is accepted can be
-//! responded to.
+//! Checks arbitrary opening requests: no request causes a panic, and every valid one can be accepted.
 #![no_main]
 
 use h2ws::handshake::{DeflateConfig, extended_connect, upgrade};

@@ -1,5 +1,5 @@
-//! Receives arbitrary bytes, cut anywhere: nothing panics, the result does not depend on the cuts, and
-//! no message exceeds the limits.
+//! Decodes arbitrary bytes, split into chunks of any size: no input causes a panic, the result does
+//! not depend on the chunks, and no message exceeds the limits.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
@@ -28,7 +28,8 @@ fn receive(
                     events.push(event);
                 }
                 Ok(None) => break,
-                // If a message has two faults, either may be found first.
+                // If a message violates the protocol twice, either violation may be found first, so only
+                // the close codes are compared.
                 Err(error) => return (events, Some(error.close_code())),
             }
             while protocol.write(|| [1, 2, 3, 4], &mut out) {}

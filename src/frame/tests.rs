@@ -1,4 +1,4 @@
-//! Tests of both ends together: one reads what the other writes, however the chunks are cut.
+//! Tests of both roles together: one decodes what the other encodes, however the bytes are split.
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::testing::{decode_chunks, frame, key_to};
 use super::*;
 
-/// Writes everything that `from` has to send, with fresh keys.
+/// Writes everything that `from` has to send, with a new mask key for each frame.
 fn drain(from: &mut Protocol, out: &mut BytesMut) {
     let mut seed = 0x9e37_79b9_u32;
     while from.write(|| next_key(&mut seed), out) {}
@@ -32,8 +32,8 @@ fn event(message: &Message) -> Event {
     }
 }
 
-/// Returns the bytes that the end `role` sends for `messages` and a Close frame, and the events that
-/// they decode to.
+/// Returns the bytes that an endpoint of this role sends for `messages` and a Close frame, and the
+/// events that they decode to.
 fn encode(role: Role, limits: Limits, messages: &[Message]) -> (Vec<u8>, Vec<Event>) {
     let mut sender = Protocol::new(role, limits);
     let mut seed = 1;
@@ -57,7 +57,7 @@ fn encode(role: Role, limits: Limits, messages: &[Message]) -> (Vec<u8>, Vec<Eve
     (out.to_vec(), events.collect())
 }
 
-/// Messages of each size at which the header or the way of sending changes.
+/// Messages of each size at which the header or the encoding changes.
 fn samples() -> Vec<Message> {
     let mut samples: Vec<Message> = [0, 1, 125, 126, 127, 300]
         .map(|len| Message::binary(vec![0xa5; len]))
@@ -71,10 +71,10 @@ fn samples() -> Vec<Message> {
 }
 
 #[test]
-fn every_message_cut_at_every_byte_gives_the_same_events() {
+fn messages_decode_to_the_same_events_when_split_at_any_byte() {
     for role in [Role::Client, Role::Server] {
         let (all, short) = (&samples()[..], &samples()[6..]);
-        // Unfragmented, and in fragments; the smallest cut text within characters.
+        // Unfragmented, and in fragments. The smallest fragments split characters.
         for (fragment_size, messages) in [(usize::MAX, all), (100, all), (3, short), (0, short)] {
             let limits = Limits::default().fragment_size(fragment_size);
             let (bytes, expected) = encode(role, limits, messages);
@@ -94,7 +94,7 @@ fn every_message_cut_at_every_byte_gives_the_same_events() {
 }
 
 #[test]
-fn control_frames_come_between_fragments() {
+fn control_frames_between_fragments_are_decoded_first() {
     for role in [Role::Client, Role::Server] {
         let key = key_to(role);
         let bytes = [
@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn round_trip(
+    fn messages_round_trip(
         client in any::<bool>(),
         messages in prop::collection::vec(message(), 0..8),
         fragment_size in prop_oneof![Just(usize::MAX), 1..500_usize],
@@ -158,9 +158,9 @@ proptest! {
         prop_assert_eq!(decode_chunks(&mut decoder, chunks), (expected, None));
     }
 
-    /// Nothing panics on any input, and the cuts do not change the result.
+    /// No input causes a panic, and splitting the input does not change the result.
     #[test]
-    fn noise(
+    fn arbitrary_frames_decode_the_same_however_they_are_split(
         client in any::<bool>(),
         frames in prop::collection::vec(
             (any::<u8>(), prop::collection::vec(any::<u8>(), 0..140), any::<bool>()), 0..6),
@@ -168,9 +168,9 @@ proptest! {
     ) {
         let role = if client { Role::Client } else { Role::Server };
         let mut bytes = Vec::new();
-        for (first, payload, fair) in frames {
-            // Half of them have a valid header.
-            let first = if fair { first & 0x8b } else { first };
+        for (first, payload, valid_header) in frames {
+            // Half of the frames have no reserved bits or opcodes.
+            let first = if valid_header { first & 0x8b } else { first };
             bytes.extend(frame(first, key_to(role), &payload));
         }
         let whole = decode_chunks(&mut Decoder::new(role, Limits::default()), [&bytes[..]]);

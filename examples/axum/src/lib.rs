@@ -1,7 +1,7 @@
-//! A chat with rooms: WebSockets routed by axum, beside the page that opens them.
+//! A chat with rooms: axum routes the WebSockets and the page that opens them.
 //!
-//! The same [`app`] runs under [`h2ws::Server`], where browsers share one HTTP/2
-//! connection among the page and all its WebSockets, and under `axum::serve`.
+//! The same [`app`] runs under [`h2ws::Server`], where a browser uses one HTTP/2 connection for the
+//! page and all of its WebSockets, and under `axum::serve`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use h2ws::axum::WebSocketUpgrade;
 use serde::Deserialize;
 use tokio::sync::broadcast;
 
-/// The rooms that somebody has entered, each with a channel to everybody in it.
+/// The rooms that have been entered, each with a channel to all of its guests.
 #[derive(Clone, Default)]
 pub struct Rooms(Arc<Mutex<HashMap<String, broadcast::Sender<String>>>>);
 
@@ -33,7 +33,7 @@ pub struct Guest {
     name: String,
 }
 
-/// The routes: a page, and a WebSocket for each room.
+/// Returns the routes: a page, and a WebSocket for each room.
 pub fn app(rooms: Rooms) -> Router {
     Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
@@ -49,34 +49,34 @@ async fn chat(
 ) -> Response {
     upgrade
         .max_message_size(64 * 1024)
-        .on_upgrade(move |socket| talk(socket, guest.name, rooms.room(&room)))
+        .on_upgrade(move |socket| converse(socket, guest.name, rooms.room(&room)))
 }
 
-/// Passes what a guest says to everybody in the room, until the guest leaves.
-async fn talk(socket: WebSocket, name: String, room: broadcast::Sender<String>) {
+/// Sends a guest's messages to everyone in the room until the guest leaves.
+async fn converse(socket: WebSocket, name: String, room: broadcast::Sender<String>) {
     let (mut reader, mut writer) = socket.split();
-    let mut heard = room.subscribe();
-    // Nobody may be listening yet, or any more: that is no failure.
-    let say = |text: String| drop(room.send(text));
-    say(format!("{name} joined"));
-    let hear = async {
-        // A guest that falls 64 messages behind leaves.
-        while let Ok(text) = heard.recv().await {
+    let mut messages = room.subscribe();
+    // Sending fails if the room has no receivers, which is not an error here.
+    let send = |text: String| drop(room.send(text));
+    send(format!("{name} joined"));
+    let write = async {
+        // `recv` fails for a guest that is 64 messages behind, and the guest is disconnected.
+        while let Ok(text) = messages.recv().await {
             if writer.send(text).await.is_err() {
                 break;
             }
         }
     };
-    let speak = async {
+    let read = async {
         while let Some(Ok(message)) = reader.recv().await {
             if let Some(text) = message.as_text() {
-                say(format!("{name}: {text}"));
+                send(format!("{name}: {text}"));
             }
         }
     };
     tokio::select! {
-        () = hear => {}
-        () = speak => {}
+        () = write => {}
+        () = read => {}
     }
-    say(format!("{name} left"));
+    send(format!("{name} left"));
 }

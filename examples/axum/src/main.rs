@@ -1,5 +1,5 @@
 //! Serves the chat: `cargo run -p h2ws-example-axum`, then in two terminals
-//! `h2ws connect 'ws://127.0.0.1:8080/chat/lobby?name=ann'`, and as somebody else.
+//! `h2ws connect 'ws://127.0.0.1:8080/chat/lobby?name=ann'`, the second with another name.
 
 use h2ws::Server;
 use h2ws_example_axum::{Rooms, app};

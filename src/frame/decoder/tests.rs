@@ -1,10 +1,10 @@
-//! Tests of the decoder: the examples of the RFC, and every violation of it.
+//! Tests of the decoder: the examples of RFC 6455, and every protocol violation.
 
 use super::*;
 use crate::frame::CloseCode;
 use crate::frame::testing::{KEY, decode, decode_chunks, frame, key_to};
 
-/// First bytes and payloads of frames.
+/// The first byte and the payload of each frame.
 type Frames = Vec<(u8, Vec<u8>)>;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
@@ -16,9 +16,8 @@ fn limits() -> Limits {
         .max_fragments(3)
 }
 
-/// All examples of RFC 6455 §5.7.
 #[test]
-fn examples_of_the_rfc() {
+fn rfc6455_5_7_examples_are_decoded() {
     let hello = || Event::Message(Message::text("Hello"));
     let ping = || Event::Ping(Bytes::from_static(b"Hello"));
     let pong = || Event::Pong(Bytes::from_static(b"Hello"));
@@ -43,9 +42,9 @@ fn examples_of_the_rfc() {
     }
 }
 
-/// Every violation with its error and close code, at both ends and however the chunks are cut.
+/// Each violation causes its error and close code in both roles, however the input is split.
 #[test]
-fn violations() {
+fn every_violation_is_an_error_with_its_close_code() {
     use ProtocolError as E;
     let size = |size| E::FrameTooLarge { size, limit: 1000 };
     let table: Vec<(Frames, E, CloseCode)> = vec![
@@ -189,7 +188,7 @@ fn violations() {
 }
 
 #[test]
-fn only_clients_mask() {
+fn only_frames_from_clients_are_masked() {
     for first in [0x81, 0x82, 0x89, 0x88] {
         let bare = decode(Role::Server, limits(), &frame(first, None, b""));
         assert_eq!(bare, (vec![], Some(ProtocolError::UnmaskedFrame)));
@@ -224,7 +223,7 @@ fn data_limits_do_not_apply_to_control_frames() {
 }
 
 #[test]
-fn too_large_is_known_from_the_header_alone() {
+fn an_oversized_frame_is_rejected_from_its_header() {
     let header = [0x82, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255];
     let (events, error) = decode(Role::Client, Limits::default(), &header);
     assert!(events.is_empty());
@@ -234,13 +233,13 @@ fn too_large_is_known_from_the_header_alone() {
 }
 
 #[test]
-fn an_announced_size_is_not_allocated() {
+fn memory_is_not_allocated_for_an_announced_length() {
     let mut decoder = Decoder::new(Role::Client, Limits::UNLIMITED);
     let header: &[u8] = &[0x82, 127, 0x7f, 255, 255, 255, 255, 255, 255, 255];
     assert_eq!(decode_chunks(&mut decoder, [header]), (vec![], None));
     assert!(
         decoder.message.is_none(),
-        "nothing allocated before a byte of payload"
+        "nothing is allocated before the first payload byte"
     );
     assert_eq!(decode_chunks(&mut decoder, [&b"x"[..]]), (vec![], None));
     assert_eq!(decoder.message.map(|message| message.len()), Some(1));
@@ -254,31 +253,32 @@ fn invalid_text_is_an_error_before_its_frame_ends() {
             key_to(role),
             &[b"good \xff"[..].to_vec(), vec![b'.'; 90]].concat(),
         );
-        let upto = bytes.len() - 90;
+        let invalid_end = bytes.len() - 90;
         let mut decoder = Decoder::new(role, limits());
         assert_eq!(
-            decode_chunks(&mut decoder, [&bytes[..upto - 1]]),
+            decode_chunks(&mut decoder, [&bytes[..invalid_end - 1]]),
             (vec![], None)
         );
-        let error = decode_chunks(&mut decoder, [&bytes[upto - 1..upto]]).1;
+        let error = decode_chunks(&mut decoder, [&bytes[invalid_end - 1..invalid_end]]).1;
         assert_eq!(error, Some(ProtocolError::InvalidUtf8));
     }
 }
 
 #[test]
-fn a_client_gets_slices_of_the_chunk() {
+fn an_unmasked_message_is_a_slice_of_the_input() {
     let mut chunk = Bytes::from(frame(0x82, None, b"payload"));
-    let there = chunk[2..].as_ptr();
+    let payload = chunk[2..].as_ptr();
     let mut decoder = Decoder::new(Role::Client, limits());
     let Ok(Some(Event::Message(message))) = decoder.decode(&mut chunk) else {
         panic!("no message");
     };
-    assert_eq!(message.as_bytes().as_ptr(), there);
+    assert_eq!(message.as_bytes().as_ptr(), payload);
 }
 
-/// Adjacent messages are unmasked together, whatever is between them and wherever the chunk ends.
+/// Short messages in a chunk are unmasked together, even with other frames between them, and
+/// wherever the chunk ends.
 #[test]
-fn short_messages_of_one_chunk_share_a_copy_of_it() {
+fn short_messages_in_a_chunk_share_one_allocation() {
     let other = Some([9, 8, 7, 6]);
     let frames = [
         frame(0x82, Some(KEY), b"one"),
@@ -302,20 +302,20 @@ fn short_messages_of_one_chunk_share_a_copy_of_it() {
 
     let mut chunk = Bytes::from(bytes);
     let mut decoder = Decoder::new(Role::Server, Limits::default());
-    let mut places = Vec::new();
+    let mut addresses = Vec::new();
     while let Ok(Some(event)) = decoder.decode(&mut chunk) {
         if let Event::Message(message) = event {
-            places.push(message.as_bytes().as_ptr() as usize);
+            addresses.push(message.as_bytes().as_ptr() as usize);
         }
     }
-    let [first, text, ..] = places[..] else {
-        panic!("{} messages", places.len())
+    let [first, text, ..] = addresses[..] else {
+        panic!("{} messages", addresses.len())
     };
     assert_eq!(text - first, 3 + 6 + 4 + 6, "one allocation");
 }
 
 #[test]
-fn nothing_is_kept_between_messages() {
+fn no_state_remains_after_a_message() {
     for role in ROLES {
         let bytes = [
             frame(0x01, key_to(role), b"frag"),
@@ -367,7 +367,7 @@ fn only_complete_valid_messages_take_the_fast_path() {
             assert_eq!(decoder.whole(&mut cut), None);
             assert_eq!(cut.len(), bytes.len() - 1);
         }
-        // Not while a message is incomplete.
+        // The fast path is not taken while a message is incomplete.
         for before in [
             &frame(0x02, key, b"x")[..],
             &bare(0x82)[..1],
@@ -382,14 +382,14 @@ fn only_complete_valid_messages_take_the_fast_path() {
 }
 
 #[test]
-fn an_event_is_small() {
+fn an_event_is_at_most_48_bytes() {
     assert!(size_of::<Result<Option<Event>, ProtocolError>>() <= 48);
 }
 
-/// Frames of a few bytes are not limited in number. Too many nearly empty ones are an error, and do
-/// not take memory until then.
+/// Fragments of a few bytes are not limited in number. Too many nearly empty ones are an error,
+/// and use little memory until then.
 #[test]
-fn short_frames_are_accepted_and_empty_ones_are_limited() {
+fn short_fragments_are_accepted_and_nearly_empty_ones_are_limited() {
     for (len, frames, passes) in [
         (4, 100_000, true),
         (16, 100_000, true),

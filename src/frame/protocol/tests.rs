@@ -1,4 +1,4 @@
-//! Tests of one endpoint's state machine.
+//! Tests of the state machine of one endpoint.
 
 use super::*;
 use crate::frame::testing::{KEY, frame, key_to};
@@ -68,13 +68,13 @@ fn code(code: u16) -> CloseFrame {
 }
 
 #[test]
-fn is_small() {
+fn a_protocol_is_at_most_112_bytes() {
     let size = size_of::<Protocol>();
-    assert!(size <= 112, "{size} bytes, once per socket");
+    assert!(size <= 112, "{size} bytes for each socket");
 }
 
 #[test]
-fn begins_open_with_nothing_to_write() {
+fn a_new_protocol_is_open_and_has_nothing_to_write() {
     for mut end in ends() {
         assert!(end.protocol.is_open());
         assert!(!end.protocol.owes() && !end.protocol.has_pending());
@@ -108,7 +108,7 @@ fn a_long_message_is_sent_one_fragment_at_a_time() {
 }
 
 #[test]
-fn a_control_payload_is_short() {
+fn a_control_payload_above_125_bytes_is_rejected() {
     for mut end in ends() {
         assert_eq!(end.send(Message::ping(vec![0; 125])), Ok(()));
         end.wrote(&[(0x89, &[0; 125])]);
@@ -141,7 +141,7 @@ fn the_latest_ping_is_answered_before_the_next_fragment() {
 }
 
 #[test]
-fn closing_first() {
+fn our_close_frame_is_followed_by_the_peers() {
     for mut end in ends() {
         assert_eq!(
             end.close(Some(CloseFrame::new(CloseCode::NORMAL, "bye"))),
@@ -154,7 +154,7 @@ fn closing_first() {
         assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
         assert_eq!(end.send(Message::ping("x")), Err(SendError::Closed));
 
-        // The peer may still send messages; we may no longer send a pong.
+        // The peer may still send messages, but no Pong may follow our Close frame.
         let late = Event::Message(Message::text("late"));
         assert_eq!(end.receive(0x81, b"late"), Ok(Some(late)));
         assert_eq!(end.receive(0x89, b""), Ok(Some(Event::Ping(Bytes::new()))));
@@ -171,7 +171,7 @@ fn closing_first() {
 }
 
 #[test]
-fn closing_second() {
+fn the_peers_close_frame_is_echoed() {
     // The peer's Close frame, and the expected echo.
     let table: [(&[u8], Option<CloseFrame>, &[u8]); 3] = [
         (b"", None, b""),
@@ -192,7 +192,11 @@ fn closing_second() {
             assert!(end.protocol.owes() && !end.protocol.close_sent());
             assert!(!end.protocol.is_open() && !end.protocol.is_closed());
             assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
-            assert_eq!(end.close(None), Err(SendError::Closed), "the echo stands");
+            assert_eq!(
+                end.close(None),
+                Err(SendError::Closed),
+                "the echo is already due"
+            );
             assert!(end.write());
             end.wrote(&[(0x88, echo)]);
             assert!(end.protocol.is_closed() && !end.protocol.owes() && !end.write());
@@ -201,7 +205,7 @@ fn closing_second() {
 }
 
 #[test]
-fn a_ping_before_the_close_is_still_answered() {
+fn a_ping_before_the_peers_close_frame_is_answered() {
     for mut end in ends() {
         end.receive(0x89, b"p").expect("a ping");
         end.receive(0x88, b"").expect("a close");
@@ -211,7 +215,7 @@ fn a_ping_before_the_close_is_still_answered() {
 }
 
 #[test]
-fn a_due_pong_is_sent_before_our_close() {
+fn a_due_pong_is_sent_before_our_close_frame() {
     for mut end in ends() {
         end.receive(0x89, b"p").expect("a ping");
         assert_eq!(end.close(None), Ok(()));
@@ -220,7 +224,7 @@ fn a_due_pong_is_sent_before_our_close() {
 }
 
 #[test]
-fn what_follows_the_peers_close_is_ignored() {
+fn input_after_the_peers_close_frame_is_ignored() {
     for mut end in ends() {
         let key = key_to(end.protocol.role());
         let mut input =
@@ -237,7 +241,7 @@ fn what_follows_the_peers_close_is_ignored() {
 }
 
 #[test]
-fn our_close_waits_for_pending_fragments() {
+fn our_close_frame_waits_for_pending_fragments() {
     for mut end in ends() {
         end.send(Message::binary("0123456789")).expect("open");
         assert_eq!(end.close(Some(code(1001))), Ok(()));
@@ -255,7 +259,7 @@ fn our_close_waits_for_pending_fragments() {
 }
 
 #[test]
-fn the_peers_close_drops_what_is_pending() {
+fn the_peers_close_frame_drops_pending_fragments() {
     for close_waits in [false, true] {
         for mut end in ends() {
             end.send(Message::binary("0123456789")).expect("open");
@@ -273,7 +277,7 @@ fn the_peers_close_drops_what_is_pending() {
 }
 
 #[test]
-fn a_violation_is_answered_with_its_code_and_ends_the_connection() {
+fn a_violation_is_answered_with_its_close_code_and_ends_the_connection() {
     for mut end in ends() {
         end.send(Message::binary("0123456789")).expect("open");
         end.wrote(&[(0x02, b"0123")]);
@@ -281,7 +285,7 @@ fn a_violation_is_answered_with_its_code_and_ends_the_connection() {
         assert_eq!(end.receive(0x81, b"\xff"), Err(error.clone()));
         assert_eq!(end.protocol.failed(), Some(&error));
         assert!(!end.protocol.has_pending() && !end.protocol.is_open());
-        assert_eq!(end.receive(0x81, b"fine"), Err(error), "no longer sent");
+        assert_eq!(end.receive(0x81, b"fine"), Err(error), "the error is final");
         assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
         assert!(end.protocol.owes() && end.write());
         end.wrote(&[(0x88, b"\x03\xeftext message is not UTF-8")]);
@@ -290,7 +294,7 @@ fn a_violation_is_answered_with_its_code_and_ends_the_connection() {
 }
 
 #[test]
-fn a_violation_after_our_close_is_not_answered_again() {
+fn a_violation_after_our_close_frame_is_not_answered() {
     for mut end in ends() {
         end.close(None).expect("open");
         end.wrote(&[(0x88, b"")]);
@@ -308,7 +312,7 @@ fn a_violation_after_our_close_is_not_answered_again() {
 }
 
 #[test]
-fn an_invalid_close_frame_is_an_error_without_effect() {
+fn an_invalid_close_frame_is_rejected_and_changes_nothing() {
     let reason = CloseFrame::new(CloseCode::NORMAL, "x".repeat(124));
     let frames = [
         code(1005),

@@ -1,8 +1,10 @@
+//! Tests of host parsing and of the hosts that a server allows.
+
 use super::*;
 
 #[test]
-fn rfc9112_3_2_a_request_has_one_host() {
-    let of = |version, uri: &str, hosts: &[&str]| {
+fn rfc9112_3_2_a_request_has_exactly_one_host() {
+    let host_of = |version, uri: &str, hosts: &[&str]| {
         let mut request = http::Request::builder().version(version).uri(uri);
         for host in hosts {
             request = request.header("host", *host);
@@ -26,12 +28,16 @@ fn rfc9112_3_2_a_request_has_one_host() {
         (two, "http://me@b/", &[], None),
     ] {
         let host = host.map(str::to_owned);
-        assert_eq!(of(version, uri, hosts), host, "{version:?} {uri} {hosts:?}");
+        assert_eq!(
+            host_of(version, uri, hosts),
+            host,
+            "{version:?} {uri} {hosts:?}"
+        );
     }
 }
 
 #[test]
-fn rfc3986_3_2_hosts_and_ports() {
+fn rfc3986_3_2_hosts_and_ports_are_parsed() {
     for (text, host, port, shown) in [
         ("example.com", "example.com", None, "example.com"),
         (
@@ -92,7 +98,7 @@ fn rfc3986_3_2_hosts_and_ports() {
 }
 
 #[test]
-fn rfc9110_4_2_3_the_default_port_and_the_final_dot_make_no_difference() {
+fn rfc9110_4_2_3_the_default_port_and_a_final_dot_are_ignored_in_comparisons() {
     let is_same = |a: &str, b: &str, default| {
         a.parse::<HostPort>()
             .unwrap()
@@ -105,7 +111,7 @@ fn rfc9110_4_2_3_the_default_port_and_the_final_dot_make_no_difference() {
 }
 
 #[test]
-fn rfc9110_15_5_20_only_allowed_hosts() {
+fn rfc9110_15_5_20_only_allowed_hosts_are_accepted() {
     let list = [
         "example.com",
         "*.example.org",
@@ -113,7 +119,7 @@ fn rfc9110_15_5_20_only_allowed_hosts() {
         "any.test:*",
         "[::1]",
     ];
-    let ours = AllowedHosts::parse(list).unwrap();
+    let allowed_hosts = AllowedHosts::parse(list).unwrap();
     for (authority, allowed) in [
         ("example.com", true),
         ("EXAMPLE.com.:9", true),
@@ -130,7 +136,7 @@ fn rfc9110_15_5_20_only_allowed_hosts() {
         ("[0::1]:443", true),
         ("127.0.0.1", false),
     ] {
-        let checked = ours.check(&authority.parse().unwrap(), 443);
+        let checked = allowed_hosts.check(&authority.parse().unwrap(), 443);
         let expected = if allowed {
             Ok(())
         } else {
@@ -140,9 +146,9 @@ fn rfc9110_15_5_20_only_allowed_hosts() {
     }
     let only: HostPort = "only.test".parse().unwrap();
     assert_eq!(
-        ours.check(&only, 8443),
+        allowed_hosts.check(&only, 8443),
         Ok(()),
-        "the default port is compared"
+        "a missing port is the default port"
     );
     let any = AllowedHosts::parse(["*", "example.com"]).unwrap();
     assert_eq!(any, AllowedHosts::any());
@@ -152,8 +158,8 @@ fn rfc9110_15_5_20_only_allowed_hosts() {
 }
 
 #[test]
-fn rfc9112_3_2_the_host_of_any_request() {
-    let ours = AllowedHosts::parse(["example.com"]).unwrap();
+fn rfc9112_3_2_the_host_of_any_request_is_checked() {
+    let allowed_hosts = AllowedHosts::parse(["example.com"]).unwrap();
     let request = |version, target: &str, hosts: &[&str]| {
         let mut request = http::Request::builder().version(version).uri(target);
         for host in hosts {
@@ -195,24 +201,24 @@ fn rfc9112_3_2_the_host_of_any_request() {
         (h2, "/", &[], Err(Rejection::Host)),
     ] {
         let request = request(version, target, hosts);
-        let checked = ours.check_request(&request, 80);
+        let checked = allowed_hosts.check_request(&request, 80);
         assert_eq!(checked, expected, "{version:?} {target} {hosts:?}");
         let any = AllowedHosts::any().check_request(&request, 80);
-        // RFC 9112 §3.2: 400, whatever hosts are allowed.
-        let readable = if expected == Err(Rejection::Host) {
+        // RFC 9112 §3.2: an invalid host is answered with 400, whichever hosts are allowed.
+        let expected_of_any = if expected == Err(Rejection::Host) {
             expected
         } else {
             Ok(())
         };
-        assert_eq!(any, readable, "{version:?} {target} {hosts:?}");
+        assert_eq!(any, expected_of_any, "{version:?} {target} {hosts:?}");
     }
     let old = request(Version::HTTP_10, "/", &[]);
     assert_eq!(AllowedHosts::any().check_request(&old, 80), Ok(()));
-    assert_eq!(ours.check_request(&old, 80), Err(Rejection::Host));
+    assert_eq!(allowed_hosts.check_request(&old, 80), Err(Rejection::Host));
 }
 
 #[test]
-fn patterns_are_strict() {
+fn invalid_host_patterns_are_rejected() {
     for bad in [
         "", "*.", "a.*.b", "**.a", "*a", "a:1:*", "*.[::1]", "http://a", "a:0", "*:*",
     ] {

@@ -1,3 +1,6 @@
+//! Tests of the opening handshake over HTTP/2 (RFC 8441): the RFC's example, valid and invalid
+//! requests, and responses.
+
 use super::*;
 use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig, Extension};
 use http::header::{HeaderName, HeaderValue};
@@ -5,7 +8,7 @@ use http::uri::{Parts, Uri};
 use proptest::prelude::*;
 
 /// Returns the request of RFC 8441 §5.1 as the h2 crate parses it.
-fn good() -> request::Parts {
+fn valid_request() -> request::Parts {
     let request = Request::connect("https://server.example.com/chat")
         .version(Version::HTTP_2)
         .header("sec-websocket-protocol", "chat, superchat")
@@ -15,8 +18,8 @@ fn good() -> request::Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn with(fields: &[(&'static str, &'static str)]) -> request::Parts {
-    let mut parts = good();
+fn request_with(fields: &[(&'static str, &'static str)]) -> request::Parts {
+    let mut parts = valid_request();
     for (name, value) in fields {
         let name = HeaderName::from_static(name);
         parts.headers.append(name, HeaderValue::from_static(value));
@@ -41,7 +44,7 @@ fn is_malformed(checked: &Result<ParsedRequest, Rejection>) -> bool {
 }
 
 #[test]
-fn rfc8441_5_1_example() {
+fn rfc8441_5_1_the_example_is_built_and_accepted() {
     let target = "wss://server.example.com/chat".parse().unwrap();
     let offer = Offer::default()
         .subprotocol("chat")
@@ -53,7 +56,7 @@ fn rfc8441_5_1_example() {
         .unwrap()
         .into_parts()
         .0;
-    let example = good();
+    let example = valid_request();
     assert_eq!(made.method, Method::CONNECT);
     assert_eq!(made.version, Version::HTTP_2);
     assert_eq!(made.uri, example.uri);
@@ -78,18 +81,18 @@ fn rfc8441_5_1_example() {
 
 #[test]
 fn rfc8441_5_the_scheme_is_http_or_https() {
-    let made = |url: &str| {
+    let uri_of = |url: &str| {
         let target = url.parse().unwrap();
         let request = request(&target, HeaderMap::new(), &Offer::default(), None);
         request.unwrap().uri().to_string()
     };
-    assert_eq!(made("wss://a"), "https://a/");
-    assert_eq!(made("ws://a:8080/x?y"), "http://a:8080/x?y");
-    assert_eq!(made("https://[::1]:443/"), "https://[::1]/");
+    assert_eq!(uri_of("wss://a"), "https://a/");
+    assert_eq!(uri_of("ws://a:8080/x?y"), "http://a:8080/x?y");
+    assert_eq!(uri_of("https://[::1]:443/"), "https://[::1]/");
 }
 
 #[test]
-fn rfc8441_4_other_protocols_and_plain_connect_are_rejected() {
+fn rfc8441_4_other_protocols_and_connect_without_a_protocol_are_rejected() {
     for protocol in [
         "connect-udp",
         "connect-ip",
@@ -97,28 +100,37 @@ fn rfc8441_4_other_protocols_and_plain_connect_are_rejected() {
         "",
         "webtransport",
     ] {
-        let result = check_request(&good(), Some(protocol));
+        let result = check_request(&valid_request(), Some(protocol));
         assert_eq!(result, Err(Rejection::Protocol), "{protocol}");
     }
     for protocol in ["websocket", "WebSocket", "WEBSOCKET"] {
-        assert!(check_request(&good(), Some(protocol)).is_ok(), "{protocol}");
+        assert!(
+            check_request(&valid_request(), Some(protocol)).is_ok(),
+            "{protocol}"
+        );
     }
-    assert_eq!(check_request(&good(), None), Err(Rejection::Connect));
-    let mut get = good();
+    assert_eq!(
+        check_request(&valid_request(), None),
+        Err(Rejection::Connect)
+    );
+    let mut get = valid_request();
     get.method = Method::GET;
     assert_eq!(check_request(&get, None), Err(Rejection::NotWebSocket));
-    assert!(is_malformed(&check(&get)), ":protocol is for CONNECT");
+    assert!(
+        is_malformed(&check(&get)),
+        ":protocol is valid only with CONNECT"
+    );
 }
 
 #[test]
-fn rfc8441_4_pseudo_fields() {
+fn rfc8441_4_pseudo_header_fields_are_checked() {
     let host = Some("a:8443");
     for (scheme, authority, path) in [
         (Some("https"), host, Some("/")),
         (Some("http"), host, Some("/x?y")),
         (Some("https"), Some("[::1]"), Some("/")),
     ] {
-        let mut parts = good();
+        let mut parts = valid_request();
         parts.uri = uri(scheme, authority, path);
         assert!(check(&parts).is_ok(), "{}", parts.uri);
     }
@@ -133,7 +145,7 @@ fn rfc8441_4_pseudo_fields() {
         (Some("https"), Some("a:99999"), Some("/")),
         (None, host, None),
     ] {
-        let mut parts = good();
+        let mut parts = valid_request();
         parts.uri = uri(scheme, authority, path);
         assert!(
             is_malformed(&check(&parts)),
@@ -146,8 +158,8 @@ fn rfc8441_4_pseudo_fields() {
 }
 
 #[test]
-fn rfc9113_8_5_a_connect_without_authority_is_malformed() {
-    let mut parts = good();
+fn rfc9113_8_5_a_connect_request_without_authority_is_malformed() {
+    let mut parts = valid_request();
     parts.uri = uri(None, None, Some("/chat"));
     assert_eq!(
         check(&parts),
@@ -164,13 +176,13 @@ fn rfc9113_8_5_a_connect_without_authority_is_malformed() {
 }
 
 #[test]
-fn rfc9113_8_3_1_host_agrees_with_authority() {
+fn rfc9113_8_3_1_a_host_field_must_match_the_authority() {
     for host in [
         "server.example.com",
         "SERVER.example.com:443",
         "server.example.com.",
     ] {
-        assert!(check(&with(&[("host", host)])).is_ok(), "{host}");
+        assert!(check(&request_with(&[("host", host)])).is_ok(), "{host}");
     }
     for host in [
         "example.com",
@@ -179,17 +191,20 @@ fn rfc9113_8_3_1_host_agrees_with_authority() {
         "a b",
         "u@server.example.com",
     ] {
-        assert!(is_malformed(&check(&with(&[("host", host)]))), "{host}");
+        assert!(
+            is_malformed(&check(&request_with(&[("host", host)]))),
+            "{host}"
+        );
     }
     let twice = [
         ("host", "server.example.com"),
         ("host", "server.example.com"),
     ];
-    assert!(is_malformed(&check(&with(&twice))));
+    assert!(is_malformed(&check(&request_with(&twice))));
 }
 
 #[test]
-fn rfc9113_8_2_2_connection_fields_are_malformed() {
+fn rfc9113_8_2_2_a_request_with_connection_fields_is_malformed() {
     for name in [
         "connection",
         "upgrade",
@@ -198,14 +213,14 @@ fn rfc9113_8_2_2_connection_fields_are_malformed() {
         "te",
     ] {
         assert!(
-            is_malformed(&check(&with(&[(name, "websocket")]))),
+            is_malformed(&check(&request_with(&[(name, "websocket")]))),
             "{name}"
         );
     }
 }
 
 #[test]
-fn rfc8441_5_invalid_requests() {
+fn rfc8441_5_invalid_requests_are_rejected() {
     for (fields, rejection) in [
         (&[("content-length", "0")], Rejection::Body),
         (&[("sec-websocket-version", "13")], Rejection::Version),
@@ -219,10 +234,10 @@ fn rfc8441_5_invalid_requests() {
         ),
         (&[("origin", "http://www.example.com")], Rejection::Origin),
     ] {
-        assert_eq!(check(&with(fields)), Err(rejection), "{fields:?}");
+        assert_eq!(check(&request_with(fields)), Err(rejection), "{fields:?}");
     }
     for version in [None, Some("8"), Some("")] {
-        let mut parts = good();
+        let mut parts = valid_request();
         parts.headers.remove("sec-websocket-version");
         parts.headers.extend(version.map(|version| {
             let name = HeaderName::from_static("sec-websocket-version");
@@ -230,7 +245,13 @@ fn rfc8441_5_invalid_requests() {
         }));
         assert_eq!(check(&parts), Err(Rejection::Version), "{version:?}");
     }
-    assert!(check(&with(&[("sec-websocket-future", "?"), ("te", "trailers")])).is_ok());
+    assert!(
+        check(&request_with(&[
+            ("sec-websocket-future", "?"),
+            ("te", "trailers")
+        ]))
+        .is_ok()
+    );
 }
 
 #[test]
@@ -242,7 +263,7 @@ fn rfc8441_5_a_key_is_answered_if_present() {
         (&[KEY, KEY], None),
         (&[("sec-websocket-key", "AAAA")], None),
     ] {
-        let opening = check(&with(fields)).unwrap();
+        let opening = check(&request_with(fields)).unwrap();
         let made = response(&opening, &Negotiated::default(), HeaderMap::new()).unwrap();
         let sent = made.headers().get(SEC_WEBSOCKET_ACCEPT);
         assert_eq!(
@@ -254,7 +275,7 @@ fn rfc8441_5_a_key_is_answered_if_present() {
 }
 
 #[test]
-fn rfc8441_5_any_2xx_accepts_and_the_accept_is_ignored() {
+fn rfc8441_5_any_2xx_status_accepts_and_sec_websocket_accept_is_ignored() {
     let answer = |status: u16| {
         let response = Response::builder()
             .status(status)
@@ -304,7 +325,7 @@ fn rfc6455_4_1_an_unoffered_selection_is_an_error() {
 #[test]
 fn rfc8441_5_callers_cannot_set_hop_by_hop_fields() {
     let target = "ws://a/".parse().unwrap();
-    let opening = check(&good()).unwrap();
+    let opening = check(&valid_request()).unwrap();
     for name in [
         "host",
         "upgrade",
@@ -325,8 +346,8 @@ fn rfc8441_5_callers_cannot_set_hop_by_hop_fields() {
 }
 
 #[test]
-fn a_request_is_checked_for_its_origin_and_host() {
-    let opening = check(&good()).unwrap();
+fn the_origin_and_host_of_a_request_are_checked() {
+    let opening = check(&valid_request()).unwrap();
     let origins = |list: &str| opening.check_origin(&AllowedOrigins::parse([list]).unwrap());
     assert_eq!(origins("http://*.example.com"), Ok(()));
     assert_eq!(origins("https://*.example.com"), Err(Rejection::Origin));

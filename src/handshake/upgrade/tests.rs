@@ -1,9 +1,12 @@
+//! Tests of the opening handshake over HTTP/1.1 (RFC 6455): the RFC's example, valid and invalid
+//! requests and responses.
+
 use super::*;
 use crate::handshake::{DeflateConfig, Extension};
 use proptest::prelude::*;
 
-/// Applies edits to a valid message: each sets a field, appends one if its name begins with `+`, or
-/// removes it.
+/// Applies edits to header fields. Each sets a field, or appends one if the name begins with `+`, or
+/// removes it if there is no value.
 fn edit(headers: &mut HeaderMap, edits: &[(&'static str, Option<&'static str>)]) {
     for (name, value) in edits {
         match (name.strip_prefix('+'), value) {
@@ -49,7 +52,7 @@ fn key() -> Key {
 }
 
 #[test]
-fn rfc6455_1_3_example() {
+fn rfc6455_1_3_the_example_is_built_and_accepted() {
     let target = "ws://server.example.com/chat".parse().unwrap();
     let offer = Offer::default()
         .subprotocol("chat")
@@ -82,7 +85,7 @@ fn rfc6455_1_3_example() {
 }
 
 #[test]
-fn rfc6455_4_2_1_valid_requests() {
+fn rfc6455_4_2_1_valid_requests_are_accepted() {
     for edits in [
         &[][..],
         &[("upgrade", Some("WebSocket"))],
@@ -104,7 +107,8 @@ fn rfc6455_4_2_1_valid_requests() {
         let mut parts = valid_request();
         edit(&mut parts.headers, edits);
         assert!(is_upgrade(&parts), "{edits:?}");
-        let opening = check_request(&parts).unwrap_or_else(|no| panic!("{edits:?}: {no}"));
+        let opening =
+            check_request(&parts).unwrap_or_else(|rejection| panic!("{edits:?}: {rejection}"));
         assert_eq!(
             opening.accept.unwrap(),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
@@ -114,7 +118,7 @@ fn rfc6455_4_2_1_valid_requests() {
 }
 
 #[test]
-fn rfc6455_4_2_1_invalid_requests() {
+fn rfc6455_4_2_1_invalid_requests_are_rejected() {
     for (edits, rejection) in [
         (&[("connection", None)][..], Rejection::Connection),
         (&[("connection", Some("keep-alive"))], Rejection::Connection),
@@ -176,7 +180,7 @@ fn rfc6455_4_2_1_invalid_requests() {
 }
 
 #[test]
-fn rfc9110_7_8_requests_that_are_not_upgrades() {
+fn rfc9110_7_8_a_request_without_an_upgrade_to_websocket_is_rejected() {
     for edits in [
         &[("upgrade", None)][..],
         &[("upgrade", Some("h2c"))],
@@ -205,7 +209,7 @@ fn rfc9110_7_8_requests_that_are_not_upgrades() {
 }
 
 #[test]
-fn rfc6455_4_1_the_request_line() {
+fn rfc6455_4_1_the_method_and_the_request_target_are_checked() {
     let mut parts = valid_request();
     parts.method = Method::POST;
     assert_eq!(check_request(&parts), Err(Rejection::Method));
@@ -227,7 +231,7 @@ fn rfc6455_4_1_the_request_line() {
 }
 
 #[test]
-fn rfc6455_4_1_valid_responses() {
+fn rfc6455_4_1_valid_responses_are_accepted() {
     let offer = Offer::default().subprotocol("chat");
     for edits in [
         &[][..],
@@ -250,7 +254,7 @@ fn rfc6455_4_1_valid_responses() {
 }
 
 #[test]
-fn rfc6455_4_1_invalid_responses() {
+fn rfc6455_4_1_invalid_responses_are_rejected() {
     let offer = Offer::default().subprotocol("chat");
     let unoffered = HandshakeError::UnofferedSubprotocol("superchat".into());
     let extension = HandshakeError::UnofferedExtension("x".into());
@@ -303,7 +307,7 @@ fn rfc6455_4_1_invalid_responses() {
 }
 
 #[test]
-fn callers_headers_are_added_and_replace_none() {
+fn the_callers_headers_are_added_but_reserved_ones_are_rejected() {
     let target = "ws://a/".parse().unwrap();
     let offer = Offer::default();
     let mut headers = HeaderMap::new();
@@ -358,7 +362,7 @@ proptest! {
 }
 
 #[test]
-fn a_server_selects_only_what_was_offered() {
+fn a_server_can_select_only_what_was_offered() {
     let opening = check_request(&valid_request()).unwrap();
     let check = |agreed: &Negotiated| response(&opening, agreed, HeaderMap::new()).map(drop);
     let mut agreed = Negotiated {

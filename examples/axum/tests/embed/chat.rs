@@ -1,4 +1,4 @@
-//! The example: extractors of axum beside the WebSocket's.
+//! The example's chat: a WebSocket route that also uses axum's extractors.
 
 use futures_util::StreamExt;
 use h2ws::{CloseCode, Message, WebSocket};
@@ -6,21 +6,21 @@ use h2ws_example_axum::{Rooms, app};
 
 use crate::support::{EVERYWHERE, Running, within};
 
-async fn hears(socket: &mut WebSocket, text: &str) {
+async fn assert_next(socket: &mut WebSocket, text: &str) {
     let message = within(socket.next()).await.unwrap().unwrap();
     assert_eq!(message.as_text(), Some(text));
 }
 
-/// `Path`, `Query` and `State` apply to a WebSocket as to any request.
+/// `Path`, `Query` and `State` work for a WebSocket as for any other request.
 #[tokio::test]
-async fn guests_of_a_room_hear_each_other() {
+async fn a_message_reaches_every_guest_of_its_room() {
     for (under, version) in EVERYWHERE {
         let running = Running::start(under, app(Rooms::default())).await;
         let mut ann = running
             .connect("/chat/one?name=ann", version)
             .await
             .unwrap();
-        hears(&mut ann, "ann joined").await;
+        assert_next(&mut ann, "ann joined").await;
         let mut ben = running
             .connect("/chat/one?name=ben", version)
             .await
@@ -29,27 +29,27 @@ async fn guests_of_a_room_hear_each_other() {
             .connect("/chat/two?name=other", version)
             .await
             .unwrap();
-        hears(&mut ben, "ben joined").await;
-        hears(&mut ann, "ben joined").await;
+        assert_next(&mut ben, "ben joined").await;
+        assert_next(&mut ann, "ben joined").await;
         ben.send(Message::text("hello")).await.unwrap();
-        hears(&mut ann, "ben: hello").await;
-        hears(&mut ben, "ben: hello").await;
+        assert_next(&mut ann, "ben: hello").await;
+        assert_next(&mut ben, "ben: hello").await;
         within(ben.close(CloseCode::NORMAL)).await.unwrap();
-        hears(&mut ann, "ben left").await;
-        hears(&mut other, "other joined").await;
+        assert_next(&mut ann, "ben left").await;
+        assert_next(&mut other, "other joined").await;
         within(ann.close(CloseCode::NORMAL)).await.unwrap();
     }
 }
 
-/// A query that does not fit the extractor is axum's refusal, with its body.
+/// If an extractor fails, the client gets axum's rejection with its body.
 #[tokio::test]
-async fn a_request_that_does_not_fit_an_extractor_is_refused_by_axum() {
+async fn a_request_that_an_extractor_rejects_is_not_opened() {
     for (under, version) in EVERYWHERE {
         let running = Running::start(under, app(Rooms::default())).await;
-        let (status, body) = running.refusal("/chat/one", version).await;
+        let (status, body) = running.rejection("/chat/one", version).await;
         assert_eq!(status, 400, "{under:?} {version:?}");
         assert!(body.contains("missing field `name`"), "{body}");
-        let (status, _) = running.refusal("/nowhere", version).await;
+        let (status, _) = running.rejection("/nowhere", version).await;
         assert_eq!(status, 404, "{under:?} {version:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Layers of tower around a WebSocket's route.
+//! tower layers around a WebSocket route, and around the client.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,10 +26,12 @@ use tower_layer::Layer;
 use crate::support::{EVERYWHERE, Running, Under, within};
 
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
-    upgrade.protocols(["chat.v2", "chat"]).on_upgrade(repeat)
+    upgrade
+        .protocols(["chat.v2", "chat"])
+        .on_upgrade(echo_messages)
 }
 
-async fn repeat(mut socket: WebSocket) {
+async fn echo_messages(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.next().await {
         if socket.send(message).await.is_err() {
             break;
@@ -37,13 +39,13 @@ async fn repeat(mut socket: WebSocket) {
     }
 }
 
-async fn echoes(socket: &mut WebSocket) {
+async fn assert_echo(socket: &mut WebSocket) {
     socket.send(Message::text("hello")).await.unwrap();
     let message = within(socket.next()).await.unwrap().unwrap();
     assert_eq!(message.as_text(), Some("hello"));
 }
 
-/// Checks a header field, as a service that knows its users does.
+/// Requires a token in a header field, as a service with user accounts does.
 async fn authenticate(request: Request, next: Next) -> Response {
     match request.headers().get("authorization") {
         Some(token) if token == "Bearer secret" => next.run(request).await,
@@ -52,24 +54,24 @@ async fn authenticate(request: Request, next: Next) -> Response {
 }
 
 #[tokio::test]
-async fn an_authenticating_layer_decides_who_opens_a_websocket() {
+async fn an_authenticating_layer_can_reject_a_websocket() {
     for (under, version) in EVERYWHERE {
         let app = Router::new()
             .route("/", any(echo))
             .layer(middleware::from_fn(authenticate));
         let running = Running::start(under, app).await;
-        let refused = running.refusal("/", version).await;
-        assert_eq!(refused, (401, "a token is required".to_owned()));
+        let rejected = running.rejection("/", version).await;
+        assert_eq!(rejected, (401, "a token is required".to_owned()));
         let client = Client::builder().version(version).build().unwrap();
         let url = format!("ws://{}/", running.addr);
         let request = client
             .request(&url)
             .header("authorization", "Bearer secret");
-        echoes(&mut within(request.connect()).await.unwrap()).await;
+        assert_echo(&mut within(request.connect()).await.unwrap()).await;
     }
 }
 
-/// The usual stack of a service leaves WebSockets as they are.
+/// The layers that services commonly use do not interfere with WebSockets.
 #[tokio::test]
 async fn tracing_compression_cors_and_timeout_layers_pass_websockets() {
     for (under, version) in EVERYWHERE {
@@ -80,12 +82,12 @@ async fn tracing_compression_cors_and_timeout_layers_pass_websockets() {
             TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(10)),
         ));
         let running = Running::start(under, app).await;
-        echoes(&mut running.connect("/", version).await.unwrap()).await;
+        assert_echo(&mut running.connect("/", version).await.unwrap()).await;
     }
 }
 
-/// What a layer adds to the response is in the one that opens the WebSocket; what
-/// belongs to the handshake is not the layer's to set.
+/// Header fields that a layer adds are in the response that opens the WebSocket. A layer cannot set
+/// fields that belong to the handshake.
 #[tokio::test]
 async fn header_fields_of_layers_are_in_the_accepting_response() {
     for (under, version) in EVERYWHERE {
@@ -101,16 +103,16 @@ async fn header_fields_of_layers_are_in_the_accepting_response() {
         let (mut socket, response) = within(request.connect_with_response()).await.unwrap();
         assert_eq!(response.headers()["set-cookie"], "session=1");
         assert_eq!(socket.subprotocol(), Some("chat"));
-        echoes(&mut socket).await;
+        assert_echo(&mut socket).await;
     }
 }
 
-/// The extractor negotiates compression, and its limits hold.
+/// The extractor negotiates compression, and its limits are enforced.
 #[tokio::test]
-async fn compression_and_limits_are_the_extractors_to_set() {
+async fn the_extractor_sets_compression_and_limits() {
     async fn limited(upgrade: WebSocketUpgrade) -> Response {
         let upgrade = upgrade.deflate(DeflateConfig::default());
-        upgrade.max_message_size(1000).on_upgrade(repeat)
+        upgrade.max_message_size(1000).on_upgrade(echo_messages)
     }
     for (under, version) in EVERYWHERE {
         let app = Router::new().route("/", any(limited));
@@ -126,7 +128,7 @@ async fn compression_and_limits_are_the_extractors_to_set() {
                 .unwrap()
                 .starts_with("permessage-deflate")
         );
-        echoes(&mut socket).await;
+        assert_echo(&mut socket).await;
         socket.send(Message::text("x".repeat(1001))).await.unwrap();
         while let Some(Ok(_)) = within(socket.next()).await {}
         assert_eq!(
@@ -137,13 +139,13 @@ async fn compression_and_limits_are_the_extractors_to_set() {
     }
 }
 
-/// A `get` route takes both versions under h2ws's server, and behind `ConnectAsGet`.
+/// A `get` route accepts both versions of HTTP under h2ws's server, and under `ConnectAsGet`.
 #[tokio::test]
-async fn a_get_route_takes_both_versions() {
+async fn a_get_route_accepts_both_versions_of_http() {
     for version in [HttpVersion::Http1, HttpVersion::Http2] {
         let app = Router::new().route("/", get(echo));
         let running = Running::start(Under::H2ws, app.clone()).await;
-        echoes(&mut running.connect("/", version).await.unwrap()).await;
+        assert_echo(&mut running.connect("/", version).await.unwrap()).await;
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -152,15 +154,15 @@ async fn a_get_route_takes_both_versions() {
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
         let client = Client::builder().version(version).build().unwrap();
         let url = format!("ws://{addr}/");
-        echoes(&mut within(client.connect(&url)).await.unwrap()).await;
+        assert_echo(&mut within(client.connect(&url)).await.unwrap()).await;
         serving.abort();
     }
 }
 
-/// axum's `ConnectInfo`, and h2ws's own `Peer` and `Transport`, are among a WebSocket
-/// request's extensions as among those of any other.
+/// A WebSocket request has the same extensions as any other request: axum's `ConnectInfo`, and
+/// h2ws's `Peer` and `Transport`.
 #[tokio::test]
-async fn a_websocket_request_carries_its_connection() {
+async fn a_websocket_request_has_its_connection_as_extensions() {
     async fn facts(
         ConnectInfo(addr): ConnectInfo<SocketAddr>,
         Extension(peer): Extension<Peer>,
@@ -176,12 +178,12 @@ async fn a_websocket_request_carries_its_connection() {
         let addr = server.local_addr().unwrap();
         let serving = tokio::spawn(server.serve_make_service(app).into_future());
         let client = Client::builder().version(version).build().unwrap();
-        let refused = within(client.connect(&format!("ws://{addr}/"))).await;
-        let Err(Error::Rejected(refusal)) = refused else {
-            panic!("expected a refusal: {refused:?}");
+        let result = within(client.connect(&format!("ws://{addr}/"))).await;
+        let Err(Error::Rejected(rejection)) = result else {
+            panic!("expected a rejection: {result:?}");
         };
-        assert_eq!(refusal.status, 403);
-        let body = String::from_utf8_lossy(&refusal.body);
+        assert_eq!(rejection.status, 403);
+        let body = String::from_utf8_lossy(&rejection.body);
         let name = if version == HttpVersion::Http2 {
             "HTTP/2"
         } else {
@@ -192,9 +194,9 @@ async fn a_websocket_request_carries_its_connection() {
     }
 }
 
-/// The client is a service itself, so tower's layers apply to opening.
+/// The client is itself a service, so tower's layers can wrap it.
 #[tokio::test]
-async fn the_client_is_a_service() {
+async fn the_client_can_be_wrapped_in_layers() {
     for (under, version) in EVERYWHERE {
         let app = Router::new()
             .route("/", any(echo))
@@ -217,9 +219,9 @@ async fn the_client_is_a_service() {
                 http::Version::HTTP_11
             }
         );
-        echoes(&mut socket).await;
+        assert_echo(&mut socket).await;
         let error = open("/never").await.unwrap_err();
         assert!(error.is::<tower::timeout::error::Elapsed>(), "{error}");
-        echoes(&mut socket).await;
+        assert_echo(&mut socket).await;
     }
 }

@@ -1,5 +1,5 @@
-//! WebSockets through axum routers and tower layers, over both versions of HTTP,
-//! under h2ws's server and under `axum::serve`.
+//! WebSockets through axum routers and tower layers, over HTTP/1.1 and HTTP/2, under h2ws's server
+//! and under `axum::serve`.
 
 mod chat;
 mod faults;

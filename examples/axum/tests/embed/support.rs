@@ -1,4 +1,4 @@
-//! A router under each server, and clients of each version.
+//! Runs a router under each server, and connects clients with each version of HTTP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -69,26 +69,26 @@ impl Running {
         within(client.connect(&format!("ws://{}{path}", self.addr))).await
     }
 
-    /// The status and body of a refused opening handshake.
-    pub(crate) async fn refusal(&self, path: &str, version: HttpVersion) -> (u16, String) {
+    /// Opens a WebSocket that the server must reject, and returns the response's status and body.
+    pub(crate) async fn rejection(&self, path: &str, version: HttpVersion) -> (u16, String) {
         match self.connect(path, version).await {
-            Err(Error::Rejected(refusal)) => {
-                let body = String::from_utf8_lossy(&refusal.body).into_owned();
-                (refusal.status.as_u16(), body)
+            Err(Error::Rejected(rejection)) => {
+                let body = String::from_utf8_lossy(&rejection.body).into_owned();
+                (rejection.status.as_u16(), body)
             }
-            other => panic!("expected a refusal: {other:?}"),
+            other => panic!("expected a rejection: {other:?}"),
         }
     }
 }
 
-/// Awaits what must happen; fails where it does not.
+/// Awaits the future for at most 30 seconds, and panics if it has not completed by then.
 #[track_caller]
 pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let caller = std::panic::Location::caller();
     async move {
         match tokio::time::timeout(Duration::from_secs(30), future).await {
             Ok(output) => output,
-            Err(_) => panic!("hangs at {caller}"),
+            Err(_) => panic!("timed out at {caller}"),
         }
     }
 }

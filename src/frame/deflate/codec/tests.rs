@@ -1,4 +1,4 @@
-//! Tests of compression: the examples and rules of RFC 7692, and hostile peers.
+//! Tests of compression: the examples and rules of RFC 7692, and malicious input.
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -16,8 +16,8 @@ const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 /// A second "Hello", which refers to the first in the window (§7.2.3.2).
 const AGAIN: &[u8] = &[0xf2, 0x00, 0x11, 0x00, 0x00];
 
-/// Compresses messages of any size, with the level of the RFC's examples.
-fn eager() -> Deflate {
+/// Settings that compress messages of any size, at the level of the RFC's examples.
+fn without_threshold() -> Deflate {
     Deflate::default().threshold(0).level(6)
 }
 
@@ -25,7 +25,7 @@ fn decoder(role: Role, limits: Limits, deflate: Deflate) -> Decoder {
     Decoder::with_deflate(role, limits, &deflate)
 }
 
-/// Decodes frames with these first bytes at the end `role`.
+/// Decodes frames with these first bytes and payloads in this role, whole and byte by byte.
 fn decode(
     role: Role,
     deflate: Deflate,
@@ -38,7 +38,11 @@ fn decode(
     let mut whole = decoder(role, Limits::default(), deflate);
     let result = decode_chunks(&mut whole, [&bytes[..]]);
     let mut cut = decoder(role, Limits::default(), deflate);
-    assert_eq!(decode_chunks(&mut cut, bytes.chunks(1)), result, "cut");
+    assert_eq!(
+        decode_chunks(&mut cut, bytes.chunks(1)),
+        result,
+        "byte by byte"
+    );
     result
 }
 
@@ -49,7 +53,7 @@ fn texts(texts: &[&'static str]) -> (Vec<Event>, Option<ProtocolError>) {
     (events.collect(), None)
 }
 
-/// Returns the frames that a server sends for the messages, which are not masked.
+/// Returns the unmasked frames that a server sends for the messages.
 fn encode(limits: Limits, deflate: Deflate, messages: &[Message]) -> Vec<u8> {
     let mut server = Protocol::with_deflate(Role::Server, limits, deflate);
     let mut out = BytesMut::new();
@@ -61,7 +65,7 @@ fn encode(limits: Limits, deflate: Deflate, messages: &[Message]) -> Vec<u8> {
     out.to_vec()
 }
 
-/// Compresses a payload as another implementation might.
+/// Compresses a payload without the code under test.
 fn compress(data: &[u8]) -> Vec<u8> {
     let mut out = vec![0; data.len() + 1000];
     let mut stream = Stream::new(6, false, 15);
@@ -72,9 +76,8 @@ fn compress(data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// All examples of RFC 7692 §7.2.3.
 #[test]
-fn examples_of_the_rfc() {
+fn rfc7692_7_2_3_examples_are_decoded() {
     let stored = b"\x00\x05\x00\xfa\xffHello\x00";
     let last = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
     let two = [
@@ -92,29 +95,29 @@ fn examples_of_the_rfc() {
     ];
     for role in ROLES {
         for (frames, expected) in table {
-            assert_eq!(decode(role, eager(), frames), texts(expected));
+            assert_eq!(decode(role, without_threshold(), frames), texts(expected));
         }
     }
 }
 
 #[test]
-fn sends_the_examples_of_the_rfc() {
+fn rfc7692_7_2_3_examples_are_encoded() {
     let twice = [Message::text("Hello"), Message::text("Hello")];
-    let bytes = encode(Limits::default(), eager(), &twice);
+    let bytes = encode(Limits::default(), without_threshold(), &twice);
     assert_eq!(
         bytes,
         [frame(0xc1, None, HELLO), frame(0xc1, None, AGAIN)].concat()
     );
-    let apart = eager().send(15, false);
+    let apart = without_threshold().send(15, false);
     let bytes = encode(Limits::default(), apart, &twice[..1]);
-    // Not shorter than "Hello" itself, so it is sent uncompressed without context takeover.
+    // Without context takeover, "Hello" is sent uncompressed, because compression does not shorten it.
     assert_eq!(bytes, frame(0x81, None, b"Hello"));
 }
 
 #[test]
-fn without_context_takeover_each_message_stands_alone() {
+fn messages_are_independent_without_context_takeover() {
     let message = Message::text("Hello, Hello, Hello, Hello");
-    let settings = eager().send(15, false).receive(15, false);
+    let settings = without_threshold().send(15, false).receive(15, false);
     let bytes = encode(Limits::default(), settings, &[message.clone(), message]);
     let (first, second) = bytes.split_at(bytes.len() / 2);
     assert_eq!(first, second);
@@ -124,28 +127,32 @@ fn without_context_takeover_each_message_stands_alone() {
     assert_eq!(
         events,
         (texts(&["Hello"]).0, error),
-        "the window is forgotten"
+        "the window is discarded"
     );
 }
 
 #[test]
-fn blocks_with_bfinal_are_read() {
+fn blocks_with_bfinal_are_accepted() {
     let last: &[u8] = &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     let padded = [last, &[0]].concat();
     let stored = b"\x01\x05\x00\xfa\xffHello";
     let both = [last, HELLO].concat();
     for role in ROLES {
-        // With the empty block that RFC 7692 §7.2.3.4 adds, without it, and more than once.
+        // With the empty block that RFC 7692 §7.2.3.4 adds, and without it; each message is sent twice.
         for frames in [
             [(0xc1, &padded[..]); 2],
             [(0xc1, last); 2],
             [(0xc1, &stored[..]); 2],
         ] {
-            assert_eq!(decode(role, eager(), &frames), texts(&["Hello"; 2]));
+            assert_eq!(
+                decode(role, without_threshold(), &frames),
+                texts(&["Hello"; 2])
+            );
         }
+        // A message may continue after a block with BFINAL.
         let frames: [(u8, &[u8]); 2] = [(0xc1, &both), (0xc1, HELLO)];
         assert_eq!(
-            decode(role, eager(), &frames),
+            decode(role, without_threshold(), &frames),
             texts(&["HelloHello", "Hello"])
         );
     }
@@ -160,18 +167,18 @@ fn invalid_deflate_data_is_an_error() {
             "lengths that do not match",
             b"\x00\x05\x00\x05\x00Hello".to_vec(),
         ),
-        ("refers to before the beginning", AGAIN.to_vec()),
-        ("ends in a compressed block", HELLO[..5].to_vec()),
+        ("a reference to before the beginning", AGAIN.to_vec()),
+        ("an end within a compressed block", HELLO[..5].to_vec()),
         (
-            "ends in a stored block",
+            "an end within a stored block",
             b"\x00\x05\x00\xfa\xffHel".to_vec(),
         ),
         ("ends with a block, not behind it", HELLO[..6].to_vec()),
-        ("whole tail left in", [HELLO, &TAIL].concat()),
-        ("garbage behind BFINAL", [last, b"garbage"].concat()),
-        ("a header behind BFINAL", [last, &[0, 1]].concat()),
+        ("the tail was not removed", [HELLO, &TAIL].concat()),
+        ("garbage after BFINAL", [last, b"garbage"].concat()),
+        ("a header after BFINAL", [last, &[0, 1]].concat()),
     ];
-    for settings in [eager(), eager().receive(15, false)] {
+    for settings in [without_threshold(), without_threshold().receive(15, false)] {
         for role in ROLES {
             for (what, payload) in &table {
                 let error = Some(ProtocolError::InvalidDeflate);
@@ -187,17 +194,20 @@ fn invalid_deflate_data_is_an_error() {
 }
 
 #[test]
-fn an_empty_message_may_have_no_data_at_all() {
+fn an_empty_compressed_message_may_have_no_payload() {
     for role in ROLES {
         let frames: [(u8, &[u8]); 4] = [(0xc1, b""), (0x41, b""), (0x80, b""), (0xc1, HELLO)];
-        assert_eq!(decode(role, eager(), &frames), texts(&["", "", "Hello"]));
+        assert_eq!(
+            decode(role, without_threshold(), &frames),
+            texts(&["", "", "Hello"])
+        );
     }
-    let bytes = encode(Limits::default(), eager(), &[Message::text("")]);
-    assert_eq!(bytes, [0x81, 0], "and is sent as it is");
+    let bytes = encode(Limits::default(), without_threshold(), &[Message::text("")]);
+    assert_eq!(bytes, [0x81, 0], "an empty message is sent uncompressed");
 }
 
 #[test]
-fn rsv1_is_valid_on_the_first_frame_of_a_data_message_only() {
+fn rsv1_is_valid_only_on_the_first_frame_of_a_data_message() {
     let wrong: [&[(u8, &[u8])]; 7] = [
         &[(0xc9, b"")],
         &[(0xca, b"")],
@@ -210,7 +220,10 @@ fn rsv1_is_valid_on_the_first_frame_of_a_data_message_only() {
     for role in ROLES {
         for frames in wrong {
             let error = Some(ProtocolError::ReservedBit);
-            assert_eq!(decode(role, eager(), frames), (vec![], error.clone()));
+            assert_eq!(
+                decode(role, without_threshold(), frames),
+                (vec![], error.clone())
+            );
         }
         let bytes = frame(0xc1, key_to(role), HELLO);
         let mut plain = Decoder::new(role, Limits::default());
@@ -222,7 +235,7 @@ fn rsv1_is_valid_on_the_first_frame_of_a_data_message_only() {
 }
 
 #[test]
-fn compressed_and_plain_messages_and_control_frames_mix() {
+fn compressed_messages_uncompressed_messages_and_control_frames_can_be_mixed() {
     for role in ROLES {
         let frames: [(u8, &[u8]); 6] = [
             (0x81, b"plain"),
@@ -236,15 +249,15 @@ fn compressed_and_plain_messages_and_control_frames_mix() {
         expected
             .0
             .insert(1, Event::Ping(Bytes::from_static(b"ping")));
-        assert_eq!(decode(role, eager(), &frames), expected);
+        assert_eq!(decode(role, without_threshold(), &frames), expected);
     }
 }
 
 #[test]
-fn fragments_are_compressed_one_by_one() {
+fn fragments_are_compressed_one_at_a_time() {
     let text = "Hello, Hello, Hello, Hello";
     let limits = Limits::default().fragment_size(10);
-    let bytes = encode(limits, eager(), &[Message::text(text)]);
+    let bytes = encode(limits, without_threshold(), &[Message::text(text)]);
     let mut rest = &bytes[..];
     let mut first = Vec::new();
     while let [head, len, after @ ..] = rest {
@@ -252,7 +265,7 @@ fn fragments_are_compressed_one_by_one() {
         rest = &after[usize::from(*len)..];
     }
     assert_eq!(first, [0x41, 0x00, 0x80]);
-    let mut client = decoder(Role::Client, Limits::default(), eager());
+    let mut client = decoder(Role::Client, Limits::default(), without_threshold());
     assert_eq!(decode_chunks(&mut client, [&bytes[..]]), texts(&[text]));
 }
 
@@ -262,8 +275,15 @@ fn short_messages_are_sent_uncompressed() {
     let bytes = encode(Limits::default(), Deflate::default(), &messages);
     assert_eq!(bytes[0], 0xc2);
     assert!(bytes.ends_with(&frame(0x82, None, &[b'x'; 63])));
-    let bytes = encode(Limits::default(), eager().send(8, true), &messages);
-    assert_eq!(bytes[0], 0x82, "a window that nobody compresses with");
+    let bytes = encode(
+        Limits::default(),
+        without_threshold().send(8, true),
+        &messages,
+    );
+    assert_eq!(
+        bytes[0], 0x82,
+        "a window of 8 bits is not used for compression"
+    );
 }
 
 /// Returns bytes that do not compress.
@@ -281,8 +301,8 @@ fn noise(len: usize) -> Vec<u8> {
 #[test]
 fn messages_that_do_not_shrink_are_sent_uncompressed() {
     let text = || Message::text("Hello, Hello, Hello");
-    // With context takeover a small message stays in the window, in case it is repeated; for a large
-    // one the window is dropped.
+    // With context takeover, a small message is kept in the window, because it may be repeated. For a
+    // large one, the window is dropped.
     for (takeover, len, compressed) in [
         (false, 10_000, false),
         (false, 100_000, false),
@@ -292,12 +312,12 @@ fn messages_that_do_not_shrink_are_sent_uncompressed() {
         for level in [1, 6] {
             for size in [7000, 50_000, usize::MAX] {
                 let limits = Limits::default().fragment_size(size);
-                let settings = eager().send(15, takeover).level(level);
+                let settings = without_threshold().send(15, takeover).level(level);
                 let noise = Message::binary(noise(len));
                 let bytes = encode(limits, settings, std::slice::from_ref(&noise));
                 let small = size < LARGE && takeover;
                 assert_eq!(bytes[0] & 0x40 != 0, compressed || small, "{len} {size}");
-                // Before and after it, messages that shrink.
+                // Surrounded by messages that shrink.
                 let messages = [text(), noise.clone(), text(), noise, text()];
                 let bytes = encode(limits, settings, &messages);
                 let mut client = decoder(Role::Client, Limits::default(), settings);
@@ -313,21 +333,24 @@ fn invalid_text_is_an_error_as_soon_as_it_is_inflated() {
     let payload = compress(&[&b"good \xff"[..], &noise(90_000)].concat());
     for role in ROLES {
         let bytes = frame(0xc1, key_to(role), &payload);
-        let mut decoder = decoder(role, Limits::default(), eager());
+        let mut decoder = decoder(role, Limits::default(), without_threshold());
         let result = decode_chunks(&mut decoder, [&bytes[..70_000]]);
         assert_eq!(result, (vec![], Some(ProtocolError::InvalidUtf8)));
     }
-    // Cut within a character by a frame, and by the end of the message.
+    // A character split over two frames is valid; one cut off by the end of the message is not.
     let euro = compress("€".as_bytes());
     let frames: [(u8, &[u8]); 2] = [(0x41, &euro[..2]), (0x80, &euro[2..])];
-    assert_eq!(decode(Role::Client, eager(), &frames), texts(&["€"]));
+    assert_eq!(
+        decode(Role::Client, without_threshold(), &frames),
+        texts(&["€"])
+    );
     let cut = compress(&"€".as_bytes()[..2]);
-    let error = decode(Role::Client, eager(), &[(0xc1, &cut)]).1;
+    let error = decode(Role::Client, without_threshold(), &[(0xc1, &cut)]).1;
     assert_eq!(error, Some(ProtocolError::InvalidUtf8));
 }
 
 /// Returns about 1 MiB that inflates to 1 GiB.
-fn bomb() -> Vec<u8> {
+fn decompression_bomb() -> Vec<u8> {
     let mut part = vec![0; 10_000];
     let mut stream = Stream::new(9, false, 15);
     stream
@@ -338,13 +361,13 @@ fn bomb() -> Vec<u8> {
 }
 
 #[test]
-fn a_bomb_takes_no_more_memory_than_the_limit() {
-    let bomb = bomb();
+fn a_decompression_bomb_is_rejected_within_the_message_limit() {
+    let bomb = decompression_bomb();
     assert!((1 << 20..2 << 20).contains(&bomb.len()), "{}", bomb.len());
     let limit = 3_000_000;
     let limits = Limits::default().max_message_size(limit);
     for role in ROLES {
-        let mut decoder = decoder(role, limits, eager());
+        let mut decoder = decoder(role, limits, without_threshold());
         let bytes = frame(0xc2, key_to(role), &bomb);
         let mut peak = 0;
         let error = bytes.chunks(100).find_map(|chunk| {
@@ -357,22 +380,22 @@ fn a_bomb_takes_no_more_memory_than_the_limit() {
         };
         assert!(size <= (limit + STEP) as u64, "{size} inflated");
         assert!(peak > limit / 2 && peak <= limit, "{peak} held");
-        let mut protocol = Protocol::with_deflate(role, limits, eager());
+        let mut protocol = Protocol::with_deflate(role, limits, without_threshold());
         let error = protocol.receive(&mut bytes.into()).expect_err("too large");
         assert_eq!(error.close_code(), CloseCode::MESSAGE_TOO_BIG);
     }
 }
 
 #[test]
-fn the_limit_is_inclusive_and_counts_what_is_inflated() {
+fn the_message_limit_is_inclusive_and_applies_after_inflation() {
     for role in ROLES {
         for (len, fits) in [(STEP * 2, true), (STEP * 2 + 1, false), (0, true)] {
             let data = noise(len);
             let bytes = frame(0xc2, key_to(role), &compress(&data));
-            // Larger on the wire than inflated, which is allowed.
+            // The compressed data may be larger than the limit.
             assert!(bytes.len() > len);
             let limits = Limits::default().max_message_size(STEP * 2);
-            let mut decoder = decoder(role, limits, eager());
+            let mut decoder = decoder(role, limits, without_threshold());
             let (events, error) = decode_chunks(&mut decoder, bytes.chunks(1000));
             assert_eq!((events.len() == 1, error.is_none()), (fits, fits), "{len}");
         }
@@ -380,10 +403,10 @@ fn the_limit_is_inclusive_and_counts_what_is_inflated() {
 }
 
 #[test]
-fn a_message_is_no_larger_in_memory_than_it_is() {
+fn an_inflated_message_has_no_spare_capacity() {
     let data = vec![7; 100_000];
     let mut chunk = Bytes::from(frame(0xc2, None, &compress(&data)));
-    let mut decoder = decoder(Role::Client, Limits::default(), eager());
+    let mut decoder = decoder(Role::Client, Limits::default(), without_threshold());
     let Ok(Some(Event::Message(message))) = decoder.decode(&mut chunk) else {
         panic!("no message");
     };
@@ -395,7 +418,7 @@ fn a_message_is_no_larger_in_memory_than_it_is() {
 fn memory_is_allocated_late_and_freed_early() {
     let data = b"compressible, ".repeat(10);
     for (takeover, idle_after) in [(true, false), (false, true)] {
-        let settings = eager().send(15, takeover).receive(15, takeover);
+        let settings = without_threshold().send(15, takeover).receive(15, takeover);
         let mut compressor = Compressor::new(settings);
         let mut inflater = Inflater::new(&settings);
         assert!(compressor.is_idle() && inflater.is_idle());
@@ -411,9 +434,9 @@ fn memory_is_allocated_late_and_freed_early() {
                 inflated.extend_from_slice(bytes);
                 Ok(())
             };
-            inflater.push(&first, &mut sink).expect("sound");
-            inflater.push(&second, &mut sink).expect("sound");
-            inflater.finish(&mut sink).expect("sound");
+            inflater.push(&first, &mut sink).expect("valid");
+            inflater.push(&second, &mut sink).expect("valid");
+            inflater.finish(&mut sink).expect("valid");
             assert_eq!(inflater.is_idle(), idle_after);
             assert_eq!(inflated, data);
         }
@@ -421,9 +444,9 @@ fn memory_is_allocated_late_and_freed_early() {
 }
 
 #[test]
-fn dropping_a_compressor_is_invisible_to_the_peer() {
-    let mut server = Protocol::with_deflate(Role::Server, Limits::default(), eager());
-    let mut client = Protocol::with_deflate(Role::Client, Limits::default(), eager());
+fn the_peer_is_not_affected_when_the_compressor_is_dropped() {
+    let mut server = Protocol::with_deflate(Role::Server, Limits::default(), without_threshold());
+    let mut client = Protocol::with_deflate(Role::Client, Limits::default(), without_threshold());
     let message = Message::text("Hello, Hello");
     for _ in 0..3 {
         let mut wire = BytesMut::new();
@@ -434,13 +457,16 @@ fn dropping_a_compressor_is_invisible_to_the_peer() {
         assert_eq!(event, Ok(Some(Event::Message(message.clone()))));
         server.free_compressor();
     }
-    assert_eq!(server.deflate(), Some(&eager()));
+    assert_eq!(server.deflate(), Some(&without_threshold()));
 }
 
 #[test]
 fn settings_out_of_range_are_clamped() {
     for (bits, level) in [(0, 0), (200, 200)] {
-        let settings = eager().send(bits, true).receive(bits, true).level(level);
+        let settings = without_threshold()
+            .send(bits, true)
+            .receive(bits, true)
+            .level(level);
         let message = Message::text("Hello, Hello, Hello");
         let bytes = encode(Limits::default(), settings, std::slice::from_ref(&message));
         let mut client = decoder(Role::Client, Limits::default(), settings);
@@ -476,9 +502,9 @@ fn settings() -> impl Strategy<Value = Deflate> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Both directions, with all parameters and all sizes of fragments and chunks.
+    /// Both roles, with all parameters and with fragments and chunks of all sizes.
     #[test]
-    fn round_trip(
+    fn compressed_messages_round_trip(
         client in any::<bool>(),
         ours in settings(),
         messages in prop::collection::vec(message(), 0..8),
@@ -510,21 +536,21 @@ proptest! {
         prop_assert_eq!(decode_chunks(&mut receiver, chunks), (expected.collect(), None));
     }
 
-    /// Nothing panics on any compressed input, and the cuts do not change the result.
+    /// No compressed input causes a panic, and splitting it does not change the result.
     #[test]
-    fn garbage(
+    fn corrupt_data_decodes_the_same_however_it_is_split(
         mut payload in prop::collection::vec(any::<u8>(), 0..300),
-        sound in any::<bool>(),
+        almost_valid in any::<bool>(),
         flip in any::<prop::sample::Index>(),
         takeover in any::<bool>(),
     ) {
-        if sound {
-            // Valid except for one byte.
+        if almost_valid {
+            // Valid except for one bit.
             payload = compress(&payload);
             let at = flip.index(payload.len());
             payload[at] ^= 1 << (at % 8);
         }
-        let settings = eager().receive(15, takeover);
+        let settings = without_threshold().receive(15, takeover);
         let frames: [(u8, &[u8]); 2] = [(0xc2, &payload), (0xc2, &payload)];
         decode(Role::Server, settings, &frames);
     }
