@@ -37,8 +37,8 @@ async fn route(request: WebSocketRequest) -> Result<(), Error> {
 async fn echo(request: WebSocketRequest) -> Result<(), Error> {
     let mut socket = request.accept().await?;
     while let Some(message) = socket.recv().await {
-        // `feed` instead of `send`: the message is flushed when there is nothing more to read, so the
-        // replies to a burst of messages share HTTP/2 frames.
+        // `feed` instead of `send`: the message is flushed when there is nothing more to read, so
+        // the replies to a burst of messages share HTTP/2 frames.
         socket.feed(message?).await?;
     }
     Ok(())

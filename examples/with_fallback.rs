@@ -1,5 +1,5 @@
-//! Pages and WebSockets on one port: plain HTTP requests go to a `tower` service that uses the types
-//! of the `http` crate, such as an axum `Router`.
+//! Pages and WebSockets on one port: plain HTTP requests go to a `tower` service that uses the
+//! types of the `http` crate, such as an axum `Router`.
 //!
 //! Browsers open a WebSocket over HTTP/2 only on a connection that already carries the page, so a
 //! server has to serve both for them to use RFC 8441. They also require TLS for HTTP/2: see

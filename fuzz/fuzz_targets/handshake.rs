@@ -1,4 +1,5 @@
-//! Checks arbitrary opening requests: no request causes a panic, and every valid one can be accepted.
+//! Checks arbitrary opening requests: no request causes a panic, and every valid one can be
+//! accepted.
 #![no_main]
 
 use h2ws::handshake::{DeflateConfig, extended_connect, upgrade};

@@ -28,8 +28,8 @@ fn receive(
                     events.push(event);
                 }
                 Ok(None) => break,
-                // If a message violates the protocol twice, either violation may be found first, so only
-                // the close codes are compared.
+                // If a message violates the protocol twice, either violation may be found first, so
+                // only the close codes are compared.
                 Err(error) => return (events, Some(error.close_code())),
             }
             while protocol.write(|| [1, 2, 3, 4], &mut out) {}

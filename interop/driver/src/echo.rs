@@ -1,7 +1,8 @@
-//! An echo that does what cases ask of any peer, by the messages of `apps/echo.mjs`.
+//! An echo server that executes the same commands in messages as `apps/echo.mjs`.
 //!
-//! It agrees to the first subprotocol offered whose name begins with `echo`, answers 403 with a body
-//! to `/refuse`, and compresses where the path has a query, as that says (see [`crate::deflate`]).
+//! It selects the first offered subprotocol whose name begins with `echo`, rejects requests for
+//! `/refuse` with 403 and a body, and compresses as the query of the path says, if there is one
+//! (see [`crate::deflate`]).
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -18,19 +19,19 @@ use tower_service::Service;
 
 use crate::{Failure, deflate};
 
-/// Answers the request, and serves the socket to its end.
+/// Responds to the request, and serves the socket until it ends.
 pub async fn answer(mut request: WebSocketRequest) -> Result<(), Failure> {
     if request.path().starts_with("/refuse") {
-        let mut refusal = Response::new("not you\n");
-        *refusal.status_mut() = StatusCode::FORBIDDEN;
-        request.reject_with(refusal);
+        let mut response = Response::new("not you\n");
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        request.reject_with(response);
         return Ok(());
     }
-    let chosen = request
+    let selected = request
         .requested_subprotocols()
         .find(|name| name.starts_with("echo"))
         .map(str::to_owned);
-    if let Some(name) = &chosen {
+    if let Some(name) = &selected {
         request.select_subprotocol(name)?;
     }
     if let Some(parameters) = request.uri().query() {
@@ -42,8 +43,8 @@ pub async fn answer(mut request: WebSocketRequest) -> Result<(), Failure> {
         let message = message?;
         match &message {
             Message::Text(order) if order.as_str().starts_with('?') => {
-                let goes_on = obey(&mut socket, order.as_str(), &facts).await?;
-                if !goes_on {
+                let stays_open = execute(&mut socket, order.as_str(), &facts).await?;
+                if !stays_open {
                     return Ok(());
                 }
             }
@@ -54,8 +55,8 @@ pub async fn answer(mut request: WebSocketRequest) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a message that begins with `?` asks for. Returns whether the socket goes on.
-pub async fn obey(socket: &mut WebSocket, order: &str, facts: &str) -> Result<bool, Error> {
+/// Executes the command in a message that begins with `?`. Returns whether the socket stays open.
+pub async fn execute(socket: &mut WebSocket, order: &str, facts: &str) -> Result<bool, Error> {
     let mut words = order.splitn(3, ' ');
     match words.next().unwrap_or_default() {
         "?close" => {
@@ -91,7 +92,7 @@ pub async fn obey(socket: &mut WebSocket, order: &str, facts: &str) -> Result<bo
     }
 }
 
-/// How the request came, as JSON.
+/// Returns a description of the request as JSON.
 fn facts(request: &WebSocketRequest) -> String {
     let version = if request.version() == Version::HTTP_2 {
         "2"
@@ -108,7 +109,7 @@ fn facts(request: &WebSocketRequest) -> String {
     )
 }
 
-/// What ordinary requests get: a page, whose sockets may follow.
+/// Answers plain HTTP requests with a page, which may open WebSockets.
 #[derive(Clone)]
 pub struct Page;
 
@@ -122,10 +123,10 @@ impl<B> Service<Request<B>> for Page {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        let mut answer =
+        let mut response =
             Response::new("<!doctype html><title>echo</title>an ordinary answer\n".into());
         let html = HeaderValue::from_static("text/html");
-        answer.headers_mut().insert(CONTENT_TYPE, html);
-        ready(Ok(answer))
+        response.headers_mut().insert(CONTENT_TYPE, html);
+        ready(Ok(response))
     }
 }

@@ -1,4 +1,4 @@
-//! What the programs of the interoperability run share.
+//! Code that the programs of the interoperability tests share.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ pub mod messages;
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// permessage-deflate's parameters as `NAME&NAME=VALUE`, in a query or an argument; those of
-/// RFC 7692 §7.1, and `deflate` for nothing in particular.
+/// Parses parameters of permessage-deflate (RFC 7692 §7.1) as `NAME&NAME=VALUE`, from a query or an
+/// argument. The name `deflate` stands for the default parameters.
 pub fn deflate(text: &str) -> Result<DeflateConfig, Failure> {
     let mut config = DeflateConfig::default();
     for parameter in text.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let bits = || {
             let bits = value.parse().ok().and_then(WindowBits::new);
-            bits.ok_or_else(|| format!("no window bits: {parameter}"))
+            bits.ok_or_else(|| format!("invalid window bits: {parameter}"))
         };
         match name {
             "server_no_context_takeover" => config.server_no_context_takeover = true,
@@ -29,13 +29,15 @@ pub fn deflate(text: &str) -> Result<DeflateConfig, Failure> {
             "server_max_window_bits" => config.server_max_window_bits = bits()?,
             "client_max_window_bits" => config.client_max_window_bits = bits()?,
             "deflate" => {}
-            _ => return Err(format!("no parameter of permessage-deflate: {parameter}").into()),
+            _ => {
+                return Err(format!("unknown parameter of permessage-deflate: {parameter}").into());
+            }
         }
     }
     Ok(config)
 }
 
-/// A client that trusts this certificate alone.
+/// Returns the configuration of a client that trusts only this certificate.
 pub fn trusting(cert: &Path) -> Result<rustls::ClientConfig, Failure> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cert)?)?;
@@ -45,7 +47,7 @@ pub fn trusting(cert: &Path) -> Result<rustls::ClientConfig, Failure> {
         .with_no_client_auth())
 }
 
-/// A server with this certificate and key.
+/// Returns the configuration of a server with this certificate and key.
 pub fn identity(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, Failure> {
     let chain = vec![CertificateDer::from_pem_file(cert)?];
     Ok(rustls::ServerConfig::builder_with_provider(ring())

@@ -1,8 +1,9 @@
-//! Messages of many sizes, the same ones in every run.
+//! Messages of many sizes, which are the same in every run.
 
 use h2ws::Message;
 
-/// Little to guess and much to repeat, from near and from far: what windows of all sizes tell apart.
+/// Text that repeats itself over short and long distances, so that windows of different sizes
+/// compress it differently.
 const WORDS: [&str; 16] = [
     "window",
     "stream",
@@ -22,7 +23,7 @@ const WORDS: [&str; 16] = [
     "zzzzzzzzzzzzzzzzzzzzzzzzzzzz",
 ];
 
-/// A sequence that looks random and never changes (a 64-bit LCG, by Knuth).
+/// A deterministic pseudo-random sequence (Knuth's 64-bit LCG).
 pub struct Random(u64);
 
 impl Random {
@@ -30,7 +31,7 @@ impl Random {
         Self(seed.wrapping_mul(2).wrapping_add(1))
     }
 
-    /// From 0 to below `end`.
+    /// Returns a number from 0 to `end`, exclusive.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 = self
             .0
@@ -40,7 +41,8 @@ impl Random {
     }
 }
 
-/// The message with this number: mostly short, some of thousands of bytes, a few of up to 200,000.
+/// Returns the message with this number. Most are short, some have thousands of bytes, and a few up
+/// to 200,000.
 pub fn numbered(number: usize) -> Message {
     let mut random = Random::new(number as u64);
     random.below(2);
@@ -59,7 +61,7 @@ pub fn numbered(number: usize) -> Message {
         return Message::text(text);
     }
     let mut bytes = text.into_bytes();
-    // What does not compress, in the midst of what does.
+    // Incompressible bytes between compressible ones.
     for at in (0..bytes.len()).step_by(7) {
         bytes[at] = random.below(256) as u8;
     }

@@ -1,4 +1,4 @@
-//! What both peers share: arguments, TLS, listening, and the answer to `?request`.
+//! Code that both peers share: arguments, TLS, listening, and the reply to `?request`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Whatever a connection runs over.
+/// The I/O of a connection.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for T {}
 
-/// Serves `TLS_PORT CLEAR_PORT CERT KEY` of the command line.
+/// Serves on the ports of the command line, which is `TLS_PORT CLEAR_PORT CERT KEY`.
 pub async fn listen<F>(alpn: &[&str], serve: impl Fn(Box<dyn Io>) -> F + Send + Sync + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [tls_port, clear_port, cert, key] = args.as_slice() else {
-        panic!("wanted TLS_PORT CLEAR_PORT CERT KEY");
+        panic!("expected TLS_PORT CLEAR_PORT CERT KEY");
     };
     let tls = acceptor(alpn, cert, key);
     let serve = Arc::new(serve);
@@ -64,12 +64,12 @@ fn acceptor(alpn: &[&str], cert: &str, key: &str) -> TlsAcceptor {
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .expect("a pair");
+        .expect("a certificate and its key");
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// The request as it arrived, for the harness to read.
+/// Returns a description of the request as JSON, which the harness reads.
 pub fn facts(parts: &Parts, subprotocol: &str) -> String {
     let headers: serde_json::Map<_, _> = parts
         .headers
@@ -90,7 +90,7 @@ pub fn facts(parts: &Parts, subprotocol: &str) -> String {
     .to_string()
 }
 
-/// The first offered subprotocol that begins with `echo`, or none.
+/// Returns the first offered subprotocol that begins with `echo`, or an empty string.
 pub fn subprotocol(parts: &Parts) -> String {
     parts
         .headers

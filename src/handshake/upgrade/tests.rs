@@ -5,8 +5,8 @@ use super::*;
 use crate::handshake::{DeflateConfig, Extension};
 use proptest::prelude::*;
 
-/// Applies edits to header fields. Each sets a field, or appends one if the name begins with `+`, or
-/// removes it if there is no value.
+/// Applies edits to header fields. Each sets a field, or appends one if the name begins with `+`,
+/// or removes it if there is no value.
 fn edit(headers: &mut HeaderMap, edits: &[(&'static str, Option<&'static str>)]) {
     for (name, value) in edits {
         match (name.strip_prefix('+'), value) {

@@ -1,5 +1,5 @@
-//! Services that respond incorrectly, late or never: only their own request gets an error status or a
-//! reset, and another WebSocket on the connection is not affected.
+//! Services that respond incorrectly, late or never: only their own request gets an error status or
+//! a reset, and another WebSocket on the connection is not affected.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! An `h2ws::Server` whose echo does what cases ask of any peer: `interop-server --cleartext`, or
-//! `interop-server CERT KEY`.
+//! An `h2ws::Server` that echoes and executes commands (see [`interop_driver::echo`]):
+//! `interop-server --cleartext`, or `interop-server CERT KEY`.
 //!
-//! The first line of stdout says where it listens, as that of `h2ws serve` does.
+//! The first line of stdout is the address that it listens on, as for `h2ws serve`.
 
 use std::path::Path;
 
@@ -17,9 +17,9 @@ async fn main() -> Result<(), Failure> {
             let tls = identity(Path::new(cert), Path::new(key))?;
             (Server::builder().tls(tls), "wss")
         }
-        _ => return Err("wanted --cleartext or CERT KEY".into()),
+        _ => return Err("expected --cleartext or CERT KEY".into()),
     };
-    // The order "?ping" waits for the peer's Pong.
+    // The command "?ping" waits for the peer's Pong.
     let socket = WebSocketConfig::default().control_messages(true);
     let server = builder.socket(socket).bind("127.0.0.1:0").await?;
     println!("listening on {scheme}://{}", server.local_addr()?);

@@ -1,4 +1,4 @@
-//! An echo on axum, with hyper's default settings.
+//! An echo server on axum, with hyper's default settings.
 
 use axum::Router;
 use axum::extract::Request;
@@ -38,13 +38,13 @@ async fn main() {
 
 async fn upgrade(upgrade: WebSocketUpgrade, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let chosen = interop_peers::subprotocol(&parts);
-    let facts = interop_peers::facts(&parts, &chosen);
+    let selected = interop_peers::subprotocol(&parts);
+    let facts = interop_peers::facts(&parts, &selected);
     let size = 1 << 27;
     upgrade
         .max_message_size(size)
         .max_frame_size(size)
-        .protocols((!chosen.is_empty()).then_some(chosen))
+        .protocols((!selected.is_empty()).then_some(selected))
         .on_upgrade(|socket| async move {
             if let Err(error) = echo(socket, facts).await {
                 eprintln!("socket: {error}");
@@ -56,7 +56,7 @@ async fn upgrade(upgrade: WebSocketUpgrade, request: Request) -> Response {
 async fn echo(mut socket: WebSocket, facts: String) -> Result<(), axum::Error> {
     while let Some(message) = socket.recv().await {
         let message = message?;
-        let answer = match &message {
+        let reply = match &message {
             Message::Text(text) if text.as_str() == "?request" => Message::text(facts.clone()),
             Message::Text(text) if text.starts_with("?close ") => {
                 let mut words = text.splitn(3, ' ').skip(1);
@@ -74,9 +74,9 @@ async fn echo(mut socket: WebSocket, facts: String) -> Result<(), axum::Error> {
                 Message::text(format!("ponged {}", String::from_utf8_lossy(payload)))
             }
             Message::Text(_) | Message::Binary(_) => message,
-            Message::Ping(_) | Message::Close(_) => continue, // axum answers these
+            Message::Ping(_) | Message::Close(_) => continue, // axum replies to these
         };
-        socket.send(answer).await?;
+        socket.send(reply).await?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! An echo on the `h2` crate alone, with its default settings: a server that
-//! counts small DATA frames, and whose framing is too small to be wrong.
+//! An echo server on only the `h2` crate, with its default settings, among them the limit of small
+//! DATA frames. Its WebSocket framing is as simple as possible.
 
 use std::future::poll_fn;
 
@@ -48,15 +48,15 @@ async fn answer(
         let mut stream = respond.send_response(response.body(()).expect("a response"), false)?;
         return stream.send_data(text.into(), true);
     }
-    let chosen = interop_peers::subprotocol(&parts);
-    if !chosen.is_empty() {
-        response = response.header("sec-websocket-protocol", &chosen);
+    let selected = interop_peers::subprotocol(&parts);
+    if !selected.is_empty() {
+        response = response.header("sec-websocket-protocol", &selected);
     }
     let stream = respond.send_response(response.body(()).expect("a response"), false)?;
-    echo(body, stream, &interop_peers::facts(&parts, &chosen)).await
+    echo(body, stream, &interop_peers::facts(&parts, &selected)).await
 }
 
-/// One frame of a client: the first byte, and the payload unmasked.
+/// A frame from the client: the first byte, and the unmasked payload.
 struct Frame {
     first: u8,
     payload: Bytes,
@@ -147,13 +147,13 @@ async fn echo(
             }
         }
         send(&mut stream, out.freeze()).await?;
-        // Held until it is echoed: the client's window is the only bound here.
+        // Released only after the echo, so that the client's window limits what is buffered.
         body.flow_control().release_capacity(chunk.len())?;
     }
     stream.send_data(Bytes::new(), true)
 }
 
-/// `?close CODE REASON` as the payload of a Close frame.
+/// Returns the payload of a Close frame for `?close CODE REASON`.
 fn close(text: &[u8]) -> Vec<u8> {
     let mut words = text.splitn(3, |&byte| byte == b' ').skip(1);
     let code = words
@@ -164,7 +164,7 @@ fn close(text: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Within the client's window.
+/// Sends the data as the client's window allows.
 async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());

@@ -110,7 +110,8 @@ fn rfc7692_7_2_3_examples_are_encoded() {
     );
     let apart = without_threshold().send(15, false);
     let bytes = encode(Limits::default(), apart, &twice[..1]);
-    // Without context takeover, "Hello" is sent uncompressed, because compression does not shorten it.
+    // Without context takeover, "Hello" is sent uncompressed, because compression does not shorten
+    // it.
     assert_eq!(bytes, frame(0x81, None, b"Hello"));
 }
 
@@ -138,7 +139,8 @@ fn blocks_with_bfinal_are_accepted() {
     let stored = b"\x01\x05\x00\xfa\xffHello";
     let both = [last, HELLO].concat();
     for role in ROLES {
-        // With the empty block that RFC 7692 §7.2.3.4 adds, and without it; each message is sent twice.
+        // With the empty block that RFC 7692 §7.2.3.4 adds, and without it; each message is sent
+        // twice.
         for frames in [
             [(0xc1, &padded[..]); 2],
             [(0xc1, last); 2],
@@ -301,8 +303,8 @@ fn noise(len: usize) -> Vec<u8> {
 #[test]
 fn messages_that_do_not_shrink_are_sent_uncompressed() {
     let text = || Message::text("Hello, Hello, Hello");
-    // With context takeover, a small message is kept in the window, because it may be repeated. For a
-    // large one, the window is dropped.
+    // With context takeover, a small message is kept in the window, because it may be repeated. For
+    // a large one, the window is dropped.
     for (takeover, len, compressed) in [
         (false, 10_000, false),
         (false, 100_000, false),

@@ -1,4 +1,4 @@
-//! New sockets one after the other, until told to stop: what a restart of the peer does to them.
+//! Opens new sockets until it is stopped, to show how a restart of the peer affects them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::outcome::{Carried, Outcome};
-use crate::sockets::Goal;
+use crate::outcome::{Outcome, SocketResult};
+use crate::sockets::Target;
 
-/// Opens a socket, echoes, closes it, every few milliseconds. Attempts overlap: a slow one does not
-/// keep the next one from being made.
+/// A task that opens a socket, echoes and closes it, at a fixed interval. Attempts overlap, so a
+/// slow one does not delay the next.
 pub struct Churn {
     stop: Arc<Notify>,
-    task: JoinHandle<Vec<Carried>>,
+    task: JoinHandle<Vec<SocketResult>>,
 }
 
 impl Churn {
-    pub fn start(goal: Goal, pause: Duration) -> Self {
+    pub fn start(target: Target, pause: Duration) -> Self {
         let stop = Arc::new(Notify::new());
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             let mut attempts = Vec::new();
             let mut stopped = std::pin::pin!(stopped.notified());
             loop {
-                let goal = goal.clone();
-                attempts.push(tokio::spawn(async move { goal.one().await }));
+                let target = target.clone();
+                attempts.push(tokio::spawn(async move { target.one().await }));
                 tokio::select! {
                     () = &mut stopped => break,
                     () = tokio::time::sleep(pause) => {}
                 }
             }
-            // Every one of them is waited for, however it ends: none is lost in silence.
+            // Waits for every attempt, so that no failure is lost.
             let mut results = Vec::new();
             for attempt in attempts {
                 results.push(attempt.await.unwrap_or_else(|panic| Err(panic.into())));
@@ -41,7 +41,7 @@ impl Churn {
         Self { stop, task }
     }
 
-    /// Ends it; counts every attempt.
+    /// Stops opening sockets, and counts the result of every attempt.
     pub async fn finish(self, outcome: &mut Outcome) -> Result<(), tokio::task::JoinError> {
         self.stop.notify_one();
         for result in self.task.await? {

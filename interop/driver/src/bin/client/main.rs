@@ -1,19 +1,18 @@
-//! One `h2ws::Client` under orders: `interop-client [OPTION…] CERT URL`.
+//! An `h2ws::Client` that is controlled through stdin: `interop-client [OPTION…] CERT URL`.
 //!
 //! Options: `--subprotocol NAME`, `--deflate PARAMETERS` (see `interop_driver::deflate`), `--http1`
-//! (otherwise HTTP/2 alone), `--proxy URL`.
+//! (instead of only HTTP/2), `--proxy URL`.
 //!
-//! Each line of stdin is an order, and is answered by one line, an [`Outcome`]:
+//! Each line of stdin is a command. The program prints one line for each, an [`Outcome`]:
 //!
-//! - `open N`: opens so many sockets at once and keeps them
-//! - `echo`: a message on each of them and back; `large BYTES`: one of that size;
-//!   `talk N`: so many of many sizes; `ask TEXT`: says what was answered
-//! - `close`: closes them all; `abort N`: drops so many without a word
-//! - `ends`: waits until the peer has ended every one, and says how; what `chat` began too
-//! - `chat`: each of them echoes without a pause in the background until it ends, or all are told
-//!   to `hush`
-//! - `row N`: opens, echoes on and closes one socket after another
-//! - `churn MILLISECONDS`: begins to open, echo and close a socket every so often; `churned`: stops
+//! - `open N`: opens N sockets concurrently and keeps them
+//! - `echo`: echoes a message on each socket; `large BYTES`: one of that size; `talk N`: N messages
+//!   of many sizes; `ask TEXT`: sends the text on each and prints the replies
+//! - `close`: closes all sockets; `abort N`: drops N of them without a Close frame
+//! - `chat`: echoes on each socket in the background, until the socket ends or `hush` stops all
+//! - `ends`: waits until the peer has ended every socket, also those of `chat`, and prints how
+//! - `row N`: opens, echoes on and closes N sockets, one after another
+//! - `churn MILLISECONDS`: opens, echoes on and closes a socket at this interval, until `churned`
 
 mod churn;
 mod outcome;
@@ -32,20 +31,20 @@ use tokio::task::JoinHandle;
 
 use churn::Churn;
 use outcome::Outcome;
-use sockets::Goal;
+use sockets::Target;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
     let mut driver = Driver::new(std::env::args().skip(1))?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(order) = lines.next_line().await? {
-        println!("{}", driver.obey(&order).await?);
+    while let Some(command) = lines.next_line().await? {
+        println!("{}", driver.execute(&command).await?);
     }
     Ok(())
 }
 
 struct Driver {
-    goal: Goal,
+    target: Target,
     sockets: Vec<WebSocket>,
     chats: Vec<JoinHandle<Result<WebSocket, (Transport, String)>>>,
     hush: Arc<AtomicBool>,
@@ -57,7 +56,7 @@ impl Driver {
         let mut builder = Client::builder();
         let (mut version, mut subprotocol, mut plain) = (HttpVersion::Http2, None, Vec::new());
         while let Some(arg) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
+            let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
                 "--subprotocol" => subprotocol = Some(value()?),
                 "--deflate" => builder = builder.deflate(deflate(&value()?)?),
@@ -66,13 +65,13 @@ impl Driver {
                 _ => plain.push(arg),
             }
         }
-        let [cert, url] = <[String; 2]>::try_from(plain).map_err(|_| "wanted CERT URL")?;
+        let [cert, url] = <[String; 2]>::try_from(plain).map_err(|_| "expected CERT URL")?;
         let client = builder
             .tls(trusting(&PathBuf::from(cert))?)
             .version(version)
             .build()?;
         Ok(Self {
-            goal: Goal {
+            target: Target {
                 client,
                 url,
                 subprotocol,
@@ -84,10 +83,10 @@ impl Driver {
         })
     }
 
-    async fn obey(&mut self, order: &str) -> Result<Outcome, Failure> {
+    async fn execute(&mut self, command: &str) -> Result<Outcome, Failure> {
         let mut outcome = Outcome::default();
-        let (verb, rest) = order.split_once(' ').unwrap_or((order, ""));
-        match verb {
+        let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match name {
             "open" => self.open(rest.parse()?, &mut outcome).await,
             "echo" => outcome.count_all(join_all(self.sockets.iter_mut().map(sockets::echo)).await),
             "large" => {
@@ -125,20 +124,20 @@ impl Driver {
             "ends" => self.ends(&mut outcome).await?,
             "churn" => {
                 let pause = Duration::from_millis(rest.parse()?);
-                self.churn = Some(Churn::start(self.goal.clone(), pause));
+                self.churn = Some(Churn::start(self.target.clone(), pause));
             }
             "churned" => {
-                let churn = self.churn.take().ok_or("nothing to stop")?;
+                let churn = self.churn.take().ok_or("no churn to stop")?;
                 churn.finish(&mut outcome).await?;
             }
-            _ => return Err(format!("no such order: {order}").into()),
+            _ => return Err(format!("unknown command: {command}").into()),
         }
         Ok(outcome)
     }
 
     async fn open(&mut self, count: usize, outcome: &mut Outcome) {
-        let goal = &self.goal;
-        for result in join_all((0..count).map(|_| goal.open())).await {
+        let target = &self.target;
+        for result in join_all((0..count).map(|_| target.open())).await {
             outcome.count(result.map(|socket| {
                 let transport = socket.transport();
                 self.sockets.push(socket);
@@ -166,7 +165,7 @@ impl Driver {
             match sockets::ask(socket, text).await {
                 Ok(answer) => {
                     outcome.count(Ok(socket.transport()));
-                    outcome.say(answer);
+                    outcome.record(answer);
                 }
                 Err(error) => outcome.count(Err(error)),
             }
@@ -175,7 +174,7 @@ impl Driver {
 
     async fn row(&self, count: usize, outcome: &mut Outcome) {
         for _ in 0..count {
-            let result = self.goal.one().await;
+            let result = self.target.one().await;
             let failed = result.is_err();
             outcome.count(result);
             if failed {
@@ -187,7 +186,7 @@ impl Driver {
     async fn ends(&mut self, outcome: &mut Outcome) -> Result<(), Failure> {
         for (transport, end) in join_all(self.sockets.drain(..).map(sockets::end)).await {
             outcome.count(Ok(transport));
-            outcome.say(end);
+            outcome.record(end);
         }
         self.chats_end(outcome).await
     }
@@ -201,7 +200,7 @@ impl Driver {
                 }
                 Err((transport, end)) => {
                     outcome.count(Ok(transport));
-                    outcome.say(end);
+                    outcome.record(end);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The answer to an order.
+//! The result of a command.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -6,21 +6,22 @@ use std::fmt;
 use h2ws::Transport;
 use interop_driver::Failure;
 
-/// What carried the socket, or why it failed.
-pub type Carried = Result<Transport, Failure>;
+/// The transport of the socket, or why it failed.
+pub type SocketResult = Result<Transport, Failure>;
 
-/// How an order went: `done/asked connections what-was-said`, the last part with the number of
-/// times that it was said.
+/// The result of a command, printed as `DONE/ASKED CONNECTIONS TEXTS`: how many sockets succeeded,
+/// of how many, over how many connections, and each recorded text with the number of its
+/// occurrences.
 #[derive(Default)]
 pub struct Outcome {
     pub done: usize,
     pub asked: usize,
     connections: HashSet<u64>,
-    said: BTreeMap<String, usize>,
+    texts: BTreeMap<String, usize>,
 }
 
 impl Outcome {
-    pub fn count(&mut self, result: Carried) {
+    pub fn count(&mut self, result: SocketResult) {
         self.asked += 1;
         match result {
             Ok(transport) => {
@@ -31,27 +32,27 @@ impl Outcome {
                     self.connections.insert(connection);
                 }
             }
-            Err(error) => self.say(error.to_string()),
+            Err(error) => self.record(error.to_string()),
         }
     }
 
-    pub fn count_all(&mut self, results: Vec<Carried>) {
+    pub fn count_all(&mut self, results: Vec<SocketResult>) {
         for result in results {
             self.count(result);
         }
     }
 
-    pub fn say(&mut self, what: String) {
-        *self.said.entry(what.replace('\n', " ")).or_default() += 1;
+    pub fn record(&mut self, text: String) {
+        *self.texts.entry(text.replace('\n', " ")).or_default() += 1;
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said: Vec<_> = self
-            .said
+        let texts: Vec<_> = self
+            .texts
             .iter()
-            .map(|(what, times)| format!("{times} x {what}"))
+            .map(|(text, times)| format!("{times} x {text}"))
             .collect();
         let connections = self.connections.len();
         write!(
@@ -59,7 +60,7 @@ impl fmt::Display for Outcome {
             "{}/{} {connections} {}",
             self.done,
             self.asked,
-            said.join(" | ")
+            texts.join(" | ")
         )
     }
 }

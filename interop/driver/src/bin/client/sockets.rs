@@ -1,4 +1,4 @@
-//! What is done with one socket.
+//! The operations on one socket.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,48 +9,49 @@ use futures_util::{SinkExt, StreamExt};
 use h2ws::{Client, CloseCode, CloseFrame, Error, Message, Transport, WebSocket};
 use interop_driver::{Failure, messages};
 
-use crate::outcome::Carried;
+use crate::outcome::SocketResult;
 
-/// Whatever takes longer is a call that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A call that takes longer counts as hung.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where sockets lead, and what they ask for.
+/// Where sockets are opened, and the subprotocol that they request.
 #[derive(Clone)]
-pub struct Goal {
+pub struct Target {
     pub client: Client,
     pub url: String,
     pub subprotocol: Option<String>,
 }
 
-impl Goal {
+impl Target {
     pub async fn open(&self) -> Result<WebSocket, Failure> {
         let mut request = self.client.request(&self.url);
         if let Some(name) = &self.subprotocol {
             request = request.subprotocol(name);
         }
-        Ok(patiently("opening", request.connect()).await??)
+        Ok(with_timeout("opening", request.connect()).await??)
     }
 
-    /// Opens, echoes, closes.
-    pub async fn one(&self) -> Carried {
+    /// Opens a socket, echoes a message and closes it.
+    pub async fn one(&self) -> SocketResult {
         let mut socket = self.open().await?;
         echo(&mut socket).await?;
         close(socket).await
     }
 }
 
-async fn patiently<T>(what: &str, call: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::time::timeout(PATIENCE, call)
+async fn with_timeout<T>(what: &str, call: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(CALL_TIMEOUT, call)
         .await
         .map_err(|_| format!("HUNG {what}").into())
 }
 
-/// A message there and back; what else comes (a mirror's echo for others) is skipped.
-pub async fn echo(socket: &mut WebSocket) -> Carried {
+/// Sends a message and waits for its echo. Other messages are skipped (a peer may mirror those of
+/// other sockets).
+pub async fn echo(socket: &mut WebSocket) -> SocketResult {
     let text = format!("over {}", socket.transport());
-    patiently("sending", socket.send(Message::text(text.clone()))).await??;
+    with_timeout("sending", socket.send(Message::text(text.clone()))).await??;
     loop {
-        match patiently("receiving", socket.next()).await? {
+        match with_timeout("receiving", socket.next()).await? {
             Some(Ok(message)) if message.as_bytes() == text.as_bytes() => {
                 return Ok(socket.transport());
             }
@@ -61,18 +62,18 @@ pub async fn echo(socket: &mut WebSocket) -> Carried {
     }
 }
 
-/// One message, and its answer.
+/// Sends a message and returns the reply.
 pub async fn ask(socket: &mut WebSocket, text: &str) -> Result<String, Failure> {
-    patiently("sending", socket.send(Message::text(text.to_owned()))).await??;
-    match patiently("receiving", socket.next()).await? {
+    with_timeout("sending", socket.send(Message::text(text.to_owned()))).await??;
+    match with_timeout("receiving", socket.next()).await? {
         Some(Ok(message)) => Ok(String::from_utf8_lossy(message.as_bytes()).into_owned()),
         Some(Err(error)) => Err(error.into()),
         None => Err("closed before the answer came".into()),
     }
 }
 
-/// As many messages of many sizes there and back as told, the next ones underway before the first
-/// returns. Gives the socket back.
+/// Sends `count` messages of many sizes without waiting for the echoes, and checks the echoes.
+/// Returns the socket.
 pub async fn talk(socket: WebSocket, count: usize) -> Result<WebSocket, Failure> {
     let (mut reader, mut writer) = socket.split();
     let sending = async {
@@ -84,7 +85,7 @@ pub async fn talk(socket: WebSocket, count: usize) -> Result<WebSocket, Failure>
     };
     let receiving = async {
         for number in 0..count {
-            match patiently("receiving", reader.next()).await? {
+            match with_timeout("receiving", reader.next()).await? {
                 Some(Ok(message)) if message == messages::numbered(number) => {}
                 Some(Ok(other)) => {
                     let bytes = other.as_bytes().len();
@@ -102,14 +103,14 @@ pub async fn talk(socket: WebSocket, count: usize) -> Result<WebSocket, Failure>
         .map_err(|_| "halves of two sockets")?)
 }
 
-/// A message of this size there and back. It is read while it is sent, for a peer may echo its
-/// fragments one by one.
-pub async fn large(socket: &mut WebSocket, size: usize) -> Carried {
+/// Echoes a message of this size. The echo is read while the message is sent, because a peer may
+/// echo its fragments one at a time.
+pub async fn large(socket: &mut WebSocket, size: usize) -> SocketResult {
     let transport = socket.transport();
     let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
     let (mut writer, mut reader) = StreamExt::split(socket);
-    let sending = patiently("sending", writer.send(Message::binary(bytes.clone())));
-    let receiving = patiently("receiving", reader.next());
+    let sending = with_timeout("sending", writer.send(Message::binary(bytes.clone())));
+    let receiving = with_timeout("receiving", reader.next());
     let (sent, received) = tokio::try_join!(sending, receiving)?;
     sent?;
     match received {
@@ -122,16 +123,16 @@ pub async fn large(socket: &mut WebSocket, size: usize) -> Carried {
     }
 }
 
-pub async fn close(mut socket: WebSocket) -> Carried {
-    patiently("closing", socket.close(CloseFrame::from(CloseCode::NORMAL))).await??;
+pub async fn close(mut socket: WebSocket) -> SocketResult {
+    with_timeout("closing", socket.close(CloseFrame::from(CloseCode::NORMAL))).await??;
     Ok(socket.transport())
 }
 
-/// Reads to the end, and says what it was.
+/// Reads until the socket ends, and returns how it ended.
 pub async fn end(mut socket: WebSocket) -> (Transport, String) {
     let transport = socket.transport();
     let how = loop {
-        match patiently("receiving", socket.next()).await {
+        match with_timeout("receiving", socket.next()).await {
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(error))) => break broken(&error),
             Ok(None) => {
@@ -145,8 +146,8 @@ pub async fn end(mut socket: WebSocket) -> (Transport, String) {
     (transport, how)
 }
 
-/// Echoes without a pause until the socket has ended, and says how that was; told to hush it gives
-/// the socket back.
+/// Echoes messages until the socket ends, and returns how it ended as an error. Returns the socket
+/// when `hush` is set.
 pub async fn chat(
     mut socket: WebSocket,
     hush: Arc<AtomicBool>,
@@ -154,13 +155,13 @@ pub async fn chat(
     let transport = socket.transport();
     while !hush.load(Ordering::Relaxed) {
         let text = Message::text("still there?".to_owned());
-        match patiently("sending", socket.send(text)).await {
+        match with_timeout("sending", socket.send(text)).await {
             Ok(Ok(())) => {}
-            // Whatever made it unsendable is what reading tells.
+            // Reading returns the reason why sending failed.
             Ok(Err(_)) => return Err(end(socket).await),
             Err(hung) => return Err((transport, hung.to_string())),
         }
-        match patiently("receiving", socket.next()).await {
+        match with_timeout("receiving", socket.next()).await {
             Ok(Some(Ok(_))) => tokio::time::sleep(Duration::from_millis(20)).await,
             Ok(Some(Err(error))) => return Err((transport, broken(&error))),
             Ok(None) => return Err(end(socket).await),

@@ -1,4 +1,5 @@
-//! The client's side: tasks that open a socket, talk, end it somehow, and begin anew.
+//! The client's side: tasks that repeatedly open a socket, exchange messages and end the socket in
+//! a random way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use interop_driver::Failure;
 use interop_driver::messages::{self, Random};
 use tokio::task::JoinSet;
 
-/// Whatever takes longer is a call that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A socket whose life takes longer counts as hung.
+const LIFE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What became of all sockets.
+/// The counts of all sockets.
 #[derive(Default)]
 pub struct Tally {
     pub opened: usize,
@@ -36,7 +37,7 @@ impl Tally {
         *self.ends.entry(how.into()).or_default() += 1;
     }
 
-    /// Ends that nothing explains.
+    /// Returns the ends that are errors of the library.
     pub fn wrong(&self) -> Vec<String> {
         let mut wrong: Vec<String> = self
             .ends
@@ -45,13 +46,13 @@ impl Tally {
             .cloned()
             .collect();
         if self.opened == 0 || self.messages == 0 {
-            wrong.push("no socket talked".into());
+            wrong.push("no message was exchanged".into());
         }
         wrong
     }
 }
 
-/// So many tasks, each with a socket at a time.
+/// A number of tasks, each of which has one socket at a time.
 pub struct Slots {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<Tally>,
@@ -73,7 +74,7 @@ impl Slots {
         Self { stop, tasks }
     }
 
-    /// Each ends its socket as it would have, and no more follow.
+    /// Waits until each task has ended its present socket, and returns the counts.
     pub async fn stop(&mut self) -> Result<Tally, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let mut tally = Tally::default();
@@ -96,22 +97,22 @@ impl Slot {
         while !stop.load(Ordering::Relaxed) {
             let pause = self.random.below(500) as u64;
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            let how = match tokio::time::timeout(PATIENCE, self.life()).await {
+            let how = match tokio::time::timeout(LIFE_TIMEOUT, self.life()).await {
                 Ok(Ok(how)) => how.to_owned(),
-                // Cut connections; their texts tell ports apart and more.
+                // A connection that was cut. The error's text differs by port, so it is left out.
                 Ok(Err(error)) if error.is_abnormal_closure() => "cut (1006)".into(),
                 Ok(Err(error)) => format!(
                     "error: {}",
                     error.to_string().split(':').next().unwrap_or_default()
                 ),
-                Err(_) => format!("WRONG: a call hung for {PATIENCE:?}"),
+                Err(_) => format!("WRONG: a call hung for {LIFE_TIMEOUT:?}"),
             };
             self.tally.end(how);
         }
         self.tally
     }
 
-    /// Over HTTP/1.1 one time in sixteen, compressed every second time.
+    /// Opens a socket: one in sixteen over HTTP/1.1, and half of all with compression.
     async fn open(&mut self) -> Result<WebSocket, h2ws::Error> {
         let mut request = self.client.request(&self.url);
         if self.random.below(16) == 0 {
@@ -161,7 +162,7 @@ impl Slot {
                 Ok("closed by the server")
             }
             3 => {
-                // In the midst of messages both ways.
+                // While messages are in transit in both directions.
                 for number in 0..4 {
                     socket.feed(messages::numbered(number)).await?;
                 }

@@ -1,13 +1,13 @@
-//! `interop-soak CERT KEY SOCKETS SECONDS`: sockets that open, talk, close and are cut at random on
-//! both ends, and whether everything is back afterwards where it began.
+//! `interop-soak CERT KEY SOCKETS SECONDS`: opens, uses, closes and cuts sockets at random on both
+//! sides, and checks that resource usage returns to where it began.
 //!
-//! The server is a process of its own (this program as `interop-soak --serve CERT KEY`), so that
-//! each counts its own tasks and memory. Between them stands a relay that drops connections.
+//! The server runs in a separate process (`interop-soak --serve CERT KEY`), so that each process
+//! measures its own tasks and memory. A relay between the two drops connections.
 
 mod client;
-mod figures;
 mod relay;
 mod server;
+mod usage;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,19 +16,19 @@ use h2ws::{Client, Http2Config};
 use interop_driver::{Failure, trusting};
 
 use client::{Slots, Tally};
-use figures::Figures;
 use relay::Relay;
 use server::ServerProcess;
+use usage::Usage;
 
-/// A connection that carries nothing is ended after this long, on both ends: then all tasks are gone.
+/// Both sides end an idle connection after this time, which ends its tasks.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Heap that may be held at the end and was not after the warm-up, in bytes. A leak of a mere 100
-/// bytes a socket is more within a minute.
+/// By how many bytes the heap may grow between the warm-up and the end. A leak of only 100 bytes
+/// per socket exceeds this within a minute.
 const SLACK: usize = 512 * 1024;
 
-/// How long all that is closing may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long closing everything may take at the end.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Failure> {
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Failure> {
             let soak = Soak::prepare(cert, key, sockets.parse()?).await?;
             soak.run(Duration::from_secs_f64(seconds.parse()?)).await
         }
-        _ => Err("wanted CERT KEY SOCKETS SECONDS".into()),
+        _ => Err("expected CERT KEY SOCKETS SECONDS".into()),
     }
 }
 
@@ -60,7 +60,7 @@ impl Soak {
             .idle_timeout(IDLE)
             .http2(Http2Config::default())
             .build()?;
-        // The query has the server compress where that is offered.
+        // With this query the server compresses if the client offers it.
         let url = format!("wss://{}/echo?deflate", relay.address);
         Ok(Self {
             client,
@@ -72,26 +72,26 @@ impl Soak {
     }
 
     async fn run(mut self, time: Duration) -> Result<(), Failure> {
-        // What is made once and kept (buffers of the runtime, TLS, tables at their largest) is made here.
+        // The warm-up allocates what is kept afterwards: buffers of the runtime, TLS, and tables.
         let mut warm = self.slots();
         tokio::time::sleep((time / 10).clamp(Duration::from_secs(3), Duration::from_secs(30)))
             .await;
         warm.stop().await?;
-        let before = self.settled(None).await?;
+        let before = self.wait_until_settled(None).await?;
         println!("begin   client {}\n        server {}", before.0, before.1);
 
         let mut slots = self.slots();
-        let (started, mut peak) = (Instant::now(), (Figures::default(), Figures::default()));
+        let (started, mut peak) = (Instant::now(), (Usage::default(), Usage::default()));
         let step = (time / 20).clamp(Duration::from_secs(1), Duration::from_secs(30));
         let mut cut = tokio::time::interval(
             (time / 60).clamp(Duration::from_millis(500), Duration::from_secs(2)),
         );
-        let mut tell = tokio::time::interval(step);
+        let mut report = tokio::time::interval(step);
         while started.elapsed() < time {
             tokio::select! {
                 _ = cut.tick() => self.relay.cut_one(),
-                _ = tell.tick() => {
-                    peak = self.figures().await?;
+                _ = report.tick() => {
+                    peak = self.usage().await?;
                     println!("{:>5.0} s client {}\n        server {}", started.elapsed().as_secs_f64(), peak.0, peak.1);
                 }
             }
@@ -103,17 +103,19 @@ impl Soak {
             self.relay.accepted(),
             self.relay.cuts()
         );
-        let after = self.settled(Some(before)).await?;
+        let after = self.wait_until_settled(Some(before)).await?;
         println!("end     client {}\n        server {}", after.0, after.1);
         let wrong = [
             tally.wrong(),
-            left("client", before.0, after.0),
-            left("server", before.1, after.1),
+            growth("client", before.0, after.0),
+            growth("server", before.1, after.1),
         ]
         .concat();
         self.server.stop().await?;
         if peak.0.tasks <= before.0.tasks {
-            return Err("nothing was running in between: this run proves nothing".into());
+            return Err(
+                "no tasks were running during the test, so the result means nothing".into(),
+            );
         }
         if wrong.is_empty() {
             println!("soak: tasks, streams and memory are back where they began");
@@ -126,35 +128,36 @@ impl Soak {
         Slots::start(&self.client, &self.url, self.sockets)
     }
 
-    /// Of client and server.
-    async fn figures(&mut self) -> Result<(Figures, Figures), Failure> {
+    /// Returns the resource usage of the client and of the server.
+    async fn usage(&mut self) -> Result<(Usage, Usage), Failure> {
         let streams: u64 = self
             .client
             .connections()
             .iter()
             .map(|connection| connection.streams_open)
             .sum();
-        Ok((Figures::now(streams as usize), self.server.figures().await?))
+        Ok((Usage::now(streams as usize), self.server.usage().await?))
     }
 
-    /// The figures once they are those from before, or nothing happens any more for long.
-    async fn settled(
+    /// Waits until nothing is open and the usage has returned to `before`, or until the time limit,
+    /// and returns the usage.
+    async fn wait_until_settled(
         &mut self,
-        before: Option<(Figures, Figures)>,
-    ) -> Result<(Figures, Figures), Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        before: Option<(Usage, Usage)>,
+    ) -> Result<(Usage, Usage), Failure> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
-            // Longer than an idle connection lives.
+            // Longer than the idle timeout.
             tokio::time::sleep(IDLE * 2).await;
-            let now = self.figures().await?;
+            let now = self.usage().await?;
             let quiet = now.0.sockets == 0 && now.1.sockets == 0 && self.relay.open() == 0;
             let back = before.is_none_or(|before| {
-                left("", before.0, now.0).is_empty() && left("", before.1, now.1).is_empty()
+                growth("", before.0, now.0).is_empty() && growth("", before.1, now.1).is_empty()
             });
             if (quiet && back) || Instant::now() > deadline {
                 if !quiet {
                     return Err(format!(
-                        "still open after {PATIENCE:?}: client {}, server {}",
+                        "still open after {SETTLE_TIMEOUT:?}: client {}, server {}",
                         now.0, now.1
                     )
                     .into());
@@ -165,8 +168,8 @@ impl Soak {
     }
 }
 
-/// What is there at the end and was not at the beginning.
-fn left(who: &str, before: Figures, after: Figures) -> Vec<String> {
+/// Returns a message for each resource whose usage has grown.
+fn growth(process: &str, before: Usage, after: Usage) -> Vec<String> {
     let mut wrong = Vec::new();
     for (what, was, is, slack) in [
         ("tasks", before.tasks, after.tasks, 0),
@@ -175,7 +178,7 @@ fn left(who: &str, before: Figures, after: Figures) -> Vec<String> {
         ("bytes of heap", before.heap, after.heap, SLACK),
     ] {
         if is > was + slack {
-            wrong.push(format!("the {who} had {was} {what} and has {is}"));
+            wrong.push(format!("the {process} had {was} {what} and has {is}"));
         }
     }
     wrong

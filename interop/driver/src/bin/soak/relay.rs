@@ -1,4 +1,4 @@
-//! A TCP relay that drops connections, as networks do: both ends lose them at once.
+//! A TCP relay that drops connections, so that both sides lose them at the same time.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ impl Relay {
         })
     }
 
-    /// Drops one of the connections, if there are any.
+    /// Drops a random connection, if there is one.
     pub fn cut_one(&self) {
         let mut state = lock(&self.state);
         let chosen = lock(&self.random).below(state.open.len());
@@ -67,9 +67,9 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<Mutex<Stat
         let mut locked = lock(&state);
         locked.accepted += 1;
         let number = locked.accepted;
-        let gone = Gone(state.clone(), number);
+        let remove = RemoveOnDrop(state.clone(), number);
         let relayed = tokio::spawn(async move {
-            let _gone = gone;
+            let _remove = remove;
             if let Ok(mut far) = TcpStream::connect(target).await {
                 let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
             }
@@ -78,10 +78,10 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<Mutex<Stat
     }
 }
 
-/// Strikes the connection off however its task ends.
-struct Gone(Arc<Mutex<State>>, usize);
+/// Removes the connection from the open ones when its task ends, even if it is aborted.
+struct RemoveOnDrop(Arc<Mutex<State>>, usize);
 
-impl Drop for Gone {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         lock(&self.0).open.remove(&self.1);
     }

@@ -1,4 +1,4 @@
-//! The server's process: `interop-soak --serve`, and its handle.
+//! The server process (`interop-soak --serve`), and the handle that controls it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,15 +11,16 @@ use interop_driver::{Failure, echo, identity};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::figures::Figures;
+use super::usage::Usage;
 
-/// Few for a connection, so that there are many connections, and one that is cut takes few along.
+/// Streams per connection. The number is low, so that there are many connections and a cut one ends
+/// few sockets.
 const STREAMS: u32 = 100;
 
-/// Handlers that have not returned.
+/// The number of handlers that have not returned.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Serves until stdin ends; answers each line of it with the figures.
+/// Serves until stdin ends, and prints the resource usage for each line of it.
 pub async fn run(cert: &Path, key: &Path, idle: Duration) -> Result<(), Failure> {
     let server = Server::builder()
         .tls(identity(cert, key)?)
@@ -28,19 +29,19 @@ pub async fn run(cert: &Path, key: &Path, idle: Duration) -> Result<(), Failure>
         .bind("127.0.0.1:0")
         .await?;
     println!("{}", server.local_addr()?);
-    let orders = async {
+    let commands = async {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Ok(Some(_)) = lines.next_line().await {
-            println!("{}", Figures::now(OPEN.load(Ordering::Relaxed)).line());
+            println!("{}", Usage::now(OPEN.load(Ordering::Relaxed)).line());
         }
     };
     let serving = server.serve(|request| async move {
         OPEN.fetch_add(1, Ordering::Relaxed);
-        // How sockets end is what the client tells: here each end is as good as another.
+        // The client reports how sockets end, so the result is ignored here.
         let _ = echo::answer(request).await;
         OPEN.fetch_sub(1, Ordering::Relaxed);
     });
-    serving.with_graceful_shutdown(orders).await?;
+    serving.with_graceful_shutdown(commands).await?;
     Ok(())
 }
 
@@ -64,7 +65,7 @@ impl ServerProcess {
         let address = stdout
             .next_line()
             .await?
-            .ok_or("the server does not start")?
+            .ok_or("the server did not start")?
             .parse()?;
         Ok(Self {
             child,
@@ -74,17 +75,17 @@ impl ServerProcess {
         })
     }
 
-    pub async fn figures(&mut self) -> Result<Figures, Failure> {
+    pub async fn usage(&mut self) -> Result<Usage, Failure> {
         use tokio::io::AsyncWriteExt;
         self.stdin.write_all(b"\n").await?;
         self.stdout
             .next_line()
             .await?
-            .ok_or("the server is gone")?
+            .ok_or("the server has exited")?
             .parse()
     }
 
-    /// It drains, and has to end well.
+    /// Shuts the server down gracefully, and returns an error unless it exits successfully.
     pub async fn stop(mut self) -> Result<(), Failure> {
         drop(self.stdin);
         let status = self.child.wait().await?;

@@ -1,4 +1,4 @@
-//! What a process holds, counted by itself.
+//! The resources that a process uses, measured by the process itself.
 
 use std::fmt;
 use std::fs;
@@ -10,20 +10,20 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static HEAP: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
-/// Tasks, sockets, file descriptors and memory of one process, in bytes.
+/// Tasks, sockets, file descriptors, and memory in bytes, of one process.
 #[derive(Clone, Copy, Default)]
-pub struct Figures {
+pub struct Usage {
     pub tasks: usize,
     pub sockets: usize,
     pub descriptors: usize,
-    /// Allocated and not freed.
+    /// Memory that is allocated and not freed.
     pub heap: usize,
-    /// Resident; what the allocator keeps for later is in it.
+    /// Resident memory, including what the allocator keeps for reuse.
     pub resident: usize,
 }
 
-impl Figures {
-    /// Of this process; `sockets` is the caller's own count of streams or sockets that are open.
+impl Usage {
+    /// Measures this process. `sockets` is the caller's count of open streams or sockets.
     pub fn now(sockets: usize) -> Self {
         let heap = HEAP.stats();
         Self {
@@ -37,7 +37,7 @@ impl Figures {
         }
     }
 
-    /// On a line of their own, for [`FromStr`].
+    /// Returns one line, which [`FromStr`] parses.
     pub fn line(&self) -> String {
         let Self {
             tasks,
@@ -50,13 +50,13 @@ impl Figures {
     }
 }
 
-impl FromStr for Figures {
+impl FromStr for Usage {
     type Err = Failure;
 
     fn from_str(line: &str) -> Result<Self, Failure> {
         let numbers: Result<Vec<usize>, _> = line.split_whitespace().map(str::parse).collect();
         let [tasks, sockets, descriptors, heap, resident] = numbers?[..] else {
-            return Err(format!("no figures: {line}").into());
+            return Err(format!("invalid resource usage: {line}").into());
         };
         Ok(Self {
             tasks,
@@ -68,7 +68,7 @@ impl FromStr for Figures {
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
