@@ -1,7 +1,7 @@
-//! One message to very many sockets: prepared once, beside sent to each.
+//! Measures sending one message to many sockets: prepared once, compared with sent to each.
 //!
-//! The clients are a process of their own. Both ways are taken in turns on the
-//! same sockets, and a round is over when every client has its message.
+//! The clients run in a separate process. Both methods alternate on the same sockets, and a round
+//! ends when every client has received its message.
 
 mod sink;
 
@@ -78,7 +78,7 @@ fn main() {
     }
 }
 
-/// The clients, which say when messages have come.
+/// The process of the clients, which reports when messages have arrived.
 struct Clients {
     child: Child,
     input: ChildStdin,
@@ -108,18 +108,21 @@ impl Clients {
         }
     }
 
-    /// Waits for what they wait for; how many messages were compressed.
-    fn answer(&mut self) -> u64 {
+    /// Waits for the clients' next report, and returns how many messages were compressed since the
+    /// last.
+    fn next_report(&mut self) -> u64 {
         let mut line = String::new();
-        self.output.read_line(&mut line).expect("the clients live");
+        self.output
+            .read_line(&mut line)
+            .expect("the clients are running");
         let compressed = line.trim().parse().expect("a number");
         compressed - std::mem::replace(&mut self.compressed, compressed)
     }
 
     fn wait_for(&mut self, messages: usize) -> u64 {
         self.expected += messages as u64;
-        writeln!(self.input, "{}", self.expected).expect("the clients live");
-        tokio::task::block_in_place(|| self.answer())
+        writeln!(self.input, "{}", self.expected).expect("the clients are running");
+        tokio::task::block_in_place(|| self.next_report())
     }
 }
 
@@ -130,9 +133,9 @@ impl Drop for Clients {
     }
 }
 
-/// What a way took, over all its rounds.
+/// The cost of a method over all of its rounds.
 #[derive(Default)]
-struct Took {
+struct Cost {
     time: Duration,
     cpu: Duration,
     resident: u64,
@@ -167,12 +170,12 @@ async fn measure(args: &Args, deflate: bool) {
     while sockets.len() < count as usize {
         sockets.push(opened.recv().await.expect("the server runs"));
     }
-    tokio::task::block_in_place(|| clients.answer());
+    tokio::task::block_in_place(|| clients.next_report());
     for bytes in &args.bytes {
         let message = json(*bytes);
-        // Warm: buffers of the size, on both ends.
-        sockets = prepared(sockets, &message, &mut clients, &mut Took::default()).await;
-        let (mut each, mut once) = (Took::default(), Took::default());
+        // Warms up: both processes allocate buffers of this size.
+        sockets = prepared(sockets, &message, &mut clients, &mut Cost::default()).await;
+        let (mut each, mut once) = (Cost::default(), Cost::default());
         for _ in 0..args.rounds {
             sockets = to_each(sockets, &message, &mut clients, &mut each).await;
             sockets = prepared(sockets, &message, &mut clients, &mut once).await;
@@ -188,13 +191,13 @@ async fn measure(args: &Args, deflate: bool) {
     serving.abort();
 }
 
-fn row(bytes: usize, deflate: bool, way: &str, deliveries: usize, took: &Took) {
-    let rate = deliveries as f64 / took.time.as_secs_f64();
-    let cpu = took.cpu.as_secs_f64() * 1e6 / deliveries as f64;
+fn row(bytes: usize, deflate: bool, way: &str, deliveries: usize, cost: &Cost) {
+    let rate = deliveries as f64 / cost.time.as_secs_f64();
+    let cpu = cost.cpu.as_secs_f64() * 1e6 / deliveries as f64;
     println!(
         "| {bytes} | {deflate} | {way} | {rate:.0} | {cpu:.2} | {} | {} |",
-        took.resident >> 20,
-        took.compressed
+        cost.resident >> 20,
+        cost.compressed
     );
 }
 
@@ -202,7 +205,7 @@ async fn to_each(
     mut sockets: Vec<WebSocketWriter>,
     text: &str,
     clients: &mut Clients,
-    took: &mut Took,
+    cost: &mut Cost,
 ) -> Vec<WebSocketWriter> {
     let message = Message::text(text.to_owned());
     let (start, cpu) = (Instant::now(), cpu());
@@ -210,7 +213,7 @@ async fn to_each(
         socket.send(message.clone()).await.expect("open");
     }
     let compressed = clients.wait_for(sockets.len());
-    took.add(start, cpu, compressed);
+    cost.add(start, cpu, compressed);
     sockets
 }
 
@@ -218,7 +221,7 @@ async fn prepared(
     sockets: Vec<WebSocketWriter>,
     text: &str,
     clients: &mut Clients,
-    took: &mut Took,
+    cost: &mut Cost,
 ) -> Vec<WebSocketWriter> {
     let mut group = Broadcast::new(LagPolicy::Wait);
     let members: Vec<_> = sockets.into_iter().map(|s| group.join(s)).collect();
@@ -227,12 +230,12 @@ async fn prepared(
     let delivery = group.send(&message).await;
     assert_eq!(delivery.sent, members.len(), "{:?}", delivery.left.first());
     let compressed = clients.wait_for(members.len());
-    took.add(start, cpu, compressed);
+    cost.add(start, cpu, compressed);
     let left = members.into_iter().map(|member| group.leave(member));
     left.map(|socket| socket.expect("a member")).collect()
 }
 
-impl Took {
+impl Cost {
     fn add(&mut self, start: Instant, before: Duration, compressed: u64) {
         self.time += start.elapsed();
         self.cpu += cpu().saturating_sub(before);
@@ -241,7 +244,7 @@ impl Took {
     }
 }
 
-/// Something like a quotation, so long.
+/// Returns JSON like that of stock quotes, cut to this length.
 fn json(bytes: usize) -> String {
     let mut text = String::from("[");
     for n in 0u32.. {
@@ -255,8 +258,7 @@ fn json(bytes: usize) -> String {
     text
 }
 
-/// This process's CPU time, user and system, which the kernel tells in ticks
-/// of 10 ms.
+/// Returns this process's CPU time, user and system, which the kernel reports in ticks of 10 ms.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let after_name = stat.rsplit(')').next().expect("a name");
@@ -265,7 +267,7 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// This process's resident memory, in bytes.
+/// Returns this process's resident memory in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages = statm.split_whitespace().nth(1).expect("pages");

@@ -1,6 +1,5 @@
-//! The other end: opens WebSockets on HTTP/2 connections by hand, counts the
-//! messages that come, and does nothing else, so that what is measured is the
-//! server.
+//! The clients: they open WebSockets over HTTP/2 without a library and only count the messages that
+//! arrive, so that the benchmark measures the server.
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_WINDOW: u32 = (1 << 31) - 1;
-/// The connection's window is given back in steps of this many bytes.
+/// The connection's window is increased in steps of this many bytes.
 const STEP: u32 = 1 << 28;
 
 #[derive(Default)]
@@ -24,8 +23,8 @@ struct Counts {
     compressed: AtomicU64,
 }
 
-/// `sink ADDRESS CONNECTIONS SOCKETS DEFLATE`: reads numbers of messages from
-/// its input and answers each when as many have come.
+/// Runs `sink ADDRESS CONNECTIONS SOCKETS DEFLATE`: reads numbers of messages from stdin, and
+/// prints a line for each as soon as that many messages have arrived.
 pub(crate) fn run(args: &[String]) -> Option<()> {
     let address: SocketAddr = args.first()?.parse().ok()?;
     let connections: u32 = args.get(1)?.parse().ok()?;
@@ -33,7 +32,7 @@ pub(crate) fn run(args: &[String]) -> Option<()> {
     let deflate = args.get(3)? == "true";
     let counts = Arc::new(Counts::default());
     let counted = counts.clone();
-    std::thread::spawn(move || answer(&counted, connections * sockets));
+    std::thread::spawn(move || report(&counted, connections * sockets));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -52,9 +51,9 @@ pub(crate) fn run(args: &[String]) -> Option<()> {
     Some(())
 }
 
-fn answer(counts: &Counts, sockets: u32) {
-    let wait = |figure: &AtomicU64, count: u64| {
-        while figure.load(Ordering::Relaxed) < count {
+fn report(counts: &Counts, sockets: u32) {
+    let wait = |counter: &AtomicU64, count: u64| {
+        while counter.load(Ordering::Relaxed) < count {
             std::thread::sleep(Duration::from_micros(200));
         }
         println!("{}", counts.compressed.load(Ordering::Relaxed));
@@ -153,10 +152,10 @@ impl Connection {
                 }
             }
             1 => {
-                // ":status: 200", from the static table (RFC 7541 appendix A),
-                // perhaps behind a change of the dynamic table's size.
+                // ":status: 200" from the static table (RFC 7541 appendix A), possibly after an
+                // update of the dynamic table's size.
                 let status = payload.iter().find(|byte| **byte & 0xe0 != 0x20);
-                assert_eq!(status, Some(&0x88), "refused");
+                assert_eq!(status, Some(&0x88), "rejected");
                 self.counts.opened.fetch_add(1, Ordering::Relaxed);
             }
             4 | 6 if flags & 1 == 0 => {
@@ -181,7 +180,7 @@ struct Parser {
 }
 
 impl Parser {
-    /// Messages that ended, and how many were compressed.
+    /// Returns how many messages ended, and how many of them were compressed.
     fn push(&mut self, mut bytes: &[u8]) -> (u64, u64) {
         let (mut messages, mut compressed) = (0, 0);
         while !bytes.is_empty() {
@@ -196,7 +195,7 @@ impl Parser {
             let Some(len) = length(&self.head) else {
                 continue;
             };
-            // Fragments count with their last.
+            // A fragmented message is counted with its last fragment.
             messages += u64::from(self.head[0] & 0x80 != 0);
             compressed += u64::from(self.head[0] & 0x40 != 0);
             self.left = len;
@@ -206,7 +205,7 @@ impl Parser {
     }
 }
 
-/// The length of the payload, where all of the header is there.
+/// Returns the length of the payload, if the header is complete.
 fn length(head: &[u8]) -> Option<u64> {
     match *head.get(1)? {
         126 => Some(u16::from_be_bytes(head.get(2..4)?.try_into().ok()?).into()),
@@ -215,7 +214,7 @@ fn length(head: &[u8]) -> Option<u64> {
     }
 }
 
-/// An RFC 8441 request, of literals (RFC 7541 §6.2.2).
+/// Returns the header block of an RFC 8441 request, encoded as literals (RFC 7541 §6.2.2).
 fn request(address: SocketAddr, deflate: bool) -> Vec<u8> {
     let authority = address.to_string();
     let mut fields = vec![

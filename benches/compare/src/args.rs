@@ -12,10 +12,11 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads the process's arguments: `names` take a value, `switches` do not.
+    /// Parses the process's arguments: `names` take a value, `switches` do not.
     ///
     /// # Errors
-    /// An unknown name, or a value that is missing.
+    ///
+    /// If a name is unknown or a value is missing.
     pub fn from_env(names: &[&str], switches: &[&str]) -> Result<Self, Error> {
         Self::parse(std::env::args().skip(1), names, switches)
     }
@@ -33,7 +34,7 @@ impl Args {
             } else if names.contains(&name) {
                 let value = words
                     .next()
-                    .ok_or_else(|| format!("--{name} wants a value"))?;
+                    .ok_or_else(|| format!("--{name} needs a value"))?;
                 values.insert(name.to_owned(), value);
             } else {
                 let known = [names, switches].concat().join(" --");
@@ -43,16 +44,17 @@ impl Args {
         Ok(Self { values })
     }
 
-    /// Whether the switch or value is there.
+    /// Returns whether the switch or value was given.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 
-    /// The value, if it was given.
+    /// Returns the value, if it was given.
     ///
     /// # Errors
-    /// The value does not parse.
+    ///
+    /// If the value cannot be parsed.
     pub fn find<T: FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<Option<T>, Error> {
         let Some(value) = self.values.get(name) else {
             return Ok(None);
@@ -63,10 +65,11 @@ impl Args {
         }
     }
 
-    /// The value, or `default`.
+    /// Returns the value, or `default`.
     ///
     /// # Errors
-    /// The value does not parse.
+    ///
+    /// If the value cannot be parsed.
     pub fn or<T: FromStr<Err: std::fmt::Display>>(
         &self,
         name: &str,
@@ -89,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_values_and_switches() {
+    fn values_and_switches_are_parsed() {
         let args = parse("--size 64 --frames").unwrap();
         assert_eq!(args.or("size", 1).unwrap(), 64);
         assert_eq!(args.find::<String>("mode").unwrap(), None);
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_does_not_know() {
+    fn unknown_names_and_invalid_values_are_errors() {
         assert!(parse("--sice 64").is_err());
         assert!(parse("--size").is_err());
         assert!(parse("--size x").unwrap().or("size", 1).is_err());

@@ -1,4 +1,4 @@
-//! The h2 connection's task.
+//! The task of an h2 connection.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::gather::Outlet;
 
 /// An h2 connection of either role.
 pub trait Connection: Unpin {
-    /// Reads and writes what can be; ready when the connection is over.
+    /// Reads and writes as much as possible. Ready when the connection has ended.
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>>;
 }
 
@@ -23,7 +23,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection for h2::client::Connection<T,
     }
 }
 
-/// A server's connection with what becomes of each stream.
+/// A server's connection, with a callback for each request.
 pub struct Accepting<T, F> {
     /// The connection.
     pub connection: h2::server::Connection<T, Bytes>,
@@ -48,8 +48,8 @@ where
     }
 }
 
-/// Once per wake-up: go to the back of the run queue, so that all sockets that are ready have
-/// queued their frames by the time the connection writes.
+/// Yields once per wake-up, so that all sockets that are ready have queued their frames before the
+/// connection writes.
 #[derive(Debug, Default)]
 pub struct Yielding {
     enabled: bool,
@@ -57,7 +57,7 @@ pub struct Yielding {
 }
 
 impl Yielding {
-    /// A trick that can be switched off.
+    /// Creates the state; if it is not `enabled`, it never yields.
     #[must_use]
     pub fn new(enabled: bool) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Yielding {
         }
     }
 
-    /// Pending once per wake-up.
+    /// Returns `Pending` once per wake-up.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.enabled && !self.yielded {
             self.yielded = true;
@@ -86,7 +86,7 @@ pub struct Driver<C> {
 }
 
 impl<C: Connection> Driver<C> {
-    /// `outlet` belongs to the connection's I/O, if that gathers.
+    /// Creates a driver. `outlet` is that of the connection's I/O, if it gathers writes.
     pub fn new(connection: C, outlet: Option<Outlet>, yields: bool) -> Self {
         Self {
             connection,
@@ -105,7 +105,7 @@ impl<C: Connection> Future for Driver<C> {
         }
         let polled = self.connection.poll_connection(cx);
         if let Some(outlet) = &mut self.outlet {
-            // Pending has left a waker: nothing else is to be done.
+            // If this is pending, it has registered the waker.
             let _ = outlet.poll_flush(cx)?;
         }
         polled.map_err(Error::from)

@@ -1,4 +1,4 @@
-//! RFC 6455 frames as a client writes them, and as it counts the answers.
+//! RFC 6455 frames: a client's writer, and a counter of the echoes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,7 +10,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// `seed` starts the mask keys; predictable ones do no harm where both ends are ours.
+    /// Creates a writer. `seed` determines the mask keys, which may be predictable in a benchmark.
     #[must_use]
     pub fn new(payload: Bytes, seed: u64) -> Self {
         Self {
@@ -23,7 +23,7 @@ impl Writer {
     pub fn write(&mut self, count: usize, out: &mut BytesMut) {
         out.reserve(count * (self.payload.len() + 14));
         for _ in 0..count {
-            // xorshift64: cheap, and different for each frame as RFC 6455 §5.3 wants.
+            // xorshift64 is cheap, and the key differs for each frame as RFC 6455 §5.3 requires.
             self.key ^= self.key << 13;
             self.key ^= self.key >> 7;
             self.key ^= self.key << 17;
@@ -37,7 +37,7 @@ impl Writer {
     }
 }
 
-/// RFC 6455 §5.2: FIN, binary, masked.
+/// Writes a header with FIN, the opcode for binary, and the mask bit (RFC 6455 §5.2).
 fn header(length: usize, out: &mut BytesMut) {
     out.put_u8(0x82);
     if length < 126 {
@@ -64,28 +64,29 @@ fn mask(data: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// Counts messages in a stream of frames that may be cut anywhere.
+/// Counts messages in a stream of frames that may be split anywhere.
 #[derive(Debug, Default)]
 pub struct Counter {
     /// Bytes of the current header, until it is complete.
     header: [u8; 14],
     filled: usize,
-    /// Payload bytes of the current frame that are still to come.
+    /// Payload bytes of the current frame that have not arrived.
     remaining: usize,
-    /// The current frame ends a message.
+    /// Whether the current frame ends a message.
     ends: bool,
     in_payload: bool,
 }
 
-/// A frame that is no data: the benchmark's peers send none before the end.
+/// The first byte of a frame without data, which the benchmark's peers never send before the end.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unexpected(pub u8);
 
 impl Counter {
-    /// How many messages end in `data`.
+    /// Returns how many messages end in `data`.
     ///
     /// # Errors
-    /// A control frame or reserved bits; the load is over then.
+    ///
+    /// On a control frame or reserved bits, after which the load must end.
     pub fn count(&mut self, mut data: &[u8]) -> Result<usize, Unexpected> {
         let mut messages = 0;
         while self.in_payload || !data.is_empty() {
@@ -133,7 +134,7 @@ fn header_length(second: u8) -> usize {
         127 => 10,
         _ => 2,
     };
-    // Raw peers echo our own masked frames.
+    // Raw peers echo the client's own masked frames.
     length + if second & 0x80 == 0 { 0 } else { 4 }
 }
 
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_it_writes_however_it_is_cut() {
+    fn written_messages_are_counted_however_they_are_split() {
         for size in [0, 1, 64, 125, 126, 65_535, 65_536] {
             let mut out = BytesMut::new();
             Writer::new(vec![7; size].into(), 3).write(3, &mut out);
@@ -171,20 +172,20 @@ mod tests {
     }
 
     #[test]
-    fn masks_as_the_rfc_does() {
-        // RFC 6455 §5.7: "Hello" under 37 fa 21 3d.
+    fn rfc6455_5_7_the_example_is_masked() {
+        // "Hello" with the key 37 fa 21 3d.
         let mut data = *b"Hello";
         mask(&mut data, [0x37, 0xfa, 0x21, 0x3d]);
         assert_eq!(data, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
     }
 
     #[test]
-    fn reports_a_close() {
+    fn a_close_frame_is_an_error() {
         assert_eq!(Counter::default().count(&[0x88, 0]), Err(Unexpected(0x88)));
     }
 
     #[test]
-    fn fragments_are_one_message() {
+    fn a_fragmented_message_is_counted_once() {
         let frames = [0x02, 1, b'a', 0x00, 1, b'b', 0x80, 0];
         assert_eq!(Counter::default().count(&frames), Ok(1));
     }

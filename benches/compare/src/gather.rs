@@ -1,9 +1,9 @@
-//! Small writes gathered below h2, and reads divided into portions.
+//! Gathers small writes below h2, and divides reads into portions.
 //!
-//! h2 sends each DATA payload of some size with a write of its own. [`GatheredIo`] collects them
-//! and ignores h2's flushes; the connection's task flushes the [`Outlet`] when h2 has no more to
-//! say. Of what there is to read, h2 is given a portion at a time, so that its answers leave while
-//! the rest waits.
+//! h2 writes each DATA payload above a certain size separately. [`GatheredIo`] buffers these writes
+//! and ignores h2's flushes; the connection's task flushes the [`Outlet`] when h2 has nothing more
+//! to write. h2 reads one portion at a time, so that the echoes of a portion are sent before the
+//! next is read.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// 32 KiB and more lose the overlap with the peer.
+/// The size of the write buffer. With 32 KiB or more, the two sides no longer work at the same
+/// time.
 const LIMIT: usize = 16 << 10;
 
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl<W: AsyncWrite + Unpin> Pending<W> {
     }
 }
 
-/// The I/O that h2 is given.
+/// The I/O that h2 uses.
 #[derive(Debug)]
 pub struct GatheredIo {
     read: Take<OwnedReadHalf>,
@@ -56,11 +57,11 @@ pub struct GatheredIo {
     write: Arc<Mutex<Pending<OwnedWriteHalf>>>,
 }
 
-/// The end that the connection's task flushes.
+/// The handle that the connection's task uses to flush.
 #[derive(Debug)]
 pub struct Outlet(Arc<Mutex<Pending<OwnedWriteHalf>>>);
 
-/// Puts the gathering layer over a TCP connection. `portion`: bytes that are read at a time.
+/// Wraps a TCP connection. `portion` is the number of bytes that are read at a time.
 #[must_use]
 pub fn gather(stream: TcpStream, portion: u64) -> (GatheredIo, Outlet) {
     let (read, write) = stream.into_split();
@@ -80,10 +81,11 @@ pub fn gather(stream: TcpStream, portion: u64) -> (GatheredIo, Outlet) {
 }
 
 impl Outlet {
-    /// Writes out what h2 has left behind.
+    /// Writes what h2 has written to the buffer.
     ///
     /// # Errors
-    /// The connection's.
+    ///
+    /// If writing to the connection fails.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0
             .lock()
@@ -121,7 +123,7 @@ impl AsyncWrite for GatheredIo {
     }
 
     fn is_write_vectored(&self) -> bool {
-        // Below 1,024 bytes h2 then copies payloads together by itself.
+        // Without vectored writes, h2 copies payloads below 1,024 bytes into its own buffer.
         false
     }
 
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_order_whatever_the_sizes() {
+    fn writes_of_all_sizes_keep_their_order() {
         let mut cx = Context::from_waker(Waker::noop());
         let mut out = pending();
         let mut sent = Vec::new();
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn small_writes_wait_for_the_drain() {
+    fn small_writes_are_buffered_until_the_drain() {
         let mut cx = Context::from_waker(Waker::noop());
         let mut out = pending();
         assert!(out.poll_write(&mut cx, b"abc").is_ready());

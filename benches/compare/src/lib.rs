@@ -1,18 +1,18 @@
-//! What the echo peers and the load clients share.
+//! Code that the echo servers and load clients share.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`args`] | the command line, without a dependency |
+//! | [`args`] | a parser of the command line |
 //! | [`process`] | runtimes, CPU time and resident memory |
-//! | [`mode`] | which of the tricks a raw h2 peer uses, and its HTTP/2 settings |
-//! | [`gather`] | small writes gathered below h2 |
-//! | [`driver`] | the h2 connection's task, which may yield before it writes |
-//! | [`owned`] | the other design: a driver that alone talks to h2 |
-//! | [`stream`] | one echo stream, whichever design carries it |
-//! | [`frames`] | RFC 6455 frames as a client writes and counts them |
-//! | [`upgrade`] | the HTTP/1.1 handshake of RFC 6455 §4, for peers that have none |
-//! | [`tls`] | TLS with a certificate that nobody checks |
-//! | [`load`] | the closed loop's bookkeeping and its JSON report |
+//! | [`mode`] | the optimizations that a raw h2 peer uses, and its HTTP/2 settings |
+//! | [`gather`] | I/O that gathers small writes below h2 |
+//! | [`driver`] | the task of an h2 connection, which may yield before it writes |
+//! | [`owned`] | an alternative design, in which only the driver calls h2 |
+//! | [`stream`] | one stream in either design |
+//! | [`frames`] | writing and counting RFC 6455 frames |
+//! | [`upgrade`] | the HTTP/1.1 handshake of RFC 6455 §4, for peers without their own |
+//! | [`tls`] | TLS with a certificate that is not verified |
+//! | [`load`] | the counters of a load client and its JSON report |
 
 pub mod args;
 pub mod driver;
@@ -26,5 +26,5 @@ pub mod stream;
 pub mod tls;
 pub mod upgrade;
 
-/// Any failure ends a benchmark program; nobody matches on it.
+/// Any error, which ends a benchmark program.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -1,4 +1,4 @@
-//! The closed loop's bookkeeping and its JSON report.
+//! The counters of a load client and its JSON report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use crate::Error;
 use crate::args::Args;
 use crate::process::{cpu_seconds, resident_bytes};
 
-/// The arguments that every load client takes, with a value.
+/// The arguments with a value that every load client takes.
 pub const NAMES: [&str; 13] = [
     "url",
     "addr",
@@ -27,10 +27,10 @@ pub const NAMES: [&str; 13] = [
 /// The switches that every load client takes.
 pub const SWITCHES: [&str; 2] = ["frames", "tls"];
 
-/// A share of the measured time that goes by uncounted, so that caches and windows settle.
+/// The warm-up time as a share of the measured time. It is not counted.
 const WARM_UP: f64 = 0.1;
 
-/// What to do.
+/// The load to generate.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// `host:port`.
@@ -39,27 +39,28 @@ pub struct Plan {
     pub sockets: usize,
     /// HTTP/2 connections to spread them over.
     pub connections: usize,
-    /// Messages of each socket that are under way.
+    /// Messages in flight on each socket.
     pub in_flight: usize,
-    /// Payload bytes of a message.
+    /// Payload bytes per message.
     pub size: usize,
     /// How long to count.
     pub duration: Duration,
     /// How many messages to wait for, instead of a duration.
     pub messages: Option<u64>,
-    /// How long silent sockets rest before their memory is looked at.
+    /// How long the sockets are idle before memory is measured.
     pub rest: Duration,
-    /// TLS, for clients that know it.
+    /// Whether to use TLS, for clients that support it.
     pub tls: bool,
-    /// The server's process, to read its CPU time and memory.
+    /// The server's process ID, to read its CPU time and memory.
     pub server: Option<u32>,
 }
 
 impl Plan {
-    /// Reads the arguments.
+    /// Creates the plan from the arguments.
     ///
     /// # Errors
-    /// One of them does not parse, or the address is missing.
+    ///
+    /// If an argument cannot be parsed, or the address is missing.
     pub fn new(args: &Args) -> Result<Self, Error> {
         let addr = match (args.find::<String>("addr")?, args.find::<String>("url")?) {
             (Some(addr), _) => addr,
@@ -81,16 +82,16 @@ impl Plan {
     }
 }
 
-/// `host:port` of a URL.
+/// Returns the `host:port` of a URL.
 fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
 }
 
-/// One socket's counter; a shared one would be fought for.
+/// The message counter of one socket. A shared counter would be contended.
 pub type Count = Arc<AtomicU64>;
 
-/// What sockets share with the one who measures.
+/// The counters of all sockets, and the flag that stops them.
 #[derive(Debug, Default)]
 pub struct Load {
     counts: Vec<Count>,
@@ -98,7 +99,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Adds a socket: its counter, and the flag that tells it to send no more.
+    /// Adds a socket. Returns its counter, and the flag after which it must not send.
     pub fn socket(&mut self) -> (Count, Arc<AtomicBool>) {
         let count = Count::default();
         self.counts.push(Arc::clone(&count));
@@ -113,7 +114,7 @@ impl Load {
     }
 }
 
-/// CPU and memory of both ends at one moment.
+/// CPU time and memory of both processes at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Usage {
     client_cpu: f64,
@@ -134,7 +135,7 @@ impl Usage {
     }
 }
 
-/// Times the opening, then the traffic.
+/// Measures the opening, then the traffic.
 #[derive(Debug)]
 pub struct Report {
     plan: Plan,
@@ -144,10 +145,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Call with the connections up and no socket open.
+    /// Starts measuring. Call when the connections are open and before the first socket.
     ///
     /// # Errors
-    /// The server's process is not there.
+    ///
+    /// If the server's process does not exist.
     pub fn start(plan: &Plan) -> Result<Self, Error> {
         let before = Usage::now(plan.server)?;
         Ok(Self {
@@ -158,10 +160,11 @@ impl Report {
         })
     }
 
-    /// Call when the last socket is open.
+    /// Records the end of the opening. Call when the last socket is open.
     ///
     /// # Errors
-    /// The server's process is gone.
+    ///
+    /// If the server's process has ended.
     pub async fn opened(&mut self) -> Result<(), Error> {
         let took = self.opening.elapsed();
         tokio::time::sleep(self.plan.rest).await;
@@ -169,10 +172,12 @@ impl Report {
         Ok(())
     }
 
-    /// Call with the sockets talking: counts, stops them, and prints one JSON object.
+    /// Measures the traffic, stops the sockets, and prints one JSON object. Call when all sockets
+    /// are sending.
     ///
     /// # Errors
-    /// The server's process is gone, or nothing was counted.
+    ///
+    /// If the server's process has ended, or no message was counted.
     pub async fn finish(self, load: &Load) -> Result<(), Error> {
         let (opening, open) = self.opened.ok_or("finish before opened")?;
         let plan = &self.plan;
@@ -247,14 +252,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_the_authority_of_urls() {
+    fn the_authority_of_a_url_is_its_host_and_port() {
         for url in ["ws://a:1", "ws://a:1/", "a:1/echo", "a:1"] {
             assert_eq!(authority(url), "a:1");
         }
     }
 
     #[tokio::test]
-    async fn waits_for_the_share_of_the_messages() {
+    async fn waiting_ends_after_the_share_of_the_messages() {
         let mut load = Load::default();
         let (count, _) = load.socket();
         count.store(5, Ordering::Relaxed);

@@ -1,32 +1,32 @@
-//! Which of the tricks a raw h2 peer uses, and its HTTP/2 settings.
+//! The optimizations that a raw h2 peer uses, and its HTTP/2 settings.
 
 use std::str::FromStr;
 
-/// Who talks to h2.
+/// Which tasks call h2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// A task per socket calls h2 itself.
+    /// Each socket's task calls h2.
     Tasks,
-    /// The connection's task alone calls h2; socket tasks see buffers (see [`crate::owned`]).
+    /// Only the connection's task calls h2; socket tasks use buffers (see [`crate::owned`]).
     Owned,
-    /// As `Tasks`, but the sockets' futures are polled by the connection's task.
+    /// Like `Tasks`, but the connection's task polls the sockets' futures.
     Inline,
 }
 
-/// The tricks of one peer.
+/// The optimizations of one peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Mode {
-    /// All that is there leaves as one DATA frame, instead of one per message.
+    /// Whether all available messages are sent as one DATA frame, instead of one each.
     pub pack: bool,
-    /// The connection's task goes to the back of the run queue once per wake-up.
+    /// Whether the connection's task yields once per wake-up.
     pub yields: bool,
-    /// Writes below h2 are gathered.
+    /// Whether writes are gathered below h2.
     pub gather: bool,
-    /// Bytes that are read at a time, where writes are gathered.
+    /// Bytes that are read at a time, if writes are gathered.
     pub portion: u64,
-    /// Who talks to h2.
+    /// Which tasks call h2.
     pub shape: Shape,
-    /// Settings chosen for throughput instead of h2's defaults.
+    /// Whether the settings are chosen for throughput, instead of h2's defaults.
     pub wide: bool,
 }
 
@@ -74,24 +74,25 @@ impl FromStr for Mode {
             },
             other => {
                 return Err(format!(
-                    "{other} is none of naive packed yielding gathered tuned driver inline"
+                    "unknown mode {other}; known: naive packed yielding gathered tuned driver inline"
                 ));
             }
         })
     }
 }
 
-/// As wide as RFC 9113 §6.9.1 allows: stream windows bound each socket.
+/// The connection's window: the maximum of RFC 9113 §6.9.1, so that only stream windows limit
+/// sockets.
 pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// One socket's share of unread bytes.
+/// The window of a stream.
 pub const STREAM_WINDOW: u32 = 1 << 20;
-/// 1 MiB frames were slower.
+/// The maximum frame size. Frames of 1 MiB were slower.
 pub const MAX_FRAME: u32 = 64 << 10;
-/// h2 ends connections whose peer sends many small frames; the load here is nothing but.
+/// h2's limit of small DATA frames. It is raised, because this load consists only of small frames.
 const DATA_FRAME_BUDGET: usize = 1 << 30;
 
 impl Mode {
-    /// The server's HTTP/2 settings.
+    /// Returns the server's HTTP/2 settings.
     #[must_use]
     pub fn server(&self) -> h2::server::Builder {
         let mut builder = h2::server::Builder::new();
@@ -106,7 +107,7 @@ impl Mode {
         builder
     }
 
-    /// The client's HTTP/2 settings.
+    /// Returns the client's HTTP/2 settings.
     #[must_use]
     pub fn client(&self) -> h2::client::Builder {
         let mut builder = h2::client::Builder::new();

@@ -1,8 +1,8 @@
-//! The other design: the connection's task alone talks to h2, both ways.
+//! An alternative design, in which only the connection's task calls h2.
 //!
-//! Socket tasks touch only their own small buffers. Whoever has news for the connection's task (h2
-//! about received data, a socket about data to send) puts the socket on a ready list; the driver
-//! drains it, delivers and collects, and lets h2 write once.
+//! Socket tasks use only their own small buffers. When h2 has received data for a socket, or a
+//! socket has data to send, the socket is put on a ready list. The driver drains the list, moves
+//! data between the buffers and h2, and lets h2 write once.
 
 use std::future::{Future, poll_fn};
 use std::mem;
@@ -22,7 +22,7 @@ use crate::stream::pack;
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
 
-/// What the driver hears about while it is not running.
+/// The events that wait for the driver.
 #[derive(Debug, Default)]
 struct Hub {
     state: Mutex<HubState>,
@@ -32,16 +32,17 @@ struct Hub {
 struct HubState {
     ready: Vec<usize>,
     new: Vec<Attached>,
-    /// The connection itself wants to be polled.
+    /// Whether the connection itself has to be polled.
     connection: bool,
-    /// Taken by the first news, so that the others cost no wake-up.
+    /// The driver's waker. The first event takes it, so that later events do not wake the driver
+    /// again.
     driver: Option<Waker>,
 }
 
 impl Hub {
-    fn tell(&self, news: impl FnOnce(&mut HubState)) {
+    fn notify(&self, update: impl FnOnce(&mut HubState)) {
         let mut state = self.state.lock().expect("no panic under the lock");
-        news(&mut state);
+        update(&mut state);
         let driver = state.driver.take();
         drop(state);
         if let Some(driver) = driver {
@@ -50,14 +51,14 @@ impl Hub {
     }
 }
 
-/// h2's waker for the connection: its own sends must not wake a driver that is running.
+/// h2's waker for the connection. A driver that is running is not woken by its own sends.
 impl Wake for Hub {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.tell(|state| state.connection = true);
+        self.notify(|state| state.connection = true);
     }
 }
 
@@ -66,7 +67,7 @@ impl Wake for Hub {
 struct Socket {
     hub: Arc<Hub>,
     id: usize,
-    /// READABLE | WRITABLE: why the socket is on the ready list; 0: it is not.
+    /// Why the socket is on the ready list (`READABLE`, `WRITABLE` or both), or 0 if it is not.
     why: AtomicU8,
     buffers: Mutex<Buffers>,
 }
@@ -82,7 +83,7 @@ struct Buffers {
 impl Socket {
     fn ready(&self, why: u8) {
         if self.why.fetch_or(why, Ordering::AcqRel) == 0 {
-            self.hub.tell(|state| state.ready.push(self.id));
+            self.hub.notify(|state| state.ready.push(self.id));
         }
     }
 }
@@ -98,12 +99,12 @@ impl Wake for Socket {
     }
 }
 
-/// The socket task's end of a stream.
+/// The handle of a stream in the socket's task.
 #[derive(Debug)]
 pub struct Handle(Arc<Socket>);
 
 impl Handle {
-    /// Waits for data and appends all of it; false at the end.
+    /// Waits for data and appends all of it. Returns false at the end of the stream.
     pub async fn receive(&mut self, into: &mut Vec<Bytes>) -> bool {
         poll_fn(|cx| {
             let mut buffers = self.0.buffers.lock().expect("no panic under the lock");
@@ -132,7 +133,7 @@ impl Handle {
     }
 }
 
-/// A stream on its way to its driver.
+/// A stream that its driver has not yet received.
 #[derive(Debug)]
 struct Attached {
     send: SendStream<Bytes>,
@@ -140,15 +141,16 @@ struct Attached {
     give: tokio::sync::oneshot::Sender<Handle>,
 }
 
-/// Hands streams to their driver.
+/// Passes streams to their driver.
 #[derive(Debug, Clone)]
 pub struct Attach(Arc<Hub>);
 
 impl Attach {
-    /// Gives the stream up to the driver, for a handle.
+    /// Passes the stream to the driver, and returns a handle.
     ///
     /// # Errors
-    /// The connection is over.
+    ///
+    /// If the connection has ended.
     pub async fn attach(
         &self,
         send: SendStream<Bytes>,
@@ -160,7 +162,7 @@ impl Attach {
             receive,
             give,
         };
-        self.0.tell(|state| state.new.push(stream));
+        self.0.notify(|state| state.new.push(stream));
         Ok(take.await?)
     }
 }
@@ -185,7 +187,7 @@ pub struct OwningDriver<C> {
     chunks: Vec<Bytes>,
 }
 
-/// Makes the driver; `connection` gets the means to hand streams over.
+/// Creates the driver. `connection` receives the [`Attach`] that passes streams to it.
 pub fn owning<C: Connection>(
     outlet: Outlet,
     yields: bool,
@@ -235,7 +237,7 @@ impl<C: Connection> OwningDriver<C> {
         let _ = give.send(Handle(socket));
     }
 
-    /// Serves the sockets on the ready list; whether anything went to h2.
+    /// Serves the sockets on the ready list, and returns whether any data was passed to h2.
     fn serve_ready(&mut self) -> bool {
         let new = {
             let mut state = self.hub.state.lock().expect("no panic under the lock");
@@ -260,7 +262,7 @@ impl<C: Connection> OwningDriver<C> {
         sent
     }
 
-    /// Delivers and collects; `None` when the stream has ended and nobody holds its handle.
+    /// Delivers received data and sends queued data. Returns `None` when the stream has ended.
     fn serve(&mut self, id: usize) -> Option<bool> {
         let slot = self.slots.get_mut(id)?.as_mut()?;
         let why = slot.socket.why.swap(0, Ordering::AcqRel);
@@ -280,9 +282,13 @@ impl<C: Connection> OwningDriver<C> {
         }
         let mut buffers = slot.socket.buffers.lock().expect("no panic under the lock");
         buffers.ended |= ended;
-        let news = ended || !self.chunks.is_empty();
+        let is_readable = ended || !self.chunks.is_empty();
         buffers.received.append(&mut self.chunks);
-        let reader = if news { buffers.reader.take() } else { None };
+        let reader = if is_readable {
+            buffers.reader.take()
+        } else {
+            None
+        };
         let out = if buffers.sending.is_empty() {
             None
         } else {
@@ -308,7 +314,7 @@ impl<C: Connection> Future for OwningDriver<C> {
         }
         let this = &mut *self;
         this.serve_ready();
-        // What answers came meanwhile leaves too; more rounds than that could starve the sockets.
+        // A second round also sends the replies of the first; more rounds could starve the sockets.
         for _ in 0..2 {
             this.hub
                 .state

@@ -1,4 +1,4 @@
-//! Runtimes, CPU time and resident memory, as Linux tells them.
+//! Runtimes, and CPU time and resident memory from Linux's `/proc`.
 
 use std::fs;
 
@@ -9,10 +9,11 @@ use crate::Error;
 /// `USER_HZ`: fixed at 100 in the kernel's interface to user space.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Builds the runtime that `--runtime multi|current` asks for.
+/// Builds the runtime for `--runtime multi|current`.
 ///
 /// # Errors
-/// Another word, or the operating system refuses.
+///
+/// If the kind is unknown, or the operating system returns an error.
 pub fn runtime(kind: &str) -> Result<tokio::runtime::Runtime, Error> {
     let mut builder = match kind {
         "multi" => tokio::runtime::Builder::new_multi_thread(),
@@ -25,20 +26,22 @@ pub fn runtime(kind: &str) -> Result<tokio::runtime::Runtime, Error> {
 /// Binds, and prints the line that the runner waits for.
 ///
 /// # Errors
-/// The address is taken or wrong.
+///
+/// If the address is invalid or in use.
 pub async fn listen(address: &str) -> Result<TcpListener, Error> {
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     Ok(listener)
 }
 
-/// User and system CPU seconds of a process since it started, in steps of 10 ms.
+/// Returns the user and system CPU seconds of a process since it started, in steps of 10 ms.
 ///
 /// # Errors
-/// There is no such process.
+///
+/// If the process does not exist.
 pub fn cpu_seconds(pid: u32) -> Result<f64, Error> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The command's name stands in parentheses and may hold spaces.
+    // The command's name is in parentheses and may contain spaces.
     let rest = stat.rsplit_once(')').ok_or("malformed stat")?.1;
     let field = |index: usize| -> Result<f64, Error> {
         Ok(rest
@@ -50,10 +53,11 @@ pub fn cpu_seconds(pid: u32) -> Result<f64, Error> {
     Ok((field(11)? + field(12)?) / TICKS_PER_SECOND)
 }
 
-/// Resident memory of a process in bytes.
+/// Returns the resident memory of a process in bytes.
 ///
 /// # Errors
-/// There is no such process.
+///
+/// If the process does not exist.
 pub fn resident_bytes(pid: u32) -> Result<u64, Error> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status

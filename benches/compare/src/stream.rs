@@ -1,4 +1,4 @@
-//! One echo stream, whichever design carries it.
+//! One stream in either design.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -17,7 +17,7 @@ pub enum Stream {
         send: SendStream<Bytes>,
         /// The receiving side.
         receive: RecvStream,
-        /// Take all that is readable, instead of one DATA frame.
+        /// Whether to receive all that is readable, instead of one DATA frame.
         pack: bool,
     },
     /// The connection's task calls h2.
@@ -25,10 +25,11 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Waits for data and appends it; false at the end.
+    /// Waits for data and appends it. Returns false at the end of the stream.
     ///
     /// # Errors
-    /// The stream was reset, or its connection is gone.
+    ///
+    /// If the stream was reset or its connection has ended.
     pub async fn receive(&mut self, into: &mut Vec<Bytes>) -> Result<bool, h2::Error> {
         match self {
             Self::Owned(handle) => Ok(handle.receive(into).await),
@@ -59,9 +60,9 @@ impl Stream {
         }
     }
 
-    /// Queues one DATA frame's worth of data.
+    /// Queues data for one DATA frame. Returns false if the stream has ended.
     ///
-    /// No capacity is awaited: a closed loop bounds what can be queued.
+    /// This does not wait for capacity, because the number of messages in flight limits the queue.
     pub fn send(&mut self, data: Bytes) -> bool {
         match self {
             Self::Owned(handle) => {
@@ -72,7 +73,7 @@ impl Stream {
         }
     }
 
-    /// Sends back what comes, until the end.
+    /// Echoes all data until the end of the stream.
     pub async fn echo(mut self) {
         let mut chunks = Vec::new();
         while let Ok(true) = self.receive(&mut chunks).await {
@@ -83,7 +84,7 @@ impl Stream {
     }
 }
 
-/// Makes one piece of several; a lone one, however large, is not copied.
+/// Joins several chunks into one. A single chunk is not copied.
 pub fn pack(chunks: &mut Vec<Bytes>) -> Bytes {
     if chunks.len() == 1 {
         return chunks.pop().unwrap_or_default();

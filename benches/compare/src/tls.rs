@@ -1,4 +1,4 @@
-//! TLS with a certificate that nobody checks, for peers that have none of their own.
+//! TLS with a certificate that is not verified, for peers without their own TLS.
 
 use std::sync::Arc;
 
@@ -19,18 +19,20 @@ use crate::Error;
 
 const NAME: &str = "localhost";
 
-/// What servers are called.
+/// Returns the name of the servers.
 ///
 /// # Errors
-/// None, for this name.
+///
+/// Never, because the name is valid.
 pub fn name() -> Result<ServerName<'static>, Error> {
     Ok(ServerName::try_from(NAME)?)
 }
 
-/// A server's end, with a certificate made now.
+/// Returns a server's acceptor with a new certificate.
 ///
 /// # Errors
-/// It cannot be made.
+///
+/// If the certificate cannot be created.
 pub fn acceptor() -> Result<TlsAcceptor, Error> {
     let made = generate_simple_self_signed([NAME.to_owned()])?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -41,24 +43,25 @@ pub fn acceptor() -> Result<TlsAcceptor, Error> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// A client's end.
+/// Returns a client's connector, which accepts any certificate.
 ///
 /// # Errors
-/// The provider has no protocol version.
+///
+/// If the provider supports no protocol version.
 pub fn connector() -> Result<TlsConnector, Error> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

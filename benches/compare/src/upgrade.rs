@@ -1,4 +1,4 @@
-//! The HTTP/1.1 handshake of RFC 6455 §4, for peers that are given a bare stream.
+//! The HTTP/1.1 handshake of RFC 6455 §4, for peers that start from a bare stream.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,10 +8,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::Error;
 
-/// Opens as a client.
+/// Performs the client's handshake.
 ///
 /// # Errors
-/// The connection fails, or the answer is not 101.
+///
+/// If the connection fails or the response is not 101.
 pub async fn connect<T>(stream: &mut T, addr: &str) -> Result<(), Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -23,15 +24,16 @@ where
     stream.write_all(request.as_bytes()).await?;
     let head = read_head(stream).await?;
     if !head.starts_with("HTTP/1.1 101") {
-        return Err(format!("refused: {head}").into());
+        return Err(format!("rejected: {head}").into());
     }
     Ok(())
 }
 
-/// Accepts as a server.
+/// Performs the server's handshake.
 ///
 /// # Errors
-/// The connection fails, or the request has no key.
+///
+/// If the connection fails or the request has no key.
 pub async fn accept<T>(stream: &mut T) -> Result<(), Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -44,15 +46,15 @@ where
         .ok_or("no key")?
         .1
         .trim();
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n\r\n",
         accept_of(key)
     );
-    Ok(stream.write_all(answer.as_bytes()).await?)
+    Ok(stream.write_all(response.as_bytes()).await?)
 }
 
-/// RFC 6455 §4.2.2.
+/// Returns the value of Sec-WebSocket-Accept for a key (RFC 6455 §4.2.2).
 fn accept_of(key: &str) -> String {
     let mut hash = Sha1::new();
     hash.update(key);
@@ -60,7 +62,7 @@ fn accept_of(key: &str) -> String {
     STANDARD.encode(hash.finalize())
 }
 
-/// Reads up to the empty line; neither peer here sends anything behind it unasked.
+/// Reads up to the empty line. Neither peer sends anything after it before the other does.
 async fn read_head<T: AsyncRead + Unpin>(stream: &mut T) -> Result<String, Error> {
     let mut head = BytesMut::with_capacity(512);
     while !head.ends_with(b"\r\n\r\n") {
@@ -74,8 +76,7 @@ async fn read_head<T: AsyncRead + Unpin>(stream: &mut T) -> Result<String, Error
 #[cfg(test)]
 mod tests {
     #[test]
-    fn accepts_as_in_the_rfc() {
-        // RFC 6455 §1.3.
+    fn rfc6455_1_3_the_example_key_is_accepted() {
         assert_eq!(
             super::accept_of("dGhlIHNhbXBsZSBub25jZQ=="),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -1,15 +1,15 @@
-//! What is measured: the same work done by each crate.
+//! The measured work, implemented with each crate.
 
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use h2ws::frame::{self, Event, Output, Protocol};
 use h2ws::Limits;
+use h2ws::frame::{self, Event, Output, Protocol};
 
 use crate::wire::{Batch, CHUNK, Drain, Kind, Memory};
 
-/// One batch; returns a number of bytes, which is checked.
+/// Processes one batch, and returns a number of bytes, which is checked.
 pub(crate) type Work = Box<dyn FnMut() -> usize>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +22,11 @@ pub(crate) enum Crate {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Receive as a server: parse, unmask, check UTF-8.
+    /// Receive as a server: parse, unmask, validate UTF-8.
     DecodeMasked,
     /// Receive as a client.
     DecodeBare,
-    /// Send as a client: draw a key, mask.
+    /// Send as a client: generate a key, mask.
     EncodeMasked,
     /// Send as a server.
     EncodeBare,
@@ -91,7 +91,7 @@ impl Crate {
     }
 }
 
-/// As the socket does it: large payloads are handed on, not copied.
+/// Writes as the socket does: large payloads are passed on without a copy.
 struct Sink {
     buffer: BytesMut,
     drain: Drain,
@@ -110,7 +110,7 @@ impl Output for Sink {
     }
 
     fn append(&mut self, payload: Bytes) {
-        // What is before it leaves before it.
+        // Keeps the order: what was buffered before the payload is written first.
         self.flush();
         self.drain.copy(&payload);
     }
@@ -122,7 +122,7 @@ fn h2ws(task: Task, batch: Batch) -> Work {
     } else {
         frame::Role::Server
     };
-    // The peers send a message in one frame.
+    // The peers send each message as one frame.
     let limits = Limits::default().fragment_size(usize::MAX);
     let mut protocol = Protocol::new(role, limits);
     if task.decodes() {
@@ -130,11 +130,11 @@ fn h2ws(task: Task, batch: Batch) -> Work {
         let mut reader = BytesMut::new();
         return Box::new(move || {
             let mut total = 0;
-            if batch.rests {
+            if batch.idles {
                 reader = BytesMut::new();
             }
             for chunk in frames.chunks(CHUNK) {
-                // Reading is a copy for the peers as well.
+                // The peers also copy what they read.
                 reader.reserve(chunk.len());
                 reader.extend_from_slice(chunk);
                 let mut chunk = reader.split().freeze();
@@ -160,7 +160,8 @@ fn h2ws(task: Task, batch: Batch) -> Work {
     Box::new(move || {
         sink.drain.written = 0;
         for _ in 0..batch.count {
-            // The generator that two of the peers use; the socket's own is the system's, buffered.
+            // The random generator that two of the peers use. The socket uses the system's,
+            // buffered.
             protocol
                 .send(message.clone(), rand::random, &mut sink)
                 .expect("open");
@@ -169,15 +170,15 @@ fn h2ws(task: Task, batch: Batch) -> Work {
             }
         }
         sink.flush();
-        if batch.rests {
+        if batch.idles {
             sink.buffer = BytesMut::new();
         }
         sink.drain.written
     })
 }
 
-/// Memory is always ready.
-fn now<T>(future: impl Future<Output = T>) -> T {
+/// Polls a future whose I/O is always ready.
+fn poll_once<T>(future: impl Future<Output = T>) -> T {
     let future = std::pin::pin!(future);
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -197,7 +198,7 @@ fn fastwebsockets(task: Task, batch: &Batch) -> Work {
     if task.decodes() {
         let mut socket = WebSocket::after_handshake(memory, role);
         return Box::new(move || {
-            now(async {
+            poll_once(async {
                 let mut total = 0;
                 for _ in 0..count {
                     total += socket.read_frame().await.expect("valid").payload.len();
@@ -206,13 +207,13 @@ fn fastwebsockets(task: Task, batch: &Batch) -> Work {
             })
         });
     }
-    // A frame lives as long as its socket, and borrows its payload: what is sent is leaked, once.
+    // A frame borrows its payload for as long as the socket lives, so the payload is leaked, once.
     let payload: &'static [u8] = batch.payload.to_vec().leak();
-    // The socket keeps to itself what it wrote.
+    // The socket does not expose how much it wrote.
     let len = frame_len(batch, task.masked());
     let mut socket = WebSocket::after_handshake(memory, role);
     Box::new(move || {
-        now(async {
+        poll_once(async {
             for _ in 0..count {
                 let payload = Payload::Borrowed(payload);
                 let frame = if kind == Kind::Binary {
@@ -227,7 +228,7 @@ fn fastwebsockets(task: Task, batch: &Batch) -> Work {
     })
 }
 
-/// One frame of the batch, header included, in bytes.
+/// Returns the length of one frame of the batch in bytes, including its header.
 pub(crate) fn frame_len(batch: &Batch, masked: bool) -> usize {
     batch.frames(masked).len() / batch.count
 }
@@ -277,7 +278,7 @@ fn tokio_websockets(task: Task, batch: Batch) -> Work {
     };
     if task.decodes() {
         return Box::new(move || {
-            now(async {
+            poll_once(async {
                 let mut total = 0;
                 for _ in 0..batch.count {
                     let message = socket.next().await.expect("endless").expect("valid");
@@ -294,7 +295,7 @@ fn tokio_websockets(task: Task, batch: Batch) -> Work {
     };
     Box::new(move || {
         socket.get_mut().drain.written = 0;
-        now(async {
+        poll_once(async {
             for _ in 0..batch.count {
                 socket.feed(message.clone()).await.expect("open");
             }

@@ -1,9 +1,9 @@
-//! The framing core against its peers, on the same bytes and without I/O.
+//! Compares the framing core with its peers, on the same bytes and without I/O.
 //!
-//! `cargo run --release` prints, per message, the nanoseconds of each crate and the ratio of the
-//! fastest peer's to ours. The crates take turns, and each figure is a median: what disturbs the
-//! machine disturbs all of them alike. `-- count CRATE TASK KIND SIZE MESSAGES BATCHES` does that work and
-//! nothing else: for callgrind (see `./instructions`).
+//! `cargo run --release` prints the nanoseconds per message of each crate, and the ratio of the
+//! fastest peer to h2ws. The crates take turns and each value is a median, so that other load on
+//! the machine affects all of them alike. `-- count CRATE TASK KIND SIZE MESSAGES BATCHES` does
+//! only that work, for callgrind (see `./instructions`).
 
 mod crates;
 mod parts;
@@ -53,7 +53,7 @@ fn count(name: &str, task: &str, kind: &str, size: &str, messages: &str, batches
     let task = task.expect("a task");
     let mut batch = Batch::new(kind.expect("a kind"), number(size));
     batch.count = number(messages);
-    batch.rests = batch.count == 1;
+    batch.idles = batch.count == 1;
     let expected = expected(task, &batch);
     let mut work = by.expect("a crate").work(task, &batch);
     for _ in 0..number(batches) {
@@ -61,7 +61,7 @@ fn count(name: &str, task: &str, kind: &str, size: &str, messages: &str, batches
     }
 }
 
-/// What a batch must come to, in bytes.
+/// Returns the number of bytes that a batch must produce.
 fn expected(task: Task, batch: &Batch) -> usize {
     if task.decodes() {
         batch.total()

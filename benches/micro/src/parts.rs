@@ -1,4 +1,4 @@
-//! The two passes over every byte by themselves: the mask and the check of UTF-8.
+//! Measures the two passes over every byte separately: masking and UTF-8 validation.
 
 use crate::SIZES;
 use crate::crates::Work;
@@ -7,7 +7,7 @@ use crate::wire::Kind;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Calls in a batch.
+/// Calls per batch.
 const CALLS: usize = 64;
 
 pub(crate) fn print() {

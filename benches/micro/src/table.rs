@@ -1,4 +1,4 @@
-//! Every task, kind and size by every crate.
+//! Measures every task, kind and size with every crate.
 
 use std::time::Instant;
 
@@ -6,11 +6,11 @@ use crate::crates::{Crate, Task, Work};
 use crate::wire::{Batch, Kind};
 use crate::{SIZES, expected};
 
-/// How often each crate has its turn.
+/// How many turns each crate has.
 const ROUNDS: usize = 11;
 
-/// How long a turn takes at least, in nanoseconds: enough for what the others left in the caches to
-/// be forgotten.
+/// The minimum time of a turn in nanoseconds: enough to replace what the other crates left in the
+/// caches.
 const TURN: u128 = 2_000_000;
 
 pub(crate) fn print() {
@@ -57,7 +57,8 @@ fn row(task: Task, batch: &Batch) -> f64 {
     ratio
 }
 
-/// The median time of each, in nanoseconds per message of `count` in a batch.
+/// Returns the median time of each crate, in nanoseconds per message with `count` messages in a
+/// batch.
 pub(crate) fn medians<const N: usize>(
     works: &mut [Work; N],
     count: usize,
@@ -73,7 +74,7 @@ pub(crate) fn medians<const N: usize>(
             }
             let elapsed = start.elapsed().as_nanos().max(1);
             if round == 0 {
-                // Warm by now, and how much makes a turn is known.
+                // The first round warms up, and determines the number of batches in a turn.
                 batches[index] = (TURN / elapsed) as usize + 1;
             } else {
                 samples[index].push(elapsed as f64 / (batches[index] * count) as f64);

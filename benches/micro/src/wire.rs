@@ -1,4 +1,4 @@
-//! The bytes that every crate gets, and a transport of memory to get them by.
+//! The bytes that every crate processes, and an in-memory transport for them.
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a read gives or a write takes at most, in bytes: a DATA frame of most HTTP/2 peers.
+/// The most bytes that a read returns or a write accepts: the DATA frame size of most HTTP/2 peers.
 pub(crate) const CHUNK: usize = 16 * 1024;
 
-/// What makes it worth a look at the clock, in bytes.
+/// The payload of a batch in bytes, large enough to time.
 const BATCH: usize = 64 * 1024;
 
-/// What a message carries.
+/// The content of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Binary,
@@ -39,7 +39,7 @@ impl Kind {
             Self::Mixed => "größe und κόσμε, 世界 and 😀; ",
         };
         let mut text = pattern.repeat(size / pattern.len());
-        // A character is not cut.
+        // Does not split a character.
         let rest = pattern.floor_char_boundary(size - text.len());
         text.push_str(&pattern[..rest]);
         text.extend(std::iter::repeat_n('.', size - text.len()));
@@ -53,8 +53,8 @@ pub(crate) struct Batch {
     pub(crate) kind: Kind,
     pub(crate) payload: Bytes,
     pub(crate) count: usize,
-    /// Whether a buffer of ours is new for each batch, as it is where a socket rests in between.
-    pub(crate) rests: bool,
+    /// Whether h2ws uses a new buffer for each batch, as a socket does that is idle in between.
+    pub(crate) idles: bool,
 }
 
 impl Batch {
@@ -63,7 +63,7 @@ impl Batch {
             kind,
             payload: kind.payload(size),
             count: (BATCH / size).clamp(1, 512),
-            rests: false,
+            idles: false,
         }
     }
 
@@ -71,7 +71,7 @@ impl Batch {
         self.count * self.payload.len()
     }
 
-    /// The frames, written by the letter of RFC 6455 §5.2, without any of the crates.
+    /// Encodes the frames by RFC 6455 §5.2, without any of the crates.
     pub(crate) fn frames(&self, masked: bool) -> Vec<u8> {
         let first = if self.kind == Kind::Binary {
             0x82
@@ -105,7 +105,7 @@ impl Batch {
     }
 }
 
-/// Takes what is written as a kernel does: by a copy.
+/// Copies what is written, as a kernel does.
 #[derive(Debug)]
 pub(crate) struct Drain {
     scratch: Vec<u8>,
@@ -128,7 +128,7 @@ impl Drain {
     }
 }
 
-/// Gives the same bytes for ever, and drains what is written.
+/// Returns the same bytes repeatedly, and drains what is written.
 #[derive(Debug)]
 pub(crate) struct Memory {
     source: Vec<u8>,

@@ -1,7 +1,8 @@
-//! Echo on axum's WebSockets over HTTP/2 (and HTTP/1.1).
+//! An echo server on axum's WebSockets over HTTP/2 (and HTTP/1.1).
 //!
-//! `--windows` gives it the settings of the tuned raw peer; otherwise it keeps hyper's, except for
-//! the limit of 200 streams, which the load exceeds. `--read-buffer` replaces tungstenite's 128 KiB.
+//! `--windows` applies the HTTP/2 settings of the tuned raw peer. The default is hyper's settings,
+//! except for the limit of 200 streams, which the load exceeds. `--read-buffer` replaces
+//! tungstenite's 128 KiB.
 
 use axum::Router;
 use axum::extract::WebSocketUpgrade;
@@ -57,7 +58,7 @@ fn builder(windows: bool) -> Builder<TokioExecutor> {
     builder
 }
 
-/// As axum's own example does it: a message in, a message out.
+/// Echoes one message at a time, as axum's example does.
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
         if matches!(message, Message::Text(_) | Message::Binary(_))

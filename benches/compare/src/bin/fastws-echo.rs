@@ -1,4 +1,4 @@
-//! Echo on fastwebsockets, a TCP connection per socket; `--tls` for TLS on it.
+//! An echo server on fastwebsockets, with a TCP connection per socket; `--tls` adds TLS.
 
 use fastwebsockets::{OpCode, Role, WebSocket};
 use h2ws_compare::{Error, args::Args, process, tls, upgrade};
@@ -24,7 +24,7 @@ fn main() -> Result<(), Error> {
     })
 }
 
-/// As the crate's own example does it.
+/// Echoes as the crate's example does.
 async fn serve<T>(mut stream: T) -> Result<(), Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,

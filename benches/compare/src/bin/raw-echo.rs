@@ -1,4 +1,4 @@
-//! Echo on the h2 crate alone: extended CONNECT, DATA in, DATA out, no WebSocket frames.
+//! An echo server on only the h2 crate: extended CONNECT and DATA frames, without WebSocket frames.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -99,7 +99,7 @@ fn accept(
     Some((send, request.into_body()))
 }
 
-/// The sockets' futures are polled by the connection's task.
+/// Polls the sockets' futures in the connection's task.
 async fn inline<T>(
     connection: h2::server::Connection<T, Bytes>,
     mut outlet: Option<Outlet>,
@@ -130,7 +130,7 @@ where
         if yielding.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        // The second round writes what the sockets answered in the first.
+        // The second round writes what the sockets sent in the first.
         for _ in 0..2 {
             let polled = accepting.poll_connection(cx);
             if polled.is_ready() {

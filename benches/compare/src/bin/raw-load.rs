@@ -1,4 +1,4 @@
-//! Load over the h2 crate alone: bytes counted by length, or RFC 6455 frames with `--frames`.
+//! A load client on only the h2 crate, which counts bytes, or RFC 6455 frames with `--frames`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,21 +20,21 @@ use http::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// Requests under way at once while opening.
+/// Concurrent requests while opening.
 const OPENING: usize = 1_000;
 
 fn main() -> Result<(), Error> {
     let args = Args::from_env(&NAMES, &SWITCHES)?;
     let frames = args.has("frames");
-    // The client of the field packs, but knows nothing of gathering.
+    // A typical client packs its messages into one DATA frame, but does not gather writes.
     let default = if frames { "yielding" } else { "tuned" };
     let mut mode: Mode = args.or("mode", default.parse()?)?;
     mode.portion = args.or("portion", mode.portion)?;
     let plan = Plan::new(&args)?;
     let runtime = process::runtime(&args.or("runtime", "multi".to_owned())?)?;
     runtime.block_on(run(plan, mode, frames))?;
-    // With the runtime still there: as it goes it drops connections, which
-    // sockets on its other threads would take for a failure.
+    // Exits before the runtime is dropped. Dropping it would close connections, which sockets on
+    // its other threads would report as failures.
     std::process::exit(0);
 }
 
@@ -61,17 +61,24 @@ async fn run(plan: Plan, mode: Mode, frames: bool) -> Result<(), Error> {
     let block = Bytes::from(vec![b'x'; plan.size * plan.in_flight]);
     for (index, stream) in streams.into_iter().enumerate() {
         let (count, stop) = load.socket();
-        let talker = if frames {
+        let traffic = if frames {
             let seed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            Talker::Frames(Writer::new(payload.clone(), seed), Counter::default())
+            Traffic::Frames(Writer::new(payload.clone(), seed), Counter::default())
         } else {
-            Talker::Bytes {
+            Traffic::Bytes {
                 block: block.clone(),
                 size: plan.size,
                 received: 0,
             }
         };
-        tokio::spawn(talk(stream, talker, mode.pack, plan.in_flight, count, stop));
+        tokio::spawn(exchange(
+            stream,
+            traffic,
+            mode.pack,
+            plan.in_flight,
+            count,
+            stop,
+        ));
     }
     report.finish(&load).await
 }
@@ -100,9 +107,9 @@ impl Peer {
                 (requests, None)
             }
         } else {
-            (Self::plain(stream, mode).await?, None)
+            (Self::without_gathering(stream, mode).await?, None)
         };
-        // Nothing in h2 awaits the server's SETTINGS.
+        // h2 has no way to await the server's SETTINGS.
         while !requests.is_extended_connect_protocol_enabled() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -113,7 +120,7 @@ impl Peer {
         })
     }
 
-    async fn plain<T>(io: T, mode: Mode) -> Result<SendRequest<Bytes>, Error>
+    async fn without_gathering<T>(io: T, mode: Mode) -> Result<SendRequest<Bytes>, Error>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -136,7 +143,7 @@ impl Peer {
             let (response, send) = requests.send_request(request, false)?;
             let response = response.await?;
             if response.status() != StatusCode::OK {
-                return Err(format!("refused: {}", response.status()).into());
+                return Err(format!("rejected: {}", response.status()).into());
             }
             let receive = response.into_body();
             streams.push(match &self.attach {
@@ -161,8 +168,8 @@ fn spawn(driver: impl Future<Output = Result<(), Error>> + Send + 'static) {
     });
 }
 
-/// What a socket says, and how it counts the answers.
-enum Talker {
+/// What a socket sends, and how it counts the echoes.
+enum Traffic {
     Bytes {
         block: Bytes,
         size: usize,
@@ -171,8 +178,8 @@ enum Talker {
     Frames(Writer, Counter),
 }
 
-impl Talker {
-    fn say(&mut self, messages: usize) -> Bytes {
+impl Traffic {
+    fn messages(&mut self, messages: usize) -> Bytes {
         match self {
             Self::Bytes { block, size, .. } => block.slice(..messages * *size),
             Self::Frames(writer, _) => {
@@ -199,9 +206,9 @@ impl Talker {
     }
 }
 
-async fn talk(
+async fn exchange(
     mut stream: Stream,
-    mut talker: Talker,
+    mut traffic: Traffic,
     pack: bool,
     in_flight: usize,
     count: Count,
@@ -213,7 +220,7 @@ async fn talk(
         let (pieces, each) = if pack { (1, due) } else { (due, 1) };
         for _ in 0..pieces {
             if due > 0 {
-                stream.send(talker.say(each));
+                stream.send(traffic.messages(each));
             }
         }
         let end = match stream.receive(&mut chunks).await {
@@ -225,7 +232,7 @@ async fn talk(
             eprintln!("a socket was closed: {end}");
             std::process::exit(1);
         }
-        let messages = chunks.drain(..).map(|chunk| talker.count(&chunk)).sum();
+        let messages = chunks.drain(..).map(|chunk| traffic.count(&chunk)).sum();
         count.fetch_add(messages as u64, Ordering::Relaxed);
         due = if stop.load(Ordering::Relaxed) {
             0

@@ -1,4 +1,4 @@
-//! Load over fastwebsockets' client, a TCP connection per socket.
+//! A load client on fastwebsockets, with a TCP connection per socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-/// Handshakes under way at once: more would overrun the listener's backlog.
+/// Concurrent handshakes. More would overflow the listener's backlog.
 const OPENING: usize = 64;
 
 fn main() -> Result<(), Error> {
@@ -20,7 +20,7 @@ fn main() -> Result<(), Error> {
     let plan = Plan::new(&args)?;
     let runtime = process::runtime(&args.or("runtime", "multi".to_owned())?)?;
     runtime.block_on(run(plan))?;
-    // The connections need no goodbye.
+    // The connections need not be closed first.
     std::process::exit(0);
 }
 
@@ -47,7 +47,7 @@ async fn run(plan: Plan) -> Result<(), Error> {
         let (count, stop) = load.socket();
         let payload = Arc::clone(&payload);
         tokio::spawn(async move {
-            let error = talk(socket, payload, plan.in_flight, count, stop).await;
+            let error = exchange(socket, payload, plan.in_flight, count, stop).await;
             eprintln!("a socket was closed: {error:?}");
             std::process::exit(1);
         });
@@ -55,7 +55,7 @@ async fn run(plan: Plan) -> Result<(), Error> {
     report.finish(&load).await
 }
 
-/// What carries a socket.
+/// The I/O of a socket.
 type Io = Either<TcpStream, TlsStream<TcpStream>>;
 
 async fn open(
@@ -79,7 +79,7 @@ async fn open(
     Ok(sockets)
 }
 
-async fn talk(
+async fn exchange(
     mut socket: WebSocket<Io>,
     payload: Arc<[u8]>,
     in_flight: usize,

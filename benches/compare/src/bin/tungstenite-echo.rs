@@ -1,6 +1,6 @@
-//! Echo on tokio-tungstenite, a TCP connection per socket.
+//! An echo server on tokio-tungstenite, with a TCP connection per socket.
 //!
-//! `--read-buffer` replaces its 128 KiB; `--tls` puts TLS below.
+//! `--read-buffer` replaces the default of 128 KiB; `--tls` adds TLS.
 
 use futures_util::{SinkExt, StreamExt};
 use h2ws_compare::{Error, args::Args, process, tls};
