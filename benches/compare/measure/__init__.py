@@ -1,1 +1,1 @@
-"""What `benches/compare/run` does, a file a step: matrix, cells, aims, document, chart."""
+"""The steps of `benches/compare/run`, one per file: matrix, cells, aims, document, chart."""

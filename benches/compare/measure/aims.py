@@ -1,4 +1,4 @@
-"""What is aimed at, and what came of it."""
+"""The goals, and whether they were reached."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ GROWN = ("grow-1000", "grow-10000", "grow-100000")
 
 @dataclass
 class Aim:
-    """`value` of a report, None where it was not measured, against a bound."""
+    """Compares a `value` of the report, which is None if it was not measured, with a bound."""
 
     what: str
     text: str
@@ -44,7 +44,7 @@ def median(results, row, peer, key="figure"):
 
 
 def ratio(row, theirs, bound, ours="h2ws", at_least=True, label=None):
-    """Ours over theirs, medians of the same run."""
+    """A bound on the ratio of our median to theirs in the same run."""
 
     def value(results):
         mine, other = median(results, row, ours), median(results, row, theirs)
@@ -59,7 +59,7 @@ def figure(row, peer, key, bound, text, at_least=False):
 
 
 def growth(peer):
-    """The dearest from 1,000 sockets on, over the cheapest of all."""
+    """The highest cost with at least 1,000 sockets, divided by the lowest cost of all."""
 
     def value(results):
         costs = {row: cell["figure"] for (row, name), cell in results.items()
@@ -76,7 +76,7 @@ def beside(results):
     return beside / alone if alone and beside else None
 
 
-def million_unwell(results):
+def million_failures(results):
     cell = results.get(("million", "h2ws"))
     return None if cell is None else cell["failed"] + cell["unclosed"]
 
@@ -138,5 +138,5 @@ AIMS = [
     figure("million", "h2ws", "figure", 120, "open within 120 s"),
     figure("million", "h2ws", "messages_per_second", 9_900, "1 % talk: ≥ 9,900 of 10,000 messages/s", True),
     Aim("1,000,000 sockets", "each answers a ping, none fails, all close: 0 that do not",
-        million_unwell, 0, False),
+        million_failures, 0, False),
 ]

@@ -1,4 +1,4 @@
-"""The bridges that are compared, and how each is started."""
+"""The bridges to compare, and how to start each."""
 
 import resource
 import socket
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from .cells import BIN, H2WS, first_line
 
-# Streams on a connection, and what else bounds sockets: the same for all, and above any load here.
+# The limit of streams per connection and of connections: the same for all bridges, and above every load.
 STREAMS = 10_000
-# The receive window of a stream, as `h2ws` has it, and of a connection: no load here fills them.
+# The receive windows of a stream, as in `h2ws`, and of a connection. No load fills them.
 STREAM_WINDOW, CONNECTION_WINDOW = 65_535, 1 << 24
 
 HAPROXY = """\
@@ -35,10 +35,10 @@ backend back
 
 @dataclass
 class Bridge:
-    """A program that takes RFC 8441 in cleartext to an RFC 6455 server.
+    """A program that accepts RFC 8441 in cleartext and forwards to an RFC 6455 server.
 
-    `start` is given a directory, the server's HOST:PORT, a number of threads and a file for
-    complaints; it returns the process and its own HOST:PORT, once it accepts connections.
+    `start` takes a directory, the server's HOST:PORT, a number of threads and a file for stderr. It returns
+    the process and its HOST:PORT as soon as the program accepts connections.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Bridge:
     version: list
 
 
-def h2ws(_directory, backend, threads, complaints):
+def h2ws(_directory, backend, threads, stderr):
     command = [str(H2WS), "bridge", "--listen", "127.0.0.1:0", "--cleartext", "--to", f"ws://{backend}",
                "--upstream-http1", "--max-concurrent-streams", str(STREAMS), "--threads", str(threads)]
-    process = launch(command, complaints, stdout=subprocess.PIPE)
+    process = launch(command, stderr, stdout=subprocess.PIPE)
     try:
         return process, first_line(process).split("://")[1].rstrip("/")
     except BaseException:
@@ -57,29 +57,29 @@ def h2ws(_directory, backend, threads, complaints):
         raise
 
 
-def nghttpx(_directory, backend, threads, complaints):
+def nghttpx(_directory, backend, threads, stderr):
     host, port = backend.split(":")
-    mine = free_port()
-    # A single process, so that its memory and CPU time are those of the bridge.
+    own_port = free_port()
+    # Uses a single process, so that its memory and CPU time are those of the whole bridge.
     return listening(launch([
         "nghttpx", "--conf=/dev/null", "--single-process", f"--workers={threads}", "--backlog=4096",
-        f"--frontend=127.0.0.1,{mine};no-tls", f"--backend={host},{port}",
+        f"--frontend=127.0.0.1,{own_port};no-tls", f"--backend={host},{port}",
         f"--frontend-http2-max-concurrent-streams={STREAMS}", f"--frontend-http2-window-size={STREAM_WINDOW}",
         f"--frontend-http2-connection-window-size={CONNECTION_WINDOW}",
         "--frontend-read-timeout=600s", "--frontend-http2-read-timeout=600s",
         "--backend-read-timeout=600s", "--backend-write-timeout=600s", "--log-level=ERROR",
         "--errorlog-file=/dev/stderr", "--accesslog-file=/dev/null",
-    ], complaints), mine)
+    ], stderr), own_port)
 
 
-def haproxy(directory, backend, threads, complaints):
-    mine = free_port()
+def haproxy(directory, backend, threads, stderr):
+    own_port = free_port()
     config = directory / "haproxy.cfg"
-    # It refuses to start when it could not have both ends of as many connections open.
+    # HAProxy does not start if it lacks the descriptors for both sides of this many connections.
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    config.write_text(HAPROXY.format(threads=threads, port=mine, backend=backend, streams=STREAMS,
+    config.write_text(HAPROXY.format(threads=threads, port=own_port, backend=backend, streams=STREAMS,
                                      window=STREAM_WINDOW, connections=min(STREAMS, (files - 500) // 2)))
-    return listening(launch(["haproxy", "-q", "-db", "-f", str(config)], complaints), mine)
+    return listening(launch(["haproxy", "-q", "-db", "-f", str(config)], stderr), own_port)
 
 
 BRIDGES = [
@@ -89,9 +89,9 @@ BRIDGES = [
 ]
 
 
-def backend(complaints):
-    """fastwebsockets' echo, and its HOST:PORT."""
-    process = launch([str(BIN / "fastws-echo"), "--listen", "127.0.0.1:0"], complaints, stdout=subprocess.PIPE)
+def backend(stderr):
+    """Starts the echo server on fastwebsockets, and returns the process and its HOST:PORT."""
+    process = launch([str(BIN / "fastws-echo"), "--listen", "127.0.0.1:0"], stderr, stdout=subprocess.PIPE)
     try:
         return process, first_line(process)
     except BaseException:
@@ -99,8 +99,8 @@ def backend(complaints):
         raise
 
 
-def launch(command, complaints, stdout=subprocess.DEVNULL):
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=complaints, text=True)
+def launch(command, stderr, stdout=subprocess.DEVNULL):
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True)
 
 
 def stop(process):

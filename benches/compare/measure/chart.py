@@ -1,10 +1,10 @@
-"""The report as a chart: horizontal bars, a group for each row, readable on light and dark pages."""
+"""The report as a chart of horizontal bars, with a group per row, for light and dark pages."""
 
 from html import escape
 
 from .document import KINDS, human, ours
 
-# In this order, where they took part.
+# The label and colour of each peer.
 PEERS = {
     "h2ws": ("h2ws", "ours"), "h2ws+frames": ("h2ws server, same client", "ours"),
     "raw-tuned": ("h2 alone, no frames", "raw"), "raw-tuned+frames": ("h2 alone, no frames", "raw"),

@@ -55,7 +55,7 @@ def markdown(report):
 
 
 def ours(row, peer):
-    """What of ours a peer is measured against: same client, where one exists."""
+    """Returns the cell of h2ws that a peer is compared with: with the same client, if there is one."""
     if peer.endswith("+frames") and "h2ws+frames" in row:
         return row["h2ws+frames"]
     return row.get("h2ws") or row.get("h2ws-tls") or row.get("h2ws+frames")

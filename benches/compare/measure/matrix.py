@@ -1,4 +1,4 @@
-"""Which loads there are, which peers, and who takes part in what."""
+"""The loads, the peers, and which peers run under which load."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ UNITS = {
 
 @dataclass
 class Row:
-    """One load, what is looked at, and the peers that are asked by default."""
+    """One load, what it measures, and the peers that run under it by default."""
 
     name: str
     what: str
@@ -28,9 +28,9 @@ class Row:
     kind: str = "rate"
     peers: tuple = ("h2ws", RAW, FAST)
     extra: tuple = ()
-    """Further arguments of `h2ws bench`, which other clients have not."""
+    """Further arguments of `h2ws bench`, which other clients do not support."""
     beside: tuple = ()
-    """Arguments of a second `h2ws bench` that loads the same server meanwhile."""
+    """Arguments of a second `h2ws bench` that loads the same server at the same time."""
 
     @property
     def unit(self):
@@ -42,11 +42,11 @@ class Row:
 
     @property
     def pinned(self):
-        """One thread and one core each side: the steadiest figures."""
+        """Whether both sides use one thread and one core, which gives the most stable results."""
         return self.kind in ("cpu", "grow")
 
     def shrunk(self):
-        """The same, small: only to see that it runs."""
+        """Returns a small version of the load, which only checks that it works."""
         sockets = min(self.sockets, 2_000 if self.kind == "million" else 200)
         extra = MILLION_SMALL if self.kind == "million" else self.extra
         return replace(self, sockets=sockets, extra=extra)
@@ -90,7 +90,7 @@ ROWS = [
 
 @dataclass
 class Peer:
-    """A server and the load client that goes with it."""
+    """A server and its load client."""
 
     name: str
     server: list
@@ -124,7 +124,7 @@ class Peer:
 SERVE = ["h2ws", "serve", "--cleartext"]
 BENCH = ["h2ws", "bench", "--http2"]
 FRAMES = ["raw-load", "--frames"]
-# Stream windows as the tuned peers have them.
+# The stream window of the tuned peers.
 WIDE = ["--stream-window", str(1 << 20)]
 PEERS = [
     Peer("h2ws", SERVE + WIDE, BENCH, "both ends ours"),
@@ -160,5 +160,5 @@ PEERS = [
 
 
 def participants(row, only):
-    """The peers of a row: its own, or those of `only` that can."""
+    """Returns the peers of a row: the row's own, or those of `only` that support it."""
     return [p for p in PEERS if p.fits(row) and p.name in (only if only else row.peers)]
