@@ -169,7 +169,7 @@ proptest! {
         let role = if client { Role::Client } else { Role::Server };
         let mut bytes = Vec::new();
         for (first, payload, valid_header) in frames {
-            // Half of the frames have no reserved bits or opcodes.
+            // Half of the frames have no reserved bits and mostly valid opcodes.
             let first = if valid_header { first & 0x8b } else { first };
             bytes.extend(frame(first, key_to(role), &payload));
         }

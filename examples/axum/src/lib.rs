@@ -60,7 +60,7 @@ async fn converse(socket: WebSocket, name: String, room: broadcast::Sender<Strin
     let send = |text: String| drop(room.send(text));
     send(format!("{name} joined"));
     let write = async {
-        // `recv` fails for a guest that is 64 messages behind, and the guest is disconnected.
+        // `recv` fails if the guest is more than 64 messages late. The guest is then disconnected.
         while let Ok(text) = messages.recv().await {
             if writer.send(text).await.is_err() {
                 break;

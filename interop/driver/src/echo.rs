@@ -20,7 +20,7 @@ use tower_service::Service;
 use crate::{Failure, deflate};
 
 /// Responds to the request, and serves the socket until it ends.
-pub async fn answer(mut request: WebSocketRequest) -> Result<(), Failure> {
+pub async fn handle(mut request: WebSocketRequest) -> Result<(), Failure> {
     if request.path().starts_with("/refuse") {
         let mut response = Response::new("not you\n");
         *response.status_mut() = StatusCode::FORBIDDEN;

@@ -1,4 +1,4 @@
-//! Tests of the outcome of a splice when one side is gone.
+//! Tests of the outcome of a splice when a peer has closed its connection.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,11 +16,11 @@ const CLOSE_1008: [u8; 4] = [0x88, 2, 0x03, 0xf0];
 
 /// A peer that has sent a Close frame and then closed the connection. The frame becomes readable
 /// only on the second poll.
-struct Gone {
+struct ClosedPeer {
     polls: usize,
 }
 
-impl AsyncRead for Gone {
+impl AsyncRead for ClosedPeer {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,7 +61,7 @@ async fn a_close_frame_is_read_even_if_a_write_to_its_sender_fails_first() {
         upstream_linger: linger,
     };
     let (broken, _) = tokio::io::duplex(1);
-    let upstream = tokio::io::join(Gone { polls: 0 }, broken);
+    let upstream = tokio::io::join(ClosedPeer { polls: 0 }, broken);
     let (client, upstream) = (stream(Box::new(near)), stream(Box::new(upstream)));
     let mut splice = Splice::new(client, upstream, times, Meters::new(None, None));
     let (outcome, _) = poll_fn(|cx| splice.poll_over(cx)).await;

@@ -25,7 +25,7 @@ async fn main() -> Result<(), Failure> {
     println!("listening on {scheme}://{}", server.local_addr()?);
     server
         .serve(|request| async move {
-            if let Err(error) = echo::answer(request).await {
+            if let Err(error) = echo::handle(request).await {
                 eprintln!("{error}");
             }
         })

@@ -175,7 +175,10 @@ fn invalid_deflate_data_is_an_error() {
             "an end within a stored block",
             b"\x00\x05\x00\xfa\xffHel".to_vec(),
         ),
-        ("ends with a block, not behind it", HELLO[..6].to_vec()),
+        (
+            "an end after a block, without the next header",
+            HELLO[..6].to_vec(),
+        ),
         ("the tail was not removed", [HELLO, &TAIL].concat()),
         ("garbage after BFINAL", [last, b"garbage"].concat()),
         ("a header after BFINAL", [last, &[0, 1]].concat()),

@@ -135,7 +135,7 @@ impl Slot {
             match socket.next().await.transpose()? {
                 Some(message) if message == sent => self.tally.messages += 1,
                 Some(_) => return Ok("WRONG: another message came back"),
-                None => return Ok("closed by the server unasked"),
+                None => return Ok("closed early by the server"),
             }
             let pause = self.random.below(200) as u64;
             tokio::time::sleep(Duration::from_millis(pause)).await;

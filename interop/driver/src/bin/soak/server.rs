@@ -38,7 +38,7 @@ pub async fn run(cert: &Path, key: &Path, idle: Duration) -> Result<(), Failure>
     let serving = server.serve(|request| async move {
         OPEN.fetch_add(1, Ordering::Relaxed);
         // The client reports how sockets end, so the result is ignored here.
-        let _ = echo::answer(request).await;
+        let _ = echo::handle(request).await;
         OPEN.fetch_sub(1, Ordering::Relaxed);
     });
     serving.with_graceful_shutdown(commands).await?;
