@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::broadcast::{Broadcast, LagPolicy};
 use h2ws::frame::PreparedMessage;
 use h2ws::handshake::DeflateConfig;

@@ -9,7 +9,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::server::WebSocketRequest;
 use h2ws::{CloseCode, CloseFrame, Error, Message, WebSocket};
 use http::header::{CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use h2ws::handshake::DeflateConfig;
 use h2ws::{Client, CloseCode, CloseFrame, HttpVersion, Message, WebSocket};
 use interop_driver::Failure;
