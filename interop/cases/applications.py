@@ -12,7 +12,7 @@ import signal
 
 from lib import program
 from lib.browser import BROWSERS
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.relay import Relay
 from peers.applications import Application
 
@@ -46,18 +46,18 @@ def is_application(peer) -> bool:
 class Bridge:
     """`h2ws bridge` on one port, before this and the next drain."""
 
-    def __init__(self, turn: Turn, routes):
-        self._turn, self.port = turn, turn.stage.port()
+    def __init__(self, ctx: Context, routes):
+        self._turn, self.port = ctx, ctx.sandbox.port()
         text = DRAIN + "".join(
             ROUTE.format(path=route.path, port=route.port, strip=str(route.strip).lower()) for route in routes)
-        self._config = turn.stage.write("bridge.toml", text)
+        self._config = ctx.sandbox.write("bridge.toml", text)
 
     async def start(self) -> None:
-        stage = self._turn.stage
-        self.child = await stage.spawn(
-            self._turn.h2ws, "bridge", "--listen", f"127.0.0.1:{self.port}", "--cert", stage.cert, "--key", stage.key,
-            "--config", self._config, name=f"h2ws-bridge{len(stage._children)}")
-        await stage.ready(self.child, self.port)
+        sandbox = self._turn.sandbox
+        self.child = await sandbox.spawn(
+            self._turn.h2ws, "bridge", "--listen", f"127.0.0.1:{self.port}", "--cert", sandbox.cert, "--key", sandbox.key,
+            "--config", self._config, name=f"h2ws-bridge{len(sandbox._children)}")
+        await sandbox.ready(self.child, self.port)
 
     async def drain(self) -> str:
         """What it logged."""
@@ -100,9 +100,9 @@ class Visit:
 
 
 @contextlib.asynccontextmanager
-async def visit(turn: Turn, name: str, bridge: Bridge):
-    async with Relay(bridge.port) as relay, BROWSERS[name](turn.stage) as page:
-        one = Visit(name, page, relay, turn.served)
+async def visit(ctx: Context, name: str, bridge: Bridge):
+    async with Relay(bridge.port) as relay, BROWSERS[name](ctx.sandbox) as page:
+        one = Visit(name, page, relay, ctx.endpoints)
         await page.before_pages(COUNTING)
         await one.open()
         yield one
@@ -112,9 +112,9 @@ async def every(visits: list[Visit], what: str) -> None:
     await asyncio.gather(*(one.works(what) for one in visits))
 
 
-async def all_back(turn: Turn, visits: list[Visit], what: str) -> None:
+async def all_back(ctx: Context, visits: list[Visit], what: str) -> None:
     """By themselves, or as their users would: by loading the page again."""
-    if turn.served.reopens:
+    if ctx.endpoints.reopens:
         await every(visits, what)
         return
     for one in visits:
@@ -123,14 +123,14 @@ async def all_back(turn: Turn, visits: list[Visit], what: str) -> None:
 
 
 @case("application", wants=is_application, timeout=400)
-async def used_by_browsers_over_one_connection_each(turn: Turn):
+async def used_by_browsers_over_one_connection_each(ctx: Context):
     """RFC 8441 §5: an application at a path, its sockets on the page's connection; silence, its restart, the bridge's."""
-    application: Application = turn.served
-    silence = 5 if turn.quick else 30
-    bridge = Bridge(turn, application.routes)
+    application: Application = ctx.endpoints
+    silence = 5 if ctx.quick else 30
+    bridge = Bridge(ctx, application.routes)
     await bridge.start()
     async with contextlib.AsyncExitStack() as stack:
-        visits = await asyncio.gather(*(stack.enter_async_context(visit(turn, name, bridge)) for name in BROWSERS))
+        visits = await asyncio.gather(*(stack.enter_async_context(visit(ctx, name, bridge)) for name in BROWSERS))
         await every(visits, "at first")
         before = {}
         for one in visits:
@@ -138,21 +138,21 @@ async def used_by_browsers_over_one_connection_each(turn: Turn):
             check(before[one]["open"] >= application.sockets, f"{one.name}: {before[one]} of {application.sockets} sockets")
             # A browser may open a spare connection, never one for each socket.
             check(one.connections <= 2, f"{one.name}: {one.connections} TCP connections for a page and {before[one]['open']} sockets")
-            turn.note(f"{one.name}: {before[one]['open']} socket(s), {one.connections} connection(s)")
+            ctx.note(f"{one.name}: {before[one]['open']} socket(s), {one.connections} connection(s)")
         await asyncio.sleep(silence)
         for one in visits:
             equal(await one.sockets(), before[one], f"{one.name}: sockets after {silence} s of silence")
         await every(visits, f"after {silence} s of silence")
         await application.restart()
-        await all_back(turn, visits, "after the application's restart")
+        await all_back(ctx, visits, "after the application's restart")
         log = await bridge.drain()
         if application.sockets:
             over = re.findall(r"access: socket .*? version=HTTP/(\S+)", log)
             check(len(over) >= len(visits) * application.sockets and set(over) == {"2"}, f"sockets by the bridge's log over {over}")
         await bridge.start()
-        await all_back(turn, visits, "after the bridge's restart")
+        await all_back(ctx, visits, "after the bridge's restart")
         if not application.reopens:
-            turn.note("its page reopens no socket by itself: loaded again")
-        turn.note("after both restarts: " + json.dumps({one.name: one.connections for one in visits}) + " connections in all")
+            ctx.note("its page reopens no socket by itself: loaded again")
+        ctx.note("after both restarts: " + json.dumps({one.name: one.connections for one in visits}) + " connections in all")
         for one in visits:
-            await one.page.picture(f"{turn.peer.name}-{one.name}")
+            await one.page.picture(f"{ctx.peer.name}-{one.name}")

@@ -4,7 +4,7 @@ import asyncio
 import zlib
 
 from lib import program
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.channel import Http2, frame
 from lib.rfc8441 import Connection
 
@@ -35,11 +35,11 @@ def peak(child) -> int:
 
 
 @case("server", wants=by_h2)
-async def bomb_of_a_gigabyte(turn: Turn):
+async def bomb_of_a_gigabyte(ctx: Context):
     """RFC 7692 §8, RFC 6455 §7.4.1: 1 MB that inflates to 1 GB: 1009, at most the limit in memory, siblings live."""
     data = await asyncio.to_thread(bomb)
     endpoint, child = await program.serve_one(
-        turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key, "--deflate")
+        ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key, "--deflate")
     async with Connection.to(endpoint) as connection:
         siblings = await sockets(connection, 10)
         # What the server may hold of any client, compressed or not, is there before: buffers as large as a bomb.
@@ -57,6 +57,6 @@ async def bomb_of_a_gigabyte(turn: Turn):
             await asyncio.gather(*(socket.echo(f"after bomb {attempt}") for socket in siblings))
         grown = peak(child) - before
         check(grown <= PEAK, f"{grown >> 10} KiB more at the peak, for a limit of {LIMIT >> 10} KiB")
-        turn.note(f"{len(data)} bytes for {GIGABYTE}; peak {before >> 10} KiB before, {grown >> 10} KiB more after 3 of them")
-        clean(turn, await asyncio.gather(*(socket.close() for socket in [whole, *siblings])))
+        ctx.note(f"{len(data)} bytes for {GIGABYTE}; peak {before >> 10} KiB before, {grown >> 10} KiB more after 3 of them")
+        clean(ctx, await asyncio.gather(*(socket.close() for socket in [whole, *siblings])))
     await child.stop()

@@ -10,10 +10,10 @@ import json
 from wsproto.extensions import PerMessageDeflate
 
 from lib import program, rfc6455
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.relay import Relay
 from lib.rfc8441 import Connection, Socket
-from lib.stage import Stage
+from lib.sandbox import Sandbox
 
 from .server import SIZES, both
 
@@ -23,14 +23,14 @@ def named(name: str):
 
 
 def path_of(number: int, group: str) -> str:
-    """The server tells sockets apart by their paths, in all cases of its stage."""
+    """The server tells sockets apart by their paths, in all cases of its sandbox."""
     return f"/{group}/{number}"
 
 
 @contextlib.asynccontextmanager
-async def bridged(stage: Stage, *options):
+async def bridged(sandbox: Sandbox, *options):
     """A client's h2 connection, through a relay, to an `h2ws bridge` of its own."""
-    endpoint, child = await program.bridge(stage, *options)
+    endpoint, child = await program.bridge(sandbox, *options)
     try:
         async with Relay(endpoint.port) as relay, Connection.to(endpoint.on(relay.port)) as connection:
             yield connection, relay
@@ -52,22 +52,22 @@ async def ended(connection: Connection, paths: list[str]) -> list[tuple[int, str
 
 
 @case("bridge", wants=named("websockets"), timeout=400)
-async def sockets_500_to_an_rfc6455_server(turn: Turn):
+async def sockets_500_to_an_rfc6455_server(ctx: Context):
     """RFC 8441 §5: 500 sockets of one h2 connection to RFC 6455, 0 to 1,000,000 bytes, half with permessage-deflate."""
-    count = 50 if turn.quick else 500
-    async with bridged(turn.stage, "--to", turn.served.clear.ws_url("/")) as (connection, relay):
+    count = 50 if ctx.quick else 500
+    async with bridged(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/")) as (connection, relay):
         opened = await asyncio.gather(*(
             connection.socket(path_of(number, "sizes"), extensions=[PerMessageDeflate()] if number % 2 else ())
             for number in range(count)))
         for size in SIZES:
-            some = opened[::9] if size == 1_000_000 and turn.quick else opened
+            some = opened[::9] if size == 1_000_000 and ctx.quick else opened
             for message in both(size):
                 for first in range(0, len(some), 50):
                     await asyncio.gather(*(s.echo(message, 1 + first % 3) for s in some[first:first + 50]))
         await _deflated(opened)
         equal(relay.accepted, 1, "TCP connections of the client")
         await connection.ping()
-    turn.note(f"{count} sockets on {relay.accepted} TCP connection")
+    ctx.note(f"{count} sockets on {relay.accepted} TCP connection")
 
 
 async def _deflated(opened: list[Socket]) -> None:
@@ -88,10 +88,10 @@ async def _deflated(opened: list[Socket]) -> None:
 
 
 @case("bridge", wants=named("websockets"))
-async def close_codes_pass_both_ways(turn: Turn):
+async def close_codes_pass_both_ways(ctx: Context):
     """RFC 6455 §7.4: codes and reasons of either side reach the other, as the server too saw them."""
     reason = "bye ü " + "x" * 100
-    async with bridged(turn.stage, "--to", turn.served.clear.ws_url("/")) as (connection, _):
+    async with bridged(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/")) as (connection, _):
         opened = await asyncio.gather(*(connection.socket(path_of(number, "closes")) for number in range(60)))
 
         async def one(number: int, socket: Socket):
@@ -118,9 +118,9 @@ async def close_codes_pass_both_ways(turn: Turn):
 
 
 @case("bridge", wants=named("websockets"))
-async def refusals_pass(turn: Turn):
+async def refusals_pass(ctx: Context):
     """RFC 6455 §4.2.2: a 403 reaches the client with its body, over either version of HTTP; its connection lives."""
-    async with bridged(turn.stage, "--to", turn.served.clear.ws_url("/")) as (connection, relay):
+    async with bridged(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/")) as (connection, relay):
         beside = await connection.socket()
         for _ in range(3):
             stream = await connection.request(
@@ -136,14 +136,14 @@ async def refusals_pass(turn: Turn):
 
 
 @case("bridge", wants=named("hypercorn"), timeout=180)
-async def http1_sockets_share_upstream_connections(turn: Turn):
+async def http1_sockets_share_upstream_connections(ctx: Context):
     """RFC 8441 §4: 500 HTTP/1.1 sockets share at most 5 connections of 100 streams to Hypercorn, counted by a relay."""
-    count = 150 if turn.quick else 500
-    most = -(-count // turn.peer.streams)
-    async with Relay(turn.served.tls.port) as relay:
+    count = 150 if ctx.quick else 500
+    most = -(-count // ctx.peer.streams)
+    async with Relay(ctx.endpoints.tls.port) as relay:
         # Cleartext in front: 500 TLS handshakes of python's would be what this case waits for.
         endpoint, _ = await program.serve_one(
-            turn.stage, "--cleartext", "--to", turn.served.tls.on(relay.port).ws_url("/"), "--upstream-insecure",
+            ctx.sandbox, "--cleartext", "--to", ctx.endpoints.tls.on(relay.port).ws_url("/"), "--upstream-insecure",
             command="bridge")
         everyone, opening = asyncio.Barrier(count), asyncio.Semaphore(50)
 
@@ -154,7 +154,7 @@ async def http1_sockets_share_upstream_connections(turn: Turn):
                 await ws.send("?request")
                 seen = json.loads(await ws.recv())
                 equal((seen["version"], seen["path"]), ("2", "/echo"), "what Hypercorn was asked")
-                # All are open at once here, and all are until the last has had its turn.
+                # All are open at once here, and all are until the last has been used.
                 await everyone.wait()
                 for message in (f"socket {number}", b"", bytes(70_000), "x" * 1_000):
                     await ws.send(message)
@@ -164,5 +164,5 @@ async def http1_sockets_share_upstream_connections(turn: Turn):
             equal(ws.close_code, 4000 + number, "close code")
 
         await asyncio.gather(*(one(number) for number in range(count)))
-        turn.note(f"{count} sockets on {relay.accepted} TCP connections to Hypercorn")
+        ctx.note(f"{count} sockets on {relay.accepted} TCP connections to Hypercorn")
         check(1 <= relay.accepted <= most, f"{relay.accepted} TCP connections to Hypercorn, not {most}")

@@ -7,39 +7,39 @@ import socket
 import threading
 
 from lib import install, program
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Endpoint
-from lib.stage import INTEROP, PYTHON, node_env
+from lib.sandbox import INTEROP, PYTHON, node_env
 
 from .bridge import named
 
 UPLOAD = 20_000_000
 
 
-async def before(turn: Turn, port: int) -> Endpoint:
+async def before(ctx: Context, port: int) -> Endpoint:
     """A bridge with default settings, in cleartext."""
     endpoint, _ = await program.serve_one(
-        turn.stage, "--cleartext", "--to", f"ws://127.0.0.1:{port}", command="bridge")
+        ctx.sandbox, "--cleartext", "--to", f"ws://127.0.0.1:{port}", command="bridge")
     return endpoint
 
 
 @case("bridge", wants=named("ws"), timeout=300)
-async def socket_io_on_polling_alone_stays_connected(turn: Turn):
+async def socket_io_on_polling_alone_stays_connected(ctx: Context):
     """RFC 6202 §2: a Socket.IO client on long polls, two minutes through default settings, never reconnects."""
     modules = await asyncio.to_thread(install.applications_npm)
     environment = node_env() | {"MODULES": str(modules)}
-    port, app = turn.stage.port(), INTEROP / "apps/polling.mjs"
-    child = await turn.stage.spawn("node", app, "serve", port, name="polling", env=environment)
-    await turn.stage.ready(child, port)
-    endpoint = await before(turn, port)
+    port, app = ctx.sandbox.port(), INTEROP / "apps/polling.mjs"
+    child = await ctx.sandbox.spawn("node", app, "serve", port, name="polling", env=environment)
+    await ctx.sandbox.ready(child, port)
+    endpoint = await before(ctx, port)
     # One poll takes 25 s.
-    seconds = 30 if turn.quick else 120
-    client = await turn.stage.spawn(
+    seconds = 30 if ctx.quick else 120
+    client = await ctx.sandbox.spawn(
         "node", app, "connect", f"http://127.0.0.1:{endpoint.port}", seconds,
         name="polling-client", stdout_pipe=True, env=environment)
     seen = json.loads(await client.first_line(seconds + 60))
     equal(seen, {"connects": 1, "ends": [], "errors": [], "echoes": 2, "connected": True}, "what the client saw")
-    turn.note(f"{seconds} s on polling alone, one connection")
+    ctx.note(f"{seconds} s on polling alone, one connection")
 
 
 def uploaded(endpoint: Endpoint) -> int:
@@ -68,16 +68,16 @@ def uploaded(endpoint: Endpoint) -> int:
 
 
 @case("bridge", wants=named("ws"), timeout=300)
-async def answers_before_the_end_of_an_upload_pass(turn: Turn):
+async def answers_before_the_end_of_an_upload_pass(ctx: Context):
     """RFC 9112 §9.6: Node and a WSGI server answer 413 and hang up while the body is coming; 100 of 100 arrive."""
-    times = 20 if turn.quick else 100
+    times = 20 if ctx.quick else 100
     for name, argv in (("node", ("node", INTEROP / "apps/too_large.mjs")),
                        ("wsgi", (PYTHON, INTEROP / "apps/too_large.py"))):
-        port = turn.stage.port()
-        child = await turn.stage.spawn(*argv, port, name=f"too-large-{name}", env=node_env())
-        await turn.stage.ready(child, port)
-        endpoint = await before(turn, port)
+        port = ctx.sandbox.port()
+        child = await ctx.sandbox.spawn(*argv, port, name=f"too-large-{name}", env=node_env())
+        await ctx.sandbox.ready(child, port)
+        endpoint = await before(ctx, port)
         statuses = [await asyncio.to_thread(uploaded, endpoint) for _ in range(times)]
         arrived = statuses.count(413)
         check(arrived == times, f"{arrived} of {times} from {name}: {sorted(set(statuses))}")
-        turn.note(f"{name}: {arrived} of {times}")
+        ctx.note(f"{name}: {arrived} of {times}")

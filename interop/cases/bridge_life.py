@@ -11,7 +11,7 @@ import websockets
 from wsproto.utilities import LocalProtocolError
 
 from lib import program, rfc6455
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Connection, Endpoint, PeerError
 from peers import python_websockets
 
@@ -28,7 +28,7 @@ IN_FLIGHT = 8
 
 
 class Talker:
-    """A socket that never is silent: numbered messages, of which each is awaited back in its turn."""
+    """A socket that never is silent: numbered messages, of which each is answered before the next is sent."""
 
     def __init__(self, path: str, socket):
         self.path, self._socket = path, socket
@@ -96,15 +96,15 @@ async def until_generation(connection: Connection, number: int) -> None:
 
 
 @case("bridge", wants=named("websockets"))
-async def reload_under_load_loses_nothing(turn: Turn):
+async def reload_under_load_loses_nothing(ctx: Context):
     """DESIGN, SIGHUP: open sockets stay with their server, new ones take the new routes, a bad file changes nothing."""
-    first = turn.served.clear.ws_url("/")
-    other = (await python_websockets.start(turn.stage)).clear.ws_url("/")
-    write = lambda url, number: turn.stage.write("reload.toml", CONFIG.format(url=url, generation=number))
-    endpoint, child = await program.bridge(turn.stage, "--config", write(first, 0))
-    rounds = 4 if turn.quick else 12
+    first = ctx.endpoints.clear.ws_url("/")
+    other = (await python_websockets.start(ctx.sandbox)).clear.ws_url("/")
+    write = lambda url, number: ctx.sandbox.write("reload.toml", CONFIG.format(url=url, generation=number))
+    endpoint, child = await program.bridge(ctx.sandbox, "--config", write(first, 0))
+    rounds = 4 if ctx.quick else 12
     async with Connection.to(endpoint) as connection:
-        everyone = await talkers(connection, endpoint, turn.stage.enter)
+        everyone = await talkers(connection, endpoint, ctx.sandbox.enter)
         stop = asyncio.Event()
         talking = asyncio.gather(*(talker.talk(stop) for talker in everyone))
         for number in range(1, rounds + 1):
@@ -112,7 +112,7 @@ async def reload_under_load_loses_nothing(turn: Turn):
             child.signal(signal.SIGHUP)
             await until_generation(connection, number)
             await advanced(everyone, 20)
-        turn.stage.write("reload.toml", "[[route]]\nto = 'gopher://nowhere'\n")
+        ctx.sandbox.write("reload.toml", "[[route]]\nto = 'gopher://nowhere'\n")
         child.signal(signal.SIGHUP)
         async with asyncio.timeout(60):
             while "not reloaded" not in child.log.read_text():
@@ -126,20 +126,20 @@ async def reload_under_load_loses_nothing(turn: Turn):
             await talker.close()
     total = sum(talker.sent for talker in everyone)
     # The first server had them all from the beginning to the end.
-    async with Connection.to(await _before(turn, first)) as connection:
+    async with Connection.to(await _before(ctx, first)) as connection:
         seen = await ended(connection, [talker.path for talker in everyone])
     equal(seen, [(4000, "done", talker.sent) for talker in everyone], "code, reason, messages at the server")
-    turn.note(f"{rounds} reloads, {total} messages on {len(everyone)} sockets, none lost")
+    ctx.note(f"{rounds} reloads, {total} messages on {len(everyone)} sockets, none lost")
 
 
 @case("bridge", wants=named("websockets"))
-async def drain_under_load_loses_nothing(turn: Turn):
+async def drain_under_load_loses_nothing(ctx: Context):
     """DESIGN, SIGTERM: Close 1001 between two messages; all that was sent before the answer reaches the server."""
     # A server of its own, that has not seen these paths yet.
-    url = (await python_websockets.start(turn.stage)).clear.ws_url("/")
-    endpoint, child = await program.bridge(turn.stage, "--to", url)
+    url = (await python_websockets.start(ctx.sandbox)).clear.ws_url("/")
+    endpoint, child = await program.bridge(ctx.sandbox, "--to", url)
     async with Connection.to(endpoint) as connection:
-        everyone = await talkers(connection, endpoint, turn.stage.enter)
+        everyone = await talkers(connection, endpoint, ctx.sandbox.enter)
         talking = asyncio.gather(*(talker.talk(asyncio.Event()) for talker in everyone))
         await advanced(everyone, 30)
         child.signal(signal.SIGTERM)
@@ -148,13 +148,13 @@ async def drain_under_load_loses_nothing(turn: Turn):
     for talker in everyone:
         equal(talker.closed, (1001, ""), f"close of {talker.path}")
     equal(await asyncio.wait_for(child.process.wait(), 20), 0, "exit status of h2ws bridge")
-    async with Connection.to(await _before(turn, url)) as connection:
+    async with Connection.to(await _before(ctx, url)) as connection:
         seen = await ended(connection, [talker.path for talker in everyone])
     for talker, (code, _, received) in zip(everyone, seen):
         equal((code, received), (1001, talker.sent), f"code and messages at the server, {talker.path}")
-    turn.note(f"{sum(talker.sent for talker in everyone)} messages of {len(everyone)} sockets, none lost")
+    ctx.note(f"{sum(talker.sent for talker in everyone)} messages of {len(everyone)} sockets, none lost")
 
 
-async def _before(turn: Turn, url: str) -> Endpoint:
+async def _before(ctx: Context, url: str) -> Endpoint:
     """Another bridge, to ask the server what it saw."""
-    return (await program.bridge(turn.stage, "--to", url))[0]
+    return (await program.bridge(ctx.sandbox, "--to", url))[0]

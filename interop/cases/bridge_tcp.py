@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from lib import program, rfc6455
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Connection, Endpoint, PeerError
 
 HOST, PATH, ORIGIN = "redis.example", "/redis", "https://app.example"
@@ -56,10 +56,10 @@ async def used(socket, name: bytes) -> None:
     await ask(socket, pipeline, b"".join(b":%d\r\n" % number for number in range(1, 1001)), step=997)
 
 
-async def started(turn: Turn) -> Endpoint:
-    config = turn.stage.write("redis.toml", CONFIG.format(
-        host=HOST, path=PATH, port=turn.served.clear.port, origin=ORIGIN))
-    endpoint, _ = await program.bridge(turn.stage, "--config", config)
+async def started(ctx: Context) -> Endpoint:
+    config = ctx.sandbox.write("redis.toml", CONFIG.format(
+        host=HOST, path=PATH, port=ctx.endpoints.clear.port, origin=ORIGIN))
+    endpoint, _ = await program.bridge(ctx.sandbox, "--config", config)
     return Endpoint(endpoint.port, endpoint.tls, endpoint.host, PATH)
 
 
@@ -84,9 +84,9 @@ def by_http1(endpoint: Endpoint):
 
 
 @case("bridge", wants=is_redis)
-async def redis_from_websocket_clients(turn: Turn):
+async def redis_from_websocket_clients(ctx: Context):
     """DESIGN, tcp://: PING, 1 MB, pipelines and requests cut at every byte, over HTTP/2 and HTTP/1.1 at once."""
-    endpoint = await started(turn)
+    endpoint = await started(ctx)
     async with by_h2(endpoint) as connection:
         sockets = await asyncio.gather(*(
             connection.socket(headers=[("origin", ORIGIN)]) for _ in range(10)))
@@ -102,12 +102,12 @@ async def redis_from_websocket_clients(turn: Turn):
         for socket in sockets[2:]:
             equal((await socket.close()).code, 1000, "code when the client closes")
         await connection.ping()
-    await _clients_left(turn, 1)
+    await _clients_left(ctx, 1)
 
 
-async def _clients_left(turn: Turn, count: int) -> None:
+async def _clients_left(ctx: Context, count: int) -> None:
     """Wait until redis counts so many clients: ours that asks, and no socket left behind."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", turn.served.clear.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", ctx.endpoints.clear.port)
     async with asyncio.timeout(60):
         while True:
             writer.write(command(b"CLIENT", b"LIST"))
@@ -187,9 +187,9 @@ LIES = [
 
 
 @case("bridge", wants=is_redis)
-async def only_configured_targets_are_reached(turn: Turn):
+async def only_configured_targets_are_reached(ctx: Context):
     """DESIGN, tcp://: nothing in a request names the target; a decoy that listens counts no connection."""
-    endpoint = await started(turn)
+    endpoint = await started(ctx)
     async with Decoy() as decoy:
         names = {"decoy": f"127.0.0.1:{decoy.port}", "port": decoy.port}
         for request in HTTP1:
@@ -215,13 +215,13 @@ async def only_configured_targets_are_reached(turn: Turn):
             while not decoy.came:
                 await asyncio.sleep(0.01)
         writer.close()
-    turn.note(f"{len(HTTP1) + len(HTTP2)} requests refused, {len(LIES)} answered by redis")
+    ctx.note(f"{len(HTTP1) + len(HTTP2)} requests refused, {len(LIES)} answered by redis")
 
 
 @case("bridge", wants=is_redis)
-async def foreign_origins_are_refused(turn: Turn):
+async def foreign_origins_are_refused(ctx: Context):
     """RFC 6455 §10.2: pages of other origins cannot open the TCP route."""
-    endpoint = await started(turn)
+    endpoint = await started(ctx)
     async with by_h2(endpoint) as connection:
         for origin in ("https://evil.example", "https://app.example.evil.example", "http://app.example", "null"):
             stream = await connection.request(fields(connection, origin))

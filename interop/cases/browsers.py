@@ -9,7 +9,7 @@ import json
 
 from lib import program, wire
 from lib.browser import BROWSERS
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.relay import Relay
 from lib.rfc8441 import Endpoint
 
@@ -46,24 +46,24 @@ def is_browser(peer) -> bool:
 
 
 @case("server", "reference", wants=is_browser)
-async def sockets_50_on_the_pages_connection(turn: Turn):
+async def sockets_50_on_the_pages_connection(ctx: Context):
     """RFC 8441 §5: 50 sockets on the page's own h2 connection, text, binary, close codes."""
-    await page_and_sockets(turn, turn.served.tls)
+    await page_and_sockets(ctx, ctx.endpoints.tls)
 
 
 @case("bridge", wants=is_browser)
-async def page_and_sockets_through_the_bridge(turn: Turn):
+async def page_and_sockets_through_the_bridge(ctx: Context):
     """RFC 8441 §5: a page of an HTTP/1.1 server and 50 sockets to it, all on one h2 connection to the bridge."""
-    endpoint, _ = await program.bridge(turn.stage, "--to", turn.served.clear.ws_url("/"))
-    await page_and_sockets(turn, endpoint)
+    endpoint, _ = await program.bridge(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/"))
+    await page_and_sockets(ctx, endpoint)
 
 
-async def page_and_sockets(turn: Turn, endpoint: Endpoint) -> None:
-    async with Relay(endpoint.port) as relay, BROWSERS[turn.peer.name](turn.stage) as page:
+async def page_and_sockets(ctx: Context, endpoint: Endpoint) -> None:
+    async with Relay(endpoint.port) as relay, BROWSERS[ctx.peer.name](ctx.sandbox) as page:
         await page.open(endpoint.on(relay.port).http_url("/"))
         before = relay.accepted
         result = await page.evaluate(SCRIPT % SOCKETS)
-        turn.note(f"page over {result['hop']}, {before} connection(s) before and {relay.accepted} after {SOCKETS} sockets")
+        ctx.note(f"page over {result['hop']}, {before} connection(s) before and {relay.accepted} after {SOCKETS} sockets")
         equal(result["hop"], "h2", "the page's protocol")
         # A browser may open a spare connection, never one for each socket.
         check(relay.accepted <= before + 1, f"{relay.accepted - before} connections for {SOCKETS} sockets")
@@ -72,15 +72,15 @@ async def page_and_sockets(turn: Turn, endpoint: Endpoint) -> None:
             # The peer echoes the code; the reason it may leave out (RFC 6455 §5.5.1).
             equal((socket["echoed"], socket["code"], socket["wasClean"]),
                   (4, 4000 + socket["number"], True), "messages, close")
-        turn.note(f"extensions: {result['sockets'][0]['extensions'] or 'none'}")
-        await page.picture(f"{turn.peer.name}-{turn.role}")
+        ctx.note(f"extensions: {result['sockets'][0]['extensions'] or 'none'}")
+        await page.picture(f"{ctx.peer.name}-{ctx.role}")
 
 
 @case("server", wants=is_browser)
-async def page_shows_what_carries_its_sockets(turn: Turn):
+async def page_shows_what_carries_its_sockets(ctx: Context):
     """RFC 8441 §5: the page of `serve` reports h2 for its sockets, on the page's own connection."""
-    async with BROWSERS[turn.peer.name](turn.stage) as page:
-        await page.open(turn.served.tls.http_url("/"))
+    async with BROWSERS[ctx.peer.name](ctx.sandbox) as page:
+        await page.open(ctx.endpoints.tls.http_url("/"))
         shown = {}
         for _ in range(200):
             text = await page.evaluate("(document.getElementById('result') || {}).textContent || ''")
@@ -92,10 +92,10 @@ async def page_shows_what_carries_its_sockets(turn: Turn):
             if shown.get("done"):
                 break
             await asyncio.sleep(0.1)
-        await page.picture(f"{turn.peer.name}-page")
+        await page.picture(f"{ctx.peer.name}-page")
         check(shown.get("done"), f"no <pre id=\"result\"> with done in 20 s: {shown}")
         sockets, mine = shown["sockets"], shown["page"]
-        turn.note(f"{len(sockets)} sockets")
+        ctx.note(f"{len(sockets)} sockets")
         check(sockets and all(s["ok"] for s in sockets), f"a socket failed: {shown}")
         equal({s["transport"] for s in sockets}, {"h2"}, "transports of the sockets")
         equal({s["connection"] for s in sockets}, {mine["connection"]}, "connections of the sockets")
@@ -103,14 +103,14 @@ async def page_shows_what_carries_its_sockets(turn: Turn):
 
 
 @case("server", wants=is_browser)
-async def page_compresses(turn: Turn):
+async def page_compresses(ctx: Context):
     """RFC 7692 §6.1: with `serve --deflate` the page's sockets compress, as it and tshark say; both ends set RSV1."""
-    keys = turn.stage.dir / "deflate.keylog"
+    keys = ctx.sandbox.dir / "deflate.keylog"
     keys.unlink(missing_ok=True)
     endpoint, child = await program.serve_one(
-        turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key, "--deflate", env={"SSLKEYLOGFILE": str(keys)})
-    async with wire.capture(turn.stage, endpoint.port) as file:
-        async with BROWSERS[turn.peer.name](turn.stage) as page:
+        ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key, "--deflate", env={"SSLKEYLOGFILE": str(keys)})
+    async with wire.capture(ctx.sandbox, endpoint.port) as file:
+        async with BROWSERS[ctx.peer.name](ctx.sandbox) as page:
             # The page of "/" opens sockets of its own.
             await page.open(endpoint.http_url("/absent"))
             result = await page.evaluate(SCRIPT % 2)
@@ -121,10 +121,10 @@ async def page_compresses(turn: Turn):
     seen = await wire.dissect(file, keys, endpoint.port)
     compressed = 0
     for stream in seen.tunnels():
-        messages, _ = await wire.websocket(seen, stream, turn.stage.dir / f"tunnel-{stream}.pcap")
+        messages, _ = await wire.websocket(seen, stream, ctx.sandbox.dir / f"tunnel-{stream}.pcap")
         for from_client in (True, False):
             if any(m.rsv == 4 for m in messages if m.from_client == from_client):
                 compressed += 1
         offer, answer = (dict(seen.of(stream, wire.HEADERS, way)[0].headers)["sec-websocket-extensions"] for way in (True, False))
     check(compressed >= 4, f"RSV1 in {compressed} directions of {len(seen.tunnels())} sockets, not in all 4 and more")
-    turn.note(f"offered {offer}; agreed {answer}; RSV1 both ways")
+    ctx.note(f"offered {offer}; agreed {answer}; RSV1 both ways")

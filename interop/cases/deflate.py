@@ -14,7 +14,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from wsproto.extensions import PerMessageDeflate
 
 from lib import program, rfc6455
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.program import Driver
 from lib.rfc8441 import Connection, Endpoint
 
@@ -97,11 +97,11 @@ async def talk(send, recv, messages) -> None:
     await asyncio.gather(sending(), receiving())
 
 
-async def sweep(turn: Turn, one, combinations: list[Parameters] = ALL) -> None:
+async def sweep(ctx: Context, one, combinations: list[Parameters] = ALL) -> None:
     """Every combination, or a sample; what went wrong with each."""
-    if turn.quick:
+    if ctx.quick:
         combinations, least, many = [each for each in SOME if each in combinations], 500, []
-    elif turn.exhaustive:
+    elif ctx.exhaustive:
         least, many = MANY, []
     else:
         least, many = 1_000, cover(combinations)
@@ -112,9 +112,9 @@ async def sweep(turn: Turn, one, combinations: list[Parameters] = ALL) -> None:
         except Exception as error:  # of one combination: the others are tried too
             wrong.append(f"{parameters}: {error!r}")
     check(not wrong, f"{len(wrong)} of {len(combinations)}: {'; '.join(wrong[:3])}")
-    turn.note(f"{len(combinations)} combinations, {least} messages each way with each")
+    ctx.note(f"{len(combinations)} combinations, {least} messages each way with each")
     if many:
-        turn.note(f"{MANY} with {len(many)} of them, in which every pair of two parameters' values is")
+        ctx.note(f"{MANY} with {len(many)} of them, in which every pair of two parameters' values is")
 
 
 def in_websockets(extension) -> tuple:
@@ -133,37 +133,37 @@ async def by_websockets(endpoint: Endpoint, path: str, offer: ClientPerMessageDe
 
 
 @case("server", wants=named("python-websockets"), timeout=3600)
-async def deflate_as_websockets_offers(turn: Turn):
+async def deflate_as_websockets_offers(ctx: Context):
     """RFC 7692 §7.1: every combination of parameters that a client may ask for, up to 10,000 messages each way."""
-    served = await program.obedient(turn.stage)
+    endpoints = await program.echo_server(ctx.sandbox)
 
     async def one(wanted: Parameters, messages) -> None:
         offer = ClientPerMessageDeflateFactory(
             server_no_context_takeover=wanted.server_forgets, client_no_context_takeover=wanted.client_forgets,
             server_max_window_bits=wanted.server_bits, client_max_window_bits=wanted.client_bits or True)
-        await by_websockets(served.clear, "/echo?deflate", offer, wanted.facts(), messages)
+        await by_websockets(endpoints.clear, "/echo?deflate", offer, wanted.facts(), messages)
 
-    await sweep(turn, one)
+    await sweep(ctx, one)
 
 
 @case("server", wants=named("python-websockets"), timeout=3600)
-async def deflate_as_our_server_wishes(turn: Turn):
+async def deflate_as_our_server_wishes(ctx: Context):
     """RFC 7692 §7.1: every combination that a server may answer with, to the same offer."""
-    served = await program.obedient(turn.stage)
+    endpoints = await program.echo_server(ctx.sandbox)
 
     async def one(wanted: Parameters, messages) -> None:
         offer = ClientPerMessageDeflateFactory(client_max_window_bits=True)
-        await by_websockets(served.clear, f"/echo?deflate&{wanted}", offer, wanted.facts(), messages)
+        await by_websockets(endpoints.clear, f"/echo?deflate&{wanted}", offer, wanted.facts(), messages)
 
-    await sweep(turn, one)
+    await sweep(ctx, one)
 
 
 @case("server", wants=named("python-h2"), timeout=3600)
-async def deflate_as_wsproto_offers(turn: Turn):
+async def deflate_as_wsproto_offers(ctx: Context):
     """RFC 7692 §7.1 over HTTP/2: every combination that wsproto asks for, up to 10,000 messages each way."""
-    served = await program.obedient(turn.stage)
+    endpoints = await program.echo_server(ctx.sandbox)
 
-    async with Connection.to(served.clear) as connection:
+    async with Connection.to(endpoints.clear) as connection:
         async def one(wanted: Parameters, messages) -> None:
             deflate = PerMessageDeflate(wanted.client_forgets, wanted.client_bits, wanted.server_forgets, wanted.server_bits)
             socket = await connection.socket("/echo?deflate", extensions=[deflate])
@@ -175,13 +175,13 @@ async def deflate_as_wsproto_offers(turn: Turn):
             equal((await socket.close()).code, 1000, "close code")
 
         # wsproto always names both windows.
-        await sweep(turn, one, [each for each in ALL if each.server_bits and each.client_bits])
+        await sweep(ctx, one, [each for each in ALL if each.server_bits and each.client_bits])
 
 
-async def by_driver(turn: Turn, endpoint: Endpoint, path: str, wanted: Parameters, count: int, *options: str):
+async def by_driver(ctx: Context, endpoint: Endpoint, path: str, wanted: Parameters, count: int, *options: str):
     """Our client with these parameters exchanges so many messages; what the peer says was agreed."""
     endpoint = Endpoint(endpoint.port, endpoint.tls, endpoint.host, path)
-    driver = await Driver.start(turn, endpoint, "--deflate", str(wanted), *options, name="interop-client-deflate")
+    driver = await Driver.start(ctx, endpoint, "--deflate", str(wanted), *options, name="interop-client-deflate")
     try:
         await driver.all("open 1", 1)
         asked = (await driver.order("ask ?request")).said
@@ -193,33 +193,33 @@ async def by_driver(turn: Turn, endpoint: Endpoint, path: str, wanted: Parameter
 
 
 @case("client", wants=named("websockets"), timeout=3600)
-async def deflate_as_we_offer(turn: Turn):
+async def deflate_as_we_offer(ctx: Context):
     """RFC 7692 §7.1: every combination that our client asks for, up to 10,000 messages each way, as the peer sees it."""
     async def one(wanted: Parameters, messages) -> None:
-        asked = await by_driver(turn, turn.served.clear, "/echo?deflate", wanted, len(messages), "--http1")
+        asked = await by_driver(ctx, ctx.endpoints.clear, "/echo?deflate", wanted, len(messages), "--http1")
         check(f'"deflate": {json.dumps(wanted.facts())}' in asked, f"agreed: {asked[:300]}")
 
-    await sweep(turn, one)
+    await sweep(ctx, one)
 
 
 @case("client", wants=named("websockets"), timeout=3600)
-async def deflate_as_the_peer_wishes(turn: Turn):
+async def deflate_as_the_peer_wishes(ctx: Context):
     """RFC 7692 §7.1: every combination that a server answers our one offer with."""
     async def one(wanted: Parameters, messages) -> None:
-        asked = await by_driver(turn, turn.served.clear, f"/echo?deflate&{wanted}", Parameters(), len(messages), "--http1")
+        asked = await by_driver(ctx, ctx.endpoints.clear, f"/echo?deflate&{wanted}", Parameters(), len(messages), "--http1")
         check(f'"deflate": {json.dumps(wanted.facts())}' in asked, f"agreed: {asked[:300]}")
 
-    await sweep(turn, one)
+    await sweep(ctx, one)
 
 
 @case("client", wants=named("hypercorn"), timeout=3600)
-async def deflate_as_we_offer_over_h2(turn: Turn):
+async def deflate_as_we_offer_over_h2(ctx: Context):
     """RFC 7692 §7.1 over HTTP/2: every combination that our client asks wsproto (in Hypercorn) for."""
     async def one(wanted: Parameters, messages) -> None:
-        asked = await by_driver(turn, turn.served.clear, "/echo", wanted, len(messages))
+        asked = await by_driver(ctx, ctx.endpoints.clear, "/echo", wanted, len(messages))
         # 15 bits are what holds without a word; we say none.
         for name in filter(None, str(wanted).split("&")):
             check(name in asked or name.endswith("=15"), f"no {name} in the offer: {asked[:300]}")
 
-    await sweep(turn, one)
+    await sweep(ctx, one)
 

@@ -7,10 +7,10 @@ import asyncio
 import json
 
 from lib import program
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.relay import Relay
 from lib.rfc8441 import Connection
-from lib.stage import run
+from lib.sandbox import run
 from peers import envoy
 
 from .bridge import bridged
@@ -27,51 +27,51 @@ def one_of(*names: str):
 
 
 @case("client", wants=one_of(*PROXIES), timeout=180)
-async def opens_with_default_options(turn: Turn):
+async def opens_with_default_options(ctx: Context):
     """RFC 8441 §3, RFC 6455 §4: `connect`, and `bench` with 300 sockets, choose what works here; what carried them."""
-    relayed = lambda relay: turn.served.tls.on(relay.port).ws_url()
-    async with Relay(turn.served.tls.port) as relay:
-        spoken = await program.connect(turn.h2ws, relayed(relay), ["?request"])
-        check(spoken.status == 0 and len(spoken.out) == 1, f"wanted exit 0 and an answer: {spoken}")
-        over_h2 = carried_by_h2(turn.peer, json.loads(spoken.out[0]))
-        equal(over_h2, turn.peer.capable, "carried by HTTP/2, as the backend saw it")
-        turn.note(f"connect: HTTP/{2 if over_h2 else 1.1} on {relay.accepted} TCP connection(s)")
-    async with Relay(turn.served.tls.port) as relay:
-        status, out, err = await run(turn.h2ws, "bench", relayed(relay), "--insecure", "--json",
+    relayed = lambda relay: ctx.endpoints.tls.on(relay.port).ws_url()
+    async with Relay(ctx.endpoints.tls.port) as relay:
+        result = await program.connect(ctx.h2ws, relayed(relay), ["?request"])
+        check(result.status == 0 and len(result.out) == 1, f"wanted exit 0 and an answer: {result}")
+        over_h2 = carried_by_h2(ctx.peer, json.loads(result.out[0]))
+        equal(over_h2, ctx.peer.capable, "carried by HTTP/2, as the backend saw it")
+        ctx.note(f"connect: HTTP/{2 if over_h2 else 1.1} on {relay.accepted} TCP connection(s)")
+    async with Relay(ctx.endpoints.tls.port) as relay:
+        status, out, err = await run(ctx.h2ws, "bench", relayed(relay), "--insecure", "--json",
                                      "--sockets", SOCKETS, "--messages", 4, timeout=150)
         check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
         seen = json.loads(out)
         equal((seen["failed"], seen["messages"]), (0, 4 * SOCKETS), "failed sockets, messages echoed")
-        equal(seen["over_http2"], SOCKETS if turn.peer.capable else 0, "sockets over HTTP/2")
-        limit = f" of {turn.peer.streams} streams" if turn.peer.capable and turn.peer.streams else ""
-        turn.note(f"bench: {seen['over_http2']} sockets over HTTP/2, {SOCKETS - seen['over_http2']} over HTTP/1.1, "
-                  f"on {relay.accepted} TCP connection(s){limit}")
+        equal(seen["over_http2"], SOCKETS if ctx.peer.capable else 0, "sockets over HTTP/2")
+        limit = f" of {ctx.peer.streams} streams" if ctx.peer.capable and ctx.peer.streams else ""
+        ctx.note(f"bench: {seen['over_http2']} sockets over HTTP/2, {SOCKETS - seen['over_http2']} over HTTP/1.1, "
+                 f"on {relay.accepted} TCP connection(s){limit}")
 
 
 @case("client", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
-async def with_a_key_at_once(turn: Turn):
+async def with_a_key_at_once(ctx: Context):
     """RFC 8441 §5: `--websocket-key`: a socket opens all the same; who refuses two keys, the remark tells."""
-    spoken = await program.connect(turn.h2ws, turn.served.tls.ws_url(), ["?request"], "--websocket-key")
-    check(spoken.status == 0 and len(spoken.out) == 1, f"wanted exit 0 and an answer: {spoken}")
-    over_h2 = carried_by_h2(turn.peer, json.loads(spoken.out[0]))
-    equal(over_h2, not turn.peer.doubles_key, "carried by HTTP/2")
-    turn.note("over HTTP/2" if over_h2 else "over HTTP/1.1, after a 400: the key was passed on beside the peer's own")
+    result = await program.connect(ctx.h2ws, ctx.endpoints.tls.ws_url(), ["?request"], "--websocket-key")
+    check(result.status == 0 and len(result.out) == 1, f"wanted exit 0 and an answer: {result}")
+    over_h2 = carried_by_h2(ctx.peer, json.loads(result.out[0]))
+    equal(over_h2, not ctx.peer.doubles_key, "carried by HTTP/2")
+    ctx.note("over HTTP/2" if over_h2 else "over HTTP/1.1, after a 400: the key was passed on beside the peer's own")
 
 
 @case("bridge", wants=one_of(*UPSTREAMS))
-async def sockets_100_through_us_to_the_peer(turn: Turn):
+async def sockets_100_through_us_to_the_peer(ctx: Context):
     """RFC 8441 §5: 100 sockets of one h2 connection, through `h2ws bridge`, whose upstream is the peer."""
-    async with Relay(turn.served.tls.port) as upstream:
-        url = turn.served.tls.on(upstream.port).ws_url("/")
-        async with bridged(turn.stage, "--to", url, "--upstream-insecure") as (connection, relay):
+    async with Relay(ctx.endpoints.tls.port) as upstream:
+        url = ctx.endpoints.tls.on(upstream.port).ws_url("/")
+        async with bridged(ctx.sandbox, "--to", url, "--upstream-insecure") as (connection, relay):
             opened = await asyncio.gather(*(connection.socket(f"/echo?{number}") for number in range(100)))
             await opened[0].send("?request")
-            over_h2 = carried_by_h2(turn.peer, json.loads(await opened[0].recv()))
-            equal(over_h2, turn.peer.capable, "carried by HTTP/2 to the server, as that saw it")
+            over_h2 = carried_by_h2(ctx.peer, json.loads(await opened[0].recv()))
+            equal(over_h2, ctx.peer.capable, "carried by HTTP/2 to the server, as that saw it")
             for message in ("", "ü" * 1000, bytes(100_000)):
                 await asyncio.gather(*(socket.echo(message) for socket in opened))
             await asyncio.gather(*(socket.echo(bytes(1_000_000)) for socket in opened[::20]))
-            if "close" in turn.peer.can:
+            if "close" in ctx.peer.can:
                 await opened[1].send("?close 4001 bye")
                 ending = await opened[1].answer_close()
                 equal((ending.code, ending.reason, ending.reset), (4001, "bye", None), "close by the server")
@@ -81,17 +81,17 @@ async def sockets_100_through_us_to_the_peer(turn: Turn):
                 equal((ending.code, ending.ended, ending.reset), (4000 + number, True, None), f"end of socket {number}")
             equal(relay.accepted, 1, "TCP connections of the client")
             await connection.ping()
-        turn.note(f"HTTP/{2 if over_h2 else 1.1} on {upstream.accepted} TCP connection(s)")
-        if turn.peer.capable:
+        ctx.note(f"HTTP/{2 if over_h2 else 1.1} on {upstream.accepted} TCP connection(s)")
+        if ctx.peer.capable:
             check(upstream.accepted <= 2, f"{upstream.accepted} TCP connections to the server")
 
 
 @case("bridge", wants=one_of("axum", "h2-crate"))
-async def default_limits_of_hyper_and_h2(turn: Turn):
+async def default_limits_of_hyper_and_h2(ctx: Context):
     """RFC 9113 §10.5: header lists of 30 KB, 600 aborts and 8,000 small messages harm no sibling on the way to the server."""
-    async with Relay(turn.served.tls.port) as upstream:
-        url = turn.served.tls.on(upstream.port).ws_url("/")
-        async with bridged(turn.stage, "--to", url, "--upstream-insecure") as (connection, relay):
+    async with Relay(ctx.endpoints.tls.port) as upstream:
+        url = ctx.endpoints.tls.on(upstream.port).ws_url("/")
+        async with bridged(ctx.sandbox, "--to", url, "--upstream-insecure") as (connection, relay):
             sibling = await connection.socket("/echo")
             await sibling.echo("before")
             # Fields within our own limit of 64 KiB, and beyond the server's.
@@ -101,7 +101,7 @@ async def default_limits_of_hyper_and_h2(turn: Turn):
                     connection.connect_headers() + [("sec-websocket-version", "13"), *fields])
                 status = await connection.answer(stream)
                 await sibling.echo("beside a long header list")
-            turn.note(f"30 KB of fields: {status}")
+            ctx.note(f"30 KB of fields: {status}")
             # Sockets that their client drops, in the midst of an echo.
             for _ in range(20):
                 some = await asyncio.gather(*(connection.socket("/echo") for _ in range(30)))
@@ -122,23 +122,23 @@ async def default_limits_of_hyper_and_h2(turn: Turn):
             await sibling.echo("beside 8,000 small messages")
             equal((await sibling.close()).code, 1000, "close of the sibling")
             check(connection.goaway is None, f"GOAWAY from the bridge: {connection.goaway}")
-        turn.note(f"{upstream.accepted} TCP connection(s) to the server")
+        ctx.note(f"{upstream.accepted} TCP connection(s) to the server")
 
 
 @case("client", wants=one_of("envoy-h2"))
-async def serve_behind_the_peer(turn: Turn):
+async def serve_behind_the_peer(ctx: Context):
     """RFC 8441 §5: our client, the peer, and `h2ws serve`, with one HTTP/2 connection on either side of the peer."""
-    ours = (await program.serve(turn.stage)).tls
+    ours = (await program.serve(ctx.sandbox)).tls
     async with Relay(ours.port) as behind:
-        front = (await envoy.in_front(turn.stage, ours.on(behind.port))).tls
+        front = (await envoy.in_front(ctx.sandbox, ours.on(behind.port))).tls
         async with Relay(front.port) as before:
             url = front.on(before.port).ws_url()
-            status, out, err = await run(turn.h2ws, "bench", url, "--insecure", "--json",
+            status, out, err = await run(ctx.h2ws, "bench", url, "--insecure", "--json",
                                          "--sockets", SOCKETS, "--messages", 16, "--size", 20_000, timeout=100)
             check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
             seen = json.loads(out)
             equal((seen["failed"], seen["over_http2"], seen["messages"]), (0, SOCKETS, 16 * SOCKETS), "failed, over HTTP/2, messages")
-            turn.note(f"{SOCKETS} sockets on {before.accepted} TCP connection(s) before Envoy, {behind.accepted} behind it")
+            ctx.note(f"{SOCKETS} sockets on {before.accepted} TCP connection(s) before Envoy, {behind.accepted} behind it")
         async with Connection.to(front) as connection:
             opened = await asyncio.gather(*(connection.socket() for _ in range(20)))
             await asyncio.gather(*(socket.echo(bytes(200_000)) for socket in opened))

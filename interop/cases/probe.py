@@ -5,7 +5,7 @@ own checks by `nghttp` and the python clients.
 """
 
 from lib import program, record
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.relay import Relay
 
 from .known import KNOWN, Known
@@ -22,7 +22,7 @@ def remarks(probed: program.Probed) -> list[str]:
 
 
 def worked(socket: dict, status: int, subprotocol: str | None) -> None:
-    """A socket that was opened, spoken on and closed."""
+    """A socket that was opened, used and closed."""
     check(socket["works"], f"does not work: {socket}")
     equal(socket["opening"]["status"], status, "status")
     equal(socket["opening"]["subprotocol"], subprotocol, "subprotocol")
@@ -54,17 +54,17 @@ def settings(said: dict) -> dict[int, int]:
 
 
 @case("client", wants=is_server)
-async def probe_tells_what_the_peer_does(turn: Turn):
+async def probe_tells_what_the_peer_does(ctx: Context):
     """DESIGN, contract: exit status, capability, SETTINGS, sockets, endings; two connections at most."""
-    known = KNOWN[turn.peer.name]
-    async with Relay(turn.served.tls.port) as relay:
-        url = turn.served.tls.on(relay.port).ws_url()
-        probed = await program.probe(turn.h2ws, url, *offers(turn.peer))
+    known = KNOWN[ctx.peer.name]
+    async with Relay(ctx.endpoints.tls.port) as relay:
+        url = ctx.endpoints.tls.on(relay.port).ws_url()
+        probed = await program.probe(ctx.h2ws, url, *offers(ctx.peer))
         check(relay.accepted <= 2, f"{relay.accepted} connections")
     said = probed.said
-    turn.probed = record.probed(said)
-    equal(probed.status, 0 if turn.peer.capable else 3, "exit status")
-    equal(said["verdict"], "http2" if turn.peer.capable else "http1", "verdict")
+    ctx.probed = record.probed(said)
+    equal(probed.status, 0 if ctx.peer.capable else 3, "exit status")
+    equal(said["verdict"], "http2" if ctx.peer.capable else "http1", "verdict")
     equal(probed.clauses(), known.faults, "faults")
     tls = said["connection"]["tls"]
     check(tls["version"].startswith("TLS 1."), f"TLS: {tls}")
@@ -72,65 +72,65 @@ async def probe_tells_what_the_peer_does(turn: Turn):
     equal(tls["alpn"], "h2" if known.settings else known.alpn, "ALPN")
     if known.settings:
         equal(settings(said), known.settings, "SETTINGS")
-    if turn.peer.capable:
-        over_http2(said, known, turn.peer.subprotocol, known.deflate[0])
+    if ctx.peer.capable:
+        over_http2(said, known, ctx.peer.subprotocol, known.deflate[0])
     elif known.settings:
-        advertised = "first" if turn.peer.refuses_method else "absent"
+        advertised = "first" if ctx.peer.refuses_method else "absent"
         equal(said["http2"]["enable_connect_protocol"], advertised, "capability")
         check(not any(socket["works"] for socket in said["http2"]["sockets"]), "sockets without the capability")
-    if turn.peer.http1:
+    if ctx.peer.http1:
         socket = said["http1"]["socket"]
-        worked(socket, 101, turn.peer.subprotocol)
+        worked(socket, 101, ctx.peer.subprotocol)
         equal(socket["ending"]["how"], "disconnected", "end of the HTTP/1.1 connection")
         equal(bool(socket["opening"]["extensions"]), known.deflate[1], "compression over HTTP/1.1")
     else:
         equal(said["http1"], None, "HTTP/1.1")
-    turn.note(f"{said['verdict_text']}; {len(probed.clauses())} faults")
+    ctx.note(f"{said['verdict_text']}; {len(probed.clauses())} faults")
 
 
 @case("client", wants=lambda peer: is_server(peer) and peer.name not in ("libwebsockets", "granian", "hypercorn"))
-async def probe_in_cleartext(turn: Turn):
+async def probe_in_cleartext(ctx: Context):
     """RFC 9113 §3.3: HTTP/2 by prior knowledge where the peer has it, HTTP/1.1 otherwise."""
-    probed = await program.probe(turn.h2ws, turn.served.clear.ws_url(), *offers(turn.peer))
+    probed = await program.probe(ctx.h2ws, ctx.endpoints.clear.ws_url(), *offers(ctx.peer))
     equal(probed.said["connection"]["tls"], None, "TLS")
-    equal(probed.status, 0 if turn.peer.clear_h2 else 3, "exit status")
-    equal(probed.clauses(), KNOWN[turn.peer.name].faults, "faults")
-    turn.note("; ".join(remarks(probed)))
+    equal(probed.status, 0 if ctx.peer.clear_h2 else 3, "exit status")
+    equal(probed.clauses(), KNOWN[ctx.peer.name].faults, "faults")
+    ctx.note("; ".join(remarks(probed)))
 
 
 @case("client", wants=lambda peer: is_server(peer) and "refuse" in peer.can)
-async def probe_tells_refusals(turn: Turn):
+async def probe_tells_refusals(ctx: Context):
     """DESIGN, contract: a path where the peer answers 403 is exit 1, and nobody's fault."""
-    probed = await program.probe(turn.h2ws, turn.served.tls.ws_url("/refuse"))
+    probed = await program.probe(ctx.h2ws, ctx.endpoints.tls.ws_url("/refuse"))
     equal(probed.status, 1, "exit status")
-    equal(probed.clauses(), KNOWN[turn.peer.name].faults if turn.peer.refuses_method else [], "faults")
+    equal(probed.clauses(), KNOWN[ctx.peer.name].faults if ctx.peer.refuses_method else [], "faults")
     said = [text for text in remarks(probed) if "403" in text]
-    equal(len(said), int(turn.peer.capable) + int(turn.peer.http1), "refusals told")
+    equal(len(said), int(ctx.peer.capable) + int(ctx.peer.http1), "refusals told")
 
 
 @case("client", wants=lambda peer: peer.name == "node")
-async def probe_blames_an_unoffered_subprotocol(turn: Turn):
+async def probe_blames_an_unoffered_subprotocol(ctx: Context):
     """RFC 6455 §4.1: a subprotocol that was not offered is the server's fault."""
-    probed = await program.probe(turn.h2ws, turn.served.tls.ws_url("/wrong-subprotocol"))
+    probed = await program.probe(ctx.h2ws, ctx.endpoints.tls.ws_url("/wrong-subprotocol"))
     equal(probed.clauses(), ["server RFC 6455 §4.1"], "faults")
     equal(probed.status, 3, "exit status")  # its Upgrade does no such thing
 
 
 @case("client", wants=lambda peer: peer.name == "libwebsockets")
-async def probe_blames_silence(turn: Turn):
+async def probe_blames_silence(ctx: Context):
     """RFC 8441 §4: an extended CONNECT that is never answered is told, and does not hang."""
-    probed = await program.probe(turn.h2ws, turn.served.tls.ws_url(), "--subprotocol", "unknown.example", "--timeout", "2")
+    probed = await program.probe(ctx.h2ws, ctx.endpoints.tls.ws_url(), "--subprotocol", "unknown.example", "--timeout", "2")
     check(probed.status != 0, "a socket that was never opened works")
     texts = [f["text"] for f in probed.said["findings"] if f["place"] == "HTTP/2 socket 1"]
     equal(texts, ["timed out waiting for an answer to the opening request"], "findings")
 
 
 @case("server", wants=by_h2)
-async def probe_finds_nothing_wrong_with_serve(turn: Turn):
+async def probe_finds_nothing_wrong_with_serve(ctx: Context):
     """DESIGN, contract: our own server is probed like any other."""
-    for endpoint in (turn.served.tls, turn.served.clear):
-        probed = await program.probe(turn.h2ws, endpoint.ws_url())
-        turn.probed = turn.probed or record.probed(probed.said)
+    for endpoint in (ctx.endpoints.tls, ctx.endpoints.clear):
+        probed = await program.probe(ctx.h2ws, endpoint.ws_url())
+        ctx.probed = ctx.probed or record.probed(probed.said)
         equal((probed.status, probed.said["findings"]), (0, []), "exit status and findings")
         over_http2(probed.said, Known(None, {"end_stream"}), None, False)
         worked(probed.said["http1"]["socket"], 101, None)

@@ -5,7 +5,7 @@ import json
 import os
 
 from lib import rfc6455
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Connection, PeerError
 
 SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_000_000]
@@ -22,76 +22,76 @@ def headers(peer):
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.capable)
-async def advertises_and_echoes_over_h2(turn: Turn):
+async def advertises_and_echoes_over_h2(ctx: Context):
     """RFC 8441 §3-§5: the setting is 1, an extended CONNECT opens, messages come back."""
-    endpoints = [turn.served.tls] + [turn.served.clear] * turn.peer.clear_h2
-    for endpoint in endpoints:
+    offered = [ctx.endpoints.tls] + [ctx.endpoints.clear] * ctx.peer.clear_h2
+    for endpoint in offered:
         async with Connection.to(endpoint) as connection:
             for kind in ("text", "binary"):
-                socket = await connection.socket(headers=headers(turn.peer))
-                sizes = [n for n in SIZES if n <= turn.peer.largest]
-                if turn.peer.subprotocol:
+                socket = await connection.socket(headers=headers(ctx.peer))
+                sizes = [n for n in SIZES if n <= ctx.peer.largest]
+                if ctx.peer.subprotocol:
                     sizes = [n for n in sizes if n]
                 for size in sizes:
                     if kind == "text":
                         await socket.echo("x" * size)
-                    elif "binary" in turn.peer.can:
+                    elif "binary" in ctx.peer.can:
                         await socket.echo(bytes(size))
-                ending = await socket.close(1000, "done", ending=turn.peer.ending)
+                ending = await socket.close(1000, "done", ending=ctx.peer.ending)
                 equal(ending.code, 1000, "close code")
         clothes = "TLS" if endpoint.tls else "cleartext"
-        turn.note(f"{clothes}: {socket.stream.trace[-1]}")
-    turn.note(f"stream limit {connection.stream_limit}")
+        ctx.note(f"{clothes}: {socket.stream.trace[-1]}")
+    ctx.note(f"stream limit {connection.stream_limit}")
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
-async def shows_that_h2_carried_it(turn: Turn):
+async def shows_that_h2_carried_it(ctx: Context):
     """RFC 8441 §4: what the client cases rely on to know which transport was used."""
-    async with Connection.to(turn.served.tls) as connection:
-        socket = await connection.socket(headers=headers(turn.peer))
+    async with Connection.to(ctx.endpoints.tls) as connection:
+        socket = await connection.socket(headers=headers(ctx.peer))
         await socket.send("?request")
         facts = json.loads(await socket.recv())
-        check(carried_by_h2(turn.peer, facts), f"no mark of h2 in {facts}")
-        await socket.close(ending=turn.peer.ending)
+        check(carried_by_h2(ctx.peer, facts), f"no mark of h2 in {facts}")
+        await socket.close(ending=ctx.peer.ending)
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.wants_key)
-async def refuses_without_a_key(turn: Turn):
+async def refuses_without_a_key(ctx: Context):
     """RFC 8441 §5: a proxy that hands the field on, missing, to a backend of RFC 6455, which answers 400."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13")])
         equal(await connection.answer(stream), 400, "status without a key")
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.refuses_method)
-async def advertises_and_refuses(turn: Turn):
+async def advertises_and_refuses(ctx: Context):
     """RFC 8441 §3: a server that sends the setting, and answers every extended CONNECT with 501."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         check(connection.capable, "the peer does not send ENABLE_CONNECT_PROTOCOL = 1")
-        stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13"), *headers(turn.peer)])
+        stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13"), *headers(ctx.peer)])
         equal(await connection.answer(stream), 501, "status")
 
 
 @case("reference", wants=lambda peer: is_server(peer) and not peer.capable and not peer.refuses_method)
-async def lacks_the_capability(turn: Turn):
+async def lacks_the_capability(ctx: Context):
     """RFC 8441 §3: h2 without the setting, or no h2 at all."""
     try:
-        async with Connection.to(turn.served.tls) as connection:
+        async with Connection.to(ctx.endpoints.tls) as connection:
             check(not connection.capable, "the peer sends ENABLE_CONNECT_PROTOCOL = 1")
-            turn.note("h2 without the capability")
+            ctx.note("h2 without the capability")
     except (PeerError, OSError) as error:
         # No h2 in ALPN: a mere http/1.1, or the alert of RFC 7301 §3.2.
         check("ALPN" in str(error) or "no application protocol" in str(error), str(error))
-        turn.note(str(error))
+        ctx.note(str(error))
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.http1)
-async def echoes_over_http1(turn: Turn):
+async def echoes_over_http1(ctx: Context):
     """RFC 6455 §4: the Upgrade handshake and echo over HTTP/1.1 with TLS."""
-    options = {"subprotocols": [turn.peer.subprotocol]} if turn.peer.subprotocol else {}
-    async with rfc6455.connect(turn.served.tls, **options) as ws:
+    options = {"subprotocols": [ctx.peer.subprotocol]} if ctx.peer.subprotocol else {}
+    async with rfc6455.connect(ctx.endpoints.tls, **options) as ws:
         for size in (1, 125, 126, 65_536):
-            if size <= turn.peer.largest:
+            if size <= ctx.peer.largest:
                 await ws.send("x" * size)
                 equal(await ws.recv(), "x" * size, "echo")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from wsproto.extensions import PerMessageDeflate
 
 from lib import program
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Connection, Endpoint, PeerError, Socket
 
 SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_000_000]
@@ -29,13 +29,13 @@ def both(size: int) -> list:
     return ["é" * (size // 2) + "x" * (size % 2), bytes(range(256)) * (size // 256) + bytes(size % 256)]
 
 
-def clean(turn: Turn, endings) -> None:
+def clean(ctx: Context, endings) -> None:
     """Close from both, END_STREAM from the peer, and no RST_STREAM.
 
     RST_STREAM(NO_ERROR) after END_STREAM, which RFC 9113 §8.1 allows and Node
     sends, is forgiven to references and not to us.
     """
-    forgiven = (None, 0) if turn.role == "reference" else (None,)
+    forgiven = (None, 0) if ctx.role == "reference" else (None,)
     bad = [e for e in endings if e.code is None or not e.ended or e.reset not in forgiven]
     check(not bad, f"{len(bad)} of {len(endings)} did not end with Close and END_STREAM: {bad[:1]}")
 
@@ -44,85 +44,85 @@ async def sockets(connection: Connection, count: int) -> list[Socket]:
     return await asyncio.gather(*(connection.socket() for _ in range(count)))
 
 
-async def many(turn: Turn, endpoint: Endpoint) -> None:
+async def many(ctx: Context, endpoint: Endpoint) -> None:
     count = 500
     async with Connection.to(endpoint) as connection:
         opened = await sockets(connection, count)
         for size in SIZES:
             # A gigabyte each way through python takes minutes: the full run's.
-            some = opened[::10] if turn.quick and size == 1_000_000 else opened
+            some = opened[::10] if ctx.quick and size == 1_000_000 else opened
             at_once = 50 if size == 1_000_000 else len(some)
             for message in both(size):
                 for first in range(0, len(some), at_once):
                     await asyncio.gather(*(s.echo(message) for s in some[first:first + at_once]))
-        clean(turn, await asyncio.gather(*(s.close(4000 + n % 1000, "bye") for n, s in enumerate(opened))))
+        clean(ctx, await asyncio.gather(*(s.close(4000 + n % 1000, "bye") for n, s in enumerate(opened))))
         codes = {s.close_frame.code - 4000 for s in opened}
         equal(len(codes), count, "distinct close codes that came back")
         await connection.ping()
 
 
 @case("server", "reference", wants=by_h2, timeout=400)
-async def sockets_500_over_tls(turn: Turn):
+async def sockets_500_over_tls(ctx: Context):
     """RFC 8441 §5: 500 sockets on one TLS connection, 0 to 1,000,000 bytes, clean ends."""
-    await many(turn, turn.served.tls)
+    await many(ctx, ctx.endpoints.tls)
 
 
 @case("server", wants=by_h2, timeout=400)
-async def sockets_500_over_cleartext(turn: Turn):
+async def sockets_500_over_cleartext(ctx: Context):
     """RFC 9113 §3.3: the same with prior knowledge."""
-    await many(turn, turn.served.clear)
+    await many(ctx, ctx.endpoints.clear)
 
 
 @case("server", "reference", wants=by_h2)
-async def advertises_the_capability(turn: Turn):
+async def advertises_the_capability(ctx: Context):
     """RFC 8441 §3: ENABLE_CONNECT_PROTOCOL = 1 over TLS and cleartext."""
-    for endpoint in turn.served.endpoints():
+    for endpoint in ctx.endpoints.all():
         async with Connection.to(endpoint) as connection:
             check(connection.capable, f"{endpoint.scheme}: the setting is missing")
 
 
 @case("server", "reference", wants=by_h2)
-async def sockets_130_in_a_row(turn: Turn):
+async def sockets_130_in_a_row(ctx: Context):
     """RFC 9113 §5.1: endings neither leak a stream nor kill the connection."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         for number in range(130):
             socket = await connection.socket()
             await socket.echo(f"number {number}")
-            clean(turn, [await socket.close(1000)])
+            clean(ctx, [await socket.close(1000)])
         await connection.ping()
 
 
 @case("server", "reference", wants=by_h2)
-async def reset_harms_that_stream_alone(turn: Turn):
+async def reset_harms_that_stream_alone(ctx: Context):
     """RFC 8441 §5: RST_STREAM(CANCEL) from us ends one socket, siblings go on."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await sockets(connection, 20)
         for socket in opened[::2]:
             await socket.send("cut in the mid" * 1000)
             connection.reset(socket.stream)
         await asyncio.gather(*(socket.echo("alive") for socket in opened[1::2]))
         opened = opened[1::2] + await sockets(connection, 10)
-        clean(turn, await asyncio.gather(*(socket.close() for socket in opened)))
+        clean(ctx, await asyncio.gather(*(socket.close() for socket in opened)))
 
 
 @case("server", "reference", wants=by_h2)
-async def tcp_drop_harms_that_connection_alone(turn: Turn):
+async def tcp_drop_harms_that_connection_alone(ctx: Context):
     """RFC 9113 §5.4.1: a dropped TCP connection leaves other connections alone."""
-    async with Connection.to(turn.served.tls) as sibling:
+    async with Connection.to(ctx.endpoints.tls) as sibling:
         survivors = await sockets(sibling, 5)
         for _ in range(3):
-            async with Connection.to(turn.served.tls) as connection:
+            async with Connection.to(ctx.endpoints.tls) as connection:
                 for socket in await sockets(connection, 10):
                     await socket.send("unread")
                 await connection.abort()
         await asyncio.gather(*(socket.echo("alive") for socket in survivors))
-        clean(turn, await asyncio.gather(*(socket.close() for socket in survivors)))
+        clean(ctx, await asyncio.gather(*(socket.close() for socket in survivors)))
 
 
 @case("server", "reference", wants=by_h2)
-async def fragments_and_cut_bytes(turn: Turn):
+async def fragments_and_cut_bytes(ctx: Context):
     """RFC 6455 §5.4: messages in many frames, and frames cut at every byte."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         socket = await connection.socket()
         for message in ["äöü" * 400, bytes(1000)]:
             for fragments in (2, 7, 100):
@@ -131,13 +131,13 @@ async def fragments_and_cut_bytes(turn: Turn):
         for byte in frame:
             await socket.raw(bytes([byte]))
         equal(await socket.recv(), "split anywhere: ü€😀", "message sent byte by byte")
-        clean(turn, [await socket.close()])
+        clean(ctx, [await socket.close()])
 
 
 @case("server", "reference", wants=by_h2)
-async def pings_are_answered(turn: Turn):
+async def pings_are_answered(ctx: Context):
     """RFC 6455 §5.5.2-3: Pong with the same payload, also between fragments."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         socket = await connection.socket()
         for payload in (b"", b"x", bytes(range(125))):
             await socket.ping(payload)
@@ -147,21 +147,21 @@ async def pings_are_answered(turn: Turn):
         await socket.pong(b"in between")
         await socket.raw(socket._framing.send(_text("second half")))
         equal(await socket.recv(), "first half, second half", "the interrupted message")
-        clean(turn, [await socket.close()])
+        clean(ctx, [await socket.close()])
 
 
 @case("server", "reference", wants=by_h2)
-async def ordinary_get_beside_sockets(turn: Turn):
+async def ordinary_get_beside_sockets(ctx: Context):
     """RFC 9113 §8: a page on the connection that carries sockets."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await sockets(connection, 5)
         for _ in range(3):
             status, headers, body = await connection.get("/")
             equal(status, 200, "status of GET /")
             check(body, "GET / has an empty body")
             await asyncio.gather(*(socket.echo("still here") for socket in opened))
-        turn.note(f"GET /: {headers.get('content-type')}, {len(body)} bytes")
-        clean(turn, await asyncio.gather(*(socket.close() for socket in opened)))
+        ctx.note(f"GET /: {headers.get('content-type')}, {len(body)} bytes")
+        clean(ctx, await asyncio.gather(*(socket.close() for socket in opened)))
 
 
 @dataclass
@@ -193,17 +193,17 @@ REFUSALS = [
 
 
 @case("server", wants=by_h2)
-async def refusals(turn: Turn):
+async def refusals(ctx: Context):
     """RFC 8441 §4, RFC 9113 §8.1.1: the right status or stream error, that stream alone."""
     wrong = []
-    for endpoint in turn.served.endpoints():
+    for endpoint in ctx.endpoints.all():
         for refusal in REFUSALS:
             async with Connection.to(endpoint, strict=False) as connection:
                 sibling = await connection.socket()
                 try:
                     await refused(connection, refusal)
                     await sibling.echo("the sibling")
-                    clean(turn, [await sibling.close()])
+                    clean(ctx, [await sibling.close()])
                 except (PeerError, AssertionError) as error:
                     wrong.append(f"{refusal.what} over {endpoint.scheme}: {error}")
     check(not wrong, "; ".join(wrong))
@@ -227,9 +227,9 @@ async def refused(connection: Connection, refusal: Refusal) -> None:
 
 
 @case("server", "reference", wants=by_h2)
-async def key_and_accept(turn: Turn):
+async def key_and_accept(ctx: Context):
     """RFC 8441 §5: no accept without a key; undici and niquests, which send one, want it right."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         plain = await connection.socket()
         check("sec-websocket-accept" not in plain.stream.headers, "an accept that nobody asked for")
         key = base64.b64encode(bytes(range(16))).decode()
@@ -239,7 +239,7 @@ async def key_and_accept(turn: Turn):
         equal(keyed.stream.headers.get("sec-websocket-accept"), want, "sec-websocket-accept")
         for socket in (plain, keyed):
             check("content-length" not in socket.stream.headers, "content-length in the 200")
-            clean(turn, [await socket.close()])
+            clean(ctx, [await socket.close()])
 
 
 MASK = b"\1\2\3\4"
@@ -284,10 +284,10 @@ BAD_FRAMES = [
 
 
 @case("server", wants=by_h2)
-async def bad_frames(turn: Turn):
+async def bad_frames(ctx: Context):
     """RFC 6455 §7.1.7: fails with the right code, ends the stream, siblings unharmed."""
     wrong = []
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         sibling = await connection.socket()
         for what, data, code in BAD_FRAMES:
             try:
@@ -300,31 +300,31 @@ async def bad_frames(turn: Turn):
                 await sibling.echo(what)
             except (PeerError, AssertionError) as error:
                 wrong.append(f"{what}: {error}")
-        clean(turn, [await sibling.close()])
+        clean(ctx, [await sibling.close()])
     check(not wrong, "; ".join(wrong))
-    turn.note(f"{len(BAD_FRAMES)} frames")
+    ctx.note(f"{len(BAD_FRAMES)} frames")
 
 
 @case("server", wants=by_h2)
-async def deflate_if_agreed(turn: Turn):
+async def deflate_if_agreed(ctx: Context):
     """RFC 7692 §7: permessage-deflate where the server takes the offer."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         deflate = PerMessageDeflate()
         socket = await connection.socket(extensions=[deflate])
-        turn.note("agreed" if deflate.enabled() else "declined")
+        ctx.note("agreed" if deflate.enabled() else "declined")
         for size in (0, 1, 1000, 100_000):
             for message in both(size):
                 await socket.echo(message)
         await socket.echo("fragmented " * 100, fragments=3)
         if deflate.enabled():
             check(socket.stream.received < 100_000, f"{socket.stream.received} bytes came: not compressed")
-        clean(turn, [await socket.close()])
+        clean(ctx, [await socket.close()])
 
 
 @case("server", "reference", wants=by_h2)
-async def small_frames_at_once(turn: Turn):
+async def small_frames_at_once(ctx: Context):
     """RFC 9113 §10.5: 500 sockets, each 16 DATA frames of 20 bytes at once: no ENHANCE_YOUR_CALM."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await sockets(connection, 500)
         for socket in opened:
             for number in range(16):
@@ -345,9 +345,9 @@ async def expect_numbers(socket: Socket) -> None:
 
 
 @case("server", "reference", wants=by_h2)
-async def unread_socket_stalls_nobody(turn: Turn):
+async def unread_socket_stalls_nobody(ctx: Context):
     """RFC 9113 §5.2: a socket whose window is full does not slow its siblings."""
-    async with Connection.to(turn.served.tls, stream_window=65_535) as connection:
+    async with Connection.to(ctx.endpoints.tls, stream_window=65_535) as connection:
         stuck, *siblings = await sockets(connection, 100)
         stuck.stream.hold = True
         flood = asyncio.create_task(stuck.send(bytes(8 << 20), fragments=128))
@@ -358,13 +358,13 @@ async def unread_socket_stalls_nobody(turn: Turn):
         finally:
             flood.cancel()
             await asyncio.gather(flood, return_exceptions=True)
-        clean(turn, await asyncio.gather(*(socket.close() for socket in siblings)))
+        clean(ctx, await asyncio.gather(*(socket.close() for socket in siblings)))
 
 
 @case("server", wants=by_h2)
-async def client_that_never_ends_its_side(turn: Turn):
+async def client_that_never_ends_its_side(ctx: Context):
     """RFC 9113 §8.1: after a clean close (Firefox) the server ends the stream by itself."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await sockets(connection, 5)
         for socket in opened:
             await socket.raw(frame(0x88, b"\3\xe8"))
@@ -375,9 +375,9 @@ async def client_that_never_ends_its_side(turn: Turn):
 
 
 @case("server", "reference", wants=by_h2)
-async def end_stream_without_close(turn: Turn):
+async def end_stream_without_close(ctx: Context):
     """RFC 8441 §5: END_STREAM is a FIN; the server ends its side too."""
-    async with Connection.to(turn.served.tls) as connection:
+    async with Connection.to(ctx.endpoints.tls) as connection:
         sibling = await connection.socket()
         socket = await connection.socket()
         await socket.echo("hi")
@@ -387,15 +387,15 @@ async def end_stream_without_close(turn: Turn):
 
 
 @case("server", wants=by_h2)
-async def drains_on_sigterm(turn: Turn):
+async def drains_on_sigterm(ctx: Context):
     """RFC 9113 §6.8, RFC 6455 §7.4.1: GOAWAY(NO_ERROR), Close 1001, END_STREAM, exit 0."""
-    endpoint, child = await program.serve_one(turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key)
+    endpoint, child = await program.serve_one(ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key)
     async with Connection.to(endpoint) as connection:
         opened = await sockets(connection, 10)
         child.signal(signal.SIGTERM)
         endings = await asyncio.gather(*(socket.answer_close() for socket in opened))
         equal({ending.code for ending in endings}, {1001}, "close codes")
-        clean(turn, endings)
+        clean(ctx, endings)
         if not connection.goaway:
             await connection.until(lambda: connection.goaway is not None, "GOAWAY", timeout=30)
         equal(connection.goaway[0], 0, "GOAWAY's error code")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import program
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Connection, PeerError, tls_context
-from lib.stage import run
+from lib.sandbox import run
 
 
 def by_h2(peer) -> bool:
@@ -38,9 +38,9 @@ async def openssl(*arguments) -> str:
     return out
 
 
-async def pair(turn: Turn, name: str, *names: str, issuer: Pair | None = None, ca: bool = False) -> Pair:
+async def pair(ctx: Context, name: str, *names: str, issuer: Pair | None = None, ca: bool = False) -> Pair:
     """A certificate with the common name `name`, by itself or by an authority."""
-    made = Pair(turn.stage.dir / f"{name}.pem", turn.stage.dir / f"{name}.key")
+    made = Pair(ctx.sandbox.dir / f"{name}.pem", ctx.sandbox.dir / f"{name}.key")
     by = ("-CA", issuer.cert, "-CAkey", issuer.key) if issuer else ()
     alternatives = ",".join(f"DNS:{n}" for n in names or (name,))
     await openssl(
@@ -62,10 +62,10 @@ async def shown(endpoint, name: str | None) -> str:
 
 
 @case("server", wants=by_h2)
-async def certificates_by_name(turn: Turn):
+async def certificates_by_name(ctx: Context):
     """RFC 6066 §3: several certificates by SNI, the first for unknown names and none."""
-    first, second = await pair(turn, "first.test"), await pair(turn, "second.test", "second.test", "*.second.test")
-    endpoint, _ = await program.serve_one(turn.stage, *first.options(), *second.options())
+    first, second = await pair(ctx, "first.test"), await pair(ctx, "second.test", "second.test", "*.second.test")
+    endpoint, _ = await program.serve_one(ctx.sandbox, *first.options(), *second.options())
     for name, subject in [
         ("first.test", "first.test"), ("second.test", "second.test"), ("a.second.test", "second.test"),
         ("SECOND.test", "second.test"), ("a.b.second.test", "first.test"), ("other.test", "first.test"),
@@ -75,17 +75,17 @@ async def certificates_by_name(turn: Turn):
 
 
 @case("server", wants=by_h2)
-async def certificates_are_reloaded(turn: Turn):
+async def certificates_are_reloaded(ctx: Context):
     """SIGHUP: new handshakes get the new certificate, bad files none, and open sockets go on."""
-    old, new = await pair(turn, "old.test"), await pair(turn, "new.test")
-    used = Pair(turn.stage.dir / "used.pem", turn.stage.dir / "used.key")
+    old, new = await pair(ctx, "old.test"), await pair(ctx, "new.test")
+    used = Pair(ctx.sandbox.dir / "used.pem", ctx.sandbox.dir / "used.key")
 
     def put(files: Pair) -> None:
         shutil.copy(files.cert, used.cert)
         shutil.copy(files.key, used.key)
 
     put(old)
-    endpoint, child = await program.serve_one(turn.stage, *used.options())
+    endpoint, child = await program.serve_one(ctx.sandbox, *used.options())
     async with Connection.to(endpoint) as connection:
         socket = await connection.socket()
         equal(await shown(endpoint, None), "old.test", "certificate")
@@ -102,20 +102,20 @@ async def certificates_are_reloaded(turn: Turn):
         await socket.close(1000, "")
 
 
-async def authority(turn: Turn) -> tuple[Pair, Pair, Pair]:
+async def authority(ctx: Context) -> tuple[Pair, Pair, Pair]:
     """An authority, a certificate that it signed, and one of another's."""
-    ca = await pair(turn, "ca", ca=True)
-    other = await pair(turn, "other-ca", ca=True)
-    return ca, await pair(turn, "me", issuer=ca), await pair(turn, "stranger", issuer=other)
+    ca = await pair(ctx, "ca", ca=True)
+    other = await pair(ctx, "other-ca", ca=True)
+    return ca, await pair(ctx, "me", issuer=ca), await pair(ctx, "stranger", issuer=other)
 
 
 @case("server", wants=by_h2)
-async def client_certificates(turn: Turn):
+async def client_certificates(ctx: Context):
     """RFC 8446 §4.3.2: sockets for clients with a certificate of the authority, and for no others."""
-    ca, me, stranger = await authority(turn)
+    ca, me, stranger = await authority(ctx)
     for optional in (False, True):
         options = ("--client-cert-optional",) if optional else ()
-        endpoint, _ = await program.serve_one(turn.stage, "--client-ca", ca.cert, *options)
+        endpoint, _ = await program.serve_one(ctx.sandbox, "--client-ca", ca.cert, *options)
         for who, let_in in [(me, True), (None, optional), (stranger, False)]:
             context = tls_context(["h2"])
             if who:
@@ -130,11 +130,11 @@ async def client_certificates(turn: Turn):
 
 
 @case("server", wants=by_curl)
-async def curl_shows_its_certificate(turn: Turn):
+async def curl_shows_its_certificate(ctx: Context):
     """RFC 8446 §4.3.2: pages for curl with a certificate of the authority, and for no other."""
-    ca, me, stranger = await authority(turn)
-    server = await pair(turn, "server", "localhost")
-    endpoint, _ = await program.serve_one(turn.stage, *server.options(), "--client-ca", ca.cert, "--allow-host", "localhost")
+    ca, me, stranger = await authority(ctx)
+    server = await pair(ctx, "server", "localhost")
+    endpoint, _ = await program.serve_one(ctx.sandbox, *server.options(), "--client-ca", ca.cert, "--allow-host", "localhost")
     url = f"https://localhost:{endpoint.port}/"
     connect = f"localhost:{endpoint.port}:127.0.0.1"
     for version in ("--http2", "--http1.1"):

@@ -6,9 +6,9 @@ import functools
 from wsproto.extensions import PerMessageDeflate
 
 from lib import program, rfc6455, wire
-from lib.cases import Turn, case, check, equal
+from lib.cases import Context, case, check, equal
 from lib.rfc8441 import Connection
-from lib.stage import run
+from lib.sandbox import run
 
 from .foreign import named
 
@@ -23,27 +23,27 @@ def twice(dissect):
     """A capture may lose a packet on a busy machine; what is wrong on the wire is wrong again."""
 
     @functools.wraps(dissect)
-    async def again(turn: Turn):
+    async def again(ctx: Context):
         try:
-            await dissect(turn)
+            await dissect(ctx)
         except AssertionError as error:
-            turn.note(f"captured again after: {error}")
-            await dissect(turn)
+            ctx.note(f"captured again after: {error}")
+            await dissect(ctx)
 
     return again
 
 
-async def judge(turn: Turn, file, keys, port: int, sockets: int) -> list[tuple[int, list[wire.Message]]]:
+async def judge(ctx: Context, file, keys, port: int, sockets: int) -> list[tuple[int, list[wire.Message]]]:
     """What holds for every tunnel; returns the WebSocket frames of each."""
     seen = await wire.dissect(file, keys, port)
     check(not seen.complaints, f"tshark on HTTP/2: {seen.complaints[:3]}")
     tunnels = seen.tunnels()
     equal(len(tunnels), sockets, "CONNECT requests with :protocol websocket")
-    we_are_client = turn.role == "client"
+    we_are_client = ctx.role == "client"
     # RST_STREAM(NO_ERROR) is how some servers answer an END_STREAM; ours has no need of it, and our
     # client only where the server leaves its side open.
     resets = [f for f in seen.frames if f.type == wire.RST_STREAM and f.from_client == we_are_client]
-    check(not resets or (we_are_client and turn.peer.ending == "cancel"), "RST_STREAM in a clean close")
+    check(not resets or (we_are_client and ctx.peer.ending == "cancel"), "RST_STREAM in a clean close")
     result, keys_seen = [], []
     for stream in tunnels:
         request = dict(seen.of(stream, wire.HEADERS, True)[0].headers)
@@ -52,10 +52,10 @@ async def judge(turn: Turn, file, keys, port: int, sockets: int) -> list[tuple[i
         equal(answer[":status"], "200", "status")
         ended = any(f.flags & wire.END_STREAM for f in seen.of(stream, wire.DATA, we_are_client))
         if we_are_client and not ended:
-            turn.note("h2ws connect left without END_STREAM")
+            ctx.note("h2ws connect left without END_STREAM")
         else:
             check(ended, f"stream {stream}: no END_STREAM")
-        messages, complaints = await wire.websocket(seen, stream, turn.stage.dir / f"tunnel-{stream}.pcap")
+        messages, complaints = await wire.websocket(seen, stream, ctx.sandbox.dir / f"tunnel-{stream}.pcap")
         check(not complaints, f"tshark on WebSocket: {complaints[:3]}")
         ours = [m for m in messages if m.from_client]
         check(ours and all(m.masked for m in ours), "a client frame without a mask (RFC 6455 §5.1)")
@@ -68,7 +68,7 @@ async def judge(turn: Turn, file, keys, port: int, sockets: int) -> list[tuple[i
         keys_seen += [m.key for m in ours]
         result.append((stream, messages))
     equal(len(set(keys_seen)), len(keys_seen), "distinct masking keys (RFC 6455 §5.3)")
-    turn.note(f"{len(seen.frames)} HTTP/2 frames, {sum(len(m) for _, m in result)} WebSocket frames")
+    ctx.note(f"{len(seen.frames)} HTTP/2 frames, {sum(len(m) for _, m in result)} WebSocket frames")
     return result
 
 
@@ -86,16 +86,16 @@ def texts(messages: list[wire.Message], from_client: bool) -> list[bytes]:
 
 @case("client", wants=lambda peer: peer.name in ("node", "h2-crate"))
 @twice
-async def dissected_by_tshark(turn: Turn):
+async def dissected_by_tshark(ctx: Context):
     """RFC 8441 §4-§5, RFC 6455 §5.2-3: CONNECT with :protocol, masks, a new key each frame, no RST_STREAM."""
-    endpoint, keys = turn.served.tls, turn.stage.dir / "client.keylog"
+    endpoint, keys = ctx.endpoints.tls, ctx.sandbox.dir / "client.keylog"
     keys.unlink(missing_ok=True)
-    async with wire.capture(turn.stage, endpoint.port) as file:
+    async with wire.capture(ctx.sandbox, endpoint.port) as file:
         lines = "".join(f"{line}\n" for line in LINES).encode()
         status, out, err = await run(
-            turn.h2ws, "connect", endpoint.ws_url(), "--insecure", "--http2", stdin=lines, env={"SSLKEYLOGFILE": str(keys)})
+            ctx.h2ws, "connect", endpoint.ws_url(), "--insecure", "--http2", stdin=lines, env={"SSLKEYLOGFILE": str(keys)})
         check(status == 0 and out.splitlines() == LINES, f"exit {status}: {err[-200:]}")
-    [(_, messages)] = await judge(turn, file, keys, endpoint.port, 1)
+    [(_, messages)] = await judge(ctx, file, keys, endpoint.port, 1)
     want = [line.encode() for line in LINES]
     check(texts(messages, True) == want, "the client's messages as tshark unmasks them differ from what was sent")
     check(texts(messages, False) == want, "the peer's messages differ")
@@ -103,13 +103,13 @@ async def dissected_by_tshark(turn: Turn):
 
 @case("server", wants=lambda peer: peer.name == "python-h2")
 @twice
-async def dissected_by_tshark_too(turn: Turn):
+async def dissected_by_tshark_too(ctx: Context):
     """RFC 8441 §5, RFC 6455 §5.1: our server's frames of 10 sockets: unmasked, whole, END_STREAM, no RST_STREAM."""
-    keys = turn.stage.dir / "server.keylog"
+    keys = ctx.sandbox.dir / "server.keylog"
     keys.unlink(missing_ok=True)
     endpoint, child = await program.serve_one(
-        turn.stage, "--cert", turn.stage.cert, "--key", turn.stage.key, env={"SSLKEYLOGFILE": str(keys)})
-    async with wire.capture(turn.stage, endpoint.port) as file:
+        ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key, env={"SSLKEYLOGFILE": str(keys)})
+    async with wire.capture(ctx.sandbox, endpoint.port) as file:
         async with Connection.to(endpoint) as connection:
             sockets = await asyncio.gather(*(connection.socket() for _ in range(10)))
             for line in LINES:
@@ -119,7 +119,7 @@ async def dissected_by_tshark_too(turn: Turn):
                 await socket.pong(b"are you there")
             await asyncio.gather(*(socket.close(4000 + n, "bye") for n, socket in enumerate(sockets)))
     await child.stop()
-    for number, (_, messages) in enumerate(await judge(turn, file, keys, endpoint.port, 10)):
+    for number, (_, messages) in enumerate(await judge(ctx, file, keys, endpoint.port, 10)):
         check(texts(messages, False) == [line.encode() for line in LINES], "the server's messages differ")
         pongs = [m.payload for m in messages if not m.from_client and m.opcode == PONG]
         equal(pongs, [b"are you there"], "Pongs")
@@ -127,17 +127,17 @@ async def dissected_by_tshark_too(turn: Turn):
         equal(int.from_bytes(close[:2], "big"), 4000 + number, "close code")
 
 
-async def upgraded_or_judged(turn: Turn, file, keys, endpoint, over_h2: bool) -> list[wire.Message]:
+async def upgraded_or_judged(ctx: Context, file, keys, endpoint, over_h2: bool) -> list[wire.Message]:
     """The WebSocket frames of one socket, over either version."""
     if over_h2:
-        [(_, messages)] = await judge(turn, file, keys, endpoint.port, 1)
+        [(_, messages)] = await judge(ctx, file, keys, endpoint.port, 1)
         return messages
     messages, complaints = await wire.upgraded(file, endpoint.port)
     check(not complaints, f"tshark on WebSocket: {complaints[:3]}")
     return messages
 
 
-def compressed(turn: Turn, messages: list[wire.Message], from_client: bool) -> None:
+def compressed(ctx: Context, messages: list[wire.Message], from_client: bool) -> None:
     """RSV1 on the first frame of each message that we compressed, and on no other; tshark inflates."""
     ours = [m for m in messages if m.from_client == from_client]
     marked = [m for m in ours if m.rsv == RSV1]
@@ -146,35 +146,35 @@ def compressed(turn: Turn, messages: list[wire.Message], from_client: bool) -> N
     # What is shorter than the threshold goes as it is.
     equal(len(marked), sum(len(line.encode()) >= THRESHOLD for line in LINES), "messages with RSV1")
     check(texts(messages, from_client) == [line.encode() for line in LINES], "what tshark inflates is not what was sent")
-    turn.note(f"{len(marked)} of {len(LINES)} messages with RSV1")
+    ctx.note(f"{len(marked)} of {len(LINES)} messages with RSV1")
 
 
 @case("client", wants=named("websockets", "hypercorn"))
 @twice
-async def compressed_by_us_for_tshark(turn: Turn):
+async def compressed_by_us_for_tshark(ctx: Context):
     """RFC 7692 §6.1: what our client compresses has RSV1, and tshark reads it, over both versions of HTTP."""
-    keys = turn.stage.dir / "deflate.keylog"
+    keys = ctx.sandbox.dir / "deflate.keylog"
     keys.unlink(missing_ok=True)
-    over_h2 = turn.peer.capable
-    endpoint = turn.served.tls if over_h2 else turn.served.clear
-    async with wire.capture(turn.stage, endpoint.port) as file:
+    over_h2 = ctx.peer.capable
+    endpoint = ctx.endpoints.tls if over_h2 else ctx.endpoints.clear
+    async with wire.capture(ctx.sandbox, endpoint.port) as file:
         lines = "".join(f"{line}\n" for line in LINES).encode()
         version = "--http2" if over_h2 else "--http1"
-        status, out, err = await run(turn.h2ws, "connect", endpoint.ws_url(), "--insecure", version, "--deflate",
+        status, out, err = await run(ctx.h2ws, "connect", endpoint.ws_url(), "--insecure", version, "--deflate",
                                      stdin=lines, env={"SSLKEYLOGFILE": str(keys)})
         check(status == 0 and out.splitlines() == LINES, f"exit {status}: {err[-200:]}")
-    compressed(turn, await upgraded_or_judged(turn, file, keys, endpoint, over_h2), True)
+    compressed(ctx, await upgraded_or_judged(ctx, file, keys, endpoint, over_h2), True)
 
 
 @case("server", wants=named("python-websockets", "python-h2"))
 @twice
-async def compressed_by_us_for_tshark_too(turn: Turn):
+async def compressed_by_us_for_tshark_too(ctx: Context):
     """RFC 7692 §6.1: what our server compresses has RSV1, and tshark reads it, over both versions of HTTP."""
-    keys, over_h2 = turn.stage.dir / "deflate.keylog", turn.peer.name == "python-h2"
+    keys, over_h2 = ctx.sandbox.dir / "deflate.keylog", ctx.peer.name == "python-h2"
     keys.unlink(missing_ok=True)
-    clothes = ["--cert", turn.stage.cert, "--key", turn.stage.key] if over_h2 else ["--cleartext"]
-    endpoint, child = await program.serve_one(turn.stage, *clothes, "--deflate", env={"SSLKEYLOGFILE": str(keys)})
-    async with wire.capture(turn.stage, endpoint.port) as file:
+    clothes = ["--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key] if over_h2 else ["--cleartext"]
+    endpoint, child = await program.serve_one(ctx.sandbox, *clothes, "--deflate", env={"SSLKEYLOGFILE": str(keys)})
+    async with wire.capture(ctx.sandbox, endpoint.port) as file:
         if over_h2:
             async with Connection.to(endpoint) as connection:
                 socket = await connection.socket(extensions=[PerMessageDeflate()])
@@ -187,4 +187,4 @@ async def compressed_by_us_for_tshark_too(turn: Turn):
                     await ws.send(line)
                     equal(await ws.recv(), line, "echo")
     await child.stop()
-    compressed(turn, await upgraded_or_judged(turn, file, keys, endpoint, over_h2), False)
+    compressed(ctx, await upgraded_or_judged(ctx, file, keys, endpoint, over_h2), False)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import websockets
 
-from .stage import WORK, NotRun, Stage
+from .sandbox import WORK, NotRun, Sandbox
 
 SHOTS = WORK / "screenshots"
 
@@ -48,24 +48,24 @@ class _Rpc:
         await asyncio.gather(self._pump, return_exceptions=True)
 
 
-def _profile(stage: Stage, name: str) -> Path:
-    profile = stage.dir / f"{name}-profile"
+def _profile(sandbox: Sandbox, name: str) -> Path:
+    profile = sandbox.dir / f"{name}-profile"
     shutil.rmtree(profile, ignore_errors=True)
     profile.mkdir(parents=True)
     return profile
 
 
 @contextlib.asynccontextmanager
-async def chromium(stage: Stage):
+async def chromium(sandbox: Sandbox):
     """A page of headless Chromium."""
-    port, profile = stage.port(), _profile(stage, "chromium")
-    child = await stage.spawn(
+    port, profile = sandbox.port(), _profile(sandbox, "chromium")
+    child = await sandbox.spawn(
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
         "--disable-dev-shm-usage", "--ignore-certificate-errors", f"--user-data-dir={profile}",
         f"--remote-debugging-port={port}", "about:blank", env={"HOME": str(profile)})
     try:
-        await stage.ready(child, port, timeout=40)
+        await sandbox.ready(child, port, timeout=40)
         target = await _chromium_target(port)
         async with websockets.connect(target, max_size=None, proxy=None) as ws:
             yield ChromiumPage(_Rpc(ws))
@@ -121,14 +121,14 @@ class ChromiumPage:
 
 
 @contextlib.asynccontextmanager
-async def firefox(stage: Stage):
+async def firefox(sandbox: Sandbox):
     """A page of headless Firefox."""
-    port, profile = stage.port(), _profile(stage, "firefox")
-    child = await stage.spawn(
+    port, profile = sandbox.port(), _profile(sandbox, "firefox")
+    child = await sandbox.spawn(
         "firefox-esr", "--headless", "--no-remote", "--profile", profile,
         "--remote-debugging-port", port, env={"HOME": str(profile)})
     try:
-        await stage.ready(child, port, timeout=60)
+        await sandbox.ready(child, port, timeout=60)
         async with websockets.connect(f"ws://127.0.0.1:{port}/session", max_size=None, proxy=None) as ws:
             rpc = _Rpc(ws)
             await rpc.call("session.new", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})

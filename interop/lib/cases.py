@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .peer import Peer, Served
-from .stage import Stage
+from .peer import Peer, Endpoints
+from .sandbox import Sandbox
 
 ROLES = ("reference", "server", "client", "bridge", "application")
 
 
 @dataclass
-class Turn:
-    """What a case gets: a peer on its stage, and the program under test.
+class Context:
+    """What a case gets: a peer on its sandbox, and the program under test.
 
-    `served` is the side that listens: the peer when it is a server, `h2ws
+    `endpoints` is the side that listens: the peer when it is a server, `h2ws
     serve` (or, as a reference, a foreign server) when it is a client, and the
     bridge when it stands before one of them. In the role "bridge" it is what
     `h2ws bridge`, which the case starts, is to stand before; in the role
@@ -25,8 +25,8 @@ class Turn:
 
     peer: Peer
     role: str
-    served: Served
-    stage: Stage
+    endpoints: Endpoints
+    sandbox: Sandbox
     quick: bool
     exhaustive: bool = False
     h2ws: Path | None = None

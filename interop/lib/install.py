@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from .stage import INTEROP, NODE_MODULES, WORK, NotRun
+from .sandbox import INTEROP, NODE_MODULES, WORK, NotRun
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _updated = False

@@ -8,18 +8,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from .rfc8441 import Endpoint
-from .stage import INTEROP, NODE_MODULES, Stage, run
+from .sandbox import INTEROP, NODE_MODULES, Sandbox, run
 
 
 @dataclass
-class Served:
+class Endpoints:
     """A peer that listens: its endpoints, and its process if it is one."""
 
     tls: Endpoint | None = None
     clear: Endpoint | None = None
     child: object = None
 
-    def endpoints(self):
+    def all(self):
         return [e for e in (self.tls, self.clear) if e]
 
 
@@ -41,7 +41,7 @@ class Peer:
 
     name: str
     kind: str
-    start: Callable[[Stage], Awaitable[Served]] | None = None
+    start: Callable[[Sandbox], Awaitable[Endpoints]] | None = None
     # Client kind: run against an endpoint, return what was seen, or raise.
     cases: dict[str, Callable] = field(default_factory=dict)
     apt: tuple[str, ...] = ()

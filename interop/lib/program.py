@@ -12,20 +12,20 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from . import install
-from .peer import Served
+from .peer import Endpoints
 from .rfc8441 import Endpoint
-from .stage import NotRun, Stage, _die_with_parent
+from .sandbox import NotRun, Sandbox, _die_with_parent
 
 
 class DoesNotServe(NotRun):
     """`h2ws serve` does not start: our fault, a failure."""
 
 
-async def serve_one(stage: Stage, *options, env: dict | None = None, command: str = "serve") -> tuple[Endpoint, object]:
+async def serve_one(sandbox: Sandbox, *options, env: dict | None = None, command: str = "serve") -> tuple[Endpoint, object]:
     """`h2ws serve` (or another command that listens) on a free port, once it says where."""
-    name = f"h2ws-{command}{len(stage._children)}"
+    name = f"h2ws-{command}{len(sandbox._children)}"
     try:
-        child = await stage.spawn(stage.h2ws, command, "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
+        child = await sandbox.spawn(sandbox.h2ws, command, "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
         return await _listening(child), child
     except DoesNotServe:
         raise
@@ -43,33 +43,33 @@ async def _listening(child) -> Endpoint:
     return Endpoint(url.port, url.scheme in ("wss", "https"), url.hostname)
 
 
-async def obedient(stage: Stage) -> Served:
+async def echo_server(sandbox: Sandbox) -> Endpoints:
     """Our library as a server that obeys the messages of `apps/echo.mjs`."""
     programs = await asyncio.to_thread(install.driver)
-    served = []
-    for options in ([stage.cert, stage.key], ["--cleartext"]):
-        child = await stage.spawn(programs / "interop-server", *options,
-                                  name=f"interop-server{len(stage._children)}", stdout_pipe=True)
-        served.append(await _listening(child))
-    return Served(*served, child)
+    listening = []
+    for options in ([sandbox.cert, sandbox.key], ["--cleartext"]):
+        child = await sandbox.spawn(programs / "interop-server", *options,
+                                    name=f"interop-server{len(sandbox._children)}", stdout_pipe=True)
+        listening.append(await _listening(child))
+    return Endpoints(*listening, child)
 
 
-async def bridge(stage: Stage, *options) -> tuple[Endpoint, object]:
+async def bridge(sandbox: Sandbox, *options) -> tuple[Endpoint, object]:
     """`h2ws bridge` with TLS in front."""
-    return await serve_one(stage, "--cert", stage.cert, "--key", stage.key, *options, command="bridge")
+    return await serve_one(sandbox, "--cert", sandbox.cert, "--key", sandbox.key, *options, command="bridge")
 
 
-async def serve(stage: Stage) -> Served:
+async def serve(sandbox: Sandbox) -> Endpoints:
     """Two servers: one with TLS, one in cleartext."""
-    tls, child = await serve_one(stage, "--cert", stage.cert, "--key", stage.key)
-    clear, _ = await serve_one(stage, "--cleartext")
+    tls, child = await serve_one(sandbox, "--cert", sandbox.cert, "--key", sandbox.key)
+    clear, _ = await serve_one(sandbox, "--cleartext")
     if not tls.tls or clear.tls:
         raise DoesNotServe(f"h2ws serve: wrong URL schemes: {tls.ws_url()} {clear.ws_url()}")
-    return Served(tls, clear, child)
+    return Endpoints(tls, clear, child)
 
 
 @dataclass
-class Spoken:
+class ProgramResult:
     """How `h2ws connect` ended."""
 
     status: int
@@ -101,15 +101,15 @@ async def _to_its_end(process, work, what: str, timeout: float):
 
 
 async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 60,
-                  env: dict | None = None) -> Spoken:
+                  env: dict | None = None) -> ProgramResult:
     """`h2ws connect` with these lines on stdin, to its end."""
     process = await _started(h2ws, url, *options, env=env)
     stdin = "".join(f"{line}\n" for line in lines).encode()
     out, err = await _to_its_end(process, process.communicate(stdin), " ".join(options), timeout)
-    return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
+    return ProgramResult(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
 
 
-async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout: float = 60) -> Spoken:
+async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout: float = 60) -> ProgramResult:
     """One line and its answer; then, with stdin still open, something happens."""
     process = await _started(h2ws, url, *options)
 
@@ -122,7 +122,7 @@ async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout
         return first + rest, err
 
     out, err = await _to_its_end(process, talk(), "with open stdin", timeout)
-    return Spoken(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
+    return ProgramResult(process.returncode, out.decode(errors="replace").splitlines(), err.decode(errors="replace"))
 
 
 @dataclass
@@ -147,13 +147,13 @@ class Driver:
         self._process, self._child = process, child
 
     @classmethod
-    async def start(cls, turn, endpoint: Endpoint, *options: str, name: str = "interop-client") -> Driver:
-        """Over HTTP/2 to this endpoint, unless an option says otherwise; it ends with the stage."""
-        stage, programs = turn.stage, await asyncio.to_thread(install.driver)
-        if turn.peer.subprotocol:
-            options = ("--subprotocol", turn.peer.subprotocol, *options)
-        child = await stage.spawn(programs / "interop-client", *options, stage.cert, endpoint.ws_url(),
-                                  name=name, stdout_pipe=True, stdin_pipe=True)
+    async def start(cls, ctx, endpoint: Endpoint, *options: str, name: str = "interop-client") -> Driver:
+        """Over HTTP/2 to this endpoint, unless an option says otherwise; it ends with the sandbox."""
+        sandbox, programs = ctx.sandbox, await asyncio.to_thread(install.driver)
+        if ctx.peer.subprotocol:
+            options = ("--subprotocol", ctx.peer.subprotocol, *options)
+        child = await sandbox.spawn(programs / "interop-client", *options, sandbox.cert, endpoint.ws_url(),
+                                    name=name, stdout_pipe=True, stdin_pipe=True)
         return cls(child.process, child)
 
     async def order(self, line: str, timeout: float = 90) -> Obeyed:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from .report import FAIL, PASS, SKIP, Row, summary
-from .stage import INTEROP
+from .sandbox import INTEROP
 
 ROLES = {
     "reference": "Without h2ws: a foreign client against the peer, or the peer against a foreign server.",

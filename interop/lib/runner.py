@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 from . import install, program, report
-from .cases import CASES, Case, Turn
-from .peer import Peer, Served, every
+from .cases import CASES, Case, Context
+from .peer import Peer, Endpoints, every
 from .report import FAIL, NOT_RUN, PASS, PEER, SKIP, Row
 from .rfc8441 import Endpoint
-from .stage import NotRun, Stage
+from .sandbox import NotRun, Sandbox
 
 
 # The roles that a kind of peer can have; all others, those of a client.
@@ -48,60 +48,60 @@ class Runner:
         if self.quick and not peer.quick:
             self._row(peer.name, version, role, "*", SKIP, 0.0, "not in a quick run")
             return
-        async with Stage(f"{peer.name}-{role}", self.h2ws) as stage:
+        async with Sandbox(f"{peer.name}-{role}", self.h2ws) as sandbox:
             try:
                 install.debian(*peer.apt)
                 version = await peer.read_version()
                 if role != "reference" and not self.h2ws:
                     raise NotRun("there is no h2ws to test")
-                served = await self._serve(peer, role, stage)
+                endpoints = await self._serve(peer, role, sandbox)
             except (NotRun, OSError, AssertionError) as error:
                 ours = isinstance(error, program.DoesNotServe)
                 self._row(peer.name, version, role, "*", FAIL if ours else NOT_RUN, 0.0, str(error))
                 return
             for case in self._cases(peer, role):
-                await self._case(case, peer, version, served, stage)
+                await self._case(case, peer, version, endpoints, sandbox)
 
-    async def _serve(self, peer: Peer, role: str, stage: Stage) -> Served:
-        """Whatever listens for this peer and role (see `Turn.served`)."""
+    async def _serve(self, peer: Peer, role: str, sandbox: Sandbox) -> Endpoints:
+        """Whatever listens for this peer and role (see `Context.endpoints`)."""
         if peer.kind in KINDS:
-            return await peer.start(stage)
+            return await peer.start(sandbox)
         if role == "bridge":
-            return Served(clear=Endpoint(await stage.backend(), tls=False))
+            return Endpoints(clear=Endpoint(await sandbox.backend(), tls=False))
         if role == "server":
-            served = await program.serve(stage)
+            endpoints = await program.serve(sandbox)
         else:
-            served = await next(p for p in every() if p.name == "node").start(stage)
-        return await peer.start(stage, served.tls) if peer.kind == "bridge" else served
+            endpoints = await next(p for p in every() if p.name == "node").start(sandbox)
+        return await peer.start(sandbox, endpoints.tls) if peer.kind == "bridge" else endpoints
 
-    async def _case(self, case: Case, peer: Peer, version: str, served: Served, stage: Stage) -> None:
+    async def _case(self, case: Case, peer: Peer, version: str, endpoints: Endpoints, sandbox: Sandbox) -> None:
         started = time.monotonic()
-        turn = Turn(peer, case.role, served, stage, self.quick, self.exhaustive, self.h2ws)
+        ctx = Context(peer, case.role, endpoints, sandbox, self.quick, self.exhaustive, self.h2ws)
         result = PASS
         if self.quick and not case.quick:
             result = SKIP
-            turn.note("not in a quick run")
+            ctx.note("not in a quick run")
         else:
             try:
-                await asyncio.wait_for(case.run(turn), case.timeout)
+                await asyncio.wait_for(case.run(ctx), case.timeout)
             except asyncio.TimeoutError:
                 result = FAIL
-                turn.note(f"hung: stopped after {case.timeout:g} s")
+                ctx.note(f"hung: stopped after {case.timeout:g} s")
             except NotRun as error:
                 result = NOT_RUN
-                turn.note(str(error))
+                ctx.note(str(error))
             except Exception as error:  # every failure of a case is a row
                 result = FAIL
-                turn.note(f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error))
+                ctx.note(f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error))
             if result == FAIL and case.name in peer.excused:
                 result = PEER
-                turn.note(peer.excused[case.name])
-            if result == FAIL and served.child is not None and not served.child.running:
-                turn.note(f"{served.child.name} exited with {served.child.process.returncode}: {served.child.tail()}")
-        detail = "; ".join(turn.notes).replace("\n", " ")
+                ctx.note(peer.excused[case.name])
+            if result == FAIL and endpoints.child is not None and not endpoints.child.running:
+                ctx.note(f"{endpoints.child.name} exited with {endpoints.child.process.returncode}: {endpoints.child.tail()}")
+        detail = "; ".join(ctx.notes).replace("\n", " ")
         self._row(peer.name, version, case.role, case.name, result, time.monotonic() - started, detail, case.clause,
-                  turn.probed)
-        if served.child is not None and not served.child.running:
+                  ctx.probed)
+        if endpoints.child is not None and not endpoints.child.running:
             with contextlib.suppress(NotRun):
-                replaced = await self._serve(peer, case.role, stage)
-                served.__dict__.update(replaced.__dict__)
+                replaced = await self._serve(peer, case.role, sandbox)
+                endpoints.__dict__.update(replaced.__dict__)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import install
-from .stage import NotRun, Stage, run
+from .sandbox import NotRun, Sandbox, run
 
 DATA, HEADERS, RST_STREAM, GOAWAY = 0, 1, 3, 7
 END_STREAM = 0x1
@@ -64,13 +64,13 @@ class Seen:
 
 
 @contextlib.asynccontextmanager
-async def capture(stage: Stage, port: int):
+async def capture(sandbox: Sandbox, port: int):
     """Captures this port until the block is left; yields the file."""
     install.debian("tshark")
-    file = stage.dir / "capture.pcapng"
+    file = sandbox.dir / "capture.pcapng"
     file.unlink(missing_ok=True)
     file.touch()
-    child = await stage.spawn("tshark", "-q", "-B", "64", "-i", "lo", "-f", f"tcp port {port}", "-w", file)
+    child = await sandbox.spawn("tshark", "-q", "-B", "64", "-i", "lo", "-f", f"tcp port {port}", "-w", file)
     for _ in range(600):
         if "Capture started" in child.log.read_text() or not child.running:
             break

@@ -1,8 +1,8 @@
 """Apache httpd: mod_http2 with `H2WebSockets on` before an RFC 6455 backend."""
 
-from lib.peer import Peer, Served
+from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import Stage
+from lib.sandbox import Sandbox
 
 MODULES = ("mpm_event", "authz_core", "ssl", "http2", "headers", "proxy", "proxy_http", "proxy_wstunnel")
 CONFIG = """\
@@ -35,14 +35,14 @@ ProxyPass / http://127.0.0.1:{backend}/ upgrade=websocket
 """
 
 
-async def start(stage: Stage) -> Served:
-    backend, tls, clear = await stage.backend(), stage.port(), stage.port()
+async def start(sandbox: Sandbox) -> Endpoints:
+    backend, tls, clear = await sandbox.backend(), sandbox.port(), sandbox.port()
     modules = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in MODULES)
-    config = stage.write(f"apache-{tls}.conf", CONFIG.format(
-        dir=stage.dir, modules=modules, tls=tls, clear=clear, backend=backend, cert=stage.cert, key=stage.key))
-    child = await stage.spawn("apache2", "-f", config, "-DFOREGROUND", name="apache2")
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    config = sandbox.write(f"apache-{tls}.conf", CONFIG.format(
+        dir=sandbox.dir, modules=modules, tls=tls, clear=clear, backend=backend, cert=sandbox.cert, key=sandbox.key))
+    child = await sandbox.spawn("apache2", "-f", config, "-DFOREGROUND", name="apache2")
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
 PEERS = [

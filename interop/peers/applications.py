@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import install
-from lib.peer import Peer, Served
-from lib.stage import INTEROP, Stage
+from lib.peer import Peer, Endpoints
+from lib.sandbox import INTEROP, Sandbox
 
 HERE = INTEROP / "applications"
 
@@ -23,7 +23,7 @@ class Route:
 
 
 @dataclass
-class Application(Served):
+class Application(Endpoints):
     """Programs that can be ended and started again on the same ports."""
 
     # Where the page is.
@@ -61,82 +61,82 @@ async def application(**kind) -> Application:
     return made
 
 
-async def node(stage: Stage, *argv, port: int, name: str, env: dict | None = None, cwd=None):
+async def node(sandbox: Sandbox, *argv, port: int, name: str, env: dict | None = None, cwd=None):
     modules = await asyncio.to_thread(install.applications_npm)
-    child = await stage.spawn("node", *argv, name=name, env={"INTEROP_NODE_MODULES": str(modules), **(env or {})}, cwd=cwd)
-    await stage.ready(child, port)
+    child = await sandbox.spawn("node", *argv, name=name, env={"INTEROP_NODE_MODULES": str(modules), **(env or {})}, cwd=cwd)
+    await sandbox.ready(child, port)
     return child
 
 
-def pages(stage: Stage, name: str, port: int):
-    return node(stage, HERE / "server.mjs", name, port, port=port, name=f"{name}-pages")
+def pages(sandbox: Sandbox, name: str, port: int):
+    return node(sandbox, HERE / "server.mjs", name, port, port=port, name=f"{name}-pages")
 
 
-async def socket_io(stage: Stage, query: str = "", sockets: int = 1) -> Application:
-    port = stage.port()
+async def socket_io(sandbox: Sandbox, query: str = "", sockets: int = 1) -> Application:
+    port = sandbox.port()
 
     async def begin():
-        return [await pages(stage, "socket.io", port)]
+        return [await pages(sandbox, "socket.io", port)]
 
     return await application(page=f"/socket/{query}", routes=[Route("/socket/*", port, strip=True)], begin=begin, sockets=sockets)
 
 
-async def socket_io_polling(stage: Stage) -> Application:
-    return await socket_io(stage, "?polling", 0)
+async def socket_io_polling(sandbox: Sandbox) -> Application:
+    return await socket_io(sandbox, "?polling", 0)
 
 
-async def mqtt(stage: Stage) -> Application:
-    page, broker = stage.port(), stage.port()
+async def mqtt(sandbox: Sandbox) -> Application:
+    page, broker = sandbox.port(), sandbox.port()
     # This version does not start with WebSockets alone.
-    config = stage.write("mosquitto.conf", f"listener {stage.port()} 127.0.0.1\nlistener {broker} 127.0.0.1\n"
+    config = sandbox.write("mosquitto.conf", f"listener {sandbox.port()} 127.0.0.1\nlistener {broker} 127.0.0.1\n"
                                            "protocol websockets\nallow_anonymous true\n")
 
     async def begin():
-        child = await stage.spawn(shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", config, name="mosquitto")
-        await stage.ready(child, broker)
-        return [await pages(stage, "mqtt", page), child]
+        child = await sandbox.spawn(shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", config, name="mosquitto")
+        await sandbox.ready(child, broker)
+        return [await pages(sandbox, "mqtt", page), child]
 
     return await application(page="/mqtt/", begin=begin,
                              routes=[Route("/mqtt/broker", broker, strip=True), Route("/mqtt/*", page, strip=True)])
 
 
-async def nats(stage: Stage) -> Application:
-    page, server = stage.port(), stage.port()
-    config = stage.write("nats.conf", f'listen: "127.0.0.1:{stage.port()}"\nwebsocket {{ listen: "127.0.0.1:{server}", no_tls: true }}\n')
+async def nats(sandbox: Sandbox) -> Application:
+    page, server = sandbox.port(), sandbox.port()
+    config = sandbox.write("nats.conf", f'listen: "127.0.0.1:{sandbox.port()}"\nwebsocket {{ listen: "127.0.0.1:{server}", no_tls: true }}\n')
 
     async def begin():
-        child = await stage.spawn(shutil.which("nats-server") or "/usr/sbin/nats-server", "-c", config, name="nats-server")
-        await stage.ready(child, server)
-        return [await pages(stage, "nats", page), child]
+        child = await sandbox.spawn(shutil.which("nats-server") or "/usr/sbin/nats-server", "-c", config, name="nats-server")
+        await sandbox.ready(child, server)
+        return [await pages(sandbox, "nats", page), child]
 
     return await application(page="/nats/", begin=begin,
                              routes=[Route("/nats/server", server, strip=True), Route("/nats/*", page, strip=True)])
 
 
-async def graphql(stage: Stage) -> Application:
-    port = stage.port()
+async def graphql(sandbox: Sandbox) -> Application:
+    port = sandbox.port()
 
     async def begin():
-        return [await pages(stage, "graphql", port)]
+        return [await pages(sandbox, "graphql", port)]
 
     return await application(page="/api/", routes=[Route("/api/*", port, strip=True)], begin=begin)
 
 
-async def yjs(stage: Stage) -> Application:
-    page, server = stage.port(), stage.port()
+async def yjs(sandbox: Sandbox) -> Application:
+    page, server = sandbox.port(), sandbox.port()
 
     async def begin():
         modules = await asyncio.to_thread(install.applications_npm)
-        return [await pages(stage, "yjs", page),
-                await node(stage, modules / "y-websocket/bin/server.js", port=server, name="y-websocket",
+        return [await pages(sandbox, "yjs", page),
+                await node(sandbox, modules / "y-websocket/bin/server.js", port=server, name="y-websocket",
                            env={"HOST": "127.0.0.1", "PORT": str(server)})]
 
     return await application(page="/docs/", begin=begin, sockets=2,
                              routes=[Route("/docs/server/*", server, strip=True), Route("/docs/*", page, strip=True)])
 
 
-async def vite(stage: Stage) -> Application:
-    port, folder, changes = stage.port(), stage.dir / "vite-project", iter(range(1, 1 << 30))
+async def vite(sandbox: Sandbox) -> Application:
+    port, folder, changes = sandbox.port(), sandbox.dir / "vite-project", iter(range(1, 1 << 30))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE / "vite", folder)
     change = lambda: (folder / "value.js").write_text(f"export const value = {next(changes)};\n")
@@ -144,7 +144,7 @@ async def vite(stage: Stage) -> Application:
 
     async def begin():
         modules = await asyncio.to_thread(install.applications_npm)
-        return [await node(stage, modules / "vite/bin/vite.js", "--host", "127.0.0.1", "--port", port, "--strictPort",
+        return [await node(sandbox, modules / "vite/bin/vite.js", "--host", "127.0.0.1", "--port", port, "--strictPort",
                            "--base", "/vite/", "--clearScreen", "false", port=port, name="vite", cwd=folder)]
 
     async def use(page) -> bool:
@@ -183,17 +183,17 @@ JUPYTER = """(async () => {
 })()"""
 
 
-async def jupyterlab(stage: Stage) -> Application:
-    port, work = stage.port(), stage.dir / "notebooks"
+async def jupyterlab(sandbox: Sandbox) -> Application:
+    port, work = sandbox.port(), sandbox.dir / "notebooks"
     work.mkdir(exist_ok=True)
 
     async def begin():
-        child = await stage.spawn(
+        child = await sandbox.spawn(
             await asyncio.to_thread(python), "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
             f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", "--ServerApp.base_url=/jupyter",
             "--ServerApp.trust_xheaders=True", "--IdentityProvider.token=", f"--ServerApp.root_dir={work}",
-            name="jupyterlab", env={"HOME": str(stage.dir), "JUPYTER_PREFER_ENV_PATH": "1"})
-        await stage.ready(child, port)
+            name="jupyterlab", env={"HOME": str(sandbox.dir), "JUPYTER_PREFER_ENV_PATH": "1"})
+        await sandbox.ready(child, port)
         return [child]
 
     async def use(page) -> bool:
@@ -213,15 +213,15 @@ STREAMLIT = """(async () => {
 })()"""
 
 
-async def streamlit(stage: Stage) -> Application:
-    port = stage.port()
+async def streamlit(sandbox: Sandbox) -> Application:
+    port = sandbox.port()
 
     async def begin():
-        child = await stage.spawn(
+        child = await sandbox.spawn(
             await asyncio.to_thread(python), "-m", "streamlit", "run", HERE / "streamlit_app.py", "--server.headless", "true",
             "--server.address", "127.0.0.1", "--server.port", port, "--server.baseUrlPath", "streamlit",
-            "--browser.gatherUsageStats", "false", name="streamlit", env={"HOME": str(stage.dir)})
-        await stage.ready(child, port)
+            "--browser.gatherUsageStats", "false", name="streamlit", env={"HOME": str(sandbox.dir)})
+        await sandbox.ready(child, port)
         return [child]
 
     async def use(page) -> bool:
@@ -241,15 +241,15 @@ BOKEH = """(async () => {
 })()"""
 
 
-async def bokeh(stage: Stage) -> Application:
-    port = stage.port()
+async def bokeh(sandbox: Sandbox) -> Application:
+    port = sandbox.port()
 
     async def begin():
-        child = await stage.spawn(
+        child = await sandbox.spawn(
             await asyncio.to_thread(python), "-m", "bokeh", "serve", HERE / "bokeh_app.py", "--address", "127.0.0.1",
             "--port", port, "--prefix", "/bokeh", "--use-xheaders", "--allow-websocket-origin", "*",
-            name="bokeh", env={"HOME": str(stage.dir)})
-        await stage.ready(child, port)
+            name="bokeh", env={"HOME": str(sandbox.dir)})
+        await sandbox.ready(child, port)
         return [child]
 
     async def use(page) -> bool:
@@ -268,14 +268,14 @@ SHINY = """(async () => {
 })()"""
 
 
-async def shiny(stage: Stage) -> Application:
-    port = stage.port()
+async def shiny(sandbox: Sandbox) -> Application:
+    port = sandbox.port()
 
     async def begin():
-        child = await stage.spawn(
+        child = await sandbox.spawn(
             await asyncio.to_thread(python), "-m", "shiny", "run", "--host", "127.0.0.1", "--port", port,
-            HERE / "shiny_app.py", name="shiny", env={"HOME": str(stage.dir)})
-        await stage.ready(child, port)
+            HERE / "shiny_app.py", name="shiny", env={"HOME": str(sandbox.dir)})
+        await sandbox.ready(child, port)
         return [child]
 
     async def use(page) -> bool:
@@ -295,17 +295,17 @@ NOVNC = """(async () => {
 })()"""
 
 
-async def novnc(stage: Stage) -> Application:
-    port, screen, display = stage.port(), stage.port(), 20 + stage.port() % 1000
+async def novnc(sandbox: Sandbox) -> Application:
+    port, screen, display = sandbox.port(), sandbox.port(), 20 + sandbox.port() % 1000
 
     async def begin():
         for left in (Path(f"/tmp/.X{display}-lock"), Path(f"/tmp/.X11-unix/X{display}")):
             left.unlink(missing_ok=True)
-        vnc = await stage.spawn("Xtigervnc", f":{display}", "-rfbport", screen, "-localhost", "-SecurityTypes", "None",
-                                "-geometry", "640x480", "-desktop", "interop", name="xtigervnc", env={"HOME": str(stage.dir)})
-        await stage.ready(vnc, screen)
-        web = await stage.spawn("websockify", "--web", "/usr/share/novnc", f"127.0.0.1:{port}", f"127.0.0.1:{screen}")
-        await stage.ready(web, port)
+        vnc = await sandbox.spawn("Xtigervnc", f":{display}", "-rfbport", screen, "-localhost", "-SecurityTypes", "None",
+                                  "-geometry", "640x480", "-desktop", "interop", name="xtigervnc", env={"HOME": str(sandbox.dir)})
+        await sandbox.ready(vnc, screen)
+        web = await sandbox.spawn("websockify", "--web", "/usr/share/novnc", f"127.0.0.1:{port}", f"127.0.0.1:{screen}")
+        await sandbox.ready(web, port)
         return [vnc, web]
 
     async def use(page) -> bool:

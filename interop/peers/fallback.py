@@ -1,8 +1,8 @@
 """HTTP/2 without the capability: a client of ours must fall back by itself."""
 
-from lib.peer import FULL, Peer, Served, pypi
+from lib.peer import FULL, Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint
-from lib.stage import INTEROP, PYTHON, Stage
+from lib.sandbox import INTEROP, PYTHON, Sandbox
 
 H2O = """\
 listen:
@@ -72,35 +72,35 @@ http://127.0.0.1:{clear} {{
 """
 
 
-async def proxy(stage: Stage, config: str, text: str, *argv) -> Served:
-    ports = {"tls": stage.port(), "clear": stage.port()}
-    path = stage.write(config, text.format(
-        dir=stage.dir, cert=stage.cert, key=stage.key, backend=await stage.backend(), **ports))
-    child = await stage.spawn(*argv, path, env={"HOME": str(stage.dir), "XDG_DATA_HOME": str(stage.dir)})
-    await stage.ready(child, *ports.values())
-    return Served(Endpoint(ports["tls"]), Endpoint(ports["clear"], tls=False), child)
+async def proxy(sandbox: Sandbox, config: str, text: str, *argv) -> Endpoints:
+    ports = {"tls": sandbox.port(), "clear": sandbox.port()}
+    path = sandbox.write(config, text.format(
+        dir=sandbox.dir, cert=sandbox.cert, key=sandbox.key, backend=await sandbox.backend(), **ports))
+    child = await sandbox.spawn(*argv, path, env={"HOME": str(sandbox.dir), "XDG_DATA_HOME": str(sandbox.dir)})
+    await sandbox.ready(child, *ports.values())
+    return Endpoints(Endpoint(ports["tls"]), Endpoint(ports["clear"], tls=False), child)
 
 
-async def h2o(stage: Stage) -> Served:
-    return await proxy(stage, "h2o.yaml", H2O, "h2o", "-m", "worker", "-c")
+async def h2o(sandbox: Sandbox) -> Endpoints:
+    return await proxy(sandbox, "h2o.yaml", H2O, "h2o", "-m", "worker", "-c")
 
 
-async def nginx(stage: Stage) -> Served:
-    return await proxy(stage, "nginx.conf", NGINX, "nginx", "-p", stage.dir, "-e", "stderr", "-c")
+async def nginx(sandbox: Sandbox) -> Endpoints:
+    return await proxy(sandbox, "nginx.conf", NGINX, "nginx", "-p", sandbox.dir, "-e", "stderr", "-c")
 
 
-async def caddy(stage: Stage) -> Served:
-    return await proxy(stage, "Caddyfile", CADDY, "caddy", "run", "--adapter", "caddyfile", "--config")
+async def caddy(sandbox: Sandbox) -> Endpoints:
+    return await proxy(sandbox, "Caddyfile", CADDY, "caddy", "run", "--adapter", "caddyfile", "--config")
 
 
-async def granian(stage: Stage) -> Served:
-    tls = stage.port()
-    child = await stage.spawn(
+async def granian(sandbox: Sandbox) -> Endpoints:
+    tls = sandbox.port()
+    child = await sandbox.spawn(
         PYTHON, "-m", "granian", "asgi_echo:app", "--interface", "asgi", "--http", "auto",
-        "--host", "127.0.0.1", "--port", tls, "--ssl-certificate", stage.cert, "--ssl-keyfile", stage.key,
+        "--host", "127.0.0.1", "--port", tls, "--ssl-certificate", sandbox.cert, "--ssl-keyfile", sandbox.key,
         name="granian", cwd=INTEROP / "apps")
-    await stage.ready(child, tls)
-    return Served(Endpoint(tls), child=child)
+    await sandbox.ready(child, tls)
+    return Endpoints(Endpoint(tls), child=child)
 
 
 PEERS = [

@@ -7,9 +7,9 @@ answers every one with 501.
 import asyncio
 
 from lib import rfc6455
-from lib.peer import Peer, Served, pypi
+from lib.peer import Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint
-from lib.stage import BIN, Stage
+from lib.sandbox import BIN, Sandbox
 
 ADVERTISING = {"GODEBUG": "http2xconnect=1"}
 STREAMS = 250  # of Go's net/http2
@@ -75,49 +75,49 @@ tls:
 """
 
 
-async def run_caddy(stage: Stage, backend: str, env: dict, transport: str = "", name: str = "caddy") -> Served:
-    tls, clear = stage.port(), stage.port()
-    config = stage.write(f"{name}-Caddyfile", CADDY.format(
-        tls=tls, clear=clear, cert=stage.cert, key=stage.key, backend=backend, transport=transport))
-    child = await stage.spawn(BIN / "caddy", "run", "--adapter", "caddyfile", "--config", config, name=name,
-                              env={"HOME": str(stage.dir), "XDG_DATA_HOME": str(stage.dir), "GODEBUG": "", **env})
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+async def run_caddy(sandbox: Sandbox, backend: str, env: dict, transport: str = "", name: str = "caddy") -> Endpoints:
+    tls, clear = sandbox.port(), sandbox.port()
+    config = sandbox.write(f"{name}-Caddyfile", CADDY.format(
+        tls=tls, clear=clear, cert=sandbox.cert, key=sandbox.key, backend=backend, transport=transport))
+    child = await sandbox.spawn(BIN / "caddy", "run", "--adapter", "caddyfile", "--config", config, name=name,
+                                env={"HOME": str(sandbox.dir), "XDG_DATA_HOME": str(sandbox.dir), "GODEBUG": "", **env})
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def caddy(stage: Stage) -> Served:
-    return await run_caddy(stage, f"127.0.0.1:{await stage.backend()}", {})
+async def caddy(sandbox: Sandbox) -> Endpoints:
+    return await run_caddy(sandbox, f"127.0.0.1:{await sandbox.backend()}", {})
 
 
-async def caddy_advertising(stage: Stage) -> Served:
-    return await run_caddy(stage, f"127.0.0.1:{await stage.backend()}", ADVERTISING)
+async def caddy_advertising(sandbox: Sandbox) -> Endpoints:
+    return await run_caddy(sandbox, f"127.0.0.1:{await sandbox.backend()}", ADVERTISING)
 
 
-async def caddy_before(stage: Stage, upstream: Endpoint) -> Served:
+async def caddy_before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
     """HTTP/1.1 in front; behind, our server over whichever HTTP Caddy takes for an Upgrade."""
-    return await run_caddy(stage, f"https://{upstream.authority}", {}, "transport http {\n tls_insecure_skip_verify\n }",
+    return await run_caddy(sandbox, f"https://{upstream.authority}", {}, "transport http {\n tls_insecure_skip_verify\n }",
                            f"caddy-before-{upstream.port}")
 
 
-async def run_traefik(stage: Stage, env: dict) -> Served:
-    tls, clear = stage.port(), stage.port()
-    dynamic = stage.write("routes.yml", TRAEFIK_ROUTES.format(cert=stage.cert, key=stage.key, backend=await stage.backend()))
-    config = stage.write("traefik.yml", TRAEFIK.format(tls=tls, clear=clear, dynamic=dynamic))
-    child = await stage.spawn(BIN / "traefik", "--configFile", config, name="traefik", env={"GODEBUG": "", **env})
-    await stage.ready(child, tls, clear)
+async def run_traefik(sandbox: Sandbox, env: dict) -> Endpoints:
+    tls, clear = sandbox.port(), sandbox.port()
+    dynamic = sandbox.write("routes.yml", TRAEFIK_ROUTES.format(cert=sandbox.cert, key=sandbox.key, backend=await sandbox.backend()))
+    config = sandbox.write("traefik.yml", TRAEFIK.format(tls=tls, clear=clear, dynamic=dynamic))
+    child = await sandbox.spawn(BIN / "traefik", "--configFile", config, name="traefik", env={"GODEBUG": "", **env})
+    await sandbox.ready(child, tls, clear)
     # It listens before it has read its routes.
     async with asyncio.timeout(30):
         while (await rfc6455.bare(Endpoint(clear, tls=False), "GET / HTTP/1.1\nHost: localhost\n\n"))[0] != 200:
             await asyncio.sleep(0.05)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def traefik(stage: Stage) -> Served:
-    return await run_traefik(stage, {})
+async def traefik(sandbox: Sandbox) -> Endpoints:
+    return await run_traefik(sandbox, {})
 
 
-async def traefik_advertising(stage: Stage) -> Served:
-    return await run_traefik(stage, ADVERTISING)
+async def traefik_advertising(sandbox: Sandbox) -> Endpoints:
+    return await run_traefik(sandbox, ADVERTISING)
 
 
 PEERS = [

@@ -1,8 +1,8 @@
 """HAProxy: a bridge to an RFC 6455 backend, and one into an RFC 8441 upstream."""
 
-from lib.peer import Peer, Served
+from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import Stage
+from lib.sandbox import Sandbox
 
 VERSION = ("haproxy", "-v")
 CONFIG = """\
@@ -27,28 +27,28 @@ backend back
 STREAMS = 100  # HAProxy's default, spelled out
 
 
-async def run(stage: Stage, name: str, binds: str, server: str, *ports: int):
-    config = stage.write(f"{name}.cfg", CONFIG.format(binds=binds, server=server, streams=STREAMS))
-    child = await stage.spawn("haproxy", "-db", "-f", config, name=name)
-    await stage.ready(child, *ports)
+async def run(sandbox: Sandbox, name: str, binds: str, server: str, *ports: int):
+    config = sandbox.write(f"{name}.cfg", CONFIG.format(binds=binds, server=server, streams=STREAMS))
+    child = await sandbox.spawn("haproxy", "-db", "-f", config, name=name)
+    await sandbox.ready(child, *ports)
     return child
 
 
-async def start(stage: Stage) -> Served:
-    backend, tls, clear = await stage.backend(), stage.port(), stage.port()
-    binds = (f"    bind 127.0.0.1:{tls} ssl crt {stage.both} alpn h2,http/1.1\n"
+async def start(sandbox: Sandbox) -> Endpoints:
+    backend, tls, clear = await sandbox.backend(), sandbox.port(), sandbox.port()
+    binds = (f"    bind 127.0.0.1:{tls} ssl crt {sandbox.both} alpn h2,http/1.1\n"
              f"    bind 127.0.0.1:{clear} proto h2")
-    child = await run(stage, "haproxy", binds, f"127.0.0.1:{backend}", tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    child = await run(sandbox, "haproxy", binds, f"127.0.0.1:{backend}", tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def before(stage: Stage, upstream: Endpoint) -> Served:
+async def before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
     """HTTP/1.1 in front, RFC 8441 behind."""
-    clear = stage.port()
+    clear = sandbox.port()
     how = "ssl verify none alpn h2 ws h2" if upstream.tls else "proto h2 ws h2"
-    child = await run(stage, "haproxy-h1-to-h2", f"    bind 127.0.0.1:{clear}",
+    child = await run(sandbox, "haproxy-h1-to-h2", f"    bind 127.0.0.1:{clear}",
                       f"{upstream.authority} {how}", clear)
-    return Served(clear=Endpoint(clear, tls=False), child=child)
+    return Endpoints(clear=Endpoint(clear, tls=False), child=child)
 
 
 PEERS = [

@@ -1,27 +1,27 @@
 """Hypercorn, and its fork anycorn: ASGI origins that speak RFC 8441 themselves."""
 
-from lib.peer import Peer, Served, pypi
+from lib.peer import Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint
-from lib.stage import INTEROP, PYTHON, Stage
+from lib.sandbox import INTEROP, PYTHON, Sandbox
 
 
-async def start(stage: Stage) -> Served:
-    return await serve(stage, "hypercorn")
+async def start(sandbox: Sandbox) -> Endpoints:
+    return await serve(sandbox, "hypercorn")
 
 
-async def start_anycorn(stage: Stage) -> Served:
-    return await serve(stage, "anycorn")
+async def start_anycorn(sandbox: Sandbox) -> Endpoints:
+    return await serve(sandbox, "anycorn")
 
 
-async def serve(stage: Stage, program: str) -> Served:
-    tls, clear = stage.port(), stage.port()
-    child = await stage.spawn(
+async def serve(sandbox: Sandbox, program: str) -> Endpoints:
+    tls, clear = sandbox.port(), sandbox.port()
+    child = await sandbox.spawn(
         PYTHON, "-m", program, "asgi_echo:app", "--bind", f"127.0.0.1:{tls}",
         "--insecure-bind", f"127.0.0.1:{clear}",
-        "--certfile", stage.cert, "--keyfile", stage.key, name=program, cwd=INTEROP / "apps",
+        "--certfile", sandbox.cert, "--keyfile", sandbox.key, name=program, cwd=INTEROP / "apps",
     )
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
 KIND = dict(capable=True, clear_h2=True, can=frozenset({"request", "close", "refuse", "subprotocol", "binary"}),

@@ -1,18 +1,18 @@
 """The libwebsockets test server: an origin with windows of 0 and small limits."""
 
-from lib.peer import Peer, Served
+from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import Stage
+from lib.sandbox import Sandbox
 
 
-async def start(stage: Stage) -> Served:
-    tls = stage.port()
-    child = await stage.spawn(
+async def start(sandbox: Sandbox) -> Endpoints:
+    tls = sandbox.port()
+    child = await sandbox.spawn(
         "libwebsockets-test-server", "-s", "-p", tls, "-i", "lo",
-        "-r", "/usr/share/libwebsockets-test-server", "-C", stage.cert, "-K", stage.key,
+        "-r", "/usr/share/libwebsockets-test-server", "-C", sandbox.cert, "-K", sandbox.key,
     )
-    await stage.ready(child, tls)
-    return Served(Endpoint(tls, path="/"), child=child)
+    await sandbox.ready(child, tls)
+    return Endpoints(Endpoint(tls, path="/"), child=child)
 
 
 PEERS = [

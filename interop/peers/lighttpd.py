@@ -1,8 +1,8 @@
 """lighttpd: mod_proxy with upgrades before an RFC 6455 backend."""
 
-from lib.peer import Peer, Served
+from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import Stage
+from lib.sandbox import Sandbox
 
 CONFIG = """\
 server.modules = ("mod_openssl", "mod_magnet", "mod_proxy")
@@ -24,14 +24,14 @@ lighty.r.req_header["x-front-version"] = lighty.r.req_attr["request.protocol"]
 """
 
 
-async def start(stage: Stage) -> Served:
-    backend, tls, clear = await stage.backend(), stage.port(), stage.port()
-    lua = stage.write("version.lua", LUA)
-    config = stage.write("lighttpd.conf", CONFIG.format(
-        dir=stage.dir, tls=tls, clear=clear, both=stage.both, backend=backend, lua=lua))
-    child = await stage.spawn("lighttpd", "-D", "-f", config)
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+async def start(sandbox: Sandbox) -> Endpoints:
+    backend, tls, clear = await sandbox.backend(), sandbox.port(), sandbox.port()
+    lua = sandbox.write("version.lua", LUA)
+    config = sandbox.write("lighttpd.conf", CONFIG.format(
+        dir=sandbox.dir, tls=tls, clear=clear, both=sandbox.both, backend=backend, lua=lua))
+    child = await sandbox.spawn("lighttpd", "-D", "-f", config)
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
 PEERS = [

@@ -2,40 +2,40 @@
 
 import shutil
 
-from lib.peer import Peer, Served
+from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import Stage
+from lib.sandbox import Sandbox
 
 VERSION = ("nghttpx", "--version")
 
 
-async def start(stage: Stage) -> Served:
-    return await start_on(stage, stage.port(), stage.port())
+async def start(sandbox: Sandbox) -> Endpoints:
+    return await start_on(sandbox, sandbox.port(), sandbox.port())
 
 
-async def start_on(stage: Stage, tls: int, clear: int) -> Served:
-    backend = await stage.backend()
-    child = await stage.spawn(
+async def start_on(sandbox: Sandbox, tls: int, clear: int) -> Endpoints:
+    backend = await sandbox.backend()
+    child = await sandbox.spawn(
         # By its path: it executes itself anew when a case tells it to.
         shutil.which("nghttpx") or "nghttpx", "--conf=/dev/null", "--workers=1",
         f"-f127.0.0.1,{tls}", f"-f127.0.0.1,{clear};no-tls",
-        f"-b127.0.0.1,{backend}", stage.key, stage.cert,
+        f"-b127.0.0.1,{backend}", sandbox.key, sandbox.cert,
     )
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def before(stage: Stage, upstream: Endpoint) -> Served:
+async def before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
     """HTTP/1.1 in front, RFC 8441 behind."""
-    clear = stage.port()
+    clear = sandbox.port()
     tls = ";tls;sni=localhost" if upstream.tls else ""
-    child = await stage.spawn(
+    child = await sandbox.spawn(
         "nghttpx", "--conf=/dev/null", "--workers=1", f"-f127.0.0.1,{clear};no-tls",
         f"-b{upstream.host},{upstream.port};;proto=h2{tls}", "--insecure",
         name="nghttpx-h1-to-h2",
     )
-    await stage.ready(child, clear)
-    return Served(clear=Endpoint(clear, tls=False), child=child)
+    await sandbox.ready(child, clear)
+    return Endpoints(clear=Endpoint(clear, tls=False), child=child)
 
 
 PEERS = [

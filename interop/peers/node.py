@@ -1,24 +1,24 @@
 """Node: its `http2` module with npm `ws`, as origin; and `ws` alone."""
 
-from lib.peer import Peer, Served, npm
+from lib.peer import Peer, Endpoints, npm
 from lib.rfc8441 import Endpoint
-from lib.stage import INTEROP, Stage, node_env
+from lib.sandbox import INTEROP, Sandbox, node_env
 
 
-async def start(stage: Stage) -> Served:
-    tls, clear = stage.port(), stage.port()
-    child = await stage.spawn(
-        "node", INTEROP / "apps/node-h2.mjs", tls, clear, stage.cert, stage.key, name="node-h2", env=node_env())
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+async def start(sandbox: Sandbox) -> Endpoints:
+    tls, clear = sandbox.port(), sandbox.port()
+    child = await sandbox.spawn(
+        "node", INTEROP / "apps/node-h2.mjs", tls, clear, sandbox.cert, sandbox.key, name="node-h2", env=node_env())
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def start_ws(stage: Stage) -> Served:
-    tls, clear = stage.port(), await stage.backend()
-    child = await stage.spawn(
-        "node", INTEROP / "apps/backend.mjs", tls, stage.cert, stage.key, name="ws", env=node_env() | {"DEFLATE": "1"})
-    await stage.ready(child, tls)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+async def start_ws(sandbox: Sandbox) -> Endpoints:
+    tls, clear = sandbox.port(), await sandbox.backend()
+    child = await sandbox.spawn(
+        "node", INTEROP / "apps/backend.mjs", tls, sandbox.cert, sandbox.key, name="ws", env=node_env() | {"DEFLATE": "1"})
+    await sandbox.ready(child, tls)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
 PEERS = [

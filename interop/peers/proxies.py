@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import install
-from lib.peer import Peer, Served
-from lib.stage import INTEROP, NotRun, Stage
+from lib.peer import Peer, Endpoints
+from lib.sandbox import INTEROP, NotRun, Sandbox
 
 from . import hypercorn, nghttpx
 
@@ -50,14 +50,14 @@ socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 command: connect }}
 
 
 @dataclass
-class Proxied(Served):
+class Proxied(Endpoints):
     """Servers behind a proxy."""
 
     proxy: int = 0
     scheme: str = "http"
     # Whether it wants a password.
     closed: bool = True
-    origin: Served | None = None
+    origin: Endpoints | None = None
     # The certificate of an interceptor's authority.
     authority: Path | None = None
 
@@ -67,61 +67,61 @@ class Proxied(Served):
         return f"{self.scheme}://{login}127.0.0.1:{port}"
 
 
-async def behind(stage: Stage, child, port: int, **kind) -> Proxied:
+async def behind(sandbox: Sandbox, child, port: int, **kind) -> Proxied:
     """nghttpx and Hypercorn behind a proxy that is starting."""
-    await stage.ready(child, port)
-    front, origin = await nghttpx.start(stage), await hypercorn.start(stage)
+    await sandbox.ready(child, port)
+    front, origin = await nghttpx.start(sandbox), await hypercorn.start(sandbox)
     return Proxied(front.tls, front.clear, child, port, origin=origin, **kind)
 
 
-async def tinyproxy(stage: Stage) -> Served:
-    port = stage.port()
-    config = stage.write("tinyproxy.conf", TINYPROXY.format(port=port, user=USER, password=PASSWORD))
-    return await behind(stage, await stage.spawn("tinyproxy", "-d", "-c", config), port)
+async def tinyproxy(sandbox: Sandbox) -> Endpoints:
+    port = sandbox.port()
+    config = sandbox.write("tinyproxy.conf", TINYPROXY.format(port=port, user=USER, password=PASSWORD))
+    return await behind(sandbox, await sandbox.spawn("tinyproxy", "-d", "-c", config), port)
 
 
-async def squid(stage: Stage) -> Served:
-    port = stage.port()
-    return await squid_on(stage, port, f"http_port 127.0.0.1:{port}")
+async def squid(sandbox: Sandbox) -> Endpoints:
+    port = sandbox.port()
+    return await squid_on(sandbox, port, f"http_port 127.0.0.1:{port}")
 
 
-async def squid_with_tls(stage: Stage) -> Served:
-    port = stage.port()
-    clothes = f"tls-cert={stage.cert} tls-key={stage.key}"
-    return await squid_on(stage, port, f"https_port 127.0.0.1:{port} {clothes}", scheme="https")
+async def squid_with_tls(sandbox: Sandbox) -> Endpoints:
+    port = sandbox.port()
+    clothes = f"tls-cert={sandbox.cert} tls-key={sandbox.key}"
+    return await squid_on(sandbox, port, f"https_port 127.0.0.1:{port} {clothes}", scheme="https")
 
 
-async def squid_on(stage: Stage, port: int, listen: str, **kind) -> Served:
+async def squid_on(sandbox: Sandbox, port: int, listen: str, **kind) -> Endpoints:
     hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True).stdout.strip()
     if not hashed:
         raise NotRun("openssl makes no password")
-    stage.write("passwords", f"{USER}:{hashed}\n")
-    config = stage.write("squid.conf", SQUID.format(listen=listen, dir=stage.dir))
-    return await behind(stage, await stage.spawn("squid", "-N", "-n", f"interop{port}", "-f", config), port, **kind)
+    sandbox.write("passwords", f"{USER}:{hashed}\n")
+    config = sandbox.write("squid.conf", SQUID.format(listen=listen, dir=sandbox.dir))
+    return await behind(sandbox, await sandbox.spawn("squid", "-N", "-n", f"interop{port}", "-f", config), port, **kind)
 
 
-async def microsocks(stage: Stage) -> Served:
-    port = stage.port()
-    child = await stage.spawn("microsocks", "-i", "127.0.0.1", "-p", port, "-u", USER, "-P", PASSWORD)
-    return await behind(stage, child, port, scheme="socks5")
+async def microsocks(sandbox: Sandbox) -> Endpoints:
+    port = sandbox.port()
+    child = await sandbox.spawn("microsocks", "-i", "127.0.0.1", "-p", port, "-u", USER, "-P", PASSWORD)
+    return await behind(sandbox, child, port, scheme="socks5")
 
 
-async def dante(stage: Stage) -> Served:
-    port = stage.port()
-    config = stage.write("danted.conf", DANTE.format(port=port))
-    child = await stage.spawn("danted", "-f", config, "-p", stage.dir / "danted.pid")
-    return await behind(stage, child, port, scheme="socks5", closed=False)
+async def dante(sandbox: Sandbox) -> Endpoints:
+    port = sandbox.port()
+    config = sandbox.write("danted.conf", DANTE.format(port=port))
+    child = await sandbox.spawn("danted", "-f", config, "-p", sandbox.dir / "danted.pid")
+    return await behind(sandbox, child, port, scheme="socks5", closed=False)
 
 
-async def mitmproxy(stage: Stage) -> Served:
+async def mitmproxy(sandbox: Sandbox) -> Endpoints:
     """Before nghttpx, whose certificate it does not check; its authority's is in `authority`."""
     python = await asyncio.to_thread(install.venv, "mitmproxy", "mitmproxy.txt")
-    port, front = stage.port(), await nghttpx.start(stage)
-    folder = stage.dir / "mitmproxy"
-    child = await stage.spawn(
+    port, front = sandbox.port(), await nghttpx.start(sandbox)
+    folder = sandbox.dir / "mitmproxy"
+    child = await sandbox.spawn(
         python.with_name("mitmdump"), "--listen-host", "127.0.0.1", "--listen-port", port, "--ssl-insecure",
         "--set", f"confdir={folder}", name="mitmproxy")
-    await stage.ready(child, port)
+    await sandbox.ready(child, port)
     return Proxied(front.tls, front.clear, child, port, closed=False, authority=folder / "mitmproxy-ca-cert.pem")
 
 

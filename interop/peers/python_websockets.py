@@ -1,16 +1,16 @@
 """PyPI `websockets`: HTTP/1.1 alone, strict, with permessage-deflate."""
 
-from lib.peer import Peer, Served, pypi
+from lib.peer import Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint
-from lib.stage import INTEROP, PYTHON, Stage
+from lib.sandbox import INTEROP, PYTHON, Sandbox
 
 
-async def start(stage: Stage) -> Served:
-    clear, tls = stage.port(), stage.port()
-    child = await stage.spawn(
-        PYTHON, INTEROP / "apps/websockets_echo.py", clear, tls, stage.cert, stage.key, name="websockets")
-    await stage.ready(child, clear, tls)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+async def start(sandbox: Sandbox) -> Endpoints:
+    clear, tls = sandbox.port(), sandbox.port()
+    child = await sandbox.spawn(
+        PYTHON, INTEROP / "apps/websockets_echo.py", clear, tls, sandbox.cert, sandbox.key, name="websockets")
+    await sandbox.ready(child, clear, tls)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
 PEERS = [Peer("websockets", "server", start, version=pypi("websockets"))]

@@ -1,17 +1,17 @@
 """Redis: a server that knows nothing of WebSockets, behind `tcp://`."""
 
-from lib.peer import Peer, Served
+from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import Stage
+from lib.sandbox import Sandbox
 
 
-async def start(stage: Stage) -> Served:
-    port = stage.port()
-    child = await stage.spawn(
+async def start(sandbox: Sandbox) -> Endpoints:
+    port = sandbox.port()
+    child = await sandbox.spawn(
         "redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no",
-        "--dir", stage.dir)
-    await stage.ready(child, port)
-    return Served(clear=Endpoint(port, tls=False), child=child)
+        "--dir", sandbox.dir)
+    await sandbox.ready(child, port)
+    return Endpoints(clear=Endpoint(port, tls=False), child=child)
 
 
 PEERS = [Peer("redis", "tcp", start, apt=("redis-server",), version=("redis-server", "--version"))]

@@ -3,9 +3,9 @@
 import asyncio
 
 from lib import install
-from lib.peer import FULL, Peer, Served
+from lib.peer import FULL, Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import INTEROP, Stage
+from lib.sandbox import INTEROP, Sandbox
 
 WORKERD = """\
 using Workerd = import "/workerd/workerd.capnp";
@@ -23,24 +23,24 @@ const config :Workerd.Config = (
 """
 
 
-async def start_bun(stage: Stage) -> Served:
+async def start_bun(sandbox: Sandbox) -> Endpoints:
     program = await asyncio.to_thread(install.bun)
-    tls, clear = stage.port(), stage.port()
-    child = await stage.spawn(program, INTEROP / "apps/bun-echo.mjs", tls, clear, stage.cert, stage.key, name="bun")
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    tls, clear = sandbox.port(), sandbox.port()
+    child = await sandbox.spawn(program, INTEROP / "apps/bun-echo.mjs", tls, clear, sandbox.cert, sandbox.key, name="bun")
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def start_workerd(stage: Stage) -> Served:
+async def start_workerd(sandbox: Sandbox) -> Endpoints:
     program = await asyncio.to_thread(install.workerd)
-    tls, clear = stage.port(), stage.port()
+    tls, clear = sandbox.port(), sandbox.port()
     # It embeds files from beside its configuration alone.
-    for name, file in (("echo.js", INTEROP / "apps/workerd-echo.js"), ("key.pem", stage.key), ("cert.pem", stage.cert)):
-        stage.write(name, file.read_text())
-    config = stage.write("workerd.capnp", WORKERD.format(tls=tls, clear=clear))
-    child = await stage.spawn(program, "serve", config, name="workerd")
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    for name, file in (("echo.js", INTEROP / "apps/workerd-echo.js"), ("key.pem", sandbox.key), ("cert.pem", sandbox.cert)):
+        sandbox.write(name, file.read_text())
+    config = sandbox.write("workerd.capnp", WORKERD.format(tls=tls, clear=clear))
+    child = await sandbox.spawn(program, "serve", config, name="workerd")
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
 def version(name: str):

@@ -4,9 +4,9 @@ import asyncio
 import re
 
 from lib import install
-from lib.peer import FULL, Peer, Served
+from lib.peer import FULL, Peer, Endpoints
 from lib.rfc8441 import Endpoint
-from lib.stage import INTEROP, Stage
+from lib.sandbox import INTEROP, Sandbox
 
 LOCK = (INTEROP / "rust-peers/Cargo.lock").read_text()
 
@@ -15,20 +15,20 @@ def version(crate: str) -> str:
     return re.search(rf'name = "{crate}"\nversion = "([^"]+)"', LOCK)[1]
 
 
-async def run(stage: Stage, program: str) -> Served:
+async def run(sandbox: Sandbox, program: str) -> Endpoints:
     built = await asyncio.to_thread(install.rust_peers)
-    tls, clear = stage.port(), stage.port()
-    child = await stage.spawn(built / program, tls, clear, stage.cert, stage.key)
-    await stage.ready(child, tls, clear)
-    return Served(Endpoint(tls), Endpoint(clear, tls=False), child)
+    tls, clear = sandbox.port(), sandbox.port()
+    child = await sandbox.spawn(built / program, tls, clear, sandbox.cert, sandbox.key)
+    await sandbox.ready(child, tls, clear)
+    return Endpoints(Endpoint(tls), Endpoint(clear, tls=False), child)
 
 
-async def axum(stage: Stage) -> Served:
-    return await run(stage, "axum_echo")
+async def axum(sandbox: Sandbox) -> Endpoints:
+    return await run(sandbox, "axum_echo")
 
 
-async def h2_crate(stage: Stage) -> Served:
-    return await run(stage, "h2_echo")
+async def h2_crate(sandbox: Sandbox) -> Endpoints:
+    return await run(sandbox, "h2_echo")
 
 
 PEERS = [

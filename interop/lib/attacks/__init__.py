@@ -10,6 +10,6 @@ from . import (  # noqa: F401  (each file adds its rows)
     upstreams,
     server_streams,
 )
-from .turn import ROWS, play
+from .context import ROWS, run_rows
 
-__all__ = ["ROWS", "play"]
+__all__ = ["ROWS", "run_rows"]

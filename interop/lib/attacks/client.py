@@ -14,7 +14,7 @@ import time
 from . import frames as f
 from .raw import Gone
 from .server_streams import compressed
-from .turn import row
+from .context import row
 
 OK = [(":status", "200")]
 

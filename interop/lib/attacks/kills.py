@@ -6,7 +6,7 @@ import time
 
 from . import frames as f
 from .target import Target, wait_for
-from .turn import row
+from .context import row
 
 
 @row("server", limit=25)

@@ -8,7 +8,7 @@ import time
 
 from . import frames as f
 from .raw import Gone
-from .turn import row
+from .context import row
 
 
 def repeated(chunk: bytes):

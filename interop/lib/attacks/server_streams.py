@@ -8,7 +8,7 @@ import zlib
 
 from . import frames as f
 from .raw import Gone
-from .turn import row
+from .context import row
 
 DEFLATE = [("sec-websocket-extensions", "permessage-deflate")]
 

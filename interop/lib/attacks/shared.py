@@ -9,7 +9,7 @@ import time
 from . import frames as f
 from .raw import Gone, upgrade
 from .server_streams import compressed, ends, fill, open_window
-from .turn import row
+from .context import row
 
 
 def upstream(t) -> str:

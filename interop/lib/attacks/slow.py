@@ -6,7 +6,7 @@ import time
 
 from . import frames as f
 from .raw import Gone, upgrade
-from .turn import row
+from .context import row
 
 # `handshake_timeout` is 20 s, from the ninth byte of a frame on; `close_timeout` with `linger` 15 s.
 PATIENCE = 32

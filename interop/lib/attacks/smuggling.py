@@ -6,7 +6,7 @@ import time
 
 from . import frames as f
 from .raw import Gone, upgrade
-from .turn import row
+from .context import row
 
 
 def status(answer: bytes) -> str:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..stage import _die_with_parent
+from ..sandbox import _die_with_parent
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20

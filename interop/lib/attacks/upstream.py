@@ -194,7 +194,7 @@ class Strict:
 async def main(kind: str) -> None:
     report = Report()
 
-    async def served(reader, writer) -> None:
+    async def handle(reader, writer) -> None:
         if kind == "h1":
             await http1(reader, writer, report)
             return
@@ -206,7 +206,7 @@ async def main(kind: str) -> None:
             report.open -= 1
             writer.close()
 
-    server = await asyncio.start_server(served, "127.0.0.1", 0, limit=1 << 20)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=1 << 20)
     print(server.sockets[0].getsockname()[1], flush=True)
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()

@@ -8,7 +8,7 @@ import time
 from . import frames as f
 from .client import answer
 from .raw import Gone
-from .turn import row
+from .context import row
 
 TWO = """
 cleartext = true

@@ -81,19 +81,19 @@ class Child:
         await self.process.wait()
 
 
-class Stage:
+class Sandbox:
     """Where one peer plays: a directory, free ports, children to stop."""
 
     def __init__(self, name: str, h2ws: Path | None = None):
         self.name = name
         self.h2ws = h2ws
-        self.dir = WORK / "stages" / name
+        self.dir = WORK / "sandboxes" / name
         self.dir.mkdir(parents=True, exist_ok=True)
         self._children: list[Child] = []
         self._backend: int | None = None
         self._exits = contextlib.AsyncExitStack()
 
-    async def __aenter__(self) -> Stage:
+    async def __aenter__(self) -> Sandbox:
         return self
 
     async def __aexit__(self, *_) -> None:
@@ -102,7 +102,7 @@ class Stage:
             await child.stop()
 
     async def enter(self, context):
-        """Keep an async context open until the stage is left."""
+        """Keep an async context open until the sandbox is left."""
         return await self._exits.enter_async_context(context)
 
     @property
@@ -132,7 +132,7 @@ class Stage:
         return path
 
     async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, stdin_pipe: bool = False, env: dict | None = None, cwd=None) -> Child:
-        """Start a child; its output goes to a log of the stage."""
+        """Start a child; its output goes to a log of the sandbox."""
         name = name or Path(str(argv[0])).name
         log = self.dir / f"{name}.log"
         try:

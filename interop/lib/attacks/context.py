@@ -78,7 +78,7 @@ class Result:
         return self.red and all("slowed down" in text for text in self.faults)
 
 
-class Turn:
+class Context:
     """What a row's function is given."""
 
     def __init__(self, row: Row, program: Path, directory: Path):
@@ -280,7 +280,7 @@ class Turn:
             child.stop()
 
 
-def play(rows: list[Row], program: Path) -> list[Result]:
+def run_rows(rows: list[Row], program: Path) -> list[Result]:
     """Rows that share a target, at the same time."""
     directory = scratch()
     first = rows[0]
@@ -290,7 +290,7 @@ def play(rows: list[Row], program: Path) -> list[Result]:
     # For a route of their own, of rows whose upstream is the attacker.
     hostile = socket.create_server(("127.0.0.1", 0))
     hostile.settimeout(10)
-    turns = [Turn(row, program, directory) for row in rows]
+    contexts = [Context(row, program, directory) for row in rows]
     try:
         up = None
         if first.upstream in ("h1", "h2", "busy"):
@@ -319,45 +319,45 @@ def play(rows: list[Row], program: Path) -> list[Result]:
                 if first.part == "bridge":
                     neighbours.append(Neighbour("other client, HTTP/1.1", port, http1=True))
             time.sleep(QUIET)
-            for turn in turns:
-                turn.target, turn.port, turn.up = target, port, up
-                turn.upstreams, turn.hostile = upstreams, hostile
+            for ctx in contexts:
+                ctx.target, ctx.port, ctx.up = target, port, up
+                ctx.upstreams, ctx.hostile = upstreams, hostile
         quiet = [each.phase() for each in neighbours]
-        for turn in turns:
-            if turn.target:
-                turn.measure(turn.target)
-        threads = [threading.Thread(target=turn.attack, daemon=True) for turn in turns]
+        for ctx in contexts:
+            if ctx.target:
+                ctx.measure(ctx.target)
+        threads = [threading.Thread(target=ctx.attack, daemon=True) for ctx in contexts]
         for thread in threads:
             thread.start()
         until = time.monotonic() + max(row.limit for row in rows)
-        for thread, turn in zip(threads, turns):
+        for thread, ctx in zip(threads, contexts):
             thread.join(max(0, until - time.monotonic()))
-            turn.want(not thread.is_alive(), f"the attack did not end within {turn.row.limit:g} s")
+            ctx.want(not thread.is_alive(), f"the attack did not end within {ctx.row.limit:g} s")
         # Long enough for some round trips beside the shortest attack.
         time.sleep(AFTER)
-        for turn in turns:
-            turn.mark()
-            turn.settle()
+        for ctx in contexts:
+            ctx.mark()
+            ctx.settle()
         for each, before in zip(neighbours, quiet):
             during = each.phase()
-            for turn in turns:
-                turn.judge(each.name, before, during, must_live=not turn.row.mortal)
-        for turn in turns:
-            turn.close()
+            for ctx in contexts:
+                ctx.judge(each.name, before, during, must_live=not ctx.row.mortal)
+        for ctx in contexts:
+            ctx.close()
         if target:
-            _aftermath(target, turns, neighbours)
-        for turn in turns:
-            grown = turn.result.peak - turn.result.before
-            turn.want(grown <= turn.row.memory, f"{grown:.0f} MiB more memory, {turn.row.memory:.0f} are enough")
-            for child in [target, *turn._children]:
+            _aftermath(target, contexts, neighbours)
+        for ctx in contexts:
+            grown = ctx.result.peak - ctx.result.before
+            ctx.want(grown <= ctx.row.memory, f"{grown:.0f} MiB more memory, {ctx.row.memory:.0f} are enough")
+            for child in [target, *ctx._children]:
                 if child:
-                    turn.want("panicked" not in child.said(), f"panicked: {child.tail()}")
-        return [turn.result for turn in turns]
+                    ctx.want("panicked" not in child.said(), f"panicked: {child.tail()}")
+        return [ctx.result for ctx in contexts]
     finally:
         for each in neighbours:
             each.stop()
-        for turn in turns:
-            turn.stop()
+        for ctx in contexts:
+            ctx.stop()
         if target:
             target.stop()
         hostile.close()
@@ -366,26 +366,26 @@ def play(rows: list[Row], program: Path) -> list[Result]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _aftermath(target: Target, turns: list[Turn], neighbours: list[Neighbour]) -> None:
+def _aftermath(target: Target, contexts: list[Context], neighbours: list[Neighbour]) -> None:
     """The target lives, its memory is back, and so are the neighbours' round trips."""
-    mortal = any(turn.row.mortal for turn in turns)
+    mortal = any(ctx.row.mortal for ctx in contexts)
     if not target.alive:
-        for turn in turns:
-            turn.want(mortal, f"the target ended: {target.process.returncode}, {target.tail()}")
+        for ctx in contexts:
+            ctx.want(mortal, f"the target ended: {target.process.returncode}, {target.tail()}")
         return
-    before, peak = turns[0].result.before, turns[0].result.peak
+    before, peak = contexts[0].result.before, contexts[0].result.peak
     enough = before + BACK + SHARE * max(0, peak - before)
     back = wait_for(lambda: target.memory() <= enough, BACK_WITHIN, 0.1)
     time.sleep(AFTER)
     after = target.memory()
-    for turn in turns:
-        turn.result.after = after
-        turn.want(back, f"{after - before:.0f} MiB of {peak - before:.0f} are not back after {BACK_WITHIN} s")
+    for ctx in contexts:
+        ctx.result.after = after
+        ctx.want(back, f"{after - before:.0f} MiB of {peak - before:.0f} are not back after {BACK_WITHIN} s")
     for each in neighbours:
         lost = each.phase().lost
-        for turn in turns:
-            if lost and not mortal and not any(each.name in text for text in turn.result.faults):
-                turn.result.faults.append(f"{each.name}: lost behind the attack: {lost}")
+        for ctx in contexts:
+            if lost and not mortal and not any(each.name in text for text in ctx.result.faults):
+                ctx.result.faults.append(f"{each.name}: lost behind the attack: {lost}")
 
 
 def stop_quietly(number, _frame) -> None:
