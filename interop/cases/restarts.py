@@ -9,7 +9,7 @@ import os
 import signal
 
 from lib.cases import Context, case, check, equal
-from lib.program import Driver, Obeyed
+from lib.program import Driver, CommandResult
 from lib.relay import Relay
 
 from .load import capable
@@ -126,7 +126,7 @@ async def _start_on(ctx: Context, first) -> None:
     await start_on(ctx.sandbox, first.tls.port, first.clear.port)
 
 
-def _accounted(ctx: Context, new: Obeyed) -> Obeyed:
+def _accounted(ctx: Context, new: CommandResult) -> CommandResult:
     """Of those opened in the meantime none hung, and each that failed said why."""
     equal(new.times("HUNG"), 0, "calls that hung")
     equal(new.times(""), new.asked - new.done, "new sockets that say why they failed")

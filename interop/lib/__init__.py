@@ -1,1 +1,1 @@
-"""The harness: independent clients, processes, peers' stages, reports."""
+"""The test harness: independent clients, child processes, sandboxes and reports."""

@@ -1,4 +1,4 @@
-"""Headless Chromium over CDP and Firefox over WebDriver BiDi: load, evaluate, picture."""
+"""Drives headless Chromium (CDP) and Firefox (WebDriver BiDi): load, evaluate, take screenshots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOTS = WORK / "screenshots"
 
 
 class _Rpc:
-    """Numbered JSON messages over a WebSocket; events are kept."""
+    """JSON calls with ids over a WebSocket. Events are collected in `events`."""
 
     def __init__(self, ws):
         self._ws, self._numbers, self._waiting = ws, itertools.count(1), {}
@@ -57,7 +57,7 @@ def _profile(sandbox: Sandbox, name: str) -> Path:
 
 @contextlib.asynccontextmanager
 async def chromium(sandbox: Sandbox):
-    """A page of headless Chromium."""
+    """Starts headless Chromium and yields a page."""
     port, profile = sandbox.port(), _profile(sandbox, "chromium")
     child = await sandbox.spawn(
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -74,7 +74,7 @@ async def chromium(sandbox: Sandbox):
 
 
 async def _chromium_target(port: int) -> str:
-    """The debugger's address of the first page."""
+    """The WebSocket URL of the first page's debugger."""
     for _ in range(100):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"GET /json/list HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
@@ -86,7 +86,7 @@ async def _chromium_target(port: int) -> str:
             if target["type"] == "page":
                 return target["webSocketDebuggerUrl"]
         await asyncio.sleep(0.1)
-    raise NotRun("chromium shows no page")
+    raise NotRun("chromium opened no page")
 
 
 class ChromiumPage:
@@ -96,7 +96,7 @@ class ChromiumPage:
         self._rpc = rpc
 
     async def before_pages(self, script: str) -> None:
-        """Run this in every page and frame, before their own scripts."""
+        """Runs this script in every page and frame before their own scripts."""
         await self._rpc.call("Page.enable")
         await self._rpc.call("Page.addScriptToEvaluateOnNewDocument", source=script)
 
@@ -122,7 +122,7 @@ class ChromiumPage:
 
 @contextlib.asynccontextmanager
 async def firefox(sandbox: Sandbox):
-    """A page of headless Firefox."""
+    """Starts headless Firefox and yields a page."""
     port, profile = sandbox.port(), _profile(sandbox, "firefox")
     child = await sandbox.spawn(
         "firefox-esr", "--headless", "--no-remote", "--profile", profile,
@@ -145,14 +145,14 @@ class FirefoxPage:
         self._rpc, self._context = rpc, context
 
     async def before_pages(self, script: str) -> None:
-        """Run this in every page and frame, before their own scripts."""
+        """Runs this script in every page and frame before their own scripts."""
         await self._rpc.call("script.addPreloadScript", functionDeclaration=f"() => {{ {script} }}")
 
     async def open(self, url: str) -> None:
         await self._rpc.call("browsingContext.navigate", context=self._context, url=url, wait="complete")
 
     async def evaluate(self, script: str):
-        # Through JSON: BiDi's own way to tell values is verbose.
+        # As JSON, because BiDi's own serialization of values is verbose.
         wrapped = f"Promise.resolve({script}).then((value) => JSON.stringify(value ?? null))"
         result = await self._rpc.call(
             "script.evaluate", expression=wrapped, target={"context": self._context}, awaitPromise=True)

@@ -1,4 +1,4 @@
-"""Registering cases: a function, who it runs with, and when."""
+"""Registration of cases, and the assertions that they use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ROLES = ("reference", "server", "client", "bridge", "application")
 
 @dataclass
 class Context:
-    """What a case gets: a peer on its sandbox, and the program under test.
+    """The argument of a case: a peer, its sandbox, and the program under test.
 
-    `endpoints` is the side that listens: the peer when it is a server, `h2ws
-    serve` (or, as a reference, a foreign server) when it is a client, and the
-    bridge when it stands before one of them. In the role "bridge" it is what
-    `h2ws bridge`, which the case starts, is to stand before; in the role
-    "application", likewise.
+    `endpoints` is the listening side: the peer if it is a server; `h2ws serve`
+    (or, as a reference, a foreign server) if the peer is a client; the foreign
+    bridge if the peer is one, which forwards to either of them. In the roles
+    "bridge" and "application" it is the upstream of the `h2ws bridge` that the
+    case starts.
     """
 
     peer: Peer
@@ -31,11 +31,11 @@ class Context:
     exhaustive: bool = False
     h2ws: Path | None = None
     notes: list[str] = field(default_factory=list)
-    # For the record's table of probes (see `record.probed`).
+    # Cells for the table of probes in RESULTS.md (see `record.probed`).
     probed: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Something for the table's last column."""
+        """Adds a remark to the last column of the table."""
         self.notes.append(text)
 
 
@@ -54,12 +54,12 @@ CASES: list[Case] = []
 
 
 def case(*roles: str, wants: Callable[[Peer], bool] = lambda peer: True, timeout: float = 120, quick: bool = True):
-    """Register the function under each role; its docstring names the clause.
+    """Registers the function under each role; its docstring names the clause.
 
-    `timeout`, in seconds, is for what hangs: slow machines need some.
+    `timeout`, in seconds, only catches hangs; it is generous for slow machines.
     """
     def register(function):
-        assert function.__doc__, f"{function.__name__} names no clause"
+        assert function.__doc__, f"{function.__name__} has no docstring that names its clause"
         for role in roles:
             assert role in ROLES, role
             CASES.append(Case(
@@ -76,7 +76,7 @@ def case(*roles: str, wants: Callable[[Peer], bool] = lambda peer: True, timeout
 
 
 def check(condition, what: str) -> None:
-    """An assertion that says what was expected and seen."""
+    """Fails the case with `what` unless the condition holds."""
     if not condition:
         raise AssertionError(what)
 

@@ -1,7 +1,7 @@
-"""A WebSocket as bytes, over either transport: what conformance cases speak through.
+"""A WebSocket as a byte stream, over either transport, for the conformance clauses.
 
-It frames nothing by itself but what `frame` is told to, right or wrong, and
-takes apart what comes without judging it.
+Outgoing frames, valid or invalid, are built only by `frame`; incoming frames
+are split without being validated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True,
           length: bytes | None = None) -> bytes:
-    """A client frame; `length` replaces the length field, without its mask bit."""
+    """A client frame. `length` replaces the encoded length field, without its mask bit."""
     if length is None:
         size = len(payload)
         length = (bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big") if size < 1 << 16
@@ -38,7 +38,7 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, 
 
 @dataclass(frozen=True)
 class Received:
-    """A frame of the server."""
+    """A frame sent by the server."""
 
     fin: bool
     rsv: int
@@ -53,11 +53,11 @@ class Received:
 
 
 class Ended(Exception):
-    """The byte stream is over; `how` says in which way."""
+    """The byte stream ended; the message says how."""
 
 
 class Channel:
-    """Bytes there and back; `read` raises `Ended`."""
+    """A bidirectional byte stream. `read` raises `Ended`."""
 
     status = 0
     headers: dict[str, str]
@@ -66,7 +66,7 @@ class Channel:
         self._buffer = bytearray()
 
     async def frame(self, patience: float) -> Received | None:
-        """The next frame, or None if none comes."""
+        """The next frame, or None after `patience` seconds without one."""
         try:
             return await asyncio.wait_for(self._frame(), patience)
         except asyncio.TimeoutError:
@@ -97,7 +97,7 @@ class Channel:
 
 
 class Http2(Channel):
-    """A stream that an extended CONNECT opened (RFC 8441)."""
+    """A stream opened by an extended CONNECT (RFC 8441)."""
 
     def __init__(self, connection: Connection, stream):
         super().__init__()
@@ -111,7 +111,7 @@ class Http2(Channel):
 
     @classmethod
     async def on(cls, connection: Connection, fields=(), version: str | None = "13", **pseudo) -> Http2:
-        """A further socket of this connection."""
+        """Opens another socket on this connection."""
         extra = [("sec-websocket-version", version)] if version else []
         stream = await connection.request(connection.connect_headers(**pseudo) + extra + list(fields))
         self = cls(connection, stream)
@@ -140,7 +140,7 @@ class Http2(Channel):
 
 
 class Http1(Channel):
-    """A connection that was upgraded (RFC 6455)."""
+    """A connection opened by an HTTP/1.1 Upgrade (RFC 6455)."""
 
     def __init__(self, reader, writer):
         super().__init__()
@@ -171,7 +171,7 @@ class Http1(Channel):
 
     @property
     def accept(self) -> str:
-        """The accept that answers our key (RFC 6455 §4.2.2)."""
+        """The Sec-WebSocket-Accept value expected for our key (RFC 6455 §4.2.2)."""
         return base64.b64encode(hashlib.sha1((self.key + GUID).encode()).digest()).decode()
 
     async def write(self, data: bytes, end: bool = False) -> None:

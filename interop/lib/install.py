@@ -1,4 +1,4 @@
-"""Getting the peers: Debian packages when root; PyPI and npm in exact versions."""
+"""Installs the peers: Debian packages if run as root; PyPI and npm packages in pinned versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _installed(package: str) -> bool:
 
 @contextlib.contextmanager
 def _services_stay_off():
-    """Packages may not start their daemons while this holds (Debian's policy layer)."""
+    """Prevents packages from starting their daemons meanwhile (Debian's policy-rc.d)."""
     if _POLICY.exists():
         yield
         return
@@ -41,7 +41,7 @@ def _services_stay_off():
 
 
 def _stop_services(package: str) -> None:
-    """Nothing that the package brought comes up with the next boot either."""
+    """Disables the package's services, so that they do not start at the next boot either."""
     if not Path("/run/systemd/system").exists():
         return
     files = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True).stdout
@@ -51,7 +51,7 @@ def _stop_services(package: str) -> None:
 
 
 def debian(*packages: str) -> None:
-    """Install what is missing; NotRun when that cannot be."""
+    """Installs missing packages. Raises NotRun if that is not possible."""
     global _updated
     missing = [package for package in packages if not _installed(package)]
     if not missing:
@@ -74,7 +74,7 @@ def debian(*packages: str) -> None:
 
 
 def npm() -> str | None:
-    """Install the pinned npm packages; says why if it cannot."""
+    """Installs the pinned npm packages. Returns the reason if that fails."""
     if not shutil.which("npm"):
         return "npm is not installed"
     lock, stamp = INTEROP / "package-lock.json", WORK / "package-lock.json"
@@ -90,7 +90,7 @@ _once = threading.Lock()
 
 
 def npm_of(folder: str) -> Path:
-    """The `node_modules` of this folder's package.json, installed under `.work/` if it is not."""
+    """The `node_modules` for this folder's package.json, installed under `.work/` if missing."""
     with _once:
         if not shutil.which("npm"):
             raise NotRun("npm is not installed")
@@ -102,7 +102,7 @@ def npm_of(folder: str) -> Path:
         work.mkdir(exist_ok=True)
         lock.write_bytes(wanted)
         shutil.copy(source / "package.json", work)
-        # Without scripts: they would build or fetch what is not used here.
+        # Without install scripts, which would build or fetch what is not used here.
         done = subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"],
                               cwd=work, capture_output=True, text=True)
         if done.returncode:
@@ -117,7 +117,7 @@ def applications_npm() -> Path:
 
 
 def bun() -> Path:
-    """The program itself: npm's `bun` is put in place by a script."""
+    """The executable itself. npm's `bun` is put in place by an install script, which is not run."""
     return next(npm_of("runtimes").glob("@oven/bun-linux-x64*/bin/bun"))
 
 
@@ -126,12 +126,12 @@ def workerd() -> Path:
 
 
 def applications_python() -> Path:
-    """The interpreter that has the applications' PyPI packages, which are many."""
+    """The Python interpreter with the applications' PyPI packages, installed on first use."""
     return venv("applications/venv", "applications/requirements.txt")
 
 
 def venv(name: str, requirements: str) -> Path:
-    """The interpreter of an environment for packages that do not go with those of the run itself."""
+    """The Python interpreter of a separate environment, for packages that conflict with the run's own."""
     with _once:
         folder, wanted = WORK / name, (INTEROP / requirements).read_text()
         python, stamp = folder / "bin/python", folder / "requirements.txt"
@@ -146,12 +146,12 @@ def venv(name: str, requirements: str) -> Path:
 
 
 def version_of_npm(name: str, folder: str = "applications") -> str:
-    """Of an npm package of this folder."""
+    """The installed version of an npm package of this folder."""
     return json.loads((npm_of(folder) / name / "package.json").read_text())["version"]
 
 
 def version_of_pypi(name: str) -> str:
-    """Of an application's PyPI package."""
+    """The installed version of an application's PyPI package."""
     script = "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))"
     return subprocess.run([applications_python(), "-c", script, name], capture_output=True, text=True).stdout.strip()
 
@@ -161,28 +161,28 @@ def h2ws() -> Path:
     if given := os.environ.get("H2WS"):
         path = Path(given).resolve()
         if not os.access(path, os.X_OK):
-            raise NotRun(f"H2WS={given} is no program")
+            raise NotRun(f"H2WS={given} is not a program")
         return path
     root = INTEROP.parent
     done = subprocess.run(["cargo", "build", "--release", "--locked"], cwd=root)
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
     path = target / "release/h2ws"
     if done.returncode or not path.exists():
-        raise NotRun("h2ws does not build")
+        raise NotRun("h2ws failed to build")
     return path
 
 
 @functools.cache
 def rust_peers() -> Path:
-    """The directory of the peers that are built from crates."""
+    """The directory of the peers built from crates."""
     return _cargo(INTEROP / "rust-peers", "--locked")
 
 
 @functools.cache
 def driver() -> Path:
-    """The directory of `driver/`'s programs, on this repository's library."""
+    """The directory of the programs in `driver/`, built on this repository's library."""
     manifest = INTEROP / "driver"
-    # What the program under test was built with, without a second lock to keep.
+    # The program's own lock file: same dependency versions, no second lock file to maintain.
     shutil.copy(INTEROP.parent / "Cargo.lock", manifest)
     return _cargo(manifest)
 
@@ -195,5 +195,5 @@ def _cargo(package: Path, *options: str) -> Path:
         ["cargo", "build", "--release", *options], cwd=package, capture_output=True, text=True,
         env=os.environ | {"CARGO_TARGET_DIR": str(target)})
     if done.returncode:
-        raise NotRun(f"{package.name} does not build: {done.stderr.strip()[-300:]}")
+        raise NotRun(f"{package.name} failed to build: {done.stderr.strip()[-300:]}")
     return target / "release"

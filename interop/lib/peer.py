@@ -1,4 +1,4 @@
-"""What a peer is: one small file in `peers/` each, found by its name there."""
+"""The description of a peer. Peers are discovered from the files in `peers/`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .sandbox import INTEROP, NODE_MODULES, Sandbox, run
 
 @dataclass
 class Endpoints:
-    """A peer that listens: its endpoints, and its process if it is one."""
+    """The addresses of a listening peer, and its process if it has one."""
 
     tls: Endpoint | None = None
     clear: Endpoint | None = None
@@ -23,7 +23,7 @@ class Endpoints:
         return [e for e in (self.tls, self.clear) if e]
 
 
-# What an echo behind the peer can do beyond echoing; cases ask for these.
+# Commands that an echo behind the peer may support; cases select peers by them.
 FULL = frozenset({"request", "close", "abort", "ping", "fragments", "refuse", "subprotocol", "binary"})
 
 
@@ -31,56 +31,56 @@ FULL = frozenset({"request", "close", "abort", "ping", "fragments", "refuse", "s
 class Peer:
     """One third-party program.
 
-    `kind` is "server" (our client talks to it), "client" (it talks to our
-    server), "bridge" (it stands before our server and speaks HTTP/2 to it),
-    "proxy" (our client goes through it to other peers), "interceptor" (a proxy that
-    ends TLS with an authority of its own), "tcp" (it knows no
-    WebSockets, and stands behind our bridge) or "application" (a whole one, with
-    pages, behind our bridge).
+    `kind` is "server" (our client connects to it), "client" (it connects to our
+    server), "bridge" (it forwards to our server over HTTP/2), "proxy" (our client
+    reaches other peers through it), "interceptor" (a proxy that terminates TLS
+    with its own CA), "tcp" (an upstream of our bridge without WebSockets) or
+    "application" (a whole application with pages, as an upstream of our bridge).
     """
 
     name: str
     kind: str
     start: Callable[[Sandbox], Awaitable[Endpoints]] | None = None
-    # Client kind: run against an endpoint, return what was seen, or raise.
+    # For clients: run against an endpoint; return the observations, or raise.
     cases: dict[str, Callable] = field(default_factory=dict)
     apt: tuple[str, ...] = ()
-    # A command that tells it, itself, or what finds it once packages are there.
+    # A command that prints the version, the version, or a function called after installation.
     version: tuple[str, ...] | str | Callable[[], str] = ()
-    # Advertises ENABLE_CONNECT_PROTOCOL, so that our client must use h2.
+    # Advertises ENABLE_CONNECT_PROTOCOL, so our client must use HTTP/2.
     capable: bool = False
-    # Advertises it all the same, and refuses the method: not `capable`.
+    # Advertises it but rejects the method. Such a peer is not `capable`.
     refuses_method: bool = False
-    # Wants a Sec-WebSocket-Key over HTTP/2, which RFC 8441 §5 makes no use of.
+    # Requires a Sec-WebSocket-Key over HTTP/2, which RFC 8441 §5 does not use.
     wants_key: bool = False
-    # Passes such a key on beside one of its own, which its backend refuses.
+    # Forwards such a key in addition to its own; its backend rejects the two keys.
     doubles_key: bool = False
-    # Speaks HTTP/2 on its cleartext port with prior knowledge.
+    # Accepts HTTP/2 with prior knowledge on its cleartext port.
     clear_h2: bool = False
-    # Speaks HTTP/1.1 WebSockets on its TLS port.
+    # Accepts HTTP/1.1 WebSockets on its TLS port.
     http1: bool = True
     can: frozenset[str] = FULL
-    # SETTINGS_MAX_CONCURRENT_STREAMS that it sends, if any.
+    # The SETTINGS_MAX_CONCURRENT_STREAMS that it sends, if any.
     streams: int | None = None
-    # Its answer to /refuse has the body `not you`.
+    # Its rejection of /refuse has the body `not you`.
     refuses_with_body: bool = True
     # Closes the TCP connection once its last stream has ended.
     hangs_up: bool = False
-    # Built or started at a cost that a quick run does not pay.
+    # False if building or starting it takes too long for a quick run.
     quick: bool = True
-    # How the reference client ends a stream here: PROTOCOL.md, "Ending it".
+    # How the reference client ends its side of a stream after the closing handshake:
+    # "end_stream", or "cancel" (RST_STREAM) where the peer leaves its own side open.
     ending: str = "end_stream"
-    # Header that the peer sets for its backend, and what it holds over h2.
+    # The header that the peer sets for its backend, and its value over HTTP/2.
     h2_mark: tuple[str, str] | None = None
     subprotocol: str | None = None
     # Largest message that the peer passes.
     largest: int = 1 << 20
-    # Case name to the reason why this peer cannot pass it: the peer's fault.
+    # Case name -> evidence that the peer is at fault when it fails this case.
     excused: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
     async def read_version(self) -> str:
-        """The version that the peer itself tells."""
+        """The version reported by the peer itself."""
         if isinstance(self.version, str):
             return self.version
         if callable(self.version):
@@ -109,7 +109,7 @@ def npm(name: str) -> str:
 
 
 def every() -> list[Peer]:
-    """All peers, by the files that are there."""
+    """All peers, from the files in `peers/`."""
     found = []
     for path in sorted((INTEROP / "peers").glob("*.py")):
         if path.stem != "__init__":

@@ -1,4 +1,4 @@
-"""The program under test, by its command-line contract alone."""
+"""Runs the program under test, using only its command-line interface."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .sandbox import NotRun, Sandbox, _die_with_parent
 
 
 class DoesNotServe(NotRun):
-    """`h2ws serve` does not start: our fault, a failure."""
+    """`h2ws serve` does not start. Unlike a missing peer, this is a failure."""
 
 
 async def serve_one(sandbox: Sandbox, *options, env: dict | None = None, command: str = "serve") -> tuple[Endpoint, object]:
-    """`h2ws serve` (or another command that listens) on a free port, once it says where."""
+    """Starts `h2ws serve` (or another listening command) on a free port, and waits until it reports its URL."""
     name = f"h2ws-{command}{len(sandbox._children)}"
     try:
         child = await sandbox.spawn(sandbox.h2ws, command, "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
@@ -34,7 +34,7 @@ async def serve_one(sandbox: Sandbox, *options, env: dict | None = None, command
 
 
 async def _listening(child) -> Endpoint:
-    """Where its first line says that it listens."""
+    """The endpoint in the first line that the program prints."""
     line = await child.first_line()
     prefix = "listening on "
     if not line.startswith(prefix):
@@ -44,7 +44,7 @@ async def _listening(child) -> Endpoint:
 
 
 async def echo_server(sandbox: Sandbox) -> Endpoints:
-    """Our library as a server that obeys the messages of `apps/echo.mjs`."""
+    """Our library as an echo server that accepts the same commands as `apps/echo.mjs`."""
     programs = await asyncio.to_thread(install.driver)
     listening = []
     for options in ([sandbox.cert, sandbox.key], ["--cleartext"]):
@@ -55,12 +55,12 @@ async def echo_server(sandbox: Sandbox) -> Endpoints:
 
 
 async def bridge(sandbox: Sandbox, *options) -> tuple[Endpoint, object]:
-    """`h2ws bridge` with TLS in front."""
+    """Starts `h2ws bridge` with TLS."""
     return await serve_one(sandbox, "--cert", sandbox.cert, "--key", sandbox.key, *options, command="bridge")
 
 
 async def serve(sandbox: Sandbox) -> Endpoints:
-    """Two servers: one with TLS, one in cleartext."""
+    """Starts two servers: one with TLS, one in cleartext."""
     tls, child = await serve_one(sandbox, "--cert", sandbox.cert, "--key", sandbox.key)
     clear, _ = await serve_one(sandbox, "--cleartext")
     if not tls.tls or clear.tls:
@@ -70,7 +70,7 @@ async def serve(sandbox: Sandbox) -> Endpoints:
 
 @dataclass
 class ProgramResult:
-    """How `h2ws connect` ended."""
+    """Exit status and output of `h2ws connect`."""
 
     status: int
     out: list[str]
@@ -89,7 +89,7 @@ async def _started(h2ws: Path, url: str, *options: str, env: dict | None = None)
 
 
 async def _to_its_end(process, work, what: str, timeout: float):
-    """Whatever happens, the program is gone afterwards."""
+    """Waits for `work`, and kills the program if it is still running afterwards."""
     try:
         return await asyncio.wait_for(work, timeout)
     except asyncio.TimeoutError:
@@ -102,7 +102,7 @@ async def _to_its_end(process, work, what: str, timeout: float):
 
 async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout: float = 60,
                   env: dict | None = None) -> ProgramResult:
-    """`h2ws connect` with these lines on stdin, to its end."""
+    """Runs `h2ws connect` with these lines on stdin until it exits."""
     process = await _started(h2ws, url, *options, env=env)
     stdin = "".join(f"{line}\n" for line in lines).encode()
     out, err = await _to_its_end(process, process.communicate(stdin), " ".join(options), timeout)
@@ -110,7 +110,7 @@ async def connect(h2ws: Path, url: str, lines: list[str], *options: str, timeout
 
 
 async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout: float = 60) -> ProgramResult:
-    """One line and its answer; then, with stdin still open, something happens."""
+    """Sends one line and awaits the echo; then calls `then` while stdin is still open."""
     process = await _started(h2ws, url, *options)
 
     async def talk() -> tuple[bytes, bytes]:
@@ -126,8 +126,8 @@ async def converse(h2ws: Path, url: str, line: str, then, *options: str, timeout
 
 
 @dataclass
-class Obeyed:
-    """The answer to an order: see `driver/src/bin/client/main.rs`."""
+class CommandResult:
+    """The answer to a command; see `driver/src/bin/client/main.rs`."""
 
     done: int
     asked: int
@@ -135,20 +135,20 @@ class Obeyed:
     said: str
 
     def times(self, beginning: str) -> int:
-        """How many times something that begins so was said."""
+        """How often an outcome with this prefix was reported."""
         parts = [part.split(" x ", 1) for part in self.said.split(" | ") if " x " in part]
         return sum(int(times) for times, what in parts if what.startswith(beginning))
 
 
 class Driver:
-    """Many sockets of one `h2ws::Client`, opened and closed as it is told."""
+    """A program that opens and closes many sockets of one `h2ws::Client` on command."""
 
     def __init__(self, process, child):
         self._process, self._child = process, child
 
     @classmethod
     async def start(cls, ctx, endpoint: Endpoint, *options: str, name: str = "interop-client") -> Driver:
-        """Over HTTP/2 to this endpoint, unless an option says otherwise; it ends with the sandbox."""
+        """Starts the program for this endpoint, over HTTP/2 unless an option says otherwise. The sandbox stops it."""
         sandbox, programs = ctx.sandbox, await asyncio.to_thread(install.driver)
         if ctx.peer.subprotocol:
             options = ("--subprotocol", ctx.peer.subprotocol, *options)
@@ -156,7 +156,7 @@ class Driver:
                                     name=name, stdout_pipe=True, stdin_pipe=True)
         return cls(child.process, child)
 
-    async def order(self, line: str, timeout: float = 90) -> Obeyed:
+    async def order(self, line: str, timeout: float = 90) -> CommandResult:
         self._process.stdin.write(f"{line}\n".encode())
         await self._process.stdin.drain()
         try:
@@ -167,14 +167,14 @@ class Driver:
             raise AssertionError(f"the client ended at `{line}`: {self._child.tail()}")
         done, _, rest = answer.partition("/")
         asked, connections, said = (rest + " ").split(" ", 2)
-        return Obeyed(int(done), int(asked), int(connections), said.strip())
+        return CommandResult(int(done), int(asked), int(connections), said.strip())
 
-    async def all(self, line: str, count: int, timeout: float = 90) -> Obeyed:
-        """An order that has to go well on so many sockets."""
-        obeyed = await self.order(line, timeout)
-        if obeyed.done != count or obeyed.asked != count:
-            raise AssertionError(f"`{line}` went well on {obeyed.done} of {count} sockets: {obeyed.said[:300]}")
-        return obeyed
+    async def all(self, line: str, count: int, timeout: float = 90) -> CommandResult:
+        """A command that has to succeed on `count` sockets."""
+        result = await self.order(line, timeout)
+        if result.done != count or result.asked != count:
+            raise AssertionError(f"`{line}` succeeded on {result.done} of {count} sockets: {result.said[:300]}")
+        return result
 
     async def stop(self) -> None:
         await self._child.stop()
@@ -182,19 +182,19 @@ class Driver:
 
 @dataclass
 class Probed:
-    """How `h2ws probe --json` ended, and what it said of the one URL."""
+    """Exit status of `h2ws probe --json`, and its report on the one URL."""
 
     status: int
     said: dict
     err: str
 
     def clauses(self) -> list[str]:
-        """`party clause` of every fault."""
+        """`PARTY CLAUSE` of every fault."""
         return [f"{f['party']} {f['clause']}" for f in self.said["findings"] if f["fault"]]
 
 
 async def probe(h2ws: Path, url: str, *options: str, timeout: float = 60) -> Probed:
-    """`h2ws probe --json` of one URL, to its end."""
+    """Runs `h2ws probe --json` for one URL."""
     process = await asyncio.create_subprocess_exec(
         str(h2ws), "probe", url, "--json", "--insecure", *options,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -204,5 +204,5 @@ async def probe(h2ws: Path, url: str, *options: str, timeout: float = 60) -> Pro
     try:
         said = json.loads(out)
     except ValueError:
-        raise AssertionError(f"h2ws probe: exit {process.returncode}, no JSON but {out[-200:]!r}, stderr {err[-300:]!r}") from None
+        raise AssertionError(f"h2ws probe: exit {process.returncode}, not JSON: {out[-200:]!r}, stderr {err[-300:]!r}") from None
     return Probed(process.returncode, said["results"][0], err.decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""RESULTS.md: the record of a full run, a table for each role."""
+"""Writes RESULTS.md: the record of a full run, with a table per role."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ROLES = {
     "application": "A whole application behind `h2ws bridge`, used by Chromium and Firefox.",
 }
 ENDINGS = {"end_stream": "END_STREAM", "end_stream_with_data": "END_STREAM with its Close", "nothing": "left open"}
-# What a case with this many peers or fewer remarks is worth a cell.
+# Remarks are shown only for cases that at most this many peers passed.
 FEW = 2
 
 
 def write(rows: list[Row], command: str, seconds: float, tested: str) -> None:
-    """`tested` is what `tested` said before the run."""
+    """Writes the file. `tested` is the result of `tested()`, taken before the run."""
     (INTEROP / "RESULTS.md").write_text(text(rows, command, seconds, tested))
 
 
@@ -59,7 +59,7 @@ def text(rows: list[Row], command: str, seconds: float, tested: str) -> str:
 
 
 def tested(h2ws: Path | None) -> str:
-    """The program's version, and the state of the tree that it was built from."""
+    """The program's version, and the commit that it was built from."""
     version = subprocess.run([h2ws, "--version"], capture_output=True, text=True).stdout.strip() if h2ws else "no h2ws"
     git = lambda *words: subprocess.run(["git", *words], cwd=INTEROP, capture_output=True, text=True).stdout.strip()
     commit = git("rev-parse", "--short=10", "HEAD")
@@ -101,7 +101,7 @@ def _server(row: Row) -> str:
 
 
 def probed(said: dict) -> list[str]:
-    """What `h2ws probe --json` says of one URL, in a row's cells."""
+    """The report of `h2ws probe --json` on one URL, as table cells."""
     http2, http1 = said["http2"], said["http1"]
     if http2:
         settings = ", ".join(f"{s['name'] or s['id']} {s['value']}" for f in http2["settings_frames"] for s in f["settings"])

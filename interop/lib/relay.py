@@ -1,4 +1,4 @@
-"""A TCP relay that counts connections: evidence that needs no peer's word."""
+"""A TCP relay that counts connections, as evidence independent of the peers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 
 
 class Relay:
-    """Forwards to a port; remembers how many connections came, and cuts them."""
+    """Forwards to a port, counts connections, and can reset them."""
 
     def __init__(self, target: int):
         self.target = target
@@ -30,7 +30,7 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """Reset every connection, as a pulled cable's end would look."""
+        """Resets every connection, to simulate a lost network."""
         for writer in list(self._writers):
             writer.transport.abort()
 

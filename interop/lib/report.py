@@ -1,4 +1,4 @@
-"""The table of a run: on the terminal, as Markdown, as JSON."""
+"""Prints the table of a run on the terminal, and writes it as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Row:
     seconds: float
     detail: str = ""
     clause: str = ""
-    # What `h2ws probe` said, for the record (see `record.probed`).
+    # The report of `h2ws probe`, for RESULTS.md (see `record.probed`).
     probed: list[str] = field(default_factory=list)
 
     def cells(self) -> list[str]:
@@ -33,7 +33,7 @@ WIDTHS = [16, 10, 9, 30, 12, 5]
 
 
 def line(cells: list[str]) -> str:
-    """One line of the terminal's table."""
+    """Formats a row for the terminal."""
     fixed = "  ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS))
     return f"{fixed}  {cells[-1][:400]}".rstrip()
 
@@ -45,7 +45,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def markdown(rows: list[Row], command: str) -> str:
-    """The table, with what was run, where and when."""
+    """The table as Markdown, with the command, machine and date."""
     escape = lambda text: text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
     system = f"{platform.system()} {platform.machine()}"
     lines = [

@@ -1,4 +1,4 @@
-"""The HTTP/1.1 side: PyPI `websockets` as client, and a bare request."""
+"""HTTP/1.1 clients: PyPI `websockets`, and raw requests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .rfc8441 import Endpoint, tls_context
 
 
 def connect(endpoint: Endpoint, path: str | None = None, **options):
-    """A `websockets` client on this endpoint, limits off, ALPN `http/1.1`."""
+    """A `websockets` client for this endpoint, without limits, with ALPN `http/1.1`."""
     options.setdefault("max_size", None)
     options.setdefault("open_timeout", 60)
-    # Pings are the cases' own: unasked ones cut sockets on a slow machine.
+    # No keep-alive Pings: their timeouts would close sockets on a slow machine.
     options.setdefault("ping_interval", None)
     options.setdefault("compression", None)
     if endpoint.tls:
@@ -22,7 +22,7 @@ def connect(endpoint: Endpoint, path: str | None = None, **options):
 
 
 async def bare(endpoint: Endpoint, request: str, timeout: float = 10) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes of a request as they are; status, headers and start of the body."""
+    """Sends a request verbatim. Returns the status, headers and start of the body."""
     context = tls_context(["http/1.1"]) if endpoint.tls else None
     reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
     try:

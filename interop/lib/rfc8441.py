@@ -1,9 +1,9 @@
-"""An RFC 8441 client that shares no code with h2ws: `h2` and `wsproto`.
+"""An RFC 8441 client on `h2` and `wsproto`, which shares no code with h2ws.
 
-One `Connection` carries many sockets. It keeps to the peer's windows and
-stream limit, acknowledges what it reads, and remembers for every stream how
-it ended, so that a case can assert on END_STREAM and RST_STREAM and not only
-on what an application would have seen.
+One `Connection` carries many sockets. It respects the peer's windows and
+stream limit, acknowledges what it reads, and records how every stream ended,
+so that cases can assert on END_STREAM and RST_STREAM, not only on what an
+application would see.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ CAPABILITY = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
 
 
 class PeerError(Exception):
-    """The peer did something the protocol does not allow, or went away."""
+    """The peer violated the protocol, or the connection ended."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server listens, and in which clothes."""
+    """The address of a server, and whether it uses TLS."""
 
     port: int
     tls: bool = True
@@ -63,12 +63,12 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}{path}"
 
     def on(self, port: int) -> Endpoint:
-        """The same endpoint behind another port (a relay)."""
+        """The same endpoint at another port (that of a relay)."""
         return Endpoint(port, self.tls, self.host, self.path)
 
 
 def tls_context(alpn: list[str]) -> ssl.SSLContext:
-    """A client context that trusts anything: the peers are on loopback."""
+    """A client context that accepts any certificate: the peers are on loopback."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -78,14 +78,14 @@ def tls_context(alpn: list[str]) -> ssl.SSLContext:
 
 @dataclass
 class Stream:
-    """One HTTP/2 stream and what the peer did to it."""
+    """One HTTP/2 stream, and what was received on it."""
 
     id: int
     headers: dict[str, str] | None = None
     data: bytearray = field(default_factory=bytearray)
     received: int = 0
     ended: bool = False
-    # END_STREAM came in a DATA frame that held bytes.
+    # Whether END_STREAM came on a DATA frame with a payload.
     ended_with_data: bool = False
     reset: int | None = None
     sent_end: bool = False
@@ -105,7 +105,7 @@ class Stream:
 
 
 class _Http2(h2.connection.H2Connection):
-    """`h2` takes any GOAWAY for the end; NO_ERROR is but a drain (RFC 9113 §6.8)."""
+    """`h2` treats any GOAWAY as the end; with NO_ERROR it only announces a drain (RFC 9113 §6.8)."""
 
     def _receive_goaway_frame(self, frame):
         state, unsent = self.state_machine.state, self.data_to_send()
@@ -117,7 +117,7 @@ class _Http2(h2.connection.H2Connection):
 
 
 class Connection:
-    """One HTTP/2 connection with any number of streams."""
+    """A client's HTTP/2 connection."""
 
     def __init__(self, endpoint: Endpoint, reader, writer, strict: bool):
         self.endpoint = endpoint
@@ -125,7 +125,7 @@ class Connection:
         config = h2.config.H2Configuration(
             client_side=True,
             header_encoding="utf-8",
-            # Cases send malformed requests on purpose.
+            # Off for cases that send malformed requests on purpose.
             validate_outbound_headers=strict,
             normalize_outbound_headers=strict,
         )
@@ -136,7 +136,7 @@ class Connection:
         self.closed = False
         self.settings_seen = False
         self._changed = asyncio.Event()
-        # When something came last, by the loop's clock.
+        # When data was last received, by the loop's clock.
         self._heard = 0.0
         self._pump: asyncio.Task | None = None
         self.pongs: list[bytes] = []
@@ -144,7 +144,7 @@ class Connection:
     @classmethod
     @contextlib.asynccontextmanager
     async def to(cls, endpoint: Endpoint, *, strict: bool = True, stream_window: int = STREAM_WINDOW, context: ssl.SSLContext | None = None):
-        """Connect, by ALPN `h2` or with prior knowledge, and wait for SETTINGS."""
+        """Connects by ALPN `h2` or with prior knowledge, and waits for SETTINGS."""
         if context is None and endpoint.tls:
             context = tls_context(["h2"])
         reader, writer = await asyncio.open_connection(
@@ -156,8 +156,8 @@ class Connection:
                 writer.close()
                 raise PeerError(f"ALPN chose {chosen!r}, not h2")
         self = cls(endpoint, reader, writer, strict)
-        # Values that are there from the start: `update` would be applied when
-        # the peer acknowledges, and never be sent.
+        # As initial values: `update` would take effect only when acknowledged by
+        # the peer, and would never be sent.
         self.h2.local_settings = h2.settings.Settings(client=True, initial_values={
             h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: stream_window,
             h2.settings.SettingCodes.ENABLE_PUSH: 0,
@@ -182,7 +182,7 @@ class Connection:
         return self.h2.remote_settings.max_concurrent_streams
 
     async def close(self) -> None:
-        """GOAWAY and FIN."""
+        """Sends GOAWAY and FIN."""
         if not self.closed:
             with contextlib.suppress(h2.exceptions.ProtocolError):
                 self.h2.close_connection()
@@ -190,7 +190,7 @@ class Connection:
         await self._hang_up()
 
     async def abort(self) -> None:
-        """Drop the TCP connection without a word."""
+        """Drops the TCP connection without GOAWAY."""
         self._writer.transport.abort()
         await self._hang_up()
 
@@ -264,7 +264,7 @@ class Connection:
             stream.trace.append(f"RST_STREAM({event.error_code!r})")
 
     async def until(self, condition, what: str, timeout: float = 60) -> None:
-        """Wait until the condition holds; a lost connection is an error, and one that says nothing for so many seconds."""
+        """Waits until the condition holds. Raises PeerError if the connection ends, or receives nothing for `timeout` seconds."""
         loop = asyncio.get_running_loop()
 
         async def wait():
@@ -289,9 +289,9 @@ class Connection:
             self._writer.write(data)
 
     async def request(self, headers: list[tuple[str, str]], end: bool = False) -> Stream:
-        """Send HEADERS as they are, once the stream limit allows it."""
+        """Sends HEADERS verbatim, once the stream limit allows another stream."""
         room = lambda: self.h2.open_outbound_streams < self.stream_limit
-        while not room():  # again, since a sibling may be faster
+        while not room():  # checked again, since a sibling may have taken it
             await self.until(room, "room for a stream")
         id = self.h2.get_next_available_stream_id()
         stream = self.streams[id] = Stream(id, sent_end=end)
@@ -300,12 +300,12 @@ class Connection:
         return stream
 
     async def answer(self, stream: Stream, timeout: float = 60) -> int | None:
-        """The status, or None if the stream was reset instead."""
+        """The status of the response, or None if the stream was reset instead."""
         await self.until(lambda: stream.headers or stream.over, f"answer on stream {stream.id}", timeout)
         return stream.status
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        """An ordinary request beside the sockets."""
+        """A plain HTTP request on the same connection as the sockets."""
         stream = await self.request([
             (":method", method),
             (":scheme", self.endpoint.scheme),
@@ -318,7 +318,7 @@ class Connection:
         return stream.status, stream.headers, bytes(stream.data)
 
     async def send(self, stream: Stream, data: bytes, end: bool = False) -> None:
-        """Send as windows allow; waits for WINDOW_UPDATE, never overruns."""
+        """Sends as the flow-control windows allow, waiting for WINDOW_UPDATE."""
         view = memoryview(data)
         while view:
             room = lambda: stream.reset is not None or self.h2.local_flow_control_window(stream.id) > 0
@@ -330,7 +330,7 @@ class Connection:
                 self.h2.local_flow_control_window(stream.id),
                 self.h2.max_outbound_frame_size,
             )
-            if size <= 0:  # a sibling was faster; an empty DATA frame would count as an attack
+            if size <= 0:  # used up by a sibling; an empty DATA frame would count as an attack
                 continue
             last = end and size == len(view)
             self.h2.send_data(stream.id, bytes(view[:size]), end_stream=last)
@@ -344,13 +344,13 @@ class Connection:
             self._flush()
 
     def reset(self, stream: Stream, code: int = h2.errors.ErrorCodes.CANCEL) -> None:
-        """RST_STREAM from our side."""
+        """Sends RST_STREAM."""
         with contextlib.suppress(h2.exceptions.StreamClosedError):
             self.h2.reset_stream(stream.id, code)
             self._flush()
 
     async def ping(self) -> None:
-        """An HTTP/2 PING there and back: proves that the connection lives."""
+        """Sends an HTTP/2 PING and awaits its ACK, to prove that the connection works."""
         token = len(self.pongs).to_bytes(8, "big")
         self.h2.ping(token)
         self._flush()
@@ -359,7 +359,7 @@ class Connection:
     # -- sockets ----------------------------------------------------------
 
     def connect_headers(self, **pseudo: str | None) -> list[tuple[str, str]]:
-        """An extended CONNECT (RFC 8441 §4); `pseudo` replaces fields, None removes them."""
+        """The fields of an extended CONNECT (RFC 8441 §4). `pseudo` replaces pseudo-headers; None removes one."""
         fields = {
             "method": "CONNECT",
             "protocol": "websocket",
@@ -370,7 +370,7 @@ class Connection:
         return [(f":{name}", value) for name, value in fields.items() if value is not None]
 
     async def socket(self, path: str | None = None, *, headers=(), extensions=(), timeout: float = 60) -> Socket:
-        """Open a WebSocket; anything but a 2xx is an error."""
+        """Opens a WebSocket. Raises PeerError unless the status is 2xx."""
         if not self.capable:
             raise PeerError("the peer did not send ENABLE_CONNECT_PROTOCOL = 1")
         fields = [("sec-websocket-version", "13"), *headers]
@@ -380,7 +380,7 @@ class Connection:
         stream = await self.request(self.connect_headers(path=path or self.endpoint.path) + fields)
         status = await self.answer(stream, timeout)
         if status is None or not 200 <= status < 300:
-            raise PeerError(f"refused: {stream}")
+            raise PeerError(f"rejected: {stream}")
         if stream.ended:
             raise PeerError(f"END_STREAM on the 200: {stream}")
         agreed = stream.headers.get("sec-websocket-extensions")
@@ -391,13 +391,13 @@ class Connection:
                     extension.finalize(agreed)
                     chosen.append(extension)
             if not chosen:
-                raise PeerError(f"the peer chose an extension nobody offered: {agreed}")
+                raise PeerError(f"the peer chose an extension that was not offered: {agreed}")
         return Socket(self, stream, chosen)
 
 
 @dataclass
 class Ending:
-    """How a socket ended, seen from the wire."""
+    """How a socket ended, as received from the peer."""
 
     code: int | None
     reason: str | None
@@ -406,20 +406,20 @@ class Ending:
 
 
 class Socket:
-    """A WebSocket over one stream: wsproto does the frames."""
+    """A WebSocket over one stream, framed by wsproto."""
 
     def __init__(self, connection: Connection, stream: Stream, extensions=()):
         self.connection, self.stream = connection, stream
         self._framing = Framing(ConnectionType.CLIENT, list(extensions))
         self._parts: list = []
         self._ready: list = []
-        # A Pong must not come between the pieces of a frame that waits for window.
+        # A Pong must not be sent in the middle of a frame that waits for window.
         self._writing = asyncio.Lock()
         self.close_frame: CloseConnection | None = None
         self.pongs: list[bytes] = []
 
     async def send(self, message: str | bytes, fragments: int = 1) -> None:
-        """A message, cut into that many frames."""
+        """Sends a message in this many frames."""
         event = TextMessage if isinstance(message, str) else BytesMessage
         step = max(1, -(-len(message) // fragments))
         parts = [message[i:i + step] for i in range(0, len(message), step)] or [message]
@@ -430,12 +430,12 @@ class Socket:
         await self.raw(self._framing.send(Ping(payload)))
 
     async def raw(self, data: bytes, end: bool = False) -> None:
-        """Bytes into the stream as they are."""
+        """Sends bytes on the stream verbatim."""
         async with self._writing:
             await self.connection.send(self.stream, data, end)
 
     async def recv(self, timeout: float = 60) -> str | bytes:
-        """The next whole message; pings in between are answered."""
+        """The next complete message. Pings received meanwhile are answered."""
         while not self._ready:
             if self.close_frame:
                 raise PeerError(f"closed with {self.close_frame.code} {self.close_frame.reason!r}")
@@ -443,34 +443,34 @@ class Socket:
         return self._ready.pop(0)
 
     async def echo(self, message: str | bytes, fragments: int = 1) -> None:
-        """Send and expect the same back."""
+        """Sends a message and checks that the same one comes back."""
         _, answer = await asyncio.gather(self.send(message, fragments), self.recv())
         if answer != message:
             raise PeerError(f"echo differs: sent {_brief(message)}, got {_brief(answer)}; {self.stream}")
 
     async def pong(self, payload: bytes, timeout: float = 60) -> None:
-        """Wait for the Pong that answers a Ping."""
+        """Waits for a Pong with this payload."""
         while payload not in self.pongs:
             await self._more("pong", timeout)
 
     async def closing(self, timeout: float = 60) -> CloseConnection:
-        """Wait for the peer's Close frame; messages before it are dropped."""
+        """Waits for the peer's Close frame. Messages before it are discarded."""
         while not self.close_frame:
             await self._more("Close frame", timeout)
         return self.close_frame
 
     async def close(self, code: int = 1000, reason: str = "", *, ending: str = "end_stream") -> Ending:
-        """The closing handshake begun by us (RFC 6455 §7.1.2), then the stream's end."""
+        """Starts the closing handshake (RFC 6455 §7.1.2), then ends the stream."""
         await self.begin_close(code, reason)
         return await self._finish(ending)
 
     async def begin_close(self, code: int = 1000, reason: str = "") -> None:
-        """The closing handshake begun by us; our side of the stream stays open."""
+        """Starts the closing handshake; our side of the stream stays open."""
         await self.raw(self._framing.send(CloseConnection(code, reason)))
         await self.closing()
 
     async def answer_close(self, *, ending: str = "end_stream") -> Ending:
-        """The closing handshake begun by the peer."""
+        """Completes the closing handshake started by the peer, then ends the stream."""
         frame = await self.closing()
         with contextlib.suppress(Exception):
             await self.raw(self._framing.send(frame.response()))

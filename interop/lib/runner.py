@@ -1,4 +1,4 @@
-"""Runs peers one after the other, and the cases on each."""
+"""Runs the peers one after the other, and the cases on each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .rfc8441 import Endpoint
 from .sandbox import NotRun, Sandbox
 
 
-# The roles that a kind of peer can have; all others, those of a client.
+# The roles of each kind of peer. The kinds not listed here have those of clients.
 KINDS = {"server": ("reference", "client", "bridge"), "proxy": ("reference", "client"), "tcp": ("bridge",), "interceptor": ("client",),
          "application": ("application",)}
 
 
 class Runner:
-    """One run; rows are printed as they come."""
+    """One run. Rows are printed as they complete."""
 
     def __init__(self, *, h2ws: Path | None, roles: set[str], only: str | None, quick: bool = False, exhaustive: bool = False):
         self.quick, self.exhaustive, self.h2ws, self.roles, self.only = quick, exhaustive, h2ws, roles, only
@@ -37,13 +37,13 @@ class Runner:
         for peer in peers:
             for role in KINDS.get(peer.kind, ("reference", "server", "bridge")):
                 if role in self.roles and self._cases(peer, role):
-                    await self._play(peer, role)
+                    await self._run_peer(peer, role)
 
     def _cases(self, peer: Peer, role: str) -> list[Case]:
         return [c for c in CASES if c.role == role and c.wants(peer) and self.only in (None, c.name)]
 
-    async def _play(self, peer: Peer, role: str) -> None:
-        """One peer in one role; what is not there is said once and not passed."""
+    async def _run_peer(self, peer: Peer, role: str) -> None:
+        """Runs one peer in one role. A missing peer is reported as one row, which does not pass."""
         version = "?"
         if self.quick and not peer.quick:
             self._row(peer.name, version, role, "*", SKIP, 0.0, "not in a quick run")
@@ -53,7 +53,7 @@ class Runner:
                 install.debian(*peer.apt)
                 version = await peer.read_version()
                 if role != "reference" and not self.h2ws:
-                    raise NotRun("there is no h2ws to test")
+                    raise NotRun("h2ws is not available")
                 endpoints = await self._serve(peer, role, sandbox)
             except (NotRun, OSError, AssertionError) as error:
                 ours = isinstance(error, program.DoesNotServe)
@@ -63,7 +63,7 @@ class Runner:
                 await self._case(case, peer, version, endpoints, sandbox)
 
     async def _serve(self, peer: Peer, role: str, sandbox: Sandbox) -> Endpoints:
-        """Whatever listens for this peer and role (see `Context.endpoints`)."""
+        """Starts the listening side for this peer and role (see `Context.endpoints`)."""
         if peer.kind in KINDS:
             return await peer.start(sandbox)
         if role == "bridge":
@@ -90,7 +90,7 @@ class Runner:
             except NotRun as error:
                 result = NOT_RUN
                 ctx.note(str(error))
-            except Exception as error:  # every failure of a case is a row
+            except Exception as error:  # any failure of a case becomes a row
                 result = FAIL
                 ctx.note(f"{type(error).__name__}: {error}" if not isinstance(error, AssertionError) else str(error))
             if result == FAIL and case.name in peer.excused:

@@ -1,7 +1,7 @@
-"""Processes, ports and files of a run, and their end.
+"""Processes, ports and files of a run, and their cleanup.
 
-Every child lives in a session of its own, so that its whole group can be
-killed, and dies with the harness even if that is killed outright.
+Every child has its own session, so that its whole process group can be
+killed. It is killed with the harness, even if the harness gets SIGKILL.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pathlib import Path
 INTEROP = Path(__file__).resolve().parent.parent
 WORK = INTEROP / ".work"
 NODE_MODULES = WORK / "node_modules"
-# Where the PyPI packages of the run put their programs.
+# The programs of the installed PyPI packages.
 BIN = WORK / "venv/bin"
-# Browsers refuse some ports, the last of them 10080.
+# Browsers block some ports, the highest of which is 10080.
 _LOWEST_PORT = 20_000
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NotRun(Exception):
-    """The peer cannot be had here: not installed, or it does not start."""
+    """The peer is unavailable: it is not installed, or does not start."""
 
 
 def _first_outgoing_port() -> int:
-    """From here on the kernel gives ports to outgoing connections, also one that a peer is about to listen on."""
+    """The start of the ephemeral range, in which an outgoing connection could take a port before the peer listens."""
     return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
 
@@ -42,7 +42,7 @@ def _die_with_parent() -> None:
 
 
 class Child:
-    """A running process, its log, and what it printed."""
+    """A child process and its log."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path):
         self.name, self.process, self.log = name, process, log
@@ -57,7 +57,7 @@ class Child:
         return ""
 
     async def first_line(self, timeout: float = 60) -> str:
-        """The first line of a child that was started with `stdout=PIPE`."""
+        """The first line of a child started with `stdout_pipe=True`."""
         try:
             line = await asyncio.wait_for(self.process.stdout.readline(), timeout)
         except asyncio.TimeoutError:
@@ -76,13 +76,13 @@ class Child:
             self.signal(signal.SIGTERM)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.process.wait(), patience)
-        # The leader may be gone and its workers not.
+        # Workers may still run after their leader has exited.
         self.signal(signal.SIGKILL)
         await self.process.wait()
 
 
 class Sandbox:
-    """Where one peer plays: a directory, free ports, children to stop."""
+    """The environment of one peer: a directory, free ports, and child processes to stop."""
 
     def __init__(self, name: str, h2ws: Path | None = None):
         self.name = name
@@ -102,7 +102,7 @@ class Sandbox:
             await child.stop()
 
     async def enter(self, context):
-        """Keep an async context open until the sandbox is left."""
+        """Keeps an async context manager open until the sandbox is closed."""
         return await self._exits.enter_async_context(context)
 
     @property
@@ -118,7 +118,7 @@ class Sandbox:
         return WORK / "both.pem"
 
     def port(self) -> int:
-        """A port that is free on loopback, until a peer listens on it."""
+        """A port that is free on loopback."""
         reserved = range(_LOWEST_PORT, _first_outgoing_port())
         while True:
             port = random.choice(reserved) if reserved else 0
@@ -132,7 +132,7 @@ class Sandbox:
         return path
 
     async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, stdin_pipe: bool = False, env: dict | None = None, cwd=None) -> Child:
-        """Start a child; its output goes to a log of the sandbox."""
+        """Starts a child. Its output goes to a log file in the sandbox."""
         name = name or Path(str(argv[0])).name
         log = self.dir / f"{name}.log"
         try:
@@ -154,7 +154,7 @@ class Sandbox:
         return child
 
     async def ready(self, child: Child, *ports: int, timeout: float = 60) -> None:
-        """Wait until the child accepts connections."""
+        """Waits until the child accepts connections on these ports."""
         deadline = asyncio.get_running_loop().time() + timeout
         for port in ports:
             while True:
@@ -169,7 +169,7 @@ class Sandbox:
                 await asyncio.sleep(0.05)
 
     async def backend(self) -> int:
-        """The plain RFC 6455 echo backend for proxies (Node `ws`)."""
+        """The port of the RFC 6455 echo backend for proxies (Node `ws`), started on first use."""
         if self._backend is None:
             port = self.port()
             child = await self.spawn("node", INTEROP / "apps/backend.mjs", port, name="backend", env=node_env())
@@ -179,12 +179,12 @@ class Sandbox:
 
 
 def node_env() -> dict[str, str]:
-    """Tells our Node programs where the run's npm packages are."""
+    """The environment through which our Node programs find the run's npm packages."""
     return {"INTEROP_NODE_MODULES": str(NODE_MODULES)}
 
 
 async def run(*argv, stdin: bytes | None = None, timeout: float = 60, env: dict | None = None) -> tuple[int, str, str]:
-    """Run a program to its end: status, stdout, stderr. A timeout kills it."""
+    """Runs a program until it exits. Returns the status, stdout and stderr. Kills it after `timeout` seconds."""
     process = await asyncio.create_subprocess_exec(
         *map(str, argv),
         stdin=subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
@@ -213,14 +213,14 @@ def certificate() -> None:
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365",
              "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-             # A CA's own certificate is refused as a server's by those who verify it.
+             # Clients that verify reject a CA certificate as a server certificate.
              "-addext", "basicConstraints=critical,CA:FALSE",
              "-keyout", key, "-out", cert],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         both.write_bytes(cert.read_bytes() + key.read_bytes())
         version.touch()
-    # Peers that drop their privileges read these as another user.
+    # Peers that drop privileges read these as another user.
     for path in (cert, key, both):
         path.chmod(0o644)
 

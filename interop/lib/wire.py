@@ -1,9 +1,9 @@
-"""A capture of loopback, decrypted and dissected by tshark.
+"""Captures of loopback traffic, decrypted and dissected by tshark.
 
-tshark 4.0 shows what an extended CONNECT carries as "tunneled data" only. So
-it reads twice: HTTP/2 from the capture, and then the bytes of each tunnel as
-what they would be after an HTTP/1.1 Upgrade, which its WebSocket dissector
-knows. Nothing here parses a frame.
+tshark 4.0 shows the payload of an extended CONNECT only as "tunneled data".
+So it runs twice: on the capture, for HTTP/2, and then on the bytes of each
+tunnel, wrapped in an HTTP/1.1 Upgrade that its WebSocket dissector understands.
+No frame is parsed here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Frame:
 
 @dataclass
 class Message:
-    """A WebSocket frame, as tshark dissects it."""
+    """A WebSocket frame, as dissected by tshark."""
 
     from_client: bool
     fin: bool
@@ -50,7 +50,7 @@ class Message:
 
 @dataclass
 class Seen:
-    """What one connection carried."""
+    """The traffic of one connection."""
 
     frames: list[Frame] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -59,13 +59,13 @@ class Seen:
         return [f for f in self.frames if f.stream == stream and f.type == type and from_client in (None, f.from_client)]
 
     def tunnels(self) -> list[int]:
-        """Streams that an extended CONNECT opened (RFC 8441 §4)."""
+        """Streams opened by an extended CONNECT (RFC 8441 §4)."""
         return sorted({f.stream for f in self.frames if f.from_client and dict(f.headers).get(":protocol") == "websocket"})
 
 
 @contextlib.asynccontextmanager
 async def capture(sandbox: Sandbox, port: int):
-    """Captures this port until the block is left; yields the file."""
+    """Captures traffic of this port until the context exits. Yields the file."""
     install.debian("tshark")
     file = sandbox.dir / "capture.pcapng"
     file.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ async def capture(sandbox: Sandbox, port: int):
             break
         await asyncio.sleep(0.05)
     if not child.running:
-        raise NotRun(f"tshark captures nothing: {child.tail()}")
+        raise NotRun(f"tshark did not start capturing: {child.tail()}")
     try:
         yield file
         await _whole(file)
@@ -85,13 +85,13 @@ async def capture(sandbox: Sandbox, port: int):
 
 
 async def _whole(file: Path) -> None:
-    """Wait until the ends of the connection are in the file: the kernel hands packets over late."""
+    """Waits until both ends of the connection are in the file: the kernel delivers packets late."""
     for _ in range(40):
         _, out, _ = await run("tshark", "-r", file, "-Y", "tcp.flags.fin == 1 || tcp.flags.reset == 1")
         if len(out.splitlines()) >= 2:
             return
         await asyncio.sleep(0.25)
-    raise AssertionError("the capture shows no end of the connection")
+    raise AssertionError("the capture does not contain the end of the connection")
 
 
 async def _pdml(file: Path, *options: str) -> list[ElementTree.Element]:
@@ -107,13 +107,13 @@ def _number(element, name: str, default: int = 0) -> int:
 
 
 def _flag(element, name: str) -> bool:
-    """PDML of tshark 4.0 shows booleans as 1 and 0, of later ones as words."""
+    """The PDML of tshark 4.0 has booleans as 1 and 0, that of later versions as True and False."""
     found = element.find(f".//field[@name='{name}']")
     return found is not None and found.get("show") in ("1", "True")
 
 
 def _complaints(packet) -> list[str]:
-    """Malformed packets, and what the dissectors call an error."""
+    """Malformed packets, and errors reported by the dissectors."""
     found = [f"malformed: {proto.get('showname')}" for proto in packet.iter("proto") if proto.get("name") == "_ws.malformed"]
     for expert in packet.iter("field"):
         if expert.get("name") != "_ws.expert":
@@ -125,7 +125,7 @@ def _complaints(packet) -> list[str]:
 
 
 async def dissect(file: Path, keys: Path, port: int) -> Seen:
-    """HTTP/2 inside TLS."""
+    """Dissects HTTP/2 inside TLS."""
     seen = Seen()
     for packet in await _pdml(file, "-o", f"tls.keylog_file:{keys}", "-d", f"tcp.port=={port},tls", "-Y", "http2"):
         seen.complaints += _complaints(packet)
@@ -155,7 +155,7 @@ ANSWER = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: 
 
 
 def _handshake(seen: Seen, stream: int, from_client: bool) -> bytes:
-    """One half of an Upgrade, with the extensions of the tunnel's: tshark inflates by them."""
+    """One half of an Upgrade, with the extensions of the tunnel, which tshark needs to inflate messages."""
     headers = dict(seen.of(stream, HEADERS, from_client)[0].headers)
     extensions = headers.get("sec-websocket-extensions")
     line = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
@@ -163,7 +163,7 @@ def _handshake(seen: Seen, stream: int, from_client: bool) -> bytes:
 
 
 async def websocket(seen: Seen, stream: int, scratch: Path) -> tuple[list[Message], list[str]]:
-    """The WebSocket frames of one tunnel, and complaints."""
+    """The WebSocket frames of one tunnel, and tshark's complaints."""
     tunnel = [(f.from_client, f.data) for f in seen.of(stream, DATA) if f.data]
     handshake = [(from_client, _handshake(seen, stream, from_client)) for from_client in (True, False)]
     scratch.write_bytes(_pcap([*handshake, *tunnel]))
@@ -171,7 +171,7 @@ async def websocket(seen: Seen, stream: int, scratch: Path) -> tuple[list[Messag
 
 
 async def upgraded(file: Path, port: int) -> tuple[list[Message], list[str]]:
-    """The WebSocket frames of a capture in cleartext, after an HTTP/1.1 Upgrade."""
+    """The WebSocket frames after an HTTP/1.1 Upgrade in a cleartext capture, and tshark's complaints."""
     return _messages(await _pdml(file, "-d", f"tcp.port=={port},http", "-Y", "websocket"), port)
 
 
@@ -181,7 +181,7 @@ def _messages(packets: list, port: int) -> tuple[list[Message], list[str]]:
         complaints += _complaints(packet)
         from_client = _number(packet, "tcp.dstport") == port
         for frame in packet.iterfind("proto[@name='websocket']"):
-            # The parts of the payload, unmasked: a text, or a close code and its reason.
+            # The parts of the unmasked payload: a text, or a close code and its reason.
             parts = frame.findall("field[@name='websocket.payload']//field")
             raw = bytes.fromhex("".join(p.get("value") or "" for p in parts if p.find("field") is None))
             key = frame.find(".//field[@name='websocket.masking_key']")
@@ -193,7 +193,7 @@ def _messages(packets: list, port: int) -> tuple[list[Message], list[str]]:
 
 
 def _pcap(segments: list[tuple[bool, bytes]]) -> bytes:
-    """A capture of one TCP connection between port 1025 and 8080 (LINKTYPE_RAW)."""
+    """A capture file (LINKTYPE_RAW) with one TCP connection between ports 1025 and 8080."""
     out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 18, 101)]
     sequence, clock = defaultdict(lambda: 1), 0
     for from_client, data in segments:

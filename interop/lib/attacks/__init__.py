@@ -1,6 +1,6 @@
-"""The table of attacks: see `attacks` and README.md beside `lib`."""
+"""The table of attacks; see `interop/attacks` and README.md."""
 
-from . import (  # noqa: F401  (each file adds its rows)
+from . import (  # noqa: F401  (each file registers its rows)
     client,
     kills,
     server_frames,

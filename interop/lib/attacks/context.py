@@ -1,4 +1,4 @@
-"""One row of the table, played: the target, its siblings, the attack, and what is red."""
+"""Runs rows of the table: starts the target and its siblings, attacks, and judges the effect."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .upstream import Upstream
 
 ROWS: list[Row] = []
 QUIET, AFTER = 0.5, 0.25
-# Memory is back when it is within so many MiB, and this share of the growth, of what it was.
+# Memory has recovered when it exceeds the initial value by at most BACK MiB plus SHARE of the growth.
 BACK, SHARE, BACK_WITHIN = 32, 0.1, 12
 
 
 @dataclass
 class Row:
-    """An attack, its target, and what that may cost."""
+    """An attack, its target, and what it may cost the target."""
 
     name: str
     part: str
@@ -36,11 +36,11 @@ class Row:
     # MiB by which the target may grow.
     memory: float = 64
     quick: bool = False
-    # Rows that mostly wait are played together.
+    # Rows that mostly wait; they run together.
     slow: bool = False
     limit: float = 20
     config: str | None = None
-    # Whether the well-behaved sockets may be lost, for they are what is killed.
+    # Whether the well-behaved sockets may be lost, because the row kills their endpoint.
     mortal: bool = False
     times: float = 10
 
@@ -66,7 +66,7 @@ class Result:
     cpu: float = 0
     seconds: float = 0
     siblings: list[dict] = field(default_factory=list)
-    # Played a second time, for only times were red.
+    # Run a second time, because only round trips were red.
     again: bool = False
 
     @property
@@ -79,7 +79,7 @@ class Result:
 
 
 class Context:
-    """What a row's function is given."""
+    """The argument of a row's function."""
 
     def __init__(self, row: Row, program: Path, directory: Path):
         self.row, self.program, self.dir = row, program, directory
@@ -110,7 +110,7 @@ class Context:
         return connection
 
     def ask(self, request: bytes, patience: float = 5, port: int | None = None) -> bytes:
-        """Bytes to a connection of their own; all that comes back."""
+        """Sends bytes on a new connection. Returns everything that comes back."""
         connection = self.tcp(port)
         try:
             connection.send(request)
@@ -121,7 +121,7 @@ class Context:
             connection.close()
 
     def beside(self, connection: H2, stream: int | None = None, name: str = "same connection", must_live: bool = True, **options):
-        """A well-behaved socket on this connection, quiet for a moment, then measured until the attack is over."""
+        """A well-behaved socket on this connection, measured before the attack and until its end."""
         if stream is None:
             stream = connection.open()
         return self.watch(over_h2(connection, stream), name, must_live, **options)
@@ -136,13 +136,13 @@ class Context:
         self.result.got = str(text)
 
     def want(self, true, what: str) -> bool:
-        """Red unless it is true."""
+        """Makes the row red unless the condition is true."""
         if not true:
             self.result.faults.append(what)
         return bool(true)
 
     def flood(self, connection, chunks, seconds: float = 3, most: int = 1 << 27) -> int:
-        """Sends what `chunks` yields until the peer ends the connection, time is over, or so many bytes are sent; the bytes."""
+        """Sends `chunks` until the peer ends the connection, the time is up, or `most` bytes are sent. Returns the bytes sent."""
         until, sent = time.monotonic() + seconds, 0
         try:
             for chunk in chunks:
@@ -155,12 +155,12 @@ class Context:
         return sent
 
     def ended(self, connection: H2, patience: float = 3) -> str:
-        """Waits for GOAWAY or the end of the connection."""
+        """Waits for GOAWAY or the end of the connection. Returns its state."""
         connection.until(lambda: connection.goaway, patience)
         return connection.end()
 
     def forbidden(self, connection: H2, code: str | None = f.CALM, patience: float = 5) -> None:
-        """A flood that has to end its connection, by this code."""
+        """Checks that the flood ended its connection with this code."""
         said = self.ended(connection, patience)
         self.got(said)
         self.want("open" not in said, f"the connection is still open after {patience:g} s")
@@ -168,7 +168,7 @@ class Context:
             self.want(code in said, f"not {code}")
 
     def newcomer(self, patience: float = 5) -> str | None:
-        """Whether somebody else gets a socket; if not, why."""
+        """Opens a socket as a new client. Returns the reason if that fails."""
         try:
             connection = self.connect()
             over_h2(connection, connection.open(patience=patience))()
@@ -196,7 +196,7 @@ class Context:
         return connection
 
     def start(self, *argv, **options) -> Target:
-        """Another process of the program; the first one is what is measured, where nothing was before."""
+        """Starts another process of the program. If there is no target yet, this one is measured."""
         child = Target([self.program, *argv], self.dir / f"child{len(self._children)}.log", tied=False, **options)
         self._children.append(child)
         if self.target is None:
@@ -214,8 +214,8 @@ class Context:
             raise Gone(f"no request on stream {stream}: {connection.end()}")
 
     def victims(self, *options: str, seconds: float = 8, answer=((":status", "200"),)) -> tuple[H2, int]:
-        """A client with two sockets on each of two connections. The first is the attacked; its sibling and one of the
-        other connection answer our Pings."""
+        """Starts a client with two sockets on each of two connections. The first socket is attacked; its sibling and one
+        on the other connection answer our Pings."""
         listener = self.listen()
         port = listener.getsockname()[1]
         self.start("bench", "--http2", "--sockets", "4", "--connections", "2", "--rate", "4", "--duration", str(seconds),
@@ -236,7 +236,7 @@ class Context:
     # -- for the runner
 
     def mark(self) -> None:
-        """The figures of the attack, at its end."""
+        """Records the measurements at the end of the attack."""
         if self.target:
             self.result.peak = max(self.result.peak, self.target.peak())
             self.result.cpu = max(self.result.cpu, self.target.cpu() - self._before_cpu)
@@ -246,13 +246,13 @@ class Context:
         try:
             self.row.run(self)
         except Gone as error:
-            self.result.faults.append(f"the attack was cut short: {error}")
+            self.result.faults.append(f"the attack ended early: {error}")
         except Exception:
-            self.result.faults.append("the row itself failed: " + " ".join(traceback.format_exc().splitlines()[-3:]))
+            self.result.faults.append("the row raised an exception: " + " ".join(traceback.format_exc().splitlines()[-3:]))
         self.result.seconds = time.monotonic() - began
 
     def settle(self) -> None:
-        """Ends of siblings on the attacker's connections; what was red about them."""
+        """Stops the siblings on the attacker's connections, and judges them."""
         for name, talk, quiet, must_live in self.besides:
             during = talk.phase()
             talk.stop()
@@ -281,13 +281,13 @@ class Context:
 
 
 def run_rows(rows: list[Row], program: Path) -> list[Result]:
-    """Rows that share a target, at the same time."""
+    """Runs rows that share a target, at the same time."""
     directory = scratch()
     first = rows[0]
     upstreams: list = []
     neighbours: list[Neighbour] = []
     target = None
-    # For a route of their own, of rows whose upstream is the attacker.
+    # For rows whose upstream is the attacker: the hostile upstream has its own route.
     hostile = socket.create_server(("127.0.0.1", 0))
     hostile.settimeout(10)
     contexts = [Context(row, program, directory) for row in rows]
@@ -333,7 +333,7 @@ def run_rows(rows: list[Row], program: Path) -> list[Result]:
         for thread, ctx in zip(threads, contexts):
             thread.join(max(0, until - time.monotonic()))
             ctx.want(not thread.is_alive(), f"the attack did not end within {ctx.row.limit:g} s")
-        # Long enough for some round trips beside the shortest attack.
+        # Long enough for some round trips even during the shortest attack.
         time.sleep(AFTER)
         for ctx in contexts:
             ctx.mark()
@@ -348,7 +348,7 @@ def run_rows(rows: list[Row], program: Path) -> list[Result]:
             _aftermath(target, contexts, neighbours)
         for ctx in contexts:
             grown = ctx.result.peak - ctx.result.before
-            ctx.want(grown <= ctx.row.memory, f"{grown:.0f} MiB more memory, {ctx.row.memory:.0f} are enough")
+            ctx.want(grown <= ctx.row.memory, f"{grown:.0f} MiB more memory, limit {ctx.row.memory:.0f}")
             for child in [target, *ctx._children]:
                 if child:
                     ctx.want("panicked" not in child.said(), f"panicked: {child.tail()}")
@@ -367,7 +367,7 @@ def run_rows(rows: list[Row], program: Path) -> list[Result]:
 
 
 def _aftermath(target: Target, contexts: list[Context], neighbours: list[Neighbour]) -> None:
-    """The target lives, its memory is back, and so are the neighbours' round trips."""
+    """Checks that the target still runs, and that its memory and the neighbours have recovered."""
     mortal = any(ctx.row.mortal for ctx in contexts)
     if not target.alive:
         for ctx in contexts:
@@ -380,12 +380,12 @@ def _aftermath(target: Target, contexts: list[Context], neighbours: list[Neighbo
     after = target.memory()
     for ctx in contexts:
         ctx.result.after = after
-        ctx.want(back, f"{after - before:.0f} MiB of {peak - before:.0f} are not back after {BACK_WITHIN} s")
+        ctx.want(back, f"{after - before:.0f} MiB of {peak - before:.0f} not released after {BACK_WITHIN} s")
     for each in neighbours:
         lost = each.phase().lost
         for ctx in contexts:
             if lost and not mortal and not any(each.name in text for text in ctx.result.faults):
-                ctx.result.faults.append(f"{each.name}: lost behind the attack: {lost}")
+                ctx.result.faults.append(f"{each.name}: lost after the attack: {lost}")
 
 
 def stop_quietly(number, _frame) -> None:

@@ -1,4 +1,4 @@
-"""Bytes of HTTP/2, HPACK and RFC 6455 as an attacker writes them: nothing here checks that they are allowed."""
+"""Encodes HTTP/2, HPACK and RFC 6455 frames, without any validation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ping(payload: bytes = bytes(8), ack: bool = False) -> bytes:
 
 
 def number(value: int, bits: int, first: int) -> bytes:
-    """RFC 7541 §5.1."""
+    """An integer (RFC 7541 §5.1)."""
     limit = (1 << bits) - 1
     if value < limit:
         return bytes([first | value])
@@ -69,12 +69,12 @@ def text(value: bytes | str) -> bytes:
 
 
 def field(name, value) -> bytes:
-    """A literal that enters no table (RFC 7541 §6.2.2)."""
+    """A literal without indexing (RFC 7541 §6.2.2)."""
     return b"\0" + text(name) + text(value)
 
 
 def stored(name, value) -> bytes:
-    """A literal that enters the dynamic table (§6.2.1)."""
+    """A literal with incremental indexing (RFC 7541 §6.2.1)."""
     return b"\x40" + text(name) + text(value)
 
 
@@ -91,7 +91,7 @@ def block(fields) -> bytes:
 
 
 def connect_fields(authority: str, path: str = "/", extra=()) -> list:
-    """Extended CONNECT by the book (RFC 8441 §4), unless `extra` breaks it."""
+    """A valid extended CONNECT (RFC 8441 §4), unless `extra` makes it invalid."""
     return [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", path),
             (":authority", authority), ("sec-websocket-version", "13"), *extra]
 
@@ -101,7 +101,7 @@ def request_fields(authority: str, method: str = "GET", path: str = "/", extra=(
 
 
 def headers(stream: int, fields, end: bool = False, largest: int = 16384) -> bytes:
-    """HEADERS, and CONTINUATION where it is larger than a frame."""
+    """HEADERS, followed by CONTINUATION if the block is larger than a frame."""
     encoded = fields if isinstance(fields, bytes) else block(fields)
     pieces = [encoded[at:at + largest] for at in range(0, len(encoded), largest)] or [b""]
     out = []
@@ -123,7 +123,7 @@ def masked(payload: bytes, key: bytes = MASK) -> bytes:
 
 
 def ws(payload: bytes = b"", opcode: int = 2, fin: bool = True, mask: bool = True, rsv: int = 0, claim: int | None = None) -> bytes:
-    """A WebSocket frame; `claim` is a length that it says instead of its own."""
+    """A WebSocket frame. `claim` replaces the encoded length."""
     size = len(payload) if claim is None else claim
     first = (0x80 if fin else 0) | rsv << 4 | opcode
     bit = 0x80 if mask else 0
@@ -137,13 +137,13 @@ def ws(payload: bytes = b"", opcode: int = 2, fin: bool = True, mask: bool = Tru
 
 
 class Frame(tuple):
-    """Opcode, FIN, payload; and the reserved bits beside."""
+    """A tuple of opcode, FIN and payload, with the reserved bits as an attribute."""
 
     rsv = 0
 
 
 class Messages:
-    """Takes WebSocket frames out of bytes as they come."""
+    """Splits a byte stream into WebSocket frames."""
 
     def __init__(self):
         self.rest = bytearray()

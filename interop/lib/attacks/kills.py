@@ -1,4 +1,4 @@
-"""kill -9 of each part under load: others go on, places come back, and nothing hangs."""
+"""kill -9 of each part under load: others continue, capacity is released, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .context import row
 
 @row("server", limit=25)
 def killed_client(t):
-    """kill -9 of a client with 500 sockets that talk: its places come back, others do not notice."""
+    """kill -9 of a client with 500 active sockets: its capacity is released, others are unaffected."""
     load = t.start("bench", "--http2", "--sockets", "500", "--duration", "20", f"ws://127.0.0.1:{t.port}/", stdout=-3)
     time.sleep(2.5)
     before = t.target.descriptors()
     load.kill()
     back = wait_for(lambda: t.target.descriptors() < before, 5)
-    t.got("gone; its connection is given back" if back else "gone")
-    t.want(back, "its connection is not given back within 5 s")
+    t.got("killed; its connection is released" if back else "killed")
+    t.want(back, "its connection is not released within 5 s")
 
 
 @row("bridge", upstream="serve", limit=30, mortal=True, quick=True)
 def killed_upstream(t):
-    """A1: kill -9 of the upstream under 200 sockets: all end at once, and places come back."""
+    """A1: kill -9 of the upstream under 200 sockets: all end at once, and capacity is released."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
     streams = c.open_many(200)
@@ -37,19 +37,19 @@ def killed_upstream(t):
     stream = c.ask(f.connect_fields(c.authority))
     c.until(lambda: c[stream].status or c[stream].over, 8)
     t.got(f"{over} of {len(streams)} ended within {took:.1f} s, then {c[stream]}; {c.end()}")
-    t.want(over == len(streams), "some never end")
+    t.want(over == len(streams), "some sockets never end")
     t.want((c[stream].status or 0) >= 500, "no 502 or 503")
 
 
 @row("bridge", "--max-sockets", "230", upstream="serve", limit=30, mortal=True)
 def killed_upstream_of_idle_clients(t):
-    """A1: clients that do not end their side when the upstream died; their places are free for who comes back."""
+    """A1: clients that do not end their side after the upstream died: their capacity is free for new sockets."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
     streams = c.open_many(225)
     t.upstreams[0].kill()
     c.until(lambda: all(c[s].over for s in streams), 5)
-    # Nothing is said on the old streams; who is new is answered 502 (no upstream), not 503 (no place).
+    # The old streams stay silent; a new one gets 502 (no upstream), not 503 (limit reached).
     other = t.connect()
     until, said = time.monotonic() + 5, None
     while time.monotonic() < until and said not in (502, 504):
@@ -64,7 +64,7 @@ def killed_upstream_of_idle_clients(t):
 
 @row("bridge", upstream="serve", limit=30, mortal=True)
 def killed_bridge(t):
-    """kill -9 of the bridge under load: upstream and client notice at once."""
+    """kill -9 of the bridge under load: upstream and client detect it at once."""
     before = t.upstreams[0].descriptors()
     load = t.start("bench", "--http2", "--sockets", "200", "--duration", "20", f"ws://127.0.0.1:{t.port}/", stdout=-3)
     time.sleep(2.5)
@@ -73,7 +73,7 @@ def killed_bridge(t):
     back = wait_for(lambda: t.upstreams[0].descriptors() < before, 5)
     t.got(f"the client ends with {status}")
     t.want(status is not None and status != 0, f"the client's exit status is {status}")
-    t.want(back, "the upstream holds the connection of a dead bridge")
+    t.want(back, "the upstream keeps the connection of a dead bridge")
 
 
 @row("bridge", upstream="serve", limit=25, quick=True)
@@ -84,13 +84,13 @@ def killed_client_of_a_bridge(t):
     before = t.target.descriptors()
     load.kill()
     back = wait_for(lambda: t.target.descriptors() < before, 5)
-    t.got("gone; its connection is given back" if back else "gone")
-    t.want(back, "its connection is not given back within 5 s")
+    t.got("killed; its connection is released" if back else "killed")
+    t.want(back, "its connection is not released within 5 s")
 
 
 @row("client", limit=30)
 def killed_server(t):
-    """kill -9 of the server under a client's load: the client ends with an error, and does not hang."""
+    """kill -9 of the server under load: the client ends with an error, and does not hang."""
     server = Target([t.program, "serve", "--cleartext", "--listen", "127.0.0.1:0"], t.dir / "server.log", tied=False)
     t._children.append(server)
     port = server.port()
@@ -105,7 +105,7 @@ def killed_server(t):
 
 @row("server", limit=25, memory=320)
 def stopped_client(t):
-    """SIGSTOP of a client with 200 sockets that move bulk: what is held for it is bounded, others go on."""
+    """SIGSTOP of a client with 200 bulk sockets: the memory held for it is bounded, others continue."""
     import signal
     load = t.start("bench", "--http2", "--sockets", "10", "--bulk", "200", "--duration", "20", f"ws://127.0.0.1:{t.port}/", stdout=-3)
     time.sleep(2)

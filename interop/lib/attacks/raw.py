@@ -1,4 +1,4 @@
-"""Connections on raw frames, as client or as server: they send what they are told, and remember what they got."""
+"""Raw connections, as client or as server, that send arbitrary bytes and record what they receive."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from . import frames as f
 
 
 class Gone(Exception):
-    """The peer ended the connection, or takes no more bytes."""
+    """The peer ended the connection, or does not accept more bytes."""
 
 
 class Stream:
-    """What came on a stream."""
+    """What was received on a stream."""
 
     def __init__(self):
         self.fields: list = []
@@ -55,7 +55,7 @@ class Stream:
 
 
 class Tcp:
-    """A TCP connection whose sender has patience and an end."""
+    """A TCP connection whose operations take at most `patience` seconds."""
 
     def __init__(self, port: int, receive_buffer: int | None = None, sock: socket.socket | None = None, source: str = ""):
         if sock is None:
@@ -86,11 +86,11 @@ class Tcp:
                     with contextlib.suppress(ValueError, OSError):
                         select.select([], [self.sock], [], 0.05)
                 except (OSError, ValueError) as error:
-                    # What the peer said before is still there to be read.
+                    # What the peer sent before can still be read.
                     raise Gone(str(error)) from None
 
     def receive(self, patience: float = 5, most: int = 1 << 18) -> bytes:
-        """What comes next; nothing at the end or when patience is over (see `closed`)."""
+        """The next bytes. Empty at the end of the stream or after `patience` seconds (see `closed`)."""
         until = time.monotonic() + patience
         while not self.closed:
             try:
@@ -109,7 +109,7 @@ class Tcp:
         return b""
 
     def read_all(self, patience: float = 5, most: int = 1 << 20) -> bytes:
-        """Until the end, or until patience is over."""
+        """Reads until the end of the stream, or for `patience` seconds."""
         until, got = time.monotonic() + patience, bytearray()
         while not self.closed and len(got) < most and (left := until - time.monotonic()) > 0:
             got += self.receive(left)
@@ -168,7 +168,7 @@ class H2:
         return stream
 
     def open(self, path: str = "/", extra=(), patience: float = 5) -> int:
-        """A socket, answered 200."""
+        """Opens a socket and awaits the 200."""
         stream = self.ask(f.connect_fields(self.authority, path, extra))
         self.until(lambda: self[stream].status or self[stream].over, patience)
         if self[stream].status != 200:
@@ -176,7 +176,7 @@ class H2:
         return stream
 
     def open_many(self, count: int, extra=(), path: str = "/", patience: float = 20) -> list[int]:
-        """Sockets asked for all at once, and answered."""
+        """Requests sockets all at once, and awaits the answers."""
         streams = [self.next_id() for _ in range(count)]
         fields = f.block(f.connect_fields(self.authority, path, extra))
         for at in range(0, count, 100):
@@ -185,15 +185,15 @@ class H2:
         return [stream for stream in streams if self[stream].status == 200]
 
     def credit(self, stream: int) -> int:
-        """Bytes that the peer's window of this stream has left."""
+        """Bytes left in the peer's window for this stream."""
         first = (self.settings or {}).get(f.INITIAL_WINDOW, 65535)
         return first + self.granted.get(stream, 0) - self.spent.get(stream, 0)
 
     def data(self, stream: int, payload: bytes, patience: float = 5) -> None:
-        """DATA in frames of 16 KiB, by the peer's window."""
+        """Sends DATA in frames of 16 KiB, within the peer's window."""
         until = time.monotonic() + patience
         while payload:
-            # A few answers leave beside, uncounted.
+            # Margin for answers sent by the reading thread, which are not counted.
             if not self.until(lambda: self.credit(stream) > 4096 or self[stream].over, until - time.monotonic()) or self[stream].over:
                 raise Gone(f"stream {stream} takes no more: {self[stream]}, {self.end()}")
             piece = payload[:min(16384, self.credit(stream) - 4096)]
@@ -226,7 +226,7 @@ class H2:
         return self.tcp.closed
 
     def end(self) -> str:
-        """How the connection stands."""
+        """Describes the state of the connection."""
         said = []
         if self.goaway:
             _, code, why = self.goaway
@@ -236,7 +236,7 @@ class H2:
         return ", ".join(said) or "connection open"
 
     def listen(self, stream: int, take) -> None:
-        """DATA of this stream goes to `take` on the reading thread, and is not kept."""
+        """Passes DATA of this stream to `take` on the reading thread, instead of keeping it."""
         self._listeners[stream] = take
 
     def close(self) -> None:
@@ -279,7 +279,7 @@ class H2:
                         else:
                             fragments += payload
                         if flags & f.END_HEADERS:
-                            # A bad block is ours to notice, not to die of.
+                            # An invalid header block is recorded, and does not end the thread.
                             with contextlib.suppress(Exception):
                                 fields = self._decoder.decode(bytes(fragments))
                                 if not (self[stream].blocks and fields and fields[0][0] != ":status"):
@@ -341,7 +341,7 @@ def _unpad(payload: bytes, flags: int) -> bytes:
 
 
 def upgrade(port: int, path: str = "/", extra: str = "", behind: bytes = b"") -> bytes:
-    """An Upgrade by the book (RFC 6455 §4.1), and what comes right behind it."""
+    """A valid Upgrade (RFC 6455 §4.1), followed by `behind`."""
     return (f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extra}\r\n").encode("latin-1") + behind
 

@@ -1,9 +1,9 @@
-"""Well-behaved sockets: their round trips, quiet and beside an attack.
+"""Well-behaved sockets, whose round trips are measured before and during an attack.
 
-`Beside` is one on the attacker's own connection. `Neighbour` is one on a
-connection of its own, in a process of its own, so that the attacker's work
-in Python does not count as the target's slowness. Run as a program, this
-file is that process.
+`Beside` is a socket on the attacker's own connection. `Neighbour` is a socket
+on a separate connection in a separate process, so that CPU time spent on the
+attack in Python does not slow it down. Run as a program, this file is that
+process.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if __name__ == "__main__":
 from lib.attacks import frames as f
 from lib.attacks.raw import H1, H2, Gone
 
-# A message that takes so long is lost.
+# After this many seconds a message counts as lost.
 LOST_AFTER = 12.0
 PAUSE = 0.005
-# Slower is red: so many times the quiet median, and more than so many seconds.
+# Red: a median above TIMES the quiet median and above FLOOR seconds.
 TIMES, FLOOR = 10, 0.02
-# So is a single round trip of so many seconds, which a median hides.
+# Also red: a single round trip of this many seconds, which the median would hide.
 STALL = 2.5
 
 
@@ -49,7 +49,7 @@ class Trips:
 
 
 def fault(quiet: Trips, during: Trips, times: float = TIMES) -> str | None:
-    """Why this is red, if it is."""
+    """The reason why the round trips are red, or None."""
     if quiet.lost or during.lost:
         return f"lost: {quiet.lost or during.lost}"
     if not quiet.seconds or not during.seconds:
@@ -62,10 +62,10 @@ def fault(quiet: Trips, during: Trips, times: float = TIMES) -> str | None:
 
 
 class Beside:
-    """A socket that talks in a thread."""
+    """A socket that sends messages from a thread of its own."""
 
     def __init__(self, exchange, pause: float = PAUSE):
-        """`exchange` sends one message, and returns when its answer is there; or raises `Gone`."""
+        """`exchange` sends one message and returns once it is answered, or raises `Gone`."""
         self._exchange, self._pause = exchange, pause
         self._trips = Trips()
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class Beside:
             time.sleep(self._pause)
 
     def phase(self) -> Trips:
-        """The round trips since the last call. One that is under way counts as far as it got, if it is long."""
+        """The round trips since the last call. A long one in progress counts with its duration so far."""
         with self._lock:
             done, self._trips = self._trips, Trips(lost=self._trips.lost)
             began = self._began
@@ -103,7 +103,7 @@ class Beside:
 
 
 def over_h2(connection: H2, stream: int):
-    """A message there and back on this stream."""
+    """An exchange of an echoed message on this stream."""
     messages, answers, number = f.Messages(), [], [0]
     connection.listen(stream, lambda body: answers.extend(messages.feed(body)))
 
@@ -126,7 +126,7 @@ def over_h2(connection: H2, stream: int):
 
 
 def by_ping(connection: H2, stream: int):
-    """Ping and Pong, from a server; a message of the client is echoed, as it may expect."""
+    """An exchange of Ping and Pong, as a server. Messages of the client are echoed, as it may expect."""
     messages, pongs, number = f.Messages(), [], [0]
 
     def take(body: bytes) -> None:
@@ -171,7 +171,7 @@ def over_h1(socket: H1):
 
 
 class Neighbour:
-    """A socket in a process of its own."""
+    """A socket in a separate process."""
 
     def __init__(self, name: str, port: int, http1: bool = False, path: str = "/"):
         self.name = name

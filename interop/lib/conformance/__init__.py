@@ -1,8 +1,8 @@
-"""The table of RFC 6455, 7692 and 8441 for an endpoint that echoes.
+"""Conformance clauses of RFC 6455, 7692 and 8441 for an echo endpoint.
 
-Each clause is run on a socket of its own against any URL, over HTTP/1.1 or
-HTTP/2. Verdicts: `ok`; `lax` where the RFC says SHOULD or leaves the choice
-and the endpoint does the lesser thing; `FAIL` where it breaks a MUST; `n/a`.
+Each clause runs on its own socket against any URL, over HTTP/1.1 or HTTP/2.
+Verdicts: `ok`; `lax`, if the endpoint does not do what the RFC recommends
+(SHOULD) or takes the weaker of two options; `FAIL`, if it violates a MUST; `n/a`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["CLAUSES", "FAIL", "LAX", "NA", "OK", "Target", "Verdict", "judge"]
 
 
 async def judge(target: Target, only: str | None = None) -> list[Verdict]:
-    """Every clause that applies to the transport, one after the other."""
+    """Runs every clause that applies to the transport, one after the other."""
     verdicts = []
     for number in CLAUSES:
         if number.transport not in ("any", "http2" if target.http2 else "http1") or (only and only not in number.name):
@@ -37,7 +37,7 @@ async def _verdict(what: Clause, target: Target) -> Verdict:
     except NotApplicable as reason:
         result, detail = NA, str(reason)
     except asyncio.TimeoutError:
-        result, detail = FAIL, "no end to it"
+        result, detail = FAIL, "timed out"
     except (Broken, Ended, PeerError, OSError, asyncio.IncompleteReadError) as error:
         result, detail = FAIL, str(error) or repr(error)
     return Verdict(what.name, what.section, result, detail)

@@ -1,4 +1,4 @@
-"""A clause, what it is run on, and what can come of it."""
+"""A clause, its target, and its verdicts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Verdict:
 
 @dataclass
 class Target:
-    """What is judged, and how long its silence is listened to."""
+    """The endpoint under test, and how long to wait for its answers."""
 
     endpoint: Endpoint
     http2: bool
@@ -34,15 +34,15 @@ class Target:
 
 
 class Broken(Exception):
-    """A MUST is broken."""
+    """A MUST is violated."""
 
 
 class Lesser(Exception):
-    """A SHOULD is."""
+    """A SHOULD is not followed."""
 
 
 class NotApplicable(Exception):
-    """Nothing to judge here."""
+    """The clause does not apply to this endpoint."""
 
 
 @dataclass

@@ -40,8 +40,8 @@ async def _ends(target: Target) -> None:
             received = await channel.frame(target.patience)
         except Ended as end:
             if "RST" in str(end) or "reset" in str(end):
-                raise Lesser(f"{end} instead of an orderly end") from None
+                raise Lesser(f"{end} instead of a clean end of the stream") from None
             if target.http2 and "END_STREAM" not in str(end):
-                raise Broken(f"the whole connection: {end}") from None
+                raise Broken(f"the whole connection ended: {end}") from None
             return
-        raise Broken("still open" if received is None else f"a frame after the Close: {received}")
+        raise Broken("the stream is still open" if received is None else f"a frame after the Close: {received}")

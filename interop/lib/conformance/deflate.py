@@ -1,4 +1,4 @@
-"""permessage-deflate, where the endpoint takes it: RFC 7692."""
+"""permessage-deflate, if the endpoint accepts it: RFC 7692."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OFFER = "permessage-deflate"
 
 
 def squeeze(payload: bytes, *, blocks: int = 1, final: bool = False) -> bytes:
-    """RFC 7692 §7.2.1, in so many DEFLATE blocks or with one that says it is the last (§7.2.3.5)."""
+    """Compresses by RFC 7692 §7.2.1, into `blocks` DEFLATE blocks; `final` sets BFINAL (§7.2.3.5)."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     step = max(1, -(-len(payload) // blocks))
     parts = [payload[at:at + step] for at in range(0, len(payload), step)] or [b""]
@@ -23,7 +23,7 @@ def squeeze(payload: bytes, *, blocks: int = 1, final: bool = False) -> bytes:
 
 
 async def agreed(target: Target, channel: Channel) -> dict[str, str]:
-    """The parameters that the endpoint answered; not applicable if it declined."""
+    """The parameters in the endpoint's answer. Not applicable if it declined."""
     await opened(target, channel)
     answer = channel.headers.get("sec-websocket-extensions")
     if not answer:
@@ -38,7 +38,7 @@ async def agreed(target: Target, channel: Channel) -> dict[str, str]:
 
 
 async def inflated(channel: Channel, patience: float, inflate) -> bytes:
-    """A message, compressed or not."""
+    """Receives a message, compressed or not, and inflates it."""
     parts, first = [], None
     while True:
         try:
@@ -46,7 +46,7 @@ async def inflated(channel: Channel, patience: float, inflate) -> bytes:
         except Ended as end:
             raise Broken(f"{end} instead of a message") from None
         if received is None or received.opcode == CLOSE:
-            raise Broken(f"wanted a message, got {received and f'Close {received.code}' or 'nothing'}")
+            raise Broken(f"expected a message, got {received and f'Close {received.code}' or 'nothing'}")
         if received.opcode >= CLOSE:
             continue
         if first is None:
@@ -106,18 +106,18 @@ async def _window(target: Target) -> None:
             if "server_no_context_takeover" in parameters:
                 inflate = zlib.decompressobj(-15)
             if await inflated(channel, target.patience, inflate) != _prose:
-                raise Broken("came back differently")
+                raise Broken("the echo differs")
 
 
 @clause("RFC 7692 §7.1.1.1", "server_no_context_takeover is kept to")
 async def _no_takeover(target: Target) -> None:
     async with target.open([("sec-websocket-extensions", f"{OFFER}; server_no_context_takeover")]) as channel:
         if "server_no_context_takeover" not in await agreed(target, channel):
-            raise Broken("accepted the offer without it")
+            raise Broken("accepted the offer without the parameter")
         for _ in range(3):
             await channel.write(frame(TEXT, _prose))
             if await inflated(channel, target.patience, zlib.decompressobj(-15)) != _prose:
-                raise Broken("came back differently")
+                raise Broken("the echo differs")
 
 
 @clause("RFC 7692 §7.1.2.1", "server_max_window_bits=9 is kept to")
@@ -130,16 +130,16 @@ async def _bits(target: Target) -> None:
         far = bytes(range(256)) * 20
         await channel.write(frame(BINARY, far))
         if await inflated(channel, target.patience, inflate) != far:
-            raise Broken("came back differently")
+            raise Broken("the echo differs")
 
 
 def declines(name: str, offer: str) -> None:
-    """An offer that is invalid is declined, and the socket works without."""
+    """An invalid offer is declined, and the socket works without the extension."""
     @clause("RFC 7692 §7.1", name)
     async def run(target: Target) -> None:
         async with target.open([("sec-websocket-extensions", offer)]) as channel:
             if channel.status == 400:
-                raise Lesser("refused with 400 instead of declined")
+                raise Lesser("rejected with 400 instead of declined")
             await opened(target, channel)
             if answer := channel.headers.get("sec-websocket-extensions"):
                 raise Broken(f"accepted: {answer}")

@@ -1,4 +1,4 @@
-"""What a clause waits for: an opening, a message, a failure, a Close."""
+"""Expectations of clauses: an opened socket, a message, a failed connection, a Close."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PROTOCOL, INVALID, TOO_BIG = (1002,), (1007,), (1009,)
 async def opened(target: Target, channel: Channel) -> None:
     wanted = range(200, 300) if target.http2 else (101,)
     if channel.status not in wanted:
-        raise Broken(f"opening was answered by {channel.status or 'a reset'}")
+        raise Broken(f"the opening request was answered by {channel.status or 'a reset'}")
 
 
 async def message(channel: Channel, patience: float) -> tuple[int, bytes]:
-    """The next whole message; control frames in between are passed over."""
+    """The next complete message. Control frames before it are skipped."""
     opcode, parts = None, []
     while True:
         try:
@@ -45,14 +45,14 @@ def _well_formed(received: Received) -> None:
 
 
 async def fails(channel: Channel, codes: tuple[int, ...], patience: float) -> None:
-    """The endpoint fails the connection (RFC 6455 §7.1.7), by a Close with one of these codes or without one."""
+    """Expects the endpoint to fail the connection (RFC 6455 §7.1.7), with one of these codes in its Close."""
     while True:
         try:
             received = await channel.frame(patience)
         except Ended as end:
             raise Lesser(f"{end} without a Close (§7.1.7 SHOULD)") from None
         if received is None:
-            raise Broken("no Close, and the stream goes on")
+            raise Broken("no Close, and the stream stays open")
         _well_formed(received)
         if received.opcode in (TEXT, BINARY, CONTINUATION):
             raise Broken("accepted and echoed")
@@ -63,7 +63,7 @@ async def fails(channel: Channel, codes: tuple[int, ...], patience: float) -> No
 
 
 async def closes(channel: Channel, codes: tuple, patience: float) -> Received:
-    """A Close in answer to ours."""
+    """Expects a Close in answer to ours."""
     while True:
         try:
             received = await channel.frame(patience)

@@ -1,4 +1,4 @@
-"""Opening over HTTP/2, and one stream's end beside its siblings: RFC 8441."""
+"""Opening over HTTP/2, and ending one stream without effect on its siblings: RFC 8441."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .expect import CLOSE, TEXT, fails, message, opened
 async def _setting(target: Target) -> None:
     async with Connection.to(target.endpoint) as connection:
         if not connection.capable:
-            raise Broken("it is not")
+            raise Broken("the setting is missing")
 
 
 async def _sibling(target: Target, connection: Connection) -> Http2:
-    """Another socket on a connection."""
+    """Opens another socket on a connection."""
     fields = [("sec-websocket-protocol", target.subprotocol)] if target.subprotocol else []
     return await Http2.on(connection, fields)
 
 
 def refuses2(section: str, name: str, malformed: bool = False, statuses=range(400, 600), header=None, **how) -> None:
-    """Refused with a status or, where the request is malformed, a stream error; a sibling lives on."""
+    """Expects a rejection by status or, if the request is malformed, by stream error; a sibling still works."""
     @clause(section, name, "http2")
     async def run(target: Target) -> None:
         async with Connection.to(target.endpoint, strict=False) as connection:
@@ -41,7 +41,7 @@ def refuses2(section: str, name: str, malformed: bool = False, statuses=range(40
                 raise Lesser(f"no {header[0]}: {header[1]}")
             await sibling.write(frame(TEXT, b"the sibling"))
             if (await message(sibling, target.patience))[1] != b"the sibling":
-                raise Broken("the sibling is harmed")
+                raise Broken("the sibling does not echo")
 
 
 refuses2("RFC 8441 §4", "another :protocol", protocol="connect-udp")
@@ -64,12 +64,12 @@ async def _answer(target: Target) -> None:
             raise Broken("END_STREAM on the 200")
         for name in ("sec-websocket-extensions", *([] if target.subprotocol else ["sec-websocket-protocol"])):
             if name in channel.headers:
-                raise Broken(f"{name} that nobody offered")
+                raise Broken(f"{name}, which was not offered")
         for name in ("content-length", "transfer-encoding", "upgrade", "connection"):
             if name in channel.headers:
                 raise Broken(f"{name} in the 200")
         if "sec-websocket-accept" in channel.headers:
-            raise Lesser("a sec-websocket-accept that no key asked for")
+            raise Lesser("a sec-websocket-accept although no key was sent")
 
 
 @clause("RFC 8441 §5", "END_STREAM without a Close ends the socket", "http2")
@@ -87,7 +87,7 @@ async def _fin(target: Target) -> None:
             if "END_STREAM" not in str(end) and "RST" not in str(end):
                 raise Broken(f"the whole connection: {end}") from None
             return
-        raise Lesser("nothing happens: the stream stays half open")
+        raise Lesser("no reaction: the stream stays half open")
 
 
 @clause("RFC 8441 §5", "RST_STREAM ends one socket alone", "http2")
@@ -99,7 +99,7 @@ async def _reset(target: Target) -> None:
         channel.connection.reset(other.stream)
         await channel.write(frame(TEXT, b"the sibling"))
         if (await message(channel, target.patience))[1] != b"the sibling":
-            raise Broken("the sibling is harmed")
+            raise Broken("the sibling does not echo")
 
 
 @clause("RFC 6455 §7.1.7, RFC 8441 §5", "a failed socket leaves its siblings alone", "http2")
@@ -111,4 +111,4 @@ async def _failed(target: Target) -> None:
         await fails(other, (1002,), target.patience)
         await channel.write(frame(TEXT, b"the sibling"))
         if (await message(channel, target.patience))[1] != b"the sibling":
-            raise Broken("the sibling is harmed")
+            raise Broken("the sibling does not echo")

@@ -9,7 +9,7 @@ from .messages import fragments
 
 
 def wrong(section: str, name: str, codes: tuple[int, ...], *chunks: bytes) -> None:
-    """These bytes must fail the connection."""
+    """Registers a clause: these bytes must fail the connection."""
     @clause(section, name)
     async def run(target: Target) -> None:
         async with target.open() as channel:
@@ -62,7 +62,7 @@ async def _huge(target: Target) -> None:
 
 
 def early(name: str, codes: tuple[int, ...], first: bytes, rest: bytes) -> None:
-    """Certain after `first`; an endpoint that waits for `rest` is lax."""
+    """Registers a clause: the error is certain after `first`; an endpoint that waits for `rest` is lax."""
     @clause("RFC 6455 §8.1", name)
     async def run(target: Target) -> None:
         async with target.open() as channel:
@@ -73,7 +73,7 @@ def early(name: str, codes: tuple[int, ...], first: bytes, rest: bytes) -> None:
             except Broken:
                 await channel.write(rest)
                 await fails(channel, codes, target.patience)
-                raise Lesser("found only at the message's end") from None
+                raise Lesser("detected only at the end of the message") from None
 
 
 early("invalid UTF-8 in a fragment that is not the last", INVALID,

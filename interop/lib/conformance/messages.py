@@ -8,7 +8,7 @@ from .expect import BINARY, CONTINUATION, PING, PONG, TEXT, message, opened
 
 
 def echoes(section: str, name: str, opcode: int, payload: bytes, *chunks: bytes) -> None:
-    """These chunks of bytes must come back as that one message."""
+    """Registers a clause: these chunks of bytes must come back as this one message."""
     @clause(section, name)
     async def run(target: Target) -> None:
         async with target.open() as channel:
@@ -21,7 +21,7 @@ def echoes(section: str, name: str, opcode: int, payload: bytes, *chunks: bytes)
 
 
 def fragments(opcode: int, *parts: bytes, between: bytes = b"") -> list[bytes]:
-    """A message in these frames, and something between them."""
+    """A message in these fragments, with `between` after each but the last."""
     last = len(parts) - 1
     return [frame(opcode if n == 0 else CONTINUATION, part, fin=n == last) + (between if n < last else b"")
             for n, part in enumerate(parts)]
@@ -59,7 +59,7 @@ async def _order(target: Target) -> None:
         await channel.write(b"".join(frame(TEXT, b"number %d" % n) for n in range(50)))
         for number in range(50):
             if (got := await message(channel, target.patience))[1] != b"number %d" % number:
-                raise Broken(f"wanted number {number}, got {got[1]!r}")
+                raise Broken(f"expected number {number}, got {got[1]!r}")
 
 
 for _payload in (b"", b"x", bytes(range(125))):
@@ -73,4 +73,4 @@ for _payload in (b"", b"x", bytes(range(125))):
             except Ended as end:
                 raise Broken(f"{end} instead of a Pong") from None
             if received is None or (received.opcode, received.payload) != (PONG, payload):
-                raise Broken(f"wanted that Pong, got {received}")
+                raise Broken(f"expected the Pong, got {received}")

@@ -43,7 +43,7 @@ def accepts1(name: str, **how) -> None:
                 raise Broken("a wrong sec-websocket-accept (§4.2.2)")
             for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
                 if name in channel.headers and not target.subprotocol:
-                    raise Broken(f"{name} that nobody offered (§4.2.2)")
+                    raise Broken(f"{name}, which was not offered (§4.2.2)")
 
 
 accepts1("a plain Upgrade is accepted")
