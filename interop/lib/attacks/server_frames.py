@@ -1,4 +1,4 @@
-"""Floods of frames and of header blocks at the server: each costs its sender the connection, and nobody else anything."""
+"""Floods of frames and header blocks against the server: the sender loses its connection, others are unaffected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def repeated(chunk: bytes):
 
 
 def flooded(t, chunks, code=f.CALM, seconds=4, connection=None, **options) -> None:
-    """A flood that has to end its own connection."""
+    """Floods a connection, which the server has to end."""
     connection = connection or t.connect(**options)
     connection.until(lambda: connection.settings is not None)
     t.flood(connection, chunks, seconds)
@@ -24,7 +24,7 @@ def flooded(t, chunks, code=f.CALM, seconds=4, connection=None, **options) -> No
 
 
 def sockets(connection, count: int, behind, first: int = 0):
-    """CONNECT after CONNECT, and what `behind` sends right behind each."""
+    """Endless CONNECT requests, each followed by what `behind` returns."""
     fields = f.block(f.connect_fields(connection.authority))
     while True:
         out = []
@@ -38,14 +38,14 @@ def sockets(connection, count: int, behind, first: int = 0):
 
 @row("server", quick=True)
 def rapid_reset(t):
-    """HEADERS and RST_STREAM, without end (CVE-2023-44487)."""
+    """Endless HEADERS and RST_STREAM (CVE-2023-44487)."""
     c = t.connect()
     flooded(t, sockets(c, 100, f.rst), connection=c)
 
 
 @row("server")
 def rapid_reset_of_requests(t):
-    """GET and RST_STREAM, without end."""
+    """Endless GET and RST_STREAM."""
     c = t.connect()
     fields = f.block(f.request_fields(c.authority))
 
@@ -58,18 +58,18 @@ def rapid_reset_of_requests(t):
 
 @row("server", quick=True)
 def cancelled_thirty_at_once(t):
-    """L3: 30 sockets asked for and cancelled in one write; nothing is to happen."""
+    """L3: 30 sockets requested and cancelled in one write; the connection must stay open."""
     c = t.connect()
     t.beside(c)
     c.send(next(sockets(c, 30, f.rst)))
     c.until(lambda: c.goaway, 1)
     t.got(c.end())
-    t.want(c.end() == "connection open", "a client that gives up 30 attempts loses its connection")
+    t.want(c.end() == "connection open", "a client that cancels 30 attempts loses its connection")
 
 
 @row("server")
 def cancelled_a_hundred_a_second(t):
-    """L3: ten sockets every 100 ms, cancelled at once, for 4 s; a hiccup's worth, again and again."""
+    """L3: ten sockets every 100 ms, cancelled at once, for 4 s; the connection must stay open."""
     c = t.connect()
     t.beside(c)
     for _ in range(40):
@@ -80,7 +80,7 @@ def cancelled_a_hundred_a_second(t):
 
 
 def made_you_reset(t, behind, fields=None, **options):
-    """Makes the server reset each stream that it takes (CVE-2025-8671)."""
+    """Makes the server reset each stream that it accepts (CVE-2025-8671)."""
     c = t.connect(**options)
     block = f.block(fields or f.connect_fields(c.authority))
 
@@ -93,8 +93,8 @@ def made_you_reset(t, behind, fields=None, **options):
     said = t.ended(c, 1)
     resets = sum(stream.reset is not None for stream in c.streams.values())
     t.got(f"{resets} resets, {said}")
-    # Streams that end in order are no resets, and cost what sockets cost.
-    t.want(said != "connection open" or not resets, "resets without end")
+    # Streams that end cleanly are not resets, and cost no more than other sockets.
+    t.want(said != "connection open" or not resets, "the server resets streams without limit")
 
 
 @row("server", quick=True)
@@ -147,7 +147,7 @@ def made_you_reset_by_a_short_body(t):
 
 @row("server")
 def made_you_reset_by_data_behind_the_end(t):
-    """MadeYouReset: DATA behind END_STREAM."""
+    """MadeYouReset: DATA after END_STREAM."""
     made_you_reset(t, lambda s: f.data(s, b"", end=True) + f.data(s, b"more"))
 
 
@@ -159,7 +159,7 @@ def made_you_reset_by_a_malformed_request(t):
 
 @row("server")
 def made_you_reset_by_wrong_frames(t):
-    """MadeYouReset by RFC 6455: an unmasked frame on each socket, which has to be closed."""
+    """MadeYouReset by RFC 6455: an unmasked frame on each socket, which fails the socket."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
     seen = 0
@@ -176,7 +176,7 @@ def made_you_reset_by_wrong_frames(t):
 
 @row("server")
 def resets_of_closed_streams(t):
-    """H10: RST_STREAM again and again on a stream that is closed."""
+    """H10: endless RST_STREAM on a closed stream."""
     c = t.connect()
     stream = c.open()
     c.send(f.rst(stream))
@@ -187,7 +187,7 @@ def resets_of_closed_streams(t):
 
 @row("server", quick=True)
 def continuation_without_end(t):
-    """CONTINUATION without END_HEADERS, without end (VU#421644)."""
+    """Endless CONTINUATION without END_HEADERS (VU#421644)."""
     c = t.connect()
     stream = c.next_id()
     c.send(f.frame(f.HEADERS, 0, stream, f.block(f.connect_fields(c.authority))))
@@ -196,7 +196,7 @@ def continuation_without_end(t):
 
 @row("server")
 def continuation_that_is_empty(t):
-    """Empty CONTINUATION frames without end (CVE-2019-9518)."""
+    """Endless empty CONTINUATION frames (CVE-2019-9518)."""
     c = t.connect()
     stream = c.next_id()
     c.send(f.frame(f.HEADERS, 0, stream, f.block(f.connect_fields(c.authority))))
@@ -205,7 +205,7 @@ def continuation_that_is_empty(t):
 
 @row("server", quick=True)
 def hpack_bomb(t):
-    """One stored field of 4 KB, named 15,000 times in a block of 16 KiB: 60 MB."""
+    """A field of 4 KB in the dynamic table, referenced 15,000 times in a block of 16 KiB: 60 MB."""
     c = t.connect()
     bomb = f.block(f.connect_fields(c.authority)) + f.stored("x", "y" * 4000) + f.indexed(62) * 15000
     last = None
@@ -215,12 +215,12 @@ def hpack_bomb(t):
             break
     c.until(lambda: c[last].status or c[last].over or c.goaway, 5)
     t.got(f"{c[last]}, {c.end()}")
-    t.want(c[last].status == 431 or c[last].over or c.goaway, "the bomb was taken")
+    t.want(c[last].status == 431 or c[last].over or c.goaway, "the bomb was accepted")
 
 
 @row("server")
 def hpack_table_of_a_gigabyte(t):
-    """A dynamic table of 1 GiB asked for: the server's own setting bounds it."""
+    """A dynamic table of 1 GiB is requested: the server's own setting limits it."""
     c = t.connect(settings={f.TABLE_SIZE: 1 << 30})
     c.ask(f.table_size(1 << 30) + f.block(f.connect_fields(c.authority)))
     t.forbidden(c, None)
@@ -228,7 +228,7 @@ def hpack_table_of_a_gigabyte(t):
 
 @row("server")
 def hpack_table_up_and_down(t):
-    """The size of the table changed 10,000 times in each block; two are allowed (RFC 7541 §4.2), to be ignored or not."""
+    """10,000 table size changes in each block; RFC 7541 §4.2 allows two, and lets the server ignore the others."""
     c = t.connect()
     t.flood(c, (f.headers(c.next_id(), (f.table_size(0) + f.table_size(4096)) * 5000 + f.block(f.connect_fields(c.authority)))
                 for _ in range(400)), 3)
@@ -237,7 +237,7 @@ def hpack_table_up_and_down(t):
 
 @row("server")
 def hpack_index_of_nothing(t):
-    """An index beyond the table."""
+    """An HPACK index beyond the table."""
     c = t.connect()
     c.ask(f.indexed(5000))
     t.forbidden(c, None)
@@ -245,7 +245,7 @@ def hpack_index_of_nothing(t):
 
 @row("server")
 def hpack_number_without_end(t):
-    """A length that goes on for 200 bytes (RFC 7541 §5.1)."""
+    """An HPACK integer of 200 bytes (RFC 7541 §5.1)."""
     c = t.connect()
     c.ask(b"\x00\x7f" + b"\xff" * 200 + b"\x01")
     t.forbidden(c, None)
@@ -253,7 +253,7 @@ def hpack_number_without_end(t):
 
 @row("server", quick=True)
 def fields_of_100_kib(t):
-    """Header lists of 100 KiB, above the limit of 64: 431, and siblings live."""
+    """Header lists of 100 KiB, above the limit of 64: 431, and siblings are unaffected."""
     c = t.connect()
     t.beside(c)
     big = f.connect_fields(c.authority, extra=[(f"x-{n}", "y" * 1000) for n in range(100)])
@@ -268,7 +268,7 @@ def fields_of_100_kib(t):
 
 @row("server")
 def fields_of_a_megabyte(t):
-    """Header lists of 1 MB, one after the other."""
+    """Consecutive header lists of 1 MB."""
     c = t.connect()
     big = f.connect_fields(c.authority, extra=[(f"x-{n}", "y" * 10000) for n in range(100)])
     flooded(t, (f.headers(c.next_id(), big) for _ in range(20)), code=None, connection=c)
@@ -278,31 +278,31 @@ def fields_of_a_megabyte(t):
 
 @row("server", quick=True)
 def settings_without_end(t):
-    """SETTINGS, each of which wants an answer."""
+    """Endless SETTINGS, each of which requires an ACK."""
     flooded(t, repeated(f.settings({f.INITIAL_WINDOW: 65535}) * 2000))
 
 
 @row("server")
 def settings_unread(t):
-    """SETTINGS without end by who reads no answer (CVE-2019-9515)."""
+    """Endless SETTINGS from a client that reads no ACK (CVE-2019-9515)."""
     _unread(t, f.settings() * 2000)
 
 
 def _unread(t, chunk: bytes) -> None:
     c = t.connect(read=False, receive_buffer=4096)
     sent = t.flood(c, repeated(chunk), 4)
-    t.got(f"{sent >> 10} KiB taken, then " + ("the connection ended" if c.closed else "back-pressure"))
+    t.got(f"{sent >> 10} KiB accepted, then " + ("the connection ended" if c.closed else "back-pressure"))
 
 
 @row("server")
 def acks_of_nothing(t):
-    """SETTINGS ACK that nobody asked for, without end."""
+    """Endless unsolicited SETTINGS ACK."""
     flooded(t, repeated(f.settings(ack=True) * 5000), code=None)
 
 
 @row("server", "--max-concurrent-streams", "9000", memory=128)
 def windows_changed_under_many_sockets(t):
-    """H10: SETTINGS_INITIAL_WINDOW_SIZE up and down under 9,000 sockets, hidden among DATA."""
+    """H10: SETTINGS_INITIAL_WINDOW_SIZE raised and lowered with 9,000 open sockets, between DATA frames."""
     c = t.connect()
     streams = c.open_many(8990)
     t.want(len(streams) == 8990, f"only {len(streams)} sockets opened: {c.end()}")
@@ -317,31 +317,31 @@ def windows_changed_under_many_sockets(t):
 
 @row("server", quick=True)
 def pings_without_end(t):
-    """PING, each of which wants an answer (CVE-2019-9512)."""
+    """Endless PING, each of which requires an ACK (CVE-2019-9512)."""
     flooded(t, repeated(f.ping() * 4000))
 
 
 @row("server")
 def pings_unread(t):
-    """PING without end by who reads no answer."""
+    """Endless PING from a client that reads no ACK."""
     _unread(t, f.ping() * 4000)
 
 
 @row("server", quick=True)
 def priorities_without_end(t):
-    """PRIORITY frames (CVE-2019-9513)."""
+    """Endless PRIORITY (CVE-2019-9513)."""
     flooded(t, repeated(f.frame(f.PRIORITY, 0, 1, b"\0\0\0\0\x10") * 4000))
 
 
 @row("server", quick=True)
 def window_updates_without_end(t):
-    """H10: WINDOW_UPDATE of 1 byte for the connection."""
+    """H10: endless WINDOW_UPDATE of 1 byte for the connection."""
     flooded(t, repeated(f.window(0, 1) * 4000), start=f.PREFACE + f.settings())
 
 
 @row("server")
 def window_updates_of_a_socket(t):
-    """H10: WINDOW_UPDATE of 1 byte for a socket that has nothing to send."""
+    """H10: endless WINDOW_UPDATE of 1 byte for a socket that has nothing to send."""
     c = t.connect(settings={f.INITIAL_WINDOW: 65535})
     stream = c.open()
     flooded(t, repeated(f.window(stream, 1) * 4000), connection=c)
@@ -349,7 +349,7 @@ def window_updates_of_a_socket(t):
 
 @row("server")
 def goaways_without_end(t):
-    """H10: GOAWAY again and again."""
+    """H10: endless GOAWAY."""
     c = t.connect()
     c.open()
     flooded(t, repeated(f.goaway(0) * 4000), connection=c)
@@ -357,7 +357,7 @@ def goaways_without_end(t):
 
 @row("server")
 def unknown_frames_without_end(t):
-    """Frames of a type that nobody knows: to be ignored, but not for ever."""
+    """Endless frames of an unknown type: ignored at first, but not without limit."""
     flooded(t, repeated(f.frame(0x77, 0, 0, bytes(8)) * 4000))
 
 
@@ -373,7 +373,7 @@ def unknown_frames_of_64_kib(t):
 
 @row("server", quick=True)
 def frames_that_break_the_protocol(t):
-    """14 frames that end a connection by RFC 9113; its code is the clause's."""
+    """14 frames that RFC 9113 makes connection errors, each with the specified code."""
     wrong = [
         ("DATA on stream 0", f.data(0, b"x"), "PROTOCOL_ERROR"),
         ("DATA on an idle stream", f.data(7, b"x"), "PROTOCOL_ERROR"),
@@ -394,7 +394,7 @@ def frames_that_break_the_protocol(t):
     for what, bad, code in wrong:
         c = t.connect()
         c.open()
-        # Its GOAWAY and FIN may come while the rest of a large frame is on its way.
+        # GOAWAY and FIN may arrive while the rest of a large frame is being sent.
         with contextlib.suppress(Gone):
             c.send(bad)
         said = t.ended(c)

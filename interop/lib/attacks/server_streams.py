@@ -1,4 +1,4 @@
-"""Attacks on the server within streams: windows, unread sockets, frames of RFC 6455, compression; siblings of the same connection live."""
+"""Attacks on the server within streams: windows, unread sockets, RFC 6455 frames, compression. Siblings are unaffected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFLATE = [("sec-websocket-extensions", "permessage-deflate")]
 
 
 def fill(t, c, streams, message: bytes, seconds: float = 5) -> int:
-    """Messages to each socket as long as its window takes them; the bytes."""
+    """Sends messages to each socket as long as its window allows. Returns the bytes sent."""
     until, sent, moved = time.monotonic() + seconds, 0, True
     while moved and time.monotonic() < until:
         moved = False
@@ -32,13 +32,13 @@ def fill(t, c, streams, message: bytes, seconds: float = 5) -> int:
 
 
 def open_window(c, stream: int) -> int:
-    """A sibling whose window is open on a connection where those of all others are closed."""
+    """Opens a sibling's window on a connection where all other windows are closed."""
     c.send(f.window(stream, 1 << 30))
     return stream
 
 
 def ends(c, streams) -> str:
-    """How these sockets stand, counted."""
+    """Counts these sockets by their state."""
     seen: dict[str, int] = {}
     for stream in streams:
         said = str(c[stream]).removeprefix("200 ") if c[stream].over or c[stream].close_code() else "open"
@@ -52,7 +52,7 @@ def unread(t, count: int) -> None:
     t.beside(c, open_window(c, c.open()))
     streams = c.open_many(count)
     sent = fill(t, c, streams, f.ws(bytes(32000)))
-    t.got(f"{sent >> 20} MiB taken on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
+    t.got(f"{sent >> 20} MiB accepted on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
 
 
 @row("server", memory=320, quick=True, limit=30)
@@ -69,33 +69,33 @@ def unread_sockets_by_thousands(t):
 
 @row("server", memory=320, limit=30)
 def unread_connections(t):
-    """H5: TCP that is never read below 200 sockets with open windows, on three connections."""
+    """H5: three connections with 200 sockets each, with open windows, whose TCP side is never read."""
     sent = 0
     for _ in range(3):
         c = t.connect(read=False, receive_buffer=4096)
         streams = [c.next_id() for _ in range(200)]
         c.send(b"".join(f.headers(s, f.connect_fields(c.authority)) for s in streams))
         message = f.ws(bytes(16000))
-        # By the windows that the server opens at first; nothing is read here.
+        # Within the server's initial windows: no WINDOW_UPDATE is read here.
         sent += t.flood(c, (b"".join(f.data(s, message) for s in streams) for _ in range(15)), 4)
-    t.got(f"{sent >> 20} MiB taken")
+    t.got(f"{sent >> 20} MiB accepted")
 
 
 @row("server")
 def windows_that_never_open(t):
-    """A thousand sockets with a window of 0, a message for each."""
+    """A thousand sockets with a window of 0, and a message to each."""
     c = t.connect(grant=0)
     t.beside(c, open_window(c, c.open()))
     streams = c.open_many(990)
     c.send(b"".join(f.data(s, f.ws(bytes(4000))) for s in streams))
     time.sleep(2)
     t.got(f"{ends(c, streams)}; {c.end()}")
-    t.want(sum(not c[s].over for s in streams) == 990, "sockets that wait are no fault, and some ended")
+    t.want(sum(not c[s].over for s in streams) == 990, "some of the waiting sockets ended, although waiting is allowed")
 
 
 @row("server", quick=True)
 def window_overrun(t):
-    """1 MiB beyond the window of a socket that nobody reads (RFC 9113 §6.9.1)."""
+    """1 MiB beyond the window of a socket whose echoes are never read (RFC 9113 §6.9.1)."""
     c = t.connect(grant=0)
     t.beside(c, open_window(c, c.open()))
     stream = c.open()
@@ -109,7 +109,7 @@ def window_overrun(t):
 
 @row("server", quick=True)
 def data_that_is_empty(t):
-    """Empty DATA frames without end (CVE-2019-9518)."""
+    """Endless empty DATA frames (CVE-2019-9518)."""
     c = t.connect()
     stream = c.open()
     t.flood(c, itertools.repeat(f.data(stream) * 4000), 3)
@@ -118,18 +118,18 @@ def data_that_is_empty(t):
 
 @row("server")
 def data_of_padding_alone(t):
-    """DATA of 255 bytes of padding and nothing else, without end."""
+    """Endless DATA frames with 255 bytes of padding and no data."""
     c = t.connect()
     stream = c.open()
     sent = t.flood(c, itertools.repeat(f.frame(f.DATA, f.PADDED, stream, b"\xff" + bytes(255)) * 200), 3)
     c.until(lambda: c.goaway or c[stream].over, 1)
     t.got(f"{sent >> 20} MiB, {c[stream]}, {c.end()}")
-    t.want(c.end() != "connection open" or c[stream].over, "taken without end")
+    t.want(c.end() != "connection open" or c[stream].over, "accepted without limit")
 
 
 @row("server")
 def data_of_one_byte(t):
-    """Messages in DATA frames of one byte each; they may be served."""
+    """Messages in DATA frames of one byte each; serving them is allowed."""
     c = t.connect()
     stream = c.open()
     c.listen(stream, lambda body: None)
@@ -148,7 +148,7 @@ def data_of_one_byte(t):
 
 @row("server")
 def data_behind_a_reset(t):
-    """DATA without end on a stream that was reset."""
+    """Endless DATA on a stream that was reset."""
     c = t.connect()
     stream = c.open()
     c.send(f.rst(stream))
@@ -159,7 +159,7 @@ def data_behind_a_reset(t):
 
 @row("server", "--max-concurrent-streams", "100", quick=True)
 def sockets_beyond_the_limit(t):
-    """1,000 sockets where 100 are allowed: REFUSED_STREAM, and siblings live."""
+    """1,000 sockets where 100 are allowed: REFUSED_STREAM, and siblings are unaffected."""
     c = t.connect()
     t.beside(c)
     streams = [c.next_id() for _ in range(1000)]
@@ -167,12 +167,12 @@ def sockets_beyond_the_limit(t):
     c.until(lambda: all(c[s].status or c[s].over for s in streams) or c.goaway, 5)
     refused = sum(c[s].reset == 7 for s in streams)
     t.got(f"{refused} x REFUSED_STREAM, {sum(c[s].status == 200 for s in streams)} x 200, {c.end()}")
-    t.want(refused == 901, "not 901 refused")
+    t.want(refused == 901, "not 901 refused streams")
 
 
 @row("server", "--max-concurrent-streams", "100")
 def sockets_beyond_the_limit_without_end(t):
-    """CONNECT after CONNECT beyond the limit, without a look at the refusals."""
+    """Endless CONNECT requests beyond the limit, whatever the server answers."""
     c = t.connect()
     c.open_many(100)
     fields = f.block(f.connect_fields(c.authority))
@@ -184,7 +184,7 @@ def sockets_beyond_the_limit_without_end(t):
 
 @row("server", quick=True)
 def frames_of_rfc_6455_that_are_wrong(t):
-    """11 frames that end a socket by RFC 6455, 100 times each; its siblings live."""
+    """11 frames that fail a socket by RFC 6455, 100 times each; siblings are unaffected."""
     wrong = [
         (f.ws(b"x", mask=False), 1002), (f.ws(b"x", rsv=4), 1002), (f.ws(b"x", rsv=1), 1002), (f.ws(b"x", opcode=3), 1002),
         (f.ws(b"x", opcode=11), 1002), (f.ws(b"x" * 126, opcode=9), 1002), (f.ws(b"x", opcode=9, fin=False), 1002),
@@ -204,7 +204,7 @@ def frames_of_rfc_6455_that_are_wrong(t):
 
 @row("server", quick=True)
 def lengths_that_are_lies(t):
-    """900 frames that say 2^63-1, 2^40 or 17 MiB: 1009 or 1002; and 900 that say 15 MiB and stop: no memory for what did not come."""
+    """900 frames with lengths of 2^63-1, 2^40 or 17 MiB: 1009 or 1002; and 900 of 15 MiB that stop after the header: no memory is allocated in advance."""
     c = t.connect()
     t.beside(c)
     said = []
@@ -224,7 +224,7 @@ def lengths_that_are_lies(t):
 
 @row("server", memory=320, limit=30)
 def half_messages(t):
-    """2,000 sockets, each with 250 KiB of a message of 1 MB that never ends."""
+    """2,000 sockets, each with 250 KiB of a 1 MB message that never ends."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
     t.beside(c)
@@ -239,7 +239,7 @@ def half_messages(t):
             if c.closed:
                 break
     time.sleep(0.5)
-    t.got(f"{sent >> 20} MiB taken; {ends(c, streams)}; {c.end()}")
+    t.got(f"{sent >> 20} MiB accepted; {ends(c, streams)}; {c.end()}")
 
 
 @row("server")
@@ -261,7 +261,7 @@ def fragments_of_one_byte(t):
 
 @row("server", quick=True)
 def fragments_that_are_empty(t):
-    """One message in fragments of nothing, without end: 1008 or 1009."""
+    """One message of empty fragments, without end: 1008 or 1009."""
     c = t.connect()
     t.beside(c)
     stream = c.open()
@@ -275,12 +275,12 @@ def fragments_that_are_empty(t):
         pass
     c.until(lambda: c[stream].over or c[stream].close_code(), 3)
     t.got(f"{c[stream]}, {c.end()}")
-    t.want(c[stream].close_code() in (1008, 1009, 1002), "goes on")
+    t.want(c[stream].close_code() in (1008, 1009, 1002), "the socket is not closed")
 
 
 @row("server")
 def messages_that_are_empty(t):
-    """A million empty messages: echoed, and siblings are not kept waiting."""
+    """A million empty messages: echoed, without delaying siblings."""
     c = t.connect()
     t.beside(c)
     stream = c.open()
@@ -296,37 +296,37 @@ def messages_that_are_empty(t):
 
 @row("server")
 def pings_of_a_socket(t):
-    """WebSocket Pings of 125 bytes without end, whose Pongs are never read."""
+    """Endless WebSocket Pings of 125 bytes, whose Pongs are never read."""
     c = t.connect(grant=0)
     c.until(lambda: c.settings is not None)
     t.beside(c, open_window(c, c.open()))
     streams = c.open_many(100)
     sent = fill(t, c, streams, f.ws(bytes(125), 9) * 400, 3)
-    t.got(f"{sent >> 20} MiB of Pings taken; {ends(c, streams)}; {c.end()}")
+    t.got(f"{sent >> 20} MiB of Pings accepted; {ends(c, streams)}; {c.end()}")
 
 
 @row("server", memory=96)
 def pongs_of_a_socket(t):
-    """Pongs that nobody asked for, without end."""
+    """Endless unsolicited Pongs."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
     t.beside(c)
     streams = c.open_many(10)
     sent = fill(t, c, streams, f.ws(bytes(125), 10) * 400, 3)
-    t.got(f"{sent >> 20} MiB taken; {ends(c, streams)}; {c.end()}")
+    t.got(f"{sent >> 20} MiB accepted; {ends(c, streams)}; {c.end()}")
 
 
 # -- compression
 
 def compressed(raw: bytes) -> bytes:
-    """By RFC 7692 §7.2.1."""
+    """Compresses by RFC 7692 §7.2.1."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return (packer.compress(raw) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def bombs(t, c, message: bytes, seconds: float) -> int:
     stream = c.open(extra=DEFLATE)
-    t.want("permessage-deflate" in (c[stream].field("sec-websocket-extensions") or ""), "compression was not agreed on")
+    t.want("permessage-deflate" in (c[stream].field("sec-websocket-extensions") or ""), "compression was not negotiated")
     c.listen(stream, lambda body: None)
     until, sent = time.monotonic() + seconds, 0
     while time.monotonic() < until and not c[stream].over:
@@ -340,15 +340,15 @@ def bombs(t, c, message: bytes, seconds: float) -> int:
 
 @row("server", "--deflate", quick=True, memory=160, limit=30)
 def deflate_bombs(t):
-    """H4: messages of 15 KB that inflate to 15 MiB, one behind the other."""
+    """H4: consecutive messages of 15 KB that inflate to 15 MiB."""
     c = t.connect()
     t.beside(c)
-    t.got(f"{bombs(t, c, f.ws(compressed(bytes(15 << 20)), rsv=4), 4)} taken, {c.end()}")
+    t.got(f"{bombs(t, c, f.ws(compressed(bytes(15 << 20)), rsv=4), 4)} accepted, {c.end()}")
 
 
 @row("server", "--deflate", memory=320, limit=30)
 def deflate_bombs_on_eight_sockets(t):
-    """H4: the same on eight connections at once."""
+    """H4: messages of 15 KB that inflate to 15 MiB, on eight connections at once."""
     import threading
     message = f.ws(compressed(bytes(15 << 20)), rsv=4)
     taken = []
@@ -358,12 +358,12 @@ def deflate_bombs_on_eight_sockets(t):
         each.start()
     for each in threads:
         each.join(10)
-    t.got(f"{sum(taken)} taken, {sum('open' in c.end() for c in connections)} connections open")
+    t.got(f"{sum(taken)} accepted, {sum('open' in c.end() for c in connections)} connections open")
 
 
 @row("server", "--deflate", memory=96, limit=30)
 def deflate_bomb_of_a_gigabyte(t):
-    """1 MB that inflates to 1 GB: 1009 behind the message limit."""
+    """1 MB that inflates to 1 GB: 1009 at the message limit."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = (packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)) * 64
     c = t.connect()
@@ -380,7 +380,7 @@ def deflate_bomb_of_a_gigabyte(t):
 
 @row("server", "--deflate", memory=320)
 def deflate_contexts(t):
-    """500 sockets that compress, each of which has said something: the contexts go with the sockets."""
+    """500 sockets with compression, each used once: their contexts are freed with the sockets."""
     c = t.connect()
     t.beside(c)
     streams = c.open_many(500, DEFLATE)
@@ -392,7 +392,7 @@ def deflate_contexts(t):
 
 @row("server", "--deflate")
 def deflate_that_is_garbage(t):
-    """Compressed messages that are none: the socket is closed, its siblings live."""
+    """Messages marked as compressed that do not inflate: the socket is closed, siblings are unaffected."""
     c = t.connect()
     t.beside(c)
     streams = c.open_many(200, DEFLATE)
@@ -403,7 +403,7 @@ def deflate_that_is_garbage(t):
     t.want(seen <= {1007, 1002}, "neither 1007 nor 1002")
 
 
-# -- all of the server's places
+# -- the server's connection limits
 
 def filled(t, connections: int, fill_one) -> None:
     opened = []
@@ -413,19 +413,19 @@ def filled(t, connections: int, fill_one) -> None:
         except (Gone, OSError):
             break
     why = t.newcomer(8)
-    t.got(f"{len(opened)} connections; a newcomer {'got in' if not why else 'did not: ' + why}")
-    t.want(not why, "nobody else gets in")
+    t.got(f"{len(opened)} connections; a newcomer {'was accepted' if not why else 'was not: ' + why}")
+    t.want(not why, "a newcomer is not accepted")
 
 
 @row("server", "--max-connections", "20", quick=True, limit=30)
 def idle_connections(t):
-    """H7: idle HTTP/2 connections on all places; the one unused for longest makes way."""
+    """H7: idle HTTP/2 connections up to the limit; the one idle for the longest is closed for a new one."""
     filled(t, 30, lambda: t.connect())
 
 
 @row("server", "--max-connections", "20", limit=30)
 def idle_connections_http1(t):
-    """H7: kept HTTP/1.1 connections on all places."""
+    """H7: kept-alive HTTP/1.1 connections up to the limit."""
     def one():
         tcp = t.tcp()
         tcp.send(f"GET / HTTP/1.1\r\nHost: localhost:{t.port}\r\n\r\n".encode())
@@ -436,28 +436,28 @@ def idle_connections_http1(t):
 
 @row("server", "--max-connections", "20", limit=30)
 def silent_connections(t):
-    """H7: TCP connections that say nothing, on all places."""
+    """H7: TCP connections that send nothing, up to the limit."""
     filled(t, 30, lambda: t.tcp())
 
 
 @row("server", "--max-connections-per-client", "5", quick=True, limit=30)
 def connections_of_one_address(t):
-    """H7: 50 connections from one address, where 5 are allowed: the others are closed, and other addresses get in."""
+    """H7: 50 connections from one address, where 5 are allowed: the others are closed, and other addresses are accepted."""
     opened = [t.tcp(source="127.0.0.2") for _ in range(50)]
     for each in opened:
         each.receive(0.05)
     closed = sum(each.closed for each in opened)
     why = t.newcomer(8)
-    t.got(f"{closed} of 50 closed; a newcomer {'got in' if not why else 'did not: ' + why}")
-    t.want(closed == 45 and not why, "not 45 closed, or nobody else gets in")
+    t.got(f"{closed} of 50 closed; a newcomer {'was accepted' if not why else 'was not: ' + why}")
+    t.want(closed == 45 and not why, "not 45 closed, or a newcomer is not accepted")
 
 
 @row("server", "--process-buffer", str(64 << 20), memory=160, limit=40)
 def unread_sockets_on_many_connections(t):
-    """H5: 500 unread sockets on each of 4 connections, where the process may hold 64 MiB."""
+    """H5: 500 unread sockets on each of 4 connections, with a process limit of 64 MiB."""
     sent = 0
     for _ in range(4):
         c = t.connect(grant=0)
         c.until(lambda: c.settings is not None)
         sent += fill(t, c, c.open_many(500), f.ws(bytes(32000)), 4)
-    t.got(f"{sent >> 20} MiB taken")
+    t.got(f"{sent >> 20} MiB accepted")

@@ -1,4 +1,4 @@
-"""Two clients of a bridge that share one connection to the upstream: what one does is never the other's fate."""
+"""Two clients of a bridge share one connection to the upstream: an attack by one does not affect the other."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .context import row
 
 
 def upstream(t) -> str:
-    """What the strict upstream saw."""
+    """Summarizes the report of the strict upstream."""
     report = t.up.report()
     t.want(not report["ends"], f"the upstream ended a connection: {', '.join(report['ends'][:3])}")
-    return f"{report['requests']} requests, {report['resets']} resets, {report['connections']} connection{'s' * (report['connections'] != 1)} behind"
+    return f"{report['requests']} requests, {report['resets']} resets, {report['connections']} connection{'s' * (report['connections'] != 1)} at the upstream"
 
 
 @row("bridge", upstream="h2", quick=True)
 def shared_big_heads(t):
-    """H1: header lists of 1 to 63 KiB to an upstream that takes 16: 431 by the bridge."""
+    """H1: header lists of 1 to 63 KiB for an upstream that accepts 16: 431 from the bridge."""
     c = t.connect()
     t.beside(c)
     seen: dict[str, int] = {}
@@ -36,7 +36,7 @@ def shared_big_heads(t):
 
 @row("bridge", upstream="h2")
 def shared_big_heads_http1(t):
-    """H1: the same by HTTP/1.1."""
+    """H1: large heads over HTTP/1.1, for an upstream that accepts 16 KiB."""
     seen: dict[str, int] = {}
     for size in (15000, 15900, 16300, 20000, 50000):
         extra = "".join(f"X-{n}: {'y' * 900}\r\n" for n in range(size // 940))
@@ -47,7 +47,7 @@ def shared_big_heads_http1(t):
 
 @row("bridge", upstream="h2")
 def shared_big_pages(t):
-    """H1: plain requests with header lists of 20 and 60 KiB."""
+    """H1: plain HTTP requests with header lists of 20 and 60 KiB."""
     c = t.connect()
     t.beside(c)
     for size in (20, 60):
@@ -58,7 +58,7 @@ def shared_big_pages(t):
 
 @row("bridge", upstream="busy", quick=True)
 def shared_cancels(t):
-    """H2: ten sockets opened and cancelled 0.5 ms later, 200 times, before the upstream answers."""
+    """H2: ten sockets requested and cancelled 0.5 ms later, before the upstream answers, 200 times."""
     c = t.connect()
     t.beside(c)
     fields = f.block(f.connect_fields(c.authority))
@@ -74,7 +74,7 @@ def shared_cancels(t):
 
 @row("bridge", upstream="busy", quick=True)
 def shared_cancels_http1(t):
-    """H2: 500 HTTP/1.1 clients that hang up behind their Upgrade."""
+    """H2: 500 HTTP/1.1 clients that disconnect right after their Upgrade."""
     for _ in range(50):
         clients = [t.tcp() for _ in range(10)]
         for each in clients:
@@ -89,7 +89,7 @@ def shared_cancels_http1(t):
 
 @row("bridge", upstream="busy")
 def shared_cancels_of_pages(t):
-    """H2: plain requests, cancelled before their answer."""
+    """H2: plain HTTP requests, cancelled before the response."""
     c = t.connect()
     t.beside(c)
     fields = f.block(f.request_fields(c.authority))
@@ -105,7 +105,7 @@ def shared_cancels_of_pages(t):
 
 @row("bridge", upstream="busy", quick=True)
 def shared_rapid_reset(t):
-    """HEADERS and RST_STREAM without end: the attacker's connection ends, the shared one does not."""
+    """Endless HEADERS and RST_STREAM: the attacker's connection ends, the shared one does not."""
     c = t.connect()
     fields = f.block(f.connect_fields(c.authority))
     t.flood(c, (b"".join(f.headers(s, fields) + f.rst(s) for s in [c.next_id() for _ in range(100)]) for _ in itertools.count()), 4)
@@ -129,24 +129,24 @@ def shared_cut_connections(t):
 
 @row("bridge", upstream="serve", memory=320, quick=True, limit=30)
 def shared_unread_sockets(t):
-    """H5: 600 sockets whose answers are never read, through the bridge."""
+    """H5: 600 sockets through the bridge whose echoes are never read."""
     c = t.connect(grant=0)
     c.until(lambda: c.settings is not None)
     t.beside(c, open_window(c, c.open()))
     streams = c.open_many(600)
     sent = fill(t, c, streams, f.ws(bytes(32000)))
-    t.got(f"{sent >> 20} MiB taken on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
+    t.got(f"{sent >> 20} MiB accepted on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
 
 
 @row("bridge", upstream="serve", memory=320, quick=True, limit=30)
 def shared_bulk(t):
-    """H8: 900 sockets that move what they can; the others' short messages are not kept waiting."""
+    """H8: 900 sockets at full throughput; short messages of others are not delayed."""
     bulk(t, [900])
 
 
 @row("bridge", upstream="serve", memory=320, limit=30)
 def shared_bulk_of_two_connections(t):
-    """H8: 1,900 sockets on two connections that move what they can."""
+    """H8: 1,900 sockets on two connections at full throughput."""
     bulk(t, [950, 950])
 
 
@@ -159,7 +159,7 @@ def bulk(t, counts: list[int]) -> None:
         c.until(lambda: c.settings is not None)
         streams = c.open_many(count)
         for stream in streams:
-            # What comes back is given back to the window at once.
+            # Received bytes are returned to the window at once.
             c.listen(stream, lambda body, s=stream: c.send(f.window(s, len(body))) if body else None)
         try:
             sent.append(fill(t, c, streams, message, 5))
@@ -171,12 +171,12 @@ def bulk(t, counts: list[int]) -> None:
         each.start()
     for each in threads:
         each.join(15)
-    t.got(f"{sum(sent) >> 20} MiB moved")
+    t.got(f"{sum(sent) >> 20} MiB transferred")
 
 
 @row("bridge", upstream="h2")
 def shared_tiny_data(t):
-    """Messages in DATA frames of a byte: the upstream is not sent them as such."""
+    """Messages in DATA frames of one byte: the bridge does not forward them one by one."""
     c = t.connect()
     t.beside(c)
     streams = c.open_many(20)
@@ -190,7 +190,7 @@ def shared_tiny_data(t):
 
 @row("bridge", upstream="h2")
 def shared_wrong_frames(t):
-    """Frames that break RFC 6455 on 200 sockets: the upstream closes them, and them alone."""
+    """Frames that violate RFC 6455 on 200 sockets: the upstream closes these sockets only."""
     c = t.connect()
     t.beside(c)
     streams = c.open_many(200)
@@ -202,7 +202,7 @@ def shared_wrong_frames(t):
 
 @row("bridge", upstream="serve", quick=True)
 def shared_window_overrun(t):
-    """A client that ignores its window towards the bridge: its stream alone."""
+    """A client that exceeds its window to the bridge: only its stream is reset."""
     c = t.connect(grant=0)
     t.beside(c, open_window(c, c.open()))
     stream = c.open()
@@ -215,7 +215,7 @@ def shared_window_overrun(t):
 
 @row("bridge", upstream="h2")
 def shared_half_answers(t):
-    """Requests that the upstream refuses to end: 500 sockets that never close, then the client is gone."""
+    """500 sockets that the upstream never ends, whose client then disappears."""
     c = t.connect()
     c.open_many(500)
     c.close()
@@ -225,7 +225,7 @@ def shared_half_answers(t):
 
 @row("bridge", "--max-sockets", "50", upstream="h2")
 def shared_places(t):
-    """Sockets beyond `--max-sockets`: 503, and a place that is given back is given to others."""
+    """Sockets beyond `--max-sockets`: 503, and released capacity goes to others."""
     c = t.connect()
     streams = [c.next_id() for _ in range(200)]
     c.send(b"".join(f.headers(s, f.connect_fields(c.authority)) for s in streams))
@@ -234,35 +234,35 @@ def shared_places(t):
     c.close()
     time.sleep(0.5)
     why = t.newcomer()
-    t.got(f"{refused} x 503; then a newcomer {'got in' if not why else 'did not: ' + why}; {upstream(t)}")
+    t.got(f"{refused} x 503; then a newcomer {'was accepted' if not why else 'was not: ' + why}; {upstream(t)}")
     t.want(refused >= 148 and not why, "places")
 
 
 @row("bridge", upstream="serve1", memory=320, limit=30)
 def http1_unread_sockets(t):
-    """H5: 400 sockets that are never read, to an upstream of HTTP/1.1."""
+    """H5: 400 sockets that are never read, to an HTTP/1.1 upstream."""
     c = t.connect(grant=0)
     c.until(lambda: c.settings is not None)
     t.beside(c, open_window(c, c.open()))
     streams = c.open_many(400)
     sent = fill(t, c, streams, f.ws(bytes(32000)))
-    t.got(f"{sent >> 20} MiB taken on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
+    t.got(f"{sent >> 20} MiB accepted on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
 
 
 @row("bridge", upstream="h1", memory=96)
 def bodies_unread(t):
-    """200 POST requests whose bodies come, and whose upstream does not read them."""
+    """200 POST requests whose bodies the upstream does not read."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
     t.beside(c)
     streams = [c.ask(f.request_fields(c.authority, "POST", "/silent", [("content-length", "10000000")])) for _ in range(200)]
     sent = fill(t, c, streams, bytes(32000), 4)
-    t.got(f"{sent >> 20} MiB taken; {c.end()}")
+    t.got(f"{sent >> 20} MiB accepted; {c.end()}")
 
 
 @row("bridge", upstream="serve", memory=160, limit=30)
 def bombs_pass_by(t):
-    """Compressed messages that inflate to 15 MiB: the bridge looks at none."""
+    """Compressed messages that inflate to 15 MiB: the bridge forwards them without inflating."""
     c = t.connect()
     t.beside(c)
     stream = c.open(extra=[("sec-websocket-extensions", "permessage-deflate")])
@@ -275,7 +275,7 @@ def bombs_pass_by(t):
 
 @row("bridge", upstream="h1", quick=True, limit=25)
 def log_that_nobody_reads(t):
-    """H3: standard error is a full pipe; 2,000 sockets end, and others go on."""
+    """H3: standard error is a full pipe; 2,000 sockets end, and others continue."""
     import os
     import subprocess
 

@@ -1,4 +1,4 @@
-"""Requests with two meanings: at the server itself, and through the bridge to a server of HTTP/1.1 behind it."""
+"""Ambiguous requests (request smuggling): at the server, and through the bridge to an HTTP/1.1 upstream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def status(answer: bytes) -> str:
 
 
 def heads(port: int) -> list[tuple[str, bytes]]:
-    """Requests over HTTP/1.1 that two servers could cut at two places; each hides GET /smuggled."""
+    """HTTP/1.1 requests that two servers could delimit differently; each hides a GET /smuggled."""
     host = f"Host: localhost:{port}\r\n".encode()
     hidden = b"GET /smuggled HTTP/1.1\r\n" + host + b"\r\n"
     post = b"POST /front HTTP/1.1\r\n" + host
@@ -45,17 +45,17 @@ def heads(port: int) -> list[tuple[str, bytes]]:
     ]
 
 
-# Not refused by their head: an answer may come before the body is looked at, but no second one.
+# Not rejected by their head: one response may come before the body is read, but no second one.
 BY_BODY = {"chunk size with a sign", "chunk size beyond 2^64", "chunk extension with LF", "TE in HTTP/1.0"}
-# Refused, with a body whose end is certain: what follows is another request.
+# Rejected, with a body that is delimited unambiguously: what follows is another request.
 CERTAIN = {"no Host", "two Host"}
-# RFC 9112 §6.1 lets a server go by Transfer-Encoding, if it closes behind its answer.
+# RFC 9112 §6.1 lets a server use Transfer-Encoding, if it closes the connection after its response.
 CLOSED_BEHIND = {"CL and TE", "TE and CL"}
 
 
 @row("server", quick=True)
 def http1_heads_of_two_meanings(t):
-    """22 requests over HTTP/1.1 that are cut at two places: 400 or 501, and nothing behind is answered."""
+    """22 ambiguous HTTP/1.1 requests: 400 or 501, and no hidden request is answered."""
     codes: dict[str, int] = {}
     for what, request in heads(t.port):
         answer = t.ask(request, 0.5)
@@ -69,16 +69,16 @@ def http1_heads_of_two_meanings(t):
 
 @row("server", quick=True)
 def requests_behind_a_refused_upgrade(t):
-    """RFC 9931: a request behind an Upgrade that is refused is not answered."""
+    """RFC 9931: a request after a rejected Upgrade is not answered."""
     hidden = f"GET /smuggled HTTP/1.1\r\nHost: localhost:{t.port}\r\n\r\n".encode()
     wrong = upgrade(t.port, "/", behind=hidden).replace(b"Version: 13", b"Version: 7")
     answer = t.ask(wrong, 2)
     t.got(f"{status(answer)}, {answer.count(b'HTTP/1.1 ')} answer")
-    t.want(answer.count(b"HTTP/1.1 ") == 1, "what came behind was answered")
+    t.want(answer.count(b"HTTP/1.1 ") == 1, "the request after the Upgrade was answered")
 
 
 def odd_h2(authority: str, method: str = "CONNECT") -> list[tuple[str, object]]:
-    """Field sections that RFC 9113 §8 calls malformed."""
+    """Field sections that are malformed by RFC 9113 §8."""
     good = f.connect_fields(authority) if method == "CONNECT" else f.request_fields(authority, method)
 
     def without(name):
@@ -114,7 +114,7 @@ def odd_h2(authority: str, method: str = "CONNECT") -> list[tuple[str, object]]:
 
 
 def malformed(t, fields_of) -> None:
-    """Each is refused by RST, 4xx or 501, or costs its sender the connection (RFC 9113 §5.4.1 leaves the choice)."""
+    """Each request is rejected by RST_STREAM, 4xx or 501, or ends the connection (RFC 9113 §5.4.1 allows either)."""
     c = t.connect()
     seen: dict[str, int] = {}
     for what, fields in fields_of:
@@ -138,13 +138,13 @@ def malformed_connect(t):
 
 @row("server")
 def malformed_get(t):
-    """H13: the same as GET."""
+    """H13: the malformed requests of `malformed-connect`, as GET."""
     malformed(t, [each for each in odd_h2(f"localhost:{t.port}", "GET") if each[0] != ":method twice"])
 
 
 @row("server")
 def connects_of_all_kinds(t):
-    """CONNECT without :protocol, with others, to other places: never a tunnel."""
+    """CONNECT without :protocol, with other protocols, to other targets: never a tunnel."""
     a = f"localhost:{t.port}"
     wrong = [
         ("no :protocol", [(":method", "CONNECT"), (":authority", "127.0.0.1:22")]),
@@ -165,17 +165,17 @@ def behind(t) -> list[str]:
 
 
 def clean(t, said: list[str], what: str = "") -> None:
-    """What reached the upstream has nothing of what was hidden."""
+    """Checks that nothing hidden reached the upstream."""
     for head in said:
         first = head.split("\r\n")[0]
-        t.want("smuggled" not in first, f"{what}smuggled to the upstream: {first!r}")
+        t.want("smuggled" not in first, f"{what}a request was smuggled to the upstream: {first!r}")
         t.want("\r\nz:" not in head.lower() and "\r\nx: y\r" not in head.lower().replace("x: y\r\n transfer", ""),
                f"{what}split into fields: {head!r:.200}")
 
 
 @row("bridge", upstream="h1", quick=True)
 def bridge_heads_of_two_meanings(t):
-    """The 23 requests of two meanings, through the bridge: none hides another."""
+    """The 23 ambiguous requests, through the bridge: no hidden request reaches the upstream."""
     codes: dict[str, int] = {}
     for what, request in heads(t.port):
         before = len(behind(t))
@@ -184,13 +184,13 @@ def bridge_heads_of_two_meanings(t):
         if what not in BY_BODY | CLOSED_BEHIND:
             t.want(code in ("400", "501", "413", "431", "closed"), f"{what}: {code}")
         for head in behind(t)[before:]:
-            t.want(what in CERTAIN or "smuggled" not in head.split("\r\n")[0], f"{what}: what was behind reached the upstream as a request")
-    t.got(", ".join(f"{count} x {code}" for code, count in sorted(codes.items())) + f"; {len(behind(t))} requests behind")
+            t.want(what in CERTAIN or "smuggled" not in head.split("\r\n")[0], f"{what}: the hidden request reached the upstream")
+    t.got(", ".join(f"{count} x {code}" for code, count in sorted(codes.items())) + f"; {len(behind(t))} requests at the upstream")
 
 
 @row("bridge", upstream="h1", quick=True)
 def bridge_malformed_connect(t):
-    """Malformed extended CONNECT through the bridge: no field and no request is split."""
+    """Malformed extended CONNECT through the bridge: no field or request is split."""
     malformed(t, odd_h2(f"localhost:{t.port}"))
     clean(t, behind(t))
 
@@ -204,7 +204,7 @@ def bridge_malformed_get(t):
 
 @row("bridge", upstream="h1", quick=True)
 def bridge_data_before_the_answer(t):
-    """RFC 9931: a request as DATA behind a CONNECT that the upstream refuses, and behind an Upgrade: it never gets there."""
+    """RFC 9931: a request in DATA after a CONNECT that the upstream rejects, and after an Upgrade: it does not reach the upstream."""
     hidden = f"GET /smuggled HTTP/1.1\r\nHost: localhost:{t.port}\r\n\r\n".encode()
     c = t.connect()
     t.beside(c)
@@ -214,14 +214,14 @@ def bridge_data_before_the_answer(t):
         c.until(lambda: c[stream].status or c[stream].over, 3)
     answers = [status(t.ask(upgrade(t.port, "/refuse", behind=hidden), 1)) for _ in range(3)]
     said = behind(t)
-    t.got(f"{c[stream]}; {', '.join(answers)}; {len(said)} requests behind")
+    t.got(f"{c[stream]}; {', '.join(answers)}; {len(said)} requests at the upstream")
     for head in said:
         t.want("smuggled" not in head, f"smuggled: {head!r:.100}")
 
 
 @row("bridge", upstream="h1")
 def bridge_content_length_over_http2(t):
-    """Bodies longer and shorter than their content-length, with a request inside."""
+    """Bodies longer and shorter than their content-length that contain a request."""
     hidden = f"GET /smuggled HTTP/1.1\r\nHost: localhost:{t.port}\r\n\r\n".encode()
     c = t.connect()
     t.beside(c)
@@ -230,14 +230,14 @@ def bridge_content_length_over_http2(t):
         c.send(f.data(stream, hidden, end=True))
         c.until(lambda: c[stream].over, 3)
     said = behind(t)
-    t.got(f"{c[stream]}; {len(said)} requests behind; {c.end()}")
+    t.got(f"{c[stream]}; {len(said)} requests at the upstream; {c.end()}")
     for head in said:
         t.want("smuggled" not in head.split("\r\n")[0], f"smuggled: {head!r:.100}")
 
 
 @row("bridge", upstream="h1", quick=True)
 def bridge_forged_fields(t):
-    """H9: the client's own words about where it comes from, in all spellings that CGI takes for one."""
+    """H9: forwarding fields forged by the client, in all spellings that CGI treats as the same name."""
     names = ["x-forwarded-for", "x_forwarded_for", "x-forwarded_for", "forwarded", "x-real-ip", "x_real_ip", "true-client-ip", "true_client_ip",
              "cf-connecting-ip", "x-client-ip", "x-forwarded-proto", "x_forwarded_proto", "x-forwarded-host", "x_forwarded_host"]
     c = t.connect()
@@ -247,13 +247,13 @@ def bridge_forged_fields(t):
         c.until(lambda: c[stream].status, 3)
     t.ask(upgrade(t.port, "/refuse", "".join(f"{name}: 6.6.6.6\r\n" for name in names)), 1)
     passed = {line.split(":")[0].lower() for head in behind(t) for line in head.split("\r\n") if "6.6.6.6" in line}
-    t.got(f"{len(names)} forged, passed on: {', '.join(sorted(passed)) or 'none'}")
-    t.want(not passed, f"passed on: {', '.join(sorted(passed))}")
+    t.got(f"{len(names)} forged, forwarded: {', '.join(sorted(passed)) or 'none'}")
+    t.want(not passed, f"forwarded: {', '.join(sorted(passed))}")
 
 
 @row("bridge", upstream="h1", quick=True, memory=96)
 def bridge_hpack_bombs(t):
-    """H11: header lists of 60 KB from 200 bytes on the wire, to an upstream of HTTP/1.1."""
+    """H11: header lists of 60 KB from 200 bytes on the wire, to an HTTP/1.1 upstream."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
     before = t.up.report()["head_bytes"]
@@ -271,7 +271,7 @@ def bridge_hpack_bombs(t):
         seen[said] = seen.get(said, 0) + 1
     came = t.up.report()["head_bytes"] - before
     t.got(f"{', '.join(f'{count} x {said}' for said, count in seen.items())}; {sent >> 10} KiB became {came >> 10} KiB; {c.end()}")
-    t.want(came < 100 * sent, f"{came // max(1, sent)} times as much reached the upstream")
+    t.want(came < 100 * sent, f"the upstream received {came // max(1, sent)} times as many bytes")
 
 
 GUARDED = """
@@ -291,7 +291,7 @@ websockets_only = true
 
 @row("bridge", upstream="h1", quick=True, config=GUARDED)
 def bridge_odd_paths(t):
-    """B10: /admin in a dozen spellings that servers take for it; none gets past the route that guards it."""
+    """B10: a dozen spellings of /admin that servers may normalize to it; none bypasses the route that restricts it."""
     odd = ["/admin", "/admin/", "//admin", "/./admin", "/x/../admin", "/%61dmin", "/admin%2f", "/%2fadmin", "/x/..%2fadmin", "/x/%2e%2e/admin",
            "/admin;x/", "/admin;x", "/x/..;/admin", "/\\admin", "/x\\..\\admin", "/admin/..;/x", "/admin//x", "/..//admin", "/%252fadmin"]
     c = t.connect()
@@ -304,5 +304,5 @@ def bridge_odd_paths(t):
             if c[stream].status == 200:
                 passed.append(path)
     said = behind(t)[before:]
-    t.got(f"{len(set(passed))} of {len(odd)} passed; {len(said)} requests behind")
-    t.want(not passed, f"past the guard: {' '.join(sorted(set(passed)))}")
+    t.got(f"{len(set(passed))} of {len(odd)} forwarded; {len(said)} requests at the upstream")
+    t.want(not passed, f"bypassed the restricted route: {' '.join(sorted(set(passed)))}")

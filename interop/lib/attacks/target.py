@@ -1,4 +1,4 @@
-"""The program under attack: started, watched through /proc, and stopped."""
+"""Starts the program under attack, measures it through /proc, and stops it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MIB = 1 << 20
 
 
 class NotStarted(Exception):
-    """It printed no `listening on URL`."""
+    """The program did not print `listening on URL`."""
 
 
 class Target:
-    """A process: its memory, its processor time, its log."""
+    """A process, with its memory, CPU time and log."""
 
     def __init__(self, argv: list, log: Path, stderr=None, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                  tied: bool = True):
@@ -31,7 +31,7 @@ class Target:
         self.process = subprocess.Popen(
             [str(part) for part in argv], stdin=stdin, stdout=stdout, stderr=stderr or self._sink,
             start_new_session=True,
-            # Linux ties to the thread that starts it, so not what a row starts.
+            # Not for processes started by a row: Linux ties this to the starting thread.
             preexec_fn=_die_with_parent if tied else None)
 
     @property
@@ -43,12 +43,12 @@ class Target:
         return self.process.poll() is None
 
     def port(self, patience: float = 30) -> int:
-        """Of `listening on URL`, its first line."""
+        """The port in its first line, `listening on URL`."""
         if not select.select([self.process.stdout], [], [], patience)[0]:
-            raise NotStarted(f"silent for {patience:g} s: {self.tail()}")
+            raise NotStarted(f"printed nothing within {patience:g} s: {self.tail()}")
         line = self.process.stdout.readline().decode()
         if not line.startswith("listening on "):
-            raise NotStarted(f"said {line!r}: {self.tail()}")
+            raise NotStarted(f"printed {line!r}: {self.tail()}")
         return int(line.rsplit(":", 1)[1].strip().strip("/"))
 
     def tail(self) -> str:
@@ -93,7 +93,7 @@ class Target:
             os.killpg(self.pid, number)
 
     def ended(self, patience: float) -> int | None:
-        """The exit status, or nothing if it runs on."""
+        """The exit status, or None if it still runs after `patience` seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self.process.wait(patience)
         return None

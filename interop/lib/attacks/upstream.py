@@ -1,10 +1,10 @@
-"""Servers behind the bridge, in a process of their own: RFC 6455, and a strict RFC 8441.
+"""Upstreams of the bridge, in a separate process: RFC 6455, and a strict RFC 8441.
 
-The strict one keeps what hyper keeps by default: a header list of 16 KiB, and
-twenty resets of requests that came in one look at the connection; beyond
-either it ends the connection, for all that share it. A busy one looks every 10
-ms. Run as a program, this file is that process: it prints its port, and for
-each line on stdin a report.
+The strict one has hyper's default limits: a header list of 16 KiB, and twenty
+resets of requests that were read in the same poll of the connection. Beyond
+either it ends the connection for all clients that share it. The busy one polls
+every 10 ms. Run as a program, this file is that process: it prints its port,
+and a report for each line on stdin.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Report:
 
 
 class Echo:
-    """Answers frames: messages by themselves, Ping, and Close."""
+    """Echoes messages, and answers Ping and Close."""
 
     def __init__(self):
         self._messages = f.Messages()
@@ -216,7 +216,7 @@ async def main(kind: str) -> None:
 
 
 class Upstream:
-    """That process, from outside."""
+    """A handle to that process."""
 
     def __init__(self, kind: str):
         self.process = subprocess.Popen([sys.executable, __file__, kind],

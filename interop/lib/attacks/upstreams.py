@@ -1,4 +1,4 @@
-"""Hostile upstreams of a bridge: what they do to one route, no socket of another one notices."""
+"""Hostile upstreams of a bridge: an attack on one route does not affect sockets of another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def hostile(version: str, **more):
 
 
 def victim(t, count: int = 1):
-    """A client's sockets on the hostile route, and the connection on which they reach the attacker."""
+    """Opens sockets on the hostile route. Returns them, and the bridge's connection to the attacker."""
     c = t.connect()
     t.beside(c)
     streams = [c.ask(f.connect_fields(c.authority, "/evil/x")) for _ in range(count)]
@@ -45,45 +45,45 @@ def flood(t, chunks, seconds: float = 3, must_end: bool = True) -> None:
     sent = t.flood(up, chunks, seconds)
     said = t.ended(up, 4 if must_end else 0.5)
     c.until(lambda: c[streams[0]].over, 2)
-    t.got(f"{sent >> 10} KiB taken, {said}; its client: {c[streams[0]]}")
+    t.got(f"{sent >> 10} KiB accepted, {said}; its client: {c[streams[0]]}")
     if must_end:
         t.want("open" not in said, "the connection is still open")
 
 
 @hostile("http2", quick=True)
 def upstream_settings_without_end(t):
-    """SETTINGS without end."""
+    """Endless SETTINGS."""
     flood(t, itertools.repeat(f.settings({f.INITIAL_WINDOW: 65535}) * 500))
 
 
 @hostile("http2")
 def upstream_goaways_without_end(t):
-    """GOAWAY without end."""
+    """Endless GOAWAY."""
     flood(t, itertools.repeat(f.goaway((1 << 31) - 1) * 500))
 
 
 @hostile("http2")
 def upstream_continuation_without_end(t):
-    """CONTINUATION without END_HEADERS."""
+    """Endless CONTINUATION without END_HEADERS."""
     flood(t, itertools.chain([f.frame(f.HEADERS, f.END_STREAM, 1, f.field("x", "y"))],
                              itertools.repeat(f.frame(f.CONTINUATION, 0, 1, f.field("x", "y" * 900)) * 16)))
 
 
 @hostile("http2", memory=96)
 def upstream_data_to_who_does_not_read(t):
-    """What the window takes, to a client that reads nothing, and beyond."""
+    """Data up to and beyond the window, for a client that reads nothing."""
     c = t.connect(grant=0)
     stream = c.ask(f.connect_fields(c.authority, "/evil/x"))
     up = t.accept(t.hostile)
     t.requested(up, 1)
     up.send(f.headers(1, [(":status", "200")]))
     sent = t.flood(up, itertools.repeat(f.data(1, bytes(16384)) * 4), 3)
-    t.got(f"{sent >> 10} KiB taken, upstream stream: {up[1]}; client: {c[stream]}")
+    t.got(f"{sent >> 10} KiB accepted, upstream stream: {up[1]}; client: {c[stream]}")
 
 
 @hostile("http2")
 def upstream_resets_all(t):
-    """Each of 200 requests is reset by REFUSED_STREAM, again and again: the client gets an answer."""
+    """200 requests are reset by REFUSED_STREAM each time they are retried: the client gets a response."""
     c = t.connect()
     t.beside(c)
     streams = [c.ask(f.connect_fields(c.authority, "/evil/x")) for _ in range(200)]
@@ -95,26 +95,26 @@ def upstream_resets_all(t):
             up.send(f.rst(stream, 7))
         time.sleep(0.02)
     seen = {c[s].status for s in streams}
-    t.got(f"{len(done)} requests reset; their clients get {seen}")
-    t.want(None not in seen, "some clients wait on")
+    t.got(f"{len(done)} requests reset; their clients got {seen}")
+    t.want(None not in seen, "some clients got no response")
 
 
 @hostile("http2")
 def upstream_is_silent(t):
-    """HTTP/2 without SETTINGS: the client gets 502 or 504 by `connect`, others nothing."""
+    """HTTP/2 without SETTINGS: the client gets 502 or 504 within the `connect` time limit; others are unaffected."""
     c = t.connect()
     t.beside(c)
     stream = c.ask(f.connect_fields(c.authority, "/evil/x"))
     tcp = t.accept_tcp(t.hostile)
     c.until(lambda: c[stream].status or c[stream].over, 25)
     t.got(f"{c[stream]}")
-    t.want((c[stream].status or 0) >= 500, "no answer")
+    t.want((c[stream].status or 0) >= 500, "no response")
     tcp.close()
 
 
 @hostile("http1", quick=True)
 def upstream_wrong_answers(t):
-    """HTTP/1.1: 12 answers to an Upgrade that are none: 502 each, and nothing of them passes as another answer."""
+    """HTTP/1.1: 12 invalid responses to an Upgrade: 502 each, and no part of them becomes another response."""
     wrong = [
         ("HTTP/1.0", lambda head: answer(head, b"1.0")), ("a wrong accept", lambda head: answer(head, accept=b"AAAAAAAAAAAAAAAAAAAAAAAAAAA=")),
         ("a subprotocol", lambda head: answer(head, more=b"Sec-WebSocket-Protocol: x\r\n")),
@@ -135,9 +135,9 @@ def upstream_wrong_answers(t):
         try:
             tcp = t.accept_tcp(t.hostile)
         except TimeoutError:
-            # Left out as one that fails: an answer all the same.
+            # The upstream is ejected after failures; the client still gets a response.
             c.until(lambda: c[stream].status, 1)
-            t.want(c[stream].status in (502, 503), f"{what}: not asked, {c[stream]}")
+            t.want(c[stream].status in (502, 503), f"{what}: no request at the upstream, {c[stream]}")
             continue
         try:
             tcp.send(make(tcp.read_until(b"\r\n\r\n")), 2)
@@ -153,13 +153,13 @@ def upstream_wrong_answers(t):
 
 @hostile("http1")
 def upstream_informational_without_end(t):
-    """HTTP/1.1: 103 without end."""
+    """HTTP/1.1: endless 103 responses."""
     http1(t, itertools.repeat(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 500))
 
 
 @hostile("http1")
 def upstream_head_without_end(t):
-    """HTTP/1.1: a head without end."""
+    """HTTP/1.1: an endless response head."""
     http1(t, itertools.chain([b"HTTP/1.1 101 Switching Protocols\r\n"], itertools.repeat(b"X: yyyyyyyyyyyyyyy\r\n" * 500)))
 
 
@@ -171,13 +171,13 @@ def http1(t, chunks) -> None:
     tcp.read_until(b"\r\n\r\n")
     sent = t.flood(tcp, chunks, 5, most=1 << 28)
     c.until(lambda: c[stream].status or c[stream].over, 3)
-    t.got(f"{sent >> 10} KiB taken; {c[stream]}")
+    t.got(f"{sent >> 10} KiB accepted; {c[stream]}")
     t.want((c[stream].status or 0) >= 500, "no 502")
 
 
 @hostile("http1")
 def upstream_page_of_two_meanings(t):
-    """HTTP/1.1: answers to GET that could be cut at two places; nothing of them passes as another's answer."""
+    """HTTP/1.1: ambiguous responses to GET; no part of them becomes the response to another request."""
     second = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
     wrong = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\nok" + second,
@@ -196,19 +196,19 @@ def upstream_page_of_two_meanings(t):
         tcp.read_until(b"\r\n\r\n")
         tcp.send(bad)
         c.until(lambda: c[stream].over, 1)
-        # Who comes next must not be given what was behind.
+        # The next request must not get the rest of the previous response.
         following = c.ask(f.request_fields(c.authority, path="/evil/y"), end=True)
         c.until(lambda: c[following].over, 0.3)
         evil += c[following].data == b"evil"
         c.send(f.rst(following))
         statuses.append(str(c[stream].status))
         tcp.close()
-        # What the second request dialled.
+        # The connection opened for the second request.
         t.hostile.settimeout(0.3)
         try:
             t.accept_tcp(t.hostile).close()
         except TimeoutError:
             pass
         t.hostile.settimeout(10)
-    t.got(f"{', '.join(statuses)}; {evil} answers to who had not asked")
-    t.want(not evil, "an answer went to another request")
+    t.got(f"{', '.join(statuses)}; {evil} responses to another request")
+    t.want(not evil, "a response went to another request")
