@@ -1,7 +1,7 @@
-"""Applications behind `h2ws bridge`, used by Chromium and Firefox at once, each over an HTTP/2 connection of its own.
+"""Applications behind `h2ws bridge`, used by Chromium and Firefox at once, each over its own HTTP/2 connection.
 
-A relay before the bridge counts each browser's TCP connections, the page its
-own sockets. Whether the application works, its own use of them tells.
+A relay in front of the bridge counts each browser's TCP connections; the page
+counts its sockets. Whether the application works is checked by using it.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import json
 import re
 import signal
 
-from lib import program
 from lib.browser import BROWSERS
 from lib.cases import Context, case, check, equal
 from lib.relay import Relay
@@ -35,7 +34,7 @@ path = "{path}"
 to = "ws://127.0.0.1:{port}"
 strip_prefix = {strip}
 """
-# A page that polls or streams holds a drain as long as this.
+# A page that polls or streams delays a drain for this long.
 DRAIN = 'drain_timeout = "3s"\n'
 
 
@@ -44,7 +43,7 @@ def is_application(peer) -> bool:
 
 
 class Bridge:
-    """`h2ws bridge` on one port, before this and the next drain."""
+    """`h2ws bridge` on a fixed port, which can be drained and started again."""
 
     def __init__(self, ctx: Context, routes):
         self._turn, self.port = ctx, ctx.sandbox.port()
@@ -60,14 +59,14 @@ class Bridge:
         await sandbox.ready(self.child, self.port)
 
     async def drain(self) -> str:
-        """What it logged."""
+        """Drains the bridge. Returns its log."""
         self.child.signal(signal.SIGTERM)
         equal(await asyncio.wait_for(self.child.process.wait(), 30), 0, "exit status of h2ws bridge")
         return self.child.log.read_text()
 
 
 class Visit:
-    """One browser on the application's page."""
+    """The application's page in one browser."""
 
     def __init__(self, name: str, page, relay: Relay, application: Application):
         self.name, self.page, self._relay, self._application = name, page, relay, application
@@ -79,7 +78,7 @@ class Visit:
         return await self.page.evaluate("window.sockets")
 
     async def works(self, when: str, patience: float = 60) -> None:
-        """The application is used until that goes well; pages take their time to come back."""
+        """Uses the application until that succeeds: pages need some time to reconnect."""
         said = "nothing"
         try:
             async with asyncio.timeout(patience):
@@ -113,7 +112,7 @@ async def every(visits: list[Visit], what: str) -> None:
 
 
 async def all_back(ctx: Context, visits: list[Visit], what: str) -> None:
-    """By themselves, or as their users would: by loading the page again."""
+    """Waits until all pages work again, reloading those that do not reconnect by themselves."""
     if ctx.endpoints.reopens:
         await every(visits, what)
         return
@@ -124,7 +123,7 @@ async def all_back(ctx: Context, visits: list[Visit], what: str) -> None:
 
 @case("application", wants=is_application, timeout=400)
 async def used_by_browsers_over_one_connection_each(ctx: Context):
-    """RFC 8441 §5: an application at a path, its sockets on the page's connection; silence, its restart, the bridge's."""
+    """RFC 8441 §5: an application below a path shares the page's connection, and survives idle time and restarts of both."""
     application: Application = ctx.endpoints
     silence = 5 if ctx.quick else 30
     bridge = Bridge(ctx, application.routes)
@@ -136,7 +135,7 @@ async def used_by_browsers_over_one_connection_each(ctx: Context):
         for one in visits:
             before[one] = await one.sockets()
             check(before[one]["open"] >= application.sockets, f"{one.name}: {before[one]} of {application.sockets} sockets")
-            # A browser may open a spare connection, never one for each socket.
+            # A browser may open a spare connection, but not one per socket.
             check(one.connections <= 2, f"{one.name}: {one.connections} TCP connections for a page and {before[one]['open']} sockets")
             ctx.note(f"{one.name}: {before[one]['open']} socket(s), {one.connections} connection(s)")
         await asyncio.sleep(silence)
@@ -148,7 +147,7 @@ async def used_by_browsers_over_one_connection_each(ctx: Context):
         log = await bridge.drain()
         if application.sockets:
             over = re.findall(r"access: socket .*? version=HTTP/(\S+)", log)
-            check(len(over) >= len(visits) * application.sockets and set(over) == {"2"}, f"sockets by the bridge's log over {over}")
+            check(len(over) >= len(visits) * application.sockets and set(over) == {"2"}, f"HTTP versions of the sockets in the bridge's log: {over}")
         await bridge.start()
         await all_back(ctx, visits, "after the bridge's restart")
         if not application.reopens:

@@ -1,6 +1,6 @@
-"""`h2ws bridge` between other people's clients and other people's servers.
+"""`h2ws bridge` between third-party clients and third-party servers.
 
-What reached the server, and how often, the server or a relay before it tells.
+What reaches the server is reported by the server, or by a relay in front of it.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ def named(name: str):
 
 
 def path_of(number: int, group: str) -> str:
-    """The server tells sockets apart by their paths, in all cases of its sandbox."""
+    """A path unique among all cases of a sandbox: the server identifies sockets by their paths."""
     return f"/{group}/{number}"
 
 
 @contextlib.asynccontextmanager
 async def bridged(sandbox: Sandbox, *options):
-    """A client's h2 connection, through a relay, to an `h2ws bridge` of its own."""
+    """A client's HTTP/2 connection, through a relay, to a new `h2ws bridge`."""
     endpoint, child = await program.bridge(sandbox, *options)
     try:
         async with Relay(endpoint.port) as relay, Connection.to(endpoint.on(relay.port)) as connection:
@@ -39,7 +39,7 @@ async def bridged(sandbox: Sandbox, *options):
 
 
 async def ended(connection: Connection, paths: list[str]) -> list[tuple[int, str, int]]:
-    """What python's `websockets` saw of these sockets: code, reason, messages before."""
+    """How these sockets ended at the server (PyPI `websockets`): code, reason, number of messages."""
     async with asyncio.timeout(60):
         socket = await connection.socket("/ended")
         while True:
@@ -53,7 +53,7 @@ async def ended(connection: Connection, paths: list[str]) -> list[tuple[int, str
 
 @case("bridge", wants=named("websockets"), timeout=400)
 async def sockets_500_to_an_rfc6455_server(ctx: Context):
-    """RFC 8441 §5: 500 sockets of one h2 connection to RFC 6455, 0 to 1,000,000 bytes, half with permessage-deflate."""
+    """RFC 8441 §5: 500 sockets on one HTTP/2 connection to RFC 6455, 0 to 1,000,000 bytes, half with permessage-deflate."""
     count = 50 if ctx.quick else 500
     async with bridged(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/")) as (connection, relay):
         opened = await asyncio.gather(*(
@@ -71,14 +71,14 @@ async def sockets_500_to_an_rfc6455_server(ctx: Context):
 
 
 async def _deflated(opened: list[Socket]) -> None:
-    """Half of them: asked for of the server itself, and in use."""
+    """Checks that half of the sockets negotiated compression with the server, and use it."""
     for number, socket in enumerate(opened):
         agreed = socket.stream.headers.get("sec-websocket-extensions", "")
         equal(agreed.startswith("permessage-deflate"), bool(number % 2), f"deflate on socket {number} ({agreed!r})")
     for number, socket in enumerate(opened[:2]):
         await socket.send("?request")
         seen = json.loads(await socket.recv())
-        equal((seen["version"], seen["path"]), ("1.1", path_of(number, "sizes")), "what the server was asked")
+        equal((seen["version"], seen["path"]), ("1.1", path_of(number, "sizes")), "the request at the server")
         offered = seen["headers"].get("sec-websocket-extensions", "")
         equal("permessage-deflate" in offered, bool(number % 2), f"deflate offered to the server ({offered!r})")
         before = socket.stream.received
@@ -89,7 +89,7 @@ async def _deflated(opened: list[Socket]) -> None:
 
 @case("bridge", wants=named("websockets"))
 async def close_codes_pass_both_ways(ctx: Context):
-    """RFC 6455 §7.4: codes and reasons of either side reach the other, as the server too saw them."""
+    """RFC 6455 §7.4: codes and reasons of either side reach the other, as reported by the server too."""
     reason = "bye ü " + "x" * 100
     async with bridged(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/")) as (connection, _):
         opened = await asyncio.gather(*(connection.socket(path_of(number, "closes")) for number in range(60)))
@@ -101,31 +101,31 @@ async def close_codes_pass_both_ways(ctx: Context):
             return await socket.answer_close()
 
         for number, ending in enumerate(await asyncio.gather(*(one(*pair) for pair in enumerate(opened)))):
-            equal((ending.code, ending.reason), (4000 + number, reason), f"what client {number} was told")
+            equal((ending.code, ending.reason), (4000 + number, reason), f"close received by client {number}")
             equal((ending.ended, ending.reset), (True, None), f"end of stream {number}")
         for number, (code, why, _) in enumerate(await ended(connection, [path_of(n, "closes") for n in range(60)])):
-            equal((code, why), (4000 + number, reason), f"what the server was told by client {number}")
-        # Without a code, and by dropping the connection.
+            equal((code, why), (4000 + number, reason), f"close received by the server from client {number}")
+        # A close without a code, and a dropped connection.
         bare = await connection.socket("/bare")
         await bare.raw(b"\x88\x80\0\0\0\0")
         await bare.closing()
         gone = await connection.socket("/gone")
         await gone.send("?abort")
-        await connection.until(lambda: gone.stream.over, "an end of the socket whose server aborts")
-        check(gone.close_frame is None and not gone.stream.data, f"a Close frame that nobody sent: {gone.stream}")
+        await connection.until(lambda: gone.stream.over, "end of the socket whose server aborts")
+        check(gone.close_frame is None and not gone.stream.data, f"a Close frame that the server did not send: {gone.stream}")
         equal([code for code, _, _ in await ended(connection, ["/bare", "/gone"])], [1005, 1006], "codes at the server")
         await connection.ping()
 
 
 @case("bridge", wants=named("websockets"))
 async def refusals_pass(ctx: Context):
-    """RFC 6455 §4.2.2: a 403 reaches the client with its body, over either version of HTTP; its connection lives."""
+    """RFC 6455 §4.2.2: a 403 reaches the client with its body, over either version of HTTP; the connection survives."""
     async with bridged(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/")) as (connection, relay):
         beside = await connection.socket()
         for _ in range(3):
             stream = await connection.request(
                 connection.connect_headers(path="/refuse") + [("sec-websocket-version", "13")])
-            await connection.until(lambda: stream.over, "the refusal's end")
+            await connection.until(lambda: stream.over, "end of the rejection")
             equal((stream.status, bytes(stream.data), stream.ended), (403, b"not you\n", True), "over HTTP/2")
         await beside.echo("still here")
         request = ("GET /refuse HTTP/1.1\nHost: {0}\nUpgrade: websocket\nConnection: Upgrade\n"
@@ -141,7 +141,7 @@ async def http1_sockets_share_upstream_connections(ctx: Context):
     count = 150 if ctx.quick else 500
     most = -(-count // ctx.peer.streams)
     async with Relay(ctx.endpoints.tls.port) as relay:
-        # Cleartext in front: 500 TLS handshakes of python's would be what this case waits for.
+        # Cleartext for the clients: 500 TLS handshakes in Python would dominate the case.
         endpoint, _ = await program.serve_one(
             ctx.sandbox, "--cleartext", "--to", ctx.endpoints.tls.on(relay.port).ws_url("/"), "--upstream-insecure",
             command="bridge")
@@ -153,8 +153,8 @@ async def http1_sockets_share_upstream_connections(ctx: Context):
             async with ws:
                 await ws.send("?request")
                 seen = json.loads(await ws.recv())
-                equal((seen["version"], seen["path"]), ("2", "/echo"), "what Hypercorn was asked")
-                # All are open at once here, and all are until the last has been used.
+                equal((seen["version"], seen["path"]), ("2", "/echo"), "the request at Hypercorn")
+                # All sockets are open at once here, and stay open until the last has been used.
                 await everyone.wait()
                 for message in (f"socket {number}", b"", bytes(70_000), "x" * 1_000):
                     await ws.send(message)
@@ -165,4 +165,4 @@ async def http1_sockets_share_upstream_connections(ctx: Context):
 
         await asyncio.gather(*(one(number) for number in range(count)))
         ctx.note(f"{count} sockets on {relay.accepted} TCP connections to Hypercorn")
-        check(1 <= relay.accepted <= most, f"{relay.accepted} TCP connections to Hypercorn, not {most}")
+        check(1 <= relay.accepted <= most, f"{relay.accepted} TCP connections to Hypercorn, limit {most}")

@@ -1,4 +1,4 @@
-"""`h2ws bridge` before real HTTP servers: long polls, and answers that come early."""
+"""`h2ws bridge` in front of real HTTP servers: long polls, and early responses."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ UPLOAD = 20_000_000
 
 
 async def before(ctx: Context, port: int) -> Endpoint:
-    """A bridge with default settings, in cleartext."""
+    """Starts a bridge with default settings, in cleartext."""
     endpoint, _ = await program.serve_one(
         ctx.sandbox, "--cleartext", "--to", f"ws://127.0.0.1:{port}", command="bridge")
     return endpoint
@@ -25,7 +25,7 @@ async def before(ctx: Context, port: int) -> Endpoint:
 
 @case("bridge", wants=named("ws"), timeout=300)
 async def socket_io_on_polling_alone_stays_connected(ctx: Context):
-    """RFC 6202 §2: a Socket.IO client on long polls, two minutes through default settings, never reconnects."""
+    """RFC 6202 §2: a Socket.IO client on long polls stays connected for two minutes with default settings."""
     modules = await asyncio.to_thread(install.applications_npm)
     environment = node_env() | {"MODULES": str(modules)}
     port, app = ctx.sandbox.port(), INTEROP / "apps/polling.mjs"
@@ -38,14 +38,14 @@ async def socket_io_on_polling_alone_stays_connected(ctx: Context):
         "node", app, "connect", f"http://127.0.0.1:{endpoint.port}", seconds,
         name="polling-client", stdout_pipe=True, env=environment)
     seen = json.loads(await client.first_line(seconds + 60))
-    equal(seen, {"connects": 1, "ends": [], "errors": [], "echoes": 2, "connected": True}, "what the client saw")
+    equal(seen, {"connects": 1, "ends": [], "errors": [], "echoes": 2, "connected": True}, "the client's report")
     ctx.note(f"{seconds} s on polling alone, one connection")
 
 
 def uploaded(endpoint: Endpoint) -> int:
-    """The status of an upload's answer, whatever of it was taken; 0 for none.
+    """The status of the response to an upload, however much of it was accepted; 0 if there is none.
 
-    By two threads, as asyncio's streams do not read once a write has failed.
+    Uses two threads, because asyncio's streams do not read once a write has failed.
     """
     with socket.create_connection(("127.0.0.1", endpoint.port), 60) as connection:
         def upload() -> None:
@@ -69,7 +69,7 @@ def uploaded(endpoint: Endpoint) -> int:
 
 @case("bridge", wants=named("ws"), timeout=300)
 async def answers_before_the_end_of_an_upload_pass(ctx: Context):
-    """RFC 9112 §9.6: Node and a WSGI server answer 413 and hang up while the body is coming; 100 of 100 arrive."""
+    """RFC 9112 §9.6: Node and a WSGI server send 413 and disconnect during an upload; 100 of 100 responses arrive."""
     times = 20 if ctx.quick else 100
     for name, argv in (("node", ("node", INTEROP / "apps/too_large.mjs")),
                        ("wsgi", (PYTHON, INTEROP / "apps/too_large.py"))):

@@ -1,6 +1,6 @@
-"""`h2ws bridge` is told to reload and to end while its sockets talk: no message is lost.
+"""`h2ws bridge` reloads and drains while its sockets are active: no message is lost.
 
-The clients are python's, `h2` + `wsproto` and `websockets`; the server counts, too.
+The clients are Python's `h2` + `wsproto` and `websockets`. The server counts messages too.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ IN_FLIGHT = 8
 
 
 class Talker:
-    """A socket that never is silent: numbered messages, of which each is answered before the next is sent."""
+    """A constantly active socket: it sends numbered messages, each after the echo of the previous one."""
 
     def __init__(self, path: str, socket):
         self.path, self._socket = path, socket
@@ -36,7 +36,7 @@ class Talker:
         self.closed: tuple[int, str] | None = None
 
     async def talk(self, stop: asyncio.Event) -> None:
-        """Until it is told to stop, or is closed by the other side."""
+        """Exchanges messages until `stop` is set or the other side closes."""
         try:
             while not stop.is_set() or self.echoed < self.sent:
                 while not stop.is_set() and self.sent < self.echoed + IN_FLIGHT:
@@ -65,7 +65,7 @@ class Talker:
 
 
 async def talkers(connection: Connection, endpoint: Endpoint, stack) -> list[Talker]:
-    """Some over one HTTP/2 connection, some over HTTP/1.1."""
+    """Opens some sockets over one HTTP/2 connection, and some over HTTP/1.1."""
     paths = [path_of(number, "talks") for number in range(OVER_H2 + OVER_HTTP1)]
     h2 = await asyncio.gather(*(connection.socket(path) for path in paths[:OVER_H2]))
     http1 = [await stack(rfc6455.connect(endpoint, path)) for path in paths[OVER_H2:]]
@@ -73,7 +73,7 @@ async def talkers(connection: Connection, endpoint: Endpoint, stack) -> list[Tal
 
 
 async def advanced(everyone: list[Talker], by: int) -> None:
-    """Wait until each has had so many further messages back."""
+    """Waits until each has received this many further echoes."""
     goals = [talker.echoed + by for talker in everyone]
     async with asyncio.timeout(60):
         while any(talker.echoed < goal and not talker.closed for talker, goal in zip(everyone, goals)):
@@ -81,7 +81,7 @@ async def advanced(everyone: list[Talker], by: int) -> None:
 
 
 async def generation(connection: Connection) -> str:
-    """What the server is told of a new socket."""
+    """The generation of the routes that a new socket uses, as received by the server."""
     socket = await connection.socket("/asks")
     await socket.send("?request")
     seen = json.loads(await socket.recv())
@@ -97,7 +97,7 @@ async def until_generation(connection: Connection, number: int) -> None:
 
 @case("bridge", wants=named("websockets"))
 async def reload_under_load_loses_nothing(ctx: Context):
-    """DESIGN, SIGHUP: open sockets stay with their server, new ones take the new routes, a bad file changes nothing."""
+    """DESIGN, SIGHUP: open sockets keep their upstream, new ones use the new routes, an invalid file changes nothing."""
     first = ctx.endpoints.clear.ws_url("/")
     other = (await python_websockets.start(ctx.sandbox)).clear.ws_url("/")
     write = lambda url, number: ctx.sandbox.write("reload.toml", CONFIG.format(url=url, generation=number))
@@ -117,15 +117,15 @@ async def reload_under_load_loses_nothing(ctx: Context):
         async with asyncio.timeout(60):
             while "not reloaded" not in child.log.read_text():
                 await asyncio.sleep(0.02)
-        equal(await generation(connection), str(rounds), "routes after a bad file")
+        equal(await generation(connection), str(rounds), "routes after an invalid file")
         await advanced(everyone, 20)
         stop.set()
         await talking
         for talker in everyone:
-            equal((talker.echoed, talker.closed), (talker.sent, None), f"messages back on {talker.path}, and its close")
+            equal((talker.echoed, talker.closed), (talker.sent, None), f"echoes on {talker.path}, and its close")
             await talker.close()
     total = sum(talker.sent for talker in everyone)
-    # The first server had them all from the beginning to the end.
+    # All sockets stayed with the first server until their end.
     async with Connection.to(await _before(ctx, first)) as connection:
         seen = await ended(connection, [talker.path for talker in everyone])
     equal(seen, [(4000, "done", talker.sent) for talker in everyone], "code, reason, messages at the server")
@@ -134,8 +134,8 @@ async def reload_under_load_loses_nothing(ctx: Context):
 
 @case("bridge", wants=named("websockets"))
 async def drain_under_load_loses_nothing(ctx: Context):
-    """DESIGN, SIGTERM: Close 1001 between two messages; all that was sent before the answer reaches the server."""
-    # A server of its own, that has not seen these paths yet.
+    """DESIGN, SIGTERM: Close 1001 between two messages; everything sent before the answer reaches the server."""
+    # A separate server, on which these paths are still unused.
     url = (await python_websockets.start(ctx.sandbox)).clear.ws_url("/")
     endpoint, child = await program.bridge(ctx.sandbox, "--to", url)
     async with Connection.to(endpoint) as connection:
@@ -156,5 +156,5 @@ async def drain_under_load_loses_nothing(ctx: Context):
 
 
 async def _before(ctx: Context, url: str) -> Endpoint:
-    """Another bridge, to ask the server what it saw."""
+    """Starts another bridge, to query the server."""
     return (await program.bridge(ctx.sandbox, "--to", url))[0]

@@ -1,4 +1,4 @@
-"""`h2ws bridge` before redis-server: bytes of TCP in binary messages, and nobody else's TCP."""
+"""`h2ws bridge` in front of redis-server: TCP bytes in binary messages, and no access to other TCP servers."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,12 @@ def is_redis(peer) -> bool:
 
 
 def command(*words: bytes) -> bytes:
-    """A request of Redis' protocol: an array of bulk strings."""
+    """A request of the Redis protocol: an array of bulk strings."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
 async def ask(socket, request: bytes, answer: bytes, step: int | None = None) -> None:
-    """Send in messages of `step` bytes while the answer is awaited, in whatever messages it comes."""
+    """Sends in messages of `step` bytes while receiving the answer, however it is split into messages."""
     step = step or len(request)
 
     async def send() -> None:
@@ -45,7 +45,7 @@ async def ask(socket, request: bytes, answer: bytes, step: int | None = None) ->
 
 
 async def used(socket, name: bytes) -> None:
-    """PING; a value of 1 MB there and back; a pipeline of 1,000; requests cut at every byte."""
+    """PING; writing and reading 1 MB; a pipeline of 1,000; requests cut at every byte."""
     big = bytes(range(256)) * 4000
     await ask(socket, command(b"PING"), b"+PONG\r\n")
     await ask(socket, b"PING\r\n", b"+PONG\r\n", step=1)
@@ -64,14 +64,14 @@ async def started(ctx: Context) -> Endpoint:
 
 
 def fields(connection: Connection, origin: str = ORIGIN, **pseudo) -> list[tuple[str, str]]:
-    """A request that the route takes, but for what `pseudo` says."""
+    """A request that matches the route, except for the overrides in `pseudo`."""
     head = connection.connect_headers(**{"authority": HOST} | pseudo)
     return head + [("sec-websocket-version", "13"), ("origin", origin)]
 
 
 @contextlib.asynccontextmanager
 async def by_h2(endpoint: Endpoint):
-    """A connection whose requests name the route's host."""
+    """A connection whose requests have the route's host."""
     async with Connection.to(endpoint) as connection:
         named = connection.connect_headers
         connection.connect_headers = lambda **pseudo: named(**{"authority": HOST} | pseudo)
@@ -106,7 +106,7 @@ async def redis_from_websocket_clients(ctx: Context):
 
 
 async def _clients_left(ctx: Context, count: int) -> None:
-    """Wait until redis counts so many clients: ours that asks, and no socket left behind."""
+    """Waits until redis counts this many clients, including the one that queries it: no socket is left."""
     reader, writer = await asyncio.open_connection("127.0.0.1", ctx.endpoints.clear.port)
     async with asyncio.timeout(60):
         while True:
@@ -120,7 +120,7 @@ async def _clients_left(ctx: Context, count: int) -> None:
 
 
 class Decoy:
-    """A port that listens, is in no configuration, and counts who comes."""
+    """A listening port outside the configuration that counts its connections."""
 
     async def __aenter__(self) -> "Decoy":
         self.came = 0
@@ -178,7 +178,7 @@ HTTP2 = [
     {"protocol": None, "scheme": None, "path": None, "authority": "{decoy}"},
     {"method": "GET", "protocol": None, "authority": "{decoy}"},
 ]
-# What proxies are told by their likes, on a request that the route does take.
+# Fields that proxies send to proxies, on a request that matches the route.
 LIES = [
     ("forwarded", "host={decoy}"), ("x-forwarded-host", "{decoy}"), ("x-forwarded-server", "{decoy}"),
     ("x-original-url", "http://{decoy}/"), ("x-rewrite-url", "http://{decoy}/"), ("x-host", "{decoy}"),
@@ -188,7 +188,7 @@ LIES = [
 
 @case("bridge", wants=is_redis)
 async def only_configured_targets_are_reached(ctx: Context):
-    """DESIGN, tcp://: nothing in a request names the target; a decoy that listens counts no connection."""
+    """DESIGN, tcp://: no part of a request selects the target; a listening decoy gets no connection."""
     endpoint = await started(ctx)
     async with Decoy() as decoy:
         names = {"decoy": f"127.0.0.1:{decoy.port}", "port": decoy.port}
@@ -200,7 +200,7 @@ async def only_configured_targets_are_reached(ctx: Context):
             pseudo = {name: value and value.format(**names) for name, value in asked.items()}
             async with Connection.to(endpoint, strict=False) as connection:
                 stream = await connection.request(fields(connection, **pseudo))
-                with contextlib.suppress(PeerError):  # the connection may end, too
+                with contextlib.suppress(PeerError):  # the connection may end too
                     await connection.answer(stream, 10)
                 refused = stream.reset is not None or connection.closed or 400 <= (stream.status or 0) < 500
                 check(refused, f"{pseudo}: {stream}")
@@ -215,7 +215,7 @@ async def only_configured_targets_are_reached(ctx: Context):
             while not decoy.came:
                 await asyncio.sleep(0.01)
         writer.close()
-    ctx.note(f"{len(HTTP1) + len(HTTP2)} requests refused, {len(LIES)} answered by redis")
+    ctx.note(f"{len(HTTP1) + len(HTTP2)} requests rejected, {len(LIES)} answered by redis")
 
 
 @case("bridge", wants=is_redis)

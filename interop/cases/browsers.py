@@ -1,7 +1,7 @@
-"""Real browsers on the page of `h2ws serve`, on a foreign server's, and on one behind `h2ws bridge`.
+"""Browsers on pages of `h2ws serve`, of a foreign server, and of a server behind `h2ws bridge`.
 
 The relay's count of TCP connections is the evidence that sockets share the
-page's own h2 connection: over HTTP/1.1 each would bring its own.
+page's HTTP/2 connection: over HTTP/1.1 each would open its own.
 """
 
 import asyncio
@@ -65,11 +65,11 @@ async def page_and_sockets(ctx: Context, endpoint: Endpoint) -> None:
         result = await page.evaluate(SCRIPT % SOCKETS)
         ctx.note(f"page over {result['hop']}, {before} connection(s) before and {relay.accepted} after {SOCKETS} sockets")
         equal(result["hop"], "h2", "the page's protocol")
-        # A browser may open a spare connection, never one for each socket.
+        # A browser may open a spare connection, but not one per socket.
         check(relay.accepted <= before + 1, f"{relay.accepted - before} connections for {SOCKETS} sockets")
         for socket in result["sockets"]:
             check(not socket["error"], f"socket {socket}")
-            # The peer echoes the code; the reason it may leave out (RFC 6455 §5.5.1).
+            # The peer echoes the code; it may omit the reason (RFC 6455 §5.5.1).
             equal((socket["echoed"], socket["code"], socket["wasClean"]),
                   (4, 4000 + socket["number"], True), "messages, close")
         ctx.note(f"extensions: {result['sockets'][0]['extensions'] or 'none'}")
@@ -104,14 +104,14 @@ async def page_shows_what_carries_its_sockets(ctx: Context):
 
 @case("server", wants=is_browser)
 async def page_compresses(ctx: Context):
-    """RFC 7692 §6.1: with `serve --deflate` the page's sockets compress, as it and tshark say; both ends set RSV1."""
+    """RFC 7692 §6.1: with `serve --deflate` both ends of the page's sockets compress, by the page's report and tshark's."""
     keys = ctx.sandbox.dir / "deflate.keylog"
     keys.unlink(missing_ok=True)
     endpoint, child = await program.serve_one(
         ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key, "--deflate", env={"SSLKEYLOGFILE": str(keys)})
     async with wire.capture(ctx.sandbox, endpoint.port) as file:
         async with BROWSERS[ctx.peer.name](ctx.sandbox) as page:
-            # The page of "/" opens sockets of its own.
+            # Not "/", whose page opens its own sockets.
             await page.open(endpoint.http_url("/absent"))
             result = await page.evaluate(SCRIPT % 2)
     await child.stop()
@@ -126,5 +126,5 @@ async def page_compresses(ctx: Context):
             if any(m.rsv == 4 for m in messages if m.from_client == from_client):
                 compressed += 1
         offer, answer = (dict(seen.of(stream, wire.HEADERS, way)[0].headers)["sec-websocket-extensions"] for way in (True, False))
-    check(compressed >= 4, f"RSV1 in {compressed} directions of {len(seen.tunnels())} sockets, not in all 4 and more")
+    check(compressed >= 4, f"RSV1 in {compressed} directions of {len(seen.tunnels())} sockets, expected at least 4")
     ctx.note(f"offered {offer}; agreed {answer}; RSV1 both ways")

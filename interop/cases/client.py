@@ -1,6 +1,6 @@
 """`h2ws connect` against every server peer.
 
-What carried a socket is told by the peer's backend ("?request"), not by h2ws.
+The HTTP version of a socket is reported by the peer's backend ("?request"), not by h2ws.
 """
 
 import json
@@ -15,19 +15,19 @@ PREFACE = b"PRI * HTTP/2.0"
 
 
 def can(*features: str, capable: bool | None = None):
-    """Peers whose echo does all of these (and speaks, or does not speak, RFC 8441)."""
+    """Selects peers whose echo supports all of these (and that support, or do not support, RFC 8441)."""
     def wants(peer) -> bool:
         return is_server(peer) and set(features) <= peer.can and capable in (None, peer.capable)
     return wants
 
 
 async def talk(ctx: Context, lines: list[str], *options: str, path: str | None = None, clear: bool = False, status: int | None = 0):
-    """Speak these lines; unless told otherwise the program must succeed."""
+    """Sends these lines; the program has to end with `status`, unless it is None."""
     endpoint = ctx.endpoints.clear if clear else ctx.endpoints.tls
     extra = ["--subprotocol", ctx.peer.subprotocol] if ctx.peer.subprotocol and "--subprotocol" not in options else []
     result = await program.connect(ctx.h2ws, endpoint.ws_url(path), lines, *options, *extra)
     if status is not None:
-        check(result.status == status, f"wanted exit {status}: {result}")
+        check(result.status == status, f"expected exit {status}: {result}")
     return result
 
 
@@ -36,15 +36,15 @@ def echoed(result, lines: list[str]) -> None:
 
 
 async def transport_of(ctx: Context, *options: str) -> dict:
-    """Asks the backend what it saw."""
+    """Queries the backend for the request that it received."""
     result = await talk(ctx, ["?request"], *options)
-    check(len(result.out) == 1, f"wanted one answer: {result}")
+    check(len(result.out) == 1, f"expected one answer: {result}")
     return json.loads(result.out[0])
 
 
 @case("client", wants=is_server)
 async def echoes_lines(ctx: Context):
-    """RFC 6455 §6: lines go and come back in order, whatever carries them."""
+    """RFC 6455 §6: lines are echoed in order, over either version of HTTP."""
     lines = ["hello", "ü€😀", "x" * 125, "x" * 126]
     if ctx.peer.largest > 4096:
         lines.append("x" * 4000)
@@ -53,32 +53,32 @@ async def echoes_lines(ctx: Context):
 
 @case("client", wants=can("request", capable=True))
 async def chooses_h2_by_itself(ctx: Context):
-    """RFC 8441 §3: a wss URL whose server has the capability goes over h2."""
+    """RFC 8441 §3: a wss:// URL uses HTTP/2 if the server has the capability."""
     facts = await transport_of(ctx)
     check(carried_by_h2(ctx.peer, facts), f"not carried by h2: {facts}")
 
 
 @case("client", wants=is_server)
 async def http2_when_told(ctx: Context):
-    """RFC 8441 §3: --http2 works with the capability, and without it fails and says so."""
+    """RFC 8441 §3: --http2 works with the capability, and fails with a message without it."""
     if ctx.peer.capable:
         echoed(await talk(ctx, ["over h2"], "--http2"), ["over h2"])
         return
     result = await talk(ctx, ["over h2"], "--http2", status=1)
-    check(result.err.strip(), "exit 1 without a word")
+    check(result.err.strip(), "exit 1 without a message")
     ctx.note(result.err.strip().splitlines()[-1][:120])
 
 
 @case("client", wants=can("request", capable=False))
 async def falls_back_by_itself(ctx: Context):
-    """RFC 8441 §3, RFC 7301: without the capability, or h2, the socket goes over HTTP/1.1."""
+    """RFC 8441 §3, RFC 7301: without the capability, or without h2, the socket uses HTTP/1.1."""
     facts = await transport_of(ctx)
     check(facts["version"].startswith("1"), f"not HTTP/1.1: {facts}")
 
 
 @case("client", wants=lambda peer: is_server(peer) and peer.http1)
 async def http1_when_told(ctx: Context):
-    """RFC 6455 §4: --http1 uses the Upgrade even where h2 would do."""
+    """RFC 6455 §4: --http1 uses the Upgrade even if HTTP/2 is available."""
     if "request" in ctx.peer.can:
         facts = await transport_of(ctx, "--http1")
         check(not carried_by_h2(ctx.peer, facts), f"carried by h2: {facts}")
@@ -92,7 +92,7 @@ async def cleartext_with_prior_knowledge(ctx: Context):
     async with Relay(ctx.endpoints.clear.port) as relay:
         url = ctx.endpoints.clear.on(relay.port).ws_url()
         result = await program.connect(ctx.h2ws, url, ["one", "two"], "--http2")
-        check(result.status == 0, f"wanted exit 0: {result}")
+        check(result.status == 0, f"expected exit 0: {result}")
         echoed(result, ["one", "two"])
         check(relay.first_bytes[0].startswith(PREFACE), f"first bytes: {relay.first_bytes[0]!r}")
 
@@ -100,11 +100,11 @@ async def cleartext_with_prior_knowledge(ctx: Context):
 @case("client", wants=lambda peer: peer.name == "ws")
 async def cleartext_is_http1_by_itself(ctx: Context):
     """DESIGN, contract: a ws:// URL without --http2 is an Upgrade."""
-    # Through a relay to a peer with HTTP/1.1 alone, which never sends first.
+    # Through a relay to a peer that supports only HTTP/1.1, which does not send first.
     async with Relay(ctx.endpoints.clear.port) as relay:
         url = ctx.endpoints.clear.on(relay.port).ws_url()
         result = await program.connect(ctx.h2ws, url, ["hi"])
-        check(result.status == 0, f"wanted exit 0: {result}")
+        check(result.status == 0, f"expected exit 0: {result}")
         echoed(result, ["hi"])
         check(relay.first_bytes[0].startswith(b"GET "), f"first bytes: {relay.first_bytes[0]!r}")
 
@@ -128,7 +128,7 @@ async def refusal_is_reported(ctx: Context):
 
 @case("client", wants=lambda peer: is_server(peer) and peer.refuses_method)
 async def refusal_over_both_is_reported(ctx: Context):
-    """RFC 8441 §3: where HTTP/1.1 opens no socket either, what HTTP/2 answered is the error, after one more request."""
+    """RFC 8441 §3: if HTTP/1.1 opens no socket either, the error is the HTTP/2 response, after one more request."""
     async with Relay(ctx.endpoints.tls.port) as relay:
         url = ctx.endpoints.tls.on(relay.port).ws_url("/refuse")
         result = await program.connect(ctx.h2ws, url, ["hi"])
@@ -143,7 +143,7 @@ async def subprotocol_and_fields_arrive(ctx: Context):
     facts = await transport_of(
         ctx, "--subprotocol", "echo.example", "--origin", "https://origin.example", "-H", "X-Case: a value")
     fields = facts["headers"]
-    equal(facts["subprotocol"], "echo.example", "subprotocol that the peer picked")
+    equal(facts["subprotocol"], "echo.example", "subprotocol selected by the peer")
     equal(fields.get("origin"), "https://origin.example", "origin")
     equal(fields.get("x-case"), "a value", "x-case")
     equal(fields.get("sec-websocket-version"), "13", "sec-websocket-version")
@@ -154,17 +154,17 @@ async def subprotocol_and_fields_arrive(ctx: Context):
 
 @case("client", wants=can("subprotocol", "request"))
 async def subprotocol_that_nobody_picks(ctx: Context):
-    """RFC 6455 §4.2.2: the server may pick none, and the socket works."""
+    """RFC 6455 §4.2.2: the server may select no subprotocol, and the socket works."""
     facts = await transport_of(ctx, "--subprotocol", "unknown.example")
     equal(facts["subprotocol"], "", "subprotocol")
 
 
 @case("client", wants=lambda peer: peer.name in ("node", "ws"))
 async def subprotocol_not_offered_fails(ctx: Context):
-    """RFC 6455 §4.1: a server that picks what was not offered is refused."""
+    """RFC 6455 §4.1: a response with a subprotocol that was not offered is an error."""
     for options in ([], ["--subprotocol", "echo.example"]):
         if not options and ctx.peer.name == "ws":
-            continue  # ws itself names none unless some were offered
+            continue  # ws sends no subprotocol unless some were offered
         await talk(ctx, ["hi"], *options, path="/wrong-subprotocol", status=1)
 
 
@@ -177,7 +177,7 @@ async def peer_closes_with_code(ctx: Context):
 
 @case("client", wants=can("abort"))
 async def peer_aborts(ctx: Context):
-    """RFC 6455 §7.1.5: a cut without a Close frame (1006) is a failure, exit 1."""
+    """RFC 6455 §7.1.5: an end without a Close frame (1006) is a failure, exit 1."""
     await talk(ctx, ["?abort"], status=1)
 
 
@@ -189,23 +189,23 @@ async def ping_is_answered(ctx: Context):
 
 @case("client", wants=can("fragments"))
 async def fragments_are_joined(ctx: Context):
-    """RFC 6455 §5.4: three frames with a Ping between them are one message."""
+    """RFC 6455 §5.4: three fragments with a Ping between them are one message."""
     echoed(await talk(ctx, ["?fragments"]), ["fragmented"])
 
 
 @case("client", wants=is_server)
 async def nobody_listens(ctx: Context):
-    """DESIGN, contract: no server is exit 1 with a reason, and soon."""
+    """DESIGN, contract: if nothing listens, the program ends soon with exit 1 and a reason."""
     result = await program.connect(ctx.h2ws, f"wss://127.0.0.1:{ctx.sandbox.port()}/", ["hi"])
-    check(result.status == 1 and result.err.strip(), f"wanted exit 1 and a reason: {result}")
+    check(result.status == 1 and result.err.strip(), f"expected exit 1 and a reason: {result}")
 
 
 @case("client", wants=is_server)
 async def cut_connection_is_an_error(ctx: Context):
-    """RFC 6455 §7.1.5: a TCP connection that is reset ends an idle program with exit 1."""
+    """RFC 6455 §7.1.5: a TCP reset ends an idle program with exit 1."""
     async with Relay(ctx.endpoints.tls.port) as relay:
         url = ctx.endpoints.tls.on(relay.port).ws_url()
         options = ["--subprotocol", ctx.peer.subprotocol] if ctx.peer.subprotocol else []
         result = await program.converse(ctx.h2ws, url, "hello", relay.cut, *options)
         equal(result.out, ["hello"], "lines on stdout before the cut")
-        check(result.status == 1 and result.err.strip(), f"wanted exit 1 and a reason: {result}")
+        check(result.status == 1 and result.err.strip(), f"expected exit 1 and a reason: {result}")

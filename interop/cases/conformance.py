@@ -1,8 +1,8 @@
-"""The conformance table against `h2ws serve`, and against peers whose faults it must find.
+"""The conformance clauses against `h2ws serve`, and against peers with known deviations.
 
-What a peer is known to do otherwise is listed, with the clause, in
-`deviations.json`. A deviation that is not in the list fails the case, and so
-does a listed one that the suite does not see: it would have gone blind.
+Known deviations of a peer are listed, by clause, in `deviations.json`. A
+deviation that is not listed fails the case. So does a listed one that is no
+longer detected, because it may show that the suite has lost that ability.
 """
 
 import json
@@ -17,7 +17,7 @@ DEVIATIONS = json.loads((INTEROP / "deviations.json").read_text())
 
 
 async def conforms(ctx: Context, endpoint: Endpoint, http2: bool) -> None:
-    # A foreign server's silence is known by its list; ours must not be waited for too briefly.
+    # The silences of foreign servers are listed; with ours, a short wait could be mistaken for silence.
     patience = 2 if ctx.role == "reference" else 20
     verdicts = await judge(Target(endpoint, http2, ctx.peer.subprotocol, patience))
     known = DEVIATIONS[f"{ctx.peer.name} over {'HTTP/2' if http2 else 'HTTP/1.1'}"] if ctx.role == "reference" else {}
@@ -26,19 +26,19 @@ async def conforms(ctx: Context, endpoint: Endpoint, http2: bool) -> None:
            if v.result != known.get(v.name, [""])[0]]
     blind = [name for name in known if name not in seen]
     ctx.note(", ".join(f"{sum(v.result == kind for v in verdicts)} {kind}" for kind in (OK, LAX, FAIL, NA)))
-    check(not new, f"{len(new)} not in the list: " + "; ".join(new[:8]))
-    check(not blind, f"no longer seen: {blind}")
+    check(not new, f"{len(new)} not listed: " + "; ".join(new[:8]))
+    check(not blind, f"no longer detected: {blind}")
 
 
 @case("server", wants=lambda peer: peer.name == "python-h2", timeout=400)
 async def conforms_over_http2(ctx: Context):
-    """RFC 6455, 7692, 8441: every clause of `interop/conformance` over HTTP/2; none broken, none lax."""
+    """RFC 6455, 7692, 8441: every clause of `interop/conformance` over HTTP/2; no failure, none lax."""
     await conforms(ctx, ctx.endpoints.tls, True)
 
 
 @case("server", wants=lambda peer: peer.name == "python-websockets", timeout=400)
 async def conforms_over_http1(ctx: Context):
-    """RFC 6455, 7692: every clause of `interop/conformance` over HTTP/1.1; none broken, none lax."""
+    """RFC 6455, 7692: every clause of `interop/conformance` over HTTP/1.1; no failure, none lax."""
     await conforms(ctx, ctx.endpoints.tls, False)
 
 

@@ -1,7 +1,7 @@
 """permessage-deflate with PyPI `websockets` (HTTP/1.1) and `wsproto` (HTTP/2), in both roles.
 
-Their inflater is zlib with the agreed window: what was compressed with a
-larger one, or across messages where that was given up, it cannot read.
+Their decompressor is zlib with the negotiated window. It cannot read data that
+was compressed with a larger window, or across messages without context takeover.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from lib.rfc8441 import Connection, Endpoint
 
 from .foreign import named
 
-# zlib, which both are built on, compresses with 9 bits at least.
+# zlib, which both use, compresses with at least 9 bits.
 BITS = [None, *range(9, 16)]
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Those of RFC 7692 §7.1; None is a window that nobody speaks of."""
+    """The parameters of RFC 7692 §7.1; None stands for a window parameter that is absent."""
 
     server_forgets: bool = False
     client_forgets: bool = False
@@ -34,24 +34,24 @@ class Parameters:
     client_bits: int | None = None
 
     def __str__(self) -> str:
-        """As our programs, and the echo of `websockets`, take them in a query."""
+        """The form in which our programs and the `websockets` echo accept them in a query."""
         parts = ["server_no_context_takeover"] * self.server_forgets + ["client_no_context_takeover"] * self.client_forgets
         parts += [f"server_max_window_bits={self.server_bits}"] * bool(self.server_bits)
         parts += [f"client_max_window_bits={self.client_bits}"] * bool(self.client_bits)
         return "&".join(parts)
 
     def facts(self) -> tuple:
-        """What has to be agreed if one side wants this, and the other nothing."""
+        """The expected outcome if one side requests this, and the other nothing."""
         return self.server_forgets, self.client_forgets, self.server_bits or 15, self.client_bits or 15
 
 
 def pairs(parameters: Parameters) -> set:
-    """Each two of its values, with their places."""
+    """All pairs of its values, with their positions."""
     return set(itertools.combinations(enumerate(astuple(parameters)), 2))
 
 
 def cover(combinations: list[Parameters]) -> list[Parameters]:
-    """Some of them, in which each pair of values is that is in any."""
+    """A subset that contains every pair of values (a covering set)."""
     missing, chosen = set().union(*map(pairs, combinations)), []
     while missing:
         chosen.append(max(combinations, key=lambda each: len(pairs(each) & missing)))
@@ -60,7 +60,7 @@ def cover(combinations: list[Parameters]) -> list[Parameters]:
 
 
 ALL = [Parameters(*each) for each in itertools.product((False, True), (False, True), BITS, BITS)]
-# Each value of each parameter at least once.
+# Every value of every parameter at least once.
 SOME = [Parameters(n % 2 > 0, n % 3 > 0, a, b) for n, (a, b) in enumerate(zip(BITS, BITS[3:] + BITS[:3]))]
 # Messages each way.
 MANY = 10_000
@@ -69,7 +69,7 @@ WORDS = ["window", "stream", "frame", "message", "ü€😀", "0123456789", '{"i
 
 
 def message(number: int) -> str | bytes:
-    """Mostly short, some of thousands of bytes, a few of up to 200,000; the same in every run."""
+    """A message: mostly short, some of thousands of bytes, a few of up to 200,000. The same in every run."""
     chance = random.Random(number)
     at = chance.random()
     size = 0 if at < 0.02 else int(chance.random() * (200_000 if at > 0.998 else 70_000 if at > 0.988 else 5_000 if at > 0.888 else 300))
@@ -79,12 +79,12 @@ def message(number: int) -> str | bytes:
     if number % 2:
         return text
     data = bytearray(text.encode())
-    data[::7] = chance.randbytes(len(data[::7]))  # what does not compress, in the midst of what does
+    data[::7] = chance.randbytes(len(data[::7]))  # incompressible bytes among compressible ones
     return bytes(data)
 
 
 async def talk(send, recv, messages) -> None:
-    """All of them there and back, the next ones underway before the first returns."""
+    """Sends all messages without waiting, and checks their echoes."""
     async def sending():
         for each in messages:
             await send(each)
@@ -98,7 +98,7 @@ async def talk(send, recv, messages) -> None:
 
 
 async def sweep(ctx: Context, one, combinations: list[Parameters] = ALL) -> None:
-    """Every combination, or a sample; what went wrong with each."""
+    """Runs `one` with every combination or a sample, and reports all failures."""
     if ctx.quick:
         combinations, least, many = [each for each in SOME if each in combinations], 500, []
     elif ctx.exhaustive:
@@ -109,7 +109,7 @@ async def sweep(ctx: Context, one, combinations: list[Parameters] = ALL) -> None
     for parameters in combinations:
         try:
             await one(parameters, messages if parameters in many else messages[:least])
-        except Exception as error:  # of one combination: the others are tried too
+        except Exception as error:  # the other combinations are tried too
             wrong.append(f"{parameters}: {error!r}")
     check(not wrong, f"{len(wrong)} of {len(combinations)}: {'; '.join(wrong[:3])}")
     ctx.note(f"{len(combinations)} combinations, {least} messages each way with each")
@@ -118,7 +118,7 @@ async def sweep(ctx: Context, one, combinations: list[Parameters] = ALL) -> None
 
 
 def in_websockets(extension) -> tuple:
-    """What its client agreed to."""
+    """The parameters negotiated by its client."""
     return (extension.remote_no_context_takeover, extension.local_no_context_takeover,
             extension.remote_max_window_bits, extension.local_max_window_bits)
 
@@ -134,7 +134,7 @@ async def by_websockets(endpoint: Endpoint, path: str, offer: ClientPerMessageDe
 
 @case("server", wants=named("python-websockets"), timeout=3600)
 async def deflate_as_websockets_offers(ctx: Context):
-    """RFC 7692 §7.1: every combination of parameters that a client may ask for, up to 10,000 messages each way."""
+    """RFC 7692 §7.1: every combination that a client may request, up to 10,000 messages each way."""
     endpoints = await program.echo_server(ctx.sandbox)
 
     async def one(wanted: Parameters, messages) -> None:
@@ -148,7 +148,7 @@ async def deflate_as_websockets_offers(ctx: Context):
 
 @case("server", wants=named("python-websockets"), timeout=3600)
 async def deflate_as_our_server_wishes(ctx: Context):
-    """RFC 7692 §7.1: every combination that a server may answer with, to the same offer."""
+    """RFC 7692 §7.1: every combination that a server may answer the same offer with."""
     endpoints = await program.echo_server(ctx.sandbox)
 
     async def one(wanted: Parameters, messages) -> None:
@@ -160,7 +160,7 @@ async def deflate_as_our_server_wishes(ctx: Context):
 
 @case("server", wants=named("python-h2"), timeout=3600)
 async def deflate_as_wsproto_offers(ctx: Context):
-    """RFC 7692 §7.1 over HTTP/2: every combination that wsproto asks for, up to 10,000 messages each way."""
+    """RFC 7692 §7.1 over HTTP/2: every combination that wsproto requests, up to 10,000 messages each way."""
     endpoints = await program.echo_server(ctx.sandbox)
 
     async with Connection.to(endpoints.clear) as connection:
@@ -174,12 +174,12 @@ async def deflate_as_wsproto_offers(ctx: Context):
             await talk(socket.send, socket.recv, messages)
             equal((await socket.close()).code, 1000, "close code")
 
-        # wsproto always names both windows.
+        # wsproto always sends both window parameters.
         await sweep(ctx, one, [each for each in ALL if each.server_bits and each.client_bits])
 
 
 async def by_driver(ctx: Context, endpoint: Endpoint, path: str, wanted: Parameters, count: int, *options: str):
-    """Our client with these parameters exchanges so many messages; what the peer says was agreed."""
+    """Our client exchanges `count` messages with these parameters. Returns those that the peer reports."""
     endpoint = Endpoint(endpoint.port, endpoint.tls, endpoint.host, path)
     driver = await Driver.start(ctx, endpoint, "--deflate", str(wanted), *options, name="interop-client-deflate")
     try:
@@ -194,7 +194,7 @@ async def by_driver(ctx: Context, endpoint: Endpoint, path: str, wanted: Paramet
 
 @case("client", wants=named("websockets"), timeout=3600)
 async def deflate_as_we_offer(ctx: Context):
-    """RFC 7692 §7.1: every combination that our client asks for, up to 10,000 messages each way, as the peer sees it."""
+    """RFC 7692 §7.1: every combination that our client requests, up to 10,000 messages each way, as the peer reports it."""
     async def one(wanted: Parameters, messages) -> None:
         asked = await by_driver(ctx, ctx.endpoints.clear, "/echo?deflate", wanted, len(messages), "--http1")
         check(f'"deflate": {json.dumps(wanted.facts())}' in asked, f"agreed: {asked[:300]}")
@@ -204,7 +204,7 @@ async def deflate_as_we_offer(ctx: Context):
 
 @case("client", wants=named("websockets"), timeout=3600)
 async def deflate_as_the_peer_wishes(ctx: Context):
-    """RFC 7692 §7.1: every combination that a server answers our one offer with."""
+    """RFC 7692 §7.1: every combination that a server may answer our default offer with."""
     async def one(wanted: Parameters, messages) -> None:
         asked = await by_driver(ctx, ctx.endpoints.clear, f"/echo?deflate&{wanted}", Parameters(), len(messages), "--http1")
         check(f'"deflate": {json.dumps(wanted.facts())}' in asked, f"agreed: {asked[:300]}")
@@ -214,10 +214,10 @@ async def deflate_as_the_peer_wishes(ctx: Context):
 
 @case("client", wants=named("hypercorn"), timeout=3600)
 async def deflate_as_we_offer_over_h2(ctx: Context):
-    """RFC 7692 §7.1 over HTTP/2: every combination that our client asks wsproto (in Hypercorn) for."""
+    """RFC 7692 §7.1 over HTTP/2: every combination that our client requests from wsproto (in Hypercorn)."""
     async def one(wanted: Parameters, messages) -> None:
         asked = await by_driver(ctx, ctx.endpoints.clear, "/echo", wanted, len(messages))
-        # 15 bits are what holds without a word; we say none.
+        # 15 bits are the default; our client then omits the parameter.
         for name in filter(None, str(wanted).split("&")):
             check(name in asked or name.endswith("=15"), f"no {name} in the offer: {asked[:300]}")
 

@@ -1,6 +1,6 @@
-"""What most sockets meet: a proxy of the day before a plain RFC 6455 server, and our programs with no option.
+"""The common deployment: a current proxy in front of an RFC 6455 server, and our programs with default options.
 
-`Auto` has to open every one of them, by whichever version of HTTP works there.
+`Auto` has to open every socket, over the version of HTTP that works there.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from peers import envoy
 from .bridge import bridged
 from .reference import carried_by_h2, is_server
 
-# Proxies before the run's RFC 6455 backend.
+# Proxies in front of the run's RFC 6455 backend.
 PROXIES = ("envoy", "caddy-2.11", "caddy-h2", "traefik", "traefik-501", "nghttpx", "haproxy", "lighttpd", "nginx", "h2o")
 UPSTREAMS = (*PROXIES[:5], "envoy-h2", "nghttpx", "haproxy", "axum", "h2-crate")
 SOCKETS = 300
@@ -28,13 +28,13 @@ def one_of(*names: str):
 
 @case("client", wants=one_of(*PROXIES), timeout=180)
 async def opens_with_default_options(ctx: Context):
-    """RFC 8441 §3, RFC 6455 §4: `connect`, and `bench` with 300 sockets, choose what works here; what carried them."""
+    """RFC 8441 §3, RFC 6455 §4: `connect`, and `bench` with 300 sockets, choose a version of HTTP that works."""
     relayed = lambda relay: ctx.endpoints.tls.on(relay.port).ws_url()
     async with Relay(ctx.endpoints.tls.port) as relay:
         result = await program.connect(ctx.h2ws, relayed(relay), ["?request"])
-        check(result.status == 0 and len(result.out) == 1, f"wanted exit 0 and an answer: {result}")
+        check(result.status == 0 and len(result.out) == 1, f"expected exit 0 and an answer: {result}")
         over_h2 = carried_by_h2(ctx.peer, json.loads(result.out[0]))
-        equal(over_h2, ctx.peer.capable, "carried by HTTP/2, as the backend saw it")
+        equal(over_h2, ctx.peer.capable, "carried by HTTP/2, as reported by the backend")
         ctx.note(f"connect: HTTP/{2 if over_h2 else 1.1} on {relay.accepted} TCP connection(s)")
     async with Relay(ctx.endpoints.tls.port) as relay:
         status, out, err = await run(ctx.h2ws, "bench", relayed(relay), "--insecure", "--json",
@@ -50,24 +50,24 @@ async def opens_with_default_options(ctx: Context):
 
 @case("client", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
 async def with_a_key_at_once(ctx: Context):
-    """RFC 8441 §5: `--websocket-key`: a socket opens all the same; who refuses two keys, the remark tells."""
+    """RFC 8441 §5: with `--websocket-key` a socket opens too; the remark names peers whose backend rejects two keys."""
     result = await program.connect(ctx.h2ws, ctx.endpoints.tls.ws_url(), ["?request"], "--websocket-key")
-    check(result.status == 0 and len(result.out) == 1, f"wanted exit 0 and an answer: {result}")
+    check(result.status == 0 and len(result.out) == 1, f"expected exit 0 and an answer: {result}")
     over_h2 = carried_by_h2(ctx.peer, json.loads(result.out[0]))
     equal(over_h2, not ctx.peer.doubles_key, "carried by HTTP/2")
-    ctx.note("over HTTP/2" if over_h2 else "over HTTP/1.1, after a 400: the key was passed on beside the peer's own")
+    ctx.note("over HTTP/2" if over_h2 else "over HTTP/1.1, after a 400: the key was forwarded in addition to the peer's own")
 
 
 @case("bridge", wants=one_of(*UPSTREAMS))
 async def sockets_100_through_us_to_the_peer(ctx: Context):
-    """RFC 8441 §5: 100 sockets of one h2 connection, through `h2ws bridge`, whose upstream is the peer."""
+    """RFC 8441 §5: 100 sockets on one HTTP/2 connection, through `h2ws bridge`, whose upstream is the peer."""
     async with Relay(ctx.endpoints.tls.port) as upstream:
         url = ctx.endpoints.tls.on(upstream.port).ws_url("/")
         async with bridged(ctx.sandbox, "--to", url, "--upstream-insecure") as (connection, relay):
             opened = await asyncio.gather(*(connection.socket(f"/echo?{number}") for number in range(100)))
             await opened[0].send("?request")
             over_h2 = carried_by_h2(ctx.peer, json.loads(await opened[0].recv()))
-            equal(over_h2, ctx.peer.capable, "carried by HTTP/2 to the server, as that saw it")
+            equal(over_h2, ctx.peer.capable, "carried by HTTP/2 to the server, as reported by it")
             for message in ("", "ü" * 1000, bytes(100_000)):
                 await asyncio.gather(*(socket.echo(message) for socket in opened))
             await asyncio.gather(*(socket.echo(bytes(1_000_000)) for socket in opened[::20]))
@@ -88,13 +88,13 @@ async def sockets_100_through_us_to_the_peer(ctx: Context):
 
 @case("bridge", wants=one_of("axum", "h2-crate"))
 async def default_limits_of_hyper_and_h2(ctx: Context):
-    """RFC 9113 §10.5: header lists of 30 KB, 600 aborts and 8,000 small messages harm no sibling on the way to the server."""
+    """RFC 9113 §10.5: header lists of 30 KB, 600 aborts and 8,000 small messages do not affect a sibling."""
     async with Relay(ctx.endpoints.tls.port) as upstream:
         url = ctx.endpoints.tls.on(upstream.port).ws_url("/")
         async with bridged(ctx.sandbox, "--to", url, "--upstream-insecure") as (connection, relay):
             sibling = await connection.socket("/echo")
             await sibling.echo("before")
-            # Fields within our own limit of 64 KiB, and beyond the server's.
+            # Fields below our limit of 64 KiB, and above the server's.
             fields = [(f"x-long-{number}", "v" * 3_000) for number in range(10)]
             for _ in range(3):
                 stream = await connection.request(
@@ -102,14 +102,14 @@ async def default_limits_of_hyper_and_h2(ctx: Context):
                 status = await connection.answer(stream)
                 await sibling.echo("beside a long header list")
             ctx.note(f"30 KB of fields: {status}")
-            # Sockets that their client drops, in the midst of an echo.
+            # Sockets that are dropped by the client during an echo.
             for _ in range(20):
                 some = await asyncio.gather(*(connection.socket("/echo") for _ in range(30)))
                 await asyncio.gather(*(socket.send("x" * 1_000) for socket in some))
                 for socket in some:
                     connection.reset(socket.stream)
             await sibling.echo("beside 600 aborts")
-            # One frame in a DATA frame each, as they come.
+            # One WebSocket frame per DATA frame, sent immediately.
             busy = await asyncio.gather(*(connection.socket("/echo") for _ in range(40)))
 
             async def chatter(socket) -> None:
@@ -127,7 +127,7 @@ async def default_limits_of_hyper_and_h2(ctx: Context):
 
 @case("client", wants=one_of("envoy-h2"))
 async def serve_behind_the_peer(ctx: Context):
-    """RFC 8441 §5: our client, the peer, and `h2ws serve`, with one HTTP/2 connection on either side of the peer."""
+    """RFC 8441 §5: our client through the peer to `h2ws serve`, with one HTTP/2 connection on either side of the peer."""
     ours = (await program.serve(ctx.sandbox)).tls
     async with Relay(ours.port) as behind:
         front = (await envoy.in_front(ctx.sandbox, ours.on(behind.port))).tls
@@ -138,7 +138,7 @@ async def serve_behind_the_peer(ctx: Context):
             check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
             seen = json.loads(out)
             equal((seen["failed"], seen["over_http2"], seen["messages"]), (0, SOCKETS, 16 * SOCKETS), "failed, over HTTP/2, messages")
-            ctx.note(f"{SOCKETS} sockets on {before.accepted} TCP connection(s) before Envoy, {behind.accepted} behind it")
+            ctx.note(f"{SOCKETS} sockets on {before.accepted} TCP connection(s) to Envoy, {behind.accepted} from it")
         async with Connection.to(front) as connection:
             opened = await asyncio.gather(*(connection.socket() for _ in range(20)))
             await asyncio.gather(*(socket.echo(bytes(200_000)) for socket in opened))

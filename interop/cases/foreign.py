@@ -1,7 +1,7 @@
-"""Other people's clients, and bridges, against `h2ws serve`.
+"""Third-party clients and bridges against `h2ws serve`.
 
-A relay in between counts TCP connections: many sockets on one connection is
-HTTP/2, whatever the client says about itself.
+A relay in between counts TCP connections: many sockets on one connection prove
+HTTP/2, without relying on the client's own report.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ def is_bridge(peer) -> bool:
 
 
 async def report(*argv, timeout: float = 90) -> dict:
-    """What a client program prints on its last line."""
+    """Runs a client program. Returns the JSON object in its last line."""
     status, out, err = await run(*argv, timeout=timeout, env=node_env())
     check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
     return json.loads(out.strip().splitlines()[-1])
@@ -37,7 +37,7 @@ async def report(*argv, timeout: float = 90) -> dict:
 
 @case("server", wants=named("python-websockets"))
 async def echoes_on_the_same_port(ctx: Context):
-    """RFC 6455 §4: HTTP/1.1 sockets on the port that speaks h2, 0 to 1,000,000 bytes."""
+    """RFC 6455 §4: HTTP/1.1 sockets on the HTTP/2 port, 0 to 1,000,000 bytes."""
     for endpoint in ctx.endpoints.all():
         async with rfc6455.connect(endpoint) as ws:
             for size in (0, 1, 125, 126, 65_535, 65_536, 1_000_000):
@@ -53,7 +53,7 @@ async def echoes_on_the_same_port(ctx: Context):
 
 @case("server", wants=named("python-websockets"))
 async def deflate_over_http1(ctx: Context):
-    """RFC 7692 §7: with the extension offered, messages still come back."""
+    """RFC 7692 §7: messages are echoed if the extension is offered."""
     async with rfc6455.connect(ctx.endpoints.tls, compression="deflate") as ws:
         ctx.note("agreed" if ws.protocol.extensions else "declined")
         for message in ("x" * 100_000, "", "ü" * 1000):
@@ -63,7 +63,7 @@ async def deflate_over_http1(ctx: Context):
 
 @case("server", wants=named("python-websockets"))
 async def sockets_100_over_http1(ctx: Context):
-    """RFC 6455 §5: many connections at once, beside h2 ones on the same port."""
+    """RFC 6455 §5: many connections at once, while HTTP/2 connections use the same port."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         beside = await connection.socket()
 
@@ -84,9 +84,9 @@ async def sockets_100_over_http1(ctx: Context):
 
 @case("server", wants=named("python-websockets"))
 async def subprotocol_is_offered_or_none(ctx: Context):
-    """RFC 6455 §4.2.2: a server picks one that was offered, or none."""
+    """RFC 6455 §4.2.2: a server selects an offered subprotocol, or none."""
     async with rfc6455.connect(ctx.endpoints.tls, subprotocols=["one.example", "two.example"]) as ws:
-        check(ws.subprotocol in (None, "one.example", "two.example"), f"picked {ws.subprotocol}")
+        check(ws.subprotocol in (None, "one.example", "two.example"), f"selected {ws.subprotocol}")
         await ws.send("hi")
         equal(await ws.recv(), "hi", "echo")
 
@@ -130,7 +130,7 @@ BARE = [
 
 @case("server", wants=named("python-websockets"))
 async def upgrade_answers(ctx: Context):
-    """RFC 6455 §4.2: right and wrong Upgrade requests get the right statuses."""
+    """RFC 6455 §4.2: valid and invalid Upgrade requests get the right statuses."""
     wrong = []
     for endpoint in ctx.endpoints.all():
         for what, request, want, fields in BARE:
@@ -143,12 +143,12 @@ async def upgrade_answers(ctx: Context):
     check(not wrong, "; ".join(wrong))
 
 
-# -- ordinary HTTP/2 clients beside sockets ---------------------------------
+# -- plain HTTP/2 clients while sockets are open ----------------------------
 
 
 @case("server", "reference", wants=named("nghttp"))
 async def nghttp_and_h2load_beside_sockets(ctx: Context):
-    """RFC 9113 §8: ordinary requests while 50 sockets are open."""
+    """RFC 9113 §8: plain HTTP requests while 50 sockets are open."""
     url = ctx.endpoints.tls.http_url("/")
     async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await asyncio.gather(*(connection.socket() for _ in range(50)))
@@ -164,7 +164,7 @@ async def nghttp_and_h2load_beside_sockets(ctx: Context):
 
 
 async def shared(ctx: Context, count: int, *argv) -> list[dict]:
-    """Run a client with so many sockets through a relay; they share a connection."""
+    """Runs a client with `count` sockets through a relay, and checks that they share a connection."""
     async with Relay(ctx.endpoints.tls.port) as relay:
         url = ctx.endpoints.tls.on(relay.port).ws_url()
         sockets = (await report(*argv, url, count))["sockets"]
@@ -178,7 +178,7 @@ async def shared(ctx: Context, count: int, *argv) -> list[dict]:
 
 @case("server", "reference", wants=named("undici"))
 async def undici_sockets_share_a_connection(ctx: Context):
-    """RFC 8441 §4: undici sends a key and wants the accept."""
+    """RFC 8441 §4: undici sends a key and requires the accept."""
     for socket in await shared(ctx, 5, "node", INTEROP / "clients/undici.mjs"):
         equal(socket["echoed"], 4, "messages")
         check(socket["code"] >= 4000 and socket["wasClean"], f"close: {socket}")
@@ -194,7 +194,7 @@ async def node_sockets_share_a_connection(ctx: Context):
 
 @case("server", "reference", wants=named("niquests"))
 async def niquests_sockets_share_a_connection(ctx: Context):
-    """RFC 8441 §4: niquests, HTTP/1.1 forbidden to it."""
+    """RFC 8441 §4: niquests with HTTP/1.1 disabled."""
     for socket in await shared(ctx, 3, PYTHON, INTEROP / "clients/niquests_h2.py"):
         equal((socket["status"], socket["echoed"]), (200, 3), "status, messages")
 
@@ -204,13 +204,13 @@ DENO = [BIN / "deno", "run", "--allow-net", "--unsafely-ignore-certificate-error
 
 @case("server", "reference", wants=named("deno"))
 async def deno_sockets_over_http2(ctx: Context):
-    """RFC 8441 §4: Deno's WebSocket with an HTTP client of HTTP/2 alone: text, binary, close codes."""
+    """RFC 8441 §4: Deno's WebSocket with an HTTP/2-only HTTP client: text, binary, close codes."""
     await deno(ctx, "2", "h2")
 
 
 @case("server", "reference", wants=named("deno"))
 async def deno_sockets_by_default(ctx: Context):
-    """RFC 6455 §4: Deno's WebSocket as it is, which takes HTTP/1.1 where both are offered."""
+    """RFC 6455 §4: Deno's WebSocket by default, which prefers HTTP/1.1."""
     await deno(ctx, "1")
 
 
@@ -223,19 +223,19 @@ async def deno(ctx: Context, version: str, *how: str) -> None:
     for number, socket in enumerate(sockets):
         equal((socket["error"], socket["echoed"]), (None, 5), "error, messages")
         equal((socket["code"], socket["wasClean"]), (4000 + number, True), "close")
-        check(socket["version"].startswith(version), f"over HTTP/{socket['version']}, as the server saw it")
+        check(socket["version"].startswith(version), f"over HTTP/{socket['version']}, as reported by the server")
 
 
 @case("server", "reference", wants=named("wreq"))
 async def wreq_sockets_share_a_connection(ctx: Context):
-    """RFC 8441 §4: wreq, on BoringSSL and a hyper of its own, told to use HTTP/2."""
+    """RFC 8441 §4: wreq, on BoringSSL and its own copy of hyper, with HTTP/2 selected."""
     for socket in await shared(ctx, 10, PYTHON, INTEROP / "clients/wreq_h2.py"):
         equal((socket["version"], socket["echoed"]), ("HTTP_2", 4), "version, messages")
 
 
 @case("server", "reference", wants=named("bun-client"))
 async def bun_sockets(ctx: Context):
-    """RFC 6455 §5: Bun's WebSocket, over HTTP/1.1 as always: text, binary, close codes."""
+    """RFC 6455 §5: Bun's WebSocket, which only supports HTTP/1.1: text, binary, close codes."""
     url = ctx.endpoints.tls.ws_url()
     for number, socket in enumerate((await report(install.bun(), INTEROP / "clients/bun.mjs", url, 10))["sockets"]):
         equal((socket["error"], socket["echoed"]), (None, 4), "error, messages")
@@ -244,8 +244,8 @@ async def bun_sockets(ctx: Context):
 
 @case("server", "reference", wants=named("websocat"))
 async def websocat_sends_lines(ctx: Context):
-    """RFC 6455 §4: websocat's Upgrade, lines there and back, with TLS and in cleartext."""
-    # Node's cleartext port, in the reference, speaks HTTP/2 alone.
+    """RFC 6455 §4: websocat's Upgrade and echoed lines, with TLS and in cleartext."""
+    # Node's cleartext port, in the reference, only supports HTTP/2.
     for endpoint in ctx.endpoints.all() if ctx.role == "server" else [ctx.endpoints.tls]:
         lines = ["hello", "ü", "x" * 60_000]
         for line in lines:
@@ -258,13 +258,13 @@ async def websocat_sends_lines(ctx: Context):
 
 @case("server", "reference", wants=is_bridge)
 async def http1_sockets_through_the_bridge(ctx: Context):
-    """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach the server, over h2 where the proxy speaks that."""
+    """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach the server, over HTTP/2 if the proxy supports it."""
     await http1_sockets(ctx.endpoints.clear)
 
 
 @case("bridge", wants=is_bridge)
 async def http1_sockets_through_both_bridges(ctx: Context):
-    """RFC 8441 §5: HTTP/1.1 clients of a foreign proxy reach a server of RFC 6455 behind it and `h2ws bridge`."""
+    """RFC 8441 §5: HTTP/1.1 clients reach an RFC 6455 server through a foreign proxy and `h2ws bridge`."""
     endpoint, _ = await program.bridge(ctx.sandbox, "--to", ctx.endpoints.clear.ws_url("/"))
     async with Relay(endpoint.port) as relay:
         front = await ctx.peer.start(ctx.sandbox, endpoint.on(relay.port))
