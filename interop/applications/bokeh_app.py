@@ -1,4 +1,4 @@
-"""The server answers every value that the page sets."""
+"""An application whose server answers every value that the page sets."""
 
 from bokeh.io import curdoc
 from bokeh.models import Div, TextInput

@@ -1,4 +1,4 @@
-"""A counter that lives in the server's session."""
+"""An application with a counter in the server's session."""
 
 from shiny import App, render, ui
 

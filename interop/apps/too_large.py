@@ -1,4 +1,4 @@
-"""A WSGI application that answers every upload 413 without reading it: `too_large.py PORT`."""
+"""A WSGI application that answers every upload with 413, without reading it: `too_large.py PORT`."""
 
 import socketserver
 import sys

@@ -1,4 +1,4 @@
-"""PyPI `websockets` as an HTTP/1.1-only echo server: PORT TLS_PORT CERT KEY"""
+"""An HTTP/1.1-only echo server on PyPI `websockets`: `websockets_echo.py PORT TLS_PORT CERT KEY`."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
-# How sockets were closed, by their paths: code, reason, and the messages that came before.
+# How sockets were closed, by path: code, reason, and number of messages received before.
 ended = {}
 
 
@@ -23,7 +23,7 @@ def refuse(connection, request):
 
 
 def compress(connection, request):
-    """As the query wishes: permessage-deflate's parameters, or `deflate` for no wishes."""
+    """Negotiates permessage-deflate with the parameters in the query; `deflate` alone sets none."""
     query = urlsplit(request.path).query
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     bits = {name: int(value) for name, value in parameters.items() if value}
@@ -37,7 +37,7 @@ def choose(connection, offered):
 
 
 def agreed(extensions):
-    """Whether server and client forget their windows, and the size of both."""
+    """The negotiated parameters: no_context_takeover and window bits, of server and client."""
     return [(e.local_no_context_takeover, e.remote_no_context_takeover, e.local_max_window_bits,
              e.remote_max_window_bits) for e in extensions][0] if extensions else None
 
@@ -55,7 +55,7 @@ async def serve_one(ws):
     try:
         with suppress(ConnectionClosed):
             await echo(ws, coming)
-        # An answer may fail for a Close frame behind messages that are still to be read.
+        # An echo may fail because of a Close frame behind messages that are not read yet.
         with suppress(ConnectionClosed):
             async for _ in coming:
                 pass
@@ -97,7 +97,7 @@ async def main(port, tls_port, cert, key):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     context.set_alpn_protocols(["http/1.1"])
-    # Its own Pings end sockets with 1011 where 500 of them share a slow machine.
+    # With 500 sockets on a slow machine, keep-alive Pings would close some with 1011.
     options = {"ping_interval": None, "max_size": None, "process_request": refuse, "select_subprotocol": choose}
     async with serve(serve_one, "127.0.0.1", port, **options), serve(serve_one, "127.0.0.1", tls_port, ssl=context, **options):
         await asyncio.get_running_loop().create_future()

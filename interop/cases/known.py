@@ -1,9 +1,9 @@
-"""What each server peer does with TLS, and that others see the same of it.
+"""The known behaviour of each server peer with TLS, verified by independent clients.
 
-The SETTINGS are compared with what `nghttp` prints; endings, compression and
-the field of the answer with what the python clients meet. Faults are the
-probe's own judgement: those of Apache and Hypercorn, which leave streams open
-until the client ends them, follow from an ending that is `nothing`.
+The SETTINGS are compared with the output of `nghttp`; endings, compression and
+the response header with the observations of the Python clients. Faults are the
+probe's own verdict: those of Apache and Hypercorn, which leave streams open
+until the client ends them, follow from the ending `nothing`.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ ENDED = {"end_stream", "end_stream_with_data"}
 
 @dataclass
 class Known:
-    """What a peer is known to do with TLS."""
+    """The known behaviour of a peer with TLS."""
 
-    # SETTINGS by their ids; none for those without HTTP/2.
+    # SETTINGS by id; None without HTTP/2.
     settings: dict[int, int] | None
-    # How it ends the stream of a closed socket, before the client does.
+    # How it ends the stream of a closed socket, before the client ends its side.
     endings: set[str] = field(default_factory=lambda: ENDED)
-    # Faults, each as often as it is found.
+    # Faults, each as often as it is reported.
     faults: list[str] = field(default_factory=list)
-    # Of the probe's sockets that work: the first is asked for again where a key was missed.
+    # Which of the probe's sockets work. The first is requested again if a key is required.
     streams: list[int] = field(default_factory=lambda: [1, 3, 5])
-    # permessage-deflate over HTTP/2, over HTTP/1.1.
+    # Whether permessage-deflate is accepted over HTTP/2, and over HTTP/1.1.
     deflate: tuple[bool, bool] = (False, False)
-    # What ALPN chooses of those without HTTP/2.
+    # The ALPN protocol of peers without HTTP/2.
     alpn: str | None = "http/1.1"
-    # A field of its answers.
+    # A header of its responses.
     field: str = ""
 
 
@@ -73,15 +73,15 @@ KNOWN = {
 }
 
 
-# Seconds without an end after which nothing is what follows a Close.
+# After this many seconds without an end of the stream, the ending is `nothing`.
 NO_END_WITHIN = 2
 
 
 async def settings_by_nghttp(url: str) -> dict[int, int] | None:
-    """The peer's SETTINGS; None where it sends none, for it does not speak HTTP/2."""
+    """The peer's SETTINGS, or None if it does not support HTTP/2."""
     _, out, _ = await run("nghttp", "-nv", "--no-verify-peer", url)
     seen = {}
-    # An event begins with its time; what belongs to it is indented.
+    # An event starts with its time; its details are indented.
     for event in re.split(r"^(?=\[ *\d)", out, flags=re.MULTILINE):
         if "recv SETTINGS" in event:
             seen |= {int(id, 16): int(value) for id, value in re.findall(r"\(0x([0-9a-f]+)\):(\d+)", event)}
@@ -89,7 +89,7 @@ async def settings_by_nghttp(url: str) -> dict[int, int] | None:
 
 
 async def how_it_ends(socket: Socket) -> str:
-    """What the peer does with its stream after both Close frames, while ours stays open."""
+    """How the peer ends its side of the stream after both Close frames, while ours stays open."""
     stream = socket.stream
     await socket.begin_close()
     try:
@@ -103,10 +103,10 @@ async def how_it_ends(socket: Socket) -> str:
 
 @case("reference", wants=is_server)
 async def known_as_others_see_it(ctx: Context):
-    """RFC 9113 §6.5, RFC 8441 §5: the table that the probe is held to: SETTINGS by nghttp, endings by python's h2."""
+    """RFC 9113 §6.5, RFC 8441 §5: the table that `probe` is compared with: SETTINGS by nghttp, endings by Python's h2."""
     install.debian("nghttp2-client")
     known, tls = KNOWN[ctx.peer.name], ctx.endpoints.tls
-    equal(await settings_by_nghttp(tls.http_url(tls.path)), known.settings, "SETTINGS, as nghttp prints them")
+    equal(await settings_by_nghttp(tls.http_url(tls.path)), known.settings, "SETTINGS, as printed by nghttp")
     if ctx.peer.capable:
         async with Connection.to(tls) as connection:
             offer = PerMessageDeflate()
@@ -114,7 +114,7 @@ async def known_as_others_see_it(ctx: Context):
             equal(offer.enabled(), known.deflate[0], "compression")
             check(not known.field or known.field in socket.stream.headers, f"no {known.field} in {socket.stream.headers}")
             ending = await how_it_ends(socket)
-        check(ending in known.endings, f"after the Close frames {ending}, known are {known.endings}")
+        check(ending in known.endings, f"after the Close frames {ending}, expected one of {known.endings}")
         ctx.note(f"after the Close frames: {ending}")
     if ctx.peer.http1:
         offered = [ctx.peer.subprotocol] if ctx.peer.subprotocol else None

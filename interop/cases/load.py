@@ -1,6 +1,6 @@
 """Many sockets of one `h2ws` client: load, limits and endings.
 
-How many TCP connections they took is counted by a relay.
+A relay counts their TCP connections.
 """
 
 import json
@@ -19,7 +19,7 @@ def capable(peer) -> bool:
 
 
 async def bench(ctx: Context, sockets: int, messages: int, *options: str, timeout: float = 60) -> tuple[dict, int]:
-    """`h2ws bench` over h2, which must succeed: what it reports, and the connections counted."""
+    """Runs `h2ws bench` over HTTP/2, which must succeed. Returns its report, and the connections counted."""
     async with Relay(ctx.endpoints.tls.port) as relay:
         url = ctx.endpoints.tls.on(relay.port).ws_url()
         status, out, err = await run(
@@ -30,17 +30,17 @@ async def bench(ctx: Context, sockets: int, messages: int, *options: str, timeou
         equal(report["failed"], 0, "failed sockets")
         equal(report["over_http2"], sockets, "sockets over HTTP/2")
         equal(report["messages"], sockets * messages, "messages echoed")
-        equal(report["connections"], relay.accepted, "connections reported, against those counted")
+        equal(report["connections"], relay.accepted, "connections reported and counted")
         ctx.note(f"{sockets} sockets on {relay.accepted} TCP connection(s)")
         return report, relay.accepted
 
 
 @case("client", wants=lambda peer: capable(peer) and peer.streams)
 async def sockets_beyond_the_peers_limit(ctx: Context):
-    """RFC 9113 §5.1.2: more sockets at once than streams allowed take further connections, no more than needed."""
+    """RFC 9113 §5.1.2: sockets above the stream limit use further connections, no more than necessary."""
     limit = ctx.peer.streams
     sockets = 250 if limit >= 100 else 4 * limit + 4
-    # libwebsockets' mirror shows each message to every socket, so that no echo could be counted.
+    # libwebsockets' mirror sends each message to every socket, so echoes cannot be counted.
     messages = 0 if ctx.peer.subprotocol else 4
     _, connections = await bench(ctx, sockets, messages, timeout=80)
     equal(connections, math.ceil(sockets / limit), f"connections of {limit} streams")
@@ -54,22 +54,22 @@ async def sockets_1000_with_16_messages_at_once(ctx: Context):
 
 @case("client", wants=lambda peer: peer.name == "apache", quick=False)
 async def stalled_opening_is_an_error(ctx: Context):
-    """DESIGN, contract: Apache's silence at the 7th socket ends with exit 1 and a reason, without a hang."""
+    """DESIGN, contract: when Apache does not answer the 7th socket, the program exits with 1 and a reason, without a hang."""
     url = ctx.endpoints.tls.ws_url()
     status, out, err = await run(
         ctx.h2ws, "bench", url, "--insecure", "--http2", "--json", "--sockets", 8, "--messages", 1, timeout=80)
     equal(status, 1, f"exit status ({out.strip()})")
-    check("in time" in err or "timed out" in err, f"no word of time on stderr: {err!r}")
+    check("in time" in err or "timed out" in err, f"no timeout reported on stderr: {err!r}")
     ctx.note(err.strip().splitlines()[-1])
 
 
 @case("client", wants=capable)
 async def sockets_130_in_a_row_from_us(ctx: Context):
-    """RFC 9113 §5.1: our endings neither leak the peer's streams nor kill its connection."""
+    """RFC 9113 §5.1: our endings neither leak streams at the peer nor end its connection."""
     async with Relay(ctx.endpoints.tls.port) as relay:
         driver = await Driver.start(ctx, ctx.endpoints.tls.on(relay.port))
         row = await driver.order("row 130", timeout=80)
-        check(row.done == 130, f"{row.done} of 130 went well: {row.said}")
+        check(row.done == 130, f"{row.done} of 130 succeeded: {row.said}")
         ctx.note(f"130 sockets on {relay.accepted} TCP connection(s)")
         if not ctx.peer.hangs_up:
             equal(relay.accepted, 1, "TCP connections")
@@ -77,7 +77,7 @@ async def sockets_130_in_a_row_from_us(ctx: Context):
 
 @case("client", wants=lambda peer: capable(peer) and not peer.subprotocol)
 async def aborts_by_us_leave_siblings(ctx: Context):
-    """RFC 8441 §5: sockets that are dropped without a Close end alone; their siblings and new ones go on."""
+    """RFC 8441 §5: dropping sockets without a Close does not affect siblings or new sockets."""
     async with Relay(ctx.endpoints.tls.port) as relay:
         driver = await Driver.start(ctx, ctx.endpoints.tls.on(relay.port))
         await driver.all("open 5", 5)
@@ -93,7 +93,7 @@ async def aborts_by_us_leave_siblings(ctx: Context):
 
 @case("client", wants=lambda peer: is_server(peer) and peer.largest > 4096)
 async def messages_of_4_mib(ctx: Context):
-    """RFC 6455 §5.2, RFC 9113 §5.2: 4 MiB each way on three sockets at once, in the window that the peer gives."""
+    """RFC 6455 §5.2, RFC 9113 §5.2: 4 MiB each way on three sockets at once, within the peer's windows."""
     options = [] if ctx.peer.capable else ["--http1"]
     driver = await Driver.start(ctx, ctx.endpoints.tls, *options)
     await driver.all("open 3", 3)

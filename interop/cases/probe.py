@@ -1,7 +1,7 @@
-"""`h2ws probe` against every server peer: does it print what that peer does?
+"""`h2ws probe` against every server peer: its report matches the peer's known behaviour.
 
-What it has to print of each is the table of `known.py`, which a case of its
-own checks by `nghttp` and the python clients.
+The expectations are in the table of `known.py`, which has its own case with
+`nghttp` and the Python clients.
 """
 
 from lib import program, record
@@ -22,7 +22,7 @@ def remarks(probed: program.Probed) -> list[str]:
 
 
 def worked(socket: dict, status: int, subprotocol: str | None) -> None:
-    """A socket that was opened, used and closed."""
+    """Checks the report on a socket that was opened, used and closed."""
     check(socket["works"], f"does not work: {socket}")
     equal(socket["opening"]["status"], status, "status")
     equal(socket["opening"]["subprotocol"], subprotocol, "subprotocol")
@@ -32,7 +32,7 @@ def worked(socket: dict, status: int, subprotocol: str | None) -> None:
 
 
 def how(ending: dict) -> str:
-    """In the words of `known.py`."""
+    """The ending, as named in `known.py`."""
     return f"RST_STREAM({ending['code']})" if ending["how"] == "rst_stream" else ending["how"]
 
 
@@ -42,7 +42,7 @@ def over_http2(said: dict, known: Known, subprotocol: str | None, deflate: bool)
     equal([s["stream"] for s in http2["sockets"]], known.streams, "streams")
     for socket in http2["sockets"]:
         worked(socket, 200, subprotocol)
-        check(how(socket["ending"]) in known.endings, f"ended by {socket['ending']}, known are {known.endings}")
+        check(how(socket["ending"]) in known.endings, f"ended by {socket['ending']}, expected one of {known.endings}")
         equal(bool(socket["opening"]["extensions"]), deflate, "compression")
         names = {name for name, _ in socket["opening"]["headers"]}
         check(not known.field or known.field in names, f"no {known.field} in {names}")
@@ -100,25 +100,25 @@ async def probe_in_cleartext(ctx: Context):
 
 @case("client", wants=lambda peer: is_server(peer) and "refuse" in peer.can)
 async def probe_tells_refusals(ctx: Context):
-    """DESIGN, contract: a path where the peer answers 403 is exit 1, and nobody's fault."""
+    """DESIGN, contract: a path that the peer answers with 403 means exit 1, without faults."""
     probed = await program.probe(ctx.h2ws, ctx.endpoints.tls.ws_url("/refuse"))
     equal(probed.status, 1, "exit status")
     equal(probed.clauses(), KNOWN[ctx.peer.name].faults if ctx.peer.refuses_method else [], "faults")
     said = [text for text in remarks(probed) if "403" in text]
-    equal(len(said), int(ctx.peer.capable) + int(ctx.peer.http1), "refusals told")
+    equal(len(said), int(ctx.peer.capable) + int(ctx.peer.http1), "rejections reported")
 
 
 @case("client", wants=lambda peer: peer.name == "node")
 async def probe_blames_an_unoffered_subprotocol(ctx: Context):
-    """RFC 6455 §4.1: a subprotocol that was not offered is the server's fault."""
+    """RFC 6455 §4.1: a subprotocol that was not offered is reported as the server's fault."""
     probed = await program.probe(ctx.h2ws, ctx.endpoints.tls.ws_url("/wrong-subprotocol"))
     equal(probed.clauses(), ["server RFC 6455 §4.1"], "faults")
-    equal(probed.status, 3, "exit status")  # its Upgrade does no such thing
+    equal(probed.status, 3, "exit status")  # its Upgrade works
 
 
 @case("client", wants=lambda peer: peer.name == "libwebsockets")
 async def probe_blames_silence(ctx: Context):
-    """RFC 8441 §4: an extended CONNECT that is never answered is told, and does not hang."""
+    """RFC 8441 §4: an extended CONNECT that is never answered is reported, without a hang."""
     probed = await program.probe(ctx.h2ws, ctx.endpoints.tls.ws_url(), "--subprotocol", "unknown.example", "--timeout", "2")
     check(probed.status != 0, "a socket that was never opened works")
     texts = [f["text"] for f in probed.said["findings"] if f["place"] == "HTTP/2 socket 1"]
@@ -127,7 +127,7 @@ async def probe_blames_silence(ctx: Context):
 
 @case("server", wants=by_h2)
 async def probe_finds_nothing_wrong_with_serve(ctx: Context):
-    """DESIGN, contract: our own server is probed like any other."""
+    """DESIGN, contract: probing our own server finds no faults."""
     for endpoint in (ctx.endpoints.tls, ctx.endpoints.clear):
         probed = await program.probe(ctx.h2ws, endpoint.ws_url())
         ctx.probed = ctx.probed or record.probed(probed.said)

@@ -1,4 +1,4 @@
-"""The foreign client against the peer: is a failure the peer's or ours?"""
+"""The foreign client against the peer, which shows whether a failure is caused by the peer or by h2ws."""
 
 import base64
 import json
@@ -16,14 +16,14 @@ def is_server(peer):
 
 
 def headers(peer):
-    """The fields that this peer wants beside those of RFC 8441."""
+    """The fields that this peer requires in addition to those of RFC 8441."""
     protocol = [("sec-websocket-protocol", peer.subprotocol)] if peer.subprotocol else []
     return protocol + [("sec-websocket-key", base64.b64encode(os.urandom(16)).decode())] * peer.wants_key
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.capable)
 async def advertises_and_echoes_over_h2(ctx: Context):
-    """RFC 8441 §3-§5: the setting is 1, an extended CONNECT opens, messages come back."""
+    """RFC 8441 §3-§5: the setting is 1, an extended CONNECT opens a socket, messages are echoed."""
     offered = [ctx.endpoints.tls] + [ctx.endpoints.clear] * ctx.peer.clear_h2
     for endpoint in offered:
         async with Connection.to(endpoint) as connection:
@@ -46,18 +46,18 @@ async def advertises_and_echoes_over_h2(ctx: Context):
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
 async def shows_that_h2_carried_it(ctx: Context):
-    """RFC 8441 §4: what the client cases rely on to know which transport was used."""
+    """RFC 8441 §4: the backend's report shows HTTP/2, on which the client cases rely."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         socket = await connection.socket(headers=headers(ctx.peer))
         await socket.send("?request")
         facts = json.loads(await socket.recv())
-        check(carried_by_h2(ctx.peer, facts), f"no mark of h2 in {facts}")
+        check(carried_by_h2(ctx.peer, facts), f"no sign of HTTP/2 in {facts}")
         await socket.close(ending=ctx.peer.ending)
 
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.wants_key)
 async def refuses_without_a_key(ctx: Context):
-    """RFC 8441 §5: a proxy that hands the field on, missing, to a backend of RFC 6455, which answers 400."""
+    """RFC 8441 §5: without a key a proxy that forwards the missing field to its RFC 6455 backend answers with 400."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13")])
         equal(await connection.answer(stream), 400, "status without a key")
@@ -65,7 +65,7 @@ async def refuses_without_a_key(ctx: Context):
 
 @case("reference", wants=lambda peer: is_server(peer) and peer.refuses_method)
 async def advertises_and_refuses(ctx: Context):
-    """RFC 8441 §3: a server that sends the setting, and answers every extended CONNECT with 501."""
+    """RFC 8441 §3: a server that sends the setting, but answers every extended CONNECT with 501."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         check(connection.capable, "the peer does not send ENABLE_CONNECT_PROTOCOL = 1")
         stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13"), *headers(ctx.peer)])
@@ -80,7 +80,7 @@ async def lacks_the_capability(ctx: Context):
             check(not connection.capable, "the peer sends ENABLE_CONNECT_PROTOCOL = 1")
             ctx.note("h2 without the capability")
     except (PeerError, OSError) as error:
-        # No h2 in ALPN: a mere http/1.1, or the alert of RFC 7301 §3.2.
+        # No h2 in ALPN: http/1.1, or the alert of RFC 7301 §3.2.
         check("ALPN" in str(error) or "no application protocol" in str(error), str(error))
         ctx.note(str(error))
 
@@ -97,7 +97,7 @@ async def echoes_over_http1(ctx: Context):
 
 
 def carried_by_h2(peer, facts: dict) -> bool:
-    """Whether the backend saw the peer's mark of an HTTP/2 request."""
+    """Whether the backend received the header by which the peer marks HTTP/2 requests."""
     if peer.h2_mark:
         name, value = peer.h2_mark
         return facts["headers"].get(name, "").startswith(value)

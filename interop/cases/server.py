@@ -1,7 +1,7 @@
 """`h2ws serve` under an independent RFC 8441 client (python `h2` + `wsproto`).
 
-The cases marked "reference" run against Node's `http2` + `ws` as well: a case
-that a foreign server passes does not ask for more than the RFCs do.
+The cases marked "reference" also run against Node's `http2` + `ws`: a case that
+a foreign server passes does not demand more than the RFCs.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ def by_h2(peer) -> bool:
 
 
 def both(size: int) -> list:
-    """A text and a binary message of so many bytes."""
+    """A text and a binary message of this many bytes."""
     return ["é" * (size // 2) + "x" * (size % 2), bytes(range(256)) * (size // 256) + bytes(size % 256)]
 
 
 def clean(ctx: Context, endings) -> None:
-    """Close from both, END_STREAM from the peer, and no RST_STREAM.
+    """Checks for a Close from both sides, END_STREAM from the peer, and no RST_STREAM.
 
     RST_STREAM(NO_ERROR) after END_STREAM, which RFC 9113 §8.1 allows and Node
-    sends, is forgiven to references and not to us.
+    sends, is accepted from references only.
     """
     forgiven = (None, 0) if ctx.role == "reference" else (None,)
     bad = [e for e in endings if e.code is None or not e.ended or e.reset not in forgiven]
@@ -49,7 +49,7 @@ async def many(ctx: Context, endpoint: Endpoint) -> None:
     async with Connection.to(endpoint) as connection:
         opened = await sockets(connection, count)
         for size in SIZES:
-            # A gigabyte each way through python takes minutes: the full run's.
+            # A gigabyte each way takes minutes in Python; only a full run does it.
             some = opened[::10] if ctx.quick and size == 1_000_000 else opened
             at_once = 50 if size == 1_000_000 else len(some)
             for message in both(size):
@@ -69,7 +69,7 @@ async def sockets_500_over_tls(ctx: Context):
 
 @case("server", wants=by_h2, timeout=400)
 async def sockets_500_over_cleartext(ctx: Context):
-    """RFC 9113 §3.3: the same with prior knowledge."""
+    """RFC 9113 §3.3: 500 sockets on one cleartext connection with prior knowledge, clean ends."""
     await many(ctx, ctx.endpoints.clear)
 
 
@@ -83,7 +83,7 @@ async def advertises_the_capability(ctx: Context):
 
 @case("server", "reference", wants=by_h2)
 async def sockets_130_in_a_row(ctx: Context):
-    """RFC 9113 §5.1: endings neither leak a stream nor kill the connection."""
+    """RFC 9113 §5.1: 130 consecutive sockets neither leak a stream nor end the connection."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         for number in range(130):
             socket = await connection.socket()
@@ -94,7 +94,7 @@ async def sockets_130_in_a_row(ctx: Context):
 
 @case("server", "reference", wants=by_h2)
 async def reset_harms_that_stream_alone(ctx: Context):
-    """RFC 8441 §5: RST_STREAM(CANCEL) from us ends one socket, siblings go on."""
+    """RFC 8441 §5: RST_STREAM(CANCEL) by the client ends one socket, siblings still work."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await sockets(connection, 20)
         for socket in opened[::2]:
@@ -107,7 +107,7 @@ async def reset_harms_that_stream_alone(ctx: Context):
 
 @case("server", "reference", wants=by_h2)
 async def tcp_drop_harms_that_connection_alone(ctx: Context):
-    """RFC 9113 §5.4.1: a dropped TCP connection leaves other connections alone."""
+    """RFC 9113 §5.4.1: a dropped TCP connection does not affect other connections."""
     async with Connection.to(ctx.endpoints.tls) as sibling:
         survivors = await sockets(sibling, 5)
         for _ in range(3):
@@ -136,7 +136,7 @@ async def fragments_and_cut_bytes(ctx: Context):
 
 @case("server", "reference", wants=by_h2)
 async def pings_are_answered(ctx: Context):
-    """RFC 6455 §5.5.2-3: Pong with the same payload, also between fragments."""
+    """RFC 6455 §5.5.2-3: a Pong with the same payload, also between fragments."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         socket = await connection.socket()
         for payload in (b"", b"x", bytes(range(125))):
@@ -166,7 +166,7 @@ async def ordinary_get_beside_sockets(ctx: Context):
 
 @dataclass
 class Refusal:
-    """A request that must not open a socket, and the answers that are right."""
+    """A request that must not open a socket, and the valid answers."""
 
     what: str
     statuses: tuple[int, ...] = ()
@@ -194,7 +194,7 @@ REFUSALS = [
 
 @case("server", wants=by_h2)
 async def refusals(ctx: Context):
-    """RFC 8441 §4, RFC 9113 §8.1.1: the right status or stream error, that stream alone."""
+    """RFC 8441 §4, RFC 9113 §8.1.1: invalid requests get the right status or stream error, on that stream only."""
     wrong = []
     for endpoint in ctx.endpoints.all():
         for refusal in REFUSALS:
@@ -214,24 +214,24 @@ async def refused(connection: Connection, refusal: Refusal) -> None:
     stream = await connection.request(connection.connect_headers(**refusal.pseudo) + version)
     status = await connection.answer(stream, timeout=20)
     if status is None:
-        check(stream.reset in refusal.resets, f"wanted {refusal.statuses or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
+        check(stream.reset in refusal.resets, f"expected {refusal.statuses or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
         return
-    wanted = refusal.statuses if len(refusal.statuses) < 9 else "a refusal"
-    check(status in refusal.statuses, f"wanted {wanted or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
+    wanted = refusal.statuses if len(refusal.statuses) < 9 else "a rejection"
+    check(status in refusal.statuses, f"expected {wanted or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
     if refusal.header:
         name, value = refusal.header
         equal(stream.headers.get(name), value, name)
-    # The request's side is open still: the refusal must end the stream.
-    await connection.until(lambda: stream.over, "end of the refused stream", timeout=20)
-    check(stream.ended, f"a refusal without END_STREAM: {stream}")
+    # The request's side is still open: the rejection must end the stream.
+    await connection.until(lambda: stream.over, "end of the rejected stream", timeout=20)
+    check(stream.ended, f"a rejection without END_STREAM: {stream}")
 
 
 @case("server", "reference", wants=by_h2)
 async def key_and_accept(ctx: Context):
-    """RFC 8441 §5: no accept without a key; undici and niquests, which send one, want it right."""
+    """RFC 8441 §5: no accept without a key; the right one for undici and niquests, which send a key."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         plain = await connection.socket()
-        check("sec-websocket-accept" not in plain.stream.headers, "an accept that nobody asked for")
+        check("sec-websocket-accept" not in plain.stream.headers, "an accept although no key was sent")
         key = base64.b64encode(bytes(range(16))).decode()
         keyed = await connection.socket(headers=[("sec-websocket-key", key)])
         guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -246,7 +246,7 @@ MASK = b"\1\2\3\4"
 
 
 def frame(first: int, payload: bytes, *, masked: bool = True, length: bytes | None = None) -> bytes:
-    """A client frame made by hand, right or wrong."""
+    """A hand-made client frame, valid or invalid."""
     bit = 0x80 if masked else 0
     size = length if length is not None else bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
     size = bytes([size[0] | bit]) + size[1:]
@@ -285,7 +285,7 @@ BAD_FRAMES = [
 
 @case("server", wants=by_h2)
 async def bad_frames(ctx: Context):
-    """RFC 6455 §7.1.7: fails with the right code, ends the stream, siblings unharmed."""
+    """RFC 6455 §7.1.7: invalid frames fail the socket with the right code, and do not affect siblings."""
     wrong = []
     async with Connection.to(ctx.endpoints.tls) as connection:
         sibling = await connection.socket()
@@ -307,7 +307,7 @@ async def bad_frames(ctx: Context):
 
 @case("server", wants=by_h2)
 async def deflate_if_agreed(ctx: Context):
-    """RFC 7692 §7: permessage-deflate where the server takes the offer."""
+    """RFC 7692 §7: permessage-deflate, if the server accepts the offer."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         deflate = PerMessageDeflate()
         socket = await connection.socket(extensions=[deflate])
@@ -328,7 +328,7 @@ async def small_frames_at_once(ctx: Context):
         opened = await sockets(connection, 500)
         for socket in opened:
             for number in range(16):
-                # Unflushed while the window lasts: they stand in the server's way together.
+                # Not flushed while the window lasts, so that they reach the server together.
                 data = socket._framing.send(_text(f"message {number:06}"))
                 if connection.h2.local_flow_control_window(socket.stream.id) >= len(data):
                     connection.h2.send_data(socket.stream.id, data)
@@ -346,13 +346,13 @@ async def expect_numbers(socket: Socket) -> None:
 
 @case("server", "reference", wants=by_h2)
 async def unread_socket_stalls_nobody(ctx: Context):
-    """RFC 9113 §5.2: a socket whose window is full does not slow its siblings."""
+    """RFC 9113 §5.2: a socket with an exhausted window does not delay its siblings."""
     async with Connection.to(ctx.endpoints.tls, stream_window=65_535) as connection:
         stuck, *siblings = await sockets(connection, 100)
         stuck.stream.hold = True
         flood = asyncio.create_task(stuck.send(bytes(8 << 20), fragments=128))
         try:
-            await connection.until(lambda: stuck.stream.received >= 65_535, "a full window")
+            await connection.until(lambda: stuck.stream.received >= 65_535, "an exhausted window")
             for _ in range(5):
                 await asyncio.gather(*(socket.echo("x" * 1000) for socket in siblings))
         finally:
@@ -363,7 +363,7 @@ async def unread_socket_stalls_nobody(ctx: Context):
 
 @case("server", wants=by_h2)
 async def client_that_never_ends_its_side(ctx: Context):
-    """RFC 9113 §8.1: after a clean close (Firefox) the server ends the stream by itself."""
+    """RFC 9113 §8.1: after a clean close the server ends a stream that the client (Firefox) leaves open."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         opened = await sockets(connection, 5)
         for socket in opened:
@@ -376,7 +376,7 @@ async def client_that_never_ends_its_side(ctx: Context):
 
 @case("server", "reference", wants=by_h2)
 async def end_stream_without_close(ctx: Context):
-    """RFC 8441 §5: END_STREAM is a FIN; the server ends its side too."""
+    """RFC 8441 §5: END_STREAM corresponds to a FIN; the server ends its side too."""
     async with Connection.to(ctx.endpoints.tls) as connection:
         sibling = await connection.socket()
         socket = await connection.socket()

@@ -1,5 +1,5 @@
-"""Certificates of `h2ws serve` and of its clients, seen by OpenSSL: python's
-`ssl`, `openssl s_client`, curl.
+"""Certificates of `h2ws serve` and of its clients, tested with OpenSSL: Python's
+`ssl`, `openssl s_client` and curl.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ async def openssl(*arguments) -> str:
 
 
 async def pair(ctx: Context, name: str, *names: str, issuer: Pair | None = None, ca: bool = False) -> Pair:
-    """A certificate with the common name `name`, by itself or by an authority."""
+    """Creates a certificate with the common name `name`, self-signed or signed by `issuer`."""
     made = Pair(ctx.sandbox.dir / f"{name}.pem", ctx.sandbox.dir / f"{name}.key")
     by = ("-CA", issuer.cert, "-CAkey", issuer.key) if issuer else ()
     alternatives = ",".join(f"DNS:{n}" for n in names or (name,))
@@ -53,17 +53,17 @@ async def pair(ctx: Context, name: str, *names: str, issuer: Pair | None = None,
 
 
 async def shown(endpoint, name: str | None) -> str:
-    """The common name of the certificate that OpenSSL is shown for this name."""
+    """The common name of the certificate that OpenSSL gets for this SNI name."""
     sni = ("-servername", name) if name else ("-noservername",)
     _, out, err = await run("openssl", "s_client", "-connect", endpoint.authority, *sni, stdin=b"")
     found = re.search(r"subject=.*CN ?= ?([\w.-]+)", out)
-    check(found, f"no certificate in what s_client said: {err[-200:]}")
+    check(found, f"no certificate in the output of s_client: {err[-200:]}")
     return found[1]
 
 
 @case("server", wants=by_h2)
 async def certificates_by_name(ctx: Context):
-    """RFC 6066 §3: several certificates by SNI, the first for unknown names and none."""
+    """RFC 6066 §3: certificates are selected by SNI; the first is used for unknown names and without SNI."""
     first, second = await pair(ctx, "first.test"), await pair(ctx, "second.test", "second.test", "*.second.test")
     endpoint, _ = await program.serve_one(ctx.sandbox, *first.options(), *second.options())
     for name, subject in [
@@ -76,7 +76,7 @@ async def certificates_by_name(ctx: Context):
 
 @case("server", wants=by_h2)
 async def certificates_are_reloaded(ctx: Context):
-    """SIGHUP: new handshakes get the new certificate, bad files none, and open sockets go on."""
+    """SIGHUP: new handshakes get the new certificate, invalid files change nothing, and open sockets still work."""
     old, new = await pair(ctx, "old.test"), await pair(ctx, "new.test")
     used = Pair(ctx.sandbox.dir / "used.pem", ctx.sandbox.dir / "used.key")
 
@@ -97,13 +97,13 @@ async def certificates_are_reloaded(ctx: Context):
         child.signal(signal.SIGHUP)
         while "not reloaded" not in child.log.read_text():
             await asyncio.sleep(0.05)
-        equal(await shown(endpoint, None), "new.test", "certificate after a bad reload")
+        equal(await shown(endpoint, None), "new.test", "certificate after a failed reload")
         await socket.echo("still open")
         await socket.close(1000, "")
 
 
 async def authority(ctx: Context) -> tuple[Pair, Pair, Pair]:
-    """An authority, a certificate that it signed, and one of another's."""
+    """A CA, a certificate signed by it, and one signed by another CA."""
     ca = await pair(ctx, "ca", ca=True)
     other = await pair(ctx, "other-ca", ca=True)
     return ca, await pair(ctx, "me", issuer=ca), await pair(ctx, "stranger", issuer=other)
@@ -111,27 +111,27 @@ async def authority(ctx: Context) -> tuple[Pair, Pair, Pair]:
 
 @case("server", wants=by_h2)
 async def client_certificates(ctx: Context):
-    """RFC 8446 §4.3.2: sockets for clients with a certificate of the authority, and for no others."""
+    """RFC 8446 §4.3.2: only clients with a certificate of the CA can open sockets."""
     ca, me, stranger = await authority(ctx)
     for optional in (False, True):
         options = ("--client-cert-optional",) if optional else ()
         endpoint, _ = await program.serve_one(ctx.sandbox, "--client-ca", ca.cert, *options)
-        for who, let_in in [(me, True), (None, optional), (stranger, False)]:
+        for client, accepted in [(me, True), (None, optional), (stranger, False)]:
             context = tls_context(["h2"])
-            if who:
-                context.load_cert_chain(who.cert, who.key)
+            if client:
+                context.load_cert_chain(client.cert, client.key)
             try:
                 async with Connection.to(endpoint, context=context) as connection:
                     await (await connection.socket()).echo("hello")
                     opened = True
             except (PeerError, OSError):
                 opened = False
-            equal(opened, let_in, f"{who and who.cert.name} let in ({options})")
+            equal(opened, accepted, f"{client and client.cert.name} accepted ({options})")
 
 
 @case("server", wants=by_curl)
 async def curl_shows_its_certificate(ctx: Context):
-    """RFC 8446 §4.3.2: pages for curl with a certificate of the authority, and for no other."""
+    """RFC 8446 §4.3.2: curl gets pages only with a certificate of the CA."""
     ca, me, stranger = await authority(ctx)
     server = await pair(ctx, "server", "localhost")
     endpoint, _ = await program.serve_one(ctx.sandbox, *server.options(), "--client-ca", ca.cert, "--allow-host", "localhost")

@@ -1,4 +1,4 @@
-"""What tshark, which nobody here wrote, makes of our traffic."""
+"""Our traffic, as dissected by tshark."""
 
 import asyncio
 import functools
@@ -20,7 +20,7 @@ LINES = ["hello", "hello", "ü€😀", "x" * 125, "x" * 126, "y" * 70_000]
 
 
 def twice(dissect):
-    """A capture may lose a packet on a busy machine; what is wrong on the wire is wrong again."""
+    """Repeats a failed case once: on a busy machine a capture may lose a packet. Real errors recur."""
 
     @functools.wraps(dissect)
     async def again(ctx: Context):
@@ -34,14 +34,14 @@ def twice(dissect):
 
 
 async def judge(ctx: Context, file, keys, port: int, sockets: int) -> list[tuple[int, list[wire.Message]]]:
-    """What holds for every tunnel; returns the WebSocket frames of each."""
+    """Checks what must hold for every tunnel. Returns the WebSocket frames of each."""
     seen = await wire.dissect(file, keys, port)
     check(not seen.complaints, f"tshark on HTTP/2: {seen.complaints[:3]}")
     tunnels = seen.tunnels()
     equal(len(tunnels), sockets, "CONNECT requests with :protocol websocket")
     we_are_client = ctx.role == "client"
-    # RST_STREAM(NO_ERROR) is how some servers answer an END_STREAM; ours has no need of it, and our
-    # client only where the server leaves its side open.
+    # Some servers answer END_STREAM with RST_STREAM(NO_ERROR). Ours does not; our client sends
+    # RST_STREAM only if the server leaves its side open.
     resets = [f for f in seen.frames if f.type == wire.RST_STREAM and f.from_client == we_are_client]
     check(not resets or (we_are_client and ctx.peer.ending == "cancel"), "RST_STREAM in a clean close")
     result, keys_seen = [], []
@@ -52,7 +52,7 @@ async def judge(ctx: Context, file, keys, port: int, sockets: int) -> list[tuple
         equal(answer[":status"], "200", "status")
         ended = any(f.flags & wire.END_STREAM for f in seen.of(stream, wire.DATA, we_are_client))
         if we_are_client and not ended:
-            ctx.note("h2ws connect left without END_STREAM")
+            ctx.note("h2ws connect ended without END_STREAM")
         else:
             check(ended, f"stream {stream}: no END_STREAM")
         messages, complaints = await wire.websocket(seen, stream, ctx.sandbox.dir / f"tunnel-{stream}.pcap")
@@ -73,7 +73,7 @@ async def judge(ctx: Context, file, keys, port: int, sockets: int) -> list[tuple
 
 
 def texts(messages: list[wire.Message], from_client: bool) -> list[bytes]:
-    """Whole text messages one way; control frames may stand between fragments."""
+    """The complete text messages in one direction. Control frames may come between fragments."""
     whole, parts = [], []
     for message in messages:
         if message.from_client == from_client and message.opcode in (0, TEXT, BINARY):
@@ -87,7 +87,7 @@ def texts(messages: list[wire.Message], from_client: bool) -> list[bytes]:
 @case("client", wants=lambda peer: peer.name in ("node", "h2-crate"))
 @twice
 async def dissected_by_tshark(ctx: Context):
-    """RFC 8441 §4-§5, RFC 6455 §5.2-3: CONNECT with :protocol, masks, a new key each frame, no RST_STREAM."""
+    """RFC 8441 §4-§5, RFC 6455 §5.2-3: CONNECT with :protocol, a new masking key per frame, no RST_STREAM."""
     endpoint, keys = ctx.endpoints.tls, ctx.sandbox.dir / "client.keylog"
     keys.unlink(missing_ok=True)
     async with wire.capture(ctx.sandbox, endpoint.port) as file:
@@ -97,14 +97,14 @@ async def dissected_by_tshark(ctx: Context):
         check(status == 0 and out.splitlines() == LINES, f"exit {status}: {err[-200:]}")
     [(_, messages)] = await judge(ctx, file, keys, endpoint.port, 1)
     want = [line.encode() for line in LINES]
-    check(texts(messages, True) == want, "the client's messages as tshark unmasks them differ from what was sent")
+    check(texts(messages, True) == want, "the client's messages, as unmasked by tshark, differ from those sent")
     check(texts(messages, False) == want, "the peer's messages differ")
 
 
 @case("server", wants=lambda peer: peer.name == "python-h2")
 @twice
 async def dissected_by_tshark_too(ctx: Context):
-    """RFC 8441 §5, RFC 6455 §5.1: our server's frames of 10 sockets: unmasked, whole, END_STREAM, no RST_STREAM."""
+    """RFC 8441 §5, RFC 6455 §5.1: our server's frames on 10 sockets: unmasked, complete, END_STREAM, no RST_STREAM."""
     keys = ctx.sandbox.dir / "server.keylog"
     keys.unlink(missing_ok=True)
     endpoint, child = await program.serve_one(
@@ -128,7 +128,7 @@ async def dissected_by_tshark_too(ctx: Context):
 
 
 async def upgraded_or_judged(ctx: Context, file, keys, endpoint, over_h2: bool) -> list[wire.Message]:
-    """The WebSocket frames of one socket, over either version."""
+    """The WebSocket frames of one socket, over either version of HTTP."""
     if over_h2:
         [(_, messages)] = await judge(ctx, file, keys, endpoint.port, 1)
         return messages
@@ -138,21 +138,21 @@ async def upgraded_or_judged(ctx: Context, file, keys, endpoint, over_h2: bool) 
 
 
 def compressed(ctx: Context, messages: list[wire.Message], from_client: bool) -> None:
-    """RSV1 on the first frame of each message that we compressed, and on no other; tshark inflates."""
+    """Checks for RSV1 on the first frame of each compressed message only, and for the text inflated by tshark."""
     ours = [m for m in messages if m.from_client == from_client]
     marked = [m for m in ours if m.rsv == RSV1]
     check(all(m.rsv in (0, RSV1) for m in ours), "RSV2 or RSV3 (RFC 6455 §5.2)")
     check(all(m.opcode in (TEXT, BINARY) for m in marked), "RSV1 on a control frame or a continuation (RFC 7692 §6.1)")
-    # What is shorter than the threshold goes as it is.
+    # Messages below the threshold are not compressed.
     equal(len(marked), sum(len(line.encode()) >= THRESHOLD for line in LINES), "messages with RSV1")
-    check(texts(messages, from_client) == [line.encode() for line in LINES], "what tshark inflates is not what was sent")
+    check(texts(messages, from_client) == [line.encode() for line in LINES], "the messages inflated by tshark differ from those sent")
     ctx.note(f"{len(marked)} of {len(LINES)} messages with RSV1")
 
 
 @case("client", wants=named("websockets", "hypercorn"))
 @twice
 async def compressed_by_us_for_tshark(ctx: Context):
-    """RFC 7692 §6.1: what our client compresses has RSV1, and tshark reads it, over both versions of HTTP."""
+    """RFC 7692 §6.1: messages compressed by our client have RSV1, and tshark inflates them, over both versions of HTTP."""
     keys = ctx.sandbox.dir / "deflate.keylog"
     keys.unlink(missing_ok=True)
     over_h2 = ctx.peer.capable
@@ -169,7 +169,7 @@ async def compressed_by_us_for_tshark(ctx: Context):
 @case("server", wants=named("python-websockets", "python-h2"))
 @twice
 async def compressed_by_us_for_tshark_too(ctx: Context):
-    """RFC 7692 §6.1: what our server compresses has RSV1, and tshark reads it, over both versions of HTTP."""
+    """RFC 7692 §6.1: messages compressed by our server have RSV1, and tshark inflates them, over both versions of HTTP."""
     keys, over_h2 = ctx.sandbox.dir / "deflate.keylog", ctx.peer.name == "python-h2"
     keys.unlink(missing_ok=True)
     clothes = ["--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key] if over_h2 else ["--cleartext"]

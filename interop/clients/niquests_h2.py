@@ -1,4 +1,4 @@
-"""niquests over RFC 8441: niquests_h2.py URL COUNT; prints one JSON object."""
+"""A niquests client over RFC 8441: `niquests_h2.py URL COUNT`. Prints one JSON object."""
 
 import json
 import sys
@@ -14,10 +14,10 @@ with niquests.Session(disable_http1=True) as session:
         if response.extension is None:
             socket["error"] = "no socket"
         else:
-            # It puts each message into one DATA frame and cannot send more.
+            # It sends each message in one DATA frame, so larger messages fail.
             for message in ["text ü", "x" * 10_000, bytes(16_000)]:
                 response.extension.send_payload(message)
-                # A large message comes in parts.
+                # A large message is received in parts.
                 answer = response.extension.next_payload()
                 while answer is not None and len(answer) < len(message):
                     answer += response.extension.next_payload()

@@ -1,4 +1,4 @@
-"""niquests where an echo is not enough: niquests_manners.py URL; prints one JSON object."""
+"""A niquests client for rejections, subprotocols, closes and aborts: `niquests_manners.py URL`. Prints one JSON object."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ def open_socket(path: str, **headers: str):
 
 
 def talk(message: str, **headers: str) -> dict:
-    """A message on a socket of its own, and what came of it."""
+    """Sends a message on a new socket, and reports the result."""
     response = open_socket("/echo", **headers)
     socket = response.extension
     said = {"status": response.status_code, "answer": None, "error": None,
@@ -25,10 +25,10 @@ def talk(message: str, **headers: str) -> dict:
     socket.send_payload(message)
     try:
         said["answer"] = socket.next_payload()
-    except Exception as error:  # what it raises for an abort is what is asked
+    except Exception as error:  # the exception raised for an abort is part of the report
         said["error"] = type(error).__name__
     said["closed"] = socket.closed
-    # It cannot close a socket whose stream was reset.
+    # Closing a socket whose stream was reset raises.
     with contextlib.suppress(jh2.exceptions.StreamClosedError):
         socket.close()
     return said

@@ -1,4 +1,4 @@
-"""wreq over RFC 8441: wreq_h2.py URL COUNT; prints one JSON object."""
+"""A wreq client over RFC 8441: `wreq_h2.py URL COUNT`. Prints one JSON object."""
 
 import asyncio
 import json

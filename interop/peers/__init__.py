@@ -1,1 +1,1 @@
-"""One file per peer; each has a list `PEERS`. How to add one: README.md."""
+"""The peers: one file each, with a list `PEERS`. README.md describes how to add one."""

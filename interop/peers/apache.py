@@ -1,4 +1,4 @@
-"""Apache httpd: mod_http2 with `H2WebSockets on` before an RFC 6455 backend."""
+"""Apache httpd: mod_http2 with `H2WebSockets on` in front of an RFC 6455 backend."""
 
 from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint

@@ -1,4 +1,4 @@
-"""Applications that people run, as they stand behind `h2ws bridge`: each below a path of its own."""
+"""Real applications as upstreams of `h2ws bridge`, each below its own path."""
 
 import asyncio
 import shutil
@@ -15,7 +15,7 @@ HERE = INTEROP / "applications"
 
 @dataclass
 class Route:
-    """A route of the bridge: what is below this path goes to that port."""
+    """A route of the bridge, from a path prefix to a port."""
 
     path: str
     port: int
@@ -24,18 +24,18 @@ class Route:
 
 @dataclass
 class Application(Endpoints):
-    """Programs that can be ended and started again on the same ports."""
+    """Programs that can be stopped and restarted on the same ports."""
 
-    # Where the page is.
+    # The path of the page.
     page: str = "/"
     routes: list[Route] = field(default_factory=list)
-    # Starts them all; the last is the one that counts.
+    # Starts all programs; the last one is the application.
     begin: Callable[[], Awaitable[list]] | None = None
-    # One use of the application: true once all the way there and back works.
+    # Uses the application once; true if a full round trip works.
     use: Callable[[object], Awaitable[bool]] | None = None
-    # Sockets that the page has open meanwhile, at the least.
+    # The least number of sockets that the page has open meanwhile.
     sockets: int = 1
-    # The page opens new sockets by itself.
+    # Whether the page opens new sockets by itself.
     reopens: bool = True
     children: list = field(default_factory=list)
 
@@ -44,14 +44,14 @@ class Application(Endpoints):
         self.child = self.children[-1]
 
     async def restart(self) -> None:
-        """As by a crash: nobody says good-bye."""
+        """Kills the programs, as in a crash, and starts them again."""
         for child in reversed(self.children):
             await child.stop(patience=0)
         await self.start()
 
 
 async def by_the_page(page) -> bool:
-    """Pages of ours have a function for it; that of others is made where the application is."""
+    """Uses one of our own pages, through its function `use`. Other applications bring their own script."""
     return await page.evaluate("window.use ? window.use() : false")
 
 
@@ -87,7 +87,7 @@ async def socket_io_polling(sandbox: Sandbox) -> Application:
 
 async def mqtt(sandbox: Sandbox) -> Application:
     page, broker = sandbox.port(), sandbox.port()
-    # This version does not start with WebSockets alone.
+    # This version does not start without a listener other than WebSockets.
     config = sandbox.write("mosquitto.conf", f"listener {sandbox.port()} 127.0.0.1\nlistener {broker} 127.0.0.1\n"
                                            "protocol websockets\nallow_anonymous true\n")
 
@@ -148,7 +148,7 @@ async def vite(sandbox: Sandbox) -> Application:
                            "--base", "/vite/", "--clearScreen", "false", port=port, name="vite", cwd=folder)]
 
     async def use(page) -> bool:
-        """An edit of a file reaches the page."""
+        """Edits a file, and checks that the change reaches the page."""
         number = int((folder / "value.js").read_text().split("=")[1].strip(" ;\n")) + 1
         if await page.evaluate("typeof window.value") != "number":
             return False
@@ -170,7 +170,7 @@ JUPYTER = """(async () => {
   const manager = window.jupyterapp?.serviceManager;
   if (!manager) return false;
   const kernel = window.kernel ?? await manager.kernels.startNew({name: 'python3'});
-  // One that does not answer ended with its server.
+  // A kernel that does not answer has ended with its server.
   window.kernel = undefined;
   const n = 1 + Math.floor(Math.random() * 1e6);
   let printed = '';
@@ -309,7 +309,7 @@ async def novnc(sandbox: Sandbox) -> Application:
         return [vnc, web]
 
     async def use(page) -> bool:
-        """The screen answers a request for its picture."""
+        """Requests an update of the screen, and awaits it."""
         return await page.evaluate(NOVNC)
 
     return await application(

@@ -1,4 +1,4 @@
-"""Foreign clients: they talk to `h2ws serve`, and to Node as the reference."""
+"""Third-party clients, tested against `h2ws serve`, and against Node as the reference."""
 
 from lib.peer import Peer, npm, pypi
 

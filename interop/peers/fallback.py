@@ -1,4 +1,4 @@
-"""HTTP/2 without the capability: a client of ours must fall back by itself."""
+"""Servers with HTTP/2 but without RFC 8441: our client must fall back to HTTP/1.1."""
 
 from lib.peer import FULL, Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint

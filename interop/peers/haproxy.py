@@ -1,4 +1,4 @@
-"""HAProxy: a bridge to an RFC 6455 backend, and one into an RFC 8441 upstream."""
+"""HAProxy: in front of an RFC 6455 backend, and from HTTP/1.1 to an RFC 8441 upstream."""
 
 from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
@@ -24,7 +24,7 @@ backend back
 """
 
 
-STREAMS = 100  # HAProxy's default, spelled out
+STREAMS = 100  # HAProxy's default, set explicitly
 
 
 async def run(sandbox: Sandbox, name: str, binds: str, server: str, *ports: int):
@@ -43,7 +43,7 @@ async def start(sandbox: Sandbox) -> Endpoints:
 
 
 async def before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
-    """HTTP/1.1 in front, RFC 8441 behind."""
+    """From HTTP/1.1 to an RFC 8441 upstream."""
     clear = sandbox.port()
     how = "ssl verify none alpn h2 ws h2" if upstream.tls else "proto h2 ws h2"
     child = await run(sandbox, "haproxy-h1-to-h2", f"    bind 127.0.0.1:{clear}",

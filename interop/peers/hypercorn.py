@@ -1,4 +1,4 @@
-"""Hypercorn, and its fork anycorn: ASGI origins that speak RFC 8441 themselves."""
+"""Hypercorn and its fork anycorn: ASGI servers that support RFC 8441."""
 
 from lib.peer import Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint
@@ -29,6 +29,6 @@ KIND = dict(capable=True, clear_h2=True, can=frozenset({"request", "close", "ref
 PEERS = [
     Peer("hypercorn", "server", start, version=pypi("hypercorn"), **KIND),
     Peer("anycorn", "server", start_anycorn, version=pypi("anycorn"), quick=False, **KIND,
-         excused={"large-and-many-lines": "anycorn stops reading: with the same lines sent at once python's h2 gets 2 of 1,003 "
-                                          "back, too, from Hypercorn all"}),
+         excused={"large-and-many-lines": "anycorn stops reading: with the same lines sent at once Python's h2 gets 2 of 1,003 "
+                                          "echoes too, but all of them from Hypercorn"}),
 ]

@@ -1,4 +1,4 @@
-"""The libwebsockets test server: an origin with windows of 0 and small limits."""
+"""The libwebsockets test server: initial windows of 0 and small limits."""
 
 from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint
@@ -19,5 +19,5 @@ PEERS = [
     Peer("libwebsockets", "server", start, apt=("libwebsockets-test-server",),
          version=("dpkg-query", "-W", "libwebsockets-test-server"), capable=True,
          can=frozenset(), ending="cancel", subprotocol="lws-mirror-protocol", largest=4096, streams=24,
-         note="mirrors what its 4,096-byte buffer holds: packed messages come back cut in two"),
+         note="mirrors its 4,096-byte buffer: packed messages come back split in two"),
 ]

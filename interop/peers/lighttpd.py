@@ -1,4 +1,4 @@
-"""lighttpd: mod_proxy with upgrades before an RFC 6455 backend."""
+"""lighttpd: mod_proxy with upgrades in front of an RFC 6455 backend."""
 
 from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint

@@ -1,4 +1,4 @@
-"""nghttpx: a bridge to an RFC 6455 backend, and one into an RFC 8441 upstream."""
+"""nghttpx: in front of an RFC 6455 backend, and from HTTP/1.1 to an RFC 8441 upstream."""
 
 import shutil
 
@@ -16,7 +16,7 @@ async def start(sandbox: Sandbox) -> Endpoints:
 async def start_on(sandbox: Sandbox, tls: int, clear: int) -> Endpoints:
     backend = await sandbox.backend()
     child = await sandbox.spawn(
-        # By its path: it executes itself anew when a case tells it to.
+        # By its path, because it re-executes itself in one case.
         shutil.which("nghttpx") or "nghttpx", "--conf=/dev/null", "--workers=1",
         f"-f127.0.0.1,{tls}", f"-f127.0.0.1,{clear};no-tls",
         f"-b127.0.0.1,{backend}", sandbox.key, sandbox.cert,
@@ -26,7 +26,7 @@ async def start_on(sandbox: Sandbox, tls: int, clear: int) -> Endpoints:
 
 
 async def before(sandbox: Sandbox, upstream: Endpoint) -> Endpoints:
-    """HTTP/1.1 in front, RFC 8441 behind."""
+    """From HTTP/1.1 to an RFC 8441 upstream."""
     clear = sandbox.port()
     tls = ";tls;sni=localhost" if upstream.tls else ""
     child = await sandbox.spawn(

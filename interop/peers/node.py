@@ -1,4 +1,4 @@
-"""Node: its `http2` module with npm `ws`, as origin; and `ws` alone."""
+"""Node servers: the `http2` module with npm `ws`, and `ws` alone."""
 
 from lib.peer import Peer, Endpoints, npm
 from lib.rfc8441 import Endpoint

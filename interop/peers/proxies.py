@@ -1,4 +1,4 @@
-"""Forward proxies with passwords: the way to a server that speaks RFC 8441 behind them."""
+"""Forward proxies, with passwords where supported, in front of servers that support RFC 8441."""
 
 import asyncio
 import subprocess
@@ -12,7 +12,7 @@ from lib.sandbox import INTEROP, NotRun, Sandbox
 from . import hypercorn, nghttpx
 
 USER, PASSWORD = "user", "pass-word"
-QUOTED = "pass%2Dword"  # the same in a URL, as one may write it
+QUOTED = "pass%2Dword"  # the password as a valid spelling in a URL
 
 TINYPROXY = """\
 Port {port}
@@ -51,24 +51,24 @@ socks pass {{ from: 127.0.0.0/8 to: 0.0.0.0/0 command: connect }}
 
 @dataclass
 class Proxied(Endpoints):
-    """Servers behind a proxy."""
+    """The endpoints of servers behind a proxy, and of the proxy."""
 
     proxy: int = 0
     scheme: str = "http"
-    # Whether it wants a password.
+    # Whether the proxy requires a password.
     closed: bool = True
     origin: Endpoints | None = None
-    # The certificate of an interceptor's authority.
+    # The CA certificate of an interceptor.
     authority: Path | None = None
 
     def url(self, port: int, password: str | None = QUOTED) -> str:
-        """Of the proxy, behind this port (a relay's)."""
+        """The URL of the proxy at this port (that of a relay)."""
         login = f"{USER}:{password}@" if self.closed and password else ""
         return f"{self.scheme}://{login}127.0.0.1:{port}"
 
 
 async def behind(sandbox: Sandbox, child, port: int, **kind) -> Proxied:
-    """nghttpx and Hypercorn behind a proxy that is starting."""
+    """Waits for a starting proxy, and starts nghttpx and Hypercorn behind it."""
     await sandbox.ready(child, port)
     front, origin = await nghttpx.start(sandbox), await hypercorn.start(sandbox)
     return Proxied(front.tls, front.clear, child, port, origin=origin, **kind)
@@ -87,14 +87,14 @@ async def squid(sandbox: Sandbox) -> Endpoints:
 
 async def squid_with_tls(sandbox: Sandbox) -> Endpoints:
     port = sandbox.port()
-    clothes = f"tls-cert={sandbox.cert} tls-key={sandbox.key}"
-    return await squid_on(sandbox, port, f"https_port 127.0.0.1:{port} {clothes}", scheme="https")
+    certificate = f"tls-cert={sandbox.cert} tls-key={sandbox.key}"
+    return await squid_on(sandbox, port, f"https_port 127.0.0.1:{port} {certificate}", scheme="https")
 
 
 async def squid_on(sandbox: Sandbox, port: int, listen: str, **kind) -> Endpoints:
     hashed = subprocess.run(["openssl", "passwd", "-apr1", PASSWORD], capture_output=True, text=True).stdout.strip()
     if not hashed:
-        raise NotRun("openssl makes no password")
+        raise NotRun("openssl does not create a password hash")
     sandbox.write("passwords", f"{USER}:{hashed}\n")
     config = sandbox.write("squid.conf", SQUID.format(listen=listen, dir=sandbox.dir))
     return await behind(sandbox, await sandbox.spawn("squid", "-N", "-n", f"interop{port}", "-f", config), port, **kind)
@@ -114,7 +114,7 @@ async def dante(sandbox: Sandbox) -> Endpoints:
 
 
 async def mitmproxy(sandbox: Sandbox) -> Endpoints:
-    """Before nghttpx, whose certificate it does not check; its authority's is in `authority`."""
+    """In front of nghttpx, whose certificate it does not check. Its own CA certificate is in `authority`."""
     python = await asyncio.to_thread(install.venv, "mitmproxy", "mitmproxy.txt")
     port, front = sandbox.port(), await nghttpx.start(sandbox)
     folder = sandbox.dir / "mitmproxy"
@@ -138,5 +138,5 @@ PEERS = [
     Peer("microsocks", "proxy", microsocks, apt=("microsocks", *CURL), version=("dpkg-query", "-W", "microsocks")),
     Peer("dante", "proxy", dante, apt=("dante-server", *CURL), version=("danted", "-v")),
     Peer("mitmproxy", "interceptor", mitmproxy, apt=("nghttp2-proxy",), version=mitmproxy_version, quick=False,
-         note="intercepts TLS with its own authority"),
+         note="intercepts TLS with its own CA"),
 ]

@@ -1,4 +1,4 @@
-"""PyPI `websockets`: HTTP/1.1 alone, strict, with permessage-deflate."""
+"""PyPI `websockets`: HTTP/1.1 only, strict, with permessage-deflate."""
 
 from lib.peer import Peer, Endpoints, pypi
 from lib.rfc8441 import Endpoint

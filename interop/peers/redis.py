@@ -1,4 +1,4 @@
-"""Redis: a server that knows nothing of WebSockets, behind `tcp://`."""
+"""Redis: a TCP server without WebSockets, as a `tcp://` upstream."""
 
 from lib.peer import Peer, Endpoints
 from lib.rfc8441 import Endpoint

@@ -1,4 +1,4 @@
-"""Bun and workerd: servers of RFC 6455 alone, without `h2` in ALPN."""
+"""Bun and workerd: RFC 6455 only, without `h2` in ALPN."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ async def start_bun(sandbox: Sandbox) -> Endpoints:
 async def start_workerd(sandbox: Sandbox) -> Endpoints:
     program = await asyncio.to_thread(install.workerd)
     tls, clear = sandbox.port(), sandbox.port()
-    # It embeds files from beside its configuration alone.
+    # It embeds only files from the directory of its configuration.
     for name, file in (("echo.js", INTEROP / "apps/workerd-echo.js"), ("key.pem", sandbox.key), ("cert.pem", sandbox.cert)):
         sandbox.write(name, file.read_text())
     config = sandbox.write("workerd.capnp", WORKERD.format(tls=tls, clear=clear))
