@@ -27,9 +27,9 @@ def compress(connection, request):
     query = urlsplit(request.path).query
     parameters = dict(parse_qsl(query, keep_blank_values=True))
     bits = {name: int(value) for name, value in parameters.items() if value}
-    wishes = {name: True for name, value in parameters.items() if not value and name != "deflate"}
+    flags = {name: True for name, value in parameters.items() if not value and name != "deflate"}
     if query:
-        connection.protocol.available_extensions = [ServerPerMessageDeflateFactory(**bits, **wishes)]
+        connection.protocol.available_extensions = [ServerPerMessageDeflateFactory(**bits, **flags)]
 
 
 def choose(connection, offered):

@@ -202,8 +202,8 @@ async def only_configured_targets_are_reached(ctx: Context):
                 stream = await connection.request(fields(connection, **pseudo))
                 with contextlib.suppress(PeerError):  # the connection may end too
                     await connection.answer(stream, 10)
-                refused = stream.reset is not None or connection.closed or 400 <= (stream.status or 0) < 500
-                check(refused, f"{pseudo}: {stream}")
+                rejected = stream.reset is not None or connection.closed or 400 <= (stream.status or 0) < 500
+                check(rejected, f"{pseudo}: {stream}")
         async with by_h2(endpoint) as connection:
             for name, value in LIES:
                 socket = await connection.socket(

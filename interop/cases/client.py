@@ -116,17 +116,17 @@ async def large_and_many_lines(ctx: Context):
     echoed(await talk(ctx, lines), lines)
 
 
-@case("client", wants=lambda peer: can("refuse")(peer) and not peer.refuses_method)
+@case("client", wants=lambda peer: can("refuse")(peer) and not peer.rejects_method)
 async def refusal_is_reported(ctx: Context):
     """RFC 8441 §4, RFC 6455 §4.1: a 403 ends with exit 1, its status and its body on stderr."""
     result = await talk(ctx, ["hi"], path="/refuse", status=1)
     check("403" in result.err, f"no 403 on stderr: {result}")
-    if ctx.peer.refuses_with_body:
+    if ctx.peer.rejects_with_body:
         check("not you" in result.err, f"no body on stderr: {result}")
     equal(result.out, [], "stdout")
 
 
-@case("client", wants=lambda peer: is_server(peer) and peer.refuses_method)
+@case("client", wants=lambda peer: is_server(peer) and peer.rejects_method)
 async def refusal_over_both_is_reported(ctx: Context):
     """RFC 8441 §3: if HTTP/1.1 opens no socket either, the error is the HTTP/2 response, after one more request."""
     async with Relay(ctx.endpoints.tls.port) as relay:

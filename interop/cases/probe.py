@@ -75,7 +75,7 @@ async def probe_tells_what_the_peer_does(ctx: Context):
     if ctx.peer.capable:
         over_http2(said, known, ctx.peer.subprotocol, known.deflate[0])
     elif known.settings:
-        advertised = "first" if ctx.peer.refuses_method else "absent"
+        advertised = "first" if ctx.peer.rejects_method else "absent"
         equal(said["http2"]["enable_connect_protocol"], advertised, "capability")
         check(not any(socket["works"] for socket in said["http2"]["sockets"]), "sockets without the capability")
     if ctx.peer.http1:
@@ -103,7 +103,7 @@ async def probe_tells_refusals(ctx: Context):
     """DESIGN, contract: a path that the peer answers with 403 means exit 1, without faults."""
     probed = await program.probe(ctx.h2ws, ctx.endpoints.tls.ws_url("/refuse"))
     equal(probed.status, 1, "exit status")
-    equal(probed.clauses(), KNOWN[ctx.peer.name].faults if ctx.peer.refuses_method else [], "faults")
+    equal(probed.clauses(), KNOWN[ctx.peer.name].faults if ctx.peer.rejects_method else [], "faults")
     said = [text for text in remarks(probed) if "403" in text]
     equal(len(said), int(ctx.peer.capable) + int(ctx.peer.http1), "rejections reported")
 

@@ -63,7 +63,7 @@ async def refuses_without_a_key(ctx: Context):
         equal(await connection.answer(stream), 400, "status without a key")
 
 
-@case("reference", wants=lambda peer: is_server(peer) and peer.refuses_method)
+@case("reference", wants=lambda peer: is_server(peer) and peer.rejects_method)
 async def advertises_and_refuses(ctx: Context):
     """RFC 8441 §3: a server that sends the setting, but answers every extended CONNECT with 501."""
     async with Connection.to(ctx.endpoints.tls) as connection:
@@ -72,7 +72,7 @@ async def advertises_and_refuses(ctx: Context):
         equal(await connection.answer(stream), 501, "status")
 
 
-@case("reference", wants=lambda peer: is_server(peer) and not peer.capable and not peer.refuses_method)
+@case("reference", wants=lambda peer: is_server(peer) and not peer.capable and not peer.rejects_method)
 async def lacks_the_capability(ctx: Context):
     """RFC 8441 §3: h2 without the setting, or no h2 at all."""
     try:

@@ -165,7 +165,7 @@ async def ordinary_get_beside_sockets(ctx: Context):
 
 
 @dataclass
-class Refusal:
+class Rejection:
     """A request that must not open a socket, and the valid answers."""
 
     what: str
@@ -176,19 +176,19 @@ class Refusal:
     header: tuple[str, str] | None = None
 
 
-ANY_REFUSAL = tuple(range(400, 600))
+ANY_REJECTION = tuple(range(400, 600))
 ANY_RESET = tuple(range(14))
-REFUSALS = [
-    Refusal("version 8 (RFC 6455 §4.4)", (400,), version="8", header=("sec-websocket-version", "13")),
-    Refusal("no version (RFC 6455 §4.2.1)", (400,), version=None),
-    Refusal("plain CONNECT (RFC 9113 §8.5)", ANY_REFUSAL, ANY_RESET,
-            {"protocol": None, "scheme": None, "path": None}, version=None),
-    Refusal("other :protocol (RFC 8441 §4)", (501,), pseudo={"protocol": "connect-udp"}),
-    Refusal("no :path (RFC 8441 §4)", (), (PROTOCOL_ERROR,), {"path": None}),
-    Refusal("no :scheme (RFC 8441 §4)", (), (PROTOCOL_ERROR,), {"scheme": None}),
-    Refusal("empty :path (RFC 9113 §8.3.1)", (400,), (PROTOCOL_ERROR,), {"path": ""}),
-    Refusal(":scheme wss (RFC 8441 §5)", (400,), (PROTOCOL_ERROR,), {"scheme": "wss"}),
-    Refusal(":protocol with GET (RFC 8441 §4)", (400,), (PROTOCOL_ERROR,), {"method": "GET"}),
+REJECTIONS = [
+    Rejection("version 8 (RFC 6455 §4.4)", (400,), version="8", header=("sec-websocket-version", "13")),
+    Rejection("no version (RFC 6455 §4.2.1)", (400,), version=None),
+    Rejection("plain CONNECT (RFC 9113 §8.5)", ANY_REJECTION, ANY_RESET,
+              {"protocol": None, "scheme": None, "path": None}, version=None),
+    Rejection("other :protocol (RFC 8441 §4)", (501,), pseudo={"protocol": "connect-udp"}),
+    Rejection("no :path (RFC 8441 §4)", (), (PROTOCOL_ERROR,), {"path": None}),
+    Rejection("no :scheme (RFC 8441 §4)", (), (PROTOCOL_ERROR,), {"scheme": None}),
+    Rejection("empty :path (RFC 9113 §8.3.1)", (400,), (PROTOCOL_ERROR,), {"path": ""}),
+    Rejection(":scheme wss (RFC 8441 §5)", (400,), (PROTOCOL_ERROR,), {"scheme": "wss"}),
+    Rejection(":protocol with GET (RFC 8441 §4)", (400,), (PROTOCOL_ERROR,), {"method": "GET"}),
 ]
 
 
@@ -197,29 +197,29 @@ async def refusals(ctx: Context):
     """RFC 8441 §4, RFC 9113 §8.1.1: invalid requests get the right status or stream error, on that stream only."""
     wrong = []
     for endpoint in ctx.endpoints.all():
-        for refusal in REFUSALS:
+        for rejection in REJECTIONS:
             async with Connection.to(endpoint, strict=False) as connection:
                 sibling = await connection.socket()
                 try:
-                    await refused(connection, refusal)
+                    await check_rejected(connection, rejection)
                     await sibling.echo("the sibling")
                     clean(ctx, [await sibling.close()])
                 except (PeerError, AssertionError) as error:
-                    wrong.append(f"{refusal.what} over {endpoint.scheme}: {error}")
+                    wrong.append(f"{rejection.what} over {endpoint.scheme}: {error}")
     check(not wrong, "; ".join(wrong))
 
 
-async def refused(connection: Connection, refusal: Refusal) -> None:
-    version = [("sec-websocket-version", refusal.version)] if refusal.version else []
-    stream = await connection.request(connection.connect_headers(**refusal.pseudo) + version)
+async def check_rejected(connection: Connection, rejection: Rejection) -> None:
+    version = [("sec-websocket-version", rejection.version)] if rejection.version else []
+    stream = await connection.request(connection.connect_headers(**rejection.pseudo) + version)
     status = await connection.answer(stream, timeout=20)
     if status is None:
-        check(stream.reset in refusal.resets, f"expected {refusal.statuses or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
+        check(stream.reset in rejection.resets, f"expected {rejection.statuses or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
         return
-    wanted = refusal.statuses if len(refusal.statuses) < 9 else "a rejection"
-    check(status in refusal.statuses, f"expected {wanted or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
-    if refusal.header:
-        name, value = refusal.header
+    wanted = rejection.statuses if len(rejection.statuses) < 9 else "a rejection"
+    check(status in rejection.statuses, f"expected {wanted or 'RST_STREAM(PROTOCOL_ERROR)'}, got {stream}")
+    if rejection.header:
+        name, value = rejection.header
         equal(stream.headers.get(name), value, name)
     # The request's side is still open: the rejection must end the stream.
     await connection.until(lambda: stream.over, "end of the rejected stream", timeout=20)
@@ -274,12 +274,12 @@ BAD_FRAMES = [
     ("close code 1006 (§7.4.1)", frame(0x88, (1006).to_bytes(2, "big")), 1002),
     ("close code 999 (§7.4.2)", frame(0x88, (999).to_bytes(2, "big")), 1002),
     ("close code 5000 (§7.4.2)", frame(0x88, (5000).to_bytes(2, "big")), 1002),
-    ("text that is no UTF-8 (§8.1)", frame(0x81, b"\xff"), 1007),
+    ("text that is not UTF-8 (§8.1)", frame(0x81, b"\xff"), 1007),
     ("overlong UTF-8 (§8.1)", frame(0x81, b"\xc0\xaf"), 1007),
     ("a surrogate (§8.1)", frame(0x81, b"\xed\xa0\x80"), 1007),
     ("UTF-8 cut at the message's end (§8.1)", frame(0x81, b"\xe2\x82"), 1007),
     ("bad UTF-8 before the message is whole (§8.1)", frame(0x01, b"ok \xf8"), 1007),
-    ("close reason that is no UTF-8 (§5.5.1)", frame(0x88, b"\3\xe8\xff"), 1007),
+    ("close reason that is not UTF-8 (§5.5.1)", frame(0x88, b"\3\xe8\xff"), 1007),
 ]
 
 

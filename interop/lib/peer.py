@@ -49,7 +49,7 @@ class Peer:
     # Advertises ENABLE_CONNECT_PROTOCOL, so our client must use HTTP/2.
     capable: bool = False
     # Advertises it but rejects the method. Such a peer is not `capable`.
-    refuses_method: bool = False
+    rejects_method: bool = False
     # Requires a Sec-WebSocket-Key over HTTP/2, which RFC 8441 §5 does not use.
     wants_key: bool = False
     # Forwards such a key in addition to its own; its backend rejects the two keys.
@@ -62,7 +62,7 @@ class Peer:
     # The SETTINGS_MAX_CONCURRENT_STREAMS that it sends, if any.
     streams: int | None = None
     # Its rejection of /refuse has the body `not you`.
-    refuses_with_body: bool = True
+    rejects_with_body: bool = True
     # Closes the TCP connection once its last stream has ended.
     hangs_up: bool = False
     # False if building or starting it takes too long for a quick run.

@@ -108,5 +108,5 @@ PEERS = [
     Peer("nginx", "server", nginx, apt=("nginx-light",), version=("nginx", "-v")),
     Peer("caddy", "server", caddy, apt=("caddy",), version=("caddy", "version")),
     Peer("granian", "server", granian, version=pypi("granian"),
-         can=FULL - {"abort", "ping", "fragments"}, refuses_with_body=False),
+         can=FULL - {"abort", "ping", "fragments"}, rejects_with_body=False),
 ]

@@ -25,7 +25,7 @@ async def serve(sandbox: Sandbox, program: str) -> Endpoints:
 
 
 KIND = dict(capable=True, clear_h2=True, can=frozenset({"request", "close", "refuse", "subprotocol", "binary"}),
-            ending="cancel", streams=100, hangs_up=True, refuses_with_body=False)
+            ending="cancel", streams=100, hangs_up=True, rejects_with_body=False)
 PEERS = [
     Peer("hypercorn", "server", start, version=pypi("hypercorn"), **KIND),
     Peer("anycorn", "server", start_anycorn, version=pypi("anycorn"), quick=False, **KIND,

@@ -127,7 +127,7 @@ def client_hpack_index_of_nothing(t):
     flood(t, [f.headers(1, f.indexed(5000), end=True)])
 
 
-def alone(t, send, codes=(), seconds: float = 3, options=(), answer=None) -> None:
+def attack_socket(t, send, codes=(), seconds: float = 3, options=(), answer=None) -> None:
     """Attacks one socket: it has to end, and no sibling."""
     c, stream = t.victims(*options, **({"answer": answer} if answer else {}))
     messages, seen = f.Messages(), []
@@ -149,25 +149,25 @@ def alone(t, send, codes=(), seconds: float = 3, options=(), answer=None) -> Non
 @at_client(quick=True)
 def client_masked_frame(t):
     """A masked frame from a server."""
-    alone(t, lambda c, s: c.send(f.data(s, f.ws(b"x"))), {1002})
+    attack_socket(t, lambda c, s: c.send(f.data(s, f.ws(b"x"))), {1002})
 
 
 @at_client()
 def client_reserved_bits(t):
     """RSV1 without an extension."""
-    alone(t, lambda c, s: c.send(f.data(s, f.ws(b"x", rsv=4, mask=False))), {1002})
+    attack_socket(t, lambda c, s: c.send(f.data(s, f.ws(b"x", rsv=4, mask=False))), {1002})
 
 
 @at_client()
 def client_wrong_utf8(t):
     """A text message that is not valid UTF-8."""
-    alone(t, lambda c, s: c.send(f.data(s, f.ws(b"\xff\xfe", 1, mask=False))), {1007})
+    attack_socket(t, lambda c, s: c.send(f.data(s, f.ws(b"\xff\xfe", 1, mask=False))), {1007})
 
 
 @at_client()
 def client_length_that_is_a_lie(t):
     """A frame with a length of 2^62."""
-    alone(t, lambda c, s: c.send(f.data(s, f.ws(b"", claim=1 << 62, mask=False))), {1009})
+    attack_socket(t, lambda c, s: c.send(f.data(s, f.ws(b"", claim=1 << 62, mask=False))), {1009})
 
 
 @at_client()
@@ -179,7 +179,7 @@ def client_fragments_that_are_empty(t):
         c.send(f.data(s, f.ws(b"x", 2, fin=False, mask=False)))
         t.flood(c, itertools.repeat(piece, 64), 3)
 
-    alone(t, send, {1008, 1009, 1002})
+    attack_socket(t, send, {1008, 1009, 1002})
 
 
 @at_client(memory=96)
@@ -189,14 +189,14 @@ def client_half_message(t):
         c.send(f.data(s, f.ws(b"", claim=(16 << 20) - 1, mask=False)))
         for _ in range(15 * 64):
             c.data(s, bytes(16384))
-    alone(t, send, seconds=0.5)
+    attack_socket(t, send, seconds=0.5)
 
 
 @at_client()
 def client_pings_of_a_socket(t):
     """Endless WebSocket Pings, whose Pongs are never read."""
     piece = f.ws(bytes(125), 9, mask=False) * 120
-    alone(t, lambda c, s: [c.data(s, piece) for _ in range(400)], seconds=0.5)
+    attack_socket(t, lambda c, s: [c.data(s, piece) for _ in range(400)], seconds=0.5)
 
 
 @at_client(memory=96)
@@ -205,16 +205,16 @@ def client_deflate_bomb(t):
     import zlib
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = (packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)) * 64
-    alone(t, lambda c, s: c.data(s, f.ws(bomb[:-4], rsv=4, mask=False)), {1009, None}, options=["--deflate"],
-          answer=[*OK, ("sec-websocket-extensions", "permessage-deflate")])
+    attack_socket(t, lambda c, s: c.data(s, f.ws(bomb[:-4], rsv=4, mask=False)), {1009, None}, options=["--deflate"],
+                  answer=[*OK, ("sec-websocket-extensions", "permessage-deflate")])
 
 
 @at_client(memory=160)
 def client_deflate_bombs(t):
     """40 messages of 15 KB that inflate to 15 MiB each."""
     bomb = f.ws(compressed(bytes(15 << 20)), rsv=4, mask=False)
-    alone(t, lambda c, s: [c.data(s, bomb) for _ in range(40)], options=["--deflate"], seconds=1,
-          answer=[*OK, ("sec-websocket-extensions", "permessage-deflate")])
+    attack_socket(t, lambda c, s: [c.data(s, bomb) for _ in range(40)], options=["--deflate"], seconds=1,
+                  answer=[*OK, ("sec-websocket-extensions", "permessage-deflate")])
 
 
 @at_client(quick=True)
@@ -224,20 +224,20 @@ def client_window_overrun(t):
     def send(c, s):
         for _ in range(8 * 64):
             c.send(f.data(s, f.ws(bytes(16000), mask=False)))
-    alone(t, send, seconds=1)
+    attack_socket(t, send, seconds=1)
 
 
 @at_client()
 def client_unasked_messages(t):
     """Unsolicited messages, as many as the windows allow."""
     piece = f.ws(bytes(16000), mask=False)
-    alone(t, lambda c, s: [c.data(s, piece) for _ in range(4000)], seconds=0.5)
+    attack_socket(t, lambda c, s: [c.data(s, piece) for _ in range(4000)], seconds=0.5)
 
 
 @at_client()
 def client_resets_its_sockets(t):
     """RST_STREAM of one socket: only this one ends."""
-    alone(t, lambda c, s: c.send(f.rst(s, 11)), seconds=0.5)
+    attack_socket(t, lambda c, s: c.send(f.rst(s, 11)), seconds=0.5)
 
 
 # -- one `connect`, answered by hand

@@ -230,12 +230,12 @@ def shared_places(t):
     streams = [c.next_id() for _ in range(200)]
     c.send(b"".join(f.headers(s, f.connect_fields(c.authority)) for s in streams))
     c.until(lambda: all(c[s].status or c[s].over for s in streams), 5)
-    refused = sum(c[s].status == 503 for s in streams)
+    rejected = sum(c[s].status == 503 for s in streams)
     c.close()
     time.sleep(0.5)
     why = t.newcomer()
-    t.got(f"{refused} x 503; then a newcomer {'was accepted' if not why else 'was not: ' + why}; {upstream(t)}")
-    t.want(refused >= 148 and not why, "places")
+    t.got(f"{rejected} x 503; then a newcomer {'was accepted' if not why else 'was not: ' + why}; {upstream(t)}")
+    t.want(rejected >= 148 and not why, "fewer than 148 rejected, or a newcomer is not accepted")
 
 
 @row("bridge", upstream="serve1", memory=320, limit=30)

@@ -21,7 +21,7 @@ async def _sibling(target: Target, connection: Connection) -> Http2:
     return await Http2.on(connection, fields)
 
 
-def refuses2(section: str, name: str, malformed: bool = False, statuses=range(400, 600), header=None, **how) -> None:
+def rejects2(section: str, name: str, malformed: bool = False, statuses=range(400, 600), header=None, **how) -> None:
     """Expects a rejection by status or, if the request is malformed, by stream error; a sibling still works."""
     @clause(section, name, "http2")
     async def run(target: Target) -> None:
@@ -44,16 +44,16 @@ def refuses2(section: str, name: str, malformed: bool = False, statuses=range(40
                 raise Broken("the sibling does not echo")
 
 
-refuses2("RFC 8441 §4", "another :protocol", protocol="connect-udp")
-refuses2("RFC 9113 §8.5", "CONNECT without :protocol", protocol=None, scheme=None, path=None, version=None)
-refuses2("RFC 8441 §4", "no :path", malformed=True, path=None)
-refuses2("RFC 8441 §4", "no :scheme", malformed=True, scheme=None)
-refuses2("RFC 9113 §8.3.1", "an empty :path", malformed=True, path="")
-refuses2("RFC 8441 §5", ":scheme wss", malformed=True, scheme="wss")
-refuses2("RFC 8441 §4", ":protocol with GET", malformed=True, method="GET")
-refuses2("RFC 6455 §4.4", "version 8", header=("sec-websocket-version", "13"), version="8")
-refuses2("RFC 6455 §4.2.1", "no version", version=None)
-refuses2("RFC 9113 §8.2.2", "Connection: Upgrade in the request", malformed=True, fields=[("connection", "Upgrade")])
+rejects2("RFC 8441 §4", "another :protocol", protocol="connect-udp")
+rejects2("RFC 9113 §8.5", "CONNECT without :protocol", protocol=None, scheme=None, path=None, version=None)
+rejects2("RFC 8441 §4", "no :path", malformed=True, path=None)
+rejects2("RFC 8441 §4", "no :scheme", malformed=True, scheme=None)
+rejects2("RFC 9113 §8.3.1", "an empty :path", malformed=True, path="")
+rejects2("RFC 8441 §5", ":scheme wss", malformed=True, scheme="wss")
+rejects2("RFC 8441 §4", ":protocol with GET", malformed=True, method="GET")
+rejects2("RFC 6455 §4.4", "version 8", header=("sec-websocket-version", "13"), version="8")
+rejects2("RFC 6455 §4.2.1", "no version", version=None)
+rejects2("RFC 9113 §8.2.2", "Connection: Upgrade in the request", malformed=True, fields=[("connection", "Upgrade")])
 
 
 @clause("RFC 8441 §5", "the 200 is open and names nothing that was not offered", "http2")

@@ -8,7 +8,7 @@ from .clause import Broken, Lesser, Target, clause
 from .expect import opened
 
 
-def refuses1(name: str, statuses, section: str = "RFC 6455 §4.2.1", header: tuple[str, str] | None = None, **how) -> None:
+def rejects1(name: str, statuses, section: str = "RFC 6455 §4.2.1", header: tuple[str, str] | None = None, **how) -> None:
     @clause(section, name, "http1")
     async def run(target: Target) -> None:
         try:
@@ -23,15 +23,15 @@ def refuses1(name: str, statuses, section: str = "RFC 6455 §4.2.1", header: tup
             raise Lesser("connection closed without a status") from None
 
 
-refuses1("version 8", (426, 400), "RFC 6455 §4.4", ("sec-websocket-version", "13"), version="8")
-refuses1("no version", (400, 426), version=None)
-refuses1("no key", (400,), key=None)
-refuses1("a key of 3 bytes", (400,), key="AAEC")
-refuses1("a key that is no base64", (400,), key="!!!!!!!!!!!!!!!!!!!!!!==")
-refuses1("POST", (400, 405, 426), method="POST")
-refuses1("no Upgrade", (200, 400, 404, 426), upgrade=None)
-refuses1("Upgrade to something else", (200, 400, 404, 426), upgrade="h2c")
-refuses1("no Connection: Upgrade", (200, 400, 404, 426), connection="keep-alive")
+rejects1("version 8", (426, 400), "RFC 6455 §4.4", ("sec-websocket-version", "13"), version="8")
+rejects1("no version", (400, 426), version=None)
+rejects1("no key", (400,), key=None)
+rejects1("a key of 3 bytes", (400,), key="AAEC")
+rejects1("a key that is no base64", (400,), key="!!!!!!!!!!!!!!!!!!!!!!==")
+rejects1("POST", (400, 405, 426), method="POST")
+rejects1("no Upgrade", (200, 400, 404, 426), upgrade=None)
+rejects1("Upgrade to something else", (200, 400, 404, 426), upgrade="h2c")
+rejects1("no Connection: Upgrade", (200, 400, 404, 426), connection="keep-alive")
 
 
 def accepts1(name: str, **how) -> None:
