@@ -12,8 +12,9 @@ from wsproto.extensions import PerMessageDeflate
 from lib import program, rfc6455
 from lib.cases import Context, case, check, equal
 from lib.relay import Relay
-from lib.rfc8441 import Connection, Socket
+from lib.rfc8441 import Connection
 from lib.sandbox import Sandbox
+from lib.websocket import Socket
 
 from .server import SIZES, both
 

@@ -8,7 +8,7 @@ import threading
 
 from lib import install, program
 from lib.cases import Context, case, check, equal
-from lib.rfc8441 import Endpoint
+from lib.endpoint import Endpoint
 from lib.sandbox import INTEROP, PYTHON, node_env
 
 from .bridge import named

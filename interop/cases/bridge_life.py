@@ -12,7 +12,8 @@ from wsproto.utilities import LocalProtocolError
 
 from lib import program, rfc6455
 from lib.cases import Context, case, check, equal
-from lib.rfc8441 import Connection, Endpoint, PeerError
+from lib.endpoint import Endpoint, PeerError
+from lib.rfc8441 import Connection
 from peers import python_websockets
 
 from .bridge import ended, named, path_of

@@ -5,7 +5,8 @@ import contextlib
 
 from lib import program, rfc6455
 from lib.cases import Context, case, check, equal
-from lib.rfc8441 import Connection, Endpoint, PeerError
+from lib.endpoint import Endpoint, PeerError
+from lib.rfc8441 import Connection
 
 HOST, PATH, ORIGIN = "redis.example", "/redis", "https://app.example"
 CONFIG = """\

@@ -10,8 +10,8 @@ import json
 from lib import program, wire
 from lib.browser import BROWSERS
 from lib.cases import Context, case, check, equal
+from lib.endpoint import Endpoint
 from lib.relay import Relay
-from lib.rfc8441 import Endpoint
 
 SOCKETS = 50
 SCRIPT = """

@@ -9,7 +9,7 @@ import json
 
 from lib.cases import Context, case, check
 from lib.conformance import FAIL, LAX, NA, OK, Target, judge
-from lib.rfc8441 import Endpoint
+from lib.endpoint import Endpoint
 from lib.sandbox import INTEROP
 
 # "PEER over VERSION" to clause to verdict and reason.

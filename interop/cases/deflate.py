@@ -15,8 +15,9 @@ from wsproto.extensions import PerMessageDeflate
 
 from lib import program, rfc6455
 from lib.cases import Context, case, check, equal
+from lib.endpoint import Endpoint
 from lib.program import Driver
-from lib.rfc8441 import Connection, Endpoint
+from lib.rfc8441 import Connection
 
 from .foreign import named
 

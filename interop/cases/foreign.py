@@ -12,8 +12,9 @@ import signal
 
 from lib import install, program, rfc6455
 from lib.cases import Context, case, check, equal
+from lib.endpoint import Endpoint
 from lib.relay import Relay
-from lib.rfc8441 import Connection, Endpoint
+from lib.rfc8441 import Connection
 from lib.sandbox import BIN, INTEROP, PYTHON, node_env, run
 
 

@@ -14,8 +14,10 @@ from wsproto.extensions import PerMessageDeflate
 
 from lib import install, rfc6455
 from lib.cases import Context, case, check, equal
-from lib.rfc8441 import Connection, PeerError, Socket
+from lib.endpoint import PeerError
+from lib.rfc8441 import Connection
 from lib.sandbox import run
+from lib.websocket import Socket
 
 from .reference import headers, is_server
 

@@ -9,9 +9,10 @@ import websockets
 from lib import program, rfc6455
 from lib.browser import BROWSERS
 from lib.cases import Context, case, check, equal
+from lib.endpoint import PeerError
 from lib.peer import Endpoints
 from lib.relay import Relay
-from lib.rfc8441 import Connection, PeerError
+from lib.rfc8441 import Connection
 from lib.sandbox import INTEROP, PYTHON
 
 from .browsers import is_browser

@@ -6,7 +6,8 @@ import os
 
 from lib import rfc6455
 from lib.cases import Context, case, check, equal
-from lib.rfc8441 import Connection, PeerError
+from lib.endpoint import PeerError
+from lib.rfc8441 import Connection
 
 SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_000_000]
 

@@ -14,7 +14,9 @@ from wsproto.extensions import PerMessageDeflate
 
 from lib import program
 from lib.cases import Context, case, check, equal
-from lib.rfc8441 import Connection, Endpoint, PeerError, Socket
+from lib.endpoint import Endpoint, PeerError
+from lib.rfc8441 import Connection
+from lib.websocket import Socket
 
 SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_000_000]
 PROTOCOL_ERROR = 1

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lib import program
 from lib.cases import Context, case, check, equal
-from lib.rfc8441 import Connection, PeerError, tls_context
+from lib.endpoint import PeerError, tls_context
+from lib.rfc8441 import Connection
 from lib.sandbox import run
 
 

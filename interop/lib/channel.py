@@ -14,7 +14,8 @@ import os
 import ssl
 from dataclasses import dataclass
 
-from .rfc8441 import Connection, Endpoint, PeerError, tls_context
+from .endpoint import Endpoint, PeerError, tls_context
+from .rfc8441 import Connection
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

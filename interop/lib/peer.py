@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from .rfc8441 import Endpoint
+from .endpoint import Endpoint
 from .sandbox import INTEROP, NODE_MODULES, Sandbox, run
 
 

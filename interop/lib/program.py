@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from . import install
+from .endpoint import Endpoint
 from .peer import Endpoints
-from .rfc8441 import Endpoint
 from .sandbox import NotRun, Sandbox, _die_with_parent
 
 

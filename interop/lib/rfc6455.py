@@ -6,7 +6,7 @@ import asyncio
 
 import websockets
 
-from .rfc8441 import Endpoint, tls_context
+from .endpoint import Endpoint, tls_context
 
 
 def connect(endpoint: Endpoint, path: str | None = None, **options):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from . import install, program, report
 from .cases import CASES, Case, Context
+from .endpoint import Endpoint
 from .peer import Peer, Endpoints, every
 from .report import FAIL, NOT_RUN, PASS, PEER, SKIP, Row
-from .rfc8441 import Endpoint
 from .sandbox import NotRun, Sandbox
 
 

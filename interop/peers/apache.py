@@ -1,7 +1,7 @@
 """Apache httpd: mod_http2 with `H2WebSockets on` in front of an RFC 6455 backend."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import Sandbox
 
 MODULES = ("mpm_event", "authz_core", "ssl", "http2", "headers", "proxy", "proxy_http", "proxy_wstunnel")

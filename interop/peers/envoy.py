@@ -2,8 +2,8 @@
 
 import json
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints, pypi
-from lib.rfc8441 import Endpoint
 from lib.sandbox import BIN, Sandbox
 
 from . import node

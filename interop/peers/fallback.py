@@ -1,7 +1,7 @@
 """Servers with HTTP/2 but without RFC 8441: our client must fall back to HTTP/1.1."""
 
+from lib.endpoint import Endpoint
 from lib.peer import FULL, Peer, Endpoints, pypi
-from lib.rfc8441 import Endpoint
 from lib.sandbox import INTEROP, PYTHON, Sandbox
 
 H2O = """\

@@ -7,8 +7,8 @@ answers each with 501.
 import asyncio
 
 from lib import rfc6455
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints, pypi
-from lib.rfc8441 import Endpoint
 from lib.sandbox import BIN, Sandbox
 
 ADVERTISING = {"GODEBUG": "http2xconnect=1"}

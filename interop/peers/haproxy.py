@@ -1,7 +1,7 @@
 """HAProxy: in front of an RFC 6455 backend, and from HTTP/1.1 to an RFC 8441 upstream."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import Sandbox
 
 VERSION = ("haproxy", "-v")

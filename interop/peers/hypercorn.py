@@ -1,7 +1,7 @@
 """Hypercorn and its fork anycorn: ASGI servers that support RFC 8441."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints, pypi
-from lib.rfc8441 import Endpoint
 from lib.sandbox import INTEROP, PYTHON, Sandbox
 
 

@@ -1,7 +1,7 @@
 """The libwebsockets test server: initial windows of 0 and small limits."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import Sandbox
 
 

@@ -1,7 +1,7 @@
 """lighttpd: mod_proxy with upgrades in front of an RFC 6455 backend."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import Sandbox
 
 CONFIG = """\

@@ -2,8 +2,8 @@
 
 import shutil
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import Sandbox
 
 VERSION = ("nghttpx", "--version")

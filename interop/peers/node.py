@@ -1,7 +1,7 @@
 """Node servers: the `http2` module with npm `ws`, and `ws` alone."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints, npm
-from lib.rfc8441 import Endpoint
 from lib.sandbox import INTEROP, Sandbox, node_env
 
 

@@ -1,7 +1,7 @@
 """PyPI `websockets`: HTTP/1.1 only, strict, with permessage-deflate."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints, pypi
-from lib.rfc8441 import Endpoint
 from lib.sandbox import INTEROP, PYTHON, Sandbox
 
 

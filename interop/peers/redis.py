@@ -1,7 +1,7 @@
 """Redis: a TCP server without WebSockets, as a `tcp://` upstream."""
 
+from lib.endpoint import Endpoint
 from lib.peer import Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import Sandbox
 
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from lib import install
+from lib.endpoint import Endpoint
 from lib.peer import FULL, Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import INTEROP, Sandbox
 
 WORKERD = """\

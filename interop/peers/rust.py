@@ -4,8 +4,8 @@ import asyncio
 import re
 
 from lib import install
+from lib.endpoint import Endpoint
 from lib.peer import FULL, Peer, Endpoints
-from lib.rfc8441 import Endpoint
 from lib.sandbox import INTEROP, Sandbox
 
 LOCK = (INTEROP / "rust-peers/Cargo.lock").read_text()

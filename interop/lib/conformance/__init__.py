@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from ..channel import Ended
-from ..rfc8441 import PeerError
+from ..endpoint import PeerError
 # In the order in which they are run.
 from . import messages, failures, closing, upgrade, extended_connect, deflate
 from .clause import CLAUSES, FAIL, LAX, NA, OK, Broken, Clause, Lesser, NotApplicable, Target, Verdict

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..channel import Http1, Http2
-from ..rfc8441 import Endpoint
+from ..endpoint import Endpoint
 
 OK, LAX, FAIL, NA = "ok", "lax", "FAIL", "n/a"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..channel import Ended, Http2, frame
-from ..rfc8441 import Connection, PeerError
+from ..endpoint import PeerError
+from ..rfc8441 import Connection
 from .clause import Broken, Lesser, Target, clause
 from .expect import CLOSE, TEXT, fails, message, opened
 
