@@ -96,7 +96,7 @@ async def wrong_password_is_an_error(ctx: Context):
         if ctx.peer.name == "tinyproxy" and password:
             words = ["proxy", "401"]  # it sends 407 only if there are no credentials
         else:
-            words = ["proxy", "credentials"] + ["407"] * ctx.endpoints.scheme.startswith("http")
+            words = ["proxy", "user name and password"] + ["407"] * ctx.endpoints.scheme.startswith("http")
         check(all(word in result.err for word in words), f"expected {words} on stderr: {result}")
         ctx.note(result.err.strip().splitlines()[-1][:80])
         check("wrong" not in result.err, f"the password is on stderr: {result}")
