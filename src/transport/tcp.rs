@@ -6,6 +6,10 @@
 //! keepalive probes detect that for HTTP/1.1 connections, TCP upstreams and
 //! connections that wait for their next request: none of these has a PING of
 //! its own.
+//!
+//! What waits to be sent waits in this process, not in the operating system,
+//! whose send buffer is first in, first out and grows to megabytes. Here a
+//! short message overtakes bulk data of other streams, and memory is counted.
 
 use std::any::Any;
 use std::io;
@@ -17,7 +21,7 @@ use tokio::net::TcpStream;
 use super::{BoxIo, Io};
 
 /// How a TCP connection detects that its peer has vanished (RFC 9293 §3.8.4,
-/// RFC 5482).
+/// RFC 5482), and how much it may hold unsent.
 ///
 /// With the defaults a vanished peer is detected within three minutes, whether
 /// the connection is idle or has data to send.
@@ -39,6 +43,13 @@ pub struct TcpConfig {
     /// is data for it. `None` leaves it to the operating system, which takes a
     /// quarter of an hour or more. Linux and Android only. Default 3 minutes.
     pub user_timeout: Option<Duration>,
+    /// Number of bytes that the operating system may hold unsent, in addition
+    /// to what it has sent and the peer has not acknowledged
+    /// (`TCP_NOTSENT_LOWAT`). A message waits for all of them, on whichever
+    /// stream of an HTTP/2 connection they are. `None` leaves it to the
+    /// operating system, which holds up to 4 MiB by default. Linux and Android
+    /// only. Default 128 KiB.
+    pub notsent_lowat: Option<u32>,
 }
 
 impl Default for TcpConfig {
@@ -48,6 +59,7 @@ impl Default for TcpConfig {
             keepalive_interval: Duration::from_secs(20),
             keepalive_probes: 6,
             user_timeout: Some(Duration::from_secs(180)),
+            notsent_lowat: Some(128 * 1024),
         }
     }
 }
@@ -83,6 +95,14 @@ impl TcpConfig {
         self
     }
 
+    /// Sets how many bytes the operating system may hold unsent; `None` leaves
+    /// it to the operating system.
+    #[must_use]
+    pub fn notsent_lowat(mut self, bytes: impl Into<Option<u32>>) -> Self {
+        self.notsent_lowat = bytes.into();
+        self
+    }
+
     /// Sets the options on a connection. An option that the operating system
     /// rejects is logged and skipped: a connection without it is better than
     /// none.
@@ -99,6 +119,12 @@ impl TcpConfig {
             && let Err(error) = socket.set_tcp_user_timeout(Some(at_least(timeout, MILLISECOND)))
         {
             tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT");
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(bytes) = self.notsent_lowat
+            && let Err(error) = socket.set_tcp_notsent_lowat(bytes.clamp(1, MAX_INT))
+        {
+            tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
         }
         Ok(())
     }
@@ -137,6 +163,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Largest number of bytes that Linux accepts. It takes zero as its own default.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_INT: u32 = i32::MAX as u32;
 
 /// Largest number of probes that Linux accepts.
 const MAX_PROBES: u32 = 127;
@@ -191,24 +221,28 @@ mod tests {
             .keepalive_idle(seconds(11))
             .keepalive_interval(seconds(12))
             .keepalive_probes(13)
-            .user_timeout(seconds(14));
+            .user_timeout(seconds(14))
+            .notsent_lowat(15);
         config.apply(&near).unwrap();
         let socket = SockRef::from(&near);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(11));
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(12));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 13);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(14)));
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 15);
         // Out-of-range values are clamped.
         let extremes = TcpConfig::default()
             .keepalive_idle(Duration::MAX)
             .keepalive_interval(Duration::ZERO)
             .keepalive_probes(u32::MAX)
-            .user_timeout(Duration::ZERO);
+            .user_timeout(Duration::ZERO)
+            .notsent_lowat(u32::MAX);
         extremes.apply(&far).unwrap();
         let socket = SockRef::from(&far);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), LONGEST);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), SECOND);
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), MAX_PROBES);
         assert!(socket.tcp_user_timeout().unwrap().is_some());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_INT);
     }
 }

@@ -1,4 +1,5 @@
-//! Options that decide when a TCP peer that does not respond is given up.
+//! Options that decide when a TCP peer that does not respond is given up, and how much may wait for
+//! it in the operating system.
 
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ pub(crate) struct TcpArgs {
     /// connection is dropped; 0 leaves that to the system [default: 180]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = TCP)]
     tcp_user_timeout: Option<f64>,
+    /// Unsent data that the system may hold per connection, which every later message waits for;
+    /// 0 leaves that to the system [default: 131072]
+    #[arg(long, value_name = "BYTES", help_heading = TCP)]
+    tcp_notsent_lowat: Option<u32>,
 }
 
 impl TcpArgs {
@@ -40,6 +45,9 @@ impl TcpArgs {
         }
         if let Some(timeout) = self.tcp_user_timeout {
             config = config.user_timeout(positive(timeout));
+        }
+        if let Some(bytes) = self.tcp_notsent_lowat {
+            config = config.notsent_lowat((bytes > 0).then_some(bytes));
         }
         config
     }

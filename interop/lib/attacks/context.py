@@ -91,6 +91,10 @@ class Context:
         self._open: list = []
         self._children: list[Target] = []
         self._before_cpu = 0.0
+        # Sockets on other connections. A row may measure them itself, and what to compare with.
+        self.neighbours: list[Neighbour] = []
+        self.baseline: list[Trips] | None = None
+        self.during: list[Trips] | None = None
 
     # -- for rows
 
@@ -131,6 +135,10 @@ class Context:
         time.sleep(QUIET)
         self.besides.append((name, talk, talk.phase(), must_live))
         return talk
+
+    def phases(self) -> list[Trips]:
+        """The neighbours' round trips since the last call."""
+        return [each.phase() for each in self.neighbours]
 
     def got(self, text) -> None:
         self.result.got = str(text)
@@ -324,6 +332,7 @@ def run_rows(rows: list[Row], program: Path) -> list[Result]:
                 ctx.upstreams, ctx.hostile = upstreams, hostile
         quiet = [each.phase() for each in neighbours]
         for ctx in contexts:
+            ctx.neighbours = neighbours
             if ctx.target:
                 ctx.measure(ctx.target)
         threads = [threading.Thread(target=ctx.attack, daemon=True) for ctx in contexts]
@@ -338,10 +347,11 @@ def run_rows(rows: list[Row], program: Path) -> list[Result]:
         for ctx in contexts:
             ctx.mark()
             ctx.settle()
-        for each, before in zip(neighbours, quiet):
+        for at, each in enumerate(neighbours):
             during = each.phase()
             for ctx in contexts:
-                ctx.judge(each.name, before, during, must_live=not ctx.row.mortal)
+                before, meanwhile = ctx.baseline or quiet, ctx.during[at] if ctx.during else during
+                ctx.judge(each.name, before[at], meanwhile, must_live=not ctx.row.mortal)
         for ctx in contexts:
             ctx.close()
         if target:

@@ -138,40 +138,75 @@ def shared_unread_sockets(t):
     t.got(f"{sent >> 20} MiB accepted on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")
 
 
-@row("bridge", upstream="serve", memory=320, quick=True, limit=30)
+# Two names of one upstream, so that the bridge has two connections to it.
+TWO_CONNECTIONS = """
+cleartext = true
+[[route]]
+path = "/*"
+to = "ws://127.0.0.1:UPSTREAM"
+version = "http2"
+[[route]]
+path = "/other/*"
+to = "ws://localhost:UPSTREAM"
+version = "http2"
+"""
+
+
+def under_bulk(**more):
+    """Compares the neighbours with what they get while the same bulk uses another connection to the same upstream: with
+    all processors busy, they are slower then too."""
+    return row("bridge", upstream="serve", config=TWO_CONNECTIONS, limit=40, times=5, **more)
+
+
+@under_bulk(memory=320, quick=True)
 def shared_bulk(t):
     """H8: 900 sockets at full throughput; short messages of others are not delayed."""
     bulk(t, [900])
 
 
-@row("bridge", upstream="serve", memory=320, limit=30)
+@under_bulk(memory=576)
 def shared_bulk_of_two_connections(t):
     """H8: 1,900 sockets on two connections at full throughput."""
     bulk(t, [950, 950])
 
 
 def bulk(t, counts: list[int]) -> None:
-    message = f.ws(bytes(65536 - 14))
-    sent = []
+    _, t.baseline = transfer(t, counts, "/other/bulk")
+    time.sleep(1)
+    sent, t.during = transfer(t, counts, "/bulk")
+    t.got(f"{sent >> 20} MiB transferred")
 
-    def one(count: int) -> None:
+
+def transfer(t, counts: list[int], path: str) -> tuple[int, list]:
+    """Sends for some seconds on as many sockets, each of which gets its echoes. Returns the bytes sent, and the
+    neighbours' round trips meanwhile."""
+    message = f.ws(bytes(65536 - 14))
+    opened, sent = [], []
+    for count in counts:
         c = t.connect(grant=1 << 20)
         c.until(lambda: c.settings is not None)
-        streams = c.open_many(count)
+        streams = c.open_many(count, path=path)
         for stream in streams:
             # Received bytes are returned to the window at once.
-            c.listen(stream, lambda body, s=stream: c.send(f.window(s, len(body))) if body else None)
+            c.listen(stream, lambda body, c=c, s=stream: c.send(f.window(s, len(body))) if body else None)
+        opened.append((c, streams))
+
+    def one(c, streams) -> None:
         try:
-            sent.append(fill(t, c, streams, message, 5))
+            sent.append(fill(t, c, streams, message, 4))
         except Gone:
             pass
 
-    threads = [threading.Thread(target=one, args=(count,), daemon=True) for count in counts]
+    threads = [threading.Thread(target=one, args=each, daemon=True) for each in opened]
+    t.phases()
     for each in threads:
         each.start()
     for each in threads:
-        each.join(15)
-    t.got(f"{sum(sent) >> 20} MiB transferred")
+        each.join(10)
+    trips = t.phases()
+    for c, _ in opened:
+        c.close()
+    return sum(sent), trips
 
 
 @row("bridge", upstream="h2")

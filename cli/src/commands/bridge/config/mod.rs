@@ -154,6 +154,9 @@ fn tcp(root: &mut Section<'_>) -> TcpConfig {
     if let Some(timeout) = section.duration_or_none("user_timeout") {
         tcp = tcp.user_timeout(timeout);
     }
+    if let Some(bytes) = section.integer("notsent_lowat", 0..1 << 31) {
+        tcp = tcp.notsent_lowat((bytes > 0).then_some(bytes as u32));
+    }
     section.finish();
     tcp
 }
