@@ -21,11 +21,12 @@ class DoesNotServe(NotRun):
     """`h2ws serve` does not start. Unlike a missing peer, this is a failure."""
 
 
-async def serve_one(sandbox: Sandbox, *options, env: dict | None = None, command: str = "serve") -> tuple[Endpoint, object]:
+async def serve_one(sandbox: Sandbox, *options, env: dict | None = None, command: str = "serve",
+                    listen: str = "127.0.0.1:0") -> tuple[Endpoint, object]:
     """Starts `h2ws serve` (or another listening command) on a free port, and waits until it reports its URL."""
     name = f"h2ws-{command}{len(sandbox._children)}"
     try:
-        child = await sandbox.spawn(sandbox.h2ws, command, "--listen", "127.0.0.1:0", "-v", *options, name=name, stdout_pipe=True, env=env)
+        child = await sandbox.spawn(sandbox.h2ws, command, "--listen", listen, "-v", *options, name=name, stdout_pipe=True, env=env)
         return await _listening(child), child
     except DoesNotServe:
         raise
