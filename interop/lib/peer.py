@@ -34,7 +34,8 @@ class Peer:
     `kind` is "server" (our client connects to it), "client" (it connects to our
     server), "bridge" (it forwards to our server over HTTP/2), "proxy" (our client
     reaches other peers through it), "interceptor" (a proxy that terminates TLS
-    with its own CA), "tcp" (an upstream of our bridge without WebSockets) or
+    with its own CA), "tcp" (an upstream of our bridge without WebSockets),
+    "framework" (an upstream with a page that depends on the client's scheme) or
     "application" (a whole application with pages, as an upstream of our bridge).
     """
 

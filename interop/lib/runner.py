@@ -16,7 +16,7 @@ from .sandbox import NotRun, Sandbox
 
 
 # The roles of each kind of peer. The kinds not listed here have those of clients.
-KINDS = {"server": ("reference", "client", "bridge"), "proxy": ("reference", "client"), "tcp": ("bridge",), "interceptor": ("client",),
+KINDS = {"server": ("reference", "client", "bridge"), "proxy": ("reference", "client"), "tcp": ("bridge",), "framework": ("bridge",), "interceptor": ("client",),
          "application": ("application",)}
 
 
