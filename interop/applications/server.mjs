@@ -16,14 +16,19 @@ const scripts = {
   mqtt: () => from('mqtt/dist/mqtt.min.js'),
   nats: () => from('nats.ws/esm/nats.js'),
   graphql: () => from('graphql-ws/umd/graphql-ws.js'),
-  yjs: async () => {
-    const { rolldown } = require('rolldown');
-    const bundle = await rolldown({
-      input: path.join(here, 'pages/yjs.entry.mjs'), resolve: { modules: [modules] }, platform: 'browser', logLevel: 'silent',
-    });
-    return (await bundle.generate({ format: 'iife' })).output[0].code;
-  },
+  signalr: () => from('@microsoft/signalr/dist/browser/signalr.min.js'),
+  yjs: () => bundled('yjs'),
+  hocuspocus: () => bundled('hocuspocus'),
 };
+
+async function bundled(name) {
+  const { rolldown } = require('rolldown');
+  const bundle = await rolldown({
+    input: path.join(here, `pages/${name}.entry.mjs`), resolve: { modules: [modules] }, platform: 'browser', logLevel: 'silent',
+  });
+  return (await bundle.generate({ format: 'iife' })).output[0].code;
+}
+
 const script = await scripts[name]();
 const page = readFileSync(path.join(here, 'pages', `${name}.html`));
 
@@ -50,6 +55,12 @@ const servers = {
       subscription: new GraphQLObjectType({ name: 'Subscription', fields: { count } }),
     });
     useServer({ schema }, new WebSocketServer({ server, path: '/graphql' }));
+  },
+  hocuspocus: () => {
+    const { Hocuspocus } = require('@hocuspocus/server');
+    const { WebSocketServer } = require('ws');
+    const hocuspocus = new Hocuspocus({ quiet: true });
+    new WebSocketServer({ server, path: '/server' }).on('connection', (ws, request) => hocuspocus.handleConnection(ws, request));
   },
 };
 servers[name]?.();

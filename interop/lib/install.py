@@ -130,6 +130,11 @@ def applications_python() -> Path:
     return venv("applications/venv", "applications/requirements.txt")
 
 
+def other_applications_python() -> Path:
+    """The same for the applications whose packages conflict with those."""
+    return venv("applications/others-venv", "applications/others.txt")
+
+
 def venv(name: str, requirements: str) -> Path:
     """The Python interpreter of a separate environment, for packages that conflict with the run's own."""
     with _once:
@@ -150,10 +155,10 @@ def version_of_npm(name: str, folder: str = "applications") -> str:
     return json.loads((npm_of(folder) / name / "package.json").read_text())["version"]
 
 
-def version_of_pypi(name: str) -> str:
+def version_of_pypi(name: str, python=applications_python) -> str:
     """The installed version of an application's PyPI package."""
     script = "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))"
-    return subprocess.run([applications_python(), "-c", script, name], capture_output=True, text=True).stdout.strip()
+    return subprocess.run([python(), "-c", script, name], capture_output=True, text=True).stdout.strip()
 
 
 def h2ws() -> Path:

@@ -135,6 +135,27 @@ async def yjs(sandbox: Sandbox) -> Application:
                              routes=[Route("/docs/server/*", server, strip=True), Route("/docs/*", page, strip=True)])
 
 
+async def hocuspocus(sandbox: Sandbox) -> Application:
+    port = sandbox.port()
+
+    async def begin():
+        return [await pages(sandbox, "hocuspocus", port)]
+
+    return await application(page="/notes/", routes=[Route("/notes/*", port, strip=True)], begin=begin, sockets=2)
+
+
+async def signalr(sandbox: Sandbox) -> Application:
+    page, hub = sandbox.port(), sandbox.port()
+
+    async def begin():
+        child = await sandbox.spawn(await asyncio.to_thread(other_python), HERE / "signalr_app.py", hub, "/signalr/hub", name="signalr")
+        await sandbox.ready(child, hub)
+        return [await pages(sandbox, "signalr", page), child]
+
+    return await application(page="/signalr/", begin=begin,
+                             routes=[Route("/signalr/hub/*", hub), Route("/signalr/*", page, strip=True)])
+
+
 async def vite(sandbox: Sandbox) -> Application:
     port, folder, changes = sandbox.port(), sandbox.dir / "vite-project", iter(range(1, 1 << 30))
     shutil.rmtree(folder, ignore_errors=True)
@@ -162,8 +183,45 @@ async def vite(sandbox: Sandbox) -> Application:
     return await application(page="/vite/", routes=[Route("/vite/*", port)], begin=begin, use=use)
 
 
+NODE_RED = """(async () => {
+  if (!window.RED?.comms || !RED.nodes?.node?.('asked')) return false;
+  const value = crypto.randomUUID();
+  let seen;
+  const answered = (topic, message) => { if (message.msg === value) seen = value; };
+  RED.comms.subscribe('debug', answered);
+  await fetch('inject/asked', { method: 'POST', headers: { 'Content-Type': 'application/json', 'Node-RED-API-Version': 'v2' },
+                                body: JSON.stringify({ __user_inject_props__: [{ p: 'payload', v: value, vt: 'str' }] }) });
+  for (let n = 0; n < 60 && seen !== value; n++) await new Promise((r) => setTimeout(r, 50));
+  RED.comms.unsubscribe('debug', answered);
+  return seen === value;
+})()"""
+
+
+async def node_red(sandbox: Sandbox) -> Application:
+    port, folder = sandbox.port(), sandbox.dir / "node-red"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(HERE / "node-red", folder)
+
+    async def begin():
+        modules = await asyncio.to_thread(install.npm_of, "applications/node-red")
+        child = await sandbox.spawn("node", modules / "node-red/red.js", "--userDir", folder, name="node-red", cwd=folder,
+                                    env={"HOME": str(sandbox.dir), "PORT": str(port), "EDITOR_PATH": "/node-red"})
+        await sandbox.ready(child, port)
+        return [child]
+
+    async def use(page) -> bool:
+        """Triggers a node, and awaits its output on the editor's socket."""
+        return await page.evaluate(NODE_RED)
+
+    return await application(page="/node-red/", routes=[Route("/node-red/*", port)], begin=begin, use=use)
+
+
 def python() -> Path:
     return install.applications_python()
+
+
+def other_python() -> Path:
+    return install.other_applications_python()
 
 
 JUPYTER = """(async () => {
@@ -258,6 +316,61 @@ async def bokeh(sandbox: Sandbox) -> Application:
     return await application(page="/bokeh/bokeh_app", routes=[Route("/bokeh/*", port)], begin=begin, use=use)
 
 
+PANEL = """(async () => {
+  const models = [...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])];
+  const [asked, answer] = ['asked', 'answer'].map((title) => models.find((model) => model.title === title));
+  if (!asked || !answer) return false;
+  const value = crypto.randomUUID();
+  asked.value = value;
+  for (let n = 0; n < 60 && answer.value !== `seen ${value}`; n++) await new Promise((r) => setTimeout(r, 50));
+  return answer.value === `seen ${value}`;
+})()"""
+
+
+async def panel(sandbox: Sandbox) -> Application:
+    port = sandbox.port()
+
+    async def begin():
+        child = await sandbox.spawn(
+            await asyncio.to_thread(other_python), "-m", "panel", "serve", HERE / "panel_app.py", "--address", "127.0.0.1",
+            "--port", port, "--prefix", "/panel", "--use-xheaders", "--allow-websocket-origin", "*",
+            name="panel", env={"HOME": str(sandbox.dir)})
+        await sandbox.ready(child, port)
+        return [child]
+
+    async def use(page) -> bool:
+        return await page.evaluate(PANEL)
+
+    return await application(page="/panel/panel_app", routes=[Route("/panel/*", port)], begin=begin, use=use)
+
+
+GRADIO = """(async () => {
+  const button = [...document.querySelectorAll('button')].find((one) => one.textContent.trim() === 'more');
+  const shown = () => (document.body.innerText.match(/value=(\\w+)/) || [])[1];
+  if (!button || !shown()) return false;
+  const before = shown();
+  button.click();
+  for (let n = 0; n < 100 && shown() === before; n++) await new Promise((r) => setTimeout(r, 50));
+  return shown() !== before;
+})()"""
+
+
+async def gradio(sandbox: Sandbox) -> Application:
+    port = sandbox.port()
+
+    async def begin():
+        child = await sandbox.spawn(
+            await asyncio.to_thread(other_python), HERE / "gradio_app.py", port, "/gradio", name="gradio",
+            env={"HOME": str(sandbox.dir), "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(sandbox.dir)})
+        await sandbox.ready(child, port)
+        return [child]
+
+    async def use(page) -> bool:
+        return await page.evaluate(GRADIO)
+
+    return await application(page="/gradio/", routes=[Route("/gradio/*", port, strip=True)], begin=begin, use=use, sockets=0)
+
+
 SHINY = """(async () => {
   const count = () => Number((document.getElementById('count')?.innerText.match(/count=(\\d+)/) || [])[1]);
   if (Number.isNaN(count())) return false;
@@ -321,8 +434,8 @@ def npm(name: str):
     return lambda: install.version_of_npm(name)
 
 
-def pypi(name: str):
-    return lambda: install.version_of_pypi(name)
+def pypi(name: str, python=install.applications_python):
+    return lambda: install.version_of_pypi(name, python)
 
 
 BROWSERS = ("chromium", "firefox-esr")
@@ -334,10 +447,18 @@ PEERS = [
     Peer("nats.ws", "application", nats, apt=(*BROWSERS, "nats-server"), version=npm("nats.ws"), quick=False, note="with nats-server"),
     Peer("graphql-ws", "application", graphql, apt=BROWSERS, version=npm("graphql-ws"), quick=False),
     Peer("yjs", "application", yjs, apt=BROWSERS, version=npm("yjs"), quick=False, note="with y-websocket"),
+    Peer("hocuspocus", "application", hocuspocus, apt=BROWSERS, version=npm("@hocuspocus/server"), quick=False),
+    Peer("signalr", "application", signalr, apt=BROWSERS, version=npm("@microsoft/signalr"), quick=False,
+         note="its JavaScript client; the server is PyPI's aiosignalr, as no registry in reach has ASP.NET Core"),
+    Peer("node-red", "application", node_red, apt=BROWSERS,
+         version=lambda: install.version_of_npm("node-red", "applications/node-red"), quick=False, note="its editor"),
     Peer("novnc", "application", novnc, apt=(*BROWSERS, "novnc", "websockify", "tigervnc-standalone-server"),
          version=("dpkg-query", "-W", "-f", "${Version}", "novnc"), quick=False, note="with websockify and TigerVNC"),
     Peer("jupyterlab", "application", jupyterlab, apt=BROWSERS, version=pypi("jupyterlab"), quick=False),
     Peer("streamlit", "application", streamlit, apt=BROWSERS, version=pypi("streamlit"), quick=False),
     Peer("bokeh", "application", bokeh, apt=BROWSERS, version=pypi("bokeh"), quick=False),
+    Peer("panel", "application", panel, apt=BROWSERS, version=pypi("panel", install.other_applications_python), quick=False),
+    Peer("gradio", "application", gradio, apt=BROWSERS, version=pypi("gradio", install.other_applications_python), quick=False,
+         note="server-sent events, no WebSocket"),
     Peer("shiny", "application", shiny, apt=BROWSERS, version=pypi("shiny"), quick=False),
 ]
