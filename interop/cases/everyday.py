@@ -18,8 +18,9 @@ from .reference import carried_by_h2, is_server
 
 # Proxies in front of the run's RFC 6455 backend.
 PROXIES = ("envoy", "caddy-2.11", "caddy-h2", "traefik", "traefik-501", "nghttpx", "haproxy", "lighttpd", "nginx", "h2o")
-UPSTREAMS = (*PROXIES[:5], "envoy-h2", "nghttpx", "haproxy", "axum", "h2-crate")
+UPSTREAMS = (*PROXIES[:5], "envoy-h2", "nghttpx", "haproxy", "axum", "h2-crate", "tomcat", "jetty", "bun", "workerd")
 SOCKETS = 300
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 def one_of(*names: str):
@@ -48,14 +49,40 @@ async def opens_with_default_options(ctx: Context):
                  f"on {relay.accepted} TCP connection(s){limit}")
 
 
-@case("client", wants=lambda peer: is_server(peer) and peer.capable and "request" in peer.can)
-async def with_a_key_at_once(ctx: Context):
-    """RFC 8441 §5: with `--websocket-key` a socket opens too; the remark names peers whose backend rejects two keys."""
-    result = await program.connect(ctx.h2ws, ctx.endpoints.tls.ws_url(), ["?request"], "--websocket-key")
-    check(result.status == 0 and len(result.out) == 1, f"expected exit 0 and an answer: {result}")
-    over_h2 = carried_by_h2(ctx.peer, json.loads(result.out[0]))
-    equal(over_h2, not ctx.peer.doubles_key, "carried by HTTP/2")
-    ctx.note("over HTTP/2" if over_h2 else "over HTTP/1.1, after a 400: the key was forwarded in addition to the peer's own")
+@case("client", wants=lambda peer: is_server(peer) and peer.capable)
+async def with_and_without_a_key(ctx: Context):
+    """RFC 8441 §5: the answers to an extended CONNECT without a `Sec-WebSocket-Key` and with one; our client opens a socket either way."""
+    answers = [await answer(ctx, key) for key in ([], [("sec-websocket-key", KEY)])]
+    accepted = [status == 200 for status, _ in answers]
+    equal(accepted, [not ctx.peer.wants_key, not ctx.peer.doubles_key], "opened without a key, with one")
+    cells = [f"{status}{' and an accept' if accept else ''}" for status, accept in answers]
+    for option in ([], ["--websocket-key"]):
+        expected = not (option and ctx.peer.doubles_key)
+        equal(await over_http2(ctx, *option), expected, f"carried by HTTP/2 with {option}")
+        cells.append("HTTP/2" if expected else "HTTP/1.1, after the 400")
+    ctx.cells = cells
+    ctx.note(f"python's h2 without a key: {cells[0]}, with one: {cells[1]}; h2ws by default: {cells[2]}, with --websocket-key: {cells[3]}")
+
+
+async def answer(ctx: Context, key: list[tuple[str, str]]) -> tuple[int | None, bool]:
+    """The status of an extended CONNECT, and whether there was a `Sec-WebSocket-Accept`."""
+    offer = [("sec-websocket-protocol", ctx.peer.subprotocol)] if ctx.peer.subprotocol else []
+    async with Connection.to(ctx.endpoints.tls) as connection:
+        stream = await connection.request(connection.connect_headers() + [("sec-websocket-version", "13"), *offer, *key])
+        return await connection.answer(stream), "sec-websocket-accept" in stream.headers
+
+
+async def over_http2(ctx: Context, *options: str) -> bool:
+    """Whether `h2ws connect` opens a socket over HTTP/2, as the peer reports it, or because nothing else is allowed."""
+    url = ctx.endpoints.tls.ws_url()
+    if "request" in ctx.peer.can:
+        result = await program.connect(ctx.h2ws, url, ["?request"], *options)
+        check(result.status == 0 and len(result.out) == 1, f"expected exit 0 and an answer: {result}")
+        return carried_by_h2(ctx.peer, json.loads(result.out[0]))
+    offer = ["--subprotocol", ctx.peer.subprotocol] if ctx.peer.subprotocol else []
+    result = await program.connect(ctx.h2ws, url, ["hello"], "--http2", *options, *offer)
+    equal(result.out, ["hello"], f"echo, {result}")
+    return True
 
 
 @case("bridge", wants=one_of(*UPSTREAMS))

@@ -62,7 +62,7 @@ async def probe_tells_what_the_peer_does(ctx: Context):
         probed = await program.probe(ctx.h2ws, url, *offers(ctx.peer))
         check(relay.accepted <= 2, f"{relay.accepted} connections")
     said = probed.said
-    ctx.probed = record.probed(said)
+    ctx.cells = record.probed(said)
     equal(probed.status, 0 if ctx.peer.capable else 3, "exit status")
     equal(said["verdict"], "http2" if ctx.peer.capable else "http1", "verdict")
     equal(probed.clauses(), known.faults, "faults")
@@ -130,7 +130,7 @@ async def probe_finds_nothing_wrong_with_serve(ctx: Context):
     """DESIGN, contract: probing our own server finds no faults."""
     for endpoint in (ctx.endpoints.tls, ctx.endpoints.clear):
         probed = await program.probe(ctx.h2ws, endpoint.ws_url())
-        ctx.probed = ctx.probed or record.probed(probed.said)
+        ctx.cells = ctx.cells or record.probed(probed.said)
         equal((probed.status, probed.said["findings"]), (0, []), "exit status and findings")
         over_http2(probed.said, Known(None, {"end_stream"}), None, False)
         worked(probed.said["http1"]["socket"], 101, None)

@@ -31,8 +31,8 @@ class Context:
     exhaustive: bool = False
     h2ws: Path | None = None
     notes: list[str] = field(default_factory=list)
-    # Cells for the table of probes in RESULTS.md (see `record.probed`).
-    probed: list[str] = field(default_factory=list)
+    # A row of one of the tables in RESULTS.md (see `record.TABLES`).
+    cells: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         """Adds a remark to the last column of the table."""

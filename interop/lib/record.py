@@ -18,6 +18,19 @@ ROLES = {
     "bridge": "The peer behind `h2ws bridge`, or before it.",
     "application": "A whole application behind `h2ws bridge`, used by Chromium and Firefox.",
 }
+# Tables from the cells that cases leave in `Context.cells`: title, explanation, cases, head.
+TABLES = [
+    ("With and without `Sec-WebSocket-Key`",
+     "The answer to an extended CONNECT of python's `h2` without the field and with it, and what carries the socket of "
+     "`h2ws connect`, by default and with `--websocket-key`. In the case `with-and-without-a-key`.",
+     ("with-and-without-a-key",),
+     ["server", "without a key", "with a key", "h2ws by default", "h2ws with `--websocket-key`"]),
+    ("What `h2ws probe` says",
+     "With TLS, in the cases `probe-tells-what-the-peer-does` and `probe-finds-nothing-wrong-with-serve`.",
+     ("probe-tells-what-the-peer-does", "probe-finds-nothing-wrong-with-serve"),
+     ["server", "exit", "SETTINGS", "sockets over HTTP/2; their streams after the Close frames", "over HTTP/1.1",
+      "permessage-deflate", "faults"]),
+]
 ENDINGS = {"end_stream": "END_STREAM", "end_stream_with_data": "END_STREAM with its Close", "nothing": "left open"}
 # Remarks are shown only for cases that at most this many peers passed.
 FEW = 2
@@ -48,13 +61,10 @@ def text(rows: list[Row], command: str, seconds: float, tested: str) -> str:
         if of_role:
             lines += [f"## Role: {role}", "", meaning, "",
                       *_table(["case", "passed with", "s, at most", "remarks"], _cases(of_role))]
-    probed = [row for row in rows if row.probed]
-    if probed:
-        lines += ["## What `h2ws probe` says", "",
-                  "With TLS, in the cases `probe-tells-what-the-peer-does` and `probe-finds-nothing-wrong-with-serve`.", "",
-                  *_table(["server", "exit", "SETTINGS", "sockets over HTTP/2; their streams after the Close frames",
-                           "over HTTP/1.1", "permessage-deflate", "faults"],
-                          [[_server(row), *row.probed] for row in probed])]
+    for title, about, cases, head in TABLES:
+        found = [row for row in rows if row.case in cases and row.recorded]
+        if found:
+            lines += [f"## {title}", "", about, "", *_table(head, [[_server(row), *row.recorded] for row in found])]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -21,8 +21,8 @@ class Row:
     seconds: float
     detail: str = ""
     clause: str = ""
-    # The report of `h2ws probe`, for RESULTS.md (see `record.probed`).
-    probed: list[str] = field(default_factory=list)
+    # A row of one of the tables in RESULTS.md (see `record.TABLES`).
+    recorded: list[str] = field(default_factory=list)
 
     def cells(self) -> list[str]:
         return [self.peer, self.version, self.role, self.case, self.result, f"{self.seconds:.1f}", self.detail]

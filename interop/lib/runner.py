@@ -100,7 +100,7 @@ class Runner:
                 ctx.note(f"{endpoints.child.name} exited with {endpoints.child.process.returncode}: {endpoints.child.tail()}")
         detail = "; ".join(ctx.notes).replace("\n", " ")
         self._row(peer.name, version, case.role, case.name, result, time.monotonic() - started, detail, case.clause,
-                  ctx.probed)
+                  ctx.cells)
         if endpoints.child is not None and not endpoints.child.running:
             with contextlib.suppress(NotRun):
                 replaced = await self._serve(peer, case.role, sandbox)
