@@ -18,7 +18,7 @@ from .reference import carried_by_h2, is_server
 
 # Proxies in front of the run's RFC 6455 backend.
 PROXIES = ("envoy", "caddy-2.11", "caddy-h2", "traefik", "traefik-501", "nghttpx", "haproxy", "lighttpd", "nginx", "h2o")
-UPSTREAMS = (*PROXIES[:5], "envoy-h2", "nghttpx", "haproxy", "axum", "h2-crate", "tomcat", "jetty", "bun", "workerd")
+UPSTREAMS = (*PROXIES[:5], "envoy-h2", "nghttpx", "haproxy", "axum", "h2-crate", "tomcat", "jetty-websocket", "bun", "workerd")
 SOCKETS = 300
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 

@@ -69,7 +69,7 @@ KNOWN = {
     "traefik": Known({1: 4096, 3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896}),
     "traefik-501": Known({1: 4096, 3: 250, 4: 1 << 20, 5: 1 << 20, 6: 1_048_896, 8: 1}, set(), ["server RFC 8441 §3"]),
     "tomcat": Known({3: 100}, deflate=(False, True)),
-    "jetty": Known({1: 4096, 3: 128, 4: 524_288, 6: 8192}, deflate=(False, True)),
+    "jetty-websocket": Known({1: 4096, 3: 128, 4: 524_288, 6: 8192}, deflate=(False, True)),
     "bun": Known(None, alpn=None),
     "workerd": Known(None, deflate=(False, True), alpn=None),
     "websockets": Known(None, deflate=(False, True)),

@@ -43,6 +43,6 @@ def debian(package: str) -> tuple[str, ...]:
 PEERS = [
     Peer("tomcat", "server", tomcat, apt=("openjdk-17-jdk-headless", "libtomcat10-java"),
          version=debian("libtomcat10-java"), can=FULL - {"abort"}, quick=False),
-    Peer("jetty", "server", jetty, apt=("openjdk-17-jdk-headless", "libjetty9-extra-java"),
+    Peer("jetty-websocket", "server", jetty, apt=("openjdk-17-jdk-headless", "libjetty9-extra-java"),
          version=debian("libjetty9-extra-java"), quick=False),
 ]
