@@ -29,7 +29,8 @@ def one_of(*names: str):
 
 @case("client", wants=one_of(*PROXIES), timeout=180)
 async def opens_with_default_options(ctx: Context):
-    """RFC 8441 §3, RFC 6455 §4: `connect`, and `bench` with 300 sockets, choose a version of HTTP that works."""
+    """RFC 8441 §3, RFC 6455 §4: `connect`, and `bench` with 300 sockets (1,000 if the peer rejects the method), choose a version of HTTP that works."""
+    sockets = 1000 if ctx.peer.rejects_method else SOCKETS
     relayed = lambda relay: ctx.endpoints.tls.on(relay.port).ws_url()
     async with Relay(ctx.endpoints.tls.port) as relay:
         result = await program.connect(ctx.h2ws, relayed(relay), ["?request"])
@@ -39,13 +40,16 @@ async def opens_with_default_options(ctx: Context):
         ctx.note(f"connect: HTTP/{2 if over_h2 else 1.1} on {relay.accepted} TCP connection(s)")
     async with Relay(ctx.endpoints.tls.port) as relay:
         status, out, err = await run(ctx.h2ws, "bench", relayed(relay), "--insecure", "--json",
-                                     "--sockets", SOCKETS, "--messages", 4, timeout=150)
+                                     "--sockets", sockets, "--messages", 4, timeout=150)
         check(status == 0, f"exit {status}: {(err or out).strip()[-300:]}")
         seen = json.loads(out)
-        equal((seen["failed"], seen["messages"]), (0, 4 * SOCKETS), "failed sockets, messages echoed")
-        equal(seen["over_http2"], SOCKETS if ctx.peer.capable else 0, "sockets over HTTP/2")
+        equal((seen["failed"], seen["messages"]), (0, 4 * sockets), "failed sockets, messages echoed")
+        equal(seen["over_http2"], sockets if ctx.peer.capable else 0, "sockets over HTTP/2")
+        if ctx.peer.rejects_method:
+            over_h2 = relay.accepted - sockets
+            check(1 <= over_h2 <= sockets // ctx.peer.streams, f"{over_h2} connections besides those of the {sockets} sockets")
         limit = f" of {ctx.peer.streams} streams" if ctx.peer.capable and ctx.peer.streams else ""
-        ctx.note(f"bench: {seen['over_http2']} sockets over HTTP/2, {SOCKETS - seen['over_http2']} over HTTP/1.1, "
+        ctx.note(f"bench: {seen['over_http2']} sockets over HTTP/2, {sockets - seen['over_http2']} over HTTP/1.1, "
                  f"on {relay.accepted} TCP connection(s){limit}")
 
 

