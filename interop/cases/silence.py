@@ -1,8 +1,8 @@
 """`h2ws bridge` between clients and an upstream that vanish without a FIN: a router drops every packet.
 
 The clients and Hypercorn are on one host, the bridge is on another one (see
-`lib/hosts.py`). The bridge counts its sockets itself; its connections are
-counted by `ss`.
+`lib/hosts.py`). The bridge counts its WebSockets itself; its descriptors are
+counted in `/proc`.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import contextlib
 import re
 import time
 import urllib.request
+from pathlib import Path
 
 from lib import hosts, program, rfc6455
 from lib.cases import Context, case, check, equal
@@ -60,9 +61,13 @@ def sockets_of(host: hosts.Host, port: int) -> int:
     return sum(map(int, counts))
 
 
-async def connections_of(host: hosts.Host) -> int:
-    """The number of the host's TCP connections in any state, but for those of the metrics."""
-    return len((await host.command("ss", "-Htn", "state", "connected", "not", "src", "127.0.0.1")).splitlines())
+def descriptors_of(process: int) -> int:
+    """The number of sockets that the process has open, connected or listening."""
+    count = 0
+    for each in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += str(each.readlink()).startswith("socket:")
+    return count
 
 
 async def vanish(ctx: Context, version: str, wanted: dict[str, int], *settings: str, patience: float) -> None:
@@ -76,6 +81,7 @@ async def vanish(ctx: Context, version: str, wanted: dict[str, int], *settings: 
             endpoint, child = await program.serve_one(
                 ctx.sandbox, "--cleartext", "--to", behind.ws_url("/"), f"--upstream-{version}",
                 "--metrics", f"127.0.0.1:{metrics}", *settings, command="bridge", listen=f"{hosts.FAR}:0")
+        before = descriptors_of(child.process.pid)
         # Two connections, for TCP treats an idle one and a busy one differently.
         sockets = []
         for _ in range(2):
@@ -100,11 +106,10 @@ async def vanish(ctx: Context, version: str, wanted: dict[str, int], *settings: 
             while sockets_of(network.far, metrics):
                 await asyncio.sleep(0.2)
             took = time.monotonic() - began
-            # Of a closed connection with unsent data, the kernel keeps the rest for a while.
-            while await connections_of(network.far):
+            while descriptors_of(child.process.pid) > before:
                 await asyncio.sleep(0.2)
         ctx.note(f"upstream over {version}: {4 * SOCKETS} sockets ended after {took:.1f} s, "
-                 f"no connection left after {time.monotonic() - began:.1f} s")
+                 f"the last connection after {time.monotonic() - began:.1f} s")
         check(child.running, f"the bridge ended: {child.tail()}")
         for task in talking:
             task.cancel()

@@ -22,11 +22,11 @@ class DoesNotServe(NotRun):
 
 
 async def serve_one(sandbox: Sandbox, *options, env: dict | None = None, command: str = "serve",
-                    listen: str = "127.0.0.1:0") -> tuple[Endpoint, object]:
+                    listen: str = "127.0.0.1:0", stderr: int | None = None) -> tuple[Endpoint, object]:
     """Starts `h2ws serve` (or another listening command) on a free port, and waits until it reports its URL."""
     name = f"h2ws-{command}{len(sandbox._children)}"
     try:
-        child = await sandbox.spawn(sandbox.h2ws, command, "--listen", listen, "-v", *options, name=name, stdout_pipe=True, env=env)
+        child = await sandbox.spawn(sandbox.h2ws, command, "--listen", listen, "-v", *options, name=name, stdout_pipe=True, env=env, stderr=stderr)
         return await _listening(child), child
     except DoesNotServe:
         raise

@@ -131,8 +131,9 @@ class Sandbox:
         path.write_text(text)
         return path
 
-    async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, stdin_pipe: bool = False, env: dict | None = None, cwd=None) -> Child:
-        """Starts a child. Its output goes to a log file in the sandbox."""
+    async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, stdin_pipe: bool = False, env: dict | None = None, cwd=None,
+                    stderr: int | None = None) -> Child:
+        """Starts a child. Its output goes to a log file in the sandbox, unless a descriptor for its stderr is given."""
         name = name or Path(str(argv[0])).name
         log = self.dir / f"{name}.log"
         try:
@@ -141,7 +142,7 @@ class Sandbox:
                     *map(str, argv),
                     stdin=asyncio.subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE if stdout_pipe else sink,
-                    stderr=sink,
+                    stderr=sink if stderr is None else stderr,
                     env=os.environ | (env or {}),
                     cwd=cwd,
                     start_new_session=True,
