@@ -38,9 +38,16 @@ def sockets(connection, count: int, behind, first: int = 0):
 
 @row("server", quick=True)
 def rapid_reset(t):
-    """Endless HEADERS and RST_STREAM (CVE-2023-44487)."""
+    """Endless HEADERS and RST_STREAM (CVE-2023-44487), as fast as 100,000 per second."""
     c = t.connect()
-    flooded(t, sockets(c, 100, f.rst), connection=c)
+    c.until(lambda: c.settings is not None)
+    # Built in advance, because building them takes longer than sending them.
+    chunks = [next(sockets(c, 100, f.rst)) for _ in range(600)]
+    began = time.monotonic()
+    sent = t.flood(c, chunks, 4) // len(chunks[0]) * 100
+    rate = sent / (time.monotonic() - began)
+    t.forbidden(c)
+    t.got(f"{t.result.got} after {sent:,}, {rate:,.0f}/s")
 
 
 @row("server")
