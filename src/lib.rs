@@ -101,7 +101,6 @@
     )
 )]
 
-mod block;
 pub mod frame;
 pub mod handshake;
 

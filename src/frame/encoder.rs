@@ -5,7 +5,6 @@ use bytes::{Bytes, BytesMut};
 use super::Role;
 use super::header::{Header, OpCode};
 use super::mask;
-use crate::block;
 
 /// Minimum size, in bytes, of an unmasked payload that is sent without being copied.
 pub(super) const LARGE: usize = 16 * 1024;
@@ -117,7 +116,7 @@ fn reserve(buffer: &mut BytesMut, count: usize) {
 fn grow(buffer: &mut BytesMut, count: usize) {
     if buffer.capacity() == 0 {
         // Much cheaper than letting an empty buffer grow.
-        *buffer = block::buffer(count);
+        *buffer = BytesMut::with_capacity(count);
     } else {
         buffer.reserve(count);
     }

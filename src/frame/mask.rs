@@ -3,14 +3,15 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::block;
-
 /// Number of bytes per iteration, which the compiler turns into vector instructions.
 const WIDE: usize = 32;
 
 /// Number of bytes that are copied and then masked at a time, so that they stay in the first-level
 /// cache in between. A multiple of the key's length, so that each block begins with its first byte.
 pub(super) const BLOCK: usize = 8 * 1024;
+
+/// Up to this size in bytes, masking while copying is faster than masking the copy.
+const SHORT: usize = 256;
 
 /// Masks or unmasks `buf`, whose first byte is at `offset` within the payload.
 ///
@@ -58,8 +59,8 @@ fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
 /// Returns a masked or unmasked copy of `src`, which is the start of a payload.
 #[inline]
 pub(super) fn copy(src: &[u8], key: [u8; 4]) -> Bytes {
-    if src.len() <= block::SHORT {
-        let mut out = block::buffer(src.len());
+    if src.len() <= SHORT {
+        let mut out = BytesMut::with_capacity(src.len());
         extend(&mut out, src, key, 0);
         return out.freeze();
     }

@@ -10,8 +10,6 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::block;
-
 /// Chunks shorter than this are copied together if they have to wait behind
 /// others: a chunk keeps the whole buffer alive that it was read into,
 /// including the bytes of other streams before and after it.
@@ -119,7 +117,7 @@ impl Outgoing {
     /// allocated yet.
     pub(crate) fn expect(&mut self, count: usize) {
         if self.tail.capacity() == 0 {
-            self.tail = block::buffer(count);
+            self.tail = BytesMut::with_capacity(count);
         }
     }
 

@@ -6,29 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with those that it may use.
-const LAYERS: [(&str, &[&str]); 12] = [
-    ("block", &[]),
+const LAYERS: [(&str, &[&str]); 11] = [
     ("clock", &[]),
     ("setting", &[]),
-    ("frame", &["block"]),
+    ("frame", &[]),
     ("handshake", &["frame"]),
     ("metrics", &["frame"]),
-    ("transport", &["block", "clock", "setting", "metrics"]),
+    ("transport", &["clock", "setting", "metrics"]),
     (
         "error",
         &["frame", "handshake", "metrics", "setting", "transport"],
     ),
     (
         "socket",
-        &[
-            "block",
-            "clock",
-            "setting",
-            "error",
-            "frame",
-            "metrics",
-            "transport",
-        ],
+        &["clock", "setting", "error", "frame", "metrics", "transport"],
     ),
     ("client", BELOW_SOCKET),
     ("server", BELOW_SOCKET),
@@ -37,7 +28,6 @@ const LAYERS: [(&str, &[&str]); 12] = [
 
 /// What `client` and `server` may use; `bridge` may use it too.
 const BELOW_SOCKET: &[&str] = &[
-    "block",
     "clock",
     "setting",
     "error",

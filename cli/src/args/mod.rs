@@ -71,7 +71,7 @@ Exit status:
   130  stopped by Ctrl-C (143: by SIGTERM); `serve` and `bridge` drain and exit with 0"
 )]
 pub(crate) struct Args {
-    /// Log more to stderr (-v: debug, -vv: trace); RUST_LOG overrides this
+    /// Log more to stderr (-v: debug, -vv: dependencies too); RUST_LOG overrides this
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
     /// Print help

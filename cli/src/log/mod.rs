@@ -94,11 +94,10 @@ pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
     let level = match verbose {
         0 if is_service => LevelFilter::INFO,
         0 => LevelFilter::WARN,
-        1 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
+        _ => LevelFilter::DEBUG,
     };
     // The libraries that this one is built on log much, and of interest only to their developers.
-    let dependencies = if verbose > 2 {
+    let dependencies = if verbose > 1 {
         level
     } else {
         LevelFilter::WARN

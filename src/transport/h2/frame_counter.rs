@@ -130,12 +130,14 @@ impl FrameCounter {
             if bytes.is_empty() {
                 return;
             }
-            if self.have == 0 && bytes.len() >= HEADER {
-                let (header, rest) = bytes.split_at(HEADER);
-                self.header.copy_from_slice(header);
-                self.frame();
-                bytes = rest;
-                continue;
+            if self.have == 0 {
+                bytes = self.skip_data(bytes);
+                if let Some((header, rest)) = bytes.split_first_chunk() {
+                    self.header = *header;
+                    self.frame();
+                    bytes = rest;
+                    continue;
+                }
             }
             let take = (HEADER - self.have).min(bytes.len());
             self.header[self.have..self.have + take].copy_from_slice(&bytes[..take]);
@@ -146,6 +148,20 @@ impl FrameCounter {
                 self.frame();
             }
         }
+    }
+
+    /// Counts the DATA frames that are complete in `bytes`, which begin a frame.
+    /// Returns the rest. They are most of all frames.
+    #[inline]
+    fn skip_data<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        while let Some(([a, b, c, kind::DATA, ..], rest)) = bytes.split_first_chunk::<HEADER>() {
+            let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            let Some(next) = rest.get(len..) else { break };
+            self.counts.data += 1;
+            self.counts.data_bytes += len as u64;
+            bytes = next;
+        }
+        bytes
     }
 
     fn frame(&mut self) {

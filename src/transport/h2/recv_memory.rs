@@ -238,7 +238,7 @@ impl Share {
     pub(super) fn settle(&mut self, held: &Held, more: usize) -> bool {
         let now = self.unread as usize + self.parts as usize * 1024 + more;
         let before = self.counted as usize;
-        if self.excepted || (now.abs_diff(before) < STEP && now != 0) {
+        if now == before || self.excepted || (now.abs_diff(before) < STEP && now != 0) {
             return false;
         }
         self.count(now.try_into().unwrap_or(u32::MAX), held);

@@ -160,7 +160,9 @@ impl H2Stream {
         if let Some(chunk) = state.incoming.pop() {
             state.unreleased += chunk.len() as u32;
             state.share.taken(chunk.len());
-            state.settle(&self.shared);
+            if state.share.counted() > 0 {
+                state.settle(&self.shared);
+            }
             let release = state.handles.is_some()
                 && state.received_end().is_none()
                 && state.unreleased as usize >= self.shared.handle.release_step;
