@@ -26,7 +26,7 @@ pub struct BridgeBuilder {
     websockets_only: Option<bool>,
     via: Option<String>,
     timeouts: Timeouts,
-    max_sockets: usize,
+    limits: BridgeLimits,
 }
 
 /// An invalid configuration of a bridge.
@@ -86,7 +86,7 @@ impl BridgeBuilder {
             websockets_only: None,
             via: None,
             timeouts: Timeouts::default(),
-            max_sockets: 100_000,
+            limits: BridgeLimits::default(),
         }
     }
 
@@ -246,7 +246,15 @@ impl BridgeBuilder {
     /// ones get 503. Default 100,000.
     #[must_use]
     pub fn max_sockets(mut self, sockets: usize) -> Self {
-        self.max_sockets = sockets;
+        self.limits = self.limits.max_sockets(sockets);
+        self
+    }
+
+    /// Sets how many WebSockets of one client may share HTTP/2 connections to the upstream
+    /// with those of other clients; see [`BridgeLimits::max_shared_sockets`]. Default 100.
+    #[must_use]
+    pub fn max_shared_sockets(mut self, sockets: impl Into<Option<usize>>) -> Self {
+        self.limits = self.limits.max_shared_sockets(sockets);
         self
     }
 
@@ -264,12 +272,11 @@ impl BridgeBuilder {
             InvalidRoute::TcpWithoutOrigins => BridgeError::OriginsRequired,
             error => BridgeError::Route(error),
         })?;
-        let limits = BridgeLimits::default().max_sockets(self.max_sockets);
         let client = match self.client {
             Some(client) => client,
             None => client(self.timeouts).build().map_err(BridgeError::Client)?,
         };
-        Ok(Bridge::new(client, Routes::single(route, limits)))
+        Ok(Bridge::new(client, Routes::single(route, self.limits)))
     }
 
     fn route(&self, upstream: Upstream) -> Result<Route, InvalidRoute> {

@@ -2,6 +2,7 @@
 //! an upstream, and answers the client with what the upstream agreed to.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::error::{Chain, Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{HandshakeKind, HostPort, Offer};
 use crate::server::WebSocketRequest;
+use crate::transport::Transport;
 
 /// A WebSocket that is open on both sides.
 ///
@@ -75,7 +77,7 @@ pub(super) async fn open(
         Ok(admitted) => admitted,
         Err(rejected) => return Err(reject(request, rejected, access)),
     };
-    let opening = OpeningRequest::new(&mut request, &route);
+    let opening = OpeningRequest::new(&mut request, &route, permit.group());
     let (upstream_socket, lease) = match connect_any(bridge, &route, &opening, access).await {
         Ok(connected) => connected,
         Err(rejected) => {
@@ -121,16 +123,23 @@ fn admit(
         access.set_reason(rejection);
         rejection.to_response(opening.kind)
     })?;
-    let permit = route.admit(access.client()).map_err(|exceeded| {
+    let mut permit = route.admit(access.client()).map_err(|exceeded| {
         access.set_reason(exceeded);
         rejection::limit_exceeded(exceeded)
     })?;
+    let connection = match request.transport() {
+        Transport::Http2 { connection, .. } => Some(connection),
+        _ => None,
+    };
+    route.share(&mut permit, connection);
     Ok((route, permit))
 }
 
 /// A client's opening request, as it is forwarded.
 struct OpeningRequest {
     client: IpAddr,
+    /// Which connections to upstreams it may share.
+    group: Option<NonZeroU16>,
     path: String,
     /// The prefix that was removed from the client's path.
     removed_prefix: String,
@@ -143,7 +152,7 @@ struct OpeningRequest {
 
 impl OpeningRequest {
     /// Moves the fields out of `request`, so that they are not kept twice.
-    fn new(request: &mut WebSocketRequest, route: &Route) -> Self {
+    fn new(request: &mut WebSocketRequest, route: &Route, group: Option<NonZeroU16>) -> Self {
         let fields = std::mem::take(request.headers_mut());
         let client = route.client_address(&fields, request.peer_addr().ip());
         let opening = request.opening();
@@ -164,6 +173,7 @@ impl OpeningRequest {
         headers::add_via(&mut fields, request.version(), route.via());
         Self {
             client,
+            group,
             path: route.path_for_upstream(path).to_owned(),
             removed_prefix: route.removed_prefix(path).to_owned(),
             view,
@@ -270,6 +280,7 @@ fn request(
         .version(version)
         .websocket_key(route.websocket_key())
         .within(timeouts.connect, timeouts.handshake)
+        .group(opening.group)
         .on_behalf(fields, opening.offer.clone());
     let request = match route.authority_for(upstream, &opening.authority) {
         Some(authority) => request.authority(authority),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -162,9 +163,14 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn origin(&self, target: &Target, address: Option<SocketAddr>) -> Arc<Origin> {
+    pub(super) fn origin(
+        &self,
+        target: &Target,
+        address: Option<SocketAddr>,
+        group: Option<NonZeroU16>,
+    ) -> Arc<Origin> {
         let max = self.inner.connector.settings.max_origins;
-        let key = (target.endpoint().clone(), address);
+        let key = (target.endpoint().clone(), address, group);
         self.origins().find(key, max)
     }
 }

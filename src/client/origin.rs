@@ -98,10 +98,7 @@ impl Origin {
         version: HttpVersion,
         within: Within,
     ) -> Result<Route, Error> {
-        let version = match version {
-            HttpVersion::Auto if !target.secure() => HttpVersion::Http1,
-            version => version,
-        };
+        let version = version.for_scheme(target.secure());
         let settings = &connector.settings;
         let rules = Rules {
             max_connections: settings.max_connections,

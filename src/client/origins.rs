@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,8 +15,8 @@ use super::origin::Origin;
 use crate::handshake::Endpoint;
 
 /// What WebSockets must have in common to share a connection: the origin, and the address
-/// if the caller gave one.
-type Key = (Endpoint, Option<SocketAddr>);
+/// and the group if the caller gave them.
+type Key = (Endpoint, Option<SocketAddr>, Option<NonZeroU16>);
 
 #[derive(Default)]
 pub(super) struct Origins {
@@ -79,7 +80,7 @@ mod tests {
             host: format!("host-{number}.example"),
             port: 443,
         };
-        (key, None)
+        (key, None, None)
     }
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         let mut origins = Origins::default();
         let in_use: Vec<_> = (0..100).map(|n| origins.find(key(n), 8)).collect();
         for number in 100..1_000 {
-            drop(origins.find((key(number).0, Some(([10, 0, 0, 1], 443).into())), 8));
+            drop(origins.find((key(number).0, Some(([10, 0, 0, 1], 443).into()), None), 8));
         }
         assert!(origins.known.len() <= 100 + 100 / 4 + 8);
         for (number, origin) in in_use.iter().enumerate() {

@@ -3,6 +3,7 @@
 mod sending;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ struct Request {
     websocket_key: Option<bool>,
     authority: Option<HostPort>,
     address: Option<SocketAddr>,
+    group: Option<NonZeroU16>,
     early: Early,
     /// Timeouts of the connection and of the response, if shorter than the client's.
     timeouts: Option<(Duration, Duration)>,
@@ -79,6 +81,7 @@ impl RequestBuilder {
             websocket_key: None,
             authority: None,
             address: None,
+            group: None,
             early: Early::default(),
             timeouts: None,
             error: None,
@@ -187,6 +190,12 @@ impl RequestBuilder {
     /// Limits the time for a connection and for the response further than the client does.
     pub(crate) fn within(mut self, connect: Duration, handshake: Duration) -> Self {
         self.0.timeouts = Some((connect, handshake));
+        self
+    }
+
+    /// Shares HTTP/2 connections only with WebSockets of the same group.
+    pub(crate) fn group(mut self, group: Option<NonZeroU16>) -> Self {
+        self.0.group = group;
         self
     }
 

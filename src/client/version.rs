@@ -20,3 +20,13 @@ pub enum HttpVersion {
     /// knowledge (RFC 9113 §3.3).
     Http2,
 }
+
+impl HttpVersion {
+    /// Returns the version for a URL, which is secure or not.
+    pub(super) fn for_scheme(self, is_secure: bool) -> Self {
+        match self {
+            Self::Auto if !is_secure => Self::Http1,
+            version => version,
+        }
+    }
+}

@@ -86,6 +86,10 @@ pub(crate) struct BridgeArgs {
     /// Maximum number of open WebSockets; further ones are answered 503 [default: 100000]
     #[arg(long, value_name = "N", conflicts_with = "config", help_heading = LIMITS)]
     pub(crate) max_sockets: Option<usize>,
+    /// Maximum number of WebSockets of one client that share HTTP/2 connections to the upstream with
+    /// other clients; further ones use connections of that client alone [default: 100]
+    #[arg(long, value_name = "N", conflicts_with = "config", help_heading = LIMITS)]
+    pub(crate) max_shared_sockets: Option<usize>,
     /// Maximum number of connections per IPv4 address or IPv6 /64; further ones are closed. Not for
     /// use behind a load balancer, which has one address [default: no limit]
     #[arg(long, value_name = "N", conflicts_with = "config", help_heading = LIMITS)]

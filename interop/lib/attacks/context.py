@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 import socket
@@ -87,7 +88,7 @@ class Context:
         self.up: Upstream | None = None
         self.port = 0
         self.result = Result(row.name, row.part, row.about)
-        self.besides: list[tuple[str, Beside, Trips, bool]] = []
+        self.besides: list[tuple[str, Beside, Trips, bool, float]] = []
         self._open: list = []
         self._children: list[Target] = []
         self._before_cpu = 0.0
@@ -124,16 +125,18 @@ class Context:
         finally:
             connection.close()
 
-    def beside(self, connection: H2, stream: int | None = None, name: str = "same connection", must_live: bool = True, **options):
-        """A well-behaved socket on this connection, measured before the attack and until its end."""
+    def beside(self, connection: H2, stream: int | None = None, name: str = "same connection", must_live: bool = True,
+               queues: bool = False, **options):
+        """A well-behaved socket on this connection, measured before the attack and until its end. If it `queues` behind
+        what the attacker itself sends on this connection, only a stall counts."""
         if stream is None:
             stream = connection.open()
-        return self.watch(over_h2(connection, stream), name, must_live, **options)
+        return self.watch(over_h2(connection, stream), name, must_live, queues, **options)
 
-    def watch(self, exchange, name: str, must_live: bool = True, **options) -> Beside:
+    def watch(self, exchange, name: str, must_live: bool = True, queues: bool = False, **options) -> Beside:
         talk = Beside(exchange, **options)
         time.sleep(QUIET)
-        self.besides.append((name, talk, talk.phase(), must_live))
+        self.besides.append((name, talk, talk.phase(), must_live, math.inf if queues else self.row.times))
         return talk
 
     def phases(self) -> list[Trips]:
@@ -261,16 +264,16 @@ class Context:
 
     def settle(self) -> None:
         """Stops the siblings on the attacker's connections, and judges them."""
-        for name, talk, quiet, must_live in self.besides:
+        for name, talk, quiet, must_live, times in self.besides:
             during = talk.phase()
             talk.stop()
-            self.judge(name, quiet, during, must_live)
+            self.judge(name, quiet, during, must_live, times)
 
-    def judge(self, name: str, quiet: Trips, during: Trips, must_live: bool = True) -> None:
+    def judge(self, name: str, quiet: Trips, during: Trips, must_live: bool, times: float) -> None:
         self.result.siblings.append({
             "name": name, "quiet": quiet.median, "during": during.median, "worst": during.worst,
             "trips": len(during.seconds), "lost": quiet.lost or during.lost})
-        why = fault(quiet, during, self.row.times)
+        why = fault(quiet, during, times)
         if why and must_live:
             self.result.faults.append(f"{name}: {why}")
 
@@ -351,7 +354,7 @@ def run_rows(rows: list[Row], program: Path) -> list[Result]:
             during = each.phase()
             for ctx in contexts:
                 before, meanwhile = ctx.baseline or quiet, ctx.during[at] if ctx.during else during
-                ctx.judge(each.name, before[at], meanwhile, must_live=not ctx.row.mortal)
+                ctx.judge(each.name, before[at], meanwhile, not ctx.row.mortal, ctx.row.times)
         for ctx in contexts:
             ctx.close()
         if target:

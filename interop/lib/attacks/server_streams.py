@@ -58,7 +58,7 @@ def ends(c, streams) -> str:
 def unread(t, count: int) -> None:
     c = t.connect(grant=0)
     c.until(lambda: c.settings is not None)
-    t.beside(c, open_window(c, c.open()))
+    t.beside(c, open_window(c, c.open()), queues=True)
     streams = c.open_many(count)
     sent = fill(t, c, streams, f.ws(bytes(32000)))
     t.got(f"{sent >> 20} MiB accepted on {len(streams)} sockets; {ends(c, streams)}; {c.end()}")

@@ -1,12 +1,16 @@
-//! Limits on the number of WebSockets: in total, per client and per route.
+//! Limits on the number of WebSockets: in total, per client and per route, and on
+//! connections to upstreams that clients share.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+
+use super::sharing::{Place, Sharer, Sharing};
 
 /// Limits on the number of WebSockets of a bridge, with the plain HTTP requests in
 /// progress. Requests beyond a limit get 503 with `Retry-After`.
@@ -25,6 +29,13 @@ pub struct BridgeLimits {
     /// [trusts](crate::bridge::RouteBuilder::trust_forwarded) its forwarding fields.
     /// Default: unlimited.
     pub max_sockets_per_client: Option<usize>,
+    /// Maximum number of WebSockets of one client on HTTP/2 connections to upstreams
+    /// that it shares with other clients. Further ones use connections of their own, so
+    /// that a client with a thousand busy WebSockets does not delay the others. A client
+    /// is an HTTP/2 connection, or over HTTP/1.1 an address as for
+    /// [`max_sockets_per_client`](Self::max_sockets_per_client). At most 256 clients at a
+    /// time get connections of their own. Default 100.
+    pub max_shared_sockets: Option<usize>,
     /// The value of `Retry-After`, rounded up to whole seconds. Default 1 s.
     pub retry_after: Duration,
 }
@@ -34,6 +45,7 @@ impl Default for BridgeLimits {
         Self {
             max_sockets: Some(100_000),
             max_sockets_per_client: None,
+            max_shared_sockets: Some(100),
             retry_after: Duration::from_secs(1),
         }
     }
@@ -56,6 +68,15 @@ impl BridgeLimits {
     pub fn max_sockets_per_client(self, sockets: impl Into<Option<usize>>) -> Self {
         Self {
             max_sockets_per_client: sockets.into(),
+            ..self
+        }
+    }
+
+    /// Sets [`max_shared_sockets`](Self::max_shared_sockets); `None` is unlimited.
+    #[must_use]
+    pub fn max_shared_sockets(self, sockets: impl Into<Option<usize>>) -> Self {
+        Self {
+            max_shared_sockets: sockets.into(),
             ..self
         }
     }
@@ -124,6 +145,7 @@ struct State {
     total: usize,
     routes: HashMap<Arc<str>, usize>,
     clients: HashMap<IpAddr, usize>,
+    sharing: Sharing,
 }
 
 impl Counts {
@@ -164,6 +186,8 @@ impl Counts {
             counts: self.clone(),
             route: route.clone(),
             client,
+            place: Place::Uncounted,
+            connection: 0,
         })
     }
 
@@ -190,11 +214,45 @@ pub struct Permit {
     counts: Arc<Counts>,
     route: Arc<str>,
     client: IpAddr,
+    place: Place,
+    /// The client's HTTP/2 connection; 0 over HTTP/1.1.
+    connection: u64,
+}
+
+impl Permit {
+    /// Decides whether the WebSocket shares connections to upstreams with those of other
+    /// clients. `connection` is the client's, over HTTP/2.
+    pub(super) fn share(&mut self, limits: &BridgeLimits, connection: Option<u64>) {
+        self.connection = connection.unwrap_or(0);
+        // Clients without an address cannot be told apart over HTTP/1.1.
+        let is_unknown = self.connection == 0 && self.client.is_unspecified();
+        if let Some(max) = limits.max_shared_sockets.filter(|_| !is_unknown) {
+            let sharer = self.sharer();
+            self.place = self.counts.lock().sharing.place(sharer, max);
+        }
+    }
+
+    /// Returns the group of WebSockets that alone share connections to upstreams; `None`
+    /// for those that all clients share.
+    pub(in crate::bridge) fn group(&self) -> Option<NonZeroU16> {
+        match self.place {
+            Place::Apart(group) => Some(group),
+            Place::Uncounted | Place::Shared => None,
+        }
+    }
+
+    fn sharer(&self) -> Sharer {
+        match self.connection {
+            0 => Sharer::Address(self.client),
+            connection => Sharer::Connection(connection),
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.counts.lock();
+        state.sharing.leave(self.sharer(), self.place);
         state.total -= 1;
         decrement(&mut state.routes, &self.route);
         decrement(&mut state.clients, &self.client);

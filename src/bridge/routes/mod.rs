@@ -4,6 +4,7 @@ mod limits;
 mod pattern;
 mod route;
 mod rules;
+mod sharing;
 mod timeouts;
 mod upstream_host;
 

@@ -190,6 +190,13 @@ impl Route {
         counts.admit(limits, &self.name, self.max_sockets, peer)
     }
 
+    /// Decides whether a WebSocket shares connections to upstreams with those of other
+    /// clients. `connection` is the client's, over HTTP/2.
+    pub(in crate::bridge) fn share(&self, permit: &mut Permit, connection: Option<u64>) {
+        let (limits, _) = self.admission.get_or_init(Default::default);
+        permit.share(limits, connection);
+    }
+
     /// Picks a server for a request: by affinity, or the one with the fewest WebSockets
     /// and requests.
     ///

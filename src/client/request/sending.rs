@@ -46,11 +46,16 @@ impl Request {
     }
 
     fn origin_of(&self, place: &CachedTarget) -> Arc<Origin> {
-        let find = || self.client.origin(&place.target, self.address);
-        match self.address {
-            Some(_) => find(),
+        let settings = &self.client.inner.connector.settings;
+        let version = self.version.unwrap_or(settings.version);
+        // Over HTTP/1.1 each WebSocket has a connection of its own anyway.
+        let is_http1 = version.for_scheme(place.target.secure()) == HttpVersion::Http1;
+        let group = self.group.filter(|_| !is_http1);
+        let find = || self.client.origin(&place.target, self.address, group);
+        match (self.address, group) {
             // `Origins` does not forget the origin while it is referenced here.
-            None => place.origin.get_or_init(find).clone(),
+            (None, None) => place.origin.get_or_init(find).clone(),
+            _ => find(),
         }
     }
 

@@ -6,3 +6,4 @@ mod floods;
 mod flow_control;
 mod header_lists;
 mod memory;
+mod upstream_connections;

@@ -127,6 +127,9 @@ pub(super) fn bridge_to(
     if let Some(sockets) = args.max_sockets {
         builder = builder.max_sockets(sockets);
     }
+    if let Some(sockets) = args.max_shared_sockets {
+        builder = builder.max_shared_sockets(sockets);
+    }
     if args.websockets_only {
         builder = builder.websockets_only(true);
     }

@@ -92,6 +92,9 @@ impl Config {
             if let Some(sockets) = section.integer("max_sockets_per_client", 0..COUNT) {
                 limits = limits.max_sockets_per_client(sockets as usize);
             }
+            if let Some(sockets) = section.integer("max_shared_sockets", 0..COUNT) {
+                limits = limits.max_shared_sockets(sockets as usize);
+            }
             if let Some(retry_after) = section.duration("retry_after") {
                 limits = limits.retry_after(retry_after);
             }
