@@ -24,8 +24,8 @@ pub(crate) struct TcpArgs {
     /// connection is dropped; 0 leaves that to the system [default: 180]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = TCP)]
     tcp_user_timeout: Option<f64>,
-    /// Unsent data that the system may hold per connection, which every later message waits for;
-    /// 0 leaves that to the system [default: 131072]
+    /// Unsent data that the system may hold per connection, which every later message waits for,
+    /// such as 131072; 0 leaves that to the system [default: 0]
     #[arg(long, value_name = "BYTES", help_heading = TCP)]
     tcp_notsent_lowat: Option<u32>,
 }

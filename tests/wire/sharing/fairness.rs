@@ -2,6 +2,7 @@
 //! for every stream that sends in bulk. RFC 9113 §5.2 leaves scheduling to the
 //! sender.
 
+use h2ws::config::TcpConfig;
 use h2ws::{Http2Config, Message, Server, WebSocket};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -135,7 +136,8 @@ async fn a_short_answer_does_not_wait_for_all_bulk_streams_on_a_narrow_connectio
 async fn a_short_message_does_not_wait_for_all_bulk_sockets() {
     let (listener, addr) = narrow();
     let config = Http2Config::default().connection_buffer(usize::MAX);
-    let client = http2().http2(config).build().unwrap();
+    let tcp = TcpConfig::default().notsent_lowat(128 * 1024);
+    let client = http2().http2(config).tcp(tcp).build().unwrap();
     let url = format!("ws://{addr}/");
     let (quiet, mut peer) = tokio::join!(client.connect(&url), async {
         let settings = [FRAME, (INITIAL_WINDOW_SIZE, MAX_WINDOW)];
