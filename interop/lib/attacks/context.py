@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import signal
 import socket
 import threading
 import time
@@ -399,10 +398,3 @@ def _aftermath(target: Target, contexts: list[Context], neighbours: list[Neighbo
         for ctx in contexts:
             if lost and not mortal and not any(each.name in text for text in ctx.result.faults):
                 ctx.result.faults.append(f"{each.name}: lost after the attack: {lost}")
-
-
-def stop_quietly(number, _frame) -> None:
-    raise KeyboardInterrupt
-
-
-signal.signal(signal.SIGTERM, stop_quietly)
