@@ -8,7 +8,7 @@
 //!         -subj /CN=$name -addext subjectAltName=DNS:localhost \
 //!         -addext basicConstraints=critical,CA:FALSE -keyout $name.key -out $name.pem
 //! done
-//! cargo run --example authenticated_server -- server.pem server.key me.pem
+//! cargo run --example authenticated_server -- 127.0.0.1:8443 server.pem server.key me.pem
 //! h2ws connect --cacert server.pem wss://localhost:8443/ </dev/null    # 401
 //! h2ws connect --cacert server.pem -H 'Authorization: Bearer sesame' wss://localhost:8443/
 //! h2ws connect --cacert server.pem --cert me.pem --key me.key wss://localhost:8443/
@@ -26,8 +26,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let files: Vec<_> = std::env::args().skip(1).collect();
-    let [cert, key, client_ca] = files.try_into().map_err(|_| "CERT KEY CLIENT_CA")?;
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let expected = "expected LISTEN CERT KEY CLIENT_CA";
+    let [listen, cert, key, client_ca] = args.try_into().map_err(|_| expected)?;
     let load = move || {
         let identity = Identity::from_pem(&fs::read(&cert)?, &fs::read(&key)?)?;
         let clients = ClientAuth::Optional(tls::roots_from_pem(&fs::read(&client_ca)?)?);
@@ -35,7 +36,7 @@ async fn main() -> Result<(), Failure> {
     };
     let tls = ServerTls::new(load()?);
     let builder = Server::builder().tls(tls.clone());
-    let server = builder.bind("127.0.0.1:8443").await?;
+    let server = builder.bind(listen).await?;
     println!("listening on wss://{}", server.local_addr()?);
     let reloading = reload_on_sighup(move || match load() {
         Ok(config) => tls.replace(config),

@@ -29,12 +29,15 @@ impl BridgeObserver for AccessLog {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let upstream = std::env::args().nth(1);
+    let mut args = std::env::args().skip(1);
+    let upstream = args.next();
     let upstream = upstream.ok_or("expected an upstream such as ws://127.0.0.1:9000")?;
     let bridge = Bridge::to(&upstream).build()?;
     bridge.observe(Arc::new(AccessLog));
     let forward = bridge.handler();
-    let server = Server::builder().bind("127.0.0.1:8080").await?;
+    let listen = args.next();
+    let listen = listen.as_deref().unwrap_or("127.0.0.1:8080");
+    let server = Server::builder().bind(listen).await?;
     println!("listening on ws://{}", server.local_addr()?);
     let report = server
         .serve(move |request: WebSocketRequest| {

@@ -20,7 +20,9 @@ enum Event {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let server = Server::builder().bind("127.0.0.1:8080").await?;
+    let listen = std::env::args().nth(1);
+    let listen = listen.as_deref().unwrap_or("127.0.0.1:8080");
+    let server = Server::builder().bind(listen).await?;
     println!("listening on ws://{}", server.local_addr()?);
     // Bounded: senders wait for the room, but the room does not wait for any client.
     let (room, events) = mpsc::channel(64);

@@ -9,7 +9,9 @@ use h2ws::{CloseCode, Error, Server};
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let server = Server::builder().bind("127.0.0.1:8080").await?;
+    let listen = std::env::args().nth(1);
+    let listen = listen.as_deref().unwrap_or("127.0.0.1:8080");
+    let server = Server::builder().bind(listen).await?;
     println!("listening on ws://{}", server.local_addr()?);
     let interrupted = async {
         // If signals are not available, the server shuts down at once.

@@ -23,7 +23,9 @@ new WebSocket(location.origin.replace('http', 'ws') + '/transport')
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let server = Server::builder().bind("127.0.0.1:8080").await?;
+    let listen = std::env::args().nth(1);
+    let listen = listen.as_deref().unwrap_or("127.0.0.1:8080");
+    let server = Server::builder().bind(listen).await?;
     println!("open http://{}/", server.local_addr()?);
     server.serve(transport).fallback(Page).await?;
     Ok(())
