@@ -23,7 +23,7 @@ def flood(t, chunks, seconds: float = 3, must_end: bool = True, options=()) -> N
     """Floods a connection: the client has to end that one, and no other."""
     c, _ = t.victims(*options)
     # Sockets on the flooded connection end with it.
-    t.besides[:1] = [(name, talk, quiet, False) for name, talk, quiet, _ in t.besides[:1]]
+    t.besides[:1] = [(name, talk, quiet, False, times) for name, talk, quiet, _, times in t.besides[:1]]
     sent = t.flood(c, chunks(c) if callable(chunks) else chunks, seconds, most=1 << (27 if must_end else 24))
     if must_end:
         t.forbidden(c, None)
