@@ -98,25 +98,28 @@ async def vanish(ctx: Context, version: str, wanted: dict[str, int], *settings: 
         check(len(seen) >= 2 + 2 * SOCKETS, f"{len(seen)} connections of the bridge")
         equal([each for each in seen if each != wanted], [], "TCP options of accepted and dialled connections")
         talking = [asyncio.create_task(talk(socket)) for socket in sockets[1]]
-        await asyncio.sleep(1)
-        check(not any(task.done() for task in talking), "a socket ended before the cut")
-        await network.cut()
-        began = time.monotonic()
-        async with asyncio.timeout(patience):
-            while sockets_of(network.far, metrics):
-                await asyncio.sleep(0.2)
-            took = time.monotonic() - began
-            while descriptors_of(child.process.pid) > before:
-                await asyncio.sleep(0.2)
-        ctx.note(f"upstream over {version}: {4 * SOCKETS} sockets ended after {took:.1f} s, "
-                 f"the last connection after {time.monotonic() - began:.1f} s")
-        check(child.running, f"the bridge ended: {child.tail()}")
-        for task in talking:
-            task.cancel()
-        await asyncio.gather(*talking, return_exceptions=True)
-        for socket in (socket for group in sockets for socket in group):
-            with contextlib.suppress(AttributeError):
-                socket.transport.abort()
+        try:
+            await asyncio.sleep(1)
+            check(not any(task.done() for task in talking), "a socket ended before the cut")
+            await network.cut()
+            began = time.monotonic()
+            async with asyncio.timeout(patience):
+                while sockets_of(network.far, metrics):
+                    await asyncio.sleep(0.2)
+                took = time.monotonic() - began
+                while descriptors_of(child.process.pid) > before:
+                    await asyncio.sleep(0.2)
+            ctx.note(f"upstream over {version}: {4 * SOCKETS} sockets ended after {took:.1f} s, "
+                     f"the last connection after {time.monotonic() - began:.1f} s")
+            check(child.running, f"the bridge ended: {child.tail()}")
+        finally:
+            # Their data cannot be delivered; without this, closing them would wait for TCP to give up.
+            for task in talking:
+                task.cancel()
+            await asyncio.gather(*talking, return_exceptions=True)
+            for socket in (socket for group in sockets for socket in group):
+                with contextlib.suppress(AttributeError):
+                    socket.transport.abort()
         await child.stop()
 
 
