@@ -1,4 +1,4 @@
-"""Browsers on pages of `h2ws serve`, of a foreign server, and of a server behind `h2ws bridge`.
+"""Browsers on pages of `h2ws serve`, of a foreign server, of a server behind `h2ws bridge`, and of an axum application.
 
 The relay's count of TCP connections is the evidence that sockets share the
 page's HTTP/2 connection: over HTTP/1.1 each would open its own.
@@ -7,7 +7,7 @@ page's HTTP/2 connection: over HTTP/1.1 each would open its own.
 import asyncio
 import json
 
-from lib import program, wire
+from lib import install, program, wire
 from lib.browser import BROWSERS
 from lib.cases import Context, case, check, equal
 from lib.endpoint import Endpoint
@@ -128,3 +128,46 @@ async def page_compresses(ctx: Context):
         offer, answer = (dict(seen.of(stream, wire.HEADERS, way)[0].headers)["sec-websocket-extensions"] for way in (True, False))
     check(compressed >= 4, f"RSV1 in {compressed} directions of {len(seen.tunnels())} sockets, expected at least 4")
     ctx.note(f"offered {offer}; agreed {answer}; RSV1 both ways")
+
+
+GUESTS = """
+(async (count) => {
+  const one = (number) => new Promise((resolve) => {
+    const name = `guest${number}`, room = number %% 5;
+    const ws = new WebSocket(`wss://${location.host}/chat/room${room}?name=${name}`);
+    let error = null, heard = 0;
+    ws.onerror = () => { error ??= 'error event'; };
+    ws.onmessage = ({data}) => {
+      if (data === `${name} joined`) ws.send('hello');
+      if (data === `${name}: hello`) { heard++; ws.close(4000 + number, 'bye'); }
+    };
+    ws.onclose = ({code, wasClean}) => resolve({number, code, wasClean, error, heard});
+  });
+  const sockets = await Promise.all(Array.from({length: count}, (_, number) => one(number)));
+  return {hop: performance.getEntriesByType('navigation')[0].nextHopProtocol, sockets,
+          log: document.getElementById('log').textContent};
+})(%d)
+"""
+
+
+@case("server", wants=is_browser, timeout=600)
+async def axum_application_and_its_sockets(ctx: Context):
+    """RFC 8441 §5: a page and 50 sockets, routed by axum, on one h2 connection."""
+    app, port = await asyncio.to_thread(install.axum_example), ctx.sandbox.port()
+    child = await ctx.sandbox.spawn(app, f"127.0.0.1:{port}", ctx.sandbox.cert, ctx.sandbox.key)
+    await ctx.sandbox.ready(child, port)
+    async with Relay(port) as relay, BROWSERS[ctx.peer.name](ctx.sandbox) as page:
+        # The page asks for a name, and has a socket of its own.
+        await page.before_pages("window.prompt = () => 'page';")
+        await page.open(Endpoint(relay.port).http_url("/"))
+        before = relay.accepted
+        result = await page.evaluate(GUESTS % SOCKETS)
+        ctx.note(f"page over {result['hop']}, {before} connection(s) before and {relay.accepted} after {SOCKETS} sockets")
+        equal(result["hop"], "h2", "the page's protocol")
+        check(relay.accepted <= before + 1, f"{relay.accepted - before} connections for {SOCKETS} sockets")
+        for socket in result["sockets"]:
+            equal((socket["error"], socket["heard"], socket["code"], socket["wasClean"]),
+                  (None, 1, 4000 + socket["number"], True), f"guest {socket['number']}")
+        check("page joined" in result["log"], f"the page's log: {result['log']!r}")
+        await page.picture(f"{ctx.peer.name}-axum")
+    await child.stop()

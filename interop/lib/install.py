@@ -178,6 +178,18 @@ def h2ws() -> Path:
 
 
 @functools.cache
+def axum_example() -> Path:
+    """The program of `examples/axum`, built as the repository's tests build it."""
+    root = INTEROP.parent
+    done = subprocess.run(["cargo", "build", "--locked", "-p", "h2ws-example-axum"], cwd=root,
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise NotRun(f"examples/axum failed to build: {done.stderr.strip()[-300:]}")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
+    return target / "debug/h2ws-example-axum"
+
+
+@functools.cache
 def rust_peers() -> Path:
     """The directory of the peers built from crates."""
     return _cargo(INTEROP / "rust-peers", "--locked")
