@@ -8,9 +8,11 @@ use tokio::net::TcpStream;
 
 use crate::client::http1::{head, switching};
 use crate::support::client::{ClientFixture, http1, listen};
+use crate::support::plain_http::OK;
 use crate::support::raw::{CANCEL, END_STREAM, Fields, PROTOCOL_ERROR, RST_STREAM, Seen};
 use crate::support::server::{self, ServerFixture};
-use crate::support::within;
+use crate::support::text::Text;
+use crate::support::{bridge, within};
 
 fn trailers() -> Fields {
     Fields::status("200").without(":status").with("x-late", "1")
@@ -143,6 +145,45 @@ async fn a_transfer_coding_other_than_chunked_is_answered_with_501() {
     ] {
         let request = format!("{post}{codings}\r\n\r\n0\r\n\r\n");
         assert_eq!(status(&server, &request).await, expected, "{codings}");
+    }
+}
+
+/// RFC 9112 §6.1: a request with both a `Content-Length` and a `Transfer-Encoding` is the last one
+/// of its connection, because the two may end it at different bytes.
+#[tokio::test]
+async fn a_connection_is_closed_after_a_request_with_two_lengths() {
+    let server = server::echo(Server::builder()).await;
+    let (bridging, listener) = bridge::to_text().await;
+    tokio::spawn(async move {
+        loop {
+            let mut backend = Text::asked(&listener).await;
+            tokio::spawn(async move {
+                backend.take(5).await;
+                let last = OK.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+                backend.write(last).await;
+            });
+        }
+    });
+    let length = "Content-Length: 5\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for both in [
+        [length, chunked].concat(),
+        [chunked, length].concat(),
+        [length, chunked, length].concat(),
+        [chunked, "content-LENGTH: x\r\n"].concat(),
+        ["Connection: keep-alive\r\n", chunked, length].concat(),
+    ] {
+        for (addr, status) in [(server.addr, 404), (bridging.addr, 200)] {
+            let hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+            let asked = format!("POST / HTTP/1.1\r\nHost: a\r\n{both}\r\n0\r\n\r\n{hidden}");
+            let mut client = Text::client(addr, &asked).await;
+            let answer = String::from_utf8(client.rest().await).unwrap();
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&expected), "{both}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{both}: {answer}");
+            let answer = answer.to_lowercase();
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        }
     }
 }
 
