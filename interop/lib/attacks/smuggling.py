@@ -291,9 +291,10 @@ websockets_only = true
 
 @row("bridge", upstream="h1", quick=True, config=GUARDED)
 def bridge_odd_paths(t):
-    """B10: a dozen spellings of /admin that servers may normalize to it; none bypasses the route that restricts it."""
+    """B10: two dozen spellings of /admin that servers may normalize to it; none bypasses the route that restricts it."""
     odd = ["/admin", "/admin/", "//admin", "/./admin", "/x/../admin", "/%61dmin", "/admin%2f", "/%2fadmin", "/x/..%2fadmin", "/x/%2e%2e/admin",
-           "/admin;x/", "/admin;x", "/x/..;/admin", "/\\admin", "/x\\..\\admin", "/admin/..;/x", "/admin//x", "/..//admin", "/%252fadmin"]
+           "/admin;x/", "/admin;x", "/x/..;/admin", "/\\admin", "/x\\..\\admin", "/admin/..;/x", "/admin//x", "/..//admin", "/%252fadmin",
+           "/admin%00", "/admin%0a", "/ad%7fmin", "/admin%3fx", "/%c0%afadmin"]
     c = t.connect()
     before = len(behind(t))
     passed = []

@@ -34,8 +34,8 @@ use crate::handshake::HostPort;
 ///
 /// Paths are case-sensitive, and compared without unnecessary percent-encoding. A
 /// path with a `.` or `..` segment matches nothing. Servers interpret some paths in
-/// different ways: they merge `//`, treat `%2F`, `%5C` and `\` as `/`, or ignore what
-/// follows `;` in a segment. If such an interpretation would select another route, or
+/// different ways: they merge `//`, treat `%2F`, `%5C` and `\` as `/`, ignore what
+/// follows `;` in a segment, or end a path at `%00`, `%3F` or `%23`. If such an interpretation would select another route, or
 /// contains a `..` segment, the path matches nothing, so `//admin` does not bypass a
 /// route for `/admin/*`.
 ///

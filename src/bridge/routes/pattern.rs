@@ -133,11 +133,20 @@ pub(super) fn normalize(path: &str) -> Option<Cow<'_, str>> {
 /// Returns how servers may interpret a [normalized](normalize) path besides literally:
 /// in no other way, for nearly all paths. Returns `None` if an interpretation has a `.`
 /// or `..` segment.
+///
+/// Servers decode what is encoded several times or as overlong UTF-8, treat `\` as `/`,
+/// ignore a segment's parameters after `;`, ignore control characters or end the path at
+/// one, end it at an encoded `?` or `#`, and join `//`.
 pub(super) fn interpretations(path: &str) -> Option<Vec<String>> {
-    if !path.contains("//") && !path.contains(['%', ';', '\\']) {
+    let is_special = |c: char| c.is_ascii_control() || matches!(c, '%' | ';' | '\\');
+    if !path.contains("//") && !path.contains(is_special) {
         return Some(Vec::new());
     }
-    let mut found = vec![path.to_owned(), decode_separators(path)];
+    let decoded = decode_repeatedly(path);
+    let end = decoded.find(|c: char| c.is_ascii_control() || matches!(c, '?' | '#'));
+    let cut = decoded[..end.unwrap_or(decoded.len())].to_owned();
+    let visible = decoded.replace(|c: char| c.is_ascii_control(), "");
+    let mut found = vec![path.to_owned(), cut, visible];
     for at in 0..found.len() {
         let bare = found[at].split('/').map(|segment| {
             let end = segment.find(';').unwrap_or(segment.len());
@@ -156,21 +165,60 @@ pub(super) fn interpretations(path: &str) -> Option<Vec<String>> {
     (!found.iter().any(dots)).then_some(found)
 }
 
-/// Decodes segment separators, even if they were encoded several times.
-fn decode_separators(path: &str) -> String {
-    let mut path = path.replace('\\', "/");
-    loop {
-        let decoded = decode_unreserved(&path)
-            .replace("%2F", "/")
-            .replace("%5C", "/")
-            .replace("%3B", ";")
-            .replace("%25", "%");
-        // Each round shortens the path or leaves it unchanged.
-        if decoded.len() >= path.len() {
-            return decoded;
+/// Decodes the characters that structure a path, even if they were encoded several times or
+/// as overlong UTF-8, which lenient decoders accept (RFC 3629 §10). Replaces `\` by `/`.
+fn decode_repeatedly(path: &str) -> String {
+    // From the end, so that one pass suffices: what an encoded `%` precedes is decoded before it.
+    let mut decoded = Vec::with_capacity(path.len());
+    for byte in path.bytes().rev() {
+        decoded.push(match byte {
+            b'\\' => b'/',
+            byte => byte,
+        });
+        while decoded.last() == Some(&b'%')
+            && let Some((length, byte)) = encoded_at_end(&decoded)
+        {
+            decoded.truncate(decoded.len() - length);
+            decoded.push(byte);
         }
-        path = decoded;
     }
+    decoded.reverse();
+    // Only whole ASCII characters were replaced.
+    String::from_utf8(decoded).unwrap_or_default()
+}
+
+/// Returns the character that the end of `reversed` encodes, and the length of its encoding.
+/// Returns `None` if it does not structure a path.
+fn encoded_at_end(reversed: &[u8]) -> Option<(usize, u8)> {
+    let digit = |at: usize| {
+        let digit = *reversed.get(reversed.len().checked_sub(at + 1)?)?;
+        char::from(digit).to_digit(16)
+    };
+    let octet = |at: usize| {
+        let percent = reversed.get(reversed.len().checked_sub(at + 1)?)?;
+        (*percent == b'%').then_some(())?;
+        Some(digit(at + 1)? << 4 | digit(at + 2)?)
+    };
+    let continuation =
+        |at| Some(octet(at)? & 0x3f).filter(|_| octet(at).is_some_and(|octet| octet >> 6 == 2));
+    let first = octet(0)?;
+    let (length, value) = match first {
+        ..0x80 => (3, first),
+        0xc0 | 0xc1 => (6, (first & 1) << 6 | continuation(3)?),
+        0xe0 => (9, continuation(3)? << 6 | continuation(6)?),
+        0xf0 => (
+            12,
+            continuation(3)? << 12 | continuation(6)? << 6 | continuation(9)?,
+        ),
+        _ => return None,
+    };
+    let byte = u8::try_from(value).ok().filter(u8::is_ascii)?;
+    let structures = byte.is_ascii_control() || is_unreserved(byte) || b"/\\;%?#".contains(&byte);
+    structures.then_some((length, if byte == b'\\' { b'/' } else { byte }))
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 fn decode_unreserved(path: &str) -> String {
@@ -182,9 +230,8 @@ fn decode_unreserved(path: &str) -> String {
         let byte = digits
             .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        let unreserved = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
         match byte {
-            Some(byte) if unreserved(&byte) => {
+            Some(byte) if is_unreserved(byte) => {
                 decoded.push(char::from(byte));
                 rest = &rest[at + 3..];
             }
@@ -306,6 +353,24 @@ mod tests {
             ("/;x/admin", "/admin"),
             ("/;%2F;/admin", "/admin"),
             ("/%25%32%46admin", "/admin"),
+            ("/admin%00", "/admin"),
+            ("/admin%00.html", "/admin"),
+            ("/ad%00min/x", "/admin/x"),
+            ("/admin%0a/x", "/admin/x"),
+            ("/admin%1F", "/admin"),
+            ("/admin%7f", "/admin"),
+            ("/%09/admin", "/admin"),
+            ("/admin%2500", "/admin"),
+            ("/admin%3Fx", "/admin"),
+            ("/admin%23x", "/admin"),
+            ("/admin%253Bx", "/admin"),
+            ("/%c0%afadmin", "/admin"),
+            ("/%C1%9Cadmin", "/admin"),
+            ("/admin%c0%80", "/admin"),
+            ("/%e0%80%afadmin", "/admin"),
+            ("/%f0%80%80%afadmin", "/admin"),
+            ("/%25c0%25afadmin", "/admin"),
+            ("/%c1%a1dmin", "/admin"),
         ] {
             let found = interpretations(&normalize(path).unwrap()).unwrap();
             assert!(
@@ -323,11 +388,18 @@ mod tests {
             "/x/%252e%252e/admin",
             "/x/.;a/y",
             "/x;/..;y/z",
+            "/x/%c0%ae%c0%ae/admin",
+            "/x/.%00./admin",
+            "/x/..%00/admin",
+            "/x/..%3F/admin",
+            "/x/..%09/admin",
         ] {
             assert_eq!(interpretations(&normalize(path).unwrap()), None, "{path}");
         }
         let long = "/%2525".repeat(10_000);
         assert!(interpretations(&long).is_some());
+        let nested = format!("/%{}2Fx", "25".repeat(30_000));
+        assert!(interpretations(&nested).unwrap().contains(&"/x".to_owned()));
     }
 
     #[test]
