@@ -169,7 +169,7 @@ impl Error {
             Self::Proxy(error) => match error {
                 ProxyError::Connect(_) | ProxyError::Protocol(_) => true,
                 ProxyError::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
-                ProxyError::Refused(response) => is_temporary(response.status()),
+                ProxyError::Rejected(response) => is_temporary(response.status()),
                 // RFC 1928 §6: the network, the host or its port cannot be reached.
                 ProxyError::Socks(reply) => matches!(reply, 1 | 3..=6),
                 _ => false,
@@ -428,7 +428,7 @@ mod tests {
     fn proxy(status: u16) -> Error {
         let mut answer = http::Response::new(Bytes::new());
         *answer.status_mut() = response(status);
-        ProxyError::Refused(Box::new(answer)).into()
+        ProxyError::Rejected(Box::new(answer)).into()
     }
 
     #[test]

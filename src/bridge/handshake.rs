@@ -101,7 +101,7 @@ fn reject(
 ) -> Outcome {
     access.status = Some(response.status());
     request.reject_with(*response);
-    access.refused()
+    access.rejected()
 }
 
 fn admit(

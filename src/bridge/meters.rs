@@ -48,7 +48,7 @@ impl Meters {
             Outcome::By(_, code) => SocketEnd::Closed(code),
             Outcome::Broken(broken) if broken == side => SocketEnd::ConnectionLost,
             Outcome::TimedOut(_) => SocketEnd::Timeout,
-            Outcome::Broken(_) | Outcome::Answered | Outcome::Refused(_) | Outcome::Gone => {
+            Outcome::Broken(_) | Outcome::Answered | Outcome::Rejected(_) | Outcome::Gone => {
                 SocketEnd::Dropped
             }
         };

@@ -18,7 +18,7 @@ use super::prepared::PreparedMessage;
 /// The state of one endpoint. See the [module](super) for an example.
 ///
 /// Pass received bytes to [`receive`](Self::receive), and call [`write`](Self::write) whenever the
-/// endpoint [owes](Self::owes) an answer or [has pending](Self::has_pending) fragments. It never
+/// endpoint [has a pending control frame](Self::has_pending_control) or [pending fragments](Self::has_pending). It never
 /// waits. The caller decides when to write, so that the back-pressure of the transport bounds the
 /// buffers.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Protocol {
 
     /// Returns whether a pong or a Close frame waits for [`write`](Self::write).
     #[must_use]
-    pub fn owes(&self) -> bool {
+    pub fn has_pending_control(&self) -> bool {
         self.pong.is_some() || self.closing.as_ref().is_some_and(|closing| !closing.sent)
     }
 

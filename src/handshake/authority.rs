@@ -193,6 +193,22 @@ impl fmt::Display for InvalidHostPort {
 
 impl std::error::Error for InvalidHostPort {}
 
+/// A text that is not a pattern for hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidHostPattern(String);
+
+impl fmt::Display for InvalidHostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(pattern) = self;
+        write!(
+            f,
+            "{pattern:?} is not a host such as example.com, *.example.com or example.com:8443"
+        )
+    }
+}
+
+impl std::error::Error for InvalidHostPattern {}
+
 /// A pattern for hosts: `example.com`, or `*.example.com` for all its subdomains, with a rule for
 /// the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,7 +301,7 @@ impl AllowedHosts {
     ///
     /// # Errors
     /// If a pattern is invalid.
-    pub fn parse<I>(patterns: I) -> Result<Self, InvalidHostPort>
+    pub fn parse<I>(patterns: I) -> Result<Self, InvalidHostPattern>
     where
         I: IntoIterator<Item: AsRef<str>>,
     {
@@ -294,7 +310,8 @@ impl AllowedHosts {
             match pattern.as_ref() {
                 "*" => parsed = None,
                 pattern => {
-                    let pattern = Pattern::parse(pattern)?;
+                    let parsing = Pattern::parse(pattern);
+                    let pattern = parsing.map_err(|_| InvalidHostPattern(pattern.to_owned()))?;
                     parsed
                         .iter_mut()
                         .for_each(|list| list.push(pattern.clone()));

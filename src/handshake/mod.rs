@@ -23,7 +23,7 @@
 //! // The server receives the request and responds:
 //! let (request, ()) = request.into_parts();
 //! let request = upgrade::check_request(&request)?;
-//! let negotiated = request.agree(&["chat.v1"], Some(&DeflateConfig::default()));
+//! let negotiated = request.negotiate(&["chat.v1"], Some(&DeflateConfig::default()));
 //! let response = upgrade::response(&request, &negotiated, Default::default())?;
 //!
 //! // The client receives the response:

@@ -88,7 +88,7 @@ impl ParsedRequest {
     /// Selects the first offered subprotocol that is `supported`, and permessage-deflate if an offer
     /// is compatible with the configuration. `None` disables permessage-deflate.
     #[must_use]
-    pub fn agree(
+    pub fn negotiate(
         &self,
         supported: &[impl AsRef<str>],
         deflate: Option<&DeflateConfig>,

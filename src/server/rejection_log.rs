@@ -42,9 +42,9 @@ pub(super) fn request(
         user_agent = field(USER_AGENT),
         status = status.map(|status| status.as_u16()),
         closed_by = "server",
-        closed = "refused",
+        closed = "rejected",
         %reason,
-        "refused",
+        "rejected",
     );
 }
 
@@ -54,7 +54,7 @@ pub(super) fn connection(peer: SocketAddr, error: &Error) {
             target: "h2ws::access",
             %peer,
             closed_by,
-            closed = "refused",
+            closed = "rejected",
             reason = %Chain(error),
             "connection",
         ),

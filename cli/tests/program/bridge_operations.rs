@@ -312,7 +312,7 @@ async fn the_access_log_as_json_has_the_documented_keys() {
     );
     assert!(closed["milliseconds"].is_u64() && closed["timestamp"].is_string());
     assert_eq!(refused["status"], 404, "{refused}");
-    assert_eq!(refused["closed"], "refused", "{refused}");
+    assert_eq!(refused["closed"], "rejected", "{refused}");
     assert_eq!(refused["route"], Value::Null, "{refused}");
 }
 

@@ -108,7 +108,11 @@ fn errors_in_values_name_the_option() {
             "example.com",
             "is not an origin such as https://example.com",
         ),
-        ("--allow-host", "a/b", "the host is missing or invalid"),
+        (
+            "--allow-host",
+            "a/b",
+            "\"a/b\" is not a host such as example.com",
+        ),
     ] {
         let ended = run(&["serve", "--cleartext", option, value]);
         ended.exited(2).stderr_has(what).stderr_has(option);

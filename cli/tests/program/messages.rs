@@ -108,7 +108,7 @@ fn a_server_logs_rejections() {
             &format!("origin={evil} "),
             "user_agent=\"Nosy 1.0\"",
             "status=403",
-            "closed_by=server closed=refused",
+            "closed_by=server closed=rejected",
             "reason=\"",
         ] {
             assert!(line.contains(part), "no {part} in {line}");
@@ -131,11 +131,11 @@ fn a_server_logs_rejected_certificates() {
     let asks = logged(Server::start(&["--client-ca", &ca]), &|url| {
         connect(url, &["--insecure"]).exited(1);
     });
-    asks.stderr_has("closed_by=server closed=refused reason=\"TLS handshake failed: ");
+    asks.stderr_has("closed_by=server closed=rejected reason=\"TLS handshake failed: ");
     let shows = logged(Server::start(&[]), &|url| {
         connect(url, &["--cacert", &ca]).exited(1);
     });
-    shows.stderr_has("closed_by=client closed=refused reason=\"TLS handshake failed: ");
+    shows.stderr_has("closed_by=client closed=rejected reason=\"TLS handshake failed: ");
 }
 
 fn bench(url: &str, args: &[&str]) -> Ended {

@@ -11,9 +11,9 @@
 //! | a reset or a broken connection | that side | `reset` |
 //! | a timeout while it is ending | the side that had begun to end it | `timeout` |
 //! | the end of the drain timeout | bridge | `reset` |
-//! | no route, an origin or host that is not allowed, a limit | bridge | `refused` |
-//! | a rejection by the upstream, an unreachable upstream | upstream | `refused` |
-//! | an incomplete request body | client | `refused` |
+//! | no route, an origin or host that is not allowed, a limit | bridge | `rejected` |
+//! | a rejection by the upstream, an unreachable upstream | upstream | `rejected` |
+//! | an incomplete request body | client | `rejected` |
 //! | a client that does not wait for the response | client | `gone` |
 //! | a complete response to a plain HTTP request | upstream | `answered` |
 
@@ -314,8 +314,8 @@ impl AccessRecord {
     }
 
     /// The outcome of a request that is rejected.
-    pub(super) fn refused(&self) -> Outcome {
-        Outcome::Refused(self.blamed)
+    pub(super) fn rejected(&self) -> Outcome {
+        Outcome::Rejected(self.blamed)
     }
 
     /// Sets the outcome, and logs the record.

@@ -46,7 +46,7 @@ pub enum Outcome {
     Answered,
     /// The request was rejected: by the bridge, by the upstream (or because that
     /// is unreachable), or because the client did not send all of its body.
-    Refused(Side),
+    Rejected(Side),
     /// The client did not wait for the response, or not for all of its body.
     Gone,
 }
@@ -56,9 +56,10 @@ impl Outcome {
     #[must_use]
     pub fn by(self) -> Side {
         match self {
-            Self::By(side, _) | Self::Broken(side) | Self::TimedOut(side) | Self::Refused(side) => {
-                side
-            }
+            Self::By(side, _)
+            | Self::Broken(side)
+            | Self::TimedOut(side)
+            | Self::Rejected(side) => side,
             Self::Gone => Side::Client,
             Self::Answered => Side::Upstream,
         }
@@ -71,7 +72,7 @@ impl Outcome {
         match self {
             Self::By(_, code) => Some(code.into()),
             Self::Broken(_) | Self::TimedOut(_) => Some(CloseCode::ABNORMAL.into()),
-            Self::Answered | Self::Refused(_) | Self::Gone => None,
+            Self::Answered | Self::Rejected(_) | Self::Gone => None,
         }
     }
 
@@ -84,7 +85,7 @@ impl Outcome {
             Self::Broken(_) => "reset",
             Self::TimedOut(_) => "timeout",
             Self::Answered => "answered",
-            Self::Refused(_) => "refused",
+            Self::Rejected(_) => "rejected",
             Self::Gone => "gone",
         }
     }
@@ -98,7 +99,7 @@ impl Outcome {
             Self::Broken(_) => "the connection broke",
             Self::TimedOut(_) => "timed out",
             Self::Answered => "answered",
-            Self::Refused(_) => "refused",
+            Self::Rejected(_) => "rejected",
             Self::Gone => "the client did not wait for the response",
         }
     }

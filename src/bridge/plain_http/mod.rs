@@ -133,7 +133,7 @@ async fn serve(
         Err(rejected) => rejected,
     };
     in_flight.access.status = Some(rejected.status());
-    let outcome = in_flight.access.refused();
+    let outcome = in_flight.access.rejected();
     in_flight.end(outcome);
     rejected.map(BridgeBody::own)
 }

@@ -77,7 +77,7 @@ fn a_protocol_is_at_most_112_bytes() {
 fn a_new_protocol_is_open_and_has_nothing_to_write() {
     for mut end in ends() {
         assert!(end.protocol.is_open());
-        assert!(!end.protocol.owes() && !end.protocol.has_pending());
+        assert!(!end.protocol.has_pending_control() && !end.protocol.has_pending());
         assert!(!end.protocol.close_sent() && !end.protocol.is_closed());
         assert_eq!(end.protocol.received_close(), None);
         assert_eq!(end.protocol.failed(), None);
@@ -92,7 +92,7 @@ fn a_long_message_is_sent_one_fragment_at_a_time() {
     for mut end in ends() {
         assert_eq!(end.send(Message::text("0123456789")), Ok(()));
         end.wrote(&[(0x01, b"0123")]);
-        assert!(end.protocol.has_pending() && !end.protocol.owes());
+        assert!(end.protocol.has_pending() && !end.protocol.has_pending_control());
         assert_eq!(end.send(Message::text("x")), Err(SendError::Busy));
         assert_eq!(end.send(Message::ping("p")), Ok(()));
         assert_eq!(end.send(Message::pong("q")), Ok(()));
@@ -132,11 +132,11 @@ fn the_latest_ping_is_answered_before_the_next_fragment() {
         for payload in [&b"1"[..], b"2", b"3"] {
             let ping = Event::Ping(Bytes::copy_from_slice(payload));
             assert_eq!(end.receive(0x89, payload), Ok(Some(ping)));
-            assert!(end.protocol.owes());
+            assert!(end.protocol.has_pending_control());
         }
         assert!(end.write());
         end.wrote(&[(0x8a, b"3"), (0x80, b"45")]);
-        assert!(!end.protocol.owes() && !end.write());
+        assert!(!end.protocol.has_pending_control() && !end.write());
     }
 }
 
@@ -149,7 +149,7 @@ fn our_close_frame_is_followed_by_the_peers() {
         );
         end.wrote(&[(0x88, b"\x03\xe8bye")]);
         assert!(end.protocol.close_sent() && !end.protocol.is_open());
-        assert!(!end.protocol.is_closed() && !end.protocol.owes());
+        assert!(!end.protocol.is_closed() && !end.protocol.has_pending_control());
         assert_eq!(end.close(None), Err(SendError::Closed));
         assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
         assert_eq!(end.send(Message::ping("x")), Err(SendError::Closed));
@@ -158,7 +158,7 @@ fn our_close_frame_is_followed_by_the_peers() {
         let late = Event::Message(Message::text("late"));
         assert_eq!(end.receive(0x81, b"late"), Ok(Some(late)));
         assert_eq!(end.receive(0x89, b""), Ok(Some(Event::Ping(Bytes::new()))));
-        assert!(!end.protocol.owes());
+        assert!(!end.protocol.has_pending_control());
 
         assert_eq!(
             end.receive(0x88, b"\x03\xe8"),
@@ -189,7 +189,7 @@ fn the_peers_close_frame_is_echoed() {
                 Ok(Some(Event::Close(theirs.clone())))
             );
             assert_eq!(end.protocol.received_close(), Some(theirs.as_ref()));
-            assert!(end.protocol.owes() && !end.protocol.close_sent());
+            assert!(end.protocol.has_pending_control() && !end.protocol.close_sent());
             assert!(!end.protocol.is_open() && !end.protocol.is_closed());
             assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
             assert_eq!(
@@ -199,7 +199,9 @@ fn the_peers_close_frame_is_echoed() {
             );
             assert!(end.write());
             end.wrote(&[(0x88, echo)]);
-            assert!(end.protocol.is_closed() && !end.protocol.owes() && !end.write());
+            assert!(
+                end.protocol.is_closed() && !end.protocol.has_pending_control() && !end.write()
+            );
         }
     }
 }
@@ -247,14 +249,14 @@ fn our_close_frame_waits_for_pending_fragments() {
         assert_eq!(end.close(Some(code(1001))), Ok(()));
         end.wrote(&[(0x02, b"0123")]);
         assert!(!end.protocol.is_open() && !end.protocol.close_sent());
-        assert!(end.protocol.owes() && end.protocol.has_pending());
+        assert!(end.protocol.has_pending_control() && end.protocol.has_pending());
         assert_eq!(end.close(None), Err(SendError::Closed));
         end.receive(0x89, b"p").expect("a ping");
         assert!(end.write());
         end.wrote(&[(0x8a, b"p"), (0x00, b"4567")]);
         assert!(end.write());
         end.wrote(&[(0x80, b"89"), (0x88, b"\x03\xe9")]);
-        assert!(end.protocol.close_sent() && !end.protocol.owes() && !end.write());
+        assert!(end.protocol.close_sent() && !end.protocol.has_pending_control() && !end.write());
     }
 }
 
@@ -287,7 +289,7 @@ fn a_violation_is_answered_with_its_close_code_and_ends_the_connection() {
         assert!(!end.protocol.has_pending() && !end.protocol.is_open());
         assert_eq!(end.receive(0x81, b"fine"), Err(error), "the error is final");
         assert_eq!(end.send(Message::text("x")), Err(SendError::Closed));
-        assert!(end.protocol.owes() && end.write());
+        assert!(end.protocol.has_pending_control() && end.write());
         end.wrote(&[(0x88, b"\x03\xeftext message is not UTF-8")]);
         assert!(end.protocol.close_sent() && !end.protocol.is_closed() && !end.write());
     }
@@ -306,7 +308,7 @@ fn a_violation_after_our_close_frame_is_not_answered() {
             end.protocol.failed(),
             Some(&ProtocolError::ReservedOpCode(3))
         );
-        assert!(!end.protocol.owes() && !end.write());
+        assert!(!end.protocol.has_pending_control() && !end.write());
         end.wrote(&[]);
     }
 }

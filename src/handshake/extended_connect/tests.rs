@@ -68,7 +68,7 @@ fn rfc8441_5_1_the_example_is_built_and_accepted() {
     assert_eq!(opening.accept, None);
     assert_eq!(opening.origin.as_ref().unwrap(), "http://www.example.com");
 
-    let agreed = opening.agree(&["chat"], None);
+    let agreed = opening.negotiate(&["chat"], None);
     let made = response(&opening, &agreed, HeaderMap::new())
         .unwrap()
         .into_parts()
@@ -382,7 +382,7 @@ proptest! {
         prop_assert_eq!(&opening.subprotocols, &offer.subprotocols);
         prop_assert_eq!(&opening.extensions, &offer.extensions);
 
-        let agreed = opening.agree(&offer.subprotocols, Some(&DeflateConfig::default()));
+        let agreed = opening.negotiate(&offer.subprotocols, Some(&DeflateConfig::default()));
         prop_assert_eq!(agreed.deflate.is_some(), deflate);
         let answer = response(&opening, &agreed, HeaderMap::new()).unwrap().into_parts().0;
         prop_assert_eq!(check_response(&answer, &offer), Ok(agreed));

@@ -76,7 +76,7 @@ fn rfc6455_1_3_the_example_is_built_and_accepted() {
     assert_eq!(opening.subprotocols, ["chat", "superchat"]);
     assert_eq!(opening.extensions, []);
 
-    let agreed = opening.agree(&["chat"], None);
+    let agreed = opening.negotiate(&["chat"], None);
     let response = response(&opening, &agreed, HeaderMap::new()).unwrap();
     let response = response.into_parts().0;
     assert_eq!(response.status, 101);
@@ -353,7 +353,7 @@ proptest! {
         prop_assert_eq!(&opening.subprotocols, &offer.subprotocols);
         prop_assert_eq!(&opening.extensions, &offer.extensions);
 
-        let agreed = opening.agree(&offer.subprotocols, Some(&DeflateConfig::default()));
+        let agreed = opening.negotiate(&offer.subprotocols, Some(&DeflateConfig::default()));
         prop_assert_eq!(agreed.subprotocol.as_ref(), offer.subprotocols.first());
         prop_assert_eq!(agreed.deflate.is_some(), deflate);
         let answer = response(&opening, &agreed, HeaderMap::new()).unwrap().into_parts().0;

@@ -248,7 +248,7 @@ impl WebSocketUpgrade {
                 (response, socket)
             }
             Source::Hyper { opening, on } => {
-                let mut agreed = opening.agree(&[""; 0], self.deflate.as_ref());
+                let mut agreed = opening.negotiate(&[""; 0], self.deflate.as_ref());
                 agreed.subprotocol = self.subprotocol;
                 let response = match opening.kind {
                     HandshakeKind::Http1 => {

@@ -124,7 +124,7 @@ impl Request {
         let config = self.config.take();
         let config = config.unwrap_or_else(|| self.settings.socket.clone());
         let deflate = self.deflate;
-        let mut agreed = self.opening.agree(&[""; 0], deflate.as_ref());
+        let mut agreed = self.opening.negotiate(&[""; 0], deflate.as_ref());
         agreed.subprotocol.clone_from(&self.subprotocol);
         let agreement = Agreement {
             subprotocol: agreed.subprotocol.clone(),

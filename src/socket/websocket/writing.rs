@@ -211,7 +211,7 @@ impl WebSocket {
 
     /// Writes the control frames that the protocol owes.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
-        if !self.protocol.owes() {
+        if !self.protocol.has_pending_control() {
             return;
         }
         let Some(stream) = &mut self.stream else {

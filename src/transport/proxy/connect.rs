@@ -38,7 +38,7 @@ pub(super) async fn tunnel(
         let (parts, body) = response.into_parts();
         let body = beginning(body, max_rejection_body).await;
         let answer = Response::from_parts(parts, body);
-        return Err(ProxyError::Refused(Box::new(answer)));
+        return Err(ProxyError::Rejected(Box::new(answer)));
     }
     let parts = hyper::upgrade::on(response)
         .await

@@ -30,7 +30,7 @@ pub enum ProxyError {
     /// or 504 if it cannot reach the server. Holds the beginning of the body,
     /// up to
     /// [`ClientBuilder::max_rejection_body`](crate::client::ClientBuilder::max_rejection_body).
-    Refused(Box<Response<Bytes>>),
+    Rejected(Box<Response<Bytes>>),
     /// A SOCKS5 proxy requires credentials or rejected those given.
     Login,
     /// A SOCKS5 proxy rejected the request with this reply code (RFC 1928 §6).
@@ -77,7 +77,7 @@ impl fmt::Display for ProxyError {
                 None => f.write_str("cannot connect to the proxy"),
             },
             Self::Tls(_) => f.write_str("TLS handshake with the proxy failed"),
-            Self::Refused(response) => {
+            Self::Rejected(response) => {
                 write!(f, "CONNECT rejected with {}", response.status())?;
                 if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
                     write!(f, ": {CREDENTIALS}")?;
@@ -134,7 +134,7 @@ impl std::error::Error for ProxyError {
         match self {
             Self::Url(error) | Self::Environment { error, .. } => Some(error),
             Self::Connect(error) | Self::Tls(error) | Self::Protocol(error) => Some(&**error),
-            Self::Refused(_) | Self::Login | Self::Socks(_) | Self::Host => None,
+            Self::Rejected(_) | Self::Login | Self::Socks(_) | Self::Host => None,
         }
     }
 }

@@ -51,7 +51,7 @@ async fn an_observer_is_notified_of_every_opening_request() {
         "answered Some(\"*/a\") Some(101)",
         "end Some(\"*/a\") Some(101)",
         "answered None Some(404)",
-        "refused None Some(404)",
+        "rejected None Some(404)",
     ];
     assert_eq!(lines, expected);
 }

@@ -497,7 +497,7 @@ async fn a_rejection_is_reported_with_its_side_and_reason() {
         let answer = table.ask(path, fields).await;
         assert_eq!(table::status(&answer), status, "{path}");
         let line = recorder.next().await;
-        assert_eq!(line.closed, Outcome::Refused(side), "{path} {line:?}");
+        assert_eq!(line.closed, Outcome::Rejected(side), "{path} {line:?}");
         assert!(line.reason.contains(reason), "{path} {line:?}");
         assert_eq!(line.origin.as_deref(), Some("https://evil.example"));
         assert_eq!(line.user_agent.as_deref(), Some("Nosy (1.0; \"quoted\")"));

@@ -199,7 +199,7 @@ async fn each_request_is_reported_once_and_frees_its_slot() {
         (Some(200), Outcome::Answered, 0, 2),
         (Some(200), Outcome::Broken(Side::Upstream), 0, 4),
         (None, Outcome::Gone, 0, 0),
-        (Some(502), Outcome::Refused(Side::Upstream), 0, 0),
+        (Some(502), Outcome::Rejected(Side::Upstream), 0, 0),
     ];
     assert_eq!(*ends, expected);
     let routes = bridge.routes();

@@ -373,7 +373,7 @@ async fn a_407_is_reported() {
         let (proxy, error) = refused(Behaviour::Connect(Some("Basic bWU6cEBzcw==")), login).await;
         let text = format!("{error} {error:?}");
         assert!(text.contains("407") && !text.contains("wrong"), "{text}");
-        let ProxyError::Refused(answer) = error else {
+        let ProxyError::Rejected(answer) = error else {
             panic!("{error:?}");
         };
         assert_eq!(answer.status(), StatusCode::PROXY_AUTHENTICATION_REQUIRED);
@@ -391,7 +391,7 @@ async fn a_407_is_reported() {
 async fn other_refusals_are_reported() {
     let answer = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 8\r\n\r\nno route";
     let (_, error) = refused(Behaviour::Answer(answer), "http://").await;
-    let ProxyError::Refused(answer) = error else {
+    let ProxyError::Rejected(answer) = error else {
         panic!("{error:?}");
     };
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
@@ -413,7 +413,7 @@ async fn the_body_of_a_refusal_is_bounded() {
             .max_rejection_body(limit);
         let failed = within(client.build().unwrap().connect("ws://origin.test/")).await;
         match failed {
-            Err(Error::Proxy(ProxyError::Refused(answer))) => assert_eq!(answer.body(), kept),
+            Err(Error::Proxy(ProxyError::Rejected(answer))) => assert_eq!(answer.body(), kept),
             other => panic!("{other:?}"),
         }
     }
