@@ -344,7 +344,8 @@ impl IoStream {
         // The writer may be another task, which has to notice the end.
         self.shared.write.wake();
         let (linger, peer_first) = match finish {
-            Finish::End(linger) => (linger, false),
+            // Nothing but an orderly end lets the last bytes arrive.
+            Finish::End(linger) | Finish::Reset(linger) => (linger, false),
             Finish::Await { linger, .. } => (linger, true),
             Finish::Cancel => return,
         };

@@ -20,8 +20,10 @@ pub(crate) enum Finish {
     /// ended with an END_STREAM in a frame of its own and `end` is set, end our
     /// side too; otherwise reset what is left.
     Await { linger: Linger, end: bool },
-    /// Reset at once and discard what is queued, as RFC 8441 §5 maps a TCP
-    /// reset.
+    /// Send what is queued, then reset, as RFC 8441 §5 maps a TCP reset. Without HTTP/2,
+    /// as [`End`](Self::End): a reset would discard what is still on its way.
+    Reset(Linger),
+    /// Reset at once and discard what is queued.
     Cancel,
 }
 

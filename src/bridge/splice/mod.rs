@@ -15,7 +15,7 @@
 //! | upstream ends or resets its stream after its Close | the Close at once; the end when the client has closed or ended, or after `client_linger` without data; at once if the client's frames could not be followed, as its answer would go unnoticed | with that end | upstream, `close` and its code |
 //! | client ends its stream after its Close | the end after the upstream's Close, as some servers lose their answer otherwise | when the upstream has closed or ended, or nothing was received for `close_timeout` | client, `close` and its code |
 //! | client resets its stream after its Close | the end, in time for the upstream's Close | at once | client, `close` and its code |
-//! | one side is reset | a reset | at once | that side, `reset`, 1006 |
+//! | one side is reset | what it had sent, for `linger` at most, then a reset | at once | that side, `reset`, 1006 |
 //! | the upstream breaks while the client reads nothing | a reset, unless the client reads what the upstream had sent before | when that was read; after `close_timeout` in which the client read nothing, whatever it sends | upstream, `reset`, 1006 |
 //! | the bridge closes (drain, idle timeout) | as if the upstream had sent the Close; the client's answer closes the upstream | as above | bridge, `close`, 1001 |
 //! | the server's drain timeout expires | a reset | at once | bridge, `reset`, 1006 |
@@ -372,14 +372,14 @@ impl Splice {
         // Towards the client the bridge is the server, which ends its stream
         // first.
         self.client.finish(match self.down.state {
-            FlowState::Open => Finish::Cancel,
+            FlowState::Open => Finish::Reset(client_linger),
             _ => Finish::End(client_linger),
         });
         let linger = self.times.upstream_linger;
         // Towards the upstream it is the client, which waits for the server to
         // end first after the closing handshake (RFC 6455 §7.1.1).
         self.upstream.finish(match self.up.state {
-            FlowState::Open => Finish::Cancel,
+            FlowState::Open => Finish::Reset(linger),
             FlowState::Closed => Finish::Await { linger, end: true },
             FlowState::Ending | FlowState::Ended => Finish::End(linger),
         });

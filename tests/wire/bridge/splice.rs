@@ -1,15 +1,18 @@
 //! How a bridge forwards the bytes of sockets, and how the end of one side becomes
 //! the end of the other (RFC 8441 §5).
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
-use h2ws::{CloseCode, CloseFrame, HttpVersion, Message, Server};
+use h2ws::{Client, CloseCode, CloseFrame, HttpVersion, Message, Server, WebSocketConfig};
+use tokio::net::TcpStream;
 
 use crate::support::bridge::{BridgeFixture, Bridging, closes, to, to_raw, to_text};
-use crate::support::client::{echo, http1, http2};
+use crate::support::client::{accept, echo, http1, http2, listen};
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client, from_server};
-use crate::support::raw::{CANCEL, DATA, END_STREAM, NO_ERROR, Raw, Seen};
+use crate::support::raw::{CANCEL, DATA, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, Raw, Seen};
 use crate::support::text::{Over, Text};
-use crate::support::{h2peer, server, tasks, until, within};
+use crate::support::{h2peer, server, tasks, tls, until, within};
 
 /// Clients and upstreams over either HTTP version exchange messages of various sizes
 /// and a close code.
@@ -239,6 +242,41 @@ async fn resets_are_forwarded_in_both_directions() {
     let (_bridging, mut client, mut upstream) = to_raw().await;
     upstream.reset(1, NO_ERROR).await;
     assert_eq!(client.seen(1).await, Seen::Reset(CANCEL));
+}
+
+/// What a side sent before its reset arrives, even if the other side has no window for it yet.
+#[tokio::test]
+async fn what_was_sent_before_a_reset_arrives_before_it() {
+    let no_window = [(INITIAL_WINDOW_SIZE, 0)];
+    for from_upstream in [true, false] {
+        let (listener, addr) = listen().await;
+        let config = WebSocketConfig::default().linger(Duration::from_secs(600));
+        let bridge = Client::builder().tls(tls::none()).socket(config.clone());
+        let bridge = to("ws", addr, HttpVersion::Http2).client(bridge.build().unwrap());
+        let bridging = Bridging::with(bridge, config).await;
+        let io = TcpStream::connect(bridging.addr).await.unwrap();
+        let mut client = Raw::begin(io, &no_window).await;
+        let ((), mut upstream) = tokio::join!(client.open(1, "/"), async {
+            let mut upstream = accept(&listener, &no_window).await;
+            upstream.take(1).await;
+            upstream
+        });
+        let (sender, receiver, message) = match from_upstream {
+            true => (&mut upstream, &mut client, from_server(TEXT, b"last words")),
+            false => (&mut client, &mut upstream, from_client(TEXT, b"last words")),
+        };
+        sender.data(1, &message).await;
+        sender.reset(1, CANCEL).await;
+        sender.barrier().await;
+        receiver.barrier().await;
+        receiver.window(1, 1000).await;
+        let seen = receiver.seen(1).await;
+        let Seen::Frame(last, _) = seen else {
+            panic!("{seen:?}, from the upstream: {from_upstream}");
+        };
+        assert_eq!(last.payload, b"last words");
+        assert_eq!(receiver.seen(1).await, Seen::Reset(CANCEL));
+    }
 }
 
 /// When the process of an upstream is killed, its last message arrives, and then the

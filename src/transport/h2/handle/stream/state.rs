@@ -336,7 +336,9 @@ impl State {
     /// peer's end.
     pub(super) fn linger(&mut self, stream: &Shared) -> Option<Instant> {
         let ending = self.ending.as_mut()?;
-        let (Finish::End(linger) | Finish::Await { linger, .. }) = ending.finish? else {
+        let (Finish::End(linger) | Finish::Await { linger, .. } | Finish::Reset(linger)) =
+            ending.finish?
+        else {
             return None;
         };
         if ending.left {
@@ -368,6 +370,7 @@ impl State {
             Some(Finish::Cancel) => true,
             // The last bytes, such as the reply to a Close frame, have to be
             // sent first: a reset discards what is queued.
+            Some(Finish::Reset(_)) => self.outgoing.is_empty() && stream.has_left(),
             Some(Finish::Await { .. }) if peer_ended && self.end == End::Open => {
                 self.outgoing.is_empty() && stream.has_left()
             }
