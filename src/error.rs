@@ -17,6 +17,7 @@ use crate::handshake::HandshakeError;
 use crate::metrics::Handshake;
 use crate::metrics::SocketEnd;
 use crate::setting::InvalidSetting;
+use crate::transport::MAX_HEADER_FIELDS;
 use crate::transport::dial;
 use crate::transport::h2::error_code;
 use crate::transport::proxy::ProxyError;
@@ -355,6 +356,9 @@ impl From<crate::transport::StreamError> for Error {
             }
             StreamError::AnswerTooLarge(large) => {
                 HandshakeError::AnswerTooLarge(large.size, large.limit).into()
+            }
+            StreamError::TooManyFields(count) => {
+                HandshakeError::TooManyFields(count, MAX_HEADER_FIELDS).into()
             }
             StreamError::Io(error) => Self::Io(error),
             StreamError::Closed => Self::Closed,

@@ -156,6 +156,9 @@ impl Attempt<'_> {
                 send_at_once(&mut stream, early).await;
                 Ok((stream, agreed, Response::from_parts(parts, ())))
             }
+            Ok(H1Answer::Rejected(parts, _)) if !upgrade::is_chunked_only(&parts.headers) => {
+                Err(HandshakeError::TransferCoding.into())
+            }
             Ok(H1Answer::Rejected(parts, body)) => {
                 let body = Box::pin(self.read_rejection(body)).await;
                 Err(rejected(parts, body))

@@ -87,6 +87,11 @@ pub enum HandshakeError {
     /// The size in bytes of the response's header list (RFC 9113 §6.5.2), and this side's smaller
     /// limit.
     AnswerTooLarge(usize, u32),
+    /// The number of the response's header fields, and this side's smaller limit.
+    TooManyFields(usize, usize),
+    /// The response has a transfer coding other than `chunked` (RFC 9112 §6.1), so its body cannot
+    /// be read.
+    TransferCoding,
     /// The status of the response does not accept the handshake.
     Status(StatusCode),
     /// A 101 response of an HTTP version other than 1.1.
@@ -151,6 +156,13 @@ impl fmt::Display for HandshakeError {
                 f,
                 "the response's header list of {size} bytes exceeds this side's limit of {limit}"
             ),
+            Self::TooManyFields(count, limit) => write!(
+                f,
+                "the response has {count} header fields, more than this side's limit of {limit}"
+            ),
+            Self::TransferCoding => {
+                f.write_str("the response has a transfer coding other than chunked")
+            }
             Self::Status(status) => write!(
                 f,
                 "the response status {status} does not accept a WebSocket"

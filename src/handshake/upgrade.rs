@@ -150,13 +150,21 @@ fn has_body(headers: &HeaderMap, length: &Field<'_>) -> bool {
     !matches!(length, Field::Absent) || headers.contains_key(TRANSFER_ENCODING)
 }
 
-/// Checks that the body of a plain HTTP request has the only supported transfer coding, `chunked`
-/// (RFC 9112 §6.1), or none.
-pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+/// Returns whether a body has the only supported transfer coding, `chunked` (RFC 9112 §6.1), or
+/// none. Other codings would have to be decoded: they are not forwarded.
+pub(crate) fn is_chunked_only(headers: &HeaderMap) -> bool {
     match syntax::field(headers, TRANSFER_ENCODING) {
-        Field::Absent => Ok(()),
-        Field::Once(codings) if codings.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        Field::Once(_) | Field::Repeated => Err(Rejection::TransferCoding),
+        Field::Absent => true,
+        Field::Once(codings) => codings.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        Field::Repeated => false,
+    }
+}
+
+/// Checks the transfer coding of a plain HTTP request.
+pub(crate) fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+    match is_chunked_only(headers) {
+        true => Ok(()),
+        false => Err(Rejection::TransferCoding),
     }
 }
 

@@ -189,9 +189,9 @@ impl From<StreamError> for io::Error {
             }
             StreamError::KeepAlive => io::ErrorKind::TimedOut,
             StreamError::Overloaded => io::ErrorKind::OutOfMemory,
-            StreamError::RequestTooLarge(_) | StreamError::AnswerTooLarge(_) => {
-                io::ErrorKind::InvalidInput
-            }
+            StreamError::RequestTooLarge(_)
+            | StreamError::AnswerTooLarge(_)
+            | StreamError::TooManyFields(_) => io::ErrorKind::InvalidInput,
             StreamError::Closed => io::ErrorKind::NotConnected,
         };
         Self::new(kind, crate::Error::from(error))

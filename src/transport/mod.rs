@@ -33,8 +33,12 @@ pub use self::tcp::TcpConfig;
 pub(crate) const MAX_HEADER_FIELDS: usize = 256;
 
 /// Maximum number of interim responses (1xx) that a client skips before the
-/// final response to its opening handshake (RFC 9110 §15.2).
+/// final response to one request (RFC 9110 §15.2). Those to plain HTTP requests over
+/// HTTP/2 are not counted: hyper drops them unseen, and they take no memory.
 pub(crate) const MAX_INTERIM: usize = 100;
+
+/// The error text for more interim responses.
+pub(crate) const TOO_MANY_INTERIM: &str = "the server sent too many interim responses";
 
 /// An I/O object that a connection runs on.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}

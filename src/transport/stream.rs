@@ -59,6 +59,9 @@ pub(crate) enum StreamError {
     RequestTooLarge(TooLarge),
     /// The header list of the response is larger than its receiver accepts.
     AnswerTooLarge(TooLarge),
+    /// The response has this many header fields, more than
+    /// [`MAX_HEADER_FIELDS`](super::MAX_HEADER_FIELDS).
+    TooManyFields(usize),
     /// The connection below broke.
     Io(Arc<io::Error>),
     /// The connection has ended, or this side had already ended the stream.

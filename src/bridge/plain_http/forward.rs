@@ -252,10 +252,13 @@ async fn forward_to(
         if matches!(
             error,
             Error::Handshake(
-                HandshakeError::RequestTooLarge(..) | HandshakeError::AnswerTooLarge(..)
+                HandshakeError::RequestTooLarge(..)
+                    | HandshakeError::AnswerTooLarge(..)
+                    | HandshakeError::TooManyFields(..)
+                    | HandshakeError::TransferCoding
             )
         ) {
-            // It would be as large for another upstream.
+            // It would be the same for another upstream.
             return Err(ForwardError::Sent(error, verdict));
         }
         *upload = request.map(Request::into_body);

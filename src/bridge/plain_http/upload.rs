@@ -1,4 +1,8 @@
 //! The body of a request on its way from the client to the upstream.
+//!
+//! If the body breaks, hyper cuts the request at the upstream at once: a response
+//! that is on its way has no receiver any more, and part of a body must not be taken
+//! for all of it (RFC 9112 §8).
 
 use std::fmt;
 use std::pin::Pin;

@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::MAX_HEAD;
 use crate::transport::{
-    BoxIo, IoStream, MAX_HEADER_FIELDS, MAX_INTERIM, StreamError, Transport, prefix,
+    BoxIo, IoStream, MAX_HEADER_FIELDS, MAX_INTERIM, StreamError, TOO_MANY_INTERIM, Transport,
+    prefix,
 };
 
 /// Bytes of the response that are read at a time.
@@ -86,7 +87,7 @@ async fn switching(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<Option<res
                 taken += size;
                 skipped += 1;
                 if skipped > MAX_INTERIM {
-                    return Err(invalid("the server sent too many interim responses"));
+                    return Err(invalid(TOO_MANY_INTERIM));
                 }
                 if parts.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Ok(Some(parts));

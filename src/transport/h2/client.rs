@@ -23,7 +23,7 @@ use super::end;
 use super::fields;
 use super::handle::stream::{H2Stream, SendBuf};
 use super::handle::{ConnectionHandle, Side, Slot};
-use super::header_list::{self, TooLarge};
+use super::header_list;
 use super::keep_alive::Liveness;
 use super::open_error::OpenError;
 use super::ping::Pings;
@@ -328,9 +328,9 @@ impl H2Client {
             error: self.handle.why(error.error),
             ..error
         })?;
-        let size = header_list::of_response(&response);
-        TooLarge::check(size, self.max_header_list).map_err(|large| OpenError {
-            error: StreamError::AnswerTooLarge(large),
+        let checked = header_list::check_response(&response, self.max_header_list);
+        checked.map_err(|error| OpenError {
+            error,
             unprocessed: false,
         })?;
         let (parts, body) = response.into_parts();

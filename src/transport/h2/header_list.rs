@@ -13,6 +13,8 @@
 use bytes::{Buf, BufMut, BytesMut};
 use http::{HeaderMap, Method, Request, Response, Uri, request};
 
+use crate::transport::{MAX_HEADER_FIELDS, StreamError};
+
 /// The assumed limit of a server that announces none, in bytes. A server need
 /// not announce its limit; 16 KiB is that of hyper, and smaller than that of
 /// other known servers.
@@ -93,6 +95,16 @@ fn pseudo(method: &Method, uri: &Uri) -> usize {
 /// Returns the size of a response's header list.
 pub(crate) fn of_response<B>(response: &Response<B>) -> usize {
     field(":status".len(), "200".len()) + of_fields(response.headers())
+}
+
+/// Checks the size of a response's header list, and the number of its fields, which
+/// the parser checks over HTTP/1.1.
+pub(crate) fn check_response<B>(response: &Response<B>, limit: u32) -> Result<(), StreamError> {
+    TooLarge::check(of_response(response), limit).map_err(StreamError::AnswerTooLarge)?;
+    match response.headers().len() {
+        ..=MAX_HEADER_FIELDS => Ok(()),
+        count => Err(StreamError::TooManyFields(count)),
+    }
 }
 
 /// The header of a frame, in bytes (RFC 9113 §4.1).

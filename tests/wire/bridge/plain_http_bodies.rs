@@ -104,6 +104,72 @@ async fn conflicting_response_lengths_are_not_forwarded() {
     assert_eq!(h2peer::body(response.into_body()).await, b"four");
 }
 
+/// RFC 9112 §6.3: what follows a response with two lengths may be a part of it, so it is
+/// the last one of its connection.
+#[tokio::test]
+async fn a_connection_is_not_reused_after_a_response_with_two_lengths() {
+    let (bridging, listener) = to_text().await;
+    let client = h2peer::connect(bridging.addr).await;
+    for both in [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 2",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{both}\r\n\r\n4\r\nfour\r\n0\r\n\r\n");
+        let asked = h2peer::ask(&client, request(Method::GET, "/"), true);
+        let ((response, _), mut backend) = tokio::join!(asked, async {
+            let mut backend = Text::asked(&listener).await;
+            backend.write(&answer).await;
+            backend
+        });
+        assert_eq!(h2peer::body(response.into_body()).await, b"four");
+        assert_eq!(backend.rest().await, b"", "{both}");
+    }
+}
+
+/// RFC 9112 §6.1: a body with another coding than `chunked` is not forwarded, because the
+/// field that names the coding is not.
+#[tokio::test]
+async fn a_response_with_an_unknown_transfer_coding_is_502() {
+    let (bridging, listener) = to_text().await;
+    for (codings, status) in [
+        ("chunked", 200),
+        ("Chunked", 200),
+        ("gzip, chunked", 502),
+        ("gzip\r\nTransfer-Encoding: chunked", 502),
+        ("gzip", 502),
+        ("identity", 502),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {codings}\r\n\r\n0\r\n\r\n");
+        let response = answered(&bridging, &listener, Method::GET, &answer).await;
+        assert_eq!(response.status(), status, "{codings}");
+
+        let answer = answer.replace("200 OK", "403 No");
+        let mut client = Text::ask(bridging.addr, "/", "").await;
+        let mut backend = Text::asked(&listener).await;
+        backend.write(answer).await;
+        drop(backend);
+        client.read_head().await;
+        let expected = if status == 200 { 403 } else { 502 };
+        let expected = format!("HTTP/1.1 {expected} ");
+        assert!(
+            client.head.starts_with(&expected),
+            "{codings}: {}",
+            client.head
+        );
+    }
+}
+
+/// RFC 9110 §15.2: a request has any number of interim responses; 100 are skipped.
+#[tokio::test]
+async fn endless_interim_responses_are_502() {
+    let (bridging, listener) = to_text().await;
+    for (interim, status) in [(100, 200), (101, 502)] {
+        let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(interim) + OK;
+        let response = answered(&bridging, &listener, Method::GET, &answer).await;
+        assert_eq!(response.status(), status, "{interim}");
+    }
+}
+
 /// RFC 9110 §8.6, §9.3.2, §15.4.5: a response without a body has the `Content-Length`
 /// that the upstream sent, or none.
 #[tokio::test]

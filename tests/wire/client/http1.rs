@@ -92,6 +92,18 @@ async fn connect_with_answer(
     (opened, head, io)
 }
 
+/// RFC 9112 §6.1: a body with another coding than `chunked` cannot be read.
+#[tokio::test]
+async fn a_rejection_with_an_unknown_transfer_coding_is_an_error() {
+    let (failed, ..) = connect_with_answer(|_| {
+        b"HTTP/1.1 403 No\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_vec()
+    })
+    .await;
+    let is_coding =
+        |error: Error| matches!(error, Error::Handshake(HandshakeError::TransferCoding));
+    assert!(failed.is_err_and(is_coding));
+}
+
 /// RFC 6455 §4.1, point by point.
 #[tokio::test]
 async fn the_request_follows_the_rfc() {

@@ -114,6 +114,61 @@ async fn an_oversized_answer_fails_only_its_socket() {
     assert_eq!(client.connections().len(), 1);
 }
 
+/// An answer with too many fields fails alone, as over HTTP/1.1, whose parser limits them:
+/// at a client, and at a bridge for sockets and plain HTTP requests.
+#[tokio::test]
+async fn an_answer_with_too_many_fields_fails_alone() {
+    let (listener, addr) = client::listen().await;
+    tokio::spawn(async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            let mut builder = h2::server::Builder::new();
+            builder.enable_connect_protocol();
+            tokio::spawn(h2peer::serve(io, builder, |request, mut respond| {
+                let fields: usize = request.uri().path()[1..].parse().unwrap();
+                if fields == 0 {
+                    tokio::spawn(h2peer::echo(request, respond));
+                    return;
+                }
+                let mut answer = Response::new(());
+                for _ in 0..fields {
+                    let value = HeaderValue::from_static("y");
+                    answer.headers_mut().append("x", value);
+                }
+                *answer.status_mut() = http::StatusCode::FORBIDDEN;
+                let _ = respond.send_response(answer, true);
+            }));
+        }
+    });
+    let client = http2().build().unwrap();
+    let bridging = Bridging::start(bridge::to("ws", addr, HttpVersion::Http2)).await;
+    for server in [addr, bridging.addr] {
+        let url = |fields: usize| format!("ws://{server}/{fields}");
+        let mut sibling = within(client.connect(&url(0))).await.unwrap();
+        for fields in [250, 257, 1000] {
+            let failed = within(client.connect(&url(fields))).await.unwrap_err();
+            match failed {
+                Error::Rejected(response) if fields == 250 => assert_eq!(response.status, 403),
+                Error::Rejected(response) if server == bridging.addr => {
+                    assert_eq!(response.status, 502);
+                }
+                Error::Handshake(HandshakeError::TooManyFields(count, 256)) => {
+                    assert_eq!(count, fields);
+                }
+                other => panic!("{fields} fields: {other:?}"),
+            }
+            echo(&mut sibling, "does not notice").await;
+        }
+    }
+    let client = h2peer::connect(bridging.addr).await;
+    for (fields, status) in [(250, 403), (257, 502), (250, 403)] {
+        let request = http::Request::get(format!("http://a.test/{fields}"));
+        let request = request.body(()).unwrap();
+        let (response, _) = h2peer::ask(&client, request, true).await;
+        assert_eq!(response.status(), status, "{fields} fields");
+    }
+}
+
 /// A front proxy may send the requests of all its users on one connection, so a
 /// request that is too large for the server fails alone.
 #[tokio::test]

@@ -1,17 +1,25 @@
 //! HTTP/1.1 connections to upstreams, which carry one request at a time.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName};
-use hyper::client::conn::http1;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use hyper::ext::on_informational;
 use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::Requirements;
+use super::{Requirements, SendFailure};
 use crate::bridge::plain_http::upload::Upload;
 use crate::error::{Chain, Error};
-use crate::transport::{BoxIo, MAX_HEADER_FIELDS, StreamError, h1};
+use crate::handshake::{HandshakeError, upgrade};
+use crate::transport::{BoxIo, MAX_HEADER_FIELDS, MAX_INTERIM, StreamError, TOO_MANY_INTERIM, h1};
 
 /// How long after its last response a connection may carry a request that cannot
 /// be repeated. Shorter than the idle timeouts of servers that announce none.
@@ -57,9 +65,54 @@ impl Http1 {
         })
     }
 
+    /// Sends a request and awaits the head of its response.
+    pub(super) async fn send(
+        &mut self,
+        mut request: Request<Upload>,
+    ) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, SendFailure> {
+        let interim = Arc::new(Interim::default());
+        let counter = interim.clone();
+        on_informational(&mut request, move |_| counter.count());
+        let sent = tokio::select! {
+            biased;
+            () = interim.exceeded.notified() => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, TOO_MANY_INTERIM);
+                return Err(SendFailure::invalid_response(StreamError::from(error).into()));
+            }
+            sent = self.send.try_send_request(request) => sent,
+        };
+        if let Ok(response) = &sent {
+            let fields = response.headers();
+            if !upgrade::is_chunked_only(fields) {
+                let error = HandshakeError::TransferCoding;
+                return Err(SendFailure::invalid_response(error.into()));
+            }
+            if fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH) {
+                self.binding = Binding::SingleUse;
+            }
+        }
+        Ok(sent)
+    }
+
     /// Cuts the connection.
     pub(super) fn abort(&self) {
         self.task.abort();
+    }
+}
+
+/// Counts the interim responses to one request.
+#[derive(Default)]
+struct Interim {
+    count: AtomicUsize,
+    /// Notified after more than [`MAX_INTERIM`].
+    exceeded: Notify,
+}
+
+impl Interim {
+    fn count(&self) {
+        if self.count.fetch_add(1, Ordering::Relaxed) == MAX_INTERIM {
+            self.exceeded.notify_one();
+        }
     }
 }
 

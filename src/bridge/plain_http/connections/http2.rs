@@ -17,7 +17,7 @@ use crate::bridge::plain_http::upload::Upload;
 use crate::bridge::verdict::Verdict;
 use crate::error::{Chain, Error};
 use crate::transport::h2::Http2Config;
-use crate::transport::h2::header_list::{self, TooLarge};
+use crate::transport::h2::header_list;
 use crate::transport::h2::inspected_io::{InspectedIo, Server};
 use crate::transport::{BoxIo, StreamError};
 
@@ -93,12 +93,8 @@ impl Http2 {
         let in_progress = self.requests.clone();
         let response = self.resets.response(sending, in_progress).await;
         if let Ok(response) = &response {
-            let size = header_list::of_response(response);
-            TooLarge::check(size, self.max_header_list).map_err(|large| SendFailure {
-                error: StreamError::AnswerTooLarge(large).into(),
-                verdict: Verdict::Unknown,
-                request: None,
-            })?;
+            let checked = header_list::check_response(response, self.max_header_list);
+            checked.map_err(|error| SendFailure::invalid_response(error.into()))?;
         }
         Ok(response)
     }

@@ -84,7 +84,7 @@ impl Connection {
                         None => Binding::SingleUse,
                     };
                 }
-                http1.send.try_send_request(request).await
+                http1.send(request).await?
             }
             Carrier::Released => {
                 return Err(SendFailure {

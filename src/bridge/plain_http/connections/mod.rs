@@ -10,6 +10,9 @@
 //! - NTLM and Negotiate (RFC 4559) authenticate the connection, not the request.
 //!   Such a connection is bound to the client's connection, or used once if
 //!   several users may share that. It never carries a request of another client.
+//! - A response that announces both a length and a transfer coding is the last one of
+//!   its HTTP/1.1 connection: what follows may be the part of it that another parser
+//!   sees (RFC 9112 §6.3).
 
 mod http1;
 mod http2;
@@ -92,6 +95,17 @@ pub(super) struct SendFailure {
     pub(super) verdict: Verdict,
     /// The request, if none of it was sent.
     pub(super) request: Option<Request<Upload>>,
+}
+
+impl SendFailure {
+    /// The upstream responded, but its response cannot be used.
+    fn invalid_response(error: Error) -> Self {
+        Self {
+            error,
+            verdict: Verdict::Unknown,
+            request: None,
+        }
+    }
 }
 
 impl Connections {
