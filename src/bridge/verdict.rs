@@ -9,7 +9,7 @@
 //! |---|---|
 //! | a response with any status | success |
 //! | 502, 503 or 504, with [`Ejection::gateway_errors`] | failure |
-//! | no connection, TLS or SETTINGS within the timeout | failure |
+//! | no connection, TLS or SETTINGS within the timeout, or a proxy reported so | failure |
 //! | a new connection that ended or broke without a response | failure |
 //! | no response to a WebSocket handshake within the timeout | failure |
 //! | a connection that ended while the request's body was being sent | – |
@@ -17,17 +17,18 @@
 //! | an invalid response, a reset stream, GOAWAY | – |
 //! | no response to a plain HTTP request within the timeout | – |
 //! | a request that is [too large](crate::transport::h2::header_list) for it | – |
-//! | a lack of file descriptors or ports on this machine, a fault of the client | – |
+//! | a [failure of this machine](crate::transport::dial::is_local_failure), of its resolver or its proxy | – |
+//! | a fault of the client | – |
 //!
 //! `–` neither counts as a failure nor ends a row of failures.
 //!
 //! [`Ejection::gateway_errors`]: crate::bridge::Ejection::gateway_errors
 
-use std::io;
-
 use http::StatusCode;
 
 use crate::error::{Error, Timeout};
+use crate::proxy::ProxyError;
+use crate::transport::dial::is_local_failure;
 
 /// What the outcome of one request shows about its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,8 @@ impl Verdict {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::Rejected(rejected) => Self::Answered(rejected.status),
-            Error::Connect(error) | Error::Io(error) if is_local_exhaustion(error) => Self::Unknown,
+            Error::Connect(error) | Error::Io(error) if is_local_failure(error) => Self::Unknown,
+            Error::Proxy(error) if !is_unreached_by_proxy(error) => Self::Unknown,
             Error::Connect(_)
             | Error::Tls(_)
             | Error::Proxy(_)
@@ -75,16 +77,19 @@ impl Verdict {
     }
 }
 
-/// Whether this machine, not the upstream, has run out of a resource.
-fn is_local_exhaustion(error: &io::Error) -> bool {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    error.kind() == io::ErrorKind::AddrNotAvailable
-        || (cfg!(unix) && matches!(error.raw_os_error(), Some(ENFILE | EMFILE)))
+/// Whether a proxy reported that it cannot reach the upstream.
+fn is_unreached_by_proxy(error: &ProxyError) -> bool {
+    match error {
+        ProxyError::Rejected(response) => matches!(response.status().as_u16(), 502..=504),
+        // RFC 1928 §6: the network, the host or its port cannot be reached, or the TTL expired.
+        ProxyError::Socks(reply) => matches!(reply, 3..=6),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::Arc;
 
     use bytes::Bytes;
@@ -92,6 +97,7 @@ mod tests {
     use super::*;
     use crate::error::RejectedResponse;
     use crate::handshake::HandshakeError;
+    use crate::transport::dial::{unreached, unresolved};
 
     #[test]
     fn only_failures_that_the_bridge_observed_count() {
@@ -105,6 +111,13 @@ mod tests {
                 early_messages: Vec::new(),
             }))
         };
+        let tunnel = |status| {
+            let mut response = http::Response::new(Bytes::new());
+            *response.status_mut() = status;
+            Error::Proxy(ProxyError::Rejected(Box::new(response)))
+        };
+        let emfile = || io::Error::from_raw_os_error(24);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         for (error, verdict) in [
             (
@@ -129,10 +142,30 @@ mod tests {
                 },
                 Verdict::Unknown,
             ),
+            (Error::Connect(io(emfile())), Verdict::Unknown),
             (
-                Error::Connect(io(io::Error::from_raw_os_error(24))),
+                Error::Connect(io(unreached("10.0.0.1:80", emfile()))),
                 Verdict::Unknown,
             ),
+            (
+                Error::Connect(io(unreached("10.0.0.1:80", refused()))),
+                Verdict::Fails,
+            ),
+            (
+                Error::Connect(io(unresolved("a.test", io::Error::other("later")))),
+                Verdict::Unknown,
+            ),
+            (
+                ProxyError::Connect(io(unreached("proxy:80", refused()))).into(),
+                Verdict::Unknown,
+            ),
+            (tunnel(StatusCode::BAD_GATEWAY), Verdict::Fails),
+            (
+                tunnel(StatusCode::PROXY_AUTHENTICATION_REQUIRED),
+                Verdict::Unknown,
+            ),
+            (ProxyError::Socks(5).into(), Verdict::Fails),
+            (ProxyError::Socks(2).into(), Verdict::Unknown),
             (
                 Error::Connect(io(io::ErrorKind::AddrNotAvailable.into())),
                 Verdict::Unknown,

@@ -1,7 +1,8 @@
 //! Opens TCP connections to hosts with several addresses: Happy Eyeballs (RFC
 //! 8305).
 //!
-//! If every attempt fails, the error names all addresses that were tried.
+//! If every attempt fails, the error names all addresses that were tried, and
+//! [`is_local_failure`] tells a failure of this machine from one of the peer.
 
 use std::fmt;
 use std::io;
@@ -11,8 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::TcpConfig;
-use super::is_lack_of_files;
+use super::{TcpConfig, is_lack_of_files};
 
 /// Delay before the next address is attempted in parallel with those in
 /// progress (RFC 8305 §8).
@@ -22,15 +22,19 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// cancels all attempts.
 pub(crate) async fn tcp(host: &str, port: u16, config: &TcpConfig) -> io::Result<TcpStream> {
     let found = tokio::net::lookup_host((host, port)).await;
-    let found = found.map_err(|error| Unreached::of(host, error))?;
+    let found = found.map_err(|error| unresolved(host, error))?;
     let addresses = interleave(found);
+    if addresses.is_empty() {
+        let error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        return Err(unresolved(host, error));
+    }
     let connected = match addresses[..] {
         [only] => connect(only, config).await,
         ref several => race(several, STAGGER)
             .await
             .and_then(|stream| config.apply(&stream).map(|()| stream)),
     };
-    connected.map_err(|error| Unreached::of(&describe(host, port, &addresses), error))
+    connected.map_err(|error| unreached(&describe(host, port, &addresses), error))
 }
 
 /// Describes what was attempted, for an error's text.
@@ -46,7 +50,7 @@ fn describe(host: &str, port: u16, addresses: &[SocketAddr]) -> String {
 /// Connects to one address.
 pub(crate) async fn address(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStream> {
     let connected = connect(address, config).await;
-    connected.map_err(|error| Unreached::of(&address.to_string(), error))
+    connected.map_err(|error| unreached(&address.to_string(), error))
 }
 
 async fn connect(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStream> {
@@ -60,13 +64,69 @@ async fn connect(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStrea
 struct Unreached {
     destination: String,
     error: io::Error,
+    /// Whether the name was resolved.
+    is_resolved: bool,
 }
 
 impl Unreached {
-    fn of(destination: &str, error: io::Error) -> io::Error {
+    fn wrap(destination: &str, error: io::Error, is_resolved: bool) -> io::Error {
         let destination = destination.to_owned();
-        io::Error::new(error.kind(), Self { destination, error })
+        let kind = error.kind();
+        let unreached = Self {
+            destination,
+            error,
+            is_resolved,
+        };
+        io::Error::new(kind, unreached)
     }
+}
+
+/// Adds the destination to the error of a connection attempt.
+pub(crate) fn unreached(destination: &str, error: io::Error) -> io::Error {
+    Unreached::wrap(destination, error, true)
+}
+
+/// Adds the name to the error of its resolution.
+pub(crate) fn unresolved(host: &str, error: io::Error) -> io::Error {
+    Unreached::wrap(host, error, false)
+}
+
+/// Returns whether a connection failed because of this machine and not because of the peer: it has
+/// run out of files, ports or memory, its firewall forbids the connection, its network is down, or
+/// its resolver has no address.
+pub(crate) fn is_local_failure(error: &io::Error) -> bool {
+    let unreached = error.get_ref().and_then(|error| error.downcast_ref());
+    let cause = match unreached {
+        Some(Unreached {
+            is_resolved: false, ..
+        }) => return true,
+        Some(Unreached { error, .. }) => error,
+        None => error,
+    };
+    let is_lack = cause.raw_os_error().is_some_and(is_lack_of_system_memory);
+    is_lack
+        || is_lack_of_files(cause)
+        || matches!(
+            cause.kind(),
+            io::ErrorKind::AddrNotAvailable
+                | io::ErrorKind::AddrInUse
+                | io::ErrorKind::OutOfMemory
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NetworkDown
+        )
+}
+
+/// Whether an error code is ENFILE or ENOBUFS, which have no [`io::ErrorKind`].
+fn is_lack_of_system_memory(code: i32) -> bool {
+    const ENFILE: i32 = 23;
+    const ENOBUFS: i32 = if cfg!(windows) {
+        10055
+    } else if cfg!(any(target_os = "linux", target_os = "android")) {
+        105
+    } else {
+        55
+    };
+    code == ENOBUFS || (cfg!(unix) && code == ENFILE)
 }
 
 /// Returns where no connection could be made, such as `example.com:443 (192.0.2.1:443)`, if the
@@ -122,9 +182,7 @@ async fn race(addresses: &[SocketAddr], stagger: Duration) -> io::Result<TcpStre
                 attempts.spawn(TcpStream::connect(address));
             }
             None if attempts.is_empty() => {
-                return Err(last.unwrap_or_else(|| {
-                    io::Error::new(io::ErrorKind::NotFound, "the host has no address")
-                }));
+                return Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
             }
             None => {}
         }
@@ -159,6 +217,41 @@ mod tests {
             [addresses[0], addresses[3], addresses[1], addresses[2]]
         );
         assert!(interleave(std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn failures_of_this_machine_are_not_the_peers() {
+        let code = io::Error::from_raw_os_error;
+        let kind = |kind: io::ErrorKind| io::Error::from(kind);
+        let ours = [
+            io::ErrorKind::AddrNotAvailable,
+            io::ErrorKind::AddrInUse,
+            io::ErrorKind::OutOfMemory,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::NetworkDown,
+        ];
+        let theirs = [
+            io::ErrorKind::ConnectionRefused,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::HostUnreachable,
+            io::ErrorKind::NetworkUnreachable,
+        ];
+        for (kinds, is_local) in [(ours, true), (theirs, false)] {
+            for of in kinds {
+                assert_eq!(is_local_failure(&kind(of)), is_local, "{of}");
+                let wrapped = unreached("a", kind(of));
+                assert_eq!(is_local_failure(&wrapped), is_local, "{of}");
+            }
+        }
+        if cfg!(target_os = "linux") {
+            // ENOMEM, ENFILE, EMFILE, ENOBUFS, EPERM and EACCES.
+            for number in [12, 23, 24, 105, 1, 13] {
+                assert!(is_local_failure(&unreached("a", code(number))), "{number}");
+            }
+        }
+        let unknown = io::Error::other("no answer of the resolver");
+        assert!(is_local_failure(&unresolved("a", unknown)));
     }
 
     #[tokio::test]

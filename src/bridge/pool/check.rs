@@ -127,16 +127,23 @@ impl Check {
         self
     }
 
-    async fn passes(&self, client: &Client, upstream: &Upstream) -> bool {
+    /// Returns `None` if the check failed for a reason of this machine, which says nothing about
+    /// the server.
+    async fn passes(&self, client: &Client, upstream: &Upstream) -> Option<bool> {
         match timeout(self.timeout, self.run(client, upstream)).await {
-            Ok(Ok(passes)) => passes,
+            Ok(Ok(passes)) => Some(passes),
+            Ok(Err(Error::Connect(error))) if dial::is_local_failure(&error) => {
+                let error = Error::Connect(error);
+                tracing::warn!(%upstream, error = %Chain(&error), "cannot check an upstream");
+                None
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%upstream, error = %Chain(&error), "check failed");
-                false
+                Some(false)
             }
             Err(_) => {
                 tracing::debug!(%upstream, "check timed out");
-                false
+                Some(false)
             }
         }
     }
@@ -215,8 +222,9 @@ impl Pool {
             }
             let (check, client, route) = (check.clone(), client.clone(), self.route.clone());
             checks.spawn(async move {
-                let passes = check.passes(&client, &member.upstream).await;
-                record(&route, &member, passes, check.thresholds);
+                if let Some(passes) = check.passes(&client, &member.upstream).await {
+                    record(&route, &member, passes, check.thresholds);
+                }
             });
         }
         while checks.join_next().await.is_some() {}
@@ -280,7 +288,8 @@ mod tests {
 
     async fn passes(check: &Check, upstream: &Upstream) -> bool {
         let client = Client::builder().build().unwrap();
-        check.passes(&client, upstream).await
+        let passes = check.passes(&client, upstream).await;
+        passes.expect("nothing is wrong with this machine")
     }
 
     /// Such as for an application with a list of allowed hosts.
