@@ -41,7 +41,7 @@ fuzz_target!(
             let (parts, ()) = request.into_parts();
             match extended_connect::check_request(&parts, protocol.as_deref()) {
                 Ok(request) => {
-                    let negotiated = request.agree(&["chat"], Some(&DeflateConfig::default()));
+                    let negotiated = request.negotiate(&["chat"], Some(&DeflateConfig::default()));
                     let response =
                         extended_connect::response(&request, &negotiated, HeaderMap::new());
                     assert!(response.is_ok_and(|response| response.status().is_success()));
@@ -52,7 +52,7 @@ fuzz_target!(
             let (parts, ()) = request.into_parts();
             match upgrade::check_request(&parts) {
                 Ok(request) => {
-                    let negotiated = request.agree(&["chat"], Some(&DeflateConfig::default()));
+                    let negotiated = request.negotiate(&["chat"], Some(&DeflateConfig::default()));
                     assert!(upgrade::response(&request, &negotiated, HeaderMap::new()).is_ok());
                 }
                 Err(rejection) => drop(rejection.to_string()),
