@@ -1,9 +1,10 @@
-//! Topics: subscriptions, private messages, and members that end, over HTTP/2.
+//! Topics: subscriptions, private messages, and members that end, over both versions of HTTP.
 
+use futures_util::FutureExt;
 use h2ws::Server;
 use h2ws::broadcast::{LagPolicy, MemberId, TopicChange, Topics};
-use h2ws::frame::PreparedMessage;
-use h2ws::{Message, WebSocket};
+use h2ws::frame::{PreparedMessage, Role};
+use h2ws::{Message, WebSocket, WebSocketConfig};
 use tokio::sync::mpsc;
 
 use crate::support::client::{http1, http2};
@@ -136,4 +137,54 @@ async fn a_member_that_ends_leaves_its_topics_and_its_name_is_not_reused() {
     assert!(topics.leave(id).is_none());
     assert_eq!(topics.publish("news", &message("still here")).await.sent, 1);
     receives(&mut members[0], "still here").await;
+}
+
+/// Returns a server's and a client's end, with a buffer of 1000 bytes between them.
+fn pair() -> (WebSocket, WebSocket) {
+    let config = WebSocketConfig::default().write_buffer(2000);
+    let (near, far) = tokio::io::duplex(1000);
+    (
+        WebSocket::from_stream(near, Role::Server, config.clone()),
+        WebSocket::from_stream(far, Role::Client, config),
+    )
+}
+
+/// The end of a member is found while another one keeps `publish` waiting, and the caller gives up.
+/// Whichever topic is published to next, the ended member leaves all of its topics.
+#[tokio::test]
+async fn a_member_that_ended_in_a_dropped_call_leaves_its_topics() {
+    for next in ["sports", "news"] {
+        let mut topics = Topics::new(LagPolicy::Wait);
+        let (full, _unread) = pair();
+        let (_full_reader, full) = full.split();
+        let full = topics.join(full);
+        topics.subscribe(full, "news");
+        let long = PreparedMessage::new(vec![7; 500]).unwrap();
+        let mut sent = 0;
+        while topics.publish("news", &long).now_or_never().is_some() {
+            sent += 1;
+            assert!(sent < 1000, "never full");
+        }
+
+        let (gone, peer) = pair();
+        let (mut reader, gone) = gone.split();
+        drop(peer);
+        assert!(within(reader.recv()).await.is_none_or(|end| end.is_err()));
+        let gone = topics.join(gone);
+        for topic in ["news", "sports", "weather"] {
+            topics.subscribe(gone, topic);
+        }
+        drop(topics.changes());
+
+        let dropped = topics.publish("news", &message("one")).now_or_never();
+        assert!(dropped.is_none(), "{dropped:?}");
+        assert_eq!(topics.len(), 1, "the ended member has left the group");
+
+        // The full member keeps a call for "news" waiting, which is dropped again.
+        let _: Option<_> = topics.publish(next, &message("two")).now_or_never();
+        let last = |topic: &str| TopicChange::Last(topic.into());
+        assert_eq!(topics.changes(), [last("sports"), last("weather")]);
+        assert_eq!(topics.topics(gone).count(), 0);
+        assert_eq!(topics.subscribers("news"), 1);
+    }
 }
