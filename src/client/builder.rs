@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client::Client;
 use super::connector::Connector;
 use super::custom_connector::CustomConnector;
+use super::destination::Destination;
 use super::proxy::Policy;
 use super::settings::Settings;
 use super::version::HttpVersion;
 use crate::error::Error;
-use crate::handshake::Target;
 use crate::metrics::{Metrics, Observer};
 use crate::socket::WebSocketConfig;
 use crate::transport::{TcpConfig, h2::Http2Config, proxy::ProxyError, tls};
@@ -181,9 +181,9 @@ impl ClientBuilder {
     ///
     /// The last call of this and the methods for proxies takes effect. The function's time
     /// counts towards the [`connect_timeout`](Self::connect_timeout), and its errors become
-    /// [`Error::Connect`]. It does not get the
-    /// [address](crate::client::RequestBuilder::address) of a request. If it returns a
-    /// `tokio::net::TcpStream`, [`tcp`](Self::tcp) applies to that.
+    /// [`Error::Connect`]. The [address](crate::client::RequestBuilder::address) of a request
+    /// is passed to it. If it returns a `tokio::net::TcpStream`, [`tcp`](Self::tcp) applies
+    /// to that.
     ///
     /// A client over a Unix socket, and for tests [in memory](crate::memory):
     ///
@@ -200,10 +200,39 @@ impl ClientBuilder {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// A connector made for hyper-util, such as its `HttpConnector`, is a tower service from
+    /// [`Uri`](http::Uri) to a stream with hyper's I/O traits:
+    ///
+    /// ```
+    /// use std::{future::poll_fn, io};
+    ///
+    /// use h2ws::client::ClientBuilder;
+    /// use http::Uri;
+    /// use hyper::rt::{Read, Write};
+    /// use hyper_util::rt::TokioIo;
+    /// use tower_service::Service;
+    ///
+    /// fn tower_connector<S>(builder: ClientBuilder, service: S) -> ClientBuilder
+    /// where
+    ///     S: Service<Uri, Future: Send> + Clone + Send + Sync + 'static,
+    ///     S::Response: Read + Write + Send + Unpin + 'static,
+    ///     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    /// {
+    ///     builder.connector(move |destination| {
+    ///         let mut service = service.clone();
+    ///         async move {
+    ///             poll_fn(|cx| service.poll_ready(cx)).await.map_err(io::Error::other)?;
+    ///             let connected = service.call(destination.uri()).await;
+    ///             connected.map(TokioIo::new).map_err(io::Error::other)
+    ///         }
+    ///     })
+    /// }
+    /// ```
     #[must_use]
     pub fn connector<F, Fut, I>(mut self, connect: F) -> Self
     where
-        F: Fn(Target) -> Fut + Send + Sync + 'static,
+        F: Fn(Destination) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = io::Result<I>> + Send + 'static,
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {

@@ -116,7 +116,8 @@ impl Connector {
     /// Opens a byte stream to the target's host, directly or through a proxy.
     async fn reach(&self, target: &Target, address: Option<SocketAddr>) -> Result<BoxIo, Error> {
         if let Some(connector) = &self.settings.connector {
-            return connector.connect(target, &self.settings.tcp).await;
+            let tcp = &self.settings.tcp;
+            return connector.connect(target, address, tcp).await;
         }
         let (host, port) = (target.host(), target.port());
         if let Some(address) = address {

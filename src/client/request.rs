@@ -181,7 +181,7 @@ impl RequestBuilder {
 
     /// Connects directly to this address, instead of resolving the URL's host. Nothing else
     /// about the request changes. WebSockets share a connection only if their addresses are
-    /// equal.
+    /// equal. A [connector](super::ClientBuilder::connector) gets the address and decides.
     pub fn address(mut self, address: SocketAddr) -> Self {
         self.0.address = Some(address);
         self

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,9 +12,11 @@ use h2ws::client::ClientBuilder;
 use h2ws::memory::{self, MemoryConnector, MemoryListener};
 use h2ws::server::{Connections, Listener, ServerBuilder, ShutdownReport, WebSocketRequest};
 use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, Transport};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tower_service::Service;
 
 use crate::support::client::{echo, http1, http2, listen};
 use crate::support::{server, tasks, tls, until, within};
@@ -372,4 +375,76 @@ async fn the_connector_and_proxies_replace_each_other() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
     assert!(client.dial(url).await.is_ok());
+}
+
+/// The address of a request reaches the connector, and keeps connections apart as without one.
+#[tokio::test]
+async fn the_connector_gets_the_address_of_a_request() {
+    let (listener, connector) = memory::pair();
+    let server = Server::builder().listener(listener).unwrap();
+    tokio::spawn(server.serve(handler).into_future());
+    for builder in [http1(), http2()] {
+        let connector = connector.clone();
+        let (sender, mut dialled) = tokio::sync::mpsc::unbounded_channel();
+        let client = builder.connector(move |destination| {
+            let _: Result<_, _> = sender.send((destination.address(), destination.uri()));
+            connector.connect()
+        });
+        let client = client.build().unwrap();
+        let address = "192.0.2.1:99".parse().unwrap();
+        let _one = within(client.connect("ws://app.example/x")).await.unwrap();
+        let request = client.request("ws://app.example/x").address(address);
+        let _other = within(request.connect()).await.unwrap();
+        let mut next = || dialled.try_recv().unwrap();
+        assert_eq!(next(), (None, "http://app.example:80/".parse().unwrap()));
+        let uri = "http://192.0.2.1:99/".parse().unwrap();
+        assert_eq!(next(), (Some(address), uri));
+    }
+}
+
+/// A connector of tower, as hyper-util has them.
+#[derive(Clone)]
+struct Tower;
+
+impl tower_service::Service<http::Uri> for Tower {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: http::Uri) -> Self::Future {
+        Box::pin(async move {
+            // As hyper-util's own, which leave TLS to others.
+            assert_eq!(uri.scheme_str(), Some("http"));
+            let authority = uri.authority().unwrap().to_string();
+            Ok(TokioIo::new(TcpStream::connect(authority).await?))
+        })
+    }
+}
+
+/// The documentation of `ClientBuilder::connector` has this for every such service.
+#[tokio::test]
+async fn a_connector_of_tower_makes_connections() {
+    let (server_config, client_config) = tls::pair();
+    let builder = Server::builder().tls(server_config);
+    let server = builder.bind("127.0.0.1:0").await.unwrap();
+    let addr = server.local_addr().unwrap();
+    tokio::spawn(server.serve(handler).into_future());
+    for version in VERSIONS {
+        let builder = Client::builder()
+            .version(version)
+            .tls(client_config.clone());
+        let client = builder.connector(|destination| async move {
+            let connected = Tower.call(destination.uri()).await?;
+            Ok(TokioIo::new(connected))
+        });
+        let client = client.build().unwrap();
+        let request = client.request(format!("wss://localhost:{}/", addr.port()));
+        let mut ws = within(request.address(addr).connect()).await.unwrap();
+        within(ws.next()).await.unwrap().unwrap();
+        echo(&mut ws, "hello").await;
+    }
 }
