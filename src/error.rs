@@ -5,6 +5,9 @@
 //! contains each fact once, and the cause can be downcast. Code that prints an error as one line,
 //! such as for a log, wraps it in [`Chain`].
 
+mod cause;
+mod retry_after;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use crate::transport::dial;
 use crate::transport::h2::error_code;
 use crate::transport::proxy::ProxyError;
 
+pub use self::cause::DisconnectCause;
+
 /// An error of a client, a server or a WebSocket.
 ///
 /// A WebSocket that ends by the closing handshake is not an error: its stream of messages ends
@@ -38,7 +43,7 @@ use crate::transport::proxy::ProxyError;
 /// attempt may succeed, and [`CloseCode::is_retryable`](crate::CloseCode::is_retryable) does so
 /// for a WebSocket that the server closed. Wait before each attempt, longer each time and with
 /// jitter, because after a failure many clients come back at once (RFC 6455 §7.2.3).
-/// `examples/reconnect.rs` is a client that does.
+/// [`ReconnectingWebSocket`](crate::client::ReconnectingWebSocket) does all of this.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -96,6 +101,15 @@ pub enum Error {
     /// The WebSocket is closing or closed, or the connection, client or server is closed. Every
     /// attempt to send on such a WebSocket fails with this error.
     Closed,
+    /// A [`ReconnectingWebSocket`](crate::client::ReconnectingWebSocket) ended because it has made
+    /// its [maximum number of
+    /// attempts](crate::client::ReconnectingBuilder::max_attempts).
+    GaveUp {
+        /// Number of attempts in a row.
+        attempts: u32,
+        /// How the last one failed, or how its WebSocket ended.
+        last: Box<DisconnectCause>,
+    },
 }
 
 /// What exceeded its time limit.
@@ -112,6 +126,9 @@ pub enum Timeout {
     /// ([`Http2Config::keep_alive_timeout`](crate::Http2Config::keep_alive_timeout)) or Ping of
     /// WebSocket ([`WebSocketConfig::ping_timeout`](crate::WebSocketConfig::ping_timeout)).
     KeepAlive,
+    /// A hook of a [`ReconnectingWebSocket`](crate::client::ReconnectingWebSocket)
+    /// ([`hook_timeout`](crate::client::ReconnectingBuilder::hook_timeout)).
+    Hook,
 }
 
 /// A response to the opening handshake that does not open a WebSocket.
@@ -163,7 +180,8 @@ impl Error {
             | Self::GoAway { .. }
             | Self::Abnormal
             | Self::Overloaded
-            | Self::Closed => true,
+            | Self::Closed
+            | Self::GaveUp { .. } => true,
             // A certificate stays invalid; a connection that broke may work next time.
             Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
             Self::Rejected(response) => is_temporary(response.status),
@@ -272,6 +290,7 @@ impl fmt::Display for Error {
             }
             Self::Timeout(Timeout::Close) => "timed out waiting for the peer's Close frame",
             Self::Timeout(Timeout::KeepAlive) => "timed out waiting for any answer from the peer",
+            Self::Timeout(Timeout::Hook) => "timed out in a hook of a reconnecting WebSocket",
             Self::Protocol(_) => "the peer violated the WebSocket protocol",
             Self::Send(_) => "the message cannot be sent",
             Self::Reset { code, by_peer } => {
@@ -285,6 +304,15 @@ impl fmt::Display for Error {
             Self::Io(_) => "the connection broke",
             Self::Abnormal => "the stream ended without a Close frame (1006)",
             Self::Closed => "the WebSocket or its connection is closed",
+            Self::GaveUp { attempts, last } => {
+                let plural = if *attempts == 1 { "" } else { "s" };
+                write!(f, "gave up after {attempts} attempt{plural}")?;
+                return match &**last {
+                    // The cause, which is not displayed here.
+                    DisconnectCause::Error(_) => Ok(()),
+                    closed @ DisconnectCause::Closed(_) => write!(f, ": {closed}"),
+                };
+            }
         })
     }
 }
@@ -308,6 +336,10 @@ impl std::error::Error for Error {
             Self::TlsConfig(error) => Some(error),
             Self::Protocol(error) => Some(error),
             Self::Send(error) => Some(error),
+            Self::GaveUp { last, .. } => match &**last {
+                DisconnectCause::Error(error) => Some(error),
+                DisconnectCause::Closed(_) => None,
+            },
             Self::Rejected(_)
             | Self::NoExtendedConnect
             | Self::Timeout(_)

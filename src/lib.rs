@@ -58,7 +58,8 @@
 //!
 //! A WebSocket that ends by the closing handshake is not an error: [`WebSocket::recv`] returns
 //! `None`, and [`WebSocket::close_code`] returns the peer's code. Every other end is an [`Error`].
-//! [`Error::is_retryable`] reports whether to reconnect. An error's `Display` never contains its
+//! [`Error::is_retryable`] reports whether to reconnect, and a
+//! [`client::ReconnectingWebSocket`] does. An error's `Display` never contains its
 //! cause, which is in `source`: print the whole chain.
 //!
 //! # Cancel safety

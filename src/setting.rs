@@ -38,6 +38,8 @@ impl Display for InvalidSetting {
 
 impl std::error::Error for InvalidSetting {}
 
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Checks that a number is within a range.
 pub(crate) fn number<T>(
     name: &'static str,
@@ -76,8 +78,23 @@ pub(crate) fn time(name: &'static str, value: Duration) -> Result<(), InvalidSet
 
 /// As [`time`], for a duration that is added to a point in time.
 pub(crate) fn finite(name: &'static str, value: Duration) -> Result<(), InvalidSetting> {
-    let longest = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    between(name, value, longest, "from 1 ms to 100 years")
+    between(name, value, LONGEST, "from 1 ms to 100 years")
+}
+
+/// As [`finite`], for a duration that may not be shorter than `least`.
+pub(crate) fn finite_from(
+    name: &'static str,
+    value: Duration,
+    least: Duration,
+) -> Result<(), InvalidSetting> {
+    if (least..=LONGEST).contains(&value) {
+        return Ok(());
+    }
+    Err(InvalidSetting {
+        name,
+        value: format!("{value:?}"),
+        allowed: format!("from {least:?} to 100 years"),
+    })
 }
 
 fn between(

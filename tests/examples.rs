@@ -202,6 +202,28 @@ async fn chat() {
 }
 
 #[tokio::test]
+async fn reconnect() {
+    let (server, url) = Example::server("chat", &[ANY]).await;
+    let mut client = Example::start("reconnect", &[&format!("{url}/?me")]);
+    let mut until = async |text: &str| while !client.line().await.contains(text) {};
+    until("open over HTTP/1.1").await;
+    drop(server);
+    until("may not have arrived").await;
+    // The port is free once the process is gone.
+    let addr = url.trim_start_matches("ws://");
+    let _server = within(async {
+        loop {
+            match TcpListener::bind(addr).await {
+                Ok(_) => return Example::server("chat", &[addr]).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    })
+    .await;
+    until("open over HTTP/1.1").await;
+}
+
+#[tokio::test]
 async fn bridge_with_a_rule() {
     let (_upstream, upstream) = Example::server("echo_server", &[ANY]).await;
     let (mut bridge, url) = Example::server("bridge", &[&upstream, ANY]).await;

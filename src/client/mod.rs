@@ -17,6 +17,7 @@ mod origin;
 mod origins;
 mod pool;
 mod proxy;
+mod reconnecting;
 mod request;
 mod service;
 mod settings;
@@ -28,10 +29,12 @@ pub use self::builder::ClientBuilder;
 pub(crate) use self::client::Client;
 pub use self::destination::Destination;
 pub use self::dialed::Dialed;
+pub use self::reconnecting::{AttemptFailed, Disconnected, ReconnectEvent};
+pub use self::reconnecting::{ReconnectingBuilder, ReconnectingWebSocket};
 pub use self::request::RequestBuilder;
 pub use self::target::IntoTarget;
 pub(crate) use self::version::HttpVersion;
-pub use crate::error::RejectedResponse;
+pub use crate::error::{DisconnectCause, RejectedResponse};
 pub use crate::transport::ConnectionStats;
 
 #[cfg(test)]

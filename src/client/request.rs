@@ -20,12 +20,12 @@ use crate::handshake::{DeflateConfig, HostPort, Offer, UrlError, headers};
 use crate::socket::{Agreement, Early, RawStream, WebSocket};
 
 /// Builds a WebSocket request; see [`Client::request`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is sent before `connect`"]
 pub struct RequestBuilder(Box<Request>);
 
 /// Boxed, because it is large and moved by each call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Request {
     client: Client,
     place: Result<Arc<CachedTarget>, UrlError>,

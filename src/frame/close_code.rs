@@ -43,11 +43,12 @@ impl CloseCode {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// Returns whether a new WebSocket may be opened later: the server shuts down (1001), restarts
-    /// (1012) or is overloaded (1013).
+    /// Returns whether a new WebSocket may succeed later: the server shuts down (1001), restarts
+    /// (1012) or is overloaded (1013), or it or its upstream failed (1011, 1014), as with statuses
+    /// 5xx.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        matches!(self.0, 1001 | 1012 | 1013)
+        matches!(self.0, 1001 | 1011..=1014)
     }
 }
 

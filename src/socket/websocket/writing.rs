@@ -106,6 +106,20 @@ impl WebSocket {
         })
     }
 
+    /// Takes the message once it can be sent. The message of a WebSocket that takes none any more,
+    /// because it is closing or broken, stays with the caller.
+    pub(crate) fn poll_offer(
+        &mut self,
+        message: &mut Option<Message>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_ready_to_send(cx))?;
+        if !self.protocol.is_open() {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        self.poll_feed(message, cx)
+    }
+
     /// Takes the message once it can be sent, and flushes.
     #[inline]
     pub(in crate::socket) fn poll_send(

@@ -9,5 +9,6 @@ pub(crate) mod http1;
 mod opening;
 mod pool;
 mod proxy;
+mod reconnecting;
 mod stream_limit;
 mod tls;
