@@ -147,6 +147,7 @@ async fn those_that_end_by_themselves() {
         ("many_sockets", "1000 WebSockets"),
         ("metrics", "opened: 3, closed: 3, failed: 0, messages: 3"),
         ("raw_bytes", "HELLO\nWORLD\n"),
+        ("tungstenite", "hello\n"),
     ] {
         let output = Example::start(name, &[]).output().await;
         assert!(output.contains(printed), "{name}: {output}");

@@ -18,6 +18,7 @@
 mod architecture;
 mod bridge;
 mod client;
+mod guide;
 mod metrics;
 mod server;
 mod settings;
