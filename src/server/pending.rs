@@ -153,7 +153,7 @@ impl Pending {
         let late = state.responder.take();
         drop(state);
         if let Some((responder, handshaking)) = late {
-            tracing::debug!(?limit, "a WebSocket request was not answered in time");
+            tracing::warn!(?limit, "a WebSocket request was not answered in time");
             let unavailable = StatusCode::SERVICE_UNAVAILABLE;
             handshaking.done(Handshake::Refused(unavailable));
             responder.reject(status(unavailable));

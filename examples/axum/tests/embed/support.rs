@@ -1,12 +1,17 @@
 //! Runs a router under each server, and connects clients with each version of HTTP.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use h2ws::{Client, Error, HttpVersion, Server, WebSocket};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// The servers that a router runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,4 +96,80 @@ pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
             Err(_) => panic!("timed out at {caller}"),
         }
     }
+}
+
+/// Waits until the condition holds.
+#[track_caller]
+pub(crate) fn until(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    within(async move {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+}
+
+/// Number of tasks of this test that have not ended.
+pub(crate) fn tasks() -> usize {
+    tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks()
+}
+
+/// Collects the log lines of this thread, which is all of a test, from level warn on.
+pub(crate) fn logs() -> Logs {
+    // `tracing` caches whether a subscriber is interested in a line. With none installed at the
+    // wrong moment, the line would be off in all tests.
+    static PERMANENT: OnceLock<tracing::Dispatch> = OnceLock::new();
+    PERMANENT.get_or_init(|| tracing::Dispatch::new(Lines::default()));
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    Logs { lines, _guard }
+}
+
+pub(crate) struct Logs {
+    lines: Lines,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Logs {
+    #[track_caller]
+    pub(crate) fn assert_warns(&self, text: &str) {
+        let lines = self.lines.0.lock().unwrap();
+        assert!(lines.iter().any(|line| line.contains(text)), "{lines:?}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.0.lock().unwrap().push(message.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
