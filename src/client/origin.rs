@@ -152,6 +152,7 @@ impl Origin {
                 }
             };
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = another => {}
             }

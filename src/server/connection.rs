@@ -105,6 +105,7 @@ impl Connection {
         slot.is_http2(server.handle().clone());
         let leave = async move {
             tokio::select! {
+                biased;
                 // Cannot fail, because the sender outlives the connections.
                 _ = draining.wait_for(|drain| *drain) => {}
                 () = slot.eviction_requested() => {}

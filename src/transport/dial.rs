@@ -193,6 +193,7 @@ async fn race(addresses: &[SocketAddr], stagger: Duration) -> io::Result<TcpStre
             tokio::time::sleep(stagger).await;
         };
         tokio::select! {
+            biased;
             Some(done) = attempts.join_next() => match done {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = Some(error),

@@ -35,6 +35,7 @@ pub(crate) async fn status(io: BoxIo, request: Request<()>) -> Result<StatusCode
     let request = request.map(|()| Empty::<Bytes>::new());
     // Both run in this future, so that dropping it leaves nothing behind.
     tokio::select! {
+        biased;
         response = send.send_request(request) => Ok(response?.status()),
         Err(error) = connection => Err(error.into()),
     }

@@ -71,6 +71,7 @@ impl ResetLimiter {
             return;
         }
         let permit = tokio::select! {
+            biased;
             _ = &mut sending => return,
             permit = self.permits.acquire() => permit,
         };

@@ -150,8 +150,9 @@ async fn send_body<B>(
 {
     loop {
         let frame = tokio::select! {
-            frame = body.frame() => frame,
+            biased;
             _ = poll_fn(|cx| send.poll_reset(cx)) => return,
+            frame = body.frame() => frame,
         };
         let sent = match frame {
             Some(Ok(frame)) => match frame.into_data() {

@@ -225,6 +225,7 @@ impl ConnectionHandle {
             written.as_mut().enable();
             self.request_turn();
             tokio::select! {
+                biased;
                 () = written => {}
                 () = self.ended() => return,
             }
