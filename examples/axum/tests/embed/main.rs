@@ -4,4 +4,5 @@
 mod chat;
 mod faults;
 mod layers;
+mod moved;
 mod support;
