@@ -290,7 +290,7 @@ def bodies_unread(t):
     """200 POST requests whose bodies the upstream does not read."""
     c = t.connect()
     c.until(lambda: c.settings is not None)
-    t.beside(c)
+    t.beside(c, queues=True)
     streams = [c.ask(f.request_fields(c.authority, "POST", "/silent", [("content-length", "10000000")])) for _ in range(200)]
     sent = fill(t, c, streams, bytes(32000), 4)
     t.got(f"{sent >> 20} MiB accepted; {c.end()}")
