@@ -214,10 +214,10 @@ async fn reconnect() {
     let addr = url.trim_start_matches("ws://");
     let _server = within(async {
         loop {
-            match TcpListener::bind(addr).await {
-                Ok(_) => return Example::server("chat", &[addr]).await,
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            if TcpListener::bind(addr).await.is_ok() {
+                return Example::server("chat", &[addr]).await;
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
