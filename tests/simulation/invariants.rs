@@ -37,7 +37,11 @@ impl Ended {
             }
         }
         let world = &self.plan.world;
-        if world.bridge.is_some() && self.most > world.max_bridged {
+        // The bridge is done with a socket that broke before the server hears of it.
+        let breaks =
+            |plan: &SocketPlan| matches!(plan.end, Ending::Drops { .. }) || plan.gives_up.is_some();
+        let broke = self.harmed || self.plan.drains() || self.plan.sockets.iter().any(breaks);
+        if world.bridge.is_some() && !broke && self.most > world.max_bridged {
             found.push(format!("{} sockets through the bridge", self.most));
         }
         found
