@@ -260,3 +260,19 @@ fn protocol_logic_does_no_io() {
         }
     }
 }
+
+/// A `select!` that decides by chance could not be repeated by the simulation.
+#[test]
+fn every_select_is_biased() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    for path in sources(&src) {
+        let code = code(&path);
+        for (at, select) in code.match_indices("select! {") {
+            seen += 1;
+            let body = code[at + select.len()..].trim_start();
+            assert!(body.starts_with("biased;"), "{}", path.display());
+        }
+    }
+    assert!(seen > 5, "the scan finds nothing any more");
+}
