@@ -173,19 +173,24 @@ impl Side<'_> {
     }
 
     async fn take_turns(&mut self, mut socket: WebSocket, mut random: Random) {
+        let mut flushed = 0;
         while self.outcome.end.is_none() && !self.is_over() {
             let (sent, received) = (self.outcome.sent, self.outcome.received);
             let turn = received >= sent + usize::from(self.server);
             if !self.is_sent() && (turn || received == self.to_receive()) {
                 let message = self.message(sent);
                 // An echo server need not flush: receiving does.
-                let done = match random.once_in(2) && sent + 1 != self.to_send() {
+                let feeds = random.once_in(2) && sent + 1 != self.to_send();
+                let done = match feeds {
                     true => socket.feed(message).await,
                     false => socket.send(message).await,
                 };
-                match done {
-                    Ok(()) => self.outcome.sent += 1,
-                    Err(_) => break,
+                if done.is_err() {
+                    break;
+                }
+                self.outcome.sent += 1;
+                if !feeds {
+                    flushed = self.outcome.sent;
                 }
             } else if received < self.to_receive() {
                 let message = socket.recv().await;
@@ -200,6 +205,10 @@ impl Side<'_> {
                 let message = socket.recv().await;
                 self.got(message, socket.close_code());
             }
+        }
+        if self.plan.drops(self.server).is_some() {
+            // Dropping a socket does not flush it, unlike closing it.
+            self.outcome.sent = flushed;
         }
         self.finish(socket).await;
     }
