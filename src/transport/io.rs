@@ -338,7 +338,8 @@ impl IoStream {
 
     /// A connection that is dropped with unread bytes is reset, and the peer
     /// may lose what was sent last. So a task of its own keeps reading for a
-    /// while.
+    /// while, from the start: a peer that reads only once it has sent a message
+    /// would otherwise wait for this side, and this side for it.
     pub(crate) fn finish(mut self, finish: Finish) {
         drop(self.shared.read.take());
         // The writer may be another task, which has to notice the end.
@@ -362,21 +363,29 @@ impl IoStream {
         };
         runtime.spawn(async move {
             if !left {
-                let out = poll_fn(|cx| self.poll_out(peer_first, cx));
+                let out = poll_fn(|cx| {
+                    // An error breaks the writing side, too.
+                    let _ = self.poll_discard(cx);
+                    self.poll_out(peer_first, cx)
+                });
                 left = matches!(timeout(linger.unsent, out).await, Ok(Ok(())));
             }
             if !left {
                 return;
             }
-            let _ = timeout(linger.peer, async {
-                while poll_fn(|cx| self.poll_chunk(cx)).await?.is_some() {}
-                Ok::<_, StreamError>(())
-            })
-            .await;
+            let _ = timeout(linger.peer, poll_fn(|cx| self.poll_discard(cx))).await;
             if peer_first {
                 let _ = timeout(linger.peer, poll_fn(|cx| self.poll_end(cx))).await;
             }
         });
+    }
+
+    /// Discards what the peer sends, until it ends its side.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        while ready!(self.poll_chunk(cx))?.is_some() {
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what is queued, then ends our side unless the peer is to end

@@ -342,15 +342,21 @@ impl Drop for End {
         let mut link = self.lock();
         link.note(far, 5, 0);
         link.trace.ends(-1);
-        let now = Instant::now();
+        let (now, is_lost) = (Instant::now(), link.lost.is_some());
         let incoming = &mut link.ways[usize::from(!far)];
         incoming.reader_is_gone = true;
         let arrived = |(due, item): &(Instant, Item)| *due <= now && matches!(item, Item::Bytes(_));
         let unread = incoming.items.front().is_some_and(arrived);
-        if unread && link.lost.is_none() {
+        if unread && !is_lost {
             link.ways[usize::from(far)].reset();
             wake(&mut link.ways[usize::from(!far)].writer);
         } else {
+            if !is_lost {
+                // What is on its way takes no more room. What is written after it is reset.
+                incoming.items.clear();
+                incoming.held = 0;
+                wake(&mut incoming.writer);
+            }
             link.end(far);
         }
     }

@@ -49,7 +49,7 @@ fn setting<T: FromStr>(name: &str) -> Option<T> {
 
 /// Panics with the smallest plan found that fails.
 fn fail(seed: u64, violations: &[String]) -> ! {
-    let smaller = shrink(Plan::new(seed));
+    let smaller = shrink(Plan::new(seed), violations);
     let still = run(&smaller).violations;
     panic!(
         "seed {seed}: {}\n\nsmaller: {}\n\n{smaller:#?}\n\n\

@@ -147,6 +147,12 @@ pub(crate) enum Harm {
     Stall(u64),
 }
 
+impl Event {
+    pub(crate) fn is_of_bridge(&self) -> bool {
+        matches!(self, Self::Drain { bridge: true, .. } | Self::Reload { .. })
+    }
+}
+
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let random = &mut Random::new(seed);

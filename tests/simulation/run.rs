@@ -72,20 +72,29 @@ pub(crate) fn run(plan: &Plan) -> Report {
     report
 }
 
-/// Leaves out parts of a plan as long as what is left still fails.
-pub(crate) fn shrink(plan: Plan) -> Plan {
+/// Leaves out parts of a plan as long as what is left still fails in the same way.
+pub(crate) fn shrink(plan: Plan, violations: &[String]) -> Plan {
     let mut plan = plan;
+    let kind = violations.first().map(|first| kind_of(first));
     let mut tries = 0;
     loop {
         let smaller = simpler(&plan).into_iter().find(|smaller| {
             tries += 1;
-            tries <= TRIES && !run(smaller).violations.is_empty()
+            let fails =
+                |violations: Vec<String>| violations.iter().any(|one| Some(kind_of(one)) == kind);
+            tries <= TRIES && fails(run(smaller).violations)
         });
         match smaller {
             Some(smaller) => plan = smaller,
             None => return plan,
         }
     }
+}
+
+/// What a violation is about, without its numbers.
+fn kind_of(violation: &str) -> String {
+    let summary = violation.lines().next().unwrap_or_default();
+    summary.replace(|c: char| c.is_ascii_digit(), "")
 }
 
 /// Returns plans that lack one part each, the largest parts first.
@@ -112,7 +121,10 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
         });
     }
     if plan.world.bridge.is_some() {
-        without(&|plan| plan.world.bridge = None);
+        without(&|plan| {
+            plan.world.bridge = None;
+            plan.events.retain(|event| !event.is_of_bridge());
+        });
     }
     if plan.world.deflate {
         without(&|plan| plan.world.deflate = false);

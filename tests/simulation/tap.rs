@@ -47,7 +47,7 @@ struct Stream {
     data: u64,
     given: u64,
     ended: bool,
-    reset: bool,
+    reset: Option<u32>,
 }
 
 impl Tap {
@@ -103,7 +103,7 @@ impl Tap {
         match kind {
             DATA | HEADERS => {
                 let stream = side.streams.entry(on).or_default();
-                if stream.ended || stream.reset {
+                if stream.ended || stream.reset.is_some() {
                     return Some(format!("{who} sent frame {kind} on {on} after its end"));
                 }
                 stream.ended = flags & FLAG != 0;
@@ -114,8 +114,9 @@ impl Tap {
             }
             RST_STREAM => {
                 let stream = side.streams.entry(on).or_default();
-                if std::mem::replace(&mut stream.reset, true) {
-                    return Some(format!("{who} reset {on} twice"));
+                let code = number(0).unwrap_or_default();
+                if let Some(first) = stream.reset.replace(code) {
+                    return Some(format!("{who} reset {on} twice: {first:#x}, {code:#x}"));
                 }
             }
             SETTINGS if flags & FLAG != 0 => {

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use h2ws::client::ClientBuilder;
 use h2ws::frame::Role;
+use h2ws::server::WebSocketRequest;
 use h2ws::socket::RawStream;
-use h2ws::{CloseCode, Error, Message, Server, WebSocket, WebSocketConfig};
+use h2ws::{CloseCode, Error, Message, Server, WebSocket, WebSocketConfig, memory};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -297,6 +298,51 @@ async fn written_bytes_arrive_if_the_program_exits_after_shutdown() {
 
 /// A peer that does not read has the time of `linger`. Then the socket's memory
 /// and stream are released, and other sockets are not affected.
+/// Begins to send more than the connection buffers, and drops the socket.
+async fn begin_and_drop(mut ws: WebSocket) {
+    let begun = ws.send(vec![1; LARGE]).now_or_never();
+    assert!(begun.is_none(), "{begun:?}");
+}
+
+/// Sends more than the connection buffers, and reads nothing before.
+async fn send_and_read(mut ws: WebSocket) {
+    within(ws.send(vec![2; LARGE])).await.unwrap();
+    let end = within(ws.next()).await;
+    assert!(matches!(end, Some(Err(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_socket_does_not_wait_for_a_peer_that_is_sending() {
+    for version in VERSIONS {
+        for server_drops in [true, false] {
+            let (listener, connector) = memory::pair();
+            let server = Server::builder().socket(long_linger()).listener(listener);
+            let (done_tx, mut done_rx) = mpsc::unbounded_channel();
+            let serve = server.unwrap().serve(move |request: WebSocketRequest| {
+                let done_tx = done_tx.clone();
+                async move {
+                    let ws = request.accept().await.unwrap();
+                    match server_drops {
+                        true => begin_and_drop(ws).await,
+                        false => send_and_read(ws).await,
+                    }
+                    done_tx.send(()).unwrap();
+                }
+            });
+            let serving = tokio::spawn(serve.into_future());
+            let client = version().connector(move |_| connector.connect());
+            let client = client.socket(long_linger()).build().unwrap();
+            let ws = client.connect("ws://app.example/").await.unwrap();
+            match server_drops {
+                true => send_and_read(ws).await,
+                false => begin_and_drop(ws).await,
+            }
+            within(done_rx.recv()).await.unwrap();
+            serving.abort();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_socket_to_a_server_that_does_not_read_is_reset_after_linger() {
     let short = WebSocketConfig::default().linger(Duration::from_millis(50));
