@@ -70,13 +70,13 @@
 //!
 //! # Differences from tungstenite and axum
 //!
-//! - There is no `Message::Close`. [`WebSocket::close`] sends a Close frame and waits for the
-//!   peer's. When the peer closes, [`WebSocket::recv`] returns `None`, and
-//!   [`WebSocket::close_frame`] returns its Close frame. A WebSocket that is dropped is closed
+//! - [`WebSocket::close`] sends a Close frame and waits for the peer's. When the peer closes,
+//!   [`WebSocket::recv`] returns `None`, and [`WebSocket::close_frame`] returns its Close frame.
+//!   A WebSocket that is dropped is closed
 //!   abnormally (1006), but
 //!   [what was sent still arrives](WebSocket#what-becomes-of-what-was-sent).
-//! - Pings are answered while the WebSocket is read. Pings and Pongs are not received as messages
-//!   unless [`WebSocketConfig::control_messages`] is set.
+//! - Pings are answered while the WebSocket is read. Pings, Pongs and Close frames are not received
+//!   as messages unless [`WebSocketConfig::control_messages`] is set.
 //! - [`WebSocket::split`] returns the reader first, and needs no lock around the WebSocket.
 //! - [`Client::connect`] takes a URL; header fields and subprotocols are added to
 //!   [`Client::request`]. A client is not one connection: it pools connections, so create one per

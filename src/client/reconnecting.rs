@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use self::policy::Policy;
 use crate::error::{DisconnectCause, Error};
-use crate::frame::{CloseFrame, Message};
+use crate::frame::{CloseFrame, Message, SendError};
 use crate::socket::WebSocket;
 
 pub use self::builder::ReconnectingBuilder;
@@ -98,7 +98,7 @@ pub struct ReconnectingWebSocket {
     closing: bool,
     end: Option<DisconnectCause>,
     /// Whether `recv` still has to return the error that it ended with.
-    owes_error: bool,
+    error_is_unreported: bool,
 }
 
 type Attempt = Pin<Box<dyn Future<Output = Result<WebSocket, DisconnectCause>> + Send>>;
@@ -129,7 +129,7 @@ impl ReconnectingWebSocket {
             events: VecDeque::new(),
             closing: false,
             end: None,
-            owes_error: false,
+            error_is_unreported: false,
         }
     }
 
@@ -220,7 +220,7 @@ impl ReconnectingWebSocket {
         let frame = frame.into();
         if let State::Open(socket) = &mut self.state {
             if let Some(frame) = &frame
-                && !frame.code.is_sendable()
+                && frame.check().is_err()
             {
                 // Nothing is closed by a frame that cannot be sent.
                 return socket.close(Some(frame.clone())).await;
@@ -283,7 +283,7 @@ impl ReconnectingWebSocket {
                 },
                 State::Waiting(_) | State::Connecting(_) => ready!(self.poll_connect(cx)),
                 State::Ended => {
-                    let error = std::mem::take(&mut self.owes_error).then(|| self.error());
+                    let error = std::mem::take(&mut self.error_is_unreported).then(|| self.error());
                     return Poll::Ready(error.map(Err));
                 }
             }
@@ -299,6 +299,9 @@ impl ReconnectingWebSocket {
         loop {
             if self.closing {
                 return Poll::Ready(Err(Error::Closed));
+            }
+            if message.as_ref().is_some_and(Message::is_close) {
+                return Poll::Ready(Err(SendError::NotAMessage.into()));
             }
             match &mut self.state {
                 State::Open(socket) => match ready!(socket.poll_offer(message, cx)) {
@@ -425,7 +428,7 @@ impl ReconnectingWebSocket {
     }
 
     fn end(&mut self, cause: DisconnectCause) {
-        self.owes_error = matches!(cause, DisconnectCause::Error(_));
+        self.error_is_unreported = matches!(cause, DisconnectCause::Error(_));
         self.end = Some(cause);
         self.state = State::Ended;
     }
@@ -454,7 +457,7 @@ impl Stream for ReconnectingWebSocket {
 
 impl FusedStream for ReconnectingWebSocket {
     fn is_terminated(&self) -> bool {
-        matches!(self.state, State::Ended) && self.events.is_empty() && !self.owes_error
+        matches!(self.state, State::Ended) && self.events.is_empty() && !self.error_is_unreported
     }
 }
 

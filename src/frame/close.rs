@@ -52,7 +52,7 @@ impl CloseFrame {
         Ok(Some(Self { code, reason }))
     }
 
-    pub(super) fn check(&self) -> Result<(), SendError> {
+    pub(crate) fn check(&self) -> Result<(), SendError> {
         if self.code.is_sendable() && self.reason.len() <= MAX_CONTROL - 2 {
             Ok(())
         } else {

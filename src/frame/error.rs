@@ -145,6 +145,11 @@ pub enum SendError {
     /// A close code that cannot be sent (see [`CloseCode::is_sendable`]), or a reason of more than
     /// 123 bytes.
     InvalidCloseFrame,
+    /// A Close frame where only messages can be sent: in a
+    /// [`PreparedMessage`](crate::frame::PreparedMessage), which is for many WebSockets, or on a
+    /// [`ReconnectingWebSocket`](crate::client::ReconnectingWebSocket), whose `close` ends it for
+    /// good.
+    NotAMessage,
 }
 
 impl fmt::Display for SendError {
@@ -156,6 +161,7 @@ impl fmt::Display for SendError {
             Self::InvalidCloseFrame => {
                 "close code that cannot be sent, or close reason longer than 123 bytes"
             }
+            Self::NotAMessage => "a Close frame is not a message here: call `close` instead",
         })
     }
 }
@@ -214,6 +220,7 @@ mod tests {
             (SendError::Busy, "earlier message"),
             (SendError::ControlTooLong, "125"),
             (SendError::InvalidCloseFrame, "123"),
+            (SendError::NotAMessage, "call `close`"),
         ];
         for (error, word) in table {
             assert!(error.to_string().contains(word), "{error}");

@@ -8,8 +8,8 @@ use super::text::Text;
 
 /// A message to send, or one that was received. Clones share the payload.
 ///
-/// Close frames are not messages: `close` closes a WebSocket, and the stream of messages ends when
-/// the peer closes.
+/// These are all kinds that RFC 6455 has. A WebSocket returns the last three to the application only
+/// if its configuration asks for control messages.
 ///
 /// ```
 /// use h2ws::Message;
@@ -20,20 +20,21 @@ use super::text::Text;
 /// assert_eq!(message.as_bytes(), b"hello");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Message {
     /// A text message (RFC 6455 §5.6).
     Text(Text),
     /// A binary message (RFC 6455 §5.6).
     Binary(Bytes),
     /// A control frame that asks the peer for a Pong (RFC 6455 §5.5.2). The payload is at most 125
-    /// bytes. A WebSocket answers the peer's Pings by itself, and returns them to the application
-    /// only if its configuration asks for control messages.
+    /// bytes. A WebSocket answers the peer's Pings by itself.
     Ping(Bytes),
     /// A control frame that answers a Ping, or an unsolicited sign of life (RFC 6455 §5.5.3). The
-    /// payload is at most 125 bytes. A WebSocket returns the peer's Pongs to the application only
-    /// if its configuration asks for control messages.
+    /// payload is at most 125 bytes.
     Pong(Bytes),
+    /// A control frame that closes the WebSocket (RFC 6455 §5.5.1); `None` if it has no code. To send
+    /// one begins the closing handshake; `close` also waits for its end. The peer's is answered
+    /// by itself, and the stream of messages ends after it.
+    Close(Option<CloseFrame>),
 }
 
 impl Message {
@@ -76,21 +77,23 @@ impl Message {
         }
     }
 
-    /// Returns the payload of any message.
+    /// Returns the payload of any message; of a Close frame, the reason.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
             Self::Binary(payload) | Self::Ping(payload) | Self::Pong(payload) => payload,
+            Self::Close(frame) => frame.as_ref().map_or(&[], |frame| frame.reason.as_bytes()),
         }
     }
 
-    /// Returns the payload of any message, without a copy.
+    /// Returns the payload of any message, without a copy; of a Close frame, the reason.
     #[must_use]
     pub fn into_data(self) -> Bytes {
         match self {
             Self::Text(text) => text.into_bytes(),
             Self::Binary(payload) | Self::Ping(payload) | Self::Pong(payload) => payload,
+            Self::Close(frame) => frame.map_or_else(Bytes::new, |frame| frame.reason.into_bytes()),
         }
     }
 
@@ -112,6 +115,7 @@ impl Message {
             Self::Binary(_) => OpCode::Binary,
             Self::Ping(_) => OpCode::Ping,
             Self::Pong(_) => OpCode::Pong,
+            Self::Close(_) => OpCode::Close,
         }
     }
 
@@ -137,6 +141,12 @@ impl Message {
     #[must_use]
     pub const fn is_pong(&self) -> bool {
         matches!(self, Self::Pong(_))
+    }
+
+    /// Returns whether this is a Close frame.
+    #[must_use]
+    pub const fn is_close(&self) -> bool {
+        matches!(self, Self::Close(_))
     }
 }
 
@@ -207,7 +217,7 @@ impl<const N: usize> From<&'static [u8; N]> for Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A whole text or binary message; never a Ping or a Pong.
+    /// A whole text or binary message, never a control frame.
     Message(Message),
     /// A Ping; [`Protocol`](super::Protocol) answers it by itself.
     Ping(Bytes),
@@ -220,20 +230,26 @@ pub enum Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::CloseCode;
 
     #[test]
     fn kinds_and_payloads() {
         let table = [
-            (Message::text("data"), [true, false, false, false]),
-            (Message::binary("data"), [false, true, false, false]),
-            (Message::ping("data"), [false, false, true, false]),
-            (Message::pong("data"), [false, false, false, true]),
+            (Message::text("data"), [true, false, false, false, false]),
+            (Message::binary("data"), [false, true, false, false, false]),
+            (Message::ping("data"), [false, false, true, false, false]),
+            (Message::pong("data"), [false, false, false, true, false]),
+            (
+                Message::Close(Some(CloseFrame::new(CloseCode::NORMAL, "data"))),
+                [false, false, false, false, true],
+            ),
         ];
-        for (message, [text, binary, ping, pong]) in table {
+        for (message, [text, binary, ping, pong, close]) in table {
             assert_eq!(message.is_text(), text);
             assert_eq!(message.is_binary(), binary);
             assert_eq!(message.is_ping(), ping);
             assert_eq!(message.is_pong(), pong);
+            assert_eq!(message.is_close(), close);
             assert_eq!(message.as_text().is_some(), text);
             assert_eq!((message.len(), message.is_empty()), (4, false));
             assert_eq!(message.as_bytes(), b"data");
@@ -241,6 +257,7 @@ mod tests {
             assert_eq!(message.into_text(), text.then(|| Text::from("data")));
         }
         assert!(Message::text("").is_empty());
+        assert!(Message::Close(None).is_empty());
     }
 
     #[test]

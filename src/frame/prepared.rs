@@ -87,11 +87,15 @@ impl PreparedMessage {
     /// Prepares a message.
     ///
     /// # Errors
-    /// [`SendError::ControlTooLong`] for a Ping or Pong of more than 125 bytes (RFC 6455 §5.5).
+    /// [`SendError::ControlTooLong`] for a Ping or Pong of more than 125 bytes (RFC 6455 §5.5), and
+    /// [`SendError::NotAMessage`] for a Close frame.
     pub fn new(message: impl Into<Message>) -> Result<Self, SendError> {
         let message = message.into();
         let opcode = message.opcode();
         let payload = message.into_data();
+        if opcode == OpCode::Close {
+            return Err(SendError::NotAMessage);
+        }
         if opcode.is_control() && payload.len() > MAX_CONTROL {
             return Err(SendError::ControlTooLong);
         }
@@ -203,6 +207,8 @@ mod tests {
         assert!(PreparedMessage::new(Message::ping(vec![0; 125])).is_ok());
         let long = PreparedMessage::new(Message::ping(vec![0; 126]));
         assert_eq!(long, Err(SendError::ControlTooLong));
+        let close = PreparedMessage::new(Message::Close(None)).map(|_| ());
+        assert_eq!(close, Err(SendError::NotAMessage));
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Protocol {
         event
     }
 
-    /// Sends a message.
+    /// Sends a message; a Close frame as [`close`](Self::close) does.
     ///
     /// Of a message longer than [`Limits::fragment_size`], only the first frame is written;
     /// [`write`](Self::write) writes the others. Pings and pongs may be sent in between.
@@ -232,7 +232,8 @@ impl Protocol {
     ///
     /// # Errors
     /// [`SendError::Closed`], [`SendError::Busy`] while an earlier message
-    /// [is pending](Self::has_pending), or [`SendError::ControlTooLong`]. Nothing is written then.
+    /// [is pending](Self::has_pending), [`SendError::ControlTooLong`] or
+    /// [`SendError::InvalidCloseFrame`]. Nothing is written then.
     #[inline]
     pub fn send(
         &mut self,
@@ -244,18 +245,36 @@ impl Protocol {
             return Err(SendError::Closed);
         }
         let opcode = message.opcode();
-        let payload = message.into_data();
         if opcode.is_control() {
-            if payload.len() > MAX_CONTROL {
-                return Err(SendError::ControlTooLong);
-            }
-        } else if self.pending.is_some() {
+            return self.send_control(message, &mut key, out);
+        }
+        let payload = message.into_data();
+        if self.pending.is_some() {
             return Err(SendError::Busy);
         } else if self.compressor.is_some() {
             self.send_deflated(opcode, payload, &mut key, out);
             return Ok(());
         }
         self.send_plain(opcode, payload, &mut key, out);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn send_control(
+        &mut self,
+        message: Message,
+        key: &mut impl FnMut() -> [u8; 4],
+        out: &mut impl Output,
+    ) -> Result<(), SendError> {
+        let opcode = message.opcode();
+        let payload = match message {
+            Message::Close(frame) => return self.close(frame, key, out),
+            message => message.into_data(),
+        };
+        if payload.len() > MAX_CONTROL {
+            return Err(SendError::ControlTooLong);
+        }
+        Frame::whole(opcode, payload).write(self.role(), key, out);
         Ok(())
     }
 
@@ -335,7 +354,7 @@ impl Protocol {
         key: &mut impl FnMut() -> [u8; 4],
         out: &mut impl Output,
     ) {
-        if !opcode.is_control() && payload.len() > self.limits().fragment_size {
+        if payload.len() > self.limits().fragment_size {
             self.pending = Some(Box::new(Pending {
                 opcode,
                 own: payload.is_unique(),

@@ -43,9 +43,10 @@ pub struct WebSocketConfig {
     /// WebSocket fails with [`Timeout::KeepAlive`](crate::Timeout::KeepAlive)
     /// (close code 1006). Default 20 s.
     pub ping_timeout: Duration,
-    /// Whether the peer's Pings and Pongs are received as messages. Default `false`: an
-    /// application receives text and binary messages only. Pings are answered either way, and the
-    /// answers to our own [keep-alive Pings](Self::ping_interval) are never shown.
+    /// Whether the peer's Pings, Pongs and Close frame are received as messages. Default `false`: an
+    /// application receives text and binary messages only. Pings and the Close frame are answered
+    /// either way, and the answers to our own [keep-alive Pings](Self::ping_interval) are never
+    /// shown.
     pub control_messages: bool,
 }
 
@@ -160,7 +161,7 @@ impl WebSocketConfig {
         self
     }
 
-    /// Sets [whether Pings and Pongs are received as messages](Self::control_messages).
+    /// Sets [whether control frames are received as messages](Self::control_messages).
     #[must_use]
     pub fn control_messages(mut self, receive: bool) -> Self {
         self.control_messages = receive;

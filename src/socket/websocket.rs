@@ -26,8 +26,8 @@ use crate::transport::{self, IoStream, Outgoing, Transport};
 /// A WebSocket, over HTTP/2, HTTP/1.1 or any byte stream.
 ///
 /// [`recv`](Self::recv) receives messages and [`send`](Self::send) sends them. It is also a
-/// [`Stream`] of messages and a [`Sink`] for them. Pings are answered while it is read. Pings and
-/// Pongs are received as messages only with
+/// [`Stream`] of messages and a [`Sink`] for them. Pings are answered while it is read. Pings, Pongs
+/// and the Close frame are received as messages only with
 /// [`control_messages`](WebSocketConfig::control_messages). The stream of messages ends with `None`
 /// after the closing handshake, and with an error in every other case.
 ///

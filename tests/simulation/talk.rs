@@ -37,6 +37,8 @@ struct Side<'a> {
     outcome: Outcome,
     /// The last Ping of ours that was answered.
     pong: Option<u8>,
+    /// The code of the Close frame that was received as a message.
+    close: Option<CloseCode>,
     /// Bytes received of the current message, for byte streams.
     partial: Vec<u8>,
 }
@@ -50,6 +52,7 @@ pub(crate) async fn talk(socket: WebSocket, plan: &SocketPlan, server: bool, see
             ..Outcome::default()
         },
         pong: None,
+        close: None,
         partial: Vec::new(),
     };
     let random = Random::of(seed, plan.id as u64 * 2 + u64::from(server));
@@ -111,6 +114,14 @@ impl Side<'_> {
     }
 
     fn check(&mut self, message: &Message) {
+        if let Some(code) = self.close {
+            return self.wrong(format!("{message:?} after a Close frame with {code}"));
+        }
+        if let Message::Close(frame) = message {
+            let code = frame.as_ref().map(|frame| frame.code);
+            self.close = Some(code.unwrap_or(CloseCode::NO_STATUS_RECEIVED));
+            return;
+        }
         if message.is_pong() {
             return self.check_pong(message);
         }
@@ -143,6 +154,10 @@ impl Side<'_> {
             None => Ok(code),
             Some(error) => Err(error),
         };
+        if self.close.is_some() && !matches!(&end, Ok(code) if *code == self.close) {
+            let what = format!("{end:?} after a Close frame with {:?}", self.close);
+            self.wrong(what);
+        }
         self.outcome.end.get_or_insert(end);
     }
 

@@ -93,7 +93,7 @@ impl<F> WebSocketUpgrade<F> {
         self.map(|upgrade| upgrade.protocols(supported))
     }
 
-    /// The subprotocols that the client offers, in its order of preference.
+    /// Returns the subprotocols that the client offers, in its order of preference.
     pub fn requested_protocols(&self) -> impl Iterator<Item = &str> {
         self.upgrade.requested_protocols()
     }
@@ -107,7 +107,7 @@ impl<F> WebSocketUpgrade<F> {
         self.upgrade.set_selected_protocol(name)
     }
 
-    /// The subprotocol selected so far.
+    /// Returns the subprotocol selected so far.
     #[must_use]
     pub fn selected_protocol(&self) -> Option<&str> {
         self.upgrade.selected_protocol()
@@ -138,8 +138,14 @@ impl<F> WebSocketUpgrade<F> {
         self.map(|upgrade| upgrade.max_frame_size(max))
     }
 
+    /// Sets whether the client's Pings, Pongs and Close frame are received as messages, as axum's
+    /// own extractor does. Default: the server's setting, or `false` under another server.
+    pub fn control_messages(self, receive: bool) -> Self {
+        self.map(|upgrade| upgrade.control_messages(receive))
+    }
+
     /// Negotiates permessage-deflate (RFC 7692) if the client offers it, or with
-    /// `None` does not.
+    /// `None` does not. Default: the server's setting, or `None` under another server.
     #[cfg(feature = "deflate")]
     pub fn deflate(self, config: impl Into<Option<DeflateConfig>>) -> Self {
         self.map(|upgrade| upgrade.deflate(config))

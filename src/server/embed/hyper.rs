@@ -221,6 +221,13 @@ impl WebSocketUpgrade {
         self.limits(|limits| limits.max_frame_size = max)
     }
 
+    /// Sets whether the client's Pings, Pongs and Close frame are received as messages:
+    /// [`WebSocketConfig::control_messages`].
+    pub fn control_messages(mut self, receive: bool) -> Self {
+        Arc::make_mut(&mut self.config).control_messages = receive;
+        self
+    }
+
     /// Negotiates permessage-deflate (RFC 7692) if the client offers it, or with
     /// `None` does not. Default: the server's setting, or `None` under another server.
     #[cfg(feature = "deflate")]

@@ -81,13 +81,16 @@ impl WebSocket {
         if self.rare().is_some_and(|rare| rare.closing.failed) {
             return Poll::Ready(Err(Error::Timeout(Timeout::Close)));
         }
-        if let Poll::Ready(flushed) = self.poll_flush_messages(cx) {
+        Poll::Ready(match ready!(self.poll_flush_messages(cx)) {
             // Closing a WebSocket that is closed is not an error.
-            return Poll::Ready(match flushed {
-                Err(Error::Closed) => Ok(()),
-                flushed => flushed,
-            });
-        }
+            Err(Error::Closed) => Ok(()),
+            flushed => flushed,
+        })
+    }
+
+    /// Ready, for a caller that waits for our Close frame to leave, when the time for the closing
+    /// handshake is over.
+    pub(super) fn poll_close_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         ready!(self.poll_close_timer(cx, |closing| &mut closing.writer));
         // The reader may wait in another task.
         if let Some(stream) = &self.stream {
@@ -95,7 +98,16 @@ impl WebSocket {
         }
         let error = self.close_fails();
         self.rare_mut().closing.untold = true;
-        Poll::Ready(Err(error))
+        Poll::Ready(error)
+    }
+
+    /// Sends a Close frame as a message, which is an error if there is one already.
+    #[inline(never)]
+    pub(super) fn start_close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
+        if self.stream.is_none() || !self.protocol.is_open() {
+            return Err(Error::Closed);
+        }
+        self.send_close(frame)
     }
 
     /// Ends the WebSocket because the peer's Close frame did not arrive in time.

@@ -111,11 +111,12 @@ impl WebSocket {
                             self.count_received(payload.len());
                             return Poll::Ready(Some(Ok(Message::Pong(payload))));
                         }
-                        Event::Close(_) => {
+                        Event::Close(frame) => {
                             let code = self.close_code().unwrap_or(CloseCode::NO_STATUS_RECEIVED);
                             self.ends(SocketEnd::Closed(code));
                             self.let_go();
-                            return Poll::Ready(None);
+                            let shown = self.config.control_messages;
+                            return Poll::Ready(shown.then_some(Ok(Message::Close(frame))));
                         }
                         _ => {}
                     }

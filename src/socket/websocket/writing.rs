@@ -15,13 +15,16 @@ impl WebSocket {
     ///
     /// Waits while the [write buffer](crate::Http2Config::write_buffer) is full, so that a slow
     /// peer slows the sender. Only [`close`](Self::close) confirms that the peer has received
-    /// everything.
+    /// everything: [`Message::Close`] begins the closing handshake, and the end of the stream of
+    /// messages completes it.
     ///
     /// # Errors
     ///
     /// - [`Error::Closed`] if the WebSocket is closing or closed, by either side.
     /// - [`Error::Send`] if the message itself cannot be sent, such as a Ping of more than 125
     ///   bytes.
+    /// - [`Error::Timeout`] if a Close frame has not left within
+    ///   [`close_timeout`](crate::WebSocketConfig::close_timeout).
     /// - Otherwise the error that broke the stream.
     ///
     /// # Cancel safety
@@ -99,7 +102,10 @@ impl WebSocket {
         message: &mut Option<Message>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        ready!(self.poll_ready_to_send(cx))?;
+        // Like `close`, it does not wait for room.
+        if !message.as_ref().is_some_and(Message::is_close) {
+            ready!(self.poll_ready_to_send(cx))?;
+        }
         Poll::Ready(match message.take() {
             Some(message) => self.start_message(message),
             None => Ok(()),
@@ -148,6 +154,9 @@ impl WebSocket {
 
     #[inline]
     pub(in crate::socket) fn start_message(&mut self, message: Message) -> Result<(), Error> {
+        if let Message::Close(frame) = message {
+            return self.start_close(frame);
+        }
         let Some(stream) = &mut self.stream else {
             return Err(Error::Closed);
         };
@@ -175,6 +184,14 @@ impl WebSocket {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
+        let flushed = self.poll_flush_stream(cx);
+        if flushed.is_pending() && !self.protocol.is_open() {
+            return self.poll_close_overdue(cx).map(Err);
+        }
+        flushed
+    }
+
+    fn poll_flush_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         ready!(self.poll_pending(cx))?;
         self.pause();
         let Some(stream) = &mut self.stream else {

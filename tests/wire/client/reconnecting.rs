@@ -10,6 +10,7 @@ use h2ws::client::{
     AttemptFailed, DisconnectCause, Disconnected, ReconnectEvent, ReconnectingBuilder,
     ReconnectingWebSocket,
 };
+use h2ws::frame::SendError;
 use h2ws::memory::{self, MemoryConnector};
 use h2ws::server::WebSocketRequest;
 use h2ws::{Client, CloseCode, CloseFrame, Error, Message, Server, Timeout, WebSocket};
@@ -557,10 +558,15 @@ async fn close_ends_it_for_good() {
         assert!(socket.recv().await.is_none());
         assert!(matches!(socket.send("x").await, Err(Error::Closed)));
 
-        // A Close frame that cannot be sent closes nothing.
+        // A Close frame that cannot be sent closes nothing, and none is a message.
         let (mut socket, peer) = open(&mut site, builder(client)).await;
-        let error = socket.close(CloseCode::ABNORMAL).await.unwrap_err();
-        assert!(matches!(error, Error::Send(_)), "{error:?}");
+        let long = CloseFrame::new(CloseCode::NORMAL, "a".repeat(124));
+        for frame in [CloseCode::ABNORMAL.into(), long] {
+            let error = socket.close(frame).await.unwrap_err();
+            assert!(matches!(error, Error::Send(_)), "{error:?}");
+        }
+        let error = socket.send(Message::Close(None)).await.unwrap_err();
+        assert!(matches!(error, Error::Send(SendError::NotAMessage)));
         drop(peer);
         disconnected(&mut socket).await;
 

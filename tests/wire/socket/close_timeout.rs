@@ -22,6 +22,10 @@ const VERSIONS: [fn() -> ClientBuilder; 2] = [http1, http2];
 enum Form {
     Whole,
     Sink,
+    /// The Close frame is a message.
+    Message,
+    /// The same, on the half of a WebSocket whose reader is not polled.
+    WriterMessage,
     /// After a cancelled `send`.
     Cancelled,
     /// The reader is not polled.
@@ -33,9 +37,11 @@ enum Form {
     Bytes,
 }
 
-const FORMS: [Form; 7] = [
+const FORMS: [Form; 9] = [
     Form::Whole,
     Form::Sink,
+    Form::Message,
+    Form::WriterMessage,
     Form::Cancelled,
     Form::Writer,
     Form::Both,
@@ -72,6 +78,15 @@ async fn close_full(mut ws: WebSocket, form: Form) {
             assert!(is_late(&ws.next().await.unwrap().unwrap_err()));
             assert!(ws.next().await.is_none());
             closed
+        }
+        Form::Message => {
+            ws.feed(large()).await.unwrap();
+            ws.send(Message::Close(None)).await
+        }
+        Form::WriterMessage => {
+            let (_reader, mut writer) = ws.split();
+            writer.feed(large()).await.unwrap();
+            writer.send(Message::Close(None)).await
         }
         Form::Cancelled => {
             assert!(ws.send(large()).now_or_never().is_none());

@@ -1,11 +1,12 @@
 //! The methods of a WebSocket and of its halves, over HTTP/1.1 and HTTP/2.
 
-use futures_util::StreamExt;
 use futures_util::future::FutureExt;
 use futures_util::stream::FusedStream;
+use futures_util::{SinkExt, StreamExt};
 use h2ws::client::ClientBuilder;
 use h2ws::frame::SendError;
 use h2ws::{CloseCode, CloseFrame, Error, Message, Server, WebSocket, WebSocketConfig};
+use tokio::sync::mpsc;
 
 use crate::support::client::{http1, http2};
 use crate::support::server::{self, Running};
@@ -20,6 +21,7 @@ async fn server() -> Running {
         let mut ws = request.accept().await.unwrap();
         while let Some(Ok(message)) = ws.recv().await {
             let sent = match &message {
+                Message::Close(_) => break,
                 Message::Ping(payload) => ws.send(Message::pong(format!("saw {payload:?}"))).await,
                 _ if message.as_text() == Some("close") => {
                     ws.close(CloseFrame::new(CloseCode::from(4000), "as asked"))
@@ -118,6 +120,76 @@ async fn pings_and_pongs_are_received_only_on_request() {
     }
 }
 
+/// The Close frame as the last message, and `send` of one: on both ends, and on halves as well.
+#[tokio::test]
+async fn the_close_frame_is_received_and_sent_as_a_message_on_request() {
+    let (seen_tx, mut seen_rx) = mpsc::unbounded_channel();
+    let config = WebSocketConfig::default().control_messages(true);
+    let server = server::serve(
+        Server::builder().socket(config.clone()),
+        move |request, _| {
+            let seen_tx = seen_tx.clone();
+            async move {
+                let answers = request.path() == "/";
+                let mut ws = request.accept().await.unwrap();
+                while let Some(Ok(message)) = ws.recv().await {
+                    // It has been answered already.
+                    if answers && message.is_close() {
+                        assert!(is_closed(&ws.send(message.clone()).await));
+                        assert!(is_closed(&ws.feed(message.clone()).await));
+                    }
+                    seen_tx.send(message).unwrap();
+                }
+            }
+        },
+    )
+    .await;
+    let frames = [
+        None,
+        Some(CloseFrame::new(CloseCode::from(4000), "enough")),
+        Some(CloseFrame::from(CloseCode::NORMAL)),
+    ];
+    for version in VERSIONS {
+        for (frame, shown) in frames
+            .iter()
+            .flat_map(|frame| [(frame, true), (frame, false)])
+        {
+            let message = Message::Close(frame.clone());
+            let config = config.clone().control_messages(shown);
+            let code = frame.as_ref().map(|frame| frame.code);
+            let echoed = Message::Close(code.map(CloseFrame::from));
+
+            let mut ws = open(&server, version, config.clone()).await;
+            within(ws.send("first")).await.unwrap();
+            within(ws.send(message.clone())).await.unwrap();
+            assert!(is_closed(&within(ws.send("late")).await));
+            assert!(is_closed(&within(ws.send(message.clone())).await));
+            let received: Vec<_> = within(ws.by_ref().map(Result::unwrap).collect()).await;
+            assert_eq!(received, if shown { vec![echoed.clone()] } else { vec![] });
+            assert!(ws.is_terminated());
+
+            let (mut reader, mut writer) = open(&server, version, config).await.split();
+            within(SinkExt::send(&mut writer, "first".into()))
+                .await
+                .unwrap();
+            within(SinkExt::send(&mut writer, message.clone()))
+                .await
+                .unwrap();
+            assert!(is_closed(&within(writer.send(message.clone())).await));
+            let received: Vec<_> = within(reader.by_ref().map(Result::unwrap).collect()).await;
+            assert_eq!(received, if shown { vec![echoed] } else { vec![] });
+
+            for expected in [Message::text("first"), message.clone()]
+                .iter()
+                .cycle()
+                .take(4)
+            {
+                assert_eq!(within(seen_rx.recv()).await.as_ref(), Some(expected));
+            }
+        }
+    }
+}
+
 fn is_closed<T>(result: &Result<T, Error>) -> bool {
     matches!(result, Err(Error::Closed))
 }
@@ -167,6 +239,17 @@ async fn a_message_that_cannot_be_sent_leaves_the_socket_open() {
         let mut ws = open(&server, version, WebSocketConfig::default()).await;
         let long = within(ws.send(Message::ping(vec![0; 126]))).await;
         assert!(matches!(long, Err(Error::Send(SendError::ControlTooLong))));
+        let invalid = [
+            CloseFrame::from(CloseCode::ABNORMAL),
+            CloseFrame::new(CloseCode::NORMAL, "a".repeat(124)),
+        ];
+        for frame in invalid {
+            let sent = within(ws.send(Message::Close(Some(frame)))).await;
+            assert!(matches!(
+                sent,
+                Err(Error::Send(SendError::InvalidCloseFrame))
+            ));
+        }
         within(ws.send("still open")).await.unwrap();
         let echo = within(ws.recv()).await.unwrap().unwrap();
         assert_eq!(echo.as_text(), Some("still open"));

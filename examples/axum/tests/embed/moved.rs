@@ -1,13 +1,16 @@
 //! Programs written for axum's `ws`, moved to h2ws as `h2ws::guide::migrating` describes.
 
+mod after;
+mod before;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::any;
 use futures_util::{SinkExt, StreamExt};
 use h2ws::axum::WebSocketUpgrade;
-use h2ws::{CloseCode, Message, WebSocket};
-use tokio::sync::broadcast;
+use h2ws::{CloseCode, HttpVersion, Message, WebSocket};
+use tokio::sync::{broadcast, mpsc};
 
 use crate::support::{EVERYWHERE, Running, Under, within};
 
@@ -45,17 +48,17 @@ macro_rules! handlers {
     };
 }
 
-handlers!(before, use axum::extract::ws::WebSocketUpgrade;);
-handlers!(after, use h2ws::axum::WebSocketUpgrade;);
+handlers!(import_before, use axum::extract::ws::WebSocketUpgrade;);
+handlers!(import_after, use h2ws::axum::WebSocketUpgrade;);
 
 /// With the extractor alone, one import is all that differs.
 #[tokio::test]
 async fn an_echo_that_uses_the_extractor_moves_by_one_import() {
     for (under, version) in EVERYWHERE {
-        let mut apps = vec![(true, after::app())];
+        let mut apps = vec![(true, import_after::app())];
         // axum's own takes no WebSockets from another server's HTTP/2.
         if under == Under::AxumServe {
-            apps.push((false, before::app()));
+            apps.push((false, import_before::app()));
         }
         for (moved, app) in apps {
             let running = Running::start(under, app).await;
@@ -153,5 +156,94 @@ async fn a_chat_that_splits_its_sockets_moves_by_a_few_lines() {
         }
         within(ben.close(CloseCode::NORMAL)).await.unwrap();
         assert_next(&mut ann, "ben left.").await;
+    }
+}
+
+/// Both programs log the same and send the same; and the second, which shows every kind of message,
+/// differs by few lines.
+#[tokio::test]
+async fn a_program_that_logs_control_frames_moves_by_fewer_than_thirty_lines() {
+    let before = include_str!("moved/before.rs");
+    let after = include_str!("moved/after.rs");
+    let lines = differing_lines(before, after);
+    assert!((1..30).contains(&lines), "{lines} lines");
+
+    let (log_tx, mut log_rx) = mpsc::unbounded_channel();
+    let mut programs = vec![(
+        Under::AxumServe,
+        HttpVersion::Http1,
+        before::app(log_tx.clone()),
+    )];
+    programs
+        .extend(EVERYWHERE.map(|(under, version)| (under, version, after::app(log_tx.clone()))));
+    for (under, version, app) in programs {
+        let running = Running::start(under, app).await;
+        let mut socket = running.connect("/", version).await.unwrap();
+        // Nothing is read before all is sent, so the Pong comes last.
+        within(socket.send("hello")).await.unwrap();
+        within(socket.send(vec![1, 2, 3])).await.unwrap();
+        within(socket.send(Message::ping("and you?")))
+            .await
+            .unwrap();
+        for n in 0..3 {
+            let message = within(socket.recv()).await.unwrap().unwrap();
+            assert_eq!(message, Message::text(format!("number {n}")));
+        }
+        assert!(within(socket.recv()).await.is_none());
+        let frame = socket.close_frame().unwrap();
+        assert_eq!(frame.to_string(), "1000: counted");
+        let expected = [
+            "text hello",
+            "3 bytes",
+            "ping b\"and you?\"",
+            "pong b\"there?\"",
+            "close 1000",
+        ];
+        for line in expected {
+            let logged = within(log_rx.recv()).await.unwrap();
+            assert_eq!(logged, line, "{under:?} {version:?}");
+        }
+    }
+}
+
+/// Returns how many lines `diff` prints: those of either text without the longest common
+/// subsequence.
+fn differing_lines(before: &str, after: &str) -> usize {
+    let after: Vec<_> = after.lines().collect();
+    // The lengths of the common subsequences of what is read so far and each start of `after`.
+    let mut lengths = vec![0; after.len() + 1];
+    let mut count = 0;
+    for line in before.lines() {
+        let mut diagonal = 0;
+        for (n, other) in after.iter().enumerate() {
+            let above = lengths[n + 1];
+            lengths[n + 1] = if line == *other {
+                diagonal + 1
+            } else {
+                above.max(lengths[n])
+            };
+            diagonal = above;
+        }
+        count += 1;
+    }
+    count + after.len() - 2 * lengths[after.len()]
+}
+
+#[test]
+fn differing_lines_are_those_of_both_sides() {
+    let table = [
+        ("", "", 0),
+        ("a\nb\nc", "a\nb\nc", 0),
+        ("a\nb\nc", "a\nx\nc", 2),
+        ("a\nb", "b\na", 2),
+        ("a", "a\nb\nc", 2),
+        ("a\nb\nc\nd", "b\nd\ne", 3),
+    ];
+    for (before, after, lines) in table {
+        assert_eq!(
+            differing_lines(before, after),
+            lines,
+            "{before:?} {after:?}"
+        );
     }
 }
