@@ -18,8 +18,9 @@ const PIECE: usize = 64 * 1024;
 /// A byte stream that is carried in binary messages; see [`WebSocket::into_binary_stream`].
 ///
 /// Reading returns the payloads of the peer's binary messages, without their boundaries. The end
-/// of the stream is a close with code 1000, 1001 or without a code. Every other end is an error,
-/// so that truncated data cannot be taken for complete data. A text message is an error of kind
+/// of the stream is a close with code 1000 or without a code. Every other end is an error, so that
+/// truncated data cannot be taken for complete data: also code 1001, with which servers and bridges
+/// close what is open when they shut down. A text message is an error of kind
 /// [`io::ErrorKind::InvalidData`], and closes the WebSocket with code 1003.
 ///
 /// Each write becomes one message of at most 64 KiB, which is flushed at once. A write waits while
@@ -119,10 +120,7 @@ impl BinaryStream {
     /// Returns whether the end of the messages is the orderly end of the bytes.
     fn end(&self) -> io::Result<()> {
         match self.socket.close_code() {
-            None
-            | Some(CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS_RECEIVED) => {
-                Ok(())
-            }
+            None | Some(CloseCode::NORMAL | CloseCode::NO_STATUS_RECEIVED) => Ok(()),
             Some(code) => Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 format!("the peer closed with code {code}"),
@@ -276,8 +274,11 @@ mod tests {
     async fn only_an_orderly_close_is_the_end_of_the_bytes() {
         for (close, kind) in [
             (Some(CloseCode::NORMAL.into()), None),
-            (Some(CloseCode::GOING_AWAY.into()), None),
             (None, None),
+            (
+                Some(CloseFrame::from(CloseCode::GOING_AWAY)),
+                Some(io::ErrorKind::ConnectionAborted),
+            ),
             (
                 Some(CloseFrame::from(CloseCode::INTERNAL_ERROR)),
                 Some(io::ErrorKind::ConnectionAborted),
