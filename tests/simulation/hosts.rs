@@ -1,6 +1,6 @@
 //! How the hosts of a run are configured, and what the servers' handlers do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -85,8 +85,8 @@ pub(crate) struct Handled(Mutex<State>);
 struct State {
     outcomes: HashMap<usize, Outcome>,
     running: usize,
-    /// Sockets that are open, and the most that were at a time.
-    open: usize,
+    /// Sockets that are open and not being closed, and the most that were at a time.
+    open: HashSet<usize>,
     most: usize,
 }
 
@@ -135,15 +135,17 @@ pub(crate) async fn handle(request: WebSocketRequest, plan: Arc<Plan>, handled: 
     };
     {
         let mut state = handled.lock();
-        state.open += 1;
-        state.most = state.most.max(state.open);
+        state.open.insert(socket.id);
+        state.most = state.most.max(state.open.len());
         // In case that it never ends.
         state.outcomes.insert(socket.id, Outcome::default());
     }
-    let outcome = talk(accepted, socket, true, plan.seed).await;
-    let mut state = handled.lock();
-    state.open -= 1;
-    state.outcomes.insert(socket.id, outcome);
+    let on_close = || {
+        handled.lock().open.remove(&socket.id);
+    };
+    let outcome = talk(accepted, socket, true, plan.seed, &on_close).await;
+    on_close();
+    handled.lock().outcomes.insert(socket.id, outcome);
 }
 
 async fn echo(request: WebSocketRequest) {

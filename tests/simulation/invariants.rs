@@ -1,11 +1,12 @@
 //! What must be true of the sockets of a run, however it went.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
-use h2ws::CloseCode;
+use h2ws::{CloseCode, Error};
 
-use crate::plan::{Answer, Ending, Plan, SocketPlan};
+use crate::plan::{Answer, Ending, Plan, SocketPlan, Way};
 use crate::talk::{Outcome, own_code};
 
 /// How the sockets of a run ended.
@@ -125,7 +126,7 @@ fn codes(plan: &SocketPlan, client: &Outcome, server: &Outcome, drains: bool) ->
     for (at, (near, far)) in [(client, server), (server, client)].into_iter().enumerate() {
         let Some(Ok(code)) = near.end else { continue };
         let Some(code) = code else {
-            let has_code = near.opened && plan.ways[at] != crate::plan::Way::Bytes;
+            let has_code = near.opened && plan.ways[at] != Way::Bytes;
             if has_code {
                 return Some("ended in order, without a code".into());
             }
@@ -201,8 +202,15 @@ fn ends_in_drain(
     if matches!(plan.end, Ending::Drops { .. }) {
         return None;
     }
-    for (outcome, name) in [(client, "client"), (server, "server")] {
-        if !matches!(outcome.end, Some(Ok(_))) {
+    for (at, (outcome, name)) in [(client, "client"), (server, "server")].iter().enumerate() {
+        // To a byte stream, code 1001 means that bytes may be missing.
+        let is_in_order = match &outcome.end {
+            Some(Err(Error::Io(error))) => {
+                plan.ways[at] == Way::Bytes && error.kind() == io::ErrorKind::ConnectionAborted
+            }
+            end => matches!(end, Some(Ok(_))),
+        };
+        if !is_in_order {
             return Some(format!("a drain broke the socket of the {name}"));
         }
     }

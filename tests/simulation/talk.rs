@@ -41,12 +41,22 @@ struct Side<'a> {
     close: Option<CloseCode>,
     /// Bytes received of the current message, for byte streams.
     partial: Vec<u8>,
+    /// Called when this end closes its socket or finds it closed. From then on a bridge may be done
+    /// with it.
+    on_close: &'a (dyn Fn() + Send + Sync),
 }
 
-pub(crate) async fn talk(socket: WebSocket, plan: &SocketPlan, server: bool, seed: u64) -> Outcome {
+pub(crate) async fn talk(
+    socket: WebSocket,
+    plan: &SocketPlan,
+    server: bool,
+    seed: u64,
+    on_close: &(dyn Fn() + Send + Sync),
+) -> Outcome {
     let mut side = Side {
         plan,
         server,
+        on_close,
         outcome: Outcome {
             opened: true,
             ..Outcome::default()
@@ -150,6 +160,7 @@ impl Side<'_> {
     }
 
     fn ended(&mut self, end: Option<Error>, code: Option<CloseCode>) {
+        (self.on_close)();
         let end = match end {
             None => Ok(code),
             Some(error) => Err(error),
@@ -175,6 +186,7 @@ impl Side<'_> {
             return;
         }
         if self.plan.closes(self.server) {
+            (self.on_close)();
             if socket.close_code().is_none() {
                 self.outcome.closed = Some(self.code());
             }
@@ -270,6 +282,7 @@ impl Side<'_> {
 
     async fn finish_halves(&mut self, mut reader: WebSocketReader, mut writer: WebSocketWriter) {
         if self.outcome.end.is_none() && self.plan.closes(self.server) {
+            (self.on_close)();
             if reader.close_code().is_none() {
                 self.outcome.closed = Some(self.code());
             }
@@ -429,6 +442,7 @@ impl Side<'_> {
         }
         let Some(mut writer) = written else { return };
         if !over && self.plan.closes(self.server) {
+            (self.on_close)();
             self.outcome.closed = Some(self.code());
             let closing = tokio::spawn(async move { writer.shutdown().await.map(|()| writer) });
             while !over {

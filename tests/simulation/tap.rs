@@ -15,6 +15,9 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 
+/// An error code.
+const STREAM_CLOSED: u32 = 5;
+
 /// END_STREAM of DATA and HEADERS, ACK of SETTINGS and PING.
 const FLAG: u8 = 1;
 
@@ -115,7 +118,9 @@ impl Tap {
             RST_STREAM => {
                 let stream = side.streams.entry(on).or_default();
                 let code = number(0).unwrap_or_default();
-                if let Some(first) = stream.reset.replace(code) {
+                // `h2` answers what a forgotten stream still gets (RFC 9113 §5.1).
+                let first = stream.reset.replace(code);
+                if let Some(first) = first.filter(|_| code != STREAM_CLOSED) {
                     return Some(format!("{who} reset {on} twice: {first:#x}, {code:#x}"));
                 }
             }

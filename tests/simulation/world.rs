@@ -180,15 +180,18 @@ impl World {
             self.network.calms();
             self.probe().await;
         }
-        let ended = Ended {
+        let mut ended = Ended {
             plan: self.plan.clone(),
             client: client_ends,
-            server: self.handled.outcomes(),
+            server: HashMap::new(),
             harmed: self.trace.is_harmed(),
             most: self.handled.most(),
             trace: self.trace.hash(),
         };
+        let handled = self.handled.clone();
         self.shut_down().await;
+        // Not before: a request that was given up may still be on its way to the server.
+        ended.server = handled.outcomes();
         Some(ended)
     }
 
@@ -207,7 +210,7 @@ impl World {
                 },
             };
             match connected {
-                Ok(opened) => talk(opened, &socket, false, seed).await,
+                Ok(opened) => talk(opened, &socket, false, seed, &|| {}).await,
                 Err(error) => Outcome {
                     end: Some(Err(error)),
                     ..Outcome::default()
@@ -275,9 +278,15 @@ impl World {
     }
 
     /// Whether a connection may fail at first. At its limit a server closes unused ones, and one
-    /// whose request has not arrived yet is such a one.
+    /// whose request has not arrived yet is such a one. A request that was given up counts until
+    /// its reset arrives.
     fn may_fail(&self) -> bool {
-        self.trace.is_harmed() || self.plan.world.max_accepted < 10
+        let gives_up = self
+            .plan
+            .sockets
+            .iter()
+            .any(|socket| socket.gives_up.is_some());
+        self.trace.is_harmed() || self.plan.world.max_accepted < 10 || gives_up
     }
 
     /// Opens sockets that are all open at once, and uses each.
