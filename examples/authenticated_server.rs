@@ -78,11 +78,9 @@ async fn user(request: &WebSocketRequest) -> Option<String> {
             certificate.len()
         ));
     }
-    let authorization = request.headers().get(header::AUTHORIZATION);
-    let token = match authorization.and_then(|value| value.to_str().ok()) {
-        Some(value) => value.strip_prefix("Bearer ")?,
-        None => request.cookie("session")?,
-    };
+    let token = request
+        .bearer_token()
+        .or_else(|| request.cookie("session"))?;
     look_up(token).await
 }
 

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod builder;
+mod ending;
 mod event;
 mod policy;
 
@@ -19,7 +20,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::stream::{FusedStream, Stream};
 use futures_sink::Sink;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep};
 
 use self::policy::Policy;
 use crate::error::{DisconnectCause, Error};
@@ -97,7 +98,7 @@ pub struct ReconnectingWebSocket {
     /// Whether `close` was called.
     closing: bool,
     end: Option<DisconnectCause>,
-    /// Whether `recv` still has to return the error that it ended with.
+    /// Whether `recv` has yet to return the error that it ended with.
     error_is_unreported: bool,
 }
 
@@ -364,86 +365,6 @@ impl ReconnectingWebSocket {
         self.opened = Instant::now();
         self.sent_before = self.sent;
         self.events.push_back(ReconnectEvent::Connected);
-    }
-
-    /// Called when the open WebSocket has ended, with the error unless it was closed.
-    fn ends(&mut self, error: Option<Error>) {
-        if self.closing {
-            let frame = self.close_frame().cloned();
-            self.end = Some(DisconnectCause::Closed(frame));
-            self.state = State::Ended;
-            return;
-        }
-        let frame = || self.get_ref().and_then(WebSocket::close_frame).cloned();
-        let cause = match error {
-            Some(error) => DisconnectCause::Error(error),
-            None => DisconnectCause::Closed(frame()),
-        };
-        if self.opened.elapsed() >= self.policy.reset_after {
-            self.attempts = 0;
-        }
-        let (_, retry_in) = self.go_on(&cause);
-        self.events
-            .push_back(ReconnectEvent::Disconnected(Disconnected {
-                cause,
-                unconfirmed: self.sent_before..self.sent,
-                retry_in,
-            }));
-    }
-
-    fn fails(&mut self, cause: DisconnectCause) {
-        let (attempts, retry_in) = self.go_on(&cause);
-        // While nobody receives, only the last failure is kept.
-        if let Some(ReconnectEvent::AttemptFailed(_)) = self.events.back() {
-            self.events.pop_back();
-        }
-        self.events
-            .push_back(ReconnectEvent::AttemptFailed(AttemptFailed {
-                cause,
-                attempts,
-                retry_in,
-            }));
-    }
-
-    /// Waits before the next attempt, or ends. Returns the number of attempts so far, and the time
-    /// until the next one.
-    fn go_on(&mut self, cause: &DisconnectCause) -> (u32, Option<std::time::Duration>) {
-        let attempts = self.attempts;
-        if !self.policy.reconnects(cause) {
-            self.end(cause.clone());
-            return (attempts, None);
-        }
-        if self.policy.max_attempts.is_some_and(|max| attempts >= max) {
-            self.end(DisconnectCause::Error(Error::GaveUp {
-                attempts,
-                last: Box::new(cause.clone()),
-            }));
-            return (attempts, None);
-        }
-        let delay = self.policy.backoff.delay(attempts, cause.retry_after());
-        tracing::debug!(%cause, attempts, ?delay, "reconnecting after a delay");
-        self.attempts = attempts.saturating_add(1);
-        self.state = State::Waiting(Box::pin(sleep(delay)));
-        (attempts, Some(delay))
-    }
-
-    fn end(&mut self, cause: DisconnectCause) {
-        self.error_is_unreported = matches!(cause, DisconnectCause::Error(_));
-        self.end = Some(cause);
-        self.state = State::Ended;
-    }
-
-    /// Why nothing can be sent any more.
-    fn error(&self) -> Error {
-        match &self.end {
-            Some(DisconnectCause::Error(error)) => error.clone(),
-            _ => Error::Closed,
-        }
-    }
-
-    fn has_unreported_end(&self) -> bool {
-        let is_end = |event: &ReconnectEvent| matches!(event, ReconnectEvent::Disconnected(_));
-        self.events.iter().any(is_end)
     }
 }
 

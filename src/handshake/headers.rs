@@ -1,4 +1,4 @@
-//! Headers that belong to one connection or to the handshake, and cookies.
+//! Headers that belong to one connection or to the handshake, cookies and tokens.
 //!
 //! The lists of such headers (RFC 9110 §7.6.1, RFC 9113 §8.2.2) are in this file only. A client, a
 //! server and a bridge must agree on them: a header that one of them forwards and another
@@ -152,6 +152,19 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     })
 }
 
+/// Returns the token of an `Authorization: Bearer` field (RFC 6750 §2.1); `None` without one, and if
+/// there are several fields.
+#[must_use]
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).into_iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return None;
+    };
+    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
 /// Adds the caller's fields after those of the handshake.
 pub(super) fn add_own(own: &mut HeaderMap, headers: HeaderMap) {
     if !headers.is_empty() {
@@ -270,6 +283,24 @@ pub(super) mod tests {
         let mut none = HeaderMap::new();
         join_cookies(&mut none);
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn bearer_tokens() {
+        let table = [
+            ("Bearer sesame", Some("sesame")),
+            ("bearer  sesame ", Some("sesame")),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("Basic sesame", None),
+        ];
+        for (field, token) in table {
+            let headers = map(&[("authorization", field)]);
+            assert_eq!(bearer_token(&headers), token, "{field:?}");
+        }
+        let two = map(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
+        assert_eq!(bearer_token(&two), None);
+        assert_eq!(bearer_token(&map(&[("cookie", "Bearer a")])), None);
     }
 
     #[test]

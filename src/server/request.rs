@@ -166,7 +166,14 @@ impl WebSocketRequest {
         &mut self.0.parts.headers
     }
 
-    /// Value of the first cookie with this name (RFC 6265 §4.2.1).
+    /// Returns the token of an `Authorization: Bearer` field (RFC 6750 §2.1). Browsers cannot send
+    /// it with a WebSocket request.
+    #[must_use]
+    pub fn bearer_token(&self) -> Option<&str> {
+        headers::bearer_token(self.headers())
+    }
+
+    /// Returns the value of the first cookie with this name (RFC 6265 §4.2.1).
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
         headers::cookie(self.headers(), name)
