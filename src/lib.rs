@@ -116,6 +116,8 @@ mod setting;
 #[cfg(feature = "net")]
 pub mod socket;
 #[cfg(feature = "net")]
+mod sync;
+#[cfg(feature = "net")]
 mod transport;
 
 #[cfg(feature = "net")]

@@ -12,14 +12,15 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use slab::Slab;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::h2::ConnectionHandle;
 
 /// Minimum time without use before a connection may be evicted. A new connection needs
@@ -182,6 +183,11 @@ impl ConnectionSlot {
     pub(super) fn begin(self: &Arc<Self>) -> InUse {
         self.entry.in_use.fetch_add(1, Ordering::AcqRel);
         InUse(self.clone())
+    }
+
+    #[cfg(all(test, h2ws_loom))]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.entry.in_use.load(Ordering::Acquire) > 0
     }
 
     fn touch(&self) {

@@ -12,6 +12,8 @@ mod erased;
 mod handler;
 mod http_service;
 mod listener;
+#[cfg(all(test, h2ws_loom))]
+mod models;
 mod peer;
 mod pending;
 mod registry;

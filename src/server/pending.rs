@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::response::status;
 use super::service::ResponseBody;
 use crate::frame::Role;
 use crate::metrics::{Handshake, Handshaking, Observed};
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::Transport;
 use crate::transport::h2::H2Responder;
 

@@ -1,13 +1,14 @@
 //! What a server has open, for its shutdown: HTTP/2 connections, and the WebSockets that
 //! took over an HTTP/1.1 connection.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use slab::Slab;
 use tokio::sync::watch;
 
 use super::connection_slots::InUse;
 use crate::metrics::OpenConnection;
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::h2::ConnectionHandle;
 use crate::transport::{IoHandle, IoStream};
 

@@ -5,6 +5,8 @@ pub(crate) mod broadcast;
 pub(crate) mod config;
 mod early;
 mod keys;
+#[cfg(all(test, h2ws_loom))]
+mod models;
 mod pings;
 mod raw_stream;
 mod split;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_core::stream::{FusedStream, Stream};
@@ -12,6 +12,7 @@ use futures_sink::Sink;
 use super::WebSocket;
 use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame, Message, PreparedMessage};
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::Transport;
 
 /// The receiving half of a WebSocket; see [`WebSocket::split`].

@@ -6,16 +6,16 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
-use atomic_waker::AtomicWaker;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 
 /// Initial read size, in bytes. Such reads go through the stack: most reads of
 /// a WebSocket find a short message or nothing, and a chunk stays allocated for

@@ -6,20 +6,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with those that it may use.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("clock", &[]),
+    ("sync", &[]),
     ("setting", &[]),
     ("frame", &[]),
     ("handshake", &["frame"]),
     ("metrics", &["frame"]),
-    ("transport", &["clock", "setting", "metrics"]),
+    ("transport", &["clock", "setting", "sync", "metrics"]),
     (
         "error",
         &["frame", "handshake", "metrics", "setting", "transport"],
     ),
     (
         "socket",
-        &["clock", "setting", "error", "frame", "metrics", "transport"],
+        &[
+            "clock",
+            "setting",
+            "sync",
+            "error",
+            "frame",
+            "metrics",
+            "transport",
+        ],
     ),
     ("client", BELOW_SOCKET),
     ("server", BELOW_SOCKET),
@@ -30,6 +39,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
 const BELOW_SOCKET: &[&str] = &[
     "clock",
     "setting",
+    "sync",
     "error",
     "frame",
     "handshake",
@@ -68,7 +78,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 fn code(path: &Path) -> String {
     if path
         .file_name()
-        .is_some_and(|name| name == "tests.rs" || name == "testing.rs")
+        .is_some_and(|name| name == "tests.rs" || name == "testing.rs" || name == "models.rs")
     {
         return String::new();
     }

@@ -15,8 +15,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -30,6 +29,8 @@ use super::handle::{ConnectionHandle, Slot};
 use super::open_error::OpenError;
 use super::ping::Pings;
 use crate::clock::later;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::MAX_INTERIM;
 
 /// How long to wait for a response before a PING is sent to find out whether

@@ -24,6 +24,8 @@ pub(crate) mod header_list;
 pub(crate) mod inspected_io;
 mod keep_alive;
 mod meter;
+#[cfg(all(test, h2ws_loom))]
+pub(crate) mod models;
 mod open_error;
 mod peer_deadlines;
 mod ping;

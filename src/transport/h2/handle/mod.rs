@@ -9,11 +9,9 @@ mod slots;
 pub(super) mod stream;
 mod unresponsive;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
-use atomic_waker::AtomicWaker;
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -22,6 +20,8 @@ use super::coalescing_io::CoalescingIo;
 use super::header_list::{self, TooLarge};
 use super::recv_memory::{Held, Holder};
 use crate::metrics::Observed;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 use crate::transport::{ConnectionStats, StreamError};
 
 pub(crate) use self::slots::Slot;
@@ -151,7 +151,7 @@ impl ConnectionHandle {
 
     /// Requests a turn of the driver for something that is not in the list.
     pub(super) fn request_turn(&self) {
-        self.turn_requested.store(true, Ordering::SeqCst);
+        self.turn_requested.swap(true, Ordering::AcqRel);
         self.wake_driver();
     }
 
@@ -172,7 +172,9 @@ impl ConnectionHandle {
 
     /// Notes that everything requested until now is about to be done.
     pub(super) fn clear_request(&self) {
-        self.turn_requested.store(false, Ordering::SeqCst);
+        // Swapped on both sides: a request that this clears was read, and with
+        // it what its task wrote before.
+        self.turn_requested.swap(false, Ordering::AcqRel);
     }
 
     /// Ends a turn of the driver. Returns whether there is a reason for

@@ -1,11 +1,11 @@
 //! The number of streams that a client has claimed on a connection.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
 use super::ConnectionHandle;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stands for the number of slots of a connection that gives out no more. No
 /// peer's limit is larger.

@@ -2,18 +2,21 @@
 //! and the driver share, and the driver's side of it.
 
 mod app_half;
+#[cfg(all(test, h2ws_loom))]
+mod models;
 mod send_buf;
 mod state;
 mod waiters;
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Wake, Waker};
 
 use h2::Reason;
 use tokio::time::Instant;
 
 use super::{ConnectionHandle, Side};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::transport::StreamError;
 use crate::transport::h2::recv_memory::STEP;
 
@@ -103,21 +106,28 @@ impl Shared {
 
     /// Notes that `h2` has released a piece.
     pub(in crate::transport::h2) fn piece_left(self: Arc<Self>, held: usize) {
-        // `has_left` and `try_feed` set `more` before they read `queued`, so
-        // one of the two sides sees the other's change.
-        let queued = self.queued.fetch_sub(held as u32, Ordering::SeqCst) as usize;
+        let queued = self.queued.fetch_sub(held as u32, Ordering::AcqRel) as usize;
         // The bytes that the stream counts for may drop to zero.
         let settles = queued >= STEP && queued - held < STEP;
-        if settles || self.more.load(Ordering::SeqCst) {
+        if settles || self.more.load(Ordering::Relaxed) {
             self.list_from_h2(0);
         }
+    }
+
+    /// Has the stream listed at the next release of a piece. Returns the memory of the pieces that
+    /// `h2` still holds.
+    fn list_at_release(&self) -> u32 {
+        self.more.store(true, Ordering::Relaxed);
+        // Adds, instead of loading, so that this and the subtraction in
+        // `piece_left` are in one order: either that one comes later and sees
+        // `more`, or this one does and sees what is left.
+        self.queued.fetch_add(0, Ordering::AcqRel)
     }
 
     /// Returns whether `h2` holds nothing of this stream; if it does, the
     /// stream is listed once that changes.
     fn has_left(&self) -> bool {
-        self.more.store(true, Ordering::SeqCst);
-        self.queued.load(Ordering::SeqCst) == 0
+        self.list_at_release() == 0
     }
 
     /// Marks the stream with a round. Returns whether it did not have that

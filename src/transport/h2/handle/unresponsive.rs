@@ -1,7 +1,7 @@
 //! Whether the peer may have vanished: a request got no response in time, and
 //! nothing was received meanwhile.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Suspicion that the peer is unresponsive. For clients.
 #[derive(Default)]

@@ -1,8 +1,7 @@
 //! The application's half of a stream.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -12,6 +11,8 @@ use super::send_buf::SendBuf;
 use super::state::{EAGER, End, Handles, State};
 use super::waiters::Waiters;
 use super::{ConnectionHandle, Shared, WOKEN};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::h2::recv_memory::{self, Share};
 use crate::transport::{Finish, StreamError, Transport};
@@ -27,7 +28,7 @@ const SLACK: usize = 16;
 
 /// The application's half of a stream.
 pub(crate) struct H2Stream {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     id: u32,
     /// KiB held for incomplete messages, as last reported to the connection.
     held: u32,

@@ -2,7 +2,6 @@
 //! stream ends.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use h2::{Reason, RecvStream, SendStream};
@@ -12,6 +11,7 @@ use super::Shared;
 use super::send_buf::SendBuf;
 use super::waiters::Waiters;
 use crate::clock::later;
+use crate::sync::atomic::Ordering;
 use crate::transport::buffer::{Incoming, Outgoing};
 use crate::transport::h2::handle::ConnectionHandle;
 use crate::transport::h2::recv_memory::Share;
@@ -294,18 +294,16 @@ impl State {
         let Some(handles) = &mut self.handles else {
             return Ok(Fed::Enough);
         };
-        stream.more.store(false, Ordering::Release);
+        stream.more.store(false, Ordering::Relaxed);
         let mut portion = quota.portion(self.outgoing.len());
         while !self.outgoing.is_empty() {
             let queued = stream.queued.load(Ordering::Acquire);
             let fits = queued == 0 || (self.outgoing.len() >= EAGER && queued < QUEUED);
             if !fits {
-                stream.more.store(true, Ordering::SeqCst);
-                if stream.queued.load(Ordering::SeqCst) == queued {
+                if stream.list_at_release() == queued {
                     return Ok(Fed::Enough);
                 }
-                // Released between the two reads, without seeing `more`
-                // perhaps.
+                // Released between the two reads.
                 continue;
             }
             if portion == 0 {
