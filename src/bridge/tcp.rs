@@ -61,8 +61,8 @@ pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, E
 ///
 /// | event | effect |
 /// |---|---|
-/// | the client closes | the target receives FIN |
-/// | the client disconnects, or violates the protocol | the target receives RST |
+/// | the client closes with code 1000, 1001 or none | the target receives FIN |
+/// | the client closes with another code, disconnects, or violates the protocol | the target receives RST |
 /// | the client sends text | the target receives RST, the client Close 1003 |
 /// | the target ends its side | the client receives Close 1000 |
 /// | the target resets | the client receives Close 1011 |
@@ -165,7 +165,7 @@ impl Tunnel {
             let bytes = match ready!(socket.poll_fill_buf(cx)) {
                 Ok([]) => return Poll::Ready(End::ClientClosed),
                 Ok(bytes) => bytes,
-                Err(error) => return Poll::Ready(End::ClientBroke(error)),
+                Err(error) => return Poll::Ready(self.ended_by(error)),
             };
             let Poll::Ready(written) = Pin::new(&mut self.target.tcp).poll_write(cx, bytes) else {
                 // The client may break, or its connection drain, while it is not
@@ -209,6 +209,16 @@ impl Tunnel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(error),
             }
+        }
+    }
+
+    /// How the tunnel ends after an error of the client's stream.
+    fn ended_by(&self, error: io::Error) -> End {
+        // With code 1001 the client closed in order, perhaps because the bridge drains or the
+        // tunnel was idle. A reset could destroy what the target has not read yet.
+        match self.socket.get_ref().close_code() {
+            Some(CloseCode::GOING_AWAY) => End::ClientClosed,
+            _ => End::ClientBroke(error),
         }
     }
 
