@@ -250,6 +250,57 @@ mod tests {
         );
     }
 
+    /// Each key of the example, with and without its comment sign, gets values of every type; and the
+    /// file is cut at many places. Whatever the result is, each error names a line.
+    #[test]
+    fn a_changed_example_is_read_or_has_errors_with_lines() {
+        const VALUES: [&str; 12] = [
+            "0",
+            "-1",
+            "9223372036854775807",
+            "1e400",
+            "true",
+            "\"\"",
+            "\"\\u0000\"",
+            "\"é:/*/\"",
+            "[[]]",
+            "{ a = [\"\"] }",
+            "1979-05-27",
+            "\"99999999999999999999d\"",
+        ];
+        let check = |text: &str| {
+            if let Err(errors) = parse(text) {
+                assert!(!errors.is_empty());
+                let lines = text.lines().count().max(1) + 1;
+                for error in errors {
+                    let line = error
+                        .strip_prefix("f:")
+                        .and_then(|rest| rest.split_once(": "));
+                    let line = line.and_then(|(line, _)| line.parse::<usize>().ok());
+                    assert!(
+                        line.is_some_and(|line| (1..=lines).contains(&line)),
+                        "{error}"
+                    );
+                }
+            }
+        };
+        let lines: Vec<_> = EXAMPLE.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some((key, _)) = line.trim_start_matches(['#', ' ']).split_once(" = ") else {
+                continue;
+            };
+            let joined = |lines: &[&str]| lines.join("\n");
+            let (before, after) = (joined(&lines[..at]), joined(&lines[at + 1..]));
+            for value in VALUES {
+                check(&format!("{before}\n{key} = {value}\n{after}"));
+            }
+        }
+        for (end, _) in EXAMPLE.char_indices().step_by(41) {
+            check(&EXAMPLE[..end]);
+            check(&EXAMPLE[end..]);
+        }
+    }
+
     #[test]
     fn the_example_is_valid_and_has_the_documented_values() {
         let config = parse(EXAMPLE).expect("no errors");
