@@ -4,10 +4,12 @@ mod args;
 mod commands;
 mod error;
 mod files;
+mod listener;
 mod log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod signals;
+mod systemd;
 mod terminal;
 mod tls;
 

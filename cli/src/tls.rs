@@ -100,7 +100,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// The files of a server's TLS configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerFiles {
     /// Certificates with their keys, the default one first.
     pub(crate) pairs: Vec<(PathBuf, PathBuf)>,

@@ -1,10 +1,15 @@
 //! The accept loop, and the graceful shutdown after it.
+//!
+//! The operating system resets the connections that wait in the queue of a listener when it is
+//! closed. A shutdown therefore accepts what has arrived before it closes the listener: their first
+//! requests are answered, as those of other connections during a drain.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::accept_errors::AcceptErrors;
 use super::connection_slots::{ConnectionSlot, ConnectionSlots, TooMany};
@@ -12,6 +17,12 @@ use super::connections::{Connections, ShutdownReport};
 use super::listener::BoxListener;
 use super::rejection_log;
 use crate::transport::BoxIo;
+
+/// After a shutdown, the queue of the listener is empty if no connection comes out of it for so long.
+const QUEUE_IS_EMPTY: Duration = Duration::from_millis(2);
+
+/// Maximum time after a shutdown for which connections are accepted.
+const LAST_ACCEPT: Duration = Duration::from_millis(100);
 
 /// Accepts connections until `shutdown`, then drains the open ones.
 pub(super) async fn accept(
@@ -34,19 +45,41 @@ pub(super) async fn accept(
             }
             accepted = accept_one(&mut listener, slots, &mut waiting, &mut errors) => accepted,
         };
-        let counted = connections.count();
-        let connection = connections.connection(peer, slot);
-        tasks.spawn(async move {
-            let _counted = counted;
-            if let Err(error) = connection.serve(io).await {
-                rejection_log::connection(peer, &error);
-            }
-        });
+        serve(&connections, &mut tasks, io, peer, slot);
     }
+    let accept_last = async {
+        loop {
+            let next = accept_one(&mut listener, slots, &mut waiting, &mut errors);
+            let Ok((io, peer, slot)) = timeout(QUEUE_IS_EMPTY, next).await else {
+                return;
+            };
+            serve(&connections, &mut tasks, io, peer, slot);
+        }
+    };
+    // An error means that connections still arrive. They would do so for ever.
+    let _ = timeout_at(Instant::now() + LAST_ACCEPT, accept_last).await;
     drop((listener, waiting));
     let report = connections.shutdown().await;
     tasks.shutdown().await;
     report
+}
+
+/// Serves a connection in a task of its own.
+fn serve(
+    connections: &Connections,
+    tasks: &mut JoinSet<()>,
+    io: BoxIo,
+    peer: SocketAddr,
+    slot: Arc<ConnectionSlot>,
+) {
+    let counted = connections.count();
+    let connection = connections.connection(peer, slot);
+    tasks.spawn(async move {
+        let _counted = counted;
+        if let Err(error) = connection.serve(io).await {
+            rejection_log::connection(peer, &error);
+        }
+    });
 }
 
 /// Returns the next connection once there is a slot for it. Until then the connection

@@ -1,18 +1,18 @@
 //! The options of `h2ws bridge`. Those that `conflicts_with = "config"` are keys of the
 //! configuration file, under the same name.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use h2ws::handshake::HostPort;
 
 use super::request::VersionArgs;
-use super::values::{SecondsOrNone, address, seconds, seconds_or_none};
+use super::values::{SecondsOrNone, seconds, seconds_or_none};
 use super::{
     ACCESS, FORWARDING, LIMITS, LOGGING, ListenArgs, LogFormat, TIMEOUTS, TcpArgs, ThreadsArgs,
     UPSTREAM, UPSTREAM_TLS,
 };
+use crate::listener::ListenAddress;
 
 pub(super) const EXAMPLES: &str = "\
 Signals:
@@ -125,9 +125,9 @@ pub(crate) struct BridgeArgs {
     pub(crate) drain_delay: Option<f64>,
     #[command(flatten)]
     pub(crate) tcp: TcpArgs,
-    /// Serve Prometheus metrics, /healthz and /readyz on this address
-    #[arg(long, value_name = "ADDR", value_parser = address, help_heading = LOGGING)]
-    pub(crate) metrics: Option<SocketAddr>,
+    /// Serve Prometheus metrics, /healthz and /readyz on this address, as of --listen
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = LOGGING)]
+    pub(crate) metrics: Option<ListenAddress>,
     /// Format of the logs and of the access log, which has a line per WebSocket and request
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = LOGGING)]
     pub(crate) log_format: LogFormat,

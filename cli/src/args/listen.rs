@@ -1,18 +1,32 @@
 //! Options of the commands that listen: `serve` and `bridge`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
+use ipnet::IpNet;
 
-use super::values::{SecondsOrNone, address, seconds_or_none};
+use super::values::{SecondsOrNone, seconds_or_none};
 use super::{LISTENING, TIMEOUTS, TLS};
+use crate::listener::{ListenAddress, Networks};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ListenArgs {
-    /// Address or host name to listen on; port 0 picks a free port [default: 127.0.0.1:8443]
-    #[arg(long, value_name = "ADDR", value_parser = address, help_heading = LISTENING)]
-    pub(crate) listen: Option<SocketAddr>,
+    /// Where to listen: an address, a host name with a port (all its addresses; port 0 picks a free
+    /// one), unix:PATH, systemd:NAME for sockets of that FileDescriptorName=, or systemd for all
+    /// others (repeatable) [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = LISTENING)]
+    pub(crate) listen: Vec<ListenAddress>,
+    /// Where to redirect plain HTTP requests to https, with 308, and refuse WebSockets (repeatable)
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, conflicts_with = "cleartext", help_heading = LISTENING)]
+    pub(crate) redirect_https: Vec<ListenAddress>,
+    /// Network of load balancers that send a PROXY header (version 1 or 2) on every connection, such
+    /// as 10.0.0.0/8; connections from elsewhere are closed (repeatable)
+    #[arg(long, value_name = "NETWORK", value_parser = Networks::parse, help_heading = LISTENING)]
+    pub(crate) proxy_protocol: Vec<IpNet>,
+    /// Share the ports with another process that does so too (SO_REUSEPORT): start the new version,
+    /// then stop the old one
+    #[arg(long, help_heading = LISTENING)]
+    pub(crate) reuse_port: bool,
     /// Listen without TLS: HTTP/2 with prior knowledge and HTTP/1.1 on one port
     #[arg(long, conflicts_with_all = ["cert", "key", "client_ca"], help_heading = LISTENING)]
     pub(crate) cleartext: bool,
@@ -33,8 +47,4 @@ pub(crate) struct ListenArgs {
     /// [default: 300]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, help_heading = TIMEOUTS)]
     pub(crate) connection_idle_timeout: Option<SecondsOrNone>,
-}
-
-impl ListenArgs {
-    pub(crate) const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 }

@@ -27,7 +27,7 @@ pub(crate) use self::probe::ProbeArgs;
 pub(crate) use self::request::{ConnectionArgs, RequestArgs};
 pub(crate) use self::serve::ServeArgs;
 pub(crate) use self::tcp::TcpArgs;
-pub(crate) use self::values::{SecondsOrNone, address};
+pub(crate) use self::values::SecondsOrNone;
 
 const ACCESS: &str = "Access control";
 const FORWARDING: &str = "Forwarding headers";

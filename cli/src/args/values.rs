@@ -1,6 +1,5 @@
 //! Parsers of option values. Their errors follow "invalid value ... for option ...: ".
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use h2ws::handshake::{Target, UrlError};
@@ -18,28 +17,6 @@ pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
         name.map_err(|error| error.to_string())?,
         value.map_err(|error| error.to_string())?,
     ))
-}
-
-/// Parses the address to listen on, or resolves a host name. Of several addresses the first IPv4
-/// one is used, because more clients reach it.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let form = || "expected an address such as 0.0.0.0:443, [::]:443 or localhost:8443".to_owned();
-    let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
-    let port: u16 = port.parse().map_err(|_| form())?;
-    if host.is_empty() || host.contains(['/', ':', '[', ']', ' ']) {
-        return Err(form());
-    }
-    let found = (host, port).to_socket_addrs();
-    let found: Vec<_> = found
-        .map_err(|error| format!("cannot resolve {host}: {error}"))?
-        .collect();
-    let ipv4 = found.iter().find(|address| address.is_ipv4());
-    ipv4.or(found.first())
-        .copied()
-        .ok_or_else(|| format!("cannot resolve {host}: it has no address"))
 }
 
 /// A time limit, or `none`.

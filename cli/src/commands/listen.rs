@@ -1,54 +1,66 @@
-//! What `serve` and `bridge` share: listening, certificates, and the report of a shutdown.
+//! What `serve` and `bridge` share: their listeners' options, certificates, and the report of a
+//! shutdown.
 
-use std::io::Write;
-use std::net::SocketAddr;
-
-use h2ws::Server;
-use h2ws::server::{ServerBuilder, ShutdownReport};
-use h2ws::tls::ServerTls;
+use h2ws::server::ShutdownReport;
 
 use super::text::count;
 use crate::args::ListenArgs;
-use crate::error::{Failure, Usage, with_causes};
+use crate::error::{Failure, Usage};
+use crate::listener::{ListenAddress, ListenerConfig, Networks};
+use crate::log;
 use crate::tls::ServerFiles;
-use crate::{log, signals, terminal};
 
-/// Listens as the options say, and prints the URL as the first line of stdout.
-pub(crate) async fn bind(mut builder: ServerBuilder, args: &ListenArgs) -> Result<Server, Failure> {
-    if !args.cleartext {
-        let files = files(args)?;
-        let tls = ServerTls::new(files.load()?);
-        builder = builder.tls(tls.clone());
-        if files.is_any() {
-            signals::on_hangup(move || reload(&files, &tls));
-        }
+/// Returns the listeners of the options: at least one that serves.
+pub(crate) fn listeners(args: &ListenArgs) -> Result<Vec<ListenerConfig>, Failure> {
+    let files = if args.cleartext {
+        None
+    } else {
+        Some(files(args)?)
+    };
+    let mut addresses = args.listen.clone();
+    if addresses.is_empty() {
+        addresses.push(ListenAddress::default_address());
     }
-    if let Some(timeout) = args.connection_idle_timeout {
-        builder = builder.idle_timeout(timeout.duration());
-    }
-    let server = bound(builder, args.listen.unwrap_or(ListenArgs::DEFAULT)).await?;
-    let scheme = if args.cleartext { "ws" } else { "wss" };
-    let mut stdout = terminal::stdout();
-    writeln!(stdout, "listening on {scheme}://{}", server.local_addr()?)?;
-    stdout.flush()?;
-    Ok(server)
+    let networks = Networks::new(args.proxy_protocol.iter().copied());
+    let listeners = addresses.into_iter().map(|address| ListenerConfig {
+        address,
+        tls: files.clone(),
+        redirect_https: false,
+        proxy_protocol: networks.clone(),
+        max_connections: None,
+        max_connections_per_client: None,
+    });
+    Ok(listeners.chain(redirects(args, &networks)).collect())
 }
 
-pub(crate) async fn bound(builder: ServerBuilder, address: SocketAddr) -> Result<Server, Failure> {
-    let bound = builder.bind(address).await;
-    Ok(bound.map_err(|error| format!("cannot listen on {address}: {error}"))?)
+/// Returns the listeners of `--redirect-https`.
+pub(crate) fn redirects(args: &ListenArgs, networks: &Networks) -> Vec<ListenerConfig> {
+    let redirects = args.redirect_https.iter().map(|address| ListenerConfig {
+        address: address.clone(),
+        tls: None,
+        redirect_https: true,
+        proxy_protocol: networks.clone(),
+        max_connections: None,
+        max_connections_per_client: None,
+    });
+    redirects.collect()
+}
+
+/// Warns about certificates that clients reject.
+pub(crate) fn warn_if_self_signed(listeners: &[ListenerConfig]) {
+    let mut files = listeners.iter().filter_map(|one| one.tls.as_ref());
+    if files.any(|files| files.pairs.is_empty()) {
+        log::notice(
+            "no --cert: using a self-signed certificate for localhost, which clients reject unless \
+             told otherwise (such as by --insecure)",
+        );
+    }
 }
 
 /// Returns the files that the options name; none for a self-signed certificate.
 pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
     if args.cert.len() != args.key.len() {
         return Err(Usage::options(&"there must be one --key per --cert").into());
-    }
-    if args.cert.is_empty() {
-        log::notice(
-            "no --cert: using a self-signed certificate for localhost, which clients reject unless \
-             told otherwise (such as by --insecure)",
-        );
     }
     Ok(ServerFiles {
         pairs: args
@@ -60,20 +72,6 @@ pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
         client_ca: args.client_ca.clone(),
         client_cert_optional: args.client_cert_optional,
     })
-}
-
-/// Uses the current contents of the files for new connections, if they are valid.
-fn reload(files: &ServerFiles, tls: &ServerTls) {
-    match files.load() {
-        Ok(config) => {
-            tls.replace(config);
-            log::notice("certificates reloaded");
-        }
-        Err(error) => log::notice(format_args!(
-            "certificates not reloaded, the old ones stay in use: {}",
-            with_causes(&*error)
-        )),
-    }
 }
 
 /// Reports connections that did not close within the drain timeout.

@@ -1,6 +1,7 @@
 //! `h2ws serve`: an echo server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use h2ws::config::{ProcessBuffer, TcpConfig};
 use h2ws::handshake::DeflateConfig;
@@ -12,7 +13,11 @@ use super::listen;
 use super::page::Page;
 use crate::args::ServeArgs;
 use crate::error::{Failure, Usage};
-use crate::signals;
+use crate::listener::Listeners;
+use crate::{log, signals, systemd};
+
+/// Maximum duration of a drain; `--help` names it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if let Some(bytes) = args.process_buffer {
@@ -40,15 +45,38 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         let hosts = hosts.map_err(|error| Usage::option("--allow-host", &error))?;
         builder = builder.allowed_hosts(hosts);
     }
+    if let Some(timeout) = args.listen.connection_idle_timeout {
+        builder = builder.idle_timeout(timeout.duration());
+    }
     // Must come before the program announces itself: a signal may follow at once.
     let stop = signals::drain();
-    let server = listen::bind(builder, &args.listen).await?;
+    let configs = listen::listeners(&args.listen)?;
+    listen::warn_if_self_signed(&configs);
+    let listeners = Listeners::bind(&configs, &builder, args.listen.reuse_port).await?;
+    let certificates = listeners.certificates();
+    if args.listen.client_ca.is_some() || !args.listen.cert.is_empty() {
+        signals::on_hangup(move || {
+            systemd::reloading();
+            if certificates.reload(&configs) {
+                log::notice("certificates reloaded");
+            }
+            systemd::ready();
+        });
+    }
+    listeners.announce([])?;
+    systemd::ready();
+    systemd::watch();
+    let stop = async {
+        stop.await;
+        systemd::stopping();
+    };
     let subprotocols: Arc<[String]> = args.subprotocol.into();
-    let drained = server
-        .serve(move |request| echo(request, subprotocols.clone()))
-        .fallback(Page)
-        .with_graceful_shutdown(stop)
-        .await?;
+    let serve = |server: Server| {
+        let subprotocols = subprotocols.clone();
+        let handler = move |request| echo(request, subprotocols.clone());
+        server.serve(handler).fallback(Page)
+    };
+    let drained = listeners.serve(serve, DRAIN_TIMEOUT, stop).await;
     listen::report(drained);
     Ok(())
 }

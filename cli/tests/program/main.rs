@@ -5,6 +5,7 @@
 //! |---|---|
 //! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`unread_stderr`] |
 //! | `demo`, `serve`, `connect`, `bench` | [`demo`], [`serve`], [`connect`], [`bench`] |
+//! | `serve`, `bridge` | [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
 //! | `probe` | [`probe`] (reports), [`probe_findings`] (one server per protocol violation) |
 //! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`] |
 //!
@@ -26,6 +27,8 @@ mod exit_status;
 #[cfg(unix)]
 mod help;
 mod in_process;
+#[cfg(unix)]
+mod listeners;
 mod messages;
 mod probe;
 mod probe_findings;

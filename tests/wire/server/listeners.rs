@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -446,5 +447,37 @@ async fn a_connector_of_tower_makes_connections() {
         let mut ws = within(request.address(addr).connect()).await.unwrap();
         within(ws.next()).await.unwrap().unwrap();
         echo(&mut ws, "hello").await;
+    }
+}
+
+/// A listener that is closed resets what waits in its queue, so a shutdown accepts that first.
+#[tokio::test]
+async fn a_connection_that_waits_to_be_accepted_at_a_shutdown_is_not_reset() {
+    for version in VERSIONS {
+        let (listener, addr) = listen().await;
+        let stop = serve(listener, Duration::from_secs(60));
+        let successor = Server::builder().bind("127.0.0.1:0").await.unwrap();
+        let next = successor.local_addr().unwrap();
+        tokio::spawn(successor.serve(handler).into_future());
+        tokio::task::yield_now().await;
+        // The server does not run before the stop, which is sent in the same poll.
+        let waiting = std::net::TcpStream::connect(addr).unwrap();
+        waiting.set_nonblocking(true).unwrap();
+        let waiting = Arc::new(Mutex::new(Some(waiting)));
+        let builder = Client::builder().version(version).connector(move |_| {
+            let waiting = waiting.lock().unwrap().take();
+            async move {
+                match waiting {
+                    Some(waiting) => TcpStream::from_std(waiting),
+                    // What was not processed may be repeated elsewhere.
+                    None => TcpStream::connect(next).await,
+                }
+            }
+        });
+        let client = builder.build().unwrap();
+        let (_, opened) =
+            within(async { tokio::join!(biased; stop, client.connect(format!("ws://{addr}/"))) })
+                .await;
+        opened.unwrap_or_else(|error| panic!("{version:?}: {error}"));
     }
 }

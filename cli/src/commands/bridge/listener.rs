@@ -1,12 +1,11 @@
-//! The listener for clients, and the settings that a reload does not change.
+//! The listeners for clients, and the settings that a reload does not change.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use h2ws::config::{ProcessBuffer, TcpConfig};
 use h2ws::metrics::Metrics;
-use h2ws::tls::ServerTls;
+use h2ws::server::ServerBuilder;
 use h2ws::{Http2Config, Server};
 
 use super::config::Config;
@@ -14,6 +13,7 @@ use super::upstream::NO_TIMEOUT;
 use crate::args::{BridgeArgs, ListenArgs, SecondsOrNone};
 use crate::commands::listen;
 use crate::error::Failure;
+use crate::listener::{ListenAddress, ListenerConfig, Networks};
 use crate::tls::{ClientFiles, ServerFiles};
 
 /// Default limit on a request's header list, in bytes: what most servers accept. A client can encode
@@ -21,11 +21,10 @@ use crate::tls::{ClientFiles, ServerFiles};
 const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
 
 /// Settings that take effect only at the next start. The command line takes precedence over the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Fixed {
-    pub(super) listen: SocketAddr,
-    pub(super) metrics: Option<SocketAddr>,
-    pub(super) cleartext: bool,
+    pub(super) metrics: Option<ListenAddress>,
+    pub(super) reuse_port: bool,
     pub(super) drain_delay: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) upstream_tls: ClientFiles,
@@ -42,21 +41,13 @@ pub(super) struct Fixed {
 impl Fixed {
     /// Merges the command line and the file.
     pub(super) fn of(args: &BridgeArgs, config: Option<&Config>) -> Self {
-        let ListenArgs {
-            listen,
-            cleartext,
-            cert,
-            ..
-        } = &args.listen;
-        let listen = listen.or(config.and_then(|config| config.listen));
-        let file_cleartext = config.and_then(|config| config.cleartext);
         let drain_timeout = config.and_then(|config| config.drain_timeout);
         let delay = args.drain_delay.map(Duration::from_secs_f64);
         let delay = delay.or(config.and_then(|config| config.drain_delay));
         Self {
-            listen: listen.unwrap_or(ListenArgs::DEFAULT),
-            metrics: args.metrics.or(config.and_then(|config| config.metrics)),
-            cleartext: cert.is_empty() && (*cleartext || file_cleartext.unwrap_or_default()),
+            metrics: (args.metrics.clone()).or(config.and_then(|config| config.metrics.clone())),
+            reuse_port: args.listen.reuse_port
+                || config.is_some_and(|config| config.listeners.reuse_port),
             drain_delay: delay.unwrap_or_default(),
             upstream_tls: upstream_files(args, config),
             drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
@@ -94,9 +85,8 @@ impl Fixed {
     /// Returns the names of the settings in which `new` differs.
     pub(super) fn changes(&self, new: &Self) -> Vec<&'static str> {
         let settings = [
-            ("listen", self.listen != new.listen),
             ("metrics", self.metrics != new.metrics),
-            ("cleartext", self.cleartext != new.cleartext),
+            ("reuse_port", self.reuse_port != new.reuse_port),
             ("drain_delay", self.drain_delay != new.drain_delay),
             ("drain_timeout", self.drain_timeout != new.drain_timeout),
             ("[upstream_tls]", self.upstream_tls != new.upstream_tls),
@@ -140,12 +130,97 @@ fn upstream_files(args: &BridgeArgs, config: Option<&Config>) -> ClientFiles {
     }
 }
 
+/// The listeners of a configuration file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FileListeners {
+    /// Of the file as a whole; those of `[[listener]]` have it unless they have their own.
+    pub(super) listen: Vec<ListenAddress>,
+    pub(super) cleartext: Option<bool>,
+    pub(super) tls: Option<ServerFiles>,
+    pub(super) proxy_protocol: Networks,
+    pub(super) reuse_port: bool,
+    pub(super) listeners: Vec<FileListener>,
+}
+
+/// A `[[listener]]`.
+#[derive(Clone, Debug)]
+pub(super) struct FileListener {
+    pub(super) listen: Vec<ListenAddress>,
+    pub(super) cleartext: Option<bool>,
+    pub(super) tls: Option<ServerFiles>,
+    pub(super) redirect_https: bool,
+    pub(super) proxy_protocol: Option<Networks>,
+    pub(super) max_connections: Option<usize>,
+    pub(super) max_connections_per_client: Option<usize>,
+}
+
+/// Merges the listeners of the command line and the file. `--listen` replaces those of the file;
+/// certificates of the command line replace the file's, except those of a `[[listener]]`.
+pub(super) fn listeners(
+    args: &ListenArgs,
+    of_file: Option<&FileListeners>,
+) -> Result<Vec<ListenerConfig>, Failure> {
+    let Some(file) = of_file else {
+        return listen::listeners(args);
+    };
+    let is_cleartext =
+        args.cert.is_empty() && (args.cleartext || file.cleartext.unwrap_or_default());
+    let tls = if is_cleartext {
+        None
+    } else {
+        Some(files(args, file.tls.clone())?)
+    };
+    let networks = if args.proxy_protocol.is_empty() {
+        file.proxy_protocol.clone()
+    } else {
+        Networks::new(args.proxy_protocol.iter().copied())
+    };
+    let mut common = if args.listen.is_empty() {
+        file.listen.clone()
+    } else {
+        args.listen.clone()
+    };
+    let own: &[FileListener] = if args.listen.is_empty() {
+        &file.listeners
+    } else {
+        &[]
+    };
+    if common.is_empty() && own.iter().all(|listener| listener.redirect_https) {
+        common.push(ListenAddress::default_address());
+    }
+    let common = common.into_iter().map(|address| ListenerConfig {
+        address,
+        tls: tls.clone(),
+        redirect_https: false,
+        proxy_protocol: networks.clone(),
+        max_connections: None,
+        max_connections_per_client: None,
+    });
+    let own = own.iter().flat_map(|listener| {
+        let tls = match (listener.cleartext, &listener.tls) {
+            _ if listener.redirect_https => None,
+            (Some(true), _) => None,
+            (_, Some(files)) => Some(files.clone()),
+            (Some(false), None) if tls.is_none() => Some(ServerFiles::default()),
+            (_, None) => tls.clone(),
+        };
+        let networks = &networks;
+        listener.listen.iter().map(move |address| ListenerConfig {
+            address: address.clone(),
+            tls: tls.clone(),
+            redirect_https: listener.redirect_https,
+            proxy_protocol: (listener.proxy_protocol.clone()).unwrap_or_else(|| networks.clone()),
+            max_connections: listener.max_connections,
+            max_connections_per_client: listener.max_connections_per_client,
+        })
+    });
+    let redirects = listen::redirects(args, &networks);
+    Ok(common.chain(own).chain(redirects).collect())
+}
+
 /// Merges the TLS files for clients. The command line takes precedence, but neither source can turn
 /// off a check of client certificates that the other asks for.
-pub(super) fn files(
-    args: &ListenArgs,
-    of_file: Option<ServerFiles>,
-) -> Result<ServerFiles, Failure> {
+fn files(args: &ListenArgs, of_file: Option<ServerFiles>) -> Result<ServerFiles, Failure> {
     let Some(mut files) = of_file else {
         return listen::files(args);
     };
@@ -159,57 +234,27 @@ pub(super) fn files(
     Ok(files)
 }
 
-/// A bound listener.
-pub(super) struct Listener {
-    pub(super) server: Server,
-    /// The TLS configuration, which a reload replaces; `None` in cleartext.
-    pub(super) tls: Option<ServerTls>,
-}
-
-impl Listener {
-    pub(super) async fn bind(
-        args: &ListenArgs,
-        fixed: &Fixed,
-        of_file: Option<ServerFiles>,
-        metrics: Option<Arc<dyn Metrics>>,
-    ) -> Result<Self, Failure> {
-        if let Some(bytes) = fixed.process_buffer {
-            ProcessBuffer::default().set_limit(bytes);
-        }
-        let mut builder = Server::builder()
-            // The routes' own timeouts apply instead.
-            .handler_timeout(NO_TIMEOUT)
-            .max_connections(fixed.max_connections)
-            .max_connections_per_client(fixed.max_connections_per_client)
-            .tcp(fixed.tcp.clone())
-            .http2(
-                Http2Config::default()
-                    .max_concurrent_streams(fixed.max_concurrent_streams)
-                    .max_header_list_size(fixed.max_header_list_size),
-            );
-        if let Some(timeout) = fixed.connection_idle_timeout {
-            builder = builder.idle_timeout(timeout);
-        }
-        if let Some(metrics) = metrics {
-            builder = builder.metrics(metrics);
-        }
-        let mut tls = None;
-        if !fixed.cleartext {
-            let current = ServerTls::new(files(args, of_file)?.load()?);
-            builder = builder.tls(current.clone());
-            tls = Some(current);
-        }
-        Ok(Self {
-            server: listen::bound(builder, fixed.listen).await?,
-            tls,
-        })
+/// Returns the settings that all listeners for clients share.
+pub(super) fn builder(fixed: &Fixed, metrics: Option<Arc<dyn Metrics>>) -> ServerBuilder {
+    if let Some(bytes) = fixed.process_buffer {
+        ProcessBuffer::default().set_limit(bytes);
     }
-
-    pub(super) fn url(&self) -> std::io::Result<String> {
-        let scheme = match self.tls {
-            Some(_) => "wss",
-            None => "ws",
-        };
-        Ok(format!("{scheme}://{}", self.server.local_addr()?))
+    let mut builder = Server::builder()
+        // The routes' own timeouts apply instead.
+        .handler_timeout(NO_TIMEOUT)
+        .max_connections(fixed.max_connections)
+        .max_connections_per_client(fixed.max_connections_per_client)
+        .tcp(fixed.tcp.clone())
+        .http2(
+            Http2Config::default()
+                .max_concurrent_streams(fixed.max_concurrent_streams)
+                .max_header_list_size(fixed.max_header_list_size),
+        );
+    if let Some(timeout) = fixed.connection_idle_timeout {
+        builder = builder.idle_timeout(timeout);
     }
+    if let Some(metrics) = metrics {
+        builder = builder.metrics(metrics);
+    }
+    builder
 }

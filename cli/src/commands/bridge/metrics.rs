@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2ws::Server;
@@ -28,6 +28,7 @@ use tower_service::Service;
 
 use super::connections::Connections;
 use crate::error::Failure;
+use crate::listener::{ListenAddress, ListenerConfig, Listeners, Networks};
 
 #[derive(Clone)]
 pub(super) struct Metrics {
@@ -298,18 +299,34 @@ impl Metrics {
     }
 
     /// Starts the listener at `address`; it stops when the returned value is dropped.
-    pub(super) async fn serve(&self, address: SocketAddr) -> Result<Admin, Failure> {
-        let server = Server::builder()
-            .bind(address)
+    pub(super) async fn serve(
+        &self,
+        address: &ListenAddress,
+        reuse_port: bool,
+    ) -> Result<Admin, Failure> {
+        let config = ListenerConfig {
+            address: address.clone(),
+            tls: None,
+            redirect_https: false,
+            proxy_protocol: Networks::default(),
+            max_connections: None,
+            max_connections_per_client: None,
+        };
+        let listeners = Listeners::bind(&[config], &Server::builder(), reuse_port)
             .await
-            .map_err(|error| format!("cannot listen on {address} for metrics: {error}"))?;
-        let address = server.local_addr()?;
+            .map_err(|error| format!("{error}, for metrics"))?;
+        let url = listeners.url().replacen("ws", "http", 1);
         let service = self.clone();
         let refuse = |request: h2ws::server::WebSocketRequest| async {
             request.reject(StatusCode::NOT_FOUND);
         };
-        let task = tokio::spawn(server.serve(refuse).fallback(service).into_future());
-        Ok(Admin { address, task })
+        let task = tokio::spawn(async move {
+            let serve = |server: Server| server.serve(refuse).fallback(service.clone());
+            listeners
+                .serve(serve, Duration::ZERO, std::future::pending())
+                .await;
+        });
+        Ok(Admin { url, task })
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -371,13 +388,13 @@ impl Service<Request<Body>> for Metrics {
 
 /// The running listener for metrics and health checks; it stops when this is dropped.
 pub(super) struct Admin {
-    address: SocketAddr,
-    task: JoinHandle<std::io::Result<h2ws::server::ShutdownReport>>,
+    url: String,
+    task: JoinHandle<()>,
 }
 
 impl Admin {
-    pub(super) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 }
 

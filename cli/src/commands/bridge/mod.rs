@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use h2ws::Server;
 use h2ws::bridge::Bridge;
 
 use self::config::Config;
 use self::connections::Connections;
-use self::listener::{Fixed, Listener};
-use self::metrics::{Admin, Metrics};
+use self::listener::Fixed;
+use self::metrics::Metrics;
 use self::reload::Reload;
 use self::upstream::{Clients, RouteClients};
 use super::listen;
@@ -25,7 +26,8 @@ use super::request::shutdown;
 use super::text::count;
 use crate::args::BridgeArgs;
 use crate::error::{Failure, Usage};
-use crate::{signals, terminal};
+use crate::listener::Listeners;
+use crate::{signals, systemd, terminal};
 
 /// How long to wait for the access-log lines of closed WebSockets and requests before exiting.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -52,17 +54,18 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     // Counting has a cost, so it is off unless the metrics can be read.
     let observer = || {
         let metrics: Arc<dyn h2ws::metrics::Metrics> = connections.clone();
-        fixed.metrics.map(|_| metrics)
+        fixed.metrics.as_ref().map(|_| metrics)
     };
     let files = &fixed.upstream_tls;
-    let (bridge, tls) = match config {
+    let configs = listener::listeners(&args.listen, config.as_ref().map(|file| &file.listeners))?;
+    let bridge = match config {
         Some(config) => {
             let client =
                 clients.of_file(files, &config.routes, fixed.metrics.is_some(), &fixed.tcp)?;
             clients.of_routes = config.clients;
-            (Bridge::new(client, config.routes), config.tls)
+            Bridge::new(client, config.routes)
         }
-        None => (upstream::bridge_to(&args, files, observer())?, None),
+        None => upstream::bridge_to(&args, files, observer())?,
     };
     let metrics = Metrics::new(bridge.clone(), &connections);
     if fixed.metrics.is_some() {
@@ -70,26 +73,40 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     }
     // Must come before the program announces itself: a signal may follow at once.
     let stop = signals::drain();
-    let listener = Listener::bind(&args.listen, &fixed, tls, observer()).await?;
-    let admin = match fixed.metrics {
-        Some(address) => Some(metrics.serve(address).await?),
+    listen::warn_if_self_signed(&configs);
+    let builder = listener::builder(&fixed, observer());
+    let listeners = Listeners::bind(&configs, &builder, fixed.reuse_port).await?;
+    let admin = match &fixed.metrics {
+        Some(address) => Some(metrics.serve(address, fixed.reuse_port).await?),
         None => None,
     };
-    let reload = Reload::new(&args, &fixed, &bridge, clients, listener.tls.clone())?;
-    announce(&listener.url()?, admin.as_ref())?;
+    let certificates = listeners.certificates();
+    let reload = Reload::new(&args, &fixed, &bridge, clients, configs, certificates)?;
+    listeners.announce(
+        admin
+            .iter()
+            .map(|admin| format!("metrics at {}/metrics", admin.url())),
+    )?;
+    systemd::ready();
+    systemd::watch();
     let reload = tokio::spawn(reload.run());
-    let drained = listener
-        .server
-        .serve(bridge.handler())
-        .fallback(bridge.service())
-        .drain_timeout(fixed.drain_timeout)
-        .with_graceful_shutdown(async move {
-            stop.await;
-            tracing::info!("draining");
-            metrics.drain();
-            tokio::time::sleep(fixed.drain_delay).await;
-        })
-        .await?;
+    let serve = |server: Server| server.serve(bridge.handler()).fallback(bridge.service());
+    // The next process shares the port of the metrics too, and is the one to ask during a drain.
+    let (until_drain, _until_end) = if fixed.reuse_port {
+        (admin, None)
+    } else {
+        (None, admin)
+    };
+    let drain_delay = fixed.drain_delay;
+    let stop = async move {
+        stop.await;
+        systemd::stopping();
+        tracing::info!("draining");
+        metrics.drain();
+        tokio::time::sleep(drain_delay).await;
+        drop(until_drain);
+    };
+    let drained = listeners.serve(serve, fixed.drain_timeout, stop).await;
     reload.abort();
     listen::report(drained);
     if tokio::time::timeout(LAST_LINES, bridge.idle())
@@ -100,14 +117,4 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     }
     join_all(bridge.clients().iter().map(shutdown)).await;
     Ok(())
-}
-
-/// Prints the listeners' URLs as the first lines of stdout.
-fn announce(url: &str, admin: Option<&Admin>) -> std::io::Result<()> {
-    let mut stdout = terminal::stdout();
-    writeln!(stdout, "listening on {url}")?;
-    if let Some(admin) = admin {
-        writeln!(stdout, "metrics at {}/metrics", admin.url())?;
-    }
-    stdout.flush()
 }

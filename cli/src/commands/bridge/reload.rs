@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use h2ws::bridge::Bridge;
-use h2ws::tls::ServerTls;
 
 use super::config::Config;
-use super::listener::{self, Fixed};
+use super::listener::{self, FileListeners, Fixed};
 use super::upstream::Clients;
 use crate::args::BridgeArgs;
+use crate::listener::{Certificates, ListenerConfig};
 use crate::signals::Reloads;
-use crate::tls::ServerFiles;
+use crate::systemd;
 
 const NOT_RELOADED: &str = "not reloaded: the old configuration stays in use";
 const CERTIFICATE_KEPT: &str = "certificates not reloaded: the old ones stay in use";
@@ -21,7 +21,8 @@ pub(super) struct Reload {
     fixed: Fixed,
     bridge: Bridge,
     clients: Clients,
-    tls: Option<ServerTls>,
+    listeners: Vec<ListenerConfig>,
+    certificates: Certificates,
 }
 
 impl Reload {
@@ -31,7 +32,8 @@ impl Reload {
         fixed: &Fixed,
         bridge: &Bridge,
         clients: Clients,
-        tls: Option<ServerTls>,
+        listeners: Vec<ListenerConfig>,
+        certificates: Certificates,
     ) -> std::io::Result<Self> {
         Ok(Self {
             signals: Reloads::new()?,
@@ -39,16 +41,19 @@ impl Reload {
             fixed: fixed.clone(),
             bridge: bridge.clone(),
             clients,
-            tls,
+            listeners,
+            certificates,
         })
     }
 
     pub(super) async fn run(mut self) {
         while self.signals.next().await {
+            systemd::reloading();
             match self.args.config.clone() {
                 Some(file) => self.reload_file(file).await,
-                None => self.reload_certificates(None).await,
+                None => self.reload_listeners(None).await,
             }
+            systemd::ready();
         }
     }
 
@@ -74,26 +79,30 @@ impl Reload {
         if !changes.is_empty() {
             tracing::warn!("changes to {} require a restart", changes.join(", "));
         }
-        self.reload_certificates(config.tls).await;
+        self.reload_listeners(Some(config.listeners)).await;
         self.bridge.replace(config.routes);
         self.clients.of_routes = config.clients;
         tracing::info!(routes = self.bridge.routes().iter().count(), "reloaded");
     }
 
-    /// Loads the certificates for clients again.
-    async fn reload_certificates(&self, of_file: Option<ServerFiles>) {
-        let Some(tls) = &self.tls else {
-            return;
+    /// Loads the certificates for clients again. Everything else of a listener stays.
+    async fn reload_listeners(&self, of_file: Option<FileListeners>) {
+        let new = match listener::listeners(&self.args.listen, of_file.as_ref()) {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!(error, "{CERTIFICATE_KEPT}");
+                return;
+            }
         };
-        let args = self.args.listen.clone();
-        if of_file.is_none() && args.cert.is_empty() {
-            return;
+        let changes = ListenerConfig::changes(&self.listeners, &new);
+        if !changes.is_empty() {
+            tracing::warn!("changes to {} require a restart", changes.join(", "));
         }
-        let load = move || listener::files(&args, of_file)?.load();
-        match tokio::task::spawn_blocking(load).await {
-            Ok(Ok(config)) => tls.replace(config),
-            Ok(Err(error)) => tracing::error!(error, "{CERTIFICATE_KEPT}"),
-            Err(error) => tracing::error!(%error, "{CERTIFICATE_KEPT}"),
+        let certificates = self.certificates.clone();
+        // Reading may block, for example on a network file system.
+        let reload = tokio::task::spawn_blocking(move || certificates.reload(&new));
+        if let Err(error) = reload.await {
+            tracing::error!(%error, "{CERTIFICATE_KEPT}");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The configuration file of `h2ws bridge`.
 
 mod errors;
+mod listener;
 mod reader;
 mod route;
 mod tls;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use toml::de::DeTable;
 use self::errors::ErrorCollector;
 use self::reader::Section;
 use self::route::RouteContext;
+use super::listener::FileListeners;
 use super::upstream::{Clients, RouteClients};
-use crate::tls::{ClientFiles, ServerFiles};
+use crate::listener::ListenAddress;
+use crate::tls::ClientFiles;
 
 pub(super) use self::errors::ConfigErrors;
 
 /// The contents of a configuration file. A missing key is `None` or has its default.
 pub(super) struct Config {
-    pub(super) listen: Option<SocketAddr>,
-    pub(super) metrics: Option<SocketAddr>,
-    pub(super) cleartext: Option<bool>,
-    pub(super) tls: Option<ServerFiles>,
+    pub(super) listeners: FileListeners,
+    pub(super) metrics: Option<ListenAddress>,
     pub(super) upstream_tls: ClientFiles,
     pub(super) drain_delay: Option<Duration>,
     pub(super) drain_timeout: Option<Duration>,
@@ -66,11 +66,10 @@ impl Config {
     }
 
     fn read(path: &Path, mut root: Section<'_>, clients: &Clients) -> Option<Self> {
-        let listen = root.parsed("listen", address);
-        let metrics = root.parsed("metrics", address);
+        let metrics = root.parsed("metrics", listener::address);
         let drain_delay = root.duration("drain_delay");
         let drain_timeout = root.duration("drain_timeout");
-        let (cleartext, tls) = tls::server(path, &mut root);
+        let listeners = listener::read(path, &mut root);
         let upstream_tls = tls::upstream(path, &mut root).unwrap_or_default();
         let mut max_connections = None;
         let mut max_connections_per_client = None;
@@ -112,10 +111,8 @@ impl Config {
         let routes = routes(&mut root, limits, &context);
         root.finish();
         Some(Self {
-            listen,
+            listeners,
             metrics,
-            cleartext,
-            tls,
             upstream_tls,
             drain_delay,
             drain_timeout,
@@ -134,10 +131,6 @@ impl Config {
 
 /// Upper bound of counts; more is most likely a typing error.
 const COUNT: u64 = 1_000_000_001;
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    crate::args::address(text).map_err(|error| format!("{text:?}: {error}"))
-}
 
 /// Reads `[tcp]`, for connections to clients and upstreams.
 fn tcp(root: &mut Section<'_>) -> TcpConfig {
@@ -304,9 +297,10 @@ mod tests {
     #[test]
     fn the_example_is_valid_and_has_the_documented_values() {
         let config = parse(EXAMPLE).expect("no errors");
-        assert_eq!(config.listen, Some(([127, 0, 0, 1], 8443).into()));
-        assert_eq!(config.metrics, Some(([127, 0, 0, 1], 9443).into()));
-        assert_eq!(config.cleartext, Some(true));
+        let address = |text| ListenAddress::parse(text).expect("an address");
+        assert_eq!(config.listeners.listen, [address("127.0.0.1:8443")]);
+        assert_eq!(config.metrics, Some(address("127.0.0.1:9443")));
+        assert_eq!(config.listeners.cleartext, Some(true));
         assert_eq!(config.drain_timeout, Some(Duration::from_secs(30)));
         assert_eq!(config.max_concurrent_streams, Some(1000));
         assert_eq!(config.max_header_list_size, Some(16 * 1024));

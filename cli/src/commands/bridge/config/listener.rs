@@ -1,0 +1,88 @@
+//! Reads the keys of listeners, and `[[listener]]`.
+
+use std::path::Path;
+
+use super::reader::Section;
+use super::{COUNT, tls};
+use crate::commands::bridge::listener::{FileListener, FileListeners};
+use crate::listener::{ListenAddress, Networks};
+
+/// Reads what all listeners share, and the listeners with keys of their own.
+pub(super) fn read(path: &Path, root: &mut Section<'_>) -> FileListeners {
+    let listen = addresses(root);
+    let (cleartext, tls) = tls::server(path, root);
+    let proxy_protocol = networks(root).unwrap_or_default();
+    let reuse_port = root.boolean("reuse_port").unwrap_or_default();
+    let sections = root.sections("listener");
+    let mut listeners = Vec::new();
+    for section in sections {
+        listeners.push(one(path, section));
+    }
+    FileListeners {
+        listen,
+        cleartext,
+        tls,
+        proxy_protocol,
+        reuse_port,
+        listeners,
+    }
+}
+
+fn one(path: &Path, mut section: Section<'_>) -> FileListener {
+    let listen = addresses(&mut section);
+    if section.peek("listen").is_none() && section.item("listen").is_none() {
+        section.error(&section.span, "[[listener]] requires listen");
+    }
+    let (cleartext, tls) = tls::server(path, &mut section);
+    let redirect_https = section.boolean("redirect_https").unwrap_or_default();
+    if redirect_https && (cleartext == Some(false) || tls.is_some()) {
+        let what = "redirect_https = true cannot be used with TLS: its clients have none";
+        section.error(&section.span, what);
+    }
+    let listener = FileListener {
+        listen,
+        cleartext,
+        tls,
+        redirect_https,
+        proxy_protocol: networks(&mut section),
+        max_connections: count(&mut section, "max_connections"),
+        max_connections_per_client: count(&mut section, "max_connections_per_client"),
+    };
+    section.finish();
+    listener
+}
+
+fn count(section: &mut Section<'_>, key: &'static str) -> Option<usize> {
+    section.integer(key, 1..COUNT).map(|number| number as usize)
+}
+
+pub(super) fn address(text: &str) -> Result<ListenAddress, String> {
+    ListenAddress::parse(text).map_err(|error| format!("{text:?}: {error}"))
+}
+
+/// Reads `listen`: an address or several.
+fn addresses(section: &mut Section<'_>) -> Vec<ListenAddress> {
+    let mut read: Vec<ListenAddress> = Vec::new();
+    for (text, span) in section.strings("listen") {
+        match address(text) {
+            Ok(address) if read.contains(&address) => {
+                section.error(&span, format_args!("listen: {text:?} is there twice"));
+            }
+            Ok(address) => read.push(address),
+            Err(error) => section.error(&span, format_args!("listen: {error}")),
+        }
+    }
+    read
+}
+
+fn networks(section: &mut Section<'_>) -> Option<Networks> {
+    section.item("proxy_protocol")?;
+    let mut read = Vec::new();
+    for (text, span) in section.strings("proxy_protocol") {
+        match Networks::parse(text) {
+            Ok(network) => read.push(network),
+            Err(error) => section.error(&span, format_args!("proxy_protocol: {text:?}: {error}")),
+        }
+    }
+    Some(Networks::new(read))
+}
