@@ -8,7 +8,7 @@ use h2ws::metrics::Metrics;
 use h2ws::server::ServerBuilder;
 use h2ws::{Http2Config, Server};
 
-use super::config::Config;
+use super::config::{Config, FileListener, FileListeners};
 use super::upstream::NO_TIMEOUT;
 use crate::args::{BridgeArgs, ListenArgs, SecondsOrNone};
 use crate::commands::listen;
@@ -128,30 +128,6 @@ fn upstream_files(args: &BridgeArgs, config: Option<&Config>) -> ClientFiles {
         pair: pair.or(file.pair),
         insecure: args.upstream_insecure || (file.insecure && args.upstream_cacert.is_none()),
     }
-}
-
-/// The listeners of a configuration file.
-#[derive(Clone, Debug, Default)]
-pub(super) struct FileListeners {
-    /// Of the file as a whole; those of `[[listener]]` have it unless they have their own.
-    pub(super) listen: Vec<ListenAddress>,
-    pub(super) cleartext: Option<bool>,
-    pub(super) tls: Option<ServerFiles>,
-    pub(super) proxy_protocol: Networks,
-    pub(super) reuse_port: bool,
-    pub(super) listeners: Vec<FileListener>,
-}
-
-/// A `[[listener]]`.
-#[derive(Clone, Debug)]
-pub(super) struct FileListener {
-    pub(super) listen: Vec<ListenAddress>,
-    pub(super) cleartext: Option<bool>,
-    pub(super) tls: Option<ServerFiles>,
-    pub(super) redirect_https: bool,
-    pub(super) proxy_protocol: Option<Networks>,
-    pub(super) max_connections: Option<usize>,
-    pub(super) max_connections_per_client: Option<usize>,
 }
 
 /// Merges the listeners of the command line and the file. `--listen` replaces those of the file;

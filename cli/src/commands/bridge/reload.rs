@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use h2ws::bridge::Bridge;
 
-use super::config::Config;
-use super::listener::{self, FileListeners, Fixed};
+use super::config::{Config, FileListeners};
+use super::listener::{self, Fixed};
 use super::upstream::Clients;
 use crate::args::BridgeArgs;
 use crate::listener::{Certificates, ListenerConfig};

@@ -4,8 +4,32 @@ use std::path::Path;
 
 use super::reader::Section;
 use super::{COUNT, tls};
-use crate::commands::bridge::listener::{FileListener, FileListeners};
 use crate::listener::{ListenAddress, Networks};
+use crate::tls::ServerFiles;
+
+/// The listeners of a configuration file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileListeners {
+    /// Of the file as a whole; those of `[[listener]]` have it unless they have their own.
+    pub(crate) listen: Vec<ListenAddress>,
+    pub(crate) cleartext: Option<bool>,
+    pub(crate) tls: Option<ServerFiles>,
+    pub(crate) proxy_protocol: Networks,
+    pub(crate) reuse_port: bool,
+    pub(crate) listeners: Vec<FileListener>,
+}
+
+/// A `[[listener]]`.
+#[derive(Clone, Debug)]
+pub(crate) struct FileListener {
+    pub(crate) listen: Vec<ListenAddress>,
+    pub(crate) cleartext: Option<bool>,
+    pub(crate) tls: Option<ServerFiles>,
+    pub(crate) redirect_https: bool,
+    pub(crate) proxy_protocol: Option<Networks>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) max_connections_per_client: Option<usize>,
+}
 
 /// Reads what all listeners share, and the listeners with keys of their own.
 pub(super) fn read(path: &Path, root: &mut Section<'_>) -> FileListeners {

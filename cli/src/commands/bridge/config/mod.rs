@@ -18,12 +18,12 @@ use toml::de::DeTable;
 use self::errors::ErrorCollector;
 use self::reader::Section;
 use self::route::RouteContext;
-use super::listener::FileListeners;
 use super::upstream::{Clients, RouteClients};
 use crate::listener::ListenAddress;
 use crate::tls::ClientFiles;
 
 pub(super) use self::errors::ConfigErrors;
+pub(super) use self::listener::{FileListener, FileListeners};
 
 /// The contents of a configuration file. A missing key is `None` or has its default.
 pub(super) struct Config {
