@@ -54,6 +54,7 @@ fn main() -> ExitCode {
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Bridge(args) => commands::bridge::run(*args).await,
             Command::Connect(args) => commands::connect::run(args).await,
+            Command::Tunnel(args) => commands::tunnel::run(*args).await,
             // Its exit status depends on the findings.
             Command::Probe(args) => return unless_stopped(commands::probe::run(args)).await,
             Command::Bench(args) => commands::bench::run(args).await,

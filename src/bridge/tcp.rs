@@ -17,7 +17,7 @@ use super::idle::IdleTimer;
 use crate::error::{Chain, Error};
 use crate::frame::{CloseCode, CloseFrame};
 use crate::server::WebSocketRequest;
-use crate::socket::{BinaryStream, WebSocket};
+use crate::socket::{BinaryStream, HALF_CLOSE, WebSocket};
 use crate::transport::linger::linger;
 use crate::transport::{TcpConfig, dial as net};
 
@@ -38,16 +38,19 @@ pub(super) async fn dial(
 
 /// Accepts a WebSocket that carries bytes.
 ///
-/// The target cannot choose a subprotocol, and a browser that offers some fails
-/// the connection if none is selected. So `binary` is selected if offered, as
-/// websockify does, and otherwise the client's first choice.
+/// [`HALF_CLOSE`] is selected if offered. Otherwise the target cannot choose a subprotocol,
+/// and a browser that offers some fails the connection if none is selected: so `binary` is
+/// selected if offered, as websockify does, and otherwise the client's first choice.
 pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, Error> {
     let choose = |request: &WebSocketRequest| {
         let mut offered = request.requested_subprotocols();
-        let binary = request
-            .requested_subprotocols()
-            .find(|name| *name == "binary");
-        binary.or_else(|| offered.next()).map(str::to_owned)
+        let named = |wanted| {
+            request
+                .requested_subprotocols()
+                .find(|name| *name == wanted)
+        };
+        let known = named(HALF_CLOSE).or_else(|| named("binary"));
+        known.or_else(|| offered.next()).map(str::to_owned)
     };
     if let Some(name) = choose(&request) {
         request.select_subprotocol(&name)?;
@@ -66,6 +69,9 @@ pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, E
 /// | the client sends text | the target receives RST, the client Close 1003 |
 /// | the target ends its side | the client receives Close 1000 |
 /// | the target resets | the client receives Close 1011 |
+///
+/// Under [`HALF_CLOSE`] each FIN is an empty message instead, in either direction, and the other
+/// direction continues. The side that ends last closes with 1000.
 pub(super) struct Tunnel {
     socket: BinaryStream,
     target: Target,
@@ -73,8 +79,12 @@ pub(super) struct Tunnel {
     idle: IdleTimer,
     up: u64,
     down: u64,
-    /// The target has ended its side, and a Close frame was sent to the client.
+    /// The target has ended its side, and the client was sent a Close frame, or an empty message.
     target_ended: bool,
+    /// The client ended its side by an empty message, and the target was sent FIN.
+    client_ended: bool,
+    /// It did so before the target ended its side.
+    client_ended_first: bool,
     /// The idle timeout has expired, and a Close frame was sent to the client.
     idle_expired: bool,
     /// The server drains, and the WebSocket has sent a Close frame to the client.
@@ -110,6 +120,8 @@ impl Tunnel {
             up: 0,
             down: 0,
             target_ended: false,
+            client_ended: false,
+            client_ended_first: false,
             idle_expired: false,
             drained: false,
         }
@@ -161,9 +173,25 @@ impl Tunnel {
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            let socket = Pin::new(&mut self.socket);
-            let bytes = match ready!(socket.poll_fill_buf(cx)) {
-                Ok([]) => return Poll::Ready(End::ClientClosed),
+            if self.client_ended {
+                let closed = ready!(self.socket.poll_closed(cx));
+                return Poll::Ready(match closed {
+                    Ok(()) => End::ClientClosed,
+                    Err(error) => self.ended_by(error),
+                });
+            }
+            let bytes = match ready!(self.socket.poll_bytes(cx)) {
+                Ok([]) => {
+                    if !self.socket.peer_ended() {
+                        return Poll::Ready(End::ClientClosed);
+                    }
+                    self.client_ended = true;
+                    self.client_ended_first = !self.target_ended;
+                    match ready!(Pin::new(&mut self.target.tcp).poll_shutdown(cx)) {
+                        Ok(()) => continue,
+                        Err(error) => return Poll::Ready(End::TargetBroke(error)),
+                    }
+                }
                 Ok(bytes) => bytes,
                 Err(error) => return Poll::Ready(self.ended_by(error)),
             };
@@ -199,6 +227,8 @@ impl Tunnel {
                     self.target_ended = true;
                     // If this fails, reading from the client reports it.
                     let _ = Pin::new(&mut self.socket).poll_shutdown(cx);
+                    // It may have received the client's Close frame, for which reading waits.
+                    cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Ok(read) => {
@@ -252,7 +282,9 @@ impl Tunnel {
 
     /// The outcome if the target or the bridge had closed before the client did.
     fn ended_by_other(&self, code: CloseCode) -> Option<Outcome> {
-        if self.target_ended {
+        if self.client_ended_first {
+            None
+        } else if self.target_ended {
             Some(Outcome::By(Side::Upstream, code))
         } else if self.idle_expired || self.drained {
             Some(Outcome::By(Side::Bridge, CloseCode::GOING_AWAY))

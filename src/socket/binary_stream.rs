@@ -1,4 +1,11 @@
 //! [`BinaryStream`]: a byte stream in binary messages.
+//!
+//! How a direction of the bytes ends depends on the subprotocol, on both sides alike:
+//!
+//! | subprotocol | one direction ends by | both end by |
+//! |---|---|---|
+//! | [`HALF_CLOSE`] | an empty binary message | Close 1000 from the side that ended last |
+//! | any other, or none | (not possible) | a Close frame with 1000 or no code |
 
 use std::fmt;
 use std::io;
@@ -15,6 +22,11 @@ use crate::frame::{CloseCode, CloseFrame, Message};
 /// Maximum size in bytes of the message that one write becomes.
 const PIECE: usize = 64 * 1024;
 
+/// The subprotocol under which a [`BinaryStream`] ends its two directions separately, as TCP does: an
+/// empty binary message ends the bytes of its sender, which may still receive. `h2ws tunnel` offers
+/// it, and a bridge selects it for `tcp://` upstreams.
+pub const HALF_CLOSE: &str = "half-close.h2ws";
+
 /// A byte stream that is carried in binary messages; see [`WebSocket::into_binary_stream`].
 ///
 /// Reading returns the payloads of the peer's binary messages, without their boundaries. The end
@@ -27,6 +39,11 @@ const PIECE: usize = 64 * 1024;
 /// the WebSocket's write buffer is full. Flushing after an orderly end succeeds. Shutting down
 /// sends a Close frame with code 1000 after what was written: a WebSocket cannot be closed in one
 /// direction only, but what the peer sent before it received the Close frame can still be read.
+///
+/// Under the subprotocol [`HALF_CLOSE`], shutting down sends an empty message instead, and the peer
+/// may continue to send. Then only an empty message, or a close with code 1000, is the end of the
+/// peer's bytes. The side that ends last closes the WebSocket, which its last read or its shutdown
+/// waits for.
 ///
 /// If it is dropped instead, what was written still arrives, followed by an error for the peer;
 /// see [what becomes of what was sent](WebSocket#what-becomes-of-what-was-sent).
@@ -60,6 +77,12 @@ const PIECE: usize = 64 * 1024;
 pub struct BinaryStream {
     socket: WebSocket,
     unread: Bytes,
+    /// Whether the subprotocol is [`HALF_CLOSE`].
+    half_close: bool,
+    /// The peer's bytes have ended with an empty message.
+    read_ended: bool,
+    /// An empty message was sent.
+    write_ended: bool,
 }
 
 impl WebSocket {
@@ -68,6 +91,9 @@ impl WebSocket {
     #[must_use]
     pub fn into_binary_stream(self) -> BinaryStream {
         BinaryStream {
+            half_close: self.subprotocol() == Some(HALF_CLOSE),
+            read_ended: false,
+            write_ended: false,
             socket: self,
             unread: Bytes::new(),
         }
@@ -86,6 +112,12 @@ impl BinaryStream {
     pub fn into_inner(self) -> (WebSocket, Bytes) {
         (self.socket, self.unread)
     }
+
+    /// Returns whether the peer has ended its bytes, and can still be sent some.
+    pub(crate) fn peer_ended(&self) -> bool {
+        self.read_ended
+    }
+
     pub(crate) fn get_mut(&mut self) -> &mut WebSocket {
         &mut self.socket
     }
@@ -107,20 +139,68 @@ impl BinaryStream {
         }
     }
 
-    fn refuse_text(&mut self, cx: &mut Context<'_>) -> io::Error {
-        let mut frame = Some(Some(CloseFrame::new(
-            CloseCode::UNSUPPORTED_DATA,
-            "binary messages only",
-        )));
+    /// Waits for bytes, or for the end of the peer's. Unlike [`poll_fill_buf`](Self::poll_fill_buf) it
+    /// does not wait for the closing handshake if both sides have ended.
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        while self.unread.is_empty() && !self.read_ended {
+            match ready!(self.socket.poll_message(cx)) {
+                Some(Ok(Message::Binary(payload))) if payload.is_empty() && self.half_close => {
+                    self.read_ended = true;
+                }
+                Some(Ok(Message::Binary(payload))) => self.unread = payload,
+                Some(Ok(Message::Text(_))) => {
+                    let why = CloseFrame::new(CloseCode::UNSUPPORTED_DATA, "binary messages only");
+                    let error = self.refuse(why, "the peer sent a text message", cx);
+                    return Poll::Ready(Err(error));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+                None => {
+                    self.end()?;
+                    break;
+                }
+            }
+        }
+        Poll::Ready(Ok(&self.unread))
+    }
+
+    /// Waits for the peer's Close frame after the end of its bytes. If this side has ended too, it
+    /// closes the WebSocket.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_ended {
+            let mut frame = Some(Some(CloseFrame::from(CloseCode::NORMAL)));
+            // An error is returned by the read below.
+            let _ = self.socket.poll_send_close(&mut frame, cx);
+        }
+        loop {
+            match ready!(self.socket.poll_message(cx)) {
+                Some(Ok(message)) if message.is_binary() || message.is_text() => {
+                    let why = CloseFrame::new(CloseCode::PROTOCOL_ERROR, "data after its end");
+                    return Poll::Ready(Err(self.refuse(
+                        why,
+                        "the peer sent data after its end",
+                        cx,
+                    )));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+                None => return Poll::Ready(self.end()),
+            }
+        }
+    }
+
+    fn refuse(&mut self, why: CloseFrame, error: &'static str, cx: &mut Context<'_>) -> io::Error {
+        let mut frame = Some(Some(why));
         // An error is returned by the next read or write.
         let _ = self.socket.poll_send_close(&mut frame, cx);
-        io::Error::new(io::ErrorKind::InvalidData, "the peer sent a text message")
+        io::Error::new(io::ErrorKind::InvalidData, error)
     }
 
     /// Returns whether the end of the messages is the orderly end of the bytes.
     fn end(&self) -> io::Result<()> {
         match self.socket.close_code() {
-            None | Some(CloseCode::NORMAL | CloseCode::NO_STATUS_RECEIVED) => Ok(()),
+            None | Some(CloseCode::NORMAL) => Ok(()),
+            Some(CloseCode::NO_STATUS_RECEIVED) if !self.half_close => Ok(()),
             Some(code) => Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 format!("the peer closed with code {code}"),
@@ -146,17 +226,9 @@ impl AsyncRead for BinaryStream {
 impl AsyncBufRead for BinaryStream {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        while this.unread.is_empty() {
-            match ready!(this.socket.poll_message(cx)) {
-                Some(Ok(Message::Binary(payload))) => this.unread = payload,
-                Some(Ok(Message::Text(_))) => return Poll::Ready(Err(this.refuse_text(cx))),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
-                None => {
-                    this.end()?;
-                    break;
-                }
-            }
+        ready!(this.poll_bytes(cx))?;
+        if this.unread.is_empty() && this.read_ended && this.write_ended {
+            ready!(this.poll_closed(cx))?;
         }
         Poll::Ready(Ok(&this.unread))
     }
@@ -177,6 +249,9 @@ impl AsyncWrite for BinaryStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.write_ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         ready!(this.poll_room(cx))?;
         let n = buf.len().min(PIECE);
         if n > 0 {
@@ -194,6 +269,21 @@ impl AsyncWrite for BinaryStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.half_close {
+            if !self.write_ended {
+                match ready!(self.socket.poll_ready_to_send(cx)) {
+                    // The peer has closed the WebSocket, so there is nothing left to end.
+                    Err(Error::Closed) => return Poll::Ready(self.end()),
+                    room => room.map_err(io_error)?,
+                }
+                self.send(Bytes::new(), cx)?;
+                self.write_ended = true;
+            }
+            if self.read_ended {
+                return self.poll_closed(cx);
+            }
+            return self.poll_flush(cx);
+        }
         let mut frame = Some(Some(CloseFrame::from(CloseCode::NORMAL)));
         let sent = ready!(self.socket.poll_send_close(&mut frame, cx));
         Poll::Ready(sent.map_err(io_error))
@@ -331,5 +421,79 @@ mod tests {
         let mut all = Vec::new();
         client.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"tail");
+    }
+
+    /// A pair under [`HALF_CLOSE`], the second of which is driven by messages.
+    fn half_closing() -> (BinaryStream, WebSocket) {
+        let (client, server) = pair();
+        let mut client = client.into_binary_stream();
+        client.half_close = true;
+        (client, server)
+    }
+
+    #[tokio::test]
+    async fn an_empty_message_ends_one_direction() {
+        for peer_first in [true, false] {
+            let (mut client, mut server) = half_closing();
+            if !peer_first {
+                client.shutdown().await.unwrap();
+                let end = server.next().await.unwrap().unwrap();
+                assert_eq!(end, Message::binary(&b""[..]));
+            }
+            for payload in [&b"late"[..], b""] {
+                server.send(Message::binary(payload)).await.unwrap();
+            }
+            let mut all = Vec::new();
+            let peer = async {
+                let mut got = Vec::new();
+                while let Some(message) = server.next().await {
+                    got.extend(message.unwrap().into_data());
+                }
+                (got, server.close_code())
+            };
+            let (_, (got, code)) = tokio::join!(
+                async {
+                    client.read_to_end(&mut all).await.unwrap();
+                    if peer_first {
+                        client.write_all(b"later").await.unwrap();
+                        client.shutdown().await.unwrap();
+                    }
+                },
+                peer
+            );
+            let expected = if peer_first { &b"later"[..] } else { b"" };
+            assert_eq!((&all[..], &got[..]), (&b"late"[..], expected));
+            assert_eq!(code, Some(CloseCode::NORMAL));
+            let late = client.write(b"x").await.unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
+        }
+    }
+
+    #[tokio::test]
+    async fn under_half_close_a_close_without_1000_is_no_end() {
+        for (code, whole) in [
+            (Some(CloseCode::NORMAL), true),
+            (Some(CloseCode::GOING_AWAY), false),
+            (None, false),
+        ] {
+            let (mut client, mut server) = half_closing();
+            let mut all = Vec::new();
+            let (_, read) = tokio::join!(
+                server.close(code.map(CloseFrame::from)),
+                client.read_to_end(&mut all)
+            );
+            assert_eq!(read.is_ok(), whole, "{code:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn data_after_its_end_is_an_error() {
+        let (mut client, mut server) = half_closing();
+        for payload in [&b""[..], b"more"] {
+            server.send(Message::binary(payload)).await.unwrap();
+        }
+        assert_eq!(client.read(&mut [0; 9]).await.unwrap(), 0);
+        let error = client.shutdown().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -14,6 +14,7 @@ mod probe;
 mod request;
 mod serve;
 mod tcp;
+mod tunnel;
 mod values;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -27,6 +28,7 @@ pub(crate) use self::probe::ProbeArgs;
 pub(crate) use self::request::{ConnectionArgs, RequestArgs};
 pub(crate) use self::serve::ServeArgs;
 pub(crate) use self::tcp::TcpArgs;
+pub(crate) use self::tunnel::{At, TunnelArgs};
 pub(crate) use self::values::SecondsOrNone;
 
 const ACCESS: &str = "Access control";
@@ -101,6 +103,9 @@ pub(crate) enum Command {
     /// messages that arrive
     #[command(after_help = connect::EXAMPLES)]
     Connect(ConnectArgs),
+    /// Tunnel TCP connections, or stdin and stdout, to a tcp:// upstream of `h2ws bridge`
+    #[command(after_help = tunnel::EXAMPLES)]
+    Tunnel(Box<TunnelArgs>),
     /// Probe servers: report their WebSocket support and protocol violations
     #[command(after_help = probe::EXAMPLES)]
     Probe(ProbeArgs),

@@ -12,3 +12,4 @@ mod process;
 mod request;
 pub(crate) mod serve;
 mod text;
+pub(crate) mod tunnel;

@@ -5,7 +5,9 @@ use std::process::Stdio;
 use crate::certificates::authority;
 use crate::process::{Running, Scratch, Server, h2ws, run};
 
-const COMMANDS: [&str; 6] = ["demo", "serve", "bridge", "connect", "probe", "bench"];
+const COMMANDS: [&str; 7] = [
+    "demo", "serve", "bridge", "connect", "tunnel", "probe", "bench",
+];
 
 fn help(command: &str) -> String {
     let ended = run(&["help", command]);
@@ -56,6 +58,9 @@ fn the_examples_work() {
     files.file("bridge.toml", "[[route]]\nto = \"ws://127.0.0.1:8080\"\n");
     let tls = Server::start(&[]);
     let clear = Server::start(&["--cleartext"]);
+    let to = tls.url.replace("wss://", "tcp://");
+    // A tunnel's target may be anything that answers: here TLS, by an alert.
+    let tunneled = Server::bridge(&["--to", &to, "--allow-any-origin"]);
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_h2ws"));
     let directory = program.parent().expect("a directory").display().to_string();
     let path = std::env::var("PATH").unwrap_or_default();
@@ -64,12 +69,18 @@ fn the_examples_work() {
         let all = examples(&help(command));
         assert!(!all.is_empty(), "{command}");
         for example in all {
-            let listens = matches!(command, "serve" | "bridge") && !example.contains("--check");
+            let tunnels = command == "tunnel" && example.contains("--local");
+            let listens =
+                tunnels || matches!(command, "serve" | "bridge") && !example.contains("--check");
+            let served = if command == "tunnel" { &tunneled } else { &tls };
             let mut line = example
-                .replace("wss://127.0.0.1:8443", &tls.url)
+                .replace("wss://127.0.0.1:8443", &served.url)
+                .replace("127.0.0.1:7000", "127.0.0.1:0")
                 .replace("ws://127.0.0.1:8080", &clear.url)
                 .replace(" --listen 127.0.0.1:8080", "");
-            if listens {
+            if tunnels {
+                line = format!("exec {line}");
+            } else if listens {
                 line = format!("exec {line} --listen 127.0.0.1:0");
             }
             let mut shell = std::process::Command::new("sh");
@@ -83,7 +94,7 @@ fn the_examples_work() {
             if listens {
                 let server = Server::start_with(&mut shell);
                 server.running.signal("TERM");
-                server.ended().exited(0);
+                server.ended().exited(if tunnels { 143 } else { 0 });
             } else {
                 let ended = Running::start(&mut shell).ended();
                 assert_eq!(ended.status.code(), Some(0), "{line}: {ended:?}");

@@ -6,6 +6,7 @@
 //! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`unread_stderr`] |
 //! | `demo`, `serve`, `connect`, `bench` | [`demo`], [`serve`], [`connect`], [`bench`] |
 //! | `serve`, `bridge` | [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
+//! | `tunnel` | [`tunnel`] |
 //! | `probe` | [`probe`] (reports), [`probe_findings`] (one server per protocol violation) |
 //! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`] |
 //!
@@ -38,5 +39,7 @@ mod serve;
 #[cfg(unix)]
 mod terminal_output;
 mod tls;
+#[cfg(unix)]
+mod tunnel;
 #[cfg(unix)]
 mod unread_stderr;

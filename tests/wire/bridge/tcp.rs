@@ -32,12 +32,27 @@ struct Tunnel {
 
 impl Tunnel {
     async fn open() -> Self {
+        Self::opened_by(&Fields::websocket("/")).await
+    }
+
+    /// As [`open`](Self::open), under the subprotocol with half-closes.
+    async fn half_closing() -> Self {
+        let fields = Fields::websocket("/");
+        Self::opened_by(&fields.with("sec-websocket-protocol", h2ws::socket::HALF_CLOSE)).await
+    }
+
+    async fn opened_by(fields: &Fields) -> Self {
         let (listener, addr) = listen().await;
         let bridging = Bridging::start(builder(addr)).await;
         let mut client = Raw::connect(bridging.addr).await;
-        let ((), (target, _)) = tokio::join!(client.open(1, "/"), async {
-            within(listener.accept()).await.unwrap()
-        });
+        let (status, (target, _)) = tokio::join!(
+            async {
+                client.headers(1, fields, 0).await;
+                client.status(1).await
+            },
+            async { within(listener.accept()).await.unwrap() }
+        );
+        assert_eq!(status, 200);
         Self {
             _bridging: bridging,
             _listener: listener,
@@ -141,6 +156,50 @@ async fn a_fin_from_the_target_becomes_a_close_with_1000() {
 }
 
 #[tokio::test]
+async fn under_half_close_either_side_may_end_first() {
+    for client_first in [true, false] {
+        let mut tunnel = Tunnel::half_closing().await;
+        for is_client in [client_first, !client_first] {
+            if is_client {
+                tunnel.send(BINARY, b"last").await;
+                tunnel.send(BINARY, b"").await;
+                assert_eq!(tunnel.read(4).await, b"last");
+                tunnel.target_sees(Over::End).await;
+            } else {
+                tunnel.target.write_all(b"last").await.unwrap();
+                tunnel.target.shutdown().await.unwrap();
+                assert_eq!(tunnel.client.frame(1).await.payload, b"last");
+                let end = tunnel.client.frame(1).await;
+                assert_eq!((end.opcode(), end.payload.len()), (BINARY, 0));
+            }
+        }
+        tunnel.client_sees_close(1000).await;
+        tunnel.send(CLOSE, &close(1000, "")).await;
+        assert_eq!(tunnel.client.seen(1).await, Seen::End);
+    }
+}
+
+#[tokio::test]
+async fn under_half_close_a_client_that_breaks_after_its_end_resets_the_target() {
+    for breaks in ["reset", "data", "1011"] {
+        let mut tunnel = Tunnel::half_closing().await;
+        tunnel.send(BINARY, b"").await;
+        tunnel.target_sees(Over::End).await;
+        match breaks {
+            "reset" => tunnel.client.reset(1, CANCEL).await,
+            "data" => tunnel.send(BINARY, b"more").await,
+            _ => tunnel.send(CLOSE, &close(1011, "")).await,
+        }
+        let reset = async {
+            while tunnel.target.write_all(b"x").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(reset).await;
+    }
+}
+
+#[tokio::test]
 async fn a_reset_by_the_target_becomes_a_close_with_1011() {
     let tunnel = Tunnel::open().await;
     tunnel.target.set_zero_linger().unwrap();
@@ -241,6 +300,10 @@ async fn an_offered_subprotocol_is_selected() {
     let (_listener, addr) = listen().await;
     let bridging = Bridging::start(builder(addr)).await;
     for (offer, selected) in [
+        (
+            "Sec-WebSocket-Protocol: binary, half-close.h2ws\r\n",
+            Some("half-close.h2ws"),
+        ),
         ("Sec-WebSocket-Protocol: base64, binary\r\n", Some("binary")),
         ("Sec-WebSocket-Protocol: mqtt\r\n", Some("mqtt")),
         ("", None),
