@@ -135,8 +135,7 @@ async def used_by_browsers_over_one_connection_each(ctx: Context):
         for one in visits:
             before[one] = await one.sockets()
             check(before[one]["open"] >= application.sockets, f"{one.name}: {before[one]} of {application.sockets} sockets")
-            # A browser may open a spare connection, but not one per socket.
-            check(one.connections <= 2, f"{one.name}: {one.connections} TCP connections for a page and {before[one]['open']} sockets")
+            check(one.connections <= application.connections, f"{one.name}: {one.connections} TCP connections for a page and {before[one]['open']} sockets")
             ctx.note(f"{one.name}: {before[one]['open']} socket(s), {one.connections} connection(s)")
         await asyncio.sleep(silence)
         for one in visits:

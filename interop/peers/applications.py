@@ -35,6 +35,8 @@ class Application(Endpoints):
     use: Callable[[object], Awaitable[bool]] | None = None
     # The least number of sockets that the page has open meanwhile.
     sockets: int = 1
+    # The most connections of a page: one for all of its requests, and a spare one of the browser.
+    connections: int = 2
     # Whether the page opens new sockets by itself.
     reopens: bool = True
     children: list = field(default_factory=list)
@@ -368,7 +370,9 @@ async def gradio(sandbox: Sandbox) -> Application:
     async def use(page) -> bool:
         return await page.evaluate(GRADIO)
 
-    return await application(page="/gradio/", routes=[Route("/gradio/*", port, strip=True)], begin=begin, use=use, sockets=0)
+    # The third is for its manifest.json, which browsers request without credentials.
+    return await application(
+        page="/gradio/", routes=[Route("/gradio/*", port, strip=True)], begin=begin, use=use, sockets=0, connections=3)
 
 
 SHINY = """(async () => {
