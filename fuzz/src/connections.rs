@@ -78,6 +78,16 @@ pub struct Manner {
 }
 
 impl Manner {
+    /// From the three lowest bits of `flags`, and the size of a piece in units of 8 bytes.
+    pub fn new(flags: u8, piece: u8) -> Self {
+        Self {
+            piece: 1 + usize::from(piece) * 8,
+            settles: flags & 1 == 0,
+            reads: flags & 2 == 0,
+            half_closes: flags & 4 == 0,
+        }
+    }
+
     /// Sends `bytes`, reads or not, and goes away.
     pub async fn behave(self, mut io: impl AsyncRead + AsyncWrite + Unpin + Send, bytes: &[u8]) {
         let (mut from, mut to) = tokio::io::split(&mut io);

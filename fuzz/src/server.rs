@@ -15,12 +15,7 @@ pub fn run(input: &[u8]) {
     let mut input = Input::new(input);
     let over_http2 = input.boolean();
     let flags = input.byte();
-    let manner = Manner {
-        piece: 1 + usize::from(input.byte()) * 8,
-        settles: flags & 1 == 0,
-        reads: flags & 2 == 0,
-        half_closes: flags & 4 == 0,
-    };
+    let manner = Manner::new(flags, input.byte());
     let deflated = flags & 8 == 0;
     let drains = flags & 16 != 0;
     let mut bytes = Vec::new();

@@ -70,8 +70,8 @@ impl Networks {
         self.0.is_empty()
     }
 
-    /// Whether a peer may say for whom it connects. One without an address comes by a Unix socket,
-    /// whose file says who may connect.
+    /// Returns whether the header of this peer is accepted. A peer without an address has connected
+    /// to a Unix socket, for which the permissions of its file decide.
     fn contain(&self, peer: SocketAddr) -> bool {
         let peer = peer.ip().to_canonical();
         peer.is_unspecified() || self.0.iter().any(|network| network.contains(&peer))
