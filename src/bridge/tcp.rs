@@ -83,12 +83,21 @@ pub(super) struct Tunnel {
     target_ended: bool,
     /// The client ended its side by an empty message, and the target was sent FIN.
     client_ended: bool,
-    /// It did so before the target ended its side.
-    client_ended_first: bool,
-    /// The idle timeout has expired, and a Close frame was sent to the client.
-    idle_expired: bool,
+    /// The first event that ends the tunnel or a direction of it. What follows is its consequence.
+    cause: Option<Cause>,
+}
+
+/// What began the end of a tunnel.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// The client ended its side by an empty message.
+    Client,
+    /// The target ended its side.
+    Target,
+    /// The idle timeout expired, and a Close frame was sent to the client.
+    Idle,
     /// The server drains, and the WebSocket has sent a Close frame to the client.
-    drained: bool,
+    Drain,
 }
 
 /// The TCP connection to the target.
@@ -121,9 +130,7 @@ impl Tunnel {
             down: 0,
             target_ended: false,
             client_ended: false,
-            client_ended_first: false,
-            idle_expired: false,
-            drained: false,
+            cause: None,
         }
     }
 
@@ -145,13 +152,15 @@ impl Tunnel {
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            self.drained = self.drained || self.socket.get_ref().is_draining();
-            let end = self.poll_moves(cx);
-            if end.is_ready() || self.idle_expired {
-                return end;
+            if self.socket.get_ref().is_draining() {
+                self.begin_end(Cause::Drain);
+            }
+            if let Poll::Ready(end) = self.poll_moves(cx) {
+                return Poll::Ready(end);
             }
             ready!(self.idle.poll(self.idle_timeout, cx));
-            self.idle_expired = true;
+            self.idle_timeout = None;
+            self.begin_end(Cause::Idle);
             // The client is still read after this Close, as after any other.
             let mut why = Some(Some(CloseFrame::new(CloseCode::GOING_AWAY, "idle")));
             // If this fails, reading from the client reports it.
@@ -186,7 +195,7 @@ impl Tunnel {
                         return Poll::Ready(End::ClientClosed);
                     }
                     self.client_ended = true;
-                    self.client_ended_first = !self.target_ended;
+                    self.begin_end(Cause::Client);
                     match ready!(Pin::new(&mut self.target.tcp).poll_shutdown(cx)) {
                         Ok(()) => continue,
                         Err(error) => return Poll::Ready(End::TargetBroke(error)),
@@ -225,6 +234,7 @@ impl Tunnel {
             match self.target.tcp.try_read_buf(&mut bytes) {
                 Ok(0) => {
                     self.target_ended = true;
+                    self.begin_end(Cause::Target);
                     // If this fails, reading from the client reports it.
                     let _ = Pin::new(&mut self.socket).poll_shutdown(cx);
                     // It may have received the client's Close frame, for which reading waits.
@@ -257,10 +267,7 @@ impl Tunnel {
             End::ClientClosed => {
                 self.target.end().await;
                 let code = self.socket.get_ref().close_code();
-                let code = code.unwrap_or(CloseCode::NO_STATUS_RECEIVED);
-                return self
-                    .ended_by_other(code)
-                    .unwrap_or(Outcome::By(Side::Client, code));
+                return self.client_closed(code.unwrap_or(CloseCode::NO_STATUS_RECEIVED));
             }
             End::ClientBroke(error) => {
                 let closed = self.client_broke();
@@ -280,29 +287,26 @@ impl Tunnel {
         closed
     }
 
-    /// The outcome if the target or the bridge had closed before the client did.
-    fn ended_by_other(&self, code: CloseCode) -> Option<Outcome> {
-        if self.client_ended_first {
-            None
-        } else if self.target_ended {
-            Some(Outcome::By(Side::Upstream, code))
-        } else if self.idle_expired || self.drained {
-            Some(Outcome::By(Side::Bridge, CloseCode::GOING_AWAY))
-        } else {
-            None
+    fn begin_end(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+    }
+
+    /// The outcome after the client closed with `code`.
+    fn client_closed(&self, code: CloseCode) -> Outcome {
+        match self.cause {
+            None | Some(Cause::Client) => Outcome::By(Side::Client, code),
+            Some(Cause::Target) => Outcome::By(Side::Upstream, code),
+            Some(Cause::Idle | Cause::Drain) => Outcome::By(Side::Bridge, CloseCode::GOING_AWAY),
         }
     }
 
-    /// The outcome if the client's side broke.
+    /// The outcome after the client's side broke.
     fn client_broke(&self) -> Outcome {
-        if self.target_ended {
-            Outcome::By(Side::Upstream, CloseCode::NORMAL)
-        } else if self.drained {
-            Outcome::Broken(Side::Bridge)
-        } else if self.idle_expired {
-            Outcome::TimedOut(Side::Bridge)
-        } else {
-            Outcome::Broken(Side::Client)
+        match self.cause {
+            None | Some(Cause::Client) => Outcome::Broken(Side::Client),
+            Some(Cause::Target) => Outcome::By(Side::Upstream, CloseCode::NORMAL),
+            Some(Cause::Idle) => Outcome::TimedOut(Side::Bridge),
+            Some(Cause::Drain) => Outcome::Broken(Side::Bridge),
         }
     }
 }
