@@ -58,6 +58,9 @@ fn main() -> ExitCode {
             // Its exit status depends on the findings.
             Command::Probe(args) => return unless_stopped(commands::probe::run(args)).await,
             Command::Bench(args) => commands::bench::run(args).await,
+            Command::Health(args) => unless_stopped(commands::health::run(args)).await,
+            Command::Completions(args) => commands::generate::completions(args),
+            Command::Man(args) => commands::generate::man(&args),
         };
         done.map(|()| ExitCode::SUCCESS)
     });

@@ -9,6 +9,8 @@ mod bench;
 mod bridge;
 mod connect;
 mod demo;
+mod generate;
+mod health;
 mod listen;
 mod probe;
 mod request;
@@ -23,6 +25,8 @@ pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::bridge::BridgeArgs;
 pub(crate) use self::connect::ConnectArgs;
 pub(crate) use self::demo::DemoArgs;
+pub(crate) use self::generate::{CompletionsArgs, ManArgs};
+pub(crate) use self::health::HealthArgs;
 pub(crate) use self::listen::ListenArgs;
 pub(crate) use self::probe::ProbeArgs;
 pub(crate) use self::request::{ConnectionArgs, RequestArgs};
@@ -112,6 +116,15 @@ pub(crate) enum Command {
     /// Load-test an echo server
     #[command(after_help = bench::EXAMPLES)]
     Bench(BenchArgs),
+    /// Check a running bridge: exit with 0 if it is alive, for health checks of containers
+    #[command(after_help = health::EXAMPLES)]
+    Health(HealthArgs),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = generate::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write man pages to a directory
+    #[command(after_help = generate::MAN)]
+    Man(ManArgs),
 }
 
 impl Command {

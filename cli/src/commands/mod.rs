@@ -5,6 +5,8 @@ pub(crate) mod bridge;
 pub(crate) mod connect;
 pub(crate) mod demo;
 mod echo;
+pub(crate) mod generate;
+pub(crate) mod health;
 mod listen;
 mod page;
 pub(crate) mod probe;

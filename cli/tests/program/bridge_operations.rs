@@ -154,6 +154,13 @@ async fn metrics_and_health_are_served_and_a_draining_bridge_is_not_ready() {
     assert_eq!(get(&format!("{admin}/healthz")).0, 200);
     assert_eq!(get(&format!("{admin}/readyz")).0, 200);
     assert_eq!(get(&format!("{admin}/other")).0, 404);
+    let address = admin
+        .strip_prefix("http://")
+        .expect("its scheme")
+        .to_owned();
+    let health = |more: &[&str]| run(&[&["health", &address], more].concat());
+    assert_eq!(health(&[]).exited(0).stdout, "alive\n");
+    assert_eq!(health(&["--ready"]).exited(0).stdout, "ready\n");
 
     let client = client(HttpVersion::Http2);
     let chat = format!("{}/chat", bridge.url());
@@ -213,6 +220,10 @@ async fn metrics_and_health_are_served_and_a_draining_bridge_is_not_ready() {
     until(|| get(&format!("{admin}/readyz")) == (503, "draining\n".to_owned())).await;
     assert_eq!(get(&format!("{admin}/healthz")).0, 200);
     assert!(has("h2ws_bridge_draining 1"));
+    health(&[]).exited(0);
+    health(&["--ready"])
+        .exited(1)
+        .stderr_has("/readyz: 503 Service Unavailable: draining");
     drop(held);
     bridge.server.ended().exited(0);
 }

@@ -5,8 +5,17 @@ use std::process::Stdio;
 use crate::certificates::authority;
 use crate::process::{Running, Scratch, Server, h2ws, run};
 
-const COMMANDS: [&str; 7] = [
-    "demo", "serve", "bridge", "connect", "tunnel", "probe", "bench",
+const COMMANDS: [&str; 10] = [
+    "demo",
+    "serve",
+    "bridge",
+    "connect",
+    "tunnel",
+    "probe",
+    "bench",
+    "health",
+    "completions",
+    "man",
 ];
 
 fn help(command: &str) -> String {
@@ -27,7 +36,8 @@ fn help_fits_100_columns_and_has_headings() {
         assert!(!text.contains("\nOptions:\n"), "{text}");
         let global = text.find("\nGlobal options:\n").expect("a heading");
         let options = text[..global].matches("\n      --").count();
-        assert!(options > 0, "{text}");
+        let has_none = ["completions", "man"].contains(&command);
+        assert_eq!(options == 0, has_none, "{text}");
         assert!(!text[..global].contains("--verbose"), "{text}");
     }
 }
@@ -56,11 +66,21 @@ fn the_examples_work() {
     std::fs::copy(&cert, files.path("chain.pem")).expect("a copy");
     std::fs::copy(&key, files.path("key.pem")).expect("a copy");
     files.file("bridge.toml", "[[route]]\nto = \"ws://127.0.0.1:8080\"\n");
+    for completions in [".local/share/bash-completion", ".config/fish"] {
+        std::fs::create_dir_all(files.path(&format!("{completions}/completions")))
+            .expect("a directory");
+    }
+    std::fs::create_dir(files.path(".zfunc")).expect("a directory");
     let tls = Server::start(&[]);
     let clear = Server::start(&["--cleartext"]);
     let to = tls.url.replace("wss://", "tcp://");
     // A tunnel's target may be anything that answers: here TLS, by an alert.
     let tunneled = Server::bridge(&["--to", &to, "--allow-any-origin"]);
+    let mut checked = Server::bridge(&["--to", &clear.url, "--metrics", "127.0.0.1:0"]);
+    let metrics = checked.running.line();
+    let metrics = metrics.trim_end().strip_prefix("metrics at http://");
+    let metrics = metrics.and_then(|url| url.strip_suffix("/metrics"));
+    let metrics = metrics.expect("the address of the metrics");
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_h2ws"));
     let directory = program.parent().expect("a directory").display().to_string();
     let path = std::env::var("PATH").unwrap_or_default();
@@ -76,6 +96,7 @@ fn the_examples_work() {
             let mut line = example
                 .replace("wss://127.0.0.1:8443", &served.url)
                 .replace("127.0.0.1:7000", "127.0.0.1:0")
+                .replace("127.0.0.1:9443", metrics)
                 .replace("ws://127.0.0.1:8080", &clear.url)
                 .replace(" --listen 127.0.0.1:8080", "");
             if tunnels {
@@ -88,6 +109,7 @@ fn the_examples_work() {
                 .args(["-c", &line])
                 .current_dir(files.path(""))
                 .env("PATH", format!("{directory}:{path}"))
+                .env("HOME", files.path(""))
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped());
@@ -98,7 +120,11 @@ fn the_examples_work() {
             } else {
                 let ended = Running::start(&mut shell).ended();
                 assert_eq!(ended.status.code(), Some(0), "{line}: {ended:?}");
-                assert!(!ended.stdout.is_empty(), "{line}: {ended:?}");
+                assert_eq!(
+                    ended.stdout.is_empty(),
+                    line.contains(" > "),
+                    "{line}: {ended:?}"
+                );
             }
         }
     }
@@ -114,4 +140,48 @@ fn the_overview_has_examples_too() {
             .exited(0);
     }
     assert!(!all.is_empty());
+}
+
+/// Returns the long options of a command.
+fn options(help: &str) -> Vec<String> {
+    let lines = help.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let line = line.split_once(", ").map_or(line, |(_, long)| long);
+        line.strip_prefix("--")
+    });
+    let end = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    lines
+        .map(|line| line.split(end).next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn completions_and_man_pages_have_every_command_and_option() {
+    let files = Scratch::new();
+    let pages = files.path("new/man1");
+    run(&["man", &pages]).exited(0);
+    let page = |name: &str| {
+        let path = format!("{pages}/{name}.1");
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let root = page("h2ws");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ended = run(&["completions", shell]);
+        let script = &ended.exited(0).stdout;
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell}: {command}");
+            assert!(root.contains(&format!("h2ws\\-{command}(1)")), "{root}");
+            let page = page(&format!("h2ws-{command}"));
+            let options = options(&help(command));
+            assert!(options.len() >= 3, "{command}: {options:?}");
+            for option in options {
+                let found = script.contains(&option);
+                assert!(found, "{shell}: {command} --{option}");
+                let option = format!("\\fB\\-\\-{}\\fR", option.replace('-', "\\-"));
+                assert!(page.contains(&option), "{command}: {option}: {page}");
+            }
+            assert!(page.contains(".SH EXAMPLES\n.EX\n"), "{page}");
+        }
+    }
+    run(&["man", &files.file("file", "")]).exited(1);
 }
