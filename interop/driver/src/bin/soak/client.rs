@@ -59,13 +59,14 @@ pub struct Slots {
 }
 
 impl Slots {
-    pub fn start(client: &Client, url: &str, count: usize) -> Self {
+    /// Starts `count` tasks, whose sockets are opened at the URLs in turn.
+    pub fn start(client: &Client, urls: &[String], count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for number in 0..count {
             let slot = Slot {
                 client: client.clone(),
-                url: url.to_owned(),
+                url: urls[number % urls.len()].clone(),
                 random: Random::new(number as u64),
                 tally: Tally::default(),
             };
