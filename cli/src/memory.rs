@@ -5,7 +5,8 @@
 //! the arenas of idle threads. jemalloc returns free pages by age, from its own threads, so it does
 //! that even when the program is idle.
 
-#[global_allocator]
+// AddressSanitizer has its own.
+#[cfg_attr(not(fuzzing), global_allocator)]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use tikv_jemalloc_ctl::{Access, AsName, Error, arenas, background_thread};

@@ -10,7 +10,13 @@ use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
 use super::input::Input;
 
-const MAX_MESSAGE: usize = 1 << 16;
+/// More than an inflater gives out before it pauses. A multiple would only cost time.
+const MAX_MESSAGE: usize = 20 << 10;
+
+/// Bytes of all messages of an input, and frames of one message: with more, an input takes a hundred
+/// times as long, and finds nothing else.
+const MAX_INPUT: usize = MAX_MESSAGE + (8 << 10);
+const MAX_FRAMES: usize = 16;
 
 pub fn run(input: &[u8]) {
     let mut input = Input::new(input);
@@ -24,14 +30,17 @@ pub fn run(input: &[u8]) {
         .receive(bits, takeover)
         .threshold(usize::from(input.byte() % 80))
         .level(1 + input.byte() % 9);
+    let fragment_size = 1 + usize::from(input.byte()) * 16;
     let limits = Limits::UNLIMITED
         .max_message_size(MAX_MESSAGE)
-        .fragment_size(1 + usize::from(input.byte()) * 16);
+        .fragment_size(fragment_size);
     let ends = Ends {
         sender: Protocol::with_deflate(role, limits, deflate),
         receiver: Protocol::with_deflate(other(role), limits, deflate),
         takeover,
         piece,
+        most: MAX_MESSAGE.min(fragment_size * MAX_FRAMES),
+        left: MAX_INPUT,
     };
     if arbitrary {
         ends.inflate(input);
@@ -52,18 +61,28 @@ struct Ends {
     receiver: Protocol,
     takeover: bool,
     piece: usize,
+    /// Maximum size of a sent message.
+    most: usize,
+    /// What is left of [`MAX_INPUT`].
+    left: usize,
 }
 
 impl Ends {
     fn round_trip(mut self, mut input: Input<'_>) {
         let mut reference = Reference::default();
         for _ in 0..16 {
-            if input.is_empty() {
+            if input.is_empty() || self.left == 0 {
                 break;
             }
-            let repeats = 1 + usize::from(input.byte());
+            // Most inputs repeat little.
+            let repeats = match usize::from(input.byte()) {
+                few @ 0..=239 => 1 + few % 4,
+                many => 1 + (many - 239) * 16,
+            };
             let length = usize::from(input.byte());
-            let payload = input.bytes(length).repeat(repeats);
+            let mut payload = input.bytes(length).repeat(repeats);
+            payload.truncate(self.most.min(self.left));
+            self.left -= payload.len();
             let message = match String::from_utf8(payload) {
                 Ok(text) => Message::text(text),
                 Err(error) => Message::binary(error.into_bytes()),
@@ -96,7 +115,7 @@ impl Ends {
         let mut reference = Reference::default();
         let masks = self.sender.role() == Role::Client;
         for _ in 0..16 {
-            if input.is_empty() {
+            if input.is_empty() || self.left == 0 {
                 break;
             }
             let length = usize::from(input.byte()) << 4 | usize::from(input.byte() & 15);
@@ -129,6 +148,7 @@ impl Ends {
                     Inflated::TooLarge,
                 ) => return,
                 (Ok(events), Inflated::Whole(bytes)) => {
+                    self.left = self.left.saturating_sub(bytes.len());
                     assert_eq!(events, [Event::Message(Message::binary(bytes))]);
                 }
                 // Within a block, or with references beyond a small window.

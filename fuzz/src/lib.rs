@@ -5,6 +5,8 @@
 //! inputs in `corpus/`, so that what was found once is tested by `cargo test`. An input begins with
 //! the decisions of the target, a byte each, and ends with the bytes of a peer: so libFuzzer can
 //! change either without moving the other.
+//!
+//! The functions of the program are in `cli/src/fuzz.rs`.
 #![allow(unreachable_pub, reason = "a crate here, a module in a test")]
 
 pub mod client;

@@ -2,7 +2,7 @@
 //! runs in a task of its own: what fails at one does not stop another.
 
 mod address;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod redirect;
 mod socket;
 #[cfg(unix)]

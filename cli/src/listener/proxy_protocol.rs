@@ -11,6 +11,9 @@
 //! Headers are read in tasks of their own, so that one that does not come delays no other
 //! connection.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

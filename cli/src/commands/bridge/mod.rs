@@ -1,6 +1,6 @@
 //! `h2ws bridge`: the reverse proxy.
 
-mod config;
+pub(crate) mod config;
 mod connections;
 mod listener;
 mod metrics;
