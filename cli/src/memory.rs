@@ -6,7 +6,8 @@
 //! that even when the program is idle.
 
 // AddressSanitizer has its own.
-#[cfg_attr(not(fuzzing), global_allocator)]
+#[cfg(not(fuzzing))]
+#[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use tikv_jemalloc_ctl::{Access, AsName, Error, arenas, background_thread};
