@@ -1,7 +1,8 @@
 //! The h2ws program: WebSockets over HTTP/2 from the command line.
 //!
 //! All of the program is here, and nothing for other programs: a library can be fuzzed, a program
-//! cannot.
+//! cannot. The fuzz targets need none of the commands, which take minutes to compile with coverage.
+#![cfg_attr(fuzzing, allow(dead_code, unused_imports, reason = "`main` uses them"))]
 
 mod args;
 mod commands;
@@ -27,6 +28,7 @@ use self::args::{Args, Command};
 use self::error::{Failure, Stopped, Usage, with_causes};
 
 /// Runs the program with the arguments of the process.
+#[cfg(not(fuzzing))]
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
