@@ -49,11 +49,14 @@ fn read(bytes: &[u8], piece: usize) -> Result<(Option<SocketAddr>, &[u8]), Strin
 
 /// The address of a valid header of version 1, by §2.1 of the specification.
 fn v1(line: &[u8]) -> Option<SocketAddr> {
-    let line = str::from_utf8(line).expect("a valid header is ASCII");
+    // Whatever follows is to be ignored.
+    if line.starts_with(b"PROXY UNKNOWN") {
+        return None;
+    }
+    let line = str::from_utf8(line).expect("an address is ASCII");
     let words: Vec<_> = line.split(' ').collect();
     let ["PROXY", "TCP4" | "TCP6", source, _, port, _] = words[..] else {
-        assert!(line.starts_with("PROXY UNKNOWN"), "{line:?}");
-        return None;
+        panic!("{line:?}");
     };
     let ip: IpAddr = source.parse().expect("an address");
     assert_eq!(ip.is_ipv4(), words[1] == "TCP4", "{line:?}");
