@@ -230,7 +230,8 @@ impl Reference {
         let input = [payload, &[0, 0, 0xff, 0xff]].concat();
         let mut rest = &input[..];
         let mut bytes = Vec::new();
-        let mut out = [0; 4096];
+        // What precedes an error gets lost if it is more than there is room for.
+        let mut out = [0; 32 << 10];
         loop {
             let step = inflate(&mut self.0, rest, &mut out, MZFlush::None);
             rest = &rest[step.bytes_consumed..];
