@@ -30,12 +30,7 @@ use crate::transport::Transport;
 /// A WebSocket that is open on both sides.
 ///
 /// Its parts are boxed, because this is part of the memory of every open socket.
-pub(super) struct OpenSocket {
-    carrier: Carrier,
-    _limits: Box<(Lease, Permit)>,
-}
-
-enum Carrier {
+pub(super) enum OpenSocket {
     Splice(Box<Splice>),
     Tcp(Box<Tunnel>),
 }
@@ -57,9 +52,9 @@ impl From<Box<Response<Bytes>>> for Rejected {
 
 impl OpenSocket {
     pub(super) async fn run(self, access: &mut AccessRecord) -> Outcome {
-        match self.carrier {
-            Carrier::Splice(splice) => splice.run(access).await,
-            Carrier::Tcp(tunnel) => tunnel.run(access).await,
+        match self {
+            Self::Splice(splice) => splice.run(access).await,
+            Self::Tcp(tunnel) => tunnel.run(access).await,
         }
     }
 }
@@ -87,11 +82,8 @@ pub(super) async fn open(
             return Err(reject(request, rejected, access));
         }
     };
-    let carrier = accept(&route, &lease, &opening, request, upstream_socket, access).await?;
-    Ok(OpenSocket {
-        carrier,
-        _limits: Box::new((lease, permit)),
-    })
+    let admitted = (lease, permit);
+    accept(&route, admitted, &opening, request, upstream_socket, access).await
 }
 
 fn reject(
@@ -295,19 +287,19 @@ fn request(
 /// Accepts the client's request with what the upstream agreed to.
 async fn accept(
     route: &Route,
-    lease: &Lease,
+    (lease, permit): (Lease, Permit),
     opening: &OpeningRequest,
     mut request: WebSocketRequest,
     upstream_socket: UpstreamSocket,
     access: &mut AccessRecord,
-) -> Result<Carrier, Outcome> {
+) -> Result<OpenSocket, Outcome> {
     let config = request.config().clone();
     let kind = request.opening().kind;
     let gone = |error: Error| {
         tracing::debug!(error = %Chain(&error), "client left before the response");
         Outcome::Gone
     };
-    let carrier = match upstream_socket {
+    let socket = match upstream_socket {
         UpstreamSocket::WebSocket(accepted) => {
             let response = accepted.response.into_parts().0;
             let mut fields = headers::acceptance(response.headers);
@@ -334,11 +326,12 @@ async fn accept(
                 client_linger: config.linger_as(Role::Server),
                 upstream_linger: config.linger_as(Role::Client),
             };
-            Carrier::Splice(Box::new(Splice::new(
+            OpenSocket::Splice(Box::new(Splice::new(
                 client,
                 accepted.stream,
                 times,
                 meters,
+                Box::new((lease, permit)),
             )))
         }
         UpstreamSocket::Tcp(tcp) => {
@@ -346,12 +339,18 @@ async fn accept(
                 request.response_header(SET_COOKIE, cookie.clone());
             }
             let socket = tcp::accept(request).await.map_err(gone)?;
-            Carrier::Tcp(Box::new(Tunnel::new(socket, tcp, route.timeouts().idle)))
+            let idle = route.timeouts().idle;
+            OpenSocket::Tcp(Box::new(Tunnel::new(
+                socket,
+                tcp,
+                idle,
+                Box::new((lease, permit)),
+            )))
         }
     };
     access.status = Some(match kind {
         HandshakeKind::Http1 => StatusCode::SWITCHING_PROTOCOLS,
         HandshakeKind::Http2 => StatusCode::OK,
     });
-    Ok(carrier)
+    Ok(socket)
 }

@@ -118,6 +118,9 @@ struct Inner {
     active: watch::Sender<usize>,
 }
 
+/// Counts one open WebSocket against the limits of its route and upstream until it is dropped.
+type Admission = Box<dyn Send + Sync>;
+
 /// Counts one WebSocket or request as active until it is dropped.
 struct ActiveGuard(Arc<Inner>);
 

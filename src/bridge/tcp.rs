@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::Admission;
 use super::access::{AccessRecord, Outcome, Side};
 use super::idle::IdleTimer;
 use crate::error::{Chain, Error};
@@ -85,6 +86,8 @@ pub(super) struct Tunnel {
     client_ended: bool,
     /// The first event that ends the tunnel or a direction of it. What follows is its consequence.
     cause: Option<Cause>,
+    /// `None` once the tunnel is over for its client.
+    admission: Option<Admission>,
 }
 
 /// What began the end of a tunnel.
@@ -117,7 +120,12 @@ enum End {
 }
 
 impl Tunnel {
-    pub(super) fn new(socket: WebSocket, tcp: TcpStream, idle_timeout: Option<Duration>) -> Self {
+    pub(super) fn new(
+        socket: WebSocket,
+        tcp: TcpStream,
+        idle_timeout: Option<Duration>,
+        admission: Admission,
+    ) -> Self {
         Self {
             socket: socket.into_binary_stream(),
             target: Target {
@@ -131,6 +139,7 @@ impl Tunnel {
             target_ended: false,
             client_ended: false,
             cause: None,
+            admission: Some(admission),
         }
     }
 
@@ -263,6 +272,7 @@ impl Tunnel {
     }
 
     async fn finish(mut self, end: End, access: &mut AccessRecord) -> Outcome {
+        self.admission = None;
         let (closed, why) = match end {
             End::ClientClosed => {
                 self.target.end().await;

@@ -3,9 +3,11 @@
 //! # How a WebSocket ends
 //!
 //! The rules are the same for every HTTP version on either side. A WebSocket is
-//! over for its client as soon as nothing more can be sent to that client. Then
-//! its limits (permit and lease) are released, and the access line names the side
-//! that ended it first, whatever followed.
+//! over for its client as soon as nothing more can be sent to that client. Its
+//! limits (permit and lease) are released just before the last bytes or the end
+//! are handed to the client's stream, because a client that has received them
+//! may open another WebSocket at once. The access line names the side that ended
+//! it first, whatever followed.
 //!
 //! | event | effect on the other side | limits are released | access line |
 //! |---|---|---|---|
@@ -35,6 +37,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::flow::{AfterClose, Broken, Flow, FlowState, Moved};
 use self::reason::EndReason;
+use super::Admission;
 use super::access::{AccessRecord, Outcome, Side};
 use super::idle::IdleTimer;
 use super::meters::Meters;
@@ -85,6 +88,8 @@ pub(super) struct Splice {
     meters: Meters,
     own_close: OwnClose,
     first_to_end: Option<Side>,
+    /// `None` once the WebSocket is over for its client.
+    admission: Option<Admission>,
 }
 
 /// Whether the bridge itself asks the client to close.
@@ -98,7 +103,13 @@ enum OwnClose {
 }
 
 impl Splice {
-    pub(super) fn new(client: Stream, upstream: Stream, times: Times, meters: Meters) -> Self {
+    pub(super) fn new(
+        client: Stream,
+        upstream: Stream,
+        times: Times,
+        meters: Meters,
+        admission: Admission,
+    ) -> Self {
         Self {
             client,
             upstream,
@@ -109,6 +120,7 @@ impl Splice {
             meters,
             own_close: OwnClose::No,
             first_to_end: None,
+            admission: Some(admission),
         }
     }
 
@@ -134,6 +146,7 @@ impl Splice {
         if !matches!(reason, EndReason::Ended) {
             access.set_reason(reason);
         }
+        self.admission = None;
         if self.client_may_send_more() {
             tokio::spawn(self.forward_remaining());
         } else {
@@ -154,6 +167,10 @@ impl Splice {
             self.send_own_close();
             if self.down.poll_after_close(&mut self.upstream, cx) {
                 self.idle.restart();
+            }
+            // Here, because reading the client also sends what was moved.
+            if self.is_over() {
+                self.admission = None;
             }
             let up = self
                 .up
