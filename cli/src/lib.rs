@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
             Command::Completions(args) => commands::generate::completions(args),
             Command::Man(args) => commands::generate::man(&args),
             Command::Bridge(args) => commands::bridge::run(*args).await,
-            Command::Connect(args) => commands::connect::run(args).await,
+            Command::Connect(args) => commands::connect::run(*args).await,
             Command::Tunnel(args) => commands::tunnel::run(*args).await,
             // Its exit status depends on the findings.
             Command::Probe(args) => return unless_stopped(commands::probe::run(args)).await,

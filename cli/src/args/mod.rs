@@ -23,7 +23,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::bridge::BridgeArgs;
-pub(crate) use self::connect::ConnectArgs;
+pub(crate) use self::connect::{ConnectArgs, Encoding};
 pub(crate) use self::demo::DemoArgs;
 pub(crate) use self::generate::{CompletionsArgs, ManArgs};
 pub(crate) use self::health::HealthArgs;
@@ -36,6 +36,7 @@ pub(crate) use self::tunnel::{At, TunnelArgs};
 pub(crate) use self::values::SecondsOrNone;
 
 const ACCESS: &str = "Access control";
+const CONNECTION: &str = "Connection";
 const FORWARDING: &str = "Forwarding headers";
 const GLOBAL: &str = "Global options";
 const HTTP: &str = "HTTP version";
@@ -43,6 +44,7 @@ const LIMITS: &str = "Limits";
 const LISTENING: &str = "Listening";
 const LOAD: &str = "Load";
 const LOGGING: &str = "Logging and metrics";
+const MESSAGES: &str = "Messages";
 const OUTPUT: &str = "Output";
 const PROCESS: &str = "Process";
 const PROXY: &str = "Proxy";
@@ -106,7 +108,7 @@ pub(crate) enum Command {
     /// Connect stdin and stdout to a WebSocket: send each line as a text message, print the
     /// messages that arrive
     #[command(after_help = connect::EXAMPLES)]
-    Connect(ConnectArgs),
+    Connect(Box<ConnectArgs>),
     /// Tunnel TCP connections, or stdin and stdout, to a tcp:// upstream of `h2ws bridge`
     #[command(after_help = tunnel::EXAMPLES)]
     Tunnel(Box<TunnelArgs>),

@@ -44,6 +44,13 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number of seconds from 0 to 1000000".into())
 }
 
+pub(super) fn positive_seconds(text: &str) -> Result<f64, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    seconds
+        .filter(|seconds| (0.001..=1e6).contains(seconds))
+        .ok_or_else(|| "expected a number of seconds from 0.001 to 1000000".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,6 +23,8 @@ mod bridge_operations;
 mod bridge_tls;
 mod certificates;
 mod connect;
+#[cfg(unix)]
+mod connect_options;
 mod demo;
 mod exit_status;
 #[cfg(unix)]
