@@ -14,6 +14,8 @@ mod listener;
 mod log;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(unix)]
+mod raw_terminal;
 mod signals;
 mod systemd;
 mod terminal;

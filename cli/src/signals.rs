@@ -4,9 +4,13 @@
 //! |---|---|---|---|
 //! | `serve` and `bridge`, which drain first | 0 | 0 | 1, at once |
 //! | all other commands | 130 | 143 | the same, at once |
+//!
+//! `connect` at a terminal exits with 129 when the terminal goes away (SIGHUP).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+#[cfg(unix)]
+const SIGHUP: u8 = 1;
 const SIGINT: u8 = 2;
 const SIGTERM: u8 = 15;
 
@@ -19,6 +23,12 @@ pub(crate) fn status() -> Option<u8> {
         0 => None,
         signal => Some(128 + signal),
     }
+}
+
+/// Makes the exit status that of SIGHUP, after the terminal has gone away.
+#[cfg(unix)]
+pub(crate) fn hung_up() {
+    FIRST.store(SIGHUP, Ordering::Relaxed);
 }
 
 /// Waits for a signal that arrives after this call. A second one then exits the program at once,

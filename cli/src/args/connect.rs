@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use h2ws::handshake::HostPort;
 
 use super::values::{SecondsOrNone, positive_seconds, seconds_or_none};
-use super::{CONNECTION, MESSAGES, RequestArgs, TIMEOUTS};
+use super::{BY_HAND, CONNECTION, MESSAGES, RequestArgs, TIMEOUTS};
 use crate::error::Usage;
 
 pub(super) const EXAMPLES: &str = "\
+At a terminal, type messages; /help lists commands. Elsewhere, or with one of the options under
+Messages, stdin is sent and what arrives is printed.
+
 Examples:
   echo hello | h2ws connect --insecure wss://127.0.0.1:8443/
   echo hello | h2ws connect --http1 -H 'Authorization: Bearer TOKEN' ws://127.0.0.1:8080/
@@ -57,6 +60,24 @@ pub(crate) struct ConnectArgs {
     /// within 20 s after it [default: no Pings]
     #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, help_heading = TIMEOUTS)]
     pub(crate) ping_interval: Option<f64>,
+    /// Colors at a terminal; auto: unless NO_COLOR is set
+    #[arg(long, default_value = "auto", value_name = "WHEN", help_heading = BY_HAND)]
+    pub(crate) color: ColorChoice,
+    /// Lay out messages that are JSON
+    #[arg(long, help_heading = BY_HAND)]
+    pub(crate) pretty: bool,
+    /// Show the time of each message, UTC
+    #[arg(long, help_heading = BY_HAND)]
+    pub(crate) times: bool,
+}
+
+// The variants have no doc comments: clap would print those below the option.
+/// When to use colors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
 }
 
 /// How the payloads of messages are read and printed.
@@ -77,6 +98,12 @@ impl ConnectArgs {
             Self { base64: true, .. } => Encoding::Base64,
             _ => Encoding::Lines,
         }
+    }
+
+    /// Whether an option asks for the behavior of a pipe at a terminal too.
+    #[cfg(unix)]
+    pub(crate) fn is_scripted(&self) -> bool {
+        !self.execute.is_empty() || self.one_message || self.encoding() != Encoding::Lines
     }
 
     pub(crate) fn timeout(&self) -> Duration {

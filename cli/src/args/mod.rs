@@ -23,7 +23,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::bridge::BridgeArgs;
-pub(crate) use self::connect::{ConnectArgs, Encoding};
+pub(crate) use self::connect::{ColorChoice, ConnectArgs, Encoding};
 pub(crate) use self::demo::DemoArgs;
 pub(crate) use self::generate::{CompletionsArgs, ManArgs};
 pub(crate) use self::health::HealthArgs;
@@ -36,6 +36,7 @@ pub(crate) use self::tunnel::{At, TunnelArgs};
 pub(crate) use self::values::SecondsOrNone;
 
 const ACCESS: &str = "Access control";
+const BY_HAND: &str = "At a terminal";
 const CONNECTION: &str = "Connection";
 const FORWARDING: &str = "Forwarding headers";
 const GLOBAL: &str = "Global options";
@@ -105,8 +106,8 @@ pub(crate) enum Command {
     /// wss:// or tcp:// upstream
     #[command(after_help = bridge::EXAMPLES)]
     Bridge(Box<BridgeArgs>),
-    /// Connect stdin and stdout to a WebSocket: send each line as a text message, print the
-    /// messages that arrive
+    /// Connect to a WebSocket by hand, or with stdin and stdout: send each line as a text message,
+    /// print the messages that arrive
     #[command(after_help = connect::EXAMPLES)]
     Connect(Box<ConnectArgs>),
     /// Tunnel TCP connections, or stdin and stdout, to a tcp:// upstream of `h2ws bridge`

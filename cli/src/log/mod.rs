@@ -71,8 +71,10 @@ pub(crate) fn flush() {
     }
 }
 
-/// Flushes and exits.
+/// Restores the terminal, flushes and exits.
 pub(crate) fn exit(status: u8) -> ! {
+    #[cfg(unix)]
+    crate::raw_terminal::restore();
     flush();
     std::process::exit(status.into())
 }

@@ -25,6 +25,8 @@ mod certificates;
 mod connect;
 #[cfg(unix)]
 mod connect_options;
+#[cfg(unix)]
+mod connect_terminal;
 mod demo;
 mod exit_status;
 #[cfg(unix)]
@@ -38,6 +40,8 @@ mod probe_findings;
 mod process;
 mod raw_server;
 mod serve;
+#[cfg(unix)]
+mod terminal;
 #[cfg(unix)]
 mod terminal_output;
 mod tls;

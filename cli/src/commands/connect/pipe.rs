@@ -11,6 +11,7 @@ use h2ws::{CloseCode, CloseFrame, Error, Message, Timeout};
 
 use super::input::Input;
 use super::link::{Ending, Event, Link};
+use super::{closed_by_peer, description};
 use crate::args::{ConnectArgs, Encoding};
 use crate::commands::request::LAST_FRAMES;
 use crate::commands::text::count;
@@ -112,13 +113,9 @@ fn reported(error: Option<String>) -> Result<(), Failure> {
     error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Reports what carries the WebSocket, and what was negotiated.
 fn announce(link: &Link) {
-    if let Some(socket) = link.socket() {
-        log::notice(format_args!("open over {}", socket.transport()));
-        if let Some(name) = socket.subprotocol() {
-            log::notice(format_args!("subprotocol {name}"));
-        }
+    for line in description(link) {
+        log::notice(line);
     }
     // These lines must come before the first message, which goes to stdout.
     log::flush();
@@ -147,16 +144,8 @@ fn print(message: Message, encoding: Encoding) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Reports how the peer closed. It is a failure if the close code says so.
-fn ended(Ending { code, reason }: &Ending) -> Result<(), Failure> {
-    let text = format!("closed by the peer: {} {reason}", u16::from(*code));
-    log::notice(terminal::quoted(text.trim_end()));
-    match *code {
-        CloseCode::NORMAL | CloseCode::GOING_AWAY | CloseCode::NO_STATUS_RECEIVED => Ok(()),
-        code => Err(format!(
-            "the peer closed the WebSocket with code {}",
-            u16::from(code)
-        )
-        .into()),
-    }
+fn ended(ending: &Ending) -> Result<(), Failure> {
+    let (text, done) = closed_by_peer(ending);
+    log::notice(terminal::quoted(&text));
+    done
 }
