@@ -59,7 +59,7 @@ fn page(root: &Command, command: &Command) -> io::Result<Vec<u8>> {
             .mut_args(with_values_in_help)
             .subcommand_help_heading("COMMANDS"),
     );
-    title(root, command).to_writer(&mut page)?;
+    page.extend(title(root, command).into_bytes());
     man.render_name_section(&mut page)?;
     synopsis(command).to_writer(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -79,12 +79,14 @@ fn name(command: &Command) -> &str {
         .unwrap_or_else(|| command.get_name())
 }
 
-/// Makes the first line. It has no date, so that the same version makes the same page.
-fn title(root: &Command, command: &Command) -> Roff {
-    let source = format!("h2ws {}", root.get_version().unwrap_or_default());
-    let mut roff = Roff::new();
-    roff.control("TH", [name(command), "1", " ", &source, "h2ws manual"]);
-    roff
+/// Makes the first line. It has no date, so that the same version makes the same page; `roff` cannot
+/// write an empty argument.
+fn title(root: &Command, command: &Command) -> String {
+    let version = root.get_version().unwrap_or_default();
+    format!(
+        ".TH {} 1 \"\" \"h2ws {version}\" \"h2ws manual\"\n",
+        name(command)
+    )
 }
 
 /// Lists an argument's values in its help, as `--help` does, instead of in a list of their own.
