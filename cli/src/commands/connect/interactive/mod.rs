@@ -43,7 +43,7 @@ use crate::args::{ColorChoice, ConnectArgs};
 use crate::commands::request::LAST_FRAMES;
 use crate::commands::text::count;
 use crate::error::{Failure, Stopped};
-use crate::signals;
+use crate::{log, signals};
 
 /// Bytes that may wait to be sent before no more keys are read.
 const MAX_QUEUED: usize = 64 << 20;
@@ -101,14 +101,20 @@ pub(super) async fn run(
             session.leave(None);
             Err(error)
         }
-        End::Stopped | End::HungUp => {
+        End::Stopped => {
             session.leave(None);
-            if matches!(end, End::HungUp) {
-                signals::hung_up();
-            }
-            let close = session.link.close(CloseFrame::from(CloseCode::GOING_AWAY));
+            session.go_away().await;
+            Err(Stopped.into())
+        }
+        End::HungUp => {
+            session.leave(None);
+            signals::hung_up();
+            // Stderr may be a file.
+            log::notice("the terminal is gone; closing with code 1001");
+            let unsent = session.send_all();
             // A peer that does not read must not delay the exit.
-            let _ = tokio::time::timeout(LAST_FRAMES, close).await;
+            let _ = tokio::time::timeout(LAST_FRAMES, unsent).await;
+            session.go_away().await;
             Err(Stopped.into())
         }
     }
@@ -250,6 +256,25 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Sends what was typed, as long as there is a WebSocket.
+    async fn send_all(&mut self) {
+        loop {
+            self.next = self.next.take().or_else(|| self.queue.pop_front());
+            if self.next.is_none() || !self.is_open {
+                return;
+            }
+            if let Event::Ended(_) | Event::Lost(..) = self.link.next(&mut self.next).await {
+                return;
+            }
+        }
+    }
+
+    /// Closes with code 1001. A peer that does not read must not delay the exit.
+    async fn go_away(&mut self) {
+        let close = self.link.close(CloseFrame::from(CloseCode::GOING_AWAY));
+        let _ = tokio::time::timeout(LAST_FRAMES, close).await;
+    }
+
     fn opened(&mut self) -> io::Result<()> {
         self.is_open = true;
         self.opened = Instant::now();
@@ -385,6 +410,11 @@ impl<'a> Session<'a> {
             || "none; a connection is being made".to_owned(),
             |socket| socket.transport().to_string(),
         );
+        let open_for = if self.is_open {
+            format!("{:.1?}", self.opened.elapsed())
+        } else {
+            "not open".to_owned()
+        };
         let subprotocol = socket.and_then(|socket| socket.subprotocol());
         let deflate = socket.and_then(|socket| socket.deflate());
         let round_trip = self.round_trip.map_or_else(
@@ -396,10 +426,9 @@ impl<'a> Session<'a> {
             bytes => format!("; {} wait to be sent", size(bytes)),
         };
         format!(
-            "{}\ntransport    {transport}\nopen for     {:.1?}\nsubprotocol  {}\nextensions   {}\n\
+            "{}\ntransport    {transport}\nopen for     {open_for}\nsubprotocol  {}\nextensions   {}\n\
              round trip   {round_trip}\nsent         {}{queued}\nreceived     {}",
             self.args.url,
-            self.opened.elapsed(),
             subprotocol.unwrap_or("none"),
             deflate.map_or("none", |_| "permessage-deflate"),
             self.sent.text(),
