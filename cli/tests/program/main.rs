@@ -8,7 +8,7 @@
 //! | `serve`, `bridge` | [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
 //! | `tunnel` | [`tunnel`] |
 //! | `probe` | [`probe`] (reports), [`probe_findings`] (one server per protocol violation) |
-//! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`] |
+//! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`], [`metric_names`] (in dashboards, alerts and documentation) |
 //!
 //! Fixtures: [`process`] runs the program and its servers, [`in_process`] has servers and clients in
 //! this process, [`certificates`] makes certificates, [`raw_server`] writes its frames by hand.
@@ -35,6 +35,8 @@ mod in_process;
 #[cfg(unix)]
 mod listeners;
 mod messages;
+#[cfg(unix)]
+mod metric_names;
 mod probe;
 mod probe_findings;
 mod process;
