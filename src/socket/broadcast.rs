@@ -40,7 +40,7 @@ struct Member {
     writer: WebSocketWriter,
 }
 
-/// The result of sending a message to a [`Broadcast`].
+/// The result of sending a message to a [`Broadcast`] or to a topic.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Delivery {

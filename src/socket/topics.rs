@@ -1,6 +1,10 @@
 //! [`Topics`]: named groups of WebSockets.
+//!
+//! What is kept grows with the WebSockets, the topics that have subscribers, and those that had some
+//! at the last call of [`Topics::changes`]; not with what happened since, so that a program which
+//! never asks for changes keeps none that are over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,9 +25,13 @@ pub enum TopicChange {
 /// Named groups of WebSockets: each subscribes to any number of topics, and a message is
 /// published to the subscribers of one.
 ///
-/// A WebSocket joins once, with its writing half, and leaves all its topics when it ends or is
-/// too slow ([`LagPolicy::Close`]). A message to one WebSocket alone goes through
-/// [`get_mut`](Self::get_mut).
+/// A WebSocket joins once, with its writing half. The reading half stays with its handler, which
+/// reads until the end and then calls [`leave`](Self::leave). A WebSocket that has ended without
+/// that, or is too slow ([`LagPolicy::Close`]), leaves all its topics with the next message to one
+/// of them. A message to one WebSocket alone goes through [`get_mut`](Self::get_mut).
+///
+/// Handlers can share topics by a `tokio::sync::Mutex`: [`publish`](Self::publish) never waits for
+/// a peer, except with [`LagPolicy::Wait`].
 ///
 /// On several nodes, [`changes`](Self::changes) reports which topics to subscribe to at the
 /// message broker that connects them: one subscription per topic and node, however many
@@ -31,27 +39,53 @@ pub enum TopicChange {
 ///
 /// # Example
 ///
+/// A server of rooms, each under its path:
+///
 /// ```
-/// use h2ws::broadcast::{LagPolicy, TopicChange, Topics};
-/// use h2ws::frame::{PreparedMessage, Role};
-/// use h2ws::{WebSocket, WebSocketConfig};
+/// use std::sync::Arc;
+///
+/// use h2ws::broadcast::{LagPolicy, Topics};
+/// use h2ws::frame::PreparedMessage;
+/// use h2ws::server::WebSocketRequest;
+/// use h2ws::{Error, Server};
+/// use tokio::sync::Mutex;
+///
+/// type Rooms = Arc<Mutex<Topics>>;
+///
+/// async fn enter(request: WebSocketRequest, rooms: Rooms) -> Result<(), Error> {
+///     let room = request.path().to_owned();
+///     let (mut reader, writer) = request.accept().await?.split();
+///     let member = rooms.lock().await.join(writer);
+///     rooms.lock().await.subscribe(member, room.as_str());
+///     while let Some(Ok(message)) = reader.recv().await {
+///         // Framed once, however many there are in the room.
+///         if let Ok(message) = PreparedMessage::new(message) {
+///             rooms.lock().await.publish(&room, &message).await;
+///         }
+///     }
+///     rooms.lock().await.leave(member);
+///     Ok(())
+/// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), h2ws::Error> {
-/// # let (near, far) = tokio::io::duplex(4096);
-/// # let mut client = WebSocket::from_stream(far, Role::Client, WebSocketConfig::default());
-/// # let socket = WebSocket::from_stream(near, Role::Server, WebSocketConfig::default());
-/// let (_reader, writer) = socket.split();
-///
-/// let mut topics = Topics::new(LagPolicy::Skip);
-/// let member = topics.join(writer);
-/// topics.subscribe(member, "news");
-/// assert_eq!(topics.changes(), [TopicChange::First("news".into())]);
-///
-/// let message = PreparedMessage::new("hello")?;
-/// assert_eq!(topics.publish("news", &message).await.sent, 1);
-/// assert_eq!(topics.publish("sports", &message).await.sent, 0);
-/// assert_eq!(client.recv().await.expect("open")?.as_text(), Some("hello"));
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let rooms: Rooms = Arc::new(Mutex::new(Topics::new(LagPolicy::Close)));
+/// let server = Server::builder().bind("127.0.0.1:0").await?;
+/// # let url = format!("ws://{}/lobby", server.local_addr()?);
+/// # let serving = async {
+/// server.serve(move |request: WebSocketRequest| enter(request, rooms.clone())).await?;
+/// # Ok::<_, std::io::Error>(())
+/// # };
+/// # let client = async {
+/// #     let mut socket = h2ws::Client::new().connect(&url).await?;
+/// #     socket.send("hello").await?;
+/// #     assert_eq!(socket.recv().await.expect("open")?.as_text(), Some("hello"));
+/// #     socket.close(None).await
+/// # };
+/// # tokio::select! {
+/// #     served = serving => served?,
+/// #     ended = client => ended?,
+/// # }
 /// # Ok(())
 /// # }
 /// ```
@@ -59,18 +93,19 @@ pub struct Topics {
     members: Broadcast,
     subscriptions: HashMap<MemberId, BTreeSet<Arc<str>>>,
     subscribers: HashMap<Arc<str>, BTreeSet<MemberId>>,
-    changes: Vec<TopicChange>,
+    /// What has changed on the whole since the last call of `changes`, per topic.
+    changes: BTreeMap<Arc<str>, TopicChange>,
 }
 
 impl Topics {
-    /// Creates topics without WebSockets.
+    /// Creates topics without WebSockets. `slow` decides what happens to those that do not keep up.
     #[must_use]
     pub fn new(slow: LagPolicy) -> Self {
         Self {
             members: Broadcast::new(slow),
             subscriptions: HashMap::new(),
             subscribers: HashMap::new(),
-            changes: Vec::new(),
+            changes: BTreeMap::new(),
         }
     }
 
@@ -81,7 +116,8 @@ impl Topics {
         member
     }
 
-    /// Removes a WebSocket from all its topics and returns it, if it has not left.
+    /// Removes a WebSocket from all its topics and returns its writing half, if it has not left.
+    /// Dropping that half does not close the WebSocket while the reading half exists.
     pub fn leave(&mut self, member: MemberId) -> Option<WebSocketWriter> {
         self.forget(member);
         self.members.leave(member)
@@ -97,10 +133,11 @@ impl Topics {
             return false;
         }
         let subscribers = self.subscribers.entry(topic.clone()).or_default();
-        if subscribers.is_empty() {
-            self.changes.push(TopicChange::First(topic));
+        subscribers.insert(member);
+        if subscribers.len() == 1 {
+            self.changed(topic, TopicChange::First);
         }
-        subscribers.insert(member)
+        true
     }
 
     /// Ends a subscription. Returns false if there was none.
@@ -115,8 +152,10 @@ impl Topics {
         true
     }
 
-    /// Sends a message to the subscribers of a topic and flushes it, as
-    /// [`Broadcast::send`] does to a whole group. WebSockets that have ended leave all topics.
+    /// Sends a message to the subscribers of a topic and flushes it, as [`Broadcast::send`] does to a
+    /// whole group: the failure of one is reported in the [`Delivery`] and does not affect the
+    /// others. Subscribers that have ended leave all topics. A topic without subscribers is not an
+    /// error.
     ///
     /// # Cancel safety
     ///
@@ -144,10 +183,10 @@ impl Topics {
         self.members.get_mut(member)
     }
 
-    /// Returns the topics that gained their first subscriber or lost their last one since the
-    /// last call, in order.
+    /// Returns the topics that have subscribers now and had none at the last call, or the reverse,
+    /// in the order of their names. What has come and gone in between is not reported.
     pub fn changes(&mut self) -> Vec<TopicChange> {
-        std::mem::take(&mut self.changes)
+        std::mem::take(&mut self.changes).into_values().collect()
     }
 
     /// Returns the number of a topic's subscribers.
@@ -174,6 +213,14 @@ impl Topics {
         self.members.is_empty()
     }
 
+    /// Notes that a topic has gained its first subscriber or lost its last one, unless that undoes
+    /// what has not been reported yet.
+    fn changed(&mut self, topic: Arc<str>, change: fn(Arc<str>) -> TopicChange) {
+        if self.changes.remove(&topic).is_none() {
+            self.changes.insert(topic.clone(), change(topic));
+        }
+    }
+
     fn forget(&mut self, member: MemberId) {
         for topic in self.subscriptions.remove(&member).into_iter().flatten() {
             self.remove(member, topic);
@@ -185,7 +232,7 @@ impl Topics {
             subscribers.remove(&member);
             if subscribers.is_empty() {
                 self.subscribers.remove(&topic);
-                self.changes.push(TopicChange::Last(topic));
+                self.changed(topic, TopicChange::Last);
             }
         }
     }

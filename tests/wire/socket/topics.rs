@@ -101,6 +101,18 @@ async fn the_first_and_the_last_subscriber_are_reported() {
     assert_eq!(topics.changes(), [last("news"), last("sports")]);
     assert_eq!(topics.topics(other).count(), 0);
     assert_eq!(topics.len(), 1);
+
+    // What has come and gone since the last call is not reported, or it would pile up in a
+    // program that never asks.
+    topics.subscribe(one, "news");
+    assert_eq!(topics.changes(), [first("news")]);
+    for _ in 0..3 {
+        topics.unsubscribe(one, "news");
+        topics.subscribe(one, "weather");
+        topics.unsubscribe(one, "weather");
+        topics.subscribe(one, "news");
+    }
+    assert_eq!(topics.changes(), []);
 }
 
 #[tokio::test]
