@@ -1,5 +1,5 @@
 //! A reverse proxy with its own access rule: it puts HTTP/2 in front of a server that supports only
-//! RFC 6455, rejects requests without the right token, and logs a line when a WebSocket ends.
+//! RFC 6455, rejects WebSockets without the right token, and logs a line when a WebSocket ends.
 //!
 //! Run `cargo run --example bridge -- ws://127.0.0.1:9000`, with any WebSocket server there, then
 //! `h2ws connect --http2 'ws://127.0.0.1:8080/?token=sesame'`. `h2ws bridge` is a
@@ -49,6 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 forward(request).await;
             }
         })
+        // Pages are open to all; `h2ws::guide::access_control` has a rule for both.
         .fallback(bridge.service())
         .with_graceful_shutdown(async {
             // If signals are not available, the server shuts down at once.
@@ -63,6 +64,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The access rule. It sees the whole request, and could also query a database.
 fn is_allowed(request: &WebSocketRequest) -> bool {
-    let query = request.query().unwrap_or_default();
-    query.split('&').any(|pair| pair == "token=sesame")
+    request.query_value("token").as_deref() == Some("sesame")
 }

@@ -1,7 +1,9 @@
 //! [`WebSocketRequest`]: a request for a WebSocket, before it is answered.
 
 mod answering;
+mod query;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +38,7 @@ use crate::transport::tls::TlsInfo;
 /// ```
 /// use h2ws::server::WebSocketRequest;
 /// use h2ws::WebSocket;
-/// use http::{HeaderValue, Response, header};
+/// use h2ws::http::{HeaderValue, Response, StatusCode, header};
 ///
 /// /// Returns the user that a session belongs to, for example from a database.
 /// async fn user(session: &str) -> Option<String> {
@@ -51,7 +53,7 @@ use crate::transport::tls::TlsInfo;
 ///     };
 ///     let Some(user) = user else {
 ///         let mut response = Response::new("authentication required\n");
-///         *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+///         *response.status_mut() = StatusCode::UNAUTHORIZED;
 ///         let challenge = HeaderValue::from_static("Bearer realm=\"chat\"");
 ///         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
 ///         request.reject_with(response);
@@ -146,6 +148,20 @@ impl WebSocketRequest {
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.parts().uri.query()
+    }
+
+    /// Returns the first value with this name in the query, with `+` and percent-encoding decoded as
+    /// for the fields of a form. A browser can pass a token to a WebSocket in this way; keep it
+    /// short-lived, because URLs are logged.
+    ///
+    /// ```
+    /// # fn example(request: h2ws::server::WebSocketRequest) -> bool {
+    /// request.query_value("token").as_deref() == Some("sesame") // of wss://…/chat?token=sesame
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        query::value(self.query()?, name)
     }
 
     /// The host, with its port if it has one, from `:authority` or `host`.

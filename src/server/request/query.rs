@@ -1,0 +1,70 @@
+//! The values in the query of a request's target.
+
+use std::borrow::Cow;
+
+/// Returns the first value with this name, decoded as the URL Standard says
+/// (`application/x-www-form-urlencoded`, §5.1). As there, a `%` without its two digits stands for
+/// itself, and what is not UTF-8 is replaced.
+pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (!pair.is_empty() && decoded(key) == name).then(|| decoded(value))
+    })
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        bytes.push(match (byte, after) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            _ => *byte,
+        });
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    let value = char::from(byte).to_digit(16)?;
+    u8::try_from(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value;
+
+    #[test]
+    fn the_first_value_of_a_name_is_decoded() {
+        for (query, expected) in [
+            ("token=sesame", Some("sesame")),
+            ("a=1&token=sesame&token=other", Some("sesame")),
+            ("token=open+sesame%21%3D&b", Some("open sesame!=")),
+            ("to%6ben=sesame", Some("sesame")),
+            ("token=a=b", Some("a=b")),
+            ("token", Some("")),
+            ("token=&token=sesame", Some("")),
+            ("token=100%", Some("100%")),
+            ("token=%4", Some("%4")),
+            ("token=%zz%+1", Some("%zz% 1")),
+            ("token=%ff", Some("\u{fffd}")),
+            ("token=%c3%a9", Some("é")),
+            ("Token=sesame&xtoken=1&token2=2", None),
+            ("", None),
+        ] {
+            assert_eq!(value(query, "token").as_deref(), expected, "{query}");
+        }
+        assert_eq!(value("&&", ""), None);
+        assert_eq!(value("a&=1", "").as_deref(), Some("1"));
+    }
+}
