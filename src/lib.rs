@@ -159,7 +159,12 @@ pub mod tls {
     pub use crate::transport::tls::{Trust, client_config};
 }
 
-/// A listener and its clients in one process: handlers are tested without TCP.
+/// Connections within one process, so that handlers are tested without TCP.
+///
+/// [`pair`](memory::pair) creates a listener for a [`Server`] and what a [`Client`] connects to it
+/// with. All else is as over TCP: handshakes, both versions of HTTP, TLS, limits and shutdown.
+/// A connection buffers 64 KiB in each direction, and up to 128 connections wait to be accepted.
+/// There is no port, so tests run beside each other; URLs may have any host.
 ///
 /// [Testing](guide::testing) has an example.
 #[cfg(feature = "net")]
@@ -167,7 +172,22 @@ pub mod memory {
     pub use crate::transport::memory::{MemoryConnector, MemoryListener, pair};
 }
 
-/// WebSockets in services on hyper.
+/// WebSockets in services on hyper 1, over both versions of HTTP.
+///
+/// [`upgrade`](hyper::upgrade) turns a request into a response and a future of the WebSocket;
+/// [`WebSocketUpgrade`](hyper::WebSocketUpgrade) also sets subprotocols, limits and compression.
+/// hyper's own server needs
+///
+/// - for HTTP/1.1: `with_upgrades`, or `serve_connection_with_upgrades` of hyper-util,
+/// - for HTTP/2: `enable_connect_protocol` of the builder's `http2()`,
+/// - for a graceful shutdown: to close WebSockets, and to wait for the tasks that hold them, for
+///   example with `tokio_util`'s `TaskTracker`. hyper closes none; it waits for those over HTTP/2
+///   until they end, and not at all for those over HTTP/1.1,
+/// - a time limit for the service: a client may otherwise wait for ever.
+///
+/// The example `hyper_service.rs` is such a server. Under [`Server::serve_service`] the same code
+/// runs without these, the stream's bytes are not copied, and the server's limits, metrics and
+/// graceful shutdown apply.
 #[cfg(feature = "net")]
 pub mod hyper {
     pub use crate::server::embed::hyper::{
@@ -175,7 +195,26 @@ pub mod hyper {
     };
 }
 
-/// WebSockets in axum.
+/// WebSockets that an axum `Router` routes as any other request.
+///
+/// The extractor [`WebSocketUpgrade`](axum::WebSocketUpgrade) has the methods of axum's own. Paths,
+/// state, other extractors and layers apply to its route; header fields that layers add are in the
+/// response that opens the WebSocket, and a layer can reject the request. A time limit by a layer
+/// applies until the response, and not to the WebSocket.
+///
+/// | | [`Server::serve_service`] | `axum::serve` |
+/// |---|---|---|
+/// | HTTP/2 | yes | with axum's feature `http2`; without TLS, only with prior knowledge |
+/// | TLS | [`ServerBuilder::tls`](server::ServerBuilder::tls) | no; axum-server has it |
+/// | a `get` route | accepts both versions | HTTP/1.1 alone; use `any` or [`ConnectAsGet`](axum::ConnectAsGet) |
+/// | `ConnectInfo` | [`Server::serve_make_service`] | `axum::serve` of the same make service |
+/// | graceful shutdown | closes WebSockets with 1001, and waits for them | closes none; waits for those over HTTP/2 alone |
+/// | a handler that does not answer | 503 after [`handler_timeout`](server::ServerBuilder::handler_timeout) | waits for the client to give up |
+/// | a layer that replaces the accepting response | `on_failed_upgrade` is called | the same; over HTTP/1.1 hyper passes the connection on when it ends |
+/// | a route that answers 200 without the extractor | 501 and a warning | a stream that breaks, over HTTP/2 |
+///
+/// [Migrating](guide::migrating#from-axums-ws) has the steps from axum's `ws`, and `README.md` a whole
+/// program.
 #[cfg(feature = "axum")]
 pub mod axum {
     pub use crate::server::embed::axum::{

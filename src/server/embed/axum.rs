@@ -27,18 +27,22 @@ pub use super::rejection::UpgradeRejection;
 /// `axum::serve` or axum-server. Under h2ws's server a `get` route takes both
 /// versions; under other servers use `any`, or put [`ConnectAsGet`] around the router.
 ///
+/// It takes the WebSocket out of the request, so there can be one per request: a second one, also in
+/// a layer, is rejected with 500. What is not a WebSocket request is rejected as
+/// [`UpgradeRejection`] lists. A handler that also answers plain HTTP requests takes a
+/// `Result<WebSocketUpgrade, UpgradeRejection>`.
+///
 /// # Example
 ///
 /// ```
 /// use axum::extract::Path;
 /// use axum::response::Response;
 /// use axum::{Router, routing::any};
-/// use futures_util::{SinkExt, StreamExt};
 /// use h2ws::axum::WebSocketUpgrade;
 ///
 /// async fn echo(Path(room): Path<String>, upgrade: WebSocketUpgrade) -> Response {
 ///     upgrade.protocols(["chat"]).on_upgrade(|mut socket| async move {
-///         while let Some(Ok(message)) = socket.next().await {
+///         while let Some(Ok(message)) = socket.recv().await {
 ///             if socket.send(message).await.is_err() {
 ///                 break;
 ///             }
@@ -152,7 +156,8 @@ impl<F> WebSocketUpgrade<F> {
     }
 
     /// Calls `callback` if the WebSocket does not open after all, because the client is
-    /// gone or a layer replaced the response. Default: the error is logged.
+    /// gone or a layer replaced the response: with [`Error::Closed`], or the error of the
+    /// connection. Default: the error is logged at level debug.
     pub fn on_failed_upgrade<C: OnFailedUpgrade>(self, callback: C) -> WebSocketUpgrade<C> {
         WebSocketUpgrade {
             upgrade: self.upgrade,
@@ -162,6 +167,10 @@ impl<F> WebSocketUpgrade<F> {
 
     /// Accepts. Returns the response, and runs `callback` with the WebSocket in a task of
     /// its own once the response has been sent.
+    ///
+    /// The response may get more header fields, but has to keep its status. A WebSocket that is still
+    /// open when `callback` returns or panics is dropped: what was sent
+    /// [arrives](WebSocket#what-becomes-of-what-was-sent), without a Close frame.
     pub fn on_upgrade<C, Fut>(self, callback: C) -> Response
     where
         C: FnOnce(WebSocket) -> Fut + Send + 'static,

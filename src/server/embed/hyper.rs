@@ -23,13 +23,9 @@ pub use super::rejection::UpgradeRejection;
 /// the WebSocket that opens once it has been sent.
 ///
 /// The request may come from a hyper server over HTTP/1.1 (RFC 6455 §4) or HTTP/2 (RFC
-/// 8441; the server's builder needs `enable_connect_protocol`), or from
-/// [`Server::serve_service`](crate::Server::serve_service). For subprotocols, limits and
+/// 8441), or from [`Server::serve_service`](crate::Server::serve_service); the
+/// [module](crate::hyper) lists what a hyper server needs. For subprotocols, limits and
 /// compression, see [`WebSocketUpgrade`].
-///
-/// A hyper server's graceful shutdown does not wait for upgraded connections:
-/// track the tasks that hold them, for example with `tokio_util`'s `TaskTracker`.
-/// [`Server`](crate::Server) waits for them by itself.
 ///
 /// # Errors
 ///
@@ -42,9 +38,8 @@ pub use super::rejection::UpgradeRejection;
 /// use std::convert::Infallible;
 ///
 /// use bytes::Bytes;
-/// use futures_util::{SinkExt, StreamExt};
-/// use http::{Request, Response};
-/// use http_body_util::{Empty, Full, combinators::BoxBody, BodyExt};
+/// use h2ws::http::{Request, Response};
+/// use http_body_util::Full;
 ///
 /// async fn service<B>(mut request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
 ///     let (response, socket) = match h2ws::hyper::upgrade(&mut request) {
@@ -53,7 +48,7 @@ pub use super::rejection::UpgradeRejection;
 ///     };
 ///     tokio::spawn(async move {
 ///         let mut socket = socket.await?;
-///         while let Some(message) = socket.next().await {
+///         while let Some(message) = socket.recv().await {
 ///             socket.send(message?).await?;
 ///         }
 ///         Ok::<_, h2ws::Error>(())
@@ -93,6 +88,11 @@ enum Source {
     },
 }
 
+/// Marks a request from another server whose `OnUpgrade` was taken, so that a second extractor
+/// does not blame the connection.
+#[derive(Clone)]
+struct Extracted;
+
 impl WebSocketUpgrade {
     /// Takes the WebSocket request out of a request.
     ///
@@ -124,13 +124,15 @@ impl WebSocketUpgrade {
                 subprotocol: None,
             });
         }
+        if parts.extensions.get::<Extracted>().is_some() {
+            return Err(UpgradeRejection::extracted());
+        }
         let opening = check(parts)?;
         let on = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let on = on.ok_or_else(UpgradeRejection::not_upgradable)?;
+        parts.extensions.insert(Extracted);
         Ok(Self {
-            source: Source::Hyper {
-                opening,
-                on: on.ok_or_else(UpgradeRejection::not_upgradable)?,
-            },
+            source: Source::Hyper { opening, on },
             config: Arc::default(),
             deflate: None,
             subprotocol: None,

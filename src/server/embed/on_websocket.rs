@@ -17,6 +17,11 @@ use crate::socket::{Agreement, WebSocket, WebSocketConfig};
 ///
 /// Await it in a task of its own, because the response is sent only after the handler has
 /// returned it. Dropping it drops the WebSocket.
+///
+/// # Errors
+///
+/// [`Error::Closed`] if the response was not sent, because the client is gone or a layer replaced it;
+/// otherwise the error of the connection.
 #[must_use = "dropping it drops the WebSocket; await it in a task of its own"]
 pub struct OnWebSocket(Kind);
 
@@ -59,7 +64,8 @@ impl Future for OnWebSocket {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // Fails if a layer replaced the response by one that opens no WebSocket.
+            // Fails if the client is gone, or a layer replaced the response by one that opens no
+            // WebSocket.
             Kind::Native(socket) => Pin::new(socket)
                 .poll(cx)
                 .map(|socket| socket.unwrap_or(Err(Error::Closed))),
@@ -68,8 +74,7 @@ impl Future for OnWebSocket {
                 config,
                 agreement,
             } => Pin::new(on).poll(cx).map(|upgraded| {
-                let io =
-                    upgraded.map_err(|error| Error::Io(Arc::new(std::io::Error::other(error))))?;
+                let io = upgraded.map_err(error_of)?;
                 let (config, agreement) = (config.clone(), std::mem::take(agreement));
                 Ok(WebSocket::over(
                     TokioIo::new(io),
@@ -81,6 +86,15 @@ impl Future for OnWebSocket {
             Kind::Failed(error) => Poll::Ready(Err(error.take().unwrap_or(Error::Closed))),
         }
     }
+}
+
+/// As under h2ws's own server: [`Error::Closed`] if the server dropped the request, for whatever
+/// reason.
+fn error_of(error: hyper::Error) -> Error {
+    if error.is_canceled() {
+        return Error::Closed;
+    }
+    Error::Io(Arc::new(std::io::Error::other(error)))
 }
 
 impl fmt::Debug for OnWebSocket {

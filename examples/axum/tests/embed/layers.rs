@@ -13,7 +13,8 @@ use futures_util::StreamExt;
 use h2ws::axum::{ConnectAsGet, WebSocketUpgrade};
 use h2ws::handshake::DeflateConfig;
 use h2ws::server::Peer;
-use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, Transport, WebSocket};
+use h2ws::{Client, CloseCode, HttpVersion, Message, Transport, WebSocket};
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 use tower::timeout::Timeout;
 use tower_http::compression::CompressionLayer;
@@ -23,6 +24,7 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use tower_layer::Layer;
 
+use crate::requests::http2_response;
 use crate::support::{EVERYWHERE, Running, Under, within};
 
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
@@ -71,18 +73,92 @@ async fn an_authenticating_layer_can_reject_a_websocket() {
     }
 }
 
-/// The layers that services commonly use do not interfere with WebSockets.
+/// What opens a WebSocket over a version of HTTP.
+fn accepting(version: HttpVersion) -> StatusCode {
+    match version {
+        HttpVersion::Http1 => StatusCode::SWITCHING_PROTOCOLS,
+        _ => StatusCode::OK,
+    }
+}
+
+/// `TraceLayer` sees the request and the status that opens the WebSocket. Its span ends with the
+/// response, not with the WebSocket.
 #[tokio::test]
-async fn tracing_compression_cors_and_timeout_layers_pass_websockets() {
+async fn a_trace_layer_sees_the_opening_response() {
     for (under, version) in EVERYWHERE {
-        let app = Router::new().route("/", any(echo)).layer((
-            TraceLayer::new_for_http(),
-            CompressionLayer::new(),
-            CorsLayer::permissive(),
-            TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(10)),
-        ));
+        let (seen, mut statuses) = mpsc::unbounded_channel();
+        let trace = TraceLayer::new_for_http().on_response(
+            move |response: &http::Response<_>, _: Duration, _: &tracing::Span| {
+                let _: &http::Response<axum::body::Body> = response;
+                let _ = seen.send(response.status());
+            },
+        );
+        let app = Router::new().route("/", any(echo)).layer(trace);
         let running = Running::start(under, app).await;
-        assert_echo(&mut running.connect("/", version).await.unwrap()).await;
+        let mut socket = running.connect("/", version).await.unwrap();
+        assert_eq!(within(statuses.recv()).await, Some(accepting(version)));
+        assert_echo(&mut socket).await;
+    }
+}
+
+/// `CompressionLayer` compresses the page, and leaves the WebSocket beside it alone.
+#[tokio::test]
+async fn a_compression_layer_compresses_pages_alone() {
+    for (under, version) in EVERYWHERE {
+        let app = Router::new()
+            .route("/", any(echo))
+            .route("/page", get("a page ".repeat(100)))
+            .layer(CompressionLayer::new());
+        let running = Running::start(under, app).await;
+        let client = Client::builder().version(version).build().unwrap();
+        let open = |path: &str| {
+            let request = client.request(format!("ws://{}{path}", running.addr));
+            request.header("accept-encoding", "gzip")
+        };
+        let (mut socket, response) = within(open("/").connect_with_response()).await.unwrap();
+        assert!(!response.headers().contains_key("content-encoding"));
+        assert_echo(&mut socket).await;
+        let page = http::Request::get(format!("http://{}/page", running.addr));
+        let page = page.header("accept-encoding", "gzip").body(()).unwrap();
+        let (status, headers) = http2_response(&running, page).await.unwrap();
+        assert_eq!(
+            (status, &headers["content-encoding"]),
+            (StatusCode::OK, &HeaderValue::from_static("gzip"))
+        );
+    }
+}
+
+/// `TimeoutLayer` limits the time until the response, and not the WebSocket that it opened.
+#[tokio::test]
+async fn a_websocket_outlives_the_limit_of_a_timeout_layer() {
+    for (under, version) in EVERYWHERE {
+        let limit = Duration::from_secs(1);
+        let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limit);
+        let app = Router::new()
+            .route("/", any(echo))
+            .route("/never", any(std::future::pending::<()>))
+            .layer(limit);
+        let running = Running::start(under, app).await;
+        let mut socket = running.connect("/", version).await.unwrap();
+        // By then the limit is over for the WebSocket, too, which was opened before.
+        assert_eq!(running.rejection("/never", version).await.0, 408);
+        assert_echo(&mut socket).await;
+    }
+}
+
+/// `CorsLayer` answers the preflight itself, and its fields are in the response that opens the
+/// WebSocket.
+#[tokio::test]
+async fn a_cors_layer_passes_websockets() {
+    for (under, version) in EVERYWHERE {
+        let app = Router::new().route("/", any(echo));
+        let running = Running::start(under, app.layer(CorsLayer::permissive())).await;
+        let client = Client::builder().version(version).build().unwrap();
+        let request = client.request(format!("ws://{}/", running.addr));
+        let request = request.origin("https://example.com");
+        let (mut socket, response) = within(request.connect_with_response()).await.unwrap();
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        assert_echo(&mut socket).await;
     }
 }
 
@@ -159,8 +235,31 @@ async fn a_get_route_accepts_both_versions_of_http() {
     }
 }
 
-/// A WebSocket request has the same extensions as any other request: axum's `ConnectInfo`, and
-/// h2ws's `Peer` and `Transport`.
+/// `ConnectInfo` is the client's address under both servers.
+#[tokio::test]
+async fn a_websocket_request_has_connect_info() {
+    async fn address(
+        ConnectInfo(addr): ConnectInfo<SocketAddr>,
+        upgrade: WebSocketUpgrade,
+    ) -> Response {
+        upgrade.on_upgrade(async move |mut socket: WebSocket| {
+            let _ = socket.send(addr.to_string()).await;
+        })
+    }
+    for (under, version) in EVERYWHERE {
+        let app = Router::new().route("/", any(address));
+        let running = Running::with_connect_info(under, app).await;
+        let mut socket = running.connect("/", version).await.unwrap();
+        let message = within(socket.recv()).await.unwrap().unwrap();
+        let addr: SocketAddr = message.as_text().unwrap().parse().unwrap();
+        assert!(
+            addr.ip().is_loopback() && addr.port() != running.addr.port(),
+            "{addr}"
+        );
+    }
+}
+
+/// Under h2ws's server a WebSocket request also has `Peer` and `Transport`, as any other request.
 #[tokio::test]
 async fn a_websocket_request_has_its_connection_as_extensions() {
     async fn facts(
@@ -171,26 +270,15 @@ async fn a_websocket_request_has_its_connection_as_extensions() {
         assert_eq!(peer.addr(), addr);
         (StatusCode::FORBIDDEN, transport.to_string())
     }
-    for version in [HttpVersion::Http1, HttpVersion::Http2] {
+    for (version, name) in [
+        (HttpVersion::Http1, "HTTP/1.1"),
+        (HttpVersion::Http2, "HTTP/2"),
+    ] {
         let app = Router::new().route("/", get(facts));
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
-        let addr = server.local_addr().unwrap();
-        let serving = tokio::spawn(server.serve_make_service(app).into_future());
-        let client = Client::builder().version(version).build().unwrap();
-        let result = within(client.connect(&format!("ws://{addr}/"))).await;
-        let Err(Error::Rejected(rejection)) = result else {
-            panic!("expected a rejection: {result:?}");
-        };
-        assert_eq!(rejection.status, 403);
-        let body = String::from_utf8_lossy(&rejection.body);
-        let name = if version == HttpVersion::Http2 {
-            "HTTP/2"
-        } else {
-            "HTTP/1.1"
-        };
+        let running = Running::with_connect_info(Under::H2ws, app).await;
+        let (status, body) = running.rejection("/", version).await;
+        assert_eq!(status, 403);
         assert!(body.starts_with(name), "{body}");
-        serving.abort();
     }
 }
 

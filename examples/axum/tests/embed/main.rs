@@ -5,4 +5,5 @@ mod chat;
 mod faults;
 mod layers;
 mod moved;
+mod requests;
 mod support;

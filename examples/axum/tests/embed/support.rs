@@ -57,6 +57,23 @@ impl Running {
         }
     }
 
+    /// As [`start`](Self::start), with `ConnectInfo` among the extensions of requests.
+    pub(crate) async fn with_connect_info(under: Under, app: Router) -> Self {
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            match under {
+                Under::H2ws => {
+                    let server = Server::builder().listener(listener).unwrap();
+                    server.serve_make_service(app).await.unwrap();
+                }
+                Under::AxumServe => axum::serve(listener, app).await.unwrap(),
+            }
+        });
+        Self { addr, task }
+    }
+
     pub(crate) fn serve(server: Server, app: Router) -> Self {
         let addr = server.local_addr().unwrap();
         let task = tokio::spawn(async move {
