@@ -208,7 +208,7 @@ impl ClientBuilder {
     /// use std::{future::poll_fn, io};
     ///
     /// use h2ws::client::ClientBuilder;
-    /// use http::Uri;
+    /// use h2ws::http::Uri;
     /// use hyper::rt::{Read, Write};
     /// use hyper_util::rt::TokioIo;
     /// use tower_service::Service;

@@ -41,7 +41,7 @@ pub use self::event::{AttemptFailed, Disconnected, ReconnectEvent};
 /// Attempts are made while [`recv`](Self::recv) or [`send`](Self::send) is awaited. Between them it
 /// waits, longer each time, for a random duration, and for as long as the server asks
 /// by `Retry-After`. Like all WebSockets of a [`Client`](crate::Client), those that reconnect to
-/// an origin at the same time share a connection to it.
+/// an origin over HTTP/2 at the same time share a connection to it.
 ///
 /// # Delivery
 ///
@@ -52,8 +52,9 @@ pub use self::event::{AttemptFailed, Disconnected, ReconnectEvent};
 ///   to no other. It arrives, unless a later [`Disconnected::unconfirmed`] has its number, or
 ///   [`close`](Self::close) fails: then it may not have arrived.
 /// - While there is no WebSocket, `send` waits for the next one.
-/// - No message is sent twice. A program that resends unconfirmed messages may deliver some twice,
-///   so give them an id of your own.
+/// - No message is sent twice. To resend unconfirmed messages, keep each until the server has
+///   confirmed it in a message of its own: nothing else does while a WebSocket is open, however long
+///   that is. Some may then arrive twice, so give them an id of your own.
 /// - Messages arrive in the order of their numbers. After one that was lost, no later one of the same
 ///   WebSocket has arrived.
 /// - What the server sent while there was no WebSocket is lost, unless it repeats it; request it in

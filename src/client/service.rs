@@ -19,7 +19,7 @@ use crate::socket::WebSocket;
 ///
 /// ```no_run
 /// use h2ws::{Client, WebSocket};
-/// use http::{Request, Response};
+/// use h2ws::http::{Request, Response};
 /// use tower_service::Service;
 ///
 /// # async fn example() -> Result<(), h2ws::Error> {

@@ -62,7 +62,8 @@ impl MemoryListener {
 pub struct MemoryConnector(mpsc::Sender<(DuplexStream, SocketAddr)>);
 
 impl MemoryConnector {
-    /// Opens a connection. The server sees the peer address `0.0.0.0:0`.
+    /// Opens a connection. The server sees the peer address `0.0.0.0:0`. Waits while 128 others wait to
+    /// be accepted.
     ///
     /// # Errors
     ///
