@@ -304,3 +304,23 @@ fn wrong_values_exit_2_before_connecting() {
         assert_eq!(ended.stdout, "", "{args:?}");
     }
 }
+
+/// Over HTTP/2, whose window the line fills; over HTTP/1.1 it could wait in the system's buffers.
+#[test]
+fn the_wait_begins_when_all_has_been_sent() {
+    let (_runtime, url) = server(|request| async move {
+        let mut socket = request.accept().await.expect("open");
+        // Longer than the client waits.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        while let Some(Ok(message)) = socket.next().await {
+            let length = message.len().to_string();
+            let _ = socket.send(length).await;
+        }
+    });
+    let line = "x".repeat(1_000_000);
+    let args = ["connect", "--http2", "--wait", "1.5", &url];
+    assert_eq!(
+        run_with(&mut h2ws(&args), &line).exited(0).stdout,
+        "1000000\n"
+    );
+}

@@ -24,6 +24,8 @@ pub(super) struct Link {
     url: String,
     /// Whether [`Event::Open`] is still to be reported.
     is_new: bool,
+    /// Whether a part of a message that was taken may not have left yet.
+    is_unflushed: bool,
 }
 
 enum Socket {
@@ -36,6 +38,8 @@ pub(super) enum Event {
     Open,
     /// The message to send was taken.
     Sent,
+    /// All that was taken has left.
+    Flushed,
     Received(Message),
     /// The WebSocket was lost, or could not be opened. The next attempt follows after this time.
     Lost(String, Duration),
@@ -77,6 +81,7 @@ impl Link {
         };
         Ok(Self {
             is_new: matches!(socket, Socket::One(_)),
+            is_unflushed: false,
             socket,
             url: args.url.clone(),
         })
@@ -88,6 +93,11 @@ impl Link {
             Socket::One(socket) => Some(socket),
             Socket::Reconnecting(socket) => socket.get_ref(),
         }
+    }
+
+    /// Returns whether all that was taken has left, as far as is known.
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.is_unflushed
     }
 
     /// Sends the message, if there is one, and returns what happens next. Both at once: a peer that
@@ -111,7 +121,10 @@ impl Link {
         }
         if message.is_some() {
             match self.socket.poll_send(message, cx) {
-                Poll::Ready(Ok(())) => return Poll::Ready(Event::Sent),
+                Poll::Ready(Ok(())) => {
+                    self.is_unflushed = self.socket.poll_flush(cx).is_pending();
+                    return Poll::Ready(Event::Sent);
+                }
                 Poll::Ready(Err(error @ Error::Send(_))) => {
                     return Poll::Ready(Event::Ended(Err(error.into())));
                 }
@@ -119,18 +132,16 @@ impl Link {
                 Poll::Ready(Err(_)) | Poll::Pending => {}
             }
         }
+        if self.is_unflushed && self.socket.poll_flush(cx).is_ready() {
+            self.is_unflushed = false;
+            return Poll::Ready(Event::Flushed);
+        }
         match &mut self.socket {
-            Socket::One(socket) => {
-                // An error is reported by receiving.
-                let _ = Pin::new(&mut **socket).poll_flush(cx);
-                socket.poll_next_unpin(cx).map(|received| match received {
-                    Some(Ok(message)) => Event::Received(message),
-                    Some(Err(error)) => Event::Ended(Err(error.into())),
-                    None => {
-                        Event::Ended(Ok(Ending::new(socket.close_code(), socket.close_frame())))
-                    }
-                })
-            }
+            Socket::One(socket) => socket.poll_next_unpin(cx).map(|received| match received {
+                Some(Ok(message)) => Event::Received(message),
+                Some(Err(error)) => Event::Ended(Err(error.into())),
+                None => Event::Ended(Ok(Ending::new(socket.close_code(), socket.close_frame()))),
+            }),
             Socket::Reconnecting(socket) => loop {
                 let event = std::task::ready!(socket.poll_next_unpin(cx));
                 return Poll::Ready(match event {
@@ -165,6 +176,15 @@ impl Link {
 }
 
 impl Socket {
+    /// Ready when all has left, or never will: receiving reports the error.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::One(socket) => Pin::new(&mut **socket).poll_flush(cx).map(drop),
+            // It flushes by itself while it is received from.
+            Self::Reconnecting(_) => Poll::Ready(()),
+        }
+    }
+
     /// Takes the message once there is room for it.
     fn poll_send(
         &mut self,

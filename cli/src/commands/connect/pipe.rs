@@ -47,7 +47,7 @@ pub(super) async fn run(
     let (mut sent, mut received) = (0u64, 0u64);
     let code = loop {
         next = next.or_else(|| queue.pop_front());
-        let idle = is_open && !reading && next.is_none();
+        let idle = is_open && !reading && next.is_none() && link.is_flushed();
         if idle && is_enough(received, sent) {
             break CloseCode::NORMAL;
         }
@@ -65,6 +65,7 @@ pub(super) async fn run(
                     queue = messages.iter().cloned().collect();
                 }
                 Event::Sent => sent += 1,
+                Event::Flushed => {}
                 Event::Received(_) if args.one_message && received > 0 => {}
                 Event::Received(message) => received += u64::from(print(message, encoding)?),
                 Event::Lost(why, retry_in) => {

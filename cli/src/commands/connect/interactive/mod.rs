@@ -241,6 +241,7 @@ impl<'a> Session<'a> {
                 event = self.link.next(&mut self.next) => match event {
                     Event::Open => self.opened()?,
                     Event::Sent => self.queued -= waiting.unwrap_or_default(),
+                    Event::Flushed => {}
                     Event::Received(message) => self.received(&message)?,
                     Event::Lost(why, retry_in) => {
                         self.is_open = false;
