@@ -1,12 +1,12 @@
 //! Configuration of a [`Server`].
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs};
+use tokio::net::ToSocketAddrs;
 
+use super::listen::ListenConfig;
 use super::listener::{BoxListener, Listener, NoListener};
 use super::server::Server;
 use super::settings::Settings;
@@ -46,6 +46,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn http2(mut self, config: Http2Config) -> Self {
         self.settings.http2 = config;
+        self
+    }
+
+    /// Sets how the socket that [`bind`](Self::bind) opens listens.
+    #[must_use]
+    pub fn listen(mut self, config: ListenConfig) -> Self {
+        self.settings.listen = config;
         self
     }
 
@@ -179,7 +186,7 @@ impl ServerBuilder {
         self.settings.validate()?;
         let mut last = None;
         for address in tokio::net::lookup_host(address).await? {
-            match listen(address) {
+            match self.settings.listen.bind(address) {
                 Ok(listener) => return self.listener(listener),
                 Err(error) => last = Some(error),
             }
@@ -222,23 +229,4 @@ impl ServerBuilder {
     pub fn unbound(self) -> io::Result<Server> {
         self.listener(NoListener)
     }
-}
-
-/// Connections that may wait to be accepted, if the operating system allows as many.
-///
-/// A connection beyond it takes a second longer, because its client repeats the SYN only
-/// then. A thousand connections at once are not unusual.
-const BACKLOG: u32 = 4096;
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    // On Windows it would allow another process to bind the same port.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }

@@ -11,6 +11,7 @@ pub(crate) mod embed;
 mod erased;
 mod handler;
 mod http_service;
+mod listen;
 mod listener;
 #[cfg(all(test, h2ws_loom))]
 mod models;
@@ -35,6 +36,7 @@ pub use self::builder::ServerBuilder;
 pub use self::connections::{Connections, ShutdownReport};
 pub use self::embed::ServiceOptions;
 pub use self::handler::HandlerResult;
+pub use self::listen::ListenConfig;
 pub use self::listener::Listener;
 pub use self::peer::Peer;
 pub use self::request::WebSocketRequest;

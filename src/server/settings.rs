@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::listen::ListenConfig;
 use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig};
 use crate::metrics::Observer;
 use crate::setting::{InvalidSetting, finite, some, time};
@@ -14,6 +15,7 @@ use crate::transport::{TcpConfig, h2::Http2Config, tls::ServerTls};
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) tls: Option<ServerTls>,
+    pub(super) listen: ListenConfig,
     pub(super) tcp: TcpConfig,
     pub(super) http2: Http2Config,
     pub(super) socket: Arc<WebSocketConfig>,
@@ -47,6 +49,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             tls: None,
+            listen: ListenConfig::default(),
             tcp: TcpConfig::default(),
             http2: Http2Config::default(),
             socket: Arc::default(),

@@ -9,15 +9,13 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, TcpSocket};
+use h2ws::server::ListenConfig;
+use tokio::net::TcpListener;
 
 use super::address::{AddressKind, ListenAddress};
 #[cfg(unix)]
 use super::unix::UnixSocket;
 use crate::log;
-
-/// Connections that may wait to be accepted, if the operating system allows as many.
-const BACKLOG: u32 = 4096;
 
 pub(super) enum Socket {
     Tcp(TcpListener),
@@ -55,6 +53,7 @@ pub(super) async fn open(
 
 /// Listens on all addresses of a name. One of a family that this machine lacks is skipped.
 fn tcp(addresses: &[SocketAddr], reuse_port: bool) -> io::Result<Vec<Socket>> {
+    let config = ListenConfig::default().reuse_port(reuse_port);
     let mut sockets = Vec::new();
     let mut port = None;
     let mut lacking = None;
@@ -63,7 +62,7 @@ fn tcp(addresses: &[SocketAddr], reuse_port: bool) -> io::Result<Vec<Socket>> {
         if let (0, Some(port)) = (address.port(), port) {
             address.set_port(port);
         }
-        match listen(address, reuse_port) {
+        match config.bind(address) {
             Ok(listener) => {
                 port = Some(listener.local_addr()?.port());
                 sockets.push(Socket::Tcp(listener));
@@ -99,25 +98,6 @@ fn explained(error: io::Error, reuse_port: bool) -> io::Error {
         "to take over from a running process, start both with --reuse-port"
     };
     io::Error::new(error.kind(), format!("{error}; {hint}"))
-}
-
-fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    // On Windows it would allow another process to bind the same port.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    if reuse_port {
-        #[cfg(unix)]
-        socket.set_reuseport(true)?;
-        #[cfg(not(unix))]
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// The listening sockets that systemd passed, by `LISTEN_FDS` and `LISTEN_FDNAMES`.
