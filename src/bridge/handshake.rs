@@ -25,7 +25,7 @@ use crate::error::{Chain, Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{HandshakeKind, HostPort, Offer};
 use crate::server::WebSocketRequest;
-use crate::transport::Transport;
+use crate::transport::{NetStream, Transport};
 
 /// A WebSocket that is open on both sides.
 ///
@@ -180,7 +180,7 @@ impl OpeningRequest {
 /// The upstream's side of a WebSocket.
 enum UpstreamSocket {
     WebSocket(Box<Accepted>),
-    Tcp(tokio::net::TcpStream),
+    Tcp(NetStream),
 }
 
 impl UpstreamSocket {
@@ -235,14 +235,11 @@ async fn connect(
     let timeouts = route.timeouts();
     if upstream.scheme() == Scheme::Tcp {
         let config = route.client().unwrap_or(&bridge.client).tcp();
-        let address = upstream.address();
-        let dial = tcp::dial(upstream.host(), upstream.port(), address, config);
-        let tcp = timeout(timeouts.connect, dial)
+        let dial = upstream.dial(config);
+        let dialed = timeout(timeouts.connect, dial)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?;
-        return Ok(UpstreamSocket::Tcp(
-            tcp.map_err(|error| Error::Connect(Arc::new(error)))?,
-        ));
+        return Ok(UpstreamSocket::Tcp(dialed?));
     }
     let request = request(bridge, route, upstream, opening);
     Ok(UpstreamSocket::WebSocket(Box::new(

@@ -1,16 +1,14 @@
-//! Connects a WebSocket to a TCP server: binary messages carry the bytes of the
-//! connection.
+//! Connects a WebSocket to a TCP server, or one on a Unix socket: binary messages carry the
+//! bytes of the connection.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::Admission;
 use super::access::{AccessRecord, Outcome, Side};
@@ -19,23 +17,11 @@ use crate::error::{Chain, Error};
 use crate::frame::{CloseCode, CloseFrame};
 use crate::server::WebSocketRequest;
 use crate::socket::{BinaryStream, HALF_CLOSE, WebSocket};
+use crate::transport::NetStream;
 use crate::transport::linger::linger;
-use crate::transport::{TcpConfig, dial as net};
 
 /// Maximum number of bytes read from the target at a time, and so of a message.
 const MAX_READ: usize = 32 * 1024;
-
-pub(super) async fn dial(
-    host: &str,
-    port: u16,
-    address: Option<SocketAddr>,
-    config: &TcpConfig,
-) -> io::Result<TcpStream> {
-    match address {
-        Some(address) => net::address(address, config).await,
-        None => net::tcp(host, port, config).await,
-    }
-}
 
 /// Accepts a WebSocket that carries bytes.
 ///
@@ -59,7 +45,7 @@ pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, E
     request.accept().await
 }
 
-/// Moves bytes between a WebSocket and a TCP connection.
+/// Moves bytes between a WebSocket and a connection to a target.
 ///
 /// Neither side is read while the other has no room.
 ///
@@ -70,6 +56,8 @@ pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, E
 /// | the client sends text | the target receives RST, the client Close 1003 |
 /// | the target ends its side | the client receives Close 1000 |
 /// | the target resets | the client receives Close 1011 |
+///
+/// A Unix socket has no RST: its target reads the end instead.
 ///
 /// Under [`HALF_CLOSE`] each FIN is an empty message instead, in either direction, and the other
 /// direction continues. The side that ends last closes with 1000.
@@ -103,12 +91,12 @@ enum Cause {
     Drain,
 }
 
-/// The TCP connection to the target.
+/// The connection to the target.
 ///
 /// Dropping it sends RST instead of FIN unless [`end`](Self::end) was called: the
 /// target must not mistake a failure of the client for the end of its data.
 struct Target {
-    tcp: TcpStream,
+    stream: NetStream,
     is_ended: bool,
 }
 
@@ -122,14 +110,14 @@ enum End {
 impl Tunnel {
     pub(super) fn new(
         socket: WebSocket,
-        tcp: TcpStream,
+        stream: NetStream,
         idle_timeout: Option<Duration>,
         admission: Admission,
     ) -> Self {
         Self {
             socket: socket.into_binary_stream(),
             target: Target {
-                tcp,
+                stream,
                 is_ended: false,
             },
             idle_timeout,
@@ -205,7 +193,7 @@ impl Tunnel {
                     }
                     self.client_ended = true;
                     self.begin_end(Cause::Client);
-                    match ready!(Pin::new(&mut self.target.tcp).poll_shutdown(cx)) {
+                    match ready!(Pin::new(&mut self.target.stream).poll_shutdown(cx)) {
                         Ok(()) => continue,
                         Err(error) => return Poll::Ready(End::TargetBroke(error)),
                     }
@@ -213,7 +201,8 @@ impl Tunnel {
                 Ok(bytes) => bytes,
                 Err(error) => return Poll::Ready(self.ended_by(error)),
             };
-            let Poll::Ready(written) = Pin::new(&mut self.target.tcp).poll_write(cx, bytes) else {
+            let Poll::Ready(written) = Pin::new(&mut self.target.stream).poll_write(cx, bytes)
+            else {
                 // The client may break, or its connection drain, while it is not
                 // read.
                 let broken = self.socket.get_mut().poll_unread(cx);
@@ -236,11 +225,11 @@ impl Tunnel {
                 // Reading from the client reports how its side ended.
                 return Poll::Pending;
             }
-            if let Err(error) = ready!(self.target.tcp.poll_read_ready(cx)) {
+            if let Err(error) = ready!(self.target.stream.poll_read_ready(cx)) {
                 return Poll::Ready(error);
             }
             let mut bytes = BytesMut::with_capacity(MAX_READ);
-            match self.target.tcp.try_read_buf(&mut bytes) {
+            match self.target.stream.try_read_buf(&mut bytes) {
                 Ok(0) => {
                     self.target_ended = true;
                     self.begin_end(Cause::Target);
@@ -325,14 +314,14 @@ impl Target {
     /// Sends FIN, then reads and discards what the target still sends.
     async fn end(&mut self) {
         self.is_ended = true;
-        linger(&mut self.tcp, u64::MAX).await;
+        linger(&mut self.stream, u64::MAX).await;
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
         if !self.is_ended
-            && let Err(error) = self.tcp.set_zero_linger()
+            && let Err(error) = self.stream.reset_on_drop()
         {
             tracing::debug!(%error, "cannot reset the connection to the target");
         }

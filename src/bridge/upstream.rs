@@ -1,15 +1,30 @@
 //! Upstreams: a URL and, if its name was resolved, the address of one server.
+//!
+//! | URL | reached by | carries |
+//! |---|---|---|
+//! | `ws://host`, `wss://host` | TCP | WebSockets and plain HTTP requests |
+//! | `ws+unix:/path`, `wss+unix:/path` | a Unix socket | the same |
+//! | `tcp://host:port` | TCP | the payload of messages |
+//! | `unix:/path` | a Unix socket | the payload of messages |
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::client::HttpVersion;
+use crate::error::Error;
 use crate::handshake::{HostPort, Target, UrlError};
+use crate::transport::{NetStream, TcpConfig, dial};
 
 /// A server that a bridge forwards to, parsed from a URL: `ws://` or `wss://`
 /// (equivalent to `http://` and `https://`) with an optional path that is
 /// prepended to the path of requests, or `tcp://host:port`.
+///
+/// Servers on Unix sockets are `ws+unix:/run/app.sock`, with the optional path after
+/// another colon, and `unix:/run/app.sock` instead of `tcp`. The host of such a URL is
+/// `localhost`, or that of `wss+unix://example.com/run/app.sock`.
 ///
 /// ```
 /// use h2ws::bridge::Upstream;
@@ -18,6 +33,8 @@ use crate::handshake::{HostPort, Target, UrlError};
 /// let upstream: Upstream = "wss://chat.internal/v2".parse()?;
 /// let upstream = upstream.version(HttpVersion::Http2);
 /// assert_eq!(upstream.url("/room?id=1"), "wss://chat.internal:443/v2/room?id=1");
+/// let upstream: Upstream = "http+unix:/run/app.sock:/v2".parse()?;
+/// assert_eq!(upstream.url("/room?id=1"), "ws+unix:/run/app.sock:/v2/room?id=1");
 /// assert!("tcp://redis.internal".parse::<Upstream>().is_err(), "no port");
 /// # Ok::<(), h2ws::bridge::InvalidUpstream>(())
 /// ```
@@ -29,6 +46,7 @@ pub struct Upstream {
     path: String,
     version: HttpVersion,
     address: Option<SocketAddr>,
+    unix_path: Option<Arc<Path>>,
     server_name: Option<String>,
 }
 
@@ -40,7 +58,7 @@ pub enum Scheme {
     Ws,
     /// WebSockets over TLS.
     Wss,
-    /// A TCP connection that carries the payload of messages.
+    /// A connection that carries the payload of messages: over TCP, or to a Unix socket.
     Tcp,
 }
 
@@ -89,6 +107,19 @@ impl Upstream {
         self.address.or_else(|| by_host().filter(|_| is_renamed))
     }
 
+    /// Connects to the server itself, without TLS and HTTP.
+    pub(super) async fn dial(&self, config: &TcpConfig) -> Result<NetStream, Error> {
+        let dialed = match (&self.unix_path, self.address) {
+            (Some(path), _) => dial::unix(path).await,
+            (None, Some(address)) => dial::address(address, config).await.map(NetStream::Tcp),
+            (None, None) => {
+                let tcp = dial::tcp(&self.host, self.port, config);
+                tcp.await.map(NetStream::Tcp)
+            }
+        };
+        dialed.map_err(|error| Error::Connect(Arc::new(error)))
+    }
+
     /// Returns the protocol spoken to the upstream.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
@@ -126,6 +157,12 @@ impl Upstream {
         self.address
     }
 
+    /// Returns the path of the server's Unix socket, if it is on one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.unix_path.as_deref()
+    }
+
     /// Returns the URL for a request with this path and query.
     #[must_use]
     pub fn url(&self, path_and_query: &str) -> String {
@@ -139,10 +176,29 @@ impl Upstream {
         format!("{}{path}{slash}{path_and_query}", self.origin())
     }
 
-    /// Returns `scheme://host:port`, with the host that TLS verifies.
+    /// Returns the URL as far as the path, with the host that TLS verifies.
     pub(super) fn origin(&self) -> String {
         let host = self.server_name.as_ref().unwrap_or(&self.host);
-        format!("{}://{}", self.scheme.as_str(), host_port(host, self.port))
+        match &self.unix_path {
+            Some(_) => format!("{}:", self.place(host)),
+            None => self.place(host),
+        }
+    }
+
+    /// Returns the URL without a path: `scheme://host:port`, or the Unix socket.
+    fn place(&self, host: &str) -> String {
+        let scheme = self.scheme.as_str();
+        let authority = host_port(host, self.port);
+        let Some(path) = &self.unix_path else {
+            return format!("{scheme}://{authority}");
+        };
+        let path = path.display();
+        let default_port = if self.scheme == Scheme::Wss { 443 } else { 80 };
+        match self.scheme {
+            Scheme::Tcp => format!("unix:{path}"),
+            _ if host == LOCALHOST && self.port == default_port => format!("{scheme}+unix:{path}"),
+            _ => format!("{scheme}+unix://{authority}{path}"),
+        }
     }
 
     /// Returns `host:port` of the URL.
@@ -152,9 +208,12 @@ impl Upstream {
 
     /// Whether the host is a name, which may resolve to several addresses.
     pub(super) fn has_name(&self) -> bool {
-        self.host.parse::<std::net::IpAddr>().is_err()
+        self.unix_path.is_none() && self.host.parse::<std::net::IpAddr>().is_err()
     }
 }
+
+/// The host in URLs of Unix sockets that state none.
+const LOCALHOST: &str = "localhost";
 
 fn host_port(host: &str, port: u16) -> String {
     if host.contains(':') {
@@ -167,13 +226,13 @@ fn host_port(host: &str, port: u16) -> String {
 /// Writes the URL, without the address.
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}{}",
-            self.scheme.as_str(),
-            self.authority(),
-            self.path
-        )
+        let is_unix = self.unix_path.is_some();
+        let colon = if is_unix && !self.path.is_empty() {
+            ":"
+        } else {
+            ""
+        };
+        write!(f, "{}{colon}{}", self.place(&self.host), self.path)
     }
 }
 
@@ -184,6 +243,9 @@ impl FromStr for Upstream {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme);
         if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("tcp")) {
             return tcp(url);
+        }
+        if let Some(path) = url.strip_prefix("unix:") {
+            return unix(path);
         }
         let target: Target = url.parse()?;
         let path = target.path_and_query();
@@ -201,9 +263,28 @@ impl FromStr for Upstream {
             path: path.trim_end_matches('/').to_owned(),
             version: HttpVersion::Auto,
             address: None,
+            unix_path: target.endpoint().unix_path.clone(),
             server_name: None,
         })
     }
+}
+
+fn unix(path: &str) -> Result<Upstream, InvalidUpstream> {
+    // What of paths is valid is decided in one place. One with `:/` has an HTTP path there.
+    let target: Target = format!("ws+unix:{path}").parse()?;
+    if path.contains(":/") || path.ends_with(':') || path.starts_with("//") {
+        return Err(InvalidUpstream::UnixHttp);
+    }
+    Ok(Upstream {
+        scheme: Scheme::Tcp,
+        host: LOCALHOST.to_owned(),
+        port: 0,
+        path: String::new(),
+        version: HttpVersion::Auto,
+        address: None,
+        unix_path: target.endpoint().unix_path.clone(),
+        server_name: None,
+    })
 }
 
 fn tcp(url: &str) -> Result<Upstream, InvalidUpstream> {
@@ -221,6 +302,7 @@ fn tcp(url: &str) -> Result<Upstream, InvalidUpstream> {
         path: String::new(),
         version: HttpVersion::Auto,
         address: None,
+        unix_path: None,
         server_name: None,
     })
 }
@@ -237,6 +319,8 @@ pub enum InvalidUpstream {
     TcpPath,
     /// A `tcp` URL without a port.
     NoPort,
+    /// A `unix` URL with a host or an HTTP path.
+    UnixHttp,
 }
 
 impl From<UrlError> for InvalidUpstream {
@@ -248,10 +332,14 @@ impl From<UrlError> for InvalidUpstream {
 impl fmt::Display for InvalidUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(UrlError::Scheme) => {
-                f.write_str("unsupported scheme; expected ws, wss, http, https or tcp")
-            }
+            Self::Url(UrlError::Scheme) => f.write_str(
+                "unsupported scheme; expected ws, wss, http, https, ws+unix, tcp or unix",
+            ),
             Self::Url(error) => error.fmt(f),
+            Self::UnixHttp => f.write_str(
+                "a unix upstream has only the path of its socket; for HTTP and WebSockets, write \
+                 ws+unix:/run/app.sock:/path",
+            ),
             Self::Query => f.write_str("an upstream URL must not have a query"),
             Self::TcpPath => {
                 f.write_str("a tcp upstream must not have a path; expected tcp://host:port")
@@ -283,6 +371,34 @@ mod tests {
             assert_eq!(upstream.url("/x?y"), request);
             assert!(upstream.url("/").parse::<Target>().is_ok());
         }
+        for (url, shown, request) in [
+            ("ws+unix:/run/a", "ws+unix:/run/a", "ws+unix:/run/a:/x?y"),
+            (
+                "https+unix:///run/a:/v2/",
+                "wss+unix:/run/a:/v2",
+                "wss+unix:/run/a:/v2/x?y",
+            ),
+            (
+                "ws+unix://B:81/run/a",
+                "ws+unix://b:81/run/a",
+                "ws+unix://b:81/run/a:/x?y",
+            ),
+        ] {
+            let upstream: Upstream = url.parse().unwrap();
+            assert_eq!(upstream.to_string(), shown);
+            assert_eq!(upstream.url("/x?y"), request);
+            let target: Target = upstream.url("/a:/b").parse().unwrap();
+            assert_eq!(target.unix_path(), Some(Path::new("/run/a")));
+            assert!(target.path_and_query().ends_with("/a:/b"));
+            let named = upstream.server_name("c");
+            let target: Target = named.url("/").parse().unwrap();
+            assert_eq!(target.host(), "c");
+            assert_eq!(target.unix_path(), Some(Path::new("/run/a")));
+        }
+        let upstream: Upstream = "unix:/run/a".parse().unwrap();
+        assert_eq!(upstream.scheme(), Scheme::Tcp);
+        assert_eq!(upstream.unix_path(), Some(Path::new("/run/a")));
+        assert_eq!(upstream.to_string(), "unix:/run/a");
         let upstream: Upstream = "TCP://[::1]:6379".parse().unwrap();
         assert_eq!((upstream.scheme(), upstream.host()), (Scheme::Tcp, "::1"));
         assert_eq!(upstream.to_string(), "tcp://[::1]:6379");
@@ -312,6 +428,12 @@ mod tests {
             ("tcp://a:1/", TcpPath),
             ("tcp://:1", Url(UrlError::Host)),
             ("tcp://me@a:1", Url(UrlError::Host)),
+            ("ws+unix:/run/a:/b?c", Query),
+            ("ws+unix:/run/a?b", Url(UrlError::UnixPath)),
+            ("unix:run/a", Url(UrlError::UnixPath)),
+            ("unix:/run/a:/b", UnixHttp),
+            ("unix:/run/a:", UnixHttp),
+            ("unix://a/b", UnixHttp),
         ] {
             assert_eq!(url.parse::<Upstream>(), Err(error), "{url}");
         }
@@ -321,6 +443,7 @@ mod tests {
     fn names_and_addresses_are_distinguished() {
         let named = |url: &str| url.parse::<Upstream>().unwrap().has_name();
         assert!(named("ws://localhost") && named("tcp://a.b:1"));
+        assert!(!named("ws+unix:/run/a") && !named("unix:/run/a"));
         assert!(!named("ws://127.0.0.1") && !named("ws://[::1]"));
     }
 }

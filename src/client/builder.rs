@@ -176,7 +176,7 @@ impl ClientBuilder {
         self.policy(Ok(Policy::Direct))
     }
 
-    /// Makes connections with this function instead of TCP and proxies. TLS for `wss` URLs
+    /// Makes connections with this function instead of TCP, Unix sockets and proxies. TLS for `wss` URLs
     /// remains the client's task, as does everything above.
     ///
     /// The last call of this and the methods for proxies takes effect. The function's time
@@ -185,7 +185,7 @@ impl ClientBuilder {
     /// is passed to it. If it returns a `tokio::net::TcpStream`, [`tcp`](Self::tcp) applies
     /// to that.
     ///
-    /// A client over a Unix socket, and for tests [in memory](crate::memory):
+    /// A client over a Unix socket, whatever the URL, and for tests [in memory](crate::memory):
     ///
     /// ```no_run
     /// # #[cfg(unix)]

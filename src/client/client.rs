@@ -75,8 +75,8 @@ impl Client {
         Ok(proxy.map(ToString::to_string))
     }
 
-    /// Opens the byte stream that a connection to the server of `url` would use: TCP, or a
-    /// tunnel through the proxy. TLS and HTTP on it are left to the caller.
+    /// Opens the byte stream that a connection to the server of `url` would use: TCP, a Unix
+    /// socket, or a tunnel through the proxy. TLS and HTTP on it are left to the caller.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! Makes connections: TCP, a proxy's tunnel, TLS, HTTP/2.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -113,7 +114,7 @@ impl Connector {
         Ok(self.tls.get_or_init(|| Arc::new(platform)))
     }
 
-    /// Opens a byte stream to the target's host, directly or through a proxy.
+    /// Opens a byte stream to the target's host, directly or through a proxy, or to its Unix socket.
     async fn reach(&self, target: &Target, address: Option<SocketAddr>) -> Result<BoxIo, Error> {
         if let Some(connector) = &self.settings.connector {
             let tcp = &self.settings.tcp;
@@ -125,6 +126,12 @@ impl Connector {
                 .await
                 .map_err(|error| Error::Connect(Arc::new(error)))?;
             return Ok(Box::new(tcp));
+        }
+        if let Some(path) = target.unix_path() {
+            let stream = dial::unix(path)
+                .await
+                .map_err(|error| Error::Connect(Arc::new(error)))?;
+            return Ok(Box::new(stream));
         }
         if let Some(proxy) = self.settings.proxy.proxy(target) {
             let body = self.settings.max_rejection_body;
@@ -167,11 +174,23 @@ impl Connector {
             parent: None,
             "connection",
             connection = id,
-            peer = %target.authority(),
+            peer = %Peer(target),
             ?version,
         );
         let observer = self.settings.observer.clone();
         Observed::new(id, Role::Client, version, observer, span)
+    }
+}
+
+/// Where a target is, in traces.
+struct Peer<'a>(&'a Target);
+
+impl fmt::Display for Peer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.unix_path() {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str(self.0.authority()),
+        }
     }
 }
 

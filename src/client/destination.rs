@@ -1,6 +1,7 @@
 //! [`Destination`]: what a connector connects to.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use http::Uri;
 
@@ -28,6 +29,12 @@ impl Destination {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.target.port()
+    }
+
+    /// Returns the path of the Unix socket to connect to instead, if the URL has one.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.target.unix_path()
     }
 
     /// Returns the [address](super::RequestBuilder::address) to connect to instead of resolving

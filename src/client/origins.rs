@@ -79,6 +79,7 @@ mod tests {
             secure: true,
             host: format!("host-{number}.example"),
             port: 443,
+            unix_path: None,
         };
         (key, None, None)
     }

@@ -85,7 +85,8 @@ impl Environment {
             self.plain.as_ref()
         };
         let host = target.host().trim_end_matches('.');
-        let direct = is_this_machine(host)
+        let direct = target.unix_path().is_some()
+            || is_this_machine(host)
             || self
                 .except
                 .iter()

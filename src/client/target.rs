@@ -8,8 +8,8 @@ use sealed::Resolve;
 
 /// The URL of a WebSocket: `&str`, `String`, [`http::Uri`] or [`Target`].
 ///
-/// The schemes are `ws` and `wss`; `http` and `https` mean the same. The trait is
-/// sealed.
+/// The schemes are `ws` and `wss`; `http` and `https` mean the same. A server on a Unix
+/// socket is `ws+unix:/run/app.sock:/chat`, see [`Target`]. The trait is sealed.
 pub trait IntoTarget: Resolve {}
 
 impl<T: Resolve> IntoTarget for T {}

@@ -19,7 +19,7 @@ pub enum UrlError {
     NotAscii,
     /// An IPv6 address with a zone (RFC 6874), which has no meaning to the server.
     Zone,
-    /// A scheme other than `ws`, `wss`, `http` and `https`, or none.
+    /// A scheme other than `ws`, `wss`, `http` and `https`, each also with `+unix`, or none.
     Scheme,
     /// A user name or password. These belong in an `authorization` header.
     UserInfo,
@@ -29,6 +29,10 @@ pub enum UrlError {
     Host,
     /// A port that is not a number from 1 to 65535.
     Port,
+    /// The path of a Unix socket that is missing, relative, or has a query.
+    UnixPath,
+    /// The path of a Unix socket that is longer than the operating system allows.
+    UnixPathLength,
 }
 
 impl fmt::Display for UrlError {
@@ -49,6 +53,14 @@ impl fmt::Display for UrlError {
             Self::Fragment => "the URL has a fragment; write # as %23 if it belongs to the path",
             Self::Host => "the URL's host is missing or invalid",
             Self::Port => "the URL's port is not a number from 1 to 65535",
+            Self::UnixPath => {
+                "the URL has no absolute path of a Unix socket; expected e.g. \
+                 ws+unix:/run/app.sock:/chat?room=1"
+            }
+            Self::UnixPathLength => {
+                "the path of the URL's Unix socket is too long: Linux allows 107 bytes, other \
+                 systems 103"
+            }
         })
     }
 }
@@ -267,6 +279,8 @@ mod tests {
             (UrlError::Fragment, "%23"),
             (UrlError::Host, "host"),
             (UrlError::Port, "65535"),
+            (UrlError::UnixPath, "ws+unix:/run/app.sock"),
+            (UrlError::UnixPathLength, "107"),
         ] {
             assert!(error.to_string().contains(part), "{error}");
         }

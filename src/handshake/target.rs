@@ -1,7 +1,11 @@
 //! The URL of a WebSocket (RFC 6455 §3), and the server that it is on.
 
+mod unix;
+
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::{Authority, Parts, PathAndQuery, Scheme, Uri};
@@ -10,6 +14,9 @@ use super::UrlError;
 use super::authority::{HostPort, InvalidHostPort, default_port};
 
 /// The parsed URL of a WebSocket. The schemes are `ws` and `wss`; `http` and `https` mean the same.
+///
+/// `ws+unix:/run/app.sock:/chat` is `/chat` at a server on a Unix socket. Its host, which is sent as
+/// `Host` and verified by TLS, is `localhost`, or the one in `wss+unix://example.com/run/app.sock`.
 ///
 /// ```
 /// use h2ws::handshake::Target;
@@ -39,16 +46,32 @@ pub struct Endpoint {
     pub host: String,
     /// The port, which is the scheme's default if the URL has none.
     pub port: u16,
+    /// The Unix socket to connect to, instead of the host and port.
+    pub unix_path: Option<Arc<Path>>,
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.secure { "wss" } else { "ws" };
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
+        let is_ipv6 = self.host.contains(':');
+        let (open, close) = if is_ipv6 { ("[", "]") } else { ("", "") };
+        let authority = format_args!("{open}{}{close}:{}", self.host, self.port);
+        let is_default = self.host == unix::LOCALHOST && self.port == default_port(self.secure);
+        write_origin(f, self, &authority, is_default)
+    }
+}
+
+/// Writes the scheme, the authority and the Unix socket.
+fn write_origin(
+    f: &mut fmt::Formatter<'_>,
+    endpoint: &Endpoint,
+    authority: &dyn fmt::Display,
+    is_default: bool,
+) -> fmt::Result {
+    let scheme = if endpoint.secure { "wss" } else { "ws" };
+    match &endpoint.unix_path {
+        None => write!(f, "{scheme}://{authority}"),
+        Some(path) if is_default => write!(f, "{scheme}+unix:{}", path.display()),
+        Some(path) => write!(f, "{scheme}+unix://{authority}{}", path.display()),
     }
 }
 
@@ -69,6 +92,12 @@ impl Target {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.endpoint.port
+    }
+
+    /// Returns the path of the Unix socket to connect to, instead of the host and port.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.endpoint.unix_path.as_deref()
     }
 
     /// Returns the value of `Host` or `:authority`, without the scheme's default port.
@@ -139,6 +168,9 @@ impl FromStr for Target {
         if url.trim() != url {
             return Err(UrlError::Blank);
         }
+        if let Some(target) = unix::parse(url) {
+            return target;
+        }
         let authority = authority_in(url);
         if !authority.is_ascii() {
             return Err(UrlError::NotAscii);
@@ -192,6 +224,7 @@ impl TryFrom<&Uri> for Target {
             secure,
             host: named.into_host(),
             port,
+            unix_path: None,
         };
         let path = match uri.path_and_query() {
             Some(path) if is_normal(path.as_str()) => path.clone(),
@@ -230,11 +263,13 @@ fn normal_path(path: &str) -> Result<PathAndQuery, UrlError> {
     PathAndQuery::try_from(normal).map_err(|_| UrlError::Syntax)
 }
 
-/// Writes the URL with the scheme `ws` or `wss`.
+/// Writes the URL with the scheme `ws` or `wss`, or `ws+unix` or `wss+unix`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.secure() { "wss" } else { "ws" };
-        write!(f, "{scheme}://{}{}", self.authority, self.path)
+        let is_default = self.authority.as_str() == unix::LOCALHOST;
+        write_origin(f, &self.endpoint, &self.authority, is_default)?;
+        let colon = self.unix_path().map_or("", |_| ":");
+        write!(f, "{colon}{}", self.path)
     }
 }
 

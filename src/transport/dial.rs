@@ -1,5 +1,5 @@
-//! Opens TCP connections to hosts with several addresses: Happy Eyeballs (RFC
-//! 8305).
+//! Opens TCP connections to hosts with several addresses by Happy Eyeballs (RFC
+//! 8305), and connections to Unix sockets.
 //!
 //! If every attempt fails, the error names all addresses that were tried, and
 //! [`is_local_failure`] tells a failure of this machine from one of the peer.
@@ -7,12 +7,13 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{TcpConfig, is_lack_of_files};
+use super::{NetStream, TcpConfig, is_lack_of_files};
 
 /// Delay before the next address is attempted in parallel with those in
 /// progress (RFC 8305 §8).
@@ -59,23 +60,58 @@ async fn connect(address: SocketAddr, config: &TcpConfig) -> io::Result<TcpStrea
     Ok(stream)
 }
 
+/// Longest pause before a Unix socket whose queue is full is tried again.
+#[cfg(unix)]
+const MAX_PAUSE: Duration = Duration::from_millis(64);
+
+/// Connects to a Unix socket. Waits while the server's queue of connections is full, as TCP does: the
+/// operating system reports that as an error instead.
+#[cfg(unix)]
+pub(crate) async fn unix(path: &Path) -> io::Result<NetStream> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match tokio::net::UnixStream::connect(path).await {
+            Ok(stream) => return Ok(NetStream::Unix(stream)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(pause).await;
+                pause = MAX_PAUSE.min(pause * 2);
+            }
+            Err(error) => return Err(Unreached::wrap(&path.to_string_lossy(), error, Stage::Unix)),
+        }
+    }
+}
+
+/// This system has no Unix sockets.
+#[cfg(not(unix))]
+pub(crate) async fn unix(path: &Path) -> io::Result<NetStream> {
+    let error = io::ErrorKind::Unsupported.into();
+    Err(Unreached::wrap(&path.to_string_lossy(), error, Stage::Unix))
+}
+
+/// What failed of a connection attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Name,
+    Tcp,
+    Unix,
+}
+
 /// The destination of a failed connection attempt, and the error.
 #[derive(Debug)]
 struct Unreached {
     destination: String,
     error: io::Error,
-    /// Whether the name was resolved.
-    is_resolved: bool,
+    stage: Stage,
 }
 
 impl Unreached {
-    fn wrap(destination: &str, error: io::Error, is_resolved: bool) -> io::Error {
+    fn wrap(destination: &str, error: io::Error, stage: Stage) -> io::Error {
         let destination = destination.to_owned();
         let kind = error.kind();
         let unreached = Self {
             destination,
             error,
-            is_resolved,
+            stage,
         };
         io::Error::new(kind, unreached)
     }
@@ -83,12 +119,12 @@ impl Unreached {
 
 /// Adds the destination to the error of a connection attempt.
 pub(crate) fn unreached(destination: &str, error: io::Error) -> io::Error {
-    Unreached::wrap(destination, error, true)
+    Unreached::wrap(destination, error, Stage::Tcp)
 }
 
 /// Adds the name to the error of its resolution.
 pub(crate) fn unresolved(host: &str, error: io::Error) -> io::Error {
-    Unreached::wrap(host, error, false)
+    Unreached::wrap(host, error, Stage::Name)
 }
 
 /// Returns whether a connection failed because of this machine and not because of the peer: it has
@@ -98,8 +134,14 @@ pub(crate) fn is_local_failure(error: &io::Error) -> bool {
     let unreached = error.get_ref().and_then(|error| error.downcast_ref());
     let cause = match unreached {
         Some(Unreached {
-            is_resolved: false, ..
+            stage: Stage::Name, ..
         }) => return true,
+        // Permission is that of the server's file, not of this machine's firewall.
+        Some(Unreached {
+            stage: Stage::Unix,
+            error,
+            ..
+        }) if error.kind() == io::ErrorKind::PermissionDenied => return false,
         Some(Unreached { error, .. }) => error,
         None => error,
     };

@@ -11,6 +11,7 @@ pub(crate) mod h2;
 mod io;
 pub(crate) mod linger;
 pub(crate) mod memory;
+mod net_stream;
 pub(crate) mod prefix;
 pub(crate) mod proxy;
 mod stats;
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::buffer::Outgoing;
 pub(crate) use self::io::{IoHandle, IoStream};
+pub(crate) use self::net_stream::NetStream;
 pub(crate) use self::stats::ConnectionId;
 pub use self::stats::{ConnectionStats, Transport};
 pub(crate) use self::stream::{Finish, Linger, Stream, StreamError};

@@ -12,7 +12,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// ws:// or wss:// URL of an echo server (http:// and https:// mean the same)
+    /// ws:// or wss:// URL of an echo server (http:// and https:// mean the same), or ws+unix:/run/app.sock:/path
     pub(crate) url: String,
     /// Number of WebSockets to open
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = LOAD)]

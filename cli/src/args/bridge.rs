@@ -28,7 +28,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("where").required(true))]
 pub(crate) struct BridgeArgs {
-    /// Upstream URL: ws://, wss:// (a path in it is put before the request's) or tcp://HOST:PORT
+    /// Upstream URL: ws://, wss:// (a path in it is put before the request's), tcp://HOST:PORT, or on
+    /// a Unix socket ws+unix:/run/app.sock, ws+unix:/run/app.sock:/path or unix:/run/app.sock
     #[arg(long, value_name = "URL", group = "where", help_heading = UPSTREAM)]
     pub(crate) to: Option<String>,
     /// Configuration file with routes, in TOML (see examples/bridge.toml)
@@ -68,10 +69,10 @@ pub(crate) struct BridgeArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
     /// Origin whose pages may open WebSockets, such as https://*.example.com or app://.
-    /// (repeatable); a tcp:// upstream requires one [default: any]
+    /// (repeatable); a tcp:// or unix: upstream requires one [default: any]
     #[arg(long, value_name = "ORIGIN", conflicts_with = "config", help_heading = ACCESS)]
     pub(crate) allow_origin: Vec<String>,
-    /// Let pages of any origin open WebSockets, to a tcp:// upstream too
+    /// Let pages of any origin open WebSockets, to a tcp:// or unix: upstream too
     #[arg(long, conflicts_with_all = ["allow_origin", "config"], help_heading = ACCESS)]
     pub(crate) allow_any_origin: bool,
     /// Trust Forwarded and X-Forwarded-* of clients; only if all of them are your own proxies

@@ -22,7 +22,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// ws:// or wss:// URL (http:// and https:// mean the same)
+    /// ws:// or wss:// URL (http:// and https:// mean the same), or ws+unix:/run/app.sock:/path
     pub(crate) url: String,
     /// Send this message once open, and do not read stdin (repeatable); with --reconnect, again
     /// after each reconnect

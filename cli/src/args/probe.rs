@@ -23,7 +23,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// ws:// or wss:// URLs (http:// and https:// mean the same), probed one after the other
+    /// ws:// or wss:// URLs (http:// and https:// mean the same), or ws+unix:/run/app.sock:/path, probed one after the other
     #[arg(required = true, value_name = "URL", value_parser = target)]
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]

@@ -60,7 +60,10 @@ pub(crate) fn connect_error(error: Error, url: &str) -> Failure {
         },
         Error::Timeout(h2ws::Timeout::Connect) => match target {
             Some(target) => {
-                let place = format!("{}:{}", target.host(), target.port());
+                let place = match target.unix_path() {
+                    Some(path) => path.display().to_string(),
+                    None => format!("{}:{}", target.host(), target.port()),
+                };
                 format!("timed out connecting to {place}").into()
             }
             None => error.into(),

@@ -6,6 +6,48 @@ use crate::process::{Scratch, run};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/bridge.toml");
 
+/// Each with its line. An upstream that may start later is no error: `ExecReload=` runs the check.
+#[cfg(unix)]
+#[test]
+fn unix_sockets_of_upstreams_are_checked() {
+    let files = Scratch::new();
+    let (socket, plain, missing) = (files.path("s"), files.file("plain", ""), files.path("none"));
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let long = "a".repeat(200);
+    let config = files.file(
+        "c.toml",
+        &format!(
+            "[[route]]\nto = [\"ws+unix:{socket}:/v2\",\n \"ws+unix:{missing}\",\n \"wss+unix:{plain}\",\n \
+             \"ws+unix:/{long}\",\n \"ws+unix:s\",\n \"unix:{socket}:/v2\"]\n"
+        ),
+    );
+    let checked = run(&["bridge", "--config", &config, "--check"]);
+    checked.exited(2);
+    for (line, what) in [
+        (4, format!("{plain} is not a socket")),
+        (5, "too long".to_owned()),
+        (6, "no absolute path of a Unix socket".to_owned()),
+        (
+            7,
+            "a unix upstream has only the path of its socket".to_owned(),
+        ),
+    ] {
+        let place = format!("c.toml:{line}: ");
+        let found = checked.stderr.lines().find(|text| text.contains(&place));
+        let found = found.unwrap_or_else(|| panic!("no line {line}: {}", checked.stderr));
+        assert!(found.contains(&what), "{found}");
+    }
+    let config = files.file(
+        "d.toml",
+        &format!("[[route]]\n\nto = \"ws+unix:{missing}\"\n"),
+    );
+    let checked = run(&["bridge", "--config", &config, "--check"]);
+    checked
+        .exited(0)
+        .stderr_has("d.toml:3: ")
+        .stderr_has("does not exist");
+}
+
 #[test]
 fn the_example_is_valid() {
     assert!(Path::new(EXAMPLE).exists());

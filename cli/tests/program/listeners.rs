@@ -12,7 +12,7 @@ use std::time::Duration;
 use h2ws::{Client, HttpVersion};
 
 use crate::in_process::{assert_echo, client, until};
-use crate::process::{Running, Scratch, Server, h2ws, run};
+use crate::process::{Running, Scratch, Server, h2ws, run, run_with};
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
@@ -30,6 +30,43 @@ fn on_unix(version: HttpVersion, path: &str) -> Client {
         async move { tokio::net::UnixStream::connect(path).await }
     });
     builder.build().expect("a client")
+}
+
+/// From client to server by Unix sockets alone: `connect`, the bridge, and the server behind it, which
+/// starts last.
+#[test]
+fn a_bridge_forwards_from_a_unix_socket_to_another() {
+    let files = Scratch::new();
+    let (front, back) = (files.path("front"), files.path("back"));
+    let (front_url, back_url) = (format!("ws+unix:{front}"), format!("ws+unix:{back}"));
+    let listen = format!("unix:{front}");
+    let options = [
+        "bridge",
+        "--cleartext",
+        "--listen",
+        &listen,
+        "--to",
+        &back_url,
+    ];
+    let bridge = Server::start_with(&mut h2ws(&options));
+    assert_eq!(bridge.url, front_url);
+    let absent = format!("the socket {back} does not exist");
+    bridge.running.wait_for_stderr(&absent);
+    let server = Server::start_with(&mut h2ws(&[
+        "serve",
+        "--cleartext",
+        "--listen",
+        &format!("unix:{back}"),
+    ]));
+    assert_eq!(server.url, back_url);
+    for version in ["--http1", "--http2"] {
+        let url = format!("{front_url}:/chat?a=:/b");
+        let connected = run_with(&mut h2ws(&["connect", version, &url]), "hello\n");
+        connected.exited(0);
+        assert!(connected.stdout.contains("hello"), "{connected:?}");
+    }
+    let probed = run(&["probe", &front_url]);
+    assert!(probed.stdout.contains("Unix socket"), "{probed:?}");
 }
 
 /// Returns a client whose connections begin with these bytes.

@@ -44,7 +44,7 @@ enum Kind {
 }
 
 impl Check {
-    /// Considers a server healthy if it accepts a TCP connection.
+    /// Considers a server healthy if it accepts a connection, over TCP or to its Unix socket.
     #[must_use]
     pub fn tcp() -> Self {
         Self {
@@ -150,7 +150,7 @@ impl Check {
 
     async fn run(&self, client: &Client, upstream: &Upstream) -> Result<bool, Error> {
         let (path, expect) = match &self.kind {
-            Kind::Tcp => return reach(client, upstream).await.map(|()| true),
+            Kind::Tcp => return upstream.dial(client.tcp()).await.map(|_| true),
             Kind::Http { path, expect } => (path, expect),
         };
         let status = status(client, upstream, path, self.host.as_ref()).await?;
@@ -164,16 +164,6 @@ impl Check {
     pub(crate) fn is_http(&self) -> bool {
         matches!(self.kind, Kind::Http { .. })
     }
-}
-
-async fn reach(client: &Client, upstream: &Upstream) -> Result<(), Error> {
-    let reached = match upstream.address() {
-        Some(address) => dial::address(address, client.tcp()).await,
-        None => dial::tcp(upstream.host(), upstream.port(), client.tcp()).await,
-    };
-    reached
-        .map(drop)
-        .map_err(|error| Error::Connect(Arc::new(error)))
 }
 
 async fn status(

@@ -17,3 +17,5 @@ mod routes;
 mod splice;
 mod stalled_peers;
 mod tcp;
+#[cfg(unix)]
+mod unix;

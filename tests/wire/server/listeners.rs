@@ -108,18 +108,14 @@ fn unix(timeout: Duration) -> Carrier {
     let _ = std::fs::remove_file(&path);
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let stop = serve(listener, timeout);
-    let bound = path.clone();
     Carrier {
         name: "a Unix socket",
-        url: "ws://localhost".to_owned(),
+        url: format!("ws+unix:{}:", path.display()),
         peer: Some(NO_ADDRESS),
-        connector: Box::new(move |builder| {
-            let path = path.clone();
-            builder.connector(move |_| tokio::net::UnixStream::connect(path.clone()))
-        }),
+        connector: Box::new(|builder| builder),
         stop: Box::pin(async move {
             let report = stop.await;
-            std::fs::remove_file(bound).unwrap();
+            std::fs::remove_file(path).unwrap();
             report
         }),
     }

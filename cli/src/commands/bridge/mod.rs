@@ -27,7 +27,7 @@ use super::text::count;
 use crate::args::BridgeArgs;
 use crate::error::{Failure, Usage};
 use crate::listener::Listeners;
-use crate::{signals, systemd, terminal};
+use crate::{log, signals, systemd, terminal};
 
 /// How long to wait for the access-log lines of closed WebSockets and requests before exiting.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -45,6 +45,11 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         Some(file) => Some(Config::load(file, &clients).map_err(|errors| Usage::file(&errors))?),
         None => None,
     };
+    if let Some(config) = &config {
+        for notice in config.notices.lines() {
+            log::notice(notice);
+        }
+    }
     if args.check {
         let routes = config.map_or(0, |config| config.routes.iter().count());
         writeln!(terminal::stdout(), "no errors, {}", count(routes, "route"))?;

@@ -75,6 +75,9 @@ impl Reload {
                 return;
             }
         };
+        for notice in config.notices.lines() {
+            tracing::warn!("{notice}");
+        }
         let changes = self.fixed.changes(&Fixed::of(&self.args, Some(&config)));
         if !changes.is_empty() {
             tracing::warn!("changes to {} require a restart", changes.join(", "));

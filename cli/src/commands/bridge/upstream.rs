@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use h2ws::Client;
-use h2ws::bridge::{Bridge, BridgeBuilder, Routes, Scheme, UpstreamHost};
+use h2ws::bridge::{Bridge, BridgeBuilder, Routes, Scheme, Upstream, UpstreamHost};
 use h2ws::config::TcpConfig;
 use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
 
 use crate::args::{BridgeArgs, TcpArgs};
 use crate::error::{Failure, Usage, with_causes};
+use crate::log;
 use crate::tls::{ClientContents, ClientFiles};
 
 /// Maximum number of HTTP/2 connections per upstream.
@@ -101,7 +103,16 @@ pub(super) fn bridge_to(
     metrics: Option<Arc<dyn Metrics>>,
 ) -> Result<Bridge, Failure> {
     let to = args.to.as_deref().unwrap_or_default();
-    let scheme = scheme(to);
+    // An invalid one is reported by the builder.
+    let upstream = to.parse::<Upstream>().ok();
+    match upstream.as_ref().and_then(UnreachableSocket::find) {
+        Some(problem @ UnreachableSocket::Missing(_)) => {
+            log::notice(format_args!("--to: {problem}"));
+        }
+        Some(problem) => return Err(Usage::option("--to", &problem).into()),
+        None => {}
+    }
+    let scheme = upstream.map(|upstream| upstream.scheme());
     let mut builder = Bridge::to(to)
         .upstream_version(args.upstream.version())
         .upstream_host(match args.upstream_host.clone() {
@@ -133,8 +144,8 @@ pub(super) fn bridge_to(
     if args.websockets_only {
         builder = builder.websockets_only(true);
     }
-    builder = origins(builder, args, &scheme)?;
-    let secure = matches!(&*scheme, "wss" | "https");
+    builder = origins(builder, args, scheme)?;
+    let secure = scheme == Some(Scheme::Wss);
     let mut client = Client::builder()
         .tcp(args.tcp.over(TcpConfig::default()))
         .max_connections(CONNECTIONS);
@@ -150,22 +161,64 @@ pub(super) fn bridge_to(
         .map_err(|error| Usage::option("--to", &with_causes(&error)))?)
 }
 
-fn scheme(url: &str) -> String {
-    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    scheme.to_ascii_lowercase()
+/// Why the Unix socket of an upstream cannot be reached now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum UnreachableSocket {
+    /// Its server may start later.
+    Missing(String),
+    NotASocket(String),
+}
+
+impl UnreachableSocket {
+    /// Looks at the file of the upstream's socket, if it is on one.
+    pub(super) fn find(upstream: &Upstream) -> Option<Self> {
+        let path = upstream.unix_path()?;
+        let shown = path.display().to_string();
+        match std::fs::metadata(path) {
+            Ok(file) if !is_socket(&file) => Some(Self::NotASocket(shown)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Self::Missing(shown)),
+            // Connecting reports what else is wrong.
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for UnreachableSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(path) => {
+                write!(
+                    f,
+                    "the socket {path} does not exist; is the upstream running?"
+                )
+            }
+            Self::NotASocket(path) => write!(f, "{path} is not a socket"),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_socket(file: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_socket(&file.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_socket(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 fn origins(
     builder: BridgeBuilder,
     args: &BridgeArgs,
-    scheme: &str,
+    scheme: Option<Scheme>,
 ) -> Result<BridgeBuilder, Failure> {
     if args.allow_any_origin {
         return Ok(builder.allowed_origins(AllowedOrigins::any()));
     }
     if args.allow_origin.is_empty() {
-        if scheme == "tcp" {
-            let text = "a tcp:// upstream requires --allow-origin ORIGIN or --allow-any-origin";
+        if scheme == Some(Scheme::Tcp) {
+            let text =
+                "a tcp:// or unix: upstream requires --allow-origin ORIGIN or --allow-any-origin";
             return Err(Usage::option("--to", &text).into());
         }
         return Ok(builder);

@@ -31,7 +31,7 @@ impl Connector {
     pub(super) async fn resolve(&self, facts: &mut Facts) -> Result<(), Finding> {
         let url = facts.target.to_string();
         facts.proxy = self.client.proxy_for(&url).ok().flatten();
-        if facts.proxy.is_some() {
+        if facts.proxy.is_some() || facts.target.unix_path().is_some() {
             return Ok(());
         }
         let (host, port) = (facts.target.host().to_owned(), facts.target.port());
@@ -56,6 +56,8 @@ impl Connector {
         let began = Instant::now();
         let io = if facts.proxy.is_some() {
             self.tunnel(&facts.target).await?
+        } else if facts.target.unix_path().is_some() {
+            self.unix(&facts.target).await?
         } else {
             // The second connection uses the address of the first.
             let known = facts.first.as_ref().and_then(|first| first.peer);
@@ -77,6 +79,13 @@ impl Connector {
             Ok(io) => Ok(Box::new(io)),
             Err(Error::Timeout(Timeout::Connect)) => Err(Finding::Silent(Step::Proxy)),
             Err(error) => Err(Finding::Tunnel(with_causes(&error))),
+        }
+    }
+
+    async fn unix(&self, target: &Target) -> Result<BoxIo, Finding> {
+        match self.client.dial(target).await {
+            Ok(io) => Ok(Box::new(io)),
+            Err(error) => Err(Finding::Unreachable(with_causes(&error))),
         }
     }
 

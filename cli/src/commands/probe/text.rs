@@ -18,7 +18,7 @@ pub(super) fn report(facts: &Facts, offer: &Offer) -> String {
     let mut out = Lines(format!("{}\n", facts.target));
     addresses(&mut out, facts);
     if let Some(first) = &facts.first {
-        link(&mut out, first, true);
+        link(&mut out, facts, first, true);
     }
     if !facts.http2.settings.is_empty() {
         out.title("HTTP/2");
@@ -27,7 +27,7 @@ pub(super) fn report(facts: &Facts, offer: &Offer) -> String {
     if let Some(socket) = &facts.http1 {
         out.title("HTTP/1.1");
         if let Some(second) = &facts.second {
-            link(&mut out, second, false);
+            link(&mut out, facts, second, false);
         }
         closely(&mut out, socket, offer);
     }
@@ -86,12 +86,15 @@ fn addresses(out: &mut Lines, facts: &Facts) {
     }
 }
 
-fn link(out: &mut Lines, link: &Link, first: bool) {
+fn link(out: &mut Lines, facts: &Facts, link: &Link, first: bool) {
     let connect = time(link.connect);
     match link.peer {
         Some(peer) => out.line("TCP", format!("{peer} in {connect}")),
         // Either the proxy was not reached, or the tunnel is up.
         None if link.connect.is_zero() => {}
+        None if facts.target.unix_path().is_some() => {
+            out.line("Unix socket", format!("in {connect}"));
+        }
         None => out.line("tunnel", format!("in {connect}")),
     }
     if let Some(tls) = &link.tls {

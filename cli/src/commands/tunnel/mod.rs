@@ -86,13 +86,11 @@ pub(crate) async fn run(args: TunnelArgs) -> Result<(), Failure> {
 
 /// Returns the URL of another path on the same server.
 fn at(url: &str, path: &str) -> Result<String, Usage> {
-    let origin = url.split_once("://").map_or(url, |(scheme, rest)| {
-        let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        &url[..scheme.len() + 3 + host]
-    });
-    let url = format!("{origin}{path}");
-    url.parse::<Target>()
-        .map_err(|error: UrlError| Usage::option("--local", &error))?;
+    let invalid = |error: UrlError| Usage::option("--local", &error);
+    let target: Target = url.parse().map_err(invalid)?;
+    let colon = target.unix_path().map_or("", |_| ":");
+    let url = format!("{}{colon}{path}", target.endpoint());
+    url.parse::<Target>().map_err(invalid)?;
     Ok(url)
 }
 
@@ -146,9 +144,10 @@ mod tests {
     #[test]
     fn a_path_replaces_path_and_query() {
         for (url, expected) in [
-            ("wss://a", "wss://a/redis?x=1"),
-            ("wss://a:1/b/c?d#e", "wss://a:1/redis?x=1"),
+            ("wss://a", "wss://a:443/redis?x=1"),
+            ("wss://a:1/b/c?d", "wss://a:1/redis?x=1"),
             ("ws://[::1]:1?d", "ws://[::1]:1/redis?x=1"),
+            ("ws+unix:/run/a:/b", "ws+unix:/run/a:/redis?x=1"),
         ] {
             assert_eq!(at(url, "/redis?x=1").expect("a URL"), expected);
         }

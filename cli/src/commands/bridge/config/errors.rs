@@ -13,6 +13,13 @@ pub(crate) struct ConfigErrors {
 }
 
 impl ConfigErrors {
+    pub(super) fn none(file: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+            found: Vec::new(),
+        }
+    }
+
     /// The file cannot be read.
     pub(crate) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
         Self {
@@ -53,6 +60,7 @@ pub(super) struct ErrorCollector {
     text: String,
     broken: Vec<(usize, String)>,
     found: Vec<(usize, String)>,
+    notices: Vec<(usize, String)>,
 }
 
 impl ErrorCollector {
@@ -62,6 +70,22 @@ impl ErrorCollector {
             text: text.to_owned(),
             broken: Vec::new(),
             found: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Adds what does not keep the bridge from starting.
+    pub(super) fn add_notice(&mut self, span: &Range<usize>, what: impl fmt::Display) {
+        let line = self.line(span);
+        self.notices.push((line, what.to_string()));
+    }
+
+    /// Returns what does not keep the bridge from starting.
+    pub(super) fn notices(&mut self) -> ConfigErrors {
+        self.notices.sort();
+        ConfigErrors {
+            file: self.file.clone(),
+            found: std::mem::take(&mut self.notices),
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Config {
     pub(super) routes: Routes,
     /// The clients of routes with `[route.upstream_tls]`.
     pub(super) clients: RouteClients,
+    /// What may hinder the bridge although it can start.
+    pub(super) notices: ConfigErrors,
 }
 
 impl Config {
@@ -63,8 +65,12 @@ impl Config {
             let what = error.message().trim_end();
             errors.borrow_mut().add_broken(&span, what);
         }
-        let config = Self::read(path, reader::table(&root, &errors), clients);
-        errors.into_inner().result(config)
+        let mut config = Self::read(path, reader::table(&root, &errors), clients);
+        let mut errors = errors.into_inner();
+        if let Some(config) = &mut config {
+            config.notices = errors.notices();
+        }
+        errors.result(config)
     }
 
     fn read(path: &Path, mut root: Section<'_>, clients: &Clients) -> Option<Self> {
@@ -127,6 +133,7 @@ impl Config {
             connection_idle_timeout,
             routes: routes?,
             clients: own.into_inner(),
+            notices: ConfigErrors::none(path),
         })
     }
 }

@@ -47,6 +47,11 @@ impl<'a> Section<'a> {
         self.errors.borrow_mut().add(span, what);
     }
 
+    /// Reports what does not keep the bridge from starting.
+    pub(super) fn notice(&self, span: &Span, what: impl Display) {
+        self.errors.borrow_mut().add_notice(span, what);
+    }
+
     pub(super) fn line(&self, span: &Span) -> usize {
         self.errors.borrow().line(span)
     }

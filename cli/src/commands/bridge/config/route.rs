@@ -9,6 +9,7 @@ use h2ws::bridge::{
 use h2ws::handshake::{AllowedOrigins, HostPort};
 use h2ws::{Client, HttpVersion};
 
+use super::super::upstream::UnreachableSocket;
 use super::reader::{Section, Span};
 use super::tls;
 use crate::error::Failure;
@@ -111,7 +112,14 @@ fn upstreams(section: &mut Section<'_>) -> Option<Vec<Upstream>> {
     let all = urls.len();
     for (url, span) in urls {
         match url.parse::<Upstream>() {
-            Ok(upstream) => upstreams.push(upstream.version(version.unwrap_or_default())),
+            Ok(upstream) => {
+                match UnreachableSocket::find(&upstream) {
+                    Some(problem @ UnreachableSocket::Missing(_)) => section.notice(&span, problem),
+                    Some(problem) => section.error(&span, format_args!("{url}: {problem}")),
+                    None => {}
+                }
+                upstreams.push(upstream.version(version.unwrap_or_default()));
+            }
             Err(error) => section.error(&span, format_args!("{url}: {error}")),
         }
     }
