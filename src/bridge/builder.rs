@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::forwarded::Families;
-use super::routes::{BridgeLimits, InvalidRoute, Route, RouteBuilder, UpstreamHost};
+use super::routes::{BridgeLimits, InvalidRoute, Route, RouteBuilder, TunnelEnds, UpstreamHost};
 use super::upstream::{InvalidUpstream, Upstream};
 use super::{Bridge, Routes, Timeouts};
 use crate::client::{Client, ClientBuilder, HttpVersion};
@@ -25,6 +25,7 @@ pub struct BridgeBuilder {
     websocket_key: bool,
     websockets_only: Option<bool>,
     via: Option<String>,
+    tcp_preface: Option<fn(TunnelEnds) -> Vec<u8>>,
     timeouts: Timeouts,
     limits: BridgeLimits,
 }
@@ -85,6 +86,7 @@ impl BridgeBuilder {
             websocket_key: false,
             websockets_only: None,
             via: None,
+            tcp_preface: None,
             timeouts: Timeouts::default(),
             limits: BridgeLimits::default(),
         }
@@ -147,6 +149,14 @@ impl BridgeBuilder {
     #[must_use]
     pub fn server_name(mut self, name: impl Into<Option<String>>) -> Self {
         self.server_name = name.into();
+        self
+    }
+
+    /// Sets what a `tcp` upstream is sent first; see
+    /// [`RouteBuilder::tcp_preface`](crate::bridge::RouteBuilder::tcp_preface).
+    #[must_use]
+    pub fn tcp_preface(mut self, preface: fn(TunnelEnds) -> Vec<u8>) -> Self {
+        self.tcp_preface = Some(preface);
         self
     }
 
@@ -280,7 +290,12 @@ impl BridgeBuilder {
     }
 
     fn route(&self, upstream: Upstream) -> Result<Route, InvalidRoute> {
-        let route = RouteBuilder::any()
+        let builder = RouteBuilder::any();
+        let builder = match self.tcp_preface {
+            Some(preface) => builder.tcp_preface(preface),
+            None => builder,
+        };
+        let route = builder
             .name(upstream.to_string())
             .upstream(upstream.version(self.version))
             .timeouts(self.timeouts)

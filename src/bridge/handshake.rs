@@ -1,13 +1,14 @@
 //! Opens one WebSocket: admits the client's request, performs the handshake with
 //! an upstream, and answers the client with what the upstream agreed to.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Response, StatusCode, Version};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::access::{AccessRecord, Outcome, Side};
@@ -19,7 +20,7 @@ use super::retry::{self, Attempts};
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
 use super::verdict::Verdict;
-use super::{Inner, Lease, Permit, Route, Scheme, Upstream, headers, rejection};
+use super::{Inner, Lease, Permit, Route, Scheme, TunnelEnds, Upstream, headers, rejection};
 use crate::client::{Accepted, HttpVersion, RequestBuilder};
 use crate::error::{Chain, Error, Timeout};
 use crate::frame::Role;
@@ -130,6 +131,8 @@ fn admit(
 /// A client's opening request, as it is forwarded.
 struct OpeningRequest {
     client: IpAddr,
+    /// The peer of the client's connection.
+    peer: SocketAddr,
     /// Which connections to upstreams it may share.
     group: Option<NonZeroU16>,
     path: String,
@@ -165,6 +168,7 @@ impl OpeningRequest {
         headers::add_via(&mut fields, request.version(), route.via());
         Self {
             client,
+            peer: request.peer_addr(),
             group,
             path: route.path_for_upstream(path).to_owned(),
             removed_prefix: route.removed_prefix(path).to_owned(),
@@ -173,6 +177,20 @@ impl OpeningRequest {
             fields,
             offer,
             kind: opening.kind,
+        }
+    }
+}
+
+impl OpeningRequest {
+    fn ends(&self, upstream: &NetStream) -> TunnelEnds {
+        let port = if self.client == self.peer.ip() {
+            self.peer.port()
+        } else {
+            0
+        };
+        TunnelEnds {
+            client: SocketAddr::new(self.client, port),
+            upstream: upstream.peer_addr(),
         }
     }
 }
@@ -235,11 +253,20 @@ async fn connect(
     let timeouts = route.timeouts();
     if upstream.scheme() == Scheme::Tcp {
         let config = route.client().unwrap_or(&bridge.client).tcp();
-        let dial = upstream.dial(config);
-        let dialed = timeout(timeouts.connect, dial)
+        let dial = async {
+            let mut stream = upstream.dial(config).await?;
+            if let Some(preface) = route.tcp_preface() {
+                let bytes = preface.bytes(opening.ends(&stream));
+                stream
+                    .write_all(&bytes)
+                    .await
+                    .map_err(|error| Error::Connect(Arc::new(error)))?;
+            }
+            Ok(UpstreamSocket::Tcp(stream))
+        };
+        return timeout(timeouts.connect, dial)
             .await
             .map_err(|_| Error::Timeout(Timeout::Connect))?;
-        return Ok(UpstreamSocket::Tcp(dialed?));
     }
     let request = request(bridge, route, upstream, opening);
     Ok(UpstreamSocket::WebSocket(Box::new(

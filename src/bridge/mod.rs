@@ -39,7 +39,7 @@ pub use self::pool::{
 pub use self::routes::{
     BridgeLimits, HeaderRules, InvalidHeaderRule, InvalidPattern, InvalidRoute, Limit,
     LimitExceeded, Permit, Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Timeouts,
-    UpstreamHost,
+    TunnelEnds, UpstreamHost,
 };
 pub use self::upstream::{InvalidUpstream, Scheme, Upstream};
 

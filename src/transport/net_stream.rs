@@ -1,6 +1,7 @@
 //! A connection that the operating system made: TCP, or to a Unix socket.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -28,6 +29,15 @@ macro_rules! each {
 }
 
 impl NetStream {
+    /// The peer's address; `None` if it is a Unix socket.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.peer_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Waits until there is something to read, without a buffer.
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, io => io.poll_read_ready(cx))

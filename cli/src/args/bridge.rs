@@ -84,6 +84,10 @@ pub(crate) struct BridgeArgs {
     /// Do not send X-Forwarded-* to the upstream, and drop those of clients
     #[arg(long, conflicts_with = "config", help_heading = FORWARDING)]
     pub(crate) no_x_forwarded: bool,
+    /// Begin each connection to a tcp:// or unix: upstream with the client's address, in a header of the
+    /// PROXY protocol, version 2
+    #[arg(long, conflicts_with = "config", help_heading = FORWARDING)]
+    pub(crate) send_proxy_protocol: bool,
     /// Maximum number of open WebSockets; further ones are answered 503 [default: 100000]
     #[arg(long, value_name = "N", conflicts_with = "config", help_heading = LIMITS)]
     pub(crate) max_sockets: Option<usize>,

@@ -25,7 +25,7 @@ use crate::tls::ServerFiles;
 use crate::{log, terminal};
 
 pub(crate) use self::address::{AddressKind, ListenAddress};
-pub(crate) use self::proxy_protocol::Networks;
+pub(crate) use self::proxy_protocol::{Networks, v2_header};
 
 /// What a listener is to do.
 #[derive(Clone, Debug)]

@@ -15,12 +15,13 @@
 pub(crate) mod fuzz;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use h2ws::bridge::TunnelEnds;
 use h2ws::server::Listener;
 use ipnet::IpNet;
-use proxy_header::{ParseConfig, ProxyHeader};
+use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -44,6 +45,40 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Minimum time between two log lines about closed connections.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Returns a header of version 2 for a `tcp` upstream. Its source is the client, its destination the
+/// upstream, which replaces the address at which the client connected. Without a client's address it
+/// is `LOCAL`.
+pub(crate) fn v2_header(ends: TunnelEnds) -> Vec<u8> {
+    v2_header_of(ends.client, ends.upstream)
+}
+
+fn v2_header_of(client: SocketAddr, upstream: Option<SocketAddr>) -> Vec<u8> {
+    let header = if client.ip().is_unspecified() {
+        ProxyHeader::with_local()
+    } else {
+        // A Unix socket has no address.
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let (source, destination) = of_one_family(client, upstream.unwrap_or(nowhere));
+        ProxyHeader::with_address(ProxiedAddress::stream(source, destination))
+    };
+    let mut bytes = Vec::new();
+    // Fails only for addresses of two families.
+    header.encode_v2(&mut bytes).unwrap_or_default();
+    bytes
+}
+
+/// Writes both addresses as IPv6 ones if they are not both IPv4 ones.
+fn of_one_family(one: SocketAddr, other: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let mapped = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        IpAddr::V6(_) => address,
+    };
+    match (one, other) {
+        (SocketAddr::V4(_), SocketAddr::V4(_)) => (one, other),
+        _ => (mapped(one), mapped(other)),
+    }
+}
 
 /// Networks, such as `10.0.0.0/8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -241,6 +276,38 @@ mod tests {
     }
 
     const FOUR: &[u8] = &[192, 0, 2, 7, 10, 0, 0, 1, 0x30, 0x39, 1, 187];
+
+    #[test]
+    fn written_headers_have_both_addresses_in_one_family() {
+        for (client, upstream, expected) in [
+            (
+                "192.0.2.7:12345",
+                Some("10.0.0.1:443"),
+                Some("192.0.2.7:12345"),
+            ),
+            ("192.0.2.7:12345", None, Some("192.0.2.7:12345")),
+            (
+                "192.0.2.7:0",
+                Some("[::1]:22"),
+                Some("[::ffff:192.0.2.7]:0"),
+            ),
+            (
+                "[2001:db8::7]:1",
+                Some("10.0.0.1:443"),
+                Some("[2001:db8::7]:1"),
+            ),
+            ("[2001:db8::7]:1", None, Some("[2001:db8::7]:1")),
+            ("0.0.0.0:0", Some("10.0.0.1:443"), None),
+        ] {
+            let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+            let header = v2_header_of(address(client), upstream.map(address));
+            let (parsed, length) =
+                ProxyHeader::parse(&header, ParseConfig::default()).expect("a header");
+            assert_eq!(length, header.len());
+            let source = parsed.proxied_address().map(|address| address.source);
+            assert_eq!(source, expected.map(address), "{client}");
+        }
+    }
 
     async fn read_in(bytes: &[u8], pieces: usize) -> (Result<SocketAddr, String>, Vec<u8>) {
         use tokio::io::AsyncWriteExt;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use crate::process::{Scratch, Server, h2ws, run_with};
+use crate::process::{Scratch, Server, h2ws, run, run_with};
 
 const VERSIONS: [&str; 2] = ["--http1", "--http2"];
 
@@ -45,6 +45,45 @@ fn tunnel(args: &[&str]) -> Server {
 fn open(listening: &str) -> TcpStream {
     let address = listening.trim_end().strip_prefix("tcp://");
     TcpStream::connect(address.expect("a TCP address")).expect("a connection")
+}
+
+/// Such as an SSH server behind HAProxy's `accept-proxy`.
+#[test]
+fn the_target_gets_the_clients_address_in_a_proxy_header() {
+    let (sender, headers) = channel();
+    let target = target(move |mut io| {
+        let mut header = [0; 28];
+        io.read_exact(&mut header).expect("a header");
+        sender.send(header).expect("the test waits");
+        echo(io);
+    });
+    let to = format!("tcp://{target}");
+    let options = [
+        "--cleartext",
+        "--to",
+        &to,
+        "--allow-any-origin",
+        "--send-proxy-protocol",
+    ];
+    let bridge = Server::bridge(&options);
+    let tunnel = tunnel(&[&bridge.url]);
+    assert_echo(&mut open(&tunnel.url), "hello");
+    let header = headers.recv().expect("a header");
+    assert_eq!(header[..16], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c");
+    assert_eq!(header[16..24], [127, 0, 0, 1, 127, 0, 0, 1]);
+    let port: u16 = target
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
+    assert_eq!(header[26..], port.to_be_bytes());
+    let refused = run(&[
+        "bridge",
+        "--to",
+        "ws://127.0.0.1:1",
+        "--send-proxy-protocol",
+    ]);
+    refused.exited(2).stderr_has("only tcp and unix upstreams");
 }
 
 fn read_all(io: &mut impl Read) -> String {

@@ -5,6 +5,7 @@ mod pattern;
 mod route;
 mod rules;
 mod sharing;
+mod tcp_preface;
 mod timeouts;
 mod upstream_host;
 
@@ -18,6 +19,7 @@ pub use self::limits::{BridgeLimits, Limit, LimitExceeded, Permit};
 pub use self::pattern::InvalidPattern;
 pub use self::route::{InvalidRoute, Route, RouteBuilder};
 pub use self::rules::{HeaderRules, InvalidHeaderRule};
+pub use self::tcp_preface::TunnelEnds;
 pub use self::timeouts::Timeouts;
 pub use self::upstream_host::UpstreamHost;
 

@@ -12,6 +12,7 @@ pub use self::builder::{InvalidRoute, RouteBuilder};
 use super::limits::{BridgeLimits, Counts, LimitExceeded, Permit};
 use super::pattern::{HostPattern, InvalidPattern, PathPattern, after_segments};
 use super::rules::HeaderRules;
+use super::tcp_preface::TcpPreface;
 use super::timeouts::Timeouts;
 use super::upstream_host::UpstreamHost;
 use crate::bridge::forwarded::{self, Families};
@@ -42,6 +43,7 @@ pub struct Route {
     websockets_only: bool,
     via: Option<String>,
     max_sockets: Option<usize>,
+    tcp_preface: Option<TcpPreface>,
     client: Option<Client>,
     pool: Arc<Pool>,
     admission: OnceLock<(BridgeLimits, Arc<Counts>)>,
@@ -176,6 +178,11 @@ impl Route {
     #[must_use]
     pub fn client(&self) -> Option<&Client> {
         self.client.as_ref()
+    }
+
+    /// Returns what a `tcp` upstream is sent before the client's bytes.
+    pub(in crate::bridge) fn tcp_preface(&self) -> Option<&TcpPreface> {
+        self.tcp_preface.as_ref()
     }
 
     /// Counts a WebSocket or plain HTTP request of `peer` against the limits.

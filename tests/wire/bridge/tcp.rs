@@ -89,6 +89,49 @@ impl Tunnel {
     }
 }
 
+/// Also if it expects something before it sends anything, and nothing of the client's before that.
+#[tokio::test]
+async fn a_preface_precedes_the_bytes_of_the_client() {
+    let (listener, addr) = listen().await;
+    let builder = builder(addr).trust_forwarded(true).tcp_preface(|ends| {
+        format!("{} to {}\n", ends.client, ends.upstream.unwrap()).into_bytes()
+    });
+    let bridging = Bridging::start(builder).await;
+    for (forwarded, client) in [(None, None), (Some("2001:db8::7"), Some("[2001:db8::7]:0"))] {
+        let mut peer = Raw::connect(bridging.addr).await;
+        let fields = Fields::websocket("/");
+        let fields = match forwarded {
+            Some(address) => fields.with("x-forwarded-for", address),
+            None => fields,
+        };
+        let (_, (mut target, _)) = tokio::join!(
+            async {
+                peer.headers(1, &fields, 0).await;
+                peer.data(1, &from_client(BINARY, b"hello")).await;
+                assert_eq!(peer.status(1).await, 200);
+            },
+            async { within(listener.accept()).await.unwrap() }
+        );
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"hello") {
+            let read = within(target.read_buf(&mut seen)).await.unwrap();
+            assert_ne!(read, 0, "{seen:?}");
+        }
+        let seen = String::from_utf8(seen).unwrap();
+        let (from, rest) = seen.split_once(' ').unwrap();
+        assert_eq!(rest, format!("to {addr}\nhello"));
+        match client {
+            Some(client) => assert_eq!(from, client),
+            None => assert!(
+                from.starts_with("127.0.0.1:") && !from.ends_with(":0"),
+                "{from}"
+            ),
+        }
+    }
+    let http = Bridge::to("ws://a").tcp_preface(|_| Vec::new()).build();
+    assert!(matches!(http, Err(BridgeError::Route(_))), "{http:?}");
+}
+
 #[tokio::test]
 async fn binary_messages_carry_the_bytes_of_the_connection() {
     let mut tunnel = Tunnel::open().await;

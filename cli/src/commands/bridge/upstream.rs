@@ -13,6 +13,7 @@ use h2ws::metrics::Metrics;
 
 use crate::args::{BridgeArgs, TcpArgs};
 use crate::error::{Failure, Usage, with_causes};
+use crate::listener::v2_header;
 use crate::log;
 use crate::tls::{ClientContents, ClientFiles};
 
@@ -140,6 +141,9 @@ pub(super) fn bridge_to(
     }
     if let Some(sockets) = args.max_shared_sockets {
         builder = builder.max_shared_sockets(sockets);
+    }
+    if args.send_proxy_protocol {
+        builder = builder.tcp_preface(v2_header);
     }
     if args.websockets_only {
         builder = builder.websockets_only(true);

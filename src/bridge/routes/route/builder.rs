@@ -11,6 +11,7 @@ use crate::bridge::forwarded::Families;
 use crate::bridge::pool::{Affinity, Check, Ejection, Pool, Settings};
 use crate::bridge::routes::pattern::{HostPattern, PathPattern};
 use crate::bridge::routes::rules::HeaderRules;
+use crate::bridge::routes::tcp_preface::{TcpPreface, TunnelEnds};
 use crate::bridge::routes::timeouts::Timeouts;
 use crate::bridge::routes::upstream_host::UpstreamHost;
 use crate::bridge::upstream::{Scheme, Upstream};
@@ -42,6 +43,7 @@ pub struct RouteBuilder {
     websockets_only: Option<bool>,
     via: Option<String>,
     max_sockets: Option<usize>,
+    tcp_preface: Option<TcpPreface>,
     client: Option<Client>,
     pool: Settings,
 }
@@ -71,6 +73,7 @@ impl RouteBuilder {
             websockets_only: None,
             via: None,
             max_sockets: None,
+            tcp_preface: None,
             client: None,
             pool: Settings::default(),
         }
@@ -206,6 +209,16 @@ impl RouteBuilder {
         self
     }
 
+    /// Sets what a `tcp` upstream is sent before the client's bytes, such as a header of the PROXY
+    /// protocol with the client's address. [Checks](Self::check) do not send it. Default: nothing.
+    pub fn tcp_preface(
+        mut self,
+        preface: impl Fn(TunnelEnds) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        self.tcp_preface = Some(TcpPreface::new(preface));
+        self
+    }
+
     /// Sends requests with the same key to the same server. Default: none.
     pub fn affinity(mut self, affinity: impl Into<Option<Affinity>>) -> Self {
         self.pool.affinity = affinity.into();
@@ -278,6 +291,9 @@ impl RouteBuilder {
         if is_tcp(first) && self.websockets_only == Some(false) {
             return Err(InvalidRoute::PlainHttpToTcp);
         }
+        if !is_tcp(first) && self.tcp_preface.is_some() {
+            return Err(InvalidRoute::PrefaceToHttp);
+        }
         // A pseudonym is a token, like the name of a header field.
         if let Some(name) = &self.via
             && HeaderName::try_from(name).is_err()
@@ -312,6 +328,7 @@ impl RouteBuilder {
             websockets_only: self.websockets_only.unwrap_or(scheme == Scheme::Tcp),
             via: self.via,
             max_sockets: self.max_sockets,
+            tcp_preface: self.tcp_preface,
             client: self.client,
             admission: OnceLock::new(),
         })
@@ -335,6 +352,8 @@ pub enum InvalidRoute {
     HttpCheckOfTcp,
     /// A `tcp` route with [`websockets_only(false)`](RouteBuilder::websockets_only).
     PlainHttpToTcp,
+    /// A [preface](RouteBuilder::tcp_preface) for upstreams that are not `tcp`.
+    PrefaceToHttp,
     /// The name for `Via` is not a token (RFC 9110 §5.6.2).
     Via(String),
     /// The server name for TLS is not a host.
@@ -354,6 +373,10 @@ impl fmt::Display for InvalidRoute {
             Self::HttpCheckOfTcp => {
                 f.write_str("a tcp route cannot have an HTTP check; use a TCP check")
             }
+            Self::PrefaceToHttp => f.write_str(
+                "only tcp and unix upstreams can be sent a PROXY header or another preface; HTTP \
+                 servers get the client's address in Forwarded",
+            ),
             Self::Via(name) => write!(
                 f,
                 "invalid name for Via {name:?}; expected a token such as edge-1"

@@ -13,6 +13,7 @@ use super::super::upstream::UnreachableSocket;
 use super::reader::{Section, Span};
 use super::tls;
 use crate::error::Failure;
+use crate::listener::v2_header;
 use crate::tls::ClientFiles;
 
 /// What is needed to read a route besides its section.
@@ -61,6 +62,7 @@ fn built(section: &mut Section<'_>, route: RouteBuilder) -> Option<Route> {
     let named = match error {
         InvalidRoute::Via(_) => section.item("via"),
         InvalidRoute::ServerName(_) => section.item("server_name"),
+        InvalidRoute::PrefaceToHttp => section.item("send_proxy_protocol"),
         _ => None,
     };
     let span = named.map_or(section.span.clone(), |item| item.span);
@@ -189,6 +191,9 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     }
     if let Some((name, _)) = section.string("via") {
         route = route.via(name);
+    }
+    if section.boolean("send_proxy_protocol") == Some(true) {
+        route = route.tcp_preface(v2_header);
     }
     if let Some(sockets) = section.integer("max_sockets", 0..super::COUNT) {
         route = route.max_sockets(sockets as usize);
