@@ -31,6 +31,8 @@ IN_FLIGHT = 8
 class Talker:
     """A constantly active socket: it sends numbered messages, each after the echo of the previous one."""
 
+    ENDS = PeerError, LocalProtocolError, websockets.ConnectionClosed
+
     def __init__(self, path: str, socket):
         self.path, self._socket = path, socket
         self.sent = self.echoed = 0
@@ -46,7 +48,7 @@ class Talker:
                 if self.echoed < self.sent:
                     equal(await self._socket.recv(), self._message(self.echoed), f"message {self.echoed} of {self.path}")
                     self.echoed += 1
-        except (PeerError, LocalProtocolError, websockets.ConnectionClosed) as error:
+        except self.ENDS as error:
             self.closed = await self._end(error)
 
     def _message(self, number: int) -> str:

@@ -132,7 +132,7 @@ class Sandbox:
         return path
 
     async def spawn(self, *argv, name: str | None = None, stdout_pipe: bool = False, stdin_pipe: bool = False, env: dict | None = None, cwd=None,
-                    stderr: int | None = None) -> Child:
+                    stderr: int | None = None, fds: tuple[int, ...] = ()) -> Child:
         """Starts a child. Its output goes to a log file in the sandbox, unless a descriptor for its stderr is given."""
         name = name or Path(str(argv[0])).name
         log = self.dir / f"{name}.log"
@@ -144,6 +144,7 @@ class Sandbox:
                     stdout=asyncio.subprocess.PIPE if stdout_pipe else sink,
                     stderr=sink if stderr is None else stderr,
                     env=os.environ | (env or {}),
+                    pass_fds=fds,
                     cwd=cwd,
                     start_new_session=True,
                     preexec_fn=_die_with_parent,
