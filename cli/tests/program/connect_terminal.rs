@@ -172,7 +172,7 @@ fn keys_edit_and_earlier_lines_come_back_in_the_next_session() {
     let server = Server::start(&["--cleartext"]);
     let state = Scratch::new();
     let mut terminal = open(&server.url, &[], &state);
-    terminal.press("helo\x1b[Dl\r");
+    terminal.press("hell!\x1b[Do\x1b[C\x7f\r");
     terminal.shows("< hello").press(" secret\r");
     terminal.shows("<  secret").press("\x1b[A");
     terminal.prompts("> hello");
