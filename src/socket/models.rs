@@ -133,6 +133,17 @@ fn over_io(stream: IoStream) -> WebSocket {
     websocket(transport::Stream::Io(Box::new(stream)), Role::Server)
 }
 
+/// Returns the first byte of the last frame, if there is nothing behind it. The payloads are masked
+/// with random keys, and must not decide anything.
+fn last_frame(mut frames: &[u8]) -> Option<u8> {
+    let mut last = None;
+    while let [first, len, ..] = frames {
+        last = Some(*first);
+        frames = frames.get(6 + usize::from(len & 0x7f)..)?;
+    }
+    last
+}
+
 /// Answers the Close frame, and runs the connection until its stream is over. Returns what
 /// preceded that frame.
 fn run_until_closed(connection: Moving, close: &[u8], first: &'static [u8]) -> BytesMut {
@@ -143,8 +154,7 @@ fn run_until_closed(connection: Moving, close: &[u8], first: &'static [u8]) -> B
             c.to_us.send_data(first, false).unwrap();
         }
         let _ = c.poll_arrived(&mut all, cx);
-        // Masked with a random key, so that only the first byte shows what it is.
-        if !closed && all.len() >= 8 && all[all.len() - 8] == close[0] {
+        if !closed && last_frame(&all) == Some(close[0]) {
             closed = true;
             c.to_us.send_data(Bytes::from_static(CLOSE), true).unwrap();
         }
