@@ -210,8 +210,13 @@ pub mod hyper {
 /// | `ConnectInfo` | [`Server::serve_make_service`] | `axum::serve` of the same make service |
 /// | graceful shutdown | closes WebSockets with 1001, and waits for them | closes none; waits for those over HTTP/2 alone |
 /// | a handler that does not answer | 503 after [`handler_timeout`](server::ServerBuilder::handler_timeout) | waits for the client to give up |
-/// | a layer that replaces the accepting response | `on_failed_upgrade` is called | the same; over HTTP/1.1 hyper passes the connection on when it ends |
+/// | a layer that replaces the accepting response | `on_failed_upgrade` is called | over HTTP/1.1, hyper may give the handler the connection all the same; see below |
 /// | a route that answers 200 without the extractor | 501 and a warning | a stream that breaks, over HTTP/2 |
+///
+/// A layer that rejects requests must do so **before** it calls the inner service. Under `axum::serve`
+/// (and with every extractor for it) an HTTP/1.1 client whose accepting response was replaced by a 403
+/// can still reach the handler: when the connection ends its HTTP part, for example for the client's
+/// `connection: close`, hyper completes the upgrade that the handler waits for.
 ///
 /// [Migrating](guide::migrating#from-axums-ws) has the steps from axum's `ws`, and `README.md` a whole
 /// program.
