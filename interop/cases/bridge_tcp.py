@@ -203,7 +203,8 @@ async def only_configured_targets_are_reached(ctx: Context):
                 stream = await connection.request(fields(connection, **pseudo))
                 with contextlib.suppress(PeerError):  # the connection may end too
                     await connection.answer(stream, 10)
-                rejected = stream.reset is not None or connection.closed or 400 <= (stream.status or 0) < 500
+                # 501 is for a `:protocol` that the server does not support (RFC 9220 §3).
+                rejected = stream.reset is not None or connection.closed or (stream.status or 0) in (*range(400, 500), 501)
                 check(rejected, f"{pseudo}: {stream}")
         async with by_h2(endpoint) as connection:
             for name, value in LIES:
