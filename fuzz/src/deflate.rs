@@ -13,8 +13,8 @@ use super::input::Input;
 /// More than an inflater gives out before it pauses. A multiple would only cost time.
 const MAX_MESSAGE: usize = 20 << 10;
 
-/// Bytes of all messages of an input, and frames of one message: with more, an input takes a hundred
-/// times as long, and finds nothing else.
+/// Bytes of all messages of an input, and frames of one message. With more, an input takes longer
+/// and reaches no other code.
 const MAX_INPUT: usize = MAX_MESSAGE + (8 << 10);
 const MAX_FRAMES: usize = 16;
 
