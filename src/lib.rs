@@ -164,7 +164,7 @@ pub mod tls {
 /// [`pair`](memory::pair) creates a listener for a [`Server`] and what a [`Client`] connects to it
 /// with. All else is as over TCP: handshakes, both versions of HTTP, TLS, limits and shutdown.
 /// A connection buffers 64 KiB in each direction, and up to 128 connections wait to be accepted.
-/// There is no port, so tests run beside each other; URLs may have any host.
+/// No port is used, so tests can run in parallel, and URLs can have any host.
 ///
 /// [Testing](guide::testing) has an example.
 #[cfg(feature = "net")]

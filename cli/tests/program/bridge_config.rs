@@ -6,7 +6,8 @@ use crate::process::{Scratch, run};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/bridge.toml");
 
-/// Each with its line. An upstream that may start later is no error: `ExecReload=` runs the check.
+/// Each finding names its line. A missing socket is not an error, because the server may start later,
+/// and a reload, which runs the check first, must not fail for that.
 #[cfg(unix)]
 #[test]
 fn unix_sockets_of_upstreams_are_checked() {

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The socket is an absolute path, taken literally up to the first `:/` or a final `:`. The host is
-//! what the server is sent as `Host` and must have in its certificate: `localhost` if there is none.
+//! sent in the `Host` field, and is the name that the server's certificate is checked for. Without
+//! one it is `localhost`.
 
 use std::path::Path;
 use std::sync::Arc;

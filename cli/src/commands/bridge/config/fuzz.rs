@@ -21,7 +21,7 @@ pub(crate) fn run(input: &[u8]) {
             assert!((1..=lines).contains(line), "line {line}: {error}");
         }
     }
-    // What follows it is no longer the beginning.
+    // A byte order mark is allowed only at the very beginning, where the comment would be.
     if text.starts_with('\u{feff}') {
         return;
     }
