@@ -46,10 +46,7 @@ async fn run_room(mut events: mpsc::Receiver<Event>) {
             // Sending this message removes the WebSocket that has ended from the group.
             Event::Left(name) => format!("{name} left"),
         };
-        // Preparing fails only for a control frame that is too long.
-        if let Ok(message) = PreparedMessage::new(news) {
-            members.send(&message).await;
-        }
+        members.send(&PreparedMessage::text(news)).await;
     }
 }
 

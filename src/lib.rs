@@ -43,7 +43,8 @@
 //! - [`Server`] and [`server`]: accepting them. [`hyper`] and, with the feature `axum`, `axum`
 //!   accept them in services of those crates.
 //! - [`WebSocket`] and [`socket`]: sending and receiving, split halves, and byte streams for
-//!   protocols with their own framing. [`broadcast`] sends one message to many WebSockets.
+//!   protocols with their own framing. [`broadcast`] sends one message to many WebSockets, also by
+//!   topics, such as rooms.
 //! - [`bridge`]: a reverse proxy for WebSockets and the HTTP requests of their pages.
 //! - [`WebSocketConfig`], [`Http2Config`], [`Limits`] and [`config`]: limits and timeouts. The
 //!   defaults are meant for the open internet.

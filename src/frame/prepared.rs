@@ -9,6 +9,7 @@ use super::deflate::Compressor;
 use super::encoder::{Frame, LARGE, Output};
 use super::error::SendError;
 use super::header::{Header, MAX_CONTROL, OpCode};
+use super::text::Text;
 use super::{Message, Role};
 
 /// The window sizes of compressors, from 9 to 15 bits (RFC 7692 §7.1.2).
@@ -84,7 +85,17 @@ impl Form {
 }
 
 impl PreparedMessage {
-    /// Prepares a message.
+    /// Prepares a text message.
+    pub fn text(text: impl Into<Text>) -> Self {
+        Self::of(OpCode::Text, text.into().into())
+    }
+
+    /// Prepares a binary message.
+    pub fn binary(payload: impl Into<Bytes>) -> Self {
+        Self::of(OpCode::Binary, payload.into())
+    }
+
+    /// Prepares a message of any kind.
     ///
     /// # Errors
     /// [`SendError::ControlTooLong`] for a Ping or Pong of more than 125 bytes (RFC 6455 §5.5), and
@@ -99,10 +110,14 @@ impl PreparedMessage {
         if opcode.is_control() && payload.len() > MAX_CONTROL {
             return Err(SendError::ControlTooLong);
         }
-        Ok(Self {
+        Ok(Self::of(opcode, payload))
+    }
+
+    fn of(opcode: OpCode, payload: Bytes) -> Self {
+        Self {
             plain: Form::new(opcode, false, payload),
             deflated: Arc::default(),
-        })
+        }
     }
 
     pub(super) const fn opcode(&self) -> OpCode {

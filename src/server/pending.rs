@@ -124,7 +124,10 @@ impl Pending {
     /// Sends a response that opens no WebSocket, unless the request has been answered.
     pub(super) fn reject(&self, response: Response<ResponseBody>) {
         if let Some((responder, handshaking)) = self.take() {
-            handshaking.done(Handshake::Refused(response.status()));
+            let status = response.status();
+            handshaking.done(Handshake::Refused(status));
+            // In the span of the request, if its handler rejects it.
+            tracing::debug!(status = status.as_u16(), "rejected");
             responder.reject(response);
         }
     }

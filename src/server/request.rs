@@ -138,7 +138,7 @@ impl WebSocketRequest {
         self.0.transport
     }
 
-    /// The path.
+    /// The path, as the client sent it: percent-encoding is not decoded.
     #[must_use]
     pub fn path(&self) -> &str {
         self.parts().uri.path()

@@ -77,7 +77,7 @@ pub struct Delivery {
 ///     clients.push((WebSocket::from_stream(far, Role::Client, WebSocketConfig::default()), reader));
 /// }
 ///
-/// let news = PreparedMessage::new("the same for all")?;
+/// let news = PreparedMessage::text("the same for all");
 /// assert_eq!(group.send(&news).await.sent, 3);
 /// for (client, _reader) in &mut clients {
 ///     let got = client.recv().await.expect("open")?;
@@ -152,6 +152,17 @@ impl Broadcast {
     pub async fn send(&mut self, message: &PreparedMessage) -> Delivery {
         let all = self.members.iter().map(|(_, member)| member.id).collect();
         self.send_to(all, message).await
+    }
+
+    /// [`send`](Self::send) to all WebSockets but one, such as the one that the message came from.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_except(&mut self, except: MemberId, message: &PreparedMessage) -> Delivery {
+        let all = self.members.iter().map(|(_, member)| member.id);
+        let others = all.filter(|member| *member != except).collect();
+        self.send_to(others, message).await
     }
 
     /// [`send`](Self::send) to some of the WebSockets.

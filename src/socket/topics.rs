@@ -30,6 +30,9 @@ pub enum TopicChange {
 /// that, or is too slow ([`LagPolicy::Close`]), leaves all its topics with the next message to one
 /// of them. A message to one WebSocket alone goes through [`get_mut`](Self::get_mut).
 ///
+/// A client may see its WebSocket open before the handler has it join, and misses what is published
+/// in between.
+///
 /// Handlers can share topics by a `tokio::sync::Mutex`: [`publish`](Self::publish) never waits for
 /// a peer, except with [`LagPolicy::Wait`].
 ///
@@ -55,16 +58,27 @@ pub enum TopicChange {
 /// async fn enter(request: WebSocketRequest, rooms: Rooms) -> Result<(), Error> {
 ///     let room = request.path().to_owned();
 ///     let (mut reader, writer) = request.accept().await?.split();
-///     let member = rooms.lock().await.join(writer);
-///     rooms.lock().await.subscribe(member, room.as_str());
-///     while let Some(Ok(message)) = reader.recv().await {
-///         // Framed once, however many there are in the room.
-///         if let Ok(message) = PreparedMessage::new(message) {
-///             rooms.lock().await.publish(&room, &message).await;
+///     let member = {
+///         let mut rooms = rooms.lock().await;
+///         let member = rooms.join(writer);
+///         rooms.subscribe(member, room.as_str());
+///         member
+///     };
+///     let ended = loop {
+///         match reader.recv().await {
+///             Some(Ok(message)) => {
+///                 // Framed once, however many there are in the room.
+///                 let message = PreparedMessage::new(message)?;
+///                 rooms.lock().await.publish(&room, &message).await;
+///             }
+///             Some(Err(error)) => break Err(error),
+///             None => break Ok(()),
 ///         }
-///     }
-///     rooms.lock().await.leave(member);
-///     Ok(())
+///     };
+///     let mut rooms = rooms.lock().await;
+///     rooms.leave(member);
+///     rooms.publish(&room, &PreparedMessage::text("somebody left")).await;
+///     ended
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -164,7 +178,33 @@ impl Topics {
     /// leaves its topics with the next message to one of them.
     pub async fn publish(&mut self, topic: &str, message: &PreparedMessage) -> Delivery {
         let subscribers = self.subscribers.get(topic).into_iter().flatten();
-        let subscribers: Vec<_> = subscribers.copied().collect();
+        let subscribers = subscribers.copied().collect();
+        self.publish_to(subscribers, message).await
+    }
+
+    /// [`publish`](Self::publish) to all subscribers but one, such as the one that the message came
+    /// from.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`publish`](Self::publish).
+    pub async fn publish_except(
+        &mut self,
+        except: MemberId,
+        topic: &str,
+        message: &PreparedMessage,
+    ) -> Delivery {
+        let subscribers = self.subscribers.get(topic).into_iter().flatten();
+        let others = subscribers.filter(|member| **member != except);
+        let others = others.copied().collect();
+        self.publish_to(others, message).await
+    }
+
+    async fn publish_to(
+        &mut self,
+        subscribers: Vec<MemberId>,
+        message: &PreparedMessage,
+    ) -> Delivery {
         // One that ended in a call that was dropped is no member any more.
         for member in &subscribers {
             if self.members.get_mut(*member).is_none() {

@@ -171,6 +171,23 @@ async fn handlers_run_inside_the_span_of_their_socket() {
     }
 }
 
+/// What a handler rejects is logged with the path of its request.
+#[tokio::test]
+async fn a_handlers_rejection_is_logged_inside_the_span_of_its_socket() {
+    for client in [http2(), http1()] {
+        let (observer, _guard) = observe();
+        let server = server::serve(Server::builder(), |request, _| async move {
+            request.reject(h2ws::http::StatusCode::NOT_FOUND);
+        })
+        .await;
+        let client = client.build().unwrap();
+        let rejected = within(client.connect(&server.url("/nowhere"))).await;
+        assert!(rejected.is_err());
+        let (socket, _) = observer.around("rejected").unwrap();
+        assert_eq!(socket.fields["path"], "/nowhere");
+    }
+}
+
 /// The span of a client's socket belongs to the caller and follows from the connection's,
 /// which has no parent.
 #[tokio::test]

@@ -86,6 +86,29 @@ async fn every_socket_receives_the_same_messages() {
     }
 }
 
+#[tokio::test]
+async fn a_message_to_all_but_one() {
+    let mut group = Broadcast::new(LagPolicy::Skip);
+    let (mut clients, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (server, client) = pair(WebSocketConfig::default());
+        let (reader, writer) = server.split();
+        readers.push(reader);
+        clients.push((group.join(writer), client));
+    }
+    for (from, _) in &clients {
+        let message = PreparedMessage::binary(format!("{from:?}"));
+        assert_eq!(within(group.send_except(*from, &message)).await.sent, 2);
+    }
+    let members: Vec<_> = clients.iter().map(|(member, _)| *member).collect();
+    for (member, client) in &mut clients {
+        for from in members.iter().filter(|from| *from != member) {
+            let got = within(client.next()).await.expect("open").unwrap();
+            assert_eq!(got, Message::binary(format!("{from:?}")));
+        }
+    }
+}
+
 /// A socket that does not keep up misses messages, and the others miss none.
 #[tokio::test]
 async fn a_slow_socket_is_skipped() {

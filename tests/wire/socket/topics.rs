@@ -45,7 +45,7 @@ async fn join(topics: &mut Topics, count: usize) -> (server::Running, Vec<Member
 }
 
 fn message(text: &str) -> PreparedMessage {
-    PreparedMessage::new(text).unwrap()
+    PreparedMessage::text(text)
 }
 
 async fn receives(member: &mut Member, text: &str) {
@@ -71,6 +71,14 @@ async fn a_message_reaches_the_subscribers_of_its_topic_alone() {
         receives(member, "one").await;
     }
     receives(&mut members[3], "two").await;
+
+    // All but the one that it came from.
+    let said = message("said");
+    let others = topics.publish_except(members[0].id, "news", &said);
+    assert_eq!(others.await.sent, 2);
+    for member in &mut members[1..3] {
+        receives(member, "said").await;
+    }
 
     // A message to one of them is between two of its topic.
     let alone = topics.get_mut(members[1].id).unwrap();
