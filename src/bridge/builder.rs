@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::forwarded::Families;
-use super::routes::{BridgeLimits, InvalidRoute, Route, RouteBuilder, TunnelEnds, UpstreamHost};
+use http::HeaderName;
+
+use super::request_ids::TraceContext;
+use super::routes::{BridgeLimits, InvalidRoute, RouteBuilder, TunnelEnds, UpstreamHost};
 use super::upstream::{InvalidUpstream, Upstream};
 use super::{Bridge, Routes, Timeouts};
 use crate::client::{Client, ClientBuilder, HttpVersion};
@@ -17,15 +19,7 @@ pub struct BridgeBuilder {
     to: String,
     client: Option<Client>,
     version: HttpVersion,
-    origins: Option<AllowedOrigins>,
-    trust_forwarded: bool,
-    upstream_host: UpstreamHost,
-    families: Families,
-    server_name: Option<String>,
-    websocket_key: bool,
-    websockets_only: Option<bool>,
-    via: Option<String>,
-    tcp_preface: Option<fn(TunnelEnds) -> Vec<u8>>,
+    route: RouteBuilder,
     timeouts: Timeouts,
     limits: BridgeLimits,
 }
@@ -78,15 +72,7 @@ impl BridgeBuilder {
             to: to.to_owned(),
             client: None,
             version: HttpVersion::Auto,
-            origins: None,
-            trust_forwarded: false,
-            upstream_host: UpstreamHost::Client,
-            families: Families::default(),
-            server_name: None,
-            websocket_key: false,
-            websockets_only: None,
-            via: None,
-            tcp_preface: None,
+            route: RouteBuilder::any(),
             timeouts: Timeouts::default(),
             limits: BridgeLimits::default(),
         }
@@ -119,7 +105,7 @@ impl BridgeBuilder {
     /// allows all.
     #[must_use]
     pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
-        self.origins = Some(origins);
+        self.route = self.route.allowed_origins(origins);
         self
     }
 
@@ -129,7 +115,7 @@ impl BridgeBuilder {
     /// dropped.
     #[must_use]
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
-        self.trust_forwarded = trust;
+        self.route = self.route.trust_forwarded(trust);
         self
     }
 
@@ -140,7 +126,7 @@ impl BridgeBuilder {
     /// others.
     #[must_use]
     pub fn upstream_host(mut self, host: impl Into<UpstreamHost>) -> Self {
-        self.upstream_host = host.into();
+        self.route = self.route.upstream_host(host);
         self
     }
 
@@ -148,15 +134,18 @@ impl BridgeBuilder {
     /// [`RouteBuilder::server_name`](crate::bridge::RouteBuilder::server_name).
     #[must_use]
     pub fn server_name(mut self, name: impl Into<Option<String>>) -> Self {
-        self.server_name = name.into();
+        self.route = self.route.server_name(name);
         self
     }
 
     /// Sets what a `tcp` upstream is sent first; see
     /// [`RouteBuilder::tcp_preface`](crate::bridge::RouteBuilder::tcp_preface).
     #[must_use]
-    pub fn tcp_preface(mut self, preface: fn(TunnelEnds) -> Vec<u8>) -> Self {
-        self.tcp_preface = Some(preface);
+    pub fn tcp_preface(
+        mut self,
+        preface: impl Fn(TunnelEnds) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        self.route = self.route.tcp_preface(preface);
         self
     }
 
@@ -164,7 +153,7 @@ impl BridgeBuilder {
     /// [`RouteBuilder::forwarded`](crate::bridge::RouteBuilder::forwarded). Default true.
     #[must_use]
     pub fn forwarded(mut self, forwarded: bool) -> Self {
-        self.families.forwarded = forwarded;
+        self.route = self.route.forwarded(forwarded);
         self
     }
 
@@ -173,7 +162,24 @@ impl BridgeBuilder {
     /// true.
     #[must_use]
     pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
-        self.families.x_forwarded = x_forwarded;
+        self.route = self.route.x_forwarded(x_forwarded);
+        self
+    }
+
+    /// Sets the field with the request ID; see
+    /// [`RouteBuilder::request_id`](crate::bridge::RouteBuilder::request_id). Default
+    /// `x-request-id`.
+    #[must_use]
+    pub fn request_id(mut self, field: impl Into<Option<HeaderName>>) -> Self {
+        self.route = self.route.request_id(field);
+        self
+    }
+
+    /// Sets what is done with `traceparent` and `tracestate` (W3C Trace Context). Default
+    /// [`TraceContext::Pass`].
+    #[must_use]
+    pub fn trace_context(mut self, trace_context: TraceContext) -> Self {
+        self.route = self.route.trace_context(trace_context);
         self
     }
 
@@ -183,7 +189,7 @@ impl BridgeBuilder {
     /// Default false.
     #[must_use]
     pub fn websocket_key(mut self, enabled: bool) -> Self {
-        self.websocket_key = enabled;
+        self.route = self.route.websocket_key(enabled);
         self
     }
 
@@ -191,7 +197,7 @@ impl BridgeBuilder {
     /// forwarding them. Default false, and always true for a `tcp` upstream.
     #[must_use]
     pub fn websockets_only(mut self, websockets_only: bool) -> Self {
-        self.websockets_only = Some(websockets_only);
+        self.route = self.route.websockets_only(websockets_only);
         self
     }
 
@@ -199,7 +205,7 @@ impl BridgeBuilder {
     /// [`RouteBuilder::via`](crate::bridge::RouteBuilder::via). Default: not added.
     #[must_use]
     pub fn via(mut self, name: impl Into<String>) -> Self {
-        self.via = Some(name.into());
+        self.route = self.route.via(name);
         self
     }
 
@@ -278,7 +284,12 @@ impl BridgeBuilder {
             url: self.to.clone(),
             error,
         })?;
-        let route = self.route(upstream).map_err(|error| match error {
+        let route = self
+            .route
+            .name(upstream.to_string())
+            .upstream(upstream.version(self.version))
+            .timeouts(self.timeouts);
+        let route = route.build().map_err(|error| match error {
             InvalidRoute::TcpWithoutOrigins => BridgeError::OriginsRequired,
             error => BridgeError::Route(error),
         })?;
@@ -287,37 +298,6 @@ impl BridgeBuilder {
             None => client(self.timeouts).build().map_err(BridgeError::Client)?,
         };
         Ok(Bridge::new(client, Routes::single(route, self.limits)))
-    }
-
-    fn route(&self, upstream: Upstream) -> Result<Route, InvalidRoute> {
-        let builder = RouteBuilder::any();
-        let builder = match self.tcp_preface {
-            Some(preface) => builder.tcp_preface(preface),
-            None => builder,
-        };
-        let route = builder
-            .name(upstream.to_string())
-            .upstream(upstream.version(self.version))
-            .timeouts(self.timeouts)
-            .trust_forwarded(self.trust_forwarded)
-            .upstream_host(self.upstream_host.clone())
-            .server_name(self.server_name.clone())
-            .forwarded(self.families.forwarded)
-            .x_forwarded(self.families.x_forwarded)
-            .websocket_key(self.websocket_key);
-        let route = match self.via.clone() {
-            Some(name) => route.via(name),
-            None => route,
-        };
-        let route = match self.websockets_only {
-            Some(only) => route.websockets_only(only),
-            None => route,
-        };
-        match self.origins.clone() {
-            Some(origins) => route.allowed_origins(origins),
-            None => route,
-        }
-        .build()
     }
 }
 

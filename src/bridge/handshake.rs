@@ -16,6 +16,7 @@ use super::connection_auth::authenticates_connection;
 use super::forwarded::{ClientView, Received};
 use super::location::LocationMap;
 use super::meters::Meters;
+use super::request_ids::RequestIds;
 use super::retry::{self, Attempts};
 use super::splice::{Splice, Times};
 use super::tcp::{self, Tunnel};
@@ -73,7 +74,7 @@ pub(super) async fn open(
         Ok(admitted) => admitted,
         Err(rejected) => return Err(reject(request, rejected, access)),
     };
-    let opening = OpeningRequest::new(&mut request, &route, permit.group());
+    let opening = OpeningRequest::new(&mut request, &route, permit.group(), access.ids());
     let (upstream_socket, lease) = match connect_any(bridge, &route, &opening, access).await {
         Ok(connected) => connected,
         Err(rejected) => {
@@ -147,7 +148,12 @@ struct OpeningRequest {
 
 impl OpeningRequest {
     /// Moves the fields out of `request`, so that they are not kept twice.
-    fn new(request: &mut WebSocketRequest, route: &Route, group: Option<NonZeroU16>) -> Self {
+    fn new(
+        request: &mut WebSocketRequest,
+        route: &Route,
+        group: Option<NonZeroU16>,
+        ids: &RequestIds,
+    ) -> Self {
         let fields = std::mem::take(request.headers_mut());
         let client = route.client_address(&fields, request.peer_addr().ip());
         let opening = request.opening();
@@ -166,6 +172,7 @@ impl OpeningRequest {
         };
         let (mut fields, view) = headers::request(fields, received);
         headers::add_via(&mut fields, request.version(), route.via());
+        route.write_ids(ids, &mut fields);
         Self {
             client,
             peer: request.peer_addr(),

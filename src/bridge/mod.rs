@@ -15,6 +15,7 @@ mod meters;
 mod plain_http;
 mod pool;
 mod rejection;
+mod request_ids;
 mod retry;
 mod routes;
 mod splice;
@@ -36,6 +37,7 @@ pub use self::plain_http::{BridgeBody, BridgeBodyError, BridgeService};
 pub use self::pool::{
     Affinity, Check, Ejection, InvalidAffinity, InvalidCheck, Lease, NoUpstream, UpstreamStatus,
 };
+pub use self::request_ids::TraceContext;
 pub use self::routes::{
     BridgeLimits, HeaderRules, InvalidHeaderRule, InvalidPattern, InvalidRoute, Limit,
     LimitExceeded, Permit, Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Timeouts,

@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use h2ws::bridge::TraceContext;
 use h2ws::handshake::HostPort;
 
 use super::request::VersionArgs;
-use super::values::{SecondsOrNone, seconds, seconds_or_none};
+use super::values::{FieldOrNone, SecondsOrNone, field_or_none, seconds, seconds_or_none};
 use super::{
     ACCESS, FORWARDING, LIMITS, LOGGING, ListenArgs, LogFormat, TIMEOUTS, TcpArgs, ThreadsArgs,
     UPSTREAM, UPSTREAM_TLS,
@@ -84,6 +85,14 @@ pub(crate) struct BridgeArgs {
     /// Do not send X-Forwarded-* to the upstream, and drop those of clients
     #[arg(long, conflicts_with = "config", help_heading = FORWARDING)]
     pub(crate) no_x_forwarded: bool,
+    /// Field with an ID of each request, for the upstream and the access log, or none
+    /// [default: x-request-id]
+    #[arg(long, value_name = "NAME", value_parser = field_or_none, conflicts_with = "config", help_heading = FORWARDING)]
+    pub(crate) request_id: Option<FieldOrNone>,
+    /// What to do with traceparent and tracestate: forward them as they are, continue the trace, or
+    /// always begin a new one [default: pass]
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "config", help_heading = FORWARDING)]
+    pub(crate) trace_context: Option<TraceContextArg>,
     /// Begin each connection to a tcp:// or unix: upstream with the client's address, in a header of the
     /// PROXY protocol, version 2
     #[arg(long, conflicts_with = "config", help_heading = FORWARDING)]
@@ -138,6 +147,25 @@ pub(crate) struct BridgeArgs {
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
+}
+
+// The variants have no doc comments: clap would print those below the option.
+/// What to do with the fields of W3C Trace Context.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TraceContextArg {
+    Pass,
+    Continue,
+    Restart,
+}
+
+impl From<TraceContextArg> for TraceContext {
+    fn from(arg: TraceContextArg) -> Self {
+        match arg {
+            TraceContextArg::Pass => Self::Pass,
+            TraceContextArg::Continue => Self::Continue,
+            TraceContextArg::Restart => Self::Restart,
+        }
+    }
 }
 
 /// The HTTP version of connections to the upstream.

@@ -37,6 +37,19 @@ pub(super) fn seconds_or_none(text: &str) -> Result<SecondsOrNone, String> {
     Ok(SecondsOrNone(Some(seconds)))
 }
 
+/// The name of a header field, or `none`.
+#[derive(Clone, Debug)]
+pub(crate) struct FieldOrNone(pub(crate) Option<HeaderName>);
+
+pub(super) fn field_or_none(text: &str) -> Result<FieldOrNone, String> {
+    if text == "none" {
+        return Ok(FieldOrNone(None));
+    }
+    let name = text.parse::<HeaderName>();
+    let name = name.map_err(|error| format!("{error}; expected a name, or none"))?;
+    Ok(FieldOrNone(Some(name)))
+}
+
 pub(super) fn seconds(text: &str) -> Result<f64, String> {
     let seconds: Option<f64> = text.parse().ok();
     seconds

@@ -30,6 +30,7 @@ use http::{HeaderMap, Method, StatusCode, Version, request};
 pub(super) use self::outcome::CUT_BY_DRAIN;
 pub use self::outcome::{Outcome, Side};
 
+use super::request_ids::RequestIds;
 use super::{Route, Upstream, interned};
 use crate::handshake::HostPort;
 use crate::metrics::REPORT;
@@ -91,6 +92,7 @@ pub struct AccessRecord {
     origin: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
     route: Option<Arc<str>>,
+    ids: RequestIds,
     upstream: Option<Arc<str>>,
     address: Option<SocketAddr>,
     pub(super) upstream_version: Option<Version>,
@@ -101,7 +103,8 @@ pub struct AccessRecord {
     bytes: Bytes,
     /// The part of `bytes` that was reported to the observer.
     reported: Bytes,
-    reported_at: Instant,
+    /// Milliseconds from the start, wrapping after 49 days.
+    reported_at: u32,
     is_open: bool,
     closed: Option<Outcome>,
     observer: Option<Arc<dyn BridgeObserver>>,
@@ -150,6 +153,7 @@ impl AccessRecord {
             origin: fields.get(ORIGIN).map(interned::intern_field),
             user_agent: fields.get(USER_AGENT).map(interned::intern_field),
             route: None,
+            ids: RequestIds::default(),
             upstream: None,
             address: None,
             upstream_version: None,
@@ -158,7 +162,7 @@ impl AccessRecord {
             status: None,
             bytes: Bytes::default(),
             reported: Bytes::default(),
-            reported_at: began,
+            reported_at: 0,
             is_open: false,
             closed: None,
             observer,
@@ -209,6 +213,27 @@ impl AccessRecord {
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         self.route.as_deref()
+    }
+
+    /// Returns the [request ID](crate::bridge::RouteBuilder::request_id), also sent to the
+    /// upstream.
+    #[must_use]
+    pub fn request_id(&self) -> Option<String> {
+        self.ids.request_id().map(|id| id.to_string())
+    }
+
+    /// Returns the ID of the [trace](crate::bridge::TraceContext) that the request belongs
+    /// to: 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<String> {
+        self.ids.trace_id().map(|id| id.to_string())
+    }
+
+    /// Returns the ID of the bridge's own span in that trace, the parent of the
+    /// upstream's: 16 hexadecimal digits.
+    #[must_use]
+    pub fn span_id(&self) -> Option<String> {
+        self.ids.span_id().map(|id| id.to_string())
     }
 
     /// Returns the URL of the upstream that was tried last.
@@ -269,9 +294,12 @@ impl AccessRecord {
     /// call it when no more bytes can be moved, not for each chunk.
     pub(super) fn set_bytes(&mut self, up: u64, down: u64) {
         self.bytes = Bytes { up, down };
-        let has_changed = self.observer.is_some() && self.bytes != self.reported;
-        if has_changed && self.reported_at.elapsed() >= REPORT {
-            self.reported_at = Instant::now();
+        if self.observer.is_none() || self.bytes == self.reported {
+            return;
+        }
+        let now = self.began.elapsed().as_millis() as u32;
+        if u128::from(now.wrapping_sub(self.reported_at)) >= REPORT.as_millis() {
+            self.reported_at = now;
             self.report();
         }
     }
@@ -292,6 +320,12 @@ impl AccessRecord {
     pub(super) fn set_route(&mut self, route: &Route, fields: &HeaderMap) {
         self.route = Some(interned::intern(route.name()));
         self.client = route.client_address(fields, self.peer.ip());
+        self.ids = route.identify(fields);
+    }
+
+    /// The identifiers to send to the upstream.
+    pub(super) fn ids(&self) -> &RequestIds {
+        &self.ids
     }
 
     /// Sets the upstream that is tried now. A failure of another one before is no
@@ -368,6 +402,9 @@ impl AccessRecord {
             path = &*self.path,
             origin = self.origin.as_deref(),
             user_agent = self.user_agent.as_deref(),
+            request_id = self.ids.request_id().map(tracing::field::display),
+            trace_id = self.ids.trace_id().map(tracing::field::display),
+            span_id = self.ids.span_id().map(tracing::field::display),
             route = self.route.as_deref(),
             upstream = self.upstream.as_deref(),
             address = self.address.map(tracing::field::display),

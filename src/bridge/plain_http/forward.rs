@@ -16,6 +16,7 @@ use super::upload::{Progress, Upload};
 use crate::bridge::access::Side;
 use crate::bridge::connection_auth::authenticates_connection;
 use crate::bridge::forwarded::{ClientView, Received};
+use crate::bridge::request_ids::RequestIds;
 use crate::bridge::retry::Attempts;
 use crate::bridge::verdict::Verdict;
 use crate::bridge::{Route, Timeouts, Upstream, headers, rejection};
@@ -67,6 +68,7 @@ impl ForwardedRequest {
         peer: &Peer,
         route: &Route,
         authority: HostPort,
+        ids: &RequestIds,
     ) -> Self {
         let kind = super::handshake_kind(&parts);
         let client = route.client_address(&parts.headers, peer.addr().ip());
@@ -83,6 +85,7 @@ impl ForwardedRequest {
         let client_connection = single_user_connection(&parts, route);
         let (mut fields, view, accepts_trailers) = headers::plain_http(parts.headers, received);
         headers::add_via(&mut fields, parts.version, route.via());
+        route.write_ids(ids, &mut fields);
         Self {
             path: route.path_for_upstream(path).to_owned(),
             mapping: ResponseMapping {

@@ -122,7 +122,14 @@ async fn serve(
     let (method, kind) = (parts.method.clone(), handshake_kind(&parts));
     let rejected = match admit(&parts, &peer, &mut in_flight) {
         Ok((route, authority)) => {
-            let request = ForwardedRequest::new(parts, &upload, &peer, &route, authority);
+            let request = ForwardedRequest::new(
+                parts,
+                &upload,
+                &peer,
+                &route,
+                authority,
+                in_flight.access.ids(),
+            );
             match forward::forward(&route, request, upload, &mut in_flight).await {
                 Ok(upstream) => {
                     return response::to_client(upstream, &method, kind, &route, in_flight);

@@ -17,6 +17,7 @@ use super::timeouts::Timeouts;
 use super::upstream_host::UpstreamHost;
 use crate::bridge::forwarded::{self, Families};
 use crate::bridge::pool::{Lease, NoUpstream, Pool, UpstreamStatus};
+use crate::bridge::request_ids::{Identification, RequestIds};
 use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
 use crate::handshake::{AllowedOrigins, HostPort};
@@ -38,6 +39,7 @@ pub struct Route {
     timeouts: Timeouts,
     upstream_host: UpstreamHost,
     families: Families,
+    identification: Identification,
     websocket_key: bool,
     trust_forwarded: bool,
     websockets_only: bool,
@@ -160,6 +162,16 @@ impl Route {
         } else {
             peer
         }
+    }
+
+    /// Returns the identifiers of a request with these fields.
+    pub(in crate::bridge) fn identify(&self, fields: &HeaderMap) -> RequestIds {
+        self.identification.identify(fields, self.trust_forwarded)
+    }
+
+    /// Writes the identifiers into the fields for the upstream.
+    pub(in crate::bridge) fn write_ids(&self, ids: &RequestIds, fields: &mut HeaderMap) {
+        self.identification.write(ids, fields);
     }
 
     /// Whether plain HTTP requests are rejected.

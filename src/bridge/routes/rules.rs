@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::bridge::headers::remove_spellings;
 use crate::handshake::headers::is_connection_specific;
 
 /// Header fields to remove and to set in requests or in responses.
@@ -41,33 +42,17 @@ impl HeaderRules {
     /// Applies the rules to `headers`: first removes, then sets. A rule for `x-user`
     /// also removes `x_user`, which CGI and WSGI do not distinguish.
     pub fn apply(&self, headers: &mut HeaderMap) {
-        let named = self
-            .remove
-            .iter()
-            .chain(self.set.iter().map(|(name, _)| name));
-        let alike = |one: &HeaderName, other: &HeaderName| {
-            let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
-            let (one, other) = (one.as_str().bytes(), other.as_str().bytes());
-            one.map(plain).eq(other.map(plain))
-        };
-        let with_underscore = |name: &&HeaderName| name.as_str().contains('_');
-        let candidates: Vec<_> = headers.keys().filter(with_underscore).cloned().collect();
-        let named: Vec<_> = named.collect();
-        for other in candidates {
-            if named.iter().any(|name| alike(name, &other)) {
-                headers.remove(other);
-            }
-        }
-        for name in &self.remove {
-            headers.remove(name);
-        }
+        let set = self.set.iter().map(|(name, _)| name);
+        let named: Vec<_> = self.remove.iter().chain(set).collect();
+        remove_spellings(headers, &named);
         for (name, value) in &self.set {
             headers.insert(name, value.clone());
         }
     }
 }
 
-fn changeable(name: &str) -> Result<HeaderName, InvalidHeaderRule> {
+/// Parses the name of a field that routes may change.
+pub(super) fn changeable(name: &str) -> Result<HeaderName, InvalidHeaderRule> {
     let parsed =
         HeaderName::try_from(name).map_err(|_| InvalidHeaderRule::Name(name.to_owned()))?;
     let of_handshake = matches!(parsed, header::HOST | header::CONTENT_LENGTH)

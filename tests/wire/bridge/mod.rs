@@ -13,6 +13,7 @@ mod plain_http_bodies;
 mod plain_http_connections;
 mod plain_http_ends;
 mod pools;
+mod request_ids;
 mod routes;
 mod splice;
 mod stalled_peers;

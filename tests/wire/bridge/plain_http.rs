@@ -72,6 +72,7 @@ async fn hop_by_hop_and_forged_fields_are_removed() {
         "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-proto",
+        "x-request-id",
     ];
     assert_eq!(names, passed, "{}", backend.head);
     assert_eq!(backend.field("host"), Some("a.test"));

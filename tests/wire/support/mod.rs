@@ -28,6 +28,7 @@ pub(crate) mod server;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod tls;
+pub(crate) mod ways;
 
 use std::time::Duration;
 

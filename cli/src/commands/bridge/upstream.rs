@@ -127,6 +127,12 @@ pub(super) fn bridge_to(
         .websocket_key(args.websocket_key)
         .trust_forwarded(args.trust_forwarded)
         .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64));
+    if let Some(field) = args.request_id.clone() {
+        builder = builder.request_id(field.0);
+    }
+    if let Some(handling) = args.trace_context {
+        builder = builder.trace_context(handling.into());
+    }
     if let Some(timeout) = args.response_timeout {
         builder = builder.response_timeout(timeout.duration());
     }

@@ -9,8 +9,9 @@ use http::HeaderName;
 use super::Route;
 use crate::bridge::forwarded::Families;
 use crate::bridge::pool::{Affinity, Check, Ejection, Pool, Settings};
+use crate::bridge::request_ids::{Identification, TraceContext};
 use crate::bridge::routes::pattern::{HostPattern, PathPattern};
-use crate::bridge::routes::rules::HeaderRules;
+use crate::bridge::routes::rules::{HeaderRules, InvalidHeaderRule, changeable};
 use crate::bridge::routes::tcp_preface::{TcpPreface, TunnelEnds};
 use crate::bridge::routes::timeouts::Timeouts;
 use crate::bridge::routes::upstream_host::UpstreamHost;
@@ -38,6 +39,7 @@ pub struct RouteBuilder {
     upstream_host: UpstreamHost,
     server_name: Option<String>,
     families: Families,
+    identification: Identification,
     websocket_key: bool,
     trust_forwarded: bool,
     websockets_only: Option<bool>,
@@ -68,6 +70,7 @@ impl RouteBuilder {
             upstream_host: UpstreamHost::Client,
             server_name: None,
             families: Families::default(),
+            identification: Identification::default(),
             websocket_key: false,
             trust_forwarded: false,
             websockets_only: None,
@@ -162,6 +165,23 @@ impl RouteBuilder {
     /// [trusted](Self::trust_forwarded). If false, they are dropped. Default true.
     pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
         self.families.x_forwarded = x_forwarded;
+        self
+    }
+
+    /// Sets the field with the request ID that the upstream gets, and that is in the
+    /// access log, or `None` for neither. An ID of a client is used if the route [trusts
+    /// its forwarding fields](Self::trust_forwarded) and it has 1 to 128 letters, digits
+    /// and `-._~:/+=@`; otherwise it is replaced with 32 random hexadecimal digits.
+    /// Default `x-request-id`.
+    pub fn request_id(mut self, field: impl Into<Option<HeaderName>>) -> Self {
+        self.identification.field = field.into();
+        self
+    }
+
+    /// Sets what is done with `traceparent` and `tracestate` (W3C Trace Context). Default
+    /// [`TraceContext::Pass`].
+    pub fn trace_context(mut self, trace_context: TraceContext) -> Self {
+        self.identification.trace_context = trace_context;
         self
     }
 
@@ -300,6 +320,9 @@ impl RouteBuilder {
         {
             return Err(InvalidRoute::Via(name.clone()));
         }
+        if let Some(field) = &self.identification.field {
+            changeable(field.as_str()).map_err(InvalidRoute::RequestId)?;
+        }
         let name = self
             .name
             .unwrap_or_else(|| format!("{}{}", self.host, self.path));
@@ -325,6 +348,7 @@ impl RouteBuilder {
             websocket_key: self.websocket_key,
             trust_forwarded: self.trust_forwarded,
             families: self.families,
+            identification: self.identification,
             websockets_only: self.websockets_only.unwrap_or(scheme == Scheme::Tcp),
             via: self.via,
             max_sockets: self.max_sockets,
@@ -356,6 +380,8 @@ pub enum InvalidRoute {
     PrefaceToHttp,
     /// The name for `Via` is not a token (RFC 9110 §5.6.2).
     Via(String),
+    /// The field for the request ID is reserved.
+    RequestId(InvalidHeaderRule),
     /// The server name for TLS is not a host.
     ServerName(String),
     /// A setting has an invalid value.
@@ -387,6 +413,7 @@ impl fmt::Display for InvalidRoute {
                     "invalid server name {name:?}; expected a host such as app.example.com"
                 )
             }
+            Self::RequestId(error) => write!(f, "invalid field for the request ID: {error}"),
             Self::Setting(error) => error.fmt(f),
             Self::PlainHttpToTcp => f.write_str(
                 "a tcp route cannot forward plain HTTP requests; remove websockets_only = false",
@@ -436,6 +463,10 @@ mod tests {
                 PlainHttpToTcp,
             ),
             (build(&["ws://a"]).via("a b"), Via("a b".into())),
+            (
+                build(&["ws://a"]).request_id(http::header::HOST),
+                RequestId(InvalidHeaderRule::Reserved(http::header::HOST)),
+            ),
         ] {
             assert_eq!(route.build().unwrap_err(), error);
         }

@@ -331,6 +331,10 @@ mod tests {
         reports("allowed_origins = [\n\"https://a\",\n\"b\"]", 5, "\"b\"");
         reports("version = \"h3\"", 3, "expected auto");
         reports("max_sockets = -1", 3, "from 0 to");
+        reports("request_id = \"a b\"", 3, "request_id: ");
+        reports("name = \"a\"\nrequest_id = \"Host\"", 4, "host");
+        reports("request_id = 1", 3, "true or false, not an integer");
+        reports("trace_context = \"off\"", 3, "expected pass");
         reports("max_sockets = 1.5", 3, "an integer, not a float");
         reports("strip_prefix = \"yes\"", 3, "true or false, not a string");
         reports("resolve_every = \"10\"", 3, "invalid duration");

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::path::Path;
 
 use h2ws::bridge::{
-    Affinity, Check, Ejection, HeaderRules, InvalidRoute, Route, RouteBuilder, Timeouts, Upstream,
+    Affinity, Check, Ejection, HeaderRules, InvalidRoute, Route, RouteBuilder, Timeouts,
+    TraceContext, Upstream,
 };
 use h2ws::handshake::{AllowedOrigins, HostPort};
 use h2ws::{Client, HttpVersion};
@@ -61,6 +62,7 @@ fn built(section: &mut Section<'_>, route: RouteBuilder) -> Option<Route> {
     };
     let named = match error {
         InvalidRoute::Via(_) => section.item("via"),
+        InvalidRoute::RequestId(_) => section.item("request_id"),
         InvalidRoute::ServerName(_) => section.item("server_name"),
         InvalidRoute::PrefaceToHttp => section.item("send_proxy_protocol"),
         _ => None,
@@ -186,6 +188,7 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     if let Some(trust) = section.boolean("trust_forwarded") {
         route = route.trust_forwarded(trust);
     }
+    route = identification(section, route);
     if let Some(only) = section.boolean("websockets_only") {
         route = route.websockets_only(only);
     }
@@ -202,6 +205,29 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
         route = route.resolve_every(interval);
     }
     route
+}
+
+fn identification(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder {
+    if let Some(item) = section.item("request_id") {
+        if item.as_str().is_some() {
+            let field = section.parsed("request_id", str::parse::<http::HeaderName>);
+            route = route.request_id(field);
+        } else if section.boolean("request_id") == Some(false) {
+            route = route.request_id(None);
+        }
+    }
+    let trace_context = section.parsed("trace_context", |handling| match handling {
+        "pass" => Ok(TraceContext::Pass),
+        "continue" => Ok(TraceContext::Continue),
+        "restart" => Ok(TraceContext::Restart),
+        other => Err(format!(
+            "invalid value {other:?}; expected pass, continue or restart"
+        )),
+    });
+    match trace_context {
+        Some(trace_context) => route.trace_context(trace_context),
+        None => route,
+    }
 }
 
 fn invalid_host(key: &str, name: &str) -> String {
