@@ -1,5 +1,5 @@
 //! A client that stays connected: it prints messages and sends one every few seconds. After every
-//! failure that may be temporary it reconnects, with exponential backoff and jitter.
+//! failure that may be temporary it reconnects, with exponential backoff and jitter. Ctrl-C closes it.
 //!
 //! Run `cargo run --example reconnect -- 'ws://127.0.0.1:8080/?me'` while the example
 //! `chat` runs, and restart `chat`.
@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use h2ws::client::ReconnectEvent;
-use h2ws::{Client, Error};
+use h2ws::{Client, CloseCode, Error};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -40,12 +40,14 @@ async fn main() -> Result<(), Error> {
                 }
                 Some(ReconnectEvent::AttemptFailed(failed)) => println!("{}", failed.cause),
                 // The server closed it with a code that is final.
-                _ => return Ok(()),
+                _ => break,
             },
+            _ = tokio::signal::ctrl_c() => break,
             _ = interval.tick() => if socket.is_connected() {
                 let number = socket.sent();
                 socket.send(format!("message {number}")).await?;
             }
         }
     }
+    socket.close(CloseCode::NORMAL).await
 }

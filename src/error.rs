@@ -103,7 +103,9 @@ pub enum Error {
     Closed,
     /// A [`ReconnectingWebSocket`](crate::client::ReconnectingWebSocket) ended because it has made
     /// its [maximum number of
-    /// attempts](crate::client::ReconnectingBuilder::max_attempts).
+    /// attempts](crate::client::ReconnectingBuilder::max_attempts), or because the server closed the
+    /// first WebSocket during
+    /// [`after_connect`](crate::client::ReconnectingBuilder::after_connect).
     GaveUp {
         /// Number of attempts in a row.
         attempts: u32,

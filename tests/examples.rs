@@ -206,7 +206,9 @@ async fn chat() {
 async fn reconnect() {
     let (server, url) = Example::server("chat", &[ANY]).await;
     let mut client = Example::start("reconnect", &[&format!("{url}/?me")]);
-    let mut until = async |text: &str| while !client.line().await.contains(text) {};
+    let mut until = async |text: &str| {
+        within(async { while !client.line().await.contains(text) {} }).await;
+    };
     until("open over HTTP/1.1").await;
     drop(server);
     until("may not have arrived").await;

@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// Waits until all current connections have ended. Each ends with the last of its
-    /// WebSockets, which are not affected.
+    /// WebSockets, which are not affected, so close or drop yours first.
     ///
     /// What closed or dropped WebSockets still had to send
     /// [has then reached the operating

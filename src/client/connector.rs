@@ -162,8 +162,11 @@ impl Connector {
         )
         .await?;
         tokio::spawn(driver);
-        client.settings().await?;
-        Ok(Connection::Http2(client))
+        match client.settings().await {
+            Ok(()) => Ok(Connection::Http2(client)),
+            Err(_) if client.is_http1() => Err(Error::NoExtendedConnect),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Describes a new connection to `target` to metrics and traces. Its span has no parent,

@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 
 use self::policy::Policy;
 use crate::error::{DisconnectCause, Error};
-use crate::frame::{CloseFrame, Message, SendError};
+use crate::frame::{CloseCode, CloseFrame, Message, SendError};
 use crate::socket::WebSocket;
 
 pub use self::builder::ReconnectingBuilder;
@@ -35,8 +35,12 @@ pub use self::event::{AttemptFailed, Disconnected, ReconnectEvent};
 /// [`recv`](Self::recv) returns messages, and reports when the WebSocket is lost and open again.
 /// It reconnects after what [may be temporary](DisconnectCause::is_retryable): a broken
 /// connection, an exceeded time limit, statuses such as 503 and 429, and the close codes 1001,
-/// 1011, 1012, 1013 and 1014. It ends with what is final: other close codes, such as 1000 and
-/// 1008, and statuses such as 401, 403 and 404.
+/// 1011, 1012, 1013 and 1014. It ends with what is final: other close codes, such as 1000, 1005 (a
+/// Close frame without a code) and 1008, and statuses such as 401, 403 and 404.
+///
+/// A peer that vanishes in silence is noticed by
+/// [`WebSocketConfig::ping_interval`](crate::WebSocketConfig::ping_interval), which is off by
+/// default.
 ///
 /// Attempts are made while [`recv`](Self::recv) or [`send`](Self::send) is awaited. Between them it
 /// waits, longer each time, for a random duration, and for as long as the server asks
@@ -154,8 +158,9 @@ impl ReconnectingWebSocket {
     /// [`connect_lazy`](ReconnectingBuilder::connect_lazy).
     ///
     /// Returns `None` after [`close`](Self::close), and after a close code that is final;
-    /// [`close_frame`](Self::close_frame) returns which. After any other end it returns the error
-    /// once, and then `None`.
+    /// [`close_code`](Self::close_code) returns which. After any other end it returns the error
+    /// once, and then `None`. Either follows the event with the same cause, in which `retry_in` is
+    /// `None`.
     ///
     /// # Errors
     ///
@@ -258,6 +263,17 @@ impl ReconnectingWebSocket {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Returns the close code that it ended with, 1005 if the Close frame was empty; `None` if it has
+    /// not ended, or ended otherwise.
+    #[must_use]
+    pub fn close_code(&self) -> Option<CloseCode> {
+        match &self.end {
+            Some(cause) => cause.close_code(),
+            None if self.closing => self.get_ref()?.close_code(),
+            None => None,
+        }
     }
 
     /// Returns the Close frame that it ended with; `None` if it has not ended, ended otherwise, or

@@ -31,7 +31,8 @@ impl ReconnectingBuilder {
     ///
     /// The delay of the nth attempt in a row is random: at least `min_delay`, and at most
     /// `min_delay` × 2ⁿ or [`max_delay`](Self::max_delay). So the many clients that lose a server
-    /// at once do not return at once.
+    /// at once do not return at once. A failed first attempt counts, and so does a WebSocket that
+    /// was lost within [`reset_after`](Self::reset_after): 1 s to 4 s follow.
     pub fn min_delay(mut self, delay: Duration) -> Self {
         self.0.backoff.min = delay;
         self
@@ -112,12 +113,13 @@ impl ReconnectingBuilder {
     /// with that close code.
     ///
     /// ```no_run
-    /// # async fn example(client: h2ws::Client) -> Result<(), h2ws::Error> {
+    /// # async fn example(client: h2ws::Client, channel: String) -> Result<(), h2ws::Error> {
     /// let socket = client
     ///     .request("wss://example.com/news")
     ///     .reconnecting()
-    ///     .after_connect(|socket| {
-    ///         Box::pin(async move { socket.send(r#"{"subscribe":"all"}"#).await })
+    ///     .after_connect(move |socket| {
+    ///         let channel = channel.clone();
+    ///         Box::pin(async move { socket.send(format!("subscribe {channel}")).await })
     ///     })
     ///     .connect()
     ///     .await?;

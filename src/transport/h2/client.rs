@@ -192,6 +192,12 @@ impl H2Client {
         }
     }
 
+    /// Returns whether the server has responded in HTTP/1.x, as one does that does not know the
+    /// preface.
+    pub(crate) fn is_http1(&self) -> bool {
+        self.handle.received_http1()
+    }
+
     /// Returns whether the server has sent SETTINGS_ENABLE_CONNECT_PROTOCOL
     /// (RFC 8441 §3).
     pub(crate) fn is_capable(&self) -> bool {

@@ -73,6 +73,11 @@ impl CoalescingIo {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns whether the peer has sent an HTTP/1.x response instead of frames.
+    pub(super) fn received_http1(&self) -> bool {
+        self.lock().received.is_http1()
+    }
+
     /// Makes [`poll_flush_now`](Self::poll_flush_now) the only way to flush.
     pub(super) fn gather(&self) {
         self.lock().gathers = true;

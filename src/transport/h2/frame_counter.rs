@@ -112,6 +112,12 @@ impl FrameCounter {
         }
     }
 
+    /// Returns whether the peer has begun an HTTP/1.x response. As a frame header it announces
+    /// 4.7 MB, which no peer may send (RFC 9113 §4.2), so that `h2` fails after three bytes.
+    pub(super) fn is_http1(&self) -> bool {
+        self.header.starts_with(b"HTT")
+    }
+
     /// Returns whether the position is a frame boundary, where another frame
     /// could be inserted.
     pub(super) fn is_between_frames(&self) -> bool {

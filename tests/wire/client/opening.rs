@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use h2ws::handshake::{HandshakeError, Key};
 use h2ws::{Client, Error, HttpVersion, Message, Timeout};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{ClientFixture, accept, echo, http2, listen, no_stream_is_left};
 use crate::support::h2peer;
@@ -34,6 +35,34 @@ async fn no_request_is_sent_before_the_servers_settings() {
         peer
     });
     tokio::join!(peer.answer(1), async { echo(&mut ws.unwrap(), "hi").await });
+}
+
+/// A server that does not know the preface of HTTP/2 answers it in HTTP/1.x, in pieces of any size.
+#[tokio::test]
+async fn an_http1_response_to_the_preface_is_no_broken_connection() {
+    let response = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
+    for piece in [1, 2, 8, 9, 10, response.len()] {
+        let (listener, addr) = listen().await;
+        let client = http2().build().unwrap();
+        let url = format!("ws://{addr}/");
+        let served = async {
+            let (mut tcp, _) = within(listener.accept()).await.unwrap();
+            tcp.set_nodelay(true).unwrap();
+            let mut preface = [0; 24];
+            within(tcp.read_exact(&mut preface)).await.unwrap();
+            for piece in response.chunks(piece) {
+                // Fails if the client has seen enough.
+                let _ = within(tcp.write_all(piece)).await;
+                tokio::task::yield_now().await;
+            }
+            tcp
+        };
+        let (connected, _tcp) = tokio::join!(within(client.connect(&url)), served);
+        assert!(
+            matches!(connected, Err(Error::NoExtendedConnect)),
+            "{piece}: {connected:?}"
+        );
+    }
 }
 
 /// RFC 8441 §3: without the setting the client sends no extended CONNECT.

@@ -299,6 +299,10 @@ impl ConnectionHandle {
         self.wire.counts().0.goaways > 0
     }
 
+    pub(super) fn received_http1(&self) -> bool {
+        self.wire.received_http1()
+    }
+
     /// Notes that the peer may have vanished: sends a PING, and no new streams
     /// are to be opened until something is received.
     pub(super) fn suspect(&self, bytes: u64) {

@@ -118,6 +118,8 @@ async fn a_close_code_decides_whether_another_websocket_follows() {
             } else {
                 assert!(socket.recv().await.is_none());
                 assert_eq!(socket.close_frame(), frame.as_ref());
+                let code = code.map_or(CloseCode::NO_STATUS_RECEIVED, CloseCode::from);
+                assert_eq!(socket.close_code(), Some(code));
                 assert!(matches!(socket.send("x").await, Err(Error::Closed)));
             }
         }
