@@ -6,8 +6,8 @@
 //!
 //! What they share is in the other modules: the [`Target`] of a URL and its [`Endpoint`], the
 //! [`Key`], the negotiation of [`subprotocol`]s and [`extensions`], including permessage-deflate
-//! ([`deflate`], RFC 7692), access control by [`origin`] and by [`authority`], and the [`headers`]
-//! that are not forwarded.
+//! ([`deflate`], RFC 7692), access control by [`origin`] and by [`authority`], and the [`headers`]:
+//! cookies, tokens, and those that are not forwarded.
 //!
 //! All functions are pure and work on [`http`] types. They do no I/O, read no clock and draw no
 //! random numbers (the bytes of a [`Key`] are passed in), so they fit any HTTP implementation:

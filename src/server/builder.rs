@@ -91,8 +91,8 @@ impl ServerBuilder {
     }
 
     /// Sets the origins whose pages may open WebSockets (RFC 6455 §10.2); others get
-    /// 403. Requests without `Origin`, which do not come from browsers, are not
-    /// affected. Default: any.
+    /// 403, before a handler or a service sees the request. Requests without `Origin`,
+    /// which do not come from browsers, are not affected. Default: any.
     #[must_use]
     pub fn allowed_origins(mut self, origins: AllowedOrigins) -> Self {
         self.settings.origins = origins;

@@ -114,10 +114,10 @@ impl Serve {
     /// Shuts down gracefully when `signal` completes. Default: never.
     ///
     /// The server then accepts no more connections, sends GOAWAY to HTTP/2 clients (RFC
-    /// 9113 §6.8), and closes each open WebSocket with code 1001 (RFC 6455 §7.4.1) when
-    /// its handler next reads it. Plain HTTP requests in progress are answered. The
-    /// server ends with its last connection, or after the
-    /// [`drain_timeout`](Self::drain_timeout).
+    /// 9113 §6.8), and closes each open WebSocket with code 1001 (RFC 6455 §7.4.1) while
+    /// its handler reads it, or when it next does. Plain HTTP requests in progress are
+    /// answered. The server ends with its last connection, or after the
+    /// [`drain_timeout`](Self::drain_timeout), with a [`ShutdownReport`].
     pub fn with_graceful_shutdown(
         mut self,
         signal: impl Future<Output = ()> + Send + 'static,

@@ -11,8 +11,8 @@ use crate::handshake::{HandshakeKind, Rejection};
 /// A request that cannot become a WebSocket, with the response that reports the reason.
 ///
 /// The statuses are those of axum: 400 for an invalid handshake, 405 for a wrong method,
-/// 426 if the request is not a WebSocket handshake or the server cannot upgrade its
-/// connection, 403 for an origin that is not allowed.
+/// 426 if the request is not a WebSocket handshake (over HTTP/2, which has no upgrade,
+/// 400) or the server cannot upgrade its connection, 403 for an origin that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeRejection(Kind);
 
