@@ -89,6 +89,36 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     });
 }
 
+/// Removes the fields of a received request that `connection` names (RFC 9110 §7.6.1), and their
+/// names there. Those of the handshake stay: it may not name them.
+///
+/// Without this, a client could name a field that a layer or handler sets for an upstream, such as
+/// the name of a user, and so have a bridge behind that layer remove it.
+#[cfg(feature = "net")]
+pub(crate) fn resolve_connection(headers: &mut HeaderMap) {
+    let is_option = |name: &HeaderName| name.as_str() == "close" || is_connection_specific(name);
+    let mut options = Vec::new();
+    let mut named = Vec::new();
+    for element in syntax::elements(headers, header::CONNECTION) {
+        match element.and_then(|element| HeaderName::try_from(element).ok()) {
+            Some(name) if is_option(&name) => options.push(name),
+            name => named.push(name),
+        }
+    }
+    if named.is_empty() {
+        return;
+    }
+    for name in named.into_iter().flatten() {
+        if !is_of_handshake(&name) && name != header::ORIGIN {
+            headers.remove(name);
+        }
+    }
+    headers.remove(header::CONNECTION);
+    for option in options {
+        headers.append(header::CONNECTION, option.into());
+    }
+}
+
 /// Like [`remove_hop_by_hop`], for a message that is forwarded with its body: `trailer`, which
 /// announces the trailers of the body, is kept. Returns whether the sender accepts trailers itself
 /// (`te: trailers`, RFC 9110 §10.1.4).
@@ -225,6 +255,30 @@ pub(super) mod tests {
         remove_reserved(&mut headers);
         assert!(check_own(&headers).is_ok());
         assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    #[cfg(feature = "net")]
+    fn rfc9110_7_6_1_a_received_connection_field_is_resolved() {
+        let mut headers = map(&[
+            ("connection", "Upgrade, X-User, host, not a name, Origin"),
+            ("connection", "close, x-none, sec-websocket-key"),
+            ("upgrade", "websocket"),
+            ("host", "a.test"),
+            ("origin", "https://a.test"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("x-user", "1"),
+            ("x-user", "2"),
+        ]);
+        let mut resolved = headers.clone();
+        resolve_connection(&mut resolved);
+        headers.remove("x-user");
+        headers.remove("connection");
+        headers.append("connection", HeaderValue::from_static("upgrade"));
+        headers.append("connection", HeaderValue::from_static("close"));
+        assert_eq!(resolved, headers);
+        resolve_connection(&mut resolved);
+        assert_eq!(resolved, headers);
     }
 
     #[test]

@@ -264,6 +264,7 @@ impl Connection {
             return response;
         }
         let (mut parts, body) = request.into_parts();
+        headers::resolve_connection(&mut parts.headers);
         if !upgrade::is_upgrade(&parts) && parts.method != Method::CONNECT {
             let connection = open.observed().info.id;
             let transport = Transport::Http1 { connection };

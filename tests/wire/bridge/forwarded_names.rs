@@ -1,8 +1,12 @@
 //! Host names, paths, and forwarded fields: which the bridge sends to upstreams,
 //! and how it rewrites them in responses.
 
-use h2ws::bridge::Bridge;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use h2ws::bridge::{Bridge, HeaderRules};
 use h2ws::handshake::HostPort;
+use h2ws::http::HeaderMap;
+use h2ws::server::WebSocketRequest;
 use h2ws::{Client, HttpVersion, Server};
 
 use crate::support::bridge::{Bridging, to};
@@ -48,6 +52,50 @@ async fn a_stripped_prefix_is_forwarded_and_restored_in_responses() {
     backend.write(answer).await;
     client.read_head().await;
     assert_eq!(client.field("location"), Some("/app/login"));
+}
+
+fn name_user(headers: &mut HeaderMap) {
+    let rules = HeaderRules::default().set("x-user", "ann").unwrap();
+    rules.apply(headers);
+}
+
+/// RFC 9110 §7.6.1: a client may name any field in `connection`. It cannot thereby remove one that a
+/// layer or a handler has set for the upstream.
+#[tokio::test]
+async fn connection_does_not_name_fields_that_the_bridge_itself_sets() {
+    let (listener, addr) = listen().await;
+    let bridge = to("ws", addr, HttpVersion::Http1).build().unwrap();
+    let forward = bridge.handler();
+    let sockets = move |mut request: WebSocketRequest| {
+        let forward = forward.clone();
+        async move {
+            assert_eq!(request.headers().get("x-user"), None);
+            name_user(request.headers_mut());
+            forward(request).await;
+        }
+    };
+    let pages = axum::Router::new().fallback_service(bridge.service());
+    let pages = pages.layer(from_fn(async move |mut request: Request, next: Next| {
+        assert_eq!(request.headers().get("x-user"), None);
+        name_user(request.headers_mut());
+        next.run(request).await
+    }));
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let ours = server.local_addr().unwrap();
+    let serving = tokio::spawn(server.serve(sockets).fallback(pages).into_future());
+    let forged = "Connection: X-User\r\nX-User: root\r\nX_User: root\r\n";
+
+    let page = GET.replace("\r\n\r\n", &format!("\r\n{forged}\r\n"));
+    let _client = Text::client(ours, &page).await;
+    let received = Text::asked(&listener).await;
+    assert_eq!(received.field("x-user"), Some("ann"));
+    assert_eq!(received.field("x_user"), None);
+
+    let _client = Text::ask(ours, "/", forged).await;
+    let received = Text::asked(&listener).await;
+    assert_eq!(received.field("x-user"), Some("ann"));
+    assert_eq!(received.field("x_user"), None);
+    serving.abort();
 }
 
 #[tokio::test]
