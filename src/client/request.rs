@@ -252,9 +252,25 @@ impl RequestBuilder {
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_raw(self) -> Result<RawStream, Error> {
+        Ok(self.connect_raw_with_response().await?.0)
+    }
+
+    /// Opens the byte stream, and also returns the server's response, whose
+    /// `sec-websocket-protocol` is the subprotocol.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_raw_with_response(self) -> Result<(RawStream, Response<()>), Error> {
         let config = self.0.client.inner.connector.socket.clone();
-        let Accepted { stream, meter, .. } = self.0.accepted().await?;
-        Ok(RawStream::new(stream, Role::Client, config, meter))
+        let Accepted {
+            stream,
+            response,
+            meter,
+            ..
+        } = self.0.accepted().await?;
+        let stream = RawStream::new(stream, Role::Client, config, meter);
+        Ok((stream, response))
     }
 
     /// Opens the byte stream, and returns it with everything that was negotiated.

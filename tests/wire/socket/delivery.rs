@@ -10,7 +10,7 @@ use h2ws::client::ClientBuilder;
 use h2ws::frame::Role;
 use h2ws::server::WebSocketRequest;
 use h2ws::socket::RawStream;
-use h2ws::{CloseCode, Error, Message, Server, WebSocket, WebSocketConfig, memory};
+use h2ws::{CloseCode, Error, Message, Server, Transport, WebSocket, WebSocketConfig, memory};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
@@ -226,7 +226,10 @@ async fn written_bytes_arrive_after_the_byte_stream_is_dropped() {
             ("/shutdown", BeforeDrop::Shutdown),
         ] {
             let url = server.url(path);
-            let stream = within(client.request(&url).connect_raw()).await.unwrap();
+            let opened = client.request(&url).connect_raw_with_response();
+            let (stream, response) = within(opened).await.unwrap();
+            let over_http2 = matches!(stream.transport(), Transport::Http2 { .. });
+            assert_eq!(response.status(), if over_http2 { 200 } else { 101 });
             expect_bytes(stream, way).await;
             within(done_rx.recv()).await.unwrap();
             let url = server.url(&format!("/read{path}"));
