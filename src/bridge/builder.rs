@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::client_cert::ClientCert;
+use super::forward_auth::ForwardAuth;
 use super::request_ids::TraceContext;
 use super::routes::{BridgeLimits, InvalidRoute, RouteBuilder, TunnelEnds, UpstreamHost};
 use super::upstream::{InvalidUpstream, Upstream};
@@ -163,6 +165,31 @@ impl BridgeBuilder {
     #[must_use]
     pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
         self.route = self.route.x_forwarded(x_forwarded);
+        self
+    }
+
+    /// Sets a server that authorizes requests, for WebSockets and others; see
+    /// [`ForwardAuth`]. Default: none.
+    #[must_use]
+    pub fn forward_auth(mut self, auth: impl Into<Option<ForwardAuth>>) -> Self {
+        self.route = self.route.forward_auth(auth);
+        self
+    }
+
+    /// Sets whether the upstream gets the client's certificate (RFC 9440); see
+    /// [`RouteBuilder::client_cert`](crate::bridge::RouteBuilder::client_cert). Default
+    /// [`ClientCert::Off`].
+    #[must_use]
+    pub fn client_cert(mut self, client_cert: ClientCert) -> Self {
+        self.route = self.route.client_cert(client_cert);
+        self
+    }
+
+    /// Sets the maximum lifetime of a WebSocket; see [`Timeouts::max_lifetime`]. Default
+    /// `None`: unlimited.
+    #[must_use]
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.max_lifetime = lifetime.into();
         self
     }
 

@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::access::{AccessRecord, Outcome, Side};
 use super::connection_auth::authenticates_connection;
+use super::forward_auth::Authorizing;
 use super::forwarded::{ClientView, Received};
 use super::location::LocationMap;
 use super::meters::Meters;
+use super::plain_http::authorize;
+use super::pool::KeySource;
 use super::request_ids::RequestIds;
 use super::retry::{self, Attempts};
 use super::splice::{Splice, Times};
@@ -74,8 +77,13 @@ pub(super) async fn open(
         Ok(admitted) => admitted,
         Err(rejected) => return Err(reject(request, rejected, access)),
     };
-    let opening = OpeningRequest::new(&mut request, &route, permit.group(), access.ids());
-    let (upstream_socket, lease) = match connect_any(bridge, &route, &opening, access).await {
+    let mut opening = OpeningRequest::new(&mut request, &route, permit.group(), access.ids());
+    let connecting = async {
+        let request = opening.authorizing();
+        authorize(bridge, &route, request, access).await?;
+        connect_any(bridge, &route, &opening, access).await
+    };
+    let (upstream_socket, lease) = match connecting.await {
         Ok(connected) => connected,
         Err(rejected) => {
             // Released before the client gets the response, after which it may
@@ -136,9 +144,8 @@ struct OpeningRequest {
     peer: SocketAddr,
     /// Which connections to upstreams it may share.
     group: Option<NonZeroU16>,
-    path: String,
-    /// The prefix that was removed from the client's path.
-    removed_prefix: String,
+    /// The client's path and query.
+    path_and_query: String,
     view: ClientView,
     authority: HostPort,
     fields: HeaderMap,
@@ -169,6 +176,7 @@ impl OpeningRequest {
             is_trusted: route.trusts_forwarded(),
             families: route.families(),
             removed_prefix: route.removed_prefix(path),
+            client_cert: route.presented(request.tls()),
         };
         let (mut fields, view) = headers::request(fields, received);
         headers::add_via(&mut fields, request.version(), route.via());
@@ -177,8 +185,7 @@ impl OpeningRequest {
             client,
             peer: request.peer_addr(),
             group,
-            path: route.path_for_upstream(path).to_owned(),
-            removed_prefix: route.removed_prefix(path).to_owned(),
+            path_and_query: path.to_owned(),
             view,
             authority: request.authority().clone(),
             fields,
@@ -189,6 +196,24 @@ impl OpeningRequest {
 }
 
 impl OpeningRequest {
+    fn authorizing(&mut self) -> Authorizing<'_> {
+        Authorizing {
+            method: &Method::GET,
+            path_and_query: &self.path_and_query,
+            view: &self.view,
+            subprotocols: &self.offer.subprotocols,
+            fields: &mut self.fields,
+        }
+    }
+
+    fn key_source(&self) -> KeySource<'_> {
+        KeySource {
+            path_and_query: &self.path_and_query,
+            fields: &self.fields,
+            client: self.client,
+        }
+    }
+
     fn ends(&self, upstream: &NetStream) -> TunnelEnds {
         let port = if self.client == self.peer.ip() {
             self.peer.port()
@@ -225,7 +250,7 @@ async fn connect_any(
     opening: &OpeningRequest,
     access: &mut AccessRecord,
 ) -> Result<(UpstreamSocket, Lease), Rejected> {
-    let mut attempts = Attempts::new(route, &opening.fields, opening.client);
+    let mut attempts = Attempts::new(route, opening.key_source());
     loop {
         let lease = attempts.next(access)?;
         let upstream = lease.upstream();
@@ -244,7 +269,8 @@ async fn connect_any(
         }
         let (verdict, may_retry) = (Verdict::of(&error), retry::is_unsent(&error));
         let mut response = rejection::from_error(error, opening.kind, route.via());
-        LocationMap::new(route, upstream, &opening.removed_prefix, &opening.view)
+        let removed_prefix = route.removed_prefix(&opening.path_and_query);
+        LocationMap::new(route, upstream, removed_prefix, &opening.view)
             .apply(response.headers_mut());
         route.response_headers().apply(response.headers_mut());
         attempts.failed(lease, verdict, may_retry, response)?;
@@ -299,7 +325,7 @@ fn request(
     let request = route
         .client()
         .unwrap_or(&bridge.client)
-        .request(upstream.url(&opening.path))
+        .request(upstream.url(route.path_for_upstream(&opening.path_and_query)))
         .version(version)
         .websocket_key(route.websocket_key())
         .within(timeouts.connect, timeouts.handshake)
@@ -338,7 +364,7 @@ async fn accept(
             LocationMap::new(
                 route,
                 lease.upstream(),
-                &opening.removed_prefix,
+                route.removed_prefix(&opening.path_and_query),
                 &opening.view,
             )
             .apply(&mut fields);
@@ -353,6 +379,7 @@ async fn accept(
             let meters = Meters::new(meter, accepted.meter);
             let times = Times {
                 idle: route.timeouts().idle,
+                max_lifetime: route.timeouts().max_lifetime,
                 close: config.close_timeout,
                 client_linger: config.linger_as(Role::Server),
                 upstream_linger: config.linger_as(Role::Client),
@@ -370,11 +397,10 @@ async fn accept(
                 request.response_header(SET_COOKIE, cookie.clone());
             }
             let socket = tcp::accept(request).await.map_err(gone)?;
-            let idle = route.timeouts().idle;
             OpenSocket::Tcp(Box::new(Tunnel::new(
                 socket,
                 tcp,
-                idle,
+                route.timeouts(),
                 Box::new((lease, permit)),
             )))
         }

@@ -8,6 +8,7 @@ use http::header::{
 };
 use http_body::Frame;
 
+use super::client_cert::{self, Presented};
 use super::forwarded::{self, ClientView, Families, Received};
 use crate::handshake::headers;
 
@@ -20,6 +21,7 @@ use crate::handshake::headers;
 pub(super) fn request(mut fields: HeaderMap, received: Received<'_>) -> (HeaderMap, ClientView) {
     headers::remove_reserved(&mut fields);
     headers::join_cookies(&mut fields);
+    client_cert::rewrite(&mut fields, received.client_cert);
     let view = forwarded::rewrite(&mut fields, received);
     (fields, view)
 }
@@ -38,6 +40,7 @@ pub(super) fn plain_http(
         fields.remove(name);
     }
     headers::join_cookies(&mut fields);
+    client_cert::rewrite(&mut fields, received.client_cert);
     let view = forwarded::rewrite(&mut fields, received);
     (fields, view, accepts_trailers)
 }
@@ -63,29 +66,11 @@ pub(super) fn clean_frame(frame: Frame<Bytes>) -> Frame<Bytes> {
 fn trailers(mut fields: HeaderMap) -> HeaderMap {
     headers::remove_reserved(&mut fields);
     forwarded::remove(&mut fields, false, Families::default());
+    client_cert::rewrite(&mut fields, Presented::default());
     for name in [AUTHORIZATION, COOKIE, SET_COOKIE] {
         fields.remove(name);
     }
     fields
-}
-
-/// Removes the fields with these names, however they are spelled: CGI and WSGI do not
-/// distinguish `x_user` from `x-user`, so a client could send either.
-pub(super) fn remove_spellings(fields: &mut HeaderMap, names: &[&HeaderName]) {
-    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let is_named = |other: &str| {
-        let other = other.bytes().map(plain);
-        let mut names = names.iter().map(|name| name.as_str().bytes().map(plain));
-        names.any(|name| name.eq(other.clone()))
-    };
-    let with_underscore = |name: &&HeaderName| name.as_str().contains('_');
-    let others: Vec<_> = fields.keys().filter(with_underscore).cloned().collect();
-    for other in others.iter().filter(|other| is_named(other.as_str())) {
-        fields.remove(other);
-    }
-    for name in names {
-        fields.remove(*name);
-    }
 }
 
 /// Adds this hop to `Via`, with the HTTP version in which the message was
@@ -151,6 +136,7 @@ mod tests {
             is_trusted,
             families: Families::default(),
             removed_prefix: "",
+            client_cert: Presented::default(),
         }
     }
 

@@ -195,6 +195,7 @@ mod tests {
                 is_trusted: false,
                 families: forwarded::Families::default(),
                 removed_prefix,
+                client_cert: Default::default(),
             },
         );
         let mut headers = HeaderMap::new();

@@ -3,13 +3,16 @@
 
 mod access;
 mod builder;
+mod client_cert;
 mod connection_auth;
+mod forward_auth;
 mod forwarded;
 mod frame_boundaries;
 mod handshake;
 mod headers;
 mod idle;
 mod interned;
+mod lifetime;
 mod location;
 mod meters;
 mod plain_http;
@@ -18,6 +21,7 @@ mod rejection;
 mod request_ids;
 mod retry;
 mod routes;
+mod spellings;
 mod splice;
 mod tcp;
 mod upstream;
@@ -33,6 +37,8 @@ use tokio::task::JoinSet;
 
 pub use self::access::{AccessRecord, BridgeObserver, Outcome, Side};
 pub use self::builder::{BridgeBuilder, BridgeError};
+pub use self::client_cert::ClientCert;
+pub use self::forward_auth::{ForwardAuth, InvalidForwardAuth};
 pub use self::plain_http::{BridgeBody, BridgeBodyError, BridgeService};
 pub use self::pool::{
     Affinity, Check, Ejection, InvalidAffinity, InvalidCheck, Lease, NoUpstream, UpstreamStatus,

@@ -9,12 +9,11 @@
 //! Which status codes count as failures of an upstream (502, 503 and 504) is
 //! decided by [`Ejection`](crate::bridge::Ejection), for both kinds of requests.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 
 use super::access::AccessRecord;
+use super::pool::KeySource;
 use super::verdict::Verdict;
 use super::{Lease, Route, rejection};
 use crate::error::{Error, Timeout};
@@ -25,20 +24,17 @@ const MAX_ATTEMPTS: usize = 3;
 /// The upstreams tried for one request.
 pub(super) struct Attempts<'a> {
     route: &'a Route,
-    fields: &'a HeaderMap,
-    client: IpAddr,
+    source: KeySource<'a>,
     failed: Vec<Lease>,
     last_failure: Option<Box<Response<Bytes>>>,
 }
 
 impl<'a> Attempts<'a> {
-    /// Starts with no upstream tried. `fields` and `client` decide about
-    /// affinity.
-    pub(super) fn new(route: &'a Route, fields: &'a HeaderMap, client: IpAddr) -> Self {
+    /// Starts with no upstream tried. `source` decides about affinity.
+    pub(super) fn new(route: &'a Route, source: KeySource<'a>) -> Self {
         Self {
             route,
-            fields,
-            client,
+            source,
             failed: Vec::new(),
             last_failure: None,
         }
@@ -51,10 +47,7 @@ impl<'a> Attempts<'a> {
         access: &mut AccessRecord,
     ) -> Result<Lease, Box<Response<Bytes>>> {
         if self.failed.len() < MAX_ATTEMPTS {
-            match self
-                .route
-                .pick_other(self.fields, self.client, &self.failed)
-            {
+            match self.route.pick_other(self.source, &self.failed) {
                 Ok(lease) => {
                     access.set_upstream(lease.upstream());
                     return Ok(lease);

@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
-use super::Admission;
 use super::access::{AccessRecord, Outcome, Side};
 use super::idle::IdleTimer;
+use super::lifetime::{self, Lifetime};
+use super::{Admission, Timeouts};
 use crate::error::{Chain, Error};
 use crate::frame::{CloseCode, CloseFrame};
 use crate::server::WebSocketRequest;
@@ -66,6 +67,7 @@ pub(super) struct Tunnel {
     target: Target,
     idle_timeout: Option<Duration>,
     idle: IdleTimer,
+    lifetime: Lifetime,
     up: u64,
     down: u64,
     /// The target has ended its side, and the client was sent a Close frame, or an empty message.
@@ -87,6 +89,8 @@ enum Cause {
     Target,
     /// The idle timeout expired, and a Close frame was sent to the client.
     Idle,
+    /// Its lifetime ended, and a Close frame was sent to the client.
+    Lifetime,
     /// The server drains, and the WebSocket has sent a Close frame to the client.
     Drain,
 }
@@ -111,7 +115,7 @@ impl Tunnel {
     pub(super) fn new(
         socket: WebSocket,
         stream: NetStream,
-        idle_timeout: Option<Duration>,
+        timeouts: Timeouts,
         admission: Admission,
     ) -> Self {
         Self {
@@ -120,8 +124,9 @@ impl Tunnel {
                 stream,
                 is_ended: false,
             },
-            idle_timeout,
+            idle_timeout: timeouts.idle,
             idle: IdleTimer::default(),
+            lifetime: Lifetime::new(timeouts.max_lifetime),
             up: 0,
             down: 0,
             target_ended: false,
@@ -155,11 +160,18 @@ impl Tunnel {
             if let Poll::Ready(end) = self.poll_moves(cx) {
                 return Poll::Ready(end);
             }
-            ready!(self.idle.poll(self.idle_timeout, cx));
-            self.idle_timeout = None;
-            self.begin_end(Cause::Idle);
+            let (cause, text) = if self.lifetime.poll(Duration::ZERO, cx).is_ready() {
+                // The WebSocket has a timeout of its own for the answer.
+                self.lifetime = Lifetime::default();
+                (Cause::Lifetime, "maximum lifetime")
+            } else {
+                ready!(self.idle.poll(self.idle_timeout, cx));
+                self.idle_timeout = None;
+                (Cause::Idle, "idle")
+            };
+            self.begin_end(cause);
             // The client is still read after this Close, as after any other.
-            let mut why = Some(Some(CloseFrame::new(CloseCode::GOING_AWAY, "idle")));
+            let mut why = Some(Some(CloseFrame::new(CloseCode::GOING_AWAY, text)));
             // If this fails, reading from the client reports it.
             let _ = self.socket.get_mut().poll_send_close(&mut why, cx);
         }
@@ -266,6 +278,9 @@ impl Tunnel {
             End::ClientClosed => {
                 self.target.end().await;
                 let code = self.socket.get_ref().close_code();
+                if matches!(self.cause, Some(Cause::Lifetime)) {
+                    access.set_reason(lifetime::REASON);
+                }
                 return self.client_closed(code.unwrap_or(CloseCode::NO_STATUS_RECEIVED));
             }
             End::ClientBroke(error) => {
@@ -295,7 +310,9 @@ impl Tunnel {
         match self.cause {
             None | Some(Cause::Client) => Outcome::By(Side::Client, code),
             Some(Cause::Target) => Outcome::By(Side::Upstream, code),
-            Some(Cause::Idle | Cause::Drain) => Outcome::By(Side::Bridge, CloseCode::GOING_AWAY),
+            Some(Cause::Idle | Cause::Lifetime | Cause::Drain) => {
+                Outcome::By(Side::Bridge, CloseCode::GOING_AWAY)
+            }
         }
     }
 
@@ -304,7 +321,7 @@ impl Tunnel {
         match self.cause {
             None | Some(Cause::Client) => Outcome::Broken(Side::Client),
             Some(Cause::Target) => Outcome::By(Side::Upstream, CloseCode::NORMAL),
-            Some(Cause::Idle) => Outcome::TimedOut(Side::Bridge),
+            Some(Cause::Idle | Cause::Lifetime) => Outcome::TimedOut(Side::Bridge),
             Some(Cause::Drain) => Outcome::Broken(Side::Bridge),
         }
     }

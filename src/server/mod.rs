@@ -40,4 +40,5 @@ pub use self::listen::ListenConfig;
 pub use self::listener::Listener;
 pub use self::peer::Peer;
 pub use self::request::WebSocketRequest;
+pub(crate) use self::request::query;
 pub use self::serve::Serve;

@@ -1,7 +1,7 @@
 //! [`WebSocketRequest`]: a request for a WebSocket, before it is answered.
 
 mod answering;
-mod query;
+pub(crate) mod query;
 
 use std::borrow::Cow;
 use std::fmt;

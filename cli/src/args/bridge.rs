@@ -4,11 +4,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use h2ws::bridge::TraceContext;
+use h2ws::bridge::{ClientCert, ForwardAuth, TraceContext};
 use h2ws::handshake::HostPort;
 
 use super::request::VersionArgs;
-use super::values::{FieldOrNone, SecondsOrNone, field_or_none, seconds, seconds_or_none};
+use super::values::{
+    FieldOrNone, SecondsOrNone, field_or_none, positive_seconds, seconds, seconds_or_none,
+};
 use super::{
     ACCESS, FORWARDING, LIMITS, LOGGING, ListenArgs, LogFormat, TIMEOUTS, TcpArgs, ThreadsArgs,
     UPSTREAM, UPSTREAM_TLS,
@@ -76,6 +78,12 @@ pub(crate) struct BridgeArgs {
     /// Let pages of any origin open WebSockets, to a tcp:// or unix: upstream too
     #[arg(long, conflicts_with_all = ["allow_origin", "config"], help_heading = ACCESS)]
     pub(crate) allow_any_origin: bool,
+    /// Ask the server at this http:// or https:// URL whether a request may pass
+    #[arg(long, value_name = "URL", value_parser = ForwardAuth::new, conflicts_with = "config", help_heading = ACCESS)]
+    pub(crate) forward_auth: Option<ForwardAuth>,
+    /// Field of its answer to copy to the request to the upstream, such as Remote-User (repeatable)
+    #[arg(long, value_name = "NAME", requires = "forward_auth", help_heading = ACCESS)]
+    pub(crate) copy_header: Vec<String>,
     /// Trust Forwarded and X-Forwarded-* of clients; only if all of them are your own proxies
     #[arg(long, conflicts_with = "config", help_heading = FORWARDING)]
     pub(crate) trust_forwarded: bool,
@@ -85,6 +93,10 @@ pub(crate) struct BridgeArgs {
     /// Do not send X-Forwarded-* to the upstream, and drop those of clients
     #[arg(long, conflicts_with = "config", help_heading = FORWARDING)]
     pub(crate) no_x_forwarded: bool,
+    /// Send the certificate that the client presented (Client-Cert, RFC 9440), or the whole chain;
+    /// with --client-ca
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "leaf", conflicts_with = "config", help_heading = FORWARDING)]
+    pub(crate) client_cert: Option<ClientCertArg>,
     /// Field with an ID of each request, for the upstream and the access log, or none
     /// [default: x-request-id]
     #[arg(long, value_name = "NAME", value_parser = field_or_none, conflicts_with = "config", help_heading = FORWARDING)]
@@ -122,6 +134,10 @@ pub(crate) struct BridgeArgs {
     /// Close a WebSocket after this long without a byte in either direction [default: none]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "config", help_heading = TIMEOUTS)]
     pub(crate) idle_timeout: Option<f64>,
+    /// Close a WebSocket with code 1001 when it has been open this long, or up to 10 % less, by chance
+    /// [default: none]
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, conflicts_with = "config", help_heading = TIMEOUTS)]
+    pub(crate) max_lifetime: Option<f64>,
     /// Time until an upstream begins its response to a plain HTTP request, or none; then the
     /// client gets 504 [default: 300]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, conflicts_with = "config", help_heading = TIMEOUTS)]
@@ -147,6 +163,23 @@ pub(crate) struct BridgeArgs {
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
+}
+
+// The variants have no doc comments: clap would print those below the option.
+/// What the upstream gets of the client's certificate.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ClientCertArg {
+    Leaf,
+    Chain,
+}
+
+impl From<ClientCertArg> for ClientCert {
+    fn from(arg: ClientCertArg) -> Self {
+        match arg {
+            ClientCertArg::Leaf => Self::Leaf,
+            ClientCertArg::Chain => Self::Chain,
+        }
+    }
 }
 
 // The variants have no doc comments: clap would print those below the option.

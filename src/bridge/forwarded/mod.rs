@@ -17,6 +17,7 @@ pub(super) use self::fields::{Families, remove};
 
 use self::fields::{FOR, HOST, PREFIX, PROTO};
 use self::parse::{Parsed, Untrustworthy, address, last_element};
+use super::client_cert::Presented;
 use crate::handshake::HostPort;
 
 /// How the bridge received a request.
@@ -33,6 +34,7 @@ pub(super) struct Received<'a> {
     pub(super) families: Families,
     /// The prefix that the route removes from the path.
     pub(super) removed_prefix: &'a str,
+    pub(super) client_cert: Presented<'a>,
 }
 
 /// The request as the client sees it, which the upstream learns from forwarding
@@ -91,7 +93,7 @@ pub(super) fn rewrite(fields: &mut HeaderMap, received: Received<'_>) -> ClientV
 }
 
 impl ClientView {
-    fn write(&self, fields: &mut HeaderMap, families: Families) {
+    pub(super) fn write(&self, fields: &mut HeaderMap, families: Families) {
         let Self {
             chain,
             host,

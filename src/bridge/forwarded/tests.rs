@@ -73,6 +73,7 @@ fn rewritten(
         is_trusted,
         families,
         removed_prefix: "",
+        client_cert: Default::default(),
     };
     rewrite(&mut headers, received);
     let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
@@ -116,6 +117,7 @@ fn a_client_without_an_address_is_forwarded_as_unknown() {
         is_trusted: false,
         families: Families::default(),
         removed_prefix: "",
+        client_cert: Default::default(),
     };
     rewrite(&mut headers, received);
     assert_eq!(headers["forwarded"], "for=unknown;host=\"a\";proto=http");

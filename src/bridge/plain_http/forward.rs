@@ -11,11 +11,14 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::InFlight;
+use super::authorization::authorize;
 use super::connections::{Connection, PoolKey, Requirements, SendFailure};
 use super::upload::{Progress, Upload};
 use crate::bridge::access::Side;
 use crate::bridge::connection_auth::authenticates_connection;
+use crate::bridge::forward_auth::Authorizing;
 use crate::bridge::forwarded::{ClientView, Received};
+use crate::bridge::pool::KeySource;
 use crate::bridge::request_ids::RequestIds;
 use crate::bridge::retry::Attempts;
 use crate::bridge::verdict::Verdict;
@@ -28,7 +31,8 @@ use crate::transport::Transport;
 /// A client's request, as it is forwarded.
 pub(super) struct ForwardedRequest {
     method: Method,
-    path: String,
+    /// The client's path and query.
+    path_and_query: String,
     authority: HostPort,
     client: IpAddr,
     kind: HandshakeKind,
@@ -81,13 +85,14 @@ impl ForwardedRequest {
             is_trusted: route.trusts_forwarded(),
             families: route.families(),
             removed_prefix: route.removed_prefix(path),
+            client_cert: route.presented(peer.tls()),
         };
         let client_connection = single_user_connection(&parts, route);
         let (mut fields, view, accepts_trailers) = headers::plain_http(parts.headers, received);
         headers::add_via(&mut fields, parts.version, route.via());
         route.write_ids(ids, &mut fields);
         Self {
-            path: route.path_for_upstream(path).to_owned(),
+            path_and_query: path.to_owned(),
             mapping: ResponseMapping {
                 removed_prefix: route.removed_prefix(path).to_owned(),
                 view,
@@ -106,6 +111,23 @@ impl ForwardedRequest {
             fields,
             accepts_trailers,
         }
+    }
+
+    /// Asks the route's server for [forward authentication](crate::bridge::ForwardAuth), if
+    /// it has one. Fails with the response to the client.
+    pub(super) async fn authorize(
+        &mut self,
+        route: &Route,
+        in_flight: &mut InFlight,
+    ) -> Result<(), Box<Response<Bytes>>> {
+        let request = Authorizing {
+            method: &self.method,
+            path_and_query: &self.path_and_query,
+            view: &self.mapping.view,
+            subprotocols: &[],
+            fields: &mut self.fields,
+        };
+        authorize(&in_flight.bridge, route, request, &mut in_flight.access).await
     }
 
     /// The request to one upstream.
@@ -173,7 +195,12 @@ pub(super) async fn forward(
     in_flight: &mut InFlight,
 ) -> Result<UpstreamResponse, Box<Response<Bytes>>> {
     let mut upload = Some(upload);
-    let mut attempts = Attempts::new(route, &request.fields, request.client);
+    let source = KeySource {
+        path_and_query: &request.path_and_query,
+        fields: &request.fields,
+        client: request.client,
+    };
+    let mut attempts = Attempts::new(route, source);
     loop {
         let lease = attempts.next(&mut in_flight.access)?;
         let upstream = lease.upstream();
@@ -218,7 +245,7 @@ async fn forward_to(
 ) -> Result<(Response<Incoming>, Connection), ForwardError> {
     let requirements = &forwarded.requirements;
     let target: Target = upstream
-        .url(&forwarded.path)
+        .url(route.path_for_upstream(&forwarded.path_and_query))
         .parse()
         .map_err(|error| ForwardError::no_connection(HandshakeError::Url(error).into()))?;
     let target = match route.authority_for(upstream, &forwarded.authority) {

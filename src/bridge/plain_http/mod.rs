@@ -2,6 +2,7 @@
 //! its response to the client.
 
 mod abandoned;
+mod authorization;
 mod connections;
 mod download;
 mod forward;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, request};
 use tower_service::Service;
 
+pub(super) use self::authorization::authorize;
 pub(super) use self::connections::Connections;
 pub use self::download::{BridgeBody, BridgeBodyError};
 
@@ -122,7 +124,7 @@ async fn serve(
     let (method, kind) = (parts.method.clone(), handshake_kind(&parts));
     let rejected = match admit(&parts, &peer, &mut in_flight) {
         Ok((route, authority)) => {
-            let request = ForwardedRequest::new(
+            let mut request = ForwardedRequest::new(
                 parts,
                 &upload,
                 &peer,
@@ -130,7 +132,11 @@ async fn serve(
                 authority,
                 in_flight.access.ids(),
             );
-            match forward::forward(&route, request, upload, &mut in_flight).await {
+            let forwarded = async {
+                request.authorize(&route, &mut in_flight).await?;
+                forward::forward(&route, request, upload, &mut in_flight).await
+            };
+            match forwarded.await {
                 Ok(upstream) => {
                     return response::to_client(upstream, &method, kind, &route, in_flight);
                 }

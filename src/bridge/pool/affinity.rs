@@ -1,8 +1,10 @@
-//! Session affinity: requests with the same cookie, header field or client go to
-//! the same server.
+//! Session affinity: requests with the same cookie, header field, query parameter, path
+//! segment or client go to the same server.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,6 +12,7 @@ use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::handshake::headers;
+use crate::server::query;
 
 /// Sends requests with the same key to the same server of a pool, as long as that
 /// is present and healthy.
@@ -23,7 +26,18 @@ pub struct Affinity(Kind);
 enum Kind {
     Cookie { name: String, attributes: String },
     Header(HeaderName),
+    Query(String),
+    PathSegment(NonZeroUsize),
     Client,
+}
+
+/// What decides about the affinity of a request.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bridge) struct KeySource<'a> {
+    /// As the client sent it.
+    pub(in crate::bridge) path_and_query: &'a str,
+    pub(in crate::bridge) fields: &'a HeaderMap,
+    pub(in crate::bridge) client: IpAddr,
 }
 
 impl Affinity {
@@ -70,6 +84,23 @@ impl Affinity {
         Self(Kind::Header(name))
     }
 
+    /// Uses the first query parameter with this name as the key, such as `room` in
+    /// `/chat?room=7`: pages cannot set header fields of WebSockets. Requests without it,
+    /// or with an empty value, have no affinity.
+    #[must_use]
+    pub fn query(name: &str) -> Self {
+        Self(Kind::Query(name.to_owned()))
+    }
+
+    /// Uses a segment of the path as the key, counted from 1: the second one of
+    /// `/chat/room-7/socket` is `room-7`. Requests without it, or with an empty one, have
+    /// no affinity. A [prefix](crate::bridge::RouteBuilder::strip_prefix) that the route
+    /// removes counts.
+    #[must_use]
+    pub fn path_segment(number: NonZeroUsize) -> Self {
+        Self(Kind::PathSegment(number))
+    }
+
     /// Uses the client's address as the key: that of the connection, or the one
     /// reported by a proxy that the route
     /// [trusts](crate::bridge::RouteBuilder::trust_forwarded).
@@ -79,13 +110,28 @@ impl Affinity {
     }
 
     /// Returns the key of a request; `None` without affinity.
-    pub(super) fn key(&self, request: &HeaderMap, peer: IpAddr) -> Option<Vec<u8>> {
+    pub(super) fn key(&self, request: KeySource<'_>) -> Option<Vec<u8>> {
+        let fields = request.fields;
+        let (path, query) = match request.path_and_query.split_once('?') {
+            Some((path, query)) => (path, query),
+            None => (request.path_and_query, ""),
+        };
+        let present = |value: Cow<'_, str>| {
+            let value = value.into_owned().into_bytes();
+            (!value.is_empty()).then_some(value)
+        };
         match &self.0 {
-            Kind::Cookie { name, .. } => headers::cookies(request, name)
+            Kind::Cookie { name, .. } => headers::cookies(fields, name)
                 .find(|value| !value.is_empty())
                 .map(<[u8]>::to_vec),
-            Kind::Header(name) => request.get(name).map(|value| value.as_bytes().to_vec()),
-            Kind::Client => Some(peer.to_canonical().to_string().into_bytes()),
+            Kind::Header(name) => fields.get(name).map(|value| value.as_bytes().to_vec()),
+            Kind::Query(name) => query::value(query, name).and_then(present),
+            // The path begins with a slash, so what precedes it is number 0.
+            Kind::PathSegment(number) => {
+                let segment = path.split('/').nth(number.get())?;
+                present(query::decoded(segment))
+            }
+            Kind::Client => Some(request.client.to_canonical().to_string().into_bytes()),
         }
     }
 
@@ -103,7 +149,7 @@ impl Affinity {
             Kind::Cookie { name, attributes } => {
                 Some(HeaderValue::try_from(format!("{name}={key}; {attributes}")))
             }
-            Kind::Header(_) | Kind::Client => None,
+            Kind::Header(_) | Kind::Query(_) | Kind::PathSegment(_) | Kind::Client => None,
         }
     }
 }
@@ -154,7 +200,19 @@ mod tests {
     }
 
     fn key(affinity: &Affinity, fields: &[(&'static str, &'static str)]) -> Option<String> {
-        let key = affinity.key(&request(fields), IpAddr::from([192, 0, 2, 1]));
+        key_at(affinity, "/", fields)
+    }
+
+    fn key_at(
+        affinity: &Affinity,
+        path_and_query: &str,
+        fields: &[(&'static str, &'static str)],
+    ) -> Option<String> {
+        let key = affinity.key(KeySource {
+            path_and_query,
+            fields: &request(fields),
+            client: IpAddr::from([192, 0, 2, 1]),
+        });
         key.map(|key| String::from_utf8(key).unwrap())
     }
 
@@ -186,6 +244,35 @@ mod tests {
     }
 
     #[test]
+    fn a_query_parameter_or_a_path_segment_can_be_the_key() {
+        let query = Affinity::query("room");
+        for (path, found) in [
+            ("/chat?room=7", Some("7")),
+            ("/chat?a=b&room=r%37+x&room=8", Some("r7 x")),
+            ("/chat?room=&room=7", None),
+            ("/chat?bedroom=7", None),
+            ("/room=7", None),
+            ("/", None),
+        ] {
+            assert_eq!(key_at(&query, path, &[]).as_deref(), found, "{path}");
+        }
+        let segment = |number| Affinity::path_segment(NonZeroUsize::new(number).unwrap());
+        for (path, number, found) in [
+            ("/chat/room?x", 1, Some("chat")),
+            ("/chat/room?x", 2, Some("room")),
+            ("/chat/r%6Fom/", 2, Some("room")),
+            ("/chat/?room", 2, None),
+            ("/chat?/room", 2, None),
+            ("/chat//room", 2, None),
+            ("/chat", 3, None),
+        ] {
+            let key = key_at(&segment(number), path, &[]);
+            assert_eq!(key.as_deref(), found, "{path} {number}");
+        }
+        assert!(!query.assigns_keys() && query.set_cookie("x").is_none());
+    }
+
+    #[test]
     fn an_assigned_cookie_is_read_back_as_the_key() {
         let affinity = Affinity::cookie("lb").unwrap();
         let assigned = key_from([0xFE; 16]);
@@ -197,7 +284,12 @@ mod tests {
         );
         let sent = HeaderValue::try_from(set.split(';').next().unwrap()).unwrap();
         let request: HeaderMap = [(COOKIE, sent)].into_iter().collect();
-        let key = affinity.key(&request, IpAddr::from([0; 4])).unwrap();
+        let source = KeySource {
+            path_and_query: "/",
+            fields: &request,
+            client: IpAddr::from([0; 4]),
+        };
+        let key = affinity.key(source).unwrap();
         assert_eq!(key, assigned.as_bytes());
     }
 

@@ -353,7 +353,12 @@ mod tests {
         timeout(HANGS, marked).await.expect("it is marked down");
         let headers = http::HeaderMap::new();
         for _ in 0..4 {
-            let lease = pool.pick(&headers, [127, 0, 0, 1].into(), &[]).unwrap();
+            let source = crate::bridge::pool::KeySource {
+                path_and_query: "/",
+                fields: &headers,
+                client: [127, 0, 0, 1].into(),
+            };
+            let lease = pool.pick(source, &[]).unwrap();
             assert_eq!(*lease.upstream(), up);
         }
         task.abort();

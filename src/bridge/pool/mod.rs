@@ -7,14 +7,15 @@ mod health;
 mod resolve;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use tokio::time::Instant;
 
+pub(super) use self::affinity::KeySource;
 pub use self::affinity::{Affinity, InvalidAffinity};
 pub use self::check::{Check, InvalidCheck};
 pub use self::health::Ejection;
@@ -111,13 +112,12 @@ impl Pool {
     /// Picks a server that is not in `tried`, and counts a request there.
     pub(super) fn pick(
         &self,
-        request: &HeaderMap,
-        peer: IpAddr,
+        request: KeySource<'_>,
         tried: &[Lease],
     ) -> Result<Lease, NoUpstream> {
         let now = Instant::now().into_std();
         let affinity = self.settings.affinity.as_ref();
-        let key = affinity.and_then(|affinity| affinity.key(request, peer));
+        let key = affinity.and_then(|affinity| affinity.key(request));
         let mut members = self.members();
         let untried = |member: &&Arc<Member>| {
             let is_same = |lease: &Lease| Arc::ptr_eq(&lease.member, member);

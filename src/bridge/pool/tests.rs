@@ -1,6 +1,9 @@
 //! Tests of how a route's pool picks upstreams.
 
+use std::net::IpAddr;
+
 use super::*;
+use http::HeaderMap;
 use http::header::COOKIE;
 use proptest::prelude::*;
 
@@ -15,8 +18,16 @@ fn pool_of_three() -> Pool {
     pool(&["ws://a", "ws://b", "ws://c"], Settings::default())
 }
 
+fn source(fields: &HeaderMap) -> KeySource<'_> {
+    KeySource {
+        path_and_query: "/",
+        fields,
+        client: PEER,
+    }
+}
+
 fn pick(pool: &Pool) -> Lease {
-    pool.pick(&HeaderMap::new(), PEER, &[]).unwrap()
+    pool.pick(source(&HeaderMap::new()), &[]).unwrap()
 }
 
 fn host(lease: &Lease) -> String {
@@ -52,12 +63,12 @@ async fn upstreams_that_were_tried_are_not_picked_again() {
     let pool = pool_of_three();
     let mut tried = Vec::new();
     for _ in 0..3 {
-        tried.push(pool.pick(&HeaderMap::new(), PEER, &tried).unwrap());
+        tried.push(pool.pick(source(&HeaderMap::new()), &tried).unwrap());
     }
     let mut hosts: Vec<_> = tried.iter().map(host).collect();
     hosts.sort();
     assert_eq!(hosts, ["a", "b", "c"]);
-    let none = pool.pick(&HeaderMap::new(), PEER, &tried);
+    let none = pool.pick(source(&HeaderMap::new()), &tried);
     assert_eq!(none.unwrap_err(), NoUpstream);
 }
 
@@ -121,7 +132,7 @@ async fn a_cookie_selects_the_same_upstream_in_every_replica() {
     for lease in &first {
         let request = cookie(lease).expect("a cookie is set");
         for replica in [&one, &other] {
-            let again = replica.pick(&request, PEER, &[]).unwrap();
+            let again = replica.pick(source(&request), &[]).unwrap();
             assert_eq!(host(&again), host(lease));
             assert_eq!(again.set_cookie(), None);
         }
@@ -129,10 +140,10 @@ async fn a_cookie_selects_the_same_upstream_in_every_replica() {
     // While its upstream is ejected, the request goes to another; afterwards it returns.
     let request = cookie(&first[0]).unwrap();
     (0..3).for_each(|_| first[0].failed());
-    let other_lease = one.pick(&request, PEER, &[]).unwrap();
+    let other_lease = one.pick(source(&request), &[]).unwrap();
     assert_ne!(host(&other_lease), host(&first[0]));
     tokio::time::advance(Ejection::default().base_ejection_time).await;
-    let returned = one.pick(&request, PEER, &[]).unwrap();
+    let returned = one.pick(source(&request), &[]).unwrap();
     assert_eq!(host(&returned), host(&first[0]));
 }
 
@@ -151,7 +162,7 @@ async fn a_request_without_the_affinity_field_is_balanced() {
         .into_iter()
         .collect();
     let leases_of_ann: Vec<_> = (0..5)
-        .map(|_| pool.pick(&ann, PEER, &[]).unwrap())
+        .map(|_| pool.pick(source(&ann), &[]).unwrap())
         .collect();
     assert!(
         leases_of_ann

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub use self::trace_context::TraceContext;
 
 use self::trace_context::Trace;
-use super::headers::remove_spellings;
+use super::spellings::remove_spellings;
 use crate::socket::nonce;
 
 /// The usual name of the field with the request ID.

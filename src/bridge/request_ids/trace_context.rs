@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Hex, only};
-use crate::bridge::headers::remove_spellings;
+use crate::bridge::spellings::remove_spellings;
 use crate::socket::nonce;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -15,12 +15,15 @@ use super::rules::HeaderRules;
 use super::tcp_preface::TcpPreface;
 use super::timeouts::Timeouts;
 use super::upstream_host::UpstreamHost;
+use crate::bridge::client_cert::{ClientCert, Presented};
+use crate::bridge::forward_auth::ForwardAuth;
 use crate::bridge::forwarded::{self, Families};
-use crate::bridge::pool::{Lease, NoUpstream, Pool, UpstreamStatus};
+use crate::bridge::pool::{KeySource, Lease, NoUpstream, Pool, UpstreamStatus};
 use crate::bridge::request_ids::{Identification, RequestIds};
 use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
 use crate::handshake::{AllowedOrigins, HostPort};
+use crate::transport::tls::TlsInfo;
 
 /// A route: the upstreams for requests with matching host and path, and how they are
 /// forwarded. Built by [`Route::builder`] and added to
@@ -40,6 +43,8 @@ pub struct Route {
     upstream_host: UpstreamHost,
     families: Families,
     identification: Identification,
+    client_cert: ClientCert,
+    forward_auth: Option<ForwardAuth>,
     websocket_key: bool,
     trust_forwarded: bool,
     websockets_only: bool,
@@ -164,6 +169,20 @@ impl Route {
         }
     }
 
+    /// Returns the server that authorizes requests, if there is one.
+    #[must_use]
+    pub fn forward_auth(&self) -> Option<&ForwardAuth> {
+        self.forward_auth.as_ref()
+    }
+
+    /// Returns what is reported to upstreams of a client's certificate.
+    pub(in crate::bridge) fn presented<'a>(&self, tls: Option<&'a TlsInfo>) -> Presented<'a> {
+        Presented {
+            reported: self.client_cert,
+            certificates: tls.map_or(&[], TlsInfo::client_certificates),
+        }
+    }
+
     /// Returns the identifiers of a request with these fields.
     pub(in crate::bridge) fn identify(&self, fields: &HeaderMap) -> RequestIds {
         self.identification.identify(fields, self.trust_forwarded)
@@ -217,27 +236,33 @@ impl Route {
     }
 
     /// Picks a server for a request: by affinity, or the one with the fewest WebSockets
-    /// and requests.
+    /// and requests. `path_and_query` and `fields` are the client's, and `client` is its
+    /// address.
     ///
     /// # Errors
     ///
     /// If the route has no server.
-    pub fn pick(&self, request: &HeaderMap, peer: IpAddr) -> Result<Lease, NoUpstream> {
-        self.pool.pick(request, peer, &[])
+    pub fn pick(
+        &self,
+        path_and_query: &str,
+        fields: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Lease, NoUpstream> {
+        let source = KeySource {
+            path_and_query,
+            fields,
+            client,
+        };
+        self.pool.pick(source, &[])
     }
 
     /// Picks a server other than those that were tried for this request.
-    ///
-    /// # Errors
-    ///
-    /// If all were tried.
-    pub fn pick_other(
+    pub(in crate::bridge) fn pick_other(
         &self,
-        request: &HeaderMap,
-        peer: IpAddr,
+        source: KeySource<'_>,
         tried: &[Lease],
     ) -> Result<Lease, NoUpstream> {
-        self.pool.pick(request, peer, tried)
+        self.pool.pick(source, tried)
     }
 
     /// Returns the path and query to forward, without [the

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::bridge::headers::remove_spellings;
+use crate::bridge::spellings::remove_spellings;
 use crate::handshake::headers::is_connection_specific;
 
 /// Header fields to remove and to set in requests or in responses.

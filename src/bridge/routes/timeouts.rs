@@ -31,6 +31,13 @@ pub struct Timeouts {
     /// [keep-alive](crate::Http2Config::keep_alive_interval) finds peers that are
     /// gone. It may expire up to one timeout late.
     pub idle: Option<Duration>,
+    /// How long a WebSocket may stay open before it is closed with code 1001, between two
+    /// frames, so that it is opened again, perhaps at another upstream or with fresh
+    /// credentials. It is up to 10 % shorter, by chance, so that many do not end at once.
+    /// One that has not ended after another
+    /// [`close_timeout`](crate::WebSocketConfig::close_timeout) is cut. Default `None`:
+    /// unlimited.
+    pub max_lifetime: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -42,6 +49,7 @@ impl Default for Timeouts {
             request_body: Duration::from_secs(60),
             pool_idle: Duration::from_secs(60),
             idle: None,
+            max_lifetime: None,
         }
     }
 }
@@ -51,8 +59,13 @@ impl Timeouts {
     pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
         time("Timeouts::connect", self.connect)?;
         time("Timeouts::handshake", self.handshake)?;
-        self.idle
-            .map_or(Ok(()), |idle| time("Timeouts::idle", idle))
+        for (name, limit) in [
+            ("Timeouts::idle", self.idle),
+            ("Timeouts::max_lifetime", self.max_lifetime),
+        ] {
+            limit.map_or(Ok(()), |limit| time(name, limit))?;
+        }
+        Ok(())
     }
 
     /// Sets [`connect`](Self#structfield.connect).
@@ -94,6 +107,13 @@ impl Timeouts {
     #[must_use]
     pub fn idle(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle = timeout.into();
+        self
+    }
+
+    /// Sets [`max_lifetime`](Self#structfield.max_lifetime).
+    #[must_use]
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.max_lifetime = lifetime.into();
         self
     }
 }

@@ -19,7 +19,8 @@
 //! | client resets its stream after its Close | the end, in time for the upstream's Close | at once | client, `close` and its code |
 //! | one side is reset | what it had sent, for `linger` at most, then a reset | at once | that side, `reset`, 1006 |
 //! | the upstream breaks while the client reads nothing | a reset, unless the client reads what the upstream had sent before | when that was read; after `close_timeout` in which the client read nothing, whatever it sends | upstream, `reset`, 1006 |
-//! | the bridge closes (drain, idle timeout) | as if the upstream had sent the Close; the client's answer closes the upstream | as above | bridge, `close`, 1001 |
+//! | the bridge closes (drain, idle timeout, maximum lifetime) | as if the upstream had sent the Close; the client's answer closes the upstream | as above | bridge, `close`, 1001 |
+//! | a WebSocket is open `close_timeout` after its maximum lifetime | a reset | at once | the side that had begun to end it, `timeout` |
 //! | the server's drain timeout expires | a reset | at once | bridge, `reset`, 1006 |
 //!
 //! What a client still sends after its upstream has ended without a Close is
@@ -40,6 +41,7 @@ use self::reason::EndReason;
 use super::Admission;
 use super::access::{AccessRecord, Outcome, Side};
 use super::idle::IdleTimer;
+use super::lifetime::{Expired, Lifetime};
 use super::meters::Meters;
 use crate::frame::{CloseCode, Role};
 use crate::transport::{Finish, Linger, Stream, StreamError};
@@ -53,6 +55,8 @@ pub(super) struct Times {
     /// How long neither side may send anything before the client is asked to
     /// close.
     pub(super) idle: Option<Duration>,
+    /// How long the WebSocket may be open before the client is asked to close.
+    pub(super) max_lifetime: Option<Duration>,
     /// How long neither side may send anything once the WebSocket has begun to
     /// end.
     pub(super) close: Duration,
@@ -85,6 +89,7 @@ pub(super) struct Splice {
     down: Flow,
     times: Times,
     idle: IdleTimer,
+    lifetime: Lifetime,
     meters: Meters,
     own_close: OwnClose,
     first_to_end: Option<Side>,
@@ -117,6 +122,7 @@ impl Splice {
             down: Flow::new(Role::Server),
             times,
             idle: IdleTimer::default(),
+            lifetime: Lifetime::new(times.max_lifetime),
             meters,
             own_close: OwnClose::No,
             first_to_end: None,
@@ -206,13 +212,27 @@ impl Splice {
                 continue;
             }
             if self.is_over() {
-                return Poll::Ready((self.outcome(), EndReason::Ended));
+                return Poll::Ready((self.outcome(), self.end_reason()));
             }
             // Checked only now, when the waker that reports a drain is registered.
             if self.own_close == OwnClose::No && self.client.is_draining() {
                 self.own_close = OwnClose::Pending;
                 self.idle.restart();
                 continue;
+            }
+            match self.lifetime.poll(self.times.close, cx) {
+                Poll::Ready(Expired::Close) => {
+                    if self.own_close == OwnClose::No {
+                        self.own_close = OwnClose::Pending;
+                    }
+                    self.idle.restart();
+                    continue;
+                }
+                Poll::Ready(Expired::Cut) => {
+                    let side = self.first_to_end.unwrap_or(Side::Bridge);
+                    return Poll::Ready((Outcome::TimedOut(side), EndReason::Outlived));
+                }
+                Poll::Pending => {}
             }
             ready!(self.idle.poll(self.idle_limit(), cx));
             if self.down.after_close != AfterClose::NotYet {
@@ -343,6 +363,14 @@ impl Splice {
             EndReason::Broken(Box::new(error))
         };
         (outcome, reason)
+    }
+
+    /// Why the WebSocket was closed, besides its outcome.
+    fn end_reason(&self) -> EndReason {
+        match self.first_to_end {
+            Some(Side::Bridge) if self.lifetime.has_expired => EndReason::Outlived,
+            _ => EndReason::Ended,
+        }
     }
 
     fn outcome(&self) -> Outcome {

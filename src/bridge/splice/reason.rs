@@ -12,6 +12,8 @@ pub(super) enum EndReason {
     Ended,
     /// One side did not answer the other side's Close frame or end.
     Unanswered,
+    /// It was open for its maximum lifetime.
+    Outlived,
     /// The server cut it at the end of the drain timeout.
     Cut,
     Broken(Box<StreamError>),
@@ -22,6 +24,7 @@ impl fmt::Display for EndReason {
         match self {
             Self::Ended => f.write_str("ended"),
             Self::Unanswered => f.write_str("no response to the Close frame or end of stream"),
+            Self::Outlived => f.write_str(crate::bridge::lifetime::REASON),
             Self::Cut => f.write_str(crate::bridge::access::CUT_BY_DRAIN),
             Self::Broken(error) => Chain(&Error::from((**error).clone())).fmt(f),
         }

@@ -53,6 +53,7 @@ fn times() -> Times {
         peer: second,
     };
     Times {
+        max_lifetime: None,
         idle: None,
         close: second,
         client_linger: linger,

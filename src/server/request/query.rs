@@ -5,14 +5,15 @@ use std::borrow::Cow;
 /// Returns the first value with this name, decoded as the URL Standard says
 /// (`application/x-www-form-urlencoded`, §5.1). As there, a `%` without its two digits stands for
 /// itself, and what is not UTF-8 is replaced.
-pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+pub(crate) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (!pair.is_empty() && decoded(key) == name).then(|| decoded(value))
     })
 }
 
-fn decoded(text: &str) -> Cow<'_, str> {
+/// Returns a name or value as it was before it was encoded.
+pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

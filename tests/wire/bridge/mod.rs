@@ -1,11 +1,14 @@
 //! Tests of the bridge between a client and an upstream. In most of them, the
 //! test itself writes and reads the bytes of both.
 
+mod client_cert;
 mod drain;
+mod forward_auth;
 mod forwarded_names;
 mod handshake;
 mod health;
 mod kept_connections;
+mod lifetime;
 mod observer;
 mod outcomes;
 mod plain_http;

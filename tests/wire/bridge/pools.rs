@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::support::client::listen;
 use crate::support::table::{Table, backend, field, limited, route, status, table};
+use crate::support::ways::{WAYS, dump};
 
 #[tokio::test]
 async fn the_client_limit_counts_addresses_forwarded_by_a_trusted_proxy() {
@@ -132,4 +133,38 @@ async fn response_header_rules_apply_to_rejections() {
     assert_eq!(field(&bare, "x-secret"), Some("1"));
     assert_eq!(field(&ruled, "x-secret"), None);
     assert_eq!(field(&ruled, "x-by"), Some("bridge"));
+}
+
+/// A request with a key in its query or path goes to the same upstream every time, as a
+/// WebSocket or not.
+#[tokio::test]
+async fn the_query_or_the_path_can_determine_the_upstream() {
+    let backends = [dump().await, dump().await, dump().await];
+    let query = Affinity::query("room");
+    let segment = Affinity::path_segment(2.try_into().unwrap());
+    for (affinity, path) in [
+        (
+            query,
+            (|room| format!("/chat?a&room={room}")) as fn(u32) -> String,
+        ),
+        (segment, |room| format!("/chat/{room}/socket?x")),
+    ] {
+        let route = route("/chat/*", &backends).strip_prefix(true);
+        let route = route.upstream_host(true).affinity(affinity);
+        let table = Table::start(table([route])).await;
+        let mut used = std::collections::HashSet::new();
+        for room in 0..12 {
+            let mut of_room = Vec::new();
+            for way in WAYS {
+                let answer = way.ask(table.addr, &path(room), &[]).await;
+                of_room.push(answer.received("host").unwrap().to_owned());
+            }
+            assert!(
+                of_room.iter().all(|host| *host == of_room[0]),
+                "{of_room:?}"
+            );
+            used.extend(of_room);
+        }
+        assert!(used.len() > 1, "all rooms are at {used:?}");
+    }
 }

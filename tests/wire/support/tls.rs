@@ -79,6 +79,16 @@ impl Authority {
         self.sign_as(names, &rcgen::PKCS_ECDSA_P256_SHA256)
     }
 
+    /// As [`sign`](Self::sign), with the authority's certificate in the chain.
+    pub(crate) fn sign_with_chain(&self, names: &[&str]) -> Identity {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let chain = certificate.pem() + &self.certificate.pem();
+        Identity::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+    }
+
     /// As [`sign`](Self::sign), with a key for this signature algorithm.
     pub(crate) fn sign_as(
         &self,

@@ -126,7 +126,17 @@ pub(super) fn bridge_to(
         .x_forwarded(!args.no_x_forwarded)
         .websocket_key(args.websocket_key)
         .trust_forwarded(args.trust_forwarded)
-        .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64));
+        .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64))
+        .max_lifetime(args.max_lifetime.map(Duration::from_secs_f64));
+    if let Some(auth) = args.forward_auth.clone() {
+        let names = args.copy_header.iter().map(String::as_str);
+        let copied = auth.copy_headers(names);
+        let auth = copied.map_err(|error| Usage::option("--copy-header", &error))?;
+        builder = builder.forward_auth(auth);
+    }
+    if let Some(reported) = args.client_cert {
+        builder = builder.client_cert(reported.into());
+    }
     if let Some(field) = args.request_id.clone() {
         builder = builder.request_id(field.0);
     }

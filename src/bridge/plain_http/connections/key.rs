@@ -49,6 +49,16 @@ impl PoolKey {
         }
     }
 
+    /// For a server that is not an upstream.
+    pub(in crate::bridge::plain_http) fn of_target(client: &Client, target: &Target) -> Self {
+        Self {
+            client: ClientIdentity(client.clone()),
+            endpoint: target.endpoint().clone(),
+            address: None,
+            version: HttpVersion::Auto,
+        }
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client.0
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::Route;
+use crate::bridge::client_cert::ClientCert;
+use crate::bridge::forward_auth::ForwardAuth;
 use crate::bridge::forwarded::Families;
 use crate::bridge::pool::{Affinity, Check, Ejection, Pool, Settings};
 use crate::bridge::request_ids::{Identification, TraceContext};
@@ -18,7 +20,7 @@ use crate::bridge::routes::upstream_host::UpstreamHost;
 use crate::bridge::upstream::{Scheme, Upstream};
 use crate::client::Client;
 use crate::handshake::{AllowedOrigins, HostPort};
-use crate::setting::InvalidSetting;
+use crate::setting::{InvalidSetting, time};
 
 /// How often names are resolved with [`RouteBuilder::server_name`], unless configured.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -40,6 +42,8 @@ pub struct RouteBuilder {
     server_name: Option<String>,
     families: Families,
     identification: Identification,
+    client_cert: ClientCert,
+    forward_auth: Option<ForwardAuth>,
     websocket_key: bool,
     trust_forwarded: bool,
     websockets_only: Option<bool>,
@@ -71,6 +75,8 @@ impl RouteBuilder {
             server_name: None,
             families: Families::default(),
             identification: Identification::default(),
+            client_cert: ClientCert::Off,
+            forward_auth: None,
             websocket_key: false,
             trust_forwarded: false,
             websockets_only: None,
@@ -165,6 +171,20 @@ impl RouteBuilder {
     /// [trusted](Self::trust_forwarded). If false, they are dropped. Default true.
     pub fn x_forwarded(mut self, x_forwarded: bool) -> Self {
         self.families.x_forwarded = x_forwarded;
+        self
+    }
+
+    /// Sets a server that authorizes requests, for WebSockets and others. Default: none.
+    pub fn forward_auth(mut self, auth: impl Into<Option<ForwardAuth>>) -> Self {
+        self.forward_auth = auth.into();
+        self
+    }
+
+    /// Sets whether the upstream gets the certificate that the client presented, in
+    /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440). These fields of clients are
+    /// always dropped. Default [`ClientCert::Off`].
+    pub fn client_cert(mut self, client_cert: ClientCert) -> Self {
+        self.client_cert = client_cert;
         self
     }
 
@@ -288,6 +308,9 @@ impl RouteBuilder {
         }
         let first = self.upstreams.first().ok_or(InvalidRoute::NoUpstream)?;
         self.timeouts.validate().map_err(InvalidRoute::Setting)?;
+        if let Some(auth) = &self.forward_auth {
+            time("ForwardAuth::timeout", auth.timeout).map_err(InvalidRoute::Setting)?;
+        }
         let scheme = first.scheme();
         let is_tcp = |upstream: &Upstream| upstream.scheme() == Scheme::Tcp;
         if self
@@ -349,6 +372,8 @@ impl RouteBuilder {
             trust_forwarded: self.trust_forwarded,
             families: self.families,
             identification: self.identification,
+            client_cert: self.client_cert,
+            forward_auth: self.forward_auth,
             websockets_only: self.websockets_only.unwrap_or(scheme == Scheme::Tcp),
             via: self.via,
             max_sockets: self.max_sockets,

@@ -302,7 +302,7 @@ mod tests {
     fn every_key_is_in_the_example() {
         let wrong = "nothing = 1\n[tls]\nnothing = 1\n[upstream_tls]\nnothing = 1\n[limits]\nnothing = 1\n[tcp]\nnothing = 1\n[[route]]\n\
                      to = \"ws://a\"\nnothing = 1\n[route.timeouts]\nnothing = 1\n\
-                     [route.upstream_tls]\nnothing = 1\n[route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
+                     [route.upstream_tls]\nnothing = 1\n[route.forward_auth]\nurl = \"http://a\"\nnothing = 1\n[route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
                      [route.check]\ntcp = true\nnothing = 1\n[route.request_headers]\nnothing = 1\n";
         let reported = errors(wrong).join("\n");
         let known = reported
@@ -331,6 +331,39 @@ mod tests {
         reports("allowed_origins = [\n\"https://a\",\n\"b\"]", 5, "\"b\"");
         reports("version = \"h3\"", 3, "expected auto");
         reports("max_sockets = -1", 3, "from 0 to");
+        reports(
+            "forward_auth = \"tcp://a:1\"",
+            3,
+            "forward_auth: invalid URL",
+        );
+        reports("forward_auth = 1", 3, "must be a table, not an integer");
+        reports("[route.forward_auth]\n", 3, "requires url");
+        reports("[route.forward_auth]\nurl = \"a\"", 4, "url: invalid URL");
+        let auth = |line: &str, what| {
+            let text = format!("[route.forward_auth]\nurl = \"http://a\"\n{line}");
+            reports(&text, 5, what);
+        };
+        auth("copy_headers = \"a b\"", "\"a b\" cannot be copied");
+        auth("timeout = \"5\"", "invalid duration");
+        auth("max_requests = 0", "from 1 to");
+        reports(
+            "client_cert = \"leaf\"",
+            3,
+            "expected true, false or \"chain\"",
+        );
+        reports("client_cert = 1", 3, "true or false, not an integer");
+        reports(
+            "[route.timeouts]\nmax_lifetime = \"0s\"",
+            4,
+            "greater than zero",
+        );
+        reports("[route.affinity]\npath_segment = 0", 4, "from 1 to");
+        reports("[route.affinity]\nquery = 1", 4, "a string, not an integer");
+        reports(
+            "[route.affinity]\nquery = \"a\"\npath_segment = 1",
+            3,
+            "exactly one of",
+        );
         reports("request_id = \"a b\"", 3, "request_id: ");
         reports("name = \"a\"\nrequest_id = \"Host\"", 4, "host");
         reports("request_id = 1", 3, "true or false, not an integer");

@@ -1,11 +1,12 @@
 //! Reads a `[[route]]`.
 
 use std::fmt::Display;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use h2ws::bridge::{
-    Affinity, Check, Ejection, HeaderRules, InvalidRoute, Route, RouteBuilder, Timeouts,
-    TraceContext, Upstream,
+    Affinity, Check, ClientCert, Ejection, ForwardAuth, HeaderRules, InvalidRoute, Route,
+    RouteBuilder, Timeouts, TraceContext, Upstream,
 };
 use h2ws::handshake::{AllowedOrigins, HostPort};
 use h2ws::{Client, HttpVersion};
@@ -188,6 +189,12 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
     if let Some(trust) = section.boolean("trust_forwarded") {
         route = route.trust_forwarded(trust);
     }
+    if let Some(auth) = forward_auth(section) {
+        route = route.forward_auth(auth);
+    }
+    if let Some(reported) = client_cert(section) {
+        route = route.client_cert(reported);
+    }
     route = identification(section, route);
     if let Some(only) = section.boolean("websockets_only") {
         route = route.websockets_only(only);
@@ -205,6 +212,54 @@ fn settings(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder 
         route = route.resolve_every(interval);
     }
     route
+}
+
+/// Reads the URL of a server for forward authentication, or a table with it.
+fn forward_auth(section: &mut Section<'_>) -> Option<ForwardAuth> {
+    let item = section.item("forward_auth")?;
+    if item.as_str().is_some() {
+        return section.parsed("forward_auth", ForwardAuth::new);
+    }
+    let mut section = section.section("forward_auth")?;
+    if section.item("url").is_none() {
+        let what = "[route.forward_auth] requires url = \"http://…\"";
+        section.error(&section.span, what);
+    }
+    let mut auth = section.parsed("url", ForwardAuth::new);
+    for (name, span) in section.strings("copy_headers") {
+        // Without a valid URL, the names are checked all the same.
+        let base = auth
+            .clone()
+            .or_else(|| ForwardAuth::new("http://localhost").ok())?;
+        let copied = valid_or_report(&section, &span, base.copy_headers([name]));
+        auth = auth.and(copied);
+    }
+    let timeout = section.duration("timeout");
+    let requests = section.integer("max_requests", 1..super::COUNT);
+    section.finish();
+    let auth = match timeout {
+        Some(timeout) => auth?.timeout(timeout),
+        None => auth?,
+    };
+    Some(match requests {
+        Some(requests) => auth.max_requests(requests as usize),
+        None => auth,
+    })
+}
+
+fn client_cert(section: &mut Section<'_>) -> Option<ClientCert> {
+    let item = section.item("client_cert")?;
+    match item.as_str() {
+        Some("chain") => Some(ClientCert::Chain),
+        Some(other) => {
+            let what =
+                format!("client_cert: invalid value {other:?}; expected true, false or \"chain\"");
+            section.error(&item.span, what);
+            None
+        }
+        None if section.boolean("client_cert")? => Some(ClientCert::Leaf),
+        None => Some(ClientCert::Off),
+    }
 }
 
 fn identification(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBuilder {
@@ -256,6 +311,9 @@ fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     }
     if let Some(idle) = section.duration_or_none("idle") {
         timeouts = timeouts.idle(idle);
+    }
+    if let Some(lifetime) = section.duration_or_none("max_lifetime") {
+        timeouts = timeouts.max_lifetime(lifetime);
     }
     section.finish();
     route.timeouts(timeouts)
@@ -311,25 +369,40 @@ fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     let cookie = section.string("cookie");
     let attributes = section.string("attributes");
     let header = section.parsed("header", str::parse::<http::HeaderName>);
+    let query = section.string("query");
+    let segment = section.integer("path_segment", 1..1001);
     let client = section.boolean("client");
-    let ways = [cookie.is_some(), header.is_some(), client == Some(true)];
+    // Those above are `None` for an invalid value too.
+    let ways = [
+        section.item("cookie").is_some(),
+        section.item("header").is_some(),
+        section.item("query").is_some(),
+        section.item("path_segment").is_some(),
+        client == Some(true),
+    ];
     if ways.into_iter().filter(|way| *way).count() != 1 {
-        let what = "[route.affinity] requires exactly one of cookie, header, client = true";
+        let what = "[route.affinity] requires exactly one of cookie, header, query, path_segment, \
+                    client = true";
         section.error(&section.span, what);
     }
     if let (Some((_, span)), None) = (&attributes, &cookie) {
         section.error(span, "attributes requires cookie");
     }
-    let affinity = match (cookie, header) {
-        (Some((name, span)), _) => {
+    let segment = segment.and_then(|number| NonZeroUsize::new(number as usize));
+    let others = header
+        .map(Affinity::header)
+        .or_else(|| query.map(|(name, _)| Affinity::query(name)))
+        .or_else(|| segment.map(Affinity::path_segment))
+        .or_else(|| client.unwrap_or_default().then(Affinity::client));
+    let affinity = match cookie {
+        Some((name, span)) => {
             let affinity = match attributes {
                 Some((attributes, _)) => Affinity::cookie_with(name, attributes),
                 None => Affinity::cookie(name),
             };
             valid_or_report(&section, &span, affinity)
         }
-        (None, Some(name)) => Some(Affinity::header(name)),
-        (None, None) => client.unwrap_or_default().then(Affinity::client),
+        None => others,
     };
     section.finish();
     route.affinity(affinity)
