@@ -91,8 +91,44 @@ impl FrameBoundaries {
             .then(|| self.code.unwrap_or(CloseCode::NO_STATUS_RECEIVED))
     }
 
+    /// Returns the length of the frames at the start of `bytes` that are complete, shorter than
+    /// 64 KiB and not control frames, as most are: they leave nothing to remember.
+    fn messages(&self, bytes: &[u8]) -> usize {
+        let (mask, key) = match self.sender {
+            Role::Client => (0x80, 4),
+            Role::Server => (0, 0),
+        };
+        let mut at = 0;
+        while let Some(&[first, second, high, low]) = bytes[at..].first_chunk() {
+            let short = usize::from(second ^ mask);
+            let end = match short {
+                0..126 => at + 2 + key + short,
+                126 => match u16::from_be_bytes([high, low]) {
+                    // Shorter lengths have a shorter form.
+                    len @ 126.. => at + 4 + key + usize::from(len),
+                    _ => break,
+                },
+                // Longer, or masked by the wrong side.
+                _ => break,
+            };
+            // RSV2, RSV3 or an opcode other than 0 (continuation), 1 (text) and 2 (binary).
+            if first & 0x3f > 2 || end > bytes.len() {
+                break;
+            }
+            at = end;
+        }
+        at
+    }
+
     fn header(&mut self, bytes: &[u8]) -> usize {
         let kept = usize::from(self.head_len);
+        let whole = match kept {
+            0 => self.messages(bytes),
+            _ => 0,
+        };
+        if whole > 0 {
+            return whole;
+        }
         let (parsed, taken) = if kept == 0 {
             (Header::parse(bytes), bytes.len().min(Header::MAX_LEN))
         } else {
