@@ -2,6 +2,7 @@
 //! request to the WebSocket handler or to the service.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderValue};
@@ -18,6 +19,7 @@ use super::connection_slots::ConnectionSlot;
 use super::handler::OnUpgrade;
 use super::peer::Peer;
 use super::pending::Responder;
+use super::rarely::Rarely;
 use super::registry::{Registry, UpgradedFrom};
 use super::request::WebSocketRequest;
 use super::response::{boxed, status, text};
@@ -52,10 +54,11 @@ impl Connection {
         // A clone of its own, because `self` is dropped before the last response has been
         // delivered.
         let slot = self.slot.clone();
+        let evicted = pin!(slot.evicted());
         tokio::select! {
             biased;
             served = self.serve_any(io) => served,
-            () = slot.evicted() => {
+            () = Rarely::new(evicted) => {
                 tracing::debug!("closed an unused connection to make room for another");
                 Ok(())
             }
@@ -103,20 +106,20 @@ impl Connection {
         let mut draining = self.draining.clone();
         let slot = self.slot.clone();
         slot.is_http2(server.handle().clone());
-        let leave = async move {
+        let leave = pin!(async move {
             tokio::select! {
                 biased;
                 // Cannot fail, because the sender outlives the connections.
                 _ = draining.wait_for(|drain| *drain) => {}
                 () = slot.eviction_requested() => {}
             }
-        };
+        });
         let _registered = self.registry.http2(server.handle().clone());
         let connection = self;
         let on_request = move |incoming| connection.on_http2(incoming);
         let serving = async {
             tracing::debug!("HTTP/2 connection");
-            server.run(on_request, leave).await
+            server.run(on_request, Rarely::new(leave)).await
         };
         Ok(serving.instrument(span).await?)
     }

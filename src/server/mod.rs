@@ -17,6 +17,7 @@ mod listener;
 mod models;
 mod peer;
 mod pending;
+mod rarely;
 mod registry;
 mod rejection_log;
 mod request;
