@@ -161,8 +161,6 @@ impl<C: Connection> Driver<C> {
         if self.wire.is_blocked() {
             let _ = self.wire.poll_flush_now(cx)?;
         }
-        let (received, sent) = self.wire.counts();
-        self.budget.learn(&received, &sent);
         let writing = !self.wire.is_blocked();
         self.service(writing);
         let connection = self.connection.as_mut().ok_or(Error::Ended)?;
@@ -181,6 +179,7 @@ impl<C: Connection> Driver<C> {
         let (received, sent) = self.wire.counts();
         let dry = !self.wire.is_blocked();
         self.quota.update(&received, &sent, dry);
+        self.budget.learn(&received, &sent);
         // Delivers what was read. What the WebSockets write meanwhile, on
         // another core, is for the next turn.
         self.handle.take(&mut self.listed);
@@ -205,7 +204,7 @@ impl<C: Connection> Driver<C> {
             connection.look_after_abandoned(&mut self.pings, cx, written);
         }
         let _ = self.wire.poll_flush_now(cx)?;
-        self.check_peer(cx)?;
+        self.check_peer(&received, &sent, cx)?;
         if std::mem::take(&mut self.timer_expired) {
             self.check_life(cx)?;
         }

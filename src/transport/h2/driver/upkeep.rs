@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Connection, Driver};
 use crate::transport::StreamError;
 use crate::transport::h2::end::{Error, Fault};
+use crate::transport::h2::frame_counter::FrameCounts;
 use crate::transport::h2::handle::stream::Shared;
 use crate::transport::h2::keep_alive::Verdict;
 use crate::transport::h2::recv_memory;
@@ -128,18 +129,19 @@ impl<C: Connection> Driver<C> {
 
     /// Ends the connection of a peer that floods, or that does not complete
     /// what it began.
-    pub(super) fn check_peer(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+    pub(super) fn check_peer(
+        &mut self,
+        received: &FrameCounts,
+        sent: &FrameCounts,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Error> {
         if self.given_up.is_some() {
             return Ok(());
         }
-        let (received, sent) = self.wire.counts();
         let handle = &self.handle;
-        let fault = if self
-            .flood
-            .charge(&received, &sent, || handle.open_streams())
-        {
+        let fault = if self.flood.charge(received, sent, || handle.open_streams()) {
             Fault::Flood
-        } else if let Some(awaited) = self.deadlines.late(&received) {
+        } else if let Some(awaited) = self.deadlines.late(received) {
             Fault::Late(awaited)
         } else {
             return Ok(());
