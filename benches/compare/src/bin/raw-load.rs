@@ -16,7 +16,7 @@ use h2ws_compare::mode::{Mode, Shape};
 use h2ws_compare::owned::{Attach, owning};
 use h2ws_compare::stream::Stream;
 use h2ws_compare::{Error, process};
-use http::{Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -32,16 +32,16 @@ fn main() -> Result<(), Error> {
     mode.portion = args.or("portion", mode.portion)?;
     let plan = Plan::new(&args)?;
     let runtime = process::runtime(&args.or("runtime", "multi".to_owned())?)?;
-    runtime.block_on(run(plan, mode, frames))?;
+    runtime.block_on(run(plan, mode, frames, args.has("key")))?;
     // Exits before the runtime is dropped. Dropping it would close connections, which sockets on
     // its other threads would report as failures.
     std::process::exit(0);
 }
 
-async fn run(plan: Plan, mode: Mode, frames: bool) -> Result<(), Error> {
+async fn run(plan: Plan, mode: Mode, frames: bool, key: bool) -> Result<(), Error> {
     let mut peers = Vec::new();
     for _ in 0..plan.connections {
-        peers.push(Peer::connect(&plan.addr, mode).await?);
+        peers.push(Peer::connect(&plan.addr, mode, key).await?);
     }
     let mut report = Report::start(&plan)?;
     let workers = plan.sockets.min(OPENING);
@@ -89,10 +89,12 @@ struct Peer {
     requests: SendRequest<Bytes>,
     attach: Option<Attach>,
     addr: String,
+    /// Whether to send a `Sec-WebSocket-Key`: Envoy makes none for its server.
+    key: bool,
 }
 
 impl Peer {
-    async fn connect(addr: &str, mode: Mode) -> Result<Self, Error> {
+    async fn connect(addr: &str, mode: Mode, key: bool) -> Result<Self, Error> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         let (requests, attach) = if mode.gather {
@@ -117,6 +119,7 @@ impl Peer {
             requests,
             attach,
             addr: addr.to_owned(),
+            key,
         })
     }
 
@@ -132,13 +135,17 @@ impl Peer {
     async fn open(self, count: usize, mode: Mode) -> Result<Vec<Stream>, Error> {
         let mut streams = Vec::with_capacity(count);
         for _ in 0..count {
-            let request = Request::builder()
+            let mut request = Request::builder()
                 .method(Method::CONNECT)
                 .version(Version::HTTP_2)
                 .uri(format!("http://{}/echo", self.addr))
                 .header("sec-websocket-version", "13")
                 .extension(Protocol::from_static("websocket"))
                 .body(())?;
+            if self.key {
+                let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+                request.headers_mut().insert("sec-websocket-key", key);
+            }
             let mut requests = self.requests.clone().ready().await?;
             let (response, send) = requests.send_request(request, false)?;
             let response = response.await?;
