@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -68,9 +69,16 @@ class Bridge:
     # Whether clients have to send the `Sec-WebSocket-Key` that its server needs.
     key: bool = False
 
-    @property
-    def program(self):
-        return self.version[0]
+    # The oldest release that supports RFC 8441 in this way.
+    oldest: tuple = ()
+
+    def release(self):
+        """Returns the program's version as text, or None if it is not installed or older than `oldest`."""
+        if not shutil.which(self.version[0]):
+            return None
+        output = subprocess.run(self.version, capture_output=True, text=True).stdout
+        found = re.search(r"\d+\.\d+\.\d+", output).group(0)
+        return found if tuple(map(int, found.split("."))) >= self.oldest else None
 
 
 def h2ws(_directory, backend, threads, stderr):
@@ -157,9 +165,9 @@ ALL = [
     Bridge("nghttpx", nghttpx, ["nghttpx", "--version"]),
     Bridge("HAProxy", haproxy, ["haproxy", "-v"]),
     Bridge("Envoy", envoy, ["envoy", "--version"], key=True),
-    Bridge("Caddy", caddy, ["caddy", "version"], streams=250),
+    Bridge("Caddy", caddy, ["caddy", "version"], streams=250, oldest=(2, 10, 0)),
 ]
-BRIDGES = [bridge for bridge in ALL if bridge.name in REQUIRED or shutil.which(bridge.program)]
+BRIDGES = [bridge for bridge in ALL if bridge.name in REQUIRED or bridge.release()]
 
 
 def backend(stderr, echo="fastws-echo"):
