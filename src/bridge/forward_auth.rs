@@ -43,9 +43,9 @@ const OF_THE_REQUEST_ALONE: [HeaderName; 9] = [
 /// The server is sent GET with the fields of the client's request, including cookies
 /// and `Authorization`, and `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`,
 /// which describe it, as with Traefik's `forwardAuth`, and with the offered
-/// subprotocols of a WebSocket. If it answers 2xx the request
-/// is forwarded. Any other answer goes to the client, such as 302 to a login page or
-/// 401 with `WWW-Authenticate`. If the server cannot be reached or sends an invalid
+/// subprotocols of a WebSocket. If it answers 2xx the request is forwarded. Any other
+/// answer goes to the client, such as 302 to a login page or 401 with
+/// `WWW-Authenticate`. If the server cannot be reached or sends an invalid
 /// answer or one with more than 64 KiB, the client gets 502; if it does not answer in
 /// time, 504; if [too many](Self::max_requests) requests wait for it, 503.
 ///
@@ -202,9 +202,10 @@ impl ForwardAuth {
             if value.is_empty() {
                 continue;
             }
-            if let Ok(value) = HeaderValue::try_from(value) {
-                fields.insert(name, value);
-            }
+            // A path may contain bytes beyond ASCII. It contains no control characters; if
+            // it did, the server would get an empty field, not one less.
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            fields.insert(name, value.unwrap_or(HeaderValue::from_static("")));
         }
         fields
     }
