@@ -87,9 +87,15 @@ impl Affinity {
     /// Uses the first query parameter with this name as the key, such as `room` in
     /// `/chat?room=7`: pages cannot set header fields of WebSockets. Requests without it,
     /// or with an empty value, have no affinity.
-    #[must_use]
-    pub fn query(name: &str) -> Self {
-        Self(Kind::Query(name.to_owned()))
+    ///
+    /// # Errors
+    ///
+    /// If `name` is empty.
+    pub fn query(name: &str) -> Result<Self, InvalidAffinity> {
+        if name.is_empty() {
+            return Err(InvalidAffinity::Query);
+        }
+        Ok(Self(Kind::Query(name.to_owned())))
     }
 
     /// Uses a segment of the path as the key, counted from 1: the second one of
@@ -159,7 +165,7 @@ pub(super) fn key_from(bytes: [u8; 16]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// An invalid cookie for session affinity.
+/// An invalid key for session affinity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidAffinity {
@@ -167,6 +173,8 @@ pub enum InvalidAffinity {
     Cookie(String),
     /// The cookie's attributes are invalid.
     Attributes(String),
+    /// The name of the query parameter is empty.
+    Query,
 }
 
 impl fmt::Display for InvalidAffinity {
@@ -176,6 +184,7 @@ impl fmt::Display for InvalidAffinity {
                 f,
                 "invalid cookie name {name:?}; expected a token such as lb"
             ),
+            Self::Query => f.write_str("empty query parameter; expected a name such as room"),
             Self::Attributes(text) => write!(
                 f,
                 "invalid cookie attributes {text:?}; expected e.g. Path=/; Secure"
@@ -245,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_query_parameter_or_a_path_segment_can_be_the_key() {
-        let query = Affinity::query("room");
+        let query = Affinity::query("room").unwrap();
+        assert_eq!(Affinity::query(""), Err(InvalidAffinity::Query));
         for (path, found) in [
             ("/chat?room=7", Some("7")),
             ("/chat?a=b&room=r%37+x&room=8", Some("r7 x")),

@@ -140,7 +140,7 @@ async fn response_header_rules_apply_to_rejections() {
 #[tokio::test]
 async fn the_query_or_the_path_can_determine_the_upstream() {
     let backends = [dump().await, dump().await, dump().await];
-    let query = Affinity::query("room");
+    let query = Affinity::query("room").unwrap();
     let segment = Affinity::path_segment(2.try_into().unwrap());
     for (affinity, path) in [
         (

@@ -13,7 +13,7 @@ use crate::bridge::forwarded::Families;
 use crate::bridge::pool::{Affinity, Check, Ejection, Pool, Settings};
 use crate::bridge::request_ids::{Identification, TraceContext};
 use crate::bridge::routes::pattern::{HostPattern, PathPattern};
-use crate::bridge::routes::rules::{HeaderRules, InvalidHeaderRule, changeable};
+use crate::bridge::routes::rules::{HeaderRules, changeable};
 use crate::bridge::routes::tcp_preface::{TcpPreface, TunnelEnds};
 use crate::bridge::routes::timeouts::Timeouts;
 use crate::bridge::routes::upstream_host::UpstreamHost;
@@ -344,7 +344,8 @@ impl RouteBuilder {
             return Err(InvalidRoute::Via(name.clone()));
         }
         if let Some(field) = &self.identification.field {
-            changeable(field.as_str()).map_err(InvalidRoute::RequestId)?;
+            let invalid = |_| InvalidRoute::RequestId(field.clone());
+            changeable(field.as_str()).map_err(invalid)?;
         }
         let name = self
             .name
@@ -406,7 +407,7 @@ pub enum InvalidRoute {
     /// The name for `Via` is not a token (RFC 9110 §5.6.2).
     Via(String),
     /// The field for the request ID is reserved.
-    RequestId(InvalidHeaderRule),
+    RequestId(HeaderName),
     /// The server name for TLS is not a host.
     ServerName(String),
     /// A setting has an invalid value.
@@ -438,7 +439,10 @@ impl fmt::Display for InvalidRoute {
                     "invalid server name {name:?}; expected a host such as app.example.com"
                 )
             }
-            Self::RequestId(error) => write!(f, "invalid field for the request ID: {error}"),
+            Self::RequestId(field) => write!(
+                f,
+                "the field {field} is reserved and cannot carry the request ID"
+            ),
             Self::Setting(error) => error.fmt(f),
             Self::PlainHttpToTcp => f.write_str(
                 "a tcp route cannot forward plain HTTP requests; remove websockets_only = false",
@@ -490,7 +494,7 @@ mod tests {
             (build(&["ws://a"]).via("a b"), Via("a b".into())),
             (
                 build(&["ws://a"]).request_id(http::header::HOST),
-                RequestId(InvalidHeaderRule::Reserved(http::header::HOST)),
+                RequestId(http::header::HOST),
             ),
         ] {
             assert_eq!(route.build().unwrap_err(), error);

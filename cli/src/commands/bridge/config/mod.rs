@@ -336,7 +336,7 @@ mod tests {
             3,
             "forward_auth: invalid URL",
         );
-        reports("forward_auth = 1", 3, "must be a table, not an integer");
+        reports("forward_auth = 1", 3, "must be a URL or a table");
         reports("[route.forward_auth]\n", 3, "requires url");
         reports("[route.forward_auth]\nurl = \"a\"", 4, "url: invalid URL");
         let auth = |line: &str, what| {
@@ -359,13 +359,14 @@ mod tests {
         );
         reports("[route.affinity]\npath_segment = 0", 4, "from 1 to");
         reports("[route.affinity]\nquery = 1", 4, "a string, not an integer");
+        reports("[route.affinity]\nquery = \"\"", 4, "empty query parameter");
         reports(
             "[route.affinity]\nquery = \"a\"\npath_segment = 1",
             3,
             "exactly one of",
         );
         reports("request_id = \"a b\"", 3, "request_id: ");
-        reports("name = \"a\"\nrequest_id = \"Host\"", 4, "host");
+        reports("name = \"a\"\nrequest_id = \"Host\"", 4, "field host");
         reports("request_id = 1", 3, "true or false, not an integer");
         reports("trace_context = \"off\"", 3, "expected pass");
         reports("max_sockets = 1.5", 3, "an integer, not a float");

@@ -236,6 +236,10 @@ impl<'a> Item<'a> {
         as_str(self.value)
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     /// Whether it is `[]`.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self.value, DeValue::Array(items) if items.is_empty())

@@ -220,6 +220,10 @@ fn forward_auth(section: &mut Section<'_>) -> Option<ForwardAuth> {
     if item.as_str().is_some() {
         return section.parsed("forward_auth", ForwardAuth::new);
     }
+    if !item.is_table() {
+        section.error(&item.span, "forward_auth must be a URL or a table");
+        return None;
+    }
     let mut section = section.section("forward_auth")?;
     if section.item("url").is_none() {
         let what = "[route.forward_auth] requires url = \"http://…\"";
@@ -369,7 +373,7 @@ fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     let cookie = section.string("cookie");
     let attributes = section.string("attributes");
     let header = section.parsed("header", str::parse::<http::HeaderName>);
-    let query = section.string("query");
+    let query = section.parsed("query", Affinity::query);
     let segment = section.integer("path_segment", 1..1001);
     let client = section.boolean("client");
     // Those above are `None` for an invalid value too.
@@ -391,7 +395,7 @@ fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     let segment = segment.and_then(|number| NonZeroUsize::new(number as usize));
     let others = header
         .map(Affinity::header)
-        .or_else(|| query.map(|(name, _)| Affinity::query(name)))
+        .or(query)
         .or_else(|| segment.map(Affinity::path_segment))
         .or_else(|| client.unwrap_or_default().then(Affinity::client));
     let affinity = match cookie {
