@@ -21,6 +21,7 @@ use crate::support::{until, within};
 
 fn auth(addr: SocketAddr) -> ForwardAuth {
     let auth = ForwardAuth::new(&format!("http://{addr}/verify?rd=x")).unwrap();
+    let auth = auth.timeout(Duration::from_secs(600));
     auth.copy_headers(["Remote-User", "Remote-Groups"]).unwrap()
 }
 
