@@ -5,7 +5,6 @@
 //! requests are answered, as those of other connections during a drain.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -14,9 +13,8 @@ use tokio::time::{Duration, Instant, timeout, timeout_at};
 use super::accept_errors::AcceptErrors;
 use super::connection_slots::{ConnectionSlot, ConnectionSlots, TooMany};
 use super::connections::{Connections, ShutdownReport};
-use super::listener::BoxListener;
+use super::listener::{Accepted, BoxListener};
 use super::rejection_log;
-use crate::transport::BoxIo;
 
 /// After a shutdown, the queue of the listener is empty if no connection comes out of it for so long.
 const QUEUE_IS_EMPTY: Duration = Duration::from_millis(2);
@@ -36,7 +34,7 @@ pub(super) async fn accept(
     let mut shutdown = std::pin::pin!(shutdown);
     let slots = connections.slots();
     loop {
-        let (io, peer, slot) = tokio::select! {
+        let (accepted, slot) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = tasks.join_next() => {
@@ -45,15 +43,15 @@ pub(super) async fn accept(
             }
             accepted = accept_one(&mut listener, slots, &mut waiting, &mut errors) => accepted,
         };
-        serve(&connections, &mut tasks, io, peer, slot);
+        serve(&connections, &mut tasks, accepted, slot);
     }
     let accept_last = async {
         loop {
             let next = accept_one(&mut listener, slots, &mut waiting, &mut errors);
-            let Ok((io, peer, slot)) = timeout(QUEUE_IS_EMPTY, next).await else {
+            let Ok((accepted, slot)) = timeout(QUEUE_IS_EMPTY, next).await else {
                 return;
             };
-            serve(&connections, &mut tasks, io, peer, slot);
+            serve(&connections, &mut tasks, accepted, slot);
         }
     };
     // An error means that connections still arrive. They would do so for ever.
@@ -68,18 +66,22 @@ pub(super) async fn accept(
 fn serve(
     connections: &Connections,
     tasks: &mut JoinSet<()>,
-    io: BoxIo,
-    peer: SocketAddr,
+    accepted: Accepted,
     slot: Arc<ConnectionSlot>,
 ) {
+    let Accepted { io, peer, runtime } = accepted;
     let counted = connections.count();
     let connection = connections.connection(peer, slot);
-    tasks.spawn(async move {
+    let serve = async move {
         let _counted = counted;
         if let Err(error) = connection.serve(io).await {
             rejection_log::connection(peer, &error);
         }
-    });
+    };
+    match runtime {
+        Some(runtime) => tasks.spawn_on(serve, &runtime),
+        None => tasks.spawn(serve),
+    };
 }
 
 /// Returns the next connection once there is a slot for it. Until then the connection
@@ -87,11 +89,11 @@ fn serve(
 async fn accept_one(
     listener: &mut BoxListener,
     slots: &Arc<ConnectionSlots>,
-    waiting: &mut Option<(BoxIo, SocketAddr)>,
+    waiting: &mut Option<Accepted>,
     errors: &mut AcceptErrors,
-) -> (BoxIo, SocketAddr, Arc<ConnectionSlot>) {
+) -> (Accepted, Arc<ConnectionSlot>) {
     loop {
-        let Some((_, peer)) = waiting else {
+        let Some(Accepted { peer, .. }) = waiting else {
             errors.pause().await;
             match listener.accept().await {
                 Ok(accepted) => {
@@ -103,12 +105,13 @@ async fn accept_one(
             continue;
         };
         let slot = slots.take(peer.ip()).await;
-        let Some((io, peer)) = waiting.take() else {
+        let Some(accepted) = waiting.take() else {
             continue;
         };
         match slot {
-            Ok(slot) => return (io, peer, slot),
+            Ok(slot) => return (accepted, slot),
             Err(TooMany) => {
+                let peer = accepted.peer;
                 tracing::debug!(%peer, "max_connections_per_client reached: connection closed");
             }
         }

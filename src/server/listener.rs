@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 
 use crate::transport::memory::{MemoryListener, NO_ADDRESS};
 use crate::transport::{BoxIo, TcpConfig};
@@ -69,6 +70,18 @@ pub trait Listener: Send + 'static {
     ///
     /// If the operating system does not report it.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// The runtime that serves the connection that [`accept`](Self::accept) returned last.
+    /// Default: the one that runs the server.
+    ///
+    /// A connection, the handlers of its requests and what they spawn run in one runtime. If that
+    /// is single-threaded, nothing of a connection moves from core to core, which saves a bridge
+    /// much of its processor time; but no connection uses more than one core. The I/O object must
+    /// belong to that runtime: [`TcpStream::from_std`] makes it belong to the one that was
+    /// [entered](Handle::enter).
+    fn runtime(&self) -> Option<Handle> {
+        None
+    }
 }
 
 impl Listener for TcpListener {
@@ -135,7 +148,7 @@ impl BoxListener {
     }
 
     /// As [`Listener::accept`].
-    pub(super) async fn accept(&mut self) -> io::Result<(BoxIo, SocketAddr)> {
+    pub(super) async fn accept(&mut self) -> io::Result<Accepted> {
         self.0.accept().await
     }
 
@@ -156,7 +169,15 @@ struct Configured<L> {
     tcp: TcpConfig,
 }
 
-type Accepting<'a> = Pin<Box<dyn Future<Output = io::Result<(BoxIo, SocketAddr)>> + Send + 'a>>;
+/// A connection.
+pub(super) struct Accepted {
+    pub(super) io: BoxIo,
+    pub(super) peer: SocketAddr,
+    /// As [`Listener::runtime`].
+    pub(super) runtime: Option<Handle>,
+}
+
+type Accepting<'a> = Pin<Box<dyn Future<Output = io::Result<Accepted>> + Send + 'a>>;
 
 trait Erased: Send {
     fn accept(&mut self) -> Accepting<'_>;
@@ -167,7 +188,11 @@ impl<L: Listener> Erased for Configured<L> {
     fn accept(&mut self) -> Accepting<'_> {
         Box::pin(async {
             let (io, peer) = self.listener.accept().await?;
-            Ok((self.tcp.boxed(io), peer))
+            Ok(Accepted {
+                io: self.tcp.boxed(io),
+                peer,
+                runtime: self.listener.runtime(),
+            })
         })
     }
 

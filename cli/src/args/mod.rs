@@ -144,7 +144,8 @@ impl Command {
     pub(crate) fn threads(&self) -> Option<u16> {
         match self {
             Self::Serve(args) => args.threads.threads,
-            Self::Bridge(args) => args.threads.threads,
+            // It starts its other threads itself.
+            Self::Bridge(_) => Some(1),
             Self::Bench(args) => args.threads.threads,
             _ => None,
         }
@@ -161,9 +162,16 @@ pub(crate) enum LogFormat {
 
 #[derive(Clone, Copy, Debug, Default, ClapArgs)]
 pub(crate) struct ThreadsArgs {
-    /// Worker threads; 1 runs a single-threaded runtime [default: number of cores]
+    /// Worker threads; 1 runs a single-threaded runtime. A bridge to HTTP/1.1 serves each connection
+    /// by one of them [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = PROCESS)]
     threads: Option<u16>,
+}
+
+impl ThreadsArgs {
+    pub(crate) fn number(self) -> Option<u16> {
+        self.threads
+    }
 }
 
 #[cfg(test)]

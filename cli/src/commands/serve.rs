@@ -13,7 +13,7 @@ use super::listen;
 use super::page::Page;
 use crate::args::ServeArgs;
 use crate::error::{Failure, Usage};
-use crate::listener::Listeners;
+use crate::listener::{Listeners, Runtimes};
 use crate::{log, signals, systemd};
 
 /// Maximum duration of a drain; `--help` names it.
@@ -52,7 +52,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let stop = signals::drain();
     let configs = listen::listeners(&args.listen)?;
     listen::warn_if_self_signed(&configs);
-    let listeners = Listeners::bind(&configs, &builder, args.listen.reuse_port).await?;
+    let listeners = Listeners::bind(
+        &configs,
+        &builder,
+        args.listen.reuse_port,
+        &Runtimes::default(),
+    )
+    .await?;
     let certificates = listeners.certificates();
     if args.listen.client_ca.is_some() || !args.listen.cert.is_empty() {
         signals::on_hangup(move || {

@@ -5,6 +5,7 @@ mod address;
 pub(crate) mod proxy_protocol;
 mod redirect;
 mod socket;
+mod spread;
 #[cfg(unix)]
 mod unix;
 
@@ -20,12 +21,14 @@ use tokio::task::JoinSet;
 use self::proxy_protocol::Proxied;
 use self::redirect::Redirect;
 use self::socket::{Inherited, Socket};
+use self::spread::{Move, Spread};
 use crate::error::{Failure, with_causes};
 use crate::tls::ServerFiles;
 use crate::{log, terminal};
 
 pub(crate) use self::address::{AddressKind, ListenAddress};
 pub(crate) use self::proxy_protocol::{Networks, v2_header};
+pub(crate) use self::spread::Runtimes;
 
 /// What a listener is to do.
 #[derive(Clone, Debug)]
@@ -92,6 +95,7 @@ impl Listeners {
         configs: &[ListenerConfig],
         builder: &ServerBuilder,
         reuse_port: bool,
+        runtimes: &Runtimes,
     ) -> Result<Self, Failure> {
         let is_systemd = |one: &ListenerConfig| matches!(one.address.kind, AddressKind::Systemd(_));
         let mut inherited = if configs.iter().any(is_systemd) {
@@ -132,7 +136,7 @@ impl Listeners {
                     Some(_) => url.replacen("ws", "http", 1),
                     None => url,
                 };
-                let server = config.server(builder.clone(), socket)?;
+                let server = config.server(builder.clone(), socket, runtimes)?;
                 let port = server.local_addr()?.port();
                 if tls.is_some() && port != 0 {
                     https.get_or_insert(port);
@@ -212,19 +216,31 @@ impl Listeners {
 }
 
 impl ListenerConfig {
-    fn server(&self, builder: ServerBuilder, socket: Socket) -> io::Result<Server> {
+    fn server(
+        &self,
+        builder: ServerBuilder,
+        socket: Socket,
+        runtimes: &Runtimes,
+    ) -> io::Result<Server> {
+        let runtimes = runtimes.clone();
         match socket {
-            Socket::Tcp(listener) => self.proxied(builder, listener),
+            Socket::Tcp(listener) => self.proxied(builder, listener, runtimes),
             #[cfg(unix)]
-            Socket::Unix(listener) => self.proxied(builder, listener),
+            Socket::Unix(listener) => self.proxied(builder, listener, runtimes),
         }
     }
 
-    fn proxied(&self, builder: ServerBuilder, listener: impl Listener) -> io::Result<Server> {
+    fn proxied(
+        &self,
+        builder: ServerBuilder,
+        listener: impl Listener<Io: Move>,
+        runtimes: Runtimes,
+    ) -> io::Result<Server> {
         if self.proxy_protocol.is_empty() {
-            builder.listener(listener)
+            builder.listener(Spread::new(listener, runtimes))
         } else {
-            builder.listener(Proxied::new(listener, self.proxy_protocol.clone()))
+            let proxied = Proxied::new(listener, self.proxy_protocol.clone());
+            builder.listener(Spread::new(proxied, runtimes))
         }
     }
 }

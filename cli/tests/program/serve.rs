@@ -165,8 +165,9 @@ async fn a_second_sigint_stops_at_once() {
 #[test]
 fn threads_sets_the_number_of_worker_threads() {
     // The log and the allocator have threads of their own.
-    let is_worker = |name: &str| name.starts_with("h2ws") || name.starts_with("tokio");
-    let threads = |server: Server| {
+    let prefixes = ["h2ws", "tokio", "connections"];
+    let is_worker = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let threads = |server: &Server| {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", server.running.pid()));
         let names = tasks.expect("a process").filter_map(|task| {
             let path = task.ok()?.path().join("comm");
@@ -174,12 +175,25 @@ fn threads_sets_the_number_of_worker_threads() {
         });
         names.filter(|name| is_worker(name)).count()
     };
-    // With several workers, the main thread is an additional one that waits.
-    for (asked, threads_of_it) in [("--threads=1", 1), ("--threads=3", 4)] {
-        let serve = Server::start(&["--cleartext", asked]);
-        let bridge = Server::bridge(&["--cleartext", "--to", "ws://127.0.0.1:9", asked]);
-        assert_eq!(threads(serve), threads_of_it);
-        assert_eq!(threads(bridge), threads_of_it);
+    let bridge = ["--cleartext", "--to", "ws://127.0.0.1:9"];
+    for asked in ["--threads=1", "--threads=3"] {
+        let servers = [
+            Server::start(&["--cleartext", asked]),
+            Server::bridge(&[&bridge[..], &[asked]].concat()),
+            Server::bridge(&[&bridge[..], &["--upstream-http2", asked]].concat()),
+        ];
+        let expected = match asked {
+            "--threads=1" => [1, 1, 1],
+            // The main thread is an additional one that waits, or accepts connections for the
+            // workers, whose runtime has one that waits.
+            _ => [4, 3, 5],
+        };
+        // A new thread has the name of the program until it takes its own.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while servers.each_ref().map(threads) != expected && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(servers.each_ref().map(threads), expected, "{asked}");
     }
 }
 

@@ -16,6 +16,7 @@ use h2ws::{Client, CloseCode, Error, HttpVersion, Message, Server, Transport};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tower_service::Service;
 
@@ -269,6 +270,68 @@ async fn a_drain_cuts_sockets_left_after_its_timeout() {
             assert!(error.is_abnormal_closure(), "{}: {error}", carrier.name);
         }
     }
+}
+
+/// A listener whose connections another runtime serves.
+struct Elsewhere {
+    listener: MemoryListener,
+    runtime: Handle,
+}
+
+impl Listener for Elsewhere {
+    type Io = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
+        self.listener.accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Listener::local_addr(&self.listener)
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        Some(self.runtime.clone())
+    }
+}
+
+#[tokio::test]
+async fn the_runtime_that_a_listener_names_serves_its_connections() {
+    let other = Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = other.handle().clone();
+    let (end, ended) = oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || other.block_on(ended));
+    for version in VERSIONS {
+        let (listener, connector) = memory::pair();
+        let runtime = runtime.clone();
+        let expected = runtime.id().to_string();
+        let server = Server::builder().listener(Elsewhere { listener, runtime });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = server
+            .unwrap()
+            .serve(|request: WebSocketRequest| async {
+                let mut ws = request.accept().await.unwrap();
+                ws.send(Handle::current().id().to_string()).await.unwrap();
+                server::echo_socket(ws, String::new()).await;
+            })
+            .with_graceful_shutdown(async {
+                let _ = stopped.await;
+            });
+        let done = tokio::spawn(serving.into_future());
+        let builder = match version {
+            HttpVersion::Http2 => http2(),
+            _ => http1(),
+        };
+        let client = in_memory(connector)(builder).build().unwrap();
+        let mut ws = within(client.connect("ws://localhost/")).await.unwrap();
+        let id = within(ws.next()).await.unwrap().unwrap();
+        assert_eq!(id, Message::text(expected));
+        stop.send(()).unwrap();
+        while let Some(Ok(_)) = within(ws.next()).await {}
+        let report = within(done).await.unwrap().unwrap();
+        assert_eq!((report.sockets_cut, report.connections_cut), (0, 0));
+    }
+    end.send(()).unwrap();
+    thread.join().unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use tower_service::Service;
 
 use super::connections::Connections;
 use crate::error::Failure;
-use crate::listener::{ListenAddress, ListenerConfig, Listeners, Networks};
+use crate::listener::{ListenAddress, ListenerConfig, Listeners, Networks, Runtimes};
 
 #[derive(Clone)]
 pub(super) struct Metrics {
@@ -312,9 +312,14 @@ impl Metrics {
             max_connections: None,
             max_connections_per_client: None,
         };
-        let listeners = Listeners::bind(&[config], &Server::builder(), reuse_port)
-            .await
-            .map_err(|error| format!("{error}, for metrics"))?;
+        let listeners = Listeners::bind(
+            &[config],
+            &Server::builder(),
+            reuse_port,
+            &Runtimes::default(),
+        )
+        .await
+        .map_err(|error| format!("{error}, for metrics"))?;
         let url = listeners.url().replacen("ws", "http", 1);
         let service = self.clone();
         let refuse = |request: h2ws::server::WebSocketRequest| async {

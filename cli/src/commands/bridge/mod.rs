@@ -26,7 +26,7 @@ use super::request::shutdown;
 use super::text::count;
 use crate::args::BridgeArgs;
 use crate::error::{Failure, Usage};
-use crate::listener::Listeners;
+use crate::listener::{Listeners, Runtimes};
 use crate::{log, signals, systemd, terminal};
 
 /// How long to wait for the access-log lines of closed WebSockets and requests before exiting.
@@ -80,7 +80,13 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     let stop = signals::drain();
     listen::warn_if_self_signed(&configs);
     let builder = listener::builder(&fixed, observer());
-    let listeners = Listeners::bind(&configs, &builder, fixed.reuse_port).await?;
+    let threads = args.threads.number();
+    let runtimes = if upstream::are_shared(&bridge) {
+        Runtimes::one(threads)?
+    } else {
+        Runtimes::one_per_thread(threads)?
+    };
+    let listeners = Listeners::bind(&configs, &builder, fixed.reuse_port, &runtimes).await?;
     let admin = match &fixed.metrics {
         Some(address) => Some(metrics.serve(address, fixed.reuse_port).await?),
         None => None,

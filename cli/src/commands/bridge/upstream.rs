@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use h2ws::Client;
 use h2ws::bridge::{Bridge, BridgeBuilder, Routes, Scheme, Upstream, UpstreamHost};
 use h2ws::config::TcpConfig;
 use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
+use h2ws::{Client, HttpVersion};
 
 use crate::args::{BridgeArgs, TcpArgs};
 use crate::error::{Failure, Usage, with_causes};
@@ -181,6 +181,21 @@ pub(super) fn bridge_to(
         .map_err(|error| Usage::option("--to", &with_causes(&error)))?)
 }
 
+/// Whether clients may share upstream connections, which they do over HTTP/2.
+pub(super) fn are_shared(bridge: &Bridge) -> bool {
+    let routes = bridge.routes();
+    let mut upstreams = routes.iter().flat_map(|route| route.upstreams());
+    upstreams.any(|status| {
+        let upstream = status.upstream;
+        match (upstream.scheme(), upstream.http_version()) {
+            (Scheme::Tcp, _) | (_, HttpVersion::Http1) => false,
+            (Scheme::Ws, version) => version == HttpVersion::Http2,
+            // Negotiated.
+            _ => true,
+        }
+    })
+}
+
 /// Why the Unix socket of an upstream cannot be reached now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum UnreachableSocket {
@@ -259,4 +274,24 @@ fn upstream_tls(
         return Ok(None);
     }
     files.load().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn upstream_connections_are_shared_where_http2_is_possible() {
+        for (url, version, expected) in [
+            ("ws://a.example", HttpVersion::Auto, false),
+            ("ws://a.example", HttpVersion::Http2, true),
+            ("wss://a.example", HttpVersion::Auto, true),
+            ("wss://a.example", HttpVersion::Http1, false),
+            ("tcp://a.example:1", HttpVersion::Auto, false),
+        ] {
+            let builder = Bridge::to(url).upstream_version(version);
+            let bridge = builder.allowed_origins(AllowedOrigins::any()).build();
+            assert_eq!(are_shared(&bridge.unwrap()), expected, "{url} {version:?}");
+        }
+    }
 }
