@@ -57,8 +57,9 @@ http://127.0.0.1:{port} {{
 class Bridge:
     """A program that accepts RFC 8441 in cleartext and forwards to an RFC 6455 server.
 
-    `start` takes a directory, the server's HOST:PORT, a number of threads and a file for stderr. It returns
-    the process and its HOST:PORT as soon as the program accepts connections.
+    `start` takes a directory, the server's HOST:PORT, a number of threads, a file for stderr and the words of a
+    command `under` which to run, such as `valgrind`. It returns the process and its HOST:PORT as soon as the
+    program accepts connections.
     """
 
     name: str
@@ -81,8 +82,8 @@ class Bridge:
         return found if tuple(map(int, found.split("."))) >= self.oldest else None
 
 
-def h2ws(_directory, backend, threads, stderr):
-    command = [str(H2WS), "bridge", "--listen", "127.0.0.1:0", "--cleartext", "--to", f"ws://{backend}",
+def h2ws(_directory, backend, threads, stderr, under=()):
+    command = [*under, str(H2WS), "bridge", "--listen", "127.0.0.1:0", "--cleartext", "--to", f"ws://{backend}",
                "--upstream-http1", "--max-concurrent-streams", str(STREAMS), "--threads", str(threads)]
     process = launch(command, stderr, stdout=subprocess.PIPE)
     try:
@@ -92,12 +93,12 @@ def h2ws(_directory, backend, threads, stderr):
         raise
 
 
-def nghttpx(_directory, backend, threads, stderr):
+def nghttpx(_directory, backend, threads, stderr, under=()):
     host, port = backend.split(":")
     own_port = free_port()
     # Uses a single process, so that its memory and CPU time are those of the whole bridge.
     return listening(launch([
-        "nghttpx", "--conf=/dev/null", "--single-process", f"--workers={threads}", "--backlog=4096",
+        *under, "nghttpx", "--conf=/dev/null", "--single-process", f"--workers={threads}", "--backlog=4096",
         f"--frontend=127.0.0.1,{own_port};no-tls", f"--backend={host},{port}",
         f"--frontend-http2-max-concurrent-streams={STREAMS}", f"--frontend-http2-window-size={STREAM_WINDOW}",
         f"--frontend-http2-connection-window-size={CONNECTION_WINDOW}",
@@ -107,17 +108,17 @@ def nghttpx(_directory, backend, threads, stderr):
     ], stderr), own_port)
 
 
-def haproxy(directory, backend, threads, stderr):
+def haproxy(directory, backend, threads, stderr, under=()):
     own_port = free_port()
     config = directory / "haproxy.cfg"
     # HAProxy does not start if it lacks the descriptors for both sides of this many connections.
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     config.write_text(HAPROXY.format(threads=threads, port=own_port, backend=backend, streams=STREAMS,
                                      window=STREAM_WINDOW, connections=min(STREAMS, (files - 500) // 2)))
-    return listening(launch(["haproxy", "-q", "-db", "-f", str(config)], stderr), own_port)
+    return listening(launch([*under, "haproxy", "-q", "-db", "-f", str(config)], stderr), own_port)
 
 
-def envoy(directory, backend, threads, stderr):
+def envoy(directory, backend, threads, stderr, under=()):
     own_port = free_port()
     api = "type.googleapis.com/envoy.extensions.filters"
     host, port = backend.split(":")
@@ -142,18 +143,18 @@ def envoy(directory, backend, threads, stderr):
                       "load_assignment": {"cluster_name": "echo", "endpoints": [
                           {"lb_endpoints": [{"endpoint": {"address": address(host, port)}}]}]}}],
     }}))
-    command = ["envoy", "-c", str(config), "--concurrency", str(threads), "--log-level", "error",
+    command = [*under, "envoy", "-c", str(config), "--concurrency", str(threads), "--log-level", "error",
                "--use-dynamic-base-id"]
     return listening(launch(command, stderr), own_port)
 
 
-def caddy(directory, backend, threads, stderr):
+def caddy(directory, backend, threads, stderr, under=()):
     own_port = free_port()
     config = directory / "Caddyfile"
     config.write_text(CADDY.format(port=own_port, backend=backend))
     # Go's HTTP/2 offers extended CONNECT only with this switch.
     environment = {**os.environ, "GODEBUG": "http2xconnect=1", "GOMAXPROCS": str(threads), "HOME": str(directory)}
-    command = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+    command = [*under, "caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
     return listening(launch(command, stderr, env=environment), own_port)
 
 
@@ -197,8 +198,8 @@ def free_port():
 
 
 def listening(process, port):
-    """Waits until the process accepts connections, for 10 seconds."""
-    for _ in range(500):
+    """Waits until the process accepts connections, for a minute."""
+    for _ in range(3000):
         if process.poll() is not None:
             raise RuntimeError(f"{process.args[0]} ended with status {process.returncode}")
         try:
