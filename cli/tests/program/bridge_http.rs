@@ -1,6 +1,7 @@
 //! Plain HTTP requests through `h2ws bridge`.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -104,4 +105,69 @@ async fn websockets_only_rejects_plain_requests() {
     checked
         .exited(2)
         .stderr_has("tcp.toml:1: a tcp route cannot forward plain HTTP requests");
+}
+
+/// Starts a server that answers every request with its head, and with these fields.
+/// Returns its address.
+fn reflecting(fields: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else {
+                return;
+            };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.extend(byte);
+            }
+            let length = head.len();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n"
+            );
+            let _ = stream.write_all(&[answer.as_bytes(), &head].concat());
+        }
+    });
+    format!("http://{addr}")
+}
+
+/// By options and by the file alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_identified_and_authorized() {
+    let backend = reflecting("");
+    let auth = format!("{}/verify", reflecting("Remote-User: ann\r\n"));
+    let files = Scratch::new();
+    let routes = format!(
+        "cleartext = true\n[[route]]\nto = \"{backend}\"\nrequest_id = \"x-id\"\n\
+         trace_context = \"restart\"\n[route.forward_auth]\nurl = \"{auth}\"\n\
+         copy_headers = \"Remote-User\"\n"
+    );
+    let file = files.file("bridge.toml", &routes);
+    let options = [
+        "--cleartext",
+        "--to",
+        &backend,
+        "--request-id",
+        "x-id",
+        "--trace-context",
+        "restart",
+        "--forward-auth",
+        &auth,
+        "--copy-header",
+        "Remote-User",
+    ];
+    for args in [&options[..], &["--config", &file]] {
+        let bridge = Server::bridge(args);
+        let mut client = connect(&bridge).await;
+        let (status, head) = get(&mut client, "/").await;
+        assert_eq!(status, 200, "{args:?}");
+        for field in [
+            "\r\nx-id: ",
+            "\r\ntraceparent: 00-",
+            "\r\nremote-user: ann\r\n",
+        ] {
+            assert!(head.contains(field), "no {field:?} by {args:?}: {head}");
+        }
+    }
 }
