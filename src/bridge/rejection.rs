@@ -31,7 +31,10 @@ pub(super) fn no_route(is_ambiguous: bool) -> (&'static str, Response<Bytes>) {
 
 /// 503 with `Retry-After` (RFC 9110 §15.6.4).
 pub(super) fn limit_exceeded(exceeded: LimitExceeded) -> Response<Bytes> {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "connection limit reached");
+    let mut response = plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many open WebSockets and requests",
+    );
     let retry_after = exceeded.to_header();
     response.headers_mut().insert(RETRY_AFTER, retry_after);
     response

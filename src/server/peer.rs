@@ -38,13 +38,15 @@ impl Peer {
     #[must_use]
     pub fn new(addr: SocketAddr, tls: impl Into<Option<TlsInfo>>) -> Self {
         Self {
-            addr,
+            addr: SocketAddr::new(addr.ip().to_canonical(), addr.port()),
             tls: tls.into(),
         }
     }
 
     /// Address at the other end of the connection: the client's, or that of a proxy in
-    /// front. `0.0.0.0:0` if it has none, as over a Unix socket.
+    /// front. `0.0.0.0:0` if it has none, as over a Unix socket. An IPv4 client of a
+    /// listener for both families has its IPv4 address, not one such as
+    /// `::ffff:192.0.2.1`.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -54,5 +56,22 @@ impl Peer {
     #[must_use]
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_client_has_its_ipv4_address() {
+        for (addr, shown) in [
+            ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
+            ("192.0.2.1:7", "192.0.2.1:7"),
+            ("[2001:db8::1]:7", "[2001:db8::1]:7"),
+        ] {
+            let peer = Peer::new(addr.parse().unwrap(), None);
+            assert_eq!(peer.addr().to_string(), shown);
+        }
     }
 }

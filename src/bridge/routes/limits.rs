@@ -125,12 +125,11 @@ impl LimitExceeded {
 
 impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = match self.limit {
-            Limit::Bridge => "bridge",
-            Limit::Route => "route",
-            Limit::Client => "client",
-        };
-        write!(f, "connection limit of this {of} reached")
+        f.write_str(match self.limit {
+            Limit::Bridge => "the bridge's max_sockets is reached",
+            Limit::Route => "the route's max_sockets is reached",
+            Limit::Client => "max_sockets_per_client is reached",
+        })
     }
 }
 

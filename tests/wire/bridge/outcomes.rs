@@ -489,7 +489,7 @@ async fn a_rejection_is_reported_with_its_side_and_reason() {
             "/full",
             503,
             Side::Bridge,
-            "connection limit of this route reached",
+            "the route's max_sockets is reached",
         ),
         ("/none", 404, Side::Bridge, "no matching route"),
     ] {
