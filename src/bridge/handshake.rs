@@ -15,6 +15,7 @@ use super::access::{AccessRecord, Outcome, Side};
 use super::connection_auth::authenticates_connection;
 use super::forward_auth::Authorizing;
 use super::forwarded::{ClientView, Received};
+use super::lifetime::Lifetime;
 use super::location::LocationMap;
 use super::meters::Meters;
 use super::plain_http::authorize;
@@ -379,7 +380,6 @@ async fn accept(
             let meters = Meters::new(meter, accepted.meter);
             let times = Times {
                 idle: route.timeouts().idle,
-                max_lifetime: route.timeouts().max_lifetime,
                 close: config.close_timeout,
                 client_linger: config.linger_as(Role::Server),
                 upstream_linger: config.linger_as(Role::Client),
@@ -388,6 +388,7 @@ async fn accept(
                 client,
                 accepted.stream,
                 times,
+                Lifetime::new(route.timeouts().max_lifetime),
                 meters,
                 Box::new((lease, permit)),
             )))

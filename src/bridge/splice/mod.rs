@@ -55,8 +55,6 @@ pub(super) struct Times {
     /// How long neither side may send anything before the client is asked to
     /// close.
     pub(super) idle: Option<Duration>,
-    /// How long the WebSocket may be open before the client is asked to close.
-    pub(super) max_lifetime: Option<Duration>,
     /// How long neither side may send anything once the WebSocket has begun to
     /// end.
     pub(super) close: Duration,
@@ -112,6 +110,7 @@ impl Splice {
         client: Stream,
         upstream: Stream,
         times: Times,
+        lifetime: Lifetime,
         meters: Meters,
         admission: Admission,
     ) -> Self {
@@ -122,7 +121,7 @@ impl Splice {
             down: Flow::new(Role::Server),
             times,
             idle: IdleTimer::default(),
-            lifetime: Lifetime::new(times.max_lifetime),
+            lifetime,
             meters,
             own_close: OwnClose::No,
             first_to_end: None,

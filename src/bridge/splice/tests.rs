@@ -53,7 +53,6 @@ fn times() -> Times {
         peer: second,
     };
     Times {
-        max_lifetime: None,
         idle: None,
         close: second,
         client_linger: linger,
@@ -71,7 +70,14 @@ async fn a_close_frame_is_read_even_if_a_write_to_its_sender_fails_first() {
     let upstream = tokio::io::join(ClosedPeer { polls: 0 }, broken);
     let (client, upstream) = (stream(near), stream(upstream));
     let meters = Meters::new(None, None);
-    let mut splice = Splice::new(client, upstream, times(), meters, Box::new(()));
+    let mut splice = Splice::new(
+        client,
+        upstream,
+        times(),
+        Lifetime::default(),
+        meters,
+        Box::new(()),
+    );
     let (outcome, _) = poll_fn(|cx| splice.poll_over(cx)).await;
     assert_eq!(
         outcome,
@@ -144,7 +150,14 @@ async fn counted_at_writes(events: &[Event]) -> Vec<bool> {
     };
     let streams = (stream(watched), stream(far));
     let meters = Meters::new(None, None);
-    let mut splice = Splice::new(streams.0, streams.1, times(), meters, Box::new(admission));
+    let mut splice = Splice::new(
+        streams.0,
+        streams.1,
+        times(),
+        Lifetime::default(),
+        meters,
+        Box::new(admission),
+    );
     let mut is_over = false;
     for event in events {
         assert!(!is_over, "over before the last event");
