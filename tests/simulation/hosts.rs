@@ -68,7 +68,8 @@ pub(crate) fn routes(plan: &Plan, version: HttpVersion, server: &str) -> Routes 
     let route = Route::builder("*", "/*").expect("a pattern");
     // Its value is from the real clock, and its size on the wire depends on the one before.
     let no_date = HeaderRules::default().remove("date").expect("a name");
-    let route = route.upstream(upstream.version(version));
+    // Request IDs are random, and with Huffman coding their size on the wire is too.
+    let route = route.upstream(upstream.version(version)).request_id(None);
     let route = route.response_headers(no_date).build();
     Routes::builder()
         .limits(BridgeLimits::default().max_sockets(plan.world.max_bridged))
