@@ -10,7 +10,7 @@ use super::forward_auth::ForwardAuth;
 use super::request_ids::TraceContext;
 use super::routes::{BridgeLimits, InvalidRoute, RouteBuilder, TunnelEnds, UpstreamHost};
 use super::upstream::{InvalidUpstream, Upstream};
-use super::{Bridge, Routes, Timeouts};
+use super::{Bridge, Pings, Routes, Timeouts};
 use crate::client::{Client, ClientBuilder, HttpVersion};
 use crate::error::Error;
 use crate::handshake::AllowedOrigins;
@@ -282,6 +282,13 @@ impl BridgeBuilder {
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeouts.idle = timeout.into();
+        self
+    }
+
+    /// Sets the WebSocket Pings that the bridge itself sends. Default: none.
+    #[must_use]
+    pub fn pings(mut self, pings: Pings) -> Self {
+        self.route = self.route.pings(pings);
         self
     }
 

@@ -8,8 +8,8 @@ use crate::frame::{CloseCode, Header, OpCode, Role};
 /// nothing is unmasked, decompressed, validated or changed. It has two uses. A
 /// WebSocket is over once both Close frames have been forwarded, which many peers
 /// show in no other way (Hypercorn never ends its stream, and allows a hundred of
-/// them). And the bridge can insert a Close frame of its own only between two
-/// frames.
+/// them). And the bridge can insert a frame of its own, a Close or a Ping, only
+/// between two frames.
 ///
 /// Bytes that are not WebSocket frames cannot be followed any further: they are
 /// forwarded like others until the stream ends.
@@ -23,6 +23,7 @@ pub(super) struct FrameBoundaries {
     /// Bytes left of the current payload.
     left: u64,
     code: Option<CloseCode>,
+    messages: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,20 +49,34 @@ impl FrameBoundaries {
             head_len: 0,
             left: 0,
             code: None,
+            messages: 0,
         }
     }
 
     /// Follows the next `bytes`. Returns how many of them to forward: none after
     /// the Close frame (RFC 6455 §5.5.1).
     pub(super) fn advance(&mut self, bytes: &[u8]) -> usize {
+        self.advance_until(bytes, false)
+    }
+
+    /// Like [`advance`](Self::advance), but not beyond the end of the current frame.
+    pub(super) fn advance_frame(&mut self, bytes: &[u8]) -> usize {
+        self.advance_until(bytes, true)
+    }
+
+    #[inline]
+    fn advance_until(&mut self, bytes: &[u8], one_frame: bool) -> usize {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             match self.phase {
                 Phase::Closed => return at,
                 Phase::Lost => return bytes.len(),
-                _ if rest.is_empty() => return at,
-                Phase::Head => at += self.header(rest),
+                _ if rest.is_empty() || (one_frame && at > 0 && self.is_between()) => return at,
+                Phase::Head => match self.whole_frames(rest, one_frame) {
+                    0 => at += self.header(rest),
+                    whole => at += whole,
+                },
                 Phase::Payload => at += self.payload(rest.len()),
                 Phase::Close { .. } => at += self.close(rest),
             }
@@ -84,6 +99,11 @@ impl FrameBoundaries {
         self.phase == Phase::Head && self.head_len == 0
     }
 
+    /// The number of messages that have begun.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
     /// The code of the Close frame, [`CloseCode::NO_STATUS_RECEIVED`] if it had
     /// none; `None` before the Close frame.
     pub(super) fn code(&self) -> Option<CloseCode> {
@@ -91,9 +111,12 @@ impl FrameBoundaries {
             .then(|| self.code.unwrap_or(CloseCode::NO_STATUS_RECEIVED))
     }
 
-    /// Returns the length of the frames at the start of `bytes` that are complete, shorter than
-    /// 64 KiB and not control frames, as most are: they leave nothing to remember.
-    fn messages(&self, bytes: &[u8]) -> usize {
+    /// Steps over the frames at the start of `bytes` that are complete, shorter than 64 KiB and
+    /// not control frames, as most are, and returns their length: they leave nothing to remember.
+    fn whole_frames(&mut self, bytes: &[u8], one_frame: bool) -> usize {
+        if self.head_len > 0 {
+            return 0;
+        }
         let (mask, key) = match self.sender {
             Role::Client => (0x80, 4),
             Role::Server => (0, 0),
@@ -115,20 +138,17 @@ impl FrameBoundaries {
             if first & 0x3f > 2 || end > bytes.len() {
                 break;
             }
+            self.messages += u64::from(first & 0x3 != 0);
             at = end;
+            if one_frame {
+                break;
+            }
         }
         at
     }
 
     fn header(&mut self, bytes: &[u8]) -> usize {
         let kept = usize::from(self.head_len);
-        let whole = match kept {
-            0 => self.messages(bytes),
-            _ => 0,
-        };
-        if whole > 0 {
-            return whole;
-        }
         let (parsed, taken) = if kept == 0 {
             (Header::parse(bytes), bytes.len().min(Header::MAX_LEN))
         } else {
@@ -158,6 +178,7 @@ impl FrameBoundaries {
 
     fn begin(&mut self, header: &Header) {
         self.left = header.payload_len;
+        self.messages += u64::from(matches!(header.opcode, OpCode::Text | OpCode::Binary));
         self.phase = if header.mask.is_some() != (self.sender == Role::Client) {
             Phase::Lost
         } else if header.opcode == OpCode::Close {

@@ -102,7 +102,7 @@ fn reject(
     Rejected(response): Rejected,
     access: &mut AccessRecord,
 ) -> Outcome {
-    access.status = Some(response.status());
+    access.set_status(response.status());
     request.reject_with(*response);
     access.rejected()
 }
@@ -373,6 +373,7 @@ async fn accept(
             if let Some(cookie) = lease.set_cookie() {
                 fields.append(SET_COOKIE, cookie.clone());
             }
+            access.set_agreed(&accepted.agreed);
             let (client, meter) = request
                 .accept_as(accepted.agreed, fields)
                 .await
@@ -389,6 +390,7 @@ async fn accept(
                 accepted.stream,
                 times,
                 Lifetime::new(route.timeouts().max_lifetime),
+                route.pings(),
                 meters,
                 Box::new((lease, permit)),
             )))
@@ -396,6 +398,9 @@ async fn accept(
         UpstreamSocket::Tcp(tcp) => {
             if let Some(cookie) = lease.set_cookie() {
                 request.response_header(SET_COOKIE, cookie.clone());
+            }
+            if let Some(interval) = route.pings().client {
+                request.ping_every(interval, route.pings().timeout);
             }
             let socket = tcp::accept(request).await.map_err(gone)?;
             OpenSocket::Tcp(Box::new(Tunnel::new(
@@ -406,7 +411,7 @@ async fn accept(
             )))
         }
     };
-    access.status = Some(match kind {
+    access.set_status(match kind {
         HandshakeKind::Http1 => StatusCode::SWITCHING_PROTOCOLS,
         HandshakeKind::Http2 => StatusCode::OK,
     });

@@ -1,7 +1,7 @@
 //! Metrics of a splice: of its WebSocket to the client, and of the one to the
 //! upstream.
 
-use super::access::{Outcome, Side};
+use super::access::{Outcome, Side, Traffic};
 use crate::frame::CloseCode;
 use crate::metrics::{SocketEnd, SocketMeter};
 
@@ -11,31 +11,21 @@ type Meter = Option<Box<SocketMeter>>;
 pub(super) struct Meters {
     client: Meter,
     upstream: Meter,
-    up: u64,
-    down: u64,
 }
 
 impl Meters {
     pub(super) fn new(client: Meter, upstream: Meter) -> Self {
-        Self {
-            client,
-            upstream,
-            up: 0,
-            down: 0,
-        }
+        Self { client, upstream }
     }
 
-    /// Reports the total number of bytes moved so far. Messages are not counted.
-    pub(super) fn report(&mut self, up: u64, down: u64) {
-        let (more_up, more_down) = ((up - self.up) as usize, (down - self.down) as usize);
-        (self.up, self.down) = (up, down);
-        for (meter, received, sent) in [
-            (&mut self.client, more_up, more_down),
-            (&mut self.upstream, more_down, more_up),
-        ] {
+    /// Reports what was moved since the last call.
+    pub(super) fn report(&mut self, up: Traffic, down: Traffic) {
+        for (meter, received, sent) in
+            [(&mut self.client, up, down), (&mut self.upstream, down, up)]
+        {
             if let Some(meter) = meter {
-                meter.received(0, received);
-                meter.sent(0, sent);
+                meter.received(received.messages, received.bytes as usize);
+                meter.sent(sent.messages, sent.bytes as usize);
                 meter.pause();
             }
         }

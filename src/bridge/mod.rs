@@ -15,6 +15,7 @@ mod interned;
 mod lifetime;
 mod location;
 mod meters;
+mod own_pongs;
 mod plain_http;
 mod pool;
 mod rejection;
@@ -46,8 +47,8 @@ pub use self::pool::{
 pub use self::request_ids::TraceContext;
 pub use self::routes::{
     BridgeLimits, HeaderRules, InvalidHeaderRule, InvalidPattern, InvalidRoute, Limit,
-    LimitExceeded, Permit, Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder, Timeouts,
-    TunnelEnds, UpstreamHost,
+    LimitExceeded, Permit, Pings, Route, RouteBuilder, RouteConflict, Routes, RoutesBuilder,
+    Timeouts, TunnelEnds, UpstreamHost,
 };
 pub use self::upstream::{InvalidUpstream, Scheme, Upstream};
 
@@ -66,8 +67,8 @@ use crate::server::WebSocketRequest;
 ///
 /// Between WebSockets, bytes: payloads are not examined, and the client and the upstream
 /// negotiate subprotocols and extensions. The bridge follows the headers of frames to
-/// notice when a WebSocket is closed, and to insert a Close frame with 1001 when the
-/// server drains.
+/// notice when a WebSocket is closed, and to insert frames of its own: a Close with 1001
+/// when the server drains, and [`Pings`] where they are enabled.
 ///
 /// Header fields of requests are forwarded, including cookies, `Authorization` and
 /// `Origin`, with the host that the client requested

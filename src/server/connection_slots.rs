@@ -11,6 +11,7 @@
 //! those of a Unix socket, are not one client.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
@@ -85,6 +86,12 @@ impl Entry {
     }
 }
 
+impl fmt::Debug for ConnectionSlots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSlots").finish_non_exhaustive()
+    }
+}
+
 impl ConnectionSlots {
     pub(super) fn new(max: usize, per_client: Option<usize>) -> Arc<Self> {
         Arc::new(Self {
@@ -98,6 +105,13 @@ impl ConnectionSlots {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the number of connections, and the largest number of one client.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        let busiest = state.clients.values().max();
+        (state.taken.len(), busiest.copied().unwrap_or(0))
     }
 
     fn now(&self) -> u64 {

@@ -84,8 +84,7 @@ impl Connections {
         fallback: Option<Fallback>,
         drain_timeout: Duration,
     ) -> Self {
-        let max = settings.max_connections;
-        let slots = ConnectionSlots::new(max, settings.max_connections_per_client);
+        let slots = settings.slots().clone();
         Self(Arc::new(Shared {
             settings,
             on_upgrade,

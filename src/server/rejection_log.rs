@@ -14,7 +14,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 
 use http::header::{HOST, HeaderName, ORIGIN, USER_AGENT};
-use http::{StatusCode, request};
+use http::{StatusCode, Version, request};
 use rustls::AlertDescription;
 
 use crate::error::{Chain, Error};
@@ -34,7 +34,7 @@ pub(super) fn request(
     tracing::info!(
         target: "h2ws::access",
         %peer,
-        version = ?parts.version,
+        version = version_name(parts.version),
         method = parts.method.as_str(),
         authority = authority.or_else(|| field(HOST)),
         path = cut(parts.uri.path().as_bytes()),
@@ -83,6 +83,16 @@ fn rejected_certificate(error: &Error) -> Option<&'static str> {
             | AlertDescription::DecryptError,
         ) => Some("client"),
         _ => None,
+    }
+}
+
+/// Returns the name of an HTTP version in log lines.
+pub(crate) fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "unknown",
     }
 }
 

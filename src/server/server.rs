@@ -8,6 +8,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::body::Body;
+use super::connection_counts::ConnectionCounts;
 use super::embed::ServiceOptions;
 use super::erased;
 use super::handler::HandlerResult;
@@ -63,6 +64,12 @@ impl Server {
     /// [unbound](super::ServerBuilder::unbound).
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Returns a view of the numbers of connections and their limits, such as for metrics.
+    #[must_use]
+    pub fn connection_counts(&self) -> ConnectionCounts {
+        ConnectionCounts(self.settings.clone())
     }
 
     /// Serves WebSockets: calls `handler` for each WebSocket request, in a task of its

@@ -1,9 +1,10 @@
 //! The settings that all connections of a server share.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::connection_slots::ConnectionSlots;
 use super::listen::ListenConfig;
 use crate::handshake::{AllowedHosts, AllowedOrigins, DeflateConfig};
 use crate::metrics::Observer;
@@ -29,9 +30,18 @@ pub(super) struct Settings {
     pub(super) max_connections_per_client: Option<usize>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) observer: Observer,
+    /// Created when the server is built.
+    pub(super) slots: OnceLock<Arc<ConnectionSlots>>,
 }
 
 impl Settings {
+    /// The connections that are open.
+    pub(super) fn slots(&self) -> &Arc<ConnectionSlots> {
+        let max = self.max_connections;
+        let slots = || ConnectionSlots::new(max, self.max_connections_per_client);
+        self.slots.get_or_init(slots)
+    }
+
     pub(super) fn validate(&self) -> io::Result<()> {
         let check = || {
             self.http2.validate()?;
@@ -62,6 +72,7 @@ impl Default for Settings {
             max_connections: 10_000,
             max_connections_per_client: None,
             idle_timeout: Some(Duration::from_secs(300)),
+            slots: OnceLock::new(),
             observer: Observer::default(),
         }
     }

@@ -25,7 +25,7 @@ thread_local! {
 ///
 /// If the operating system's random number generator fails: predictable keys would be a security
 /// hole.
-pub(super) fn mask_key() -> [u8; 4] {
+pub(crate) fn mask_key() -> [u8; 4] {
     KEYS.with_borrow_mut(|keys| {
         if keys.used == BUFFER {
             fill(&mut keys.bytes);

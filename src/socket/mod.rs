@@ -17,7 +17,7 @@ pub use self::binary_stream::{BinaryStream, HALF_CLOSE};
 pub use self::config::StreamEnd;
 pub(crate) use self::config::WebSocketConfig;
 pub(crate) use self::early::Early;
-pub(crate) use self::keys::nonce;
+pub(crate) use self::keys::{mask_key, nonce};
 pub use self::raw_stream::RawStream;
 pub use self::split::{ReuniteError, WebSocketReader, WebSocketWriter};
 pub(crate) use self::websocket::Agreement;

@@ -21,6 +21,7 @@ mod outcome;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,9 +33,9 @@ pub use self::outcome::{Outcome, Side};
 
 use super::request_ids::RequestIds;
 use super::{Route, Upstream, interned};
-use crate::handshake::HostPort;
+use crate::handshake::{Extension, HostPort, Negotiated};
 use crate::metrics::REPORT;
-use crate::server::{Peer, WebSocketRequest};
+use crate::server::{Peer, WebSocketRequest, version_name};
 use crate::transport::Transport;
 
 /// Receives events of every request, such as for metrics; see
@@ -69,11 +70,44 @@ pub trait BridgeObserver: Send + Sync + 'static {
     }
 }
 
-/// Bytes forwarded in either direction.
+/// What the two sides agreed on in the opening handshake, as the upstream's response has it.
+struct Agreed {
+    subprotocol: Option<Arc<str>>,
+    extensions: Option<Arc<str>>,
+}
+
+/// What was moved in one direction.
+#[derive(Clone, Copy)]
+pub(super) struct Traffic {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+}
+
+/// Numbers of bytes or messages forwarded in either direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Bytes {
+struct UpAndDown {
     up: u64,
     down: u64,
+}
+
+/// Milliseconds since the request was received; at most 49 days. One more than that, which makes
+/// `Option<Moment>` no larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment(NonZeroU32);
+
+impl Moment {
+    fn now(began: Instant) -> Self {
+        let elapsed = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        Self(NonZeroU32::MIN.saturating_add(elapsed))
+    }
+
+    fn milliseconds(self) -> u32 {
+        self.0.get() - 1
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_millis(self.milliseconds().into())
+    }
 }
 
 /// The record of one request, which is logged with the target `h2ws::access` and
@@ -96,13 +130,19 @@ pub struct AccessRecord {
     upstream: Option<Arc<str>>,
     address: Option<SocketAddr>,
     pub(super) upstream_version: Option<Version>,
+    /// `None` if neither was selected.
+    agreed: Option<Box<Agreed>>,
     /// The side at fault if the request is rejected.
     blamed: Side,
     reason: Option<Box<str>>,
-    pub(super) status: Option<StatusCode>,
-    bytes: Bytes,
+    status: Option<StatusCode>,
+    /// When the response was sent, and when the first byte came from the upstream after it.
+    answered_at: Option<Moment>,
+    first_byte_at: Option<Moment>,
+    bytes: UpAndDown,
+    messages: UpAndDown,
     /// The part of `bytes` that was reported to the observer.
-    reported: Bytes,
+    reported: UpAndDown,
     /// Milliseconds from the start, wrapping after 49 days.
     reported_at: u32,
     is_open: bool,
@@ -157,11 +197,15 @@ impl AccessRecord {
             upstream: None,
             address: None,
             upstream_version: None,
+            agreed: None,
             blamed: Side::Bridge,
             reason: None,
             status: None,
-            bytes: Bytes::default(),
-            reported: Bytes::default(),
+            answered_at: None,
+            first_byte_at: None,
+            bytes: UpAndDown::default(),
+            messages: UpAndDown::default(),
+            reported: UpAndDown::default(),
             reported_at: 0,
             is_open: false,
             closed: None,
@@ -270,6 +314,44 @@ impl AccessRecord {
         self.bytes.down
     }
 
+    /// Returns the number of messages that the client has begun to send so far; 0 for a plain HTTP
+    /// request and for a `tcp` upstream.
+    #[must_use]
+    pub fn messages_up(&self) -> u64 {
+        self.messages.up
+    }
+
+    /// Returns the number of messages that the upstream has begun to send so far.
+    #[must_use]
+    pub fn messages_down(&self) -> u64 {
+        self.messages.down
+    }
+
+    /// Returns the subprotocol that was selected.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.agreed.as_ref()?.subprotocol.as_deref()
+    }
+
+    /// Returns the extensions that were selected, as in the response to the client.
+    #[must_use]
+    pub fn extensions(&self) -> Option<&str> {
+        self.agreed.as_ref()?.extensions.as_deref()
+    }
+
+    /// Returns the time from the request to the response to it.
+    #[must_use]
+    pub fn answered_after(&self) -> Option<Duration> {
+        self.answered_at.map(Moment::duration)
+    }
+
+    /// Returns the time from the request to the first byte from the upstream that followed the
+    /// response: of a WebSocket's frames, or of a body.
+    #[must_use]
+    pub fn first_byte_after(&self) -> Option<Duration> {
+        self.first_byte_at.map(Moment::duration)
+    }
+
     /// Returns the time since the request was received.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -290,10 +372,49 @@ impl AccessRecord {
         }
     }
 
+    /// Sets the status of the response, which is sent now.
+    pub(super) fn set_status(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.answered_at = Some(Moment::now(self.began));
+    }
+
+    /// Sets what the upstream selected.
+    pub(super) fn set_agreed(&mut self, agreed: &Negotiated) {
+        let subprotocol = agreed.subprotocol.as_deref().map(interned::intern);
+        let names: Vec<_> = agreed.extensions.iter().map(Extension::to_string).collect();
+        let extensions = (!names.is_empty()).then(|| interned::intern(&names.join(", ")));
+        self.agreed = (subprotocol.is_some() || extensions.is_some()).then(|| {
+            Box::new(Agreed {
+                subprotocol,
+                extensions,
+            })
+        });
+    }
+
+    /// Sets what was moved so far in total, as [`set_bytes`](Self::set_bytes) does. Returns what is
+    /// new.
+    pub(super) fn set_traffic(&mut self, up: Traffic, down: Traffic) -> (Traffic, Traffic) {
+        let more = |now: Traffic, messages, bytes| Traffic {
+            messages: now.messages - messages,
+            bytes: now.bytes - bytes,
+        };
+        let more_up = more(up, self.messages.up, self.bytes.up);
+        let more_down = more(down, self.messages.down, self.bytes.down);
+        self.messages = UpAndDown {
+            up: up.messages,
+            down: down.messages,
+        };
+        self.set_bytes(up.bytes, down.bytes);
+        (more_up, more_down)
+    }
+
     /// Sets the total number of bytes forwarded so far. It may read the clock, so
     /// call it when no more bytes can be moved, not for each chunk.
     pub(super) fn set_bytes(&mut self, up: u64, down: u64) {
-        self.bytes = Bytes { up, down };
+        self.bytes = UpAndDown { up, down };
+        if down > 0 && self.first_byte_at.is_none() {
+            self.first_byte_at = Some(Moment::now(self.began));
+        }
         if self.observer.is_none() || self.bytes == self.reported {
             return;
         }
@@ -408,11 +529,17 @@ impl AccessRecord {
             route = self.route.as_deref(),
             upstream = self.upstream.as_deref(),
             address = self.address.map(tracing::field::display),
-            upstream_version = self.upstream_version.map(tracing::field::debug),
+            upstream_version = self.upstream_version.map(version_name),
             status = self.status.map(|status| status.as_u16()),
+            subprotocol = self.subprotocol(),
+            extensions = self.extensions(),
+            messages_up = self.messages.up,
+            messages_down = self.messages.down,
             bytes_up = self.bytes.up,
             bytes_down = self.bytes.down,
-            milliseconds = self.began.elapsed().as_millis() as u64,
+            answer_ms = self.answered_at.map(Moment::milliseconds),
+            first_byte_ms = self.first_byte_at.map(Moment::milliseconds),
+            duration_ms = self.began.elapsed().as_millis() as u64,
             closed_by = %closed.by(),
             closed = closed.how(),
             code = closed.code().filter(|_| self.method.is_none()),

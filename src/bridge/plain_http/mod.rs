@@ -145,7 +145,7 @@ async fn serve(
         }
         Err(rejected) => rejected,
     };
-    in_flight.access.status = Some(rejected.status());
+    in_flight.access.set_status(rejected.status());
     let outcome = in_flight.access.rejected();
     in_flight.end(outcome);
     rejected.map(BridgeBody::own)

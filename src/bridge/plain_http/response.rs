@@ -42,7 +42,7 @@ pub(super) fn to_client(
     if let Some(cookie) = in_flight.lease.as_ref().and_then(Lease::set_cookie) {
         fields.append(SET_COOKIE, cookie.clone());
     }
-    in_flight.access.status = Some(status);
+    in_flight.access.set_status(status);
     let body = BridgeBody::from_upstream(body, connection, in_flight, route.timeouts().idle);
     let mut response = Response::new(body);
     *response.status_mut() = status;

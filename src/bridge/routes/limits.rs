@@ -190,6 +190,18 @@ impl Counts {
         })
     }
 
+    pub(super) fn total(&self) -> usize {
+        self.lock().total
+    }
+
+    /// Returns the number of the client that has most.
+    pub(super) fn of_busiest_client(&self) -> usize {
+        let state = self.lock();
+        let known = state.clients.iter();
+        let known = known.filter(|(client, _)| !client.is_unspecified());
+        known.map(|(_, open)| *open).max().unwrap_or(0)
+    }
+
     pub(super) fn of_route(&self, route: &str) -> usize {
         self.lock().routes.get(route).copied().unwrap_or(0)
     }

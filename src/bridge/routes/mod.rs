@@ -2,6 +2,7 @@
 
 mod limits;
 mod pattern;
+mod pings;
 mod route;
 mod rules;
 mod sharing;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 
 pub use self::limits::{BridgeLimits, Limit, LimitExceeded, Permit};
 pub use self::pattern::InvalidPattern;
+pub use self::pings::Pings;
 pub use self::route::{InvalidRoute, Route, RouteBuilder};
 pub use self::rules::{HeaderRules, InvalidHeaderRule};
 pub use self::tcp_preface::TunnelEnds;
@@ -192,6 +194,26 @@ impl Routes {
     /// Returns all routes, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.all.iter()
+    }
+
+    /// Returns the limits.
+    #[must_use]
+    pub fn limits(&self) -> &BridgeLimits {
+        &self.limits
+    }
+
+    /// Returns the number of open WebSockets and requests in progress, including those of
+    /// earlier tables.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.counts.total()
+    }
+
+    /// Returns the number of open WebSockets and requests in progress of the client that has
+    /// most. Looks at all clients, so call it for each scrape, not for each request.
+    #[must_use]
+    pub fn sockets_of_busiest_client(&self) -> usize {
+        self.counts.of_busiest_client()
     }
 
     /// Takes over the counts of an older table, and the state of servers that are in

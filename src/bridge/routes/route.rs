@@ -11,6 +11,7 @@ pub use self::builder::{InvalidRoute, RouteBuilder};
 
 use super::limits::{BridgeLimits, Counts, LimitExceeded, Permit};
 use super::pattern::{HostPattern, InvalidPattern, PathPattern, after_segments};
+use super::pings::Pings;
 use super::rules::HeaderRules;
 use super::tcp_preface::TcpPreface;
 use super::timeouts::Timeouts;
@@ -40,6 +41,7 @@ pub struct Route {
     request: HeaderRules,
     response: HeaderRules,
     timeouts: Timeouts,
+    pings: Pings,
     upstream_host: UpstreamHost,
     families: Families,
     identification: Identification,
@@ -114,6 +116,12 @@ impl Route {
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Returns the Pings that the bridge itself sends.
+    #[must_use]
+    pub fn pings(&self) -> Pings {
+        self.pings
     }
 
     /// Returns which host is sent to the upstream.
@@ -290,6 +298,12 @@ impl Route {
     pub fn sockets(&self) -> usize {
         let counts = self.admission.get();
         counts.map_or(0, |(_, counts)| counts.of_route(&self.name))
+    }
+
+    /// Returns the maximum number of WebSockets and requests in progress of this route.
+    #[must_use]
+    pub fn max_sockets(&self) -> Option<usize> {
+        self.max_sockets
     }
 
     pub(super) fn pool(&self) -> &Arc<Pool> {

@@ -4,8 +4,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use crate::bridge::access::Traffic;
 use crate::bridge::frame_boundaries::FrameBoundaries;
 use crate::bridge::idle::IdleTimer;
+use crate::bridge::own_pongs::OwnPongs;
 use crate::frame::Role;
 use crate::transport::{Stream, StreamError};
 
@@ -73,16 +75,26 @@ impl Flow {
         }
     }
 
+    /// What was moved so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic {
+            messages: self.frames.messages(),
+            bytes: self.bytes,
+        }
+    }
+
     /// Whether the sender's end has been passed on to the receiver.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, FlowState::Ended | FlowState::Closed)
     }
 
-    /// Moves the bytes that can be read, as far as the receiver has room.
+    /// Moves the bytes that can be read, as far as the receiver has room, except for
+    /// `pongs`.
     pub(super) fn poll_move(
         &mut self,
         from: &mut Stream,
         to: &mut Stream,
+        mut pongs: Option<&mut OwnPongs>,
         idle: &mut IdleTimer,
         cx: &mut Context<'_>,
     ) -> Result<Moved, Broken> {
@@ -104,13 +116,22 @@ impl Flow {
             budget.made_progress();
             match chunk.map_err(Broken::Sender)? {
                 Some(chunk) => {
+                    let before = self.bytes;
+                    match &mut pongs {
+                        None => self.forward(chunk, to),
+                        Some(pongs) => self.forward_without(pongs, chunk, to),
+                    }
                     // Bytes without a receiver do not keep the WebSocket open.
-                    if !self.receiver_gone {
+                    if !self.receiver_gone && self.bytes != before {
                         idle.note_progress();
                     }
-                    self.forward(chunk, to);
                 }
-                None => self.state = FlowState::Ending,
+                None => {
+                    if let Some(pongs) = &mut pongs {
+                        self.write(pongs.release(), to);
+                    }
+                    self.state = FlowState::Ending;
+                }
             }
         }
         Ok(Moved::All)
@@ -140,11 +161,25 @@ impl Flow {
 
     fn forward(&mut self, mut chunk: Bytes, to: &mut Stream) {
         chunk.truncate(self.frames.advance(&chunk));
-        self.bytes += chunk.len() as u64;
+        self.write(chunk, to);
         if self.frames.is_closed() {
             self.state = FlowState::Closed;
         }
-        if self.receiver_gone {
+    }
+
+    /// Forwards what is not an answer to the bridge's own Pings.
+    fn forward_without(&mut self, pongs: &mut OwnPongs, chunk: Bytes, to: &mut Stream) {
+        let mut frames = std::mem::replace(&mut self.frames, FrameBoundaries::new(Role::Client));
+        pongs.remove(&mut frames, chunk, |bytes| self.write(bytes, to));
+        self.frames = frames;
+        if self.frames.is_closed() {
+            self.state = FlowState::Closed;
+        }
+    }
+
+    fn write(&mut self, chunk: Bytes, to: &mut Stream) {
+        self.bytes += chunk.len() as u64;
+        if self.receiver_gone || chunk.is_empty() {
             return;
         }
         self.needs_flush = true;

@@ -19,6 +19,7 @@
 //! | client resets its stream after its Close | the end, in time for the upstream's Close | at once | client, `close` and its code |
 //! | one side is reset | what it had sent, for `linger` at most, then a reset | at once | that side, `reset`, 1006 |
 //! | the upstream breaks while the client reads nothing | a reset, unless the client reads what the upstream had sent before | when that was read; after `close_timeout` in which the client read nothing, whatever it sends | upstream, `reset`, 1006 |
+//! | one side sends nothing after a Ping of the bridge, until the timeout | a reset | at once | that side, `reset`, 1006 |
 //! | the bridge closes (drain, idle timeout, maximum lifetime) | as if the upstream had sent the Close; the client's answer closes the upstream | as above | bridge, `close`, 1001 |
 //! | a WebSocket is open `close_timeout` after its maximum lifetime | a reset | at once | the side that had begun to end it, `timeout` |
 //! | the server's drain timeout expires | a reset | at once | bridge, `reset`, 1006 |
@@ -28,6 +29,7 @@
 //! direction (RFC 8441 §5). This counts against no limit.
 
 mod flow;
+mod pings;
 mod reason;
 
 use std::io;
@@ -37,12 +39,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use self::flow::{AfterClose, Broken, Flow, FlowState, Moved};
+use self::pings::{BothPings, Dead};
 use self::reason::EndReason;
-use super::Admission;
 use super::access::{AccessRecord, Outcome, Side};
 use super::idle::IdleTimer;
 use super::lifetime::{Expired, Lifetime};
 use super::meters::Meters;
+use super::{Admission, Pings};
 use crate::frame::{CloseCode, Role};
 use crate::transport::{Finish, Linger, Stream, StreamError};
 
@@ -88,6 +91,8 @@ pub(super) struct Splice {
     times: Times,
     idle: IdleTimer,
     lifetime: Lifetime,
+    /// `None` unless the bridge sends Pings of its own.
+    pings: Option<Box<BothPings>>,
     meters: Meters,
     own_close: OwnClose,
     first_to_end: Option<Side>,
@@ -111,6 +116,7 @@ impl Splice {
         upstream: Stream,
         times: Times,
         lifetime: Lifetime,
+        pings: Pings,
         meters: Meters,
         admission: Admission,
     ) -> Self {
@@ -122,6 +128,7 @@ impl Splice {
             times,
             idle: IdleTimer::default(),
             lifetime,
+            pings: BothPings::new(pings),
             meters,
             own_close: OwnClose::No,
             first_to_end: None,
@@ -141,9 +148,9 @@ impl Splice {
         let (outcome, reason) = std::future::poll_fn(|cx| {
             let over = self.poll_over(cx);
             self.client.held_elsewhere(self.upstream.counted());
-            let (up, down) = (self.up.bytes, self.down.bytes);
-            self.meters.report(up, down);
-            access.set_bytes(up, down);
+            let (up, down) = (self.up.traffic(), self.down.traffic());
+            let (more_up, more_down) = access.set_traffic(up, down);
+            self.meters.report(more_up, more_down);
             over
         })
         .await;
@@ -165,9 +172,7 @@ impl Splice {
         loop {
             // The upstream is read first: what it sent before it broke explains
             // more than an error of writing to it.
-            let down =
-                self.down
-                    .poll_move(&mut self.upstream, &mut self.client, &mut self.idle, cx);
+            let down = self.poll_move_down(cx);
             self.note_end(Side::Upstream, |splice| &splice.down);
             self.send_own_close();
             if self.down.poll_after_close(&mut self.upstream, cx) {
@@ -177,12 +182,12 @@ impl Splice {
             if self.is_over() {
                 self.admission = None;
             }
-            let up = self
-                .up
-                .poll_move(&mut self.client, &mut self.upstream, &mut self.idle, cx);
+            let up = self.poll_move_up(cx);
             self.note_end(Side::Client, |splice| &splice.up);
             self.up.poll_after_close(&mut self.client, cx);
             let moved_down = *down.as_ref().unwrap_or(&Moved::All);
+            let moved_up = *up.as_ref().unwrap_or(&Moved::All);
+            self.send_pings(cx);
             let down = down.and_then(|_| self.down.poll_out(&mut self.client, cx));
             let up = up.and_then(|moved| match self.poll_client_broken(moved, cx) {
                 Some(broken) => Err(broken),
@@ -233,6 +238,13 @@ impl Splice {
                 }
                 Poll::Pending => {}
             }
+            match self.poll_pings(moved_up, moved_down, cx) {
+                Poll::Pending => {}
+                Poll::Ready(None) => continue,
+                Poll::Ready(Some(Dead(side, timeout))) => {
+                    return Poll::Ready((Outcome::Broken(side), EndReason::NoPong(timeout)));
+                }
+            }
             ready!(self.idle.poll(self.idle_limit(), cx));
             if self.down.after_close != AfterClose::NotYet {
                 return Poll::Ready((self.outcome(), EndReason::Unanswered));
@@ -250,6 +262,39 @@ impl Splice {
                 return Poll::Ready((Outcome::TimedOut(side), EndReason::Unanswered));
             }
             self.own_close = OwnClose::Pending;
+        }
+    }
+
+    fn poll_move_down(&mut self, cx: &mut Context<'_>) -> Result<Moved, Broken> {
+        let pongs = pings::answers(&mut self.pings, Side::Upstream);
+        let (from, to) = (&mut self.upstream, &mut self.client);
+        self.down.poll_move(from, to, pongs, &mut self.idle, cx)
+    }
+
+    fn poll_move_up(&mut self, cx: &mut Context<'_>) -> Result<Moved, Broken> {
+        let pongs = pings::answers(&mut self.pings, Side::Client);
+        let (from, to) = (&mut self.client, &mut self.upstream);
+        self.up.poll_move(from, to, pongs, &mut self.idle, cx)
+    }
+
+    /// Sends the Pings that are due, where that is possible now.
+    fn send_pings(&mut self, cx: &mut Context<'_>) {
+        if self.is_ending() || self.up.receiver_gone {
+            return;
+        }
+        if let Some(pings) = &mut self.pings {
+            pings.send(Side::Client, &mut self.down, &mut self.client, cx);
+            pings.send(Side::Upstream, &mut self.up, &mut self.upstream, cx);
+        }
+    }
+
+    /// Checks whether either side was silent for too long.
+    fn poll_pings(&mut self, up: Moved, down: Moved, cx: &mut Context<'_>) -> Poll<Option<Dead>> {
+        match &mut self.pings {
+            Some(pings) if self.first_to_end.is_none() && !self.up.receiver_gone => {
+                pings.poll((self.up.bytes, up), (self.down.bytes, down), cx)
+            }
+            _ => Poll::Pending,
         }
     }
 
@@ -402,8 +447,7 @@ impl Splice {
 
     fn poll_remaining(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.down.poll_out(&mut self.client, cx)?;
-        self.up
-            .poll_move(&mut self.client, &mut self.upstream, &mut self.idle, cx)?;
+        self.poll_move_up(cx)?;
         self.up.poll_out(&mut self.upstream, cx)?;
         if self.up.is_over() && self.down.is_over() {
             return Poll::Ready(Ok(()));

@@ -1,6 +1,7 @@
 //! Why a splice ended, for the access log.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::{Chain, Error};
 use crate::transport::StreamError;
@@ -14,6 +15,8 @@ pub(super) enum EndReason {
     Unanswered,
     /// It was open for its maximum lifetime.
     Outlived,
+    /// One side sent nothing for this long after a Ping of the bridge.
+    NoPong(Duration),
     /// The server cut it at the end of the drain timeout.
     Cut,
     Broken(Box<StreamError>),
@@ -25,6 +28,7 @@ impl fmt::Display for EndReason {
             Self::Ended => f.write_str("ended"),
             Self::Unanswered => f.write_str("no response to the Close frame or end of stream"),
             Self::Outlived => f.write_str(crate::bridge::lifetime::REASON),
+            Self::NoPong(timeout) => write!(f, "no answer to a Ping within {timeout:?}"),
             Self::Cut => f.write_str(crate::bridge::access::CUT_BY_DRAIN),
             Self::Broken(error) => Chain(&Error::from((**error).clone())).fmt(f),
         }

@@ -75,6 +75,7 @@ async fn a_close_frame_is_read_even_if_a_write_to_its_sender_fails_first() {
         upstream,
         times(),
         Lifetime::default(),
+        Pings::default(),
         meters,
         Box::new(()),
     );
@@ -155,6 +156,7 @@ async fn counted_at_writes(events: &[Event]) -> Vec<bool> {
         streams.1,
         times(),
         Lifetime::default(),
+        Pings::default(),
         meters,
         Box::new(admission),
     );

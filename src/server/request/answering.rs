@@ -1,6 +1,7 @@
 //! Accepts or rejects a WebSocket request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -111,6 +112,17 @@ impl WebSocketRequest {
         self.0.config = Some(config);
         self.0.deflate = deflate;
         self.0.subprotocol = subprotocol;
+    }
+
+    /// Sends keep-alive Pings, instead of as the server is configured. Without a timeout, a peer
+    /// need not answer.
+    pub(crate) fn ping_every(&mut self, interval: Duration, timeout: Option<Duration>) {
+        let config = self.0.config.take();
+        let config = config.unwrap_or_else(|| self.0.settings.socket.clone());
+        let config = WebSocketConfig::clone(&config)
+            .ping_interval(interval)
+            .ping_timeout(timeout.unwrap_or(Duration::MAX));
+        self.0.config = Some(Arc::new(config));
     }
 
     /// Replaces the header fields of the accepting response.

@@ -64,6 +64,12 @@ impl ProcessBuffer {
         self.0.limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Returns the limit, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.0.limit.load(Ordering::Relaxed)
+    }
+
     /// Returns how many bytes are held now, counted to within 16 KiB per
     /// stream.
     #[must_use]
@@ -86,7 +92,7 @@ impl ProcessBuffer {
     }
 
     fn is_over(&self) -> bool {
-        self.held() > self.0.limit.load(Ordering::Relaxed)
+        self.held() > self.limit()
     }
 
     /// Returns the connection that holds the most.

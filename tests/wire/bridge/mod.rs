@@ -11,6 +11,7 @@ mod kept_connections;
 mod lifetime;
 mod observer;
 mod outcomes;
+mod pings;
 mod plain_http;
 mod plain_http_bodies;
 mod plain_http_connections;

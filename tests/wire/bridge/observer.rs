@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use h2ws::bridge::{AccessRecord, BridgeObserver};
-use h2ws::{Client, Message};
+use h2ws::handshake::DeflateConfig;
+use h2ws::server::WebSocketRequest;
+use h2ws::{Client, HttpVersion, Message, Server, WebSocketConfig};
 
+use crate::support::bridge::{Bridging, to};
+use crate::support::client::{http1, http2};
 use crate::support::table::{Table, backend, route, table};
 use crate::support::{tls, until, within};
 
@@ -107,4 +111,74 @@ async fn bytes_are_reported_once_while_a_socket_is_open() {
     let sums = (bytes_up_so_far(), bytes.down.load(Ordering::Relaxed));
     assert_eq!(*bytes.total.lock().unwrap(), Some(sums));
     assert!(sums.0 > 0 && sums.1 > 0, "{sums:?}");
+}
+
+/// Keeps what is known of a socket at its end.
+#[derive(Default)]
+struct Ends(Mutex<Vec<String>>);
+
+impl BridgeObserver for Ends {
+    fn on_websocket_end(&self, access: &AccessRecord) {
+        let times = (access.answered_after(), access.first_byte_after());
+        assert!(times.0.is_some() && times.0 <= times.1, "{times:?}");
+        assert!(access.elapsed() >= times.1.unwrap());
+        let line = format!(
+            "{:?} {:?} {} {}",
+            access.subprotocol(),
+            access.extensions(),
+            access.messages_up(),
+            access.messages_down(),
+        );
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// Fragments and control frames are not messages; what is compressed is counted as well.
+#[tokio::test]
+async fn what_was_agreed_and_the_number_of_messages_are_known_at_the_end() {
+    for upstream_version in [HttpVersion::Http1, HttpVersion::Http2] {
+        let server = Server::builder().deflate(DeflateConfig::default());
+        let server = server.bind("127.0.0.1:0").await.unwrap();
+        let addr = server.local_addr().unwrap();
+        let serve = server.serve(|mut request: WebSocketRequest| async move {
+            request.select_subprotocol("two").unwrap();
+            let mut socket = request.accept().await.unwrap();
+            while let Some(Ok(message)) = socket.next().await {
+                socket.send(message.clone()).await.unwrap();
+                socket.send(message).await.unwrap();
+            }
+        });
+        tokio::spawn(serve.into_future());
+        let bridge = to("ws", addr, upstream_version).build().unwrap();
+        let ends = Arc::new(Ends::default());
+        bridge.observe(ends.clone());
+        let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
+        for client in [http1(), http2()] {
+            let client = client.build().unwrap();
+            let request = client
+                .request(bridging.url())
+                .subprotocol("one")
+                .subprotocol("two");
+            let request = request.deflate(DeflateConfig::default());
+            let mut socket = within(request.connect()).await.unwrap();
+            // Longer than a fragment.
+            for text in ["a".repeat(300_000), "b".into(), "c".into()] {
+                within(socket.send(Message::text(text))).await.unwrap();
+                within(socket.next()).await.unwrap().unwrap();
+                within(socket.next()).await.unwrap().unwrap();
+            }
+            within(socket.send(Message::Ping("x".into())))
+                .await
+                .unwrap();
+            within(socket.close(None)).await.unwrap();
+        }
+        until(|| ends.0.lock().unwrap().len() == 2).await;
+        for line in ends.0.lock().unwrap().iter() {
+            let expected = "Some(\"two\") Some(\"permessage-deflate";
+            assert!(
+                line.starts_with(expected) && line.ends_with(" 3 6"),
+                "{line}"
+            );
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::bridge::forwarded::Families;
 use crate::bridge::pool::{Affinity, Check, Ejection, Pool, Settings};
 use crate::bridge::request_ids::{Identification, TraceContext};
 use crate::bridge::routes::pattern::{HostPattern, PathPattern};
+use crate::bridge::routes::pings::Pings;
 use crate::bridge::routes::rules::{HeaderRules, changeable};
 use crate::bridge::routes::tcp_preface::{TcpPreface, TunnelEnds};
 use crate::bridge::routes::timeouts::Timeouts;
@@ -38,6 +39,7 @@ pub struct RouteBuilder {
     request: HeaderRules,
     response: HeaderRules,
     timeouts: Timeouts,
+    pings: Pings,
     upstream_host: UpstreamHost,
     server_name: Option<String>,
     families: Families,
@@ -71,6 +73,7 @@ impl RouteBuilder {
             request: HeaderRules::default(),
             response: HeaderRules::default(),
             timeouts: Timeouts::default(),
+            pings: Pings::default(),
             upstream_host: UpstreamHost::Client,
             server_name: None,
             families: Families::default(),
@@ -140,6 +143,12 @@ impl RouteBuilder {
     /// Sets the timeouts. Default [`Timeouts::default`].
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets the WebSocket Pings that the bridge itself sends. Default: none.
+    pub fn pings(mut self, pings: Pings) -> Self {
+        self.pings = pings;
         self
     }
 
@@ -311,6 +320,7 @@ impl RouteBuilder {
         if let Some(auth) = &self.forward_auth {
             time("ForwardAuth::timeout", auth.timeout).map_err(InvalidRoute::Setting)?;
         }
+        self.pings.validate().map_err(InvalidRoute::Setting)?;
         let scheme = first.scheme();
         let is_tcp = |upstream: &Upstream| upstream.scheme() == Scheme::Tcp;
         if self
@@ -333,6 +343,9 @@ impl RouteBuilder {
         }
         if is_tcp(first) && self.websockets_only == Some(false) {
             return Err(InvalidRoute::PlainHttpToTcp);
+        }
+        if is_tcp(first) && self.pings.upstream.is_some() {
+            return Err(InvalidRoute::PingsToTcp);
         }
         if !is_tcp(first) && self.tcp_preface.is_some() {
             return Err(InvalidRoute::PrefaceToHttp);
@@ -368,6 +381,7 @@ impl RouteBuilder {
             request: self.request,
             response: self.response,
             timeouts: self.timeouts,
+            pings: self.pings,
             upstream_host: self.upstream_host,
             websocket_key: self.websocket_key,
             trust_forwarded: self.trust_forwarded,
@@ -402,6 +416,8 @@ pub enum InvalidRoute {
     HttpCheckOfTcp,
     /// A `tcp` route with [`websockets_only(false)`](RouteBuilder::websockets_only).
     PlainHttpToTcp,
+    /// A `tcp` route with [Pings](Pings::upstream) to the upstream.
+    PingsToTcp,
     /// A [preface](RouteBuilder::tcp_preface) for upstreams that are not `tcp`.
     PrefaceToHttp,
     /// The name for `Via` is not a token (RFC 9110 §5.6.2).
@@ -425,6 +441,9 @@ impl fmt::Display for InvalidRoute {
             Self::HttpCheckOfTcp => {
                 f.write_str("a tcp route cannot have an HTTP check; use a TCP check")
             }
+            Self::PingsToTcp => f.write_str(
+                "a tcp upstream cannot get WebSocket Pings; keep-alive of TCP finds dead ones",
+            ),
             Self::PrefaceToHttp => f.write_str(
                 "only tcp and unix upstreams can be sent a PROXY header or another preface; HTTP \
                  servers get the client's address in Forwarded",
@@ -490,6 +509,12 @@ mod tests {
             (
                 build(&[tcp]).allowed_origins(any()).websockets_only(false),
                 PlainHttpToTcp,
+            ),
+            (
+                build(&[tcp])
+                    .allowed_origins(any())
+                    .pings(Pings::default().upstream(Duration::from_secs(1))),
+                PingsToTcp,
             ),
             (build(&["ws://a"]).via("a b"), Via("a b".into())),
             (
