@@ -24,14 +24,21 @@ pub(crate) fn raise_limit() {
 #[cfg(not(unix))]
 pub(crate) fn raise_limit() {}
 
+/// Returns the number of open files, if the system reports it.
+pub(crate) fn open() -> Option<usize> {
+    // One of them is that of the directory.
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    Some(open.saturating_sub(1))
+}
+
 /// Returns the limit, if there is one.
 #[cfg(unix)]
-fn limit() -> Option<u64> {
+pub(crate) fn limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 #[cfg(not(unix))]
-fn limit() -> Option<u64> {
+pub(crate) fn limit() -> Option<u64> {
     None
 }
 

@@ -12,7 +12,7 @@ use super::values::{
     FieldOrNone, SecondsOrNone, field_or_none, positive_seconds, seconds, seconds_or_none,
 };
 use super::{
-    ACCESS, FORWARDING, LIMITS, LOGGING, ListenArgs, LogFormat, TIMEOUTS, TcpArgs, ThreadsArgs,
+    ACCESS, FORWARDING, LIMITS, LOGGING, ListenArgs, LogArgs, TIMEOUTS, TcpArgs, ThreadsArgs,
     UPSTREAM, UPSTREAM_TLS,
 };
 use crate::listener::ListenAddress;
@@ -138,6 +138,16 @@ pub(crate) struct BridgeArgs {
     /// [default: none]
     #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, conflicts_with = "config", help_heading = TIMEOUTS)]
     pub(crate) max_lifetime: Option<f64>,
+    /// Send the client a Ping of the bridge's own before either direction has been silent for this
+    /// long; its answer is not forwarded [default: none]
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, conflicts_with = "config", help_heading = TIMEOUTS)]
+    pub(crate) ping_client: Option<f64>,
+    /// The same for the upstream [default: none]
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, conflicts_with = "config", help_heading = TIMEOUTS)]
+    pub(crate) ping_upstream: Option<f64>,
+    /// Reset a WebSocket if one side sends nothing for this long after such a Ping [default: none]
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, conflicts_with = "config", help_heading = TIMEOUTS)]
+    pub(crate) ping_timeout: Option<f64>,
     /// Time until an upstream begins its response to a plain HTTP request, or none; then the
     /// client gets 504 [default: 300]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none, conflicts_with = "config", help_heading = TIMEOUTS)]
@@ -158,9 +168,8 @@ pub(crate) struct BridgeArgs {
     /// Serve Prometheus metrics, /healthz and /readyz on this address, as of --listen
     #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, help_heading = LOGGING)]
     pub(crate) metrics: Option<ListenAddress>,
-    /// Format of the logs and of the access log, which has a line per WebSocket and request
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = LOGGING)]
-    pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
 }

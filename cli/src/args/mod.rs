@@ -12,6 +12,7 @@ mod demo;
 mod generate;
 mod health;
 mod listen;
+mod log;
 mod probe;
 mod request;
 mod serve;
@@ -19,7 +20,7 @@ mod tcp;
 mod tunnel;
 mod values;
 
-use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::bridge::BridgeArgs;
@@ -28,6 +29,7 @@ pub(crate) use self::demo::DemoArgs;
 pub(crate) use self::generate::{CompletionsArgs, ManArgs};
 pub(crate) use self::health::HealthArgs;
 pub(crate) use self::listen::ListenArgs;
+pub(crate) use self::log::{LogArgs, LogFormat};
 pub(crate) use self::probe::ProbeArgs;
 pub(crate) use self::request::{ConnectionArgs, RequestArgs};
 pub(crate) use self::serve::ServeArgs;
@@ -135,8 +137,8 @@ impl Command {
     /// info without `-v`.
     pub(crate) fn logs(&self) -> (LogFormat, bool) {
         match self {
-            Self::Bridge(args) => (args.log_format, true),
-            Self::Serve(_) => (LogFormat::Text, true),
+            Self::Bridge(args) => (args.log.log_format, true),
+            Self::Serve(args) => (args.log.log_format, true),
             _ => (LogFormat::Text, false),
         }
     }
@@ -150,14 +152,6 @@ impl Command {
             _ => None,
         }
     }
-}
-
-// The variants have no doc comments: clap would print those below the option.
-/// The format of the logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, Default, ClapArgs)]

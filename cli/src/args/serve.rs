@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ACCESS, LIMITS, ListenArgs, TcpArgs, ThreadsArgs, WEBSOCKET};
+use super::{ACCESS, LIMITS, ListenArgs, LogArgs, TcpArgs, ThreadsArgs, WEBSOCKET};
 
 pub(super) const EXAMPLES: &str = "\
 Signals:
@@ -55,6 +55,8 @@ pub(crate) struct ServeArgs {
     pub(crate) process_buffer: Option<usize>,
     #[command(flatten)]
     pub(crate) tcp: TcpArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
 }

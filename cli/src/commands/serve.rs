@@ -20,6 +20,7 @@ use crate::{log, signals, systemd};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    args.log.apply(None, None);
     if let Some(bytes) = args.process_buffer {
         ProcessBuffer::default().set_limit(bytes);
     }

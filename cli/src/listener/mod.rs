@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use h2ws::Server;
-use h2ws::server::{Listener, Serve, ServerBuilder, ShutdownReport};
+use h2ws::server::{ConnectionCounts, Listener, Serve, ServerBuilder, ShutdownReport};
 use h2ws::tls::ServerTls;
 use tokio::task::JoinSet;
 
@@ -83,6 +83,13 @@ pub(crate) struct Listeners {
     certificates: Certificates,
 }
 
+/// The connections of a listener.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenerCounts {
+    pub(crate) url: String,
+    pub(crate) connections: ConnectionCounts,
+}
+
 struct Bound {
     server: Server,
     url: String,
@@ -90,6 +97,15 @@ struct Bound {
 }
 
 impl Listeners {
+    /// Returns the numbers of the connections of each listener.
+    pub(crate) fn counts(&self) -> Vec<ListenerCounts> {
+        let counts = self.bound.iter().map(|bound| ListenerCounts {
+            url: bound.url.clone(),
+            connections: bound.server.connection_counts(),
+        });
+        counts.collect()
+    }
+
     /// Binds all, or none: an error closes those that were bound.
     pub(crate) async fn bind(
         configs: &[ListenerConfig],

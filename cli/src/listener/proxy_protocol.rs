@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// Maximum time until the header is complete: that of a handshake.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -42,9 +42,6 @@ const MAX_LINE: usize = 107;
 const MIN_HEADER: usize = b"PROXY UNKNOWN\r\n".len();
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-
-/// Minimum time between two log lines about closed connections.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Returns a header of version 2 for a `tcp` upstream. Its source is the client, its destination the
 /// upstream, which replaces the address at which the client connected. Without a client's address it
@@ -121,7 +118,6 @@ pub(super) struct Proxied<L: Listener> {
     listener: L,
     networks: Networks,
     reading: JoinSet<Result<(L::Io, SocketAddr), Closed>>,
-    log: ClosedLog,
 }
 
 impl<L: Listener> Proxied<L> {
@@ -130,7 +126,6 @@ impl<L: Listener> Proxied<L> {
             listener,
             networks,
             reading: JoinSet::new(),
-            log: ClosedLog::default(),
         }
     }
 }
@@ -144,7 +139,7 @@ impl<L: Listener> Listener for Proxied<L> {
                 biased;
                 Some(read) = self.reading.join_next() => match read {
                     Ok(Ok(accepted)) => return Ok(accepted),
-                    Ok(Err(closed)) => self.log.add(&closed),
+                    Ok(Err(closed)) => closed.log(),
                     Err(error) => tracing::error!(%error, "reading a PROXY header failed"),
                 },
                 accepted = self.listener.accept(), if self.reading.len() < MAX_HEADERS => {
@@ -153,7 +148,7 @@ impl<L: Listener> Listener for Proxied<L> {
                         self.reading.spawn(read(io, from, HEADER_TIMEOUT));
                     } else {
                         let reason = "it is not in a network of proxy_protocol".to_owned();
-                        self.log.add(&Closed { from, reason });
+                        Closed { from, reason }.log();
                     }
                 }
             }
@@ -172,24 +167,10 @@ struct Closed {
     reason: String,
 }
 
-/// Logs at most one line per [`LOG_INTERVAL`].
-#[derive(Debug, Default)]
-struct ClosedLog {
-    next: Option<Instant>,
-    suppressed: u64,
-}
-
-impl ClosedLog {
-    fn add(&mut self, closed: &Closed) {
-        let now = Instant::now();
-        if self.next.is_some_and(|next| now < next) {
-            self.suppressed += 1;
-            return;
-        }
-        self.next = Some(now + LOG_INTERVAL);
-        let suppressed = std::mem::take(&mut self.suppressed);
-        let Closed { from, reason } = closed;
-        tracing::warn!(%from, suppressed, "connection closed, PROXY protocol: {reason}");
+impl Closed {
+    fn log(&self) {
+        let Self { from, reason } = self;
+        tracing::warn!(%from, "connection closed, PROXY protocol: {reason}");
     }
 }
 

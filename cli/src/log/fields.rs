@@ -71,6 +71,12 @@ fn quote(value: &str, out: &mut impl Write) -> fmt::Result {
         return out.write_str(value);
     }
     out.write_char('"')?;
+    escape(value, out)?;
+    out.write_char('"')
+}
+
+/// Writes what is between the quotes.
+pub(super) fn escape(value: &str, out: &mut impl Write) -> fmt::Result {
     for c in value.chars() {
         match c {
             '"' | '\\' => write!(out, "\\{c}")?,
@@ -80,7 +86,7 @@ fn quote(value: &str, out: &mut impl Write) -> fmt::Result {
             c => terminal::escape_char(c, out)?,
         }
     }
-    out.write_char('"')
+    Ok(())
 }
 
 #[cfg(test)]

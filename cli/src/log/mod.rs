@@ -3,7 +3,9 @@
 //! All of it passes through one [`Queue`], so that a reader of stderr that has stopped cannot stall
 //! the program. Nothing else may write to stderr.
 
+mod access;
 mod fields;
+mod limit;
 mod queue;
 
 use std::fmt::Display;
@@ -16,7 +18,12 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub(crate) use self::access::{AccessLog, set_format};
+pub(crate) use self::limit::{DEFAULT as DEFAULT_LIMIT, set_limit};
+
+use self::access::Lines;
 use self::fields::Logfmt;
+use self::limit::Limit;
 use self::queue::Queue;
 use crate::args::LogFormat;
 use crate::terminal;
@@ -66,6 +73,7 @@ fn stderr() -> Box<dyn Write> {
 /// Waits until all lines are written, at most for [`queue::FLUSH_LIMIT`]. Called before the program
 /// exits.
 pub(crate) fn flush() {
+    limit::finish();
     if let Some(queue) = LOG.get().and_then(|log| log.queue.as_ref()) {
         queue.flush(queue::FLUSH_LIMIT);
     }
@@ -117,11 +125,20 @@ pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
     };
     let output = tracing_subscriber::fmt::layer().with_writer(stderr);
     let output = match format {
-        LogFormat::Text => output.with_ansi(use_colors()).fmt_fields(Logfmt).boxed(),
-        LogFormat::Json => output.json().flatten_event(true).boxed(),
+        LogFormat::Text => output
+            .with_ansi(use_colors())
+            .fmt_fields(Logfmt)
+            .map_event_format(Lines::new)
+            .boxed(),
+        LogFormat::Json => output
+            .json()
+            .flatten_event(true)
+            .map_event_format(Lines::new)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(output)
+        .with(Limit)
         .with(filter)
         .init();
 }

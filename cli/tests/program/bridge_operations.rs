@@ -310,6 +310,8 @@ async fn the_access_log_as_json_has_the_documented_keys() {
     }
     for (key, value) in [
         ("status", 200),
+        ("messages_up", 1),
+        ("messages_down", 1),
         ("bytes_up", 17),
         ("bytes_down", 9),
         ("code", 1005),
@@ -321,10 +323,55 @@ async fn the_access_log_as_json_has_the_documented_keys() {
             .as_str()
             .is_some_and(|peer| peer.starts_with("127.0.0.1:"))
     );
-    assert!(closed["milliseconds"].is_u64() && closed["timestamp"].is_string());
+    for key in ["answer_ms", "first_byte_ms", "duration_ms"] {
+        assert!(closed[key].is_u64(), "{key}: {closed}");
+    }
+    assert!(closed["timestamp"].is_string());
     assert_eq!(refused["status"], 404, "{refused}");
     assert_eq!(refused["closed"], "rejected", "{refused}");
     assert_eq!(refused["route"], Value::Null, "{refused}");
+    // A template may have all of them.
+    let keys = closed.as_object().expect("an object").keys();
+    let keys = keys.filter(|key| !["timestamp", "level", "target"].contains(&key.as_str()));
+    let template: String = keys.map(|key| format!("{{{key}}} ")).collect();
+    let text = format!("access_log = '{template}'\n[[route]]\nto = \"ws://a\"\n");
+    let file = Scratch::new();
+    run(&["bridge", "--config", &file.file("f", &text), "--check"]).exited(0);
+}
+
+/// What a client sends cannot end the quotes around it, or the line.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_has_the_fields_of_a_template() {
+    let one = backend("one");
+    let template = "{time} {client} \"{user_agent}\" {message} {{{status}}} {code} {subprotocol} {closed_by}/{reason}";
+    let text = |format: &str| format!("access_log = '{format}'\n{}", to(&one));
+    let bridge = Bridge::start(&text(template), &[]);
+    for version in [HttpVersion::Http1, HttpVersion::Http2] {
+        let agent = "a\" 200 \"b\\\tc";
+        let request = client(version);
+        let request = request.request(bridge.url()).header("user-agent", agent);
+        let request = request.subprotocol("one");
+        let mut socket = request.connect().await.expect("open");
+        assert_echo(&mut socket, "hello").await;
+        socket.close(None).await.expect("closed");
+    }
+    bridge.server.running.wait_for_stderr("{101}");
+    bridge.server.running.wait_for_stderr("{200}");
+    bridge.reload(&text("none"));
+    bridge.server.running.wait_for_stderr("reloaded");
+    let mut socket = open(&client(HttpVersion::Http1), bridge.url()).await;
+    socket.close(None).await.expect("closed");
+    bridge.server.running.signal("TERM");
+    let ended = bridge.server.ended();
+    for status in ["101", "200"] {
+        let line = format!(
+            " 127.0.0.1 \"a\\\" 200 \\\"b\\\\\\tc\" socket {{{status}}} 1005 one client/closed by a Close frame"
+        );
+        let found = ended.stderr.lines().filter(|found| found.ends_with(&line));
+        assert_eq!(found.count(), 1, "no {line}: {ended:?}");
+    }
+    assert_eq!(ended.stderr.matches("1005").count(), 2, "{ended:?}");
+    assert!(!ended.stderr.contains("h2ws::access"), "{ended:?}");
 }
 
 /// Reloads lose no message of busy WebSockets, and a drain closes each between two messages, with

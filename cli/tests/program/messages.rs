@@ -1,6 +1,7 @@
 //! Error messages of clients (where, why, and what to try), and the log of a server that rejects
 //! them.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use futures_util::StreamExt;
@@ -97,7 +98,7 @@ fn a_server_logs_rejections() {
     // A client may retry after a 421.
     let misdirected = lines.iter().filter(|line| line.contains("status=421"));
     assert!(misdirected.count() >= 2, "{ended:?}");
-    for version in ["HTTP/1.1", "HTTP/2.0"] {
+    for version in ["HTTP/1.1", "HTTP/2"] {
         let is_it = |line: &&&str| line.contains("status=403") && line.contains(version);
         let found: Vec<_> = lines.iter().filter(is_it).collect();
         let [line] = found[..] else {
@@ -114,6 +115,49 @@ fn a_server_logs_rejections() {
             assert!(line.contains(part), "no {part} in {line}");
         }
     }
+}
+
+/// A flood of refusals is counted instead of logged.
+#[cfg(unix)]
+#[test]
+fn repeated_rejections_are_limited_and_counted() {
+    let evil = ["--allow-origin", "https://ok.example", "--log-limit", "3"];
+    let server = Server::start(&[&["--cleartext"][..], &evil].concat());
+    let address = server.url.replace("ws://", "");
+    for origin in ["https://a.example", "https://b.example"].repeat(1000) {
+        let mut client =
+            std::net::TcpStream::connect(address.trim_end_matches('/')).expect("connects");
+        write!(
+            client,
+            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Origin: {origin}\r\n\r\n"
+        )
+        .expect("sent");
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 403");
+    }
+    server.running.signal("TERM");
+    let ended = server.ended();
+    let rejected = ended.stderr.matches("closed=rejected").count();
+    let counts = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains(" more in the last 10 s: rejected by server, status 403"));
+    let left_out: Vec<usize> = counts
+        .map(|line| {
+            line.rsplit_once("lines=")
+                .expect("a count")
+                .1
+                .trim()
+                .parse()
+                .expect("a number")
+        })
+        .collect();
+    // A slow machine may take longer than one window.
+    assert!(rejected < 100 && !left_out.is_empty(), "{ended:?}");
+    assert_eq!(rejected + left_out.iter().sum::<usize>(), 2000, "{ended:?}");
 }
 
 /// Both those of clients and its own that clients reject.

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,13 +27,17 @@ use tokio::task::JoinHandle;
 use tower_service::Service;
 
 use super::connections::Connections;
+use super::limits;
 use crate::error::Failure;
-use crate::listener::{ListenAddress, ListenerConfig, Listeners, Networks, Runtimes};
+use crate::listener::{
+    ListenAddress, ListenerConfig, ListenerCounts, Listeners, Networks, Runtimes,
+};
 
 #[derive(Clone)]
 pub(super) struct Metrics {
     registry: Arc<Registry>,
     counters: Arc<Counters>,
+    listeners: Arc<OnceLock<Vec<ListenerCounts>>>,
     draining: Arc<AtomicBool>,
 }
 
@@ -211,6 +215,7 @@ impl BridgeObserver for Counters {
 /// Metrics that are read from the bridge for each scrape.
 struct CurrentState {
     bridge: Bridge,
+    listeners: Arc<OnceLock<Vec<ListenerCounts>>>,
     draining: Arc<AtomicBool>,
 }
 
@@ -236,6 +241,8 @@ impl Collector for CurrentState {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
+        let listeners = self.listeners.get().map_or(&[][..], Vec::as_slice);
+        limits::encode(&self.bridge.routes(), listeners, &mut encoder)?;
         let help = "1 if an upstream is healthy, 0 if it is ejected or fails its checks";
         self.upstreams(&mut encoder, "upstream_fit", help, |status| {
             status.is_healthy.into()
@@ -275,18 +282,27 @@ impl Metrics {
     pub(super) fn new(bridge: Bridge, connections: &Connections) -> Self {
         let counters = Arc::new(Counters::new());
         let draining = Arc::new(AtomicBool::new(false));
+        let listeners = Arc::new(OnceLock::new());
         let mut registry = Registry::with_prefix("h2ws_bridge");
         counters.register(&mut registry);
         connections.register(&mut registry);
         registry.register_collector(Box::new(CurrentState {
             bridge,
+            listeners: listeners.clone(),
             draining: draining.clone(),
         }));
         Self {
             registry: Arc::new(registry),
             counters,
+            listeners,
             draining,
         }
+    }
+
+    /// Sets the listeners, whose connections are limited.
+    pub(super) fn listen(&self, listeners: Vec<ListenerCounts>) {
+        // Called once.
+        let _ = self.listeners.set(listeners);
     }
 
     pub(super) fn counters(&self) -> Arc<Counters> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 mod connections;
+mod limits;
 mod listener;
 mod metrics;
 mod reload;
@@ -55,6 +56,10 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         writeln!(terminal::stdout(), "no errors, {}", count(routes, "route"))?;
         return Ok(());
     }
+    match &config {
+        Some(config) => args.log.apply(config.access_log.clone(), config.log_limit),
+        None => args.log.apply(None, None),
+    }
     let fixed = Fixed::of(&args, config.as_ref());
     // Counting has a cost, so it is off unless the metrics can be read.
     let observer = || {
@@ -87,6 +92,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         Runtimes::one_per_thread(threads)?
     };
     let listeners = Listeners::bind(&configs, &builder, fixed.reuse_port, &runtimes).await?;
+    metrics.listen(listeners.counts());
     let admin = match &fixed.metrics {
         Some(address) => Some(metrics.serve(address, fixed.reuse_port).await?),
         None => None,

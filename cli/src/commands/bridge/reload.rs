@@ -82,6 +82,8 @@ impl Reload {
         if !changes.is_empty() {
             tracing::warn!("changes to {} require a restart", changes.join(", "));
         }
+        let args = &self.args.log;
+        args.apply(config.access_log, config.log_limit);
         self.reload_listeners(Some(config.listeners)).await;
         self.bridge.replace(config.routes);
         self.clients.of_routes = config.clients;

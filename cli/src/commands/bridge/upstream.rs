@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use h2ws::bridge::{Bridge, BridgeBuilder, Routes, Scheme, Upstream, UpstreamHost};
+use h2ws::bridge::{Bridge, BridgeBuilder, Pings, Routes, Scheme, Upstream, UpstreamHost};
 use h2ws::config::TcpConfig;
 use h2ws::handshake::AllowedOrigins;
 use h2ws::metrics::Metrics;
@@ -126,6 +126,12 @@ pub(super) fn bridge_to(
         .x_forwarded(!args.no_x_forwarded)
         .websocket_key(args.websocket_key)
         .trust_forwarded(args.trust_forwarded)
+        .pings(
+            Pings::default()
+                .client(args.ping_client.map(Duration::from_secs_f64))
+                .upstream(args.ping_upstream.map(Duration::from_secs_f64))
+                .timeout(args.ping_timeout.map(Duration::from_secs_f64)),
+        )
         .idle_timeout(args.idle_timeout.map(Duration::from_secs_f64))
         .max_lifetime(args.max_lifetime.map(Duration::from_secs_f64));
     if let Some(auth) = args.forward_auth.clone() {

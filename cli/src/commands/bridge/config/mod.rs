@@ -22,6 +22,7 @@ use self::reader::Section;
 use self::route::RouteContext;
 use super::upstream::{Clients, RouteClients};
 use crate::listener::ListenAddress;
+use crate::log::AccessLog;
 use crate::tls::ClientFiles;
 
 pub(super) use self::errors::ConfigErrors;
@@ -31,6 +32,8 @@ pub(super) use self::listener::{FileListener, FileListeners};
 pub(super) struct Config {
     pub(super) listeners: FileListeners,
     pub(super) metrics: Option<ListenAddress>,
+    pub(super) access_log: Option<AccessLog>,
+    pub(super) log_limit: Option<u32>,
     pub(super) upstream_tls: ClientFiles,
     pub(super) drain_delay: Option<Duration>,
     pub(super) drain_timeout: Option<Duration>,
@@ -75,6 +78,8 @@ impl Config {
 
     fn read(path: &Path, mut root: Section<'_>, clients: &Clients) -> Option<Self> {
         let metrics = root.parsed("metrics", listener::address);
+        let access_log = root.parsed("access_log", str::parse);
+        let log_limit = root.integer("log_limit", 1..1 << 32);
         let drain_delay = root.duration("drain_delay");
         let drain_timeout = root.duration("drain_timeout");
         let listeners = listener::read(path, &mut root);
@@ -121,6 +126,8 @@ impl Config {
         Some(Self {
             listeners,
             metrics,
+            access_log,
+            log_limit: log_limit.map(|lines| lines as u32),
             upstream_tls,
             drain_delay,
             drain_timeout,
@@ -302,7 +309,7 @@ mod tests {
     fn every_key_is_in_the_example() {
         let wrong = "nothing = 1\n[tls]\nnothing = 1\n[upstream_tls]\nnothing = 1\n[limits]\nnothing = 1\n[tcp]\nnothing = 1\n[[route]]\n\
                      to = \"ws://a\"\nnothing = 1\n[route.timeouts]\nnothing = 1\n\
-                     [route.upstream_tls]\nnothing = 1\n[route.forward_auth]\nurl = \"http://a\"\nnothing = 1\n[route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
+                     [route.ping]\nnothing = 1\n[route.upstream_tls]\nnothing = 1\n[route.forward_auth]\nurl = \"http://a\"\nnothing = 1\n[route.affinity]\nclient = true\nnothing = 1\n[route.ejection]\nnothing = 1\n\
                      [route.check]\ntcp = true\nnothing = 1\n[route.request_headers]\nnothing = 1\n";
         let reported = errors(wrong).join("\n");
         let known = reported
@@ -325,6 +332,28 @@ mod tests {
 
     #[test]
     fn errors_are_reported_with_their_lines() {
+        for (line, what) in [
+            (
+                "access_log = \"{clint}\"",
+                "access_log: unknown field {clint}",
+            ),
+            (
+                "access_log = \"combined\"",
+                "expected json, none, or a template",
+            ),
+            ("access_log = \"{client\"", "a single {"),
+            ("access_log = true", "must be a string"),
+            ("log_limit = 0", "from 1 to 4294967295"),
+            ("log_limit = \"none\"", "an integer, not a string"),
+        ] {
+            let found = errors(&format!(
+                "listen = \"127.0.0.1:1\"\n{line}\n[[route]]\nto = \"ws://a\"\n"
+            ));
+            assert!(
+                found[0].starts_with("f:2: ") && found[0].contains(what),
+                "{found:?}"
+            );
+        }
         reports("host = \"a:1\"", 3, "\"a:1\"");
         reports("path = \"chat\"", 3, "\"chat\"");
         reports("path = 1", 3, "path must be a string, not an integer");
@@ -377,6 +406,14 @@ mod tests {
         reports("timeout = \"1s\"", 3, "unknown key \"timeout\"");
         reports("timeouts = 1", 3, "timeouts must be a table");
         reports("[route.timeouts]\nidle = \"0s\"", 4, "greater than zero");
+        reports("[route.ping]\nclient = \"0s\"", 4, "greater than zero");
+        reports("[route.ping]\nupstream = 30", 4, "not an integer");
+        reports("[route.ping]\nto = \"client\"", 4, "unknown key \"to\"");
+        reports(
+            "[route.ping]\ntimeout = \"1s\"",
+            3,
+            "requires client or upstream",
+        );
         reports("[route.affinity]\ncookie = \"a b\"", 4, "\"a b\"");
         reports("[route.affinity]\n\n", 3, "exactly one of");
         reports(
@@ -441,6 +478,11 @@ mod tests {
         reports_in("[[route]]\nto = [\"ws://a\",\n\"tcp://b\"]", 3, "port");
         reports_in("[[route]]\nto = [\"ws://a\", \"ws://a\"]", 1, "ws://a");
         reports_in("[[route]]\nto = \"tcp://a:1\"", 1, "origins");
+        reports_in(
+            "[[route]]\nto = \"tcp://a:1\"\nallowed_origins = \"*\"\n[route.ping]\nupstream = \"1s\"",
+            4,
+            "cannot get WebSocket Pings",
+        );
         reports_in(
             "[[route]]\nto = \"ws://a\"\n[[route]]\nto = \"ws://b\"",
             3,

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use h2ws::bridge::{
-    Affinity, Check, ClientCert, Ejection, ForwardAuth, HeaderRules, InvalidRoute, Route,
+    Affinity, Check, ClientCert, Ejection, ForwardAuth, HeaderRules, InvalidRoute, Pings, Route,
     RouteBuilder, Timeouts, TraceContext, Upstream,
 };
 use h2ws::handshake::{AllowedOrigins, HostPort};
@@ -39,6 +39,7 @@ pub(super) fn read(mut section: Section<'_>, context: &RouteContext<'_>) -> Opti
     };
     let route = settings(&mut section, route);
     let route = timeouts(&mut section, route);
+    let route = pings(&mut section, route);
     let route = client(&mut section, route, context);
     let route = headers(&mut section, route);
     let route = affinity(&mut section, route);
@@ -65,6 +66,7 @@ fn built(section: &mut Section<'_>, route: RouteBuilder) -> Option<Route> {
         InvalidRoute::Via(_) => section.item("via"),
         InvalidRoute::RequestId(_) => section.item("request_id"),
         InvalidRoute::ServerName(_) => section.item("server_name"),
+        InvalidRoute::PingsToTcp => section.item("ping"),
         InvalidRoute::PrefaceToHttp => section.item("send_proxy_protocol"),
         _ => None,
     };
@@ -321,6 +323,21 @@ fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     }
     section.finish();
     route.timeouts(timeouts)
+}
+
+fn pings(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
+    let Some(mut section) = section.section("ping") else {
+        return route;
+    };
+    let client = section.duration_or_none("client").flatten();
+    let upstream = section.duration_or_none("upstream").flatten();
+    let timeout = section.duration_or_none("timeout").flatten();
+    if client.is_none() && upstream.is_none() && timeout.is_some() {
+        section.error(&section.span, "timeout requires client or upstream");
+    }
+    section.finish();
+    let pings = Pings::default().client(client).upstream(upstream);
+    route.pings(pings.timeout(timeout))
 }
 
 fn client(
