@@ -256,6 +256,15 @@ mod tests {
         for key in KEYS {
             assert!(documented.contains(&format!("`{key}`")), "{key}");
         }
+        let mut lines = documented.lines();
+        let example = lines.find_map(|line| line.strip_prefix("access_log = '"));
+        let example = example
+            .and_then(|line| line.strip_suffix('\''))
+            .expect("an example");
+        assert!(
+            matches!(parse(example), Ok(AccessLog::Template(_))),
+            "{example}"
+        );
     }
 
     #[test]
