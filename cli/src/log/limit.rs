@@ -68,7 +68,7 @@ impl<S: Subscriber> Layer<S> for Limit {
     }
 }
 
-/// Logs how many lines were left out, until there are none any more.
+/// Logs the number of lines left out whenever a window is over, and returns once all are reported.
 fn watch() {
     loop {
         thread::sleep(TICK);
