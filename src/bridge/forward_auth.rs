@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::forwarded::{ClientView, Families};
 use super::spellings::remove_spellings;
-use crate::handshake::headers::is_connection_specific;
+use crate::handshake::headers::is_fixed;
 use crate::handshake::{Target, UrlError};
 
 const METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
@@ -131,10 +131,7 @@ impl ForwardAuth {
         for name in names {
             let invalid = || InvalidForwardAuth::Header(name.to_owned());
             let parsed = HeaderName::try_from(name).map_err(|_| invalid())?;
-            let is_reserved = matches!(parsed.as_str(), "host" | "content-length")
-                || parsed.as_str().starts_with("sec-websocket-")
-                || is_connection_specific(&parsed);
-            if is_reserved {
+            if is_fixed(&parsed) {
                 return Err(invalid());
             }
             self.copied.push(parsed);

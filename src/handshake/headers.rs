@@ -61,6 +61,15 @@ pub fn is_reserved(name: &HeaderName) -> bool {
     is_of_handshake(name) || is_connection_specific(name)
 }
 
+/// Returns whether the configuration of a bridge may not change the field, because it belongs to the
+/// handshake, to one connection, or to the framing of a body.
+#[cfg(feature = "net")]
+pub(crate) fn is_fixed(name: &HeaderName) -> bool {
+    matches!(*name, header::HOST | header::CONTENT_LENGTH)
+        || name.as_str().starts_with("sec-websocket-")
+        || is_connection_specific(name)
+}
+
 /// Removes the fields for which `matches` returns true.
 fn remove_if(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
     let names: Vec<HeaderName> = headers.keys().filter(|n| matches(n)).cloned().collect();

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::bridge::spellings::remove_spellings;
-use crate::handshake::headers::is_connection_specific;
+use crate::handshake::headers::is_fixed;
 
 /// Header fields to remove and to set in requests or in responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,9 +55,7 @@ impl HeaderRules {
 pub(super) fn changeable(name: &str) -> Result<HeaderName, InvalidHeaderRule> {
     let parsed =
         HeaderName::try_from(name).map_err(|_| InvalidHeaderRule::Name(name.to_owned()))?;
-    let of_handshake = matches!(parsed, header::HOST | header::CONTENT_LENGTH)
-        || parsed.as_str().starts_with("sec-websocket-");
-    if of_handshake || is_connection_specific(&parsed) {
+    if is_fixed(&parsed) {
         return Err(InvalidHeaderRule::Reserved(parsed));
     }
     Ok(parsed)
