@@ -171,10 +171,9 @@ ALL = [
 BRIDGES = [bridge for bridge in ALL if bridge.name in REQUIRED or bridge.release()]
 
 
-def backend(stderr, echo="fastws-echo"):
-    """Starts an echo server, and returns the process and its HOST:PORT. The one on fastwebsockets sends frames back as
-    they are, still masked, which only `raw-load` takes."""
-    process = launch([str(BIN / echo), "--listen", "127.0.0.1:0"], stderr, stdout=subprocess.PIPE)
+def backend(stderr):
+    """Starts an echo server, and returns the process and its HOST:PORT."""
+    process = launch([str(BIN / "fastws-echo"), "--listen", "127.0.0.1:0"], stderr, stdout=subprocess.PIPE)
     try:
         return process, first_line(process)
     except BaseException:

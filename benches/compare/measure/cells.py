@@ -12,16 +12,23 @@ BIN = HERE / "target" / "release"
 H2WS = Path(os.environ.get("H2WS", HERE.parent.parent / "target" / "release" / "h2ws"))
 # Seconds for which the sockets are idle before memory is measured.
 IDLE_SECONDS = 0.5
+# What makes a peer, or h2ws, use a single-threaded runtime.
+ONE_THREAD = (["--runtime", "current"], ["--threads", "1"])
 
 
-def once(row, peer, seconds):
-    """Runs one load against a new server, and returns the row's result with all other values."""
+def once(row, peer, seconds, pinned):
+    """Runs one load against a new server, and returns the row's result with all other values.
+
+    Pinned means one thread and one core for each side, which gives the most stable results.
+    """
+    one_thread = lambda words: words + (ONE_THREAD[words[0] == str(H2WS)] if pinned else [])
+    spawn = lambda words, core, stderr: start(one_thread(words), core if pinned else None, stderr)
     with tempfile.TemporaryFile("w+") as stderr:
-        server = spawn(server_command(row, peer), row, 0, stderr)
+        server = spawn(server_command(row, peer), 0, stderr)
         try:
             address = first_line(server)
-            loads = [spawn(beside_command(row, peer, seconds, address), row, 1, stderr)] if row.beside else []
-            loads.insert(0, spawn(client_command(row, peer, seconds, address, server.pid), row, 1, stderr))
+            loads = [spawn(beside_command(row, peer, seconds, address), 1, stderr)] if row.beside else []
+            loads.insert(0, spawn(client_command(row, peer, seconds, address, server.pid), 1, stderr))
             load = loads[0]
             try:
                 out, _ = load.communicate(timeout=600 if row.kind == "million" else 60 + 4 * seconds)
@@ -45,9 +52,8 @@ def once(row, peer, seconds):
 def server_command(row, peer):
     words = program(peer.server) + ["--listen", "127.0.0.1:0"]
     if peer.server[0] == "h2ws":
-        return words + ["--max-concurrent-streams", "200000", "--max-connections", "50000"] + (
-            ["--threads", "1"] if row.pinned else [])
-    return words + portion(row, words) + (["--runtime", "current"] if row.pinned else [])
+        return words + ["--max-concurrent-streams", "200000", "--max-connections", "50000"]
+    return words + portion(row, words)
 
 
 def client_command(row, peer, seconds, address, pid):
@@ -57,9 +63,15 @@ def client_command(row, peer, seconds, address, pid):
              "--rest", str(IDLE_SECONDS if row.kind in ("memory", "million") else 0), "--server-pid", str(pid)]
     if peer.bench:
         words += ["--opening", opening(row, peer), "--json", *row.extra]
-        return [*program(peer.client), address, *words] + (["--threads", "1"] if row.pinned else [])
+        if row.rate:
+            words += ["--rate", str(row.rate)]
+        return [*program(peer.client), url(address), *words]
     words = [*program(peer.client), "--url", address, *words]
-    return words + portion(row, words) + (["--runtime", "current"] if row.pinned else [])
+    return words + portion(row, words)
+
+
+def url(address):
+    return address if "://" in address else f"ws://{address}/echo"
 
 
 def portion(row, words):
@@ -74,7 +86,7 @@ def portion(row, words):
 
 def beside_command(row, peer, seconds, address):
     """The second load, which starts before the first and would run much longer."""
-    return [*program(peer.client), address, *row.beside, "--duration", str(60 + 4 * seconds), "--json"]
+    return [*program(peer.client), url(address), *row.beside, "--duration", str(60 + 4 * seconds), "--json"]
 
 
 def opening(row, peer):
@@ -87,9 +99,9 @@ def program(words):
     return [str(H2WS if words[0] == "h2ws" else BIN / words[0]), *words[1:]]
 
 
-def spawn(command, row, core, stderr):
+def start(command, core, stderr):
     pin = None
-    if row.pinned:
+    if core is not None:
         cores = sorted(os.sched_getaffinity(0))
         mine = {cores[core % len(cores)]}
         pin = lambda: os.sched_setaffinity(0, mine)
@@ -123,7 +135,7 @@ def sampled(report):
 def figure(row, sample):
     server = sample["server_cpu_seconds"]
     both = server + sample["client_cpu_seconds"]
-    if row.kind in ("core", "cpu", "grow") and not (server and sample["messages"]):
+    if row.kind in ("core", "grow") and not (server and sample["messages"]):
         raise RuntimeError("the run was too short: no CPU time was measured")
     return {
         "rate": lambda: sample["messages_per_second"],
@@ -131,8 +143,7 @@ def figure(row, sample):
         "core": lambda: sample["messages"] / both,
         "open": lambda: sample["opened_per_second"],
         "memory": lambda: sample["server_bytes_per_idle_socket"],
-        "cpu": lambda: sample["server_us_per_message"],
         "grow": lambda: both / sample["messages"] * 1e6,
-        "p99": lambda: sample["latency"]["p99_us"],
+        "paced": lambda: sample["latency"]["p99_us"],
         "million": lambda: sample["open_seconds"],
     }[row.kind]()

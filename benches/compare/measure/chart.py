@@ -9,7 +9,8 @@ PEERS = {
     "h2ws": ("h2ws", "ours"), "h2ws+frames": ("h2ws server, same client", "ours"),
     "raw-tuned": ("h2 alone, no frames", "raw"), "raw-tuned+frames": ("h2 alone, no frames", "raw"),
     "axum+frames": ("axum over HTTP/2", "axum"), "axum-windows+frames": ("axum, wide windows", "axum"),
-    "fastws": ("fastwebsockets, TCP each", "tcp"),
+    "axum-windows+bench": ("axum, wide windows", "axum"),
+    "fastws": ("fastwebsockets, TCP each", "tcp"), "fastws+bench": ("fastwebsockets, TCP each", "tcp"),
 }
 ROWS = {
     "1x1": ("h2ws", "raw-tuned", "fastws"),
@@ -17,7 +18,7 @@ ROWS = {
     "1000x1": ("h2ws", "raw-tuned", "axum+frames", "fastws"),
     "1000x16": ("h2ws", "raw-tuned", "axum-windows+frames", "fastws"),
     "100x4-4KiB": ("h2ws", "raw-tuned", "axum+frames", "fastws"),
-    "cpu-1000x1": ("h2ws+frames", "raw-tuned+frames", "axum+frames"),
+    "paced-1000": ("h2ws", "axum-windows+bench", "fastws+bench"),
     "open": ("h2ws", "raw-tuned", "fastws"),
     "memory": ("h2ws", "raw-tuned", "axum-windows+frames", "fastws"),
 }
@@ -45,7 +46,7 @@ def chart(report):
     env = report["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     notes = [
-        f'{env["cpu"]}, {env["cores"]} cores shared by both ends, {env["memory_gib"]} GiB, Linux {env["kernel"]}, {env["rustc"]}',
+        f'{env["cpu"]}, {env["cores"]} cores, {"one for each side" if report["pinned"] else "shared by both sides"}, {env["memory_gib"]} GiB, Linux {env["kernel"]}, {env["rustc"]}',
         versions,
         f'{report["command"]}: medians of {report["runs"]} alternating runs; cleartext; {env["date"]}, commit {env["commit"]}',
         "h2 alone echoes bytes on the h2 crate with every trick that we know and without WebSocket frames: the ceiling",

@@ -24,10 +24,13 @@ def table(head, lines):
 def machine(report):
     env = report["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
-    return (f"`{report['command']}` on {env['date']}, commit {env['commit']}: {env['cpu']}, {env['cores']} cores "
-            f"shared by both ends, {env['memory_gib']} GiB, Linux {env['kernel']}, {env['rustc']}; {versions}. "
+    where = "one for each side" if report["pinned"] else "shared by both sides"
+    busy = report["disturbed"]
+    disturbed = f" Something else used the processors during {busy} runs, which were not repeated more often." if busy else ""
+    return (f"`{report['command']}` on {env['date']}, commit {env['commit']}: {env['cpu']}, {env['cores']} cores, "
+            f"{where}, {env['memory_gib']} GiB, Linux {env['kernel']}, {env['rustc']}; {versions}. "
             f"Medians of {report['runs']} alternating runs of {report['seconds']} s, taken in "
-            f"{report['took'] / 60:.0f} minutes; load average before {env['load_average']:.1f}.")
+            f"{report['took'] / 60:.0f} minutes; load average before {env['load_average']:.1f}.{disturbed}")
 
 
 def markdown(report):
@@ -45,7 +48,7 @@ def markdown(report):
               "or our server under the peer's client where there is one (`+frames`).", "",
               table(["row", "peer", "median (span)", "ours better by", "CPU/message, µs: server, client"],
                     [line for name, row in report["cells"].items() for line in figures(name, row)]), ""]
-    parts += memory(report) + million(report)
+    parts += paced(report) + memory(report) + million(report)
     seen = {peer for row in report["cells"].values() for peer in row}
     parts += ["## Peers", "", *[f"- `{name}`: {note}" for name, note in NOTES.items() if name in seen]]
     failures = [f"not measured: {what}" for what in report["missing"]] + report["failures"]
@@ -73,6 +76,18 @@ def figures(name, row):
                f"{human(cell['figure'])} ({human(cell['min'])} … {human(cell['max'])})",
                "" if better is None else f"{better:.2f}",
                ", ".join(human(value) for value in micros)]
+
+
+def paced(report):
+    lines = [[KINDS[name].what, f"`{peer}`", human(cell["messages_per_second"]),
+              *[human(cell["latency"][f"{part}_us"]) for part in ("p50", "p99", "p999")]]
+             for name, row in report["cells"].items() if KINDS[name].kind == "paced" for peer, cell in row.items()]
+    if not lines:
+        return []
+    return ["## Latency at a fixed rate", "",
+            "In µs, from when each message was due, whether others had returned or not. Where the row names no rate, it is "
+            "half of what the weakest of its peers answers in a closed loop.", "",
+            table(["row", "peer", "messages/s", "p50", "p99", "p99.9"], lines), ""]
 
 
 def memory(report):

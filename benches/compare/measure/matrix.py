@@ -9,9 +9,8 @@ UNITS = {
     "core": "messages/s per busy core",
     "open": "opened/s",
     "memory": "server bytes/socket",
-    "cpu": "server µs/message",
     "grow": "µs/message, both ends",
-    "p99": "µs, p99",
+    "paced": "µs, p99 at a fixed rate",
     "million": "s to open",
 }
 
@@ -29,6 +28,8 @@ class Row:
     peers: tuple = ("h2ws", RAW, FAST)
     extra: tuple = ()
     """Further arguments of `h2ws bench`, which other clients do not support."""
+    rate: int = 0
+    """Messages per second of a `paced` row; 0 is half of what its weakest peer answers in a closed loop."""
     beside: tuple = ()
     """Arguments of a second `h2ws bench` that loads the same server at the same time."""
 
@@ -38,31 +39,37 @@ class Row:
 
     @property
     def less_is_better(self):
-        return self.kind in ("memory", "cpu", "grow", "p99", "million")
+        return self.kind in ("memory", "grow", "paced", "million")
 
-    @property
-    def pinned(self):
-        """Whether both sides use one thread and one core, which gives the most stable results."""
-        return self.kind in ("cpu", "grow")
+    def closed(self):
+        """Returns the closed loop with the sockets of a paced row."""
+        return replace(self, kind="rate")
+
+    def paced(self, rate):
+        return replace(self, rate=rate)
 
     def shrunk(self):
         """Returns a small version of the load, which only checks that it works."""
         sockets = min(self.sockets, 2_000 if self.kind == "million" else 200)
-        extra = MILLION_SMALL if self.kind == "million" else self.extra
-        return replace(self, sockets=sockets, extra=extra)
+        if self.kind == "million":
+            return replace(self, sockets=sockets, rate=1000, extra=MILLION_SMALL)
+        return replace(self, sockets=sockets)
 
 
 ONE, LARGE = 1, ("h2ws", "h2ws-http1", "h2ws+frames", "axum-windows+frames", AXUM)
-CPU = ("h2ws+frames", "raw-tuned+frames", AXUM)
-MILLION = ("--connections", "10", "--talkers", "10000", "--rate", "10000", "--ping")
-MILLION_SMALL = ("--connections", "2", "--talkers", "20", "--rate", "1000", "--ping")
+PACED = ("h2ws", "axum-windows+bench", "fastws+bench")
+MILLION = ("--connections", "10", "--talkers", "10000", "--ping")
+MILLION_SMALL = ("--connections", "2", "--talkers", "20", "--ping")
 
 ROWS = [
-    Row("1000x1", "1,000 sockets, 1 in flight", 1000, peers=("h2ws", RAW, AXUM, FAST)),
+    Row("1000x1", "1,000 sockets, 1 in flight", 1000,
+        peers=("h2ws", RAW, "h2ws+frames", "raw-tuned+frames", AXUM, FAST)),
     Row("1000x16", "1,000 sockets, 16 in flight", 1000, 16,
         peers=("h2ws", RAW, "h2ws+frames", "raw-tuned+frames", "axum-windows+frames", FAST)),
-    Row("100x1", "100 sockets, 1 in flight", 100),
-    Row("100x16", "100 sockets, 16 in flight", 100, 16),
+    Row("100x1", "100 sockets, 1 in flight", 100,
+        peers=("h2ws", RAW, "h2ws+frames", "raw-tuned+frames", AXUM, FAST)),
+    Row("100x16", "100 sockets, 16 in flight", 100, 16,
+        peers=("h2ws", RAW, "h2ws+frames", "raw-tuned+frames", FAST)),
     Row("1x1", "1 socket, 1 in flight", ONE, peers=("h2ws", RAW, "raw-naive", FAST)),
     Row("1x16", "1 socket, 16 in flight", ONE, 16),
     Row("100x4-512B", "100 sockets, 4 in flight, 512 B", 100, 4, 512, peers=("h2ws", RAW, AXUM, FAST)),
@@ -71,20 +78,19 @@ ROWS = [
         peers=("h2ws-tls", "fastws-tls", "tungstenite-tls")),
     Row("1x4-64KiB", "1 socket, 4 in flight, 64 KiB", ONE, 4, 64 << 10, peers=LARGE),
     Row("1x2-1MiB", "1 socket, 2 in flight, 1 MiB", ONE, 2, 1 << 20, peers=LARGE),
-    Row("cpu-100x1", "100 sockets, server's CPU", 100, kind="cpu", peers=CPU),
-    Row("cpu-1000x1", "1,000 sockets, server's CPU", 1000, kind="cpu", peers=CPU),
     Row("open", "opening on a warm connection", 10_000, kind="open"),
     Row("memory", "10,000 sockets, memory", 10_000, kind="memory", peers=("h2ws", RAW, FAST, "axum-windows+frames")),
     *[Row(f"grow-{n}", f"{n:,} sockets on one connection", n, kind="grow", peers=("h2ws", RAW))
       for n in (10, 100, 1_000, 10_000, 100_000)],
-    Row("quiet-alone", "a quiet socket, 1,000 messages/s", ONE, kind="p99", peers=("h2ws",),
-        extra=("--rate", "1000")),
-    Row("quiet-beside", "the same beside 10 sockets that move 1 MiB messages", ONE, kind="p99",
-        peers=("h2ws",), extra=("--rate", "1000", "--bulk", "10")),
-    Row("quiet-apart", "the same beside them, on a connection and in a process of its own", ONE, kind="p99",
-        peers=("h2ws",), extra=("--rate", "1000"), beside=("--sockets", "10", "--size", str(1 << 20))),
+    Row("paced-100", "100 sockets at a fixed rate", 100, kind="paced", peers=PACED),
+    Row("paced-1000", "1,000 sockets at a fixed rate", 1000, kind="paced", peers=PACED),
+    Row("quiet-alone", "a quiet socket, 1,000 messages/s", ONE, kind="paced", peers=("h2ws",), rate=1000),
+    Row("quiet-beside", "the same beside 10 sockets that move 1 MiB messages", ONE, kind="paced",
+        peers=("h2ws",), rate=1000, extra=("--bulk", "10")),
+    Row("quiet-apart", "the same beside them, on a connection and in a process of its own", ONE, kind="paced",
+        peers=("h2ws",), rate=1000, beside=("--sockets", "10", "--size", str(1 << 20))),
     Row("million", "1,000,000 sockets, 1 % talk at 10,000 messages/s", 1_000_000, kind="million",
-        peers=("h2ws",), extra=MILLION),
+        peers=("h2ws",), rate=10_000, extra=MILLION),
 ]
 
 
@@ -116,7 +122,7 @@ class Peer:
     def fits(self, row):
         if self.tls != (row.kind == "core"):
             return False
-        if row.extra:
+        if row.extra or row.beside or row.kind == "paced":
             return self.bench
         return not (row.kind == "grow" and self.tcp)
 
@@ -144,10 +150,14 @@ PEERS = [
          "axum with the tuned peer's HTTP/2 settings"),
     Peer("axum-small+frames", ["axum-echo", "--windows", "--read-buffer", "4096"], FRAMES,
          "those settings, and a 4 KiB read buffer instead of 128 KiB"),
+    Peer("axum-windows+bench", ["axum-echo", "--windows"], BENCH,
+         "the same server, and our client, which can send at a fixed rate"),
     Peer("h2ws-http1", SERVE, ["h2ws", "bench", "--http1"], "both ends ours over HTTP/1.1, a TCP connection per socket"),
     Peer("h2ws-h1", SERVE, ["tcp-load"], "our server over HTTP/1.1, fastwebsockets' client"),
     Peer("fastws", ["fastws-echo"], ["tcp-load"],
          "fastwebsockets 0.10, both ends, a TCP connection per socket"),
+    Peer("fastws+bench", ["fastws-echo"], ["h2ws", "bench", "--http1"],
+         "fastwebsockets' server, and our client over HTTP/1.1"),
     Peer("tungstenite", ["tungstenite-echo"], ["tcp-load"],
          "tokio-tungstenite 0.30, a TCP connection per socket, fastwebsockets' client"),
     Peer("tungstenite-small", ["tungstenite-echo", "--read-buffer", "4096"], ["tcp-load"],

@@ -1,6 +1,6 @@
 //! An echo server on fastwebsockets, with a TCP connection per socket; `--tls` adds TLS.
 
-use fastwebsockets::{OpCode, Role, WebSocket};
+use fastwebsockets::{Frame, OpCode, Role, WebSocket};
 use h2ws_compare::{Error, args::Args, process, tls, upgrade};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -24,7 +24,8 @@ fn main() -> Result<(), Error> {
     })
 }
 
-/// Echoes as the crate's example does.
+/// Echoes as the crate's example does, but in frames of its own: that of the client, sent back as it
+/// is, would be masked, which clients must refuse (RFC 6455 §5.1).
 async fn serve<T>(mut stream: T) -> Result<(), Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -36,7 +37,10 @@ where
         let frame = socket.read_frame().await?;
         match frame.opcode {
             OpCode::Close => return Ok(()),
-            OpCode::Text | OpCode::Binary => socket.write_frame(frame).await?,
+            OpCode::Text | OpCode::Binary => {
+                let answer = Frame::new(frame.fin, frame.opcode, None, frame.payload);
+                socket.write_frame(answer).await?;
+            }
             _ => {}
         }
     }
