@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 
 /// Initial read size, in bytes. Such reads go through the stack: most reads of
@@ -29,6 +29,8 @@ pub(crate) struct IoStream {
     transport: Transport,
     incoming: VecDeque<Bytes>,
     read_size: usize,
+    /// The last read found nothing, so the I/O object calls the waker when there is something.
+    waits: bool,
     outgoing: Outgoing,
     /// Whether the I/O object may still hold bytes of ours. TLS does when the
     /// kernel takes no more, and only a flush sends them.
@@ -49,6 +51,8 @@ pub(crate) struct IoStream {
 /// may drive either direction, because a reader replies to pings. So it is
 /// given a waker that wakes both.
 struct Shared {
+    /// The I/O object has called the waker since it was last read.
+    woken: AtomicBool,
     read: AtomicWaker,
     write: AtomicWaker,
     command: AtomicU8,
@@ -88,6 +92,7 @@ impl IoHandle {
 impl Shared {
     fn new(io: BoxIo) -> Self {
         Self {
+            woken: AtomicBool::new(false),
             read: AtomicWaker::new(),
             write: AtomicWaker::new(),
             command: AtomicU8::new(GO_ON),
@@ -138,6 +143,8 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        // Not a store: both sides read, modify and write.
+        self.woken.swap(true, Ordering::SeqCst);
         self.read.wake();
         self.write.wake();
     }
@@ -151,6 +158,7 @@ impl IoStream {
             transport,
             incoming: Some(early).into_iter().filter(|b| !b.is_empty()).collect(),
             read_size: SHORT,
+            waits: false,
             outgoing: Outgoing::default(),
             unflushed: false,
             write_buffer: write_buffer.max(1),
@@ -232,11 +240,17 @@ impl IoStream {
             // The error, if any, is kept in `self.error`.
             let _ = self.poll_flush_out(cx);
         }
+        // A splice looks at both sides whichever has news.
+        let is_woken = self.shared.woken.swap(false, Ordering::SeqCst);
+        if self.waits && !is_woken && self.error.is_none() {
+            return Poll::Pending;
+        }
         let read = if self.read_size == SHORT {
             self.shared.poll_short(cx)
         } else {
             self.shared.poll_long(cx, self.read_size)
         };
+        self.waits = read.is_pending();
         let chunk = match (read, &self.error) {
             (Poll::Ready(Ok(chunk)), _) if !chunk.is_empty() => chunk,
             // Data that the peer sent before the failure, such as a Close
