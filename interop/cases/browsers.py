@@ -5,7 +5,6 @@ page's HTTP/2 connection: over HTTP/1.1 each would open its own.
 """
 
 import asyncio
-import json
 
 from lib import install, program, wire
 from lib.browser import BROWSERS
@@ -74,32 +73,6 @@ async def page_and_sockets(ctx: Context, endpoint: Endpoint) -> None:
                   (4, 4000 + socket["number"], True), "messages, close")
         ctx.note(f"extensions: {result['sockets'][0]['extensions'] or 'none'}")
         await page.picture(f"{ctx.peer.name}-{ctx.role}")
-
-
-@case("server", wants=is_browser)
-async def page_shows_what_carries_its_sockets(ctx: Context):
-    """RFC 8441 §5: the page of `serve` reports h2 for its sockets, on the page's own connection."""
-    async with BROWSERS[ctx.peer.name](ctx.sandbox) as page:
-        await page.open(ctx.endpoints.tls.http_url("/"))
-        shown = {}
-        for _ in range(200):
-            text = await page.evaluate("(document.getElementById('result') || {}).textContent || ''")
-            if text:
-                try:
-                    shown = json.loads(text)
-                except ValueError:
-                    shown = {}
-            if shown.get("done"):
-                break
-            await asyncio.sleep(0.1)
-        await page.picture(f"{ctx.peer.name}-page")
-        check(shown.get("done"), f"no <pre id=\"result\"> with done in 20 s: {shown}")
-        sockets, mine = shown["sockets"], shown["page"]
-        ctx.note(f"{len(sockets)} sockets")
-        check(sockets and all(s["ok"] for s in sockets), f"a socket failed: {shown}")
-        equal({s["transport"] for s in sockets}, {"h2"}, "transports of the sockets")
-        equal({s["connection"] for s in sockets}, {mine["connection"]}, "connections of the sockets")
-        equal(len({s["stream"] for s in sockets}), len(sockets), "distinct streams")
 
 
 @case("server", wants=is_browser)

@@ -56,8 +56,8 @@ def _profile(sandbox: Sandbox, name: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def chromium(sandbox: Sandbox):
-    """Starts headless Chromium and yields a page."""
+async def chromium(sandbox: Sandbox, dark: bool = False):
+    """Starts headless Chromium and yields a page, which prefers a dark or a light scheme."""
     port, profile = sandbox.port(), _profile(sandbox, "chromium")
     child = await sandbox.spawn(
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -68,7 +68,13 @@ async def chromium(sandbox: Sandbox):
         await sandbox.ready(child, port, timeout=40)
         target = await _chromium_target(port)
         async with websockets.connect(target, max_size=None, proxy=None) as ws:
-            yield ChromiumPage(_Rpc(ws))
+            rpc = _Rpc(ws)
+            scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+            await rpc.call("Emulation.setEmulatedMedia", features=[scheme])
+            await rpc.call("Emulation.setScrollbarsHidden", hidden=True)
+            for domain in ("Log", "Runtime"):
+                await rpc.call(f"{domain}.enable")
+            yield ChromiumPage(rpc)
     finally:
         await child.stop()
 
@@ -115,15 +121,35 @@ class ChromiumPage:
             raise AssertionError(f"in the page: {json.dumps(result['exceptionDetails'])[:300]}")
         return result["result"].get("value")
 
-    async def picture(self, name: str) -> None:
-        shot = await self._rpc.call("Page.captureScreenshot", format="png")
+    async def resize(self, width: int, height: int) -> None:
+        await self._rpc.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    async def press(self, key: str) -> None:
+        code, text = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " ")}[key]
+        named = {"key": " " if key == "Space" else key, "code": key, "windowsVirtualKeyCode": code}
+        await self._rpc.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **named, **({"text": text} if text else {}))
+        await self._rpc.call("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def complaints(self) -> list[str]:
+        """Warnings and errors in the console, and exceptions."""
+        found = []
+        for event in self._rpc.events:
+            said, method = event["params"], event["method"]
+            if method == "Runtime.exceptionThrown" or (method == "Log.entryAdded" and said["entry"]["level"] in ("warning", "error")) \
+                    or (method == "Runtime.consoleAPICalled" and said["type"] in ("warning", "error", "assert")):
+                found.append(json.dumps(said)[:300])
+        return found
+
+    async def picture(self, name: str, whole: bool = False) -> None:
+        shot = await self._rpc.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         _keep(name, shot["data"])
 
 
 @contextlib.asynccontextmanager
-async def firefox(sandbox: Sandbox):
-    """Starts headless Firefox and yields a page."""
+async def firefox(sandbox: Sandbox, dark: bool = False):
+    """Starts headless Firefox and yields a page, which prefers a dark or a light scheme."""
     port, profile = sandbox.port(), _profile(sandbox, "firefox")
+    (profile / "user.js").write_text(f'user_pref("layout.css.prefers-color-scheme.content-override", {0 if dark else 1});\n')
     child = await sandbox.spawn(
         "firefox-esr", "--headless", "--no-remote", "--profile", profile,
         "--remote-debugging-port", port, env={"HOME": str(profile)})
@@ -132,6 +158,7 @@ async def firefox(sandbox: Sandbox):
         async with websockets.connect(f"ws://127.0.0.1:{port}/session", max_size=None, proxy=None) as ws:
             rpc = _Rpc(ws)
             await rpc.call("session.new", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})
+            await rpc.call("session.subscribe", events=["log.entryAdded"])
             tree = await rpc.call("browsingContext.getTree")
             yield FirefoxPage(rpc, tree["contexts"][0]["context"])
     finally:
@@ -160,8 +187,22 @@ class FirefoxPage:
             raise AssertionError(f"in the page: {json.dumps(result)[:300]}")
         return json.loads(result["result"]["value"])
 
-    async def picture(self, name: str) -> None:
-        shot = await self._rpc.call("browsingContext.captureScreenshot", context=self._context)
+    async def resize(self, width: int, height: int) -> None:
+        await self._rpc.call("browsingContext.setViewport", context=self._context, viewport={"width": width, "height": height})
+
+    async def press(self, key: str) -> None:
+        value = {"Tab": "\ue004", "Enter": "\ue007", "Space": " "}[key]
+        strokes = [{"type": kind, "value": value} for kind in ("keyDown", "keyUp")]
+        await self._rpc.call("input.performActions", context=self._context, actions=[{"type": "key", "id": "keys", "actions": strokes}])
+
+    def complaints(self) -> list[str]:
+        """Warnings and errors in the console, and exceptions."""
+        entries = [event["params"] for event in self._rpc.events if event.get("method") == "log.entryAdded"]
+        return [json.dumps(entry)[:300] for entry in entries if entry["level"] in ("warn", "warning", "error")]
+
+    async def picture(self, name: str, whole: bool = False) -> None:
+        origin = "document" if whole else "viewport"
+        shot = await self._rpc.call("browsingContext.captureScreenshot", context=self._context, origin=origin)
         _keep(name, shot["data"])
 
 

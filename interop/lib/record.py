@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 from .report import FAIL, PASS, SKIP, Row, summary
-from .sandbox import INTEROP
+from .sandbox import INTEROP, WORK
 
 ROLES = {
     "reference": "Without h2ws: a foreign client against the peer, or the peer against a foreign server.",
@@ -34,6 +35,16 @@ TABLES = [
 ENDINGS = {"end_stream": "END_STREAM", "end_stream_with_data": "END_STREAM with its Close", "nothing": "left open"}
 # Remarks are shown only for cases that at most this many peers passed.
 FEW = 2
+
+
+# Pictures of the page for the documentation, and the screenshots that they are.
+PICTURES = {f"page-{name}": f"page-chromium-{name}" for name in ("1280-light", "1280-dark")}
+
+
+def pictures() -> None:
+    """Replaces the pictures in `docs/` by the screenshots of this run."""
+    for name, screenshot in PICTURES.items():
+        shutil.copy(WORK / f"screenshots/{screenshot}.png", INTEROP.parent / f"docs/{name}.png")
 
 
 def write(rows: list[Row], command: str, seconds: float, tested: str) -> None:

@@ -37,6 +37,7 @@ mod listeners;
 mod messages;
 #[cfg(unix)]
 mod metric_names;
+mod page;
 mod probe;
 mod probe_findings;
 mod process;
