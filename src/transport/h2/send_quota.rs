@@ -5,8 +5,9 @@
 //! alone, that is a hundred megabytes once thousands of streams send bulk data,
 //! and the streams of one connection may belong to unrelated clients. Therefore
 //! streams that have much to send queue here, first come, first served, and a
-//! stream that was served queues again behind the others. A short message never
-//! queues; it never waits for more than the quota and what the path to the peer
+//! stream that was served queues again behind the others. `h2` thus holds pieces
+//! of a few streams rather than a piece of each. A short message never queues;
+//! it waits for two or three pieces at most, and for what the path to the peer
 //! holds.
 //!
 //! Once `h2` has written everything it may, what it still holds is blocked by
@@ -17,15 +18,17 @@
 
 use super::frame_counter::FrameCounts;
 
-/// Maximum number of bytes held by `h2`, plus one piece.
-const QUOTA: usize = 512 * 1024;
+/// Maximum number of bytes held by `h2`, plus one piece: enough for the turn
+/// that follows when the kernel takes them at once.
+const QUOTA: usize = 128 * 1024;
 
 /// Up to this many bytes are a short message.
 const SHORT: usize = 4 * 1024;
 
-/// Minimum number of bytes that a stream may hand over at a time: a frame of
-/// the default size (RFC 9113 §6.5.2).
-const LEAST: usize = 16 * 1024;
+/// Minimum number of bytes that a stream may hand over at a time: the largest
+/// frame that h2ws accepts by default. Smaller pieces cost more frames and
+/// system calls.
+const LEAST: usize = 64 * 1024;
 
 /// The connection window before WINDOW_UPDATE (RFC 9113 §6.9.2), in bytes.
 const INITIAL_WINDOW: u64 = 65_535;
@@ -149,8 +152,9 @@ mod tests {
     #[test]
     fn queued_streams_share_the_quota() {
         let mut quota = SendQuota::default();
-        quota.queues(7);
-        assert_eq!(quota.portion(1 << 20), QUOTA / 8);
+        assert_eq!(quota.portion(1 << 20), QUOTA, "it is the only stream");
+        quota.queues(1);
+        assert_eq!(quota.portion(1 << 20), QUOTA / 2);
         quota.queues(2_000);
         assert_eq!(quota.portion(1 << 20), LEAST);
     }

@@ -20,13 +20,13 @@ const MESSAGE: usize = 64 * 1024;
 
 /// Maximum number of DATA bytes sent before a short message: what the driver has
 /// handed to `h2`, and what is in the kernel's narrow buffers. One frame of each
-/// stream would be six times as much.
-const WAIT: usize = 1 << 20;
+/// stream would be ten times as much.
+const WAIT: usize = 640 * 1024;
 
 /// Like [`WAIT`], for a client, whose kernel send buffer is restricted by
 /// `notsent_lowat` alone: on Linux.
 const CLIENT_WAIT: usize = if cfg!(target_os = "linux") {
-    WAIT
+    1 << 20
 } else {
     8 << 20
 };
