@@ -42,6 +42,12 @@ pub(crate) fn limit() -> Option<u64> {
     None
 }
 
+/// Returns the number of files that may still be opened, if that is known.
+pub(crate) fn room() -> Option<u64> {
+    let used = RESERVED + open()? as u64;
+    Some(limit()?.saturating_sub(used))
+}
+
 /// Fails if `sockets` that need `each` files would exceed the limit, before the first is opened.
 pub(crate) fn check_limit(sockets: u32, each: u64) -> Result<(), Failure> {
     let Some(limit) = limit() else {

@@ -14,6 +14,7 @@ mod listener;
 mod log;
 #[cfg(target_os = "linux")]
 mod memory;
+mod progress;
 #[cfg(unix)]
 mod raw_terminal;
 mod signals;

@@ -6,14 +6,27 @@ use super::values::seconds;
 use super::{LOAD, OUTPUT, RequestArgs, ThreadsArgs};
 
 pub(super) const EXAMPLES: &str = "\
+With --compare, the two URLs are measured in turns (first, second; second, first; ...), so that
+what else the machine does slows both. The report has medians, and the ratios of each pair.
+
 Examples:
   h2ws bench --insecure --messages 100 wss://127.0.0.1:8443/
-  h2ws bench --http2 --sockets 500 --rate 5000 --talkers 50 --duration 1 ws://127.0.0.1:8080/";
+  h2ws bench --http2 --sockets 500 --rate 5000 --talkers 50 --duration 1 ws://127.0.0.1:8080/
+  h2ws bench --insecure --duration 0.2 --compare wss://127.0.0.1:8443/ ws://127.0.0.1:8080/";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct BenchArgs {
     /// ws:// or wss:// URL of an echo server (http:// and https:// mean the same), or ws+unix:/run/app.sock:/path
     pub(crate) url: String,
+    /// Measure this URL too, in turns with the first and under the same load
+    #[arg(long, value_name = "URL", conflicts_with = "server_pid", help_heading = LOAD)]
+    pub(crate) compare: Option<String>,
+    /// Times that each is measured
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "compare", help_heading = LOAD)]
+    pub(crate) repeats: u32,
+    /// Begins the name of a progress bar.
+    #[arg(skip)]
+    pub(crate) label: String,
     /// Number of WebSockets to open
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000), help_heading = LOAD)]
     pub(crate) sockets: u32,
@@ -42,7 +55,7 @@ pub(crate) struct BenchArgs {
     /// Stop after this many messages on each WebSocket
     #[arg(long, value_name = "N", conflicts_with = "duration", help_heading = LOAD)]
     pub(crate) messages: Option<u64>,
-    /// Stop after this time [default: 5]
+    /// Stop after this time [default: 5; with --compare 2]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = LOAD)]
     pub(crate) duration: Option<f64>,
     /// Time at the start of the run that is not counted [default: a tenth of the duration]

@@ -26,7 +26,7 @@ use self::fields::Logfmt;
 use self::limit::Limit;
 use self::queue::Queue;
 use crate::args::LogFormat;
-use crate::terminal;
+use crate::{progress, terminal};
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
@@ -66,7 +66,7 @@ fn print(text: impl Display) {
 fn stderr() -> Box<dyn Write> {
     match LOG.get().and_then(|log| log.queue.clone()) {
         Some(queue) => Box::new(queue),
-        None => Box::new(io::stderr()),
+        None => Box::new(progress::Stderr),
     }
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
     let lost = |lines| tracing::warn!(lines, "log lines were dropped: stderr was not read");
     LOG.get_or_init(|| Log {
         is_json: format == LogFormat::Json,
-        queue: Queue::start(io::stderr(), lost).ok(),
+        queue: Queue::start(progress::Stderr, lost).ok(),
     });
     let level = match verbose {
         0 if is_service => LevelFilter::INFO,

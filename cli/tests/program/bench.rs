@@ -1,7 +1,12 @@
 //! `h2ws bench`.
 
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use h2ws::Message;
 use serde_json::Value;
 
+use crate::in_process::server;
 use crate::process::{Ended, Server, run};
 
 fn object(ended: &Ended) -> Value {
@@ -159,4 +164,190 @@ fn bulk_messages_are_not_counted() {
         bench["bulk_bytes_per_second"].as_f64() > Some(0.0),
         "{bench}"
     );
+}
+
+fn bench(url: &str, args: &[&str]) -> Ended {
+    run(&[&["bench", url, "--sockets", "2"], args].concat())
+}
+
+/// With a duration and with a number of messages.
+#[test]
+fn a_server_that_does_not_answer_is_reported_early_and_gets_one_message() {
+    let (_runtime, url) = server(|request| async move {
+        let mut socket = request.accept().await.expect("open");
+        let mut messages = 0;
+        while let Some(Ok(_)) = socket.next().await {
+            messages += 1;
+            assert_eq!(messages, 1, "the load was run");
+        }
+    });
+    for args in [&["--messages", "5"][..], &["--duration", "600"]] {
+        let ended = bench(&url, args);
+        ended
+            .exited(1)
+            .stderr_has("after 2s: no answer; bench needs a server that echoes")
+            .stderr_has("h2ws: the server does not echo: no answer");
+        assert_eq!(ended.stdout, "", "no report");
+    }
+}
+
+#[test]
+fn a_server_that_answers_something_else_is_reported_at_once() {
+    let (_runtime, url) = server(|request| async move {
+        let path = request.path().to_owned();
+        let mut socket = request.accept().await.expect("open");
+        let _ = socket.send(Message::ping("not an answer")).await;
+        let Some(Ok(_)) = socket.next().await else {
+            return;
+        };
+        let _ = match path.as_str() {
+            "/welcome" => socket.send("welcome \u{1b}[2J").await,
+            "/other" => socket.send(Message::binary(vec![0xff; 64])).await,
+            _ => socket.close(h2ws::CloseCode::from(1003)).await,
+        };
+        while let Some(Ok(_)) = socket.next().await {}
+    });
+    for (path, shown) in [
+        (
+            "welcome",
+            "12 bytes of text came back for 64 bytes of binary: \"welcome \\u{1b}[2J\"; if it echoes text only, try --text",
+        ),
+        (
+            "other",
+            "64 bytes of binary came back for 64 bytes of binary",
+        ),
+        (
+            "close",
+            "the server closed the WebSocket (1003) instead of echoing",
+        ),
+    ] {
+        for version in ["--http1", "--http2"] {
+            let ended = bench(&format!("{url}{path}"), &[version, "--json"]);
+            ended.exited(1).stderr_has(shown);
+            assert!(!ended.stderr.contains("after 2s"), "{ended:?}");
+        }
+    }
+}
+
+/// It must not wait for the rest of the messages for ever.
+#[test]
+fn a_server_that_stops_answering_ends_the_run() {
+    let (_runtime, url) = server(|request| async move {
+        let mut socket = request.accept().await.expect("open");
+        for _ in 0..20 {
+            let Some(Ok(message)) = socket.next().await else {
+                return;
+            };
+            let _ = socket.send(message).await;
+        }
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    });
+    let ended = bench(&url, &["--messages", "100"]);
+    ended
+        .exited(1)
+        .stderr_has("2 of 2 WebSockets failed: no answer");
+    assert!(
+        ended.stdout.contains(" messages of 64 bytes echoed"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn the_report_has_a_histogram_of_all_round_trips() {
+    let server = Server::start(&["--cleartext"]);
+    let ended = bench(&server.url, &["--messages", "50"]);
+    let report = &ended.exited(0).stdout;
+    let rows: Vec<_> = report
+        .lines()
+        .filter_map(|line| line.strip_prefix("    up to "))
+        .collect();
+    let counts = rows.iter().map(|row| {
+        let words: Vec<_> = row.split_whitespace().collect();
+        let bar = words.get(4).copied().unwrap_or_default();
+        assert_eq!(words[1] == "0", bar.is_empty(), "{row}");
+        assert!(bar.chars().all(|c| c == '█'), "{row}");
+        words[1].parse::<u64>().expect("a count")
+    });
+    assert_eq!(counts.sum::<u64>(), 100, "{report}");
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn two_servers_are_compared_in_turns() {
+    let first = Server::start(&["--cleartext"]);
+    let second = Server::start(&["--cleartext"]);
+    let load = [
+        "--messages",
+        "20",
+        "--http2",
+        "--compare",
+        &second.url,
+        "--repeats",
+        "3",
+    ];
+    let report = bench(&first.url, &load);
+    let report = &report.exited(0).stdout;
+    for shown in [
+        &format!(
+            "1: {}/\n   2 WebSockets on 1 connection (2 over HTTP/2)\n",
+            first.url
+        ),
+        &format!("2: {}/\n", second.url),
+        "3 runs of each, in turns: 64 bytes, 1 in flight per WebSocket\n",
+        "\nmessages/s  ",
+        "\nround trip, p99  ",
+    ] {
+        assert!(report.contains(shown), "no {shown}: {report}");
+    }
+    let all = object(&bench(&first.url, &[&load[..], &["--json"]].concat()));
+    assert_eq!(all["repeats"], 3);
+    for (side, url) in [("first", &first.url), ("second", &second.url)] {
+        assert_eq!(all[side]["url"], format!("{url}/"));
+        let runs = all[side]["runs"].as_array().expect("a list");
+        assert_eq!(runs.len(), 3);
+        assert!(runs.iter().all(|run| run["messages"] == 40), "{all}");
+    }
+    let ratio = &all["ratios"]["messages_per_second"];
+    let [min, median, max] = ["min", "median", "max"].map(|key| ratio[key].as_f64());
+    assert!(min > Some(0.0) && min <= median && median <= max, "{ratio}");
+    let of = |side: &str, run: usize| all[side]["runs"][run]["messages_per_second"].as_f64();
+    let mut ratios: Vec<_> = (0..3)
+        .map(|run| of("first", run).expect("a rate") / of("second", run).expect("a rate"))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    assert!(
+        (ratios[1] - median.expect("a number")).abs() < 1e-9,
+        "{all}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_comparison_is_as_documented() {
+    use crate::documented::{output, shape};
+
+    let (tls, clear) = (Server::start(&[]), Server::start(&["--cleartext"]));
+    let documented = "h2ws bench --insecure --compare ws://127.0.0.1:8080 wss://127.0.0.1:8443";
+    let args = [
+        "--insecure",
+        "--compare",
+        &clear.url,
+        &tls.url,
+        "--duration",
+        "0.3",
+    ];
+    let ended = run(&[&["bench"], &args[..]].concat());
+    assert_eq!(shape(&ended.exited(0).stdout), shape(&output(documented)));
+}
+
+#[test]
+fn a_comparison_names_the_server_that_fails() {
+    let first = Server::start(&["--cleartext"]);
+    let compare = |url: &str| bench(&first.url, &["--messages", "2", "--compare", url]);
+    let dead = compare("ws://127.0.0.1:1/");
+    dead.exited(1).stderr_has("h2ws: ws://127.0.0.1:1/: ");
+    assert_eq!(dead.stdout, "");
+    let wrong = compare("ftp://user:secret@host/");
+    wrong.exited(2).stderr_has("--compare: ");
+    assert!(!wrong.stderr.contains("secret"), "{wrong:?}");
 }

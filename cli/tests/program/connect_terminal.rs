@@ -10,6 +10,7 @@ use h2ws::server::WebSocketRequest;
 use h2ws::{CloseCode, CloseFrame, Message};
 use tokio::runtime::Runtime;
 
+use crate::documented::output;
 use crate::in_process::server;
 use crate::process::{Scratch, Server};
 use crate::terminal::Terminal;
@@ -78,15 +79,8 @@ fn without_times(text: &str) -> String {
 /// Compares a screen with the block of `docs/cli.md` after this command line.
 #[track_caller]
 fn assert_documented(command: &str, terminal: &Terminal) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
-    let page = std::fs::read_to_string(path).expect("docs/cli.md");
-    let start = page.find(&format!("$ {command}\n")).expect(command);
-    let block = page[start..].split("```").next().expect("a block");
-    let (_, block) = block.split_once('\n').expect("lines");
-    assert_eq!(
-        without_times(&terminal.rows()),
-        without_times(block.trim_end())
-    );
+    let block = output(command);
+    assert_eq!(without_times(&terminal.rows()), without_times(&block));
 }
 
 #[test]

@@ -29,6 +29,13 @@ fn a_thousand_sockets_share_one_connection() {
     // How many messages share a frame varies; there must be some frames.
     assert!(count(out, "DATA frames sent") >= 1000, "{out}");
     assert!(count(out, "DATA frames recv'd") >= 1000, "{out}");
+    assert_eq!(count(out, "each on a connection"), 1000);
+    assert!(
+        out.contains(" times as long (measured with 100, in proportion)\n"),
+        "{out}"
+    );
+    assert!(out.contains("\nnext\n  h2ws demo --keep  "), "{out}");
+    assert_eq!(ended.stderr, "");
 }
 
 #[test]
@@ -42,6 +49,10 @@ fn json_is_one_object_with_the_same_counts() {
     assert_eq!(demo["connections"][0]["streams_opened"], 20);
     assert_eq!(demo["backend_connections"], 20);
     assert_eq!(demo["failure"], Value::Null);
+    let own = &demo["own_connections"];
+    assert_eq!(own["measured"], 20);
+    assert!(own["open_seconds"].as_f64() > Some(0.0), "{demo}");
+    assert_eq!(own["scaled_open_seconds"], own["open_seconds"]);
 }
 
 #[test]
@@ -81,7 +92,23 @@ fn too_low_a_file_limit_is_reported_before_anything_is_opened() {
         .stderr_has("--sockets 175");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     let mut command = with_files(400, &["demo", "--sockets", "175"]);
-    Running::start(&mut command).ended().exited(0);
+    // There is no room left to measure other connections.
+    let ended = Running::start(&mut command).ended();
+    assert_eq!(ended.exited(0).stderr, "");
+}
+
+/// The usual limit.
+#[cfg(unix)]
+#[test]
+fn ten_thousand_sockets_under_a_small_file_limit_are_one_sentence() {
+    let mut command = with_files(1024, &["demo", "--sockets", "10000"]);
+    let ended = Running::start(&mut command).ended();
+    ended.exited(1).stderr_has(
+        "h2ws: 10000 WebSockets need about 20050 open files, but the limit is 1024: \
+         raise it (ulimit -n 20050), or open fewer WebSockets (--sockets 487)\n",
+    );
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert_eq!(ended.stdout, "");
 }
 
 #[cfg(unix)]

@@ -3,7 +3,7 @@
 //!
 //! | command | tests |
 //! |---|---|
-//! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`unread_stderr`] |
+//! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`progress`] (bars), [`unread_stderr`] |
 //! | `demo`, `serve`, `connect`, `bench` | [`demo`], [`serve`], [`connect`], [`bench`] |
 //! | `serve`, `bridge` | [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
 //! | `tunnel` | [`tunnel`] |
@@ -11,7 +11,7 @@
 //! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`], [`metric_names`] (in dashboards, alerts and documentation) |
 //!
 //! Fixtures: [`process`] runs the program and its servers, [`in_process`] has servers and clients in
-//! this process, [`certificates`] makes certificates, [`raw_server`] writes its frames by hand.
+//! this process, [`certificates`] makes certificates, [`documented`] has what documents quote, [`raw_server`] writes its frames by hand.
 
 mod bench;
 mod bridge;
@@ -28,6 +28,8 @@ mod connect_options;
 #[cfg(unix)]
 mod connect_terminal;
 mod demo;
+#[cfg(unix)]
+mod documented;
 mod exit_status;
 #[cfg(unix)]
 mod help;
@@ -41,6 +43,8 @@ mod page;
 mod probe;
 mod probe_findings;
 mod process;
+#[cfg(unix)]
+mod progress;
 mod raw_server;
 mod serve;
 #[cfg(unix)]

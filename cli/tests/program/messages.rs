@@ -4,11 +4,8 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use futures_util::StreamExt;
-
 use crate::certificates::{authority, connect};
-use crate::in_process::server;
-use crate::process::{Ended, Scratch, Server, h2ws, run, run_with};
+use crate::process::{Scratch, Server, run};
 
 /// Returns an address on which no program listens.
 fn closed_address() -> String {
@@ -180,23 +177,4 @@ fn a_server_logs_rejected_certificates() {
         connect(url, &["--cacert", &ca]).exited(1);
     });
     shows.stderr_has("closed_by=client closed=rejected reason=\"TLS handshake failed: ");
-}
-
-fn bench(url: &str, args: &[&str]) -> Ended {
-    run_with(h2ws(&["bench", url, "--sockets", "2"]).args(args), "")
-}
-
-/// With a duration and with a number of messages.
-#[test]
-fn bench_warns_early_about_a_server_that_does_not_echo() {
-    let (_runtime, url) = server(|request| async move {
-        let mut socket = request.accept().await.expect("open");
-        while let Some(Ok(_)) = socket.next().await {}
-    });
-    for args in [&["--messages", "5"][..], &["--duration", "600"]] {
-        bench(&url, args)
-            .exited(1)
-            .stderr_has("after 2s: no answer; bench needs a server that echoes")
-            .stderr_has("2 of 2 WebSockets failed: no answer");
-    }
 }

@@ -108,7 +108,7 @@ impl Terminal {
     }
 
     #[track_caller]
-    fn until(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> &mut Self {
+    pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> &mut Self {
         let began = Instant::now();
         while !holds(&self.rows()) {
             assert!(began.elapsed() < HANGS, "no {what:?}:\n{}", self.rows());

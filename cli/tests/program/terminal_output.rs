@@ -125,17 +125,6 @@ fn logs_have_colors_at_a_terminal_unless_no_color_is_set() {
     }
 }
 
-#[test]
-fn bench_shows_its_progress_at_a_terminal() {
-    let server = Server::start(&["--cleartext"]);
-    let args = ["bench", &server.url, "--sockets", "2", "--duration", "1"];
-    let (shown, status) = shown(&mut h2ws(&args));
-    assert_eq!(status, Some(0), "{shown:?}");
-    assert!(shown.contains("running"), "{shown:?}");
-    let ended = run(&args);
-    assert!(!ended.exited(0).stderr.contains("running"), "{ended:?}");
-}
-
 /// Shells stop a loop for these statuses.
 #[test]
 fn an_interrupted_command_exits_with_128_plus_the_signal() {

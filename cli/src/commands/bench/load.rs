@@ -18,7 +18,7 @@ pub(super) struct Load {
     pub(super) pace: Option<Arc<Pace>>,
     pub(super) stop: AtomicBool,
     pub(super) tally: Tally,
-    /// Whether any message was echoed, counted or not.
+    /// Whether any message was echoed, counted or not, since this was last read.
     answered: AtomicBool,
     /// When counting started, and whether it continues.
     counted: (OnceLock<Instant>, AtomicBool),
@@ -40,14 +40,15 @@ impl Load {
 
     /// Notes that a message was echoed.
     pub(super) fn answer(&self) {
-        // Written only once, because all threads read it.
+        // Written rarely, because all threads read it.
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn is_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
+    /// Whether a message was echoed since the last call.
+    pub(super) fn was_answered(&self) -> bool {
+        self.answered.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn start_counting(&self) -> Instant {
@@ -97,6 +98,11 @@ impl Tally {
 
     pub(super) fn messages(&self) -> u64 {
         self.lock().len()
+    }
+
+    /// Returns all latencies so far, in microseconds.
+    pub(super) fn histogram(&self) -> Histogram<u64> {
+        self.lock().clone()
     }
 
     pub(super) fn add(&self, kept: &mut Vec<u32>) {

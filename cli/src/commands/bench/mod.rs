@@ -1,5 +1,9 @@
-//! `h2ws bench`: load-tests an echo server.
+//! `h2ws bench`: load-tests an echo server, or two in turns.
 
+mod check;
+mod compare;
+mod histogram;
+mod live;
 mod load;
 mod pace;
 mod report;
@@ -10,77 +14,85 @@ mod usage;
 
 use std::collections::HashSet;
 use std::io::Write;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use h2ws::{Client, Http2Config, Transport, WebSocketConfig};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use self::report::Report;
-use self::run::Measured;
 use self::socket::Socket;
 use self::usage::Usage;
 use super::request::{self, shutdown};
 use crate::args::BenchArgs;
 use crate::error::Failure;
+use crate::progress::{Count, Progress};
 use crate::{signals, terminal};
 
+const NO_ECHO: &str = "no answer; bench needs a server that echoes messages";
+
 pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
-    let clients = clients(&args)?;
-    let before = Usage::now(args.server_pid);
-    let began = Instant::now();
-    let progress = bar(&args, u64::from(args.sockets), "opening");
     // Kept for the whole run, so that a second signal exits at once.
-    let mut stop = std::pin::pin!(signals::stop());
-    let mut sockets = tokio::select! {
-        opened = sockets::open(&args, &clients, args.sockets, &progress) => opened?,
-        () = &mut stop => return Err("stopped while the WebSockets were being opened".into()),
-    };
-    progress.finish_and_clear();
-    let open_time = began.elapsed();
-    let carriers = Carriers::of(&sockets);
-    let open = sample_after_rest(&args).await;
-    let ping_time = ping(&args, &mut sockets).await?;
-
-    let mut bulk = sockets::open(&args, &clients, args.bulk, &ProgressBar::hidden()).await?;
-    let measured = run::run(&args, &mut sockets, &mut bulk, stop.as_mut()).await?;
-    let after = sample_after_rest(&args).await;
-
-    sockets.append(&mut bulk);
-    let began = Instant::now();
-    let progress = bar(&args, sockets.len() as u64, "closing");
-    let (unclosed, unclosed_failure) = tokio::select! {
-        closed = sockets::close(&mut sockets, &progress) => closed,
-        () = stop => return Err("stopped while the WebSockets were being closed".into()),
-    };
-    progress.finish_and_clear();
-    let report = Report {
-        args: &args,
-        open_time,
-        ping_time,
-        close_time: began.elapsed(),
-        carriers,
-        usage: [before, open, after],
-        unclosed,
-        measured,
-    };
-    for client in &clients {
-        shutdown(client).await;
+    let stop = std::pin::pin!(signals::stop().fuse());
+    if let Some(other) = &args.compare {
+        return compare::run(&args, other, stop).await;
     }
+    let report = measure(&args, stop).await?;
     if args.json {
         writeln!(terminal::stdout(), "{}", report.json())?;
     } else {
         report.print()?;
     }
-    let Measured {
-        failed, failure, ..
-    } = report.measured;
-    match failure.or(unclosed_failure) {
-        Some(failure) => {
-            let failed = failed + unclosed;
-            Err(format!("{failed} of {} WebSockets failed: {failure}", args.sockets).into())
-        }
-        None => Ok(()),
+    report.verdict()
+}
+
+/// Opens WebSockets, runs the load, and closes them. A signal ends the load early; `stop` must be
+/// fused.
+async fn measure<'a>(
+    args: &'a BenchArgs,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Report<'a>, Failure> {
+    let clients = clients(args)?;
+    let before = Usage::now(args.server_pid);
+    let began = Instant::now();
+    let (progress, count) = bar(args, u64::from(args.sockets), "opening");
+    let mut sockets = tokio::select! {
+        opened = sockets::open(args, &clients, args.sockets, &count) => opened?,
+        () = &mut stop => return Err("stopped while the WebSockets were being opened".into()),
+    };
+    drop(progress);
+    let open_time = began.elapsed();
+    let carriers = Carriers::of(&sockets);
+    let open = sample_after_rest(args).await;
+    let ping_time = ping(args, &mut sockets).await?;
+
+    let mut bulk = sockets::open(args, &clients, args.bulk, &Count::default()).await?;
+    let measured = run::run(args, &mut sockets, &mut bulk, stop.as_mut()).await?;
+    let after = sample_after_rest(args).await;
+
+    sockets.append(&mut bulk);
+    let began = Instant::now();
+    let (progress, count) = bar(args, sockets.len() as u64, "closing");
+    let (unclosed, unclosed_failure) = tokio::select! {
+        closed = sockets::close(&mut sockets, &count) => closed,
+        () = stop => return Err("stopped while the WebSockets were being closed".into()),
+    };
+    drop(progress);
+    let close_time = began.elapsed();
+    for client in &clients {
+        shutdown(client).await;
     }
+    Ok(Report {
+        args,
+        open_time,
+        ping_time,
+        close_time,
+        carriers,
+        usage: [before, open, after],
+        unclosed,
+        unclosed_failure,
+        measured,
+    })
 }
 
 /// Makes one client per connection, because a client puts as many WebSockets on a connection as the
@@ -123,30 +135,21 @@ async fn ping(args: &BenchArgs, sockets: &mut [Socket]) -> Result<Option<Duratio
         return Ok(None);
     }
     let began = Instant::now();
-    let progress = bar(args, u64::from(args.sockets), "pinging");
-    sockets::ping(sockets, &progress).await?;
-    progress.finish_and_clear();
+    let (_progress, count) = bar(args, u64::from(args.sockets), "pinging");
+    sockets::ping(sockets, &count).await?;
     Ok(Some(began.elapsed()))
 }
 
-/// Returns a progress bar, which is hidden with `--json` and if stderr is not a terminal.
-fn bar(args: &BenchArgs, total: u64, what: &'static str) -> ProgressBar {
-    if args.json {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = if total > 0 {
-        (
-            ProgressBar::new(total),
-            "{msg} {wide_bar} {human_pos}/{human_len} {per_sec}",
-        )
-    } else {
-        (
-            ProgressBar::new_spinner(),
-            "{msg} {human_pos} messages, {elapsed}",
-        )
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.with_message(what)
+/// Returns the number of WebSockets that send messages.
+fn talkers(args: &BenchArgs) -> usize {
+    args.talkers.unwrap_or(args.sockets).min(args.sockets) as usize
+}
+
+/// Whether a progress bar is shown where stderr is a terminal.
+fn is_shown(args: &BenchArgs) -> bool {
+    !args.json
+}
+
+fn bar(args: &BenchArgs, total: u64, name: &str) -> (Progress, Count) {
+    Progress::count(is_shown(args), format!("{}{name}", args.label), total)
 }

@@ -7,10 +7,11 @@ use h2ws::Transport;
 use serde_json::{Value, json};
 
 use super::super::text::count;
-use super::Carriers;
 use super::run::Measured;
 use super::usage::{Process, Usage};
+use super::{Carriers, histogram};
 use crate::args::BenchArgs;
+use crate::error::Failure;
 
 pub(super) struct Report<'a> {
     pub(super) args: &'a BenchArgs,
@@ -22,6 +23,8 @@ pub(super) struct Report<'a> {
     pub(super) usage: [Usage; 3],
     /// Number of WebSockets whose closing handshake failed.
     pub(super) unclosed: u32,
+    /// The first error of those.
+    pub(super) unclosed_failure: Option<String>,
     pub(super) measured: Measured,
 }
 
@@ -46,8 +49,54 @@ impl Report<'_> {
         self.measured.load.tally.messages()
     }
 
-    fn messages_per_second(&self) -> f64 {
+    /// Fails if a WebSocket did.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        let measured = &self.measured;
+        let failure = measured.failure.as_ref();
+        match failure.or(self.unclosed_failure.as_ref()) {
+            Some(failure) => {
+                let (failed, all) = (measured.failed + self.unclosed, self.args.sockets);
+                Err(format!("{failed} of {all} WebSockets failed: {failure}").into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn messages_per_second(&self) -> f64 {
         per_second(self.messages() as f64, self.measured.time)
+    }
+
+    pub(super) fn opened_per_second(&self) -> f64 {
+        per_second(self.args.sockets.into(), self.open_time)
+    }
+
+    /// Returns a percentile of the round-trip time, in seconds.
+    pub(super) fn latency(&self, percentile: f64) -> f64 {
+        self.measured.load.tally.latency(percentile).as_secs_f64()
+    }
+
+    /// Returns the CPU time of this process per message, in seconds.
+    pub(super) fn client_cpu_per_message(&self) -> Option<f64> {
+        let cpu = self.end(|usage| usage.client).cpu?;
+        Some(cpu.as_secs_f64() / self.messages().max(1) as f64)
+    }
+
+    /// Describes the WebSockets and what carried them.
+    pub(super) fn carried(&self) -> String {
+        format!(
+            "{} on {} ({} over HTTP/2)",
+            count(self.args.sockets as usize, "WebSocket"),
+            count(self.carriers.connections, "connection"),
+            self.carriers.over_http2,
+        )
+    }
+
+    /// Describes how messages were sent.
+    pub(super) fn mode(&self) -> String {
+        match self.args.rate {
+            Some(rate) => format!("{rate}/s due"),
+            None => format!("{} in flight per WebSocket", self.args.in_flight),
+        }
     }
 
     /// Returns what one end uses.
@@ -65,14 +114,12 @@ impl Report<'_> {
     pub(super) fn print(&self) -> io::Result<()> {
         let mut out = crate::terminal::stdout();
         let (args, measured) = (self.args, &self.measured);
-        let opened = per_second(args.sockets.into(), self.open_time);
         writeln!(
             out,
-            "{} on {} ({} over HTTP/2), opened in {:.1?}: {opened:.0}/s",
-            count(args.sockets as usize, "WebSocket"),
-            count(self.carriers.connections, "connection"),
-            self.carriers.over_http2,
+            "{}, opened in {:.1?}: {:.0}/s",
+            self.carried(),
             self.open_time,
+            self.opened_per_second(),
         )?;
         if let Some(time) = self.ping_time {
             writeln!(out, "all answered a Ping, in {time:.1?}")?;
@@ -80,10 +127,7 @@ impl Report<'_> {
         let talkers = args
             .talkers
             .map_or_else(String::new, |n| format!(" on {n} WebSockets"));
-        let mode = match args.rate {
-            Some(rate) => format!("{rate}/s due"),
-            None => format!("{} in flight per WebSocket", args.in_flight),
-        };
+        let mode = self.mode();
         writeln!(
             out,
             "{} messages of {} bytes echoed{talkers} in {:.1?}, {mode}",
@@ -133,7 +177,8 @@ impl Report<'_> {
                 self.measured.load.tally.latency(percentile)
             )?;
         }
-        writeln!(out)
+        writeln!(out)?;
+        histogram::print(&self.measured.load.tally.histogram(), out)
     }
 
     pub(super) fn json(&self) -> Value {
@@ -160,7 +205,7 @@ impl Report<'_> {
             "in_flight": args.in_flight,
             "rate": args.rate,
             "open_seconds": self.open_time.as_secs_f64(),
-            "opened_per_second": per_second(args.sockets.into(), self.open_time),
+            "opened_per_second": self.opened_per_second(),
             "ping_seconds": seconds(self.ping_time),
             "seconds": measured.time.as_secs_f64(),
             "messages": self.messages(),

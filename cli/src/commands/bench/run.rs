@@ -8,25 +8,20 @@ use std::time::Duration;
 use h2ws::Message;
 use tokio::task::{JoinError, JoinSet};
 
-use super::bar;
+use super::live::{Live, Until};
 use super::load::Load;
 use super::pace::Pace;
 use super::socket::{Socket, Talk};
 use super::usage::Usage;
+use super::{NO_ECHO, check, talkers};
 use crate::args::BenchArgs;
 use crate::error::{Failure, with_causes};
-use crate::log;
 
 /// How long to wait for answers after the last message was due.
 const TAIL: Duration = Duration::from_secs(10);
 
-/// When to warn that there has been no answer yet.
-const WARN_AFTER: Duration = Duration::from_secs(2);
-
-/// When to stop if there has been no answer at all.
-const STOP_AFTER: Duration = Duration::from_secs(5);
-
-const NO_ECHO: &str = "no answer; bench needs a server that echoes messages";
+/// When a run without any answer ends.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// The results of a run.
 pub(super) struct Measured {
@@ -46,7 +41,7 @@ pub(super) async fn run(
     args: &BenchArgs,
     sockets: &mut Vec<Socket>,
     bulk: &mut Vec<Socket>,
-    stop: Pin<&mut impl Future<Output = ()>>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Measured, Failure> {
     let payload = |size| {
         if args.text {
@@ -55,8 +50,15 @@ pub(super) async fn run(
             Message::binary(vec![0x78; size as usize])
         }
     };
-    let talkers = args.talkers.unwrap_or(args.sockets).min(args.sockets) as usize;
-    let talking = sockets.split_off(sockets.len() - talkers);
+    let talkers = talkers(args);
+    let mut talking = sockets.split_off(sockets.len() - talkers);
+    if let Some(first) = talking.first_mut().filter(|_| args.messages != Some(0)) {
+        let message = payload(args.size);
+        tokio::select! {
+            checked = check::echo(first, &message) => checked?,
+            () = &mut stop => return Err("stopped before the load".into()),
+        }
+    }
     let mut load = Load::new(payload(args.size), args.in_flight);
     load.messages = args.messages;
     let duration = match (args.messages, args.duration) {
@@ -76,13 +78,15 @@ pub(super) async fn run(
     load.pace = rate.map(|rate| Arc::new(Pace::new(rate, talkers)));
     let mut bulk_group = Group::start(Load::new(payload(args.bulk_size), 1), std::mem::take(bulk))?;
     let mut talking_group = Group::start(load, talking)?;
-    let started = tokio::time::Instant::now();
-    let mut stop = stop;
+    let until = match (duration, args.messages) {
+        (Some(duration), _) => Until::Time(duration),
+        (None, messages) => Until::Messages(messages.unwrap_or(0) * talkers as u64),
+    };
+    let progress = Live::show(args, until, talking_group.load.clone());
     if !warm_up.is_zero() {
         tokio::select! {
             () = tokio::time::sleep(warm_up) => {}
             () = &mut stop => {}
-            () = unanswered(talking_group.load.clone(), started) => {}
         }
         from = Usage::now(args.server_pid);
     }
@@ -91,11 +95,12 @@ pub(super) async fn run(
     let counted = duration.map(|duration| duration.saturating_sub(warm_up));
     // A signal during the warm-up ends the run.
     if crate::signals::status().is_none() {
-        talking_group.wait(args, counted, started, stop).await;
+        talking_group.wait(counted, stop).await;
     }
     talking_group.load.stop_counting();
     bulk_group.load.stop_counting();
     let (time, to) = (began.elapsed(), Usage::now(args.server_pid));
+    drop(progress);
 
     talking_group.end(sockets).await;
     bulk_group.end(bulk).await;
@@ -110,15 +115,13 @@ pub(super) async fn run(
     })
 }
 
-/// Returns when there has been no answer for so long that there will be none; warns before that.
-async fn unanswered(load: Arc<Load>, started: tokio::time::Instant) {
-    tokio::time::sleep_until(started + WARN_AFTER).await;
-    if !load.is_answered() {
-        log::notice(format_args!("after {WARN_AFTER:?}: {NO_ECHO}"));
-        tokio::time::sleep_until(started + STOP_AFTER).await;
-    }
-    if load.is_answered() {
-        std::future::pending::<()>().await;
+/// Returns when there has been no answer for [`SILENT`].
+async fn silence(load: Arc<Load>) {
+    loop {
+        tokio::time::sleep(SILENT).await;
+        if !load.was_answered() {
+            return;
+        }
     }
 }
 
@@ -128,6 +131,8 @@ struct Group {
     tasks: JoinSet<Result<Socket, Failure>>,
     /// The WebSockets whose task has finished.
     done: Vec<Socket>,
+    /// Whether the server has stopped answering.
+    is_silent: bool,
     failed: u32,
     failure: Option<String>,
 }
@@ -148,21 +153,18 @@ impl Group {
             load,
             tasks,
             done,
+            is_silent: false,
             failed: 0,
             failure: None,
         })
     }
 
-    /// Waits for the end of the run: its duration, its number of messages, or a signal.
+    /// Waits for the end of the run: its duration, its number of messages, a signal, or silence.
     async fn wait(
         &mut self,
-        args: &BenchArgs,
         counted: Option<Duration>,
-        started: tokio::time::Instant,
-        stop: Pin<&mut impl Future<Output = ()>>,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
-        let total = args.messages.map(|m| m * self.tasks.len() as u64);
-        let progress = bar(args, total.unwrap_or(0), "running");
         let end = async {
             match counted {
                 Some(counted) => tokio::time::sleep(counted).await,
@@ -170,33 +172,28 @@ impl Group {
             }
         };
         let mut end = std::pin::pin!(end);
-        let (mut stop, load) = (stop, self.load.clone());
-        let mut unanswered = std::pin::pin!(unanswered(load, started));
-        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        let mut silence = std::pin::pin!(silence(self.load.clone()));
         loop {
             tokio::select! {
                 () = &mut end => break,
                 () = &mut stop => break,
-                () = &mut unanswered => break,
-                _ = tick.tick() => progress.set_position(self.load.tally.messages()),
+                () = &mut silence => {
+                    self.is_silent = true;
+                    break;
+                }
                 ended = self.tasks.join_next() => match ended {
                     Some(ended) => self.ended(ended),
                     None => break,
                 },
             }
         }
-        progress.finish_and_clear();
     }
 
     /// Waits for outstanding answers, and puts the WebSockets back.
     async fn end(&mut self, sockets: &mut Vec<Socket>) {
         self.load.stop.store(true, Ordering::Relaxed);
-        // A server that never answered is not going to answer now.
-        let tail = if self.load.is_answered() {
-            TAIL
-        } else {
-            TAIL / 10
-        };
+        // A server that has stopped answering is not going to answer now.
+        let tail = if self.is_silent { TAIL / 10 } else { TAIL };
         let deadline = tokio::time::Instant::now() + tail;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await
         {

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{SinkExt, StreamExt, stream};
 use h2ws::{Client, CloseCode, Message, WebSocket};
-use indicatif::ProgressBar;
 use tokio::task::JoinSet;
 
 use super::super::request::connect_error;
 use super::socket::Socket;
 use crate::args::BenchArgs;
 use crate::error::{Failure, with_causes};
+use crate::progress::Count;
 
 /// Maximum number of concurrent Pings or closing handshakes.
 const AT_A_TIME: usize = 1_000;
@@ -21,7 +21,7 @@ pub(super) async fn open(
     args: &BenchArgs,
     clients: &[Client],
     count: u32,
-    progress: &ProgressBar,
+    progress: &Count,
 ) -> Result<Vec<Socket>, Failure> {
     let next = Arc::new(AtomicU64::new(0));
     // One list for all tasks: growing one per task would leave free memory behind, which would count
@@ -41,7 +41,7 @@ pub(super) async fn open(
                 let socket = request.request(client, &url).connect().await?;
                 let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
                 sockets.push(Box::new(socket));
-                progress.inc(1);
+                progress.increment();
             }
         });
     }
@@ -53,12 +53,12 @@ pub(super) async fn open(
 }
 
 /// Pings every WebSocket, and waits for the Pongs.
-pub(super) async fn ping(sockets: &mut [Socket], progress: &ProgressBar) -> Result<(), Failure> {
+pub(super) async fn ping(sockets: &mut [Socket], progress: &Count) -> Result<(), Failure> {
     let asked = stream::iter(sockets).map(async |socket| {
         socket.send(Message::ping("bench")).await?;
         while let Some(message) = socket.next().await {
             if matches!(message?, Message::Pong(payload) if payload == "bench") {
-                progress.inc(1);
+                progress.increment();
                 return Ok(());
             }
         }
@@ -72,14 +72,11 @@ pub(super) async fn ping(sockets: &mut [Socket], progress: &ProgressBar) -> Resu
 }
 
 /// Closes every WebSocket. Returns the number of failed closing handshakes and the first error.
-pub(super) async fn close(
-    sockets: &mut Vec<Socket>,
-    progress: &ProgressBar,
-) -> (u32, Option<String>) {
+pub(super) async fn close(sockets: &mut Vec<Socket>, progress: &Count) -> (u32, Option<String>) {
     let closing = stream::iter(sockets.drain(..)).map(async |mut socket| {
         let socket: &mut WebSocket = &mut socket;
         let closed = socket.close(CloseCode::NORMAL).await;
-        progress.inc(1);
+        progress.increment();
         closed
     });
     let mut closing = closing.buffer_unordered(AT_A_TIME);
