@@ -123,6 +123,51 @@ impl Write for Stdout {
     }
 }
 
+impl Stdout {
+    /// Writes text, with colors or without.
+    pub(crate) fn write_styled(&mut self, text: &Styled, colors: bool) -> io::Result<()> {
+        for (color, piece) in &text.0 {
+            match color.filter(|_| colors) {
+                None => self.write_all(piece.as_bytes())?,
+                Some(color) => {
+                    // The escape sequences are ours, what is between them need not be.
+                    write!(self.out, "\x1b[{}m", color as u8)?;
+                    let (line, end) = match piece.strip_suffix('\n') {
+                        Some(line) => (line, "\x1b[0m\n"),
+                        None => (piece.as_str(), "\x1b[0m"),
+                    };
+                    self.write_all(line.as_bytes())?;
+                    self.out.write_all(end.as_bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A color, by its number in an escape sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Color {
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// Text with parts in color.
+#[derive(Default)]
+pub(crate) struct Styled(Vec<(Option<Color>, String)>);
+
+impl Styled {
+    pub(crate) fn push(&mut self, color: Option<Color>, text: String) {
+        self.0.push((color, text));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plain(&self) -> String {
+        self.0.iter().map(|(_, text)| text.as_str()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use h2ws::handshake::HostPort;
 
-use super::values::{SecondsOrNone, positive_seconds, seconds_or_none};
+use super::values::{ColorChoice, SecondsOrNone, positive_seconds, seconds_or_none};
 use super::{BY_HAND, CONNECTION, MESSAGES, RequestArgs, TIMEOUTS};
 use crate::error::Usage;
 
@@ -69,15 +69,6 @@ pub(crate) struct ConnectArgs {
     /// Show the time of each message, UTC
     #[arg(long, help_heading = BY_HAND)]
     pub(crate) times: bool,
-}
-
-// The variants have no doc comments: clap would print those below the option.
-/// When to use colors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorChoice {
-    Auto,
-    Always,
-    Never,
 }
 
 /// How the payloads of messages are read and printed.

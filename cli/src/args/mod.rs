@@ -24,7 +24,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::bridge::BridgeArgs;
-pub(crate) use self::connect::{ColorChoice, ConnectArgs, Encoding};
+pub(crate) use self::connect::{ConnectArgs, Encoding};
 pub(crate) use self::demo::DemoArgs;
 pub(crate) use self::generate::{CompletionsArgs, ManArgs};
 pub(crate) use self::health::HealthArgs;
@@ -35,7 +35,7 @@ pub(crate) use self::request::{ConnectionArgs, RequestArgs};
 pub(crate) use self::serve::ServeArgs;
 pub(crate) use self::tcp::TcpArgs;
 pub(crate) use self::tunnel::{At, TunnelArgs};
-pub(crate) use self::values::SecondsOrNone;
+pub(crate) use self::values::{ColorChoice, SecondsOrNone};
 
 const ACCESS: &str = "Access control";
 const BY_HAND: &str = "At a terminal";

@@ -3,7 +3,7 @@
 use clap::Args;
 use h2ws::handshake::Target;
 
-use super::values::{seconds, target};
+use super::values::{ColorChoice, seconds, target};
 use super::{ConnectionArgs, OUTPUT, TIMEOUTS};
 
 pub(super) const EXAMPLES: &str = "\
@@ -15,15 +15,17 @@ Exit status:
   3  WebSockets work over HTTP/1.1 only
   1  WebSockets do not work
   2  bad usage
-For several URLs it is that of the worst result.
+For several URLs it is that of the worst result, and a table compares them.
 
 Examples:
   h2ws probe --insecure wss://127.0.0.1:8443/
+  h2ws probe --insecure ws://127.0.0.1:8080/ wss://127.0.0.1:8443/
   h2ws probe --json ws://127.0.0.1:8080/";
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// ws:// or wss:// URLs (http:// and https:// mean the same), or ws+unix:/run/app.sock:/path, probed one after the other
+    /// URLs, probed one after the other: wss:// (the default), ws://, https:// and http://, which
+    /// mean the same, or ws+unix:/run/app.sock:/path
     #[arg(required = true, value_name = "URL", value_parser = target)]
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]
@@ -31,6 +33,9 @@ pub(crate) struct ProbeArgs {
     /// Time that each step may take
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds, help_heading = TIMEOUTS)]
     pub(crate) timeout: f64,
+    /// Colors by verdict; auto: at a terminal, unless NO_COLOR is set
+    #[arg(long, default_value = "auto", value_name = "WHEN", help_heading = OUTPUT)]
+    pub(crate) color: ColorChoice,
     /// Print one JSON object
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,

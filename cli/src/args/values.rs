@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use h2ws::handshake::{Target, UrlError};
 use http::{HeaderName, HeaderValue};
 
+/// Parses a URL, which is `wss://` if it has no scheme.
 pub(super) fn target(text: &str) -> Result<Target, UrlError> {
-    text.parse()
+    let end = text.find(['/', '?', '#']).unwrap_or(text.len());
+    let (begin, rest) = text.split_at(end);
+    let is_unix = ["ws+unix:", "wss+unix:"].contains(&begin);
+    if is_unix || begin.ends_with(':') && rest.starts_with("//") {
+        return text.parse();
+    }
+    format!("wss://{text}").parse()
 }
 
 pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -17,6 +25,29 @@ pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
         name.map_err(|error| error.to_string())?,
         value.map_err(|error| error.to_string())?,
     ))
+}
+
+// The variants have no doc comments: clap would print those below the option.
+/// When to use colors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+impl ColorChoice {
+    /// Whether to use colors, where the output is a terminal or not (<https://no-color.org>).
+    pub(crate) fn at(self, is_terminal: bool) -> bool {
+        match self {
+            Self::Auto => {
+                let no_color = std::env::var_os("NO_COLOR");
+                is_terminal && no_color.is_none_or(|value| value.is_empty())
+            }
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// A time limit, or `none`.
@@ -67,6 +98,25 @@ pub(super) fn positive_seconds(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_without_a_scheme_is_wss() {
+        for (text, expected) in [
+            ("example.com", "wss://example.com/"),
+            ("localhost:8443/chat", "wss://localhost:8443/chat"),
+            ("[::1]:8443", "wss://[::1]:8443/"),
+            ("a.example?next=ws://b", "wss://a.example/?next=ws://b"),
+            ("ws://a.example", "ws://a.example/"),
+            ("https://a.example", "wss://a.example/"),
+            ("ws+unix:/run/app.sock:/path", "ws+unix:/run/app.sock:/path"),
+        ] {
+            let target = target(text).map(|target| target.to_string());
+            assert_eq!(target, Ok(expected.to_owned()), "{text}");
+        }
+        for wrong in ["", "ftp://a.example", "/path", "mailto:me@a.example"] {
+            assert!(target(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn header_fields_are_split_at_the_first_colon() {

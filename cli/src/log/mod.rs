@@ -25,7 +25,7 @@ use self::access::Lines;
 use self::fields::Logfmt;
 use self::limit::Limit;
 use self::queue::Queue;
-use crate::args::LogFormat;
+use crate::args::{ColorChoice, LogFormat};
 use crate::{progress, terminal};
 
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -87,10 +87,9 @@ pub(crate) fn exit(status: u8) -> ! {
     std::process::exit(status.into())
 }
 
-/// Whether stderr is a terminal and the user has not turned colors off (<https://no-color.org>).
+/// Whether stderr is a terminal and the user has not turned colors off.
 fn use_colors() -> bool {
-    let off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !off
+    ColorChoice::Auto.at(io::stderr().is_terminal())
 }
 
 /// Starts logging: warnings, and level info for services; more with each `-v`. `RUST_LOG` overrides

@@ -42,7 +42,7 @@ fn bad_usage_exits_2() {
 #[test]
 fn invalid_requests_exit_2() {
     let wrong: [(&[&str], &str); 8] = [
-        (&["example.com"], "scheme is not ws, wss, http or https"),
+        (&["ftp://a.test"], "scheme is not ws, wss, http or https"),
         (&[""], "not a valid URL such as wss://"),
         (
             &["ws://127.0.0.1:1", "-H", "a b: c"],

@@ -137,6 +137,162 @@ fn the_worst_url_decides_the_exit_status() {
     assert!(found.starts_with("network|connection|-|no TCP"), "{found}");
 }
 
+/// Returns the lines of a report under "findings".
+fn listed(report: &str) -> Vec<&str> {
+    let lines = report
+        .lines()
+        .skip_while(|line| *line != "findings")
+        .skip(1);
+    lines.take_while(|line| *line != "verdict").collect()
+}
+
+#[test]
+fn a_finding_is_listed_once_with_what_to_do() {
+    let server = Server::start(&["--cleartext", "--no-extended-connect"]);
+    let ended = probe(&[&server.url]);
+    let report = &ended.exited(3).stdout;
+    let [found, advice] = listed(report)[..] else {
+        panic!("{report}");
+    };
+    assert!(found.starts_with("  remark        HTTP/2: "), "{found}");
+    let origin = &server.url;
+    let bridge = format!("or put `h2ws bridge --to {origin}` in front");
+    assert!(
+        advice.starts_with("    to do       turn on extended CONNECT"),
+        "{advice}"
+    );
+    assert!(advice.ends_with(&bridge), "{advice}");
+    let (report, _) = json(&[&server.url]);
+    let advice = report["findings"][0]["advice"].as_str().expect("advice");
+    assert!(advice.ends_with(&bridge), "{advice}");
+
+    // The same over both versions, where a bridge would not help.
+    let server = Server::start(&["--cleartext", "--allow-origin", "https://ok.example"]);
+    let ended = probe(&[&server.url, "--origin", "https://evil.example"]);
+    let report = &ended.exited(1).stdout;
+    let [found, advice] = listed(report)[..] else {
+        panic!("{report}");
+    };
+    assert!(
+        found.starts_with("  remark        HTTP/2 socket 1, HTTP/1.1: rejected"),
+        "{found}"
+    );
+    assert!(
+        advice.contains("--origin") && !advice.contains("bridge"),
+        "{advice}"
+    );
+}
+
+/// It must be true.
+#[test]
+fn the_bridge_that_is_advised_helps() {
+    let server = Server::start(&["--cleartext", "--no-extended-connect"]);
+    let (report, _) = json(&[&server.url]);
+    let advice = report["findings"][0]["advice"].as_str().expect("advice");
+    let command = advice.split('`').nth(1).expect("a command");
+    let words: Vec<_> = command.split(' ').collect();
+    let ["h2ws", "bridge", ref rest @ ..] = words[..] else {
+        panic!("{command}");
+    };
+    let bridge = Server::bridge(&[rest, &["--cleartext"]].concat());
+    probe(&[&bridge.url]).exited(0);
+}
+
+#[test]
+fn several_urls_are_compared_in_a_table() {
+    let good = Server::start(&["--cleartext"]);
+    let less = Server::start(&["--cleartext", "--no-extended-connect"]);
+    let ended = probe(&[&good.url, &less.url, "ws://127.0.0.1:1/"]);
+    let report = &ended.exited(1).stdout;
+    let table: Vec<_> = report
+        .rsplit("\n\n")
+        .next()
+        .expect("a table")
+        .lines()
+        .collect();
+    let columns = |row: &str| {
+        row.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        columns(table[0]),
+        ["URL", "HTTP/2", "HTTP/1.1", "round", "trip", "findings"]
+    );
+    for (row, url, [http2, http1], findings) in [
+        (table[1], format!("{}/", good.url), ["yes", "yes"], "none"),
+        (
+            table[2],
+            format!("{}/", less.url),
+            ["no", "yes"],
+            "1 remark",
+        ),
+        (
+            table[3],
+            "ws://127.0.0.1:1/".to_owned(),
+            ["no", "no"],
+            "1 fault",
+        ),
+    ] {
+        let columns = columns(row);
+        assert_eq!(columns[..3], [&url, http2, http1], "{row}");
+        assert!(row.ends_with(findings), "{row}");
+        assert_eq!(columns[3] == "-", http1 == "no", "{row}");
+    }
+    let single = probe(&[&good.url]);
+    assert!(!single.exited(0).stdout.contains("URL"), "{single:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_table_is_as_documented() {
+    use crate::documented::{output, shape};
+
+    let good = Server::start(&[]);
+    let less = Server::start(&["--cleartext", "--no-extended-connect"]);
+    let address = good.url.strip_prefix("wss://").expect("TLS");
+    let ended = probe(&["--insecure", address, &less.url]);
+    let report = &ended.exited(3).stdout;
+    let documented = output("h2ws probe --insecure 127.0.0.1:8443 ws://127.0.0.1:8080 | tail -n 9");
+    let end: Vec<_> = report.lines().rev().take(9).collect();
+    let end: String = end
+        .into_iter()
+        .rev()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(shape(&end), shape(&documented));
+}
+
+#[test]
+fn a_url_without_a_scheme_is_wss() {
+    let server = Server::start(&[]);
+    let address = server.url.strip_prefix("wss://").expect("TLS");
+    let (report, status) = json(&[address, "--insecure"]);
+    assert_eq!(status, Some(0), "{report:#}");
+    assert_eq!(report["url"], format!("{}/", server.url));
+}
+
+/// In pipes only if asked.
+#[test]
+fn colors_are_by_verdict() {
+    let good = Server::start(&["--cleartext"]);
+    let less = Server::start(&["--cleartext", "--no-extended-connect"]);
+    let plain = probe(&[&good.url]);
+    assert!(!plain.exited(0).stdout.contains('\u{1b}'), "{plain:?}");
+    let (dead, always) = ("ws://127.0.0.1:1/", ["--color", "always"]);
+    for (url, number) in [(good.url.as_str(), 32), (&less.url, 33), (dead, 31)] {
+        let report = probe(&[&[url][..], &always].concat()).stdout;
+        let verdict = report.lines().next_back().expect("a verdict");
+        let begin = format!("  \u{1b}[{number}mWebSockets ");
+        assert!(
+            verdict.starts_with(&begin) && verdict.ends_with("\u{1b}[0m"),
+            "{verdict:?}"
+        );
+        let never = probe(&[url, "--color", "never"]).stdout;
+        assert!(!never.contains('\u{1b}'), "{never:?}");
+    }
+}
+
 #[test]
 fn bad_usage_exits_2() {
     let url = "ws://localhost/";

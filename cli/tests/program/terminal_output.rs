@@ -60,6 +60,13 @@ fn is_harmless(text: &str) -> bool {
         .all(|c| !c.is_control() || c == '\n' || c == '\t')
 }
 
+/// Removes the colors of the program itself.
+fn without_colors(text: &str) -> String {
+    ["\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[0m"]
+        .iter()
+        .fold(text.to_owned(), |text, color| text.replace(color, ""))
+}
+
 async fn rejects_with_escapes(request: WebSocketRequest) {
     let mut response = http::Response::new(bytes::Bytes::from(format!("{EVIL}\nmore\n")));
     *response.status_mut() = http::StatusCode::FORBIDDEN;
@@ -91,8 +98,24 @@ fn control_characters_of_a_peer_are_escaped_at_a_terminal() {
             }
         }
         let (shown, _) = shown(&mut h2ws(&["probe", &url, "--no-proxy"]));
-        assert!(is_harmless(&shown), "{shown:?}");
+        assert!(is_harmless(&without_colors(&shown)), "{shown:?}");
         drop(runtime);
+    }
+}
+
+#[test]
+fn reports_have_colors_at_a_terminal_unless_no_color_is_set() {
+    let server = Server::start(&["--cleartext"]);
+    for (args, no_color, has) in [
+        (&[][..], "", true),
+        (&[], "1", false),
+        (&["--color", "always"], "1", true),
+        (&["--color", "never"], "", false),
+    ] {
+        let mut command = h2ws(&[&["probe", &server.url], args].concat());
+        let (shown, status) = shown(command.env("NO_COLOR", no_color));
+        assert_eq!(status, Some(0), "{shown:?}");
+        assert_eq!(shown.contains("\u{1b}[32m"), has, "{args:?} {no_color:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use h2ws::handshake::Offer;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use super::advice::advice;
 use super::facts::{
     Capability, Echo, Ending, Facts, Http2, Link, Opening, Socket, Tls, Trust, Verdict,
 };
@@ -33,7 +34,7 @@ pub(super) fn report(facts: &Facts, offer: &Offer) -> Value {
             "connection": facts.second.as_ref().map(link),
             "socket": socket(h1),
         })),
-        "findings": facts.findings.iter().map(finding).collect::<Vec<_>>(),
+        "findings": facts.findings.iter().map(|found| finding(found, facts)).collect::<Vec<_>>(),
     })
 }
 
@@ -162,7 +163,7 @@ fn ending(ending: Ending) -> Value {
     json!({ "how": how, "code": code })
 }
 
-fn finding(found: &Found) -> Value {
+fn finding(found: &Found, facts: &Facts) -> Value {
     let finding = &found.finding;
     json!({
         "fault": finding.is_fault(),
@@ -170,5 +171,6 @@ fn finding(found: &Found) -> Value {
         "place": found.place.to_string(),
         "clause": finding.clause(),
         "text": finding.to_string(),
+        "advice": advice(found, facts),
     })
 }

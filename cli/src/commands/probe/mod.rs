@@ -5,9 +5,10 @@
 //! the `h2` crate, and uses the library only for what does no I/O: handshakes and WebSocket frames.
 //!
 //! Files, from the bottom: `io` and `finding`; `facts`, the results; `observe`, `carrier` and `socket`,
-//! which use one WebSocket; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `text` and
-//! `json`, the reports.
+//! which use one WebSocket; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice`;
+//! `text` and `json`, the reports.
 
+mod advice;
 mod carrier;
 mod connect;
 mod facts;
@@ -21,7 +22,7 @@ mod socket;
 mod text;
 mod tls;
 
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -76,8 +77,8 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
         },
         timeout,
     };
-    let mut worst = Verdict::Http2;
-    let mut results = Vec::new();
+    let colors = args.color.at(std::io::stdout().is_terminal());
+    let mut all = Vec::with_capacity(args.targets.len());
     for (index, target) in args.targets.iter().enumerate() {
         let options = Options {
             target,
@@ -88,23 +89,30 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
         };
         let mut facts = probe(&connector, &options).await;
         facts.findings.sort_by_key(|found| found.place);
-        worst = worst.max(facts.verdict());
-        if args.json {
-            results.push(json::report(&facts, &offer));
-        } else {
-            let separator = if index > 0 { "\n" } else { "" };
-            let report = text::report(&facts, &offer);
-            write!(terminal::stdout(), "{separator}{report}")?;
+        if !args.json {
+            let mut out = terminal::stdout();
+            if index > 0 {
+                writeln!(out)?;
+            }
+            out.write_styled(&text::report(&facts, &offer), colors)?;
         }
+        all.push(facts);
     }
+    let worst = all.iter().map(Facts::verdict).max();
+    let status = worst.unwrap_or(Verdict::None).exit_status();
     if args.json {
-        let all = serde_json::json!({
-            "exit_status": worst.exit_status(),
-            "results": results,
+        let results = all.iter().map(|facts| json::report(facts, &offer));
+        let object = serde_json::json!({
+            "exit_status": status,
+            "results": results.collect::<Vec<_>>(),
         });
-        writeln!(terminal::stdout(), "{all:#}")?;
+        writeln!(terminal::stdout(), "{object:#}")?;
+    } else if all.len() > 1 {
+        let mut out = terminal::stdout();
+        writeln!(out)?;
+        out.write_styled(&text::table(&all), colors)?;
     }
-    Ok(ExitCode::from(worst.exit_status()))
+    Ok(ExitCode::from(status))
 }
 
 /// Probes one server, over at most two connections.

@@ -5,61 +5,143 @@ use std::time::Duration;
 
 use h2ws::handshake::Offer;
 
+use super::super::text::count;
+use super::advice::advice;
 use super::facts::{
     Capability, Close, Echo, Ending, Facts, Http2, Link, Opening, Settings, Socket, Tls, Trust,
     Verdict,
 };
 use super::finding::{Found, Place, reason_name};
+use crate::terminal::{Color, Styled};
 
 /// Width of the column of names.
 const NAME: usize = 13;
 
-pub(super) fn report(facts: &Facts, offer: &Offer) -> String {
-    let mut out = Lines(format!("{}\n", facts.target));
+pub(super) fn report(facts: &Facts, offer: &Offer) -> Styled {
+    let color = color(facts.verdict());
+    let mut out = Lines::default();
+    out.title(&facts.target.to_string(), Some(color));
     addresses(&mut out, facts);
     if let Some(first) = &facts.first {
         link(&mut out, facts, first, true);
     }
     if !facts.http2.settings.is_empty() {
-        out.title("HTTP/2");
+        out.title("HTTP/2", None);
         http2(&mut out, &facts.http2, offer);
     }
     if let Some(socket) = &facts.http1 {
-        out.title("HTTP/1.1");
+        out.title("HTTP/1.1", None);
         if let Some(second) = &facts.second {
             link(&mut out, facts, second, false);
         }
         closely(&mut out, socket, offer);
     }
-    out.title("findings");
-    for found in &facts.findings {
-        finding(&mut out, found);
-    }
-    if facts.findings.is_empty() {
-        out.line("none", "");
-    }
-    out.title("verdict");
-    out.line(&verdict(facts), "");
+    out.title("findings", None);
+    findings(&mut out, facts);
+    out.title("verdict", None);
+    out.colored(color, &verdict(facts), "");
     out.0
 }
 
-struct Lines(String);
+/// The color of a verdict.
+fn color(verdict: Verdict) -> Color {
+    match verdict {
+        Verdict::Http2 => Color::Green,
+        Verdict::Http1 => Color::Yellow,
+        Verdict::None => Color::Red,
+    }
+}
+
+/// Compares several URLs: a row each.
+pub(super) fn table(all: &[Facts]) -> Styled {
+    let urls: Vec<_> = all.iter().map(url).collect();
+    let width = urls.iter().map(|url| url.chars().count()).max();
+    let width = width.unwrap_or(0).max(3);
+    let row = |columns: [&str; 5]| {
+        let [url, http2, http1, ping, findings] = columns;
+        let row = format!("{url:width$}  {http2:6}  {http1:8}  {ping:>10}  {findings}");
+        format!("{}\n", row.trim_end())
+    };
+    let mut out = Styled::default();
+    let titles = ["URL", "HTTP/2", "HTTP/1.1", "round trip", "findings"];
+    out.push(None, row(titles));
+    for (facts, url) in all.iter().zip(&urls) {
+        let works = |socket: Option<&Socket>| match socket {
+            Some(socket) if socket.works => "yes",
+            _ => "no",
+        };
+        let (http2, http1) = (facts.http2.sockets.first(), facts.http1.as_ref());
+        let mut sockets = [http2, http1].into_iter().flatten();
+        let ping = sockets.find_map(Socket::ping_median);
+        let ping = ping.map_or_else(|| "-".to_owned(), time);
+        let columns = [
+            url.as_str(),
+            works(http2),
+            works(http1),
+            &ping,
+            &counts(facts),
+        ];
+        out.push(Some(color(facts.verdict())), row(columns));
+    }
+    out
+}
+
+/// Returns a URL that leaves room for the other columns.
+fn url(facts: &Facts) -> String {
+    const MOST: usize = 60;
+    let url = clean(&facts.target.to_string());
+    if url.chars().count() <= MOST {
+        return url;
+    }
+    let beginning: String = url.chars().take(MOST - 3).collect();
+    format!("{beginning}...")
+}
+
+fn counts(facts: &Facts) -> String {
+    let groups = grouped(&facts.findings);
+    let faults = groups.iter().filter(|(found, _)| found.finding.is_fault());
+    let faults = faults.count();
+    let remarks = groups.len() - faults;
+    let counts = [(faults, "fault"), (remarks, "remark")];
+    let counts = counts.iter().filter(|(number, _)| *number > 0);
+    let counts: Vec<_> = counts.map(|(number, noun)| count(*number, noun)).collect();
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    counts.join(", ")
+}
+
+#[derive(Default)]
+struct Lines(Styled);
 
 impl Lines {
-    fn title(&mut self, name: &str) {
-        // Writing to a String cannot fail, here and below.
-        let _ = writeln!(self.0, "{name}");
+    fn title(&mut self, name: &str, color: Option<Color>) {
+        self.0.push(color, name.to_owned());
+        self.0.push(None, "\n".to_owned());
     }
 
     /// Adds a name and its text. Control characters in the text, which may be the server's, are
     /// escaped.
     fn line(&mut self, name: &str, text: impl Display) {
+        self.add(None, name, text);
+    }
+
+    /// As [`line`](Self::line), with a name in color.
+    fn colored(&mut self, color: Color, name: &str, text: impl Display) {
+        self.add(Some(color), name, text);
+    }
+
+    fn add(&mut self, color: Option<Color>, name: &str, text: impl Display) {
         let text = clean(&text.to_string());
-        if text.is_empty() {
-            let _ = writeln!(self.0, "  {name}");
+        self.0.push(None, "  ".to_owned());
+        self.0.push(color, name.to_owned());
+        let rest = if text.is_empty() {
+            "\n".to_owned()
         } else {
-            let _ = writeln!(self.0, "  {name:NAME$} {text}");
-        }
+            let gap = NAME.saturating_sub(name.chars().count()) + 1;
+            format!("{:gap$}{text}\n", "")
+        };
+        self.0.push(None, rest);
     }
 }
 
@@ -336,18 +418,53 @@ fn briefly(out: &mut Lines, socket: &Socket) {
     out.line(name, text);
 }
 
-fn finding(out: &mut Lines, found: &Found) {
-    let finding = &found.finding;
-    let name = if finding.is_fault() {
-        finding.party().name()
-    } else {
-        "remark"
-    };
-    let clause = finding.clause().map(|clause| format!(" ({clause})"));
-    out.line(
-        name,
-        format!("{}: {finding}{}", found.place, clause.unwrap_or_default()),
-    );
+fn findings(out: &mut Lines, facts: &Facts) {
+    let groups = grouped(&facts.findings);
+    if groups.is_empty() {
+        out.line("none", "");
+    }
+    for (found, places) in groups {
+        let finding = &found.finding;
+        let (name, color) = if finding.is_fault() {
+            (finding.party().name(), Color::Red)
+        } else {
+            ("remark", Color::Yellow)
+        };
+        let clause = finding.clause().map(|clause| format!(" ({clause})"));
+        let (place, clause) = (named(&places), clause.unwrap_or_default());
+        out.colored(color, name, format!("{place}: {finding}{clause}"));
+        out.line("  to do", advice(found, facts));
+    }
+}
+
+/// Returns each finding once, with all places where it was made.
+fn grouped(all: &[Found]) -> Vec<(&Found, Vec<Place>)> {
+    let mut groups: Vec<(&Found, Vec<Place>)> = Vec::new();
+    for found in all {
+        let mut others = groups.iter_mut();
+        match others.find(|(other, _)| other.finding == found.finding) {
+            Some((_, places)) if places.contains(&found.place) => {}
+            Some((_, places)) => places.push(found.place),
+            None => groups.push((found, vec![found.place])),
+        }
+    }
+    groups
+}
+
+/// Names places; they are in order.
+fn named(places: &[Place]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for place in places {
+        // Writing to a String cannot fail.
+        let _ = match (last, place) {
+            (None, place) => write!(text, "{place}"),
+            (Some(Place::Socket(_)), Place::Socket(number)) => write!(text, " and {number}"),
+            (Some(_), place) => write!(text, ", {place}"),
+        };
+        last = Some(*place);
+    }
+    text
 }
 
 pub(super) fn verdict(facts: &Facts) -> String {
@@ -392,12 +509,29 @@ fn time(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Finding;
     use super::*;
 
     #[test]
     fn control_characters_are_escaped() {
-        let mut out = Lines(String::new());
+        let mut out = Lines::default();
         out.line("name", "a\u{1b}[2Jb\r\u{9b}c");
-        assert_eq!(out.0, "  name          a\\u{1b}[2Jb\\r\\u{9b}c\n");
+        assert_eq!(out.0.plain(), "  name          a\\u{1b}[2Jb\\r\\u{9b}c\n");
+    }
+
+    #[test]
+    fn a_finding_of_several_places_is_one() {
+        let at = |finding: &Finding, place| finding.clone().at(place);
+        let (closed, ended) = (Finding::NoClose, Finding::HungUp);
+        let found = [
+            at(&closed, Place::Socket(1)),
+            at(&ended, Place::Socket(1)),
+            at(&closed, Place::Socket(2)),
+            at(&closed, Place::Http1),
+        ];
+        let groups = grouped(&found);
+        assert_eq!(groups.len(), 2);
+        assert_eq!(named(&groups[0].1), "HTTP/2 socket 1 and 2, HTTP/1.1");
+        assert_eq!(named(&groups[1].1), "HTTP/2 socket 1");
     }
 }

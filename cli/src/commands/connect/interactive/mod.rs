@@ -39,7 +39,7 @@ use self::render::{Mark, Style, quoted, size};
 use self::screen::Screen;
 use super::link::{Event, Link};
 use super::{closed_by_peer, description};
-use crate::args::{ColorChoice, ConnectArgs};
+use crate::args::ConnectArgs;
 use crate::commands::request::LAST_FRAMES;
 use crate::commands::text::count;
 use crate::error::{Failure, Stopped};
@@ -167,11 +167,7 @@ impl Count {
 impl<'a> Session<'a> {
     fn new(args: &'a ConnectArgs, link: Link) -> io::Result<Self> {
         let (history, lines, error) = History::open();
-        let colors = match args.color {
-            ColorChoice::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-        };
+        let colors = args.color.at(true);
         let mut session = Self {
             args,
             link,
