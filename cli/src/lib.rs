@@ -64,6 +64,8 @@ pub fn main() -> ExitCode {
             Command::Demo(args) => unless_stopped(commands::demo::run(args)).await,
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Health(args) => unless_stopped(commands::health::run(args)).await,
+            Command::Certificate(args) => commands::certificate::run(&args),
+            Command::Help(args) => commands::help::run(&args).map_err(Failure::from),
             Command::Completions(args) => commands::generate::completions(args),
             Command::Man(args) => commands::generate::man(&args),
             Command::Bridge(args) => commands::bridge::run(*args).await,

@@ -7,10 +7,12 @@
 
 mod bench;
 mod bridge;
+mod certificate;
 mod connect;
 mod demo;
 mod generate;
 mod health;
+mod help;
 mod listen;
 mod log;
 mod probe;
@@ -24,10 +26,12 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use self::bench::BenchArgs;
 pub(crate) use self::bridge::BridgeArgs;
+pub(crate) use self::certificate::CertificateArgs;
 pub(crate) use self::connect::{ConnectArgs, Encoding};
 pub(crate) use self::demo::DemoArgs;
 pub(crate) use self::generate::{CompletionsArgs, ManArgs};
 pub(crate) use self::health::HealthArgs;
+pub(crate) use self::help::{HelpArgs, TOPICS};
 pub(crate) use self::listen::ListenArgs;
 pub(crate) use self::log::{LogArgs, LogFormat};
 pub(crate) use self::probe::ProbeArgs;
@@ -67,19 +71,24 @@ const WEBSOCKET: &str = "WebSocket";
     propagate_version = true,
     disable_help_flag = true,
     disable_version_flag = true,
+    disable_help_subcommand = true,
     subcommand_help_heading = "Commands",
     max_term_width = 100,
     after_help = "\
-Examples:
-  h2ws demo --sockets 200
-  h2ws help bridge
+Topics of `h2ws help`:
+  versions, proxies, tls, troubleshooting
 
 Exit status:
   0    done
   1    failed
   2    bad usage, or a configuration file with errors
   3    probe only: WebSockets work over HTTP/1.1 but not over HTTP/2
-  130  stopped by Ctrl-C (143: by SIGTERM); `serve` and `bridge` drain and exit with 0"
+  130  stopped by Ctrl-C (143: by SIGTERM); `serve` and `bridge` drain and exit with 0
+
+Examples:
+  h2ws demo --sockets 200
+  h2ws help bridge
+  h2ws help tls"
 )]
 pub(crate) struct Args {
     /// Log more to stderr (-v: debug, -vv: dependencies too); RUST_LOG overrides this
@@ -124,12 +133,18 @@ pub(crate) enum Command {
     /// Check a running bridge: exit with 0 if it is alive, for health checks of containers
     #[command(after_help = health::EXAMPLES)]
     Health(HealthArgs),
+    /// Write certificates for development: a certificate authority, and one for a server
+    #[command(after_help = certificate::EXAMPLES)]
+    Certificate(CertificateArgs),
     /// Print a script that completes commands and options in a shell
     #[command(after_help = generate::COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Write man pages to a directory
     #[command(after_help = generate::MAN)]
     Man(ManArgs),
+    /// Print the help of a command, or about a topic: versions, proxies, tls, troubleshooting
+    #[command(after_help = help::EXAMPLES)]
+    Help(HelpArgs),
 }
 
 impl Command {
@@ -182,10 +197,7 @@ mod tests {
     fn every_option_has_a_heading() {
         let mut root = Args::command();
         root.build();
-        for command in root
-            .get_subcommands()
-            .filter(|one| one.get_name() != "help")
-        {
+        for command in root.get_subcommands() {
             for option in command.get_opts() {
                 let name = (command.get_name(), option.get_id());
                 assert!(option.get_help_heading().is_some(), "{name:?}");

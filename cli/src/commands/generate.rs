@@ -9,7 +9,7 @@ use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::args::{Args, CompletionsArgs, ManArgs};
+use crate::args::{Args, CompletionsArgs, ManArgs, TOPICS};
 use crate::error::Failure;
 use crate::terminal;
 
@@ -34,7 +34,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
 }
 
 fn definition() -> Command {
-    let mut root = Args::command().disable_help_subcommand(true);
+    let mut root = Args::command();
     root.build();
     root
 }
@@ -69,6 +69,11 @@ fn page(root: &Command, command: &Command) -> io::Result<Vec<u8>> {
     }
     let after = command.get_after_help().map(ToString::to_string);
     sections(&after.unwrap_or_default()).to_writer(&mut page)?;
+    if command.get_name() == "help" {
+        for (_, text) in TOPICS {
+            topic(text).to_writer(&mut page)?;
+        }
+    }
     see_also(root, command).to_writer(&mut page)?;
     Ok(page)
 }
@@ -152,6 +157,19 @@ fn sections(text: &str) -> Roff {
     if is_indented {
         roff.control("EE", []);
     }
+    roff
+}
+
+/// Makes a section of a topic. Its first line is the title; lines stay as they are.
+fn topic(text: &str) -> Roff {
+    let (title, body) = text.split_once('\n').unwrap_or((text, ""));
+    let mut roff = Roff::new();
+    roff.control("SH", [title.to_uppercase().as_str()]);
+    roff.control("EX", []);
+    for line in body.trim().lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("EE", []);
     roff
 }
 

@@ -2,11 +2,13 @@
 
 pub(crate) mod bench;
 pub(crate) mod bridge;
+pub(crate) mod certificate;
 pub(crate) mod connect;
 pub(crate) mod demo;
 mod echo;
 pub(crate) mod generate;
 pub(crate) mod health;
+pub(crate) mod help;
 mod listen;
 mod page;
 pub(crate) mod probe;

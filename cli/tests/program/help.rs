@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::certificates::authority;
 use crate::process::{Running, Scratch, Server, h2ws, run};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 12] = [
     "demo",
     "serve",
     "bridge",
@@ -14,9 +14,13 @@ const COMMANDS: [&str; 10] = [
     "probe",
     "bench",
     "health",
+    "certificate",
     "completions",
     "man",
+    "help",
 ];
+
+const TOPICS: [&str; 4] = ["versions", "proxies", "tls", "troubleshooting"];
 
 fn help(command: &str) -> String {
     let ended = run(&["help", command]);
@@ -36,10 +40,44 @@ fn help_fits_100_columns_and_has_headings() {
         assert!(!text.contains("\nOptions:\n"), "{text}");
         let global = text.find("\nGlobal options:\n").expect("a heading");
         let options = text[..global].matches("\n      --").count();
-        let has_none = ["completions", "man"].contains(&command);
+        let has_none = ["completions", "man", "help"].contains(&command);
         assert_eq!(options == 0, has_none, "{text}");
         assert!(!text[..global].contains("--verbose"), "{text}");
     }
+}
+
+/// A screen of 100 columns and 50 rows; what is longer has headings to find things by.
+#[test]
+fn topics_and_the_overview_fit_a_screen_and_all_end_with_examples() {
+    let mut texts: Vec<_> = COMMANDS.iter().map(|command| help(command)).collect();
+    let overview = run(&["--help"]).stdout;
+    assert_eq!(run(&["help"]).exited(0).stdout, overview);
+    for text in TOPICS.iter().map(|topic| help(topic)).chain([overview]) {
+        assert!(text.lines().count() <= 50, "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 100),
+            "{text}"
+        );
+        texts.push(text);
+    }
+    for text in texts {
+        let (_, end) = text.split_once("\nExamples:\n").expect("examples");
+        assert_eq!(
+            end.trim_end().lines().count(),
+            examples(&text).len(),
+            "{text}"
+        );
+        let headings = text
+            .lines()
+            .filter(|line| line.ends_with(':') && !line.starts_with(' '));
+        assert!(
+            text.lines().count() <= 50 || headings.count() >= 5,
+            "{text}"
+        );
+    }
+    run(&["help", "tunel"])
+        .exited(2)
+        .stderr_has("invalid value 'tunel' for '[COMMAND|TOPIC]'");
 }
 
 #[test]
@@ -85,13 +123,15 @@ fn the_examples_work() {
     let directory = program.parent().expect("a directory").display().to_string();
     let path = std::env::var("PATH").unwrap_or_default();
 
-    for command in COMMANDS {
+    for command in COMMANDS.into_iter().chain(TOPICS) {
         let all = examples(&help(command));
         assert!(!all.is_empty(), "{command}");
         for example in all {
             let tunnels = command == "tunnel" && example.contains("--local");
-            let listens =
-                tunnels || matches!(command, "serve" | "bridge") && !example.contains("--check");
+            let serves = ["h2ws serve", "h2ws bridge"]
+                .iter()
+                .any(|begin| example.starts_with(begin));
+            let listens = tunnels || serves && !example.contains("--check");
             let served = if command == "tunnel" { &tunneled } else { &tls };
             let mut line = example
                 .replace("wss://127.0.0.1:8443", &served.url)
@@ -165,9 +205,20 @@ fn completions_and_man_pages_have_every_command_and_option() {
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     };
     let root = page("h2ws");
+    let topics = page("h2ws-help");
+    for topic in TOPICS {
+        let title = help(topic).lines().next().expect("a title").to_uppercase();
+        assert!(
+            topics.contains(&format!(".SH \"{title}\"")),
+            "{title}: {topics}"
+        );
+    }
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ended = run(&["completions", shell]);
         let script = &ended.exited(0).stdout;
+        if ["bash", "fish", "zsh"].contains(&shell) {
+            assert!(TOPICS.iter().all(|topic| script.contains(topic)), "{shell}");
+        }
         for command in COMMANDS {
             assert!(script.contains(command), "{shell}: {command}");
             assert!(root.contains(&format!("h2ws\\-{command}(1)")), "{root}");

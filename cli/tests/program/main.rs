@@ -6,7 +6,7 @@
 //! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`progress`] (bars), [`unread_stderr`] |
 //! | `demo`, `serve`, `connect`, `bench` | [`demo`], [`serve`], [`connect`], [`bench`] |
 //! | `serve`, `bridge` | [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
-//! | `tunnel` | [`tunnel`] |
+//! | `tunnel`, `certificate` | [`tunnel`], [`certificate`] |
 //! | `probe` | [`probe`] (reports), [`probe_findings`] (one server per protocol violation) |
 //! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`], [`metric_names`] (in dashboards, alerts and documentation) |
 //!
@@ -21,6 +21,8 @@ mod bridge_http;
 mod bridge_operations;
 #[cfg(unix)]
 mod bridge_tls;
+#[cfg(unix)]
+mod certificate;
 mod certificates;
 mod connect;
 #[cfg(unix)]
