@@ -6,7 +6,7 @@
 //!
 //! Files, from the bottom: `io` and `finding`; `facts`, the results; `observe`, `carrier` and `socket`,
 //! which use one WebSocket; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice`;
-//! `text` and `json`, the reports.
+//! `summary`, `text` and `json`, the reports.
 
 mod advice;
 mod carrier;
@@ -19,6 +19,7 @@ mod io;
 mod json;
 mod observe;
 mod socket;
+mod summary;
 mod text;
 mod tls;
 
@@ -110,7 +111,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
     } else if all.len() > 1 {
         let mut out = terminal::stdout();
         writeln!(out)?;
-        out.write_styled(&text::table(&all), colors)?;
+        out.write_styled(&summary::table(&all), colors)?;
     }
     Ok(ExitCode::from(status))
 }

@@ -1,17 +1,17 @@
-//! The report as text: short aligned lines, the findings, and a verdict.
+//! The report on one URL as text: short aligned lines, the findings, and a verdict.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use h2ws::handshake::Offer;
 
-use super::super::text::count;
 use super::advice::advice;
 use super::facts::{
     Capability, Close, Echo, Ending, Facts, Http2, Link, Opening, Settings, Socket, Tls, Trust,
     Verdict,
 };
-use super::finding::{Found, Place, reason_name};
+use super::finding::{Place, reason_name};
+use super::summary::{grouped, named};
 use crate::terminal::{Color, Styled};
 
 /// Width of the column of names.
@@ -44,71 +44,12 @@ pub(super) fn report(facts: &Facts, offer: &Offer) -> Styled {
 }
 
 /// The color of a verdict.
-fn color(verdict: Verdict) -> Color {
+pub(super) fn color(verdict: Verdict) -> Color {
     match verdict {
         Verdict::Http2 => Color::Green,
         Verdict::Http1 => Color::Yellow,
         Verdict::None => Color::Red,
     }
-}
-
-/// Compares several URLs: a row each.
-pub(super) fn table(all: &[Facts]) -> Styled {
-    let urls: Vec<_> = all.iter().map(url).collect();
-    let width = urls.iter().map(|url| url.chars().count()).max();
-    let width = width.unwrap_or(0).max(3);
-    let row = |columns: [&str; 5]| {
-        let [url, http2, http1, ping, findings] = columns;
-        let row = format!("{url:width$}  {http2:6}  {http1:8}  {ping:>10}  {findings}");
-        format!("{}\n", row.trim_end())
-    };
-    let mut out = Styled::default();
-    let titles = ["URL", "HTTP/2", "HTTP/1.1", "round trip", "findings"];
-    out.push(None, row(titles));
-    for (facts, url) in all.iter().zip(&urls) {
-        let works = |socket: Option<&Socket>| match socket {
-            Some(socket) if socket.works => "yes",
-            _ => "no",
-        };
-        let (http2, http1) = (facts.http2.sockets.first(), facts.http1.as_ref());
-        let mut sockets = [http2, http1].into_iter().flatten();
-        let ping = sockets.find_map(Socket::ping_median);
-        let ping = ping.map_or_else(|| "-".to_owned(), time);
-        let columns = [
-            url.as_str(),
-            works(http2),
-            works(http1),
-            &ping,
-            &counts(facts),
-        ];
-        out.push(Some(color(facts.verdict())), row(columns));
-    }
-    out
-}
-
-/// Returns a URL that leaves room for the other columns.
-fn url(facts: &Facts) -> String {
-    const MOST: usize = 60;
-    let url = clean(&facts.target.to_string());
-    if url.chars().count() <= MOST {
-        return url;
-    }
-    let beginning: String = url.chars().take(MOST - 3).collect();
-    format!("{beginning}...")
-}
-
-fn counts(facts: &Facts) -> String {
-    let groups = grouped(&facts.findings);
-    let faults = groups.iter().filter(|(found, _)| found.finding.is_fault());
-    let faults = faults.count();
-    let remarks = groups.len() - faults;
-    let counts = [(faults, "fault"), (remarks, "remark")];
-    let counts = counts.iter().filter(|(number, _)| *number > 0);
-    let counts: Vec<_> = counts.map(|(number, noun)| count(*number, noun)).collect();
-    if counts.is_empty() {
-        return "none".to_owned();
-    }
-    counts.join(", ")
 }
 
 #[derive(Default)]
@@ -145,7 +86,7 @@ impl Lines {
     }
 }
 
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -437,36 +378,6 @@ fn findings(out: &mut Lines, facts: &Facts) {
     }
 }
 
-/// Returns each finding once, with all places where it was made.
-fn grouped(all: &[Found]) -> Vec<(&Found, Vec<Place>)> {
-    let mut groups: Vec<(&Found, Vec<Place>)> = Vec::new();
-    for found in all {
-        let mut others = groups.iter_mut();
-        match others.find(|(other, _)| other.finding == found.finding) {
-            Some((_, places)) if places.contains(&found.place) => {}
-            Some((_, places)) => places.push(found.place),
-            None => groups.push((found, vec![found.place])),
-        }
-    }
-    groups
-}
-
-/// Names places; they are in order.
-fn named(places: &[Place]) -> String {
-    let mut text = String::new();
-    let mut last = None;
-    for place in places {
-        // Writing to a String cannot fail.
-        let _ = match (last, place) {
-            (None, place) => write!(text, "{place}"),
-            (Some(Place::Socket(_)), Place::Socket(number)) => write!(text, " and {number}"),
-            (Some(_), place) => write!(text, ", {place}"),
-        };
-        last = Some(*place);
-    }
-    text
-}
-
 pub(super) fn verdict(facts: &Facts) -> String {
     let verdict = match facts.verdict() {
         Verdict::Http2 => "WebSockets work over HTTP/2",
@@ -499,7 +410,7 @@ const HIDDEN: [&str; 6] = [
     "upgrade",
 ];
 
-fn time(time: Duration) -> String {
+pub(super) fn time(time: Duration) -> String {
     if time < Duration::from_millis(1) {
         format!("{time:.0?}")
     } else {
@@ -509,7 +420,6 @@ fn time(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Finding;
     use super::*;
 
     #[test]
@@ -517,21 +427,5 @@ mod tests {
         let mut out = Lines::default();
         out.line("name", "a\u{1b}[2Jb\r\u{9b}c");
         assert_eq!(out.0.plain(), "  name          a\\u{1b}[2Jb\\r\\u{9b}c\n");
-    }
-
-    #[test]
-    fn a_finding_of_several_places_is_one() {
-        let at = |finding: &Finding, place| finding.clone().at(place);
-        let (closed, ended) = (Finding::NoClose, Finding::HungUp);
-        let found = [
-            at(&closed, Place::Socket(1)),
-            at(&ended, Place::Socket(1)),
-            at(&closed, Place::Socket(2)),
-            at(&closed, Place::Http1),
-        ];
-        let groups = grouped(&found);
-        assert_eq!(groups.len(), 2);
-        assert_eq!(named(&groups[0].1), "HTTP/2 socket 1 and 2, HTTP/1.1");
-        assert_eq!(named(&groups[1].1), "HTTP/2 socket 1");
     }
 }
