@@ -40,6 +40,7 @@ BEYOND = """(() => {
   const right = (element) => element.getBoundingClientRect().right;
   const wide = [...document.querySelectorAll("section :is(svg, p, form, dl, h3)")]
     .filter((element) => right(element) > right(element.closest("section")));
+  wide.push(...[...document.querySelectorAll(".scroll")].filter((element) => element.scrollWidth > element.clientWidth));
   const root = document.documentElement;
   return [...wide.map((element) => element.outerHTML.slice(0, 80)), ...(root.scrollWidth > root.clientWidth ? ["the page"] : [])];
 })()"""
