@@ -14,8 +14,8 @@ use http::header::{
     CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, SEC_WEBSOCKET_PROTOCOL,
 };
-use tokio::sync::Semaphore;
 
+use super::auth_places::AuthPlaces;
 use super::forwarded::{ClientView, Families};
 use super::spellings::remove_spellings;
 use crate::handshake::headers::is_fixed;
@@ -69,7 +69,9 @@ pub struct ForwardAuth {
     target: Target,
     copied: Vec<HeaderName>,
     pub(super) timeout: Duration,
-    pub(super) places: Arc<Semaphore>,
+    max_requests: usize,
+    max_requests_per_client: Option<usize>,
+    pub(super) places: Arc<AuthPlaces>,
 }
 
 /// A client's request that is to be authorized.
@@ -113,7 +115,9 @@ impl ForwardAuth {
             url: url.into(),
             copied: Vec::new(),
             timeout: Duration::from_secs(5),
-            places: Arc::new(Semaphore::new(Self::MAX_REQUESTS)),
+            max_requests: Self::MAX_REQUESTS,
+            max_requests_per_client: None,
+            places: AuthPlaces::new(Self::MAX_REQUESTS, None),
         })
     }
 
@@ -149,9 +153,38 @@ impl ForwardAuth {
     /// Sets the maximum number of concurrent requests to the server, and so of
     /// connections over HTTP/1.1. Further ones wait. Default 1,024.
     #[must_use]
-    pub fn max_requests(self, requests: usize) -> Self {
-        let places = Arc::new(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)));
-        Self { places, ..self }
+    pub fn max_requests(mut self, requests: usize) -> Self {
+        self.max_requests = requests;
+        self.with_places()
+    }
+
+    /// Sets the maximum number of concurrent requests for one client: an IPv4 address or an
+    /// IPv6 /64 network, as reported by trusted proxies
+    /// ([`trust_forwarded`](crate::bridge::RouteBuilder::trust_forwarded)). Further ones wait,
+    /// so that one client cannot take all places at a slow server. Default: a tenth of
+    /// [`max_requests`](Self::max_requests), at least one.
+    #[must_use]
+    pub fn max_requests_per_client(mut self, requests: usize) -> Self {
+        self.max_requests_per_client = Some(requests);
+        self.with_places()
+    }
+
+    fn with_places(mut self) -> Self {
+        self.places = AuthPlaces::new(self.max_requests, self.max_requests_per_client);
+        self
+    }
+
+    /// Returns the number of requests in progress, and its limit.
+    #[must_use]
+    pub fn requests(&self) -> (usize, usize) {
+        (self.places.taken(), self.places.max())
+    }
+
+    /// Returns the number of requests in progress for the client that has most, and its limit.
+    #[must_use]
+    pub fn requests_of_busiest_client(&self) -> (usize, usize) {
+        let places = &self.places;
+        (places.of_busiest_client(), places.per_client())
     }
 
     pub(super) fn url(&self) -> &str {

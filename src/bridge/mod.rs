@@ -2,6 +2,7 @@
 //! TCP servers.
 
 mod access;
+mod auth_places;
 mod builder;
 mod client_cert;
 mod connection_auth;

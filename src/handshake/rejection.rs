@@ -34,6 +34,8 @@ pub enum Rejection {
     Version,
     /// A request for a WebSocket that has or announces a body.
     Body,
+    /// An extended CONNECT whose stream ended with it, so that no frame could follow.
+    Ended,
     /// A `sec-websocket-protocol` that is not a list of tokens.
     Subprotocols,
     /// A `sec-websocket-extensions` that does not follow RFC 6455 §9.1.
@@ -48,6 +50,8 @@ pub enum Rejection {
     Connect,
     /// A body with a transfer coding other than `chunked` (RFC 9112 §6.1).
     TransferCoding,
+    /// A request without TLS where that is required (RFC 9110 §15.5.1).
+    TlsRequired,
     /// More header fields than are accepted, or larger ones (RFC 6585 §5).
     HeaderFields,
 }
@@ -79,6 +83,8 @@ impl Rejection {
             | Self::Connection
             | Self::Host
             | Self::Key
+            | Self::TlsRequired
+            | Self::Ended
             | Self::Body
             | Self::Subprotocols
             | Self::Extensions => StatusCode::BAD_REQUEST,
@@ -121,6 +127,7 @@ impl Rejection {
             Self::Host => "exactly one valid host header is required",
             Self::Key => "exactly one sec-websocket-key of sixteen bytes in base64 is required",
             Self::Version => "sec-websocket-version must be 13",
+            Self::Ended => "a request for a WebSocket must not end its stream",
             Self::Body => "a request for a WebSocket must not have a body",
             Self::Subprotocols => "sec-websocket-protocol is malformed",
             Self::Extensions => "sec-websocket-extensions is malformed",
@@ -128,6 +135,7 @@ impl Rejection {
             Self::Authority => "this host is not served here",
             Self::Protocol => "extended CONNECT is supported for the protocol websocket only",
             Self::Connect => "CONNECT is supported for WebSockets only",
+            Self::TlsRequired => "this port speaks TLS; use https:// or wss://",
             Self::TransferCoding => "chunked is the only supported transfer coding",
             Self::HeaderFields => {
                 "the request has more than 256 header fields, or larger ones than are accepted"

@@ -80,6 +80,13 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (role, version, result);
     }
 
+    /// Called when a server has answered a request by itself, so that no handler and no service saw it:
+    /// because of its syntax, its host or its origin, or because it came without TLS. The request for a
+    /// WebSocket is also reported as a [handshake](Self::handshake).
+    fn request_rejected(&self, request: &RejectedRequest) {
+        let _ = request;
+    }
+
     /// Called when a WebSocket or raw stream is open.
     fn socket_opened(&self, on: &ConnectionInfo) {
         let _ = on;
@@ -107,6 +114,18 @@ pub struct ConnectionInfo {
     pub role: Role,
     /// `HTTP/2.0`, or `HTTP/1.1`, which carries at most one WebSocket.
     pub version: Version,
+}
+
+/// A request that a server answered by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RejectedRequest {
+    /// `HTTP/2.0` or `HTTP/1.1`.
+    pub version: Version,
+    /// Whether it asked for a WebSocket.
+    pub is_websocket: bool,
+    /// The status of the response; 308 if the client was sent to https.
+    pub status: StatusCode,
 }
 
 /// How a connection ended.

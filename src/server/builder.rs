@@ -35,7 +35,8 @@ impl ServerBuilder {
     /// Takes a [`ServerTls`], whose configuration can be replaced while the server
     /// runs, or a `rustls::ServerConfig`, for example from
     /// [`tls::server_config`](crate::tls::server_config). ALPN offers `h2` and
-    /// `http/1.1` unless the configuration lists protocols of its own.
+    /// `http/1.1` unless the configuration lists protocols of its own. Requests without TLS
+    /// get 400.
     #[must_use]
     pub fn tls(mut self, config: impl Into<ServerTls>) -> Self {
         self.settings.tls = Some(config.into());
@@ -108,6 +109,15 @@ impl ServerBuilder {
     #[must_use]
     pub fn allowed_hosts(mut self, hosts: AllowedHosts) -> Self {
         self.settings.hosts = hosts;
+        self
+    }
+
+    /// Serves nothing, and sends clients to https at this port instead: plain HTTP
+    /// requests by 308 (RFC 9110 §15.4.9); WebSockets get 403, because their clients do not
+    /// follow redirects. For a server without TLS beside one that has it. Default: off.
+    #[must_use]
+    pub fn redirect_https(mut self, port: impl Into<Option<u16>>) -> Self {
+        self.settings.redirect_https = port.into();
         self
     }
 

@@ -4,10 +4,11 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::sync::{oneshot, watch};
@@ -17,21 +18,21 @@ use tracing::Instrument;
 use super::body::Body;
 use super::connection_slots::ConnectionSlot;
 use super::handler::OnUpgrade;
+use super::http_service;
 use super::peer::Peer;
 use super::pending::Responder;
 use super::rarely::Rarely;
 use super::registry::{Registry, UpgradedFrom};
 use super::request::WebSocketRequest;
-use super::response::{boxed, status, text};
+use super::response::status;
 use super::service::{Fallback, ResponseBody};
 use super::settings::Settings;
-use super::{http_service, rejection_log};
 use crate::error::{Error, Timeout};
 use crate::frame::Role;
 use crate::handshake::{
     HandshakeKind, ParsedRequest, Rejection, authority, extended_connect, headers, upgrade,
 };
-use crate::metrics::{Handshake, Observed, OpenConnection};
+use crate::metrics::{Observed, OpenConnection};
 use crate::transport::h2::header_list::{self, TooLarge};
 use crate::transport::h2::{self, H2Incoming, H2Server};
 use crate::transport::tls::{self, ServerTls};
@@ -40,6 +41,8 @@ use crate::transport::{BoxIo, ConnectionId, MAX_HEADER_FIELDS, Transport, h1, pr
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) peer: Peer,
+    /// Whether the client sends HTTP without TLS to a server that has it.
+    pub(super) lacks_tls: bool,
     pub(super) settings: Arc<Settings>,
     pub(super) on_upgrade: OnUpgrade,
     pub(super) fallback: Option<Fallback>,
@@ -70,12 +73,19 @@ impl Connection {
         let tls = self.settings.tls.as_ref().map(ServerTls::current);
         let negotiated = timeout(limit, async {
             let Some(config) = tls else {
-                return prefix::sniff(io).await;
+                return prefix::sniff(&[], io).await;
             };
-            let (tls, io) = tls::accept(config, io).await?;
-            let is_http2 = tls.is_http2();
-            self.peer.tls = Some(tls);
-            Ok((is_http2, io))
+            match tls::accept(config, io).await? {
+                tls::Accepted::Tls(tls, io) => {
+                    let is_http2 = tls.is_http2();
+                    self.peer.tls = Some(tls);
+                    Ok((is_http2, io))
+                }
+                tls::Accepted::Cleartext(first, io) => {
+                    self.lacks_tls = true;
+                    prefix::sniff(&[first], io).await
+                }
+            }
         });
         let (is_http2, io) = negotiated
             .await
@@ -97,7 +107,7 @@ impl Connection {
             &settings.http2,
             settings.extended_connect,
             settings.handshake_timeout,
-            settings.idle_timeout,
+            self.idle_timeout(),
             observed,
         );
         let server = timeout(settings.handshake_timeout, handshake)
@@ -133,19 +143,25 @@ impl Connection {
         Observed::new(id, Role::Server, version, observer, span)
     }
 
-    /// Counts a WebSocket request that was rejected before a handler saw it.
-    fn count_rejected(&self, version: Version, result: Handshake) {
-        let observer = &self.settings.observer;
-        observer.report(|m| m.handshake(Role::Server, Some(version), result));
+    /// One that can only be rejected has no reason to stay.
+    fn idle_timeout(&self) -> Option<Duration> {
+        let Settings {
+            handshake_timeout,
+            idle_timeout,
+            ..
+        } = &*self.settings;
+        if self.lacks_tls {
+            return Some(
+                idle_timeout.map_or(*handshake_timeout, |idle| idle.min(*handshake_timeout)),
+            );
+        }
+        *idle_timeout
     }
 
     fn on_http2(&self, mut incoming: H2Incoming) {
         if h2::are_padded(&incoming.parts.headers) {
-            tracing::debug!("malformed request: white space around a field value");
-            if incoming.parts.method == Method::CONNECT {
-                self.count_rejected(Version::HTTP_2, Handshake::Failed);
-            }
-            return incoming.responder.reset_malformed();
+            let rejection = Rejection::Malformed("white space around a field value");
+            return self.reset_malformed(incoming, rejection);
         }
         // Checked before cookies are joined, so that it is counted as the client does.
         let size = incoming.check_header_list();
@@ -157,9 +173,6 @@ impl Connection {
                 HandshakeKind::Http2,
                 &incoming.parts,
             );
-            if incoming.parts.method == Method::CONNECT {
-                self.count_rejected(Version::HTTP_2, Handshake::Refused(response.status()));
-            }
             return http_service::respond(incoming, response);
         }
         if incoming.parts.method != Method::CONNECT {
@@ -179,28 +192,26 @@ impl Connection {
             }
             return;
         }
-        let opening = extended_connect::check_request(&incoming.parts, incoming.protocol())
-            .and_then(|opening| self.admit(opening));
-        match opening {
-            Ok(_) if incoming.is_ended() => {
-                let bad_request = StatusCode::BAD_REQUEST;
-                self.count_rejected(Version::HTTP_2, Handshake::Refused(bad_request));
-                let text = text(bad_request, "the request ended its stream\n");
-                http_service::respond(incoming, text);
+        let check = || {
+            self.check_tls()?;
+            let opening = extended_connect::check_request(&incoming.parts, incoming.protocol())?;
+            self.admit(&opening)?;
+            if incoming.is_ended() {
+                return Err(Rejection::Ended);
             }
+            Ok(opening)
+        };
+        match check() {
             Ok(opening) => {
                 let H2Incoming { parts, responder } = incoming;
                 let responder = Responder::Http2(responder, self.slot.begin());
                 self.on_websocket(parts, opening, responder);
             }
             Err(rejection) if rejection.is_malformed() => {
-                rejection_log::request(self.peer.addr, &incoming.parts, None, rejection);
-                self.count_rejected(Version::HTTP_2, Handshake::Failed);
-                incoming.responder.reset_malformed();
+                self.reset_malformed(incoming, rejection);
             }
             Err(rejection) => {
                 let response = self.reject(rejection, HandshakeKind::Http2, &incoming.parts);
-                self.count_rejected(Version::HTTP_2, Handshake::Refused(response.status()));
                 http_service::respond(incoming, response);
             }
         }
@@ -210,9 +221,10 @@ impl Connection {
         let draining = self.draining.clone();
         let limits = h1::Limits {
             head: self.settings.handshake_timeout,
-            idle: self.settings.idle_timeout,
+            idle: self.idle_timeout(),
         };
         let peer = self.peer.addr;
+        let settings = self.settings.clone();
         let connection = self;
         let observed = connection.observed(Version::HTTP_11);
         let span = observed.span.clone();
@@ -244,7 +256,7 @@ impl Connection {
             h1::Served::Done => {}
             h1::Served::Refused { status, why } => {
                 counted.broke();
-                tracing::info!(%peer, status = status.as_u16(), why, "request rejected");
+                Self::unparsed(&settings.observer, peer, status, &why);
             }
         }
         Ok(())
@@ -261,7 +273,6 @@ impl Connection {
             let (parts, _) = request.into_parts();
             let mut response = self.reject(Rejection::HeaderFields, HandshakeKind::Http1, &parts);
             if upgrade::is_upgrade(&parts) || parts.method == Method::CONNECT {
-                self.count_rejected(Version::HTTP_11, Handshake::Refused(response.status()));
                 close_after(&mut response);
             }
             return response;
@@ -275,8 +286,8 @@ impl Connection {
                 .and_then(|()| self.admit_plain_http(&mut parts, transport))
             {
                 let mut response = self.reject(rejection, HandshakeKind::Http1, &parts);
-                if rejection == Rejection::TransferCoding {
-                    // The end of the request is unknown.
+                // Else the end of the request is unknown.
+                if rejection == Rejection::TransferCoding || self.lacks_tls {
                     close_after(&mut response);
                 }
                 return response;
@@ -303,14 +314,15 @@ impl Connection {
         mut parts: request::Parts,
         open: Arc<OpenConnection>,
     ) -> Response<ResponseBody> {
-        let opening = upgrade::check_request(&parts).and_then(|opening| self.admit(opening));
-        let opening = match opening {
+        let check = || {
+            self.check_tls()?;
+            let opening = upgrade::check_request(&parts)?;
+            self.admit(&opening)?;
+            Ok(opening)
+        };
+        let opening = match check() {
             Ok(opening) => opening,
-            Err(rejection) => {
-                let response = self.reject(rejection, HandshakeKind::Http1, &parts);
-                self.count_rejected(Version::HTTP_11, Handshake::Refused(response.status()));
-                return response;
-            }
+            Err(rejection) => return self.reject(rejection, HandshakeKind::Http1, &parts),
         };
         let Some(on) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
             return status(StatusCode::INTERNAL_SERVER_ERROR);
@@ -338,23 +350,10 @@ impl Connection {
         (self.on_upgrade)(request);
     }
 
-    /// Logs a rejection, and returns the response to send.
-    fn reject(
-        &self,
-        rejection: Rejection,
-        kind: HandshakeKind,
-        parts: &request::Parts,
-    ) -> Response<ResponseBody> {
-        let response = rejection.to_response(kind);
-        rejection_log::request(self.peer.addr, parts, Some(response.status()), rejection);
-        response.map(|body| boxed(Full::new(body)))
-    }
-
     /// Checks the host and the origin of a WebSocket request.
-    fn admit(&self, opening: ParsedRequest) -> Result<ParsedRequest, Rejection> {
+    fn admit(&self, opening: &ParsedRequest) -> Result<(), Rejection> {
         opening.check_authority(&self.settings.hosts, self.default_port())?;
-        opening.check_origin(&self.settings.origins)?;
-        Ok(opening)
+        opening.check_origin(&self.settings.origins)
     }
 
     /// Checks the host of a plain HTTP request, and adds the extensions that a service
@@ -364,6 +363,7 @@ impl Connection {
         parts: &mut request::Parts,
         transport: Transport,
     ) -> Result<(), Rejection> {
+        self.check_tls()?;
         // RFC 9113 §8.3.1 leaves other schemes to gateways that translate them.
         if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
             return Err(Rejection::Malformed("the scheme is neither http nor https"));

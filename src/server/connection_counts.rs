@@ -29,6 +29,20 @@ impl ConnectionCounts {
         self.0.slots().counts().1
     }
 
+    /// Returns the number of open WebSockets and requests of the HTTP/2 connection that has most. Looks
+    /// at all connections.
+    #[must_use]
+    pub fn of_busiest_connection(&self) -> usize {
+        self.0.slots().of_busiest_connection()
+    }
+
+    /// Returns the [maximum number](crate::Http2Config::max_concurrent_streams) of those per HTTP/2
+    /// connection.
+    #[must_use]
+    pub fn max_per_connection(&self) -> usize {
+        self.0.http2.max_concurrent_streams as usize
+    }
+
     /// Returns the [maximum number](super::ServerBuilder::max_connections_per_client) of connections
     /// per client, if there is one.
     #[must_use]

@@ -7,10 +7,8 @@
 //! is never cut. A client that has reached its own limit is turned away, and its longest
 //! unused connections are evicted so that its next attempt succeeds.
 //!
-//! A client is an IPv4 address or an IPv6 /64 network. Peers without an address, such as
-//! those of a Unix socket, are not one client.
+//! [`ClientCounts`] says what a client is.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -20,6 +18,7 @@ use slab::Slab;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::client_counts::{ClientCounts, ClientId};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::transport::h2::ConnectionHandle;
@@ -48,11 +47,11 @@ pub(super) struct ConnectionSlots {
 #[derive(Default)]
 struct State {
     taken: Slab<Arc<Entry>>,
-    clients: HashMap<IpAddr, usize>,
+    clients: ClientCounts,
 }
 
 struct Entry {
-    client: IpAddr,
+    client: ClientId,
     /// WebSockets, requests and responses in progress, except for the WebSockets of
     /// `http2`.
     in_use: AtomicUsize,
@@ -107,11 +106,23 @@ impl ConnectionSlots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the number of streams of the connection that has most.
+    pub(super) fn of_busiest_connection(&self) -> usize {
+        let state = self.lock();
+        let http2 = state
+            .taken
+            .iter()
+            .filter_map(|(_, entry)| entry.http2.get());
+        http2
+            .map(|handle| handle.open_streams() as usize)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Returns the number of connections, and the largest number of one client.
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
-        let busiest = state.clients.values().max();
-        (state.taken.len(), busiest.copied().unwrap_or(0))
+        (state.taken.len(), state.clients.of_busiest())
     }
 
     fn now(&self) -> u64 {
@@ -123,14 +134,12 @@ impl ConnectionSlots {
         self: &Arc<Self>,
         peer: IpAddr,
     ) -> Result<Arc<ConnectionSlot>, TooMany> {
-        let client = client(peer);
+        let client = ClientId::of(peer);
         loop {
             let freed = self.freed.notified();
             {
                 let mut state = self.lock();
-                let of_client = state.clients.get(&client).copied().unwrap_or(0);
-                let at_limit =
-                    !peer.is_unspecified() && self.per_client.is_some_and(|max| of_client >= max);
+                let at_limit = state.clients.is_full(client, self.per_client);
                 if !at_limit && state.taken.len() < self.max {
                     return Ok(self.enter(&mut state, client));
                 }
@@ -144,8 +153,8 @@ impl ConnectionSlots {
         }
     }
 
-    fn enter(self: &Arc<Self>, state: &mut State, client: IpAddr) -> Arc<ConnectionSlot> {
-        *state.clients.entry(client).or_default() += 1;
+    fn enter(self: &Arc<Self>, state: &mut State, client: ClientId) -> Arc<ConnectionSlot> {
+        state.clients.add(client);
         let entry = Arc::new(Entry {
             client,
             in_use: AtomicUsize::new(0),
@@ -162,7 +171,7 @@ impl ConnectionSlots {
 
     /// Asks the connections that have been unused for longest to end, among all or among
     /// those of one client, unless some have been asked already.
-    fn evict(&self, state: &State, client: Option<IpAddr>) {
+    fn evict(&self, state: &State, client: Option<ClientId>) {
         let latest = self.now().saturating_sub(MIN_UNUSED.as_millis() as u64);
         let mut unused = Vec::new();
         for (_, entry) in &state.taken {
@@ -237,13 +246,7 @@ impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
         state.taken.remove(self.key);
-        let client = self.entry.client;
-        if let Some(count) = state.clients.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                state.clients.remove(&client);
-            }
-        }
+        state.clients.remove(self.entry.client);
         drop(state);
         self.slots.freed.notify_waiters();
     }
@@ -253,14 +256,6 @@ impl Drop for InUse {
     fn drop(&mut self) {
         self.0.touch();
         self.0.entry.in_use.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Returns the address or the network that counts as one client.
-fn client(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -351,6 +346,6 @@ mod tests {
         assert!(taken.is_ok(), "its own unused connection was evicted");
         drop((taken, _two, two));
         let state = slots.lock();
-        assert_eq!((state.taken.len(), state.clients.len()), (0, 0));
+        assert_eq!((state.taken.len(), state.clients.clients()), (0, 0));
     }
 }

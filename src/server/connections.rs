@@ -186,6 +186,7 @@ impl Connections {
         let shared = &*self.0;
         Connection {
             peer: Peer::new(addr, None),
+            lacks_tls: false,
             settings: shared.settings.clone(),
             on_upgrade: shared.on_upgrade.clone(),
             fallback: shared.fallback.clone(),

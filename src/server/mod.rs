@@ -4,6 +4,7 @@ mod accept;
 mod accept_errors;
 mod body;
 mod builder;
+mod client_counts;
 mod connection;
 mod connection_counts;
 mod connection_slots;
@@ -16,9 +17,11 @@ mod listen;
 mod listener;
 #[cfg(all(test, h2ws_loom))]
 mod models;
+mod own_answers;
 mod peer;
 mod pending;
 mod rarely;
+mod redirect;
 mod registry;
 mod rejection_log;
 mod request;
@@ -35,6 +38,7 @@ mod truncated_body;
 
 pub use self::body::{Body, BodyError};
 pub use self::builder::ServerBuilder;
+pub(crate) use self::client_counts::{ClientCounts, ClientId};
 pub use self::connection_counts::ConnectionCounts;
 pub use self::connections::{Connections, ShutdownReport};
 pub use self::embed::ServiceOptions;

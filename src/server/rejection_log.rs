@@ -6,8 +6,9 @@
 //!
 //! | what is rejected | level |
 //! |---|---|
-//! | a request, because of its host, its origin or its syntax | info |
+//! | a request, because of its host, its origin or its syntax, or for lack of TLS | info |
 //! | a connection, because either side rejected the other's certificate | info |
+//! | a connection that begins with a PROXY header, as all of a load balancer do | warn |
 //! | a connection that fails otherwise, as port scanners cause it | debug |
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use http::{StatusCode, Version, request};
 use rustls::AlertDescription;
 
 use crate::error::{Chain, Error};
+use crate::transport::prefix::UnexpectedProxyHeader;
 
 /// Maximum length of a value, in bytes.
 const MAX_VALUE: usize = 256;
@@ -29,6 +31,7 @@ pub(super) fn request(
     reason: impl Display,
 ) {
     let field = |name: HeaderName| parts.headers.get(name).map(|value| cut(value.as_bytes()));
+    let is_redirect = status.is_some_and(|status| status.is_redirection());
     let authority = parts.uri.authority();
     let authority = authority.map(|authority| cut(authority.as_str().as_bytes()));
     tracing::info!(
@@ -42,13 +45,36 @@ pub(super) fn request(
         user_agent = field(USER_AGENT),
         status = status.map(|status| status.as_u16()),
         closed_by = "server",
-        closed = "rejected",
+        closed = if is_redirect { "answered" } else { "rejected" },
         %reason,
+        "{}",
+        if is_redirect { "redirected" } else { "rejected" },
+    );
+}
+
+/// Logs a request that could not be parsed.
+pub(super) fn unparsed(peer: SocketAddr, status: StatusCode, reason: &str) {
+    tracing::info!(
+        target: "h2ws::access",
+        %peer,
+        version = version_name(Version::HTTP_11),
+        status = status.as_u16(),
+        closed_by = "server",
+        closed = "rejected",
+        reason,
         "rejected",
     );
 }
 
 pub(super) fn connection(peer: SocketAddr, error: &Error) {
+    if let Error::Tls(error) = error
+        && let Some(error) = error.get_ref()
+        && error.is::<UnexpectedProxyHeader>()
+    {
+        // All connections fail until a setting is changed.
+        tracing::warn!(from = %peer, "connection closed, PROXY protocol: {error}");
+        return;
+    }
     match rejected_certificate(error) {
         Some(closed_by) => tracing::info!(
             target: "h2ws::access",

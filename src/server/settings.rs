@@ -24,6 +24,8 @@ pub(super) struct Settings {
     pub(super) extended_connect: bool,
     pub(super) origins: AllowedOrigins,
     pub(super) hosts: AllowedHosts,
+    /// The port of https to which clients are sent.
+    pub(super) redirect_https: Option<u16>,
     pub(super) handshake_timeout: Duration,
     pub(super) handler_timeout: Duration,
     pub(super) max_connections: usize,
@@ -67,6 +69,7 @@ impl Default for Settings {
             extended_connect: true,
             origins: AllowedOrigins::any(),
             hosts: AllowedHosts::any(),
+            redirect_https: None,
             handshake_timeout: Duration::from_secs(20),
             handler_timeout: Duration::from_secs(15),
             max_connections: 10_000,

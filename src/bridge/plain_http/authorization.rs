@@ -21,8 +21,8 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// Why the server did not decide.
 enum Undecided {
-    /// Too many requests wait for it.
-    Busy,
+    /// Too many requests wait for it, of this client or of all.
+    Busy(&'static str),
     TimedOut,
     TooLarge,
     Failed(Error),
@@ -44,11 +44,18 @@ pub(in crate::bridge) async fn authorize(
         return Ok(());
     };
     auth.strip(request.fields);
-    let mut has_place = false;
+    let client = access.client();
+    let mut waits = Some("too many requests of this client wait for it");
     let asking = async {
-        // It is never closed.
-        let _place = auth.places.acquire().await;
-        has_place = true;
+        let turn = auth.places.turn(client);
+        // They are never closed.
+        let _of_client = match &turn {
+            Some(turn) => turn.take().await.ok(),
+            None => None,
+        };
+        waits = Some("too many requests wait for it");
+        let _place = auth.places.take().await;
+        waits = None;
         ask(bridge, auth, auth.fields(&request)).await
     };
     // Boxed: it is large, and must not add to the memory of requests without it.
@@ -67,14 +74,10 @@ pub(in crate::bridge) async fn authorize(
             return Err(Box::new(answer));
         }
         Ok(Err(undecided)) => undecided,
-        Err(_) if has_place => Undecided::TimedOut,
-        Err(_) => Undecided::Busy,
+        Err(_) => waits.map_or(Undecided::TimedOut, Undecided::Busy),
     };
     let (status, reason) = match undecided {
-        Undecided::Busy => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests wait for it".to_owned(),
-        ),
+        Undecided::Busy(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()),
         Undecided::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed out".to_owned()),
         Undecided::TooLarge => (
             StatusCode::BAD_GATEWAY,

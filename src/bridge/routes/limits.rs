@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::sharing::{Place, Sharer, Sharing};
+use crate::server::{ClientCounts, ClientId};
 
 /// Limits on the number of WebSockets of a bridge, with the plain HTTP requests in
 /// progress. Requests beyond a limit get 503 with `Retry-After`.
@@ -143,7 +144,7 @@ pub(super) struct Counts(Mutex<State>);
 struct State {
     total: usize,
     routes: HashMap<Arc<str>, usize>,
-    clients: HashMap<IpAddr, usize>,
+    clients: ClientCounts,
     sharing: Sharing,
 }
 
@@ -160,26 +161,24 @@ impl Counts {
         max_of_route: Option<usize>,
         peer: IpAddr,
     ) -> Result<Permit, LimitExceeded> {
-        // Peers without an address, such as those of a Unix socket, are not one client.
-        let max_of_client = limits.max_sockets_per_client;
-        let max_of_client = max_of_client.filter(|_| !peer.is_unspecified());
-        let client = client_of(peer);
+        let client = ClientId::of(peer);
         let mut state = self.lock();
         let of_route = state.routes.get(route).copied().unwrap_or(0);
-        let of_client = state.clients.get(&client).copied().unwrap_or(0);
-        for (limit, open, max) in [
-            (Limit::Client, of_client, max_of_client),
-            (Limit::Route, of_route, max_of_route),
-            (Limit::Bridge, state.total, limits.max_sockets),
+        let is_full = |open, max: Option<usize>| max.is_some_and(|max| open >= max);
+        let of_client = limits.max_sockets_per_client;
+        for (limit, is_full) in [
+            (Limit::Client, state.clients.is_full(client, of_client)),
+            (Limit::Route, is_full(of_route, max_of_route)),
+            (Limit::Bridge, is_full(state.total, limits.max_sockets)),
         ] {
-            if max.is_some_and(|max| open >= max) {
+            if is_full {
                 let retry_after = limits.retry_after;
                 return Err(LimitExceeded { limit, retry_after });
             }
         }
         state.total += 1;
         *state.routes.entry(route.clone()).or_default() += 1;
-        *state.clients.entry(client).or_default() += 1;
+        state.clients.add(client);
         drop(state);
         Ok(Permit {
             counts: self.clone(),
@@ -196,25 +195,11 @@ impl Counts {
 
     /// Returns the number of the client that has most.
     pub(super) fn of_busiest_client(&self) -> usize {
-        let state = self.lock();
-        let known = state.clients.iter();
-        let known = known.filter(|(client, _)| !client.is_unspecified());
-        known.map(|(_, open)| *open).max().unwrap_or(0)
+        self.lock().clients.of_busiest()
     }
 
     pub(super) fn of_route(&self, route: &str) -> usize {
         self.lock().routes.get(route).copied().unwrap_or(0)
-    }
-}
-
-/// Returns the address or network that counts as one client.
-fn client_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> 64 << 64;
-            IpAddr::V6(network.into())
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -224,7 +209,7 @@ fn client_of(peer: IpAddr) -> IpAddr {
 pub struct Permit {
     counts: Arc<Counts>,
     route: Arc<str>,
-    client: IpAddr,
+    client: ClientId,
     place: Place,
     /// The client's HTTP/2 connection; 0 over HTTP/1.1.
     connection: u64,
@@ -236,7 +221,7 @@ impl Permit {
     pub(super) fn share(&mut self, limits: &BridgeLimits, connection: Option<u64>) {
         self.connection = connection.unwrap_or(0);
         // Clients without an address cannot be told apart over HTTP/1.1.
-        let is_unknown = self.connection == 0 && self.client.is_unspecified();
+        let is_unknown = self.connection == 0 && self.client.is_unknown();
         if let Some(max) = limits.max_shared_sockets.filter(|_| !is_unknown) {
             let sharer = self.sharer();
             self.place = self.counts.lock().sharing.place(sharer, max);
@@ -265,18 +250,13 @@ impl Drop for Permit {
         let mut state = self.counts.lock();
         state.sharing.leave(self.sharer(), self.place);
         state.total -= 1;
-        decrement(&mut state.routes, &self.route);
-        decrement(&mut state.clients, &self.client);
-    }
-}
-
-/// Removes an entry whose count becomes zero, so that addresses of former clients use no
-/// memory.
-fn decrement<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
+        state.clients.remove(self.client);
+        // Routes that a reload has removed use no memory.
+        if let Some(count) = state.routes.get_mut(&self.route) {
+            *count -= 1;
+            if *count == 0 {
+                state.routes.remove(&self.route);
+            }
         }
     }
 }
@@ -369,7 +349,7 @@ mod tests {
         drop(permits);
         let state = gate.counts.lock();
         assert_eq!(
-            (state.total, state.routes.len(), state.clients.len()),
+            (state.total, state.routes.len(), state.clients.clients()),
             (0, 0, 0)
         );
     }

@@ -11,8 +11,9 @@
 //! come and go do not make a connection each.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::num::NonZeroU16;
+
+use crate::server::ClientId;
 
 /// Maximum number of groups at a time. Further clients share.
 const MAX_GROUPS: u16 = 256;
@@ -23,7 +24,7 @@ pub(super) enum Sharer {
     /// An HTTP/2 connection.
     Connection(u64),
     /// All HTTP/1.1 connections from an address or network.
-    Address(IpAddr),
+    Address(ClientId),
 }
 
 /// Where a WebSocket is counted.

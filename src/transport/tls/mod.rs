@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsConnector;
 
 pub use self::certificates::Certificates;
@@ -20,6 +21,7 @@ pub use self::identity::{Identity, roots_from_pem};
 pub use self::info::TlsInfo;
 pub use self::server::{ClientAuth, ServerTls, server_config};
 use super::BoxIo;
+use super::prefix::PROXY_HEADER_BYTES;
 
 /// ALPN of HTTP/2 over TLS (RFC 9113 §3.2).
 pub(crate) const H2: &[u8] = b"h2";
@@ -90,12 +92,32 @@ pub(crate) async fn connect(
     })
 }
 
-/// Performs the TLS handshake with a client.
+/// A connection to a port with TLS.
+pub(crate) enum Accepted {
+    Tls(TlsInfo, BoxIo),
+    /// The client sends HTTP without TLS, of which this byte was read.
+    Cleartext(u8, BoxIo),
+}
+
+/// Performs the TLS handshake with a client, unless the first byte is one of HTTP.
+///
+/// It is read by itself, because rustls would answer a request with an alert. The session gets it
+/// before it reads, so that nothing stays between it and the connection.
 pub(crate) async fn accept(
     config: Arc<rustls::ServerConfig>,
-    io: BoxIo,
-) -> io::Result<(TlsInfo, BoxIo)> {
-    let tls = tokio_rustls::TlsAcceptor::from(config).accept(io).await?;
+    mut io: BoxIo,
+) -> io::Result<Accepted> {
+    let first = io.read_u8().await?;
+    // A method, or the header of a load balancer; TLS begins with the number of a content type, 22.
+    if first.is_ascii_alphabetic() || PROXY_HEADER_BYTES.contains(&first) {
+        return Ok(Accepted::Cleartext(first, io));
+    }
+    let feed = |session: &mut rustls::ServerConnection| {
+        // A new session has room for it.
+        let _ = session.read_tls(&mut &[first][..]);
+    };
+    let accepting = tokio_rustls::TlsAcceptor::from(config).accept_with(io, feed);
+    let tls = accepting.await?;
     let info = TlsInfo::of(tls.get_ref().1);
-    Ok((info, Box::new(tls)))
+    Ok(Accepted::Tls(info, Box::new(tls)))
 }

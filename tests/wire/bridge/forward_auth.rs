@@ -202,7 +202,14 @@ async fn nothing_passes_without_an_answer() {
         (
             auth(nobody().await).max_requests(0).timeout(soon),
             503,
-            "too many",
+            "too many requests wait for it",
+        ),
+        (
+            auth(nobody().await)
+                .max_requests_per_client(0)
+                .timeout(soon),
+            503,
+            "too many requests of this client wait for it",
         ),
     ] {
         let table = Table::start(table([route("/*", &[upstream]).forward_auth(auth)])).await;
@@ -301,4 +308,49 @@ async fn a_tunnel_is_authorized_too() {
         assert_eq!(way.ask(table.addr, "/api", &[]).await.status, 401);
     }
     drop(target);
+}
+
+/// A client whose requests wait for a slow server delays no other, and its own go on once there is an
+/// answer.
+#[tokio::test]
+async fn one_client_has_only_a_share_of_the_places() {
+    // Each request comes on a connection of its own.
+    const PASS: &str = "HTTP/1.1 204 Pass\r\nConnection: close\r\n\r\n";
+    for way in WAYS {
+        let (listener, addr) = listen().await;
+        let upstream = dump().await;
+        let auth = auth(addr).max_requests(4).max_requests_per_client(2);
+        let route = route("/*", &[upstream]).trust_forwarded(true);
+        let table = Table::start(table([route.forward_auth(auth.clone())])).await;
+        let bridge = table.addr;
+        let ask = |client: &'static str| {
+            tokio::spawn(async move {
+                let from = [("x-forwarded-for", client)];
+                way.ask(bridge, "/", &from).await.status
+            })
+        };
+        let greedy = ["192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"].map(ask);
+        let mut slow = vec![Text::asked(&listener).await, Text::asked(&listener).await];
+        assert_eq!(auth.requests_of_busiest_client(), (2, 2), "{way:?}");
+        let others = [ask("192.0.2.2"), ask("2001:db8::1")];
+        for _ in &others {
+            let mut asked = Text::asked(&listener).await;
+            let for_other = asked.field("x-forwarded-for");
+            assert!(!for_other.unwrap().contains("192.0.2.1"), "{for_other:?}");
+            asked.write(PASS).await;
+        }
+        for other in others {
+            assert_eq!(within(other).await.unwrap(), StatusCode::BAD_REQUEST);
+        }
+        assert_eq!(auth.requests(), (2, 4), "{way:?}");
+        slow.remove(0).write(PASS).await;
+        slow.push(Text::asked(&listener).await);
+        for slow in &mut slow {
+            slow.write(PASS).await;
+        }
+        for answer in greedy {
+            assert_eq!(within(answer).await.unwrap(), StatusCode::BAD_REQUEST);
+        }
+        until(|| auth.requests().0 == 0 && auth.requests_of_busiest_client().0 == 0).await;
+    }
 }

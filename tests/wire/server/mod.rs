@@ -13,5 +13,6 @@ mod http1_timeouts;
 mod invalid_frames;
 mod listeners;
 mod opening;
+mod own_answers;
 mod plain_http;
 mod tls;
