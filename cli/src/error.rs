@@ -35,6 +35,18 @@ impl Display for Usage {
 
 impl Error for Usage {}
 
+/// A file has no errors, but a certificate that clients reject. Ends `--check` with status 3.
+#[derive(Debug)]
+pub(crate) struct CheckFailed;
+
+impl Display for CheckFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no errors, but clients reject a certificate")
+    }
+}
+
+impl Error for CheckFailed {}
+
 /// A signal arrived before the command was done.
 #[derive(Debug)]
 pub(crate) struct Stopped;

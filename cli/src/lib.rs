@@ -28,7 +28,7 @@ use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 
 use self::args::{Args, Command};
-use self::error::{Failure, Stopped, Usage, with_causes};
+use self::error::{CheckFailed, Failure, Stopped, Usage, with_causes};
 
 /// Runs the program with the arguments of the process.
 #[cfg(not(fuzzing))]
@@ -87,6 +87,10 @@ pub fn main() -> ExitCode {
         Err(failure) if failure.is::<Usage>() => {
             fail(&failure);
             ExitCode::from(2)
+        }
+        Err(failure) if failure.is::<CheckFailed>() => {
+            fail(&failure);
+            ExitCode::from(3)
         }
         Err(failure) => fail(&failure),
     };

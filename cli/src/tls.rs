@@ -1,5 +1,7 @@
 //! TLS configurations of the program, made from the files that options name.
 
+mod validity;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,9 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::error::Failure;
+use crate::log;
+
+pub(crate) use self::validity::{Concern, Validity};
 
 /// Reads a certificate chain and its key from PEM files.
 pub(crate) fn identity(cert: &Path, key: &Path) -> Result<Identity, Failure> {
@@ -37,10 +42,14 @@ fn pair_error(cert: &Path, key: &Path, error: &rustls::Error) -> Failure {
     format!("{} and {}: {why}", cert.display(), key.display()).into()
 }
 
-/// Returns the error's text without "unexpected error: ", which rustls puts before errors of files.
+/// Returns the error's text in plain words: without "unexpected error: ", which rustls puts before errors
+/// of files.
 fn plain(error: &rustls::Error) -> String {
     match error {
         rustls::Error::General(text) => text.clone(),
+        rustls::Error::InconsistentKeys(_) => {
+            "the private key does not belong to the certificate".to_owned()
+        }
         error => error.to_string(),
     }
 }
@@ -99,6 +108,21 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
+/// Warns about the certificates in these files that clients reject now or soon.
+pub(crate) fn warn_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) {
+    for file in files {
+        if let Some(concern) = Concern::about(file) {
+            log::notice(format_args!("{}: {concern}", file.display()));
+        }
+    }
+}
+
+/// A server's TLS configuration, and the validity of the certificate in each of its files.
+pub(crate) struct Loaded {
+    pub(crate) config: ServerConfig,
+    pub(crate) valid: Vec<(PathBuf, Validity)>,
+}
+
 /// The files of a server's TLS configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerFiles {
@@ -110,15 +134,17 @@ pub(crate) struct ServerFiles {
 
 impl ServerFiles {
     /// Makes a configuration from the current contents of the files.
-    pub(crate) fn load(&self) -> Result<ServerConfig, Failure> {
+    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
         let mut certificates: Option<Certificates> = None;
+        let mut valid = Vec::new();
         for (cert, key) in &self.pairs {
-            certificates = Some(match certificates.take() {
-                None => pair(cert, key)?,
-                Some(certificates) => certificates
-                    .with(identity(cert, key)?)
-                    .map_err(|error| pair_error(cert, key, &error))?,
-            });
+            let identity = identity(cert, key)?;
+            valid.extend(Validity::of(identity.chain()).map(|one| (cert.clone(), one)));
+            let added = match certificates.take() {
+                None => Certificates::new(identity),
+                Some(certificates) => certificates.with(identity),
+            };
+            certificates = Some(added.map_err(|error| pair_error(cert, key, &error))?);
         }
         let certificates = match certificates {
             Some(certificates) => certificates,
@@ -129,7 +155,10 @@ impl ServerFiles {
             Some(path) if self.client_cert_optional => ClientAuth::Optional(roots(path)?),
             Some(path) => ClientAuth::Required(roots(path)?),
         };
-        server_config(certificates, clients)
+        Ok(Loaded {
+            config: server_config(certificates, clients)?,
+            valid,
+        })
     }
 
     /// Whether any file is named, so that a reload makes sense.

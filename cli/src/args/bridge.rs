@@ -38,7 +38,8 @@ pub(crate) struct BridgeArgs {
     /// Configuration file with routes, in TOML (see examples/bridge.toml)
     #[arg(long, value_name = "FILE", group = "where", help_heading = UPSTREAM)]
     pub(crate) config: Option<PathBuf>,
-    /// Validate the configuration file, print every error, and exit
+    /// Validate the configuration file, print every error, and exit: 0, 2 with errors, 3 if clients
+    /// reject a certificate, such as an expired one
     #[arg(long, conflicts_with = "to", help_heading = UPSTREAM)]
     pub(crate) check: bool,
     #[command(flatten)]
@@ -172,6 +173,13 @@ pub(crate) struct BridgeArgs {
     pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadsArgs,
+}
+
+impl BridgeArgs {
+    /// Returns the files of certificates that the options name.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &PathBuf> {
+        self.listen.cert.iter().chain(&self.upstream_cert)
+    }
 }
 
 // The variants have no doc comments: clap would print those below the option.

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use h2ws::handshake::HostPort;
 
-use super::values::{ColorChoice, SecondsOrNone, positive_seconds, seconds_or_none};
+use super::values::{ColorChoice, SecondsOrNone, host_and_port, positive_seconds, seconds_or_none};
 use super::{BY_HAND, CONNECTION, MESSAGES, RequestArgs, TIMEOUTS};
 use crate::error::Usage;
 
@@ -136,13 +136,6 @@ impl Encoding {
                 .map_err(|error| format!("not base64: {error}")),
         }
     }
-}
-
-fn host_and_port(text: &str) -> Result<HostPort, String> {
-    let place: Option<HostPort> = text.parse().ok();
-    place
-        .filter(|place| place.port().is_some_and(|port| port > 0))
-        .ok_or_else(|| "expected HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443".into())
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use crate::log::{self, AccessLog};
 /// The options of logs.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LogArgs {
-    /// Format of the logs and of the access log, which has a line per WebSocket and request
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = LOGGING)]
-    pub(crate) log_format: LogFormat,
+    /// Format of the logs and of the access log, which has a line per WebSocket and request, and of
+    /// the lines about listeners on stdout [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = LOGGING)]
+    pub(crate) log_format: Option<LogFormat>,
     /// Another format of the access log: json, none, or a template with the keys of its lines, such as
     /// '{time} {client} "{user_agent}" {status}' [default: as --log-format]
     #[arg(long, value_name = "FORMAT", help_heading = LOGGING)]
@@ -31,8 +32,16 @@ impl LogArgs {
 
 /// The format of the logs.
 // The variants have no doc comments: clap would print those below the option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
+    #[default]
     Text,
     Json,
+}
+
+impl LogFormat {
+    /// Parses the value of the key in a configuration file.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::from_str(text, false).map_err(|_| format!("expected text or json, not {text:?}"))
+    }
 }

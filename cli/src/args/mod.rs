@@ -66,7 +66,7 @@ const WEBSOCKET: &str = "WebSocket";
 #[derive(Debug, Parser)]
 #[command(
     name = "h2ws",
-    version,
+    version = env!("H2WS_VERSION"),
     about = "WebSockets over HTTP/2 (RFC 8441), with HTTP/1.1 Upgrade (RFC 6455) as the fallback",
     propagate_version = true,
     disable_help_flag = true,
@@ -82,7 +82,8 @@ Exit status:
   0    done
   1    failed
   2    bad usage, or a configuration file with errors
-  3    probe only: WebSockets work over HTTP/1.1 but not over HTTP/2
+  3    probe: WebSockets work over HTTP/1.1 but not over HTTP/2; bridge --check: no errors, but
+       clients reject a certificate
   130  stopped by Ctrl-C (143: by SIGTERM); `serve` and `bridge` drain and exit with 0
 
 Examples:
@@ -152,8 +153,8 @@ impl Command {
     /// info without `-v`.
     pub(crate) fn logs(&self) -> (LogFormat, bool) {
         match self {
-            Self::Bridge(args) => (args.log.log_format, true),
-            Self::Serve(args) => (args.log.log_format, true),
+            Self::Bridge(args) => (args.log.log_format.unwrap_or_default(), true),
+            Self::Serve(args) => (args.log.log_format.unwrap_or_default(), true),
             _ => (LogFormat::Text, false),
         }
     }

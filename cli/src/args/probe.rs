@@ -1,10 +1,10 @@
 //! The options of `h2ws probe`.
 
 use clap::Args;
-use h2ws::handshake::Target;
+use h2ws::handshake::{HostPort, Target};
 
-use super::values::{ColorChoice, seconds, target};
-use super::{ConnectionArgs, OUTPUT, TIMEOUTS};
+use super::values::{ColorChoice, host_and_port, seconds, target};
+use super::{CONNECTION, ConnectionArgs, OUTPUT, TIMEOUTS};
 
 pub(super) const EXAMPLES: &str = "\
 The probe makes at most two connections to a server, and opens four WebSockets with a few messages
@@ -30,6 +30,10 @@ pub(crate) struct ProbeArgs {
     pub(crate) targets: Vec<Target>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+    /// Connect to this address instead of the URL's, without a proxy; the requests and the name in the
+    /// certificate stay the same
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port, help_heading = CONNECTION)]
+    pub(crate) connect_to: Option<HostPort>,
     /// Time that each step may take
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds, help_heading = TIMEOUTS)]
     pub(crate) timeout: f64,

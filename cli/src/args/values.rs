@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use h2ws::handshake::{Target, UrlError};
+use h2ws::handshake::{HostPort, Target, UrlError};
 use http::{HeaderName, HeaderValue};
 
 /// Parses a URL, which is `wss://` if it has no scheme.
@@ -93,6 +93,13 @@ pub(super) fn positive_seconds(text: &str) -> Result<f64, String> {
     seconds
         .filter(|seconds| (0.001..=1e6).contains(seconds))
         .ok_or_else(|| "expected a number of seconds from 0.001 to 1000000".into())
+}
+
+pub(super) fn host_and_port(text: &str) -> Result<HostPort, String> {
+    let place: Option<HostPort> = text.parse().ok();
+    place
+        .filter(|place| place.port().is_some_and(|port| port > 0))
+        .ok_or_else(|| "expected HOST:PORT, such as 127.0.0.1:8443 or [::1]:8443".into())
 }
 
 #[cfg(test)]

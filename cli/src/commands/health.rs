@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::args::HealthArgs;
-use crate::error::Failure;
+use crate::error::{Failure, with_causes};
 use crate::listener::{AddressKind, ListenAddress};
 use crate::terminal;
 
@@ -38,12 +38,16 @@ pub(crate) async fn run(args: HealthArgs) -> Result<(), Failure> {
 async fn ask(address: &ListenAddress, path: &str) -> Result<String, Failure> {
     let io = connect(address).await;
     let io = io.map_err(|error| format!("cannot connect to {address}: {error}"))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+    let strange = |error: hyper::Error| {
+        let why = with_causes(&error);
+        format!("{address} does not answer as HTTP; is it the address of --metrics? ({why})")
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(strange)?;
     tokio::spawn(connection);
     let request = Request::get(path)
         .header(HOST, "localhost")
         .body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
+    let response = sender.send_request(request).await.map_err(strange)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_BODY).collect();
     let body = body.await?.to_bytes();
@@ -52,7 +56,11 @@ async fn ask(address: &ListenAddress, path: &str) -> Result<String, Failure> {
     if status == http::StatusCode::OK {
         return Ok(text);
     }
-    Err(format!("{address}{path}: {status}: {text}").into())
+    let hint = match status {
+        http::StatusCode::SERVICE_UNAVAILABLE => "",
+        _ => "; is it the address of --metrics?",
+    };
+    Err(format!("{address}{path}: {status}: {text}{hint}").into())
 }
 
 async fn connect(address: &ListenAddress) -> io::Result<Box<dyn Io>> {

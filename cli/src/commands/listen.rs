@@ -23,6 +23,7 @@ pub(crate) fn listeners(args: &ListenArgs) -> Result<Vec<ListenerConfig>, Failur
     }
     let networks = Networks::new(args.proxy_protocol.iter().copied());
     let listeners = addresses.into_iter().map(|address| ListenerConfig {
+        line: None,
         address,
         tls: files.clone(),
         redirect_https: false,
@@ -36,6 +37,7 @@ pub(crate) fn listeners(args: &ListenArgs) -> Result<Vec<ListenerConfig>, Failur
 /// Returns the listeners of `--redirect-https`.
 pub(crate) fn redirects(args: &ListenArgs, networks: &Networks) -> Vec<ListenerConfig> {
     let redirects = args.redirect_https.iter().map(|address| ListenerConfig {
+        line: None,
         address: address.clone(),
         tls: None,
         redirect_https: true,

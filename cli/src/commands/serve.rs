@@ -14,7 +14,7 @@ use super::page::Page;
 use crate::args::ServeArgs;
 use crate::error::{Failure, Usage};
 use crate::listener::{Listeners, Runtimes};
-use crate::{log, signals, systemd};
+use crate::{log, signals, systemd, tls};
 
 /// Maximum duration of a drain; `--help` names it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +53,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let stop = signals::drain();
     let configs = listen::listeners(&args.listen)?;
     listen::warn_if_self_signed(&configs);
+    tls::warn_of(&args.listen.cert);
     let listeners = Listeners::bind(
         &configs,
         &builder,
@@ -62,8 +63,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     .await?;
     let certificates = listeners.certificates();
     if args.listen.client_ca.is_some() || !args.listen.cert.is_empty() {
+        let files = args.listen.cert.clone();
         signals::on_hangup(move || {
             systemd::reloading();
+            tls::warn_of(&files);
             if certificates.reload(&configs) {
                 log::notice("certificates reloaded");
             }

@@ -3,13 +3,14 @@
 
 mod address;
 pub(crate) mod proxy_protocol;
-mod redirect;
 mod socket;
 mod spread;
 #[cfg(unix)]
 mod unix;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,11 +20,10 @@ use h2ws::tls::ServerTls;
 use tokio::task::JoinSet;
 
 use self::proxy_protocol::Proxied;
-use self::redirect::Redirect;
 use self::socket::{Inherited, Socket};
 use self::spread::{Move, Spread};
 use crate::error::{Failure, with_causes};
-use crate::tls::ServerFiles;
+use crate::tls::{ServerFiles, Validity};
 use crate::{log, terminal};
 
 pub(crate) use self::address::{AddressKind, ListenAddress};
@@ -33,6 +33,8 @@ pub(crate) use self::spread::Runtimes;
 /// What a listener is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerConfig {
+    /// The line of its `[[listener]]`, if it has one.
+    pub(crate) line: Option<usize>,
     pub(crate) address: ListenAddress,
     /// `None` for cleartext.
     pub(crate) tls: Option<ServerFiles>,
@@ -46,15 +48,16 @@ pub(crate) struct ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// Returns the names of the settings in which `new` differs; not the files of TLS, which can be
-    /// loaded again.
-    pub(crate) fn changes(old: &[Self], new: &[Self]) -> Vec<&'static str> {
+    /// Returns the settings in which `new` differs; not the files of TLS, which can be loaded again.
+    pub(crate) fn changes(old: &[Self], new: &[Self]) -> Vec<Change> {
         let mut changed = Vec::new();
-        let mut compare = |name, differs: &dyn Fn(&Self, &Self) -> bool| {
+        let mut compare = |key, differs: &dyn Fn(&Self, &Self) -> bool| {
             let mut pairs = old.iter().zip(new);
-            if pairs.any(|(old, new)| differs(old, new)) {
-                changed.push(name);
-            }
+            let found = pairs.find(|(old, new)| differs(old, new));
+            changed.extend(found.map(|(_, new)| Change {
+                key,
+                line: new.line,
+            }));
         };
         compare("listen", &|old, new| old.address != new.address);
         compare("cleartext", &|old, new| {
@@ -66,15 +69,34 @@ impl ListenerConfig {
         compare("proxy_protocol", &|old, new| {
             old.proxy_protocol != new.proxy_protocol
         });
-        compare("max_connections of [[listener]]", &|old, new| {
+        compare("max_connections", &|old, new| {
             old.max_connections != new.max_connections
-                || old.max_connections_per_client != new.max_connections_per_client
         });
-        if old.len() != new.len() && !changed.contains(&"listen") {
-            changed.insert(0, "listen");
+        compare("max_connections_per_client", &|old, new| {
+            old.max_connections_per_client != new.max_connections_per_client
+        });
+        if old.len() != new.len() && changed.iter().all(|change| change.key != "listen") {
+            let added = new.get(old.len());
+            let line = added.and_then(|added| added.line);
+            changed.insert(
+                0,
+                Change {
+                    key: "listen",
+                    line,
+                },
+            );
         }
         changed
     }
+}
+
+/// A setting that has changed in the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// With the names of the tables around it, unless `line` is known.
+    pub(crate) key: &'static str,
+    /// The line of its `[[listener]]`, if it is in one.
+    pub(crate) line: Option<usize>,
 }
 
 /// Bound listeners.
@@ -83,27 +105,44 @@ pub(crate) struct Listeners {
     certificates: Certificates,
 }
 
-/// The connections of a listener.
+/// The connections and the certificates of a listener.
 #[derive(Clone, Debug)]
-pub(crate) struct ListenerCounts {
+pub(crate) struct ListenerStatus {
     pub(crate) url: String,
     pub(crate) connections: ConnectionCounts,
+    certificates: Option<Arc<RwLock<ValidFiles>>>,
+}
+
+/// The files of certificates with their validity.
+type ValidFiles = Vec<(PathBuf, Validity)>;
+
+impl ListenerStatus {
+    /// Returns the files of the certificates that new connections get, with their validity.
+    pub(crate) fn certificates(&self) -> ValidFiles {
+        let certificates = self.certificates.as_ref();
+        let certificates = certificates.map(|valid| valid.read());
+        certificates.map_or_else(Vec::new, |valid| {
+            valid.unwrap_or_else(PoisonError::into_inner).clone()
+        })
+    }
 }
 
 struct Bound {
     server: Server,
     url: String,
-    redirect: Option<Redirect>,
+    redirects: bool,
+    certificates: Option<Arc<RwLock<ValidFiles>>>,
 }
 
 impl Listeners {
-    /// Returns the numbers of the connections of each listener.
-    pub(crate) fn counts(&self) -> Vec<ListenerCounts> {
-        let counts = self.bound.iter().map(|bound| ListenerCounts {
+    /// Returns the connections and the certificates of each listener.
+    pub(crate) fn status(&self) -> Vec<ListenerStatus> {
+        let status = self.bound.iter().map(|bound| ListenerStatus {
             url: bound.url.clone(),
             connections: bound.server.connection_counts(),
+            certificates: bound.certificates.clone(),
         });
-        counts.collect()
+        status.collect()
     }
 
     /// Binds all, or none: an error closes those that were bound.
@@ -136,21 +175,29 @@ impl Listeners {
                 builder = builder.max_connections_per_client(connections);
             }
             let tls = config.tls.as_ref().filter(|_| !config.redirect_https);
+            let mut valid = None;
             if let Some(files) = tls {
-                let tls = ServerTls::new(files.load()?);
+                let loaded = files.load()?;
+                let tls = ServerTls::new(loaded.config);
                 builder = builder.tls(tls.clone());
-                certificates.push((config.address.clone(), tls));
+                let loaded = Arc::new(RwLock::new(loaded.valid));
+                valid = Some(loaded.clone());
+                certificates.push(InUse {
+                    address: config.address.clone(),
+                    tls,
+                    valid: loaded,
+                });
             }
-            let redirect = config.redirect_https.then(|| Redirect {
-                port: https.unwrap_or(443),
-            });
+            if config.redirect_https {
+                builder = builder.redirect_https(https.unwrap_or(443));
+            }
             let sockets = socket::open(&config.address, reuse_port, &mut inherited).await;
             let failed = |error| format!("cannot listen on {}: {error}", config.address);
             for socket in sockets.map_err(failed)? {
                 let url = socket.url(tls.is_some())?;
-                let url = match redirect {
-                    Some(_) => url.replacen("ws", "http", 1),
-                    None => url,
+                let url = match config.redirect_https {
+                    true => url.replacen("ws", "http", 1),
+                    false => url,
                 };
                 let server = config.server(builder.clone(), socket, runtimes)?;
                 let port = server.local_addr()?.port();
@@ -160,7 +207,8 @@ impl Listeners {
                 bound.push(Bound {
                     server,
                     url,
-                    redirect,
+                    redirects: config.redirect_https,
+                    certificates: valid.clone(),
                 });
             }
         }
@@ -184,11 +232,14 @@ impl Listeners {
     /// Prints the listeners' URLs, the first as the first line of stdout.
     pub(crate) fn announce(&self, more: impl IntoIterator<Item = String>) -> io::Result<()> {
         let mut stdout = terminal::stdout();
-        for Bound { url, redirect, .. } in &self.bound {
-            match redirect {
-                Some(_) => writeln!(stdout, "redirecting {url} to https")?,
-                None => writeln!(stdout, "listening on {url}")?,
-            }
+        for Bound { url, redirects, .. } in &self.bound {
+            let line = if *redirects {
+                let text = format!("redirecting {url} to https");
+                log::startup_line(text, "redirecting to https", url)
+            } else {
+                log::startup_line(format!("listening on {url}"), "listening", url)
+            };
+            writeln!(stdout, "{line}")?;
         }
         for line in more {
             writeln!(stdout, "{line}")?;
@@ -205,11 +256,7 @@ impl Listeners {
     ) -> ShutdownReport {
         let stop = stop.shared();
         let running = self.bound.into_iter().map(|bound| {
-            let serve = match bound.redirect {
-                Some(redirect) => redirect.serve(bound.server),
-                None => serve(bound.server),
-            };
-            let serve = serve
+            let serve = serve(bound.server)
                 .drain_timeout(drain_timeout)
                 .with_graceful_shutdown(stop.clone());
             serve.into_future()
@@ -263,22 +310,35 @@ impl ListenerConfig {
 
 /// The TLS configuration of each listener.
 #[derive(Clone, Debug)]
-pub(crate) struct Certificates(Vec<(ListenAddress, ServerTls)>);
+pub(crate) struct Certificates(Vec<InUse>);
+
+#[derive(Clone, Debug)]
+struct InUse {
+    address: ListenAddress,
+    tls: ServerTls,
+    valid: Arc<RwLock<ValidFiles>>,
+}
 
 impl Certificates {
     /// Loads the files of the listeners again, for new connections. Where that fails, the old
     /// certificates stay in use.
     pub(crate) fn reload(&self, configs: &[ListenerConfig]) -> bool {
         let mut reloaded = false;
-        for (address, tls) in &self.0 {
+        for InUse {
+            address,
+            tls,
+            valid,
+        } in &self.0
+        {
             let config = configs.iter().find(|config| config.address == *address);
             let files = config.and_then(|config| config.tls.as_ref());
             let Some(files) = files.filter(|files| files.is_any()) else {
                 continue;
             };
             match files.load() {
-                Ok(config) => {
-                    tls.replace(config);
+                Ok(loaded) => {
+                    tls.replace(loaded.config);
+                    *valid.write().unwrap_or_else(PoisonError::into_inner) = loaded.valid;
                     reloaded = true;
                 }
                 Err(error) => log::notice(format_args!(

@@ -194,31 +194,30 @@ impl Visit for Values<'_> {
     }
 }
 
-/// Formats access lines as [`set_format`] says, and others by `others`.
-pub(super) struct Lines<F> {
-    others: F,
+/// Formats access lines as [`set_format`] says, and others as [`set_log_format`](super::set_log_format)
+/// does.
+pub(super) struct Lines {
+    text: Format,
     json: Format<Json>,
+    /// Without spans, which are formatted for the others.
+    access_json: Format<Json>,
 }
 
-impl<F> Lines<F> {
-    pub(super) fn new(others: F) -> Self {
-        let json = tracing_subscriber::fmt::format().json();
+impl Lines {
+    pub(super) fn new(text: Format) -> Self {
+        let json = tracing_subscriber::fmt::format().json().flatten_event(true);
         Self {
-            others,
-            // Spans are formatted for the others.
-            json: json
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false),
+            text,
+            access_json: json.clone().with_current_span(false).with_span_list(false),
+            json,
         }
     }
 }
 
-impl<S, N, F> FormatEvent<S, N> for Lines<F>
+impl<S, N> FormatEvent<S, N> for Lines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
-    F: FormatEvent<S, N>,
 {
     fn format_event(
         &self,
@@ -234,9 +233,12 @@ where
             _ => AccessLog::LikeOthers,
         };
         match format {
-            AccessLog::LikeOthers => self.others.format_event(context, writer, event),
+            AccessLog::LikeOthers if super::is_json() => {
+                self.json.format_event(context, writer, event)
+            }
+            AccessLog::LikeOthers => self.text.format_event(context, writer, event),
             AccessLog::None => Ok(()),
-            AccessLog::Json => self.json.format_event(context, writer, event),
+            AccessLog::Json => self.access_json.format_event(context, writer, event),
             AccessLog::Template(template) => template.write(event, &mut writer),
         }
     }

@@ -8,16 +8,22 @@
 use std::fmt::{self, Debug, Write};
 
 use tracing::field::{Field, Visit};
+use tracing::span::Record;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::{FormatFields, FormattedFields};
 
 use crate::terminal;
 
-pub(super) struct Logfmt;
+/// The fields as logfmt, or as JSON if all lines are objects.
+#[derive(Default)]
+pub(super) struct Fields(JsonFields);
 
-impl<'writer> FormatFields<'writer> for Logfmt {
+impl<'writer> FormatFields<'writer> for Fields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        if super::is_json() {
+            return self.0.format_fields(writer, fields);
+        }
         let mut line = Line {
             writer,
             is_first: true,
@@ -25,6 +31,30 @@ impl<'writer> FormatFields<'writer> for Logfmt {
         };
         fields.record(&mut line);
         line.result
+    }
+
+    fn add_fields(
+        &self,
+        current: &'writer mut FormattedFields<Self>,
+        fields: &Record<'_>,
+    ) -> fmt::Result {
+        if current.fields.is_empty() {
+            return self.format_fields(current.as_writer(), fields);
+        }
+        if !super::is_json() {
+            current.fields.push(' ');
+            return self.format_fields(current.as_writer(), fields);
+        }
+        let object = |text: &str| {
+            let parsed = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
+            parsed.map_err(|_| fmt::Error)
+        };
+        let mut added = String::new();
+        self.0.format_fields(Writer::new(&mut added), fields)?;
+        let mut all = object(&current.fields)?;
+        all.extend(object(&added)?);
+        current.fields = serde_json::Value::Object(all).to_string();
+        Ok(())
     }
 }
 

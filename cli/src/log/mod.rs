@@ -11,10 +11,12 @@ mod queue;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -22,7 +24,7 @@ pub(crate) use self::access::{AccessLog, set_format};
 pub(crate) use self::limit::{DEFAULT as DEFAULT_LIMIT, set_limit};
 
 use self::access::Lines;
-use self::fields::Logfmt;
+use self::fields::Fields;
 use self::limit::Limit;
 use self::queue::Queue;
 use crate::args::{ColorChoice, LogFormat};
@@ -30,17 +32,44 @@ use crate::{progress, terminal};
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
+/// Whether every line must be JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
 struct Log {
-    /// Whether every line must be JSON.
-    is_json: bool,
     /// `None` if its thread could not be started; lines are then written directly.
     queue: Option<Queue>,
+}
+
+fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// Sets the format of all further lines. To be called before there are connections: their spans
+/// have what the format needs.
+pub(crate) fn set_log_format(format: LogFormat) {
+    IS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+/// Returns a line about `url` that a program prints when it starts: `text`, or an object with
+/// `message`, if all lines are objects.
+pub(crate) fn startup_line(text: String, message: &str, url: &str) -> String {
+    if !is_json() {
+        return text;
+    }
+    let mut time = String::new();
+    // Fails only if the string does.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let target = env!("CARGO_CRATE_NAME");
+    let line = serde_json::json!({
+        "timestamp": time, "level": "INFO", "message": message, "url": url, "target": target,
+    });
+    line.to_string()
 }
 
 /// Prints a notice, whatever the log level.
 pub(crate) fn notice(text: impl Display) {
     match LOG.get() {
-        Some(log) if log.is_json => tracing::warn!("{text}"),
+        Some(_) if is_json() => tracing::warn!("{text}"),
         _ => print(text),
     }
 }
@@ -48,7 +77,7 @@ pub(crate) fn notice(text: impl Display) {
 /// Prints the error that ends the program.
 pub(crate) fn failure(text: impl Display) {
     match LOG.get() {
-        Some(log) if log.is_json => tracing::error!("{text}"),
+        Some(_) if is_json() => tracing::error!("{text}"),
         _ => print(text),
     }
 }
@@ -96,8 +125,8 @@ fn use_colors() -> bool {
 /// all of this.
 pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
     let lost = |lines| tracing::warn!(lines, "log lines were dropped: stderr was not read");
+    set_log_format(format);
     LOG.get_or_init(|| Log {
-        is_json: format == LogFormat::Json,
         queue: Queue::start(progress::Stderr, lost).ok(),
     });
     let level = match verbose {
@@ -122,19 +151,11 @@ pub(crate) fn init(verbose: u8, format: LogFormat, is_service: bool) {
         }
         Err(_) => default,
     };
-    let output = tracing_subscriber::fmt::layer().with_writer(stderr);
-    let output = match format {
-        LogFormat::Text => output
-            .with_ansi(use_colors())
-            .fmt_fields(Logfmt)
-            .map_event_format(Lines::new)
-            .boxed(),
-        LogFormat::Json => output
-            .json()
-            .flatten_event(true)
-            .map_event_format(Lines::new)
-            .boxed(),
-    };
+    let output = tracing_subscriber::fmt::layer()
+        .with_writer(stderr)
+        .with_ansi(use_colors())
+        .fmt_fields(Fields::default())
+        .map_event_format(Lines::new);
     tracing_subscriber::registry()
         .with(output)
         .with(Limit)

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 use crate::in_process::{assert_echo, client, until};
-use crate::process::{Scratch, Server, run};
+use crate::process::{Scratch, Server, h2ws, run};
 
 /// Starts an echo server that accepts this subprotocol, by which the tests identify it.
 fn backend(name: &str) -> Server {
@@ -94,7 +94,10 @@ async fn a_reload_applies_to_new_sockets_and_keeps_open_ones() {
             .running
             .wait_for_stderr("the old configuration stays in use");
         let stderr = bridge.server.running.stderr_so_far();
-        for mistake in ["bridge.toml:3: gopher://a", "bridge.toml:4: unknown key"] {
+        for mistake in [
+            "bridge.toml:3: gopher://a",
+            "bridge.toml:4: unknown key \"hots\"; did you mean host? expected one of ",
+        ] {
             assert!(stderr.contains(mistake), "{stderr}");
         }
         let kept = open(&client, bridge.url()).await;
@@ -441,23 +444,59 @@ async fn reloads_and_a_drain_under_load_lose_nothing() {
 }
 
 #[test]
-fn with_log_format_json_every_line_of_stderr_is_json() {
+fn with_log_format_json_every_line_is_json() {
     // Without --cert, so that there is a notice about the self-signed certificate.
-    let args = ["--to", "ws://127.0.0.1:1", "--log-format", "json"];
-    let bridge = Server::bridge(&args);
-    let taken = bridge.url.replace("wss://", "");
-    let failed = run(&[&["bridge", "--listen", &taken][..], &args].concat());
-    failed.exited(1).stderr_has("cannot listen");
-    bridge.running.signal("TERM");
-    let ended = bridge.ended();
-    ended
-        .exited(0)
-        .stderr_has("self-signed")
-        .stderr_has("draining");
-    for line in ended.stderr.lines().chain(failed.stderr.lines()) {
-        let line: Value = serde_json::from_str(line).expect(line);
-        assert!(line["message"].is_string(), "{line}");
+    let files = Scratch::new();
+    let text = "log_format = \"json\"\n[[route]]\nto = \"ws://127.0.0.1:1\"\n";
+    let file = files.file("bridge.toml", text);
+    for args in [
+        &["--to", "ws://127.0.0.1:1", "--log-format", "json"][..],
+        &["--config", &file],
+    ] {
+        let more = [
+            "--metrics",
+            "127.0.0.1:0",
+            "--redirect-https",
+            "127.0.0.1:0",
+        ];
+        let bridge = Server::bridge(&[args, &more, &["-v"]].concat());
+        // Spans of both versions, to which fields are added later.
+        for version in ["--http1", "--http2"] {
+            run(&["connect", "--insecure", version, &bridge.url]).exited(1);
+        }
+        bridge.running.wait_for_stderr("\"stream\":1");
+        let taken = bridge.url.replace("wss://", "");
+        let failed = run(&[&["bridge", "--listen", &taken], args].concat());
+        failed.exited(1).stderr_has("cannot listen");
+        bridge.running.signal("HUP");
+        bridge.running.signal("TERM");
+        let ended = bridge.ended();
+        ended
+            .exited(0)
+            .stderr_has("self-signed")
+            .stderr_has("draining");
+        let said = [&ended.stdout, &ended.stderr, &failed.stderr].map(|text| text.lines());
+        for line in said.into_iter().flatten() {
+            let line: Value = serde_json::from_str(line).expect(line);
+            for key in ["timestamp", "level", "message", "target"] {
+                assert!(line[key].is_string(), "{key}: {line}");
+            }
+        }
+        let messages = ended.stdout.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).expect(line);
+            assert!(
+                line["url"]
+                    .as_str()
+                    .is_some_and(|url| url.contains("://127.0.0.1:"))
+            );
+            line["message"].as_str().unwrap_or_default().to_owned()
+        });
+        let messages: Vec<_> = messages.collect();
+        assert_eq!(messages, ["redirecting to https", "serving metrics"]);
     }
+    // The option takes precedence.
+    let bridge = Server::bridge(&["--config", &file, "--log-format", "text"]);
+    bridge.running.wait_for_stderr("h2ws: no --cert");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -481,4 +520,79 @@ async fn an_upstream_without_websockets_is_logged_with_its_answer() {
     bridge
         .running
         .wait_for_stderr(&format!("{url} error=\"the server answered 200 OK\""));
+}
+
+/// Each key that needs a restart is named with its line, and everything else is applied.
+#[test]
+fn a_reload_names_what_needs_a_restart_with_its_line() {
+    let text = |limit: u32, name: &str, more: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\ncleartext = true\n{more}[[listener]]\n\
+             listen = \"127.0.0.1:0\"\nmax_connections = {limit}\n[limits]\n\
+             max_connections = {limit}\n[tcp]\nkeepalive_idle = \"{limit}s\"\n\
+             [[route]]\nname = \"{name}\"\nto = \"ws://127.0.0.1:1\"\n"
+        )
+    };
+    let files = Scratch::new();
+    let file = files.file("bridge.toml", &text(20, "old", "drain_delay = \"1s\"\n"));
+    let bridge = Server::start_with(&mut h2ws(&["bridge", "--config", &file]));
+    files.file("bridge.toml", &text(30, "new", "log_format = \"json\"\n"));
+    bridge.running.signal("HUP");
+    bridge.running.wait_for_stderr(
+        "not applied before a restart: log_format (line 3), drain_delay (removed), tcp (line 9), \
+         limits.max_connections (line 8), max_connections of the [[listener]] on line 4; \
+         all other changes are",
+    );
+    bridge.running.wait_for_stderr("reloaded");
+    let url = bridge.url.replacen("ws", "http", 1);
+    get(&format!("{url}/"));
+    bridge.running.wait_for_stderr("route=new");
+}
+
+#[test]
+fn health_says_when_it_asks_another_port() {
+    let other = Server::start(&["--cleartext"]);
+    let secure = Server::start(&[]);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mail = silent.local_addr().expect("an address");
+    let mail = format!("smtp://{mail}");
+    let greeting = std::thread::spawn(move || {
+        let (mut tcp, _) = silent.accept().expect("a connection");
+        tcp.write_all(b"220 mail ready\r\n").expect("sent");
+        let _ = tcp.read(&mut [0; 100]);
+    });
+    for (url, what) in [
+        (&mail, "does not answer as HTTP"),
+        (&other.url, "404 Not Found"),
+        (
+            &secure.url,
+            "400 Bad Request: this port speaks TLS; use https:// or wss://",
+        ),
+    ] {
+        let address = url.split("://").nth(1).expect("an address");
+        let ended = run(&["health", address]);
+        ended
+            .exited(1)
+            .stderr_has(what)
+            .stderr_has("is it the address of --metrics?");
+    }
+    greeting.join().expect("no panic");
+}
+
+#[test]
+fn a_taken_port_of_the_metrics_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let ended = run(&[
+        "bridge",
+        "--listen",
+        "127.0.0.1:0",
+        "--to",
+        "ws://a",
+        "--metrics",
+        &address,
+    ]);
+    ended
+        .exited(1)
+        .stderr_has(&format!("metrics: cannot listen on {address}: "));
 }

@@ -213,6 +213,21 @@ async fn the_peer_is_the_one_of_the_proxy_header() {
         .running
         .wait_for_stderr("PROXY protocol: it does not begin with a header");
 
+    // The opposite: a load balancer that sends headers to a listener that expects none.
+    for args in [&["--cleartext"][..], &[]] {
+        let plain = Server::start(args);
+        let (_, address) = plain.url.split_once("://").expect("a URL");
+        for header in [V1, V2] {
+            let refused = after(HttpVersion::Http1, address, header)
+                .connect(&plain.url)
+                .await;
+            refused.expect_err("a header is not HTTP");
+        }
+        plain.running.wait_for_stderr(
+            "PROXY protocol: it begins with a header, which this listener does not expect",
+        );
+    }
+
     let other = Server::start(&["--cleartext", "--proxy-protocol", "192.0.2.0/24"]);
     let address = other.url.strip_prefix("ws://").expect("cleartext");
     for version in VERSIONS {
@@ -248,7 +263,7 @@ async fn listeners_of_the_file_have_keys_of_their_own() {
     bridge.running.signal("HUP");
     bridge
         .running
-        .wait_for_stderr("changes to listen require a restart");
+        .wait_for_stderr("not applied before a restart: listen of the [[listener]] on line 2; ");
     echoes(&on_unix(HttpVersion::Http1, &path), "ws://any.test/").await;
 }
 

@@ -5,10 +5,10 @@
 //! |---|---|
 //! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`progress`] (bars), [`unread_stderr`] |
 //! | `demo`, `serve`, `connect`, `bench` | [`demo`], [`serve`], [`connect`], [`bench`] |
-//! | `serve`, `bridge` | [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
+//! | `serve`, `bridge` | [`listener_answers`] (what a listener answers by itself), [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
 //! | `tunnel`, `certificate` | [`tunnel`], [`certificate`] |
 //! | `probe` | [`probe`] (reports), [`probe_findings`] (one server per protocol violation) |
-//! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`], [`metric_names`] (in dashboards, alerts and documentation) |
+//! | `bridge` | [`bridge`] (transports, drain), [`bridge_config`] (errors in files), [`bridge_http`] (plain HTTP requests), [`bridge_operations`] (reload, metrics, access log), [`bridge_tls`], [`certificate_dates`], [`metric_names`] (in dashboards, alerts and documentation) |
 //!
 //! Fixtures: [`process`] runs the program and its servers, [`in_process`] has servers and clients in
 //! this process, [`certificates`] makes certificates, [`documented`] has what documents quote, [`raw_server`] writes its frames by hand.
@@ -22,7 +22,8 @@ mod bridge_operations;
 #[cfg(unix)]
 mod bridge_tls;
 #[cfg(unix)]
-mod certificate;
+mod certificate_dates;
+
 mod certificates;
 mod connect;
 #[cfg(unix)]
@@ -36,6 +37,8 @@ mod exit_status;
 #[cfg(unix)]
 mod help;
 mod in_process;
+#[cfg(unix)]
+mod listener_answers;
 #[cfg(unix)]
 mod listeners;
 mod messages;

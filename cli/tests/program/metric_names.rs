@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use h2ws::HttpVersion;
 
 use crate::bridge_operations::{get, open};
+use crate::certificates::authority;
 use crate::in_process::{assert_echo, client, until};
-use crate::process::{Scratch, Server};
+use crate::process::{Scratch, Server, h2ws};
 
 const PREFIX: &str = "h2ws_bridge_";
 /// Labels that Prometheus adds.
@@ -62,12 +63,18 @@ fn named(text: &str) -> Vec<(String, BTreeSet<String>)> {
 async fn exported() -> Metrics {
     let backend = Server::start(&["--subprotocol", "one", "--subprotocol", "two"]);
     let files = Scratch::new();
+    authority(&files, "ours", "localhost");
     let routes = format!(
-        "cleartext = true\nmetrics = \"127.0.0.1:0\"\n[upstream_tls]\ninsecure = true\n\
+        "cleartext = true\nlisten = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\n\
+         [upstream_tls]\ninsecure = true\n\
+         [[listener]]\nlisten = \"127.0.0.1:0\"\n\
+         [listener.tls]\ncert = \"ours-leaf.pem\"\nkey = \"ours-leaf.key\"\n\
          [[route]]\nto = \"{}\"\n",
         backend.url
     );
-    let mut bridge = Server::bridge(&["--config", &files.file("bridge.toml", &routes)]);
+    let file = files.file("bridge.toml", &routes);
+    let mut bridge = Server::start_with(&mut h2ws(&["bridge", "--config", &file]));
+    assert!(bridge.running.line().starts_with("listening on wss://"));
     let line = bridge.running.line();
     let url = line.trim_end().strip_prefix("metrics at ");
     let url = url.expect("the URL of the metrics").to_owned();

@@ -472,3 +472,28 @@ fn thousands_of_short_messages_at_once_are_not_a_fault() {
         assert_eq!(socket["echo"]["result"], "same");
     }
 }
+
+/// The certificate, the `Host` and SNI are those of the URL.
+#[test]
+fn connect_to_replaces_only_the_address() {
+    let server = Server::start(&["--allow-host", "elsewhere.invalid"]);
+    let place = server.url.strip_prefix("wss://").expect("TLS");
+    let port = place.rsplit(':').next().expect("a port");
+    for to in [place, &format!("localhost:{port}")] {
+        let asked = ["wss://elsewhere.invalid/", "--insecure", "--connect-to", to];
+        let (report, status) = json(&asked);
+        assert_eq!(status, Some(0), "{report:#}");
+        assert_eq!(findings(&report), [""; 0]);
+        assert_eq!(report["connection"]["peer"], place);
+    }
+    // Without --insecure, the name in the certificate is that of the URL.
+    let (report, status) = json(&["wss://elsewhere.invalid/", "--connect-to", place]);
+    assert_eq!(status, Some(1), "{report:#}");
+    let unresolved = ["wss://127.0.0.1/", "--connect-to", "nowhere.invalid:1"];
+    let ended = probe(&unresolved);
+    ended.exited(1);
+    assert!(
+        ended.stdout.contains("cannot resolve nowhere.invalid: "),
+        "{ended:?}"
+    );
+}

@@ -224,13 +224,13 @@ impl Server {
         ))
     }
 
+    /// Starts a program whose first line is about its listener, as text or as JSON.
     pub(crate) fn start_with(command: &mut Command) -> Self {
         let mut running = Running::start(command);
         let line = running.line();
-        let Some(url) = line.trim_end().strip_prefix("listening on ") else {
+        let Some(url) = listening(&line) else {
             panic!("announced {line:?}: {:?}", running.ended());
         };
-        let url = url.to_owned();
         Self { running, url }
     }
 
@@ -277,4 +277,16 @@ impl Drop for Scratch {
         // On failure, files stay in cargo's target directory, which does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Returns the URL in the line about a listener.
+pub(crate) fn listening(line: &str) -> Option<String> {
+    let text = line.trim_end().strip_prefix("listening on ");
+    text.map(str::to_owned).or_else(|| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let url = line["url"]
+            .as_str()
+            .filter(|_| line["message"] == "listening");
+        url.map(str::to_owned)
+    })
 }

@@ -67,7 +67,9 @@ fn each_certificate_is_used_for_its_names() {
     .exited(2)
     .stderr_has("there must be one --key per --cert");
     let crossed = ["serve", "--cert", &first, "--key", &second_key];
-    run(&crossed).exited(1).stderr_has("first.pem");
+    let crossed = run(&crossed);
+    let why = "the private key does not belong to the certificate";
+    crossed.exited(1).stderr_has("first.pem").stderr_has(why);
 }
 
 #[cfg(unix)]

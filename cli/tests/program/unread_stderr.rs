@@ -6,7 +6,7 @@ use std::process::{ChildStderr, Command, Stdio};
 use futures_util::StreamExt;
 use h2ws::{Client, HttpVersion, Message};
 
-use crate::process::{Server, h2ws};
+use crate::process::{Server, h2ws, listening};
 
 /// A bridge whose stderr is not read.
 struct Unread {
@@ -31,9 +31,8 @@ fn unread(args: &[&str]) -> Unread {
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("UTF-8");
-    let url = line.trim_end().strip_prefix("listening on ");
     Unread {
-        url: url.expect("a URL").to_owned(),
+        url: listening(&line).expect("a URL"),
         child,
         stderr,
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use h2ws::frame::Role;
-use h2ws::metrics::{ConnectionEnd, ConnectionInfo, ConnectionTraffic, Handshake, Metrics};
+use h2ws::metrics::{
+    ConnectionEnd, ConnectionInfo, ConnectionTraffic, Handshake, Metrics, RejectedRequest,
+};
 use http::Version;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +17,9 @@ use prometheus_client::registry::Registry;
 /// The metrics; clones share the counters.
 #[derive(Clone)]
 pub(super) struct Connections {
+    /// Requests that were answered by the listener or the bridge, exported with those of the routes.
+    pub(super) requests: Family<StatusLabels, Counter>,
+    pub(super) plain_requests: Family<StatusLabels, Counter>,
     open: Family<ConnectionLabels, Gauge>,
     closed: Family<ClosedLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
@@ -23,6 +28,14 @@ pub(super) struct Connections {
     resets: Family<TrafficLabels, Counter>,
     goaways: Family<TrafficLabels, Counter>,
     round_trips: Family<SideLabel, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StatusLabels {
+    /// Empty if no route saw the request.
+    pub(super) route: String,
+    /// `none` if the client left before the answer.
+    pub(super) status: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +74,8 @@ struct TrafficLabels {
 impl Default for Connections {
     fn default() -> Self {
         Self {
+            requests: Family::default(),
+            plain_requests: Family::default(),
             open: Family::default(),
             closed: Family::default(),
             handshakes: Family::default(),
@@ -188,6 +203,19 @@ impl Metrics for Connections {
         self.round_trips
             .get_or_create(&SideLabel { side })
             .observe(time.as_secs_f64());
+    }
+
+    fn request_rejected(&self, request: &RejectedRequest) {
+        let requests = if request.is_websocket {
+            &self.requests
+        } else {
+            &self.plain_requests
+        };
+        let label = StatusLabels {
+            route: String::new(),
+            status: request.status.as_str().to_owned(),
+        };
+        requests.get_or_create(&label).inc();
     }
 
     fn handshake(&self, role: Role, version: Option<Version>, result: Handshake) {

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::files;
-use crate::listener::ListenerCounts;
+use crate::listener::ListenerStatus;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabels {
@@ -30,14 +30,14 @@ struct Limited {
 /// Encodes what is used of every limit.
 pub(super) fn encode(
     routes: &Routes,
-    listeners: &[ListenerCounts],
+    listeners: &[ListenerStatus],
     encoder: &mut DescriptorEncoder<'_>,
 ) -> fmt::Result {
     let all = all(routes, listeners);
     for (name, help, value) in [
         (
             "limit_used",
-            "What is used of a limit; of those per client, what the client that has most uses",
+            "What is used of a limit; of those per client or connection, by the one that uses most",
             (|one| one.used) as fn(&Limited) -> usize,
         ),
         ("limit_max", "The limit", |one| one.max),
@@ -51,7 +51,7 @@ pub(super) fn encode(
     Ok(())
 }
 
-fn all(routes: &Routes, listeners: &[ListenerCounts]) -> Vec<Limited> {
+fn all(routes: &Routes, listeners: &[ListenerStatus]) -> Vec<Limited> {
     let mut all = Vec::new();
     let mut add = |limit, of: &str, max: Option<usize>, used: &dyn Fn() -> usize| {
         if let Some(max) = max {
@@ -73,14 +73,27 @@ fn all(routes: &Routes, listeners: &[ListenerCounts]) -> Vec<Limited> {
         add("max_sockets", route.name(), route.max_sockets(), &|| {
             route.sockets()
         });
+        if let Some(auth) = route.forward_auth() {
+            let (used, max) = auth.requests();
+            add("max_requests", route.name(), Some(max), &|| used);
+            let (used, max) = auth.requests_of_busiest_client();
+            add("max_requests_per_client", route.name(), Some(max), &|| used);
+        }
     }
-    for ListenerCounts { url, connections } in listeners {
+    for ListenerStatus {
+        url, connections, ..
+    } in listeners
+    {
         add("max_connections", url, Some(connections.max()), &|| {
             connections.open()
         });
         let per_client = connections.max_per_client();
         add("max_connections_per_client", url, per_client, &|| {
             connections.of_busiest_client()
+        });
+        let per_connection = connections.max_per_connection();
+        add("max_concurrent_streams", url, Some(per_connection), &|| {
+            connections.of_busiest_connection()
         });
     }
     let buffer = ProcessBuffer::default();

@@ -10,10 +10,10 @@ use h2ws::{Http2Config, Server};
 
 use super::config::{Config, FileListener, FileListeners};
 use super::upstream::NO_TIMEOUT;
-use crate::args::{BridgeArgs, ListenArgs, SecondsOrNone};
+use crate::args::{BridgeArgs, ListenArgs, LogFormat, SecondsOrNone};
 use crate::commands::listen;
 use crate::error::Failure;
-use crate::listener::{ListenAddress, ListenerConfig, Networks};
+use crate::listener::{Change, ListenAddress, ListenerConfig, Networks};
 use crate::tls::{ClientFiles, ServerFiles};
 
 /// Default limit on a request's header list, in bytes: what most servers accept. A client can encode
@@ -23,6 +23,7 @@ const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
 /// Settings that take effect only at the next start. The command line takes precedence over the file.
 #[derive(Clone, Debug)]
 pub(super) struct Fixed {
+    pub(super) log_format: LogFormat,
     pub(super) metrics: Option<ListenAddress>,
     pub(super) reuse_port: bool,
     pub(super) drain_delay: Duration,
@@ -44,7 +45,9 @@ impl Fixed {
         let drain_timeout = config.and_then(|config| config.drain_timeout);
         let delay = args.drain_delay.map(Duration::from_secs_f64);
         let delay = delay.or(config.and_then(|config| config.drain_delay));
+        let log_format = config.and_then(|config| config.log_format);
         Self {
+            log_format: args.log.log_format.or(log_format).unwrap_or_default(),
             metrics: (args.metrics.clone()).or(config.and_then(|config| config.metrics.clone())),
             reuse_port: args.listen.reuse_port
                 || config.is_some_and(|config| config.listeners.reuse_port),
@@ -82,39 +85,43 @@ impl Fixed {
         }
     }
 
-    /// Returns the names of the settings in which `new` differs.
-    pub(super) fn changes(&self, new: &Self) -> Vec<&'static str> {
+    /// Returns the settings in which `new` differs.
+    pub(super) fn changes(&self, new: &Self) -> Vec<Change> {
         let settings = [
+            ("log_format", self.log_format != new.log_format),
             ("metrics", self.metrics != new.metrics),
             ("reuse_port", self.reuse_port != new.reuse_port),
             ("drain_delay", self.drain_delay != new.drain_delay),
             ("drain_timeout", self.drain_timeout != new.drain_timeout),
-            ("[upstream_tls]", self.upstream_tls != new.upstream_tls),
-            ("[tcp]", self.tcp != new.tcp),
+            ("upstream_tls", self.upstream_tls != new.upstream_tls),
+            ("tcp", self.tcp != new.tcp),
             (
-                "max_connections",
+                "limits.max_connections",
                 self.max_connections != new.max_connections,
             ),
             (
-                "max_connections_per_client",
+                "limits.max_connections_per_client",
                 self.max_connections_per_client != new.max_connections_per_client,
             ),
-            ("process_buffer", self.process_buffer != new.process_buffer),
             (
-                "max_concurrent_streams",
+                "limits.process_buffer",
+                self.process_buffer != new.process_buffer,
+            ),
+            (
+                "limits.max_concurrent_streams",
                 self.max_concurrent_streams != new.max_concurrent_streams,
             ),
             (
-                "max_header_list_size",
+                "limits.max_header_list_size",
                 self.max_header_list_size != new.max_header_list_size,
             ),
             (
-                "connection_idle_timeout",
+                "limits.connection_idle_timeout",
                 self.connection_idle_timeout != new.connection_idle_timeout,
             ),
         ];
         let changed = settings.into_iter().filter(|(_, differs)| *differs);
-        changed.map(|(name, _)| name).collect()
+        changed.map(|(key, _)| Change { key, line: None }).collect()
     }
 }
 
@@ -165,6 +172,7 @@ pub(super) fn listeners(
         common.push(ListenAddress::default_address());
     }
     let common = common.into_iter().map(|address| ListenerConfig {
+        line: None,
         address,
         tls: tls.clone(),
         redirect_https: false,
@@ -182,6 +190,7 @@ pub(super) fn listeners(
         };
         let networks = &networks;
         listener.listen.iter().map(move |address| ListenerConfig {
+            line: Some(listener.line),
             address: address.clone(),
             tls: tls.clone(),
             redirect_https: listener.redirect_https,

@@ -26,18 +26,18 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use tower_service::Service;
 
-use super::connections::Connections;
+use super::connections::{Connections, StatusLabels};
 use super::limits;
 use crate::error::Failure;
 use crate::listener::{
-    ListenAddress, ListenerConfig, ListenerCounts, Listeners, Networks, Runtimes,
+    ListenAddress, ListenerConfig, ListenerStatus, Listeners, Networks, Runtimes,
 };
 
 #[derive(Clone)]
 pub(super) struct Metrics {
     registry: Arc<Registry>,
     counters: Arc<Counters>,
-    listeners: Arc<OnceLock<Vec<ListenerCounts>>>,
+    listeners: Arc<OnceLock<Vec<ListenerStatus>>>,
     draining: Arc<AtomicBool>,
 }
 
@@ -55,13 +55,6 @@ pub(super) struct Counters {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StatusLabels {
-    route: String,
-    /// `none` if the client left before the answer.
-    status: String,
 }
 
 impl StatusLabels {
@@ -94,10 +87,16 @@ struct UpstreamLabels {
     address: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    listener: String,
+    file: String,
+}
+
 impl Counters {
-    fn new() -> Self {
+    fn new(connections: &Connections) -> Self {
         Self {
-            handshakes: Family::default(),
+            handshakes: connections.requests.clone(),
             open: Family::default(),
             closed: Family::default(),
             bytes: Family::default(),
@@ -109,7 +108,7 @@ impl Counters {
             socket_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.1, 4.0, 11))
             }),
-            plain_requests: Family::default(),
+            plain_requests: connections.plain_requests.clone(),
         }
     }
 
@@ -215,7 +214,7 @@ impl BridgeObserver for Counters {
 /// Metrics that are read from the bridge for each scrape.
 struct CurrentState {
     bridge: Bridge,
-    listeners: Arc<OnceLock<Vec<ListenerCounts>>>,
+    listeners: Arc<OnceLock<Vec<ListenerStatus>>>,
     draining: Arc<AtomicBool>,
 }
 
@@ -243,6 +242,7 @@ impl Collector for CurrentState {
         }
         let listeners = self.listeners.get().map_or(&[][..], Vec::as_slice);
         limits::encode(&self.bridge.routes(), listeners, &mut encoder)?;
+        certificates(listeners, &mut encoder)?;
         let help = "1 if an upstream is healthy, 0 if it is ejected or fails its checks";
         self.upstreams(&mut encoder, "upstream_fit", help, |status| {
             status.is_healthy.into()
@@ -252,6 +252,24 @@ impl Collector for CurrentState {
             status.sockets as i64
         })
     }
+}
+
+/// Encodes the end of the validity of what each listener presents.
+fn certificates(listeners: &[ListenerStatus], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let name = "certificate_not_after_timestamp_seconds";
+    let help =
+        "When the first certificate of the chain in this file expires, in seconds since 1970";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for listener in listeners {
+        for (file, validity) in listener.certificates() {
+            let label = CertificateLabels {
+                listener: listener.url.clone(),
+                file: file.display().to_string(),
+            };
+            ConstGauge::new(validity.until()).encode(family.encode_family(&label)?)?;
+        }
+    }
+    Ok(())
 }
 
 impl CurrentState {
@@ -280,7 +298,7 @@ impl CurrentState {
 
 impl Metrics {
     pub(super) fn new(bridge: Bridge, connections: &Connections) -> Self {
-        let counters = Arc::new(Counters::new());
+        let counters = Arc::new(Counters::new(connections));
         let draining = Arc::new(AtomicBool::new(false));
         let listeners = Arc::new(OnceLock::new());
         let mut registry = Registry::with_prefix("h2ws_bridge");
@@ -300,7 +318,7 @@ impl Metrics {
     }
 
     /// Sets the listeners, whose connections are limited.
-    pub(super) fn listen(&self, listeners: Vec<ListenerCounts>) {
+    pub(super) fn listen(&self, listeners: Vec<ListenerStatus>) {
         // Called once.
         let _ = self.listeners.set(listeners);
     }
@@ -321,6 +339,7 @@ impl Metrics {
         reuse_port: bool,
     ) -> Result<Admin, Failure> {
         let config = ListenerConfig {
+            line: None,
             address: address.clone(),
             tls: None,
             redirect_https: false,
@@ -335,7 +354,7 @@ impl Metrics {
             &Runtimes::default(),
         )
         .await
-        .map_err(|error| format!("{error}, for metrics"))?;
+        .map_err(|error| format!("metrics: {error}"))?;
         let url = listeners.url().replacen("ws", "http", 1);
         let service = self.clone();
         let refuse = |request: h2ws::server::WebSocketRequest| async {

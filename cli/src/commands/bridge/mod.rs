@@ -26,9 +26,9 @@ use super::listen;
 use super::request::shutdown;
 use super::text::count;
 use crate::args::BridgeArgs;
-use crate::error::{Failure, Usage};
+use crate::error::{CheckFailed, Failure, Usage};
 use crate::listener::{Listeners, Runtimes};
-use crate::{log, signals, systemd, terminal};
+use crate::{log, signals, systemd, terminal, tls};
 
 /// How long to wait for the access-log lines of closed WebSockets and requests before exiting.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -46,12 +46,17 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         Some(file) => Some(Config::load(file, &clients).map_err(|errors| Usage::file(&errors))?),
         None => None,
     };
+    let fixed = Fixed::of(&args, config.as_ref());
+    log::set_log_format(fixed.log_format);
     if let Some(config) = &config {
         for notice in config.notices.lines() {
             log::notice(notice);
         }
     }
     if args.check {
+        if config.as_ref().is_some_and(|config| config.fails_check) {
+            return Err(CheckFailed.into());
+        }
         let routes = config.map_or(0, |config| config.routes.iter().count());
         writeln!(terminal::stdout(), "no errors, {}", count(routes, "route"))?;
         return Ok(());
@@ -60,7 +65,6 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         Some(config) => args.log.apply(config.access_log.clone(), config.log_limit),
         None => args.log.apply(None, None),
     }
-    let fixed = Fixed::of(&args, config.as_ref());
     // Counting has a cost, so it is off unless the metrics can be read.
     let observer = || {
         let metrics: Arc<dyn h2ws::metrics::Metrics> = connections.clone();
@@ -84,6 +88,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     // Must come before the program announces itself: a signal may follow at once.
     let stop = signals::drain();
     listen::warn_if_self_signed(&configs);
+    tls::warn_of(args.certificates());
     let builder = listener::builder(&fixed, observer());
     let threads = args.threads.number();
     let runtimes = if upstream::are_shared(&bridge) {
@@ -92,18 +97,17 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         Runtimes::one_per_thread(threads)?
     };
     let listeners = Listeners::bind(&configs, &builder, fixed.reuse_port, &runtimes).await?;
-    metrics.listen(listeners.counts());
+    metrics.listen(listeners.status());
     let admin = match &fixed.metrics {
         Some(address) => Some(metrics.serve(address, fixed.reuse_port).await?),
         None => None,
     };
     let certificates = listeners.certificates();
     let reload = Reload::new(&args, &fixed, &bridge, clients, configs, certificates)?;
-    listeners.announce(
-        admin
-            .iter()
-            .map(|admin| format!("metrics at {}/metrics", admin.url())),
-    )?;
+    listeners.announce(admin.iter().map(|admin| {
+        let url = format!("{}/metrics", admin.url());
+        log::startup_line(format!("metrics at {url}"), "serving metrics", &url)
+    }))?;
     systemd::ready();
     systemd::watch();
     let reload = tokio::spawn(reload.run());

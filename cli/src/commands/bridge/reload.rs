@@ -1,5 +1,6 @@
 //! SIGHUP: loads the configuration file and the certificates again. Open WebSockets are not affected.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use h2ws::bridge::Bridge;
@@ -8,9 +9,9 @@ use super::config::{Config, FileListeners};
 use super::listener::{self, Fixed};
 use super::upstream::Clients;
 use crate::args::BridgeArgs;
-use crate::listener::{Certificates, ListenerConfig};
+use crate::listener::{Certificates, Change, ListenerConfig};
 use crate::signals::Reloads;
-use crate::systemd;
+use crate::{systemd, tls};
 
 const NOT_RELOADED: &str = "not reloaded: the old configuration stays in use";
 const CERTIFICATE_KEPT: &str = "certificates not reloaded: the old ones stay in use";
@@ -51,7 +52,9 @@ impl Reload {
             systemd::reloading();
             match self.args.config.clone() {
                 Some(file) => self.reload_file(file).await,
-                None => self.reload_listeners(None).await,
+                None => {
+                    self.reload_listeners(None).await;
+                }
             }
             systemd::ready();
         }
@@ -78,36 +81,55 @@ impl Reload {
         for notice in config.notices.lines() {
             tracing::warn!("{notice}");
         }
-        let changes = self.fixed.changes(&Fixed::of(&self.args, Some(&config)));
-        if !changes.is_empty() {
-            tracing::warn!("changes to {} require a restart", changes.join(", "));
-        }
+        let mut changes = self.fixed.changes(&Fixed::of(&self.args, Some(&config)));
         let args = &self.args.log;
         args.apply(config.access_log, config.log_limit);
-        self.reload_listeners(Some(config.listeners)).await;
+        changes.extend(self.reload_listeners(Some(config.listeners)).await);
         self.bridge.replace(config.routes);
         self.clients.of_routes = config.clients;
         tracing::info!(routes = self.bridge.routes().iter().count(), "reloaded");
+        if !changes.is_empty() {
+            let keys: Vec<_> = changes
+                .iter()
+                .map(|change| described(*change, &config.keys))
+                .collect();
+            tracing::warn!(
+                "not applied before a restart: {}; all other changes are",
+                keys.join(", ")
+            );
+        }
     }
 
-    /// Loads the certificates for clients again. Everything else of a listener stays.
-    async fn reload_listeners(&self, of_file: Option<FileListeners>) {
+    /// Loads the certificates for clients again. Everything else of a listener stays; returns what
+    /// has changed of it.
+    async fn reload_listeners(&self, of_file: Option<FileListeners>) -> Vec<Change> {
+        tls::warn_of(self.args.certificates());
         let new = match listener::listeners(&self.args.listen, of_file.as_ref()) {
             Ok(new) => new,
             Err(error) => {
                 tracing::error!(error, "{CERTIFICATE_KEPT}");
-                return;
+                return Vec::new();
             }
         };
         let changes = ListenerConfig::changes(&self.listeners, &new);
-        if !changes.is_empty() {
-            tracing::warn!("changes to {} require a restart", changes.join(", "));
-        }
         let certificates = self.certificates.clone();
         // Reading may block, for example on a network file system.
         let reload = tokio::task::spawn_blocking(move || certificates.reload(&new));
         if let Err(error) = reload.await {
             tracing::error!(%error, "{CERTIFICATE_KEPT}");
         }
+        changes
+    }
+}
+
+/// Returns a key with its line in the file, from which it may have been removed.
+fn described(change: Change, keys: &HashMap<String, usize>) -> String {
+    let Change { key, line } = change;
+    match line.or_else(|| keys.get(key).copied()) {
+        Some(of_listener) if line.is_some() => {
+            format!("{key} of the [[listener]] on line {of_listener}")
+        }
+        Some(line) => format!("{key} (line {line})"),
+        None => format!("{key} (removed)"),
     }
 }

@@ -1,10 +1,11 @@
 //! Connects to a server: name resolution, TCP or a proxy's tunnel, TLS.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use h2ws::handshake::Target;
+use h2ws::handshake::{HostPort, Target};
 use h2ws::{Client, Error, Timeout};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,6 +22,8 @@ const ADDRESSES: usize = 6;
 pub(super) struct Connector {
     /// Selects the proxy, and opens tunnels through it.
     pub(super) client: Client,
+    /// Where to connect instead of to the URL's host.
+    pub(super) connect_to: Option<HostPort>,
     pub(super) tls: TlsOptions,
     /// Time limit of each step.
     pub(super) timeout: Duration,
@@ -29,17 +32,23 @@ pub(super) struct Connector {
 impl Connector {
     /// Resolves the host of `facts.target`, or finds the proxy for it.
     pub(super) async fn resolve(&self, facts: &mut Facts) -> Result<(), Finding> {
-        let url = facts.target.to_string();
-        facts.proxy = self.client.proxy_for(&url).ok().flatten();
-        if facts.proxy.is_some() || facts.target.unix_path().is_some() {
-            return Ok(());
-        }
-        let (host, port) = (facts.target.host().to_owned(), facts.target.port());
-        let lookup = tokio::net::lookup_host((host, port));
+        let (host, port) = match &self.connect_to {
+            Some(place) => (place.host().to_owned(), place.port().unwrap_or_default()),
+            None => {
+                let url = facts.target.to_string();
+                facts.proxy = self.client.proxy_for(&url).ok().flatten();
+                if facts.proxy.is_some() || facts.target.unix_path().is_some() {
+                    return Ok(());
+                }
+                (facts.target.host().to_owned(), facts.target.port())
+            }
+        };
+        let lookup = tokio::net::lookup_host((&*host, port));
+        let unresolved = |why: &dyn Display| Finding::Resolve(format!("{host}: {why}"));
         let addresses = match timeout(self.timeout, lookup).await {
             Ok(Ok(addresses)) => addresses,
-            Ok(Err(error)) => return Err(Finding::Resolve(error.to_string())),
-            Err(_) => return Err(Finding::Resolve("timed out".into())),
+            Ok(Err(error)) => return Err(unresolved(&error)),
+            Err(_) => return Err(unresolved(&"timed out")),
         };
         facts.addresses = addresses.collect();
         Ok(())
@@ -56,7 +65,7 @@ impl Connector {
         let began = Instant::now();
         let io = if facts.proxy.is_some() {
             self.tunnel(&facts.target).await?
-        } else if facts.target.unix_path().is_some() {
+        } else if self.connect_to.is_none() && facts.target.unix_path().is_some() {
             self.unix(&facts.target).await?
         } else {
             // The second connection uses the address of the first.

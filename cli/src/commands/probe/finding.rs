@@ -272,7 +272,7 @@ pub(super) fn reason_name(reason: Reason) -> String {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve(text) => write!(f, "cannot resolve the host name: {text}"),
+            Self::Resolve(text) => write!(f, "cannot resolve {text}"),
             Self::Unreachable(text) => write!(f, "no TCP connection: {text}"),
             Self::Tunnel(text) => f.write_str(text),
             Self::Certificate(text) => f.write_str(&invalid_certificate(text)),

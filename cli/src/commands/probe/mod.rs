@@ -71,6 +71,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
         .tls(tls.clone());
     let connector = Connector {
         client: build(client)?,
+        connect_to: args.connect_to.clone(),
         tls: TlsOptions {
             config: tls,
             verifier,

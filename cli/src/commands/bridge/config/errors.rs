@@ -1,5 +1,6 @@
 //! The errors of a configuration file, with their lines.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub(super) struct ErrorCollector {
     broken: Vec<(usize, String)>,
     found: Vec<(usize, String)>,
     notices: Vec<(usize, String)>,
+    fails_check: bool,
+    keys: HashMap<String, usize>,
 }
 
 impl ErrorCollector {
@@ -71,7 +74,33 @@ impl ErrorCollector {
             broken: Vec::new(),
             found: Vec::new(),
             notices: Vec::new(),
+            fails_check: false,
+            keys: HashMap::new(),
         }
+    }
+
+    /// Adds the place of a key that is read, such as `limits.max_sockets`.
+    pub(super) fn add_key(&mut self, path: String, span: &Range<usize>) {
+        if path.starts_with("route.") {
+            // Many, and each is applied by a reload.
+            return;
+        }
+        let line = self.line(span);
+        self.keys.entry(path).or_insert(line);
+    }
+
+    /// Returns the lines of the keys.
+    pub(super) fn keys(&mut self) -> HashMap<String, usize> {
+        std::mem::take(&mut self.keys)
+    }
+
+    /// Makes `--check` fail although the bridge can start.
+    pub(super) fn fail_check(&mut self) {
+        self.fails_check = true;
+    }
+
+    pub(super) fn fails_check(&self) -> bool {
+        self.fails_check
     }
 
     /// Adds what does not keep the bridge from starting.

@@ -22,6 +22,7 @@ pub(crate) struct FileListeners {
 /// A `[[listener]]`.
 #[derive(Clone, Debug)]
 pub(crate) struct FileListener {
+    pub(crate) line: usize,
     pub(crate) listen: Vec<ListenAddress>,
     pub(crate) cleartext: Option<bool>,
     pub(crate) tls: Option<ServerFiles>,
@@ -64,6 +65,7 @@ fn one(path: &Path, mut section: Section<'_>) -> FileListener {
         section.error(&section.span, what);
     }
     let listener = FileListener {
+        line: section.line(&section.span),
         listen,
         cleartext,
         tls,

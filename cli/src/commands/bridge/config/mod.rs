@@ -21,6 +21,7 @@ use self::errors::ErrorCollector;
 use self::reader::Section;
 use self::route::RouteContext;
 use super::upstream::{Clients, RouteClients};
+use crate::args::LogFormat;
 use crate::listener::ListenAddress;
 use crate::log::AccessLog;
 use crate::tls::ClientFiles;
@@ -32,6 +33,7 @@ pub(super) use self::listener::{FileListener, FileListeners};
 pub(super) struct Config {
     pub(super) listeners: FileListeners,
     pub(super) metrics: Option<ListenAddress>,
+    pub(super) log_format: Option<LogFormat>,
     pub(super) access_log: Option<AccessLog>,
     pub(super) log_limit: Option<u32>,
     pub(super) upstream_tls: ClientFiles,
@@ -47,8 +49,12 @@ pub(super) struct Config {
     pub(super) routes: Routes,
     /// The clients of routes with `[route.upstream_tls]`.
     pub(super) clients: RouteClients,
+    /// The lines of the keys, such as `limits.max_sockets`.
+    pub(super) keys: HashMap<String, usize>,
     /// What may hinder the bridge although it can start.
     pub(super) notices: ConfigErrors,
+    /// Whether `--check` fails nevertheless.
+    pub(super) fails_check: bool,
 }
 
 impl Config {
@@ -72,12 +78,15 @@ impl Config {
         let mut errors = errors.into_inner();
         if let Some(config) = &mut config {
             config.notices = errors.notices();
+            config.fails_check = errors.fails_check();
+            config.keys = errors.keys();
         }
         errors.result(config)
     }
 
     fn read(path: &Path, mut root: Section<'_>, clients: &Clients) -> Option<Self> {
         let metrics = root.parsed("metrics", listener::address);
+        let log_format = root.parsed("log_format", LogFormat::parse);
         let access_log = root.parsed("access_log", str::parse);
         let log_limit = root.integer("log_limit", 1..1 << 32);
         let drain_delay = root.duration("drain_delay");
@@ -126,6 +135,7 @@ impl Config {
         Some(Self {
             listeners,
             metrics,
+            log_format,
             access_log,
             log_limit: log_limit.map(|lines| lines as u32),
             upstream_tls,
@@ -141,6 +151,8 @@ impl Config {
             routes: routes?,
             clients: own.into_inner(),
             notices: ConfigErrors::none(path),
+            fails_check: false,
+            keys: HashMap::new(),
         })
     }
 }
@@ -343,6 +355,10 @@ mod tests {
             ),
             ("access_log = \"{client\"", "a single {"),
             ("access_log = true", "must be a string"),
+            (
+                "log_format = \"logfmt\"",
+                "log_format: expected text or json",
+            ),
             ("log_limit = 0", "from 1 to 4294967295"),
             ("log_limit = \"none\"", "an integer, not a string"),
         ] {

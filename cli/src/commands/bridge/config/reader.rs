@@ -19,6 +19,8 @@ pub(super) type Span = Range<usize>;
 pub(super) struct Section<'a> {
     table: &'a DeTable<'a>,
     pub(super) span: Span,
+    /// The names of the tables around it, each followed by a dot.
+    path: String,
     errors: &'a RefCell<ErrorCollector>,
     known: BTreeSet<&'static str>,
 }
@@ -33,11 +35,13 @@ impl<'a> Section<'a> {
     pub(super) fn new(
         table: &'a DeTable<'a>,
         span: Span,
+        path: String,
         errors: &'a RefCell<ErrorCollector>,
     ) -> Self {
         Self {
             table,
             span,
+            path,
             errors,
             known: BTreeSet::new(),
         }
@@ -50,6 +54,11 @@ impl<'a> Section<'a> {
     /// Reports what does not keep the bridge from starting.
     pub(super) fn notice(&self, span: &Span, what: impl Display) {
         self.errors.borrow_mut().add_notice(span, what);
+    }
+
+    /// Makes `--check` fail although the bridge can start.
+    pub(super) fn fail_check(&self) {
+        self.errors.borrow_mut().fail_check();
     }
 
     pub(super) fn line(&self, span: &Span) -> usize {
@@ -68,7 +77,9 @@ impl<'a> Section<'a> {
 
     pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.known.insert(key);
-        let value = self.table.get(key)?;
+        let (name, value) = self.table.get_key_value(key)?;
+        let path = format!("{}{key}", self.path);
+        self.errors.borrow_mut().add_key(path, &name.span());
         Some(Item {
             value: value.get_ref(),
             span: value.span(),
@@ -194,7 +205,11 @@ impl<'a> Section<'a> {
         // The span of its header: the table's own span may be that of its keys.
         let head = self.table.get_key_value(key);
         let span = head.map_or(span, |(key, _)| key.span());
-        Some(Self::new(table, span, self.errors))
+        Some(Self::new(table, span, self.path_of(key), self.errors))
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        format!("{}{key}.", self.path)
     }
 
     /// Reads an array of tables, `[[key]]`.
@@ -210,7 +225,10 @@ impl<'a> Section<'a> {
         let mut sections = Vec::new();
         for item in items {
             match as_table(item.get_ref()) {
-                Some(table) => sections.push(Self::new(table, item.span(), self.errors)),
+                Some(table) => {
+                    let path = self.path_of(key);
+                    sections.push(Self::new(table, item.span(), path, self.errors));
+                }
                 None => self.error(&item.span(), format_args!("{key} must be {wanted}")),
             }
         }
@@ -225,7 +243,10 @@ impl<'a> Section<'a> {
                 continue;
             }
             let known: Vec<_> = self.known.iter().copied().collect();
-            let what = format!("unknown key {name:?}; expected one of {}", known.join(", "));
+            let meant = nearest(name, &known);
+            let meant = meant.map_or(String::new(), |key| format!("did you mean {key}? "));
+            let known = known.join(", ");
+            let what = format!("unknown key {name:?}; {meant}expected one of {known}");
             self.error(&key.span(), what);
         }
     }
@@ -284,12 +305,53 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// Returns the key that was probably meant: it differs in less than a third of its characters.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > 100 {
+        return None;
+    }
+    // Some write keys as options.
+    let name = name.replace('-', "_").to_ascii_lowercase();
+    let distances = known.iter().map(|key| (edits(&name, key), *key));
+    let (distance, key) = distances.min()?;
+    (distance <= key.len() / 3).then_some(key)
+}
+
+/// Returns the number of characters to insert, remove, replace or swap with the next that turn one text
+/// into another.
+fn edits(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<_>, Vec<_>) = (one.chars().collect(), other.chars().collect());
+    // Row 0 and column 0 are for the empty text.
+    let mut table = vec![vec![0; other.len() + 1]; one.len() + 1];
+    for at in 0..=one.len() {
+        for to in 0..=other.len() {
+            table[at][to] = if at == 0 || to == 0 {
+                at.max(to)
+            } else {
+                let replaced = table[at - 1][to - 1] + usize::from(one[at - 1] != other[to - 1]);
+                let shifted = table[at - 1][to].min(table[at][to - 1]) + 1;
+                let is_swap = at > 1
+                    && to > 1
+                    && one[at - 1] == other[to - 2]
+                    && one[at - 2] == other[to - 1];
+                let swapped = if is_swap {
+                    table[at - 2][to - 2] + 1
+                } else {
+                    shifted
+                };
+                replaced.min(shifted).min(swapped)
+            };
+        }
+    }
+    table[one.len()][other.len()]
+}
+
 /// Returns the root table as a section.
 pub(super) fn table<'a>(
     root: &'a Spanned<DeTable<'a>>,
     errors: &'a RefCell<ErrorCollector>,
 ) -> Section<'a> {
-    Section::new(root.get_ref(), root.span(), errors)
+    Section::new(root.get_ref(), root.span(), String::new(), errors)
 }
 
 const UNITS: [(&str, u64); 5] = [
@@ -328,6 +390,33 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_key_is_suggested_if_it_is_near() {
+        const KNOWN: [&str; 4] = ["host", "max_sockets", "path", "to"];
+        for (name, meant) in [
+            ("hots", Some("host")),
+            ("Path", Some("path")),
+            ("max-sockets", Some("max_sockets")),
+            ("max_socket", Some("max_sockets")),
+            ("xo", None),
+            ("upstream", None),
+            ("", None),
+            (&"x".repeat(10_000), None),
+        ] {
+            assert_eq!(nearest(name, &KNOWN), meant, "{name}");
+        }
+        assert_eq!(nearest("a", &[]), None);
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("ab", "", 2),
+            ("kitten", "sitting", 3),
+            ("hots", "host", 1),
+        ] {
+            assert_eq!(edits(one, other), expected);
+        }
+    }
 
     #[test]
     fn durations_have_a_unit() {

@@ -242,15 +242,19 @@ fn forward_auth(section: &mut Section<'_>) -> Option<ForwardAuth> {
     }
     let timeout = section.duration("timeout");
     let requests = section.integer("max_requests", 1..super::COUNT);
+    let of_client = section.integer("max_requests_per_client", 1..super::COUNT);
     section.finish();
-    let auth = match timeout {
-        Some(timeout) => auth?.timeout(timeout),
-        None => auth?,
-    };
-    Some(match requests {
-        Some(requests) => auth.max_requests(requests as usize),
-        None => auth,
-    })
+    let mut auth = auth?;
+    if let Some(timeout) = timeout {
+        auth = auth.timeout(timeout);
+    }
+    if let Some(requests) = requests {
+        auth = auth.max_requests(requests as usize);
+    }
+    if let Some(requests) = of_client {
+        auth = auth.max_requests_per_client(requests as usize);
+    }
+    Some(auth)
 }
 
 fn client_cert(section: &mut Section<'_>) -> Option<ClientCert> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reader::{Section, Span};
-use crate::tls::{self, ClientFiles, ServerFiles};
+use crate::tls::{self, ClientFiles, Concern, ServerFiles};
 
 /// A file, and the place of its name in the configuration.
 type Named = (PathBuf, Span);
@@ -89,8 +89,17 @@ fn is_pair(section: &Section<'_>, cert: &Named, key: &Named) -> bool {
     if readable != [true, true] {
         return false;
     }
-    let pair = tls::pair(&cert.0, &key.0);
-    pair.map_err(|error| section.error(&cert.1, error)).is_ok()
+    if let Err(error) = tls::pair(&cert.0, &key.0) {
+        section.error(&cert.1, error);
+        return false;
+    }
+    if let Some(concern) = Concern::about(&cert.0) {
+        section.notice(&cert.1, format_args!("{}: {concern}", cert.0.display()));
+        if concern.is_rejected() {
+            section.fail_check();
+        }
+    }
+    true
 }
 
 fn are_roots(section: &Section<'_>, (file, span): &Named) -> bool {
