@@ -21,7 +21,7 @@ defaults
     timeout server 60s
 frontend front
     bind 127.0.0.1:{port}
-    tcp-request connection set-src str(192.0.2.7)
+    {more}
     default_backend back
 backend back
     server s 127.0.0.1:{upstream} {send}
@@ -130,15 +130,29 @@ async def haproxy_sends_proxy_headers(ctx: Context):
     """PROXY protocol, sections 2.1 and 2.2: the client's address is in the access line and reaches the upstream, over both versions of HTTP."""
     options = ["--proxy-protocol", "127.0.0.0/8", "--to", ctx.endpoints.clear.ws_url("/")]
     behind, child = await program.bridge(ctx.sandbox, *options)
+    clients = (("192.0.2.7", "for=192.0.2.7", "peer=192.0.2.7:"), ("2001:db8::7", 'for="[2001:db8::7]"', "peer=[2001:db8::7]:"))
     for send in ("send-proxy", "send-proxy-v2"):
-        port = ctx.sandbox.port()
-        await haproxy(ctx, send, BEHIND_HAPROXY.format(port=port, upstream=behind.port, send=send), port)
-        for http2 in (False, True):
-            headers = await headers_through(Endpoint(port), http2)
-            check("for=192.0.2.7" in headers["forwarded"], f"{send}, HTTP/2 {http2}: {headers}")
-    for version in ("HTTP/1.1", "HTTP/2"):
-        line = await logged(child, f"client=192.0.2.7 version={version}")
-        check("peer=192.0.2.7:" in line and "status=" in line, line)
+        for client, expected, _ in clients:
+            port = ctx.sandbox.port()
+            more = f"tcp-request connection set-src str({client})"
+            await haproxy(ctx, f"{send}-{port}", BEHIND_HAPROXY.format(port=port, upstream=behind.port, send=send, more=more), port)
+            for http2 in (False, True):
+                headers = await headers_through(Endpoint(port), http2)
+                check(expected in headers["forwarded"], f"{send}, {client}, HTTP/2 {http2}: {headers}")
+    for client, _, peer in clients:
+        for version in ("HTTP/1.1", "HTTP/2"):
+            line = await logged(child, f"client={client} version={version}")
+            check(peer in line and "status=" in line, line)
+    if sandbox.has_ipv6():
+        # An IPv6 connection from end to end: HAProxy writes what it saw.
+        for send in ("send-proxy", "send-proxy-v2"):
+            port = ctx.sandbox.port()
+            text = BEHIND_HAPROXY.format(port=port, upstream=behind.port, send=send, more=f"bind [::1]:{port}")
+            await haproxy(ctx, f"{send}-ipv6", text, port)
+            status, out, err = await sandbox.run("curl", "-skg", "-o", "/dev/null", "-w", "%{http_code}", f"https://[::1]:{port}/{send}")
+            check(status == 0 and out != "000", f"curl over IPv6, {send}: {status} {out} {err}")
+            line = await logged(child, f"path=/{send} ")
+            check("client=::1 " in line and "peer=[::1]:" in line, line)
     try:
         await rfc6455.connect(behind, "/asks")
     except Exception as error:  # whatever the client calls a connection that is closed at once

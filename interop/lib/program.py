@@ -37,6 +37,8 @@ async def serve_one(sandbox: Sandbox, *options, env: dict | None = None, command
 async def _listening(child) -> Endpoint:
     """The endpoint in the first line that the program prints."""
     line = await child.first_line()
+    if line.startswith("{"):
+        line = f"listening on {json.loads(line)['url']}"
     prefix = "listening on "
     if not line.startswith(prefix):
         raise DoesNotServe(f"{child.name}: first line is {line!r}, not `listening on URL`")

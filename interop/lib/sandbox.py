@@ -208,6 +208,14 @@ async def run(*argv, stdin: bytes | None = None, timeout: float = 60, env: dict 
     return process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6 on its loopback interface."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as one:
+        one.bind(("::1", 0))
+        return True
+    return False
+
+
 def certificate() -> None:
     """A self-signed certificate for localhost and 127.0.0.1."""
     cert, key, both, version = (WORK / f"{name}.pem" for name in ("cert", "key", "both", "not-a-ca"))
