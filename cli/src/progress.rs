@@ -1,18 +1,19 @@
 //! A progress bar on stderr, at a terminal.
 //!
 //! A thread of its own draws it, so that a terminal that is paused stalls nothing. Whatever else is
-//! written to the terminal meanwhile goes through [`beside`], which erases the bar and draws it again
+//! written to the terminal meanwhile goes through [`Stderr`], which erases the bar and draws it again
 //! below; so a line of the log never ends up within the bar.
 //!
-//! The row is shorter than the terminal is wide, by what the terminal echoes for Ctrl-C: otherwise that
-//! would begin another row, and the bar would stay. (This is why it is our own: indicatif's row ends at
-//! the right edge.)
+//! indicatif fills its row up to the width that it is told, which is less than the terminal's by what
+//! the terminal echoes for Ctrl-C: otherwise that would begin another row, and the bar would stay.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::terminal::grouped;
 
@@ -22,70 +23,102 @@ const EVERY: Duration = Duration::from_millis(200);
 /// How long to wait for the bar to be erased: a terminal may be paused.
 const ERASED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Columns of the bar.
-const BAR: u64 = 24;
-
 /// Columns at the right that stay free, for the echo of Ctrl-C.
-const FREE: usize = 3;
+const FREE: u16 = 3;
 
 /// Columns of a terminal that does not say.
-const COLUMNS: usize = 80;
+const COLUMNS: u16 = 80;
 
-const ERASE: &[u8] = b"\r\x1b[K";
+/// In fewer columns there is only text.
+const NARROW: u16 = 45;
 
-/// The row on the screen, if there is one.
-static SHOWN: Mutex<Option<String>> = Mutex::new(None);
+/// The bar on the screen, if there is one.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-fn shown() -> MutexGuard<'static, Option<String>> {
-    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+fn show(bar: Option<ProgressBar>) {
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = bar;
 }
 
 /// Writes to the terminal while no bar is on it.
 fn beside<T>(write: impl FnOnce(&mut io::StderrLock<'static>) -> T) -> T {
-    let shown = shown();
-    let mut out = io::stderr().lock();
-    let Some(row) = &*shown else {
-        return write(&mut out);
-    };
-    // There is nowhere to report that the terminal is gone.
-    let _ = out.write_all(ERASE);
-    let done = write(&mut out);
-    let _ = out.write_all(row.as_bytes());
-    done
+    let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let write = || write(&mut io::stderr().lock());
+    match shown {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
 }
 
-/// Replaces the bar on the screen.
-fn draw(row: Option<String>) {
-    let mut shown = shown();
-    let mut out = io::stderr().lock();
-    if *shown != row {
-        let _ = out.write_all(ERASE);
-        let _ = out.write_all(row.as_deref().unwrap_or_default().as_bytes());
-        *shown = row;
+/// A terminal of one row, in which the bar is drawn.
+#[derive(Debug)]
+struct Row;
+
+impl TermLike for Row {
+    fn width(&self) -> u16 {
+        columns().saturating_sub(FREE)
+    }
+
+    fn move_cursor_up(&self, _rows: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _rows: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        self.write_str(&format!("\x1b[{columns}C"))
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        self.write_str(&format!("\x1b[{columns}D"))
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(&format!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        io::stderr().write_all(text.as_bytes())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.write_str("\r\x1b[K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
 #[cfg(unix)]
-fn columns() -> usize {
+fn columns() -> u16 {
     match rustix::termios::tcgetwinsize(io::stderr()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        Ok(size) if size.ws_col > 0 => size.ws_col,
         _ => COLUMNS,
     }
 }
 
 #[cfg(not(unix))]
-fn columns() -> usize {
+fn columns() -> u16 {
     COLUMNS
 }
 
-/// Returns the row: the name, a bar, and the text, cut at the terminal's width.
-fn row(name: &str, total: u64, now: &Now, columns: usize) -> String {
-    let filled = now.position.min(total) * BAR / total.max(1);
-    let bar: String = (0..BAR)
-        .map(|column| if column < filled { '━' } else { '─' })
-        .collect();
-    let row = format!("{name} {bar} {}", now.text);
-    row.chars().take(columns.saturating_sub(FREE)).collect()
+fn bar(name: String, total: u64) -> ProgressBar {
+    let target = ProgressDrawTarget::term_like(Box::new(Row));
+    ProgressBar::with_draw_target(Some(total), target).with_prefix(name)
+}
+
+fn style(columns: u16) -> ProgressStyle {
+    let template = if columns < NARROW {
+        "{wide_msg}"
+    } else {
+        "{prefix} {bar:24} {wide_msg}"
+    };
+    let style = ProgressStyle::with_template(template);
+    style
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━━─")
 }
 
 /// Stderr, beside a progress bar.
@@ -146,10 +179,17 @@ impl Progress {
         let state = Arc::new(State::default());
         let drawn = state.clone();
         let run = move || {
+            let bar = bar(name, total);
+            show(Some(bar.clone()));
             while !drawn.is_over_within(EVERY) {
-                draw(Some(row(&name, total, &now(), columns())));
+                let now = now();
+                bar.set_style(style(columns()));
+                bar.set_position(now.position);
+                bar.set_message(now.text);
+                bar.tick();
             }
-            draw(None);
+            bar.finish_and_clear();
+            show(None);
             drawn.lock().erased = true;
             drawn.changed.notify_all();
         };
@@ -218,31 +258,5 @@ impl Count {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_row_shows_the_part_and_leaves_room_for_an_echo() {
-        let now = |position| Now {
-            position,
-            text: "text".to_owned(),
-        };
-        let filled = |position, total| {
-            let row = row("name", total, &now(position), 80);
-            assert!(row.starts_with("name ") && row.ends_with(" text"), "{row}");
-            row.matches('━').count()
-        };
-        for (position, total, expected) in [(0, 10, 0), (5, 10, 12), (10, 10, 24), (11, 10, 24)] {
-            assert_eq!(filled(position, total), expected);
-        }
-        assert_eq!(filled(0, 0), 0);
-        for columns in [0, 2, 3, 4, 20, 34] {
-            let row = row("name", 10, &now(5), columns);
-            assert_eq!(row.chars().count(), columns.saturating_sub(FREE));
-        }
     }
 }
