@@ -34,8 +34,9 @@ impl fmt::Display for UnexpectedProxyHeader {
 
 impl Error for UnexpectedProxyHeader {}
 
-/// Reads until the first bytes, of which `first` was read already, either
-/// are the HTTP/2 preface or cannot become it. Returns whether they are, and the I/O object with those bytes put back.
+/// Reads until the first bytes, of which `first` was read already, are known
+/// to be the HTTP/2 preface or not. Returns whether they are, and the I/O
+/// object with those bytes put back.
 pub(crate) async fn sniff(first: &[u8], mut io: BoxIo) -> io::Result<(bool, BoxIo)> {
     let mut read = BytesMut::with_capacity(PREFACE.len());
     read.extend_from_slice(first);
