@@ -5,21 +5,22 @@
 //! the `h2` crate, and uses the library only for what does no I/O: handshakes and WebSocket frames.
 //!
 //! Files, from the bottom: `io` and `finding`; `facts`, the results; `observe`, `carrier` and `socket`,
-//! which use one WebSocket; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice`;
-//! `summary`, `text` and `json`, the reports.
+//! which use one WebSocket; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice` and
+//! `groups`, what is said of findings; `text`, `table` and `json`, the reports.
 
 mod advice;
 mod carrier;
 mod connect;
 mod facts;
 mod finding;
+mod groups;
 mod http1;
 mod http2;
 mod io;
 mod json;
 mod observe;
 mod socket;
-mod summary;
+mod table;
 mod text;
 mod tls;
 
@@ -112,7 +113,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
     } else if all.len() > 1 {
         let mut out = terminal::stdout();
         writeln!(out)?;
-        out.write_styled(&summary::table(&all), colors)?;
+        out.write_styled(&table::table(&all), colors)?;
     }
     Ok(ExitCode::from(status))
 }

@@ -11,7 +11,7 @@ use super::facts::{
     Verdict,
 };
 use super::finding::{Place, reason_name};
-use super::summary::{grouped, named};
+use super::groups::{grouped, named};
 use crate::terminal::{Color, Styled};
 
 /// Width of the column of names.
