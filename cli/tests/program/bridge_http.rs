@@ -56,7 +56,7 @@ async fn a_page_and_its_socket_share_one_connection() {
         let mut client = connect(&bridge).await;
         let (status, page) = get(&mut client, "/").await;
         assert_eq!(status, 200);
-        assert!(page.contains("new WebSocket("), "{page}");
+        assert!(page.contains("src=\"/page/main.js\""), "{page}");
 
         let mut upgrade = Request::builder()
             .method(Method::CONNECT)

@@ -13,6 +13,21 @@ fn closed_address() -> String {
     listener.local_addr().expect("an address").to_string()
 }
 
+/// Returns the URL of a server that answers whatever is not TLS by an alert, as OpenSSL's does.
+fn tls_alone() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for peer in listener.incoming().flatten() {
+            let mut peer = peer;
+            // The client may be gone by then.
+            let _ = peer.read(&mut [0; 1024]);
+            let _ = peer.write_all(b"\x15\x03\x03\0\x02\x02\x46");
+        }
+    });
+    url
+}
+
 #[test]
 fn errors_name_the_address_and_what_to_try() {
     let closed = closed_address();
@@ -24,8 +39,10 @@ fn errors_name_the_address_and_what_to_try() {
     let refused_place = format!("cannot connect to {closed}: ");
     let named = refused.replace("127.0.0.1", "localhost");
     let proxied = format!("http://{closed}");
+    let foreign = tls_alone();
     let wss = "try wss:// instead of ws://";
-    let table: [(&[&str], &str); 8] = [
+    let answer = "400 Bad Request: this port speaks TLS; use https:// or wss://";
+    let table: [(&[&str], &str); 10] = [
         (&[&refused], &refused_place),
         (&[&named], &closed),
         (
@@ -33,8 +50,10 @@ fn errors_name_the_address_and_what_to_try() {
             "cannot connect to nowhere.invalid: ",
         ),
         (&[&refused, "--proxy", &proxied], &refused_place),
-        (&[&to_tls, "--http1"], wss),
-        (&[&to_tls, "--http2"], wss),
+        (&[&to_tls, "--http1"], answer),
+        (&[&to_tls, "--http2"], answer),
+        (&[&foreign, "--http1"], wss),
+        (&[&foreign, "--http2"], wss),
         (&[&to_clear], "try ws:// instead of wss://"),
         (&[&tls.url], "its issuer is not trusted (use --insecure"),
     ];
