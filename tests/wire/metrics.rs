@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use h2ws::bridge::Bridge;
 use h2ws::frame::Role;
 use h2ws::metrics::{
     ConnectionEnd, ConnectionInfo, ConnectionTraffic, Handshake, Metrics, SocketEnd, SocketTraffic,
@@ -11,6 +12,7 @@ use h2ws::metrics::{
 use h2ws::{Client, CloseCode, HttpVersion, Message, Server};
 use http::{StatusCode, Version};
 
+use crate::support::bridge::Bridging;
 use crate::support::client::{ClientFixture, accept, echo, http1, http2, listen};
 use crate::support::frames::{self, TEXT};
 use crate::support::raw::{CANCEL, ENHANCE_YOUR_CALM, Fields, REFUSED_STREAM, Raw};
@@ -305,6 +307,47 @@ async fn both_ends_report_an_upgraded_connection() {
             (version, result),
             (Some(Version::HTTP_11), Handshake::Accepted)
         );
+    }
+}
+
+/// The messages are those of both its WebSockets, whatever carries each.
+#[tokio::test]
+async fn a_bridge_reports_the_messages_that_it_forwards() {
+    let versions = [HttpVersion::Http1, HttpVersion::Http2];
+    for (version, upstream_version) in versions
+        .into_iter()
+        .flat_map(|one| versions.map(|other| (one, other)))
+    {
+        let (front, back) = (Arc::new(Record::default()), Arc::new(Record::default()));
+        let server = server::echo(Server::builder()).await;
+        let client = Client::builder().tls(tls::none()).metrics(back.clone());
+        let bridge = Bridge::to(&format!("ws://{}", server.addr))
+            .client(client.build().unwrap())
+            .upstream_version(upstream_version)
+            .build()
+            .unwrap();
+        let observed = Server::builder().metrics(front.clone());
+        let bridging = Bridging::behind(observed, &bridge, Duration::from_secs(600)).await;
+        let client = Client::builder().tls(tls::none()).version(version);
+        let mut ws = within(client.build().unwrap().connect(&bridging.url()))
+            .await
+            .unwrap();
+        for text in ["one", "two", "three"] {
+            echo(&mut ws, text).await;
+        }
+        within(ws.close(None)).await.unwrap();
+        for record in [front, back] {
+            let reports = record.until(|reports| reports.ends.len() == 1).await;
+            let messages = &reports.messages;
+            assert_eq!(
+                messages.messages_received, 3,
+                "{version:?} {upstream_version:?} {reports:?}"
+            );
+            assert_eq!(
+                messages.messages_sent, 3,
+                "{version:?} {upstream_version:?} {reports:?}"
+            );
+        }
     }
 }
 
