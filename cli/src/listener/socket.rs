@@ -100,6 +100,20 @@ fn explained(error: io::Error, reuse_port: bool) -> io::Error {
     io::Error::new(error.kind(), format!("{error}; {hint}"))
 }
 
+/// Returns which sockets there are, and what to do if they lack names.
+fn described(names: &[String], unnamed: usize) -> String {
+    let mut all = names.to_vec();
+    if unnamed > 0 {
+        all.push(format!(
+            "{unnamed} without a name; set FileDescriptorName= in the .socket unit"
+        ));
+    }
+    if all.is_empty() {
+        all.push("none; start the program by its .socket unit".to_owned());
+    }
+    all.join(", ")
+}
+
 /// The listening sockets that systemd passed, by `LISTEN_FDS` and `LISTEN_FDNAMES`.
 #[derive(Default)]
 pub(super) struct Inherited(Vec<(Option<String>, sd_listen_fds::OwnedFd)>);
@@ -121,15 +135,13 @@ impl Inherited {
         let is_meant =
             |passed: &Option<String>| name.is_none_or(|name| passed.as_deref() == Some(name));
         let names: Vec<_> = self.0.iter().filter_map(|(name, _)| name.clone()).collect();
+        let unnamed = self.0.len() - names.len();
         let (meant, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0)
             .into_iter()
             .partition(|(name, _)| is_meant(name));
         self.0 = left;
         if meant.is_empty() {
-            let found = match names.as_slice() {
-                [] => "none".to_owned(),
-                names => names.join(", "),
-            };
+            let found = described(&names, unnamed);
             let reason = format!(
                 "systemd passed no such socket (LISTEN_FDS, LISTEN_FDNAMES); left are: {found}"
             );
@@ -188,4 +200,34 @@ fn passed(socket: sd_listen_fds::OwnedFd) -> io::Result<Socket> {
 #[cfg(not(unix))]
 fn passed(_: sd_listen_fds::OwnedFd) -> io::Result<Socket> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::described;
+
+    #[test]
+    fn sockets_without_names_are_not_said_to_be_missing() {
+        let names = ["http".to_owned(), "https".to_owned()];
+        for (names, unnamed, expected) in [
+            (
+                &names[..0],
+                0,
+                "none; start the program by its .socket unit",
+            ),
+            (&names[..], 0, "http, https"),
+            (
+                &names[..0],
+                2,
+                "2 without a name; set FileDescriptorName= in the .socket unit",
+            ),
+            (
+                &names[..1],
+                1,
+                "http, 1 without a name; set FileDescriptorName= in the .socket unit",
+            ),
+        ] {
+            assert_eq!(described(names, unnamed), expected);
+        }
+    }
 }
