@@ -127,38 +127,31 @@ impl Check {
         self
     }
 
-    /// Returns `None` if the check failed for a reason of this machine, which says nothing about
-    /// the server.
-    async fn passes(&self, client: &Client, upstream: &Upstream) -> Option<bool> {
+    /// Checks a server; the error is why it fails. Returns `None` if the check failed for a reason of
+    /// this machine, which says nothing about the server.
+    async fn result(&self, client: &Client, upstream: &Upstream) -> Option<Result<(), String>> {
         match timeout(self.timeout, self.run(client, upstream)).await {
-            Ok(Ok(passes)) => Some(passes),
+            Ok(Ok(result)) => Some(result),
             Ok(Err(Error::Connect(error))) if dial::is_local_failure(&error) => {
                 let error = Error::Connect(error);
                 tracing::warn!(%upstream, error = %Chain(&error), "cannot check an upstream");
                 None
             }
-            Ok(Err(error)) => {
-                tracing::debug!(%upstream, error = %Chain(&error), "check failed");
-                Some(false)
-            }
-            Err(_) => {
-                tracing::debug!(%upstream, "check timed out");
-                Some(false)
-            }
+            Ok(Err(error)) => Some(Err(Chain(&error).to_string())),
+            Err(_) => Some(Err(format!("no answer within {:?}", self.timeout))),
         }
     }
 
-    async fn run(&self, client: &Client, upstream: &Upstream) -> Result<bool, Error> {
+    async fn run(&self, client: &Client, upstream: &Upstream) -> Result<Result<(), String>, Error> {
         let (path, expect) = match &self.kind {
-            Kind::Tcp => return upstream.dial(client.tcp()).await.map(|_| true),
+            Kind::Tcp => return upstream.dial(client.tcp()).await.map(|_| Ok(())),
             Kind::Http { path, expect } => (path, expect),
         };
         let status = status(client, upstream, path, self.host.as_ref()).await?;
-        let expected = expect.contains(&status.as_u16());
-        if !expected {
-            tracing::debug!(%upstream, %status, "check got an unexpected status");
+        if expect.contains(&status.as_u16()) {
+            return Ok(Ok(()));
         }
-        Ok(expected)
+        Ok(Err(format!("the status is {status}")))
     }
 
     pub(crate) fn is_http(&self) -> bool {
@@ -212,8 +205,8 @@ impl Pool {
             }
             let (check, client, route) = (check.clone(), client.clone(), self.route.clone());
             checks.spawn(async move {
-                if let Some(passes) = check.passes(&client, &member.upstream).await {
-                    record(&route, &member, passes, check.thresholds);
+                if let Some(result) = check.result(&client, &member.upstream).await {
+                    record(&route, &member, &result, check.thresholds);
                 }
             });
         }
@@ -221,10 +214,14 @@ impl Pool {
     }
 }
 
-fn record(route: &str, member: &Member, passes: bool, thresholds: Thresholds) {
-    let change = member.health().checked(passes, thresholds);
+fn record(route: &str, member: &Member, result: &Result<(), String>, thresholds: Thresholds) {
+    let error = result.as_ref().err().map(String::as_str);
+    if let Some(error) = error {
+        tracing::debug!(upstream = %member.upstream, error, "check failed");
+    }
+    let change = member.health().checked(result.is_ok(), thresholds);
     if let Some(change) = change {
-        Pool::log_change(route, member, change);
+        Pool::log_change(route, member, change, error);
     }
 }
 
@@ -276,10 +273,14 @@ mod tests {
         url.parse().unwrap()
     }
 
-    async fn passes(check: &Check, upstream: &Upstream) -> bool {
+    async fn result(check: &Check, upstream: &Upstream) -> Result<(), String> {
         let client = Client::builder().build().unwrap();
-        let passes = check.passes(&client, upstream).await;
-        passes.expect("nothing is wrong with this machine")
+        let result = check.result(&client, upstream).await;
+        result.expect("nothing is wrong with this machine")
+    }
+
+    async fn passes(check: &Check, upstream: &Upstream) -> bool {
+        result(check, upstream).await.is_ok()
     }
 
     /// Such as for an application with a list of allowed hosts.
@@ -317,7 +318,8 @@ mod tests {
         let check = Check::http("/health?deep").unwrap();
         let (up, down) = (server(OK).await, server(BROKEN).await);
         assert!(passes(&check, &up).await);
-        assert!(!passes(&check, &down).await);
+        let expected = "the status is 503 Service Unavailable".to_owned();
+        assert_eq!(result(&check, &down).await, Err(expected));
         assert!(passes(&check.clone().expect(500..=599), &down).await);
         assert!(!passes(&Check::http("/other").unwrap(), &up).await);
         assert!(!passes(&check, &server("nonsense\r\n\r\n").await).await);
@@ -330,9 +332,11 @@ mod tests {
         let url = format!("ws://{}", silent.local_addr().unwrap());
         let upstream: Upstream = url.parse().unwrap();
         let check = Check::http("/").unwrap().timeout(Duration::from_millis(20));
-        assert!(!passes(&check, &upstream).await);
+        let silence = result(&check, &upstream).await;
+        assert_eq!(silence, Err("no answer within 20ms".to_owned()));
         drop(silent);
-        assert!(!passes(&Check::tcp(), &upstream).await, "not listening");
+        let refused = result(&Check::tcp(), &upstream).await.unwrap_err();
+        assert!(refused.contains("refused"), "{refused}");
     }
 
     #[tokio::test]

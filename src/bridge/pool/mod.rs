@@ -209,15 +209,15 @@ impl Pool {
         members.into_iter().map(status).collect()
     }
 
-    /// Logs a change of a server's health.
-    fn log_change(route: &str, member: &Member, change: Change) {
+    /// Logs a change of a server's health, and why a check failed.
+    fn log_change(route: &str, member: &Member, change: Change, error: Option<&str>) {
         let (upstream, server) = (&member.upstream, &member.name);
         match change {
             Change::Ejected(lasts) => {
                 tracing::warn!(route, %upstream, server, seconds = lasts.as_secs(), "upstream ejected");
             }
             Change::Down => {
-                tracing::warn!(route, %upstream, server, "upstream fails its health check");
+                tracing::warn!(route, %upstream, server, error, "upstream fails its health check");
             }
             Change::Up => {
                 tracing::info!(route, %upstream, server, "upstream passes its health check");
@@ -283,7 +283,7 @@ impl Lease {
         let now = Instant::now().into_std();
         let change = self.member.health().failed(now, &self.ejection);
         if let Some(change) = change {
-            Pool::log_change(&self.route, &self.member, change);
+            Pool::log_change(&self.route, &self.member, change, None);
         }
     }
 
