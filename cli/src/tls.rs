@@ -19,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use crate::error::Failure;
 use crate::log;
 
+use self::validity::Date;
 pub(crate) use self::validity::{Concern, Validity};
 
 /// Reads a certificate chain and its key from PEM files.
@@ -81,8 +82,33 @@ pub(crate) fn certificate_error(error: &CertificateError) -> String {
         CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
             "it is a CA certificate (CA:TRUE), not a server's".into()
         }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it expired on {}", Date::of(*not_after))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("it is not valid before {}", Date::of(*not_before))
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            let names: Vec<_> = presented.iter().map(|name| plain_name(name)).collect();
+            format!(
+                "it is for {}, not for {}",
+                names.join(", "),
+                expected.to_str()
+            )
+        }
         error => error.to_string(),
     }
+}
+
+/// Returns the name in what rustls says of it, such as `DnsName("example.com")`.
+fn plain_name(name: &str) -> &str {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, inner)| inner.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
 /// Says in a sentence why a TLS handshake failed and what to try, for common causes.

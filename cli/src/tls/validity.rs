@@ -11,8 +11,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// A warning begins this long before the end, in seconds, or the last sixth of the validity if that
@@ -102,7 +102,14 @@ impl fmt::Display for Concern {
     }
 }
 
-struct Date(i64);
+/// A time in seconds since 1970, written as a date.
+pub(super) struct Date(i64);
+
+impl Date {
+    pub(super) fn of(time: UnixTime) -> Self {
+        Self(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+    }
+}
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -137,3 +137,13 @@ fn serve_reports_it_at_startup_and_when_it_is_reloaded() {
         .running
         .wait_for_stderr("cert.pem: the certificate expires on ");
 }
+
+#[test]
+fn a_client_says_since_when_the_certificate_is_expired() {
+    let files = Scratch::new();
+    let [cert, key] = pair(&files, 18_262, 18_627);
+    let server = Server::start(&["--cert", &cert, "--key", &key]);
+    connect(&server.localhost(), &["--cacert", &cert])
+        .exited(1)
+        .stderr_has("it expired on 2020-12-31 at 00:00 UTC");
+}

@@ -80,7 +80,7 @@ fn the_reason_for_an_invalid_certificate_appears_once() {
         .stderr_has("--insecure");
     let times = ended
         .stderr
-        .matches("certificate not valid for name")
+        .matches("it is for other.test, not for localhost")
         .count();
     assert_eq!(times, 1, "{ended:?}");
 }

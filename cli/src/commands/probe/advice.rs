@@ -20,7 +20,8 @@ pub(super) fn advice(found: &Found, facts: &Facts) -> String {
             "check --proxy and what the proxy allows; --no-proxy connects directly".to_owned()
         }
         Finding::Certificate(_) => {
-            "name the CA that signed it by --cacert; `h2ws help tls` makes one for development"
+            "if only its issuer is not trusted, name the CA by --cacert (`h2ws help tls`); otherwise \
+             give the server a valid certificate for this name"
                 .to_owned()
         }
         Finding::Tls(_) | Finding::Silent(Step::Tls) => {
