@@ -5,7 +5,8 @@
 //! below; so a line of the log never ends up within the bar.
 //!
 //! indicatif fills its row up to the width that it is told, which is less than the terminal's by what
-//! the terminal echoes for Ctrl-C: otherwise that would begin another row, and the bar would stay.
+//! the terminal echoes for Ctrl-C: otherwise that would begin another row, and the bar would stay. So it
+//! would in a terminal that becomes narrower, if the blanks that it fills the row with were written.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,7 +80,7 @@ impl TermLike for Row {
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        io::stderr().write_all(text.as_bytes())
+        io::stderr().write_all(text.trim_end_matches(' ').as_bytes())
     }
 
     fn clear_line(&self) -> io::Result<()> {
