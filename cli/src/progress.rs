@@ -4,9 +4,9 @@
 //! written to the terminal meanwhile goes through [`Stderr`], which erases the bar and draws it again
 //! below; so a line of the log never ends up within the bar.
 //!
-//! indicatif fills its row up to the width that it is told, which is less than the terminal's by what
-//! the terminal echoes for Ctrl-C: otherwise that would begin another row, and the bar would stay. So it
-//! would in a terminal that becomes narrower, if the blanks that it fills the row with were written.
+//! A terminal that becomes narrower breaks the row into several, and the program learns the new width
+//! later than it happens. So the cursor waits at the row's beginning, which it keeps, and everything
+//! behind it is erased; and a row that is drawn for the old width is cut, not wrapped.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,9 +23,6 @@ const EVERY: Duration = Duration::from_millis(200);
 
 /// How long to wait for the bar to be erased: a terminal may be paused.
 const ERASED_WITHIN: Duration = Duration::from_secs(1);
-
-/// Columns at the right that stay free, for the echo of Ctrl-C.
-const FREE: u16 = 3;
 
 /// Columns of a terminal that does not say.
 const COLUMNS: u16 = 80;
@@ -51,12 +48,34 @@ fn beside<T>(write: impl FnOnce(&mut io::StderrLock<'static>) -> T) -> T {
 }
 
 /// A terminal of one row, in which the bar is drawn.
-#[derive(Debug)]
-struct Row;
+#[derive(Debug, Default)]
+struct Row {
+    /// What the next flush writes at once, so that the row does not flicker.
+    pending: Mutex<String>,
+}
 
+/// What erases the row and those below. The row is erased by itself, because tmux keeps a screen that is
+/// erased as a whole as history, and shows it again in a larger window.
+const ERASE: &str = "\r\x1b[K\x1b7\x1b[B\x1b[J\x1b8";
+
+/// Turns off wrapping at the right margin.
+const CUT: &str = "\x1b[?7l";
+
+/// Turns it on again, with the cursor at the beginning.
+const WRAP: &str = "\r\x1b[?7h";
+
+impl Row {
+    fn push(&self, text: &str) -> io::Result<()> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.push_str(text);
+        Ok(())
+    }
+}
+
+// indicatif moves the cursor only between several rows.
 impl TermLike for Row {
     fn width(&self) -> u16 {
-        columns().saturating_sub(FREE)
+        columns()
     }
 
     fn move_cursor_up(&self, _rows: usize) -> io::Result<()> {
@@ -67,28 +86,30 @@ impl TermLike for Row {
         Ok(())
     }
 
-    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
-        self.write_str(&format!("\x1b[{columns}C"))
+    fn move_cursor_right(&self, _columns: usize) -> io::Result<()> {
+        Ok(())
     }
 
-    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
-        self.write_str(&format!("\x1b[{columns}D"))
+    fn move_cursor_left(&self, _columns: usize) -> io::Result<()> {
+        Ok(())
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(&format!("{text}\n"))
+        self.push(text)
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        io::stderr().write_all(text.trim_end_matches(' ').as_bytes())
+        self.push(text)
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.write_str("\r\x1b[K")
+        self.push(ERASE)
     }
 
     fn flush(&self) -> io::Result<()> {
-        io::stderr().flush()
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = format!("{CUT}{}{WRAP}", std::mem::take(&mut *pending));
+        io::stderr().write_all(row.as_bytes())
     }
 }
 
@@ -106,7 +127,7 @@ fn columns() -> u16 {
 }
 
 fn bar(name: String, total: u64) -> ProgressBar {
-    let target = ProgressDrawTarget::term_like(Box::new(Row));
+    let target = ProgressDrawTarget::term_like(Box::new(Row::default()));
     ProgressBar::with_draw_target(Some(total), target).with_prefix(name)
 }
 
