@@ -31,7 +31,10 @@ def receive(io: socket.socket, count: int) -> None:
 def line(io: socket.socket) -> str:
     text = b""
     while not text.endswith(b"\n"):
-        text += io.recv(1)
+        byte = io.recv(1)
+        if not byte:
+            raise EOFError(f"the connection ended after {text!r}")
+        text += byte
     return text.decode().strip()
 
 
