@@ -54,13 +54,18 @@ impl WebSocket {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
-        match self.protocol.receive_whole(&mut self.chunk) {
-            Some(message) => {
-                self.count_received(message.len());
-                Poll::Ready(Some(Ok(message)))
-            }
+        match self.take_whole() {
+            Some(message) => Poll::Ready(Some(Ok(message))),
             None => self.poll_event(cx),
         }
+    }
+
+    /// Takes a message that lies complete at the front of what was received.
+    #[inline]
+    fn take_whole(&mut self) -> Option<Message> {
+        let message = self.protocol.receive_whole(&mut self.chunk)?;
+        self.count_received(message.len());
+        Some(message)
     }
 
     /// The uncommon cases of [`poll_message`](Self::poll_message).
@@ -77,7 +82,12 @@ impl WebSocket {
                 self.go_on(cx);
                 self.heed_drain(cx)?;
                 match self.poll_chunk(cx) {
-                    Poll::Ready(Ok(chunk)) => self.chunk = chunk,
+                    Poll::Ready(Ok(chunk)) => {
+                        self.chunk = chunk;
+                        if let Some(message) = self.take_whole() {
+                            return Poll::Ready(Some(Ok(message)));
+                        }
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                     // A drain that began after the check found no registered waker.
                     Poll::Pending if self.must_heed_drain() => continue,
