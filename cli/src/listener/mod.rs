@@ -182,8 +182,10 @@ impl Listeners {
                 builder = builder.tls(tls.clone());
                 let loaded = Arc::new(RwLock::new(loaded.valid));
                 valid = Some(loaded.clone());
+                let earlier = configs.iter().take_while(|one| !std::ptr::eq(*one, config));
                 certificates.push(InUse {
                     address: config.address.clone(),
+                    nth: earlier.filter(|one| one.address == config.address).count(),
                     tls,
                     valid: loaded,
                 });
@@ -315,6 +317,8 @@ pub(crate) struct Certificates(Vec<InUse>);
 #[derive(Clone, Debug)]
 struct InUse {
     address: ListenAddress,
+    /// Of the listeners with this address, such as one with port 0.
+    nth: usize,
     tls: ServerTls,
     valid: Arc<RwLock<ValidFiles>>,
 }
@@ -326,11 +330,13 @@ impl Certificates {
         let mut reloaded = false;
         for InUse {
             address,
+            nth,
             tls,
             valid,
         } in &self.0
         {
-            let config = configs.iter().find(|config| config.address == *address);
+            let mut same = configs.iter().filter(|config| config.address == *address);
+            let config = same.nth(*nth);
             let files = config.and_then(|config| config.tls.as_ref());
             let Some(files) = files.filter(|files| files.is_any()) else {
                 continue;
