@@ -4,7 +4,7 @@ mod validity;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use h2ws::tls::{self, Certificates, ClientAuth, Identity, Trust};
 use rustls::client::WebPkiServerVerifier;
@@ -61,6 +61,17 @@ pub(crate) fn self_signed() -> Result<Identity, Failure> {
     let made = rcgen::generate_simple_self_signed(names)?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     Ok(Identity::new(vec![made.cert.der().clone()], key))
+}
+
+/// Returns the certificate of listeners without files: the same for all of them, so that a browser
+/// has to be told only once to accept it.
+fn shared_self_signed() -> Result<Identity, Failure> {
+    static MADE: Mutex<Option<Identity>> = Mutex::new(None);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*made {
+        Some(identity) => Ok(identity.clone()),
+        None => Ok(made.insert(self_signed()?).clone()),
+    }
 }
 
 /// Reads trusted certificates from a PEM file.
@@ -156,6 +167,8 @@ pub(crate) struct ServerFiles {
     pub(crate) pairs: Vec<(PathBuf, PathBuf)>,
     pub(crate) client_ca: Option<PathBuf>,
     pub(crate) client_cert_optional: bool,
+    /// Offers HTTP/1.1 alone.
+    pub(crate) http1_only: bool,
 }
 
 impl ServerFiles {
@@ -174,17 +187,18 @@ impl ServerFiles {
         }
         let certificates = match certificates {
             Some(certificates) => certificates,
-            None => Certificates::new(self_signed()?)?,
+            None => Certificates::new(shared_self_signed()?)?,
         };
         let clients = match &self.client_ca {
             None => ClientAuth::None,
             Some(path) if self.client_cert_optional => ClientAuth::Optional(roots(path)?),
             Some(path) => ClientAuth::Required(roots(path)?),
         };
-        Ok(Loaded {
-            config: server_config(certificates, clients)?,
-            valid,
-        })
+        let mut config = server_config(certificates, clients)?;
+        if self.http1_only {
+            http1_only(&mut config);
+        }
+        Ok(Loaded { config, valid })
     }
 
     /// Whether any file is named, so that a reload makes sense.
@@ -250,6 +264,11 @@ pub(crate) fn server_config(
     let mut config = tls::server_config(certificates, clients)?;
     config.key_log = Arc::new(KeyLogFile::new());
     Ok(config)
+}
+
+/// Offers HTTP/1.1 alone by ALPN, so that a client that asks for HTTP/2 gets HTTP/1.1, or none.
+pub(crate) fn http1_only(config: &mut ServerConfig) {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
 }
 
 /// Returns a client configuration that trusts this identity only.

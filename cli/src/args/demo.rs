@@ -23,7 +23,8 @@ pub(crate) struct DemoArgs {
     /// Stop the server abruptly after this many echoes, to see how the WebSockets fail
     #[arg(long, value_name = "ECHOES", conflicts_with = "keep", help_heading = LOAD)]
     pub(crate) cut_after: Option<u64>,
-    /// Keep the server running afterwards, with a page to open in a browser
+    /// Keep the server running afterwards, with a page to open in a browser, and a port for its
+    /// WebSockets over HTTP/1.1
     #[arg(long, help_heading = PROCESS)]
     pub(crate) keep: bool,
     /// Print one JSON object

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{ACCESS, LIMITS, ListenArgs, LogArgs, TcpArgs, ThreadsArgs, WEBSOCKET};
+use super::{ACCESS, LIMITS, LISTENING, ListenArgs, LogArgs, TcpArgs, ThreadsArgs, WEBSOCKET};
+use crate::listener::ListenAddress;
 
 pub(super) const EXAMPLES: &str = "\
 Signals:
@@ -12,12 +13,17 @@ Signals:
 
 Examples:
   h2ws serve --cleartext --listen 127.0.0.1:8080
+  h2ws serve --listen-http1 127.0.0.1:8444
   h2ws serve --cert chain.pem --key key.pem --allow-origin https://example.com";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+    /// Where to listen for HTTP/1.1 only, so that the page can open WebSockets over HTTP/1.1 beside
+    /// those over HTTP/2, for comparison
+    #[arg(long, value_name = "ADDR", value_parser = ListenAddress::parse, conflicts_with_all = ["cleartext", "no_extended_connect"], help_heading = LISTENING)]
+    pub(crate) listen_http1: Option<ListenAddress>,
     /// Origin whose pages may open WebSockets, such as https://*.example.com or app://.
     /// (repeatable) [default: any]
     #[arg(long, value_name = "ORIGIN", help_heading = ACCESS)]

@@ -34,6 +34,22 @@ pub(crate) fn listeners(args: &ListenArgs) -> Result<Vec<ListenerConfig>, Failur
     Ok(listeners.chain(redirects(args, &networks)).collect())
 }
 
+/// Returns a listener for HTTP/1.1 alone, otherwise as those of the options.
+pub(crate) fn http1(args: &ListenArgs, address: &ListenAddress) -> Result<ListenerConfig, Failure> {
+    Ok(ListenerConfig {
+        line: None,
+        address: address.clone(),
+        tls: Some(ServerFiles {
+            http1_only: true,
+            ..files(args)?
+        }),
+        redirect_https: false,
+        proxy_protocol: Networks::new(args.proxy_protocol.iter().copied()),
+        max_connections: None,
+        max_connections_per_client: None,
+    })
+}
+
 /// Returns the listeners of `--redirect-https`.
 pub(crate) fn redirects(args: &ListenArgs, networks: &Networks) -> Vec<ListenerConfig> {
     let redirects = args.redirect_https.iter().map(|address| ListenerConfig {
@@ -73,6 +89,7 @@ pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
             .collect(),
         client_ca: args.client_ca.clone(),
         client_cert_optional: args.client_cert_optional,
+        http1_only: false,
     })
 }
 

@@ -13,7 +13,7 @@ use super::listen;
 use super::page::Page;
 use crate::args::ServeArgs;
 use crate::error::{Failure, Usage};
-use crate::listener::{Listeners, Runtimes};
+use crate::listener::{Listeners, Runtimes, Versions};
 use crate::{log, signals, systemd, tls};
 
 /// Maximum duration of a drain; `--help` names it.
@@ -51,7 +51,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     // Must come before the program announces itself: a signal may follow at once.
     let stop = signals::drain();
-    let configs = listen::listeners(&args.listen)?;
+    let mut configs = listen::listeners(&args.listen)?;
+    if let Some(address) = &args.listen_http1 {
+        configs.push(listen::http1(&args.listen, address)?);
+    }
     listen::warn_if_self_signed(&configs);
     tls::warn_of(&args.listen.cert);
     let listeners = Listeners::bind(
@@ -81,10 +84,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         systemd::stopping();
     };
     let subprotocols: Arc<[String]> = args.subprotocol.into();
-    let serve = |server: Server| {
+    let http1_port = listeners.http1_port();
+    let serve = |server: Server, versions| {
         let subprotocols = subprotocols.clone();
         let handler = move |request| echo(request, subprotocols.clone());
-        server.serve(handler).fallback(Page)
+        server.serve(handler).fallback(match versions {
+            Versions::Both => Page::Whole { http1_port },
+            Versions::Http1 => Page::Http1Port,
+        })
     };
     let drained = listeners.serve(serve, DRAIN_TIMEOUT, stop).await;
     listen::report(drained);

@@ -99,6 +99,13 @@ pub(crate) struct Change {
     pub(crate) line: Option<usize>,
 }
 
+/// The versions of HTTP that a listener offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Versions {
+    Both,
+    Http1,
+}
+
 /// Bound listeners.
 pub(crate) struct Listeners {
     bound: Vec<Bound>,
@@ -131,6 +138,7 @@ struct Bound {
     server: Server,
     url: String,
     redirects: bool,
+    http1_only: bool,
     certificates: Option<Arc<RwLock<ValidFiles>>>,
 }
 
@@ -175,6 +183,7 @@ impl Listeners {
                 builder = builder.max_connections_per_client(connections);
             }
             let tls = config.tls.as_ref().filter(|_| !config.redirect_https);
+            let http1_only = tls.is_some_and(|files| files.http1_only);
             let mut valid = None;
             if let Some(files) = tls {
                 let loaded = files.load()?;
@@ -203,17 +212,19 @@ impl Listeners {
                 };
                 let server = config.server(builder.clone(), socket, runtimes)?;
                 let port = server.local_addr()?.port();
-                if tls.is_some() && port != 0 {
+                if tls.is_some() && !http1_only && port != 0 {
                     https.get_or_insert(port);
                 }
                 bound.push(Bound {
                     server,
                     url,
                     redirects: config.redirect_https,
+                    http1_only,
                     certificates: valid.clone(),
                 });
             }
         }
+        bound.sort_by_key(|one| (one.redirects, one.http1_only));
         inherited.report_unused();
         Ok(Self {
             bound,
@@ -231,13 +242,26 @@ impl Listeners {
         self.bound.first().map_or("", |bound| &bound.url)
     }
 
+    /// The port of the first TCP listener for HTTP/1.1 alone.
+    pub(crate) fn http1_port(&self) -> Option<u16> {
+        let mut of_http1 = self.bound.iter().filter(|bound| bound.http1_only);
+        of_http1.find_map(|bound| {
+            let port = bound.server.local_addr().ok()?.port();
+            (port != 0).then_some(port)
+        })
+    }
+
     /// Prints the listeners' URLs, the first as the first line of stdout.
     pub(crate) fn announce(&self, more: impl IntoIterator<Item = String>) -> io::Result<()> {
         let mut stdout = terminal::stdout();
-        for Bound { url, redirects, .. } in &self.bound {
-            let line = if *redirects {
+        for bound in &self.bound {
+            let url = &bound.url;
+            let line = if bound.redirects {
                 let text = format!("redirecting {url} to https");
                 log::startup_line(text, "redirecting to https", url)
+            } else if bound.http1_only {
+                let text = format!("listening on {url} for HTTP/1.1 only");
+                log::startup_line(text, "listening for HTTP/1.1 only", url)
             } else {
                 log::startup_line(format!("listening on {url}"), "listening", url)
             };
@@ -252,13 +276,18 @@ impl Listeners {
     /// Serves all until `stop`, then drains all at the same time.
     pub(crate) async fn serve(
         self,
-        serve: impl Fn(Server) -> Serve,
+        serve: impl Fn(Server, Versions) -> Serve,
         drain_timeout: Duration,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> ShutdownReport {
         let stop = stop.shared();
         let running = self.bound.into_iter().map(|bound| {
-            let serve = serve(bound.server)
+            let versions = if bound.http1_only {
+                Versions::Http1
+            } else {
+                Versions::Both
+            };
+            let serve = serve(bound.server, versions)
                 .drain_timeout(drain_timeout)
                 .with_graceful_shutdown(stop.clone());
             serve.into_future()

@@ -138,7 +138,8 @@ fn the_examples_work() {
                 .replace("127.0.0.1:7000", "127.0.0.1:0")
                 .replace("127.0.0.1:9443", metrics)
                 .replace("ws://127.0.0.1:8080", &clear.url)
-                .replace(" --listen 127.0.0.1:8080", "");
+                .replace(" --listen 127.0.0.1:8080", "")
+                .replace("127.0.0.1:8444", "127.0.0.1:0");
             if tunnels {
                 line = format!("exec {line}");
             } else if listens {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | all | [`exit_status`], [`help`], [`messages`] (errors and rejections), [`tls`] (certificates), [`terminal_output`] (escaping, colors, signals), [`progress`] (bars), [`unread_stderr`] |
 //! | `demo`, `serve`, `connect`, `bench` | [`demo`], [`serve`], [`connect`], [`bench`] |
+//! | `serve`, `demo` | [`page`], [`page_http1`] (the port for its WebSockets over HTTP/1.1) |
 //! | `serve`, `bridge` | [`listener_answers`] (what a listener answers by itself), [`listeners`] (several, Unix sockets, PROXY protocol, systemd, a change of processes) |
 //! | `tunnel`, `certificate` | [`tunnel`], [`certificate`] |
 //! | `probe` | [`probe`] (reports), [`probe_findings`] (one server per protocol violation) |
@@ -45,6 +46,7 @@ mod messages;
 #[cfg(unix)]
 mod metric_names;
 mod page;
+mod page_http1;
 mod probe;
 mod probe_findings;
 mod process;

@@ -361,7 +361,7 @@ impl Metrics {
             request.reject(StatusCode::NOT_FOUND);
         };
         let task = tokio::spawn(async move {
-            let serve = |server: Server| server.serve(refuse).fallback(service.clone());
+            let serve = |server: Server, _| server.serve(refuse).fallback(service.clone());
             listeners
                 .serve(serve, Duration::ZERO, std::future::pending())
                 .await;

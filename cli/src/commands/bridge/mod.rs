@@ -111,7 +111,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     systemd::ready();
     systemd::watch();
     let reload = tokio::spawn(reload.run());
-    let serve = |server: Server| server.serve(bridge.handler()).fallback(bridge.service());
+    let serve = |server: Server, _| server.serve(bridge.handler()).fallback(bridge.service());
     // The next process shares the port of the metrics too, and is the one to ask during a drain.
     let (until_drain, _until_end) = if fixed.reuse_port {
         (admin, None)

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use h2ws::Client;
 
 use self::report::Report;
-use self::servers::Backend;
+use self::servers::{Backend, Front};
 use self::sockets::EchoCounter;
 use crate::args::DemoArgs;
 use crate::error::Failure;
@@ -25,7 +25,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     files::check_limit(args.sockets, 2)?;
     let identity = tls::self_signed()?;
     let backend = Backend::start(&args).await?;
-    let (address, server) = servers::bridge(&args, &identity, &backend).await?;
+    let Front { address, server } = servers::bridge(&args, &identity, &backend).await?;
     let url = format!("wss://localhost:{}/echo", address.port());
     if !args.json {
         writeln!(

@@ -16,6 +16,9 @@ use crate::args::DemoArgs;
 use crate::error::Failure;
 use crate::tls;
 
+/// WebSockets of the page, which opens 200, and of another tab.
+const PAGE_SOCKETS: u32 = 400;
+
 /// An echo server for HTTP/1.1 only.
 pub(super) struct Backend {
     address: SocketAddr,
@@ -48,35 +51,61 @@ impl Backend {
     }
 }
 
-/// Returns a connection limit with room for every WebSocket, and for some that are closing.
+/// Returns a connection limit with room for every WebSocket, or for those of the page, and for some
+/// that are closing.
 fn max_connections(args: &DemoArgs) -> usize {
-    args.sockets as usize + 100
+    let page = if args.keep { PAGE_SOCKETS } else { 0 };
+    args.sockets.max(page) as usize + 100
 }
 
-/// Starts the bridge.
+/// The bridge.
+pub(super) struct Front {
+    pub(super) address: SocketAddr,
+    pub(super) server: JoinHandle<()>,
+}
+
+/// Starts the bridge, and with `--keep` a port for the page's WebSockets over HTTP/1.1.
 pub(super) async fn bridge(
     args: &DemoArgs,
     identity: &Identity,
     backend: &Backend,
-) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
+) -> Result<Front, Failure> {
     let bridge = Bridge::to(&backend.url())
         .max_sockets(max_connections(args))
         .build()?;
+    let tls = || tls::server_config(Certificates::new(identity.clone())?, ClientAuth::None);
+    let http1_port = if args.keep {
+        let mut config = tls()?;
+        tls::http1_only(&mut config);
+        let server = Server::builder().tls(config).bind("127.0.0.1:0").await?;
+        let port = server.local_addr()?.port();
+        run_server(passing(server, &bridge).fallback(Page::Http1Port));
+        Some(port)
+    } else {
+        None
+    };
+    let streams = args.sockets.max(PAGE_SOCKETS);
     let server = Server::builder()
-        .tls(tls::server_config(
-            Certificates::new(identity.clone())?,
-            ClientAuth::None,
-        )?)
-        .http2(Http2Config::default().max_concurrent_streams(args.sockets.max(100)))
+        .tls(tls()?)
+        .http2(Http2Config::default().max_concurrent_streams(streams))
         .bind("127.0.0.1:0")
         .await?;
     let address = server.local_addr()?;
-    let serve = server.serve(move |mut request| {
+    let serve = passing(server, &bridge).fallback(Page::Whole { http1_port });
+    Ok(Front {
+        address,
+        server: run_server(serve),
+    })
+}
+
+/// Passes WebSockets to the bridge.
+fn passing(server: Server, bridge: &Bridge) -> Serve {
+    let bridge = bridge.clone();
+    server.serve(move |mut request| {
         add_carrier_header(&mut request);
         let bridge = bridge.clone();
         async move { bridge.pass(request).await }
-    });
-    Ok((address, run_server(serve.fallback(Page))))
+    })
 }
 
 fn run_server(serve: Serve) -> JoinHandle<()> {

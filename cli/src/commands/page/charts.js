@@ -1,6 +1,7 @@
-// A chart of the last minute, with one value per second.
+// A chart of the last minute, with one value per second for each version of HTTP.
 
 import { picture, svg } from "./svg.js";
+import { VERSIONS } from "./versions.js";
 
 const SECONDS = 60;
 const HEIGHT = 96;
@@ -17,9 +18,9 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(container);
   }
 
-  /** `null` is a second without a value. */
-  add(value) {
-    this.values.push(value);
+  /** A value for each transport; `null` is a second without one. */
+  add(values) {
+    this.values.push(values);
     if (this.values.length > SECONDS) this.values.shift();
     this.draw();
   }
@@ -27,44 +28,77 @@ export class Chart {
   draw() {
     const width = this.container.clientWidth;
     if (!width) return;
-    const known = this.values.filter((value) => value !== null);
-    const top = ceiling(Math.max(0, ...known));
-    const label = known.length === 0
-      ? `${this.name}: nothing yet`
-      : `${this.name} in the last minute: ${this.unit(known.at(-1))} now, ${this.unit(Math.max(...known))} at most`;
-    const image = picture(this.container, width, HEIGHT, label);
+    const curves = VERSIONS
+      .map((version) => ({ ...version, values: this.values.map((second) => second[version.transport]) }))
+      .filter(({ values }) => known(values).length > 0);
+    const top = ceiling(Math.max(0, ...curves.flatMap(({ values }) => known(values))));
+    const image = picture(this.container, width, HEIGHT, this.#label(curves));
     const x = (at) => width - ((this.values.length - 1 - at) * width) / (SECONDS - 1);
     const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
     for (const value of [0, top]) image.append(svg("line", { class: "axis", x1: 0, x2: width, y1: y(value), y2: y(value) }));
-    for (const part of this.#parts()) {
-      const points = part.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`);
-      const [first, last] = [x(part[0][0]), x(part.at(-1)[0])];
-      const foot = y(0).toFixed(1);
-      image.append(
-        svg("polygon", { class: "area", points: [`${first},${foot}`, ...points, `${last},${foot}`].join(" ") }),
-        svg("polyline", { class: "curve", points: points.join(" ") }),
-      );
+    for (const { className, values } of curves) {
+      const group = svg("g", { class: className });
+      for (const part of parts(values)) {
+        const points = part.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`);
+        // One area would hide the other curve.
+        if (curves.length === 1) group.append(svg("polygon", { class: "area", points: under(part, points, x, y(0)) }));
+        group.append(svg("polyline", { class: "curve", points: points.join(" ") }));
+      }
+      image.append(group);
     }
+    if (curves.length > 1) image.append(legend(curves, width));
     image.append(
-      svg("text", { x: 0, y: TOP - 5 }, known.length === 0 ? "" : this.unit(top)),
+      svg("text", { x: 0, y: TOP - 5 }, curves.length === 0 ? "" : this.unit(top)),
       svg("text", { x: 0, y: HEIGHT - 4 }, "1 minute ago"),
       svg("text", { x: width, y: HEIGHT - 4, "text-anchor": "end" }, "now"),
     );
   }
 
-  /** Runs of seconds with values. */
-  #parts() {
-    const parts = [];
-    let before = null;
-    for (const [at, value] of this.values.entries()) {
-      if (value !== null) {
-        if (before === null) parts.push([]);
-        parts.at(-1).push([at, value]);
-      }
-      before = value;
-    }
-    return parts;
+  #label(curves) {
+    if (curves.length === 0) return `${this.name}: nothing yet`;
+    const each = curves.map(({ name, values }) => {
+      const numbers = known(values);
+      return `${name} ${this.unit(numbers.at(-1))} now, ${this.unit(Math.max(...numbers))} at most`;
+    });
+    return `${this.name} in the last minute: ${each.join("; ")}`;
   }
+}
+
+function known(values) {
+  return values.filter((value) => value !== null);
+}
+
+/** Runs of seconds with values. */
+function parts(values) {
+  const parts = [];
+  let before = null;
+  for (const [at, value] of values.entries()) {
+    if (value !== null) {
+      if (before === null) parts.push([]);
+      parts.at(-1).push([at, value]);
+    }
+    before = value;
+  }
+  return parts;
+}
+
+function under(part, points, x, foot) {
+  const [first, last] = [x(part[0][0]), x(part.at(-1)[0])];
+  return [`${first},${foot.toFixed(1)}`, ...points, `${last},${foot.toFixed(1)}`].join(" ");
+}
+
+/** Names the curves, from the right. */
+function legend(curves, width) {
+  const group = svg("g");
+  let right = width;
+  for (const { className, name } of curves.toReversed()) {
+    const left = right - 76;
+    const line = svg("g", { class: className });
+    line.append(svg("line", { class: "curve", x1: left, x2: left + 18, y1: TOP - 9, y2: TOP - 9 }));
+    group.append(line, svg("text", { x: left + 23, y: TOP - 5 }, name));
+    right = left;
+  }
+  return group;
 }
 
 /** The next of 1, 2, 5, 10, 20, 50, ... */

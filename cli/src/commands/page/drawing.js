@@ -1,6 +1,7 @@
 // Draws the TCP connections between browser and server, and in each the streams of its WebSockets.
 
 import { picture, svg } from "./svg.js";
+import { plural } from "./text.js";
 
 /** Streams of a connection, or connections of a version, with a name each. */
 const NAMED = 16;
@@ -140,8 +141,4 @@ function end(x, height, text) {
     }, text),
   );
   return group;
-}
-
-export function plural(count, noun) {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }

@@ -1,36 +1,45 @@
 // Opens WebSockets, lets them be used by hand, and shows what carries them.
 
 import { Chart } from "./charts.js";
-import { Drawing, plural } from "./drawing.js";
+import { Drawing } from "./drawing.js";
+import { aboutHttp1, needs } from "./needs.js";
 import { Socket, totals } from "./sockets.js";
+import { median, milliseconds, plural, put } from "./text.js";
+import { compare, each } from "./versions.js";
 
+/** WebSockets at a time. Firefox opens no more, Chromium 255. */
 const MOST = 200;
 const LOGGED = 100;
 const $ = (id) => document.getElementById(id);
-const url = `${location.origin.replace(/^http/, "ws")}/carrier`;
+const here = `${location.origin.replace(/^http/, "ws")}/carrier`;
 
+/** Those that are open, and those that can be reopened. */
 const sockets = [];
-/** The connection that loaded the page. */
+let numbers = 0;
+/** The connection that loaded the page, and the origin of WebSockets over HTTP/1.1. */
 let page = null;
-/** Round trips since the last second began, in milliseconds. */
-let roundTrips = [];
+/** By transport: round trips since the last second began in milliseconds, and echoes in the second before. */
+let roundTrips = each(() => []);
+let rates = each(() => 0);
 
 const perSecond = (value) => `${Math.round(value).toLocaleString("en")}/s`;
-const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en")} ms`;
 const drawing = new Drawing($("drawing"));
 const rateChart = new Chart($("rate-chart"), "Echoes per second", perSecond);
 const roundTripChart = new Chart($("round-trip-chart"), "Median round trip", milliseconds);
 
-function open(count) {
-  for (let n = 0; n < count && sockets.length < MOST; n += 1) {
-    sockets.push(new Socket(sockets.length + 1, url, echoed));
+const inUse = () => sockets.filter((socket) => socket.state !== "closed").length;
+
+/** Opens so many, over HTTP/1.1 if `http1`, in the place of closed ones if there are too many. */
+function open(count, http1) {
+  for (let n = Math.min(count, MOST - inUse()); n > 0; n -= 1) {
+    if (sockets.length === MOST) remove(sockets.find((socket) => socket.state === "closed"));
+    numbers += 1;
+    sockets.push(new Socket(numbers, http1, http1 ? `${page.http1}/carrier` : here, echoed));
   }
-  $("how-many").max = Math.max(1, MOST - sockets.length);
-  for (const button of document.querySelectorAll("#open-form button")) button.disabled = sockets.length === MOST;
 }
 
 function echoed(socket, sent, roundTrip) {
-  roundTrips.push(roundTrip);
+  roundTrips[socket.carrier.transport]?.push(roundTrip);
   if (sent.byHand) log("received", `< ${socket.number}: ${sent.data} (${milliseconds(roundTrip)})`);
   if (traffic?.pace === 0) ping(socket);
 }
@@ -78,8 +87,20 @@ $("pace").onchange = () => {
 
 $("open-form").onsubmit = (event) => {
   event.preventDefault();
-  open(Number($("how-many").value));
+  const [count, over] = [Number($("how-many").value), $("over").value];
+  if (over !== "h1") open(count, false);
+  if (over !== "h2") open(count, true);
+  room();
 };
+
+$("over").onchange = room;
+
+/** Keeps what can be asked for within what a browser opens. */
+function room() {
+  const left = MOST - inUse();
+  $("how-many").max = Math.max(1, $("over").value === "both" ? Math.floor(left / 2) : left);
+  $("open").disabled = left === 0;
+}
 
 $("close-all").onclick = () => sockets.forEach((socket) => socket.close());
 
@@ -111,12 +132,6 @@ function log(kind, text) {
 
 const rows = new Map();
 
-/** Changes a text only if it is another, which leaves selections and screen readers alone. */
-function put(element, text) {
-  const shown = String(text);
-  if (element.textContent !== shown) element.textContent = shown;
-}
-
 function row(socket) {
   const line = $("rows").insertRow();
   const kinds = ["", "", "", "number", "number", "number wide", "number wide", ""];
@@ -134,7 +149,14 @@ function row(socket) {
   choice.value = socket.number;
   choice.textContent = `on ${socket.number}`;
   $("to").append(choice);
-  return { cells, button };
+  return { line, cells, button, choice };
+}
+
+function remove(socket) {
+  sockets.splice(sockets.indexOf(socket), 1);
+  rows.get(socket)?.line.remove();
+  rows.get(socket)?.choice.remove();
+  rows.delete(socket);
 }
 
 function show() {
@@ -160,84 +182,72 @@ function show() {
   put($("received"), totals.received.toLocaleString("en"));
   $("close-all").disabled = opened.length === 0;
   $("reopen-all").disabled = !sockets.some((socket) => socket.state === "closed");
-  put($("summary"), summary(opened, connections.size));
+  room();
+  put($("summary"), summary(opened));
   if (page) drawing.show(page, sockets);
-  versions(opened);
-  needs(opened);
+  compare($("version-rows"), opened, rates);
+  showNeeds();
 }
 
-function summary(opened, connections) {
+function summary(opened) {
   if (sockets.some((socket) => socket.state === "opening")) return "Opening WebSockets…";
   const failed = sockets.filter((socket) => socket.state === "closed" && socket.failed).length;
   const lost = failed === 0 ? "" : ` ${plural(failed, "WebSocket")} failed.`;
   if (opened.length === 0) return `No WebSocket is open.${lost}`;
   const shared = opened.filter((socket) => page?.transport === "h2" && socket.carrier.transport === "h2"
-    && socket.carrier.connection === page.connection).length;
-  if (shared === opened.length) {
-    const verb = opened.length === 1 ? "is open, as a stream" : "are open, as streams";
-    return `${plural(opened.length, "WebSocket")} ${verb} of the one HTTP/2 connection that loaded this page.${lost}`;
-  }
-  return `${plural(opened.length, "WebSocket")} open on ${plural(connections, "TCP connection")}.${lost}`;
+    && socket.carrier.connection === page.connection);
+  const others = opened.filter((socket) => !shared.includes(socket));
+  const connections = plural(new Set(others.map((socket) => socket.connection)).size, "TCP connection");
+  if (shared.length === 0) return `${plural(opened.length, "WebSocket")} open on ${connections}.${lost}`;
+  const verb = shared.length === 1 ? "is open, as a stream" : "are open, as streams";
+  const first = `${plural(shared.length, "WebSocket")} ${verb} of the one HTTP/2 connection that loaded this page`;
+  if (others.length === 0) return `${first}.${lost}`;
+  return `${first}; ${others.length.toLocaleString("en")} more on ${connections}.${lost}`;
 }
 
-function median(values) {
-  const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
-  return sorted.length === 0 ? null : sorted[Math.floor(sorted.length / 2)];
-}
-
-function versions(opened) {
-  const lines = ["HTTP/2", "HTTP/1.1"].map((version) => {
-    const these = opened.filter((socket) => socket.version === version);
-    const [openedIn, roundTrip] = ["openedIn", "roundTrip"].map((what) => median(these.map((socket) => socket[what])));
-    return [
-      version, these.length, new Set(these.map((socket) => socket.connection)).size,
-      openedIn === null ? "–" : milliseconds(openedIn), roundTrip === null ? "–" : milliseconds(roundTrip),
-    ];
-  });
-  const body = $("version-rows");
-  for (const [n, line] of lines.entries()) {
-    const shown = body.rows[n] ?? body.insertRow();
-    for (const [at, text] of line.entries()) {
-      const cell = shown.cells[at] ?? shown.insertCell();
-      cell.className = ["", "number", "number", "number wide", "number"][at];
-      put(cell, text);
-    }
-  }
-}
-
-/** What is missing for HTTP/2, if the page or its WebSockets do without it. */
-function needs(opened) {
-  let [title, text] = ["", ""];
-  if (location.protocol === "http:") {
-    title = "This page was loaded without TLS";
-    text = "Browsers speak HTTP/2 only over TLS. So each WebSocket below has an HTTP/1.1 connection of its own. "
-      + "Start the server with TLS, and open the page by https.";
-  } else if (page && page.transport !== "h2") {
-    title = "This page was loaded over HTTP/1.1";
-    text = "The browser and the server agreed on HTTP/1.1, perhaps because of something in between that inspects TLS. "
-      + "So each WebSocket below has a connection of its own.";
-  } else if (opened.some((socket) => socket.carrier.transport !== "h2")) {
-    title = "The WebSockets do not use the page's connection";
-    text = "The page was loaded over HTTP/2, but its WebSockets use HTTP/1.1: the server does not offer WebSockets over "
-      + "HTTP/2 (--no-extended-connect), or this browser does not support them.";
-  }
+function showNeeds() {
+  const [title, text, link] = needs(page, sockets);
   put($("needs-title"), title);
   put($("needs-text"), text);
+  put($("needs-link"), link ?? "");
+  $("needs-link").hidden = !link;
+  if (link) $("needs-link").href = link;
   $("needs").hidden = title === "";
+  // What is missing for HTTP/2 comes first.
+  $("http1").hidden = !page?.http1 && title !== "";
 }
 
 function everySecond() {
-  rateChart.add(roundTrips.length);
-  roundTripChart.add(median(roundTrips));
-  put($("rate"), roundTrips.length.toLocaleString("en"));
-  const middle = median(roundTrips);
-  if (middle !== null) put($("round-trip"), milliseconds(middle));
-  roundTrips = [];
+  rates = each((transport) => roundTrips[transport].length);
+  const isOpen = each((transport) => sockets.some((socket) => socket.state === "open" && socket.carrier.transport === transport));
+  rateChart.add(each((transport) => (isOpen[transport] || rates[transport] > 0 ? rates[transport] : null)));
+  roundTripChart.add(each((transport) => median(roundTrips[transport])));
+  put($("rate"), (rates.h2 + rates.h1).toLocaleString("en"));
+  // The middle of both versions would be that of neither.
+  const middle = median([...roundTrips.h2, ...roundTrips.h1]);
+  if (isOpen.h2 && isOpen.h1) put($("round-trip"), "");
+  else if (middle !== null) put($("round-trip"), milliseconds(middle));
+  roundTrips = each(() => []);
+}
+
+function showHttp1() {
+  $("over").hidden = !page.http1;
+  $("over").value = "h2";
+  for (const [n, text] of aboutHttp1(page).entries()) {
+    const part = n % 2 === 0 ? document.createTextNode(text) : document.createElement("code");
+    part.textContent = text;
+    $("http1").append(part);
+  }
 }
 
 async function begin() {
   page = await (await fetch("/connection")).json();
-  open(Math.min(MOST, Number(new URLSearchParams(location.search).get("sockets")) || 5));
+  // Where the page itself has HTTP/1.1, there is nothing to compare.
+  if (page.transport !== "h2") page.http1 = null;
+  showHttp1();
+  const asked = new URLSearchParams(location.search);
+  open(Number(asked.get("sockets")) || 5, false);
+  if (page.http1) open(Number(asked.get("http1")) || 0, true);
   setInterval(show, 250);
   setInterval(everySecond, 1000);
   show();

@@ -1,13 +1,17 @@
 // A WebSocket of the page, which can be closed and opened again, and what all of them have counted.
 
+import { VERSIONS } from "./versions.js";
+
 export const totals = { sent: 0, received: 0 };
 
-const VERSIONS = { h2: "HTTP/2", h1: "HTTP/1.1" };
-
 export class Socket {
-  /** `onEcho(socket, data, milliseconds)` is called for every message that comes back. */
-  constructor(number, url, onEcho) {
+  /**
+   * `http1` is whether the URL is that of the port for HTTP/1.1. `onEcho(socket, data, milliseconds)` is called
+   * for every message that comes back.
+   */
+  constructor(number, http1, url, onEcho) {
     this.number = number;
+    this.http1 = http1;
     this.url = url;
     this.onEcho = onEcho;
     this.echoes = 0;
@@ -16,6 +20,7 @@ export class Socket {
 
   open() {
     this.state = "opening";
+    this.failed = false;
     this.carrier = null;
     this.roundTrip = null;
     this.openedIn = null;
@@ -74,7 +79,9 @@ export class Socket {
   }
 
   get version() {
-    return this.carrier ? VERSIONS[this.carrier.transport] ?? this.carrier.transport : null;
+    if (!this.carrier) return null;
+    const { transport } = this.carrier;
+    return VERSIONS.find((version) => version.transport === transport)?.name ?? transport;
   }
 
   /** A name for the TCP connection, which is different for each. */

@@ -73,6 +73,7 @@ fn server_files(
             .collect(),
         client_ca: client_ca.map(|(file, _)| file.clone()),
         client_cert_optional,
+        http1_only: false,
     };
     // Each is valid by itself; this reports errors of their combination.
     fits.then(|| {
