@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 from lib import program
 from lib.browser import BROWSERS
 from lib.cases import Context, case, check, equal
+from lib.endpoint import Endpoint
 from lib.relay import Relay
 from lib.sandbox import NODE_MODULES
 
@@ -18,7 +20,11 @@ STATE = """(() => ({
   drawing: document.querySelector("#drawing svg")?.getAttribute("aria-label"),
   rate: Number(document.getElementById("rate").textContent.replaceAll(",", "")),
   log: [...document.querySelectorAll("#log div")].map((item) => item.textContent),
-  versions: [...document.querySelectorAll("#version-rows tr")].map((row) => [...row.cells].map((cell) => cell.textContent)),
+  about: document.getElementById("http1").hidden ? "" : document.getElementById("http1").textContent,
+  versions: Object.fromEntries([...document.querySelectorAll("#version-rows tr")].map((row) => {
+    const [name, ...numbers] = [...row.cells].map((cell) => cell.textContent);
+    return [name, numbers];
+  })),
   sockets: [...document.querySelectorAll("#rows tr")].map((row) => {
     const [number, state, over, connection, stream, echoes] = [...row.cells].map((cell) => cell.textContent);
     return {number, state, over, connection, stream, echoes: Number(echoes.replaceAll(",", ""))};
@@ -77,6 +83,20 @@ def all_open(count: int):
     return lambda state: len(state["sockets"]) == count and all(s["state"] == "open" and s["echoes"] >= 2 for s in state["sockets"])
 
 
+async def comparing(ctx: Context) -> tuple[Endpoint, int]:
+    """A server with another port for HTTP/1.1 only."""
+    port = ctx.sandbox.port()
+    endpoint, _ = await program.serve_one(
+        ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key, "--listen-http1", f"127.0.0.1:{port}")
+    return endpoint, port
+
+
+def established(port: int) -> int:
+    """TCP connections that were accepted at a port of this machine, as the kernel counts them."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(fields[1].endswith(f":{port:04X}") and fields[3] == "01" for fields in map(str.split, lines))
+
+
 async def click(page, id: str) -> None:
     await page.evaluate(CLICK % f"getElementById({id!r})")
 
@@ -97,6 +117,7 @@ async def page_shows_what_carries_its_sockets(ctx: Context):
         equal(len({s["connection"] for s in shown["sockets"]}), 1, "connections of the sockets")
         equal(len({s["stream"] for s in shown["sockets"]}), 5, "distinct streams")
         equal(shown["needs"], "", "what is missing")
+        check("h2ws serve --listen-http1" in shown["about"], f"how to compare: {shown['about']}")
         check("this page and 5 WebSockets" in shown["drawing"], f"drawing: {shown['drawing']}")
         await set_value(page, "how-many", "15")
         await page.evaluate(CLICK % "querySelector('#open-form .first')")
@@ -117,8 +138,8 @@ async def page_shows_what_carries_its_sockets(ctx: Context):
         await click(page, "traffic")
         await until(page, lambda state: state["rate"] == 0, "traffic goes on")
         await click(page, "close-all")
-        shown = await until(page, lambda state: state["summary"] == "No WebSocket is open.", "not all closed")
-        check(all(s["state"] == "closed 1000" for s in shown["sockets"]), f"sockets {shown['sockets']}")
+        shown = await until(page, lambda state: all(s["state"] == "closed 1000" for s in state["sockets"]), "not all closed")
+        equal(shown["summary"], "No WebSocket is open.", "summary")
         check(relay.accepted <= before + 1, f"{relay.accepted - before} connections for 20 sockets")
         equal(page.complaints(), [], "warnings and errors in the console")
         ctx.note(f"{busy['rate']:,} echoes/s, {relay.accepted} connection(s)")
@@ -135,11 +156,85 @@ async def page_says_what_is_missing(ctx: Context):
             shown = await until(page, all_open(5), "not five sockets open")
             equal(shown["needs"], title, "what is missing")
             check("5 HTTP/1.1 connections: one per WebSocket" in shown["drawing"], f"drawing: {shown['drawing']}")
-            equal(shown["versions"][1][:3], ["HTTP/1.1", "5", "5"], "sockets and connections")
+            equal(shown["about"], "", "how to compare")
+            equal(shown["versions"]["WebSockets"], ["0", "5"], "sockets over each version")
+            equal(shown["versions"]["TCP connections"], ["0", "5"], "connections over each version")
             equal(page.complaints(), [], "warnings and errors in the console")
             if not endpoint.tls:
                 await page.resize(1280, WIDTHS[1280])
                 await page.picture(f"page-{ctx.peer.name}-cleartext")
+
+
+@case("server", wants=is_browser)
+async def page_says_why_http1_is_missing(ctx: Context):
+    """RFC 9110 §7.4: where the port for HTTP/1.1 refuses the page's sockets, here by 421, those over h2 stay, and the page names the port and what to do."""
+    here, port = ctx.sandbox.port(), ctx.sandbox.port()
+    endpoint, _ = await program.serve_one(
+        ctx.sandbox, "--cert", ctx.sandbox.cert, "--key", ctx.sandbox.key, "--listen-http1", f"127.0.0.1:{port}",
+        "--allow-host", f"127.0.0.1:{here}", listen=f"127.0.0.1:{here}")
+    async with BROWSERS[ctx.peer.name](ctx.sandbox) as page:
+        await page.open(endpoint.http_url("/?sockets=3&http1=2"))
+        shown = await until(page, lambda state: state["needs"] and state["sockets"][-1]["state"] == "failed 1006", "nothing is missing")
+        equal(shown["needs"], "The WebSockets over HTTP/1.1 did not open", "what is missing")
+        equal([s["state"] for s in shown["sockets"]], ["open"] * 3 + ["failed 1006"] * 2, "sockets")
+        equal(await page.evaluate("document.getElementById('needs-link').href"), f"https://127.0.0.1:{port}/", "the link")
+        await page.resize(360, WIDTHS[360])
+        equal(await page.evaluate(BEYOND), [], "what is cut off")
+
+
+# Whether the policy stops a WebSocket to this port before a connection is made.
+STOPPED = """new Promise((resolve) => {
+  document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective), {once: true});
+  // Firefox throws as well.
+  try { new WebSocket(`wss://${location.hostname}:%d/echo`).onopen = () => resolve("open"); } catch {}
+})"""
+
+
+@case("server", wants=is_browser)
+async def page_compares_the_versions(ctx: Context):
+    """RFC 6455 §4.1: beside its h2 sockets the page opens as many over HTTP/1.1 to a port of their own, where the kernel counts a connection each; 200 of both, and no more, open at a time."""
+    endpoint, port = await comparing(ctx)
+    async with Relay(endpoint.port) as relay, BROWSERS[ctx.peer.name](ctx.sandbox) as page:
+        await page.open(endpoint.on(relay.port).http_url("/?sockets=10"))
+        await until(page, all_open(10), "not ten sockets open")
+        before = relay.accepted
+        equal(established(port), 0, "connections for HTTP/1.1 at the start")
+        await set_value(page, "over", "h1")
+        await set_value(page, "how-many", "10")
+        await click(page, "open")
+        shown = await until(page, all_open(20), "not twenty sockets open")
+        equal([s["over"] for s in shown["sockets"]], ["HTTP/2"] * 10 + ["HTTP/1.1"] * 10, "versions of the sockets")
+        # Chromium may open a spare one.
+        check(10 <= established(port) <= 12, f"{established(port)} connections for 10 sockets over HTTP/1.1")
+        check(relay.accepted <= before + 1, f"{relay.accepted - before} connections to the page's port for sockets over HTTP/1.1")
+        equal(shown["versions"]["WebSockets"], ["10", "10"], "sockets over each version")
+        equal(shown["versions"]["TCP connections"], ["1", "10"], "connections over each version")
+        equal(shown["summary"], "10 WebSockets are open, as streams of the one HTTP/2 connection that loaded this page; "
+                                "10 more on 10 TCP connections.", "summary")
+        check("10 HTTP/1.1 connections: one per WebSocket" in shown["drawing"], f"drawing: {shown['drawing']}")
+        await click(page, "traffic")
+        rates = "Echoes per second"
+        busy = await until(page, lambda state: all(int(n.replace(",", "")) > 20 for n in state["versions"][rates]), "no traffic")
+        check(all(number.endswith(" ms") for number in busy["versions"]["Round trip, median"]), f"round trips: {busy['versions']}")
+        ctx.note(f"echoes/s over HTTP/2 and HTTP/1.1: {', '.join(busy['versions'][rates])}")
+        await click(page, "traffic")
+        await set_value(page, "over", "both")
+        await set_value(page, "how-many", "90")
+        await click(page, "open")
+        full = await until(page, all_open(200), "not two hundred sockets open")
+        check(100 <= established(port) <= 110, f"{established(port)} connections for 100 sockets over HTTP/1.1")
+        equal(full["needs"], "", "what is missing")
+        check(await page.evaluate("document.getElementById('open').disabled"), "more can be opened")
+        await click(page, "close-all")
+        await until(page, lambda state: all(s["state"] == "closed 1000" for s in state["sockets"]), "not all closed")
+        await set_value(page, "over", "h1")
+        await set_value(page, "how-many", "50")
+        await click(page, "open")
+        last = await until(page, lambda state: state["versions"]["WebSockets"] == ["0", "50"], "not fifty more open")
+        equal((len(last["sockets"]), last["sockets"][-1]["number"]), (200, "250"), "sockets in the list, and the last one")
+        equal(page.complaints(), [], "warnings and errors in the console")
+        # The page may be told to connect, by a script that should not be there.
+        equal(await page.evaluate(STOPPED % endpoint.port), "connect-src", "what stops a socket to a third port")
 
 
 @case("server", wants=is_browser)
@@ -161,17 +256,18 @@ async def page_reports_a_lost_server(ctx: Context):
 async def page_is_for_everybody(ctx: Context):
     """WCAG 2.2 AA: axe-core finds nothing at 360 and 1280 pixels, dark and light; nothing is cut off; the keyboard alone reaches and does everything; the console is empty."""
     axe = (NODE_MODULES / "axe-core/axe.min.js").read_text()
+    endpoint, _ = await comparing(ctx)
     for dark in (False, True):
         async with BROWSERS[ctx.peer.name](ctx.sandbox, dark=dark) as page:
             for width, height in WIDTHS.items():
                 await page.resize(width, height)
-                await page.open(ctx.endpoints.tls.http_url("/?sockets=8"))
-                await until(page, all_open(8), "not eight sockets open")
+                await page.open(endpoint.http_url("/?sockets=8&http1=8"))
+                await until(page, all_open(16), "not sixteen sockets open")
                 # Also the words for a failure and a close.
                 await page.evaluate(CLICK % "querySelector('#rows button')")
                 await page.evaluate(CLICK % "querySelector('#send-form button')")
                 await click(page, "traffic")
-                await until(page, lambda state: state["rate"] > 20 and len(state["log"]) >= 14, "no traffic")
+                await until(page, lambda state: state["rate"] > 20 and len(state["log"]) >= 30, "no traffic")
                 await asyncio.sleep(4)  # for a curve in the pictures
                 await page.picture(f"page-{ctx.peer.name}-{width}-{'dark' if dark else 'light'}", whole=True)
                 equal(await page.evaluate(BEYOND), [], f"what is cut off at {width}")
@@ -192,8 +288,8 @@ FOCUSED = """(() => {
   const at = document.activeElement;
   return at.id || at.getAttribute("aria-label") || at.getAttribute("aria-labelledby") || at.textContent;
 })()"""
-REACHED = {"how-many", "Open", "close-all", "pace", "traffic", "text", "to", "Send", "log",
-           "Reopen WebSocket 1", "Close WebSocket 8", "list-title"}
+REACHED = {"how-many", "over", "open", "close-all", "pace", "traffic", "text", "to", "Send", "log",
+           "Reopen WebSocket 1", "Close WebSocket 16", "list-title"}
 
 
 async def keyboard(page, clicks: bool) -> None:
@@ -203,9 +299,9 @@ async def keyboard(page, clicks: bool) -> None:
     for _ in range(60):
         await page.press("Tab")
         reached.append(await page.evaluate(FOCUSED))
-        if clicks and reached[-1] == "Close WebSocket 8":
+        if clicks and reached[-1] == "Close WebSocket 16":
             await page.press("Space")
-            await until(page, lambda state: state["sockets"][7]["state"] == "closed 1000", "the space bar does not close")
-            equal(await page.evaluate(FOCUSED), "Reopen WebSocket 8", "focus after the close")
+            await until(page, lambda state: state["sockets"][15]["state"] == "closed 1000", "the space bar does not close")
+            equal(await page.evaluate(FOCUSED), "Reopen WebSocket 16", "focus after the close")
     missing = REACHED - set(reached)
     check(not missing, f"not reached by Tab: {missing}, only {reached}")
