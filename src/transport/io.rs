@@ -4,31 +4,25 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
-use super::{BoxIo, Finish, Outgoing, StreamError, Transport};
+use super::{BoxIo, Finish, GrowingRead, Outgoing, StreamError, Transport};
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 
-/// Initial read size, in bytes. Such reads go through the stack: most reads of
-/// a WebSocket find a short message or nothing, and a chunk stays allocated for
-/// as long as a message refers to it.
-const SHORT: usize = 4 * 1024;
-
 /// Largest read size, in bytes.
-const LONGEST: usize = 128 * 1024;
+const LONGEST: u32 = 128 * 1024;
 
 pub(crate) struct IoStream {
     transport: Transport,
     incoming: VecDeque<Bytes>,
-    read_size: usize,
+    read: GrowingRead,
     /// The last read found nothing, so the I/O object calls the waker when there is something.
     waits: bool,
     outgoing: Outgoing,
@@ -116,21 +110,6 @@ impl Shared {
         }
     }
 
-    /// Reads up to [`SHORT`] bytes; empty at the orderly end.
-    fn poll_short(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let mut space = [MaybeUninit::uninit(); SHORT];
-        let mut buffer = ReadBuf::uninit(&mut space);
-        ready!(self.poll_io(|io| io.poll_read(cx, &mut buffer)))?;
-        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
-    }
-
-    /// Reads up to `size` bytes without a copy; empty at the orderly end.
-    fn poll_long(&self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<Bytes>> {
-        let mut buffer = BytesMut::with_capacity(size);
-        ready!(self.poll_io(|mut io| pin!(io.read_buf(&mut buffer)).poll(cx)))?;
-        Poll::Ready(Ok(buffer.freeze()))
-    }
-
     fn command(self: &Arc<Self>, command: u8) {
         self.command.store(command, Ordering::SeqCst);
         self.wake_by_ref();
@@ -157,7 +136,7 @@ impl IoStream {
         Self {
             transport,
             incoming: Some(early).into_iter().filter(|b| !b.is_empty()).collect(),
-            read_size: SHORT,
+            read: GrowingRead::new(LONGEST),
             waits: false,
             outgoing: Outgoing::default(),
             unflushed: false,
@@ -245,11 +224,7 @@ impl IoStream {
         if self.waits && !is_woken && self.error.is_none() {
             return Poll::Pending;
         }
-        let read = if self.read_size == SHORT {
-            self.shared.poll_short(cx)
-        } else {
-            self.shared.poll_long(cx, self.read_size)
-        };
+        let read = self.shared.poll_io(|io| self.read.poll(io, cx));
         self.waits = read.is_pending();
         let chunk = match (read, &self.error) {
             (Poll::Ready(Ok(chunk)), _) if !chunk.is_empty() => chunk,
@@ -267,14 +242,6 @@ impl IoStream {
             (Poll::Ready(Ok(_)), None) => return Poll::Ready(Ok(None)),
             (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(self.fail(error))),
             (Poll::Pending, None) => return Poll::Pending,
-        };
-        let read = chunk.len();
-        self.read_size = if read == self.read_size {
-            (read * 2).min(LONGEST)
-        } else {
-            (self.read_size / 2)
-                .max(read.next_power_of_two())
-                .max(SHORT)
         };
         Poll::Ready(Ok(Some(chunk)))
     }
@@ -485,7 +452,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use futures_util::FutureExt;
-    use tokio::io::BufWriter;
+    use tokio::io::{AsyncReadExt, BufWriter};
 
     use super::*;
 

@@ -6,6 +6,7 @@
 
 mod buffer;
 pub(crate) mod dial;
+mod growing_read;
 pub(crate) mod h1;
 pub(crate) mod h2;
 mod io;
@@ -22,6 +23,7 @@ pub(crate) mod tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::buffer::Outgoing;
+pub(crate) use self::growing_read::GrowingRead;
 pub(crate) use self::io::{IoHandle, IoStream};
 pub(crate) use self::net_stream::NetStream;
 pub(crate) use self::stats::ConnectionId;
