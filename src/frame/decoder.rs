@@ -180,6 +180,7 @@ impl Decoder {
             frame = Whole::parse(input, masked)?;
         }
         let payload = match frame.mask {
+            Some(key) if frame.is_masked() && !text => mask::take(input, header, len, key),
             Some(key) if frame.is_masked() => {
                 let payload = mask::copy(frame.payload, key);
                 if !valid(&payload) {
@@ -485,9 +486,7 @@ fn take(frame: &Frame, input: &mut Bytes) -> Bytes {
     let Some(key) = frame.mask else {
         return input.split_to(frame.missing);
     };
-    let payload = mask::copy(&input[..frame.missing], key);
-    input.advance(frame.missing);
-    payload
+    mask::take(input, 0, frame.missing, key)
 }
 
 #[cfg(test)]

@@ -6,12 +6,8 @@ use super::Role;
 use super::header::{Header, OpCode};
 use super::mask;
 
-/// Minimum size, in bytes, of an unmasked payload that is sent without being copied.
+/// Minimum size, in bytes, of a payload that is sent without being copied.
 pub(super) const LARGE: usize = 16 * 1024;
-
-/// Number of bytes of a large payload that are copied next to its header. A header by itself would
-/// make a DATA frame under 256 bytes, and HTTP/2 peers limit the number of such frames.
-const HEAD: usize = 1024;
 
 /// Minimum size of an allocation, in bytes: enough for a few short messages.
 const FIRST: usize = 128;
@@ -56,8 +52,8 @@ impl Frame {
         }
     }
 
-    /// Writes the frame as the end `role` does. A client masks it with a fresh key while it copies
-    /// the payload.
+    /// Writes the frame as the end `role` does. A client masks it with a fresh key: in place if it is
+    /// large and nobody else has the payload, otherwise while it copies it.
     #[inline]
     pub(super) fn write(
         self,
@@ -69,8 +65,8 @@ impl Frame {
             Role::Client => Some(key()),
             Role::Server => None,
         };
-        if mask.is_none() && self.payload.len() >= LARGE {
-            return self.write_large(out);
+        if self.payload.len() >= LARGE {
+            return self.write_large(mask, out);
         }
         let header = self.header(mask);
         let buffer = out.buffer();
@@ -83,14 +79,25 @@ impl Frame {
     }
 
     #[inline(never)]
-    fn write_large(mut self, out: &mut impl Output) {
-        let header = self.header(None);
-        let rest = self.payload.split_off(HEAD);
+    fn write_large(self, mask: Option<[u8; 4]>, out: &mut impl Output) {
+        let header = self.header(mask);
+        let payload = match mask {
+            Some(key) => mask::in_place(self.payload, key, 0).map_err(|shared| (shared, key)),
+            None => Ok(self.payload),
+        };
         let buffer = out.buffer();
-        reserve(buffer, Header::MAX_LEN + HEAD);
-        header.encode(buffer);
-        buffer.extend_from_slice(&self.payload);
-        out.append(rest);
+        match payload {
+            Ok(payload) => {
+                reserve(buffer, Header::MAX_LEN);
+                header.encode(buffer);
+                out.append(payload);
+            }
+            Err((shared, key)) => {
+                reserve(buffer, Header::MAX_LEN + shared.len());
+                header.encode(buffer);
+                mask::extend(buffer, &shared, key, 0);
+            }
+        }
     }
 
     const fn header(&self, mask: Option<[u8; 4]>) -> Header {
@@ -145,6 +152,12 @@ mod tests {
         }
     }
 
+    impl Chain {
+        fn bytes(&self) -> Vec<u8> {
+            [&self.parts.concat()[..], &self.buffer].concat()
+        }
+    }
+
     fn no_key() -> [u8; 4] {
         panic!("a server does not mask")
     }
@@ -159,17 +172,34 @@ mod tests {
             &mut no_key,
             &mut chain,
         );
-        let [head, tail] = &chain.parts[..] else {
+        let [_, sent] = &chain.parts[..] else {
             panic!("{} parts", chain.parts.len())
         };
-        assert_eq!(head.len(), 4 + HEAD, "header and payload together");
-        assert_eq!(tail.as_ptr(), payload[HEAD..].as_ptr(), "shared");
+        assert_eq!(sent.as_ptr(), payload.as_ptr(), "shared");
         let expected = [
             frame(0x82, None, &payload),
             frame(0x82, None, &payload[1..]),
         ]
         .concat();
-        assert_eq!([&head[..], tail, &chain.buffer].concat(), expected);
+        assert_eq!(chain.bytes(), expected);
+    }
+
+    #[test]
+    fn a_client_masks_a_large_payload_of_its_own_in_place() {
+        let payload = || Bytes::from(vec![7; LARGE]);
+        let (own, shared) = (payload(), payload());
+        let (at, unchanged) = (own.as_ptr(), shared.clone());
+        let mut chain = Chain::default();
+        for payload in [own, shared] {
+            Frame::whole(OpCode::Binary, payload).write(Role::Client, &mut || KEY, &mut chain);
+        }
+        let [_, sent] = &chain.parts[..] else {
+            panic!("{} parts", chain.parts.len())
+        };
+        assert_eq!(sent.as_ptr(), at, "not copied");
+        assert_eq!(unchanged, payload());
+        let masked = frame(0x82, Some(KEY), &payload());
+        assert_eq!(chain.bytes(), [&masked[..], &masked].concat());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Masks and unmasks payloads (RFC 6455 §5.3): each byte is XORed with the byte of the key at its
 //! offset modulo 4.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Number of bytes per iteration, which the compiler turns into vector instructions.
 const WIDE: usize = 32;
@@ -53,6 +53,47 @@ fn extend_large(out: &mut BytesMut, src: &[u8], key: [u8; 4], offset: usize) {
     out.reserve(src.len());
     for block in src.chunks(BLOCK) {
         extend(out, block, key, offset);
+    }
+}
+
+/// Masks or unmasks the bytes from `start` on, which are a payload, in the memory in which they are.
+/// Returns them unchanged if others share that memory, or if much of it is unused: it is kept for as
+/// long as they are.
+pub(super) fn in_place(bytes: Bytes, key: [u8; 4], start: usize) -> Result<Bytes, Bytes> {
+    let mut own = bytes.try_into_mut()?;
+    if own.capacity() - own.len() > own.len() / 4 {
+        return Err(own.freeze());
+    }
+    apply(key, 0, &mut own[start..]);
+    Ok(own.freeze())
+}
+
+/// Removes `start` bytes and a payload of `len` bytes from `input`. Returns the payload unmasked: in
+/// place if it is large, nothing follows it and nobody else has it, otherwise a copy.
+#[inline]
+pub(super) fn take(input: &mut Bytes, start: usize, len: usize, key: [u8; 4]) -> Bytes {
+    if len >= BLOCK
+        && input.len() == start + len
+        && let Some(payload) = take_all(input, start, key)
+    {
+        return payload;
+    }
+    let payload = copy(&input[start..start + len], key);
+    input.advance(start + len);
+    payload
+}
+
+#[inline(never)]
+fn take_all(input: &mut Bytes, start: usize, key: [u8; 4]) -> Option<Bytes> {
+    match in_place(std::mem::take(input), key, start) {
+        Ok(mut payload) => {
+            payload.advance(start);
+            Some(payload)
+        }
+        Err(unchanged) => {
+            *input = unchanged;
+            None
+        }
     }
 }
 

@@ -393,8 +393,11 @@ impl IoStream {
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         while !self.outgoing.is_empty() {
-            let chunk = self.outgoing.chunk();
-            let written = self.shared.poll_io(|io| io.poll_write(cx, chunk));
+            let chunks = self.outgoing.chunks();
+            let written = self.shared.poll_io(|io| match &chunks {
+                [chunk, more] if more.is_empty() => io.poll_write(cx, chunk),
+                chunks => io.poll_write_vectored(cx, chunks),
+            });
             match ready!(written) {
                 Ok(0) => return Poll::Ready(Err(self.fail(io::ErrorKind::WriteZero.into()))),
                 Ok(n) => {

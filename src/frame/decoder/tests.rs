@@ -278,6 +278,37 @@ fn an_unmasked_message_is_a_slice_of_the_input() {
 /// Short messages in a chunk are unmasked together, even with other frames between them, and
 /// wherever the chunk ends.
 #[test]
+fn a_large_message_of_its_own_chunk_is_unmasked_in_place() {
+    let payload: Vec<u8> = (0..20_000).map(|n| (n / 7) as u8).collect();
+    let bytes = frame(0x82, Some(KEY), &payload);
+    let header = bytes.len() - payload.len();
+    let decode = |chunk: &mut Bytes| {
+        let decoded = Decoder::new(Role::Server, Limits::default()).decode(chunk);
+        assert!(chunk.is_empty());
+        match decoded {
+            Ok(Some(Event::Message(Message::Binary(got)))) => got,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut own = Bytes::from(bytes.clone());
+    let at = own[header..].as_ptr();
+    let got = decode(&mut own);
+    assert_eq!((&got[..], got.as_ptr()), (&payload[..], at));
+
+    let shared = Bytes::from(bytes.clone());
+    assert_eq!(decode(&mut shared.clone()), payload);
+    assert_eq!(shared, bytes, "others still have the chunk");
+
+    let mut roomy = bytes::BytesMut::with_capacity(2 * bytes.len());
+    roomy.extend_from_slice(&bytes);
+    let mut roomy = roomy.freeze();
+    let at = roomy[header..].as_ptr();
+    let got = decode(&mut roomy);
+    assert_eq!(got, payload);
+    assert_ne!(got.as_ptr(), at, "the chunk takes twice its length");
+}
+
+#[test]
 fn short_messages_in_a_chunk_share_one_allocation() {
     let other = Some([9, 8, 7, 6]);
     let frames = [

@@ -1,6 +1,7 @@
 //! [`Outgoing`]: bytes that wait to be sent.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -14,18 +15,19 @@ const JOIN: usize = 16 * 1024;
 pub(crate) struct Outgoing {
     /// Pieces that come before `tail`, including earlier tails that were frozen
     /// to keep the order. Boxed because it is empty while idle.
-    head: Option<Box<Head>>,
+    head: Option<Box<Pieces>>,
     tail: BytesMut,
 }
 
 #[derive(Debug, Default)]
-struct Head {
+pub(crate) struct Pieces {
+    /// None of them is empty.
     pieces: VecDeque<Bytes>,
     /// Total length in bytes.
     len: usize,
 }
 
-impl Head {
+impl Pieces {
     fn push(&mut self, piece: Bytes) {
         self.len += piece.len();
         self.pieces.push_back(piece);
@@ -39,6 +41,29 @@ impl Head {
         } else {
             buffer.freeze()
         });
+    }
+
+    fn front(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |front| front)
+    }
+
+    /// Removes up to `max` bytes of the first piece.
+    fn take_front(&mut self, max: usize) -> Bytes {
+        let Some(front) = self.pieces.front_mut() else {
+            return Bytes::new();
+        };
+        let taken = front.split_to(max.min(front.len()));
+        self.len -= taken.len();
+        if front.is_empty() {
+            self.pieces.pop_front();
+        }
+        taken
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while n > 0 && self.len > 0 {
+            n -= self.take_front(n).len();
+        }
     }
 }
 
@@ -117,21 +142,22 @@ impl Outgoing {
         self.len() == 0
     }
 
-    /// Takes up to `max` bytes of the first piece. A buffer that becomes empty
-    /// is handed out with them, so an idle stream holds no memory.
+    /// Returns the length of what [`take`](Self::take) would return.
+    pub(crate) fn next_len(&self, max: usize) -> usize {
+        let next = match &self.head {
+            Some(head) if head.front().len() < JOIN => head.len,
+            Some(head) => head.front().len(),
+            None => self.tail.len(),
+        };
+        next.min(max)
+    }
+
+    /// Takes up to `max` bytes: of the first piece, and of the pieces behind it
+    /// if it is short, such as the header of a frame. A buffer that becomes
+    /// empty is handed out with them, so an idle stream holds no memory.
     pub(crate) fn take(&mut self, max: usize) -> Payload {
-        if let Some(head) = &mut self.head
-            && let Some(front) = head.pieces.front_mut()
-        {
-            let piece = front.split_to(max.min(front.len()));
-            head.len -= piece.len();
-            if front.is_empty() {
-                head.pieces.pop_front();
-            }
-            if head.pieces.is_empty() {
-                self.head = None;
-            }
-            return Payload::Shared(piece);
+        if self.head.is_some() {
+            return self.take_pieces(max);
         }
         if max >= self.tail.len() {
             return Payload::Own(std::mem::take(&mut self.tail));
@@ -139,18 +165,57 @@ impl Outgoing {
         Payload::Own(self.tail.split_to(max))
     }
 
-    /// Returns the first piece, for a transport that copies.
-    pub(crate) fn chunk(&self) -> &[u8] {
-        match self.head.as_ref().and_then(|head| head.pieces.front()) {
-            Some(front) => front,
-            None => &self.tail,
+    #[inline(never)]
+    fn take_pieces(&mut self, max: usize) -> Payload {
+        let count = self.next_len(max);
+        let Some(mut head) = self.head.take() else {
+            return Payload::Shared(Bytes::new());
+        };
+        if count == head.len && head.pieces.len() > 1 {
+            return Payload::Pieces(head);
         }
+        let first = head.take_front(count);
+        let mut left = count - first.len();
+        let payload = if left == 0 {
+            Payload::Shared(first)
+        } else {
+            let mut pieces = Box::<Pieces>::default();
+            pieces.push(first);
+            while left > 0 {
+                let piece = head.take_front(left);
+                left -= piece.len();
+                pieces.push(piece);
+            }
+            Payload::Pieces(pieces)
+        };
+        if head.len > 0 {
+            self.head = Some(head);
+        }
+        payload
     }
 
-    /// Discards `n` bytes of the first piece.
-    pub(crate) fn advance(&mut self, n: usize) {
-        if self.head.is_some() || n == self.tail.len() {
-            drop(self.take(n));
+    /// Returns the first two pieces, for a transport that copies.
+    pub(crate) fn chunks(&self) -> [IoSlice<'_>; 2] {
+        let Some(head) = &self.head else {
+            return [IoSlice::new(&self.tail), IoSlice::new(&[])];
+        };
+        let second = head.pieces.get(1).map_or(&self.tail[..], |second| second);
+        [IoSlice::new(head.front()), IoSlice::new(second)]
+    }
+
+    /// Discards `n` bytes of the first pieces.
+    pub(crate) fn advance(&mut self, mut n: usize) {
+        if let Some(head) = &mut self.head {
+            let pieces = n.min(head.len);
+            head.advance(pieces);
+            n -= pieces;
+            if head.len > 0 {
+                return;
+            }
+            self.head = None;
+        }
+        if n == self.tail.len() {
+            self.tail = BytesMut::new();
         } else {
             self.tail.advance(n);
         }
@@ -167,18 +232,26 @@ impl Outgoing {
 pub(crate) enum Payload {
     Own(BytesMut),
     Shared(Bytes),
+    /// A short piece, and what comes after it.
+    Pieces(Box<Pieces>),
 }
 
 impl Payload {
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    /// Returns the first bytes of it; none only if it is empty.
+    pub(crate) fn chunk(&self) -> &[u8] {
         match self {
             Self::Own(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Pieces(pieces) => pieces.front(),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.as_slice().len()
+        match self {
+            Self::Own(bytes) => bytes.len(),
+            Self::Shared(bytes) => bytes.len(),
+            Self::Pieces(pieces) => pieces.len,
+        }
     }
 
     /// Returns the memory that these bytes occupy, in bytes.
@@ -186,6 +259,7 @@ impl Payload {
         match self {
             Self::Own(bytes) => bytes.capacity(),
             Self::Shared(bytes) => bytes.len(),
+            Self::Pieces(pieces) => pieces.len,
         }
     }
 
@@ -193,6 +267,7 @@ impl Payload {
         match self {
             Self::Own(bytes) => bytes.advance(n),
             Self::Shared(bytes) => bytes.advance(n),
+            Self::Pieces(pieces) => pieces.advance(n),
         }
     }
 }
@@ -201,6 +276,29 @@ impl Payload {
 mod tests {
     use super::*;
 
+    /// Takes up to `max` bytes, and returns them.
+    fn take(out: &mut Outgoing, max: usize) -> Vec<u8> {
+        let expected = out.next_len(max);
+        let mut payload = out.take(max);
+        let mut bytes = Vec::new();
+        while payload.len() > 0 {
+            let chunk = payload.chunk();
+            assert!(!chunk.is_empty(), "{} bytes more", payload.len());
+            let count = chunk.len();
+            bytes.extend_from_slice(chunk);
+            payload.advance(count);
+        }
+        assert_eq!(bytes.len(), expected);
+        bytes
+    }
+
+    fn first(out: &Outgoing) -> &[u8] {
+        match &out.head {
+            Some(head) => head.front(),
+            None => &out.tail,
+        }
+    }
+
     #[test]
     fn outgoing_keeps_the_order_of_small_and_large_pieces() {
         let mut out = Outgoing::default();
@@ -208,10 +306,10 @@ mod tests {
         out.append(Bytes::from_static(b"LARGE"));
         out.append(Bytes::new());
         out.buffer().extend_from_slice(b"cd");
-        assert_eq!((out.len(), out.chunk()), (9, &b"ab"[..]));
+        assert_eq!((out.len(), first(&out)), (9, &b"ab"[..]));
         let mut got = Vec::new();
         while !out.is_empty() {
-            got.extend_from_slice(out.take(2).as_slice());
+            got.extend(take(&mut out, 2));
         }
         assert_eq!(got, b"abLARGEcd");
     }
@@ -227,7 +325,7 @@ mod tests {
         let mut out = Outgoing::default();
         short(&mut out, b"ab");
         short(&mut out, b"cd");
-        assert_eq!(out.chunk(), b"abcd", "one piece");
+        assert_eq!(first(&out), b"abcd", "one piece");
         let mut more = Outgoing::default();
         more.buffer().extend_from_slice(b"ef");
         more.append(Bytes::from_static(b"LARGE"));
@@ -235,12 +333,36 @@ mod tests {
         out.append_all(&mut more);
         short(&mut out, b"gh");
         assert_eq!((more.len(), out.len()), (0, 4 + 2 + 5 + JOIN + 2));
-        let mut pieces = Vec::new();
-        while !out.is_empty() {
-            pieces.push(out.take(2 * JOIN).as_slice().to_vec());
-        }
         let large = vec![b'x'; JOIN];
-        assert_eq!(pieces, [&b"abcd"[..], b"ef", b"LARGE", &large, b"gh"]);
+        let pieces = &out.head.as_ref().expect("pieces").pieces;
+        assert_eq!(
+            pieces.iter().collect::<Vec<_>>(),
+            [&b"abcd"[..], b"ef", b"LARGE", &large]
+        );
+        assert_eq!(&out.tail[..], b"gh");
+    }
+
+    #[test]
+    fn a_short_piece_leaves_with_those_behind_it() {
+        let large = |byte| Bytes::from(vec![byte; 3 * JOIN]);
+        let mut out = Outgoing::default();
+        for byte in [b'x', b'y'] {
+            out.buffer().extend_from_slice(b"head");
+            out.append(large(byte));
+        }
+        out.append(large(b'z'));
+        let whole = [b"head", &large(b'x')[..]].concat();
+        assert_eq!(take(&mut out, whole.len()), whole);
+        let part = [b"head", &large(b'y')[..JOIN]].concat();
+        assert_eq!(take(&mut out, part.len()), part);
+        assert_eq!(
+            take(&mut out, usize::MAX),
+            &large(b'y')[JOIN..],
+            "long enough alone"
+        );
+        assert_eq!(take(&mut out, 1), b"z");
+        assert_eq!(take(&mut out, usize::MAX), &large(b'z')[1..]);
+        assert!(out.is_empty() && out.head.is_none());
     }
 
     #[test]
@@ -248,13 +370,21 @@ mod tests {
         let mut out = Outgoing::default();
         out.append(Bytes::from_static(b"xyz"));
         out.buffer().extend_from_slice(b"1234");
+        let chunks = |out: &Outgoing| out.chunks().map(|chunk| chunk.to_vec());
+        assert_eq!(chunks(&out), [&b"xyz"[..], b"1234"]);
         out.advance(2);
-        assert_eq!(out.chunk(), b"z");
+        assert_eq!(chunks(&out), [&b"z"[..], b"1234"]);
         out.advance(1);
+        assert_eq!(chunks(&out), [&b"1234"[..], b""]);
         out.advance(3);
-        assert_eq!((out.chunk(), out.len()), (&b"4"[..], 1));
+        assert_eq!((first(&out), out.len()), (&b"4"[..], 1));
         out.advance(1);
         assert!(out.is_empty());
+        out.append(Bytes::from_static(b"xyz"));
+        out.append(Bytes::from_static(b"zyx"));
+        out.buffer().extend_from_slice(b"1234");
+        out.advance(8);
+        assert_eq!(chunks(&out), [&b"34"[..], b""]);
     }
 
     #[test]

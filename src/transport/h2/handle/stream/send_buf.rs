@@ -17,14 +17,17 @@ pub(crate) struct SendBuf {
     bytes: Payload,
     sent: Option<Arc<Shared>>,
     /// The memory that it occupied when it was created, in bytes.
-    held: usize,
+    held: u32,
+    /// Number of bytes that are left: `h2` asks more often than for the bytes.
+    left: u32,
 }
 
 impl SendBuf {
     /// Counts as queued on `stream` until it is dropped.
     pub(super) fn new(bytes: Payload, stream: Arc<Shared>) -> Self {
         Self {
-            held: bytes.held(),
+            held: bytes.held() as u32,
+            left: bytes.len() as u32,
             bytes,
             sent: Some(stream),
         }
@@ -38,7 +41,8 @@ impl SendBuf {
     /// Creates a payload that belongs to no WebSocket.
     pub(crate) fn untracked(bytes: Bytes) -> Self {
         Self {
-            held: bytes.len(),
+            held: bytes.len() as u32,
+            left: bytes.len() as u32,
             bytes: Payload::Shared(bytes),
             sent: None,
         }
@@ -47,15 +51,16 @@ impl SendBuf {
 
 impl Buf for SendBuf {
     fn remaining(&self) -> usize {
-        self.bytes.len()
+        self.left as usize
     }
 
     fn chunk(&self) -> &[u8] {
-        self.bytes.as_slice()
+        self.bytes.chunk()
     }
 
     fn advance(&mut self, n: usize) {
         self.bytes.advance(n);
+        self.left -= n as u32;
     }
 }
 
@@ -64,7 +69,7 @@ impl Buf for SendBuf {
 impl Drop for SendBuf {
     fn drop(&mut self) {
         if let Some(stream) = self.sent.take() {
-            stream.piece_left(self.held);
+            stream.piece_left(self.held as usize);
         }
     }
 }

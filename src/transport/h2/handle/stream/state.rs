@@ -310,7 +310,7 @@ impl State {
                 return Ok(Fed::Queues);
             }
             let most = portion.min(PIECE);
-            if !budget.spend(self.outgoing.chunk().len().min(most)) {
+            if !budget.spend(self.outgoing.next_len(most)) {
                 return Ok(Fed::Held);
             }
             let payload = self.outgoing.take(most);
