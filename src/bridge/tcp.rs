@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
 use super::access::{AccessRecord, Outcome, Side};
@@ -18,11 +17,8 @@ use crate::error::{Chain, Error};
 use crate::frame::{CloseCode, CloseFrame};
 use crate::server::WebSocketRequest;
 use crate::socket::{BinaryStream, HALF_CLOSE, WebSocket};
-use crate::transport::NetStream;
 use crate::transport::linger::linger;
-
-/// Maximum number of bytes read from the target at a time, and so of a message.
-const MAX_READ: usize = 32 * 1024;
+use crate::transport::{GrowingRead, NetStream};
 
 /// Accepts a WebSocket that carries bytes.
 ///
@@ -65,6 +61,8 @@ pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, E
 pub(super) struct Tunnel {
     socket: BinaryStream,
     target: Target,
+    /// Reads from the target.
+    read: GrowingRead,
     idle_timeout: Option<Duration>,
     idle: IdleTimer,
     lifetime: Lifetime,
@@ -124,6 +122,7 @@ impl Tunnel {
                 stream,
                 is_ended: false,
             },
+            read: GrowingRead::new(BinaryStream::MAX_MESSAGE as u32),
             idle_timeout: timeouts.idle,
             idle: IdleTimer::default(),
             lifetime: Lifetime::new(timeouts.max_lifetime),
@@ -237,12 +236,8 @@ impl Tunnel {
                 // Reading from the client reports how its side ended.
                 return Poll::Pending;
             }
-            if let Err(error) = ready!(self.target.stream.poll_read_ready(cx)) {
-                return Poll::Ready(error);
-            }
-            let mut bytes = BytesMut::with_capacity(MAX_READ);
-            match self.target.stream.try_read_buf(&mut bytes) {
-                Ok(0) => {
+            match ready!(self.read.poll(Pin::new(&mut self.target.stream), cx)) {
+                Ok(bytes) if bytes.is_empty() => {
                     self.target_ended = true;
                     self.begin_end(Cause::Target);
                     // If this fails, reading from the client reports it.
@@ -251,12 +246,11 @@ impl Tunnel {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Ok(read) => {
-                    self.down += read as u64;
+                Ok(bytes) => {
+                    self.down += bytes.len() as u64;
                     self.idle.note_progress();
-                    let _ = self.socket.send(bytes.freeze(), cx);
+                    let _ = self.socket.send(bytes, cx);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(error),
             }
         }

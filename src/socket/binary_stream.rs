@@ -19,8 +19,9 @@ use super::WebSocket;
 use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame, Message};
 
-/// Maximum size in bytes of the message that one write becomes.
-const PIECE: usize = 64 * 1024;
+/// Maximum size in bytes of the message that one write becomes. With the longest header that it can
+/// have and that of its DATA frame, it fills four TLS records; a byte more would need a fifth.
+const PIECE: usize = 64 * 1024 - 8 - 9;
 
 /// The subprotocol under which a [`BinaryStream`] ends its two directions separately, as TCP does: an
 /// empty binary message ends the bytes of its sender, which may still receive. `h2ws tunnel` offers
@@ -35,8 +36,8 @@ pub const HALF_CLOSE: &str = "half-close.h2ws";
 /// close what is open when they shut down. A text message is an error of kind
 /// [`io::ErrorKind::InvalidData`], and closes the WebSocket with code 1003.
 ///
-/// Each write becomes one message of at most 64 KiB, which is flushed at once. A write waits while
-/// the WebSocket's write buffer is full. Flushing after an orderly end succeeds. Shutting down
+/// Each write becomes one message of at most [`MAX_MESSAGE`](Self::MAX_MESSAGE) bytes, which is flushed
+/// at once. A write waits while the WebSocket's write buffer is full. Flushing after an orderly end succeeds. Shutting down
 /// sends a Close frame with code 1000 after what was written: a WebSocket cannot be closed in one
 /// direction only, but what the peer sent before it received the Close frame can still be read.
 ///
@@ -101,6 +102,39 @@ impl WebSocket {
 }
 
 impl BinaryStream {
+    /// Maximum number of bytes that a write sends: a little less than 64 KiB.
+    pub const MAX_MESSAGE: usize = PIECE;
+
+    /// Writes as [`poll_write`](AsyncWrite::poll_write) does, without copying bytes that nobody else
+    /// has, and removes what it has written from `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`poll_write`](AsyncWrite::poll_write).
+    pub fn poll_write_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut Bytes,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_writable(cx))?;
+        let message = if bytes.len() <= PIECE {
+            std::mem::take(bytes)
+        } else {
+            bytes.split_to(PIECE)
+        };
+        if !message.is_empty() {
+            self.send(message, cx)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.poll_room(cx)
+    }
+
     /// Returns a reference to the WebSocket.
     #[must_use]
     pub fn get_ref(&self) -> &WebSocket {
@@ -249,10 +283,7 @@ impl AsyncWrite for BinaryStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.write_ended {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        ready!(this.poll_room(cx))?;
+        ready!(this.poll_writable(cx))?;
         let n = buf.len().min(PIECE);
         if n > 0 {
             this.send(Bytes::copy_from_slice(&buf[..n]), cx)?;

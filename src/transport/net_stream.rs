@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -36,15 +35,6 @@ impl NetStream {
             #[cfg(unix)]
             Self::Unix(_) => None,
         }
-    }
-
-    /// Waits until there is something to read, without a buffer.
-    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, io => io.poll_read_ready(cx))
-    }
-
-    pub(crate) fn try_read_buf(&self, buf: &mut BytesMut) -> io::Result<usize> {
-        each!(self, io => io.try_read_buf(buf))
     }
 
     /// Makes its drop reset the connection. A Unix socket has no reset: its peer reads the end,

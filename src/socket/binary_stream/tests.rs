@@ -2,6 +2,7 @@ use super::*;
 use crate::frame::Role;
 use crate::socket::WebSocketConfig;
 use futures_util::StreamExt;
+use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn pair() -> (WebSocket, WebSocket) {
@@ -11,7 +12,7 @@ fn pair() -> (WebSocket, WebSocket) {
 }
 
 #[tokio::test]
-async fn writes_are_binary_messages_of_64_kib_at_most() {
+async fn writes_are_binary_messages_below_64_kib() {
     let (client, mut server) = pair();
     let mut client = client.into_binary_stream();
     assert_eq!(client.write(b"").await.unwrap(), 0);
@@ -21,6 +22,33 @@ async fn writes_are_binary_messages_of_64_kib_at_most() {
     assert_eq!(next, Message::binary(&b"one"[..]));
     let next = server.next().await.unwrap().unwrap();
     assert_eq!(next, Message::binary(vec![7; PIECE]));
+}
+
+#[tokio::test]
+async fn bytes_are_written_as_far_as_one_message_holds_them() {
+    let (client, mut server) = pair();
+    let mut client = client.into_binary_stream();
+    let sent: Vec<u8> = (0..2 * PIECE + 1).map(|n| (n / 3) as u8).collect();
+    let mut bytes = Bytes::from(sent.clone());
+    let mut left = Vec::new();
+    while !bytes.is_empty() {
+        poll_fn(|cx| client.poll_write_bytes(cx, &mut bytes))
+            .await
+            .unwrap();
+        left.push(bytes.len());
+    }
+    assert_eq!(left, [PIECE + 1, 1, 0]);
+    poll_fn(|cx| client.poll_write_bytes(cx, &mut bytes))
+        .await
+        .unwrap();
+    for expected in sent.chunks(PIECE) {
+        let next = server.next().await.unwrap().unwrap();
+        assert_eq!(next.into_data(), expected);
+    }
+    client.shutdown().await.unwrap();
+    let mut late = Bytes::from_static(b"late");
+    let refused = poll_fn(|cx| client.poll_write_bytes(cx, &mut late)).await;
+    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }
 
 #[tokio::test]

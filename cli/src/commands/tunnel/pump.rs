@@ -9,12 +9,12 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Bytes, BytesMut};
 use h2ws::socket::BinaryStream;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite};
 
-/// Maximum number of bytes read from the local connection at a time, and so of a message.
-const PIECE: usize = 32 * 1024;
+/// Number of bytes read from the local connection at first.
+const SHORT: usize = 4 * 1024;
 
 /// A local connection.
 pub(super) trait Local: AsyncRead + AsyncWrite + Unpin {
@@ -33,7 +33,7 @@ pub(super) enum Broken {
 
 /// Moves bytes until both directions have ended.
 pub(super) async fn pump(local: &mut impl Local, remote: &mut BinaryStream) -> Result<(), Broken> {
-    let mut up = Up::default();
+    let mut up = Up::new();
     let mut down_ended = false;
     poll_fn(|cx| {
         let mut up_ended = up.poll(local, remote, cx)?.is_ready();
@@ -54,15 +54,25 @@ pub(super) async fn pump(local: &mut impl Local, remote: &mut BinaryStream) -> R
 }
 
 /// The direction from the local connection to the WebSocket.
-#[derive(Default)]
 struct Up {
     /// Read and not yet sent.
-    piece: BytesMut,
+    piece: Bytes,
+    /// Number of bytes that the next read asks for. Bulk data is read, and sent, in long pieces.
+    size: usize,
     read_ended: bool,
     ended: bool,
 }
 
 impl Up {
+    fn new() -> Self {
+        Self {
+            piece: Bytes::new(),
+            size: SHORT,
+            read_ended: false,
+            ended: false,
+        }
+    }
+
     fn poll(
         &mut self,
         local: &mut impl Local,
@@ -71,21 +81,32 @@ impl Up {
     ) -> Poll<Result<(), Broken>> {
         while !self.ended {
             if !self.piece.is_empty() {
-                let sent = Pin::new(&mut *remote).poll_write(cx, &self.piece);
-                self.piece.advance(ready!(sent).map_err(Broken::Remote)?);
+                let sent = remote.poll_write_bytes(cx, &mut self.piece);
+                ready!(sent).map_err(Broken::Remote)?;
             } else if self.read_ended {
                 ready!(Pin::new(&mut *remote).poll_shutdown(cx)).map_err(Broken::Remote)?;
                 self.ended = true;
             } else {
                 // Allocated for each read: a tunnel that waits has no buffer.
-                let mut piece = BytesMut::with_capacity(PIECE);
+                let mut piece = BytesMut::with_capacity(self.size);
                 let read = pin!(local.read_buf(&mut piece)).poll(cx);
-                self.read_ended = ready!(read).map_err(Broken::Local)? == 0;
-                self.piece = piece;
+                let read = ready!(read).map_err(Broken::Local)?;
+                self.read_ended = read == 0;
+                self.piece = piece.freeze();
+                self.adapt(read);
             }
         }
-        self.piece = BytesMut::new();
+        self.piece = Bytes::new();
         Poll::Ready(Ok(()))
+    }
+
+    fn adapt(&mut self, read: usize) {
+        let next = if read == self.size {
+            2 * self.size
+        } else {
+            (self.size / 2).max(read.next_power_of_two())
+        };
+        self.size = next.clamp(SHORT, BinaryStream::MAX_MESSAGE);
     }
 }
 
