@@ -122,15 +122,30 @@ fn plain_name(name: &str) -> &str {
     inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
+/// What a server without TLS may do when a TLS handshake begins.
+const CLOSED: [io::ErrorKind; 4] = [
+    io::ErrorKind::BrokenPipe,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::UnexpectedEof,
+];
+
 /// Says in a sentence why a TLS handshake failed and what to try, for common causes.
 pub(crate) fn advice(error: &io::Error) -> Option<String> {
+    if CLOSED.contains(&error.kind()) {
+        let text = "the server closed the connection; if it does not use TLS on this port, write a \
+                    ws:// URL (wss:// is the default)";
+        return Some(text.into());
+    }
     match error.get_ref()?.downcast_ref()? {
         rustls::Error::InvalidCertificate(error) => {
             let why = certificate_error(error);
             Some(invalid_certificate(&why))
         }
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            Some("the server does not use TLS on this port; try ws:// instead of wss://".into())
+            let text = "the server does not use TLS on this port; write a ws:// URL (wss:// is the \
+                        default)";
+            Some(text.into())
         }
         _ => None,
     }

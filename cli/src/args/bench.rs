@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::values::seconds;
+use super::values::{seconds, url};
 use super::{LOAD, OUTPUT, RequestArgs, ThreadsArgs};
 
 pub(super) const EXAMPLES: &str = "\
@@ -16,10 +16,12 @@ Examples:
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// ws:// or wss:// URL of an echo server (http:// and https:// mean the same), or ws+unix:/run/app.sock:/path
+    /// wss:// (the default) or ws:// URL of an echo server (https:// and http:// mean the same), or
+    /// ws+unix:/run/app.sock:/path
+    #[arg(value_parser = url)]
     pub(crate) url: String,
     /// Measure this URL too, in turns with the first and under the same load
-    #[arg(long, value_name = "URL", conflicts_with = "server_pid", help_heading = LOAD)]
+    #[arg(long, value_name = "URL", value_parser = url, conflicts_with = "server_pid", help_heading = LOAD)]
     pub(crate) compare: Option<String>,
     /// Times that each is measured
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "compare", help_heading = LOAD)]

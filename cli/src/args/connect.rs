@@ -7,7 +7,9 @@ use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use h2ws::handshake::HostPort;
 
-use super::values::{ColorChoice, SecondsOrNone, host_and_port, positive_seconds, seconds_or_none};
+use super::values::{
+    ColorChoice, SecondsOrNone, host_and_port, positive_seconds, seconds_or_none, url,
+};
 use super::{BY_HAND, CONNECTION, MESSAGES, RequestArgs, TIMEOUTS};
 use crate::error::Usage;
 
@@ -22,7 +24,9 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// ws:// or wss:// URL (http:// and https:// mean the same), or ws+unix:/run/app.sock:/path
+    /// wss:// (the default) or ws:// URL (https:// and http:// mean the same), or
+    /// ws+unix:/run/app.sock:/path
+    #[arg(value_parser = url)]
     pub(crate) url: String,
     /// Send this message once open, and do not read stdin (repeatable); with --reconnect, again
     /// after each reconnect

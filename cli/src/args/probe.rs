@@ -1,9 +1,9 @@
 //! The options of `h2ws probe`.
 
 use clap::Args;
-use h2ws::handshake::{HostPort, Target};
+use h2ws::handshake::HostPort;
 
-use super::values::{ColorChoice, host_and_port, seconds, target};
+use super::values::{ColorChoice, host_and_port, seconds, url};
 use super::{CONNECTION, ConnectionArgs, OUTPUT, TIMEOUTS};
 
 pub(super) const EXAMPLES: &str = "\
@@ -26,8 +26,8 @@ Examples:
 pub(crate) struct ProbeArgs {
     /// URLs, probed one after the other: wss:// (the default), ws://, https:// and http://, which
     /// mean the same, or ws+unix:/run/app.sock:/path
-    #[arg(required = true, value_name = "URL", value_parser = target)]
-    pub(crate) targets: Vec<Target>,
+    #[arg(required = true, value_name = "URL", value_parser = url)]
+    pub(crate) urls: Vec<String>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
     /// Connect to this address instead of the URL's, without a proxy; the requests and the name in the

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::values::url;
 use super::{LIMITS, LISTENING, RequestArgs, TcpArgs};
 use crate::listener::{AddressKind, ListenAddress};
 
@@ -17,7 +18,8 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct TunnelArgs {
-    /// ws:// or wss:// URL of a bridge's route to a tcp:// upstream
+    /// wss:// (the default) or ws:// URL of a bridge's route to a tcp:// upstream
+    #[arg(value_parser = url)]
     pub(crate) url: String,
     /// Listen here for connections to tunnel (repeatable): PORT (on 127.0.0.1), HOST:PORT, or
     /// unix:FILE; with =/PATH, they go to another route of the same bridge

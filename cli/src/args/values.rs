@@ -1,20 +1,24 @@
 //! Parsers of option values. Their errors follow "invalid value ... for option ...: ".
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use h2ws::handshake::{HostPort, Target, UrlError};
+use h2ws::handshake::HostPort;
 use http::{HeaderName, HeaderValue};
 
-/// Parses a URL, which is `wss://` if it has no scheme.
-pub(super) fn target(text: &str) -> Result<Target, UrlError> {
+/// Returns the URL of a server, with `wss://` if it has no scheme. A secure default must not depend on
+/// the host, so that of `localhost` is the same.
+///
+/// It is not parsed here: clap would quote an invalid URL, which may contain a password.
+pub(super) fn url(text: &str) -> Result<String, Infallible> {
     let end = text.find(['/', '?', '#']).unwrap_or(text.len());
     let (begin, rest) = text.split_at(end);
     let is_unix = ["ws+unix:", "wss+unix:"].contains(&begin);
     if is_unix || begin.ends_with(':') && rest.starts_with("//") {
-        return text.parse();
+        return Ok(text.to_owned());
     }
-    format!("wss://{text}").parse()
+    Ok(format!("wss://{text}"))
 }
 
 pub(super) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -105,11 +109,18 @@ pub(super) fn host_and_port(text: &str) -> Result<HostPort, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use h2ws::handshake::{Target, UrlError};
+
+    fn target(text: &str) -> Result<Target, UrlError> {
+        url(text).expect("infallible").parse()
+    }
 
     #[test]
     fn a_url_without_a_scheme_is_wss() {
         for (text, expected) in [
             ("example.com", "wss://example.com/"),
+            ("localhost", "wss://localhost/"),
+            ("127.0.0.1:80", "wss://127.0.0.1:80/"),
             ("localhost:8443/chat", "wss://localhost:8443/chat"),
             ("[::1]:8443", "wss://[::1]:8443/"),
             ("a.example?next=ws://b", "wss://a.example/?next=ws://b"),
@@ -117,8 +128,7 @@ mod tests {
             ("https://a.example", "wss://a.example/"),
             ("ws+unix:/run/app.sock:/path", "ws+unix:/run/app.sock:/path"),
         ] {
-            let target = target(text).map(|target| target.to_string());
-            assert_eq!(target, Ok(expected.to_owned()), "{text}");
+            assert_eq!(target(text).expect("a URL").to_string(), expected, "{text}");
         }
         for wrong in ["", "ftp://a.example", "/path", "mailto:me@a.example"] {
             assert!(target(wrong).is_err(), "{wrong}");

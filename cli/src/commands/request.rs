@@ -40,7 +40,7 @@ pub(crate) fn build(builder: ClientBuilder) -> Result<Client, Failure> {
 /// |---|---|
 /// | rejected by the server | the response's body, which often gives the reason |
 /// | invalid certificate | why, and the option that skips verification |
-/// | the server of a `wss://` URL does not use TLS | to try `ws://` |
+/// | the server of a `wss://` URL does not use TLS | to write `ws://` |
 /// | the server of a `ws://` URL does not respond with HTTP | to try `wss://` |
 /// | timeout | the address |
 pub(crate) fn connect_error(error: Error, url: &str) -> Failure {
@@ -80,11 +80,7 @@ pub(crate) fn connect_error(error: Error, url: &str) -> Failure {
 impl RequestArgs {
     /// Returns a client for requests to `url`.
     pub(crate) fn client(&self, url: &str) -> Result<ClientBuilder, Failure> {
-        // The error does not quote the URL, which may contain a password.
-        let target: Target = url
-            .parse()
-            .map_err(|error: UrlError| Usage::options(&error))?;
-        self.connection.check(&target)?;
+        let target = self.connection.target(url)?;
         let mut builder = self.connection.client().version(self.version.version());
         if self.deflate {
             builder = builder.deflate(DeflateConfig::default());
@@ -125,18 +121,24 @@ impl ConnectionArgs {
         headers
     }
 
-    /// Checks that a valid request can be made from the options, before connecting.
-    pub(crate) fn check(&self, target: &Target) -> Result<(), Usage> {
+    /// Parses the URL, and checks that a valid request can be made from the options, before
+    /// connecting.
+    pub(crate) fn target(&self, url: &str) -> Result<Target, Usage> {
+        // The error does not quote the URL, which may contain a password.
+        let target: Target = url
+            .parse()
+            .map_err(|error: UrlError| Usage::options(&error))?;
         let offer = self
             .subprotocol
             .iter()
             .fold(Offer::default(), Offer::subprotocol);
         let made = || -> Result<(), HandshakeError> {
-            extended_connect::request(target, self.headers(), &offer, None)?;
-            upgrade::request(target, self.headers(), &offer, &Key::new([0; 16]))?;
+            extended_connect::request(&target, self.headers(), &offer, None)?;
+            upgrade::request(&target, self.headers(), &offer, &Key::new([0; 16]))?;
             Ok(())
         };
-        made().map_err(|error| Usage::options(&error))
+        made().map_err(|error| Usage::options(&error))?;
+        Ok(target)
     }
 
     /// Returns a client that uses the proxy of the options or the environment.

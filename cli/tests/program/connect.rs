@@ -33,6 +33,10 @@ fn lines_go_out_and_messages_come_back() {
     connect(&https, &["--insecure"], "x")
         .exited(0)
         .stderr_has("HTTP/2");
+    let no_scheme = tls.url.replace("wss://", "");
+    connect(&no_scheme, &["--insecure"], "x")
+        .exited(0)
+        .stderr_has("HTTP/2");
 }
 
 /// Longer than the windows, so it is sent in pieces while the echo is being received.
@@ -174,13 +178,10 @@ fn wss_to_a_server_without_tls_suggests_ws() {
     let url = server.url.replace("ws://", "wss://");
     connect(&url, &["--insecure"], "")
         .exited(1)
-        .stderr_has("try ws:// instead of wss://");
+        .stderr_has("write a ws:// URL");
     let probed = run(&["probe", "--insecure", &url]);
     probed.exited(1);
-    assert!(
-        probed.stdout.contains("try ws:// instead of wss://"),
-        "{probed:?}"
-    );
+    assert!(probed.stdout.contains("write a ws:// URL"), "{probed:?}");
 }
 
 #[test]

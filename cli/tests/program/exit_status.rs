@@ -83,10 +83,12 @@ fn invalid_requests_exit_2() {
 
 #[test]
 fn a_password_in_a_url_is_not_shown() {
-    for command in ["connect", "bench"] {
-        let ended = run(&[command, "ws://me:hunter2@127.0.0.1:1"]);
-        ended.exited(2).stderr_has("user info");
-        assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+    for command in ["connect", "tunnel", "probe", "bench"] {
+        for url in ["ws://me:hunter2@127.0.0.1:1", "me:hunter2@127.0.0.1:1"] {
+            let ended = run(&[command, url]);
+            ended.exited(2).stderr_has("user info");
+            assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+        }
     }
 }
 

@@ -28,6 +28,20 @@ fn tls_alone() -> String {
     url
 }
 
+/// Returns the address of a server that closes each connection at the first bytes, as some do that
+/// expect something other than TLS.
+fn closing_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for peer in listener.incoming() {
+            let mut peer = peer.expect("a connection");
+            let _ = peer.read(&mut [0; 4096]);
+        }
+    });
+    address
+}
+
 #[test]
 fn errors_name_the_address_and_what_to_try() {
     let closed = closed_address();
@@ -42,7 +56,11 @@ fn errors_name_the_address_and_what_to_try() {
     let foreign = tls_alone();
     let wss = "try wss:// instead of ws://";
     let answer = "400 Bad Request: this port speaks TLS; use https:// or wss://";
-    let table: [(&[&str], &str); 10] = [
+    let no_scheme = clear.url.replace("ws://", "");
+    let write_ws = "does not use TLS on this port; write a ws:// URL (wss:// is the default)";
+    let closing = closing_server();
+    let closed_by = "the server closed the connection; if it does not use TLS on this port, write";
+    let table: [(&[&str], &str); 12] = [
         (&[&refused], &refused_place),
         (&[&named], &closed),
         (
@@ -54,11 +72,13 @@ fn errors_name_the_address_and_what_to_try() {
         (&[&to_tls, "--http2"], answer),
         (&[&foreign, "--http1"], wss),
         (&[&foreign, "--http2"], wss),
-        (&[&to_clear], "try ws:// instead of wss://"),
+        (&[&to_clear], write_ws),
+        (&[&no_scheme], write_ws),
+        (&[&closing], closed_by),
         (&[&tls.url], "its issuer is not trusted (use --insecure"),
     ];
     for (args, says) in table {
-        for command in ["connect", "bench"] {
+        for command in ["connect", "tunnel", "bench"] {
             let ended = run(&[&[command], args].concat());
             ended.exited(1).stderr_has(says);
             assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");

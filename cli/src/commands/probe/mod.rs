@@ -59,9 +59,11 @@ pub(super) struct Options<'a> {
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
     let timeout = Duration::from_secs_f64(args.timeout);
-    for target in &args.targets {
-        args.connection.check(target)?;
-    }
+    let targets: Vec<Target> = args
+        .urls
+        .iter()
+        .map(|url| args.connection.target(url))
+        .collect::<Result<_, _>>()?;
     let (headers, offer) = (headers(&args.connection), offer(&args.connection));
     let verifier = args.connection.verifier()?;
     let tls = crate::tls::verified_by(verifier.clone(), args.connection.identity()?)?;
@@ -81,8 +83,8 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<ExitCode, Failure> {
         timeout,
     };
     let colors = args.color.at(std::io::stdout().is_terminal());
-    let mut all = Vec::with_capacity(args.targets.len());
-    for (index, target) in args.targets.iter().enumerate() {
+    let mut all = Vec::with_capacity(targets.len());
+    for (index, target) in targets.iter().enumerate() {
         let options = Options {
             target,
             headers: &headers,
