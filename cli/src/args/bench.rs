@@ -6,13 +6,15 @@ use super::values::{seconds, url};
 use super::{LOAD, OUTPUT, RequestArgs, ThreadsArgs};
 
 pub(super) const EXAMPLES: &str = "\
-With --compare, the two URLs are measured in turns (first, second; second, first; ...), so that
-what else the machine does slows both. The report has medians, and the ratios of each pair.
+With --compare and --compare-http1, two servers or versions are measured in turns (first, second;
+second, first; ...), so that what else the machine does slows both. The report has medians, and
+the ratios of each pair.
 
 Examples:
   h2ws bench --insecure --messages 100 wss://127.0.0.1:8443/
   h2ws bench --http2 --sockets 500 --rate 5000 --talkers 50 --duration 1 ws://127.0.0.1:8080/
-  h2ws bench --insecure --duration 0.2 --compare wss://127.0.0.1:8443/ ws://127.0.0.1:8080/";
+  h2ws bench --insecure --duration 0.2 --compare wss://127.0.0.1:8443/ ws://127.0.0.1:8080/
+  h2ws bench --insecure --duration 0.2 --compare-http1 wss://127.0.0.1:8443/";
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -21,10 +23,13 @@ pub(crate) struct BenchArgs {
     #[arg(value_parser = url)]
     pub(crate) url: String,
     /// Measure this URL too, in turns with the first and under the same load
-    #[arg(long, value_name = "URL", value_parser = url, conflicts_with = "server_pid", help_heading = LOAD)]
+    #[arg(long, value_name = "URL", value_parser = url, group = "comparison", conflicts_with = "server_pid", help_heading = LOAD)]
     pub(crate) compare: Option<String>,
+    /// Measure the URL over HTTP/2 and over HTTP/1.1, in turns and under the same load
+    #[arg(long, group = "comparison", conflicts_with_all = ["http1", "http2"], help_heading = LOAD)]
+    pub(crate) compare_http1: bool,
     /// Times that each is measured
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "compare", help_heading = LOAD)]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "comparison", help_heading = LOAD)]
     pub(crate) repeats: u32,
     /// Begins the name of a progress bar.
     #[arg(skip)]
@@ -57,7 +62,7 @@ pub(crate) struct BenchArgs {
     /// Stop after this many messages on each WebSocket
     #[arg(long, value_name = "N", conflicts_with = "duration", help_heading = LOAD)]
     pub(crate) messages: Option<u64>,
-    /// Stop after this time [default: 5; with --compare 2]
+    /// Stop after this time [default: 5; to compare 2]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = LOAD)]
     pub(crate) duration: Option<f64>,
     /// Time at the start of the run that is not counted [default: a tenth of the duration]

@@ -35,7 +35,7 @@ pub(crate) use self::help::{HelpArgs, TOPICS};
 pub(crate) use self::listen::ListenArgs;
 pub(crate) use self::log::{LogArgs, LogFormat};
 pub(crate) use self::probe::ProbeArgs;
-pub(crate) use self::request::{ConnectionArgs, RequestArgs};
+pub(crate) use self::request::{ConnectionArgs, RequestArgs, VersionArgs};
 pub(crate) use self::serve::ServeArgs;
 pub(crate) use self::tcp::TcpArgs;
 pub(crate) use self::tunnel::{At, TunnelArgs};

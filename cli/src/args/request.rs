@@ -85,6 +85,15 @@ pub(crate) struct VersionArgs {
 }
 
 impl VersionArgs {
+    pub(crate) const HTTP1: Self = Self {
+        http1: true,
+        http2: false,
+    };
+    pub(crate) const HTTP2: Self = Self {
+        http1: false,
+        http2: true,
+    };
+
     pub(crate) fn version(self) -> h2ws::HttpVersion {
         match self {
             Self { http1: true, .. } => h2ws::HttpVersion::Http1,

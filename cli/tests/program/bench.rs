@@ -341,6 +341,54 @@ fn a_comparison_is_as_documented() {
 }
 
 #[test]
+fn the_two_versions_of_one_server_are_compared_in_turns() {
+    let tls = Server::start(&[]);
+    let clear = Server::start(&["--cleartext"]);
+    let pid = clear.running.pid().to_string();
+    for (url, options) in [
+        (&tls.url, &["--insecure"][..]),
+        (&clear.url, &["--server-pid", &pid]),
+    ] {
+        let load = ["--messages", "20", "--compare-http1", "--repeats", "2"];
+        let args = [&load[..], options].concat();
+        let report = bench(url, &args);
+        let report = &report.exited(0).stdout;
+        for shown in [
+            &format!("1: {url}/ over HTTP/2\n   2 WebSockets on 1 connection (2 over HTTP/2)\n"),
+            &format!("2: {url}/ over HTTP/1.1\n   2 WebSockets on 2 connections (0 over HTTP/2)\n"),
+            "\nmessages/s  ",
+        ] {
+            assert!(report.contains(shown), "no {shown}: {report}");
+        }
+        let has_pid = cfg!(target_os = "linux") && options.contains(&pid.as_str());
+        let all = object(&bench(url, &[&args[..], &["--json"]].concat()));
+        for (side, sockets) in [("first", 2), ("second", 0)] {
+            assert_eq!(all[side]["url"], format!("{url}/"));
+            let runs = all[side]["runs"].as_array().expect("a list");
+            assert_eq!(runs.len(), 2);
+            assert!(runs.iter().all(|run| run["over_http2"] == sockets), "{all}");
+            let is_measured = |run: &Value| run["server_cpu_seconds"].is_number();
+            assert!(runs.iter().all(|run| is_measured(run) == has_pid), "{all}");
+        }
+        assert!(all["ratios"]["p50"]["median"].is_number(), "{all}");
+    }
+    for wrong in [&["--http1"][..], &["--compare", &clear.url]] {
+        let args = [&["--compare-http1"], wrong].concat();
+        bench(&clear.url, &args).exited(2);
+    }
+    bench(&clear.url, &["--repeats", "2"]).exited(2);
+}
+
+#[test]
+fn a_server_without_http2_cannot_be_compared_with_itself() {
+    let server = Server::start(&["--cleartext", "--no-extended-connect"]);
+    let ended = bench(&server.url, &["--messages", "2", "--compare-http1"]);
+    let named = format!("h2ws: {}/ over HTTP/2: ", server.url);
+    ended.exited(1).stderr_has(&named);
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
 fn a_comparison_names_the_server_that_fails() {
     let first = Server::start(&["--cleartext"]);
     let compare = |url: &str| bench(&first.url, &["--messages", "2", "--compare", url]);

@@ -1,4 +1,4 @@
-//! Two servers under the same load, in turns.
+//! Two servers, or the two HTTP versions of one, under the same load, in turns.
 //!
 //! What else a machine does comes and goes, so one long run of each would compare the minutes in
 //! which they ran. Here the runs are short, each pair follows one another, and the order within a
@@ -15,35 +15,43 @@ use serde_json::{Value, json};
 use super::super::text::count;
 use super::measure;
 use super::report::Report;
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, VersionArgs};
 use crate::error::{Failure, Stopped, Usage};
 use crate::{signals, terminal};
 
 /// Seconds per run, unless an option says otherwise.
 const DURATION: f64 = 2.0;
 
-/// Measures both servers in turns and prints the comparison. After a failure or signal, it has the
+/// Returns the options of the two sides, if there is something to compare.
+pub(super) fn both(args: &BenchArgs) -> Option<[BenchArgs; 2]> {
+    let mut first = args.clone();
+    if first.messages.is_none() {
+        first.duration.get_or_insert(DURATION);
+    }
+    let mut second = first.clone();
+    if args.compare_http1 {
+        (first.label, second.label) = ("HTTP/2: ".to_owned(), "HTTP/1.1: ".to_owned());
+        // Without this, a server that does not support HTTP/2 would be compared with itself.
+        first.request.version = VersionArgs::HTTP2;
+        second.request.version = VersionArgs::HTTP1;
+    } else {
+        (first.label, second.label) = ("first: ".to_owned(), "second: ".to_owned());
+        second.url.clone_from(args.compare.as_ref()?);
+    }
+    Some([first, second])
+}
+
+/// Measures both sides in turns and prints the comparison. After a failure or signal, it has the
 /// pairs that were complete.
 pub(super) async fn run(
-    args: &BenchArgs,
-    other: &str,
+    both: [BenchArgs; 2],
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Failure> {
-    let mut args = args.clone();
-    if args.messages.is_none() {
-        args.duration.get_or_insert(DURATION);
-    }
-    args.label = "first: ".to_owned();
-    let other = BenchArgs {
-        url: other.to_owned(),
-        label: "second: ".to_owned(),
-        ..args.clone()
-    };
-    let both = [&args, &other];
-    let mut pairs = Pairs::new(both)?;
+    let args = &both[0];
+    let mut pairs = Pairs::new(&both)?;
     let mut failure = None;
     for repeat in 0..args.repeats {
-        match pair(both, repeat, stop.as_mut()).await {
+        match pair(&both, &pairs.names, repeat, stop.as_mut()).await {
             Ok(pair) => pairs.runs.push(pair),
             Err(error) => {
                 failure = Some(error);
@@ -61,9 +69,10 @@ pub(super) async fn run(
     failure.map_or(Ok(()), Err)
 }
 
-/// Measures each server once.
+/// Measures each side once.
 async fn pair<'a>(
-    both: [&'a BenchArgs; 2],
+    both: &'a [BenchArgs; 2],
+    names: &[String; 2],
     repeat: u32,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<[Report<'a>; 2], Failure> {
@@ -71,10 +80,9 @@ async fn pair<'a>(
     let order = if is_swapped { [1, 0] } else { [0, 1] };
     let mut reports = Vec::with_capacity(2);
     for index in order {
-        let args = both[index];
-        let report = measure(args, stop.as_mut()).await;
+        let report = measure(&both[index], stop.as_mut()).await;
         let report = report.and_then(|report| report.verdict().map(|()| report));
-        let named = |error: Failure| format!("{}: {error}", args.url);
+        let named = |error: Failure| format!("{}: {error}", names[index]);
         reports.push(report.map_err(named)?);
         // The run was cut short.
         if signals::status().is_some() {
@@ -88,9 +96,11 @@ async fn pair<'a>(
     pair.map_err(|_| "a pair has two runs".into())
 }
 
-/// The runs that are compared: of the first and the second server.
+/// The runs that are compared: of the first and the second side.
 struct Pairs<'a> {
     urls: [String; 2],
+    /// What the sides are called: the URL, and the HTTP version if that is compared.
+    names: [String; 2],
     runs: Vec<[Report<'a>; 2]>,
 }
 
@@ -102,7 +112,7 @@ struct Metric {
     shown: fn(f64) -> String,
 }
 
-const METRICS: [Metric; 6] = [
+const METRICS: [Metric; 7] = [
     Metric {
         name: "messages/s",
         key: "messages_per_second",
@@ -137,6 +147,12 @@ const METRICS: [Metric; 6] = [
         name: "CPU time here/message",
         key: "client_cpu_per_message",
         of: |report| report.client_cpu_per_message(),
+        shown: time,
+    },
+    Metric {
+        name: "server CPU/message",
+        key: "server_cpu_per_message",
+        of: |report| report.server_cpu_per_message(),
         shown: time,
     },
 ];
@@ -175,13 +191,13 @@ impl Median {
 }
 
 impl Metric {
-    /// Returns the median of one server's runs.
+    /// Returns the median of one side's runs.
     fn median(&self, runs: &[[Report<'_>; 2]], index: usize) -> Option<f64> {
         let values: Option<Vec<f64>> = runs.iter().map(|pair| (self.of)(&pair[index])).collect();
         Some(Median::of(values?)?.median)
     }
 
-    /// Returns the ratios of the first server's to the second's.
+    /// Returns the ratios of the first side's to the second's.
     fn ratio(&self, runs: &[[Report<'_>; 2]]) -> Option<Median> {
         let ratios = runs.iter().map(|[first, second]| {
             let divisor = (self.of)(second).filter(|value| *value > 0.0)?;
@@ -192,16 +208,22 @@ impl Metric {
 }
 
 impl<'a> Pairs<'a> {
-    fn new(both: [&BenchArgs; 2]) -> Result<Self, Failure> {
+    fn new(both: &'a [BenchArgs; 2]) -> Result<Self, Failure> {
         let url = |args: &BenchArgs| {
             let target: Result<Target, UrlError> = args.url.parse();
             target.map(|target| target.to_string())
         };
         // The error does not quote the URL, which may contain a password.
-        let second = url(both[1]).map_err(|error| Usage::option("--compare", &error))?;
-        let first = url(both[0]).map_err(|error| Usage::options(&error))?;
+        let first = url(&both[0]).map_err(|error| Usage::options(&error))?;
+        let second = url(&both[1]).map_err(|error| Usage::option("--compare", &error))?;
+        let mut names = [first.clone(), second.clone()];
+        if both[0].compare_http1 {
+            names[0].push_str(" over HTTP/2");
+            names[1].push_str(" over HTTP/1.1");
+        }
         Ok(Self {
             urls: [first, second],
+            names,
             runs: Vec::new(),
         })
     }
@@ -211,8 +233,8 @@ impl<'a> Pairs<'a> {
             return Ok(());
         };
         for (index, report) in last.iter().enumerate() {
-            let (number, url) = (index + 1, &self.urls[index]);
-            writeln!(out, "{number}: {url}\n   {}", report.carried())?;
+            let (number, name) = (index + 1, &self.names[index]);
+            writeln!(out, "{number}: {name}\n   {}", report.carried())?;
         }
         let args = last[0].args;
         let repeats = count(self.runs.len(), "run");

@@ -1,4 +1,4 @@
-//! `h2ws bench`: load-tests an echo server, or two in turns.
+//! `h2ws bench`: load-tests an echo server, or two servers or HTTP versions in turns.
 
 mod check;
 mod compare;
@@ -34,8 +34,8 @@ const NO_ECHO: &str = "no answer; bench needs a server that echoes messages";
 pub(crate) async fn run(args: BenchArgs) -> Result<(), Failure> {
     // Kept for the whole run, so that a second signal exits at once.
     let stop = std::pin::pin!(signals::stop().fuse());
-    if let Some(other) = &args.compare {
-        return compare::run(&args, other, stop).await;
+    if let Some(both) = compare::both(&args) {
+        return compare::run(both, stop).await;
     }
     let report = measure(&args, stop).await?;
     if args.json {

@@ -77,7 +77,16 @@ impl Report<'_> {
 
     /// Returns the CPU time of this process per message, in seconds.
     pub(super) fn client_cpu_per_message(&self) -> Option<f64> {
-        let cpu = self.end(|usage| usage.client).cpu?;
+        self.cpu_per_message(|usage| usage.client)
+    }
+
+    /// Returns the CPU time of the process of `--server-pid` per message, in seconds.
+    pub(super) fn server_cpu_per_message(&self) -> Option<f64> {
+        self.cpu_per_message(|usage| usage.server)
+    }
+
+    fn cpu_per_message(&self, process: fn(&Usage) -> Process) -> Option<f64> {
+        let cpu = self.end(process).cpu?;
         Some(cpu.as_secs_f64() / self.messages().max(1) as f64)
     }
 
