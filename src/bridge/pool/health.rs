@@ -105,6 +105,8 @@ pub(super) struct Thresholds {
 pub(super) enum Change {
     /// It gets no requests for this long.
     Ejected(Duration),
+    /// A request succeeded for the first time since it was ejected.
+    Returned,
     /// Checks fail.
     Down,
     /// Checks succeed.
@@ -124,6 +126,8 @@ pub(super) struct Health {
 struct Ejected {
     until: Instant,
     lasts: Duration,
+    /// Whether its end was reported.
+    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -154,23 +158,27 @@ impl Health {
         self.failures = policy.failures - 1;
         let lasts = policy.duration(self.ejections);
         let until = later(now.into(), lasts).into_std();
-        self.ejected = Some(Ejected { until, lasts });
+        self.ejected = Some(Ejected {
+            until,
+            lasts,
+            is_over: false,
+        });
         Some(Change::Ejected(lasts))
     }
 
     /// Records a successful request. A success during an ejection, when all
     /// upstreams are ejected, ends it.
-    pub(super) fn succeeded(&mut self, now: Instant) {
+    pub(super) fn succeeded(&mut self, now: Instant) -> Option<Change> {
         self.failures = 0;
-        let Some(ejected) = &mut self.ejected else {
-            return;
-        };
+        let ejected = self.ejected.as_mut()?;
+        let was_over = std::mem::replace(&mut ejected.is_over, true);
         if now < ejected.until {
             ejected.until = now;
         } else if now.saturating_duration_since(ejected.until) >= ejected.lasts {
             self.ejected = None;
             self.ejections = 0;
         }
+        (!was_over).then_some(Change::Returned)
     }
 
     /// Records the result of an active check. The first result takes effect at once.
@@ -283,6 +291,19 @@ mod tests {
         assert!(!health.is_healthy(now));
         health.succeeded(now);
         assert!(health.is_healthy(now));
+    }
+
+    #[test]
+    fn the_first_success_after_an_ejection_is_reported_once() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        assert_eq!(health.succeeded(now), None);
+        for later in [Duration::ZERO, SECOND] {
+            let mut health = Health::default();
+            health.failed(now, &policy());
+            health.failed(now, &policy());
+            assert_eq!(health.succeeded(now + later), Some(Change::Returned));
+            assert_eq!(health.succeeded(now + later), None);
+        }
     }
 
     #[test]

@@ -216,6 +216,9 @@ impl Pool {
             Change::Ejected(lasts) => {
                 tracing::warn!(route, %upstream, server, seconds = lasts.as_secs(), "upstream ejected");
             }
+            Change::Returned => {
+                tracing::info!(route, %upstream, server, "upstream answers again after its ejection");
+            }
             Change::Down => {
                 tracing::warn!(route, %upstream, server, error, "upstream fails its health check");
             }
@@ -301,7 +304,10 @@ impl Lease {
     /// Records that the server responded.
     pub fn succeeded(&self) {
         let now = Instant::now().into_std();
-        self.member.health().succeeded(now);
+        let change = self.member.health().succeeded(now);
+        if let Some(change) = change {
+            Pool::log_change(&self.route, &self.member, change, None);
+        }
     }
 }
 
