@@ -123,7 +123,7 @@ fn admit(
     access.set_route(&route, request.headers());
     let opening = request.opening();
     opening.check_origin(route.origins()).map_err(|rejection| {
-        access.set_reason(rejection);
+        access.set_reason(route.origins().rejection_reason());
         rejection.to_response(opening.kind)
     })?;
     let mut permit = route.admit(access.client()).map_err(|exceeded| {

@@ -229,6 +229,20 @@ pub(super) enum PortPattern {
     Only(u16),
 }
 
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subdomains = if self.subdomains { "*." } else { "" };
+        let is_ipv6 = self.host.contains(':');
+        let (open, close) = if is_ipv6 { ("[", "]") } else { ("", "") };
+        write!(f, "{subdomains}{open}{}{close}", self.host)?;
+        match self.port {
+            PortPattern::Unnamed => Ok(()),
+            PortPattern::Any => f.write_str(":*"),
+            PortPattern::Only(port) => write!(f, ":{port}"),
+        }
+    }
+}
+
 impl Pattern {
     pub(super) fn parse(text: &str) -> Result<Self, InvalidHostPort> {
         let (text, any_port) = match text.strip_suffix(":*") {

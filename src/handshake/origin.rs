@@ -197,6 +197,43 @@ impl AllowedOrigins {
     }
 }
 
+/// Number of patterns in the reason of a rejection.
+const SHOWN: usize = 5;
+
+impl AllowedOrigins {
+    /// Returns the reason of [`Rejection::Origin`] for a log, with the origins that are allowed. The
+    /// client is not told them.
+    pub(crate) fn rejection_reason(&self) -> String {
+        let mut allowed = Vec::new();
+        if self.same_host {
+            allowed.push("pages of the same host".to_owned());
+        }
+        if self.null {
+            allowed.push("null".to_owned());
+        }
+        allowed.extend(self.listed.iter().map(ToString::to_string));
+        let more = allowed.len().saturating_sub(SHOWN);
+        allowed.truncate(SHOWN);
+        if more > 0 {
+            allowed.push(format!("{more} more"));
+        }
+        let allowed = match allowed.as_slice() {
+            [] => "none".to_owned(),
+            allowed => allowed.join(", "),
+        };
+        format!("{}; allowed: {allowed}", Rejection::Origin)
+    }
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Hosts::Matching(pattern) => write!(f, "{}://{pattern}", self.scheme),
+            Hosts::Literally(text) => write!(f, "{}://{text}", self.scheme),
+        }
+    }
+}
+
 fn matches(pattern: &Pattern, host: &HostPort, default_port: Option<u16>) -> bool {
     pattern.matches_host(host.host())
         && match pattern.port {
@@ -296,6 +333,36 @@ mod tests {
         let latin = HeaderValue::from_bytes(b"https://example.com\xff").unwrap();
         assert_eq!(allowed.check(Some(&latin)), Err(Rejection::Origin));
         assert_eq!(AllowedOrigins::any().check(Some(&latin)), Ok(()));
+    }
+
+    #[test]
+    fn the_reason_for_the_log_names_what_is_allowed() {
+        let reason = |allowed: AllowedOrigins| {
+            let reason = allowed.rejection_reason();
+            let (client, log) = reason.split_once("; ").expect("two parts");
+            assert_eq!(client, Rejection::Origin.reason());
+            log.to_owned()
+        };
+        assert_eq!(reason(AllowedOrigins::none()), "allowed: none");
+        let listed = [
+            "https://a.example",
+            "http://*.b.example:*",
+            "wss://[::1]:8443",
+            "app://.",
+        ];
+        let allowed = AllowedOrigins::parse(listed).expect("patterns");
+        assert_eq!(
+            reason(allowed),
+            format!("allowed: {}", listed.join(", ")),
+            "as they were written"
+        );
+        let many = (0..9).map(|n| format!("https://{n}.example"));
+        let many = AllowedOrigins::parse(many.chain(["null".to_owned()])).expect("patterns");
+        assert_eq!(
+            reason(many.or_same_host()),
+            "allowed: pages of the same host, null, https://0.example, https://1.example, \
+             https://2.example, 6 more"
+        );
     }
 
     #[test]

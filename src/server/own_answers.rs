@@ -1,6 +1,7 @@
 //! What a server answers by itself, before a handler or a service sees the request: the only place
 //! that makes these answers, so that each of them is logged and counted.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::{Method, Response, StatusCode, Version, request};
@@ -34,11 +35,14 @@ impl Connection {
         let is_websocket = is_opening(parts);
         let port = self.settings.redirect_https;
         let (response, reason) = match port.filter(|_| rejection == Rejection::TlsRequired) {
-            None => (rejection.to_response(kind), rejection.reason()),
+            None => (rejection.to_response(kind), self.reason(rejection)),
             Some(port) => match redirect::answer(port, parts, is_websocket) {
-                Some(response) if is_websocket => (response, "a WebSocket without TLS"),
-                Some(response) => (response, "redirected to https"),
-                None => (Rejection::Host.to_response(kind), Rejection::Host.reason()),
+                Some(response) if is_websocket => (response, "a WebSocket without TLS".into()),
+                Some(response) => (response, "redirected to https".into()),
+                None => (
+                    Rejection::Host.to_response(kind),
+                    Rejection::Host.reason().into(),
+                ),
             },
         };
         let status = response.status();
@@ -50,6 +54,14 @@ impl Connection {
             observer.report(|m| m.handshake(Role::Server, Some(version(kind)), result));
         }
         response.map(|body| boxed(Full::new(body)))
+    }
+
+    /// Returns the reason for the log, which may have more than the client is told.
+    fn reason(&self, rejection: Rejection) -> Cow<'static, str> {
+        match rejection {
+            Rejection::Origin => self.settings.origins.rejection_reason().into(),
+            rejection => rejection.reason().into(),
+        }
     }
 
     /// Resets the stream of a malformed request (RFC 9113 §8.1.1).

@@ -482,7 +482,7 @@ async fn a_rejection_is_reported_with_its_side_and_reason() {
             "/origin",
             403,
             Side::Bridge,
-            "this origin may not open a WebSocket here",
+            "this origin may not open a WebSocket here; allowed: ",
         ),
         ("/nobody", 502, Side::Upstream, "refused"),
         (
