@@ -3,6 +3,7 @@
 use futures_util::StreamExt;
 use serde_json::Value;
 
+use crate::in_process::server;
 use crate::process::{Ended, Server, run};
 use crate::raw_server::{Event, Raw, TEXT};
 
@@ -177,10 +178,40 @@ fn a_finding_is_listed_once_with_what_to_do() {
         found.starts_with("  remark        HTTP/2 socket 1, HTTP/1.1: rejected"),
         "{found}"
     );
-    assert!(
-        advice.contains("--origin") && !advice.contains("bridge"),
-        "{advice}"
+    assert_eq!(
+        advice,
+        "    to do       see the body of the answer, or the server's log, for the reason"
     );
+    let body = "\n  body          this origin may not open a WebSocket here\n";
+    assert_eq!(report.matches(body).count(), 2, "{report}");
+}
+
+#[test]
+fn the_body_of_a_refusal_is_shown_in_part_and_escaped() {
+    let (_runtime, url) = server(|request| async move {
+        let body = match request.path() {
+            "/" => String::new(),
+            _ => format!("\r\n\u{1b}[2Jno {}\nsecond line\n", "x".repeat(300)),
+        };
+        let mut response = http::Response::new(bytes::Bytes::from(body));
+        *response.status_mut() = http::StatusCode::BAD_REQUEST;
+        request.reject_with(response);
+    });
+    let ended = probe(&[&format!("{url}long")]);
+    let report = &ended.exited(1).stdout;
+    let body = format!("\n  body          \\u{{1b}}[2Jno {}…\n", "x".repeat(193));
+    assert_eq!(report.matches(&body).count(), 2, "{report}");
+    assert!(!report.contains("second"), "{report}");
+    let (report, _) = json(&[&format!("{url}long")]);
+    let body = report["http1"]["socket"]["opening"]["body"].as_str();
+    let body = body.expect("a body");
+    assert!(body.starts_with("\u{1b}[2Jno xxx"), "{body}");
+    assert_eq!(body.chars().count(), 201);
+
+    let (report, _) = json(&[&url]);
+    assert_eq!(report["http1"]["socket"]["opening"]["body"], Value::Null);
+    let advice = &report["findings"][0]["advice"];
+    assert_eq!(advice, "see the server's log for the reason");
 }
 
 /// It must be true.

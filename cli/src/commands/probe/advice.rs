@@ -46,16 +46,20 @@ pub(super) fn advice(found: &Found, facts: &Facts) -> String {
         Finding::Rejected(status, _) => match status.as_u16() {
             300..=399 => "probe the URL of that location".to_owned(),
             401 => "give credentials, such as -H 'Authorization: Bearer TOKEN'".to_owned(),
-            403 => {
-                "give an origin that the server allows (--origin), or credentials (-H)".to_owned()
-            }
+            403 => reason(found, facts),
             404 | 405 => "check the path: WebSockets may be at another".to_owned(),
             407 => "give the proxy's credentials: --proxy http://USER:PASSWORD@HOST".to_owned(),
             400 | 426 => format!(
-                "check the path, and -H and --subprotocol that the server may need{}",
+                "{}{}",
+                reason(found, facts),
                 if at_http1 { String::new() } else { bridge() }
             ),
-            500..=599 => "see the server's log, and that of a proxy before it".to_owned(),
+            // RFC 9110 §15.6.3 and §15.6.5.
+            502 | 504 => {
+                "see the log of this server, a proxy: the one behind it did not answer as it should"
+                    .to_owned()
+            }
+            500..=599 => "see the server's log".to_owned(),
             _ => "check the path, and what the server expects (-H, --subprotocol)".to_owned(),
         },
         Finding::OnlyHttp2 => {
@@ -76,6 +80,18 @@ pub(super) fn advice(found: &Found, facts: &Facts) -> String {
             "report it to the authors of the server{}",
             if at_http1 { String::new() } else { bridge() }
         ),
+    }
+}
+
+/// Says where the reason of a refusal is, which its status alone does not tell.
+fn reason(found: &Found, facts: &Facts) -> String {
+    let mut all = facts.http2.sockets.iter().chain(&facts.http1);
+    let socket = all.find(|socket| socket.place == found.place);
+    let opening = socket.and_then(|socket| socket.opening.as_ref());
+    if opening.is_some_and(|opening| opening.body.is_some()) {
+        "see the body of the answer, or the server's log, for the reason".to_owned()
+    } else {
+        "see the server's log for the reason".to_owned()
     }
 }
 

@@ -206,6 +206,8 @@ pub(super) struct Opening {
     pub(super) subprotocol: Option<String>,
     /// As in the server's answer.
     pub(super) extensions: Vec<String>,
+    /// The first line of the body, if the server refuses.
+    pub(super) body: Option<String>,
 }
 
 /// The server's reaction to a message.

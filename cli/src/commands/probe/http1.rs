@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2ws::handshake::{Key, Negotiated, upgrade};
 use http::{Response, StatusCode};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
@@ -15,6 +15,7 @@ use super::facts::{Ending, Facts, Socket};
 use super::finding::{Finding, Place, Step};
 use super::http2::{opening, rejected, store_negotiated};
 use super::io::BoxIo;
+use super::refusal::first_line;
 use super::socket::{Conversation, Depth, random};
 use crate::error::with_causes;
 
@@ -74,9 +75,15 @@ async fn open(
         .map_err(silent)?
         .map_err(broken)?;
     let time = began.elapsed();
-    let (parts, body) = response.into_parts();
+    let (parts, mut body) = response.into_parts();
     let opening = socket.opening.insert(opening(time, &parts));
     if parts.status != StatusCode::SWITCHING_PROTOCOLS {
+        let next = async || {
+            let frame = body.frame().await?.ok()?;
+            // Trailers come last.
+            frame.into_data().ok()
+        };
+        opening.body = first_line(&parts.headers, next).await;
         return Err(rejected(&parts));
     }
     let negotiated =

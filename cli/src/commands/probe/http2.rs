@@ -18,6 +18,7 @@ use super::facts::{Capability, Echo, Ending, Facts, Opening, Socket};
 use super::finding::{Finding, Found, Place, Step};
 use super::io::BoxIo;
 use super::observe::{CAPABILITY, EndStream, GoAway, MAX_STREAMS, Observed, Seen};
+use super::refusal::first_line;
 use super::socket::{Conversation, Depth, random};
 
 /// How long to wait for a later SETTINGS frame that enables extended CONNECT.
@@ -276,9 +277,13 @@ impl Session<'_> {
             .map_err(|_| Finding::Silent(Step::Answer))?
             .map_err(failed)?;
         let time = began.elapsed();
-        let (parts, recv) = response.into_parts();
+        let (parts, mut recv) = response.into_parts();
         let opening = socket.opening.insert(opening(time, &parts));
-        check_status(&parts)?;
+        if let Err(refused) = check_status(&parts) {
+            let next = async || recv.data().await?.ok();
+            opening.body = first_line(&parts.headers, next).await;
+            return Err(refused);
+        }
         if self.seen.borrow().end(stream).end_stream == Some(EndStream::Headers) {
             return Err(Finding::EndedWithAnswer(parts.status));
         }
@@ -417,6 +422,7 @@ pub(super) fn opening(time: Duration, parts: &response::Parts) -> Opening {
         headers: parts.headers.clone(),
         subprotocol: None,
         extensions: Vec::new(),
+        body: None,
     }
 }
 

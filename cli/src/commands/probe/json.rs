@@ -126,6 +126,7 @@ fn opening(opening: &Opening) -> Value {
         "headers": fields(&opening.headers),
         "subprotocol": opening.subprotocol,
         "extensions": opening.extensions,
+        "body": opening.body,
     })
 }
 

@@ -5,7 +5,7 @@
 //! the `h2` crate, and uses the library only for what does no I/O: handshakes and WebSocket frames.
 //!
 //! Files, from the bottom: `io` and `finding`; `facts`, the results; `observe`, `carrier` and `socket`,
-//! which use one WebSocket; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice` and
+//! which use one WebSocket; `refusal`, the body of an answer without one; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice` and
 //! `groups`, what is said of findings; `text`, `table` and `json`, the reports.
 
 mod advice;
@@ -19,6 +19,7 @@ mod http2;
 mod io;
 mod json;
 mod observe;
+mod refusal;
 mod socket;
 mod table;
 mod text;

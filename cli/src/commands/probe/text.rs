@@ -245,6 +245,9 @@ fn closely(out: &mut Lines, socket: &Socket, offer: &Offer) {
         out.line("", format!("{name}: {value}"));
     }
     if !accepted {
+        if let Some(body) = &opening.body {
+            out.line("body", body);
+        }
         return;
     }
     if !offer.subprotocols.is_empty() || opening.subprotocol.is_some() {
@@ -355,7 +358,10 @@ fn briefly(out: &mut Lines, socket: &Socket) {
     if let Some(median) = socket.ping_median() {
         let _ = write!(text, ", ping {}", time(median));
     }
-    let _ = write!(text, ", close {}", close(socket));
+    match &opening.body {
+        Some(body) => text.push_str(&format!(", body {body}")),
+        None => text.push_str(&format!(", close {}", close(socket))),
+    }
     out.line(name, text);
 }
 
