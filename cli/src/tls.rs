@@ -1,5 +1,6 @@
 //! TLS configurations of the program, made from the files that options name.
 
+mod names;
 mod validity;
 
 use std::io;
@@ -19,6 +20,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use crate::error::Failure;
 use crate::log;
 
+pub(crate) use self::names::Names;
 use self::validity::Date;
 pub(crate) use self::validity::{Concern, Validity};
 

@@ -153,6 +153,8 @@ impl Command {
     /// info without `-v`.
     pub(crate) fn logs(&self) -> (LogFormat, bool) {
         match self {
+            // What `--check` prints is for people.
+            Self::Bridge(args) if args.check => (LogFormat::Text, true),
             Self::Bridge(args) => (args.log.log_format.unwrap_or_default(), true),
             Self::Serve(args) => (args.log.log_format.unwrap_or_default(), true),
             _ => (LogFormat::Text, false),

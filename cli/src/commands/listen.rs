@@ -93,8 +93,32 @@ pub(crate) fn files(args: &ListenArgs) -> Result<ServerFiles, Failure> {
     })
 }
 
+/// Checks that no two listeners, or a listener and the metrics, have the same address.
+pub(crate) fn check_addresses(
+    listeners: &[ListenerConfig],
+    metrics: Option<&ListenAddress>,
+) -> Result<(), Usage> {
+    let all: Vec<_> = listeners
+        .iter()
+        .map(|listener| &listener.address)
+        .chain(metrics)
+        .collect();
+    for (at, address) in all.iter().enumerate() {
+        if all[..at].iter().any(|other| other.is_same(address)) {
+            let what = format_args!("{address} cannot be listened on twice");
+            return Err(Usage::options(&what));
+        }
+    }
+    Ok(())
+}
+
+/// Reports that the drain is over, in what should be the last line of the log.
+pub(crate) fn report_end() {
+    tracing::info!("stopped");
+}
+
 /// Reports connections that did not close within the drain timeout.
-pub(crate) fn report(drained: ShutdownReport) {
+pub(crate) fn report_cut(drained: ShutdownReport) {
     if drained != ShutdownReport::default() {
         log::notice(format_args!(
             "dropped {} and {} that did not close in time",

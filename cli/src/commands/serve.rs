@@ -55,6 +55,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if let Some(address) = &args.listen_http1 {
         configs.push(listen::http1(&args.listen, address)?);
     }
+    listen::check_addresses(&configs, None)?;
     listen::warn_if_self_signed(&configs);
     tls::warn_of(&args.listen.cert);
     let listeners = Listeners::bind(
@@ -70,8 +71,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         signals::on_hangup(move || {
             systemd::reloading();
             tls::warn_of(&files);
-            if certificates.reload(&configs) {
-                log::notice("certificates reloaded");
+            let reloaded = certificates.reload(&configs);
+            if !reloaded.is_empty() {
+                log::notice(format_args!(
+                    "certificates reloaded: {}",
+                    reloaded.join(", ")
+                ));
             }
             systemd::ready();
         });
@@ -82,6 +87,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let stop = async {
         stop.await;
         systemd::stopping();
+        tracing::info!("draining");
     };
     let subprotocols: Arc<[String]> = args.subprotocol.into();
     let http1_port = listeners.http1_port();
@@ -94,6 +100,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         })
     };
     let drained = listeners.serve(serve, DRAIN_TIMEOUT, stop).await;
-    listen::report(drained);
+    listen::report_cut(drained);
+    listen::report_end();
     Ok(())
 }

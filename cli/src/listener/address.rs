@@ -54,6 +54,21 @@ impl ListenAddress {
     }
 }
 
+impl ListenAddress {
+    /// Whether both cannot be listened on. Port 0 is another port each time.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (AddressKind::Tcp(own), AddressKind::Tcp(others)) => {
+                let fixed = own.iter().filter(|address| address.port() != 0);
+                fixed.into_iter().any(|address| others.contains(address))
+            }
+            (AddressKind::Unix(own), AddressKind::Unix(other)) => own == other,
+            (AddressKind::Systemd(own), AddressKind::Systemd(other)) => own == other,
+            _ => false,
+        }
+    }
+}
+
 impl PartialEq for ListenAddress {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text

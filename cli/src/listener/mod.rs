@@ -354,9 +354,9 @@ struct InUse {
 
 impl Certificates {
     /// Loads the files of the listeners again, for new connections. Where that fails, the old
-    /// certificates stay in use.
-    pub(crate) fn reload(&self, configs: &[ListenerConfig]) -> bool {
-        let mut reloaded = false;
+    /// certificates stay in use. Returns the files that were loaded, each with its last day.
+    pub(crate) fn reload(&self, configs: &[ListenerConfig]) -> Vec<String> {
+        let mut reloaded = Vec::new();
         for InUse {
             address,
             nth,
@@ -373,8 +373,10 @@ impl Certificates {
             match files.load() {
                 Ok(loaded) => {
                     tls.replace(loaded.config);
+                    reloaded.extend(loaded.valid.iter().map(|(file, valid)| {
+                        format!("{} until {}", file.display(), valid.last_day())
+                    }));
                     *valid.write().unwrap_or_else(PoisonError::into_inner) = loaded.valid;
-                    reloaded = true;
                 }
                 Err(error) => log::notice(format_args!(
                     "certificates of {address} not reloaded, the old ones stay in use: {}",
@@ -382,6 +384,9 @@ impl Certificates {
                 )),
             }
         }
+        // Listeners may share files.
+        reloaded.sort();
+        reloaded.dedup();
         reloaded
     }
 }

@@ -56,6 +56,11 @@ impl Validity {
         self.until
     }
 
+    /// Returns the end as a date.
+    pub(crate) fn last_day(self) -> impl fmt::Display {
+        Date(self.until)
+    }
+
     fn concern(self, now: i64) -> Option<Concern> {
         let left = self.until.saturating_sub(now);
         let soon = (self.until.saturating_sub(self.from) / 6).min(SOON);

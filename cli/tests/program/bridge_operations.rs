@@ -475,6 +475,8 @@ fn with_log_format_json_every_line_is_json() {
             .exited(0)
             .stderr_has("self-signed")
             .stderr_has("draining");
+        let last = ended.stderr.lines().next_back().unwrap_or_default();
+        assert!(last.contains("\"message\":\"stopped\""), "{last}");
         let said = [&ended.stdout, &ended.stderr, &failed.stderr].map(|text| text.lines());
         for line in said.into_iter().flatten() {
             let line: Value = serde_json::from_str(line).expect(line);
@@ -493,6 +495,20 @@ fn with_log_format_json_every_line_is_json() {
         });
         let messages: Vec<_> = messages.collect();
         assert_eq!(messages, ["redirecting to https", "serving metrics"]);
+    }
+    // What a check prints is for people.
+    let text = "log_format = \"json\"\n[[route]]\nto = \"ws+unix:/nowhere:/\"\n";
+    let file_with_notice = files.file("notice.toml", text);
+    for format in [&[][..], &["--log-format", "json"]] {
+        let checked = run(&[
+            &["bridge", "--check", "--config", &file_with_notice],
+            format,
+        ]
+        .concat());
+        checked.exited(0);
+        assert_eq!(checked.stdout, "no errors, 1 route\n");
+        assert!(checked.stderr.starts_with("h2ws: "), "{checked:?}");
+        assert_eq!(checked.stderr.lines().count(), 1, "{checked:?}");
     }
     // The option takes precedence.
     let bridge = Server::bridge(&["--config", &file, "--log-format", "text"]);

@@ -5,7 +5,7 @@ use h2ws::HttpVersion;
 use crate::bridge_operations::{get, open};
 use crate::certificates::{authority, connect};
 use crate::in_process::{assert_echo, client, until};
-use crate::process::{Scratch, Server};
+use crate::process::{Scratch, Server, run};
 
 fn echoes(bridge: &Server, args: &[&str]) {
     let ended = connect(&bridge.localhost(), args);
@@ -44,6 +44,47 @@ fn upstream_certificates_and_the_bridges_own_come_from_files() {
         by_file("cacert = \"ours.pem\"\n"),
     ] {
         connect(&bad.url, &[]).exited(1).stderr_has("502");
+    }
+}
+
+/// Only those of which a client gets another's certificate for certain.
+#[test]
+fn hosts_without_a_certificate_are_reported() {
+    let files = Scratch::new();
+    let [_, cert, key] = authority(&files, "ours", "a.example");
+    let route = |host: &str| format!("[[route]]\nhost = \"{host}\"\nto = \"ws://b\"\n");
+    let routes = format!(
+        "{}{}{}{}",
+        route("a.example"),
+        route("b.example"),
+        route("*.example"),
+        route("*")
+    );
+    let tls = "[tls]\ncert = \"ours-leaf.pem\"\nkey = \"ours-leaf.key\"\n";
+    let check = |text: &str, args: &[&str]| {
+        let file = files.file("c.toml", text);
+        let checked = run(&[&["bridge", "--check", "--config", &file], args].concat());
+        assert_eq!(checked.exited(0).stdout, "no errors, 4 routes\n");
+        checked.stderr
+    };
+    let pair = ["--cert", &cert, "--key", &key];
+    for (text, args, line) in [
+        (format!("{tls}{routes}"), &[][..], 8),
+        (routes.clone(), &pair, 5),
+    ] {
+        let reported = check(&text, args);
+        let what = format!("c.toml:{line}: no certificate is for b.example; its clients get ");
+        assert!(reported.contains(&what), "{reported}");
+        assert_eq!(reported.lines().count(), 1, "{reported}");
+        assert!(
+            reported.contains("ours-leaf.pem and reject it"),
+            "{reported}"
+        );
+    }
+    let clear = format!("[[listener]]\nlisten = \"127.0.0.1:1\"\ncleartext = true\n");
+    for silent in [routes.clone(), format!("{clear}{tls}{routes}")] {
+        let reported = check(&silent, &[]);
+        assert!(!reported.contains("no certificate"), "{reported}");
     }
 }
 

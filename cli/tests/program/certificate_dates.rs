@@ -119,6 +119,11 @@ async fn an_expired_certificate_is_reported_and_used_and_its_end_is_a_metric() {
             .running
             .wait_for_stderr("cert.pem: the certificate expires on ");
         until(|| ends(today + 10)).await;
+        bridge.running.wait_for_stderr("reloaded");
+        let log = bridge.running.stderr_so_far();
+        let line = log.lines().find(|line| line.contains(" reloaded "));
+        let line = line.expect("a line for the reload");
+        assert!(line.contains("cert.pem until 20"), "{line}");
     }
 }
 

@@ -4,8 +4,24 @@ use crate::process::{Running, Server, h2ws, run};
 
 #[test]
 fn bad_usage_exits_2() {
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 14] = [
         &[],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:1",
+            "--listen",
+            "127.0.0.1:1",
+        ],
+        &[
+            "bridge",
+            "--to",
+            "ws://a",
+            "--listen",
+            "127.0.0.1:1",
+            "--metrics",
+            "127.0.0.1:1",
+        ],
         &["no-such-command"],
         &["connect"],
         &["connect", "ws://localhost", "--http1", "--http2"],

@@ -279,7 +279,7 @@ fn errors_of_listeners_are_reported_with_their_line() {
         (
             2,
             "listen = [\"127.0.0.1:1\",\n \"127.0.0.1:1\"]\n",
-            "is there twice",
+            "is used on line 1 too",
         ),
         (
             1,

@@ -87,7 +87,8 @@ async fn sighup_reloads_certificates() {
 
     pair(&files, "server", &["localhost"]);
     server.running.signal("HUP");
-    server.running.wait_for_stderr("certificates reloaded");
+    let line = format!("certificates reloaded: {cert} until ");
+    server.running.wait_for_stderr(&line);
     connect(&url, &["--cacert", &cert]).exited(0);
     connect(&url, &["--cacert", &old]).exited(1);
 

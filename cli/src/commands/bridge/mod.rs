@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 mod connections;
+mod coverage;
 mod limits;
 mod listener;
 mod metrics;
@@ -47,9 +48,14 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         None => None,
     };
     let fixed = Fixed::of(&args, config.as_ref());
-    log::set_log_format(fixed.log_format);
-    if let Some(config) = &config {
-        for notice in config.notices.lines() {
+    if !args.check {
+        log::set_log_format(fixed.log_format);
+    }
+    let configs = listener::listeners(&args.listen, config.as_ref().map(|file| &file.listeners))?;
+    listen::check_addresses(&configs, fixed.metrics.as_ref())?;
+    if let (Some(config), Some(path)) = (&config, &args.config) {
+        let uncovered = coverage::notices(path, &config.hosts, &configs);
+        for notice in config.notices.lines().chain(uncovered) {
             log::notice(notice);
         }
     }
@@ -71,7 +77,6 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         fixed.metrics.as_ref().map(|_| metrics)
     };
     let files = &fixed.upstream_tls;
-    let configs = listener::listeners(&args.listen, config.as_ref().map(|file| &file.listeners))?;
     let bridge = match config {
         Some(config) => {
             let client =
@@ -129,7 +134,7 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
     };
     let drained = listeners.serve(serve, fixed.drain_timeout, stop).await;
     reload.abort();
-    listen::report(drained);
+    listen::report_cut(drained);
     if tokio::time::timeout(LAST_LINES, bridge.idle())
         .await
         .is_err()
@@ -137,5 +142,6 @@ pub(crate) async fn run(args: BridgeArgs) -> Result<(), Failure> {
         tracing::warn!("shutdown timed out; lines are missing in the access log");
     }
     join_all(bridge.clients().iter().map(shutdown)).await;
+    listen::report_end();
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use h2ws::bridge::Bridge;
 
-use super::config::{Config, FileListeners};
+use super::config::{Config, FileListeners, RouteHost};
+use super::coverage;
 use super::listener::{self, Fixed};
 use super::upstream::Clients;
 use crate::args::BridgeArgs;
@@ -53,7 +54,8 @@ impl Reload {
             match self.args.config.clone() {
                 Some(file) => self.reload_file(file).await,
                 None => {
-                    self.reload_listeners(None).await;
+                    let (certificates, _) = self.reload_listeners(None).await;
+                    tracing::info!(certificates, "reloaded");
                 }
             }
             systemd::ready();
@@ -84,10 +86,13 @@ impl Reload {
         let mut changes = self.fixed.changes(&Fixed::of(&self.args, Some(&config)));
         let args = &self.args.log;
         args.apply(config.access_log, config.log_limit);
-        changes.extend(self.reload_listeners(Some(config.listeners)).await);
+        let of_file = Some((config.listeners, config.hosts));
+        let (certificates, of_listeners) = self.reload_listeners(of_file).await;
+        changes.extend(of_listeners);
         self.bridge.replace(config.routes);
         self.clients.of_routes = config.clients;
-        tracing::info!(routes = self.bridge.routes().iter().count(), "reloaded");
+        let routes = self.bridge.routes().iter().count();
+        tracing::info!(routes, certificates, "reloaded");
         if !changes.is_empty() {
             let keys: Vec<_> = changes
                 .iter()
@@ -100,25 +105,39 @@ impl Reload {
         }
     }
 
-    /// Loads the certificates for clients again. Everything else of a listener stays; returns what
-    /// has changed of it.
-    async fn reload_listeners(&self, of_file: Option<FileListeners>) -> Vec<Change> {
+    /// Loads the certificates for clients again, and returns them for the log. Everything else of a
+    /// listener stays; returns what has changed of it.
+    async fn reload_listeners(
+        &self,
+        of_file: Option<(FileListeners, Vec<RouteHost>)>,
+    ) -> (Option<String>, Vec<Change>) {
         tls::warn_of(self.args.certificates());
-        let new = match listener::listeners(&self.args.listen, of_file.as_ref()) {
+        let file = of_file.as_ref().map(|(listeners, _)| listeners);
+        let new = match listener::listeners(&self.args.listen, file) {
             Ok(new) => new,
             Err(error) => {
                 tracing::error!(error, "{CERTIFICATE_KEPT}");
-                return Vec::new();
+                return (None, Vec::new());
             }
         };
         let changes = ListenerConfig::changes(&self.listeners, &new);
         let certificates = self.certificates.clone();
+        let path = self.args.config.clone();
         // Reading may block, for example on a network file system.
-        let reload = tokio::task::spawn_blocking(move || certificates.reload(&new));
-        if let Err(error) = reload.await {
+        let reload = tokio::task::spawn_blocking(move || {
+            if let (Some((_, hosts)), Some(path)) = (of_file, path) {
+                for notice in coverage::notices(&path, &hosts, &new) {
+                    tracing::warn!("{notice}");
+                }
+            }
+            certificates.reload(&new)
+        });
+        let reloaded = reload.await.unwrap_or_else(|error| {
             tracing::error!(%error, "{CERTIFICATE_KEPT}");
-        }
-        changes
+            Vec::new()
+        });
+        let certificates = (!reloaded.is_empty()).then(|| reloaded.join(", "));
+        (certificates, changes)
     }
 }
 

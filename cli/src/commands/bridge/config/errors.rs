@@ -1,6 +1,6 @@
 //! The errors of a configuration file, with their lines.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -61,9 +61,22 @@ pub(super) struct ErrorCollector {
     text: String,
     broken: Vec<(usize, String)>,
     found: Vec<(usize, String)>,
+    unknown: Vec<UnknownKey>,
     notices: Vec<(usize, String)>,
     fails_check: bool,
     keys: HashMap<String, usize>,
+}
+
+/// A key that its table does not have.
+#[derive(Debug)]
+struct UnknownKey {
+    line: usize,
+    name: String,
+    /// The names of its tables, each followed by a dot.
+    path: String,
+    /// Its table, as it is written in the file.
+    header: String,
+    what: String,
 }
 
 impl ErrorCollector {
@@ -73,6 +86,7 @@ impl ErrorCollector {
             text: text.to_owned(),
             broken: Vec::new(),
             found: Vec::new(),
+            unknown: Vec::new(),
             notices: Vec::new(),
             fails_check: false,
             keys: HashMap::new(),
@@ -124,6 +138,51 @@ impl ErrorCollector {
         self.found.push((line, what.to_string()));
     }
 
+    /// Adds the error for a key that its table, `header`, does not have.
+    pub(super) fn add_unknown_key(
+        &mut self,
+        span: &Range<usize>,
+        name: &str,
+        path: &str,
+        header: &str,
+        what: String,
+    ) {
+        self.unknown.push(UnknownKey {
+            line: self.line(span),
+            name: name.to_owned(),
+            path: path.to_owned(),
+            header: header.to_owned(),
+            what,
+        });
+    }
+
+    /// Adds to the errors for unknown keys in the tables of the table `header` that it has such a key:
+    /// in TOML, all keys after the header of a table belong to that table.
+    pub(super) fn explain_unknown_keys(
+        &mut self,
+        path: &str,
+        header: &str,
+        known: &BTreeSet<&'static str>,
+    ) {
+        let inner = |key: &UnknownKey| key.path != path && key.path.starts_with(path);
+        let found: Vec<_> = self
+            .unknown
+            .extract_if(.., |key| inner(key) && known.contains(&*key.name))
+            .collect();
+        for key in found {
+            let owner: &str = match header {
+                "" => "of the file itself",
+                header => &format!("of {header}"),
+            };
+            let (name, table) = (&key.name, &key.header);
+            let what = format!(
+                "unknown key {name:?} in {table}; it is a key {owner}: write it before {table}, \
+                 because a table has all keys up to the next header"
+            );
+            self.found.push((key.line, what));
+        }
+    }
+
     /// Adds a TOML syntax error at `span`.
     pub(super) fn add_broken(&mut self, span: &Range<usize>, what: &str) {
         let line = self.line(span);
@@ -143,6 +202,8 @@ impl ErrorCollector {
 
     /// Returns what was read if there are no errors.
     pub(super) fn result<T>(mut self, read: Option<T>) -> Result<T, ConfigErrors> {
+        let unknown = self.unknown.drain(..);
+        self.found.extend(unknown.map(|key| (key.line, key.what)));
         match read {
             Some(read) if self.found.is_empty() && self.broken.is_empty() => Ok(read),
             _ => {

@@ -33,15 +33,23 @@ pub(crate) struct FileListener {
 }
 
 /// Reads what all listeners share, and the listeners with keys of their own.
-pub(super) fn read(path: &Path, root: &mut Section<'_>) -> FileListeners {
-    let listen = addresses(root);
+pub(super) fn read(
+    path: &Path,
+    root: &mut Section<'_>,
+    metrics: Option<&ListenAddress>,
+) -> FileListeners {
+    let mut taken: Vec<_> = metrics
+        .map(|address| (address.clone(), "for the metrics".to_owned()))
+        .into_iter()
+        .collect();
+    let listen = addresses(root, &mut taken);
     let (cleartext, tls) = tls::server(path, root);
     let proxy_protocol = networks(root).unwrap_or_default();
     let reuse_port = root.boolean("reuse_port").unwrap_or_default();
     let sections = root.sections("listener");
     let mut listeners = Vec::new();
     for section in sections {
-        listeners.push(one(path, section));
+        listeners.push(one(path, section, &mut taken));
     }
     FileListeners {
         listen,
@@ -53,8 +61,11 @@ pub(super) fn read(path: &Path, root: &mut Section<'_>) -> FileListeners {
     }
 }
 
-fn one(path: &Path, mut section: Section<'_>) -> FileListener {
-    let listen = addresses(&mut section);
+/// Addresses, each with where it is used.
+type Taken = Vec<(ListenAddress, String)>;
+
+fn one(path: &Path, mut section: Section<'_>, taken: &mut Taken) -> FileListener {
+    let listen = addresses(&mut section, taken);
     if section.peek("listen").is_none() && section.item("listen").is_none() {
         section.error(&section.span, "[[listener]] requires listen");
     }
@@ -86,17 +97,24 @@ pub(super) fn address(text: &str) -> Result<ListenAddress, String> {
     ListenAddress::parse(text).map_err(|error| format!("{text:?}: {error}"))
 }
 
-/// Reads `listen`: an address or several.
-fn addresses(section: &mut Section<'_>) -> Vec<ListenAddress> {
+/// Reads `listen`: an address or several, which must not be `taken`.
+fn addresses(section: &mut Section<'_>, taken: &mut Taken) -> Vec<ListenAddress> {
     let mut read: Vec<ListenAddress> = Vec::new();
     for (text, span) in section.strings("listen") {
-        match address(text) {
-            Ok(address) if read.contains(&address) => {
-                section.error(&span, format_args!("listen: {text:?} is there twice"));
+        let address = match address(text) {
+            Ok(address) => address,
+            Err(error) => {
+                section.error(&span, format_args!("listen: {error}"));
+                continue;
             }
-            Ok(address) => read.push(address),
-            Err(error) => section.error(&span, format_args!("listen: {error}")),
+        };
+        if let Some((_, place)) = taken.iter().find(|(other, _)| other.is_same(&address)) {
+            section.error(&span, format_args!("listen: {text:?} is used {place} too"));
+            continue;
         }
+        let line = section.line(&span);
+        taken.push((address.clone(), format!("on line {line}")));
+        read.push(address);
     }
     read
 }

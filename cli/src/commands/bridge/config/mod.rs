@@ -29,6 +29,13 @@ use crate::tls::ClientFiles;
 pub(super) use self::errors::ConfigErrors;
 pub(super) use self::listener::{FileListener, FileListeners};
 
+/// A host that a route is for, and its line.
+#[derive(Clone, Debug)]
+pub(super) struct RouteHost {
+    pub(super) host: String,
+    pub(super) line: usize,
+}
+
 /// The contents of a configuration file. A missing key is `None` or has its default.
 pub(super) struct Config {
     pub(super) listeners: FileListeners,
@@ -47,6 +54,8 @@ pub(super) struct Config {
     pub(super) max_header_list_size: Option<u32>,
     pub(super) connection_idle_timeout: Option<Option<Duration>>,
     pub(super) routes: Routes,
+    /// The hosts of the routes that name one.
+    pub(super) hosts: Vec<RouteHost>,
     /// The clients of routes with `[route.upstream_tls]`.
     pub(super) clients: RouteClients,
     /// The lines of the keys, such as `limits.max_sockets`.
@@ -91,7 +100,7 @@ impl Config {
         let log_limit = root.integer("log_limit", 1..1 << 32);
         let drain_delay = root.duration("drain_delay");
         let drain_timeout = root.duration("drain_timeout");
-        let listeners = listener::read(path, &mut root);
+        let listeners = listener::read(path, &mut root, metrics.as_ref());
         let upstream_tls = tls::upstream(path, &mut root).unwrap_or_default();
         let mut max_connections = None;
         let mut max_connections_per_client = None;
@@ -130,7 +139,8 @@ impl Config {
             path,
             client: &client,
         };
-        let routes = routes(&mut root, limits, &context);
+        let mut hosts = Vec::new();
+        let routes = routes(&mut root, limits, &context, &mut hosts);
         root.finish();
         Some(Self {
             listeners,
@@ -149,6 +159,7 @@ impl Config {
             max_header_list_size: max_header_list_size.map(|number| number as u32),
             connection_idle_timeout,
             routes: routes?,
+            hosts,
             clients: own.into_inner(),
             notices: ConfigErrors::none(path),
             fails_check: false,
@@ -189,6 +200,7 @@ fn routes(
     root: &mut Section<'_>,
     limits: BridgeLimits,
     context: &RouteContext<'_>,
+    hosts: &mut Vec<RouteHost>,
 ) -> Option<Routes> {
     let sections = root.sections("route");
     if sections.is_empty() {
@@ -201,9 +213,10 @@ fn routes(
     let mut table = Some(Routes::builder().limits(limits));
     let mut places = HashMap::new();
     let mut names = HashMap::new();
-    for section in sections {
+    for mut section in sections {
         let span = section.span.clone();
         let line = root.line(&span);
+        let host_line = section.item("host").map(|item| root.line(&item.span));
         // A route with other errors is checked for conflicts too.
         let mut name = section.peek("name").map(str::to_owned);
         let host = section.peek("host").unwrap_or("*").to_ascii_lowercase();
@@ -212,6 +225,10 @@ fn routes(
         if let Some(route) = &route {
             place = (route.host(), route.path());
             name = Some(route.name().to_owned());
+            hosts.extend(host_line.filter(|_| place.0 != "*").map(|line| RouteHost {
+                host: place.0.clone(),
+                line,
+            }));
         }
         if let Some(first) = places.insert(place, line) {
             let what = format!("the route on line {first} is for the same host and path");
@@ -524,6 +541,85 @@ mod tests {
             3,
             "none.key: No such file",
         );
+    }
+
+    #[test]
+    fn a_key_of_an_outer_table_is_explained() {
+        let route = "[[route]]\nto = \"ws://a\"\n";
+        for (text, line, what) in [
+            (
+                "[route.check]\ntcp = true\nforward_auth = \"http://b\"",
+                5,
+                "in [route.check]; it is a key of [[route]]: write it before [route.check], ",
+            ),
+            (
+                "[route.forward_auth]\nurl = \"http://b\"\nvia = \"c\"",
+                5,
+                "in [route.forward_auth]; it is a key of [[route]]: ",
+            ),
+            (
+                "metrics = \"127.0.0.1:1\"",
+                3,
+                "in [[route]]; it is a key of the file itself: write it before [[route]], ",
+            ),
+            (
+                "[route.check]\ntcp = true\nmetrics = \"127.0.0.1:1\"",
+                5,
+                "in [route.check]; it is a key of the file itself: ",
+            ),
+            (
+                "[route.check]\ntcp = true\nnothing = 1",
+                5,
+                "unknown key \"nothing\"; expected one of ",
+            ),
+        ] {
+            let found = errors(&format!("{route}{text}\n"));
+            let [error] = found.as_slice() else {
+                panic!("{found:?}");
+            };
+            let place = format!("f:{line}: unknown key ");
+            assert!(error.starts_with(&place) && error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_cannot_be_listened_on_twice() {
+        for (text, line, what) in [
+            (
+                "listen = [\"127.0.0.1:1\",\n\"127.0.0.1:1\"]\n",
+                2,
+                "on line 1",
+            ),
+            (
+                "listen = \"127.0.0.1:1\"\n[[listener]]\nlisten = \"127.0.0.1:1\"\n",
+                3,
+                "on line 1",
+            ),
+            (
+                "metrics = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:1\"\n",
+                2,
+                "for the metrics",
+            ),
+            (
+                "[[listener]]\nlisten = \"unix:/a\"\n[[listener]]\nlisten = \"unix:/a\"\n",
+                4,
+                "on line 2",
+            ),
+        ] {
+            let found = errors(&format!("{text}[[route]]\nto = \"ws://a\"\n"));
+            let [error] = found.as_slice() else {
+                panic!("{found:?}");
+            };
+            let place = format!("f:{line}: listen: ");
+            let ends = format!(" is used {what} too");
+            assert!(
+                error.starts_with(&place) && error.ends_with(&ends),
+                "{error}"
+            );
+        }
+        // Each gets a port of its own.
+        let free = "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n[[route]]\nto = \"ws://a\"\n";
+        assert!(parse(free).is_ok());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Section<'a> {
     pub(super) span: Span,
     /// The names of the tables around it, each followed by a dot.
     path: String,
+    /// As it is written in the file, such as `[[route]]`; empty for the root.
+    header: String,
     errors: &'a RefCell<ErrorCollector>,
     known: BTreeSet<&'static str>,
 }
@@ -36,12 +38,14 @@ impl<'a> Section<'a> {
         table: &'a DeTable<'a>,
         span: Span,
         path: String,
+        header: String,
         errors: &'a RefCell<ErrorCollector>,
     ) -> Self {
         Self {
             table,
             span,
             path,
+            header,
             errors,
             known: BTreeSet::new(),
         }
@@ -205,7 +209,9 @@ impl<'a> Section<'a> {
         // The span of its header: the table's own span may be that of its keys.
         let head = self.table.get_key_value(key);
         let span = head.map_or(span, |(key, _)| key.span());
-        Some(Self::new(table, span, self.path_of(key), self.errors))
+        let header = format!("[{}{key}]", self.path);
+        let path = self.path_of(key);
+        Some(Self::new(table, span, path, header, self.errors))
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -226,8 +232,8 @@ impl<'a> Section<'a> {
         for item in items {
             match as_table(item.get_ref()) {
                 Some(table) => {
-                    let path = self.path_of(key);
-                    sections.push(Self::new(table, item.span(), path, self.errors));
+                    let (path, header) = (self.path_of(key), format!("[[{}{key}]]", self.path));
+                    sections.push(Self::new(table, item.span(), path, header, self.errors));
                 }
                 None => self.error(&item.span(), format_args!("{key} must be {wanted}")),
             }
@@ -237,6 +243,10 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that were not read.
     pub(super) fn finish(self) {
+        // Those of the tables in it, which were finished before: they may be keys of this one.
+        let mut errors = self.errors.borrow_mut();
+        errors.explain_unknown_keys(&self.path, &self.header, &self.known);
+        drop(errors);
         for key in self.table.keys() {
             let name: &Cow<'_, str> = key.get_ref();
             if self.known.contains(&**name) {
@@ -247,7 +257,8 @@ impl<'a> Section<'a> {
             let meant = meant.map_or(String::new(), |key| format!("did you mean {key}? "));
             let known = known.join(", ");
             let what = format!("unknown key {name:?}; {meant}expected one of {known}");
-            self.error(&key.span(), what);
+            let mut errors = self.errors.borrow_mut();
+            errors.add_unknown_key(&key.span(), name, &self.path, &self.header, what);
         }
     }
 }
@@ -351,7 +362,8 @@ pub(super) fn table<'a>(
     root: &'a Spanned<DeTable<'a>>,
     errors: &'a RefCell<ErrorCollector>,
 ) -> Section<'a> {
-    Section::new(root.get_ref(), root.span(), String::new(), errors)
+    let (path, header) = (String::new(), String::new());
+    Section::new(root.get_ref(), root.span(), path, header, errors)
 }
 
 const UNITS: [(&str, u64); 5] = [
