@@ -3,17 +3,17 @@
 //! without its answer.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use h2ws::bridge::{AccessRecord, BridgeObserver, ForwardAuth, Outcome, Side};
+use h2ws::bridge::{AccessRecord, ForwardAuth, Outcome, Side};
 use h2ws::handshake::AllowedOrigins;
 use http::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
 use crate::support::client::listen;
 use crate::support::plain_http::OK;
+use crate::support::recorder::{Event, Recorder};
 use crate::support::table::{Table, nobody, route, table};
 use crate::support::text::Text;
 use crate::support::ways::{WAYS, dump};
@@ -161,19 +161,10 @@ async fn answering(answer: impl Into<Vec<u8>>) -> SocketAddr {
 }
 
 /// Records the outcome and the reason of each request.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<(Outcome, String)>>);
-
-impl BridgeObserver for Recorder {
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        let outcome = access.closed().unwrap();
-        let reason = access.reason().unwrap().to_owned();
-        self.0.lock().unwrap().push((outcome, reason));
-    }
-
-    fn on_request_end(&self, access: &AccessRecord) {
-        self.on_websocket_end(access);
-    }
+/// The outcome of a request, and the reason in the log.
+fn outcome(event: Event, access: &AccessRecord) -> Option<(Outcome, String)> {
+    let reason = access.reason()?.to_owned();
+    (event != Event::Handshake).then_some((access.closed()?, reason))
 }
 
 #[tokio::test]
@@ -213,14 +204,12 @@ async fn nothing_passes_without_an_answer() {
         ),
     ] {
         let table = Table::start(table([route("/*", &[upstream]).forward_auth(auth)])).await;
-        let recorder = Arc::new(Recorder::default());
-        table.bridge.observe(recorder.clone());
+        let recorder = Recorder::of(&table.bridge, outcome);
         for way in WAYS {
             let answer = way.ask(table.addr, "/", &[]).await;
             assert_eq!(answer.status, status, "{way:?} {reason}");
             assert_eq!(answer.body, "cannot authorize the request\n", "{way:?}");
-            until(|| !recorder.0.lock().unwrap().is_empty()).await;
-            let (outcome, logged) = recorder.0.lock().unwrap().pop().unwrap();
+            let (outcome, logged) = recorder.next().await;
             assert_eq!(outcome, Outcome::Rejected(Side::Bridge));
             assert!(
                 logged.starts_with("forward authentication failed: "),

@@ -1,9 +1,9 @@
 //! The maximum lifetime of WebSockets.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use h2ws::bridge::{AccessRecord, BridgeBuilder, BridgeObserver, Outcome, Side};
+use h2ws::bridge::{BridgeBuilder, Outcome, Side};
 use h2ws::handshake::AllowedOrigins;
 use h2ws::{CloseCode, HttpVersion, WebSocketConfig};
 
@@ -11,36 +11,25 @@ use crate::support::bridge::{Bridging, closes, to};
 use crate::support::client::listen;
 use crate::support::frames::{BINARY, CLOSE, TEXT, close, from_client, from_server};
 use crate::support::raw::{Raw, Seen};
+use crate::support::recorder::{Event, Recorder};
 use crate::support::text::{Over, Text};
-use crate::support::until;
 
 const LIFETIME: Duration = Duration::from_millis(50);
 
-/// The outcome and the reason of each WebSocket.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<(Outcome, String)>>);
+/// The outcome of a WebSocket, and the reason in the log.
+type End = (Outcome, String);
 
-impl BridgeObserver for Recorder {
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        let outcome = access.closed().unwrap();
-        let reason = access.reason().unwrap().to_owned();
-        self.0.lock().unwrap().push((outcome, reason));
-    }
+async fn expect(recorder: &Recorder<End>, outcome: Outcome) {
+    let reason = "open for its maximum lifetime".to_owned();
+    assert_eq!(recorder.next().await, (outcome, reason));
 }
 
-impl Recorder {
-    async fn expect(&self, outcome: Outcome) {
-        until(|| !self.0.lock().unwrap().is_empty()).await;
-        let (found, reason) = self.0.lock().unwrap().remove(0);
-        assert_eq!(found, outcome);
-        assert_eq!(reason, "open for its maximum lifetime");
-    }
-}
-
-async fn start(builder: BridgeBuilder, close_timeout: Duration) -> (Bridging, Arc<Recorder>) {
+async fn start(builder: BridgeBuilder, close_timeout: Duration) -> (Bridging, Arc<Recorder<End>>) {
     let bridge = builder.max_lifetime(LIFETIME).build().unwrap();
-    let recorder = Arc::new(Recorder::default());
-    bridge.observe(recorder.clone());
+    let recorder = Recorder::of(&bridge, |event, access| {
+        let reason = access.reason()?.to_owned();
+        (event == Event::WebSocketEnd).then_some((access.closed()?, reason))
+    });
     let config = WebSocketConfig::default().close_timeout(close_timeout);
     (Bridging::of(&bridge, config).await, recorder)
 }
@@ -89,7 +78,7 @@ async fn a_socket_is_closed_between_two_frames_when_its_lifetime_ends() {
     backend.write(from_server(CLOSE, &close(1001, ""))).await;
     assert_eq!(client.seen(1).await, Seen::End);
     client.end(1).await;
-    recorder.expect(CLOSED).await;
+    expect(&recorder, CLOSED).await;
 }
 
 #[tokio::test]
@@ -103,7 +92,7 @@ async fn a_lifetime_ends_over_http1_and_for_an_http2_upstream_too() {
     assert_eq!(backend.frame().await.code(), Some(1001));
     backend.write(from_server(CLOSE, &close(1001, ""))).await;
     assert_eq!(client.seen().await, Err(Over::End));
-    recorder.expect(CLOSED).await;
+    expect(&recorder, CLOSED).await;
 
     let (bridging, recorder) = start(to("ws", addr, HttpVersion::Http2), LONG).await;
     let (mut client, mut upstream) =
@@ -115,7 +104,7 @@ async fn a_lifetime_ends_over_http1_and_for_an_http2_upstream_too() {
         .data(1, &from_server(CLOSE, &close(1001, "")))
         .await;
     assert_eq!(client.seen(1).await, Seen::End);
-    recorder.expect(CLOSED).await;
+    expect(&recorder, CLOSED).await;
 }
 
 /// A client that ignores the Close, and never stops sending, is cut.
@@ -137,7 +126,7 @@ async fn a_socket_that_outlives_its_close_timeout_is_cut() {
     };
     let reads = async { while backend.seen().await.is_ok() {} };
     let cut = Outcome::TimedOut(Side::Bridge);
-    tokio::join!(busy, reads, recorder.expect(cut));
+    tokio::join!(busy, reads, expect(&recorder, cut));
 }
 
 #[tokio::test]
@@ -150,14 +139,13 @@ async fn a_tunnel_is_closed_when_its_lifetime_ends() {
     assert_eq!(client.frame(1).await.code(), Some(1001));
     client.data(1, &from_client(CLOSE, &close(1001, ""))).await;
     assert_eq!(client.seen(1).await, Seen::End);
-    recorder.expect(CLOSED).await;
+    expect(&recorder, CLOSED).await;
 
     let (bridging, recorder) = start(builder(), Duration::from_millis(20)).await;
     let mut client = Raw::connect(bridging.addr).await;
     client.open(1, "/").await;
     assert_eq!(client.frame(1).await.code(), Some(1001));
-    until(|| !recorder.0.lock().unwrap().is_empty()).await;
-    let (outcome, reason) = recorder.0.lock().unwrap().remove(0);
+    let (outcome, reason) = recorder.next().await;
     assert_eq!(outcome, Outcome::TimedOut(Side::Bridge), "{reason}");
     drop(listener);
 }

@@ -13,51 +13,39 @@ use h2ws::{Client, HttpVersion, Message, Server, WebSocketConfig};
 
 use crate::support::bridge::{Bridging, to};
 use crate::support::client::{http1, http2};
+use crate::support::recorder::{Event, Recorder};
 use crate::support::table::{Table, backend, route, table};
 use crate::support::{tls, until, within};
 
-#[derive(Default)]
-struct Recorder(Mutex<Vec<String>>);
-
-impl BridgeObserver for Recorder {
-    fn on_handshake(&self, access: &AccessRecord) {
-        assert_eq!(access.closed(), None);
-        self.record("answered", access);
-    }
-
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        let how = access.closed().unwrap().how();
-        self.record(how, access);
-    }
-}
-
-impl Recorder {
-    fn record(&self, what: &str, access: &AccessRecord) {
-        let status = access.status().map(|status| status.as_u16());
-        let line = format!("{what} {:?} {status:?}", access.route());
-        self.0.lock().unwrap().push(line);
-    }
+fn line(event: Event, access: &AccessRecord) -> Option<String> {
+    let what = match event {
+        Event::Handshake => {
+            assert_eq!(access.closed(), None);
+            "answered"
+        }
+        Event::WebSocketEnd => access.closed().unwrap().how(),
+        Event::RequestEnd => return None,
+    };
+    let status = access.status().map(|status| status.as_u16());
+    Some(format!("{what} {:?} {status:?}", access.route()))
 }
 
 #[tokio::test]
 async fn an_observer_is_notified_of_every_opening_request() {
     let one = backend("one").await;
     let table = Table::start(table([route("/a", &[one])])).await;
-    let recorder = Arc::new(Recorder::default());
-    table.bridge.observe(recorder.clone());
+    let recorder = Recorder::of(&table.bridge, line);
     drop(table.ask("/a", "").await);
-    let lines = || recorder.0.lock().unwrap().len();
-    until(|| lines() == 2).await;
+    until(|| recorder.len() == 2).await;
     table.ask("/b", "").await;
-    until(|| lines() == 4).await;
-    let lines = recorder.0.lock().unwrap().clone();
+    until(|| recorder.len() == 4).await;
     let expected = [
         "answered Some(\"*/a\") Some(101)",
         "end Some(\"*/a\") Some(101)",
         "answered None Some(404)",
         "rejected None Some(404)",
     ];
-    assert_eq!(lines, expected);
+    assert_eq!(recorder.take(), expected);
 }
 
 /// Counts the bytes that are reported while a socket is open, and keeps the totals
@@ -113,24 +101,21 @@ async fn bytes_are_reported_once_while_a_socket_is_open() {
     assert!(sums.0 > 0 && sums.1 > 0, "{sums:?}");
 }
 
-/// Keeps what is known of a socket at its end.
-#[derive(Default)]
-struct Ends(Mutex<Vec<String>>);
-
-impl BridgeObserver for Ends {
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        let times = (access.answered_after(), access.first_byte_after());
-        assert!(times.0.is_some() && times.0 <= times.1, "{times:?}");
-        assert!(access.elapsed() >= times.1.unwrap());
-        let line = format!(
-            "{:?} {:?} {} {}",
-            access.subprotocol(),
-            access.extensions(),
-            access.messages_up(),
-            access.messages_down(),
-        );
-        self.0.lock().unwrap().push(line);
+/// Returns what is known of a socket at its end.
+fn known(event: Event, access: &AccessRecord) -> Option<String> {
+    if event != Event::WebSocketEnd {
+        return None;
     }
+    let times = (access.answered_after(), access.first_byte_after());
+    assert!(times.0.is_some() && times.0 <= times.1, "{times:?}");
+    assert!(access.elapsed() >= times.1.unwrap());
+    Some(format!(
+        "{:?} {:?} {} {}",
+        access.subprotocol(),
+        access.extensions(),
+        access.messages_up(),
+        access.messages_down(),
+    ))
 }
 
 /// Fragments and control frames are not messages; what is compressed is counted as well.
@@ -150,8 +135,7 @@ async fn what_was_agreed_and_the_number_of_messages_are_known_at_the_end() {
         });
         tokio::spawn(serve.into_future());
         let bridge = to("ws", addr, upstream_version).build().unwrap();
-        let ends = Arc::new(Ends::default());
-        bridge.observe(ends.clone());
+        let ends = Recorder::of(&bridge, known);
         let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
         for client in [http1(), http2()] {
             let client = client.build().unwrap();
@@ -172,8 +156,8 @@ async fn what_was_agreed_and_the_number_of_messages_are_known_at_the_end() {
                 .unwrap();
             within(socket.close(None)).await.unwrap();
         }
-        until(|| ends.0.lock().unwrap().len() == 2).await;
-        for line in ends.0.lock().unwrap().iter() {
+        for _ in 0..2 {
+            let line = ends.next().await;
             let expected = "Some(\"two\") Some(\"permessage-deflate";
             assert!(
                 line.starts_with(expected) && line.ends_with(" 3 6"),

@@ -2,10 +2,10 @@
 //! the socket no longer counts toward `max_sockets` by then. Most tests run for
 //! every combination of HTTP versions of client and upstream.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use h2ws::bridge::{AccessRecord, Bridge, BridgeObserver, Outcome, Side};
+use h2ws::bridge::{AccessRecord, Bridge, Outcome, Side};
 use h2ws::handshake::AllowedOrigins;
 use h2ws::{CloseCode, HttpVersion, WebSocketConfig};
 use tokio::net::TcpListener;
@@ -14,16 +14,13 @@ use crate::support::bridge::{Bridging, to};
 use crate::support::client::{accept, listen};
 use crate::support::frames::{CLOSE, TEXT, close, frame, from_client, from_server};
 use crate::support::raw::{CANCEL, NO_ERROR, Raw, Seen};
+use crate::support::recorder::{Event, Recorder};
 use crate::support::table::{self, nobody};
 use crate::support::text::{Over, Text};
-use crate::support::until;
 
 const VERSIONS: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
 
-/// Records the outcome, reason and client of each opening request at its end.
-#[derive(Default)]
-struct Recorder(Mutex<Vec<Line>>);
-
+/// What is reported of an opening request at its end.
 #[derive(Clone, Debug)]
 struct Line {
     closed: Outcome,
@@ -33,22 +30,15 @@ struct Line {
     client: String,
 }
 
-impl BridgeObserver for Recorder {
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        self.0.lock().unwrap().push(Line {
+impl Line {
+    fn of(event: Event, access: &AccessRecord) -> Option<Self> {
+        (event == Event::WebSocketEnd).then(|| Self {
             closed: access.closed().unwrap(),
             reason: access.reason().unwrap().to_owned(),
             origin: access.origin().map(str::to_owned),
             user_agent: access.user_agent().map(str::to_owned),
             client: access.client().to_string(),
-        });
-    }
-}
-
-impl Recorder {
-    async fn next(&self) -> Line {
-        until(|| !self.0.lock().unwrap().is_empty()).await;
-        self.0.lock().unwrap().remove(0)
+        })
     }
 }
 
@@ -129,7 +119,7 @@ impl HandPeer {
 
 /// A bridge that allows one socket, with that socket open.
 struct OpenSocket {
-    recorder: Arc<Recorder>,
+    recorder: Arc<Recorder<Line>>,
     bridge: Bridge,
     bridging: Bridging,
     listener: TcpListener,
@@ -150,8 +140,7 @@ impl OpenSocket {
         let (listener, addr) = listen().await;
         let builder = to("ws", addr, versions[1]).max_sockets(1);
         let bridge = builder.build().unwrap();
-        let recorder = Arc::new(Recorder::default());
-        bridge.observe(recorder.clone());
+        let recorder = Recorder::of(&bridge, Line::of);
         let bridging = Bridging::with_grace(&bridge, config, drain_timeout).await;
         let (client, upstream) = tokio::join!(
             HandPeer::client(&bridging, versions[0]),
@@ -469,8 +458,7 @@ async fn a_rejection_is_reported_with_its_side_and_reason() {
         table::route("/full", &[addr]).max_sockets(0),
     ]);
     let table = table::Table::start(routes).await;
-    let recorder = Arc::new(Recorder::default());
-    table.bridge.observe(recorder.clone());
+    let recorder = Recorder::of(&table.bridge, Line::of);
     for (path, status, side, reason) in [
         (
             "/404",
@@ -515,8 +503,7 @@ async fn the_forwarded_client_address_is_reported_if_proxies_are_trusted() {
         table::route("/other", &[backend]),
     ]);
     let table = table::Table::start(routes).await;
-    let recorder = Arc::new(Recorder::default());
-    table.bridge.observe(recorder.clone());
+    let recorder = Recorder::of(&table.bridge, Line::of);
     for (path, client) in [("/trusted", "192.0.2.7"), ("/other", "127.0.0.1")] {
         drop(table.ask(path, "X-Forwarded-For: 192.0.2.7\r\n").await);
         assert_eq!(recorder.next().await.client, client, "{path}");

@@ -1,9 +1,9 @@
 //! WebSocket Pings of the bridge's own (RFC 6455 §5.5.2), on routes that enable them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use h2ws::bridge::{AccessRecord, BridgeObserver, Pings};
+use h2ws::bridge::{AccessRecord, Pings};
 use h2ws::server::WebSocketRequest;
 use h2ws::socket::RawStream;
 use h2ws::{HttpVersion, Server, WebSocketConfig};
@@ -15,7 +15,8 @@ use crate::support::client::{http1, http2, listen};
 use crate::support::frames::{
     BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Parser, TEXT, close, frame,
 };
-use crate::support::{until, within};
+use crate::support::recorder::{Event, Recorder};
+use crate::support::within;
 
 const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(600);
@@ -89,24 +90,21 @@ impl End {
 struct Fixture {
     client: End,
     upstream: End,
-    seen: Arc<Reasons>,
+    seen: Arc<Recorder<String>>,
     _bridging: Bridging,
 }
 
-#[derive(Default)]
-struct Reasons(Mutex<Vec<String>>);
-
-impl BridgeObserver for Reasons {
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        let end = access.closed().unwrap();
-        let line = format!(
-            "{} {}: {}",
-            end.by(),
-            end.how(),
-            access.reason().unwrap_or_default()
-        );
-        self.0.lock().unwrap().push(line);
+fn reason(event: Event, access: &AccessRecord) -> Option<String> {
+    if event != Event::WebSocketEnd {
+        return None;
     }
+    let (end, reason) = (access.closed().unwrap(), access.reason());
+    Some(format!(
+        "{} {}: {}",
+        end.by(),
+        end.how(),
+        reason.unwrap_or_default()
+    ))
 }
 
 impl Fixture {
@@ -127,8 +125,7 @@ impl Fixture {
         tokio::spawn(serve.into_future());
         let bridge = to("ws", addr, upstream).pings(pings).idle_timeout(idle);
         let bridge = bridge.build().unwrap();
-        let seen = Arc::new(Reasons::default());
-        bridge.observe(seen.clone());
+        let seen = Recorder::of(&bridge, reason);
         let config = WebSocketConfig::default()
             .close_timeout(Duration::from_millis(200))
             .linger(Duration::from_millis(50));
@@ -151,8 +148,8 @@ impl Fixture {
     }
 
     async fn ends_with(&mut self, expected: &str) {
-        until(|| !self.seen.0.lock().unwrap().is_empty()).await;
-        assert_eq!(*self.seen.0.lock().unwrap(), [expected]);
+        assert_eq!(self.seen.next().await, expected);
+        assert_eq!(self.seen.len(), 0);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Plain HTTP requests that end early, and what a bridge reports about all of them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use h2ws::bridge::{AccessRecord, BridgeObserver, Outcome, Side};
+use h2ws::bridge::{AccessRecord, Outcome, Side};
 use h2ws::{HttpVersion, WebSocketConfig};
 use http::{Method, Response};
 use tokio::io::AsyncReadExt;
@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use crate::support::bridge::{Bridging, to, to_text};
 use crate::support::client::listen;
 use crate::support::plain_http::{GET, OK, answered, answered_in_text, chunk, request};
+use crate::support::recorder::{Event, Recorder};
 use crate::support::text::Text;
 use crate::support::{h2peer, within};
 
@@ -155,17 +156,12 @@ async fn resets_are_forwarded_from_and_to_an_http2_upstream() {
 /// Status, outcome, bytes up, and bytes down.
 type RequestEnd = (Option<u16>, Outcome, u64, u64);
 
-#[derive(Default)]
-struct Recorder(Mutex<Vec<RequestEnd>>);
-
-impl BridgeObserver for Recorder {
-    fn on_request_end(&self, access: &AccessRecord) {
-        assert_eq!(access.method(), Some(&Method::GET));
-        let status = access.status().map(|status| status.as_u16());
-        let (up, down) = (access.bytes_up(), access.bytes_down());
-        let closed = access.closed().unwrap();
-        self.0.lock().unwrap().push((status, closed, up, down));
-    }
+fn end(event: Event, access: &AccessRecord) -> Option<RequestEnd> {
+    assert_eq!(event, Event::RequestEnd);
+    assert_eq!(access.method(), Some(&Method::GET));
+    let status = access.status().map(|status| status.as_u16());
+    let (up, down) = (access.bytes_up(), access.bytes_down());
+    Some((status, access.closed()?, up, down))
 }
 
 /// Each request is reported once, with its outcome, and no longer counts toward any
@@ -175,8 +171,7 @@ async fn each_request_is_reported_once_and_frees_its_slot() {
     let (listener, addr) = listen().await;
     let builder = to("ws", addr, HttpVersion::Http1).max_sockets(1);
     let bridge = builder.build().unwrap();
-    let recorder = Arc::new(Recorder::default());
-    bridge.observe(recorder.clone());
+    let recorder = Recorder::of(&bridge, end);
     let bridging = Bridging::of(&bridge, WebSocketConfig::default()).await;
     let broken = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
     for answer in [OK, broken] {
@@ -189,19 +184,18 @@ async fn each_request_is_reported_once_and_frees_its_slot() {
     assert_eq!(bridge.idle().now_or_never(), None);
     drop(client);
     within(bridge.idle()).await;
-    assert_eq!(recorder.0.lock().unwrap().len(), 3);
+    assert_eq!(recorder.len(), 3);
     drop((backend, listener));
     let mut client = Text::client(bridging.addr, GET).await;
     client.read_head().await;
     within(bridge.idle()).await;
-    let ends = recorder.0.lock().unwrap();
     let expected = [
         (Some(200), Outcome::Answered, 0, 2),
         (Some(200), Outcome::Broken(Side::Upstream), 0, 4),
         (None, Outcome::Gone, 0, 0),
         (Some(502), Outcome::Rejected(Side::Upstream), 0, 0),
     ];
-    assert_eq!(*ends, expected);
+    assert_eq!(recorder.take(), expected);
     let routes = bridge.routes();
     let route = routes.iter().next().unwrap();
     assert_eq!(route.sockets(), 0);

@@ -1,14 +1,12 @@
 //! The identifiers of requests: the upstream receives those that are in the access
 //! log, for WebSockets and plain HTTP requests over both HTTP versions.
 
-use std::sync::{Arc, Mutex};
-
 use h2ws::HttpVersion;
-use h2ws::bridge::{AccessRecord, BridgeObserver, RouteBuilder, TraceContext};
+use h2ws::bridge::{AccessRecord, RouteBuilder, TraceContext};
 use http::HeaderName;
 
+use crate::support::recorder::{Event, Recorder};
 use crate::support::table::{Table, route, table};
-use crate::support::until;
 use crate::support::ways::{Answer, WAYS, Way, dump};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -22,26 +20,13 @@ struct Ids {
     span_id: Option<String>,
 }
 
-#[derive(Default)]
-struct Recorder(Mutex<Vec<Ids>>);
-
-impl Recorder {
-    fn record(&self, access: &AccessRecord) {
-        self.0.lock().unwrap().push(Ids {
+impl Ids {
+    fn of(event: Event, access: &AccessRecord) -> Option<Self> {
+        (event != Event::Handshake).then(|| Self {
             request_id: access.request_id(),
             trace_id: access.trace_id(),
             span_id: access.span_id(),
-        });
-    }
-}
-
-impl BridgeObserver for Recorder {
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        self.record(access);
-    }
-
-    fn on_request_end(&self, access: &AccessRecord) {
-        self.record(access);
+        })
     }
 }
 
@@ -58,14 +43,11 @@ async fn in_all_ways(
         let upstream = upstream.unwrap().version(version);
         let route = configure(route("/*", &[]).upstream(upstream));
         let table = Table::start(table([route])).await;
-        let recorder = Arc::new(Recorder::default());
-        table.bridge.observe(recorder.clone());
+        let recorder = Recorder::of(&table.bridge, Ids::of);
         for way in WAYS {
             let answer = way.ask(table.addr, "/a", fields).await;
             assert_eq!(answer.status, 400, "{way:?}");
-            until(|| !recorder.0.lock().unwrap().is_empty()).await;
-            let ids = recorder.0.lock().unwrap().pop().unwrap();
-            check(answer, ids, way);
+            check(answer, recorder.next().await, way);
         }
     }
 }

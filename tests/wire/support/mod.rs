@@ -24,6 +24,7 @@ pub(crate) mod h2peer;
 pub(crate) mod hyperpeer;
 pub(crate) mod plain_http;
 pub(crate) mod raw;
+pub(crate) mod recorder;
 pub(crate) mod server;
 pub(crate) mod table;
 pub(crate) mod text;
