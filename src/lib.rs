@@ -113,6 +113,8 @@ mod error;
 #[cfg(feature = "net")]
 pub mod metrics;
 #[cfg(feature = "net")]
+mod percent;
+#[cfg(feature = "net")]
 mod setting;
 #[cfg(feature = "net")]
 pub mod socket;

@@ -6,14 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with those that it may use.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("clock", &[]),
     ("sync", &[]),
     ("setting", &[]),
+    ("percent", &[]),
     ("frame", &[]),
     ("handshake", &["frame"]),
     ("metrics", &["frame"]),
-    ("transport", &["clock", "setting", "sync", "metrics"]),
+    (
+        "transport",
+        &["clock", "percent", "setting", "sync", "metrics"],
+    ),
     (
         "error",
         &["frame", "handshake", "metrics", "setting", "transport"],
@@ -38,6 +42,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
 /// What `client` and `server` may use; `bridge` may use it too.
 const BELOW_SOCKET: &[&str] = &[
     "clock",
+    "percent",
     "setting",
     "sync",
     "error",

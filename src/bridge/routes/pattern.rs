@@ -7,6 +7,7 @@ use std::str::FromStr;
 use http::uri::PathAndQuery;
 
 use crate::handshake::HostPort;
+use crate::percent::{self, Byte};
 
 /// Maximum length of a host, in bytes (RFC 1035 §2.3.4). It bounds the lookups, one for
 /// each dot.
@@ -222,32 +223,17 @@ fn is_unreserved(byte: u8) -> bool {
 }
 
 fn decode_unreserved(path: &str) -> String {
-    let mut decoded = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = rest.find('%') {
-        decoded.push_str(&rest[..at]);
-        let digits = rest.get(at + 1..at + 3);
-        let byte = digits
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+    let mut decoded = Vec::with_capacity(path.len());
+    for byte in percent::bytes(path) {
         match byte {
-            Some(byte) if is_unreserved(byte) => {
-                decoded.push(char::from(byte));
-                rest = &rest[at + 3..];
-            }
+            Byte::Literal(byte) => decoded.push(byte),
+            Byte::Encoded(byte) if is_unreserved(byte) => decoded.push(byte),
             // Hex digits are case-insensitive.
-            Some(byte) => {
-                decoded.push_str(&format!("%{byte:02X}"));
-                rest = &rest[at + 3..];
-            }
-            None => {
-                decoded.push('%');
-                rest = &rest[at + 1..];
-            }
+            Byte::Encoded(byte) => decoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
         }
     }
-    decoded.push_str(rest);
-    decoded
+    // Only ASCII characters were replaced.
+    String::from_utf8(decoded).unwrap_or_default()
 }
 
 /// Returns the path after the first `segments` segments, with the query. Segments are

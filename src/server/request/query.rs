@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::percent::{self, Byte};
+
 /// Returns the first value with this name, decoded as the URL Standard says
 /// (`application/x-www-form-urlencoded`, §5.1). As there, a `%` without its two digits stands for
 /// itself, and what is not UTF-8 is replaced.
@@ -17,28 +19,12 @@ pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        bytes.push(match (byte, after) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    high << 4 | low
-                }
-                _ => b'%',
-            },
-            _ => *byte,
-        });
-    }
+    let bytes = percent::bytes(text).map(|byte| match byte {
+        Byte::Literal(b'+') => b' ',
+        Byte::Literal(byte) | Byte::Encoded(byte) => byte,
+    });
+    let bytes: Vec<u8> = bytes.collect();
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    let value = char::from(byte).to_digit(16)?;
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use http::uri::Authority;
 
 use super::{Login, Proxy, ProxyUrlError, TunnelProtocol};
+use crate::percent::{self, Byte};
 
 /// Parses `[scheme://][user[:password]@]host[:port][/]`; the default scheme is
 /// `http`.
@@ -99,18 +100,11 @@ impl Login {
 /// Decodes percent-encoding (RFC 3986 §2.1). `None` if a `%` lacks its two
 /// hexadecimal digits.
 fn percent_decoded(text: &str) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let value = digit()? << 4 | digit()?;
-        decoded.push(u8::try_from(value).ok()?);
-    }
-    Some(decoded)
+    let bytes = percent::bytes(text).map(|byte| match byte {
+        Byte::Literal(b'%') => None,
+        Byte::Literal(byte) | Byte::Encoded(byte) => Some(byte),
+    });
+    bytes.collect()
 }
 
 #[cfg(test)]
