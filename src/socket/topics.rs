@@ -205,7 +205,7 @@ impl Topics {
         subscribers: Vec<MemberId>,
         message: &PreparedMessage,
     ) -> Delivery {
-        // One that ended in a call that was dropped is no member any more.
+        // A subscriber that ended in a call that was dropped is no longer a member.
         for member in &subscribers {
             if self.members.get_mut(*member).is_none() {
                 self.forget(*member);

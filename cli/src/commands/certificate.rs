@@ -142,7 +142,7 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
 fn report(paths: &[PathBuf; 4], hosts: &[String], until: &str) -> io::Result<()> {
     let [ca, ca_key, server, server_key] = paths.each_ref().map(|path| quoted(path));
     let hosts_text = hosts.join(", ");
-    // A wildcard is no host to connect to.
+    // Clients cannot connect to a wildcard.
     let host = hosts[0].replace('*', "www");
     let host = if host.contains(':') {
         format!("[{host}]")
@@ -152,7 +152,7 @@ fn report(paths: &[PathBuf; 4], hosts: &[String], until: &str) -> io::Result<()>
     writeln!(
         terminal::stdout(),
         "{ca}  a CA's certificate, for clients to trust\n\
-         {ca_key}  its key: who has it can sign for any host; keep it or delete it\n\
+         {ca_key}  its key: whoever has it can sign for any host; keep it or delete it\n\
          {server}  certificate for {hosts_text}, until {until}\n\
          {server_key}  its key\n\
          \n\

@@ -92,7 +92,7 @@ fn too_low_a_file_limit_is_reported_before_anything_is_opened() {
         .stderr_has("--sockets 175");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     let mut command = with_files(400, &["demo", "--sockets", "175"]);
-    // There is no room left to measure other connections.
+    // This leaves no open files to measure other connections.
     let ended = Running::start(&mut command).ended();
     assert_eq!(ended.exited(0).stderr, "");
 }

@@ -100,6 +100,6 @@ fn a_terminal_that_goes_away_ends_the_program() {
     let args = ["bench", &server.url, "--duration", "600"];
     let mut terminal = Terminal::start(&args, &Scratch::new());
     terminal.shows("running ━");
-    // By SIGHUP, so there is no status.
+    // SIGHUP ended it, so it has no exit status.
     assert_eq!(terminal.hang_up(), None);
 }

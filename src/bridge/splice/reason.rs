@@ -9,7 +9,7 @@ use crate::transport::StreamError;
 /// Why a WebSocket ended, besides which side ended it.
 #[derive(Clone, Debug)]
 pub(super) enum EndReason {
-    /// Its sides ended it; the outcome says all there is to say.
+    /// Its sides ended it, and the outcome describes how.
     Ended,
     /// One side did not answer the other side's Close frame or end.
     Unanswered,

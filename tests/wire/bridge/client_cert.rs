@@ -40,7 +40,7 @@ async fn the_upstream_gets_the_presented_certificate_and_never_a_forged_one() {
         (ClientCert::Chain, true, true),
     ] {
         for upstream in [HttpVersion::Http1, HttpVersion::Http2] {
-            // The fields are no forwarding fields, which a load balancer may send.
+            // Unlike forwarding fields, a load balancer may not send these.
             let builder = to("ws", addr, upstream).trust_forwarded(true);
             let bridge = builder.client_cert(reported).build().unwrap();
             let bridging = bridging(&bridge, &authority).await;

@@ -1,5 +1,5 @@
-//! Checks that the server echoes, by one message before the load: a server that does not is not
-//! worth a run, and does not deserve one.
+//! Checks by one message before the load that the server echoes: a load on any other server would
+//! measure nothing.
 
 use std::time::Duration;
 

@@ -128,7 +128,7 @@ impl Link {
                 Poll::Ready(Err(error @ Error::Send(_))) => {
                     return Poll::Ready(Event::Ended(Err(error.into())));
                 }
-                // Receiving tells why.
+                // Receiving returns the reason.
                 Poll::Ready(Err(_)) | Poll::Pending => {}
             }
         }

@@ -83,7 +83,7 @@ pub(super) fn advice(found: &Found, facts: &Facts) -> String {
     }
 }
 
-/// Says where the reason of a refusal is, which its status alone does not tell.
+/// Returns where to find the reason of a refusal, which its status alone does not give.
 fn reason(found: &Found, facts: &Facts) -> String {
     let mut all = facts.http2.sockets.iter().chain(&facts.http1);
     let socket = all.find(|socket| socket.place == found.place);

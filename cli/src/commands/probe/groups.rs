@@ -1,4 +1,4 @@
-//! Findings that several places share are said once.
+//! Reports a finding of several places once.
 
 use std::fmt::Write as _;
 

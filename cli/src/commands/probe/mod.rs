@@ -6,7 +6,7 @@
 //!
 //! Files, from the bottom: `io` and `finding`; `facts`, the results; `observe`, `carrier` and `socket`,
 //! which use one WebSocket; `refusal`, the body of an answer without one; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice` and
-//! `groups`, what is said of findings; `text`, `table` and `json`, the reports.
+//! `groups`, for the report of findings; `text`, `table` and `json`, the reports.
 
 mod advice;
 mod carrier;

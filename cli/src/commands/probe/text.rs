@@ -406,7 +406,7 @@ pub(super) fn verdict(facts: &Facts) -> String {
     format!("{verdict}, {other} HTTP/1.1")
 }
 
-/// Fields that the report shows separately, or that say nothing about the server.
+/// Fields that the report shows separately, or that have no information about the server.
 const HIDDEN: [&str; 6] = [
     "connection",
     "date",
