@@ -1,20 +1,24 @@
 //! A byte stream on a dedicated I/O object.
 
+mod shared;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
+pub(crate) use self::shared::IoHandle;
+use self::shared::Shared;
 use super::{BoxIo, Finish, GrowingRead, Outgoing, StreamError, Transport};
-use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use crate::sync::{AtomicWaker, Mutex, MutexGuard};
+use crate::sync::AtomicWaker;
+use crate::sync::atomic::Ordering;
 
 /// Largest read size, in bytes.
 const LONGEST: u32 = 128 * 1024;
@@ -37,96 +41,6 @@ pub(crate) struct IoStream {
     shared: Arc<Shared>,
     /// Dropped with the stream, such as a slot in a count of connections.
     guard: Option<Box<dyn Send + Sync>>,
-}
-
-/// State shared between the application's stream and its [`IoHandle`].
-///
-/// An I/O object keeps one waker per direction, but here either of two tasks
-/// may drive either direction, because a reader replies to pings. So it is
-/// given a waker that wakes both.
-struct Shared {
-    /// The I/O object has called the waker since it was last read.
-    woken: AtomicBool,
-    read: AtomicWaker,
-    write: AtomicWaker,
-    command: AtomicU8,
-    /// `None` once it is [stopped](IoHandle::stop): otherwise an application
-    /// that never touches its stream would keep the connection open forever.
-    io: Mutex<Option<BoxIo>>,
-}
-
-/// Values of `Shared::command`: what the [`IoHandle`] asks of the stream.
-const GO_ON: u8 = 0;
-const CLOSE: u8 = 1;
-const STOP: u8 = 2;
-
-/// A handle to a stream that the application owns.
-pub(crate) struct IoHandle(Weak<Shared>);
-
-impl IoHandle {
-    /// Asks the WebSocket to close.
-    pub(crate) fn drain(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.command(CLOSE);
-        }
-    }
-
-    /// Ends the stream and closes its I/O object, even if no task polls it.
-    /// Returns whether the stream still existed.
-    pub(crate) fn stop(&self) -> bool {
-        let Some(shared) = self.0.upgrade() else {
-            return false;
-        };
-        drop(shared.io().take());
-        shared.command(STOP);
-        true
-    }
-}
-
-impl Shared {
-    fn new(io: BoxIo) -> Self {
-        Self {
-            woken: AtomicBool::new(false),
-            read: AtomicWaker::new(),
-            write: AtomicWaker::new(),
-            command: AtomicU8::new(GO_ON),
-            io: Mutex::new(Some(io)),
-        }
-    }
-
-    /// Locks the I/O object. The application's tasks hold the lock for one
-    /// poll, and [`IoHandle::stop`] takes it once.
-    fn io(&self) -> MutexGuard<'_, Option<BoxIo>> {
-        self.io.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn poll_io<T>(
-        &self,
-        poll: impl FnOnce(Pin<&mut BoxIo>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        match &mut *self.io() {
-            Some(io) => poll(Pin::new(io)),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    fn command(self: &Arc<Self>, command: u8) {
-        self.command.store(command, Ordering::SeqCst);
-        self.wake_by_ref();
-    }
-}
-
-impl Wake for Shared {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // Not a store: both sides read, modify and write.
-        self.woken.swap(true, Ordering::SeqCst);
-        self.read.wake();
-        self.write.wake();
-    }
 }
 
 impl IoStream {
@@ -153,7 +67,7 @@ impl IoStream {
     /// stream.
     pub(crate) fn guarded_by(&mut self, guard: impl Send + Sync + 'static) -> IoHandle {
         self.guard = Some(Box::new(guard));
-        IoHandle(Arc::downgrade(&self.shared))
+        IoHandle::of(&self.shared)
     }
 
     pub(crate) fn wake_reader(&self) {
@@ -169,7 +83,7 @@ impl IoStream {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.shared.command.load(Ordering::SeqCst) != GO_ON
+        self.shared.is_asked_to_close()
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -418,10 +332,10 @@ impl IoStream {
     }
 
     fn check_command(&self) -> Result<(), StreamError> {
-        match self.shared.command.load(Ordering::SeqCst) {
-            STOP => Err(StreamError::Closed),
-            _ => Ok(()),
+        if self.shared.is_stopped() {
+            return Err(StreamError::Closed);
         }
+        Ok(())
     }
 
     fn fail(&mut self, error: io::Error) -> StreamError {
@@ -438,7 +352,7 @@ impl IoStream {
 /// forever.
 impl Drop for IoStream {
     fn drop(&mut self) {
-        drop(self.shared.io().take());
+        self.shared.close();
     }
 }
 

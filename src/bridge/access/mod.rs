@@ -17,6 +17,8 @@
 //! | a client that does not wait for the response | client | `gone` |
 //! | a complete response to a plain HTTP request | upstream | `answered` |
 
+mod line;
+mod observer;
 mod outcome;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 use http::header::{ORIGIN, USER_AGENT};
 use http::{HeaderMap, Method, StatusCode, Version, request};
 
+pub use self::observer::BridgeObserver;
 pub(super) use self::outcome::CUT_BY_DRAIN;
 pub use self::outcome::{Outcome, Side};
 
@@ -35,40 +38,8 @@ use super::request_ids::RequestIds;
 use super::{Route, Upstream, interned};
 use crate::handshake::{Extension, HostPort, Negotiated};
 use crate::metrics::REPORT;
-use crate::server::{Peer, WebSocketRequest, version_name};
+use crate::server::{Peer, WebSocketRequest};
 use crate::transport::Transport;
-
-/// Receives events of every request, such as for metrics; see
-/// [`Bridge::observe`](crate::bridge::Bridge::observe).
-///
-/// The methods are called by the tasks that move bytes, so they should return
-/// quickly, such as after updating an atomic counter.
-pub trait BridgeObserver: Send + Sync + 'static {
-    /// A WebSocket request was answered: both sides are open, or it was rejected,
-    /// as the [status](AccessRecord::status) shows.
-    fn on_handshake(&self, access: &AccessRecord) {
-        let _ = access;
-    }
-
-    /// Bytes were forwarded since the last call: `up` from the client to the
-    /// upstream, `down` from the upstream to the client. Called about once per
-    /// second while bytes move, and once before the
-    /// [end](Self::on_websocket_end).
-    fn on_bytes(&self, access: &AccessRecord, up: u64, down: u64) {
-        let _ = (access, up, down);
-    }
-
-    /// A WebSocket request is over, as [`AccessRecord::closed`] describes. Called
-    /// for rejected requests as well.
-    fn on_websocket_end(&self, access: &AccessRecord) {
-        let _ = access;
-    }
-
-    /// A plain HTTP request is over, as [`AccessRecord::closed`] describes.
-    fn on_request_end(&self, access: &AccessRecord) {
-        let _ = access;
-    }
-}
 
 /// What the two sides agreed on in the opening handshake, as the upstream's response has it.
 struct Agreed {
@@ -498,55 +469,6 @@ impl Drop for AccessRecord {
             Some(observer) => observer.on_websocket_end(self),
             None => {}
         }
-    }
-}
-
-impl AccessRecord {
-    fn log(&self) {
-        let Some(closed) = self.closed else {
-            return;
-        };
-        let (version, connection, stream) = match self.transport {
-            Transport::Http2 { connection, stream } => ("HTTP/2", Some(connection), Some(stream)),
-            Transport::Http1 { connection } => ("HTTP/1.1", Some(connection), None),
-            _ => ("none", None, None),
-        };
-        tracing::info!(
-            target: "h2ws::access",
-            peer = %self.peer,
-            client = %self.client,
-            version,
-            connection,
-            stream,
-            method = self.method.as_ref().map(Method::as_str),
-            authority = &*self.authority,
-            path = &*self.path,
-            origin = self.origin.as_deref(),
-            user_agent = self.user_agent.as_deref(),
-            request_id = self.ids.request_id().map(tracing::field::display),
-            trace_id = self.ids.trace_id().map(tracing::field::display),
-            span_id = self.ids.span_id().map(tracing::field::display),
-            route = self.route.as_deref(),
-            upstream = self.upstream.as_deref(),
-            address = self.address.map(tracing::field::display),
-            upstream_version = self.upstream_version.map(version_name),
-            status = self.status.map(|status| status.as_u16()),
-            subprotocol = self.subprotocol(),
-            extensions = self.extensions(),
-            messages_up = self.messages.up,
-            messages_down = self.messages.down,
-            bytes_up = self.bytes.up,
-            bytes_down = self.bytes.down,
-            answer_ms = self.answered_at.map(Moment::milliseconds),
-            first_byte_ms = self.first_byte_at.map(Moment::milliseconds),
-            duration_ms = self.began.elapsed().as_millis() as u64,
-            closed_by = %closed.by(),
-            closed = closed.how(),
-            code = closed.code().filter(|_| self.method.is_none()),
-            reason = self.reason(),
-            "{}",
-            if self.method.is_some() { "request" } else { "socket" },
-        );
     }
 }
 

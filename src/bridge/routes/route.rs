@@ -1,13 +1,15 @@
 //! A route: which requests it matches, and how they are forwarded.
 
 mod builder;
+mod invalid;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 
-pub use self::builder::{InvalidRoute, RouteBuilder};
+pub use self::builder::RouteBuilder;
+pub use self::invalid::InvalidRoute;
 
 use super::limits::{BridgeLimits, Counts, LimitExceeded, Permit};
 use super::pattern::{HostPattern, InvalidPattern, PathPattern, after_segments};
