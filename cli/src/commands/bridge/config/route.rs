@@ -1,18 +1,20 @@
 //! Reads a `[[route]]`.
 
-use std::fmt::Display;
-use std::num::NonZeroUsize;
+mod upstream_choice;
+mod values;
+
 use std::path::Path;
 
 use h2ws::bridge::{
-    Affinity, Check, ClientCert, Ejection, ForwardAuth, HeaderRules, InvalidRoute, Pings, Route,
-    RouteBuilder, Timeouts, TraceContext, Upstream,
+    ClientCert, ForwardAuth, HeaderRules, InvalidRoute, Pings, Route, RouteBuilder, Timeouts,
+    TraceContext, Upstream,
 };
 use h2ws::handshake::{AllowedOrigins, HostPort};
 use h2ws::{Client, HttpVersion};
 
+use self::values::{invalid_host, valid_or_report};
 use super::super::upstream::UnreachableSocket;
-use super::reader::{Section, Span};
+use super::reader::Section;
 use super::tls;
 use crate::error::Failure;
 use crate::listener::v2_header;
@@ -42,9 +44,9 @@ pub(super) fn read(mut section: Section<'_>, context: &RouteContext<'_>) -> Opti
     let route = pings(&mut section, route);
     let route = client(&mut section, route, context);
     let route = headers(&mut section, route);
-    let route = affinity(&mut section, route);
-    let route = ejection(&mut section, route);
-    let route = check(&mut section, route);
+    let route = upstream_choice::affinity(&mut section, route);
+    let route = upstream_choice::ejection(&mut section, route);
+    let route = upstream_choice::check(&mut section, route);
     let built = upstreams.zip(origins).and_then(|(upstreams, origins)| {
         let route = match origins {
             Some(origins) => route.allowed_origins(origins),
@@ -295,10 +297,6 @@ fn identification(section: &mut Section<'_>, mut route: RouteBuilder) -> RouteBu
     }
 }
 
-fn invalid_host(key: &str, name: &str) -> String {
-    format!("{key}: invalid host {name:?}; expected e.g. app.example.com or app.example.com:8080")
-}
-
 fn timeouts(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
     let Some(mut section) = section.section("timeouts") else {
         return route;
@@ -376,141 +374,4 @@ fn rules(section: &mut Section<'_>, key: &'static str) -> HeaderRules {
     }
     section.finish();
     rules
-}
-
-/// Returns the value, or reports the error.
-fn valid_or_report<T, E: Display>(
-    section: &Section<'_>,
-    span: &Span,
-    read: Result<T, E>,
-) -> Option<T> {
-    read.map_err(|error| section.error(span, error)).ok()
-}
-
-fn affinity(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
-    let Some(mut section) = section.section("affinity") else {
-        return route;
-    };
-    let cookie = section.string("cookie");
-    let attributes = section.string("attributes");
-    let header = section.parsed("header", str::parse::<http::HeaderName>);
-    let query = section.parsed("query", Affinity::query);
-    let segment = section.integer("path_segment", 1..1001);
-    let client = section.boolean("client");
-    // Those above are `None` for an invalid value too.
-    let ways = [
-        section.item("cookie").is_some(),
-        section.item("header").is_some(),
-        section.item("query").is_some(),
-        section.item("path_segment").is_some(),
-        client == Some(true),
-    ];
-    if ways.into_iter().filter(|way| *way).count() != 1 {
-        let what = "[route.affinity] requires exactly one of cookie, header, query, path_segment, \
-                    client = true";
-        section.error(&section.span, what);
-    }
-    if let (Some((_, span)), None) = (&attributes, &cookie) {
-        section.error(span, "attributes requires cookie");
-    }
-    let segment = segment.and_then(|number| NonZeroUsize::new(number as usize));
-    let others = header
-        .map(Affinity::header)
-        .or(query)
-        .or_else(|| segment.map(Affinity::path_segment))
-        .or_else(|| client.unwrap_or_default().then(Affinity::client));
-    let affinity = match cookie {
-        Some((name, span)) => {
-            let affinity = match attributes {
-                Some((attributes, _)) => Affinity::cookie_with(name, attributes),
-                None => Affinity::cookie(name),
-            };
-            valid_or_report(&section, &span, affinity)
-        }
-        None => others,
-    };
-    section.finish();
-    route.affinity(affinity)
-}
-
-fn ejection(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
-    let Some(mut section) = section.section("ejection") else {
-        return route;
-    };
-    let mut ejection = Ejection::default();
-    if let Some(failures) = section.integer("failures", 0..1_000_001) {
-        ejection = ejection.failures(failures as u32);
-    }
-    if let Some(time) = section.duration("base_ejection_time") {
-        ejection = ejection.base_ejection_time(time);
-    }
-    if let Some(time) = section.duration("max_ejection_time") {
-        ejection = ejection.max_ejection_time(time);
-    }
-    if let Some(counted) = section.boolean("gateway_errors") {
-        ejection = ejection.gateway_errors(counted);
-    }
-    section.finish();
-    route.ejection(ejection)
-}
-
-fn check(section: &mut Section<'_>, route: RouteBuilder) -> RouteBuilder {
-    let Some(mut section) = section.section("check") else {
-        return route;
-    };
-    let http = section.parsed("http", Check::http);
-    let tcp = section.boolean("tcp") == Some(true);
-    // `http` above is `None` for an invalid path too.
-    let is_http = section.item("http").is_some();
-    if is_http == tcp {
-        let what = "[route.check] requires exactly one of http = \"/path\", tcp = true";
-        section.error(&section.span, what);
-    }
-    let mut check = http.unwrap_or_else(Check::tcp);
-    if let Some(item) = section.item("expect") {
-        match expect(&item) {
-            Some((first, last)) if is_http => check = check.expect(first..=last),
-            Some(_) => section.error(&item.span, "expect requires http = \"/path\""),
-            None => {
-                let what = "expect must be a status such as 204, or a range such as \"200-299\"";
-                section.error(&item.span, what);
-            }
-        }
-    }
-    if let Some((name, span)) = section.string("host") {
-        match name.parse::<HostPort>() {
-            Ok(host) if is_http => check = check.host(host),
-            Ok(_) => section.error(&span, "host requires http = \"/path\""),
-            Err(_) => section.error(&span, invalid_host("host", name)),
-        }
-    }
-    if let Some(interval) = section.duration("interval") {
-        check = check.interval(interval);
-    }
-    if let Some(timeout) = section.duration("timeout") {
-        check = check.timeout(timeout);
-    }
-    if let Some(checks) = section.integer("healthy_after", 1..1_001) {
-        check = check.healthy_after(checks as u32);
-    }
-    if let Some(checks) = section.integer("unhealthy_after", 1..1_001) {
-        check = check.unhealthy_after(checks as u32);
-    }
-    section.finish();
-    route.check(check)
-}
-
-fn expect(item: &super::reader::Item<'_>) -> Option<(u16, u16)> {
-    let status = |number: u64| {
-        let number = u16::try_from(number).ok()?;
-        (100..=599).contains(&number).then_some(number)
-    };
-    if let Some(number) = item.as_integer() {
-        let number = status(number?)?;
-        return Some((number, number));
-    }
-    let (first, last) = item.as_str()?.split_once('-')?;
-    let bound = |text: &str| status(text.trim().parse().ok()?);
-    let (first, last) = (bound(first)?, bound(last)?);
-    (first <= last).then_some((first, last))
 }
