@@ -5,8 +5,9 @@
 //! the `h2` crate, and uses the library only for what does no I/O: handshakes and WebSocket frames.
 //!
 //! Files, from the bottom: `io` and `finding`; `facts`, the results; `observe`, `carrier` and `socket`,
-//! which use one WebSocket; `refusal`, the body of an answer without one; `tls` and `connect`; `http2` and `http1`, one HTTP version each; `advice` and
-//! `groups`, for the report of findings; `text`, `table` and `json`, the reports.
+//! which use one WebSocket; `refusal`, the body of an answer without one; `tls` and `connect`; `http2` and
+//! `http1`, one HTTP version each; `advice` and `groups`, for the report of findings; `text`, `table` and
+//! `json`, the reports.
 
 mod advice;
 mod carrier;
