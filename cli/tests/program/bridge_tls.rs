@@ -81,7 +81,7 @@ fn hosts_without_a_certificate_are_reported() {
             "{reported}"
         );
     }
-    let clear = format!("[[listener]]\nlisten = \"127.0.0.1:1\"\ncleartext = true\n");
+    let clear = "[[listener]]\nlisten = \"127.0.0.1:1\"\ncleartext = true\n";
     for silent in [routes.clone(), format!("{clear}{tls}{routes}")] {
         let reported = check(&silent, &[]);
         assert!(!reported.contains("no certificate"), "{reported}");
