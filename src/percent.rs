@@ -10,6 +10,15 @@ pub(crate) enum Byte {
     Encoded(u8),
 }
 
+impl Byte {
+    /// Returns the byte, however it is written.
+    pub(crate) fn value(self) -> u8 {
+        match self {
+            Self::Literal(byte) | Self::Encoded(byte) => byte,
+        }
+    }
+}
+
 /// Returns the bytes that `text` stands for.
 pub(crate) fn bytes(text: &str) -> impl Iterator<Item = Byte> {
     let mut rest = text.as_bytes();

@@ -1,7 +1,6 @@
 //! Session affinity: requests with the same cookie, header field, query parameter, path
 //! segment or client go to the same server.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -12,6 +11,7 @@ use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::handshake::headers;
+use crate::percent::{self, Byte};
 use crate::server::query;
 
 /// Sends requests with the same key to the same server of a pool, as long as that
@@ -122,20 +122,21 @@ impl Affinity {
             Some((path, query)) => (path, query),
             None => (request.path_and_query, ""),
         };
-        let present = |value: Cow<'_, str>| {
-            let value = value.into_owned().into_bytes();
-            (!value.is_empty()).then_some(value)
-        };
+        let present = |value: Vec<u8>| (!value.is_empty()).then_some(value);
         match &self.0 {
             Kind::Cookie { name, .. } => headers::cookies(fields, name)
                 .find(|value| !value.is_empty())
                 .map(<[u8]>::to_vec),
             Kind::Header(name) => fields.get(name).map(|value| value.as_bytes().to_vec()),
-            Kind::Query(name) => query::value(query, name).and_then(present),
+            Kind::Query(name) => {
+                let value = query::value(query, name)?;
+                present(value.into_owned().into_bytes())
+            }
             // The path begins with a slash, so what precedes it is number 0.
             Kind::PathSegment(number) => {
                 let segment = path.split('/').nth(number.get())?;
-                present(query::decoded(segment))
+                // Unlike in a query, a `+` is not a space.
+                present(percent::bytes(segment).map(Byte::value).collect())
             }
             Kind::Client => Some(request.client.to_canonical().to_string().into_bytes()),
         }
@@ -271,6 +272,7 @@ mod tests {
             ("/chat/room?x", 1, Some("chat")),
             ("/chat/room?x", 2, Some("room")),
             ("/chat/r%6Fom/", 2, Some("room")),
+            ("/chat/r+m%20", 2, Some("r+m ")),
             ("/chat/?room", 2, None),
             ("/chat?/room", 2, None),
             ("/chat//room", 2, None),

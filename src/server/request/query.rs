@@ -15,13 +15,13 @@ pub(crate) fn value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
 }
 
 /// Returns a name or value as it was before it was encoded.
-pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
+fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
     let bytes = percent::bytes(text).map(|byte| match byte {
         Byte::Literal(b'+') => b' ',
-        Byte::Literal(byte) | Byte::Encoded(byte) => byte,
+        byte => byte.value(),
     });
     let bytes: Vec<u8> = bytes.collect();
     Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())

@@ -102,7 +102,7 @@ impl Login {
 fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     let bytes = percent::bytes(text).map(|byte| match byte {
         Byte::Literal(b'%') => None,
-        Byte::Literal(byte) | Byte::Encoded(byte) => Some(byte),
+        byte => Some(byte.value()),
     });
     bytes.collect()
 }
