@@ -1,5 +1,5 @@
-//! The I/O object of a stream: whoever polls it, both of the application's tasks are woken, and a
-//! handle can take it away.
+//! The I/O object of a stream, shared by two tasks of the application and a handle. Its wake-ups reach
+//! both tasks, and the handle can close it.
 
 use std::io;
 use std::pin::Pin;

@@ -9,8 +9,8 @@ use crate::tls::Names;
 
 /// Returns a line for each host of the file at `path` that no certificate of the listeners is for.
 ///
-/// There are none if a listener has no TLS, because TLS may then end at a proxy in front, or if one has
-/// a self-signed certificate, of which the program warns anyway.
+/// Returns no lines if a listener is in cleartext, because TLS may end at a proxy in front of it, or if
+/// one has a self-signed certificate, which the program warns about anyway.
 pub(super) fn notices(
     path: &Path,
     hosts: &[RouteHost],
