@@ -16,9 +16,9 @@ use super::{Admission, Timeouts};
 use crate::error::{Chain, Error};
 use crate::frame::{CloseCode, CloseFrame};
 use crate::server::WebSocketRequest;
-use crate::socket::{BinaryStream, HALF_CLOSE, WebSocket};
+use crate::socket::{BinaryStream, CopyError, HALF_CLOSE, WebSocket};
+use crate::transport::NetStream;
 use crate::transport::linger::linger;
-use crate::transport::{GrowingRead, NetStream};
 
 /// Accepts a WebSocket that carries bytes.
 ///
@@ -61,8 +61,6 @@ pub(super) async fn accept(mut request: WebSocketRequest) -> Result<WebSocket, E
 pub(super) struct Tunnel {
     socket: BinaryStream,
     target: Target,
-    /// Reads from the target.
-    read: GrowingRead,
     idle_timeout: Option<Duration>,
     idle: IdleTimer,
     lifetime: Lifetime,
@@ -122,7 +120,6 @@ impl Tunnel {
                 stream,
                 is_ended: false,
             },
-            read: GrowingRead::new(BinaryStream::MAX_MESSAGE as u32),
             idle_timeout: timeouts.idle,
             idle: IdleTimer::default(),
             lifetime: Lifetime::new(timeouts.max_lifetime),
@@ -232,12 +229,9 @@ impl Tunnel {
 
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            if ready!(self.socket.poll_room(cx)).is_err() {
-                // Reading from the client reports how its side ended.
-                return Poll::Pending;
-            }
-            match ready!(self.read.poll(Pin::new(&mut self.target.stream), cx)) {
-                Ok(bytes) if bytes.is_empty() => {
+            let target = Pin::new(&mut self.target.stream);
+            match ready!(self.socket.poll_write_from(cx, target)) {
+                Ok(0) => {
                     self.target_ended = true;
                     self.begin_end(Cause::Target);
                     // If this fails, reading from the client reports it.
@@ -246,12 +240,13 @@ impl Tunnel {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Ok(bytes) => {
-                    self.down += bytes.len() as u64;
+                Ok(sent) => {
+                    self.down += sent as u64;
                     self.idle.note_progress();
-                    let _ = self.socket.send(bytes, cx);
                 }
-                Err(error) => return Poll::Ready(error),
+                // Reading from the client reports how its side ended.
+                Err(CopyError::Write(_)) => return Poll::Pending,
+                Err(CopyError::Read(error)) => return Poll::Ready(error),
             }
         }
     }

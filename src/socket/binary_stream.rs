@@ -7,6 +7,8 @@
 //! | [`HALF_CLOSE`] | an empty binary message | Close 1000 from the side that ended last |
 //! | any other, or none | (not possible) | a Close frame with 1000 or no code |
 
+mod copy;
+
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -15,9 +17,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
+pub use self::copy::CopyError;
 use super::WebSocket;
 use crate::error::Error;
 use crate::frame::{CloseCode, CloseFrame, Message};
+use crate::transport::GrowingRead;
 
 /// Maximum size in bytes of the message that one write becomes. With the longest header that it can
 /// have and that of its DATA frame, it fills four TLS records; a byte more would need a fifth.
@@ -37,9 +41,10 @@ pub const HALF_CLOSE: &str = "half-close.h2ws";
 /// [`io::ErrorKind::InvalidData`], and closes the WebSocket with code 1003.
 ///
 /// Each write becomes one message of at most [`MAX_MESSAGE`](Self::MAX_MESSAGE) bytes, which is flushed
-/// at once. A write waits while the WebSocket's write buffer is full. Flushing after an orderly end succeeds. Shutting down
-/// sends a Close frame with code 1000 after what was written: a WebSocket cannot be closed in one
-/// direction only, but what the peer sent before it received the Close frame can still be read.
+/// at once. A write waits while the WebSocket's write buffer is full. Flushing after an orderly end
+/// succeeds. Shutting down sends a Close frame with code 1000 after what was written: a WebSocket cannot
+/// be closed in one direction only, but what the peer sent before it received the Close frame can still
+/// be read.
 ///
 /// Under the subprotocol [`HALF_CLOSE`], shutting down sends an empty message instead, and the peer
 /// may continue to send. Then only an empty message, or a close with code 1000, is the end of the
@@ -78,6 +83,8 @@ pub const HALF_CLOSE: &str = "half-close.h2ws";
 pub struct BinaryStream {
     socket: WebSocket,
     unread: Bytes,
+    /// How much [`poll_write_from`](Self::poll_write_from) reads.
+    read: GrowingRead,
     /// Whether the subprotocol is [`HALF_CLOSE`].
     half_close: bool,
     /// The peer's bytes have ended with an empty message.
@@ -97,6 +104,7 @@ impl WebSocket {
             write_ended: false,
             socket: self,
             unread: Bytes::new(),
+            read: GrowingRead::new(PIECE as u32),
         }
     }
 }
@@ -157,13 +165,13 @@ impl BinaryStream {
     }
 
     /// Waits until a message can be sent.
-    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let room = ready!(self.socket.poll_ready_to_send(cx));
         Poll::Ready(room.map_err(io_error))
     }
 
     /// Sends one message, for which there is [room](Self::poll_room).
-    pub(crate) fn send(&mut self, payload: Bytes, cx: &mut Context<'_>) -> io::Result<()> {
+    fn send(&mut self, payload: Bytes, cx: &mut Context<'_>) -> io::Result<()> {
         let sent = self.socket.start_message(Message::Binary(payload));
         sent.map_err(io_error)?;
         // Written bytes are sent even if the caller never flushes.

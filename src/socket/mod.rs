@@ -13,7 +13,7 @@ mod split;
 pub(crate) mod topics;
 pub(crate) mod websocket;
 
-pub use self::binary_stream::{BinaryStream, HALF_CLOSE};
+pub use self::binary_stream::{BinaryStream, CopyError, HALF_CLOSE};
 pub use self::config::StreamEnd;
 pub(crate) use self::config::WebSocketConfig;
 pub(crate) use self::early::Early;

@@ -51,6 +51,73 @@ async fn bytes_are_written_as_far_as_one_message_holds_them() {
     assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }
 
+async fn write_from(stream: &mut BinaryStream, mut reader: impl AsyncRead + Unpin) -> Copied {
+    poll_fn(|cx| stream.poll_write_from(cx, Pin::new(&mut reader))).await
+}
+
+type Copied = Result<usize, CopyError>;
+
+#[tokio::test]
+async fn what_a_reader_has_is_sent_in_messages_that_grow() {
+    let (client, mut server) = pair();
+    let mut client = client.into_binary_stream();
+    let all: Vec<u8> = (0..4 * PIECE).map(|n| (n / 3) as u8).collect();
+    let mut left = &all[..];
+    let mut lens = Vec::new();
+    loop {
+        match write_from(&mut client, &mut left).await.unwrap() {
+            0 => break,
+            len => lens.push(len),
+        }
+    }
+    let growing = [4096, 8192, 16_384, 32_768, PIECE, PIECE, PIECE];
+    assert_eq!(lens[..7], growing);
+    let mut sent = &all[..];
+    for len in lens {
+        let next = server.next().await.unwrap().unwrap().into_data();
+        let (expected, rest) = sent.split_at(len);
+        assert_eq!(next, expected);
+        sent = rest;
+    }
+    assert!(sent.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_read_while_there_is_no_room() {
+    let (near, far) = tokio::io::duplex(1000);
+    let config = WebSocketConfig::default();
+    let mut client = WebSocket::from_stream(near, Role::Client, config).into_binary_stream();
+    let all = vec![7; 1 << 20];
+    let mut left = &all[..];
+    let mut sent = 0;
+    while !left.is_empty() {
+        let copy = poll_fn(|cx| Poll::Ready(client.poll_write_from(cx, Pin::new(&mut left))));
+        match copy.await {
+            Poll::Ready(copied) => sent += copied.unwrap(),
+            Poll::Pending => break,
+        }
+    }
+    assert_eq!(sent + left.len(), all.len());
+    assert!(!left.is_empty());
+    drop(far);
+}
+
+#[tokio::test]
+async fn a_copy_names_the_side_that_failed() {
+    let (client, server) = pair();
+    let mut client = client.into_binary_stream();
+    // Its peer is dropped.
+    let cut = pair().0.into_binary_stream();
+    let error = write_from(&mut client, cut).await.unwrap_err();
+    assert!(matches!(error, CopyError::Read(why) if why.kind() == io::ErrorKind::UnexpectedEof));
+    // The end of a reader needs no peer.
+    drop(server);
+    assert!(client.read_u8().await.is_err());
+    assert_eq!(write_from(&mut client, &b""[..]).await.unwrap(), 0);
+    let error = write_from(&mut client, &b"late"[..]).await.unwrap_err();
+    assert!(matches!(error, CopyError::Write(_)), "{error:?}");
+}
+
 #[tokio::test]
 async fn reads_do_not_see_where_messages_end() {
     let (mut client, server) = pair();

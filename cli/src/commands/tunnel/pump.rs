@@ -1,20 +1,15 @@
 //! Moves bytes between a local connection and a WebSocket, in both directions, in one task.
 //!
-//! Each direction holds at most one piece, and only while the end that it is for has no room: an end
-//! that does not read costs its own tunnel a piece each way and the windows below it, and no other
-//! tunnel anything.
+//! An end is read only while the other has room, but for one message of the peer's: an end that does not
+//! read costs its own tunnel that message and the buffers and windows below it, and no other tunnel anything.
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use h2ws::socket::BinaryStream;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite};
-
-/// Number of bytes read from the local connection at first.
-const SHORT: usize = 4 * 1024;
+use h2ws::socket::{BinaryStream, CopyError};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 /// A local connection.
 pub(super) trait Local: AsyncRead + AsyncWrite + Unpin {
@@ -33,7 +28,7 @@ pub(super) enum Broken {
 
 /// Moves bytes until both directions have ended.
 pub(super) async fn pump(local: &mut impl Local, remote: &mut BinaryStream) -> Result<(), Broken> {
-    let mut up = Up::new();
+    let mut up = Up::Open;
     let mut down_ended = false;
     poll_fn(|cx| {
         let mut up_ended = up.poll(local, remote, cx)?.is_ready();
@@ -54,59 +49,43 @@ pub(super) async fn pump(local: &mut impl Local, remote: &mut BinaryStream) -> R
 }
 
 /// The direction from the local connection to the WebSocket.
-struct Up {
-    /// Read and not yet sent.
-    piece: Bytes,
-    /// Number of bytes that the next read asks for. Bulk data is read, and sent, in long pieces.
-    size: usize,
-    read_ended: bool,
-    ended: bool,
+enum Up {
+    Open,
+    /// The local connection has ended.
+    Ending,
+    Ended,
 }
 
 impl Up {
-    fn new() -> Self {
-        Self {
-            piece: Bytes::new(),
-            size: SHORT,
-            read_ended: false,
-            ended: false,
-        }
-    }
-
     fn poll(
         &mut self,
         local: &mut impl Local,
         remote: &mut BinaryStream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
-        while !self.ended {
-            if !self.piece.is_empty() {
-                let sent = remote.poll_write_bytes(cx, &mut self.piece);
-                ready!(sent).map_err(Broken::Remote)?;
-            } else if self.read_ended {
-                ready!(Pin::new(&mut *remote).poll_shutdown(cx)).map_err(Broken::Remote)?;
-                self.ended = true;
-            } else {
-                // Allocated for each read: a tunnel that waits has no buffer.
-                let mut piece = BytesMut::with_capacity(self.size);
-                let read = pin!(local.read_buf(&mut piece)).poll(cx);
-                let read = ready!(read).map_err(Broken::Local)?;
-                self.read_ended = read == 0;
-                self.piece = piece.freeze();
-                self.adapt(read);
+        loop {
+            match self {
+                Self::Open => {
+                    if ready!(remote.poll_write_from(cx, Pin::new(&mut *local)))? == 0 {
+                        *self = Self::Ending;
+                    }
+                }
+                Self::Ending => {
+                    ready!(Pin::new(&mut *remote).poll_shutdown(cx)).map_err(Broken::Remote)?;
+                    *self = Self::Ended;
+                }
+                Self::Ended => return Poll::Ready(Ok(())),
             }
         }
-        self.piece = Bytes::new();
-        Poll::Ready(Ok(()))
     }
+}
 
-    fn adapt(&mut self, read: usize) {
-        let next = if read == self.size {
-            2 * self.size
-        } else {
-            (self.size / 2).max(read.next_power_of_two())
-        };
-        self.size = next.clamp(SHORT, BinaryStream::MAX_MESSAGE);
+impl From<CopyError> for Broken {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Read(error) => Self::Local(error),
+            CopyError::Write(error) => Self::Remote(error),
+        }
     }
 }
 
