@@ -379,3 +379,24 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_listeners_without_files_have_the_same_certificate() {
+        let own = shared_self_signed().expect("a certificate");
+        let client = TlsConnector::from(Arc::new(trusting(&own).expect("a configuration")));
+        for _ in 0..2 {
+            let loaded = ServerFiles::default().load().expect("a configuration");
+            let server = TlsAcceptor::from(Arc::new(loaded.config));
+            let name = ServerName::try_from("localhost").expect("a name");
+            let (near, far) = tokio::io::duplex(16 * 1024);
+            let (connected, _) = tokio::join!(client.connect(name, near), server.accept(far));
+            connected.expect("the trusted certificate");
+        }
+    }
+}
