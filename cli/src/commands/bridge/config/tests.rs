@@ -18,9 +18,20 @@ fn errors(text: &str) -> Vec<String> {
 }
 
 #[track_caller]
+fn only_error(text: &str) -> String {
+    let mut found = errors(text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[track_caller]
 fn reports(route: &str, line: usize, what: &str) {
-    let text = format!("[[route]]\nto = \"ws://a\"\n{route}");
-    let found = errors(&text);
+    reports_in(&format!("[[route]]\nto = \"ws://a\"\n{route}"), line, what);
+}
+
+#[track_caller]
+fn reports_in(text: &str, line: usize, what: &str) {
+    let found = errors(text);
     let place = format!("f:{line}: ");
     let is_it = |error: &String| error.starts_with(&place) && error.contains(what);
     assert!(
@@ -244,15 +255,6 @@ fn errors_are_reported_with_their_lines() {
 
 #[test]
 fn routes_need_an_upstream_and_a_unique_name_and_pattern() {
-    let reports_in = |text: &str, line: usize, what: &str| {
-        let found = errors(text);
-        let place = format!("f:{line}: ");
-        let is_it = |one: &String| one.starts_with(&place) && one.contains(what);
-        assert!(
-            found.iter().any(is_it),
-            "no {what:?} on line {line}: {found:?}"
-        );
-    };
     reports_in("", 1, "has no [[route]]");
     reports("name = \"chat\"\nvia = \"a b\"", 4, "\"a b\"");
     reports_in("[route]\nto = \"ws://a\"", 1, "[[route]]");
@@ -324,10 +326,7 @@ fn a_key_of_an_outer_table_is_explained() {
             "unknown key \"nothing\"; expected one of ",
         ),
     ] {
-        let found = errors(&format!("{route}{text}\n"));
-        let [error] = found.as_slice() else {
-            panic!("{found:?}");
-        };
+        let error = only_error(&format!("{route}{text}\n"));
         let place = format!("f:{line}: unknown key ");
         assert!(error.starts_with(&place) && error.contains(what), "{error}");
     }
@@ -357,10 +356,7 @@ fn an_address_cannot_be_listened_on_twice() {
             "on line 2",
         ),
     ] {
-        let found = errors(&format!("{text}[[route]]\nto = \"ws://a\"\n"));
-        let [error] = found.as_slice() else {
-            panic!("{found:?}");
-        };
+        let error = only_error(&format!("{text}[[route]]\nto = \"ws://a\"\n"));
         let place = format!("f:{line}: listen: ");
         let ends = format!(" is used {what} too");
         assert!(
