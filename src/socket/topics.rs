@@ -205,7 +205,7 @@ impl Topics {
         subscribers: Vec<MemberId>,
         message: &PreparedMessage,
     ) -> Delivery {
-        // A subscriber that ended in a call that was dropped is no longer a member.
+        // A call that was dropped may have removed members but not their subscriptions.
         for member in &subscribers {
             if self.members.get_mut(*member).is_none() {
                 self.forget(*member);

@@ -10,8 +10,8 @@ use super::OUTPUT;
 
 pub(super) const EXAMPLES: &str = "\
 For development: a certificate authority (CA) of your own, and a server certificate that it signed.
-Who has ca.key can make certificates that your clients trust: keep it, or delete it. `h2ws help tls`
-describes how browsers trust ca.pem.
+Anyone who has ca.key can make certificates that your clients trust: keep it secret, or delete it.
+`h2ws help tls` describes how to make browsers trust ca.pem.
 
 Examples:
   h2ws certificate certificates

@@ -152,9 +152,9 @@ fn report(paths: &[PathBuf; 4], hosts: &[String], until: &str) -> io::Result<()>
     writeln!(
         terminal::stdout(),
         "{ca}  a CA's certificate, for clients to trust\n\
-         {ca_key}  its key: whoever has it can sign for any host; keep it or delete it\n\
+         {ca_key}  its private key, which can sign certificates for any host: keep it secret, or delete it\n\
          {server}  certificate for {hosts_text}, until {until}\n\
-         {server_key}  its key\n\
+         {server_key}  its private key\n\
          \n\
          next\n  \
            h2ws serve --cert {server} --key {server_key}\n  \
