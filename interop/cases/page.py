@@ -178,6 +178,8 @@ async def page_says_why_http1_is_missing(ctx: Context):
         equal(shown["needs"], "The WebSockets over HTTP/1.1 did not open", "what is missing")
         equal([s["state"] for s in shown["sockets"]], ["open"] * 3 + ["failed 1006"] * 2, "sockets")
         equal(await page.evaluate("document.getElementById('needs-link').href"), f"https://127.0.0.1:{port}/", "the link")
+        text = await page.evaluate("document.getElementById('needs-text').textContent")
+        check(f"--allow-host 127.0.0.1:{port} " in text, f"what to do: {text}")
         await page.resize(360, WIDTHS[360])
         equal(await page.evaluate(BEYOND), [], "what is cut off")
 

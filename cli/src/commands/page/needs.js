@@ -22,9 +22,11 @@ export function needs(page, sockets) {
   // If none is open, the server is gone, which the summary says.
   if (refused.length === 0 || opened.length === 0) return ["", ""];
   if (refused.some((socket) => socket.http1) && !opened.some((socket) => socket.http1)) {
+    const link = page.http1.replace(/^wss/, "https");
     return ["The WebSockets over HTTP/1.1 did not open",
-      "They go to another port, whose certificate the browser may have to be told to accept. Open that port, "
-      + "accept the certificate, and reopen the WebSockets here:", page.http1.replace(/^wss/, "https")];
+      "They go to another port of the server. Open the link. If the browser warns about the certificate, accept it, "
+      + "and reopen the WebSockets here. If the port answers “this host is not served here”, the server's --allow-host "
+      + `does not include this port: start it with --allow-host ${new URL(link).host} as well.`, link];
   }
   return ["Some WebSockets did not open",
     "Browsers limit their number, over both versions of HTTP together: Firefox to 200 in all its pages, Chromium to "
