@@ -65,7 +65,9 @@ def cluster(back: Endpoint, h2: bool) -> dict:
 
 async def run(sandbox: Sandbox, name: str, listeners: list[dict], back: dict, *ports: int):
     config = sandbox.write(f"{name}.json", json.dumps({"static_resources": {"listeners": listeners, "clusters": [back]}}))
-    child = await sandbox.spawn(BIN / "envoy", "-c", config, "--concurrency", 1, "--disable-hot-restart", "-l", "warning", name=name)
+    child = await sandbox.spawn(BIN / "envoy", "-c", config, "--concurrency", 1, "--disable-hot-restart", "-l", "warning",
+                                # Why it closed a connection.
+                                "--component-log-level", "conn_handler:debug,connection:debug,http:debug,http2:debug", name=name)
     await sandbox.ready(child, *ports)
     return child
 
