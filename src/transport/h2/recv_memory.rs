@@ -10,7 +10,7 @@
 //! that holds the most is closed: on this connection, or on the connection that
 //! holds the most.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -184,15 +184,34 @@ impl Drop for Held {
     }
 }
 
-/// A stream's share, in bytes.
+/// The bytes of a stream that are included in its connection's sum. They can be read
+/// without the lock of the stream, and change only under it.
+#[derive(Default)]
+pub(super) struct Counted(AtomicU32);
+
+impl Counted {
+    pub(super) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, now: u32, held: &Held) {
+        let before = self.get();
+        if now > before {
+            held.add((now - before) as usize);
+        } else if now < before {
+            held.sub((before - now) as usize);
+        }
+        self.0.store(now, Ordering::Relaxed);
+    }
+}
+
+/// What else is known of a stream's share, in bytes.
 #[derive(Default)]
 pub(super) struct Share {
     /// Bytes received and not taken by the application; a window at most.
     unread: u32,
     /// KiB of incomplete messages, received and being sent.
     parts: u32,
-    /// The bytes that are included in the connection's sum.
-    counted: u32,
     /// The bytes held elsewhere that are included in the connection's sum.
     elsewhere: u32,
     /// The stream was selected for closing or is over, so it no longer counts.
@@ -200,13 +219,9 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn counted(&self) -> u32 {
-        self.counted
-    }
-
     /// Returns the bytes that closing this stream frees, here and elsewhere.
-    pub(super) fn with_elsewhere(&self) -> usize {
-        self.counted as usize + self.elsewhere as usize
+    pub(super) fn with_elsewhere(&self, counted: &Counted) -> usize {
+        counted.get() as usize + self.elsewhere as usize
     }
 
     /// Sets how many bytes are held elsewhere for this stream.
@@ -238,33 +253,22 @@ impl Share {
         self.parts = (bytes / 1024).try_into().unwrap_or(u32::MAX);
     }
 
-    /// Updates the sum. `more` is the memory of unsent bytes plus the unused
-    /// capacity of receive buffers. Returns whether the stream's share has
-    /// changed.
-    pub(super) fn settle(&mut self, held: &Held, more: usize) -> bool {
+    /// Updates what is counted. `more` is the memory of unsent bytes plus the unused
+    /// capacity of receive buffers.
+    pub(super) fn settle(&self, counted: &Counted, held: &Held, more: usize) {
         let now = self.unread as usize + self.parts as usize * 1024 + more;
-        let before = self.counted as usize;
+        let before = counted.get() as usize;
         if now == before || self.excepted || (now.abs_diff(before) < STEP && now != 0) {
-            return false;
+            return;
         }
-        self.count(now.try_into().unwrap_or(u32::MAX), held);
-        true
+        counted.set(now.try_into().unwrap_or(u32::MAX), held);
     }
 
     /// Removes the stream from the sum for good.
-    pub(super) fn except(&mut self, held: &Held) {
+    pub(super) fn except(&mut self, counted: &Counted, held: &Held) {
         self.excepted = true;
-        self.count(0, held);
+        counted.set(0, held);
         self.elsewhere(held, 0);
-    }
-
-    fn count(&mut self, now: u32, held: &Held) {
-        if now > self.counted {
-            held.add((now - self.counted) as usize);
-        } else if now < self.counted {
-            held.sub((self.counted - now) as usize);
-        }
-        self.counted = now;
     }
 }
 
@@ -283,24 +287,25 @@ mod tests {
         let held = Held::new(100_000, process.clone());
         let sum = || held.bytes.load(Ordering::Relaxed);
         let (mut one, mut other) = (Share::default(), Share::default());
+        let (first, second) = (Counted::default(), Counted::default());
         one.received(STEP - 1);
-        one.settle(&held, 0);
+        one.settle(&first, &held, 0);
         assert_eq!(sum(), 0);
         one.received(1);
-        one.settle(&held, 0);
+        one.settle(&first, &held, 0);
         assert_eq!(sum(), STEP);
         other.parts(90 * 1024);
-        other.settle(&held, 0);
+        other.settle(&second, &held, 0);
         assert_eq!((sum(), held.is_over()), (STEP + 90 * 1024, true));
-        other.except(&held);
+        other.except(&second, &held);
         other.parts(95 * 1024);
-        other.settle(&held, 0);
+        other.settle(&second, &held, 0);
         assert_eq!((sum(), held.is_over()), (STEP, false));
         one.taken(STEP);
-        one.settle(&held, 0);
+        one.settle(&first, &held, 0);
         assert_eq!(sum(), 0, "all bytes were read");
         other = Share::default();
-        other.settle(&held, 2 * STEP);
+        other.settle(&second, &held, 2 * STEP);
         assert_eq!((sum(), process.held()), (2 * STEP, 2 * STEP), "unsent");
         other.elsewhere(&held, 80_000);
         assert!(held.is_over(), "including what is held elsewhere");
@@ -309,12 +314,12 @@ mod tests {
             (2 * STEP, 2 * STEP),
             "counted by the other connection"
         );
-        assert_eq!(other.with_elsewhere(), 2 * STEP + 80_000);
-        other.except(&held);
-        assert_eq!((held.is_over(), other.with_elsewhere()), (false, 0));
+        assert_eq!(other.with_elsewhere(&second), 2 * STEP + 80_000);
+        other.except(&second, &held);
+        assert_eq!((held.is_over(), other.with_elsewhere(&second)), (false, 0));
         other.elsewhere(&held, 200_000);
         assert!(!held.is_over(), "the stream is over");
-        one.settle(&held, STEP);
+        one.settle(&first, &held, STEP);
         drop(held);
         assert_eq!(process.held(), 0, "the connection is gone");
     }

@@ -18,7 +18,7 @@ use super::{ConnectionHandle, Side};
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::transport::StreamError;
-use crate::transport::h2::recv_memory::STEP;
+use crate::transport::h2::recv_memory::{Counted, STEP};
 
 pub(crate) use self::app_half::H2Stream;
 pub(crate) use self::send_buf::SendBuf;
@@ -42,8 +42,8 @@ pub(in crate::transport::h2) struct Shared {
     /// Memory of the pieces that `h2` holds, in bytes: of less than
     /// [`QUEUED`](state::QUEUED) bytes plus one [`PIECE`](state::PIECE).
     queued: AtomicU32,
-    /// The bytes that the stream counts for, readable without the lock.
-    counted: AtomicU32,
+    /// The bytes that the stream counts for.
+    counted: Counted,
     /// The stream has something to do once `h2` has sent what it holds.
     more: AtomicBool,
     /// Whether it is in the driver's queue of streams with much to send. Used
@@ -191,7 +191,7 @@ impl Shared {
         let over = s.is_over(self);
         if over {
             s.outgoing.clear();
-            s.share.except(&self.handle.held);
+            s.share.except(&self.counted, &self.handle.held);
             serviced.over = s.handles.take();
             serviced.unfed = false;
             serviced.queues = false;
@@ -208,7 +208,7 @@ impl Shared {
 
     /// Returns the bytes that the stream counts for.
     pub(in crate::transport::h2) fn held(&self) -> usize {
-        self.lock().share.with_elsewhere()
+        self.lock().share.with_elsewhere(&self.counted)
     }
 
     /// Discards what was received, now and from here on. The reader gets an
@@ -218,7 +218,7 @@ impl Shared {
     pub(in crate::transport::h2) fn overload(&self) {
         let mut state = self.lock();
         state.ending().overloaded = true;
-        state.share.except(&self.handle.held);
+        state.share.except(&self.counted, &self.handle.held);
         state.drop_incoming();
         let waiters = std::mem::take(&mut state.waiters);
         let unread = if state.unsent(self) >= STEP {
@@ -256,7 +256,7 @@ impl Shared {
             && let Some(mut handles) = state.handles.take()
         {
             state.outgoing.clear();
-            state.share.except(&self.handle.held);
+            state.share.except(&self.counted, &self.handle.held);
             let reason = match self.handle.side {
                 // The response was complete, and the rest of the request is
                 // not needed (RFC 9113 §8.1).
@@ -274,7 +274,7 @@ impl Shared {
         let mut state = self.lock();
         if let Some(handles) = state.handles.take() {
             state.outgoing.clear();
-            state.share.except(&self.handle.held);
+            state.share.except(&self.counted, &self.handle.held);
             state.received(Err(self.handle.why(error.clone())));
             let waiters = std::mem::take(&mut state.waiters);
             drop(state);
@@ -302,6 +302,6 @@ mod tests {
     #[test]
     fn is_small() {
         let size = size_of::<Shared>();
-        assert!(size <= 216, "{size} bytes, once per socket");
+        assert!(size <= 208, "{size} bytes, once per socket");
     }
 }

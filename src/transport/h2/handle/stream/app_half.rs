@@ -12,9 +12,9 @@ use super::state::{EAGER, End, Handles, State};
 use super::waiters::Waiters;
 use super::{ConnectionHandle, Shared, WOKEN};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use crate::transport::buffer::{Incoming, Outgoing};
-use crate::transport::h2::recv_memory::{self, Share};
+use crate::transport::h2::recv_memory::{self, Counted, Share};
 use crate::transport::{Finish, StreamError, Transport};
 
 /// If at least this many bytes are handed over at a time, as many are expected
@@ -100,7 +100,7 @@ impl H2Stream {
             // The first service registers with `h2`.
             flags: AtomicU8::new(WOKEN),
             queued: AtomicU32::new(0),
-            counted: AtomicU32::new(0),
+            counted: Counted::default(),
             more: AtomicBool::new(false),
             queues: AtomicBool::new(false),
             round: AtomicU8::new(u8::MAX),
@@ -161,7 +161,7 @@ impl H2Stream {
         if let Some(chunk) = state.incoming.pop() {
             state.unreleased += chunk.len() as u32;
             state.share.taken(chunk.len());
-            if state.share.counted() > 0 {
+            if self.shared.counted.get() > 0 {
                 state.settle(&self.shared);
             }
             let release = state.handles.is_some()
@@ -223,7 +223,7 @@ impl H2Stream {
 
     /// Returns the bytes that the stream counts for, to within 16 KiB.
     pub(crate) fn counted(&self) -> usize {
-        self.shared.counted.load(Ordering::Relaxed) as usize
+        self.shared.counted.get() as usize
     }
 
     /// Counts bytes here that are held elsewhere for this stream: what is held

@@ -133,10 +133,8 @@ impl State {
     /// Updates the bytes that the stream counts for.
     pub(super) fn settle(&mut self, stream: &Shared) {
         let more = self.unsent(stream) + self.incoming.spare();
-        if self.share.settle(&stream.handle.held, more) {
-            let counted = self.share.counted();
-            stream.counted.store(counted, Ordering::Relaxed);
-        }
+        self.share
+            .settle(&stream.counted, &stream.handle.held, more);
     }
 
     pub(super) fn is_overloaded(&self) -> bool {
