@@ -5,16 +5,18 @@
 //! process keeps the memory. So the request is written and the 101 is parsed
 //! here. Any other response is left to hyper, which handles bodies.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, response};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::MAX_HEAD;
 use crate::transport::{
@@ -113,14 +115,23 @@ fn is_interim(read: &[u8]) -> bool {
 async fn read_lines(io: &mut BoxIo, read: &mut BytesMut) -> io::Result<()> {
     loop {
         let before = read.len();
-        read.reserve(READ);
-        if io.read_buf(read).await? == 0 {
+        if poll_fn(|cx| poll_read(io, read, cx)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if read[before..].contains(&b'\n') || read.len() >= MAX_HEAD || !is_interim(read) {
             return Ok(());
         }
     }
+}
+
+/// Appends what has arrived, and returns its size. `read` grows only then, so that
+/// waiting for a response takes no buffer.
+fn poll_read(io: &mut BoxIo, read: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut space = [MaybeUninit::uninit(); READ];
+    let mut arrived = ReadBuf::uninit(&mut space);
+    ready!(Pin::new(io).poll_read(cx, &mut arrived))?;
+    read.extend_from_slice(arrived.filled());
+    Poll::Ready(Ok(arrived.filled().len()))
 }
 
 /// Parses the head of an interim response. Returns it with its size in bytes
@@ -220,9 +231,9 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use http_body_util::BodyExt;
-    use std::future::poll_fn;
-    use tokio::io::DuplexStream;
+    use tokio::io::{AsyncReadExt, DuplexStream};
     use tokio::task::yield_now;
 
     const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
@@ -296,6 +307,17 @@ mod tests {
                 assert_eq!(&back, b"back");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn waiting_for_the_response_takes_no_buffer() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let (mut io, mut read) = (Box::new(near) as BoxIo, BytesMut::new());
+        assert!(switching(&mut io, &mut read).now_or_never().is_none());
+        assert_eq!(read.capacity(), 0);
+        far.write_all(SWITCHED.as_bytes()).await.unwrap();
+        let parts = switching(&mut io, &mut read).await.unwrap().unwrap();
+        assert_eq!(parts.status, StatusCode::SWITCHING_PROTOCOLS);
     }
 
     #[tokio::test]
