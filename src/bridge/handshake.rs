@@ -28,7 +28,6 @@ use super::verdict::Verdict;
 use super::{Inner, Lease, Permit, Route, Scheme, TunnelEnds, Upstream, headers, rejection};
 use crate::client::{Accepted, HttpVersion, RequestBuilder};
 use crate::error::{Chain, Error, Timeout};
-use crate::frame::Role;
 use crate::handshake::{HandshakeKind, HostPort, Offer};
 use crate::server::WebSocketRequest;
 use crate::transport::{NetStream, Transport};
@@ -381,9 +380,7 @@ async fn accept(
             let meters = Meters::new(meter, accepted.meter);
             let times = Times {
                 idle: route.timeouts().idle,
-                close: config.close_timeout,
-                client_linger: config.linger_as(Role::Server),
-                upstream_linger: config.linger_as(Role::Client),
+                config,
             };
             OpenSocket::Splice(Box::new(Splice::new(
                 client,

@@ -31,6 +31,7 @@
 mod flow;
 mod pings;
 mod reason;
+mod times;
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -41,6 +42,7 @@ use tokio::time::{Instant, timeout_at};
 use self::flow::{AfterClose, Broken, Flow, FlowState, Moved};
 use self::pings::{BothPings, Dead};
 use self::reason::EndReason;
+pub(super) use self::times::Times;
 use super::access::{AccessRecord, Outcome, Side};
 use super::idle::IdleTimer;
 use super::lifetime::{Expired, Lifetime};
@@ -51,21 +53,6 @@ use crate::transport::{Finish, Linger, Stream, StreamError};
 
 /// A Close frame with code 1001 as a server sends it (RFC 6455 §5.5.1).
 const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
-
-/// The timeouts of a splice.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// How long neither side may send anything before the client is asked to
-    /// close.
-    pub(super) idle: Option<Duration>,
-    /// How long neither side may send anything once the WebSocket has begun to
-    /// end.
-    pub(super) close: Duration,
-    /// How long to wait for the client to end its side afterwards.
-    pub(super) client_linger: Linger,
-    /// How long to wait for the upstream to end its side afterwards.
-    pub(super) upstream_linger: Linger,
-}
 
 /// Moves the bytes of one WebSocket until it is over.
 ///
@@ -162,7 +149,7 @@ impl Splice {
         if self.client_may_send_more() {
             tokio::spawn(self.forward_remaining());
         } else {
-            let linger = self.times.client_linger;
+            let linger = self.times.client_linger();
             self.finish(linger);
         }
         outcome
@@ -224,7 +211,7 @@ impl Splice {
                 self.idle.restart();
                 continue;
             }
-            match self.lifetime.poll(self.times.close, cx) {
+            match self.lifetime.poll(self.times.close(), cx) {
                 Poll::Ready(Expired::Close) => {
                     if self.own_close == OwnClose::No {
                         self.own_close = OwnClose::Pending;
@@ -356,9 +343,9 @@ impl Splice {
     /// How long nothing may be received from either side.
     fn idle_limit(&self) -> Option<Duration> {
         if self.down.after_close != AfterClose::NotYet {
-            Some(self.times.client_linger.peer)
+            Some(self.times.client_linger().peer)
         } else if self.is_ending() || self.up.receiver_gone {
-            Some(self.times.close)
+            Some(self.times.close())
         } else {
             self.times.idle
         }
@@ -434,7 +421,7 @@ impl Splice {
     /// Forwards what the client still sends to an upstream that has ended its
     /// side, for `client_linger` at most.
     async fn forward_remaining(mut self: Box<Self>) {
-        let linger = self.times.client_linger;
+        let linger = self.times.client_linger();
         let until = Instant::now() + linger.peer;
         let forwarded = std::future::poll_fn(|cx| self.poll_remaining(cx));
         // An error ends it as the end of the stream does.
@@ -463,7 +450,7 @@ impl Splice {
             FlowState::Open => Finish::Reset(client_linger),
             _ => Finish::End(client_linger),
         });
-        let linger = self.times.upstream_linger;
+        let linger = self.times.upstream_linger();
         // Towards the upstream it is the client, which waits for the server to
         // end first after the closing handshake (RFC 6455 §7.1.1).
         self.upstream.finish(match self.up.state {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use std::io;
 
 use super::flow::FlowState;
+use crate::socket::WebSocketConfig;
 use crate::transport::{BoxIo, IoStream, Transport};
 
 const CLOSE_1008: [u8; 4] = [0x88, 2, 0x03, 0xf0];
@@ -48,16 +49,21 @@ fn stream(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Stream {
 
 fn times() -> Times {
     let second = Duration::from_secs(1);
-    let linger = Linger {
-        unsent: second,
-        peer: second,
+    let config = WebSocketConfig {
+        close_timeout: second,
+        linger: Some(second),
+        ..WebSocketConfig::default()
     };
     Times {
         idle: None,
-        close: second,
-        client_linger: linger,
-        upstream_linger: linger,
+        config: Arc::new(config),
     }
+}
+
+#[test]
+fn is_small() {
+    let size = size_of::<Splice>();
+    assert!(size <= 384, "{size} bytes, once per bridged socket");
 }
 
 #[tokio::test]
