@@ -94,7 +94,7 @@ impl CoalescingIo {
     /// Begins a turn with a new limit of bytes to read.
     pub(super) fn begin_turn(&self, quota: &mut ReadQuota) {
         let mut state = self.lock();
-        let bytes = quota.bytes(state.received.counts().bytes);
+        let bytes = quota.bytes(&state.received.counts());
         state.io.set_limit(bytes);
     }
 

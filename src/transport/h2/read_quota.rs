@@ -6,6 +6,8 @@
 //! more than a portion. But each portion costs system calls and wake-ups, and
 //! two or three portions are worse than one (docs/performance.md).
 
+use super::frame_counter::FrameCounts;
+
 /// Maximum size of a portion, in bytes. It bounds what `h2` parses, and
 /// therefore holds, before received messages are delivered.
 pub(super) const MOST: usize = 32 * 1024;
@@ -29,16 +31,24 @@ const ROUND: u32 = 2 * PORTIONS * ENOUGH;
 const ROUND_BYTES: u64 = ROUND as u64 * MOST as u64 / FEWEST as u64;
 
 /// Estimates, round by round, how many streams are busy and how much they
-/// receive at a time.
+/// receive at a time. A request or a response counts as a woken reader of a
+/// stream of its own.
 #[derive(Debug)]
 pub(super) struct ReadQuota {
     round: u8,
     woken: u32,
     /// Number of distinct streams among them.
     streams: u32,
-    /// Bytes received before the round began.
-    before: u64,
+    /// Bytes and header blocks received before the round began.
+    before: Received,
     bytes: u64,
+}
+
+/// What was received so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Received {
+    bytes: u64,
+    headers: u64,
 }
 
 impl ReadQuota {
@@ -47,7 +57,7 @@ impl ReadQuota {
             round: 0,
             woken: 0,
             streams: 0,
-            before: 0,
+            before: Received::default(),
             bytes: MOST as u64,
         }
     }
@@ -64,13 +74,16 @@ impl ReadQuota {
         self.streams += u32::from(first);
     }
 
-    /// Returns how many bytes the next turn may read, given the total
-    /// `received` so far.
-    pub(super) fn bytes(&mut self, received: u64) -> u64 {
-        let in_round = received - self.before;
-        if self.woken >= ROUND || in_round >= ROUND_BYTES {
-            let streams = self.streams / PORTIONS;
-            let at_a_time = in_round / u64::from(self.woken.max(1));
+    /// Returns how many bytes the next turn may read, given the counts of all
+    /// frames `received` so far.
+    pub(super) fn bytes(&mut self, received: &FrameCounts) -> u64 {
+        let in_round = received.bytes - self.before.bytes;
+        let opened = received.headers - self.before.headers;
+        let opened = u32::try_from(opened).unwrap_or(u32::MAX);
+        let woken = self.woken.saturating_add(opened);
+        if woken >= ROUND || in_round >= ROUND_BYTES {
+            let streams = self.streams.saturating_add(opened) / PORTIONS;
+            let at_a_time = in_round / u64::from(woken.max(1));
             let portion = at_a_time * u64::from(streams.min(ENOUGH));
             let most = MOST as u64;
             self.bytes = match streams {
@@ -79,7 +92,10 @@ impl ReadQuota {
             };
             self.round = self.round.wrapping_add(1);
             (self.woken, self.streams) = (0, 0);
-            self.before = received;
+            self.before = Received {
+                bytes: received.bytes,
+                headers: received.headers,
+            };
         }
         self.bytes
     }
@@ -89,6 +105,16 @@ impl ReadQuota {
 mod tests {
     use super::*;
 
+    const RESPONSE: u64 = 10;
+
+    fn received(bytes: u64, headers: u64) -> FrameCounts {
+        FrameCounts {
+            bytes,
+            headers,
+            ..FrameCounts::default()
+        }
+    }
+
     /// Returns the portion after a round in which `streams` received `bytes`
     /// each, in turn.
     fn after(portion: &mut ReadQuota, streams: u32, bytes: u64) -> u64 {
@@ -96,13 +122,21 @@ mod tests {
         for n in 0..woken {
             portion.woke_reader(n < streams);
         }
-        portion.bytes(portion.before + u64::from(woken) * bytes)
+        let Received {
+            bytes: before,
+            headers,
+        } = portion.before;
+        portion.bytes(&received(before + u64::from(woken) * bytes, headers))
     }
 
     #[test]
     fn busy_streams_are_read_in_four_portions() {
         let mut portion = ReadQuota::new();
-        assert_eq!(portion.bytes(0), MOST as u64, "no estimate yet");
+        assert_eq!(
+            portion.bytes(&received(0, 0)),
+            MOST as u64,
+            "no estimate yet"
+        );
         assert_eq!(after(&mut portion, 40, 79), 10 * 79);
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
         assert_eq!(after(&mut portion, 10_000, 79), 32 * 79);
@@ -122,10 +156,25 @@ mod tests {
     fn request_bodies_are_read_in_the_largest_portions() {
         let mut portion = ReadQuota::new();
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
-        let upload = portion.before + ROUND_BYTES;
-        assert_eq!(portion.bytes(upload - 1), 25 * 79);
-        assert_eq!(portion.bytes(upload), MOST as u64);
+        let upload = portion.before.bytes + ROUND_BYTES;
+        assert_eq!(portion.bytes(&received(upload - 1, 0)), 25 * 79);
+        assert_eq!(portion.bytes(&received(upload, 0)), MOST as u64);
         assert_eq!(after(&mut portion, 100, 79), 25 * 79, "and back");
+    }
+
+    #[test]
+    fn many_responses_are_read_in_portions() {
+        let mut portion = ReadQuota::new();
+        let all = u64::from(ROUND);
+        let some = received((all - 1) * RESPONSE, all - 1);
+        assert_eq!(portion.bytes(&some), MOST as u64, "no estimate yet");
+        let enough = u64::from(ENOUGH);
+        assert_eq!(
+            portion.bytes(&received(all * RESPONSE, all)),
+            enough * RESPONSE
+        );
+        assert_eq!(portion.round(), 1);
+        assert_eq!(after(&mut portion, 1, 79), MOST as u64, "and back");
     }
 
     #[test]
@@ -140,9 +189,11 @@ mod tests {
         for _ in 1..ROUND {
             portion.woke_reader(true);
         }
-        assert_eq!((portion.bytes(9_999), portion.round()), (MOST as u64, 0));
+        assert_eq!(portion.bytes(&received(9_999, 0)), MOST as u64);
+        assert_eq!(portion.round(), 0);
         portion.woke_reader(true);
-        assert_eq!(portion.bytes(u64::from(ROUND)), u64::from(ENOUGH));
+        let all = received(u64::from(ROUND), 0);
+        assert_eq!(portion.bytes(&all), u64::from(ENOUGH));
         assert_eq!(portion.round(), 1);
     }
 }
