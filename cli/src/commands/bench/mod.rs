@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod socket;
 mod sockets;
+mod timer;
 mod usage;
 
 use std::collections::HashSet;

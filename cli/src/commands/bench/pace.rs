@@ -1,12 +1,12 @@
 //! Paces messages at a fixed rate, whether or not answers arrive.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+
+use super::timer::Timer;
 
 /// How often the end of the run is checked while no message is due.
 const STOP_CHECK: Duration = Duration::from_millis(50);
@@ -39,35 +39,35 @@ impl Pace {
         }
     }
 
-    /// Starts a thread that follows the schedule: tokio's timers have a resolution of a millisecond,
-    /// which is too coarse. It ends when `stop` returns true, or after `messages` per WebSocket.
-    pub(super) fn start(
-        self: &Arc<Self>,
+    /// Follows the schedule until `stop` returns true, or for `messages` per WebSocket.
+    pub(super) async fn run(
+        &self,
         messages: Option<u64>,
-        stop: impl Fn() -> bool + Send + 'static,
+        stop: impl Fn() -> bool,
     ) -> std::io::Result<()> {
-        let pace = self.clone();
+        let timer = Timer::new()?;
         let sockets = self.schedules.len() as u64;
         let total = messages.map_or(u64::MAX, |messages| messages.saturating_mul(sockets));
-        let run = move || {
-            let mut sent = 0;
-            while sent < total && !stop() {
-                let wait = pace.at(sent).saturating_duration_since(Instant::now());
-                if wait > Duration::ZERO {
-                    thread::sleep(wait.min(STOP_CHECK));
-                    continue;
-                }
-                let schedule = &pace.schedules[(sent % sockets) as usize];
-                schedule.due.fetch_add(1, Ordering::Release);
-                schedule.waker.wake();
-                sent += 1;
+        let mut sent = 0;
+        while sent < total && !stop() {
+            let wait = self.at(sent).saturating_duration_since(Instant::now());
+            if wait > Duration::ZERO {
+                timer.sleep(wait.min(STOP_CHECK)).await?;
+                continue;
             }
-            pace.over.store(true, Ordering::Release);
-            for schedule in &pace.schedules {
-                schedule.waker.wake();
+            let schedule = &self.schedules[(sent % sockets) as usize];
+            schedule.due.fetch_add(1, Ordering::Release);
+            schedule.waker.wake();
+            sent += 1;
+            if sent.is_multiple_of(sockets) {
+                // At a rate that cannot be followed, the WebSockets could never send otherwise.
+                tokio::task::yield_now().await;
             }
-        };
-        thread::Builder::new().name("pace".into()).spawn(run)?;
+        }
+        self.over.store(true, Ordering::Release);
+        for schedule in &self.schedules {
+            schedule.waker.wake();
+        }
         Ok(())
     }
 
@@ -99,8 +99,8 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_spread_over_the_sockets_and_none_is_early() {
-        let pace = Arc::new(Pace::new(1_000_000, 3));
-        pace.start(Some(5), || false).expect("a thread");
+        let pace = Pace::new(1_000_000, 3);
+        pace.run(Some(5), || false).await.expect("a timer");
         for socket in 0..3 {
             let due = poll_fn(|cx| match pace.due(socket, cx) {
                 (due, true) => Poll::Ready(due),
@@ -115,8 +115,8 @@ mod tests {
 
     #[tokio::test]
     async fn pacing_ends_when_stop_returns_true() {
-        let pace = Arc::new(Pace::new(1, 1));
-        pace.start(None, || true).expect("a thread");
+        let pace = Pace::new(1, 1);
+        pace.run(None, || true).await.expect("a timer");
         let over = poll_fn(|cx| match pace.due(0, cx) {
             (due, true) => Poll::Ready(due),
             _ => Poll::Pending,

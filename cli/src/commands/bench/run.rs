@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use h2ws::Message;
 use tokio::task::{JoinError, JoinSet};
 
@@ -76,8 +77,8 @@ pub(super) async fn run(
     }
     let rate = args.rate.filter(|_| talkers > 0);
     load.pace = rate.map(|rate| Arc::new(Pace::new(rate, talkers)));
-    let mut bulk_group = Group::start(Load::new(payload(args.bulk_size), 1), std::mem::take(bulk))?;
-    let mut talking_group = Group::start(load, talking)?;
+    let mut bulk_group = Group::start(Load::new(payload(args.bulk_size), 1), std::mem::take(bulk));
+    let mut talking_group = Group::start(load, talking);
     let until = match (duration, args.messages) {
         (Some(duration), _) => Until::Time(duration),
         (None, messages) => Until::Messages(messages.unwrap_or(0) * talkers as u64),
@@ -125,10 +126,10 @@ async fn silence(load: Arc<Load>) {
     }
 }
 
-/// WebSockets under load, with one task each.
+/// WebSockets under load, with one task each, and a task that paces them.
 struct Group {
     load: Arc<Load>,
-    tasks: JoinSet<Result<Socket, Failure>>,
+    tasks: JoinSet<Result<Option<Socket>, Failure>>,
     /// The WebSockets whose task has finished.
     done: Vec<Socket>,
     /// Whether the server has stopped answering.
@@ -138,25 +139,29 @@ struct Group {
 }
 
 impl Group {
-    fn start(load: Load, sockets: Vec<Socket>) -> Result<Self, Failure> {
+    fn start(load: Load, sockets: Vec<Socket>) -> Self {
         let load = Arc::new(load);
         let mut tasks = JoinSet::new();
         let done = Vec::with_capacity(sockets.len());
         for (number, socket) in sockets.into_iter().enumerate() {
-            tasks.spawn(Talk::new(load.clone(), socket, number));
+            tasks.spawn(Talk::new(load.clone(), socket, number).map_ok(Some));
         }
-        if let Some(pace) = &load.pace {
-            let stopping = load.clone();
-            pace.start(load.messages, move || stopping.stop.load(Ordering::Relaxed))?;
+        if let Some(pace) = load.pace.clone() {
+            let load = load.clone();
+            tasks.spawn(async move {
+                let stop = || load.stop.load(Ordering::Relaxed);
+                pace.run(load.messages, stop).await?;
+                Ok(None)
+            });
         }
-        Ok(Self {
+        Self {
             load,
             tasks,
             done,
             is_silent: false,
             failed: 0,
             failure: None,
-        })
+        }
     }
 
     /// Waits for the end of the run: its duration, its number of messages, a signal, or silence.
@@ -208,9 +213,9 @@ impl Group {
         sockets.append(&mut self.done);
     }
 
-    fn ended(&mut self, result: Result<Result<Socket, Failure>, JoinError>) {
+    fn ended(&mut self, result: Result<Result<Option<Socket>, Failure>, JoinError>) {
         match result.map_err(Failure::from).and_then(|result| result) {
-            Ok(socket) => self.done.push(socket),
+            Ok(socket) => self.done.extend(socket),
             Err(error) => {
                 self.failed += 1;
                 self.failure.get_or_insert_with(|| with_causes(&*error));
