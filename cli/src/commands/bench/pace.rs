@@ -11,6 +11,10 @@ use super::timer::Timer;
 /// How often the end of the run is checked while no message is due.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
+/// Maximum number of messages that become due before other tasks run again. At a rate that cannot be
+/// followed, the WebSockets could never send otherwise.
+const AT_A_TIME: u64 = 1_000;
+
 /// The schedule: message `k` of the run is due `k / rate` seconds after the start, on WebSocket
 /// `k % sockets`.
 pub(super) struct Pace {
@@ -59,8 +63,7 @@ impl Pace {
             schedule.due.fetch_add(1, Ordering::Release);
             schedule.waker.wake();
             sent += 1;
-            if sent.is_multiple_of(sockets) {
-                // At a rate that cannot be followed, the WebSockets could never send otherwise.
+            if sent.is_multiple_of(AT_A_TIME) {
                 tokio::task::yield_now().await;
             }
         }
