@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import shlex
+import shutil
 import urllib.parse
 import urllib.request
 
@@ -89,9 +90,11 @@ async def prometheus_sees_limits(ctx: Context):
     options = ["--cleartext", "--to", ctx.endpoints.clear.ws_url("/"), "--max-sockets", "8", "--metrics", f"127.0.0.1:{metrics}"]
     endpoint, child = await program.serve_one(ctx.sandbox, *options, command="bridge")
     config = ctx.sandbox.write("prometheus.yml", SCRAPE.format(port=metrics))
+    # It answers with what it has seen within the last five minutes, also of a bridge of an earlier run.
+    shutil.rmtree(f"{ctx.sandbox.dir}/tsdb", ignore_errors=True)
     prometheus = await ctx.sandbox.spawn(
         "prometheus", f"--config.file={config}", f"--storage.tsdb.path={ctx.sandbox.dir}/tsdb", f"--web.listen-address=127.0.0.1:{port}", name="prometheus")
-    await ctx.sandbox.ready(prometheus, port)
+    await ctx.sandbox.ready(prometheus, port, path="/-/ready")
 
     def asked(query: str) -> dict[str, float]:
         url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(query)}"

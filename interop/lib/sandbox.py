@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 INTEROP = Path(__file__).resolve().parent.parent
@@ -155,19 +156,23 @@ class Sandbox:
         self._children.append(child)
         return child
 
-    async def ready(self, child: Child, *ports: int, timeout: float = 60) -> None:
-        """Waits until the child accepts connections on these ports."""
+    async def ready(self, child: Child, *ports: int, timeout: float = 60, path: str | None = None) -> None:
+        """Waits until the child accepts connections on these ports. With `path`, for a child that accepts them before
+        it can serve: until a GET of it succeeds."""
         deadline = asyncio.get_running_loop().time() + timeout
         for port in ports:
             while True:
                 if not child.running:
                     raise NotRun(f"{child.name} exited with {child.process.returncode}: {child.tail()}")
                 with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
+                    if path:
+                        await asyncio.to_thread(get, f"http://127.0.0.1:{port}{path}")
+                    else:
+                        _, writer = await asyncio.open_connection("127.0.0.1", port)
+                        writer.close()
                     break
                 if asyncio.get_running_loop().time() > deadline:
-                    raise NotRun(f"{child.name} does not listen: {child.tail()}")
+                    raise NotRun(f"{child.name} does not {'serve' if path else 'listen'}: {child.tail()}")
                 await asyncio.sleep(0.05)
 
     async def backend(self) -> int:
@@ -178,6 +183,11 @@ class Sandbox:
             await self.ready(child, port)
             self._backend = port
         return self._backend
+
+
+def get(url: str) -> None:
+    """Raises an OSError unless the answer is a success."""
+    urllib.request.urlopen(url, timeout=20).close()
 
 
 def node_env() -> dict[str, str]:
