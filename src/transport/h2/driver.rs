@@ -178,7 +178,8 @@ impl<C: Connection> Driver<C> {
         }
         let (received, sent) = self.wire.counts();
         let dry = !self.wire.is_blocked();
-        self.quota.update(&received, &sent, dry);
+        let behind = self.wire.turn_is_used_up();
+        self.quota.update(&received, &sent, dry, behind);
         self.budget.learn(&received, &sent);
         // Delivers what was read. What the WebSockets write meanwhile, on
         // another core, is for the next turn.
