@@ -39,16 +39,9 @@ pub(super) struct ReadQuota {
     woken: u32,
     /// Number of distinct streams among them.
     streams: u32,
-    /// Bytes and header blocks received before the round began.
-    before: Received,
+    /// What was received before the round began.
+    before: FrameCounts,
     bytes: u64,
-}
-
-/// What was received so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Received {
-    bytes: u64,
-    headers: u64,
 }
 
 impl ReadQuota {
@@ -57,7 +50,7 @@ impl ReadQuota {
             round: 0,
             woken: 0,
             streams: 0,
-            before: Received::default(),
+            before: FrameCounts::default(),
             bytes: MOST as u64,
         }
     }
@@ -92,10 +85,7 @@ impl ReadQuota {
             };
             self.round = self.round.wrapping_add(1);
             (self.woken, self.streams) = (0, 0);
-            self.before = Received {
-                bytes: received.bytes,
-                headers: received.headers,
-            };
+            self.before = *received;
         }
         self.bytes
     }
@@ -122,11 +112,9 @@ mod tests {
         for n in 0..woken {
             portion.woke_reader(n < streams);
         }
-        let Received {
-            bytes: before,
-            headers,
-        } = portion.before;
-        portion.bytes(&received(before + u64::from(woken) * bytes, headers))
+        let before = portion.before;
+        let bytes = before.bytes + u64::from(woken) * bytes;
+        portion.bytes(&received(bytes, before.headers))
     }
 
     #[test]

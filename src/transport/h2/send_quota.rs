@@ -13,8 +13,8 @@
 //! Part of that path is what the peer has sent and this end has not read yet:
 //! megabytes, if it writes faster than it reads. So while there is more to read,
 //! queued streams send less per turn than is read. What they have to send then
-//! waits in their own queues, where it delays no other stream. Very many streams
-//! would take much memory in that way, so theirs stays in the path.
+//! waits in their own queues, where it delays no other stream. With many queued
+//! streams that would take much memory, so theirs stays in the path.
 //!
 //! Once `h2` has written everything it may, what it still holds is blocked by
 //! stream windows that the peer keeps closed. That data delays no other stream,
