@@ -8,14 +8,19 @@
 
 use super::frame_counter::FrameCounts;
 
-/// Maximum size of a portion, in bytes. It bounds what `h2` parses, and
-/// therefore holds, before received messages are delivered.
+/// Maximum size of a portion, in bytes, unless few streams are known to be
+/// busy. It bounds what `h2` parses, and therefore holds, before received
+/// messages are delivered.
 pub(super) const MOST: usize = 32 * 1024;
+
+/// Maximum size of a portion of few busy streams, in bytes: two of the largest
+/// frames that h2ws accepts by default. Smaller portions cut them in pieces.
+pub(super) const MOST_OF_FEW: usize = 128 * 1024;
 
 /// Number of portions in which one message per busy stream is read.
 const PORTIONS: u32 = 4;
 
-/// Minimum number of streams in a portion.
+/// Minimum number of streams in a portion; fewer are read together.
 const FEWEST: u32 = 10;
 
 /// Maximum number of streams in a portion: more gain little.
@@ -26,8 +31,8 @@ const ENOUGH: u32 = 32;
 const ROUND: u32 = 2 * PORTIONS * ENOUGH;
 
 /// Maximum number of bytes in a round. If a round receives that many, either
-/// [`FEWEST`] messages fill the largest portion, or the bytes do not belong to
-/// WebSockets, such as the body of a request.
+/// [`FEWEST`] messages fill a portion, or the bytes do not belong to WebSockets,
+/// such as the body of a request.
 const ROUND_BYTES: u64 = ROUND as u64 * MOST as u64 / FEWEST as u64;
 
 /// Estimates, round by round, how many streams are busy and how much they
@@ -78,10 +83,9 @@ impl ReadQuota {
             let streams = self.streams.saturating_add(opened) / PORTIONS;
             let at_a_time = in_round / u64::from(woken.max(1));
             let portion = at_a_time * u64::from(streams.min(ENOUGH));
-            let most = MOST as u64;
             self.bytes = match streams {
-                ..FEWEST => most,
-                _ => portion.clamp(1, most),
+                ..FEWEST => MOST_OF_FEW as u64,
+                _ => portion.clamp(1, MOST as u64),
             };
             self.round = self.round.wrapping_add(1);
             (self.woken, self.streams) = (0, 0);
@@ -136,8 +140,8 @@ mod tests {
     fn few_streams_are_read_together() {
         let mut portion = ReadQuota::new();
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
-        assert_eq!(after(&mut portion, 39, 79), MOST as u64);
-        assert_eq!(after(&mut portion, 1, 79), MOST as u64);
+        assert_eq!(after(&mut portion, 39, 79), MOST_OF_FEW as u64);
+        assert_eq!(after(&mut portion, 1, 79), MOST_OF_FEW as u64);
     }
 
     #[test]
@@ -146,7 +150,7 @@ mod tests {
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
         let upload = portion.before.bytes + ROUND_BYTES;
         assert_eq!(portion.bytes(&received(upload - 1, 0)), 25 * 79);
-        assert_eq!(portion.bytes(&received(upload, 0)), MOST as u64);
+        assert_eq!(portion.bytes(&received(upload, 0)), MOST_OF_FEW as u64);
         assert_eq!(after(&mut portion, 100, 79), 25 * 79, "and back");
     }
 
@@ -162,7 +166,7 @@ mod tests {
             enough * RESPONSE
         );
         assert_eq!(portion.round(), 1);
-        assert_eq!(after(&mut portion, 1, 79), MOST as u64, "and back");
+        assert_eq!(after(&mut portion, 1, 79), MOST_OF_FEW as u64, "and back");
     }
 
     #[test]

@@ -39,7 +39,7 @@ const LEAST: usize = 64 * 1024;
 
 /// How many bytes per turn queued streams may hand over while there is more to
 /// read.
-const BEHIND: usize = read_quota::MOST / 2;
+const BEHIND: usize = read_quota::MOST_OF_FEW / 4;
 
 /// Maximum number of queued streams to which that limit applies.
 const FEW: usize = 16;
