@@ -30,9 +30,9 @@ const ENOUGH: u32 = 32;
 /// streams are busy, as far as that matters.
 const ROUND: u32 = 2 * PORTIONS * ENOUGH;
 
-/// Maximum number of bytes in a round. If a round receives that many, either
-/// [`FEWEST`] messages fill a portion, or the bytes do not belong to WebSockets,
-/// such as the body of a request.
+/// Number of bytes from which on an unfinished round needs large portions: either
+/// [`FEWEST`] messages fill one, or the bytes do not belong to WebSockets, such as
+/// the body of a request.
 const ROUND_BYTES: u64 = ROUND as u64 * MOST as u64 / FEWEST as u64;
 
 /// Estimates, round by round, how many streams are busy and how much they
@@ -79,9 +79,9 @@ impl ReadQuota {
         let opened = received.headers - self.before.headers;
         let opened = u32::try_from(opened).unwrap_or(u32::MAX);
         let woken = self.woken.saturating_add(opened);
-        if woken >= ROUND || in_round >= ROUND_BYTES {
+        if woken >= ROUND {
             let streams = self.streams.saturating_add(opened) / PORTIONS;
-            let at_a_time = in_round / u64::from(woken.max(1));
+            let at_a_time = in_round / u64::from(woken);
             let portion = at_a_time * u64::from(streams.min(ENOUGH));
             self.bytes = match streams {
                 ..FEWEST => MOST_OF_FEW as u64,
@@ -90,6 +90,8 @@ impl ReadQuota {
             self.round = self.round.wrapping_add(1);
             (self.woken, self.streams) = (0, 0);
             self.before = *received;
+        } else if in_round >= ROUND_BYTES {
+            self.bytes = self.bytes.max(MOST as u64);
         }
         self.bytes
     }
@@ -150,8 +152,21 @@ mod tests {
         assert_eq!(after(&mut portion, 100, 79), 25 * 79);
         let upload = portion.before.bytes + ROUND_BYTES;
         assert_eq!(portion.bytes(&received(upload - 1, 0)), 25 * 79);
-        assert_eq!(portion.bytes(&received(upload, 0)), MOST_OF_FEW as u64);
+        assert_eq!(portion.bytes(&received(upload, 0)), MOST as u64);
         assert_eq!(after(&mut portion, 100, 79), 25 * 79, "and back");
+    }
+
+    #[test]
+    fn many_streams_with_large_messages_are_not_few() {
+        let mut portion = ReadQuota::new();
+        assert_eq!(after(&mut portion, 10, 64 << 10), MOST_OF_FEW as u64);
+        portion.woke_reader(true);
+        let more = portion.before.bytes + ROUND_BYTES;
+        assert_eq!(portion.bytes(&received(more, 0)), MOST_OF_FEW as u64);
+        assert_eq!(after(&mut portion, 1_000, 64 << 10), MOST as u64);
+        portion.woke_reader(true);
+        let more = portion.before.bytes + ROUND_BYTES;
+        assert_eq!(portion.bytes(&received(more, 0)), MOST as u64);
     }
 
     #[test]
