@@ -12,7 +12,7 @@
 //!
 //! Part of that path is what the peer has sent and this end has not read yet:
 //! megabytes, if it writes faster than it reads. So while there is more to read,
-//! queued streams send less per turn than is read. What they have to send then
+//! queued streams send no more per turn than is read. What they have to send then
 //! waits in their own queues, where it delays no other stream. With many queued
 //! streams that would take much memory, so theirs stays in the path.
 //!
